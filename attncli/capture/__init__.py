@@ -1,0 +1,1 @@
+"""Catching attention as it is computed: routes push `Rows` into sinks."""

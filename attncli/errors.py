@@ -1,0 +1,58 @@
+"""The errors that attncli raises on purpose; each says what was expected, what was got and what to do.
+
+    AttnError                exit code
+    ├── CheckError           1   a check did not hold
+    ├── UsageError           2   the call or the input is wrong
+    ├── ModelError           3   the model cannot serve
+    └── OutputError          4   an output could not be written
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AttnError(Exception):
+    """Base of all errors that end in one line for the user instead of a traceback."""
+
+    exit_code = 2
+
+
+class CheckError(AttnError):
+    """A check of the user's did not hold."""
+
+    exit_code = 1
+
+
+class UsageError(AttnError, ValueError):
+    """An option, a text, a file or an array is not what it should be."""
+
+    exit_code = 2
+
+
+class ModelError(AttnError, RuntimeError):
+    """The model is missing, incomplete, not allowed to run or has no softmax attention."""
+
+    exit_code = 3
+
+
+class OutputError(AttnError, OSError):
+    """A file or folder could not be written, or is not ours to replace."""
+
+    exit_code = 4
+
+
+def did_you_mean(got: str, known: Iterable[str]) -> str:
+    """The tail of an error about an unknown name: close names if there are any, else all of them.
+
+    >>> did_you_mean("entrpy", ["entropy", "distance"])
+    "did you mean 'entropy'?"
+    >>> did_you_mean("zzz", ["b", "a"])
+    'known are: a, b'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(got, names, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(repr(name) for name in close)}?"
+    return f"known are: {', '.join(names)}"

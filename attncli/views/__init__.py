@@ -1,0 +1,1 @@
+"""Pictures: pure functions from finished numbers (`draw`) and one shared `save`."""
