@@ -1,8 +1,8 @@
-"""A zoo of tiny random models, one for each attention mechanism, and the float64 truth that capture is held to.
+"""A zoo of tiny random models, one for each attention mechanism, and the float64 truth for capture to meet.
 
-`FAMILIES[name]` says what is true of a family, `build` makes its model (seeded, with weights large enough that a
-wrong scale or a lost bias shows in the rows), `reference` its attention in float64, `save` a folder that can be
-loaded like any other. Nothing here knows attncli.
+`FAMILIES[name]` says what is true of a family, `build` makes its model (seeded, with weights so large that a
+wrong scale or a lost bias shows in the rows), `reference` its attention in float64, `save` a folder that loads
+like any other. Nothing here knows attncli.
 """
 
 from __future__ import annotations
@@ -25,18 +25,24 @@ OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
     "decoder": ("decoder_attentions", "attentions"),
     "cross": ("cross_attentions",),
 }
+WORDS = "the animal did not cross street because it was too tired . , ' a dog cat saw red big house and"
 
 
 # ------------------------------------------------------------------------------------------------ models
 
 
 def build(family: Family, implementation: str | None = None) -> PreTrainedModel:
-    """The family's model: float32, eval mode, the same weights at every call; its own attention unless one is named."""
+    """The family's model in float32 and eval mode, always with the same weights.
+
+    `implementation` names the attention code to run; without it the model takes its own default.
+    """
     cls = getattr(transformers, family.cls)
     config = cls.config_class(**family.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = cls._from_config(config, attn_implementation=implementation, dtype=torch.float32)
+        model = cls._from_config(
+            config, attn_implementation=implementation, experts_implementation="eager", dtype=torch.float32
+        )
     _sharpen(model)
     return model.eval()
 
@@ -61,7 +67,7 @@ def _sharpen(model: PreTrainedModel) -> None:
 
 
 def inputs(family: Family, lengths: tuple[int, ...] = (12,), seed: int = 0) -> dict[str, torch.Tensor]:
-    """What `forward` takes: one random text for each length, padded on the right; a decoder side where there is one."""
+    """What `forward` takes: a random text for each length, padded on the right; a decoder side if there is one."""
     sides = {"": lengths}
     if family.is_encoder_decoder:
         sides["decoder_"] = tuple(max(1, length - 4) for length in lengths)
@@ -83,16 +89,22 @@ def inputs(family: Family, lengths: tuple[int, ...] = (12,), seed: int = 0) -> d
 def reference(family: Family, tensors: Mapping[str, torch.Tensor] | None = None) -> Maps:
     """The attention of every layer in float64: (kind, layer) → [batch, head, query, key]."""
     model = build(family, "eager").double()
-    output = model(**(tensors or inputs(family)), output_attentions=True, return_dict=True)
+    tensors = tensors or inputs(family)
+    output = model(**tensors, output_attentions=True, return_dict=True)
     found: dict[tuple[Kind, int], np.ndarray] = {}
     for kind, layers in family.layers.items():
         maps = _named(output, OUTPUTS[kind])
-        if len(maps) != len(layers) + len(family.refused):
+        if kind in ("encoder", "decoder"):
+            maps = _full_matrices(family, kind, maps, tensors["input_ids"].shape[1])
+        numbered = sorted({*layers, *(family.refused if kind == next(iter(family.layers)) else ())})
+        if len(maps) != len(numbered):
             raise AssertionError(
-                f"{family.name} has {len(maps)} maps of kind {kind}, its table says {layers}"
+                f"{family.name} has {len(maps)} maps of kind {kind}, its table says {numbered}"
             )
         found |= {
-            (kind, layer): weights.double().numpy() for layer, weights in zip(layers, maps, strict=True)
+            (kind, n): weights.double().numpy()
+            for n, weights in zip(numbered, maps, strict=True)
+            if n in layers
         }
     return found
 
@@ -105,16 +117,50 @@ def _named(output: Any, names: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
     raise AssertionError(f"the model gives none of {names}, it gives {list(output)}")
 
 
+def _full_matrices(
+    family: Family, kind: Kind, maps: tuple[torch.Tensor, ...], length: int
+) -> tuple[torch.Tensor, ...]:
+    """The few outputs that are no matrices of weights over query and key, turned into such."""
+    if family.name == "squeezebert":  # scores before the softmax, the mask already added
+        return tuple(scores.softmax(-1) for scores in maps)
+    if family.name in ("longformer", "led") and kind == "encoder":
+        return tuple(_from_band(weights) for weights in maps)
+    if family.name == "longt5" and kind == "encoder":
+        return tuple(_from_blocks(weights)[..., :length, :length] for weights in maps)
+    return maps
+
+
+def _from_band(weights: torch.Tensor) -> torch.Tensor:
+    """[batch, head, query, 2 w + 1] → [batch, head, query, key]; column c is the key at query - w + c."""
+    length, reach = weights.shape[2], weights.shape[3] // 2
+    full = weights.new_zeros(*weights.shape[:2], length, length)
+    for query in range(length):
+        for key in range(max(0, query - reach), min(length, query + reach + 1)):
+            full[:, :, query, key] = weights[:, :, query, key - query + reach]
+    return full
+
+
+def _from_blocks(weights: torch.Tensor) -> torch.Tensor:
+    """[batch, block, head, query in block, key in the 3 blocks around] → [batch, head, query, key]."""
+    batch, blocks, heads, size, _ = weights.shape
+    full = weights.new_zeros(batch, heads, blocks * size, blocks * size)
+    for query in range(blocks * size):
+        first = (query // size - 1) * size
+        for key in range(max(0, first), min(blocks * size, first + 3 * size)):
+            full[:, :, query, key] = weights[:, query // size, :, query % size, key - first]
+    return full
+
+
 def visible(family: Family, kind: Kind, layer: int, queries: int, keys: int) -> np.ndarray:
     """[query, key] bool: what the family's table says that each row may see in a text without padding."""
     i, j = np.arange(queries)[:, None], np.arange(keys)[None, :]
     seen = np.ones((queries, keys), bool)
-    if kind == "decoder" and family.see == "causal":
+    if family.see == "causal" and kind == ("decoder" if family.is_encoder_decoder else kind):
         seen &= j <= i
-    if kind != "cross" and layer in family.windows:
-        seen &= np.abs(i - j) < family.windows[layer]
-    if kind != "cross" and layer in family.chunks:
-        seen &= i // family.chunks[layer] == j // family.chunks[layer]
+    if window := family.windows.get((kind, layer)):
+        seen &= np.abs(i - j) < window
+    if chunk := family.chunks.get((kind, layer)):
+        seen &= i // chunk == j // chunk
     return seen
 
 
@@ -122,12 +168,11 @@ def visible(family: Family, kind: Kind, layer: int, queries: int, keys: int) -> 
 
 
 def tiny_tokenizer(family: Family | None = None) -> PreTrainedTokenizerFast:
-    """Lower-case words `w7` … `w99` and a few real ones, [CLS] … [SEP] around encoders' texts, </s> after others'."""
+    """A few real words and `w30`, `w31` …; [CLS] … [SEP] around an encoder's text, <s> before a decoder's."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     special = ["<pad>", "<unk>", "<s>", "</s>", "[CLS]", "[SEP]", "[MASK]"]
-    words = "the animal did not cross street because it was too tired . , ' a dog cat saw red big house and".split()
-    vocabulary = special + words
+    vocabulary = special + WORDS.split()
     vocabulary += [f"w{number}" for number in range(len(vocabulary), VOCABULARY)]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}, "<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()

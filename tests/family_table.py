@@ -51,6 +51,17 @@ _T5_SHAPE: Mapping[str, Any] = {
     "relative_attention_max_distance": 10,
     **SPECIAL_IDS,
 }
+_GEMMA: Mapping[str, Any] = {
+    "head_dim": 8,
+    "num_key_value_heads": 2,
+    "query_pre_attn_scalar": 8,
+    "attn_logit_softcapping": 2.0,
+    "sliding_window": 4,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "dropout_rate": 0.0,
+}
+
+FACTS = ("route", "see", "windows", "chunks", "sink", "refused", "notes")
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,11 @@ class Family:
     cls      the class in transformers that a hub model of this family is loaded with
     layers   kind → the true numbers of the layers that have softmax attention over the tokens
     heads    kind → attention heads per layer
-    route    what capture is expected to use: `stream` where the model dispatches its attention, `eager` where it
-             computes inline, `refuse` where there is no softmax attention
+    route    what capture is expected to use: `stream` where the model dispatches its attention, `eager` where
+             it computes inline, `refuse` where there is no softmax attention
     see      what a row may see where nothing narrower is said: `all` or `causal`
-    windows  layer → how many tokens back (and, if `see` is `all`, ahead) are visible, itself included
-    chunks   layer → size of the chunks outside of which nothing is visible
+    windows  (kind, layer) → how many tokens back (and ahead, if not causal) are visible, itself included
+    chunks   (kind, layer) → size of the chunks outside of which nothing is visible
     sink     whether rows may sum to less than 1
     refused  layers of attention that have no map over the tokens (pooled sequences, linear attention)
     """
@@ -76,8 +87,8 @@ class Family:
     heads: Mapping[Kind, int]
     route: Route = "stream"
     see: Literal["all", "causal"] = "causal"
-    windows: Mapping[int, int] = field(default_factory=dict)
-    chunks: Mapping[int, int] = field(default_factory=dict)
+    windows: Mapping[tuple[Kind, int], int] = field(default_factory=dict)
+    chunks: Mapping[tuple[Kind, int], int] = field(default_factory=dict)
     sink: bool = False
     refused: tuple[int, ...] = ()
     notes: str = ""
@@ -89,21 +100,30 @@ class Family:
 
 def _config(layers: tuple[int, ...], own: Mapping[str, Any]) -> dict[str, Any]:
     """The common shape, bettered by the family's own settings; None takes a setting out."""
-    settings = {**_SHAPE, "num_hidden_layers": len(layers), **own}
+    return _without_none({**_SHAPE, "num_hidden_layers": len(layers), **own})
+
+
+def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if value is not None}
 
 
+def _facts(rest: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """Take out of `rest` what is a fact of the family and no setting; windows of a bare layer are of `kind`."""
+    facts = {key: rest.pop(key) for key in FACTS if key in rest}
+    for name in ("windows", "chunks"):
+        if name in facts:
+            facts[name] = {k if isinstance(k, tuple) else (kind, k): size for k, size in facts[name].items()}
+    return facts
+
+
 def _encoder(name: str, cls: str, *, layers: tuple[int, ...] = (0, 1), **rest: Any) -> Family:
-    facts = {key: rest.pop(key) for key in ("route", "windows", "refused", "notes") if key in rest}
+    facts = {"see": "all", **_facts(rest, "encoder")}
     heads = rest.pop("heads", 4)
-    return Family(
-        name, cls, _config(layers, rest), {"encoder": layers}, {"encoder": heads}, see="all", **facts
-    )
+    return Family(name, cls, _config(layers, rest), {"encoder": layers}, {"encoder": heads}, **facts)
 
 
 def _decoder(name: str, cls: str, *, layers: tuple[int, ...] = (0, 1), **rest: Any) -> Family:
-    known = ("route", "windows", "chunks", "sink", "refused", "notes")
-    facts = {key: rest.pop(key) for key in known if key in rest}
+    facts = _facts(rest, "decoder")
     heads = rest.pop("heads", 4)
     return Family(name, cls, _config(layers, rest), {"decoder": layers}, {"decoder": heads}, **facts)
 
@@ -112,18 +132,19 @@ def _seq2seq(
     name: str,
     cls: str,
     shape: Mapping[str, Any] = _SEQ2SEQ_SHAPE,
+    *,
     heads: tuple[int, int] = (4, 2),
+    layers: tuple[int, ...] = (0, 1, 2),
     **rest: Any,
 ) -> Family:
-    facts = {key: rest.pop(key) for key in ("route", "windows", "refused", "notes") if key in rest}
-    return Family(
-        name,
-        cls,
-        {**shape, **rest},
-        {"encoder": (0, 1), "decoder": (0, 1, 2), "cross": (0, 1, 2)},
-        {"encoder": heads[0], "decoder": heads[1], "cross": heads[1]},
-        **facts,
-    )
+    facts = _facts(rest, "encoder")
+    kinds: dict[Kind, tuple[int, ...]] = {"encoder": (0, 1), "decoder": layers, "cross": layers}
+    counts: dict[Kind, int] = {"encoder": heads[0], "decoder": heads[1], "cross": heads[1]}
+    return Family(name, cls, _without_none({**shape, **rest}), kinds, counts, **facts)
+
+
+def _none(name: str, cls: str, see: Literal["all", "causal"] = "causal", **rest: Any) -> Family:
+    return Family(name, cls, _config((0, 1), rest), {}, {}, route="refuse", see=see)
 
 
 ENCODERS = (
@@ -198,6 +219,31 @@ ENCODERS = (
         notes="bidirectional window of local_attention / 2 to each side",
     ),
     _encoder("nomic_bert", "NomicBertForMaskedLM"),
+    _encoder(
+        "funnel",
+        "FunnelForMaskedLM",
+        layers=(0, 1, 3),
+        route="eager",
+        refused=(2,),
+        d_model=32,
+        n_head=4,
+        d_head=8,
+        d_inner=40,
+        block_sizes=[2, 1],
+        num_decoder_layers=1,
+        num_hidden_layers=None,
+        notes="layer 2 reads pooled keys; the layer of the decoder reads all tokens again",
+    ),
+    _encoder("big_bird", "BigBirdForMaskedLM", route="eager", attention_type="original_full"),
+    _encoder(
+        "longformer",
+        "LongformerForMaskedLM",
+        route="eager",
+        windows={0: 3, 1: 3},
+        attention_window=[4, 4],
+        notes="band storage: position in the window instead of the key",
+    ),
+    _encoder("siglip_text", "SiglipTextModel", notes="text tower of a dual encoder"),
 )
 
 DECODERS = (
@@ -228,11 +274,393 @@ DECODERS = (
         query_pre_attn_scalar=16,
         attn_logit_softcapping=2.0,
     ),
+    _decoder(
+        "gemma3_text",
+        "Gemma3ForCausalLM",
+        layers=(0, 1),
+        windows={0: 4},
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=4,
+        query_pre_attn_scalar=8,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+    _decoder(
+        "falcon",
+        "FalconForCausalLM",
+        route="eager",
+        new_decoder_architecture=True,
+        num_kv_heads=2,
+        notes="rotary",
+    ),
+    _decoder(
+        "falcon_alibi",
+        "FalconForCausalLM",
+        route="eager",
+        alibi=True,
+        new_decoder_architecture=False,
+        multi_query=False,
+        notes="ALiBi inside the scaled scores",
+    ),
+    _decoder(
+        "mpt",
+        "MptForCausalLM",
+        route="eager",
+        d_model=32,
+        n_heads=4,
+        n_layers=2,
+        max_seq_len=128,
+        num_attention_heads=None,
+        num_hidden_layers=None,
+        hidden_size=None,
+        notes="ALiBi",
+    ),
+    _decoder(
+        "codegen",
+        "CodeGenForCausalLM",
+        route="eager",
+        n_embd=32,
+        n_head=4,
+        n_layer=2,
+        n_positions=128,
+        rotary_dim=4,
+        notes="query, key and value in four shuffled parts",
+    ),
+    _decoder("ctrl", "CTRLLMHeadModel", dff=40),
+    _decoder(
+        "mixtral", "MixtralForCausalLM", num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2
+    ),
+    _decoder("qwen3", "Qwen3ForCausalLM", num_key_value_heads=2, head_dim=8, notes="norms on query and key"),
+    _decoder("phi", "PhiForCausalLM", partial_rotary_factor=0.5),
+    _decoder("phi3", "Phi3ForCausalLM", num_key_value_heads=2, original_max_position_embeddings=128),
+    _decoder("olmo2", "Olmo2ForCausalLM", num_key_value_heads=2),
+    _decoder("cohere", "CohereForCausalLM", num_key_value_heads=2),
+    _decoder("stablelm", "StableLmForCausalLM", num_key_value_heads=2, partial_rotary_factor=0.5),
+    _decoder("granite", "GraniteForCausalLM", num_key_value_heads=2, attention_multiplier=0.5),
+    _decoder("diffllama", "DiffLlamaForCausalLM", num_key_value_heads=2, notes="two calls a layer, one map"),
+    _decoder(
+        "deepseek_v3",
+        "DeepseekV3ForCausalLM",
+        num_key_value_heads=4,
+        kv_lora_rank=16,
+        q_lora_rank=16,
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=8,
+        v_head_dim=12,
+        n_routed_experts=4,
+        n_group=2,
+        topk_group=1,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+        moe_intermediate_size=16,
+        first_k_dense_replace=1,
+        notes="latent attention: keys of 24, values of 12",
+    ),
+    _decoder(
+        "gpt_oss",
+        "GptOssForCausalLM",
+        windows={0: 4},
+        sink=True,
+        num_key_value_heads=2,
+        head_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 2.0,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "original_max_position_embeddings": 64,
+            "truncate": False,
+        },
+        notes="a learned sink takes part of each row",
+    ),
+    _decoder(
+        "minimax_m2",
+        "MiniMaxM2ForCausalLM",
+        num_key_value_heads=2,
+        head_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+    ),
+    _decoder(
+        "llama4_text",
+        "Llama4ForCausalLM",
+        layers=(0, 1),
+        chunks={0: 4},
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size_mlp=40,
+        num_local_experts=2,
+        attention_chunk_size=4,
+        no_rope_layers=[1, 0],
+        layer_types=["chunked_attention", "full_attention"],
+        floor_scale=4,
+        notes="no rotary but a temperature by position in the full layer",
+    ),
+    _decoder(
+        "jamba",
+        "JambaForCausalLM",
+        layers=(1, 3),
+        num_hidden_layers=4,
+        num_key_value_heads=2,
+        attn_layer_offset=1,
+        attn_layer_period=2,
+        num_experts=2,
+        num_experts_per_tok=1,
+        mamba_d_state=4,
+        mamba_dt_rank=4,
+        notes="attention among state-space layers",
+    ),
+    _decoder(
+        "zamba2",
+        "Zamba2ForCausalLM",
+        layers=(1, 3),
+        num_hidden_layers=4,
+        num_key_value_heads=4,
+        layers_block_type=["mamba", "hybrid", "mamba", "hybrid"],
+        mamba_d_state=4,
+        n_mamba_heads=4,
+        mamba_ngroups=1,
+        num_mem_blocks=1,
+        chunk_size=8,
+        use_mem_rope=True,
+        notes="one shared attention, called at layers 1 and 3",
+    ),
+    _decoder(
+        "bamba",
+        "BambaForCausalLM",
+        layers=(1,),
+        num_hidden_layers=3,
+        num_key_value_heads=2,
+        attn_layer_indices=[1],
+        mamba_n_heads=4,
+        mamba_d_head=16,
+        mamba_d_state=4,
+        mamba_chunk_size=8,
+    ),
+    _decoder(
+        "qwen3_next",
+        "Qwen3NextForCausalLM",
+        layers=(1, 3),
+        num_hidden_layers=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        layer_types=["linear_attention", "full_attention"] * 2,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        num_experts=2,
+        num_experts_per_tok=1,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+    ),
+    _decoder(
+        "recurrent_gemma",
+        "RecurrentGemmaForCausalLM",
+        layers=(2,),
+        num_hidden_layers=4,
+        windows={2: 4},
+        num_key_value_heads=1,
+        attention_window_size=4,
+        lru_width=32,
+    ),
+    _decoder(
+        "lfm2",
+        "Lfm2ForCausalLM",
+        layers=(1,),
+        num_hidden_layers=3,
+        num_key_value_heads=2,
+        layer_types=["conv", "full_attention", "conv"],
+        block_auto_adjust_ff_dim=False,
+    ),
+    _decoder(
+        "kimi_linear",
+        "KimiLinearForCausalLM",
+        layers=(3,),
+        num_hidden_layers=4,
+        kv_lora_rank=16,
+        q_lora_rank=16,
+        qk_nope_head_dim=8,
+        qk_rope_head_dim=8,
+        v_head_dim=12,
+        head_dim=8,
+        linear_head_dim=8,
+        linear_num_heads=2,
+        num_key_value_heads=4,
+        num_experts=2,
+        num_experts_per_token=1,
+        moe_intermediate_size=16,
+        layer_types=["linear_attention"] * 3 + ["full_attention"],
+        mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
+        notes="latent attention in every fourth layer",
+    ),
+    _encoder("clip_text", "CLIPTextModel", see="causal", notes="an encoder by its name, causal by its mask"),
+    _decoder(
+        "qwen2_vl",
+        "Qwen2VLForConditionalGeneration",
+        notes="multimodal, read from text alone",
+        text_config={
+            **_SHAPE,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+        },
+        vision_config={
+            "depth": 1,
+            "embed_dim": 16,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "patch_size": 4,
+        },
+        image_token_id=4,
+        video_token_id=5,
+        vision_start_token_id=3,
+        vision_end_token_id=6,
+    ),
+    _decoder(
+        "llava",
+        "LlavaForConditionalGeneration",
+        notes="multimodal, read from text alone",
+        text_config={**_SHAPE, "model_type": "llama", "num_key_value_heads": 2},
+        vision_config={
+            "model_type": "clip_vision_model",
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 8,
+            "patch_size": 4,
+            "projection_dim": 16,
+        },
+        image_token_index=4,
+    ),
+    _decoder(
+        "whisper_decoder",
+        "WhisperForCausalLM",
+        d_model=32,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=40,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        max_target_positions=64,
+        max_source_positions=8,
+        num_mel_bins=8,
+        is_encoder_decoder=False,
+        decoder_start_token_id=BOS,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+        notes="the decoder alone, without cross-attention",
+    ),
 )
 
 SEQ2SEQ = (
     _seq2seq("t5", "T5ForConditionalGeneration", _T5_SHAPE, heads=(4, 4)),
+    _seq2seq("mt5", "MT5ForConditionalGeneration", _T5_SHAPE, heads=(4, 4), feed_forward_proj="gated-gelu"),
+    _seq2seq("umt5", "UMT5ForConditionalGeneration", _T5_SHAPE, heads=(4, 4), notes="a bias in every layer"),
+    _seq2seq(
+        "switch_transformers",
+        "SwitchTransformersForConditionalGeneration",
+        _T5_SHAPE,
+        heads=(4, 4),
+        num_experts=2,
+        expert_capacity=64,
+        num_sparse_encoder_layers=1,
+        num_sparse_decoder_layers=1,
+    ),
+    _seq2seq(
+        "longt5",
+        "LongT5ForConditionalGeneration",
+        _T5_SHAPE,
+        heads=(4, 4),
+        windows={0: 4, 1: 4},
+        local_radius=3,
+        encoder_attention_type="local",
+        notes="the encoder's local attention is kept in blocks",
+    ),
     _seq2seq("bart", "BartForConditionalGeneration"),
+    _seq2seq("mbart", "MBartForConditionalGeneration"),
+    _seq2seq("marian", "MarianMTModel"),
+    _seq2seq("pegasus", "PegasusForConditionalGeneration"),
+    _seq2seq("blenderbot", "BlenderbotForConditionalGeneration"),
+    _seq2seq(
+        "led",
+        "LEDForConditionalGeneration",
+        route="eager",
+        windows={0: 3, 1: 3},
+        attention_window=[4, 4],
+        max_encoder_position_embeddings=64,
+        max_decoder_position_embeddings=64,
+    ),
+    _seq2seq(
+        "prophetnet",
+        "ProphetNetForConditionalGeneration",
+        {
+            **_SHAPE,
+            "num_encoder_layers": 2,
+            "num_decoder_layers": 2,
+            "num_encoder_attention_heads": 4,
+            "num_decoder_attention_heads": 2,
+            "encoder_ffn_dim": 40,
+            "decoder_ffn_dim": 40,
+            "num_hidden_layers": None,
+            "num_attention_heads": None,
+            "intermediate_size": None,
+            "ngram": 2,
+            "num_buckets": 8,
+            "relative_max_distance": 10,
+            "decoder_start_token_id": BOS,
+        },
+        route="eager",
+        layers=(0, 1),
+        notes="the main stream; n-gram streams run beside it",
+    ),
+    _seq2seq(
+        "t5gemma",
+        "T5GemmaForConditionalGeneration",
+        {},
+        heads=(4, 4),
+        windows={("encoder", 0): 5, ("decoder", 0): 4, ("decoder", 2): 4},
+        is_encoder_decoder=True,
+        encoder={**_SHAPE, **_GEMMA},
+        decoder={
+            **_SHAPE,
+            **_GEMMA,
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "cross_attention_hidden_size": 32,
+        },
+        **SPECIAL_IDS,
+    ),
+    _seq2seq(
+        "encoder_decoder",
+        "EncoderDecoderModel",
+        {},
+        heads=(4, 4),
+        encoder={**_SHAPE, "model_type": "bert"},
+        decoder={
+            **_SHAPE,
+            "model_type": "bert",
+            "num_hidden_layers": 3,
+            "is_decoder": True,
+            "add_cross_attention": True,
+        },
+        decoder_start_token_id=BOS,
+        pad_token_id=PAD,
+    ),
 )
 
-TABLE: tuple[Family, ...] = (*ENCODERS, *DECODERS, *SEQ2SEQ)
+REFUSED = (
+    _none("mamba", "MambaForCausalLM", use_mambapy=False, state_size=4),
+    _none("mamba2", "Mamba2ForCausalLM", num_heads=4, head_dim=16, state_size=4, n_groups=1, chunk_size=8),
+    _none("rwkv", "RwkvForCausalLM", attention_hidden_size=32),
+    _none("fnet", "FNetForMaskedLM", see="all"),
+)
+
+TABLE: tuple[Family, ...] = (*ENCODERS, *DECODERS, *SEQ2SEQ, *REFUSED)
