@@ -1,0 +1,89 @@
+"""Attention weights on their way to a picture: what is drawn, what no query may see, what is undefined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
+
+from attncli.data import Array, LayerMaps
+
+# In the order in which they win when cells are pooled: one drawn weight shows, whatever is around it.
+INVISIBLE, UNDEFINED, DRAWN, GAP = 0, 1, 2, 3
+COLOURS = "viridis"
+GREY, HATCH, HATCH_INK = "#d9d9d9", "xxxxxx", "#b0b0b0"
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """weights [..., query, key] float32 and, of the same shape, the state of each cell."""
+
+    weights: Array
+    state: Array
+
+    def pooled(self, down: int, across: int) -> Cells:
+        """Each block of `down` x `across` cells as its largest weight, so that no strong one is lost."""
+        if down == across == 1:
+            return self
+        weights = np.where(self.state == DRAWN, self.weights, -np.inf)
+        largest = _blocks(weights, down, across, -np.inf)
+        state = _blocks(self.state, down, across, INVISIBLE)
+        return Cells(np.where(state == DRAWN, largest, 0).astype(np.float32), state)
+
+    @property
+    def drawn(self) -> Array:
+        """The weights that have a colour, in a row."""
+        weights: Array = self.weights[self.state == DRAWN]
+        return weights
+
+
+def cells_of(maps: LayerMaps) -> Cells:
+    """All maps of a layer as cells [head, query, key]."""
+    weights = np.asarray(maps.weights)
+    state = np.where(np.isfinite(weights), DRAWN, UNDEFINED).astype(np.uint8)
+    if maps.visible is not None:
+        state = np.where(maps.visible, state, INVISIBLE).astype(np.uint8)
+    return Cells(weights, state)
+
+
+def _blocks(values: Array, down: int, across: int, fill: float) -> Array:
+    rows, columns = values.shape[-2:]
+    edge = [(0, 0)] * (values.ndim - 2) + [(0, -rows % down), (0, -columns % across)]
+    padded = np.pad(values, edge, constant_values=fill)
+    shape = (*values.shape[:-2], padded.shape[-2] // down, down, padded.shape[-1] // across, across)
+    blocks: Array = padded.reshape(shape).max(axis=(-3, -1))
+    return blocks
+
+
+def paint(axes: Axes, cells: Cells, norm: Normalize) -> AxesImage:
+    """The cells as one picture, first row on top; grey what may not be seen, hatched what is undefined."""
+    rows, columns = cells.state.shape
+    place: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
+    if (cells.state != DRAWN).any():
+        under = np.zeros((rows, columns, 4), np.uint8)
+        under[cells.state == INVISIBLE] = (0xD9, 0xD9, 0xD9, 0xFF)
+        under[cells.state == GAP] = 0xFF
+        axes.imshow(under, zorder=0, **place)
+    if (cells.state == UNDEFINED).any():
+        axes.set_frame_on(True)
+        axes.patch.set(facecolor="white", edgecolor=HATCH_INK, hatch=HATCH, linewidth=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    weights = np.ma.masked_array(cells.weights, cells.state != DRAWN)
+    return axes.imshow(weights, cmap=COLOURS, norm=norm, zorder=1, **place)
+
+
+def legend(state: Array) -> list[Patch]:
+    """What the looks without a colour mean, for those that occur."""
+    handles = []
+    if (state == INVISIBLE).any():
+        handles.append(Patch(facecolor=GREY, label="key that the query may not see"))
+    if (state == UNDEFINED).any():
+        look: dict[str, Any] = {"facecolor": "white", "edgecolor": HATCH_INK, "hatch": HATCH, "linewidth": 0}
+        handles.append(Patch(**look, label="undefined"))
+    return handles

@@ -1,0 +1,124 @@
+"""One head, or one aggregate of heads: what each token looks at, with token labels on both axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from attncli.data import Attention, LayerMaps
+from attncli.errors import UsageError
+from attncli.views._axis import (
+    KEY,
+    KIND_WORDS,
+    QUERY,
+    TICK,
+    Side,
+    joined,
+    put_ticks,
+    side_of,
+    sides_of,
+    what_was_done,
+)
+from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
+from attncli.views._page import BAR_ROOM, EDGE, SUBTITLE, Page, header_room
+from attncli.views._scale import LOG_WEIGHT, WEIGHT, norm_of
+from attncli.views._text import measure, style
+
+_MOST_CELLS = 2048
+_WRITE_UP_TO = 8
+_LINE = 26
+
+
+def draw(
+    attention: Attention, *, model: str = "", note: str = "", log: bool = False, vmax: float | None = None
+) -> Figure:
+    """Where does each token look in this head?
+
+    Rows are queries, columns are keys, the colour is the weight; grey keys may not be seen, hatched is undefined.
+    `vmax` is the top of the colour scale (by default the map's own largest weight); `log` shows four decades.
+    Above 2048 tokens a cell is the largest of several weights, and the picture says so.
+    """
+    maps = _only_map(attention)
+    whole = cells_of(maps)
+    norm, extend = norm_of(whole.drawn, vmax, log)
+    shown = sides_of(attention, maps)
+    down, across = (math.ceil(len(each) / _MOST_CELLS) for each in shown)
+    cells = Cells(whole.weights[0], whole.state[0]).pooled(down, across)
+    tall, wide = _cell_sizes(*cells.state.shape)
+    queries, keys = side_of(shown[0], tall, down), side_of(shown[1], wide, across)
+
+    pooled = f"each cell is the largest of {down} x {across} weights" if down * across > 1 else ""
+    lines = [line for line in (model, joined(*what_was_done(attention), note, pooled)) if line]
+    page, axes = _page(cells, (tall, wide), (queries, keys), header_room(lines))
+    image = paint(axes, cells, norm)
+    put_ticks(axes, queries, keys)
+    axes.set_ylabel(QUERY, **style(SUBTITLE))
+    axes.set_xlabel(KEY, **style(SUBTITLE))
+    if max(cells.state.shape) <= _WRITE_UP_TO:
+        _write_weights(axes, cells, image)
+    page.header(_title(attention, maps), lines)
+    _bar(page, axes, image, log, extend)
+    page.legend(legend(cells.state), EDGE, page.height - 30)
+    return page.figure
+
+
+def _only_map(attention: Attention) -> LayerMaps:
+    maps = attention.layers[0] if len(attention.layers) == 1 else None
+    if maps is None or maps.weights.shape[0] != 1:
+        counts = ", ".join(f"{each.weights.shape[0]} in layer {each.layer}" for each in attention.layers)
+        raise UsageError(f"a heatmap shows one map, got {counts or 'none'}: select one layer and one head")
+    if 0 in maps.weights.shape:
+        raise UsageError("a heatmap needs at least one query and one key token, got none")
+    return maps
+
+
+def _title(attention: Attention, maps: LayerMaps) -> str:
+    head = f"head {maps.heads[0]}" if maps.heads else f"{attention.aggregate} of heads"
+    layer = f"layer {maps.layer}" if isinstance(maps.layer, int) else f"{maps.layer} of layers"
+    return f"{KIND_WORDS[attention.kind]} · {layer} · {head}"
+
+
+def _cell_sizes(queries: int, keys: int) -> tuple[int, int]:
+    """Height and width of a cell in whole pixels; square, unless one side would be a thin strip."""
+    square = _cell_size(max(queries, keys))
+    least = 0.2 * square * max(queries, keys)
+    tall, wide = (min(_cell_size(n), max(square, math.ceil(least / n))) for n in (queries, keys))
+    return tall, wide
+
+
+def _cell_size(tokens: int) -> int:
+    if tokens <= 64:
+        return min(72, 500 // tokens + 12)
+    return max(1, min(19, (1536 if tokens <= 512 else _MOST_CELLS) // tokens))
+
+
+def _page(cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header: int) -> tuple[Page, Axes]:
+    queries, keys = sides
+    rows, columns = cells.state.shape
+    height, width = rows * size[0], columns * size[1]
+    line = measure([], keys.size)[1]
+    left = EDGE + _LINE + queries.width + TICK
+    below = (line if keys.flat else keys.width) + TICK + _LINE + 14
+    legend_room = 34 if (cells.state != DRAWN).any() else 0
+    bottom = header + max(height + below, 250) + legend_room + 10
+    page = Page.blank(max(left + width + BAR_ROOM, 720), bottom)
+    return page, page.axes(left, header, width, height)
+
+
+def _write_weights(axes: Axes, cells: Cells, image: AxesImage) -> None:
+    inks = np.where(image.to_rgba(cells.weights)[..., :3] @ (0.3, 0.59, 0.11) < 0.55, "white", "black")
+    for row, column in zip(*np.nonzero(cells.state == DRAWN), strict=True):
+        weight, ink = cells.weights[row, column], str(inks[row, column])
+        look = style(7.5, ink, ha="center", va="center")
+        axes.text(column + 0.5, row + 0.5, f"{weight:.2f}", **look)
+
+
+def _bar(page: Page, axes: Axes, image: AxesImage, log: bool, extend: str) -> None:
+    box = axes.get_position()
+    height = min(max(box.height * page.height, 170), 700)
+    place = (box.x1 * page.width + 28, (1 - box.y1) * page.height, height)
+    page.bar(image, LOG_WEIGHT if log else WEIGHT, place, extend)
