@@ -1,0 +1,38 @@
+"""All files that attncli writes, and the runs that it reads back.
+
+files    one file, whole or not at all            folder   the folder of a run and its manifest
+text     JSON, safe names                         tables   statistics as JSON, CSV, JSON Lines, Parquet
+arrays   safetensors and npz, never pickle        runs     saved runs (codec: as plain values and arrays)
+"""
+
+from attncli.store.files import replacing
+from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
+from attncli.store.runs import SavedRun, open_run, save_run
+from attncli.store.tables import (
+    statistics_tables,
+    stats_document,
+    table_csv,
+    table_jsonl,
+    table_parquet,
+    write_statistics,
+)
+from attncli.store.text import json_text
+
+__all__ = [
+    "OutputFolder",
+    "SavedRun",
+    "default_folder",
+    "digest",
+    "input_sha256",
+    "json_text",
+    "open_run",
+    "replacing",
+    "run_object",
+    "save_run",
+    "statistics_tables",
+    "stats_document",
+    "table_csv",
+    "table_jsonl",
+    "table_parquet",
+    "write_statistics",
+]

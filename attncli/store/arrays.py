@@ -1,0 +1,135 @@
+"""Arrays by name in one file: safetensors or npz, never pickle; equal arrays are kept once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from attncli.data import Array
+from attncli.errors import UsageError, did_you_mean
+from attncli.store.files import replacing
+
+SUFFIXES = {"safetensors": ".safetensors", "npz": ".npz"}
+_TYPES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
+
+
+@dataclass(frozen=True)
+class Pile:
+    """One array in one or more parts; with `stacked` each part is one step along a first axis of its own."""
+
+    parts: tuple[Array, ...]
+    stacked: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = self.parts[0].shape
+        return (len(self.parts), *shape) if self.stacked else shape
+
+    @property
+    def whole(self) -> Array:
+        return np.stack(self.parts) if self.stacked else self.parts[0]
+
+
+class Pool:
+    """Collects arrays under names that are free; `share` gives an equal array its earlier name."""
+
+    def __init__(self) -> None:
+        self.piles: dict[str, Pile] = {}
+        self._seen: dict[object, str] = {}
+
+    def add(self, name: str, parts: Sequence[Array], stacked: bool = False) -> str:
+        """Keep an array; returns its name, with a number behind it where the name was taken."""
+        free, number = name, 1
+        while free in self.piles:
+            free, number = f"{name}~{number}", number + 1
+        self.piles[free] = Pile(tuple(parts), stacked)
+        return free
+
+    def share(self, name: str, array: Array) -> str:
+        """Keep an array unless the same memory or the same content is kept already."""
+        place = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+        if place not in self._seen:
+            content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
+            same = (content, array.shape, array.dtype.str)
+            if same not in self._seen:
+                self._seen[same] = self.add(name, [array])
+            self._seen[place] = self._seen[same]
+        return self._seen[place]
+
+
+def save_arrays(path: Path, piles: Mapping[str, Pile]) -> None:
+    """Write arrays to a `.safetensors` or `.npz` file; equal arrays give equal bytes."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez(file, allow_pickle=False, **{name: pile.whole for name, pile in piles.items()})
+        else:
+            _write_safetensors(file, piles)
+
+
+def _write_safetensors(file: BinaryIO, piles: Mapping[str, Pile]) -> None:
+    # part by part: the library's own writer wants each array in one piece, which doubles the memory of a run
+    header, at = {}, 0
+    order = sorted(piles, key=lambda name: (-piles[name].parts[0].itemsize, name))
+    for name in order:
+        end = at + sum(part.nbytes for part in piles[name].parts)
+        code = _TYPES[piles[name].parts[0].dtype.name]
+        header[name] = {"dtype": code, "shape": piles[name].shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for name in order:
+        for part in piles[name].parts:
+            file.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).tobytes())
+
+
+def load_arrays(path: Path) -> dict[str, Array]:
+    """Read the arrays of a `.safetensors` or `.npz` file; a damaged or pickled one is a `UsageError`."""
+    try:
+        return _load_npz(path) if path.suffix == ".npz" else _load_safetensors(path)
+    except FileNotFoundError as error:
+        raise UsageError(f"no such file: {path}") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"cannot read {path}: {_first_line(error)}; expected a whole {path.suffix} file"
+        ) from error
+
+
+def _load_npz(path: Path) -> dict[str, Array]:
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise UsageError(f"cannot read {path}: it holds one bare array; expected a whole .npz file")
+    with loaded as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _load_safetensors(path: Path) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise UsageError(f"cannot read {path}: {error}; expected a whole .safetensors file") from error
+
+
+def check_format(format: str) -> str:
+    """The file ending of a format of arrays; an unknown one is a `UsageError`."""
+    if format not in SUFFIXES:
+        raise UsageError(f"unknown format '{format}' of saved maps: {did_you_mean(format, SUFFIXES)}")
+    return SUFFIXES[format]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

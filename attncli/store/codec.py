@@ -1,0 +1,186 @@
+"""Runs as plain JSON values and named arrays, there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from attncli.data import Array, Attention, Input, LayerMaps, Scores, Statistics, Text, Tokens
+from attncli.errors import UsageError
+from attncli.store.arrays import Pool
+
+AXES = ("layer", "head", "query", "key")
+Plain = dict[str, Any]
+
+
+def parse_layout(layout: str) -> tuple[str, ...]:
+    """The axes of saved maps in their order on disk; `layer` may be left out: one array per layer then."""
+    axes = tuple(part.strip() for part in layout.split(","))
+    if sorted(axes) not in (sorted(AXES), sorted(AXES[1:])):
+        raise UsageError(
+            f"unknown layout '{layout}': expected head, query and key in some order, and layer if all layers "
+            "shall share one array, such as layer,head,query,key or query,key,head"
+        )
+    return axes
+
+
+class Encoder:
+    """Turns the parts of a run into plain values.
+
+    Arrays go into `pool`, tokens into `tokens`, so that what several maps share is written once.
+    """
+
+    def __init__(self, axes: tuple[str, ...]) -> None:
+        self.axes = axes
+        self.pool = Pool()
+        self.tokens: list[Plain] = []
+        self._token_numbers: dict[int, int] = {}
+
+    def tokens_number(self, tokens: Tokens) -> int:
+        if id(tokens) not in self._token_numbers:
+            self._token_numbers[id(tokens)] = len(self.tokens)
+            arrays = {name: getattr(tokens, name).tolist() for name in ("ids", "special", "offsets", "words")}
+            texts = {"segments": list(tokens.segments), "text": tokens.text, "scheme": tokens.scheme}
+            self.tokens.append({"pieces": list(tokens.pieces), **arrays, **texts})
+        return self._token_numbers[id(tokens)]
+
+    def input(self, one: Input) -> Plain:
+        text = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
+        messages = [dict(message) for message in one.text.messages]
+        target = None if one.target is None else self.tokens_number(one.target)
+        given = {**text, "messages": messages}
+        return {"index": one.index, "text": given, "source": self.tokens_number(one.source), "target": target}
+
+    def attention(self, attention: Attention) -> Plain:
+        return {
+            "kind": attention.kind,
+            "text": attention.text,
+            "queries": self.tokens_number(attention.queries),
+            "keys": self.tokens_number(attention.keys),
+            "aggregate": attention.aggregate,
+            "aggregate_layers": attention.aggregate_layers,
+            "words": attention.words,
+            "dropped_special": attention.dropped_special,
+            "layers": self._layers(attention),
+        }
+
+    def _layers(self, attention: Attention) -> list[Plain]:
+        name = f"text-{attention.text}.{attention.kind}"
+        shapes = {maps.weights.shape for maps in attention.layers}
+        one_array = "layer" in self.axes and len(shapes) == 1
+        places = self._stacked(name, attention) if one_array else self._apart(name, attention)
+        return [
+            {"layer": maps.layer, "heads": list(maps.heads), **place, "visible": self._visible(name, maps)}
+            for maps, place in zip(attention.layers, places, strict=True)
+        ]
+
+    def _stacked(self, name: str, attention: Attention) -> list[Plain]:
+        order = [AXES.index(axis) for axis in self.axes]
+        if order[0] == 0:
+            parts = [maps.weights.transpose([axis - 1 for axis in order[1:]]) for maps in attention.layers]
+            array = self.pool.add(name, parts, stacked=True)
+        else:
+            array = self.pool.add(name, [attention.stack().transpose(order)])
+        return [{"array": array, "axes": list(self.axes), "at": at} for at in range(len(attention.layers))]
+
+    def _apart(self, name: str, attention: Attention) -> list[Plain]:
+        axes = [axis for axis in self.axes if axis != "layer"]
+        order = [AXES.index(axis) - 1 for axis in axes]
+        return [
+            {
+                "array": self.pool.add(f"{name}.layer-{maps.layer}", [maps.weights.transpose(order)]),
+                "axes": axes,
+            }
+            for maps in attention.layers
+        ]
+
+    def _visible(self, name: str, maps: LayerMaps) -> str | None:
+        return None if maps.visible is None else self.pool.share(f"{name}.visible", maps.visible)
+
+    def statistics(self, statistics: Statistics) -> Plain:
+        tables = {name: getattr(statistics, name) for name in ("heads", "std", "tokens", "keys")}
+        return {
+            table: {metric: self._scores(f"{table}.{metric}", score) for metric, score in scores.items()}
+            for table, scores in tables.items()
+        }
+
+    def _scores(self, name: str, score: Scores) -> Plain:
+        coords = {
+            coord: {"dim": dim, **self._column(f"{name}.{coord}", entries)}
+            for coord, (dim, entries) in score.coords.items()
+        }
+        said = {"unit": score.unit, "range": list(score.range), "source": score.source}
+        values = self.pool.share(f"stats.{name}", score.values)
+        return {"metric": score.metric, "values": values, "dims": list(score.dims), "coords": coords, **said}
+
+    def _column(self, name: str, entries: Array) -> Plain:
+        if entries.dtype.kind not in "OU":
+            return {"array": self.pool.share(f"stats.{name}", entries)}
+        numbers: dict[tuple[type, Any], int] = {}
+        codes = [numbers.setdefault((type(entry), entry), len(numbers)) for entry in entries.tolist()]
+        names = [entry for _, entry in numbers]
+        array = self.pool.share(f"stats.{name}", np.array(codes, np.int32))
+        return {"array": array, "names": names, "dtype": entries.dtype.str}
+
+
+class Decoder:
+    """Turns plain values and arrays back into the parts of a run."""
+
+    def __init__(self, tokens: Sequence[Plain], arrays: Mapping[str, Array]) -> None:
+        self.tokens = [_tokens(one) for one in tokens]
+        self.arrays = arrays
+
+    def input(self, one: Plain) -> Input:
+        given = one["text"]
+        text = Text(given["text"], given["pair"], given["target"], tuple(given["messages"]))
+        target = None if one["target"] is None else self.tokens[one["target"]]
+        return Input(one["index"], text, self.tokens[one["source"]], target)
+
+    def attention(self, one: Plain) -> Attention:
+        same = ("kind", "text", "aggregate", "aggregate_layers", "words", "dropped_special")
+        return Attention(
+            queries=self.tokens[one["queries"]],
+            keys=self.tokens[one["keys"]],
+            layers=tuple(map(self._layer, one["layers"])),
+            **{name: one[name] for name in same},
+        )
+
+    def _layer(self, one: Plain) -> LayerMaps:
+        array, axes = self.arrays[one["array"]], one["axes"]
+        weights = array.transpose([axes.index(axis) for axis in AXES if axis in axes])
+        weights = weights[one["at"]] if "layer" in axes else weights
+        visible = None if one["visible"] is None else self.arrays[one["visible"]]
+        return LayerMaps(one["layer"], tuple(one["heads"]), weights, visible)
+
+    def statistics(self, tables: Plain) -> Statistics:
+        return Statistics(
+            **{
+                name: {metric: self._scores(one) for metric, one in table.items()}
+                for name, table in tables.items()
+            }
+        )
+
+    def _scores(self, one: Plain) -> Scores:
+        return Scores(
+            metric=one["metric"],
+            values=self.arrays[one["values"]],
+            dims=tuple(one["dims"]),
+            coords={name: (column["dim"], self._column(column)) for name, column in one["coords"].items()},
+            unit=one["unit"],
+            range=tuple(one["range"]),
+            source=one["source"],
+        )
+
+    def _column(self, column: Plain) -> Array:
+        codes = self.arrays[column["array"]]
+        if "names" not in column:
+            return codes
+        return np.array([column["names"][code] for code in codes], dtype=column["dtype"])
+
+
+def _tokens(one: Plain) -> Tokens:
+    fields: Plain = {name: np.array(one[name]) for name in ("ids", "special", "offsets", "words")}
+    fields |= {name: tuple(one[name]) for name in ("pieces", "segments")}
+    return Tokens(**fields, text=one["text"], scheme=one["scheme"])

@@ -1,0 +1,167 @@
+"""Saved runs: maps and statistics on disk, opened again without the model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attncli.data import FORMAT, Attention, Input, RunInfo, Statistics
+from attncli.errors import UsageError
+from attncli.store.arrays import check_format, load_arrays, save_arrays
+from attncli.store.codec import Decoder, Encoder, parse_layout
+from attncli.store.folder import MANIFEST, OutputFolder, read_manifest, unchanged
+from attncli.store.text import json_text
+
+RUN_FILE = "run.json"
+SCHEMA = "attncli.saved/1"
+
+
+@dataclass(frozen=True, eq=False)
+class SavedRun:
+    """What `open_run` found: everything that `save_run` was given, and the command that made it."""
+
+    info: RunInfo
+    inputs: tuple[Input, ...]
+    attention: tuple[Attention, ...]
+    statistics: Statistics | None
+    layout: str
+    command: str
+
+
+def save_run(
+    folder: OutputFolder,
+    inputs: Sequence[Input],
+    attention: Sequence[Attention],
+    statistics: Statistics | None = None,
+    *,
+    layout: str = "layer,head,query,key",
+    format: str = "safetensors",
+) -> None:
+    """Write maps and statistics so that `open_run` gives them back; `folder.finish` makes the run complete.
+
+    layout  order of the axes on disk. With `layer`, the layers of a text and kind share one array where they
+            agree; without it (`query,key,head`) each has its own. Masks are always `[1 or head, query, key]`
+    format  safetensors or npz
+    """
+    maps_file = f"maps{check_format(format)}"
+    encoder = Encoder(parse_layout(layout))
+    document = {
+        "schema": SCHEMA,
+        "layout": layout,
+        "arrays": maps_file,
+        "inputs": list(map(encoder.input, inputs)),
+        "attention": list(map(encoder.attention, attention)),
+        "statistics": None if statistics is None else encoder.statistics(statistics),
+    }
+    save_arrays(folder.path_for(maps_file), encoder.pool.piles)
+    folder.write_text(RUN_FILE, json_text({**document, "tokens": encoder.tokens}))
+
+
+def open_run(directory: str | Path) -> SavedRun:
+    """Read a saved run; where there is none, or a newer, incomplete or damaged one, a `UsageError`."""
+    folder = Path(directory)
+    manifest = _checked_manifest(folder)
+    document = _read_document(folder)
+    arrays = load_arrays(folder / _maps_name(document))
+    try:
+        decoder = Decoder(document["tokens"], arrays)
+        statistics = document["statistics"]
+        return SavedRun(
+            info=_info(manifest["run"]),
+            inputs=tuple(map(decoder.input, document["inputs"])),
+            attention=tuple(map(decoder.attention, document["attention"])),
+            statistics=None if statistics is None else decoder.statistics(statistics),
+            layout=document["layout"],
+            command=manifest["command"],
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"the saved run in {folder} is damaged ({reason}): save it again") from error
+
+
+def _checked_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise UsageError(
+            f"expected the folder of a saved run, but {folder} {found}: give a folder with {MANIFEST}"
+        )
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UsageError(
+            f"{folder} is no run of attncli: expected a folder with a {MANIFEST} that attncli wrote"
+        )
+    _check_version(folder, manifest)
+    if not manifest.get("complete"):
+        raise UsageError(f"the run in {folder} was interrupted before its end: run the same command again")
+    _check_files(folder, manifest)
+    return manifest
+
+
+def _check_version(folder: Path, manifest: dict[str, Any]) -> None:
+    run = manifest.get("run")
+    run = run if isinstance(run, dict) else {}
+    tail = re.search(r"\d+$", str(manifest["schema"]))
+    found = max(int(tail.group()) if tail else 0, run["format"] if isinstance(run.get("format"), int) else 0)
+    if found > FORMAT:
+        versions = run.get("versions")
+        maker = versions.get("attncli", "unknown") if isinstance(versions, dict) else "unknown"
+        raise UsageError(
+            f"the run in {folder} has format {found} (written by attncli {maker}), "
+            f"this attncli reads formats up to {FORMAT}: install a newer attncli"
+        )
+
+
+def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    listed = manifest.get("files")
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    needed = [entry for entry in entries if _is_saved_part(entry.get("name"))]
+    if not any(entry["name"] == RUN_FILE for entry in needed):
+        raise UsageError(
+            f"the run in {folder} kept no maps: do it again with --save-maps "
+            f"(it was made by '{manifest.get('command')}')"
+        )
+    for entry in needed:
+        name = entry["name"]
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder / name} is missing, though {MANIFEST} lists it: save the run again")
+        if name not in unchanged(folder, [entry]):
+            raise UsageError(
+                f"{folder / name} is not as {MANIFEST} says (changed or damaged): save the run again"
+            )
+
+
+def _is_saved_part(name: Any) -> bool:
+    return name == RUN_FILE or (
+        isinstance(name, str) and re.fullmatch(r"maps\.(safetensors|npz)", name) is not None
+    )
+
+
+def _read_document(folder: Path) -> dict[str, Any]:
+    path = folder / RUN_FILE
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read {path}: {error}; save the run again") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise UsageError(f"{path} has schema {schema!r}, this attncli reads {SCHEMA!r}: save the run again")
+    return dict(document)
+
+
+def _maps_name(document: dict[str, Any]) -> str:
+    name = document.get("arrays")
+    if not _is_saved_part(name) or name == RUN_FILE:
+        raise UsageError(
+            f"{RUN_FILE} names {name!r} as the file of its maps: expected maps.safetensors or maps.npz"
+        )
+    return str(name)
+
+
+def _info(run: dict[str, Any]) -> RunInfo:
+    fields = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
+    return RunInfo(**{field.name: fields[field.name] for field in dataclasses.fields(RunInfo)})

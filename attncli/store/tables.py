@@ -1,0 +1,189 @@
+"""Statistics as documents and tables: JSON, CSV, JSON Lines, Parquet."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from attncli.data import KINDS, Array, Input, Kind, RunInfo, Scores, Statistics, columns_of
+from attncli.errors import UsageError, did_you_mean
+from attncli.store.folder import OutputFolder, run_object
+from attncli.store.text import json_line, json_text, utf8
+
+SCHEMA = "attncli.stats/1"
+FORMATS = ("json", "csv", "jsonl", "parquet")
+Columns = Mapping[str, Array]
+
+
+class Declaration(Protocol):
+    """What a metric says about itself."""
+
+    @property
+    def unit(self) -> str: ...
+    @property
+    def range(self) -> tuple[float | None, float | None]: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+
+
+def write_statistics(
+    folder: OutputFolder,
+    info: RunInfo,
+    inputs: Sequence[Input],
+    statistics: Statistics,
+    declarations: Mapping[str, Declaration],
+    formats: Sequence[str] = ("json", "csv"),
+) -> dict[str, Any]:
+    """Write `stats.<format>`, and `stats-tokens` and `stats-keys` where there are any; returns the document.
+
+    JSON holds everything in one document; the other formats have one file per table.
+    """
+    for wanted in formats:
+        if wanted not in FORMATS:
+            raise UsageError(f"unknown format '{wanted}' of statistics: {did_you_mean(wanted, FORMATS)}")
+    document = stats_document(info, inputs, statistics, declarations)
+    tables = statistics_tables(statistics)
+    for wanted in formats:
+        if wanted == "json":
+            folder.write_text("stats.json", json_text(document))
+            continue
+        for name, columns in tables.items():
+            folder.write_bytes(f"{name}.{wanted}", _WRITERS[wanted](columns))
+    return document
+
+
+def stats_document(
+    info: RunInfo,
+    inputs: Sequence[Input],
+    statistics: Statistics,
+    declarations: Mapping[str, Declaration],
+) -> dict[str, Any]:
+    """The contents of `stats.json`, schema `attncli.stats/1`: plain values, undefined is None.
+
+    `run` lacks what was given on the command line: the same result has the same bytes wherever it was sent.
+    """
+    run = {name: value for name, value in run_object(info).items() if name != "given"}
+    tables = statistics_tables(statistics)
+    document = {
+        "schema": SCHEMA,
+        "run": run,
+        "inputs": [entry for one in inputs for entry in _input_entries(one, _kinds(tables["stats"]))],
+        "metrics": {
+            name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)
+        },
+        "heads": list(_records(tables["stats"])),
+    }
+    for name, key in (("stats-tokens", "tokens"), ("stats-keys", "keys")):
+        if name in tables:
+            document[key] = list(_records(tables[name]))
+    return document
+
+
+def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
+    """The tables by file name: `stats`, and `stats-tokens` and `stats-keys` where they were asked for."""
+    tables = {"stats": columns_of(statistics.heads, statistics.std)}
+    if statistics.tokens:
+        tables["stats-tokens"] = columns_of(statistics.tokens)
+    if statistics.keys:
+        tables["stats-keys"] = columns_of(statistics.keys)
+    return tables
+
+
+def table_csv(columns: Columns) -> str:
+    """A table as CSV: shortest exact numbers, an empty cell where undefined, `""` for an empty text."""
+    lines = [",".join(map(_cell, columns))]
+    lines += [",".join(map(_cell, row)) for row in zip(*map(_plain_column, columns.values()), strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def table_jsonl(columns: Columns) -> str:
+    """A table as JSON Lines: one object per row, null where undefined."""
+    return "".join(map(json_line, _records(columns)))
+
+
+def table_parquet(columns: Columns) -> bytes:
+    """A table as Parquet with true types, null where undefined; needs pyarrow."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UsageError(
+            'Parquet needs pyarrow, which is not installed: pip install "attncli[parquet]"'
+        ) from error
+    arrays = {name: pa.array(_parquet_column(column), from_pandas=True) for name, column in columns.items()}
+    table = pa.table(arrays).replace_schema_metadata({"schema": SCHEMA})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+_WRITERS = {
+    "csv": lambda columns: utf8(table_csv(columns)),
+    "jsonl": lambda columns: table_jsonl(columns).encode(),
+    "parquet": table_parquet,
+}
+
+
+def _kinds(heads: Columns) -> list[Kind]:
+    there = set(heads["kind"].tolist()) if "kind" in heads else set()
+    return [kind for kind in KINDS if kind in there]
+
+
+def _input_entries(one: Input, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
+    given = {"pair": one.text.pair, "target": one.text.target}
+    more = {name: text for name, text in given.items() if text is not None}
+    for kind in kinds:
+        queries, keys = one.sides(kind)
+        sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
+        yield {"index": one.index, "text": one.text.text, **more, **sides}
+
+
+def _all_scores(statistics: Statistics) -> Iterator[tuple[str, Scores]]:
+    for scores in (statistics.heads, statistics.tokens, statistics.keys):
+        for name, score in scores.items():
+            if scores is statistics.heads or name not in statistics.heads:
+                yield name, score
+
+
+def _declared(score: Scores, declaration: Declaration | None) -> dict[str, Any]:
+    declared = declaration or score
+    question = declaration.question if declaration else ""
+    shown = {"unit": declared.unit, "range": list(declared.range), "source": declared.source}
+    return {**shown, "question": question}
+
+
+def _records(columns: Columns) -> Iterator[dict[str, Any]]:
+    names = list(columns)
+    for row in zip(*map(_plain_column, columns.values()), strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def _plain_column(column: Array) -> list[Any]:
+    values: list[Any] = column.tolist()
+    if column.dtype.kind == "f":
+        return [value if math.isfinite(value) else None for value in values]
+    if column.dtype.kind == "O":
+        return [value.item() if isinstance(value, np.generic) else value for value in values]
+    return values
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else repr(value)
+    # csv.writer of Python 3.11 leaves a bare carriage return unquoted, which ends the row for readers
+    if text == "" or any(sign in text for sign in ',"\r\n') or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _parquet_column(column: Array) -> Array | list[Any]:
+    if column.dtype.kind in "OU":
+        return [utf8(entry).decode() if isinstance(entry, str) else entry for entry in column.tolist()]
+    return np.where(np.isinf(column), np.nan, column) if column.dtype.kind == "f" else column

@@ -1,0 +1,90 @@
+"""Text that can be written anywhere: JSON that every parser takes, plain values, safe names."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+# half surrogates cannot be UTF-8; the others end lines, hide or turn the text around in editors and browsers
+_ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as we write it: same document, same text; one line per entry; NaN refused with `ValueError`.
+
+    >>> print(json_text({"heads": [{"head": 0}, {"head": 1}]}), end="")
+    {
+    "heads": [
+     {"head": 0},
+     {"head": 1}]
+    }
+    """
+    # json's own indent leaves its quick encoder, and puts each number of a long list on a line
+    return (
+        "{\n" + ",\n".join(f"{_dumps(name)}: {_entries(value)}" for name, value in document.items()) + "\n}\n"
+    )
+
+
+def _entries(value: Any) -> str:
+    if isinstance(value, Mapping) and value:
+        return "{\n " + ",\n ".join(f"{_dumps(key)}: {_dumps(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        return "[\n " + ",\n ".join(map(_dumps, value)) + "]"
+    return _dumps(value)
+
+
+def json_line(document: Any) -> str:
+    """The same in one line, for JSON Lines."""
+    return _dumps(document) + "\n"
+
+
+def _dumps(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: paths become text, tuples and sets lists, NumPy numbers numbers, NaN null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(entry) for entry in value), key=repr)
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def slug(name: str) -> str:
+    """A model's name as a folder name: `org/name` → `org--name`, a path → its end.
+
+    >>> slug("sentence-transformers/all-MiniLM-L6-v2"), slug("/models/mine/"), slug("../..")
+    ('sentence-transformers--all-MiniLM-L6-v2', 'mine', 'model')
+    """
+    if name.startswith(("/", ".", "~")) or "\\" in name:
+        name = PurePosixPath(name.replace("\\", "/")).name
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name.strip("/").replace("/", "--"))
+    return safe.strip(".-")[:80].rstrip(".-") or "model"
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The path of a file named in a manifest, None where the name would lead out of the folder."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or re.search(r"[\\:\0]", name):
+        return None
+    path = folder.joinpath(*parts)
+    return path if path.resolve().is_relative_to(folder.resolve()) else None
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8 bytes of any text; half surrogates, which UTF-8 cannot hold, are written as `\\udcff`."""
+    return text.encode("utf-8", "backslashreplace")
