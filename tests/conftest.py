@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread, the real model, the bundled models, the command line in-process."""
+"""What all tests share: no network, one thread, real and bundled models, the command line in-process."""
 
 from __future__ import annotations
 
