@@ -1,14 +1,15 @@
 """The data in the middle: small frozen types with named axes, always in the order layer, head, query, key.
 
-Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and outward
-everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `RunInfo`.
+Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
+outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `RunInfo`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -66,7 +67,9 @@ class Tokens:
         set_(self, "words", frozen(self.words, np.int64))
         lengths = {len(self.pieces), len(self.ids), len(self.special), len(self.offsets), len(self.words)}
         if lengths != {len(self.segments)}:
-            raise UsageError(f"the fields of Tokens must have one entry per piece, got lengths {sorted(lengths)}")
+            raise UsageError(
+                f"the fields of Tokens must have one entry per piece, got lengths {sorted(lengths)}"
+            )
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -135,15 +138,19 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """One block of the stream: some queries x all their keys, for some heads of one layer, of a batch of texts.
+    """One block of the stream: some queries x all their keys, for some heads of a layer, of a batch of texts.
 
     weights         [batch, head, row, key] after softmax, on the model's device, float32 or float64
-    visible         bool, broadcastable to weights: the keys that each row may see; False for padding on both axes
+    visible         bool, broadcastable to weights: the keys that each row may see; False for all padding
     query_positions [batch, row] position of each row in its unpadded text, -1 for padding
     key_positions   [batch, key] the same for keys
     special_keys    [batch, key] which keys are special tokens
     heads           head numbers of the block
     texts           number of the text in each batch entry
+    query_lengths   number of real queries in each text, of which the block holds some
+    key_lengths     number of real keys in each text
+
+    Weights are finite, and 0 wherever a real row meets a key that it may not see.
     """
 
     kind: Kind
@@ -155,35 +162,53 @@ class Rows:
     query_positions: torch.Tensor
     key_positions: torch.Tensor
     special_keys: torch.Tensor
+    query_lengths: tuple[int, ...]
+    key_lengths: tuple[int, ...]
+
+    @cached_property
+    def seen(self) -> torch.Tensor:
+        """`visible` as [batch, 1 or head, row, key], without a copy."""
+        batch, _, row, key = self.weights.shape
+        return self.visible.expand(batch, -1, row, key)
 
     @cached_property
     def visible_count(self) -> torch.Tensor:
         """|S_i|: [batch, 1 or head, row] float64, how many keys each row may see."""
-        import torch
-
-        return self.visible.sum(-1, dtype=torch.float64)
+        return self.seen.sum(-1).double()
 
     @cached_property
     def real(self) -> torch.Tensor:
-        """[batch, 1, row] bool: which rows are real query tokens and can see at least one key."""
+        """[batch, 1 or head, row] bool: which rows are real query tokens and can see at least one key."""
         return (self.query_positions >= 0)[:, None, :] & (self.visible_count > 0)
 
-    @cached_property
-    def offset(self) -> torch.Tensor:
-        """[batch, 1, row, key] int64: j - i, key position minus query position (self-attention)."""
-        return self.key_positions[:, None, None, :] - self.query_positions[:, None, :, None]
+    def at(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights on the keys at these positions, and whether such keys exist and are visible.
+
+        positions [batch, row, n] → weights [batch, head, row, n] and bool [batch, 1 or head, row, n]
+        """
+        import torch
+
+        ordered, order = self.key_positions.sort(dim=-1)
+        near = torch.searchsorted(ordered, positions.flatten(1)).clamp_max(ordered.shape[-1] - 1)
+        exists = (ordered.gather(1, near) == positions.flatten(1)) & (positions.flatten(1) >= 0)
+        index = order.gather(1, near).view(positions.shape)[:, None]
+        visible = self.seen.gather(-1, index.expand(-1, self.seen.shape[1], -1, -1))
+        visible = visible & exists.view(positions.shape)[:, None] & self.real[..., None]
+        return self.weights.gather(-1, index.expand(-1, self.weights.shape[1], -1, -1)), visible
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """What is left of one layer of one batch after all its rows went by: sums over rows for every key and offset.
+    """What is left of a layer of a batch after all its rows went by: sums over rows for every key and offset.
 
     mass          [batch, head, key] float64: Σ_i A_ik over the rows that may see k
     seen          [batch, 1 or head, key] float64: how many real rows may see k
     offset_mass   [batch, head, offset] float64: Σ_i A_i,i+o over the rows for which i+o is visible
     offset_seen   [batch, 1 or head, offset] float64: how many rows that is
     offsets       the offsets o, -8 … 8
-    rows          [batch] float64: real rows
+    rows          [batch, 1 or head] float64: real rows
+
+    Keys stand at their positions in the unpadded text; no row sees those past the end of a shorter text.
     """
 
     kind: Kind
@@ -193,6 +218,45 @@ class Columns:
     offset_seen: torch.Tensor
     offsets: tuple[int, ...]
     rows: torch.Tensor
+
+
+Range = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure and its declaration.
+
+    scope     row: `Rows` → [batch, head, row]; column: `Columns` → [batch, head]
+    per_key   a column measure that keeps its keys: [batch, head, key]
+    range     smallest and largest possible value, None where open or dependent on the text
+    kinds     the kinds of attention for which it is defined
+    neutral   where a diverging colour scale has its middle (1 for a ratio, 0 for a signed offset), else None
+    """
+
+    name: str
+    compute: Callable[[Any], torch.Tensor]
+    scope: Literal["row", "column"]
+    unit: str
+    range: Range
+    source: str
+    kinds: tuple[Kind, ...]
+    per_key: bool = False
+    neutral: float | None = None
+
+    @property
+    def question(self) -> str:
+        """The first line of the docstring: the question that the metric answers."""
+        return self.page.splitlines()[0]
+
+    @property
+    def page(self) -> str:
+        """The whole docstring, as `attncli explain` prints it."""
+        return inspect.getdoc(self.compute) or ""
+
+
+Selection = Mapping[tuple[Kind, int], tuple[int, ...]]
+"""Head numbers by kind and layer; what is not named is not selected."""
 
 
 # ---------------------------------------------------------------------------------------------- results
@@ -220,7 +284,7 @@ class LayerMaps:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """The maps that were kept of one kind and one text: layers in order, with their true layer and head numbers.
+    """The maps that were kept of one kind and text: layers in order, with their true layer and head numbers.
 
     aggregate         what was done to heads: none, mean or max
     aggregate_layers  what was done to layers: none or mean
@@ -249,7 +313,9 @@ class Attention:
         """`[layer, head, query, key]`; layers with unequal head counts are a `UsageError` (use `sel`)."""
         counts = {maps.weights.shape[0] for maps in self.layers}
         if len(counts) != 1:
-            raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")
+            raise UsageError(
+                f"layers differ in their number of heads ({sorted(counts)}): select layers that agree"
+            )
         return frozen(np.stack([maps.weights for maps in self.layers]))
 
     def sel(self, layer: int | None = None, head: int | None = None) -> Attention:
@@ -274,9 +340,8 @@ class Attention:
             layers = tuple(_mean_heads(maps) for maps in self.layers)
             return replace(self, layers=layers, aggregate="mean")
         stacked = self.stack().mean(axis=0, dtype=np.float64)
-        visible = None
-        if all(maps.visible is not None for maps in self.layers):
-            visible = np.logical_or.reduce([maps.visible for maps in self.layers])
+        seen = [maps.visible for maps in self.layers if maps.visible is not None]
+        visible = reduce(np.logical_or, seen) if len(seen) == len(self.layers) else None
         one = LayerMaps("mean", self.layers[0].heads, stacked, visible)
         return replace(self, layers=(one,), aggregate_layers="mean")
 
@@ -317,12 +382,16 @@ class Attention:
             "query_token": ("query", list(self.queries.pieces)),
             "key_token": ("key", list(self.keys.pieces)),
         }
-        return xr.DataArray(self.stack(), dims=("layer", "head", "query", "key"), coords=coords, name="weights")
+        return xr.DataArray(
+            self.stack(), dims=("layer", "head", "query", "key"), coords=coords, name="weights"
+        )
 
 
 def _one_head(maps: LayerMaps, head: int) -> LayerMaps:
     if not maps.heads:
-        raise UsageError(f"layer {maps.layer} keeps one aggregated map, so head {head} cannot be taken from it")
+        raise UsageError(
+            f"layer {maps.layer} keeps one aggregated map, so head {head} cannot be taken from it"
+        )
     wanted = maps.heads[head] if head < 0 and -head <= len(maps.heads) else head
     if wanted not in maps.heads:
         known = ", ".join(map(str, maps.heads))
@@ -335,7 +404,8 @@ def _one_head(maps: LayerMaps, head: int) -> LayerMaps:
 
 
 def _mean_heads(maps: LayerMaps) -> LayerMaps:
-    visible = None if maps.visible is None else maps.visible.any(axis=0, keepdims=True)
+    seen = maps.visible
+    visible = None if seen is None else np.logical_or.reduce(seen, axis=0, keepdims=True)
     mean = maps.weights.mean(axis=0, keepdims=True, dtype=np.float64)
     return LayerMaps(maps.layer, (), mean, visible)
 
@@ -380,7 +450,9 @@ class Scores:
             count = np.sum(~np.isnan(self.values), axis=at)
             values = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         dims = self.dims[:at] + self.dims[at + 1 :]
-        return replace(self, values=values, dims=dims, coords={n: c for n, c in self.coords.items() if c[0] != axis})
+        return replace(
+            self, values=values, dims=dims, coords={n: c for n, c in self.coords.items() if c[0] != axis}
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """A long table: one column per coordinate and one named after the metric."""
@@ -421,7 +493,7 @@ class Statistics:
         return self.heads[metric]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per head: kind, layer, head, texts, queries, then one column per metric (and `<metric>_std`)."""
+        """One row per head: kind, layer, head, texts, queries, then each metric (and `<metric>_std`)."""
         return columns_frame(self.heads, self.std)
 
     def tokens_frame(self) -> pd.DataFrame:

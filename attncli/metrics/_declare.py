@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from attncli.data import KINDS, Columns, Kind, Rows
+from attncli.data import KINDS, Columns, Kind, Metric, Range, Rows
 
 if TYPE_CHECKING:
     import torch
 
-Range = tuple[float | None, float | None]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A measure and its declaration.
-
-    scope     row: `Rows` → [batch, head, row]; column: `Columns` → [batch, head], or [batch, head, key] with `per_key`
-    range     smallest and largest possible value, None where open or dependent on the text
-    neutral   where a diverging colour scale has its middle (1 for a ratio, 0 for a signed offset), else None
-    kinds     the kinds of attention for which it is defined
-    """
-
-    name: str
-    compute: Callable[[Any], torch.Tensor]
-    scope: Literal["row", "column"]
-    unit: str
-    range: Range
-    source: str
-    kinds: tuple[Kind, ...]
-    per_key: bool = False
-    neutral: float | None = None
-
-    @property
-    def question(self) -> str:
-        """The first line of the docstring: the question that the metric answers."""
-        return inspect.getdoc(self.compute).splitlines()[0]  # type: ignore[union-attr]
-
-    @property
-    def page(self) -> str:
-        """The whole docstring, as `attncli explain` prints it."""
-        return inspect.getdoc(self.compute) or ""
+__all__ = ["Metric", "column_metric", "row_metric"]
 
 
 def row_metric(
