@@ -5,6 +5,7 @@ text     JSON, safe names                         tables   statistics as JSON, C
 arrays   safetensors and npz, never pickle        runs     saved runs (codec: as plain values and arrays)
 """
 
+from attncli.store.arrays import load_arrays
 from attncli.store.files import replacing
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
 from attncli.store.runs import SavedRun, open_run, save_run
@@ -25,6 +26,7 @@ __all__ = [
     "digest",
     "input_sha256",
     "json_text",
+    "load_arrays",
     "open_run",
     "replacing",
     "run_object",

@@ -7,7 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,10 @@ from attncli.store.files import replacing
 
 SUFFIXES = {"safetensors": ".safetensors", "npz": ".npz"}
 _TYPES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+)
 
 
 @dataclass(frozen=True)
@@ -92,36 +96,39 @@ def _write_safetensors(file: BinaryIO, piles: Mapping[str, Pile]) -> None:
             file.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).tobytes())
 
 
-def load_arrays(path: Path) -> dict[str, Array]:
-    """Read the arrays of a `.safetensors` or `.npz` file; a damaged or pickled one is a `UsageError`."""
+def load_arrays(path: Path, pick: Callable[[list[str]], Iterable[str]] = list) -> dict[str, Array]:
+    """Read arrays of a `.safetensors`, `.npz` or `.npy` file; a damaged or pickled one is a `UsageError`.
+
+    pick  gets the names of all arrays and gives those to read; a `.npy` file has one, named after the file
+    """
+    load = _load_safetensors if path.suffix.lower() == ".safetensors" else _load_numpy
     try:
-        return _load_npz(path) if path.suffix == ".npz" else _load_safetensors(path)
-    except FileNotFoundError as error:
-        raise UsageError(f"no such file: {path}") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"cannot read {path}: {_first_line(error)}; expected a whole {path.suffix} file"
-        ) from error
+        return load(path, pick)
+    except UsageError:
+        raise
+    except _DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"cannot read {path}: {reason}; expected plain numbers, no pickles") from error
 
 
-def _load_npz(path: Path) -> dict[str, Array]:
+def _load_numpy(path: Path, pick: Callable[[list[str]], Iterable[str]]) -> dict[str, Array]:
     loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise UsageError(f"cannot read {path}: it holds one bare array; expected a whole .npz file")
+    if isinstance(loaded, np.ndarray):
+        return dict.fromkeys(pick([path.stem]), loaded)
     with loaded as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return {name: arrays[name] for name in pick(arrays.files)}
 
 
-def _load_safetensors(path: Path) -> dict[str, Array]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def _load_safetensors(path: Path, pick: Callable[[list[str]], Iterable[str]]) -> dict[str, Array]:
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return dict(load_file(path))
+        with safe_open(path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in pick(list(file.keys()))}
     except SafetensorError as error:
         raise UsageError(f"cannot read {path}: {error}; expected a whole .safetensors file") from error
+    except (TypeError, AttributeError, KeyError) as error:  # NumPy has no bfloat16 and no 8-bit floats
+        raise UsageError(f"{path} holds a type that NumPy lacks ({error}): save it as float32") from error
 
 
 def check_format(format: str) -> str:
@@ -129,7 +136,3 @@ def check_format(format: str) -> str:
     if format not in SUFFIXES:
         raise UsageError(f"unknown format '{format}' of saved maps: {did_you_mean(format, SUFFIXES)}")
     return SUFFIXES[format]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

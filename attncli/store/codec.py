@@ -156,10 +156,7 @@ class Decoder:
 
     def statistics(self, tables: Plain) -> Statistics:
         return Statistics(
-            **{
-                name: {metric: self._scores(one) for metric, one in table.items()}
-                for name, table in tables.items()
-            }
+            **{name: {metric: self._scores(one) for metric, one in table.items()} for name, table in tables.items()}
         )
 
     def _scores(self, one: Plain) -> Scores:

@@ -96,9 +96,7 @@ class OutputFolder:
         self._claim()
         path = inside(self.path, name)
         if path is None or name == MANIFEST:
-            raise OutputError(
-                f"expected a file name inside {self.path}, got {name!r}: name the file otherwise"
-            )
+            raise OutputError(f"expected a file name inside {self.path}, got {name!r}: name the file otherwise")
         if path.parent != self.path:
             make_folder(path.parent)
         self._files[name] = path
@@ -159,9 +157,7 @@ class OutputFolder:
         if manifest is None:
             strangers = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
             if strangers:
-                raise OutputError(
-                    f"{self.path} holds files that are not of a run ({_some(strangers)}): {_ELSEWHERE}"
-                )
+                raise OutputError(f"{self.path} holds files that are not of a run ({_some(strangers)}): {_ELSEWHERE}")
 
     def _claim(self) -> None:
         if self._claimed:

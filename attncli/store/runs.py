@@ -87,14 +87,10 @@ def open_run(directory: str | Path) -> SavedRun:
 def _checked_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
-        raise UsageError(
-            f"expected the folder of a saved run, but {folder} {found}: give a folder with {MANIFEST}"
-        )
+        raise UsageError(f"expected the folder of a saved run, but {folder} {found}: give a folder with {MANIFEST}")
     manifest = read_manifest(folder)
     if manifest is None:
-        raise UsageError(
-            f"{folder} is no run of attncli: expected a folder with a {MANIFEST} that attncli wrote"
-        )
+        raise UsageError(f"{folder} is no run of attncli: expected a folder with a {MANIFEST} that attncli wrote")
     _check_version(folder, manifest)
     if not manifest.get("complete"):
         raise UsageError(f"the run in {folder} was interrupted before its end: run the same command again")
@@ -130,15 +126,11 @@ def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
         if not (folder / name).is_file():
             raise UsageError(f"{folder / name} is missing, though {MANIFEST} lists it: save the run again")
         if name not in unchanged(folder, [entry]):
-            raise UsageError(
-                f"{folder / name} is not as {MANIFEST} says (changed or damaged): save the run again"
-            )
+            raise UsageError(f"{folder / name} is not as {MANIFEST} says (changed or damaged): save the run again")
 
 
 def _is_saved_part(name: Any) -> bool:
-    return name == RUN_FILE or (
-        isinstance(name, str) and re.fullmatch(r"maps\.(safetensors|npz)", name) is not None
-    )
+    return name == RUN_FILE or (isinstance(name, str) and re.fullmatch(r"maps\.(safetensors|npz)", name) is not None)
 
 
 def _read_document(folder: Path) -> dict[str, Any]:
@@ -156,9 +148,7 @@ def _read_document(folder: Path) -> dict[str, Any]:
 def _maps_name(document: dict[str, Any]) -> str:
     name = document.get("arrays")
     if not _is_saved_part(name) or name == RUN_FILE:
-        raise UsageError(
-            f"{RUN_FILE} names {name!r} as the file of its maps: expected maps.safetensors or maps.npz"
-        )
+        raise UsageError(f"{RUN_FILE} names {name!r} as the file of its maps: expected maps.safetensors or maps.npz")
     return str(name)
 
 

@@ -74,9 +74,7 @@ def stats_document(
         "schema": SCHEMA,
         "run": run,
         "inputs": [entry for one in inputs for entry in _input_entries(one, _kinds(tables["stats"]))],
-        "metrics": {
-            name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)
-        },
+        "metrics": {name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)},
         "heads": list(_records(tables["stats"])),
     }
     for name, key in (("stats-tokens", "tokens"), ("stats-keys", "keys")):
@@ -113,9 +111,7 @@ def table_parquet(columns: Columns) -> bytes:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise UsageError(
-            'Parquet needs pyarrow, which is not installed: pip install "attncli[parquet]"'
-        ) from error
+        raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
     arrays = {name: pa.array(_parquet_column(column), from_pandas=True) for name, column in columns.items()}
     table = pa.table(arrays).replace_schema_metadata({"schema": SCHEMA})
     buffer = io.BytesIO()

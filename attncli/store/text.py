@@ -26,9 +26,7 @@ def json_text(document: Mapping[str, Any]) -> str:
     }
     """
     # json's own indent leaves its quick encoder, and puts each number of a long list on a line
-    return (
-        "{\n" + ",\n".join(f"{_dumps(name)}: {_entries(value)}" for name, value in document.items()) + "\n}\n"
-    )
+    return "{\n" + ",\n".join(f"{_dumps(name)}: {_entries(value)}" for name, value in document.items()) + "\n}\n"
 
 
 def _entries(value: Any) -> str:
