@@ -1,8 +1,8 @@
 """A zoo of tiny random models, one for each attention mechanism, and the float64 truth for capture to meet.
 
 `FAMILIES[name]` says what is true of a family, `build` makes its model (seeded, with weights so large that a
-wrong scale or a lost bias shows in the rows), `reference` its attention in float64, `save` a folder that loads
-like any other. Nothing here knows attncli.
+wrong scale or a lost bias shows in the rows), `reference` its attention in float64, `save` a folder like any
+other to load from. Nothing here knows attncli.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def build(family: Family, implementation: str | None = None) -> PreTrainedModel:
             config, attn_implementation=implementation, experts_implementation="eager", dtype=torch.float32
         )
     _sharpen(model)
-    return model.eval()
+    model.eval()
+    assert isinstance(model, PreTrainedModel)
+    return model
 
 
 @torch.no_grad()
@@ -61,13 +63,13 @@ def _sharpen(model: PreTrainedModel) -> None:
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
             continue
         fan_in = parameter.shape[-1]
-        target = 1.0 if id(parameter) in embeddings else 1.2 * fan_in**-0.5
+        target = 1.0 if id(parameter) in embeddings else fan_in**-0.5
         if spread < target:
             parameter.mul_(target / spread)
 
 
 def inputs(family: Family, lengths: tuple[int, ...] = (12,), seed: int = 0) -> dict[str, torch.Tensor]:
-    """What `forward` takes: a random text for each length, padded on the right; a decoder side if there is one."""
+    """What `forward` takes: random texts of these lengths, padded right; decoder texts where needed."""
     sides = {"": lengths}
     if family.is_encoder_decoder:
         sides["decoder_"] = tuple(max(1, length - 4) for length in lengths)
@@ -89,13 +91,14 @@ def inputs(family: Family, lengths: tuple[int, ...] = (12,), seed: int = 0) -> d
 def reference(family: Family, tensors: Mapping[str, torch.Tensor] | None = None) -> Maps:
     """The attention of every layer in float64: (kind, layer) → [batch, head, query, key]."""
     model = build(family, "eager").double()
-    tensors = tensors or inputs(family)
+    tensors = dict(tensors or inputs(family))
+    if family.name == "prophetnet":  # a whole-number mask times the lowest float64 is not a number there
+        tensors |= {name: mask.double() for name, mask in tensors.items() if name.endswith("mask")}
     output = model(**tensors, output_attentions=True, return_dict=True)
     found: dict[tuple[Kind, int], np.ndarray] = {}
     for kind, layers in family.layers.items():
         maps = _named(output, OUTPUTS[kind])
-        if kind in ("encoder", "decoder"):
-            maps = _full_matrices(family, kind, maps, tensors["input_ids"].shape[1])
+        maps = _full_matrices(family, kind, maps, tensors)
         numbered = sorted({*layers, *(family.refused if kind == next(iter(family.layers)) else ())})
         if len(maps) != len(numbered):
             raise AssertionError(
@@ -118,14 +121,18 @@ def _named(output: Any, names: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
 
 
 def _full_matrices(
-    family: Family, kind: Kind, maps: tuple[torch.Tensor, ...], length: int
+    family: Family, kind: Kind, maps: tuple[torch.Tensor, ...], tensors: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, ...]:
     """The few outputs that are no matrices of weights over query and key, turned into such."""
     if family.name == "squeezebert":  # scores before the softmax, the mask already added
         return tuple(scores.softmax(-1) for scores in maps)
+    if family.name == "prophetnet" and kind != "decoder":  # scores too, and n-gram streams below the main one
+        rows = tensors["decoder_input_ids" if kind == "cross" else "input_ids"].shape[1]
+        return tuple(scores.softmax(-1)[:, :, :rows] for scores in maps)
     if family.name in ("longformer", "led") and kind == "encoder":
         return tuple(_from_band(weights) for weights in maps)
     if family.name == "longt5" and kind == "encoder":
+        length = tensors["input_ids"].shape[1]
         return tuple(_from_blocks(weights)[..., :length, :length] for weights in maps)
     return maps
 
@@ -180,7 +187,7 @@ def tiny_tokenizer(family: Family | None = None) -> PreTrainedTokenizerFast:
     single, pair = _templates(family)
     ids = [(word, vocabulary.index(word)) for word in special]
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=special[PAD],
         unk_token=special[UNK],

@@ -108,7 +108,7 @@ def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(rest: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    """Take out of `rest` what is a fact of the family and no setting; windows of a bare layer are of `kind`."""
+    """Take out of `rest` what is a fact of the family and no setting; a bare layer is one of `kind`."""
     facts = {key: rest.pop(key) for key in FACTS if key in rest}
     for name in ("windows", "chunks"):
         if name in facts:
@@ -367,15 +367,7 @@ DECODERS = (
         num_experts_per_tok=2,
         sliding_window=4,
         layer_types=["sliding_attention", "full_attention"],
-        rope_parameters={
-            "rope_type": "yarn",
-            "rope_theta": 10000.0,
-            "factor": 2.0,
-            "beta_fast": 32.0,
-            "beta_slow": 1.0,
-            "original_max_position_embeddings": 64,
-            "truncate": False,
-        },
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         notes="a learned sink takes part of each row",
     ),
     _decoder(
