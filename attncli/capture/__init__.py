@@ -1,1 +1,135 @@
-"""Catching attention as it is computed: routes push `Rows` into sinks."""
+"""Catching attention as it is computed: `plan` finds out how a model can be captured, `run` feeds the sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+
+from attncli.capture.emit import Emitter
+from attncli.capture.intercept import intercepted
+from attncli.capture.plan import Plan, Site
+from attncli.capture.probe import call_model, record
+from attncli.capture.routes import Taker
+from attncli.capture.survey import survey
+from attncli.data import Kind, Text
+from attncli.encoding import Batch, encode
+from attncli.errors import AttnError, ModelError
+from attncli.models import Loaded
+from attncli.sinks import Sink
+
+__all__ = ["Plan", "Site", "plan", "run"]
+
+PROBE = Text("The animal didn't cross the street because it was too tired.", target="It was tired.")
+PROBE_TOKENS = 12
+
+
+def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", batch: Batch | None = None) -> Plan:
+    """Find out how a model's attention can be captured, by one short pass.
+
+    batch  encoded inputs to try on, for a model without a tokenizer
+    Raises `ModelError` where the model has no softmax attention over its tokens, or cannot run from text.
+    """
+    batch = _probe_batch(loaded) if batch is None else batch
+    failures: list[str] = []
+    refused: list[tuple[str, str]] = []
+    for index, (name, caller) in enumerate(loaded.callers):
+        try:
+            seen, outputs = record(loaded.model, caller, batch)
+        except AttnError:
+            raise
+        except Exception as error:  # the forward pass of any architecture
+            failures.append(f"{name}: {_brief(error)}")
+            continue
+        decoder = bool(getattr(loaded.model.config, "is_decoder", False))
+        sites, turned_away = survey(seen, outputs, batch, decoder)
+        refused += turned_away
+        if sites:
+            return _decide(loaded, route, index, sites, turned_away)
+    raise ModelError(_nothing(loaded, failures, refused))
+
+
+def run(
+    loaded: Loaded,
+    plan: Plan,
+    batch: Batch,
+    sinks: Sequence[Sink],
+    heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None = None,
+) -> None:
+    """One forward pass over a batch; every block of rows of the selected heads goes to every sink.
+
+    heads  (kind, layer) → head numbers; None is all
+    The model is left as found, also on error.
+    """
+    emitter = Emitter(batch, sinks, heads, loaded.model.dtype)
+    taker = Taker(plan, emitter, len(batch.inputs))
+    functions = {site.function for site in plan.sites}
+    options: dict[str, Any] = {"output_attentions": True} if "output" in functions else {}
+    _, caller = loaded.callers[plan.caller]
+    watch = bool(functions & {"softmax", "sdpa"})
+    try:
+        with torch.inference_mode(), intercepted(loaded.model, taker, functions=watch):
+            outputs = call_model(caller, batch.tensors, **options)
+    except (AttnError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the forward pass of any architecture
+        raise ModelError(f"{_named(loaded)} fails on this input: {_brief(error)}") from error
+    taker.outputs(outputs)
+    taker.check_complete()
+
+
+def _probe_batch(loaded: Loaded) -> Batch:
+    limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
+    return next(encode(loaded, [PROBE], max_tokens=limit))
+
+
+def _decide(loaded: Loaded, route: str, caller: int, sites: list[Site], refused: list[tuple[str, str]]) -> Plan:
+    """The route of the whole model and why."""
+    streams = [site for site in sites if site.how == "stream"]
+    if route == "eager":
+        from_model = tuple(_as_eager(site) for site in sites)
+        return Plan("eager", "asked for with --capture eager", caller, from_model, tuple(refused))
+    if len(streams) == len(sites):
+        reason = f"our blocks give the model's own eager weights in all {len(sites)} attention calls"
+        return Plan("stream", reason, caller, tuple(sites), tuple(refused))
+    other = [site for site in sites if site.how != "stream"]
+    reason = f"{len(other)} of {len(sites)} attention calls {_why_not(other[0])}"
+    if route == "stream":
+        raise ModelError(f"{type(loaded.model).__name__} cannot be streamed: {reason}; use --capture auto")
+    return Plan("eager", reason, caller, tuple(sites), tuple(refused))
+
+
+def _as_eager(site: Site) -> Site:
+    # torch's own attention returns no weights: there our computation is the only one
+    return site if site.function == "sdpa" else replace(site, how="eager")
+
+
+def _why_not(site: Site) -> str:
+    reasons = {
+        "dispatch": "differ from the plain formula",
+        "sdpa": "differ from the plain formula",
+        "softmax": "compute softmax themselves",
+        "output": "show their weights only in the model's outputs",
+    }
+    return f"{reasons[site.function]} ({site.name}), so the model's own weights are taken layer by layer"
+
+
+def _named(loaded: Loaded) -> str:
+    return f"{type(loaded.model).__name__} ({loaded.architecture})"
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
+
+
+def _nothing(loaded: Loaded, failures: list[str], refused: list[tuple[str, str]]) -> str:
+    what = _named(loaded)
+    if refused:
+        name, reason = refused[0]
+        return f"{what} has no attention that can be measured: {name}: {reason}"
+    if failures and len(failures) == len(loaded.callers):
+        return f"{what} does not run from text alone ({failures[0]})"
+    return f"{what} has no softmax attention: nothing to capture (state-space, linear, Fourier or hashed attention)"

@@ -1,0 +1,110 @@
+"""From blocks of weights to `Rows`: positions, padding and head numbers are added, the gate is passed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from attncli.capture.gate import refusal
+from attncli.capture.plan import Site
+from attncli.data import Kind, Rows, Tokens
+from attncli.encoding import Batch
+from attncli.errors import ModelError
+from attncli.sinks import Sink
+
+Tensor = torch.Tensor
+
+
+class Side:
+    """One axis of a batch: which positions are real, where they stand in their text, which are special."""
+
+    def __init__(self, mask: Tensor, tokens: Sequence[Tokens]) -> None:
+        self.mask = mask
+        self.positions = torch.where(mask, mask.cumsum(1) - 1, -1)
+        self.special = torch.zeros_like(mask)
+        for row, one in enumerate(tokens):
+            self.special[row, mask[row]] = torch.from_numpy(np.array(one.special)).to(mask.device)
+
+
+class Emitter:
+    """Feeds the row blocks of one batch to the sinks."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        sinks: Sequence[Sink],
+        heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None,
+        dtype: torch.dtype,
+    ) -> None:
+        self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
+
+    @cached_property
+    def source(self) -> Side:
+        return Side(self._batch.source_mask, [one.source for one in self._batch.inputs])
+
+    @cached_property
+    def target(self) -> Side:
+        if self._batch.target_mask is None:
+            return self.source
+        return Side(self._batch.target_mask, [one.target for one in self._batch.inputs if one.target is not None])
+
+    def wanted(self, site: Site) -> tuple[int, ...]:
+        """The heads of a site that the sinks are to see."""
+        if self._heads is None:
+            return tuple(range(site.heads))
+        return self._heads.get((site.kind, site.layer), ())
+
+    def sides(self, kind: Kind) -> tuple[Side, Side]:
+        """The query side and the key side of a kind."""
+        queries = self.source if kind == "encoder" else self.target
+        return queries, self.target if kind == "decoder" else self.source
+
+    def block(self, site: Site, first: int, weights: Tensor, visible: Tensor | None) -> None:
+        """Hand on one block of rows, [batch, head, row, key]."""
+        heads = self.wanted(site)
+        if not heads:
+            return
+        queries, keys = self.sides(site.kind)
+        last = first + weights.shape[2]
+        self._check(site, weights, queries, keys, last)
+        real = queries.mask[:, first:last]
+        seen = real[:, None, :, None] & keys.mask[:, None, None, :]
+        if visible is not None:
+            visible = visible[:, list(heads)] if visible.shape[1] > 1 else visible
+            seen = seen & visible.to(seen.device)
+        if heads != tuple(range(weights.shape[1])):
+            weights = weights[:, list(heads)]
+        rows = Rows(
+            kind=site.kind,
+            layer=site.layer,
+            heads=heads,
+            texts=tuple(one.index for one in self._batch.inputs),
+            weights=weights.to(torch.promote_types(weights.dtype, torch.float32)),
+            visible=seen,
+            query_positions=queries.positions[:, first:last],
+            key_positions=keys.positions,
+            special_keys=keys.special,
+            query_lengths=tuple(len(one.sides(site.kind)[0]) for one in self._batch.inputs),
+            key_lengths=tuple(len(one.sides(site.kind)[1]) for one in self._batch.inputs),
+        )
+        for sink in self._sinks:
+            sink.add(rows)
+
+    def end(self, site: Site) -> None:
+        """All rows of the site went by."""
+        if self.wanted(site):
+            for sink in self._sinks:
+                sink.end_layer(site.kind, site.layer)
+
+    def _check(self, site: Site, weights: Tensor, queries: Side, keys: Side, last: int) -> None:
+        expected = (queries.mask.shape[1], keys.mask.shape[1])
+        if last > expected[0] or weights.shape[3] != expected[1]:
+            raise ModelError(
+                f"{site.kind} layer {site.layer} ({site.name}) attends over {last} x {weights.shape[3]} positions "
+                f"instead of the tokens' {expected[0]} x {expected[1]}: use a text of another length"
+            )
+        if reason := refusal(weights, queries.mask[:, last - weights.shape[2] : last], self._dtype):
+            raise ModelError(f"{site.kind} layer {site.layer} ({site.name}) is refused: {reason}")

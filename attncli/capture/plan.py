@@ -1,0 +1,52 @@
+"""What a model will be captured by: its attention calls, each with kind, layer and route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from attncli.capture.intercept import Key
+from attncli.data import KINDS, Kind
+
+Route = Literal["stream", "eager"]
+Function = Literal["dispatch", "sdpa", "softmax", "output"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One attention call that a model makes in every pass.
+
+    how       stream: our block function takes its place; eager: the model's own runs and its weights are taken
+    function  where the call is met: dispatched by Transformers, torch's attention or softmax called by the model
+              itself, or only in the model's outputs
+    part      for rows over the tokens of two stacks at once: which keys of the row this kind has
+    """
+
+    kind: Kind
+    layer: int
+    heads: int
+    kv_heads: int | None
+    name: str
+    key: Key
+    how: Route
+    function: Function = "dispatch"
+    part: Literal["all", "first", "rest"] = "all"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be caught, by which route and why; and which attention is refused, with the reason.
+
+    caller  index into the ways to run the model from text
+    """
+
+    route: Route
+    reason: str
+    caller: int
+    sites: tuple[Site, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of attention that the model has."""
+        return tuple(kind for kind in KINDS if any(site.kind == kind for site in self.sites))

@@ -1,0 +1,124 @@
+"""The probing pass: a model's own eager attention on a short text, call by call, beside our computation of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from attncli.capture.blocks import AttentionCall, Block, attend
+from attncli.capture.gate import visible_by_scores
+from attncli.capture.intercept import Key, Trace, intercepted
+from attncli.capture.plan import Function
+from attncli.encoding import Batch, accepted
+
+Tensor = torch.Tensor
+AGREE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One call of the probing pass.
+
+    function  how it came: dispatched by Transformers, `sdpa` or `softmax` called by the model itself
+    weights   [batch, head, query, key] as the model computed them
+    streams   whether our block function gives the same weights and output
+    """
+
+    key: Key
+    stack: tuple[str, ...]
+    function: Function
+    weights: Tensor
+    visible: Tensor | None
+    kv_heads: int | None = None
+    streams: bool = False
+
+
+@dataclass(eq=False)
+class Recorder:
+    """The handler that only looks: every call runs as the model wrote it."""
+
+    batch: int
+    seen: list[Seen] = field(default_factory=list)
+    trace: Trace | None = None
+
+    def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Run the model's function and ours on the same call."""
+        output, weights = function(module, *args, **kwargs)
+        call = bound_call(function, module, args, kwargs)
+        ours, visible, mine = whole(call)
+        truth = ours if weights is None else weights
+        streams = agree(ours, truth) and agree(mine.transpose(1, 2), output)
+        self._add(key, "dispatch", truth, visible, call.key.shape[1], streams)
+        return output, weights
+
+    def sdpa(self, key: Key, function: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
+        """A direct call of torch's attention: its output checks our weights."""
+        output: Tensor = function(*args, **kwargs)
+        call = AttentionCall.torch_sdpa(*args, **kwargs)
+        if call.query.dim() == 4:
+            ours, visible, mine = whole(call)
+            self._add(key, "sdpa", ours, visible, call.key.shape[1], agree(mine, output))
+        return output
+
+    def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
+        """A softmax of the model's own over the last axis of something that may be [batch, head, query, key]."""
+        if weights.dim() < 3:
+            return
+        self._add(key, "softmax", weights, visible_by_scores(scores), None, False)
+
+    def _add(
+        self, key: Key, function: Function, weights: Tensor, visible: Tensor | None, kv: int | None, ok: bool
+    ) -> None:
+        assert self.trace is not None
+        self.seen.append(Seen(key, tuple(self.trace.stack), function, weights, visible, kv, ok))
+
+
+def bound_call(function: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> AttentionCall:
+    """The call by name: the first five parameters of every attention function are module, query, key, value, mask."""
+    bound = inspect.signature(function).bind(module, *args, **kwargs).arguments
+    first = [bound.pop(name) for name in list(bound)[:5]]
+    more = {**bound.pop("kwargs", {}), **bound}
+    return AttentionCall.dispatched(*first, **more)
+
+
+def whole(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
+    """All weights, visibility and output of a short call."""
+    blocks: list[Block] = []
+    output = attend(call, blocks.append)
+    weights = torch.cat([block.weights for block in blocks], dim=2)
+    visible = None
+    if blocks[0].visible is not None:
+        shape = [part.visible.expand(*part.visible.shape[:2], part.weights.shape[2], -1) for part in blocks]  # type: ignore[union-attr]
+        visible = torch.cat(shape, dim=2)
+    return weights, visible, output
+
+
+def agree(one: Tensor, other: Tensor) -> bool:
+    """Equal up to the rounding of the coarser dtype."""
+    if one.shape != other.shape:
+        return False
+    loose = (
+        2e-2 if torch.bfloat16 in (one.dtype, other.dtype) else 4e-3 if torch.float16 in (one.dtype, other.dtype) else 0
+    )
+    scale = max(1.0, float(other.abs().max()))
+    return bool(((one.double() - other.double()).abs().max() <= max(AGREE, loose) * scale).item())
+
+
+def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[Seen], Any]:
+    """All attention-like calls of one eager pass, and the model's outputs (with `output_attentions=True`)."""
+    recorder = Recorder(len(batch.inputs))
+    with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace:
+        recorder.trace = trace
+        outputs = call_model(caller, batch.tensors, output_attentions=True)
+    return recorder.seen, outputs
+
+
+def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: Any) -> Any:
+    """One forward pass with the inputs and options that it takes, without a cache."""
+    given = accepted(caller, {**tensors, "use_cache": False})
+    return caller(**given, **options)
