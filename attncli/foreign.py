@@ -1,4 +1,4 @@
-"""Attention maps from elsewhere: an array file and its labels become the maps that all views and measures take."""
+"""Attention maps from elsewhere: an array file and its labels become maps like all others."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def read_maps(
     array: str | None = None,
     kind: Kind | None = None,
 ) -> tuple[Attention, ...]:
-    """The maps of an array of 2 to 5 axes: (query, key), with head, layer and text before them as far as they go.
+    """The maps of an array of 2 to 5 axes: (query, key), before them head, layer and text as far as they go.
 
-    labels      file with one token a line for the queries, and for the keys too unless `key_labels` says otherwise;
-                without it tokens are called by position. A `.json` file is a list of texts
+    labels      file with one token a line for the queries, and for the keys too unless `key_labels` says
+                otherwise; a `.json` file is a list of texts. Without it tokens are called by their position
     array       which array, where a file holds several
     kind        without it: `encoder` where queries and keys are the same tokens, else `cross`
 
-    Weights must be finite, not negative, and a row may sum to at most 1. Where in all maps of a text everything above
-    the diagonal is exactly zero, the maps are taken for causal: row i could see the keys up to i and no others.
+    Weights must be finite, not negative, and a row may sum to at most 1. Where in all maps of a text everything
+    above the diagonal is exactly zero, the maps are taken for causal: row i could see the keys up to i, no others.
     """
     check_there(path)
     weights = _five_axes(path, _load(Path(path), array))
@@ -50,7 +50,7 @@ def as_inputs(attention: Sequence[Attention]) -> tuple[Input, ...]:
 
 
 def maps_info(path: str | Path) -> RunInfo:
-    """Where such maps come from: the file's name in place of a model, the hash of its bytes as that of the input."""
+    """Where such maps come from: the file stands for the model, the hash of its bytes for that of the input."""
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return RunInfo(Path(path).name, cls="file", capture="file", input_sha256=sha256)
@@ -99,13 +99,7 @@ def _check_weights(path: str | Path, weights: Array) -> None:
     for text, layer in np.ndindex(weights.shape[:2]):
         maps = weights[text, layer].astype(np.float64)
         _refuse(path, ~np.isfinite(maps), maps, (text, layer), "finite numbers")
-        _refuse(
-            path,
-            maps < 0,
-            maps,
-            (text, layer),
-            "weights of 0 or more (after the softmax, not scores before it)",
-        )
+        _refuse(path, maps < 0, maps, (text, layer), "weights from 0 to 1 (not scores)")
         sums = maps.sum(-1)
         _refuse(path, sums > 1 + tolerance, sums, (text, layer), "rows that sum to 1 or less")
 
@@ -127,7 +121,7 @@ def _sides(
         return queries, queries
     if key_labels is None and labels is not None:
         raise UsageError(
-            f"{path} has {n} queries and {m} keys: --labels names the queries, give --key-labels for the keys too"
+            f"{path} has {n} queries and {m} keys: --labels names the queries, name the keys with --key-labels"
         )
     keys = _tokens(key_labels, m, f"keys in {path}")
     return queries, queries if keys.pieces == queries.pieces else keys
@@ -138,12 +132,13 @@ def _tokens(labels: str | Path | None, count: int, what: str) -> Tokens:
         return Tokens.plain([str(position) for position in range(count)])
     pieces = _labels(labels)
     if len(pieces) != count:
-        raise UsageError(f"expected one label for each of the {count} {what}, got {len(pieces)} in {shown(labels)}")
+        got = f"got {len(pieces)} in {shown(labels)}"
+        raise UsageError(f"expected one label for each of the {count} {what}, {got}: one a line")
     return Tokens.plain(pieces)
 
 
 def _labels(path: str | Path) -> list[str]:
-    """One label a line, kept as it is; a `\\r` before the line feed belongs to the line only if every line has one."""
+    """One label a line, kept as it is; `\\r` at its end is part of it unless every line has one."""
     check_there(path)
     if Path(path).suffix.lower() == ".json":
         return _json_labels(path)
@@ -179,8 +174,7 @@ def _kind(path: str | Path, kind: Kind | None, same: bool) -> Kind:
 
 
 def _attention(text: int, weights: Array, queries: Tokens, keys: Tokens, kind: Kind) -> Attention:
-    causal = np.tril(np.ones((1, len(queries), len(keys)), dtype=bool))
-    is_causal = kind != "cross" and len(queries) > 1 and not (weights * ~causal).any()
-    visible = causal if is_causal else None
+    is_causal = kind != "cross" and len(queries) > 1 and not np.triu(weights, 1).any()
+    visible = np.tri(len(queries), dtype=bool)[None] if is_causal else None
     layers = tuple(LayerMaps(layer, tuple(range(len(maps))), maps, visible) for layer, maps in enumerate(weights))
     return Attention(kind, queries, keys, layers, text=text)
