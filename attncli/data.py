@@ -181,6 +181,19 @@ class Rows:
         """[batch, 1 or head, row] bool: which rows are real query tokens and can see at least one key."""
         return (self.query_positions >= 0)[:, None, :] & (self.visible_count > 0)
 
+    @cached_property
+    def _index(self) -> torch.Tensor:
+        """[batch, position] where in the block each key is, -1 where it is not; the last stands for none."""
+        import torch
+
+        batch, keys = self.key_positions.shape
+        none = max(self.key_lengths)
+        index = self.key_positions.new_full((batch, none + 1), -1)
+        slots = torch.where(self.key_positions < 0, none, self.key_positions)
+        index.scatter_(1, slots, torch.arange(keys, device=slots.device).expand(batch, keys))
+        index[:, none] = -1
+        return index
+
     def at(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The weights on the keys at these positions, and whether such keys exist and are visible.
 
@@ -188,13 +201,13 @@ class Rows:
         """
         import torch
 
-        ordered, order = self.key_positions.sort(dim=-1)
-        near = torch.searchsorted(ordered, positions.flatten(1)).clamp_max(ordered.shape[-1] - 1)
-        exists = (ordered.gather(1, near) == positions.flatten(1)) & (positions.flatten(1) >= 0)
-        index = order.gather(1, near).view(positions.shape)[:, None]
-        visible = self.seen.gather(-1, index.expand(-1, self.seen.shape[1], -1, -1))
-        visible = visible & exists.view(positions.shape)[:, None] & self.real[..., None]
-        return self.weights.gather(-1, index.expand(-1, self.weights.shape[1], -1, -1)), visible
+        none = self._index.shape[1] - 1
+        inside = torch.where((positions < 0) | (positions > none), none, positions)
+        index = self._index.gather(1, inside.flatten(1)).view(inside.shape)[:, None]
+        key = index.clamp_min(0)
+        visible = self.seen.gather(-1, key.expand(-1, self.seen.shape[1], -1, -1))
+        visible = visible & (index >= 0) & self.real[..., None]
+        return self.weights.gather(-1, key.expand(-1, self.weights.shape[1], -1, -1)), visible
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import torch
 
 from attncli.data import Rows
 from attncli.metrics._declare import row_metric
+from attncli.metrics._shared import nats, where_defined
 
 
 def entropy(rows: Rows) -> torch.Tensor:
@@ -17,12 +18,12 @@ def entropy(rows: Rows) -> torch.Tensor:
     Undefined for padding rows
     Caveat    Causal rows see few keys early on and have low entropy there for that reason alone: compare with
               entropy_normalized. Rows of models with a learned sink sum to less than 1; the sink is left out.
-    Source    Clark et al. 2019, "What Does BERT Look At?" (they first smooth by 0.9999 A + 0.0001/n; we do not)
+    Source    Clark et al. 2019, "What Does BERT Look At?", their α_ij is our A_ij. (They first smooth by
+              0.9999 A + 0.0001/n; we do not.)
 
     A row that gives 1/2, 1/4, 1/4 has ½ ln 2 + 2 · ¼ ln 4 = 1.5 ln 2 = 1.0397 nat.
     """
-    nats = torch.special.entr(rows.weights).sum(-1, dtype=torch.float64)
-    return nats.masked_fill(~rows.real, torch.nan)
+    return where_defined(rows.real, nats(rows))
 
 
 METRIC = row_metric(entropy, unit="nat", range=(0.0, None), source="Clark et al. 2019")

@@ -1,0 +1,28 @@
+"""The weight of a token on the one before it."""
+
+from __future__ import annotations
+
+import torch
+
+from attncli.data import Rows
+from attncli.metrics._declare import row_metric
+from attncli.metrics._shared import SELF, mass_at
+
+
+def previous_mass(rows: Rows) -> torch.Tensor:
+    """How much attention goes to the token just before?
+
+    Formula   A_i,i-1
+    Axes      weights [batch, head, row, key] → [batch, head, row]
+    Unit      1, from 0 to 1 (all of it)
+    Undefined for padding rows, in cross-attention, for the first token, and where that key is not visible
+    Caveat    A local head scores here too, and so does row 1 of a causal sink head: compare with diagonal_offset.
+    Source    Clark et al. 2019, "What Does BERT Look At?", their α_ij is our A_ij. (They divide by n; we
+              take the mean over the rows that have such a key.)
+
+    Row 1 that gives 1/4, 3/4 has previous_mass 1/4; row 0 has none.
+    """
+    return mass_at(rows, -1)
+
+
+METRIC = row_metric(previous_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF)

@@ -1,0 +1,29 @@
+"""The position of the key that gets most attention."""
+
+from __future__ import annotations
+
+import torch
+
+from attncli.data import Columns
+from attncli.metrics._declare import column_metric
+from attncli.metrics._shared import strongest_key
+
+
+def sink_position(columns: Columns) -> torch.Tensor:
+    """Which key is the head's favourite?
+
+    Formula   argmax_k α_k, α_k and the keys as for sink; of equal keys the first
+    Axes      sums over rows [batch, head, key] → [batch, head]
+    Unit      position, from 0 (the first token)
+    Undefined where no key is seen by at least 5 rows (or all rows, if fewer)
+    Caveat    Means little where sink is small. Over several texts it is the mean of positions: read it with its
+              standard deviation, 0 where all texts agree.
+    Source    Gu et al. 2024, "When Attention Sink Emerges in Language Models"; their α_k^h is our α_k, and they
+              call a head a sink head above 0.3
+
+    Two rows 1, 0 and 1/2, 1/2 give keys 0 and 1 the means 3/4 and 1/4: sink_position is 0.
+    """
+    return strongest_key(columns)[1]
+
+
+METRIC = column_metric(sink_position, unit="position", range=(0.0, None), source="Gu et al. 2024")

@@ -1,0 +1,29 @@
+"""The weight of a token on special tokens."""
+
+from __future__ import annotations
+
+import torch
+
+from attncli.data import Rows
+from attncli.metrics._declare import row_metric
+from attncli.metrics._shared import where_defined
+
+
+def special_mass(rows: Rows) -> torch.Tensor:
+    """How much attention goes to special tokens such as [CLS] and [SEP]?
+
+    Formula   Σ_{j special} A_ij
+    Axes      weights [batch, head, row, key] → [batch, head, row]
+    Unit      1, from 0 to 1 (all of it)
+    Undefined for padding rows, and in texts whose keys hold no special token
+    Caveat    Attention to separators is often a way to attend to nothing; it says little about the separator.
+    Source    Clark et al. 2019, "What Does BERT Look At?"; their α_ij is our A_ij
+
+    Over [CLS], cat, [SEP] a row that gives 1/2, 1/4, 1/4 has special_mass 3/4.
+    """
+    special = rows.special_keys & (rows.key_positions >= 0)
+    mass = torch.einsum("bhrk,bk->bhr", rows.weights, special.to(rows.weights.dtype))
+    return where_defined(rows.real & special.any(-1)[:, None, None], mass)
+
+
+METRIC = row_metric(special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019")
