@@ -30,6 +30,7 @@ class Side:
     texts   those labels
     size    their size in points
     width   of the widest one in pixels
+    step    from one label to the next, in cells
     flat    whether each is narrower than its cell
     """
 
@@ -37,22 +38,23 @@ class Side:
     texts: list[str]
     size: float
     width: float
+    step: int
     flat: bool
 
 
-def side_of(shown: list[str], cell: float, factor: int = 1) -> Side:
+def side_of(shown: list[str], cell: float, factor: int = 1, *, numbered: bool = True) -> Side:
     """The labels that fit along cells of `cell` pixels, each standing for `factor` tokens.
 
-    Where not every token has its label, each label bears its position too.
+    Where not every token has its label, each label bears its position too if `numbered`.
     """
     size = min(_LARGEST, max(_SMALLEST, cell / _PIXELS_PER_POINT / 1.3))
     height = measure(shown, size)[1]
     step = max(1, math.ceil((height + 2) / cell))
     at = list(range(0, math.ceil(len(shown) / factor), step))
-    thinned = step * factor > 1
+    thinned = numbered and step * factor > 1
     texts = [f"{shown[n * factor]} {n * factor}" if thinned else shown[n] for n in at]
     width = measure(texts, size)[0]
-    return Side(at, texts, size, width, step == 1 and width <= 0.9 * cell)
+    return Side(at, texts, size, width, step, step == 1 and width <= 0.9 * cell)
 
 
 def sides_of(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
 from attncli.data import Array, LayerMaps
+from attncli.views._text import style
 
 # In the order in which they win when cells are pooled: one drawn weight shows, whatever is around it.
 INVISIBLE, UNDEFINED, DRAWN, GAP = 0, 1, 2, 3
@@ -60,7 +61,7 @@ def _blocks(values: Array, down: int, across: int, fill: float) -> Array:
     return blocks
 
 
-def paint(axes: Axes, cells: Cells, norm: Normalize) -> AxesImage:
+def paint(axes: Axes, cells: Cells, norm: Normalize, colours: str = COLOURS) -> AxesImage:
     """The cells as one picture, first row on top; grey what may not be seen, hatched what is undefined."""
     rows, columns = cells.state.shape
     place: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
@@ -75,7 +76,16 @@ def paint(axes: Axes, cells: Cells, norm: Normalize) -> AxesImage:
         for spine in axes.spines.values():
             spine.set_visible(False)
     weights = np.ma.masked_array(cells.weights, cells.state != DRAWN)
-    return axes.imshow(weights, cmap=COLOURS, norm=norm, zorder=1, **place)
+    return axes.imshow(weights, cmap=colours, norm=norm, zorder=1, **place)
+
+
+def write_values(axes: Axes, cells: Cells, image: AxesImage) -> None:
+    """Each drawn value as a number in its cell, in an ink that stands out from the cell's colour."""
+    inks = np.where(image.to_rgba(cells.weights)[..., :3] @ (0.3, 0.59, 0.11) < 0.55, "white", "black")
+    for row, column in zip(*np.nonzero(cells.state == DRAWN), strict=True):
+        value, ink = cells.weights[row, column], str(inks[row, column])
+        shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+        axes.text(column + 0.5, row + 0.5, shown, **style(7.5, ink, ha="center", va="center"))
 
 
 def legend(state: Array) -> list[Patch]:

@@ -1,7 +1,7 @@
 """The one labeller: exact vocabulary pieces → text that a person can read on an axis.
 
-Labels are for the eye only; data and files keep the exact pieces. What would be invisible, break the layout or
-turn the reading direction is shown escaped:
+Labels are for the eye only; data and files keep the exact pieces. What would be invisible, break the layout
+or turn the reading direction is shown escaped:
 
     space before or after a word   ·the          bytes that are no whole character   ⟨E2 80⟩
     newline, tab                   \\n  \\t        other invisible characters          ⟨U+202E⟩

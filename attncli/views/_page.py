@@ -19,7 +19,7 @@ from attncli.views._text import DPI, FAINT, INK, fit, fonts, style
 EDGE = 24
 TITLE, SUBTITLE, SMALL = 10.5, 8.0, 7.5
 BAR_WIDTH, BAR_ROOM = 18, 150
-_SHORT_BAR = 270
+_LEAST_BAR, _SHORT_BAR, _MOST_BAR = 170, 400, 800
 
 
 def header_room(lines: Sequence[str]) -> int:
@@ -64,12 +64,11 @@ class Page:
         for number, line in enumerate(lines):
             self.write(EDGE, 44 + 20 * number, fit(line, SUBTITLE, room), SUBTITLE, FAINT)
 
-    def bar(
-        self, colours: ScalarMappable, label: str, place: tuple[float, float, float], extend: str
-    ) -> None:
-        """A colour bar at (left, top, height)."""
-        left, top, height = place
-        axes = self.axes(left, top, BAR_WIDTH, height)
+    def bar_beside(self, main: Axes, colours: ScalarMappable, label: str, extend: str) -> None:
+        """A colour bar on the right of the main axes, from their top down."""
+        box = main.get_position()
+        height = min(max(box.height * self.height, _LEAST_BAR), _MOST_BAR)
+        axes = self.axes(box.x1 * self.width + BAR_WIDTH, (1 - box.y1) * self.height, BAR_WIDTH, height)
         axes.set_frame_on(True)
         bar = self.figure.colorbar(colours, cax=axes, extend=extend)
         bar.outline.set_visible(False)
@@ -89,5 +88,9 @@ class Page:
                 "borderpad": 0,
                 "borderaxespad": 0,
             }
-            look = {"prop": {"family": list(fonts()), "size": SMALL}, "labelcolor": INK, "frameon": False}
+            look: dict[str, Any] = {
+                "prop": {"family": list(fonts()), "size": SMALL},
+                "labelcolor": INK,
+                "frameon": False,
+            }
             self.figure.legend(handles=handles, **place, **look)

@@ -65,7 +65,7 @@ def save(figure: Figure, path: str | Path, *, format: str | None = None, descrip
 
 
 def render(figure: Figure, format: str, *, description: str = "") -> bytes:
-    """The figure as the bytes of a png, svg or pdf file; nothing in them depends on the time or on earlier calls.
+    """The figure as the bytes of a png, svg or pdf file, the same for the same figure at any time.
 
     `description` goes into the file's metadata. Characters that no font has are named in one warning.
     """

@@ -26,9 +26,7 @@ def wants_log(attentions: Iterable[Attention]) -> bool:
 
     True where at least 90 % of the weights lie below 5 % of the largest one, as when a sink takes it all.
     """
-    drawn = np.concatenate(
-        [cells_of(maps).drawn for each in attentions for maps in each.layers] or [np.zeros(0)]
-    )
+    drawn = np.concatenate([cells_of(maps).drawn for each in attentions for maps in each.layers] or [np.zeros(0)])
     return drawn.size > 0 and float(np.mean(drawn < _FAINT * drawn.max())) >= _FAINT_SHARE
 
 
@@ -38,7 +36,5 @@ def norm_of(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str
     high = vmax or largest or 1.0
     low = high / 10**DECADES if log else min(0.0, float(drawn.min(initial=0.0)))
     beyond = (bool((drawn < low).any()), largest > high * (1 + 1e-6))
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
-        beyond
-    ]
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
     return (LogNorm(low, high, clip=True) if log else Normalize(low, high)), extend

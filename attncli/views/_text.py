@@ -1,4 +1,4 @@
-"""How words are set in pictures: in fonts that are there, without mathematics, measured before they are drawn."""
+"""How words are set in pictures: in installed fonts, never as mathematics, measured before they are drawn."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def style(size: float, color: str = INK, **more: Any) -> dict[str, Any]:
 def measure(texts: Sequence[str], size: float, weight: str = "normal") -> tuple[float, float]:
     """Width of the widest and height of the highest of these texts, in pixels."""
     font = FontProperties(family=list(fonts()), size=size, weight=weight)
-    renderer = _renderer()
+    renderer: Any = _renderer()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", MISSING_GLYPH)
         sizes = [renderer.get_text_width_height_descent(text, font, False) for text in {"Ag", *texts}]
@@ -72,4 +72,5 @@ def fit(text: str, size: float, width: float, weight: str = "normal") -> str:
 
 @cache
 def _renderer() -> Any:
-    return RendererAgg(16, 16, DPI)
+    make: Any = RendererAgg
+    return make(16, 16, DPI)

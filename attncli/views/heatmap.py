@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
@@ -23,7 +21,7 @@ from attncli.views._axis import (
     sides_of,
     what_was_done,
 )
-from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
+from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint, write_values
 from attncli.views._page import BAR_ROOM, EDGE, SUBTITLE, Page, header_room
 from attncli.views._scale import LOG_WEIGHT, WEIGHT, norm_of
 from attncli.views._text import measure, style
@@ -38,7 +36,7 @@ def draw(
 ) -> Figure:
     """Where does each token look in this head?
 
-    Rows are queries, columns are keys, the colour is the weight; grey keys may not be seen, hatched is undefined.
+    Rows are queries, columns are keys, colours are weights; grey keys may not be seen, hatched is undefined.
     `vmax` is the top of the colour scale (by default the map's own largest weight); `log` shows four decades.
     Above 2048 tokens a cell is the largest of several weights, and the picture says so.
     """
@@ -59,9 +57,9 @@ def draw(
     axes.set_ylabel(QUERY, **style(SUBTITLE))
     axes.set_xlabel(KEY, **style(SUBTITLE))
     if max(cells.state.shape) <= _WRITE_UP_TO:
-        _write_weights(axes, cells, image)
+        write_values(axes, cells, image)
     page.header(_title(attention, maps), lines)
-    _bar(page, axes, image, log, extend)
+    page.bar_beside(axes, image, LOG_WEIGHT if log else WEIGHT, extend)
     page.legend(legend(cells.state), EDGE, page.height - 30)
     return page.figure
 
@@ -107,18 +105,3 @@ def _page(cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header:
     bottom = header + max(height + below, 250) + legend_room + 10
     page = Page.blank(max(left + width + BAR_ROOM, 720), bottom)
     return page, page.axes(left, header, width, height)
-
-
-def _write_weights(axes: Axes, cells: Cells, image: AxesImage) -> None:
-    inks = np.where(image.to_rgba(cells.weights)[..., :3] @ (0.3, 0.59, 0.11) < 0.55, "white", "black")
-    for row, column in zip(*np.nonzero(cells.state == DRAWN), strict=True):
-        weight, ink = cells.weights[row, column], str(inks[row, column])
-        look = style(7.5, ink, ha="center", va="center")
-        axes.text(column + 0.5, row + 0.5, f"{weight:.2f}", **look)
-
-
-def _bar(page: Page, axes: Axes, image: AxesImage, log: bool, extend: str) -> None:
-    box = axes.get_position()
-    height = min(max(box.height * page.height, 170), 700)
-    place = (box.x1 * page.width + 28, (1 - box.y1) * page.height, height)
-    page.bar(image, LOG_WEIGHT if log else WEIGHT, place, extend)

@@ -1,0 +1,207 @@
+"""Many heads on one page: all layers x heads of a kind, or the heads of one layer and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attncli.data import Attention, LayerMaps
+from attncli.errors import UsageError
+from attncli.views._axis import KIND_WORDS, Side, joined, side_of, sides_of, what_was_done
+from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
+from attncli.views._mosaic import Geometry, Panels, compose, own_scale, plan
+from attncli.views._page import BAR_ROOM, EDGE, SMALL, SUBTITLE, Page, header_room
+from attncli.views._scale import LOG_WEIGHT, WEIGHT, norm_of
+from attncli.views._text import FAINT, measure, style
+
+READING = "in each panel: rows are query tokens (look from), columns are key tokens (looked at)"
+_OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"
+_CLOSE, _WITH_NAMES = (5, 5), (44, 14)
+_SPARSEST = 4
+_LINE = 26
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Panels in rows, with the names of rows and columns, or a name for each panel."""
+
+    title: str
+    panels: Panels
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    names: Sequence[Sequence[str]] = ()
+
+
+def draw(
+    attention: Attention,
+    *,
+    model: str = "",
+    note: str = "",
+    log: bool = False,
+    vmax: float | None = None,
+    each: bool = False,
+) -> Figure:
+    """What do all these heads look like beside each other?
+
+    Several layers: one row per layer, one column per head. One layer: its heads and, last, their mean. Panels
+    share one colour scale unless `each` gives every panel its own, as the picture then says. Panels of many
+    tokens are pooled: a cell is its largest weight, so that single strong weights stay visible.
+    """
+    content = _content(attention)
+    shown = _longest_sides(attention)
+    panels = own_scale(content.panels) if each else content.panels
+    size = (len(panels), max(map(len, panels)))
+    geometry = plan((len(shown[0]), len(shown[1])), size, _WITH_NAMES if content.names else _CLOSE)
+    cells = compose(panels, geometry)
+    norm, extend = norm_of(cells.drawn, 1.0 if each else vmax, log)
+
+    lines = [line for line in (model, _details(attention, note, geometry, each)) if line]
+    layout = _Layout(content, geometry, _margin_labels(shown, geometry), header_room(lines))
+    page, axes = layout.page(cells)
+    image = paint(axes, cells, norm)
+    layout.write_names(axes)
+    layout.write_tokens(axes)
+    page.header(content.title, lines)
+    label = (_OWN_LOG if log else _OWN) if each else (LOG_WEIGHT if log else WEIGHT)
+    page.bar_beside(axes, image, label, extend)
+    page.write(EDGE, page.height - 56, READING, SMALL, FAINT)
+    page.legend(legend(cells.state), EDGE, page.height - 30)
+    return page.figure
+
+
+def _content(attention: Attention) -> _Content:
+    if not attention.layers or any(0 in maps.weights.shape for maps in attention.layers):
+        raise UsageError("a grid needs at least one layer, one head, one query and one key token, got none")
+    one = len(attention.layers) == 1
+    return _heads_of_layer(attention) if one else _layers_by_heads(attention)
+
+
+def _layers_by_heads(attention: Attention) -> _Content:
+    rows = [_named(attention, maps) for maps in attention.layers]
+    columns = sorted({name for row in rows for name in row}, key=lambda name: (not name.isdigit(), name.zfill(6)))
+    counted = f"{len(rows)} layers x {len(columns)} heads" if attention.layers[0].heads else f"{len(rows)} layers"
+    aggregated = "" if attention.layers[0].heads else f"{attention.aggregate} of heads"
+    return _Content(
+        title=joined(KIND_WORDS[attention.kind], counted, aggregated),
+        panels=[[row.get(name) for name in columns] for row in rows],
+        rows=[str(maps.layer) for maps in attention.layers],
+        columns=columns,
+    )
+
+
+def _heads_of_layer(attention: Attention) -> _Content:
+    maps = attention.layers[0]
+    panels = _named(attention, maps)
+    counted = f"{len(panels)} heads" if maps.heads else f"{attention.aggregate} of heads"
+    if len(maps.heads) > 1:
+        mean = attention.mean("head")
+        panels |= _named(mean, mean.layers[0])
+        counted += " and their mean"
+    across = _across(len(panels))
+    names = [f"head {name}" if name.isdigit() else name for name in panels]
+    return _Content(
+        title=joined(KIND_WORDS[attention.kind], f"layer {maps.layer}", counted),
+        panels=[list(panels.values())[n : n + across] for n in range(0, len(panels), across)],
+        names=[names[n : n + across] for n in range(0, len(names), across)],
+    )
+
+
+def _named(attention: Attention, maps: LayerMaps) -> dict[str, Cells]:
+    cells = cells_of(maps)
+    names = [str(head) for head in maps.heads] or [attention.aggregate]
+    return {name: Cells(*pair) for name, *pair in zip(names, cells.weights, cells.state, strict=True)}
+
+
+def _across(panels: int) -> int:
+    """Columns of a near square that leave few places empty: 5 for 13 panels, 4 for 8."""
+    widths = range(int(np.ceil(panels**0.5)), int(np.ceil((2 * panels) ** 0.5)) + 1)
+    return min(widths, key=lambda width: -panels % width)
+
+
+def _longest_sides(attention: Attention) -> tuple[list[str], list[str]]:
+    sides = [sides_of(attention, maps) for maps in attention.layers]
+    return max((queries for queries, _ in sides), key=len), max((keys for _, keys in sides), key=len)
+
+
+def _details(attention: Attention, note: str, geometry: Geometry, each: bool) -> str:
+    scale = "each panel has its own colour scale" if each else "all panels share one colour scale"
+    down, across = geometry.pool
+    pooled = f"each cell is the largest of {down} x {across} weights" if max(down, across) > 1 else ""
+    return joined(*what_was_done(attention), note, scale, pooled)
+
+
+def _margin_labels(shown: tuple[list[str], list[str]], geometry: Geometry) -> tuple[Side | None, Side | None]:
+    """Token labels for the panels at the margins; none where fewer than every fourth token would get one."""
+    sizes = ((shown[0], geometry.tall, geometry.pool[0]), (shown[1], geometry.wide, geometry.pool[1]))
+    sides = [side_of(names, cell, share, numbered=False) for names, cell, share in sizes]
+    queries, keys = (side if side.step <= _SPARSEST else None for side in sides)
+    return queries, keys
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where panels, their names and the tokens stand."""
+
+    content: _Content
+    geometry: Geometry
+    labels: tuple[Side | None, Side | None]
+    header: int
+
+    def page(self, cells: Cells) -> tuple[Page, Axes]:
+        """A page with room for everything, and axes over all panels."""
+        rows, columns = cells.state.shape
+        height, width = rows * self.geometry.tall, columns * self.geometry.wide
+        queries, keys = self.labels
+        left = EDGE + self._token_room(queries) + self._name_room()
+        top = self.header + (2 * _LINE if self.content.columns else _LINE)
+        legend_room = 34 if (cells.state < DRAWN).any() else 6
+        bottom = max(top + height + self._token_room(keys), self.header + 300) + 64 + legend_room
+        page = Page.blank(max(left + width + BAR_ROOM, 820), bottom)
+        return page, page.axes(left, top, width, height)
+
+    def _token_room(self, side: Side | None) -> float:
+        return side.width + 14 if side else 0
+
+    def _name_room(self) -> float:
+        return measure(self.content.rows, SUBTITLE)[0] + _LINE + 16 if self.content.rows else 0
+
+    def write_names(self, axes: Axes) -> None:
+        """Layer numbers on the left and head numbers on top, or a name above each panel."""
+        at, content = self.geometry, self.content
+        aside = -(self._token_room(self.labels[0]) + 10) / at.wide
+        for row, name in enumerate(content.rows):
+            look = style(SUBTITLE, ha="right", va="center")
+            axes.text(aside, at.top(row) + at.rows / 2, name, **look)
+        for column, name in enumerate(content.columns):
+            look = style(SUBTITLE, ha="center", va="bottom")
+            axes.text(at.left(column) + at.columns / 2, -6 / at.tall, name, **look)
+        for row, names in enumerate(content.names):
+            for column, name in enumerate(names):
+                look = style(SUBTITLE, ha="left", va="bottom")
+                axes.text(at.left(column), at.top(row) - 5 / at.tall, name, **look)
+        if content.rows:
+            down, across = len(content.rows), len(content.columns)
+            middle = (at.top(down) - at.gap[0]) / 2, (at.left(across) - at.gap[1]) / 2
+            aside -= (self._name_room() - 16) / at.wide
+            axes.text(aside, middle[0], "layer", **style(SUBTITLE, rotation=90, ha="left", va="center"))
+            axes.text(middle[1], -(6 + _LINE) / at.tall, "head", **style(SUBTITLE, ha="center", va="bottom"))
+
+    def write_tokens(self, axes: Axes) -> None:
+        """Queries beside the first panel of each row, keys below the last panel of each column."""
+        at, (queries, keys) = self.geometry, self.labels
+        panels = self.content.panels
+        for row in range(len(panels) if queries else 0):
+            assert queries
+            look = style(queries.size, ha="right", va="center_baseline")
+            for n, text in zip(queries.at, queries.texts, strict=True):
+                axes.text(-8 / at.wide, at.top(row) + n + 0.5, text, **look)
+        for column in range(len(panels[0]) if keys else 0):
+            assert keys
+            last = max(row for row, line in enumerate(panels) if column < len(line) and line[column])
+            look = style(keys.size, ha="center", va="top", rotation=0 if keys.flat else 90)
+            for n, text in zip(keys.at, keys.texts, strict=True):
+                axes.text(at.left(column) + n + 0.5, at.top(last) + at.rows + 8 / at.tall, text, **look)
