@@ -50,15 +50,15 @@ $(READY): requirements/dev.txt requirements/model.txt pyproject.toml
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-lock: ## pin again: install requirements/dev.in afresh and write what came to requirements/dev.txt
+lock: ## pin again: install what requirements/dev.in and the dev extra ask for, write requirements/dev.txt
 	@rm -rf build/lock && mkdir -p build
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/python $(PIP) "$$(grep '^torch==' requirements/dev.in)"
-	@build/lock/bin/python $(PIP) -r requirements/dev.in
+	@build/lock/bin/python $(PIP) -r requirements/dev.in ".[dev]"
 	@if build/lock/bin/python -m pip freeze | grep -i '^nvidia'; then \
 	  echo 'error: expected the CPU build of torch, got one with CUDA packages: point pip at CPU wheels' >&2; exit 1; fi
 	@{ echo '# Written by `make lock` from dev.in; do not edit.'; \
-	  build/lock/bin/python -m pip freeze --all | grep -v '^pip==' | sed 's/+cpu$$//'; } > requirements/dev.txt
+	  build/lock/bin/python -m pip freeze --all | grep -v '^pip==\|^attncli ' | sed 's/+cpu$$//'; } > requirements/dev.txt
 	@rm -rf build/lock
 	@echo "Wrote requirements/dev.txt"
 

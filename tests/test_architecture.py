@@ -1,0 +1,268 @@
+"""The house stands as architecture.md drew it; and each law is shown to fail where it is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import laws
+import pytest
+from laws import Package
+
+# From the ground up. A new module gets a room here, or the first test fails.
+FLOORS = (
+    ("errors",),
+    ("data",),
+    ("registry", "metrics._declare"),
+    ("sinks",),
+    ("models", "transforms", "metrics"),
+    ("encoding",),
+    ("capture", "views", "store"),
+    ("reading", "selection"),
+    ("foreign",),
+    ("pipeline",),
+    ("cli",),
+    ("__init__", "__main__"),
+)
+KNOWN_ONLY_IN = {
+    "transformers": ("models", "encoding", "capture"),
+    "tokenizers": ("models", "encoding"),
+    "huggingface_hub": ("models",),
+    "accelerate": ("models",),
+    "matplotlib": ("views",),
+    "seaborn": ("views",),
+    "safetensors": ("store", "models"),
+    "typer": ("cli",),
+    "click": ("cli",),
+    "rich": ("cli",),
+}
+NEVER_IN = (("torch", "views"), ("torch", "store"), ("transformers", "metrics"), ("transformers", "sinks"))
+MAY_PRINT = ("cli",)
+MAY_WRITE = ("store", "views._save")
+HEAVY_AT_START = ("torch", "transformers", "numpy", "pandas", "matplotlib", "seaborn", "pyarrow", "scipy")
+
+Law = Callable[[Package], list[str]]
+LAWS: dict[str, Law] = {
+    "a room imports only from rooms below": lambda p: laws.one_way(p, FLOORS),
+    "no import cycles": laws.no_cycles,
+    "only heavy packages are imported late": laws.late_only_if_heavy,
+    "only cli talks": lambda p: laws.prints_only_in(p, MAY_PRINT),
+    "only store and one save write": lambda p: laws.writes_only_in(p, MAY_WRITE),
+    "no work on import": laws.no_work_on_import,
+    "files under 400 lines": lambda p: laws.small_files(p, 400),
+    "functions under 60 lines": lambda p: laws.small_functions(p, 60),
+    **{
+        f"{library} only in {', '.join(rooms)}": lambda p, library=library, rooms=rooms: laws.known_only_in(
+            p, library, rooms, FLOORS
+        )
+        for library, rooms in KNOWN_ONLY_IN.items()
+    },
+    **{
+        f"{room} never sees {library}": lambda p, library=library, room=room: laws.never_in(p, library, room, FLOORS)
+        for library, room in NEVER_IN
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def attncli_package() -> Package:
+    return Package(Path(__file__).parent.parent / "attncli")
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_house_keeps_the_law(law: str, attncli_package: Package) -> None:
+    breaches = LAWS[law](attncli_package)
+    assert not breaches, "\n".join(breaches)
+
+
+def test_every_floor_is_lived_in(attncli_package: Package) -> None:
+    rooms = {attncli_package.room(name, FLOORS) for name in attncli_package.modules}
+    assert {room for floor in FLOORS for room in floor} == rooms
+
+
+def lines(count: int, indent: str = "") -> str:
+    return "".join(f"{indent}x{number} = {number}\n" for number in range(count))
+
+
+BROKEN: list[tuple[str, dict[str, str], str]] = [
+    ("a room imports only from rooms below", {"attic.py": ""}, "attncli.attic has no room"),
+    ("a room imports only from rooms below", {"cli/__init__.py": "", "data.py": "import attncli.cli"}, "not below"),
+    ("a room imports only from rooms below", {"data.py": "", "errors.py": "from . import data"}, "not below"),
+    (
+        "a room imports only from rooms below",
+        {"views/grid.py": "def f():\n  from ..store import x", "store.py": ""},
+        "attncli.views.grid:2 imports attncli.store",
+    ),
+    (
+        "no import cycles",
+        {"a.py": "from attncli import b", "b.py": "from attncli import a"},
+        "attncli.a imports itself",
+    ),
+    ("no import cycles", {"a.py": "import attncli.b", "b.py": "def f():\n  import attncli.a"}, "attncli.b imports"),
+    ("only heavy packages are imported late", {"a.py": "def f():\n  import json"}, "attncli.a:2 imports json"),
+    (
+        "only heavy packages are imported late",
+        {"a.py": "class A:\n  def f(s):\n    import attncli.b", "b.py": ""},
+        ":3",
+    ),
+    ("only cli talks", {"data.py": "def f():\n  print(1)"}, "attncli.data:2 talks to the user (print)"),
+    ("only cli talks", {"pipeline.py": "import sys\nf = sys.stdout.write"}, "sys.stdout"),
+    ("only cli talks", {"clinic.py": "def f():\n  print(1)"}, "attncli.clinic:2"),
+    ("only store and one save write", {"data.py": "def f(p):\n  return open(p, 'w')"}, "open"),
+    ("only store and one save write", {"data.py": "def f(p, m):\n  return open(p, mode=m)"}, "open"),
+    ("only store and one save write", {"data.py": "def f(p):\n  return p.open('ab')"}, "p.open"),
+    ("only store and one save write", {"data.py": "def f(p):\n  p.write_text('')"}, "p.write_text"),
+    ("only store and one save write", {"data.py": "import os\ndef f(p):\n  os.replace(p, p)"}, "os.replace"),
+    ("only store and one save write", {"views/grid.py": "def f(fig):\n  fig.savefig('x')"}, "fig.savefig"),
+    ("no work on import", {"data.py": "import os\nos.environ['A'] = '1'"}, "attncli.data:2"),
+    ("no work on import", {"data.py": "import logging\nlogging.basicConfig()"}, "logging.basicConfig()"),
+    ("no work on import", {"data.py": "for x in 'ab':\n  pass"}, "for x in"),
+    ("files under 400 lines", {"data.py": lines(401)}, "attncli.data has 401 lines"),
+    ("functions under 60 lines", {"data.py": "def f():\n" + lines(60, " ")}, "f has 61 lines"),
+    ("functions under 60 lines", {"data.py": "class A:\n def f(s):\n" + lines(60, "  ")}, "f has 61 lines"),
+    *(
+        (f"{library} only in {', '.join(rooms)}", {"data.py": f"def f():\n  import {library}.x"}, "attncli.data:2")
+        for library, rooms in KNOWN_ONLY_IN.items()
+    ),
+    *(
+        (f"{room} never sees {library}", {f"{room}/x.py": f"if TYPE_CHECKING:\n  import {library}"}, f"{room}.x:2")
+        for library, room in NEVER_IN
+    ),
+]
+
+
+@pytest.mark.parametrize(("law", "files", "said"), BROKEN)
+def test_a_broken_law_is_found(law: str, files: dict[str, str], said: str, tmp_path: Path) -> None:
+    breaches = LAWS[law](write_package(tmp_path, files))
+    assert any(said in breach for breach in breaches), breaches
+
+
+def test_every_law_is_shown_to_fail() -> None:
+    assert {law for law, _, _ in BROKEN} == set(LAWS)
+
+
+KEPT = {
+    "errors.py": '"""Doc."""\nfrom __future__ import annotations\nclass E(Exception):\n    """E."""\n',
+    "data.py": "from typing import TYPE_CHECKING\nfrom attncli.errors import E\n"
+    "if TYPE_CHECKING:\n    import torch\nSIZE: int = 3\n"
+    "def f():\n    import torch\n    return open('x').read() + open('y', 'rb').read()\n",
+    "store.py": "def f(p):\n    p.write_text('')\n",
+    "views/_save.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
+    "models.py": "import transformers\n",
+    "pipeline.py": "import numpy\nfrom attncli import store, models\n",
+    "cli/stats.py": "def f():\n    from attncli.pipeline import run\n    print(run)\n",
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_what_keeps_the_law_is_left_alone(law: str, tmp_path: Path) -> None:
+    assert LAWS[law](write_package(tmp_path, KEPT)) == []
+
+
+def write_package(folder: Path, files: dict[str, str]) -> Package:
+    for name, source in files.items():
+        path = folder / "attncli" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+    return Package(folder / "attncli")
+
+
+# ------------------------------------------------------------------------------------------------ at run time
+
+
+def python(code: str, *args: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+LOADED = """
+import json, sys
+{}
+print("\\n" + json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+HELP = """
+import contextlib, io
+from attncli.cli import main
+with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+    main(["--help"])
+assert "heatmap" in said.getvalue()
+"""
+
+
+@pytest.mark.parametrize("code", ["import attncli", HELP], ids=["import", "--help"])
+def test_starting_loads_nothing_heavy(code: str) -> None:
+    loaded = json.loads(python(LOADED.format(code)).splitlines()[-1])
+    assert "attncli" in loaded
+    assert set(HEAVY_AT_START) & set(loaded) == set()
+
+
+def test_help_costs_at_most_a_third_of_a_second_of_cpu() -> None:
+    code = f"{HELP}\nimport time\nprint(time.process_time())"
+    assert min(float(python(code)) for _ in range(3)) <= 0.35
+
+
+# Third-party packages come first: what they change on import is theirs.
+UNCHANGED = """
+import importlib, json, logging, os, signal, sys, threading, warnings
+import matplotlib, numpy, torch, transformers, transformers.modeling_utils, typer, rich
+def state():
+    return {
+        "environment": dict(os.environ),
+        "handlers": [repr(handler) for handler in logging.getLogger().handlers],
+        "levels": {name: logging.getLogger(name).level for name in ("attncli", "transformers", "")},
+        "warnings": [repr(entry) for entry in warnings.filters],
+        "signals": {str(number): repr(signal.getsignal(number)) for number in signal.valid_signals()},
+        "hooks": [repr(sys.excepthook), repr(sys.stdout), repr(sys.stderr), repr(sys.displayhook)],
+        "style": {name: repr(value) for name, value in matplotlib.rcParams.items()},
+        "torch": [torch.get_num_threads(), str(torch.get_default_dtype()), torch.is_grad_enabled()],
+        "working folder": os.getcwd(),
+        "threads": threading.active_count(),
+    }
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+after = state()
+print(json.dumps([key for key in before if before[key] != after[key]]))
+"""
+
+
+def test_importing_every_module_changes_nothing_outside(attncli_package: Package) -> None:
+    names = [name for name in attncli_package.modules if not name.endswith("__main__")]
+    assert json.loads(python(UNCHANGED, *names).splitlines()[-1]) == []
+
+
+# ------------------------------------------------------------------------------------------------ the repository
+
+MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:work|root|home/\w+|Users/\w+|tmp/\w+)/")
+
+
+def machine_paths(root: Path, files: list[str]) -> list[str]:
+    """Lines of text files that name a path of somebody's machine."""
+    return [
+        f"{name}:{number} {line.strip()[:80]}"
+        for name in files
+        if b"\0" not in (raw := (root / name).read_bytes())
+        for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1)
+        if MACHINE_PATH.search(line)
+    ]
+
+
+def test_nothing_tracked_names_a_path_of_a_machine(repo: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repo, capture_output=True, text=True, check=True)
+    files = [name for name in listed.stdout.split("\0") if name and (repo / name).is_file()]
+    assert "pyproject.toml" in files
+    assert machine_paths(repo, files) == []
+
+
+def test_a_path_of_a_machine_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(f"see {os.sep}root/x and https://example.org/home/x/ or ../work/x\n")
+    (tmp_path / "b.md").write_text("see https://example.org/home/x/ or ../work/x or src/work/x\n")
+    assert machine_paths(tmp_path, ["a.md", "b.md"]) == [
+        f"a.md:1 see {os.sep}root/x and https://example.org/home/x/ or ../work/x"
+    ]
