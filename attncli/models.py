@@ -191,6 +191,8 @@ def adopt(model: PreTrainedModel, tokenizer: Any = None, name: str | None = None
 
 
 def _locate(name: str) -> str:
+    if not name.strip():
+        raise UsageError("the model's name is empty; give a folder, a hub id or demo:encoder")
     if name.startswith("demo:"):
         if name not in DEMOS:
             raise UsageError(f"unknown demo model '{name}': {did_you_mean(name, DEMOS)}")
@@ -218,23 +220,25 @@ def _load_model(path: str, name: str, config: Any, head: str, dtype: str, common
         "dtype": _dtype(dtype),
         "attn_implementation": "eager",
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # only to name them ourselves: _lack refuses them
     }
-    tried: list[str] = []
+    unfit, lacking = [], ""
     for auto in _auto_classes(config, head):
+        if lacking and auto.__name__ in HEADS.values():
+            break
         try:
             model, found = auto.from_pretrained(path, **options)
         except ValueError as error:
             if "Unrecognized configuration class" not in str(error):
                 raise
-            tried.append(f"{auto.__name__} (not for {config.model_type})")
+            unfit.append(auto.__name__)
             continue
         lack = _lack(model, found)
         if not lack:
             return model  # type: ignore[no-any-return]
-        tried.append(f"{type(model).__name__} ({lack})")
-    raise ModelError(
-        f"model '{name}' fits none of: {'; '.join(dict.fromkeys(tried))}; choose another --head or checkpoint"
-    )
+        lacking = lacking or f"as {type(model).__name__} {lack}"
+    problem = lacking or f"{config.model_type} loads through none of {', '.join(dict.fromkeys(unfit))}"
+    raise ModelError(f"model '{name}': {problem}; choose another --head or checkpoint")
 
 
 def _auto_classes(config: Any, head: str) -> Iterator[Any]:
@@ -263,18 +267,22 @@ def _lack(model: PreTrainedModel, found: dict[str, Any]) -> str:
         missing = [key for key in missing if key.startswith(prefix + ".")]
     if missing:
         return f"the checkpoint lacks {len(missing)} of its weights, the first is {sorted(missing)[0]}"
-    wrong = found.get("mismatched_keys") or []
-    return f"{len(wrong)} weights have another shape than config.json says" if wrong else ""
+    wrong = sorted(found.get("mismatched_keys") or [])
+    return f"{len(wrong)} weights have another shape than config.json says: {wrong[0][0]}" if wrong else ""
 
 
 def _load_tokenizer(path: str, name: str, common: dict[str, Any]) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(path, **common)
+        tokenizer = AutoTokenizer.from_pretrained(path, **common)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         if _is_remote_code(error):
             raise
         problem = f"model '{name}' has no usable tokenizer ({_first_line(error)})"
         raise ModelError(f"{problem}; name one with --tokenizer") from error
+    # without vocabulary files some tokenizers load all the same, and know no word
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens) and tokenizer.vocab_size < 256:
+        raise ModelError(f"model '{name}' has no tokenizer files; name a tokenizer with --tokenizer")
+    return tokenizer
 
 
 def _dtype(name: str) -> Any:
@@ -346,6 +354,8 @@ def _reason(name: str, error: Exception) -> str:
     kinds = {type(cause).__name__ for cause in _causes(error)}
     text = " ".join(str(cause) for cause in _causes(error))
     if Path(name).expanduser().is_dir():
+        if "FileNotFoundError" in kinds:
+            return f"a file is missing ({_first_line(error)})"
         if "SafetensorError" in kinds or "safetensors" in text.lower() or "header" in text.lower():
             return f"its safetensors file is corrupt or incomplete ({_first_line(error)})"
         return _first_line(error)
@@ -375,16 +385,19 @@ def _first_line(error: BaseException) -> str:
 def _quiet_transformers() -> Iterator[None]:
     """No loading bars or advice on half-loaded heads; what matters of it, we say ourselves."""
     logging_: Any = transformers.utils.logging
-    level, bars = logging_.get_verbosity(), logging_.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    before = logging_.get_verbosity(), logging_.is_progress_bar_enabled(), hub.level
     if not _log.isEnabledFor(logging.DEBUG):
         logging_.set_verbosity_error()
         logging_.disable_progress_bar()
+        hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging_.set_verbosity(level)
-        if bars:
+        logging_.set_verbosity(before[0])
+        if before[1]:
             logging_.enable_progress_bar()
+        hub.setLevel(before[2])
 
 
 # ---------------------------------------------------------------------------------------- ways to run
