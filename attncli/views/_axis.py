@@ -42,12 +42,14 @@ class Side:
     flat: bool
 
 
-def side_of(shown: list[str], cell: float, factor: int = 1, *, numbered: bool = True) -> Side:
+def side_of(
+    shown: list[str], cell: float, factor: int = 1, *, numbered: bool = True, largest: float = _LARGEST
+) -> Side:
     """The labels that fit along cells of `cell` pixels, each standing for `factor` tokens.
 
     Where not every token has its label, each label bears its position too if `numbered`.
     """
-    size = min(_LARGEST, max(_SMALLEST, cell / _PIXELS_PER_POINT / 1.3))
+    size = min(largest, max(_SMALLEST, cell / _PIXELS_PER_POINT / 1.3))
     height = measure(shown, size)[1]
     step = max(1, math.ceil((height + 2) / cell))
     at = list(range(0, math.ceil(len(shown) / factor), step))
@@ -73,6 +75,11 @@ def put_ticks(axes: Axes, queries: Side, keys: Side) -> None:
     axes.set_yticks([n + 0.5 for n in queries.at], labels=queries.texts, **style(queries.size))
     turned = 0 if keys.flat else 90
     axes.set_xticks([n + 0.5 for n in keys.at], labels=keys.texts, **style(keys.size, rotation=turned))
+
+
+def layer_words(maps: LayerMaps) -> str:
+    """`layer 3`, or how layers were joined."""
+    return f"layer {maps.layer}" if isinstance(maps.layer, int) else f"{maps.layer} of layers"
 
 
 def what_was_done(attention: Attention) -> list[str]:

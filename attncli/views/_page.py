@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from attncli.views._text import DPI, FAINT, INK, fit, fonts, style
+from attncli.views._text import DPI, FAINT, INK, fit, fonts, measure, style
 
 EDGE = 24
 TITLE, SUBTITLE, SMALL = 10.5, 8.0, 7.5
 BAR_WIDTH, BAR_ROOM = 18, 150
-_LEAST_BAR, _SHORT_BAR, _MOST_BAR = 170, 400, 800
+_LEAST_BAR, _MOST_BAR = 100, 800
 
 
 def header_room(lines: Sequence[str]) -> int:
@@ -64,10 +64,13 @@ class Page:
         for number, line in enumerate(lines):
             self.write(EDGE, 44 + 20 * number, fit(line, SUBTITLE, room), SUBTITLE, FAINT)
 
-    def bar_beside(self, main: Axes, colours: ScalarMappable, label: str, extend: str) -> None:
-        """A colour bar on the right of the main axes, from their top down."""
+    def bar_beside(self, main: Axes, colours: ScalarMappable, label: str, extend: str = "neither") -> Axes:
+        """A colour bar on the right of the main axes, from their top down, long enough for its label."""
         box = main.get_position()
-        height = min(max(box.height * self.height, _LEAST_BAR), _MOST_BAR)
+        beside = box.height * self.height
+        if measure([label], SUBTITLE)[0] > max(beside, _LEAST_BAR):
+            label = label.replace(" (", "\n(")
+        height = min(max(beside, _LEAST_BAR, measure(label.split("\n"), SUBTITLE)[0]), _MOST_BAR)
         axes = self.axes(box.x1 * self.width + BAR_WIDTH, (1 - box.y1) * self.height, BAR_WIDTH, height)
         axes.set_frame_on(True)
         bar = self.figure.colorbar(colours, cax=axes, extend=extend)
@@ -75,8 +78,9 @@ class Page:
         if isinstance(colours.norm, LogNorm):
             bar.ax.yaxis.set_major_formatter("{x:g}")
             bar.ax.yaxis.set_minor_formatter("")
-        bar.set_label(label.replace(" (", "\n(") if height < _SHORT_BAR else label, **style(SUBTITLE))
+        bar.set_label(label, **style(SUBTITLE))
         bar.ax.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
+        return bar.ax
 
     def legend(self, handles: list[Patch], left: float, top: float) -> None:
         """One line that says what cells without a colour mean."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
-from attncli.views._axis import KIND_WORDS, Side, joined, side_of, sides_of, what_was_done
+from attncli.views._axis import KIND_WORDS, Side, joined, layer_words, side_of, sides_of, what_was_done
 from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
 from attncli.views._mosaic import Geometry, Panels, compose, own_scale, plan
 from attncli.views._page import BAR_ROOM, EDGE, SMALL, SUBTITLE, Page, header_room
@@ -76,43 +76,54 @@ def draw(
 def _content(attention: Attention) -> _Content:
     if not attention.layers or any(0 in maps.weights.shape for maps in attention.layers):
         raise UsageError("a grid needs at least one layer, one head, one query and one key token, got none")
-    one = len(attention.layers) == 1
-    return _heads_of_layer(attention) if one else _layers_by_heads(attention)
+    if len(attention.layers) == 1:
+        return _heads_of_layer(attention)
+    if all(len(maps.weights) == 1 for maps in attention.layers):
+        return _map_per_layer(attention)
+    return _layers_by_heads(attention)
 
 
 def _layers_by_heads(attention: Attention) -> _Content:
     rows = [_named(attention, maps) for maps in attention.layers]
-    columns = sorted({name for row in rows for name in row}, key=lambda name: (not name.isdigit(), name.zfill(6)))
-    counted = f"{len(rows)} layers x {len(columns)} heads" if attention.layers[0].heads else f"{len(rows)} layers"
-    aggregated = "" if attention.layers[0].heads else f"{attention.aggregate} of heads"
+    heads = sorted({head for maps in attention.layers for head in maps.heads})
     return _Content(
-        title=joined(KIND_WORDS[attention.kind], counted, aggregated),
-        panels=[[row.get(name) for name in columns] for row in rows],
+        title=joined(KIND_WORDS[attention.kind], f"{len(rows)} layers x {len(heads)} heads"),
+        panels=[[row.get(f"head {head}") for head in heads] for row in rows],
         rows=[str(maps.layer) for maps in attention.layers],
-        columns=columns,
+        columns=list(map(str, heads)),
     )
 
 
 def _heads_of_layer(attention: Attention) -> _Content:
     maps = attention.layers[0]
     panels = _named(attention, maps)
-    counted = f"{len(panels)} heads" if maps.heads else f"{attention.aggregate} of heads"
+    counted = f"{len(panels)} heads" if len(panels) > 1 else next(iter(panels))
     if len(maps.heads) > 1:
         mean = attention.mean("head")
         panels |= _named(mean, mean.layers[0])
         counted += " and their mean"
-    across = _across(len(panels))
-    names = [f"head {name}" if name.isdigit() else name for name in panels]
-    return _Content(
-        title=joined(KIND_WORDS[attention.kind], f"layer {maps.layer}", counted),
-        panels=[list(panels.values())[n : n + across] for n in range(0, len(panels), across)],
-        names=[names[n : n + across] for n in range(0, len(names), across)],
-    )
+    return _wrapped(joined(KIND_WORDS[attention.kind], layer_words(maps), counted), panels)
+
+
+def _map_per_layer(attention: Attention) -> _Content:
+    panels, maps = {}, []
+    for layer in attention.layers:
+        ((name, cells),) = _named(attention, layer).items()
+        panels[f"{layer_words(layer)} · {name}"] = cells
+        maps.append(name)
+    counted = f"{len(panels)} layers"
+    return _wrapped(joined(KIND_WORDS[attention.kind], counted, maps[0] if len(set(maps)) == 1 else ""), panels)
+
+
+def _wrapped(title: str, panels: Mapping[str, Cells]) -> _Content:
+    names, across = list(panels), _across(len(panels))
+    lines = [names[n : n + across] for n in range(0, len(names), across)]
+    return _Content(title, panels=[[panels[name] for name in line] for line in lines], names=lines)
 
 
 def _named(attention: Attention, maps: LayerMaps) -> dict[str, Cells]:
     cells = cells_of(maps)
-    names = [str(head) for head in maps.heads] or [attention.aggregate]
+    names = [f"head {head}" for head in maps.heads] or [f"{attention.aggregate} of heads"]
     return {name: Cells(*pair) for name, *pair in zip(names, cells.weights, cells.state, strict=True)}
 
 

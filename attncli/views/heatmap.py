@@ -16,6 +16,7 @@ from attncli.views._axis import (
     TICK,
     Side,
     joined,
+    layer_words,
     put_ticks,
     side_of,
     sides_of,
@@ -76,8 +77,7 @@ def _only_map(attention: Attention) -> LayerMaps:
 
 def _title(attention: Attention, maps: LayerMaps) -> str:
     head = f"head {maps.heads[0]}" if maps.heads else f"{attention.aggregate} of heads"
-    layer = f"layer {maps.layer}" if isinstance(maps.layer, int) else f"{maps.layer} of layers"
-    return f"{KIND_WORDS[attention.kind]} · {layer} · {head}"
+    return joined(KIND_WORDS[attention.kind], layer_words(maps), head)
 
 
 def _cell_sizes(queries: int, keys: int) -> tuple[int, int]:

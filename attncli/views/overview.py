@@ -13,7 +13,7 @@ from attncli.data import KINDS, Array, Kind, Scores, Statistics
 from attncli.errors import UsageError, did_you_mean
 from attncli.views._axis import KIND_WORDS, put_ticks, side_of
 from attncli.views._cells import COLOURS, DRAWN, GAP, UNDEFINED, Cells, legend, paint, write_values
-from attncli.views._page import BAR_ROOM, EDGE, SUBTITLE, Page, header_room
+from attncli.views._page import BAR_ROOM, EDGE, SMALL, SUBTITLE, Page, header_room
 from attncli.views._text import style
 
 MAIN = (
@@ -24,7 +24,7 @@ MAIN = (
 DIVERGING = "RdBu_r"
 _ACROSS = 4
 _WRITE_UP_TO = (12, 8)
-_LEFT, _ABOVE, _BELOW, _HEADING = 60, 34, 66, 36
+_LEFT, _ABOVE, _BELOW, _HEADING = 60, 34, 70, 36
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class _Panel:
     """One metric of one kind: values [layer, head] as cells, with the scale that it shares with other kinds."""
 
     name: str
-    label: str
+    unit: str
+    range: tuple[float | None, float | None]
     cells: Cells
     layers: Sequence[str]
     heads: Sequence[str]
@@ -88,9 +89,22 @@ def _panel(name: str, scores: Scores, norm: Normalize, colours: str) -> _Panel:
     known = np.isfinite(scores.values)
     values[at_layer, at_head] = np.where(known, scores.values, 0)
     state[at_layer, at_head] = np.where(known, DRAWN, UNDEFINED)
-    label = name.replace("_", " ") + ("" if scores.unit == "1" else f" ({scores.unit})")
-    cells = Cells(values, state)
-    return _Panel(name, label, cells, list(map(str, layers)), list(map(str, heads)), norm, colours)
+    return _Panel(
+        name,
+        _unit(scores),
+        scores.range,
+        Cells(values, state),
+        list(map(str, layers)),
+        list(map(str, heads)),
+        norm,
+        colours,
+    )
+
+
+def _unit(scores: Scores) -> str:
+    if scores.unit != "1":
+        return scores.unit
+    return "fraction" if scores.range == (0, 1) else "ratio"
 
 
 def _scale(scores: Scores, neutral: float | None) -> tuple[Normalize, str]:
@@ -111,17 +125,18 @@ def _compose(blocks: Mapping[Kind, list[_Panel]], lines: list[str]) -> Figure:
     side = max(4, min(30, 330 // max(layers, heads)))
     tall, wide = (32, 48) if small else (side, side)
     across = min(_ACROSS, max(map(len, blocks.values())))
-    step = (_ABOVE + max(layers * tall, 170) + _BELOW, _LEFT + heads * wide + BAR_ROOM)
+    step = (_ABOVE + max(layers * tall, 110) + _BELOW, _LEFT + heads * wide + BAR_ROOM)
     rows = sum(-(-len(panels) // across) for panels in blocks.values())
+    heading = _HEADING if len(blocks) > 1 else 0
     top = header_room(lines)
-    height = top + len(blocks) * _HEADING + rows * step[0] + 40
+    height = top + len(blocks) * heading + rows * step[0] + 40
     page = Page.blank(max(2 * EDGE + across * step[1], 720), height)
     page.header("layers x heads" if len(blocks) > 1 else f"{KIND_WORDS[next(iter(blocks))]} · layers x heads", lines)
     states = []
     for kind, panels in blocks.items():
-        if len(blocks) > 1:
+        if heading:
             page.write(EDGE, top, KIND_WORDS[kind], 9.5, weight="bold")
-        top += _HEADING
+        top += heading
         for n, panel in enumerate(panels):
             place = (EDGE + n % across * step[1] + _LEFT, top + n // across * step[0] + _ABOVE)
             _put(page, panel, place, (tall, wide), small)
@@ -136,11 +151,14 @@ def _put(page: Page, panel: _Panel, place: tuple[float, float], cell: tuple[int,
     axes = page.axes(*place, columns * cell[1], rows * cell[0])
     image = paint(axes, panel.cells, panel.norm, panel.colours)
     axes.set_title(panel.name, **style(SUBTITLE, loc="left", pad=5))
-    layers = side_of(list(panel.layers), cell[0], numbered=False)
-    heads = side_of(list(panel.heads), cell[1], numbered=False)
+    layers = side_of(list(panel.layers), cell[0], numbered=False, largest=SMALL)
+    heads = side_of(list(panel.heads), cell[1], numbered=False, largest=SMALL)
     put_ticks(axes, layers, heads)
     axes.set_ylabel("layer", **style(SUBTITLE))
     axes.set_xlabel("head", **style(SUBTITLE))
     if write:
         write_values(axes, panel.cells, image)
-    page.bar_beside(axes, image, panel.label, "neither")
+    bar = page.bar_beside(axes, image, panel.unit)
+    low, high = panel.norm.vmin, panel.norm.vmax
+    if panel.range[0] is not None and low is not None and low < panel.range[0]:
+        bar.set_ylim(panel.range[0], high)
