@@ -1,0 +1,36 @@
+"""The data in the middle: small frozen types with named axes, always in the order layer, head, query, key.
+
+Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
+outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `RunInfo`.
+"""
+
+from __future__ import annotations
+
+from attncli.data.maps import Attention, LayerMaps
+from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
+from attncli.data.stream import Columns, Metric, Range, Rows, Selection
+from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
+
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "Array",
+    "Attention",
+    "Columns",
+    "Input",
+    "Kind",
+    "LayerMaps",
+    "Metric",
+    "Range",
+    "Rows",
+    "RunInfo",
+    "Scheme",
+    "Scores",
+    "Selection",
+    "Statistics",
+    "Text",
+    "Tokens",
+    "columns_frame",
+    "columns_of",
+    "frozen",
+]
