@@ -1,0 +1,241 @@
+"""Every family by every route: the maps that capture gives are those of the float64 reference, or refused by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import families
+import numpy as np
+import pytest
+import torch
+from families import FAMILIES, Family
+from torch.overrides import _get_current_function_mode_stack
+from transformers import PreTrainedModel
+from transformers.modeling_utils import AttentionInterface
+
+from attncli import capture
+from attncli.data import Rows, Text
+from attncli.encoding import Batch, batch_of, encode
+from attncli.errors import ModelError
+from attncli.models import Loaded, adopt, load
+
+Place = tuple[str, int]
+SERVED = [name for name, family in FAMILIES.items() if family.route != "refuse" and name != "longformer"]
+STREAMED = [name for name in SERVED if FAMILIES[name].route == "stream"]
+INLINE = [name for name in SERVED if FAMILIES[name].route == "eager"]
+
+
+class Collector:
+    """A sink that puts the row blocks of each text back into whole matrices."""
+
+    def __init__(self) -> None:
+        self.weights: dict[tuple[int, Place], np.ndarray] = {}
+        self.visible: dict[tuple[int, Place], np.ndarray] = {}
+        self.ended: list[Place] = []
+
+    def add(self, rows: Rows) -> None:
+        seen = rows.visible.expand_as(rows.weights)
+        for entry, text in enumerate(rows.texts):
+            at, to = rows.query_positions[entry], rows.key_positions[entry]
+            place = (text, (str(rows.kind), rows.layer))
+            for store, values in ((self.weights, rows.weights.double()), (self.visible, seen)):
+                block = values[entry][:, at >= 0][:, :, to >= 0].numpy()
+                store[place] = np.concatenate([store[place], block], 1) if place in store else block
+
+    def end_layer(self, kind: str, layer: int) -> None:
+        self.ended.append((kind, layer))
+
+    def text(self, number: int) -> dict[Place, np.ndarray]:
+        return {place: weights for (text, place), weights in self.weights.items() if text == number}
+
+
+def caught(loaded: Loaded, batch: Batch, route: Any = "auto") -> tuple[capture.Plan, Collector]:
+    """One planned and captured pass."""
+    plan, sink = capture.plan(loaded, route, batch), Collector()
+    capture.run(loaded, plan, batch, [sink])
+    return plan, sink
+
+
+def run(family: Family, route: str = "auto", **sizes: Any) -> tuple[capture.Plan, Collector]:
+    loaded = adopt(families.build(family))
+    return caught(loaded, batch_of(loaded, families.inputs(family, **sizes)), route)
+
+
+def check(family: Family, plan: capture.Plan, sink: Collector, truth: families.Maps) -> None:
+    """What came is exact and complete, but for layers that the plan refuses by name and the table lets it refuse."""
+    maps = sink.text(0)
+    lacking = {place for place in truth if place not in maps}
+    may_lack = {(kind, layer) for kind, layers in family.refused.items() for layer in layers}
+    assert lacking <= may_lack
+    assert not lacking or plan.refused
+    assert sorted(maps) == sorted(set(truth) - lacking)
+    assert sorted(sink.ended) == sorted(maps)
+    for (kind, layer), weights in maps.items():
+        assert weights.shape[0] == family.heads[kind]  # type: ignore[index]
+        np.testing.assert_allclose(weights, truth[kind, layer][0], atol=1e-5, rtol=0)  # type: ignore[index]
+
+
+# ---------------------------------------------------------------------------------------------- exact
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_the_chosen_route_is_the_expected_one_and_exact(name: str) -> None:
+    family = FAMILIES[name]
+    plan, sink = run(family)
+    assert plan.route == family.route
+    check(family, plan, sink, families.reference(family))
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_both_routes_give_the_same_numbers(name: str) -> None:
+    family = FAMILIES[name]
+    (plan, streamed), (other, taken) = run(family, "stream"), run(family, "eager")
+    assert (plan.route, other.route) == ("stream", "eager")
+    assert all(site.how == "eager" for site in other.sites)
+    ours, theirs = streamed.text(0), taken.text(0)
+    assert sorted(ours) == sorted(theirs)
+    for place, weights in ours.items():
+        np.testing.assert_allclose(weights, theirs[place], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_each_row_says_which_keys_it_may_see(name: str) -> None:
+    family = FAMILIES[name]
+    _, sink = run(family)
+    for (_, (kind, layer)), seen in sink.visible.items():
+        expected = families.visible(family, kind, layer, *seen.shape[1:])  # type: ignore[arg-type]
+        assert (seen == expected).all(), (kind, layer)
+
+
+@pytest.mark.parametrize("name", [name for name in SERVED if FAMILIES[name].is_encoder_decoder])
+def test_kinds_are_told_apart_when_source_and_target_are_equally_long(name: str) -> None:
+    family = FAMILIES[name]
+    tensors = {key: value[:, :8] for key, value in families.inputs(family).items()}
+    loaded = adopt(families.build(family))
+    plan, sink = caught(loaded, batch_of(loaded, tensors))
+    check(family, plan, sink, families.reference(family, tensors))
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_saved_model_loads_and_gives_every_layer_of_a_real_text(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    loaded = load(str(families.save(family, tmp_path / name)), device="cpu")
+    batch = next(encode(loaded, [Text("The animal did not cross.", target="It was")]))
+    plan, sink = caught(loaded, batch)
+    check(family, plan, sink, families.reference(family, batch.tensors))
+
+
+# -------------------------------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.route == "refuse"])
+def test_a_model_without_softmax_attention_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ModelError, match=FAMILIES[name].name) as error:
+        run(FAMILIES[name])
+    assert error.value.exit_code == 3
+    assert "attention" in str(error.value)
+
+
+@pytest.mark.parametrize("name", INLINE)
+def test_a_model_that_computes_inline_refuses_to_be_streamed(name: str) -> None:
+    with pytest.raises(ModelError, match="cannot be streamed") as error:
+        run(FAMILIES[name], "stream")
+    assert error.value.exit_code == 3
+
+
+def test_maps_in_bands_are_refused_with_their_shape() -> None:
+    family = FAMILIES["longformer"]
+    with pytest.raises(ModelError, match=r"longformer.* 1 x 4 x 12 x 5, not as tokens x tokens") as error:
+        run(family)
+    assert error.value.exit_code == 3
+
+
+# ------------------------------------------------------------------------------- padding and precision
+
+
+@pytest.mark.parametrize("name", [name for name in SERVED if FAMILIES[name].pads])
+def test_a_padded_text_gives_what_it_gives_alone(name: str) -> None:
+    family = FAMILIES[name]
+    loaded = adopt(families.build(family))
+    both = families.inputs(family, (12, 7))
+    _, sink = caught(loaded, batch_of(loaded, both))
+    for text in (0, 1):
+        alone = _without_padding(both, text)
+        _, single = caught(loaded, batch_of(loaded, alone))
+        ours, theirs = sink.text(text), single.text(0)
+        assert sorted(ours) == sorted(theirs)
+        for place, weights in ours.items():
+            np.testing.assert_allclose(weights, theirs[place], atol=5e-6, rtol=0)
+
+
+def _without_padding(tensors: dict[str, torch.Tensor], text: int) -> dict[str, torch.Tensor]:
+    lengths = {
+        side: int(tensors[f"{side}attention_mask"][text].sum())
+        for side in ("", "decoder_")
+        if f"{side}input_ids" in tensors
+    }
+    return {
+        name: values[text : text + 1, : lengths["decoder_" if name.startswith("decoder_") else ""]]
+        for name, values in tensors.items()
+    }
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_bfloat16_model_is_measured_in_float32_or_better(name: str) -> None:
+    family = FAMILIES[name]
+    loaded = adopt(families.build(family).to(torch.bfloat16))
+    _, sink = caught(loaded, batch_of(loaded, families.inputs(family)))
+    truth = families.reference(family)
+    for (kind, layer), weights in sink.text(0).items():
+        assert weights.sum(-1).max() <= 1.005
+        # the mean: rounding may send single tokens to another expert, which then differ
+        assert np.abs(weights - truth[kind, layer][0]).mean() < 0.02  # type: ignore[index]
+
+
+# ---------------------------------------------------------------------------------------- left as found
+
+
+def _state(model: PreTrainedModel) -> Iterator[Any]:
+    yield AttentionInterface.get_interface
+    yield len(_get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("transformers.models."):
+            yield module.__dict__.get("eager_attention_forward")
+    for config in {id(c): c for m in model.modules() if (c := getattr(m, "config", None))}.values():
+        yield config._attn_implementation, config.output_attentions
+    for name, module in model.named_modules():
+        yield name, id(module), module.training
+        yield len(module._forward_hooks), len(module._forward_pre_hooks)
+        yield {key: id(value) for key, value in module._buffers.items()}
+
+
+@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_model_is_left_as_found(name: str, training: bool) -> None:
+    model = families.build(FAMILIES[name]).train(training)
+    before = list(_state(model))
+    loaded = adopt(model)
+    caught(loaded, batch_of(loaded, families.inputs(FAMILIES[name])))
+    assert list(_state(model)) == before
+
+
+class Disk(Collector):
+    """A sink that fails in the middle of a pass."""
+
+    def end_layer(self, kind: str, layer: int) -> None:
+        raise OSError("no space left")
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_model_is_left_as_found_after_an_error(name: str) -> None:
+    model = families.build(FAMILIES[name]).train()
+    before = list(_state(model))
+    loaded = adopt(model)
+    batch = batch_of(loaded, families.inputs(FAMILIES[name]))
+    plan = capture.plan(loaded, "auto", batch)
+    with pytest.raises(OSError, match="no space left"):
+        capture.run(loaded, plan, batch, [Disk()])
+    assert list(_state(model)) == before

@@ -1,0 +1,154 @@
+"""A model loads, or one line says why it cannot serve and what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import families
+import pytest
+import torch
+from transformers import BertModel
+
+from attncli import models
+from attncli.errors import ModelError, UsageError
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return families.save(families.FAMILIES["bert"], tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture
+def broken(bert: Path, tmp_path: Path) -> Path:
+    """A copy of a whole model folder, to be broken."""
+    return Path(shutil.copytree(bert, tmp_path / "model"))
+
+
+def _config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _remove(*names: str) -> Callable[[Path], None]:
+    def act(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return act
+
+
+def _halve_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _lose_layer(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if "layer.1.attention" not in k}, folder / "model.safetensors")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no config": (_remove("config.json"), r"has no config\.json"),
+    "no weights": (_remove("model.safetensors"), r"has no weights; expected model\.safetensors"),
+    "no tokenizer": (_remove("tokenizer.json", "tokenizer_config.json"), "tokenizer.*--tokenizer"),
+    "broken tokenizer": (lambda f: (f / "tokenizer.json").write_text("{}") and None, "no usable tokenizer"),
+    "corrupt weights": (lambda f: (f / "model.safetensors").write_bytes(b"x" * 99) and None, "safetensors.*corrupt"),
+    "half the weights": (_halve_weights, "safetensors file is corrupt or incomplete"),
+    "broken config": (lambda f: (f / "config.json").write_text("{") and None, "not a valid JSON"),
+    "another shape": (lambda f: _config(f, vocab_size=77), "another shape than config.json says"),
+    "a layer missing": (_lose_layer, "lacks .* of its weights, the first is .*layer.1.attention"),
+    "unknown type": (lambda f: _config(f, model_type="quux"), "quux"),
+    "code of its own": (
+        lambda f: _config(f, model_type="mine", auto_map={"AutoConfig": "conf.C", "AutoModel": "net.M"}),
+        r"needs code of its own \(conf\.py, net\.py\).*--trust-remote-code",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_folder_is_named_with_exit_code_3(what: str, broken: Path) -> None:
+    act, message = BROKEN[what]
+    act(broken)
+    with pytest.raises(ModelError, match=message) as caught:
+        models.load(str(broken), device="cpu")
+    assert caught.value.exit_code == 3
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("google-bert/bert-base-uncased", ModelError, "hub cannot be reached"),
+        ("/no/such/folder", ModelError, "expected a folder with config.json, found nothing"),
+        ("demo:encodr", UsageError, "did you mean 'demo:encoder'"),
+        (" ", UsageError, "name is empty"),
+    ],
+)
+def test_names_that_lead_nowhere(name: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        models.load(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "causal"}, "unknown --head 'causal': did you mean 'causal-lm'"),
+        ({"dtype": "float8"}, "unknown --dtype 'float8'"),
+        ({"device": "tpu9"}, "--device"),
+        ({"device": "cuda"}, "sees no CUDA device"),
+    ],
+)
+def test_wrong_options_are_named(bert: Path, options: dict[str, str], message: str) -> None:
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(UsageError, match=message):
+        models.load(str(bert), **options)  # type: ignore[arg-type]
+
+
+def test_a_file_in_place_of_a_folder_is_told_apart(bert: Path) -> None:
+    with pytest.raises(ModelError, match="found a file"):
+        models.load(str(bert / "config.json"))
+
+
+def test_a_checkpoint_loads_as_its_base_model_in_eval_mode_without_noise(
+    bert: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loaded = models.load(str(bert), device="cpu")
+    assert type(loaded.model) is BertModel
+    assert not loaded.model.training
+    assert (loaded.architecture, loaded.max_positions) == ("bert", loaded.model.config.max_position_embeddings)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_head_and_dtype_are_obeyed(bert: Path) -> None:
+    loaded = models.load(str(bert), device="cpu", head="masked-lm", dtype="bfloat16")
+    assert type(loaded.model).__name__ == "BertForMaskedLM"
+    assert loaded.run_info("stream").dtype == "bfloat16"
+
+
+def test_a_pickle_checkpoint_is_read_with_weights_only(broken: Path) -> None:
+    """A pickle that would run code is refused, and its code is not run."""
+    import pickle
+
+    marker = broken / "ran"
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (marker,)
+
+    (broken / "model.safetensors").unlink()
+    (broken / "pytorch_model.bin").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ModelError):
+        models.load(str(broken))
+    assert not marker.exists()
+
+
+def test_only_a_transformers_model_can_be_adopted() -> None:
+    with pytest.raises(UsageError, match=r"expected a Transformers model .* got Linear"):
+        models.adopt(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
