@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from attncli.data import Attention, Kind, LayerMaps, Tokens
-from attncli.views._labels import labels
+from attncli.views._labels import labels, numbered
 from attncli.views._text import DPI, measure, style
 
 KIND_WORDS: dict[Kind, str] = {
@@ -43,18 +43,18 @@ class Side:
 
 
 def side_of(
-    shown: list[str], cell: float, factor: int = 1, *, numbered: bool = True, largest: float = _LARGEST
+    shown: list[str], cell: float, factor: int = 1, *, positions: bool = True, largest: float = _LARGEST
 ) -> Side:
     """The labels that fit along cells of `cell` pixels, each standing for `factor` tokens.
 
-    Where not every token has its label, each label bears its position too if `numbered`.
+    Where not every token has its label, each label bears its position too if `positions`.
     """
     size = min(largest, max(_SMALLEST, cell / _PIXELS_PER_POINT / 1.3))
     height = measure(shown, size)[1]
     step = max(1, math.ceil((height + 2) / cell))
     at = list(range(0, math.ceil(len(shown) / factor), step))
-    thinned = numbered and step * factor > 1
-    texts = [f"{shown[n * factor]} {n * factor}" if thinned else shown[n] for n in at]
+    thinned = positions and step * factor > 1
+    texts = [numbered(shown[n * factor], n * factor) if thinned else shown[n] for n in at]
     width = measure(texts, size)[0]
     return Side(at, texts, size, width, step, step == 1 and width <= 0.9 * cell)
 

@@ -4,8 +4,8 @@ Labels are for the eye only; data and files keep the exact pieces. What would be
 or turn the reading direction is shown escaped:
 
     space before or after a word   ·the          bytes that are no whole character   ⟨E2 80⟩
-    newline, tab                   \\n  \\t        other invisible characters          ⟨U+202E⟩
-    control characters             ␀  ␛          no text at all                      ⟨empty⟩
+    newline, tab, control          \\n \\t \\x1b    other invisible characters          ⟨U+202E⟩
+    no text at all                 ⟨empty⟩
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from attncli.data import Scheme, Tokens
 WIDTH = 20
 SPACE = "·"
 EMPTY = "⟨empty⟩"
-_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x7f": "␡"}
+_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f"
+_LEFT_TO_RIGHT = "\u200e"
 _STACK = 3
 _BAD_BYTES = re.compile("[\udc80-\udcff]+")
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -42,7 +43,7 @@ def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:
     >>> label("âĢ", "bytelevel"), label("<0x0A>", "metaspace")
     ('⟨E2 80⟩', '\\\\n')
     """
-    return _shorten(_visible(_text(piece, scheme)), width)
+    return _shorten(visible(_text(piece, scheme)), width)
 
 
 def _text(piece: str, scheme: Scheme) -> str:
@@ -64,7 +65,8 @@ def _byte_of() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """The text with everything shown that one could not see or that would break the line."""
     core = text.strip(" ")
     if not core:
         return SPACE * len(text) or EMPTY
@@ -81,11 +83,17 @@ def _shown(text: str, at: int) -> str:
         return char
     if char in _ESCAPES:
         return _ESCAPES[char]
-    if ord(char) < 0x20:
-        return chr(0x2400 + ord(char))
+    if unicodedata.category(char) == "Cc":
+        return f"\\x{ord(char):02x}"
     if char in _JOINERS and 0 < at < len(text) - (char <= "\u200d") and not text[at - 1].isascii():
         return char
     return f"⟨U+{ord(char):04X}⟩"
+
+
+def numbered(shown: str, position: int) -> str:
+    """A label with its position behind it, also in scripts that run from right to left."""
+    turned = any(unicodedata.bidirectional(char) in ("R", "AL") for char in shown)
+    return f"{shown}{_LEFT_TO_RIGHT if turned else ''} {position}"
 
 
 def _unstack(text: str) -> str:

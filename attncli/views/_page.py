@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
+from attncli.views._labels import visible
 from attncli.views._text import DPI, FAINT, INK, fit, fonts, measure, style
 
 EDGE = 24
@@ -62,7 +63,7 @@ class Page:
         room = self.width - 2 * EDGE
         self.write(EDGE, 16, fit(title, TITLE, room, "bold"), TITLE, weight="bold", gid="title")
         for number, line in enumerate(lines):
-            self.write(EDGE, 44 + 20 * number, fit(line, SUBTITLE, room), SUBTITLE, FAINT)
+            self.write(EDGE, 44 + 20 * number, fit(visible(line), SUBTITLE, room), SUBTITLE, FAINT)
 
     def bar_beside(self, main: Axes, colours: ScalarMappable, label: str, extend: str = "neither") -> Axes:
         """A colour bar on the right of the main axes, from their top down, long enough for its label."""

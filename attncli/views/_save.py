@@ -20,6 +20,7 @@ from attncli.views._text import MISSING_GLYPH
 
 FORMATS = ("png", "svg", "pdf")
 _log = logging.getLogger("attncli")
+_told: set[int] = set()
 _SETTINGS: Any = {
     "svg.hashsalt": "attncli",
     "svg.fonttype": "path",
@@ -79,7 +80,7 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
     for warning in caught:
         if warning.message not in missing:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    _tell_missing(sorted({int(str(message).split()[1]) for message in missing}))
+    _tell_missing({int(str(message).split()[1]) for message in missing})
     return buffer.getvalue()
 
 
@@ -91,15 +92,19 @@ def _metadata(format: str, description: str) -> dict[str, Any]:
     return {"Creator": "attncli", "Producer": "attncli", "CreationDate": None, "Subject": description or None}
 
 
-def _tell_missing(codes: list[int]) -> None:
-    if not codes:
+def _tell_missing(codes: set[int]) -> None:
+    """One warning, and none again for the same characters: a run may draw them in a hundred pictures."""
+    new = sorted(codes - _told)
+    if not new:
         return
-    characters = " ".join(map(chr, codes[:12])) + (" …" if len(codes) > 12 else "")
-    names = (unicodedata.name(chr(code), "").split(" ")[0].split("-")[0] for code in codes)
-    wanted = sorted({_FONTS_FOR.get(name, "Noto Emoji or Noto Sans Symbols") for name in names})
+    _told.update(new)
+    characters = " ".join(map(chr, new[:12])) + (" …" if len(new) > 12 else "")
+    names = (re.split("[ -]", unicodedata.name(chr(code), ""))[0] for code in new)
+    wanted = dict.fromkeys(_FONTS_FOR.get(name, "Noto Sans Symbols and Noto Emoji") for name in names)
     _log.warning(
-        "no installed font has %d of the characters (%s), they are drawn as boxes: install %s",
-        *(len(codes), characters, ", ".join(wanted)),
+        "no installed font has %d of the characters (%s), they are drawn as boxes: install %s, "
+        "then delete fontlist*.json in %s",
+        *(len(new), characters, ", ".join(wanted), matplotlib.get_cachedir()),
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.font_manager import FontProperties, fontManager
 
 DPI = 150
 INK, FAINT = "#1a1a1a", "#666666"
-MISSING_GLYPH = r"Glyph \d+ .*missing from font"
+MISSING_GLYPH = r"(?s)Glyph \d+ .*missing from font"
 
 # Behind DejaVu Sans, which comes with matplotlib. Colour emoji fonts are bitmaps that matplotlib cannot set.
 _FALLBACKS = (
@@ -24,7 +24,15 @@ _FALLBACKS = (
         "Noto Sans KR",
         "Source Han Sans",
     ),
-    *("WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+    *(
+        "WenQuanYi Micro Hei",
+        "WenQuanYi Zen Hei",
+        "PingFang SC",
+        "Hiragino Sans",
+        "Microsoft YaHei",
+        "Yu Gothic",
+        "Malgun Gothic",
+    ),
     *("Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Bengali", "Noto Sans Tamil"),
     *("Noto Sans Thai", "Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Symbola", "Noto Sans Symbols"),
     *("Noto Sans Symbols 2", "Noto Sans Math", "Arial Unicode MS", "Unifont"),
@@ -39,10 +47,13 @@ def fonts() -> tuple[str, ...]:
 
 
 def style(size: float, color: str = INK, **more: Any) -> dict[str, Any]:
-    """Arguments for every text: a `$` is a dollar sign, whatever the user's own matplotlib settings say."""
+    """Arguments for every text: a `$` is a dollar sign, whatever the user's own matplotlib settings say.
+
+    Bold is for our own words only: few fallback fonts have it, and matplotlib warns of each that has not.
+    """
     return {
         "fontsize": size,
-        "fontfamily": list(fonts()),
+        "fontfamily": list(fonts())[: 1 if "weight" in more else None],
         "color": color,
         "parse_math": False,
         "usetex": False,
@@ -52,7 +63,7 @@ def style(size: float, color: str = INK, **more: Any) -> dict[str, Any]:
 
 def measure(texts: Sequence[str], size: float, weight: str = "normal") -> tuple[float, float]:
     """Width of the widest and height of the highest of these texts, in pixels."""
-    font = FontProperties(family=list(fonts()), size=size, weight=weight)
+    font = FontProperties(family=list(fonts())[: None if weight == "normal" else 1], size=size, weight=weight)
     renderer: Any = _renderer()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", MISSING_GLYPH)

@@ -148,7 +148,7 @@ def _details(attention: Attention, note: str, geometry: Geometry, each: bool) ->
 def _margin_labels(shown: tuple[list[str], list[str]], geometry: Geometry) -> tuple[Side | None, Side | None]:
     """Token labels for the panels at the margins; none where fewer than every fourth token would get one."""
     sizes = ((shown[0], geometry.tall, geometry.pool[0]), (shown[1], geometry.wide, geometry.pool[1]))
-    sides = [side_of(names, cell, share, numbered=False) for names, cell, share in sizes]
+    sides = [side_of(names, cell, share, positions=False) for names, cell, share in sizes]
     queries, keys = (side if side.step <= _SPARSEST else None for side in sides)
     return queries, keys
 
