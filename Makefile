@@ -38,7 +38,7 @@ format: $(READY) ## lay out the code and mend what ruff can mend
 	@$(BIN)/ruff format
 
 picture: $(READY) ## draw the README's picture again
-	@$(BIN)/python docs/picture.py
+	@$(BIN)/python tests/readme.py
 
 # The stamp is younger than the pins and the metadata once both are installed: a second `make` installs nothing.
 $(READY): requirements/dev.txt requirements/model.txt pyproject.toml
