@@ -17,8 +17,11 @@ Array = np.ndarray[Any, Any]
 
 
 def frozen(array: Any, dtype: Any = None) -> Array:
-    """A read-only view of `array` (copied only where the dtype must change)."""
-    view = np.asarray(array, dtype=dtype).view()
+    """A read-only view of `array` (copied only where the dtype must change), itself where it is read-only."""
+    as_array = np.asarray(array, dtype=dtype)
+    if not as_array.flags.writeable:
+        return as_array
+    view = as_array.view()
     view.flags.writeable = False
     return view
 

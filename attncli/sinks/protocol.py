@@ -1,0 +1,36 @@
+"""What a sink is, and how one leaves out heads that were not asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from attncli.data import Kind, Rows, Selection
+
+
+class Sink(Protocol):
+    """What capture pushes row blocks into; it cannot tell a sentence from a book."""
+
+    def add(self, rows: Rows) -> None:
+        """Take one block. The blocks of a layer hold each row of each head once, in any order and any split."""
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """All rows of this layer of the current batch went by."""
+
+
+def selected(rows: Rows, heads: Selection | None) -> Rows | None:
+    """The part of a block with these heads, the block itself where that is all of it, None where it is nothing."""
+    if heads is None:
+        return rows
+    wanted = heads.get((rows.kind, rows.layer), ())
+    places = [place for place, head in enumerate(rows.heads) if head in wanted]
+    if len(places) == len(rows.heads):
+        return rows
+    if not places:
+        return None
+    return replace(
+        rows,
+        heads=tuple(rows.heads[place] for place in places),
+        weights=rows.weights[:, places],
+        visible=rows.visible if rows.visible.shape[1] == 1 else rows.visible[:, places],
+    )
