@@ -55,7 +55,7 @@ def _sharpen(model: PreTrainedModel) -> None:
     generator = torch.Generator().manual_seed(1)
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     for parameter in model.parameters():
-        if parameter.numel() < 2 or not parameter.is_floating_point():
+        if parameter.numel() < 2 or not parameter.requires_grad:  # tables of sines are no weights
             continue
         spread = float(parameter.std())
         if parameter.dim() == 1 or spread == 0:
@@ -97,22 +97,19 @@ def reference(family: Family, tensors: Mapping[str, torch.Tensor] | None = None)
     output = model(**tensors, output_attentions=True, return_dict=True)
     found: dict[tuple[Kind, int], np.ndarray] = {}
     for kind, layers in family.layers.items():
-        maps = _named(output, OUTPUTS[kind])
+        maps = named(output, OUTPUTS[kind])
+        if family.name == "funnel":  # one list of maps for its two stacks
+            maps = maps[3:] if kind == "decoder" else maps[:3]
         maps = _full_matrices(family, kind, maps, tensors)
-        numbered = sorted({*layers, *(family.refused if kind == next(iter(family.layers)) else ())})
+        numbered = sorted({*layers, *family.refused.get(kind, ())})
         if len(maps) != len(numbered):
-            raise AssertionError(
-                f"{family.name} has {len(maps)} maps of kind {kind}, its table says {numbered}"
-            )
-        found |= {
-            (kind, n): weights.double().numpy()
-            for n, weights in zip(numbered, maps, strict=True)
-            if n in layers
-        }
+            raise AssertionError(f"{family.name} has {len(maps)} maps of kind {kind}, its table says {numbered}")
+        found |= {(kind, n): weights.double().numpy() for n, weights in zip(numbered, maps, strict=True) if n in layers}
     return found
 
 
-def _named(output: Any, names: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+def named(output: Any, names: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+    """The maps that a model returned under the first of these names that it gives."""
     for name in names:
         maps = getattr(output, name, None)
         if maps:

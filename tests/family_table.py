@@ -61,7 +61,7 @@ _GEMMA: Mapping[str, Any] = {
     "dropout_rate": 0.0,
 }
 
-FACTS = ("route", "see", "windows", "chunks", "sink", "refused", "notes")
+FACTS = ("route", "see", "windows", "chunks", "sink", "refused", "pads", "notes")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,10 @@ class Family:
     windows  (kind, layer) → how many tokens back (and ahead, if not causal) are visible, itself included
     chunks   (kind, layer) → size of the chunks outside of which nothing is visible
     sink     whether rows may sum to less than 1
-    refused  layers of attention that have no map over the tokens (pooled sequences, linear attention)
+    refused  kind → layers that the model has in no token x token form (pooled, in bands, beside other streams):
+             capture may say so instead of giving them
+    pads     whether padding leaves the other tokens alone (convolutions and pooling over it do not, nor do
+             rotary frequencies that follow the longest text)
     """
 
     name: str
@@ -90,7 +93,8 @@ class Family:
     windows: Mapping[tuple[Kind, int], int] = field(default_factory=dict)
     chunks: Mapping[tuple[Kind, int], int] = field(default_factory=dict)
     sink: bool = False
-    refused: tuple[int, ...] = ()
+    refused: Mapping[Kind, tuple[int, ...]] = field(default_factory=dict)
+    pads: bool = True
     notes: str = ""
 
     @property
@@ -185,6 +189,7 @@ ENCODERS = (
         "convbert",
         "ConvBertForMaskedLM",
         route="eager",
+        pads=False,
         heads=2,
         embedding_size=16,
         head_ratio=2,
@@ -219,20 +224,28 @@ ENCODERS = (
         notes="bidirectional window of local_attention / 2 to each side",
     ),
     _encoder("nomic_bert", "NomicBertForMaskedLM"),
-    _encoder(
+    Family(
         "funnel",
         "FunnelForMaskedLM",
-        layers=(0, 1, 3),
+        _without_none(
+            {
+                **_SHAPE,
+                "num_hidden_layers": None,
+                "d_model": 32,
+                "n_head": 4,
+                "d_head": 8,
+                "d_inner": 40,
+                "block_sizes": [2, 1],
+                "num_decoder_layers": 1,
+            }
+        ),
+        {"encoder": (0, 1), "decoder": (0,)},
+        {"encoder": 4, "decoder": 4},
         route="eager",
-        refused=(2,),
-        d_model=32,
-        n_head=4,
-        d_head=8,
-        d_inner=40,
-        block_sizes=[2, 1],
-        num_decoder_layers=1,
-        num_hidden_layers=None,
-        notes="layer 2 reads pooled keys; the layer of the decoder reads all tokens again",
+        see="all",
+        refused={"encoder": (2,)},
+        pads=False,
+        notes="the third layer reads pooled tokens; one of the decoder, not causal, all of them again",
     ),
     _encoder("big_bird", "BigBirdForMaskedLM", route="eager", attention_type="original_full"),
     _encoder(
@@ -240,6 +253,7 @@ ENCODERS = (
         "LongformerForMaskedLM",
         route="eager",
         windows={0: 3, 1: 3},
+        refused={"encoder": (0, 1)},
         attention_window=[4, 4],
         notes="band storage: position in the window instead of the key",
     ),
@@ -262,6 +276,14 @@ DECODERS = (
     _decoder("opt", "OPTForCausalLM", ffn_dim=40, word_embed_proj_dim=32),
     _decoder("bloom", "BloomForCausalLM", route="eager", notes="ALiBi"),
     _decoder("llama", "LlamaForCausalLM", layers=(0, 1, 2), num_key_value_heads=2),
+    _decoder(
+        "llama_dynamic",
+        "LlamaForCausalLM",
+        max_position_embeddings=8,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
+        pads=False,
+        notes="puts a new buffer in place of its rotary frequencies for texts of more than 8 tokens",
+    ),
     _decoder("mistral", "MistralForCausalLM", windows={0: 4, 1: 4}, num_key_value_heads=2, sliding_window=4),
     _decoder("qwen2", "Qwen2ForCausalLM", num_key_value_heads=1),
     _decoder(
@@ -327,12 +349,23 @@ DECODERS = (
         notes="query, key and value in four shuffled parts",
     ),
     _decoder("ctrl", "CTRLLMHeadModel", dff=40),
-    _decoder(
-        "mixtral", "MixtralForCausalLM", num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2
-    ),
+    _decoder("mixtral", "MixtralForCausalLM", num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2),
     _decoder("qwen3", "Qwen3ForCausalLM", num_key_value_heads=2, head_dim=8, notes="norms on query and key"),
     _decoder("phi", "PhiForCausalLM", partial_rotary_factor=0.5),
-    _decoder("phi3", "Phi3ForCausalLM", num_key_value_heads=2, original_max_position_embeddings=128),
+    _decoder(
+        "phi3",
+        "Phi3ForCausalLM",
+        num_key_value_heads=2,
+        original_max_position_embeddings=8,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0] * 4,
+            "long_factor": [2.0] * 4,
+        },
+        pads=False,
+        notes="overwrites its rotary frequencies for texts of more than 8 tokens",
+    ),
     _decoder("olmo2", "Olmo2ForCausalLM", num_key_value_heads=2),
     _decoder("cohere", "CohereForCausalLM", num_key_value_heads=2),
     _decoder("stablelm", "StableLmForCausalLM", num_key_value_heads=2, partial_rotary_factor=0.5),
@@ -572,6 +605,7 @@ SEQ2SEQ = (
         _T5_SHAPE,
         heads=(4, 4),
         windows={0: 4, 1: 4},
+        refused={"encoder": (0, 1)},
         local_radius=3,
         encoder_attention_type="local",
         notes="the encoder's local attention is kept in blocks",
@@ -586,6 +620,7 @@ SEQ2SEQ = (
         "LEDForConditionalGeneration",
         route="eager",
         windows={0: 3, 1: 3},
+        refused={"encoder": (0, 1)},
         attention_window=[4, 4],
         max_encoder_position_embeddings=64,
         max_decoder_position_embeddings=64,
@@ -611,6 +646,7 @@ SEQ2SEQ = (
         },
         route="eager",
         layers=(0, 1),
+        refused={"cross": (0, 1)},
         notes="the main stream; n-gram streams run beside it",
     ),
     _seq2seq(

@@ -180,10 +180,13 @@ def _eager_everywhere(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _left_as_found(model: nn.Module) -> Iterator[None]:
-    """Every attribute of every module as before: BigBird, for one, swaps its attention modules by text length."""
-    parts = ("_modules", "_parameters", "_buffers")
+    """Every attribute, parameter, buffer and hook of every module as before.
+
+    BigBird, for one, swaps its attention modules by text length, dynamic rotary positions their frequencies; and
+    Transformers leaves hooks behind where it was asked for attention, which would answer twice the next time.
+    """
     before = [
-        (module, dict(module.__dict__), {part: dict(module.__dict__[part]) for part in parts})
+        (module, dict(module.__dict__), [(part, part.copy()) for part in vars(module).values() if _is_kept(part)])
         for module in model.modules()
     ]
     try:
@@ -192,10 +195,13 @@ def _left_as_found(model: nn.Module) -> Iterator[None]:
         for module, attributes, contents in before:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            for part, content in contents.items():
-                if module.__dict__[part] != content:
-                    module.__dict__[part].clear()
-                    module.__dict__[part].update(content)
+            for part, content in contents:
+                part.clear()
+                part.update(content)
+
+
+def _is_kept(part: Any) -> bool:
+    return isinstance(part, dict | set)
 
 
 def _configs(model: nn.Module) -> Iterator[Any]:

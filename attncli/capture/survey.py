@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from attncli.capture.gate import refusal
-from attncli.capture.naming import call_kind, layer_number
+from attncli.capture.naming import call_kind, layer_number, tree_kind
 from attncli.capture.plan import Site
 from attncli.capture.probe import Seen, agree
 from attncli.data import Kind
@@ -73,6 +73,8 @@ def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], decod
     weights = one.weights
     if weights.dim() == 3 and weights.shape[0] % size == 0:
         weights = weights.reshape(size, -1, *weights.shape[1:])
+        if one.visible is not None:
+            one = replace(one, visible=one.visible.reshape(weights.shape))
     listed = any(weights.shape == other.shape and agree(weights, other) for _, _, other in stated)
     shaped = weights.dim() == 4 and weights.shape[0] == size
     if one.function == "softmax" and not (listed or (shaped and _is_attention_name(one))):
@@ -84,6 +86,8 @@ def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], decod
         number = layer_number(one.stack)
         return [Found("decoder", number, one, "first"), Found("cross", number, one, "rest")]
     kind = call_kind(one.key[0], queries, keys, batch.lengths, _is_causal(one), decoder)
+    if not shaped:  # blocks and bands: their shape says nothing of the kind
+        kind = tree_kind(one.key[0]) or kind
     found = Found(kind, layer_number(one.stack), one)
     allowed = {(source, source)} if target is None else {(source, source), (target, target), (target, source)}
     if (queries, keys) not in allowed:

@@ -19,7 +19,7 @@ from transformers.modeling_utils import AttentionInterface
 from attncli import capture
 from attncli.data import Rows, Text
 from attncli.encoding import Batch, batch_of, encode
-from attncli.errors import ModelError
+from attncli.errors import ModelError, OutputError
 from attncli.models import Loaded, adopt, load
 
 Place = tuple[str, int]
@@ -222,11 +222,23 @@ def test_a_model_is_left_as_found(name: str, training: bool) -> None:
     assert list(_state(model)) == before
 
 
+@pytest.mark.parametrize("name", ["bert", "bloom", "t5"])
+def test_a_model_still_answers_for_its_attention_itself(name: str) -> None:
+    family = FAMILIES[name]
+    model, tensors = families.build(family, "eager"), families.inputs(family)
+    loaded = adopt(model)
+    caught(loaded, batch_of(loaded, tensors))
+    with torch.no_grad():
+        output = model(**tensors, output_attentions=True)
+    for kind, layers in family.layers.items():
+        assert len(families.named(output, families.OUTPUTS[kind])) == len(layers)
+
+
 class Disk(Collector):
     """A sink that fails in the middle of a pass."""
 
     def end_layer(self, kind: str, layer: int) -> None:
-        raise OSError("no space left")
+        raise OutputError("no space left")
 
 
 @pytest.mark.parametrize("name", SERVED)
@@ -236,6 +248,6 @@ def test_a_model_is_left_as_found_after_an_error(name: str) -> None:
     loaded = adopt(model)
     batch = batch_of(loaded, families.inputs(FAMILIES[name]))
     plan = capture.plan(loaded, "auto", batch)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OutputError, match="no space left"):
         capture.run(loaded, plan, batch, [Disk()])
     assert list(_state(model)) == before
