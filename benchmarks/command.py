@@ -1,0 +1,67 @@
+"""The whole `attncli heatmap` command against a bare script: same model, same text, one matplotlib figure.
+
+    python benchmarks/command.py
+
+Both are processes of their own, started in turn; CPU seconds of the child as the system counts them. Only the
+ratio means anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+
+TEXT = "The animal didn't cross the street because it was too tired."
+BARE = """
+import sys
+from transformers import AutoModel, AutoTokenizer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+import torch
+model = AutoModel.from_pretrained(sys.argv[1], attn_implementation="eager").eval()
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+with torch.inference_mode():
+    maps = model(**tokenizer(sys.argv[2], return_tensors="pt"), output_attentions=True).attentions
+figure = Figure()
+FigureCanvasAgg(figure)
+axes = figure.subplots(len(maps), maps[0].shape[1])
+for row, layer in zip(axes, maps):
+    for panel, head in zip(row, layer[0]):
+        panel.imshow(head)
+figure.savefig("bare.png")
+"""
+
+
+def main() -> None:
+    """Run both commands in turn and print the medians and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    from attncli.models import DEMO
+
+    bare = [sys.executable, "-c", BARE, str(DEMO / "encoder"), TEXT]
+    ours = [sys.executable, "-m", "attncli", "heatmap", "--text", TEXT, "--out", "heatmap", "--force"]
+    seconds: dict[str, list[float]] = {"attncli": [], "bare": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(options.repeat + 1):
+            seconds["attncli"].append(_cpu(ours, folder))
+            seconds["bare"].append(_cpu(bare, folder))
+    attncli, script = (statistics.median(times[1:]) for times in seconds.values())  # the first run fills caches
+    print(f"attncli heatmap {attncli:.2f} s   bare script {script:.2f} s   ratio {attncli / script:.2f}")
+
+
+def _cpu(command: list[str], folder: str) -> float:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
