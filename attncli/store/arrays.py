@@ -49,6 +49,7 @@ class Pool:
     def __init__(self) -> None:
         self.piles: dict[str, Pile] = {}
         self._seen: dict[object, str] = {}
+        self._alive: list[Array] = []  # or else another array could come to lie at the same place
 
     def add(self, name: str, parts: Sequence[Array], stacked: bool = False) -> str:
         """Keep an array; returns its name, with a number behind it where the name was taken."""
@@ -67,6 +68,7 @@ class Pool:
             if same not in self._seen:
                 self._seen[same] = self.add(name, [array])
             self._seen[place] = self._seen[same]
+            self._alive.append(array)
         return self._seen[place]
 
 
@@ -112,11 +114,12 @@ def load_arrays(path: Path, pick: Callable[[list[str]], Iterable[str]] = list) -
 
 
 def _load_numpy(path: Path, pick: Callable[[list[str]], Iterable[str]]) -> dict[str, Array]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return dict.fromkeys(pick([path.stem]), loaded)
-    with loaded as arrays:
-        return {name: arrays[name] for name in pick(arrays.files)}
+    with path.open("rb") as file:  # a name would leave the file open where NumPy finds it damaged
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return dict.fromkeys(pick([path.stem]), loaded)
+        with loaded as arrays:
+            return {name: arrays[name] for name in pick(arrays.files)}
 
 
 def _load_safetensors(path: Path, pick: Callable[[list[str]], Iterable[str]]) -> dict[str, Array]:

@@ -1,0 +1,79 @@
+"""Small runs made by hand, and what it means that two are equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from attncli.data import Attention, Input, LayerMaps, RunInfo, Scores, Statistics, Text, Tokens
+
+PIECES = ("[CLS]", "the", "##re")
+
+
+def tokens(pieces: tuple[str, ...] = PIECES) -> Tokens:
+    n = len(pieces)
+    spans = np.stack([np.arange(n), np.arange(n) + 1], axis=1)
+    segments = ("a",) * n
+    return Tokens(pieces, np.arange(n), np.arange(n) == 0, spans, np.arange(n), segments, "text", "wordpiece")
+
+
+def info() -> RunInfo:
+    versions = {"attncli": "0.1.0", "torch": "2.13.0"}
+    return RunInfo("demo:encoder", cls="BertModel", capture="stream", versions=versions, given={"out": "x"})
+
+
+def scores(metric: str, values: list[float], **coords: Any) -> Scores:
+    dim = "head" if "head" in coords and "query" not in coords else "row"
+    named = {name: (dim, np.array(entries)) for name, entries in coords.items()}
+    for name in ("kind", "token"):
+        if name in named:
+            named[name] = (dim, np.array(coords[name], dtype=object))
+    return Scores(metric, np.array(values), (dim,), named, "nat", (0.0, None), "Somebody 2020")
+
+
+def statistics(pieces: tuple[str, ...] = PIECES, std: bool = False) -> Statistics:
+    """Two heads of one layer; entropy of the second is undefined; one row of tokens per piece."""
+    n = len(pieces)
+    heads = {
+        "kind": ["encoder", "encoder"],
+        "layer": [0, 0],
+        "head": [0, 1],
+        "texts": [1, 1],
+        "queries": [n, n],
+    }
+    rows = {"text": [0] * n, "kind": ["encoder"] * n, "layer": [0] * n, "head": [0] * n, "query": list(range(n))}
+    return Statistics(
+        heads={
+            "entropy": scores("entropy", [0.1 + 0.2, np.nan], **heads),
+            "distance": scores("distance", [1.0, 1 / 3], **heads),
+        },
+        std={"entropy": scores("entropy", [0.5, np.nan], **heads)} if std else {},
+        tokens={"entropy": scores("entropy", [0.5] * n, **rows, token=list(pieces))},
+    )
+
+
+def one_input(pieces: tuple[str, ...] = PIECES) -> Input:
+    return Input(0, Text("there"), tokens(pieces))
+
+
+def attention(layers: int = 2, heads: int = 3) -> Attention:
+    side = tokens()
+    n = len(side)
+    visible = np.tri(n, dtype=bool)[None]
+    maps = np.random.default_rng(0).random((layers, heads, n, n), dtype=np.float32)
+    kept = tuple(LayerMaps(layer, tuple(range(heads)), maps[layer], visible) for layer in range(layers))
+    return Attention("decoder", side, side, kept)
+
+
+def parts(thing: Any) -> Any:
+    """A result as nested plain values that `==` compares: arrays with their type, NaN equal to NaN."""
+    if isinstance(thing, np.ndarray):
+        return (thing.dtype.str, thing.shape, [repr(entry) for entry in thing.ravel().tolist()])
+    if isinstance(thing, (list, tuple)):
+        return [parts(entry) for entry in thing]
+    if isinstance(thing, dict):
+        return [(name, parts(entry)) for name, entry in thing.items()]
+    if hasattr(thing, "__dataclass_fields__"):
+        return (type(thing).__name__, [parts(getattr(thing, name)) for name in thing.__dataclass_fields__])
+    return thing
