@@ -76,8 +76,8 @@ def _choose(path: Path, names: Sequence[str], wanted: str | None) -> str:
             raise UsageError(f"{path} has no array '{wanted}': {did_you_mean(wanted, names)}")
         return wanted
     if len(names) != 1:
-        known = f"({', '.join(names)}): choose one with --array" if names else ": save the maps there first"
-        raise UsageError(f"expected one array in {path}, got {len(names)} {known}")
+        known = f" ({', '.join(names)}): choose one with --array" if names else ": save the maps there first"
+        raise UsageError(f"expected one array in {path}, got {len(names)}{known}")
     return names[0]
 
 

@@ -66,7 +66,7 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise UsageError('Parquet needs pyarrow, which is not installed: pip install "attncli[parquet]"') from error
+        raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
     try:
         with pq.ParquetFile(path) as file:
             if column not in file.schema_arrow.names:
