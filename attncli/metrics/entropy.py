@@ -17,7 +17,8 @@ def entropy(rows: Rows) -> torch.Tensor:
     Unit      nat, from 0 (all on one key) to ln |S_i| (even over the |S_i| keys that row i may see)
     Undefined for padding rows
     Caveat    Causal rows see few keys early on and have low entropy there for that reason alone: compare with
-              entropy_normalized. Rows of models with a learned sink sum to less than 1; the sink is left out.
+              entropy_normalized. Rows of models with a learned sink sum to less than 1; the sink is left out
+              and nothing is scaled up (a row of one or two keys can then exceed ln |S_i| a little).
     Source    Clark et al. 2019, "What Does BERT Look At?", their α_ij is our A_ij. (They first smooth by
               0.9999 A + 0.0001/n; we do not.)
 

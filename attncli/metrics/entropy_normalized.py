@@ -17,7 +17,8 @@ def entropy_normalized(rows: Rows) -> torch.Tensor:
     Unit      1, from 0 (all on one key) to 1 (even over the |S_i| keys that row i may see)
     Undefined for padding rows and where |S_i| = 1, as in the first row of a causal model
     Caveat    Divided by what the row can see, not by the text's length: ln n would make every causal head look
-              focused. Rows that sum to less than 1 (learned sinks) stay below 1 even when even.
+              focused. Rows that sum to less than 1 (learned sinks) are taken as they are: they stay below 1
+              even when even, but for rows of two keys, which can reach 1.06.
     Source    Clark et al. 2019, "What Does BERT Look At?" for the entropy of their α_ij, our A_ij; the divisor
               is ours
 

@@ -1,0 +1,31 @@
+"""`sink` on rows that one can work out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from made_rows import by_hand, causal, head_value
+
+from attncli.metrics.sink import METRIC
+
+
+def test_the_key_that_gets_most() -> None:
+    assert head_value(METRIC, by_hand([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx(0.75)
+
+
+def test_late_causal_keys_do_not_count() -> None:
+    on_itself = [[float(i == j) for j in range(8)] for i in range(8)]
+    on_first = [[1.0] + [0.0] * 7 for _ in range(4)]
+    # keys 4 to 7 get all from the rows that see them, but only 4 to 1 rows do; key 0 gets 4/8 of all
+    assert head_value(METRIC, by_hand(on_first + on_itself[4:], causal(8)), "decoder") == pytest.approx(0.5)
+
+
+def test_in_a_text_of_three_all_rows_must_see_the_key() -> None:
+    one = by_hand([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.25, 0.0, 0.75]], causal(3))
+    assert head_value(METRIC, one, "decoder") == pytest.approx(0.5)
+
+
+def test_no_key_that_all_see_has_none() -> None:
+    one = by_hand([[1.0, 0.0], [0.0, 1.0]], [[True, False], [False, True]])
+    assert math.isnan(head_value(METRIC, one))
