@@ -1,1 +1,89 @@
-"""See and measure what the attention heads of any Hugging Face model look at."""
+"""See and measure what the attention heads of a Hugging Face model look at.
+
+    import attncli
+    run = attncli.load("demo:encoder").run("The cat sat on the mat.")
+    run.attention("encoder").sel(layer=0, head=1).values
+    run.stats().to_frame()
+    run.heatmap(layer=0, head=1).savefig("head.png")
+
+Names are loaded when they are first used: `import attncli` costs nothing, `attncli.load` imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attncli.data import (
+        KINDS,
+        Attention,
+        Input,
+        LayerMaps,
+        Metric,
+        RunInfo,
+        Scores,
+        Statistics,
+        Text,
+        Tokens,
+    )
+    from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
+    from attncli.pipeline.model import Model, capture, load
+    from attncli.pipeline.request import RunOptions
+    from attncli.pipeline.run import Run
+    from attncli.pipeline.run import open_saved as open
+
+    __version__: str
+
+__all__ = [
+    "KINDS",
+    "Attention",
+    "AttnError",
+    "CheckError",
+    "Input",
+    "LayerMaps",
+    "Metric",
+    "Model",
+    "ModelError",
+    "OutputError",
+    "Run",
+    "RunInfo",
+    "RunOptions",
+    "Scores",
+    "Statistics",
+    "Text",
+    "Tokens",
+    "UsageError",
+    "__version__",
+    "capture",
+    "load",
+    "open",
+]
+
+_HOMES = {
+    "attncli.data": (
+        *("KINDS", "Attention", "Input", "LayerMaps", "Metric", "RunInfo", "Scores", "Statistics", "Text", "Tokens"),
+    ),
+    "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
+    "attncli.pipeline.model": ("Model", "capture", "load"),
+    "attncli.pipeline.request": ("RunOptions",),
+    "attncli.pipeline.run": ("Run", "open"),
+}
+_TRUE_NAMES = {"open": "open_saved"}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("attncli")
+    for home, names in _HOMES.items():
+        if name in names:
+            module = importlib.import_module(home)
+            # all at once: importing the model's room binds `attncli.capture` to the folder of that name
+            globals().update({each: getattr(module, _TRUE_NAMES.get(each, each)) for each in names})
+            return globals()[name]
+    raise AttributeError(f"module 'attncli' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,82 @@
+"""Maps that are already there: choose among them and fold them as a pass over a model would have done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from attncli.data import Attention, LayerMaps, Selection
+from attncli.errors import UsageError
+from attncli.pipeline.request import Request
+from attncli.selection import Choice, resolve
+from attncli.transforms import drop_special, to_words
+
+
+def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:
+    """Choose and fold kept maps; what they no longer hold is a `UsageError`."""
+    chosen = _chosen(maps, request.choice, where)
+    return tuple(_folded(_as_read(attention, request), request) for attention in chosen)
+
+
+def _chosen(maps: Sequence[Attention], choice: Choice, where: str) -> list[Attention]:
+    layers = [layer for attention in maps for layer in attention.layers]
+    if choice.layers is not None and any(isinstance(layer.layer, str) for layer in layers):
+        raise UsageError(f"--layer cannot choose from {where}: it keeps only the mean over layers")
+    if choice.heads is not None and not all(layer.heads for layer in layers):
+        raise UsageError(f"--head cannot choose from {where}: it keeps only maps folded over heads")
+    available = {(attention.kind, _number(layer)): layer.heads for attention in maps for layer in attention.layers}
+    heads = resolve(choice, available, where)
+    picked = (_pick(attention, heads) for attention in maps)
+    return [attention for attention in picked if attention.layers]
+
+
+def _number(layer: LayerMaps) -> int:
+    return layer.layer if isinstance(layer.layer, int) else 0
+
+
+def _pick(attention: Attention, heads: Selection) -> Attention:
+    layers = tuple(
+        _only_heads(layer, heads[attention.kind, _number(layer)])
+        for layer in attention.layers
+        if (attention.kind, _number(layer)) in heads
+    )
+    return replace(attention, layers=layers)
+
+
+def _only_heads(layer: LayerMaps, heads: Sequence[int]) -> LayerMaps:
+    if tuple(heads) == layer.heads:
+        return layer
+    places = [place for place, head in enumerate(layer.heads) if head in heads]
+    visible = layer.visible
+    if visible is not None and visible.shape[0] > 1:
+        visible = visible[places]
+    return replace(layer, heads=tuple(heads), weights=layer.weights[places], visible=visible)
+
+
+def _as_read(attention: Attention, request: Request) -> Attention:
+    """Special tokens out, pieces as words, where asked for and not done before."""
+    attention = to_words(attention) if request.words else attention
+    return drop_special(attention) if request.drop else attention
+
+
+def _folded(attention: Attention, request: Request) -> Attention:
+    if request.aggregate != "none" and attention.aggregate == "none":
+        attention = attention.mean("head") if request.aggregate == "mean" else _largest(attention)
+    elif request.aggregate not in ("none", attention.aggregate):
+        raise UsageError(f"these maps are already the {attention.aggregate} over heads, not the {request.aggregate}")
+    if request.aggregate_layers == "mean" and attention.aggregate_layers == "none":
+        attention = attention.mean("layer")
+    return attention
+
+
+def _largest(attention: Attention) -> Attention:
+    """The largest weight over heads."""
+    layers = []
+    for layer in attention.layers:
+        visible = None if layer.visible is None else np.logical_or.reduce(layer.visible, axis=0, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            weights = np.fmax.reduce(layer.weights, axis=0, keepdims=True)
+        layers.append(LayerMaps(layer.layer, (), weights, visible))
+    return replace(attention, layers=tuple(layers), aggregate="max")

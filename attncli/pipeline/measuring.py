@@ -1,0 +1,75 @@
+"""Measures of a pass, and of maps that are already there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from attncli import registry
+from attncli.data import Array, Attention, Input, LayerMaps, Metric, Scores, Selection, Statistics
+from attncli.errors import UsageError
+from attncli.pipeline.request import Request
+from attncli.sinks import Measure
+from attncli.transforms.replay import replay
+
+
+def metrics(names: Iterable[str]) -> list[Metric]:
+    """The metrics of these names."""
+    return [registry.module("metrics", name).METRIC for name in names]
+
+
+def declarations(names: Iterable[str]) -> Mapping[str, Metric]:
+    """What these metrics say about themselves."""
+    return {metric.name: metric for metric in metrics(names)}
+
+
+def neutral_values(names: Iterable[str]) -> Mapping[str, float]:
+    """The middle of a diverging colour scale, for the metrics that have one."""
+    return {metric.name: metric.neutral for metric in metrics(names) if metric.neutral is not None}
+
+
+def measure_for(request: Request, heads: Selection | None = None) -> Measure:
+    """The sink that measures what was asked for."""
+    return Measure(metrics(request.metrics), per_query=request.per_query, heads=heads)
+
+
+def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Request) -> Statistics:
+    """Measure kept maps; a mean over heads or layers is measured as the one head or layer that it stands for."""
+    for attention in maps:
+        if attention.aggregate == "max":
+            raise UsageError(
+                "the largest weight over heads is no distribution that could be measured: "
+                "use --aggregate mean, or measure each head"
+            )
+    measure = measure_for(request)
+    for attention in maps:
+        replay(replace(attention, layers=tuple(map(_as_single, attention.layers))), [measure])
+    return _renamed(measure.result(inputs), maps)
+
+
+def _as_single(layer: LayerMaps) -> LayerMaps:
+    number = layer.layer if isinstance(layer.layer, int) else 0
+    return replace(layer, layer=number, heads=layer.heads or (0,))
+
+
+def _renamed(found: Statistics, maps: Sequence[Attention]) -> Statistics:
+    names = {}
+    if any(attention.aggregate == "mean" for attention in maps):
+        names["head"] = "mean"
+    if any(attention.aggregate_layers == "mean" for attention in maps):
+        names["layer"] = "mean"
+    if not names:
+        return found
+    tables = (found.heads, found.std, found.tokens, found.keys)
+    return Statistics(*({metric: _named(scores, names) for metric, scores in table.items()} for table in tables))
+
+
+def _named(scores: Scores, names: Mapping[str, str]) -> Scores:
+    coords = dict(scores.coords)
+    for coord, name in names.items():
+        dim, entries = coords[coord]
+        renamed: Array = np.full(len(entries), name, dtype=object)
+        coords[coord] = (dim, renamed)
+    return replace(scores, coords=coords)

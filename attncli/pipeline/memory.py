@@ -1,0 +1,103 @@
+"""How much a run would keep, foretold before it starts, and how much there is room for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from attncli.data import Input, Kind, Selection
+from attncli.errors import UsageError
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
+_FLOAT, _BOOL = 4, 1
+
+
+def parse_size(size: int | str | None) -> int | None:
+    """Bytes of `500MB`, `4GB`, `1.5GiB` or a plain number.
+
+    >>> parse_size("4GB"), parse_size("1.5GiB"), parse_size("2000")
+    (4000000000, 1610612736, 2000)
+    """
+    if size is None or (isinstance(size, int) and size > 0):
+        return size
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?i?)b?", str(size).strip().lower())
+    if match is None or match[2] not in _UNITS or not float(match[1]):
+        raise UsageError(f"expected --max-memory like 500MB, 4GB or 1.5GiB, got {size!r}")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def shown_size(size: float) -> str:
+    """Bytes for people.
+
+    >>> shown_size(999), shown_size(1_500_000), shown_size(48_000_000_000)
+    ('999 B', '1.5 MB', '48 GB')
+    """
+    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.2g} {name}" if size < 10 * unit else f"{size / unit:.0f} {name}"
+    return f"{size:.0f} B"
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take: what the kernel calls available, less where a container allows less."""
+    found = [size for size in (_available(), _left_in_container()) if size is not None]
+    return min(found, default=None)
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return _physical()
+
+
+def _physical() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
+
+
+def _left_in_container() -> int | None:
+    try:
+        limit, used = (
+            Path("/sys/fs/cgroup", name).read_text(encoding="ascii") for name in ("memory.max", "memory.current")
+        )
+        return max(0, int(limit) - int(used))
+    except (OSError, ValueError):
+        return None
+
+
+def map_bytes(inputs: Iterable[Input], heads: Selection, *, one_head: bool, one_layer: bool) -> int:
+    """What the maps of these texts take: float32 weights, and for each kind which keys are visible."""
+    maps = _maps_per_kind(heads, one_head=one_head, one_layer=one_layer)
+    total = 0
+    for one in inputs:
+        for kind, count in maps.items():
+            queries, keys = one.sides(kind)
+            total += len(queries) * len(keys) * (count * _FLOAT + _BOOL)
+    return total
+
+
+def _maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mapping[Kind, int]:
+    counts: dict[Kind, list[int]] = {}
+    for (kind, _), numbers in heads.items():
+        counts.setdefault(kind, []).append(1 if one_head else len(numbers))
+    return {kind: max(numbers) if one_layer else sum(numbers) for kind, numbers in counts.items()}
+
+
+def check_fits(needed: int, limit: int | None, longest: int, advice: str) -> None:
+    """A `UsageError` with the numbers and the flags that would make it fit, where too much would be kept."""
+    free = free_memory()
+    allowed = limit if limit is not None else None if free is None else free // 2
+    if allowed is None or needed <= allowed:
+        return
+    stated = "--max-memory" if limit is not None else f"half of the {shown_size(free or 0)} that are free"
+    raise UsageError(
+        f"this run would keep {shown_size(needed)} of attention maps (longest text: {longest} tokens), "
+        f"allowed are {shown_size(allowed)} ({stated}); {advice}"
+    )

@@ -1,0 +1,192 @@
+"""A loaded model and what it can be asked: run it on texts, or say what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Unpack
+
+from attncli import models
+from attncli.capture import Plan, plan
+from attncli.data import Kind, RunInfo, Text
+from attncli.encoding import batch_of, encode
+from attncli.errors import UsageError
+from attncli.models import Loaded
+from attncli.pipeline.measuring import measure_maps
+from attncli.pipeline.passes import Gathered, Pass, Track, untracked
+from attncli.pipeline.request import Request, RunOptions
+from attncli.pipeline.run import Run
+from attncli.reading.lines import valid_text
+from attncli.store import input_sha256
+
+Texts = str | Text | Sequence[str | Text]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model ready to be run; made by `attncli.load`."""
+
+    loaded: Loaded
+    _plans: dict[str, Plan] = field(default_factory=dict, repr=False)
+
+    def plan(self, capture: str = "auto") -> Plan:
+        """How this model's attention is caught, found out by one short pass."""
+        if capture not in self._plans:
+            self._plans[capture] = plan(self.loaded, capture)  # type: ignore[arg-type]
+        return self._plans[capture]
+
+    def run(
+        self, text: Texts, *, pair: str | None = None, target: str | None = None, **options: Unpack[RunOptions]
+    ) -> Run:
+        """Run the model on one or several texts and keep the maps of all heads, or what the options say.
+
+        pair    the second segment, for one text
+        target  what the decoder of an encoder-decoder reads, for one text; without it the model writes one
+        Options are those of `attncli.RunOptions`: kind, layer, head, aggregate, words, metrics, …
+        """
+        return self.gather(texts_of(text, pair, target), Request.of(options))
+
+    def gather(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Run:
+        """All texts as one run."""
+        prepared = self._prepare(texts, request)
+        if request.keep_maps or request.folded:
+            prepared.check_memory(at_once=True)
+        return _gathered(prepared, self._info(prepared, texts), track)
+
+    def runs(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Iterator[Run]:
+        """The same as one run per batch, so that the maps of one batch are held at a time."""
+        prepared = self._prepare(texts, request)
+        prepared.check_memory(at_once=False)
+        info = self._info(prepared, texts)
+        for inputs, maps in prepared.maps(track):
+            yield Run(info, inputs, maps)
+
+    def _prepare(self, texts: Sequence[Text], request: Request) -> Pass:
+        found = self.plan(request.capture)
+        batches = encode(self.loaded, texts, max_tokens=request.max_tokens, generate=request.generate)
+        return Pass.prepare(self.loaded, found, batches, request)
+
+    def _info(self, prepared: Pass, texts: Sequence[Text]) -> RunInfo:
+        info = self.loaded.run_info(prepared.plan.route)
+        resolved = prepared.request.resolved()
+        return replace(info, resolved=resolved, notes=prepared.notes, input_sha256=input_sha256(texts))
+
+    def describe(self, capture: str = "auto") -> dict[str, Any]:
+        """What the model offers, as plain values: schema `attncli.info/1`."""
+        loaded, found = self.loaded, self.plan(capture)
+        info = loaded.run_info(found.route)
+        return {
+            "schema": "attncli.info/1",
+            "model": info.model,
+            "revision": info.revision,
+            "class": info.cls,
+            "architecture": info.architecture,
+            "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+            "dtype": info.dtype,
+            "device": info.device,
+            "tokenizer": info.tokenizer,
+            "max_positions": loaded.max_positions,
+            "attention": [_offered(found, kind) for kind in found.kinds],
+            "capture": {"route": found.route, "reason": found.reason},
+            "refused": [{"layer": name, "reason": reason} for name, reason in found.refused],
+            "versions": dict(info.versions),
+        }
+
+
+def load(
+    name: str = "demo:encoder",
+    *,
+    revision: str | None = None,
+    tokenizer: str | None = None,
+    target_tokenizer: str | None = None,
+    head: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> Model:
+    """Load a model by Hub id, folder or `demo:encoder`, `demo:decoder`, `demo:seq2seq`.
+
+    head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …
+    trust_remote_code  whether Python code that comes with the model may run
+    """
+    return Model(
+        models.load(
+            name,
+            revision=revision,
+            tokenizer=tokenizer,
+            target_tokenizer=target_tokenizer,
+            head=head,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+    )
+
+
+def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
+    """Run a Transformers model that you hold on inputs that you encoded; the model is left as found, also on error.
+
+    tokenizer  names the tokens; without it they are called by their ids
+    """
+    request = Request.of(options)
+    if request.max_tokens is not None or request.generate:
+        raise UsageError("max_tokens and generate are for texts: these inputs are encoded already")
+    loaded = models.adopt(model, tokenizer)
+    batch = batch_of(loaded, inputs)
+    prepared = Pass.prepare(loaded, plan(loaded, request.capture, batch), [batch], request)
+    prepared.check_memory(at_once=True)
+    info = loaded.run_info(prepared.plan.route)
+    texts = [one.text for one in batch.inputs]
+    info = replace(info, resolved=request.resolved(), notes=prepared.notes, input_sha256=input_sha256(texts))
+    return _gathered(prepared, info, untracked)
+
+
+def texts_of(text: Texts, pair: str | None = None, target: str | None = None) -> list[Text]:
+    """Texts as a model takes them; an empty one is a `UsageError`."""
+    several = [text] if isinstance(text, str | Text) else list(text)
+    if not several:
+        raise UsageError("there is no text to read: give at least one")
+    if (pair is not None or target is not None) and len(several) > 1:
+        what = "pair" if pair is not None else "target"
+        raise UsageError(f"--{what} goes with one text, got {len(several)}: run them one by one")
+    found = [one if isinstance(one, Text) else Text(one) for one in several]
+    if pair is not None:
+        found = [replace(found[0], pair=pair)]
+    if target is not None:
+        found = [replace(found[0], target=target)]
+    for one in found:
+        _check_text(one)
+    return found
+
+
+def _check_text(text: Text) -> None:
+    for name, value in (("text", text.text), ("pair", text.pair), ("target", text.target)):
+        if value is None:
+            continue
+        valid_text(f"--{name}", value)
+        if not value.strip() and not text.messages:
+            raise UsageError(f"--{name} is empty: give at least one word")
+
+
+def _gathered(prepared: Pass, info: RunInfo, track: Track) -> Run:
+    request = prepared.request
+    found: Gathered = prepared.gather(track)
+    info = replace(info, notes=(*info.notes, *found.notes))
+    statistics = found.statistics
+    if request.metrics and statistics is None:
+        statistics = measure_maps(found.maps, found.inputs, request)
+    return Run(info, found.inputs, found.maps if request.keep_maps else (), statistics)
+
+
+def _offered(found: Plan, kind: Kind) -> dict[str, Any]:
+    sites = [site for site in found.sites if site.kind == kind]
+    return {
+        "kind": kind,
+        "layers": sorted({site.layer for site in sites}),
+        "heads": _one_or_each([site.heads for site in sites]),
+        "key_value_heads": _one_or_each([site.kv_heads for site in sites]),
+    }
+
+
+def _one_or_each(values: Sequence[int | None]) -> int | list[int | None] | None:
+    return values[0] if len(set(values)) == 1 else list(values)

@@ -1,0 +1,154 @@
+"""One pass over texts: encode, choose, make sure that it fits, run, and hand on what the sinks hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from attncli.capture import Plan
+from attncli.capture import run as run_pass
+from attncli.data import Attention, Input, Kind, Rows, Selection, Statistics
+from attncli.encoding import Batch
+from attncli.models import Loaded
+from attncli.pipeline.measuring import measure_for
+from attncli.pipeline.memory import check_fits, map_bytes
+from attncli.pipeline.request import Request
+from attncli.selection import resolve
+from attncli.sinks import Keep, Sink
+from attncli.transforms.replay import Transformed
+
+
+class Track(Protocol):
+    """Goes through the batches of a run and may show how far it is."""
+
+    def __call__(self, batches: Sequence[Batch], /) -> Iterable[Batch]: ...
+
+
+def untracked(batches: Sequence[Batch]) -> Iterable[Batch]:
+    """Show nothing."""
+    return batches
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """A model, the encoded texts and what is wanted of them, held against what there is."""
+
+    loaded: Loaded
+    plan: Plan
+    batches: tuple[Batch, ...]
+    request: Request
+    heads: Selection
+
+    @classmethod
+    def prepare(cls, loaded: Loaded, plan: Plan, batches: Iterable[Batch], request: Request) -> Pass:
+        """Choose the heads; what does not exist is a `UsageError`."""
+        available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
+        heads = resolve(request.choice, available, loaded.name)
+        return cls(loaded, plan, tuple(batches), request, heads)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the texts and the layers that are left out."""
+        refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
+        return tuple(dict.fromkeys([*refused, *(note for batch in self.batches for note in batch.notes)]))
+
+    def check_memory(self, at_once: bool) -> None:
+        """Refuse what would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
+        request = self.request
+        parts = [[one for batch in self.batches for one in batch.inputs]]
+        if not at_once:
+            parts = [list(batch.inputs) for batch in self.batches]
+        one_head, one_layer = request.aggregate != "none", request.aggregate_layers != "none"
+        needed = max(map_bytes(part, self.heads, one_head=one_head, one_layer=one_layer) for part in parts)
+        longest = max(len(one.source) for batch in self.batches for one in batch.inputs)
+        check_fits(needed, request.max_memory, longest, self._advice(at_once))
+
+    def _advice(self, at_once: bool) -> str:
+        request, flags = self.request, []
+        if request.choice.layers is None:
+            flags.append("--layer 0")
+        if request.choice.heads is None and request.aggregate == "none":
+            flags += ["--head 0", "--aggregate mean"]
+        flags.append("--max-tokens 512")
+        tail = " or fewer texts" if at_once and sum(len(batch.inputs) for batch in self.batches) > 1 else ""
+        return f"keep less with {', '.join(flags)}{tail}, or allow more with --max-memory"
+
+    def run(self, batch: Batch, sinks: Sequence[Sink]) -> tuple[tuple[Input, ...], float]:
+        """One forward pass; returns the texts as the sinks saw them, and the share of attention that was dropped."""
+        request = self.request
+        if not request.words and not request.drop:
+            run_pass(self.loaded, self.plan, batch, sinks, self.heads)
+            return batch.inputs, math.nan
+        reader = Transformed(_Several(sinks), batch.inputs, words=request.words, drop=request.drop)
+        run_pass(self.loaded, self.plan, batch, [reader], self.heads)
+        return reader.inputs, reader.removed_mass
+
+    def maps(self, track: Track = untracked) -> Iterator[tuple[tuple[Input, ...], tuple[Attention, ...]]]:
+        """The maps batch by batch, none of them held here."""
+        for batch in track(self.batches):
+            keep = self._keep()
+            inputs, _ = self.run(batch, [keep])
+            yield inputs, self._marked(keep.result(inputs))
+
+    def gather(self, track: Track = untracked) -> Gathered:
+        """Everything that is wanted of all texts: maps, statistics or both, in one pass."""
+        request = self.request
+        measure = measure_for(request, self.heads) if request.metrics and not request.folded else None
+        inputs: list[Input] = []
+        maps: list[Attention] = []
+        removed: list[float] = []
+        for batch in track(self.batches):
+            keep = self._keep() if request.keep_maps or (request.metrics and measure is None) else None
+            read, share = self.run(batch, [sink for sink in (keep, measure) if sink is not None])
+            inputs += read
+            removed.append(share)
+            if keep is not None:
+                maps += self._marked(keep.result(read))
+        inputs.sort(key=lambda one: one.index)
+        maps.sort(key=lambda attention: attention.text)
+        found = None if measure is None else measure.result(inputs)
+        return Gathered(tuple(inputs), tuple(maps), found, _dropped_note(removed))
+
+    def _keep(self) -> Keep:
+        request = self.request
+        return Keep(self.heads, aggregate=request.aggregate, aggregate_layers=request.aggregate_layers)
+
+    def _marked(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
+        words, drop = self.request.words, self.request.drop
+        return tuple(replace(attention, words=words, dropped_special=drop) for attention in maps)
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What one pass brought: texts and maps in the order of the texts."""
+
+    inputs: tuple[Input, ...]
+    maps: tuple[Attention, ...]
+    statistics: Statistics | None
+    notes: tuple[str, ...]
+
+
+class _Several:
+    """Hands each block to several sinks."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = tuple(sinks)
+
+    def add(self, rows: Rows) -> None:
+        for sink in self._sinks:
+            sink.add(rows)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        for sink in self._sinks:
+            sink.end_layer(kind, layer)
+
+
+def _dropped_note(removed: Sequence[float]) -> tuple[str, ...]:
+    shares = [share for share in removed if not math.isnan(share)]
+    if not shares:
+        return ()
+    return (f"special tokens took {np.mean(shares):.0%} of the attention of the others; it is left out",)

@@ -1,0 +1,130 @@
+"""What is wanted of a run: which attention, folded how, measured by what, kept or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict
+
+from attncli import registry
+from attncli.errors import UsageError, did_you_mean
+from attncli.pipeline.memory import parse_size
+from attncli.selection import Choice, Wanted, choose
+
+AGGREGATES = ("none", "mean", "max")
+LAYER_AGGREGATES = ("none", "mean")
+SPECIALS = ("keep", "drop")
+CAPTURES = ("auto", "stream", "eager")
+ALL_METRICS = "all"
+
+
+class RunOptions(TypedDict, total=False):
+    """What a run may be told; all of it may be left out.
+
+    kind              encoder, decoder, cross, or several of them; all that the model has by default
+    layer, head       `3`, `-1`, `"0,2,5-7"`, `[0, 2]`; all by default
+    aggregate         none, or the mean or max over heads
+    aggregate_layers  none, or the mean over layers
+    words             rows and columns are words: the sum over a word's pieces as keys, the mean as queries
+    special           keep, or drop special tokens from both axes (rows are renormalised)
+    max_tokens        cut longer texts
+    generate          append so many greedy tokens, then read the whole
+    max_memory        bytes, or "4GB": more than this is not kept; half of what is free by default
+    metrics           names to measure in the same pass, or "all"
+    per_query         measure every query token too
+    keep_maps         False to measure only
+    capture           auto, stream or eager
+    """
+
+    kind: str | Sequence[str] | None
+    layer: Wanted
+    head: Wanted
+    aggregate: Literal["none", "mean", "max"]
+    aggregate_layers: Literal["none", "mean"]
+    words: bool
+    special: Literal["keep", "drop"]
+    max_tokens: int | None
+    generate: int
+    max_memory: int | str | None
+    metrics: Sequence[str] | str | None
+    per_query: bool
+    keep_maps: bool
+    capture: Literal["auto", "stream", "eager"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The same, checked and read. `metrics` empty: nothing is measured."""
+
+    choice: Choice = field(default_factory=Choice)
+    aggregate: Literal["none", "mean", "max"] = "none"
+    aggregate_layers: Literal["none", "mean"] = "none"
+    words: bool = False
+    special: Literal["keep", "drop"] = "keep"
+    max_tokens: int | None = None
+    generate: int = 0
+    max_memory: int | None = None
+    metrics: tuple[str, ...] = ()
+    per_query: bool = False
+    keep_maps: bool = True
+    capture: Literal["auto", "stream", "eager"] = "auto"
+
+    @classmethod
+    def of(cls, options: RunOptions) -> Request:
+        """Check what was asked for; a name that does not exist is a `UsageError` with close names."""
+        unknown = next((name for name in options if name not in RunOptions.__annotations__), None)
+        if unknown is not None:
+            raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, RunOptions.__annotations__)}")
+        known(options, "aggregate", AGGREGATES)
+        known(options, "aggregate_layers", LAYER_AGGREGATES)
+        known(options, "special", SPECIALS)
+        known(options, "capture", CAPTURES)
+        _at_least(options, "max_tokens", 1)
+        _at_least(options, "generate", 0)
+        rest: dict[str, Any] = dict(options)
+        choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
+        rest["metrics"] = metric_names(rest.get("metrics"))
+        rest["max_memory"] = parse_size(rest.get("max_memory"))
+        return cls(choice=choice, **rest)
+
+    @property
+    def drop(self) -> bool:
+        return self.special == "drop"
+
+    @property
+    def folded(self) -> bool:
+        """Whether heads or layers become one map."""
+        return (self.aggregate, self.aggregate_layers) != ("none", "none")
+
+    def resolved(self) -> dict[str, Any]:
+        """All options that change the result, as plain values."""
+        left_out = ("choice", "max_memory", "keep_maps")
+        chosen = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
+        return chosen | {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
+
+
+def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Names of metrics that exist, in the order given, each once; `all` is every one."""
+    if wanted is None:
+        return ()
+    there = registry.names("metrics")
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    if ALL_METRICS in names:
+        return tuple(there)
+    for name in names:
+        if name not in there:
+            raise UsageError(f"unknown metric '{name}': {did_you_mean(name, there)}")
+    return tuple(dict.fromkeys(names))
+
+
+def known(options: Mapping[str, Any], name: str, values: Sequence[str]) -> None:
+    """A `UsageError` unless the option has one of these values or is left out."""
+    value = options.get(name, values[0])
+    if value not in values:
+        raise UsageError(f"unknown --{name.replace('_', '-')} '{value}': {did_you_mean(str(value), values)}")
+
+
+def _at_least(options: Mapping[str, Any], name: str, least: int) -> None:
+    value = options.get(name)
+    if value is not None and (not isinstance(value, int) or value < least):
+        raise UsageError(f"expected --{name.replace('_', '-')} to be a number from {least} up, got {value!r}")

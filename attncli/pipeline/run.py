@@ -1,0 +1,150 @@
+"""What a run brought: maps, statistics and where they come from; draw, measure, save and open it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from attncli.data import Attention, Input, Kind, RunInfo, Scores, Statistics
+from attncli.errors import UsageError, did_you_mean
+from attncli.foreign import as_inputs, maps_info, read_maps
+from attncli.pipeline.maps import reshape
+from attncli.pipeline.pictures import Show, pictures
+from attncli.pipeline.request import ALL_METRICS, Request, metric_names
+from attncli.store import OutputFolder, digest, open_run, save_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run: texts as they were read, the maps that were kept, the statistics that were taken.
+
+    maps        by text, then kind; empty where only statistics were asked for
+    statistics  those of the same forward pass, None where only maps were asked for
+    """
+
+    info: RunInfo
+    inputs: tuple[Input, ...]
+    maps: tuple[Attention, ...] = ()
+    statistics: Statistics | None = None
+
+    def attention(self, kind: Kind | None = None, text: int = 0) -> Attention:
+        """The maps of one kind and text; `kind` may be left out where there is only one."""
+        there = {attention.kind: attention for attention in self.maps if attention.text == text}
+        if not there:
+            texts = sorted({attention.text for attention in self.maps})
+            known = f"there are: {', '.join(map(str, texts))}" if texts else "no maps were kept"
+            raise UsageError(f"there are no maps of text {text}; {known}")
+        if kind is None:
+            if len(there) > 1:
+                raise UsageError(f"this run has several kinds of attention: say which of {', '.join(there)}")
+            return next(iter(there.values()))
+        if kind not in there:
+            raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, there)}")
+        return there[kind]
+
+    def stats(self, metrics: Sequence[str] | str | None = None, per_query: bool = False) -> Statistics:
+        """Every metric (or those named) for every head: those of the pass, else measured on the kept maps."""
+        names = metric_names(ALL_METRICS if metrics is None else metrics)
+        had = self.statistics
+        if had is not None and (metrics is None or set(names) <= set(had.heads)) and (had.tokens or not per_query):
+            return had if metrics is None else _only(had, names)
+        if not self.maps:
+            raise UsageError("this run kept neither maps nor these statistics: ask for them when running the model")
+        # here and not above: drawing maps needs no torch
+        from attncli.pipeline.measuring import measure_maps
+
+        return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
+
+    def heatmap(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        kind: Kind | None = None,
+        text: int = 0,
+        log: bool = False,
+    ) -> Figure:
+        """A picture of one head; of all heads of a layer; of all layers x heads where nothing is chosen."""
+        shown = self.attention(kind, text)
+        if layer is not None or head is not None:
+            shown = shown.sel(layer=layer, head=head)
+        single = layer is not None and head is not None
+        show = Show(layer is not None, head is not None, "each" if single else "grid", log)
+        return pictures(shown, show)[0].draw(self.info.model, "", None)
+
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        force: bool = False,
+        layout: str = "layer,head,query,key",
+        format: Literal["safetensors", "npz"] = "safetensors",
+    ) -> Path:
+        """Write maps and statistics to a folder that `attncli.open` reads; another run's only by `force`."""
+        info = self.info
+        name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
+        folder = OutputFolder(directory, "run", name, force)
+        save_run(folder, self.inputs, self.maps, self.statistics, layout=layout, format=format)
+        folder.finish(info)
+        return folder.path
+
+
+def open_saved(
+    path: str | Path,
+    *,
+    labels: str | Path | None = None,
+    key_labels: str | Path | None = None,
+    array: str | None = None,
+    kind: Kind | None = None,
+) -> Run:
+    """Open a saved run; or read maps made elsewhere from an `.npz`, `.npy` or `.safetensors` file.
+
+    labels, key_labels  files that name the tokens of such maps; array: which of several; kind: what they are
+    """
+    if Path(path).is_dir() or not Path(path).suffix:
+        _no_labels(labels, key_labels, array)
+        saved = open_run(path)
+        return Run(saved.info, saved.inputs, saved.attention, saved.statistics)
+    maps = read_maps(path, labels, key_labels, array=array, kind=kind)
+    return Run(maps_info(path), as_inputs(maps), maps)
+
+
+def reshaped(run: Run, request: Request, where: str) -> Run:
+    """The same run with only the maps that were asked for, read and folded as asked for."""
+    if not run.maps:
+        raise UsageError(f"{where} kept no maps: run again with --save-maps")
+    maps = reshape(run.maps, request, where)
+    return replace(run, inputs=_inputs_of(run.inputs, maps), maps=maps, statistics=None)
+
+
+def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Input, ...]:
+    """The texts with their tokens as the maps have them."""
+    found = []
+    for one in inputs:
+        for attention in (attention for attention in maps if attention.text == one.index):
+            if one.target is None or attention.kind == "encoder":
+                one = replace(one, source=attention.queries)
+            elif attention.kind == "decoder":
+                one = replace(one, target=attention.queries)
+            else:
+                one = replace(one, source=attention.keys, target=attention.queries)
+        found.append(one)
+    return tuple(found)
+
+
+def _only(statistics: Statistics, names: Sequence[str]) -> Statistics:
+    def picked(scores: dict[str, Scores]) -> dict[str, Scores]:
+        return {name: scores[name] for name in names if name in scores}
+
+    tables = (statistics.heads, statistics.std, statistics.tokens, statistics.keys)
+    return Statistics(*(picked(dict(table)) for table in tables))
+
+
+def _no_labels(*given: object) -> None:
+    if any(value is not None for value in given):
+        raise UsageError("--labels, --key-labels and --array go with a file of maps; a saved run has its own labels")
