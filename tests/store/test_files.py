@@ -67,9 +67,10 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(
 
 def test_ctrl_c_in_the_middle_of_a_write_leaves_nothing_half_written(tmp_path: Path) -> None:
     script = """
-        import sys, time
+        import signal, sys, time
         from pathlib import Path
         from attncli.store.files import replacing
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start tests with it ignored
         with replacing(Path(sys.argv[1])) as temporary, temporary.open("wb") as file:
             file.write(b"half" * 100_000)
             file.flush()
