@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from attncli.data import Attention, Kind, LayerMaps, Tokens
 from attncli.views._labels import labels, numbered
-from attncli.views._text import DPI, measure, style
+from attncli.views._text import DPI, SUBTITLE, measure, style
 
 KIND_WORDS: dict[Kind, str] = {
     "encoder": "encoder self-attention",
@@ -75,6 +75,17 @@ def put_ticks(axes: Axes, queries: Side, keys: Side) -> None:
     axes.set_yticks([n + 0.5 for n in queries.at], labels=queries.texts, **style(queries.size))
     turned = 0 if keys.flat else 90
     axes.set_xticks([n + 0.5 for n in keys.at], labels=keys.texts, **style(keys.size, rotation=turned))
+
+
+def put_titles(axes: Axes) -> None:
+    """What the two axes are, in as many words as they are long."""
+    box = axes.get_window_extent()
+    axes.set_ylabel(_title(QUERY, box.height), **style(SUBTITLE))
+    axes.set_xlabel(_title(KEY, box.width), **style(SUBTITLE))
+
+
+def _title(words: str, room: float) -> str:
+    return words if measure([words], SUBTITLE)[0] <= room else words.split()[0]
 
 
 def layer_words(maps: LayerMaps) -> str:

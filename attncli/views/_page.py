@@ -15,17 +15,18 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 from attncli.views._labels import visible
-from attncli.views._text import DPI, FAINT, INK, fit, fonts, measure, style
+from attncli.views._text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fit, fonts, measure, style
 
 EDGE = 24
-TITLE, SUBTITLE, SMALL = 10.5, 8.0, 7.5
 BAR_WIDTH, BAR_ROOM = 18, 150
+_LONGEST = 1200
 _LEAST_BAR, _MOST_BAR = 100, 800
 
 
-def header_room(lines: Sequence[str]) -> int:
-    """The height in pixels of a header with these lines below the title."""
-    return 60 + 20 * len(lines)
+def header_size(title: str, lines: Sequence[str]) -> tuple[float, float]:
+    """Width and height in pixels that a header needs; what is far wider than a usual page will be shortened."""
+    wide = max(measure([title], TITLE, "bold")[0], measure(list(map(visible, lines)), SUBTITLE)[0])
+    return min(wide + 4, _LONGEST) + 2 * EDGE, 60 + 20 * len(lines)
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,12 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from attncli.errors import OutputError, UsageError, did_you_mean
+from attncli.views._look import settled
 from attncli.views._text import MISSING_GLYPH
 
 FORMATS = ("png", "svg", "pdf")
 _log = logging.getLogger("attncli")
 _told: set[int] = set()
-_SETTINGS: Any = {
-    "svg.hashsalt": "attncli",
-    "svg.fonttype": "path",
-    "pdf.fonttype": 3,
-    "image.composite_image": False,
-    "savefig.bbox": None,
-    "savefig.transparent": False,
-}
 _FONTS_FOR = {
     "CJK": "Noto Sans CJK",
     "HIRAGANA": "Noto Sans CJK",
@@ -73,7 +66,7 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
     if format not in FORMATS:
         raise UsageError(f"unknown picture format '{format}': {did_you_mean(format, FORMATS)}")
     buffer = BytesIO()
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings(record=True) as caught:
+    with settled(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(buffer, format=format, dpi=figure.dpi, metadata=_metadata(format, description))
     missing = {warning.message for warning in caught if re.match(MISSING_GLYPH, str(warning.message))}

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties, fontManager
 
 DPI = 150
+TITLE, SUBTITLE, SMALL = 10.5, 8.0, 7.5
 INK, FAINT = "#1a1a1a", "#666666"
 MISSING_GLYPH = r"(?s)Glyph \d+ .*missing from font"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +14,11 @@ from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
 from attncli.views._axis import KIND_WORDS, Side, joined, layer_words, side_of, sides_of, what_was_done
 from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
+from attncli.views._look import own_look
 from attncli.views._mosaic import Geometry, Panels, compose, own_scale, plan
-from attncli.views._page import BAR_ROOM, EDGE, SMALL, SUBTITLE, Page, header_room
+from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
 from attncli.views._scale import LOG_WEIGHT, WEIGHT, norm_of
-from attncli.views._text import FAINT, measure, style
+from attncli.views._text import FAINT, SMALL, SUBTITLE, measure, style
 
 READING = "in each panel: rows are query tokens (look from), columns are key tokens (looked at)"
 _OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"
@@ -35,7 +37,13 @@ class _Content:
     columns: Sequence[str] = ()
     names: Sequence[Sequence[str]] = ()
 
+    @property
+    def gap(self) -> tuple[int, int]:
+        """Pixels between panels, down and across."""
+        return _WITH_NAMES if self.names else _CLOSE
 
+
+@own_look
 def draw(
     attention: Attention,
     *,
@@ -55,12 +63,12 @@ def draw(
     shown = _longest_sides(attention)
     panels = own_scale(content.panels) if each else content.panels
     size = (len(panels), max(map(len, panels)))
-    geometry = plan((len(shown[0]), len(shown[1])), size, _WITH_NAMES if content.names else _CLOSE)
+    geometry = _with_room_for_names(plan((len(shown[0]), len(shown[1])), size, content.gap), content)
     cells = compose(panels, geometry)
     norm, extend = norm_of(cells.drawn, 1.0 if each else vmax, log)
 
     lines = [line for line in (model, _details(attention, note, geometry, each)) if line]
-    layout = _Layout(content, geometry, _margin_labels(shown, geometry), header_room(lines))
+    layout = _Layout(content, geometry, _margin_labels(shown, geometry), header_size(content.title, lines))
     page, axes = layout.page(cells)
     image = paint(axes, cells, norm)
     layout.write_names(axes)
@@ -106,13 +114,11 @@ def _heads_of_layer(attention: Attention) -> _Content:
 
 
 def _map_per_layer(attention: Attention) -> _Content:
-    panels, maps = {}, []
-    for layer in attention.layers:
-        ((name, cells),) = _named(attention, layer).items()
-        panels[f"{layer_words(layer)} · {name}"] = cells
-        maps.append(name)
-    counted = f"{len(panels)} layers"
-    return _wrapped(joined(KIND_WORDS[attention.kind], counted, maps[0] if len(set(maps)) == 1 else ""), panels)
+    named = [(layer_words(maps), *_named(attention, maps).popitem()) for maps in attention.layers]
+    kinds = {name for _, name, _ in named}
+    same = kinds.pop() if len(kinds) == 1 else ""
+    panels = {layer if same else f"{layer} · {name}": cells for layer, name, cells in named}
+    return _wrapped(joined(KIND_WORDS[attention.kind], f"{len(panels)} layers", same), panels)
 
 
 def _wrapped(title: str, panels: Mapping[str, Cells]) -> _Content:
@@ -131,6 +137,14 @@ def _across(panels: int) -> int:
     """Columns of a near square that leave few places empty: 5 for 13 panels, 4 for 8."""
     widths = range(int(np.ceil(panels**0.5)), int(np.ceil((2 * panels) ** 0.5)) + 1)
     return min(widths, key=lambda width: -panels % width)
+
+
+def _with_room_for_names(geometry: Geometry, content: _Content) -> Geometry:
+    """Panels further apart where they are narrower than what stands above them."""
+    names = [name for line in content.names for name in line] or content.columns
+    needed = measure(names, SUBTITLE)[0] + 8 - geometry.columns * geometry.wide
+    across = max(geometry.gap[1], math.ceil(needed / geometry.wide))
+    return replace(geometry, gap=(geometry.gap[0], across))
 
 
 def _longest_sides(attention: Attention) -> tuple[list[str], list[str]]:
@@ -160,7 +174,7 @@ class _Layout:
     content: _Content
     geometry: Geometry
     labels: tuple[Side | None, Side | None]
-    header: int
+    header: tuple[float, float]
 
     def page(self, cells: Cells) -> tuple[Page, Axes]:
         """A page with room for everything, and axes over all panels."""
@@ -168,10 +182,10 @@ class _Layout:
         height, width = rows * self.geometry.tall, columns * self.geometry.wide
         queries, keys = self.labels
         left = EDGE + self._token_room(queries) + self._name_room()
-        top = self.header + (2 * _LINE if self.content.columns else _LINE)
+        top = self.header[1] + (2 * _LINE if self.content.columns else _LINE)
         legend_room = 34 if (cells.state < DRAWN).any() else 6
-        bottom = max(top + height + self._token_room(keys), self.header + 300) + 64 + legend_room
-        page = Page.blank(max(left + width + BAR_ROOM, 820), bottom)
+        bottom = max(top + height + self._token_room(keys), self.header[1] + 300) + 64 + legend_room
+        page = Page.blank(max(left + width + BAR_ROOM, self.header[0], 2 * EDGE + measure([READING], SMALL)[0]), bottom)
         return page, page.axes(left, top, width, height)
 
     def _token_room(self, side: Side | None) -> float:

@@ -10,28 +10,29 @@ from matplotlib.figure import Figure
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
 from attncli.views._axis import (
-    KEY,
     KIND_WORDS,
-    QUERY,
     TICK,
     Side,
     joined,
     layer_words,
     put_ticks,
+    put_titles,
     side_of,
     sides_of,
     what_was_done,
 )
 from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint, write_values
-from attncli.views._page import BAR_ROOM, EDGE, SUBTITLE, Page, header_room
+from attncli.views._look import own_look
+from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
 from attncli.views._scale import LOG_WEIGHT, WEIGHT, norm_of
-from attncli.views._text import measure, style
+from attncli.views._text import measure
 
 _MOST_CELLS = 2048
 _WRITE_UP_TO = 8
 _LINE = 26
 
 
+@own_look
 def draw(
     attention: Attention, *, model: str = "", note: str = "", log: bool = False, vmax: float | None = None
 ) -> Figure:
@@ -52,14 +53,14 @@ def draw(
 
     pooled = f"each cell is the largest of {down} x {across} weights" if down * across > 1 else ""
     lines = [line for line in (model, joined(*what_was_done(attention), note, pooled)) if line]
-    page, axes = _page(cells, (tall, wide), (queries, keys), header_room(lines))
+    title = _title(attention, maps)
+    page, axes = _page(cells, (tall, wide), (queries, keys), header_size(title, lines))
     image = paint(axes, cells, norm)
     put_ticks(axes, queries, keys)
-    axes.set_ylabel(QUERY, **style(SUBTITLE))
-    axes.set_xlabel(KEY, **style(SUBTITLE))
+    put_titles(axes)
     if max(cells.state.shape) <= _WRITE_UP_TO:
         write_values(axes, cells, image)
-    page.header(_title(attention, maps), lines)
+    page.header(title, lines)
     page.bar_beside(axes, image, LOG_WEIGHT if log else WEIGHT, extend)
     page.legend(legend(cells.state), EDGE, page.height - 30)
     return page.figure
@@ -94,7 +95,9 @@ def _cell_size(tokens: int) -> int:
     return max(1, min(19, (1536 if tokens <= 512 else _MOST_CELLS) // tokens))
 
 
-def _page(cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header: int) -> tuple[Page, Axes]:
+def _page(
+    cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header: tuple[float, float]
+) -> tuple[Page, Axes]:
     queries, keys = sides
     rows, columns = cells.state.shape
     height, width = rows * size[0], columns * size[1]
@@ -102,6 +105,6 @@ def _page(cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header:
     left = EDGE + _LINE + queries.width + TICK
     below = (line if keys.flat else keys.width) + TICK + _LINE + 14
     legend_room = 34 if (cells.state != DRAWN).any() else 0
-    bottom = header + max(height + below, 250) + legend_room + 10
-    page = Page.blank(max(left + width + BAR_ROOM, 720), bottom)
-    return page, page.axes(left, header, width, height)
+    bottom = header[1] + max(height + below, 250) + legend_room + 10
+    page = Page.blank(max(left + width + BAR_ROOM, header[0]), bottom)
+    return page, page.axes(left, header[1], width, height)

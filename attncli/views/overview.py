@@ -13,8 +13,9 @@ from attncli.data import KINDS, Array, Kind, Scores, Statistics
 from attncli.errors import UsageError, did_you_mean
 from attncli.views._axis import KIND_WORDS, put_ticks, side_of
 from attncli.views._cells import COLOURS, DRAWN, GAP, UNDEFINED, Cells, legend, paint, write_values
-from attncli.views._page import BAR_ROOM, EDGE, SMALL, SUBTITLE, Page, header_room
-from attncli.views._text import style
+from attncli.views._look import own_look
+from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
+from attncli.views._text import SMALL, SUBTITLE, style
 
 MAIN = (
     *("entropy_normalized", "confidence", "distance", "distance_ratio"),
@@ -24,7 +25,7 @@ MAIN = (
 DIVERGING = "RdBu_r"
 _ACROSS = 4
 _WRITE_UP_TO = (12, 8)
-_LEFT, _ABOVE, _BELOW, _HEADING = 60, 34, 70, 36
+_LEFT, _ABOVE, _BELOW, _HEADING = 60, 42, 62, 36
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class _Panel:
     colours: str
 
 
+@own_look
 def draw(
     statistics: Statistics,
     *,
@@ -128,10 +130,11 @@ def _compose(blocks: Mapping[Kind, list[_Panel]], lines: list[str]) -> Figure:
     step = (_ABOVE + max(layers * tall, 110) + _BELOW, _LEFT + heads * wide + BAR_ROOM)
     rows = sum(-(-len(panels) // across) for panels in blocks.values())
     heading = _HEADING if len(blocks) > 1 else 0
-    top = header_room(lines)
+    title = "layers x heads" if len(blocks) > 1 else f"{KIND_WORDS[next(iter(blocks))]} · layers x heads"
+    least, top = header_size(title, lines)
     height = top + len(blocks) * heading + rows * step[0] + 40
-    page = Page.blank(max(2 * EDGE + across * step[1], 720), height)
-    page.header("layers x heads" if len(blocks) > 1 else f"{KIND_WORDS[next(iter(blocks))]} · layers x heads", lines)
+    page = Page.blank(max(2 * EDGE + across * step[1], least), height)
+    page.header(title, lines)
     states = []
     for kind, panels in blocks.items():
         if heading:
@@ -150,7 +153,7 @@ def _put(page: Page, panel: _Panel, place: tuple[float, float], cell: tuple[int,
     rows, columns = panel.cells.state.shape
     axes = page.axes(*place, columns * cell[1], rows * cell[0])
     image = paint(axes, panel.cells, panel.norm, panel.colours)
-    axes.set_title(panel.name, **style(SUBTITLE, loc="left", pad=5))
+    axes.set_title(panel.name, **style(SUBTITLE, loc="left", pad=9))
     layers = side_of(list(panel.layers), cell[0], positions=False, largest=SMALL)
     heads = side_of(list(panel.heads), cell[1], positions=False, largest=SMALL)
     put_ticks(axes, layers, heads)
