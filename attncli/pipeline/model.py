@@ -16,10 +16,8 @@ from attncli.pipeline.measuring import measure_maps
 from attncli.pipeline.passes import Gathered, Pass, Track, untracked
 from attncli.pipeline.request import Request, RunOptions
 from attncli.pipeline.run import Run
-from attncli.reading.lines import valid_text
+from attncli.pipeline.texts import Texts, texts_of
 from attncli.store import input_sha256
-
-Texts = str | Text | Sequence[str | Text]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,33 +137,6 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     texts = [one.text for one in batch.inputs]
     info = replace(info, resolved=request.resolved(), notes=prepared.notes, input_sha256=input_sha256(texts))
     return _gathered(prepared, info, untracked)
-
-
-def texts_of(text: Texts, pair: str | None = None, target: str | None = None) -> list[Text]:
-    """Texts as a model takes them; an empty one is a `UsageError`."""
-    several = [text] if isinstance(text, str | Text) else list(text)
-    if not several:
-        raise UsageError("there is no text to read: give at least one")
-    if (pair is not None or target is not None) and len(several) > 1:
-        what = "pair" if pair is not None else "target"
-        raise UsageError(f"--{what} goes with one text, got {len(several)}: run them one by one")
-    found = [one if isinstance(one, Text) else Text(one) for one in several]
-    if pair is not None:
-        found = [replace(found[0], pair=pair)]
-    if target is not None:
-        found = [replace(found[0], target=target)]
-    for one in found:
-        _check_text(one)
-    return found
-
-
-def _check_text(text: Text) -> None:
-    for name, value in (("text", text.text), ("pair", text.pair), ("target", text.target)):
-        if value is None:
-            continue
-        valid_text(f"--{name}", value)
-        if not value.strip() and not text.messages:
-            raise UsageError(f"--{name} is empty: give at least one word")
 
 
 def _gathered(prepared: Pass, info: RunInfo, track: Track) -> Run:

@@ -1,0 +1,144 @@
+"""The command line: one file per subcommand; `main` holds the only `try`.
+
+A file `cli/<name>.py` is the subcommand `<name>`: a function of the same name whose docstring is its help.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from attncli import registry
+from attncli.cli._options import flat
+from attncli.cli._talk import fail, forget
+from attncli.errors import AttnError, UsageError, did_you_mean
+
+INTERRUPTED = 130
+_COMPLETE = "_ATTNCLI_COMPLETE"
+_click_error = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands whose unknown names are errors like all others."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise UsageError(f"unknown command '{args[0]}': {did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        names = ("attncli", "transformers", "torch")
+        print(", ".join(f"{name} {version(name)}" for name in names))
+        raise typer.Exit
+
+
+def build() -> Any:
+    """The command with all its subcommands."""
+    app = typer.Typer(
+        cls=_Commands,
+        context_settings={"help_option_names": ["--help", "-h"]},
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        no_args_is_help=False,
+        invoke_without_command=True,
+    )
+
+    @app.callback()
+    def attncli(
+        context: typer.Context,
+        version: Annotated[
+            bool,
+            typer.Option("--version", help="show versions and exit", callback=_print_version, is_eager=True),
+        ] = False,
+    ) -> None:
+        """See and measure what the attention heads of a Hugging Face model look at.
+
+        Example: attncli heatmap --text "The cat sat on the mat."
+        """
+        if context.invoked_subcommand is None:
+            print(context.get_help())
+
+    for name, module in registry.modules("cli").items():
+        app.command(name)(flat(getattr(module, name)))
+    return typer.main.get_command(app)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; every error ends here, in one line."""
+    args = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+        return code
+    except BaseException as error:
+        if "--debug" in args and not isinstance(error, typer.Exit | SystemExit):
+            traceback.print_exception(error)
+        return _ended(error)
+
+
+def _run(args: list[str]) -> int:
+    command = build()
+    if _COMPLETE in os.environ:
+        return int(command.main(args, prog_name="attncli", complete_var=_COMPLETE, standalone_mode=False) or 0)
+    with command.make_context("attncli", args) as context:
+        command.invoke(context)
+    return 0
+
+
+def _ended(error: BaseException) -> int:
+    """The exit code of what stopped a command, after saying what it was."""
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 0
+    if isinstance(error, BrokenPipeError):
+        forget(sys.stdout)
+        return 0
+    message, code = _explained(error)
+    fail(message)
+    return code
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, AttnError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted; the files that are there are whole", INTERRUPTED
+    if isinstance(error, _click_error):
+        return _usage(error), 2
+    if _is_out_of_memory(error):
+        return (
+            "out of memory: give shorter or fewer texts (--max-tokens), fewer maps (--layer, --head, "
+            "--aggregate mean), a smaller --dtype such as bfloat16, or another --device"
+        ), 3
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"unexpected {what} (a defect of attncli; --debug shows where)", 1
+
+
+def _usage(error: Any) -> str:
+    """Typer's message about wrong options, in our words."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "attncli"
+    if unknown := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
+        there = [name for parameter in context.command.params for name in parameter.opts] if context else []
+        hint = did_you_mean(unknown, there)
+        hint = hint if hint.startswith("did") else f"see {path} --help"
+        return f"unknown option '{unknown}' of {path}: {hint}"
+    message = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}; see {path} --help"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

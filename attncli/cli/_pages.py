@@ -1,0 +1,81 @@
+"""Reference pages of what is neither a metric nor a command: files that are written, and how a command ends."""
+
+from __future__ import annotations
+
+import inspect
+
+from attncli import errors
+from attncli.errors import AttnError
+
+_STATS = """Statistics of every head: schema attncli.stats/1.
+
+{
+  "schema": "attncli.stats/1",
+  "run": {"model", "revision", "class", "architecture", "dtype", "device", "capture", "tokenizer",
+          "versions", "resolved", "notes", "seed", "input_sha256", "format"},
+  "inputs": [{"index", "text", "kind", "queries": ["[CLS]", "the", …], "keys": […]}],
+  "metrics": {"entropy": {"unit", "range": [0, null], "source", "question"}},
+  "heads": [{"kind", "layer", "head", "texts", "queries", "entropy", …}],
+  "tokens": [{"text", "kind", "layer", "head", "query", "token", "entropy", …}]     with --per-query
+  "keys":   [{"text", "kind", "layer", "head", "key", "token", "received"}]         with --per-query
+}
+
+heads    one object per head, ordered by kind, layer, head, with one entry per metric. With several texts the value
+         is the mean over texts of each text's mean over its real query tokens, and <metric>_std stands beside it.
+queries  how many query tokens were counted, over all texts. Padding never counts.
+null     undefined, never zero.
+head, layer  the word "mean" where --aggregate or --aggregate-layers folded them."""
+
+_CSV = """The heads of stats.json as a table.
+
+Columns kind, layer, head, texts, queries, then one per metric; with several texts <metric>_std beside each.
+An empty cell is undefined. --per-query adds stats-tokens.csv and stats-keys.csv, one row per token.
+--format parquet and --format jsonl write the same rows, with true types and as one object a line."""
+
+_MANIFEST = """What a run wrote and where it comes from: schema attncli.run/1, in every output folder.
+
+{
+  "schema": "attncli.run/1",
+  "command": "heatmap",
+  "created": "2026-01-31T12:00:00+00:00",     the only time that is written anywhere
+  "digest": "0123456789ab",                   equal for equal model, revision, input and resolved options
+  "complete": true,                           false where the run was interrupted
+  "run": {as in stats.json, and "given": the options as they were typed},
+  "files": [{"name", "size", "sha256"}]
+}"""
+
+_MAPS = """Kept maps, written by --save-maps and read by --from.
+
+run.json          texts, tokens and what each array is: schema attncli.saved/1
+maps.safetensors  weights, float32, axes layer, head, query, key (--layout query,key,head: query, key, head);
+                  and bool arrays of which keys each row may see
+maps.npz          the same with --maps-format npz
+
+Maps of other tools: --from FILE.npz reads an array of 2 to 5 axes: query, key; before them head, layer and text.
+--labels names the tokens, one a line."""
+
+_CODES = """How a command ends.
+
+0    done
+1    a check did not hold, or attncli itself is defective
+2    the call or the input is wrong
+3    the model cannot serve
+4    an output could not be written
+130  interrupted
+
+Every error is one line on stderr: what was expected, what was got and what to do. --debug adds the traceback.
+What was written before stays valid."""
+
+PAGES = {
+    "exit-codes": _CODES,
+    "manifest.json": _MANIFEST,
+    "maps": _MAPS,
+    "stats.csv": _CSV,
+    "stats.json": _STATS,
+}
+
+
+def error_pages() -> dict[str, str]:
+    """A page for each error by its name."""
+    kinds = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, AttnError)]
+    return {kind.__name__: f"{inspect.getdoc(kind)}\n\nExit code {kind.exit_code}." for kind in kinds}

@@ -1,0 +1,186 @@
+"""What is said, and where: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from attncli.cli._options import TalkOptions
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Item = TypeVar("Item")
+_log = logging.getLogger("attncli")
+NOTE = (logging.INFO + logging.WARNING) // 2
+
+
+@dataclass(frozen=True)
+class Talk:
+    """The two streams of one command. `stdout` is for data; a reader that goes away does not stop the work."""
+
+    options: TalkOptions
+    stdout: TextIO
+
+    @property
+    def to_person(self) -> bool:
+        """Whether a person reads stdout, and no program."""
+        return self.stdout.isatty() and not self.options.json
+
+    def data(self, text: str) -> None:
+        """What a program reads; also what was asked for with --json."""
+        try:
+            _put(self.stdout, text if text.endswith("\n") else text + "\n")
+        except BrokenPipeError:
+            forget(self.stdout)
+
+    def wrote(self, path: object) -> None:
+        """A file is there: a `Wrote …` line for a person."""
+        if self.to_person and not self.options.quiet:
+            self.data(f"Wrote {shown(str(path))}")
+
+    def show(self, *things: RenderableType) -> None:
+        """Tables for a person."""
+        if self.options.quiet:
+            return
+        console = self._console(self.stdout)
+        for thing in things:
+            console.print(thing)
+
+    def note(self, text: str) -> None:
+        """What a person should know."""
+        _log.log(NOTE, "%s", text)
+
+    def detail(self, text: str) -> None:
+        """What a person may want to know, with --verbose."""
+        _log.info("%s", text)
+
+    def track(self, what: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
+        """Goes through a sequence, with a bar on stderr where a person looks on and it is long."""
+
+        def through(items: Sequence[Item]) -> Iterable[Item]:
+            if len(items) < 2 or self.options.quiet or not sys.stderr.isatty():
+                return items
+            from rich.progress import track
+
+            return track(items, description=what, console=self._console(sys.stderr), transient=True)
+
+        return through
+
+    def _console(self, stream: TextIO) -> Console:
+        from rich.console import Console
+
+        return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+@contextlib.contextmanager
+def talking(options: TalkOptions) -> Iterator[Talk]:
+    """For the length of a command: what libraries print goes to stderr, and as much of it as was asked for."""
+    with contextlib.ExitStack() as stack:
+        talk = Talk(options, sys.stdout)
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        stack.enter_context(_logging_at(_level(options)))
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(_environment(options))
+        warnings.showwarning = _tell_warning
+        if options.quiet:
+            warnings.simplefilter("ignore")
+        yield talk
+
+
+def _level(options: TalkOptions) -> int:
+    if options.debug:
+        return logging.DEBUG
+    if options.quiet:
+        return logging.ERROR
+    return logging.INFO if options.verbose else NOTE
+
+
+@contextlib.contextmanager
+def _logging_at(level: int) -> Iterator[None]:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    before = _log.level, _log.propagate
+    _log.addHandler(handler)
+    _log.setLevel(level)
+    _log.propagate = False
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.level, _log.propagate = before
+
+
+class _Line(logging.Formatter):
+    """`note: …` and `warning: …` as errors are `error: …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        word = "note" if record.levelno <= NOTE else record.levelname.lower()
+        return f"{word}: {shown(record.getMessage())}"
+
+
+def _tell_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    # libraries warn their developers, not our users, about what will change one day
+    if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):
+        _log.warning("%s", message)
+
+
+@contextlib.contextmanager
+def _environment(options: TalkOptions) -> Iterator[None]:
+    """The bars of the Hub's library obey only the environment, read when it is imported."""
+    name = "HF_HUB_DISABLE_PROGRESS_BARS"
+    before = os.environ.get(name)
+    if options.quiet or not sys.stderr.isatty():
+        os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+
+
+def _put(stream: TextIO, text: str) -> None:
+    """Data is UTF-8 whatever the terminal's locale; names of files keep their bytes."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        stream.write(text)
+    else:
+        stream.flush()
+        buffer.write(text.encode("utf-8", "surrogateescape"))
+    stream.flush()
+
+
+def shown(text: str) -> str:
+    """Text in which nothing can steer a terminal: control characters and half surrogates as escapes."""
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if character in "\n\t" or character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def fail(message: str) -> None:
+    """The one line of an error."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"error: {shown(' '.join(message.split()))}\n")
+        sys.stderr.flush()
+
+
+def forget(stream: TextIO) -> None:
+    """Nobody reads this stream any more: what is still written goes nowhere, also at exit."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.ENOTSUP, None):
+            raise

@@ -1,0 +1,82 @@
+"""`attncli explain`: the reference page of anything that has a name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from attncli import registry
+from attncli.cli._options import TalkOptions
+from attncli.cli._pages import PAGES, error_pages
+from attncli.cli._talk import talking
+from attncli.errors import UsageError, did_you_mean
+
+
+def explain(
+    talk: TalkOptions,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="what to explain; without it, all names", autocompletion=lambda: names()),
+    ] = None,
+) -> None:
+    """Show the reference page of a metric, a command, an error or an output file.
+
+    Without a name, lists all that there is.
+
+    Example: attncli explain entropy
+    """
+    with talking(talk) as say:
+        text = _overview() if name is None else page(name)
+        if talk.json:
+            from attncli.store import json_text
+
+            say.data(json_text({"schema": "attncli.page/1", "name": name or "", "page": text}))
+        else:
+            say.data(text)
+
+
+def names() -> list[str]:
+    """Everything that has a page."""
+    return [name for group in _groups().values() for name in group]
+
+
+def page(name: str) -> str:
+    """The page of a name; an unknown one is a `UsageError` with close names."""
+    for group in _groups().values():
+        if name in group:
+            return f"{name}\n\n{group[name](name)}"
+    raise UsageError(f"nothing is called '{name}': {did_you_mean(name, names())}")
+
+
+def _groups() -> dict[str, dict[str, Callable[[str], str]]]:
+    return {
+        "Metrics": dict.fromkeys(registry.names("metrics"), _metric),
+        "Commands": dict.fromkeys(registry.names("cli"), _command),
+        "Files and exit codes": dict.fromkeys(PAGES, PAGES.__getitem__),
+        "Errors": dict.fromkeys(error_pages(), lambda name: error_pages()[name]),
+    }
+
+
+def _metric(name: str) -> str:
+    return str(registry.module("metrics", name).METRIC.page)
+
+
+def _command(name: str) -> str:
+    module = registry.module("cli", name)
+    return f"{inspect.getdoc(getattr(module, name))}\n\nAll options: attncli {name} --help"
+
+
+def _overview() -> str:
+    parts = []
+    for title, group in _groups().items():
+        width = max(map(len, group))
+        lines = [f"  {name:{width}}  {_first_line(name, group[name])}".rstrip() for name in group]
+        parts.append("\n".join([title, *lines]))
+    return "\n\n".join([*parts, "attncli explain NAME shows the page."])
+
+
+def _first_line(name: str, shown: Callable[[str], str]) -> str:
+    return shown(name).splitlines()[0]

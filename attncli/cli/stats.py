@@ -1,0 +1,77 @@
+"""`attncli stats`: every head by numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attncli import registry
+from attncli.cli._jobs import job_of
+from attncli.cli._options import (
+    AgainOptions,
+    FileOptions,
+    InputOptions,
+    ModelOptions,
+    SelectionOptions,
+    TalkOptions,
+)
+from attncli.cli._summary import summary
+from attncli.cli._talk import talking
+
+if TYPE_CHECKING:
+    from attncli.pipeline.request import RunOptions
+
+PANEL = "Measures"
+
+
+def stats(
+    model: ModelOptions,
+    texts: InputOptions,
+    selection: SelectionOptions,
+    files: FileOptions,
+    talk: TalkOptions,
+    again: AgainOptions,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="only this one; may be repeated (see attncli explain)",
+            rich_help_panel=PANEL,
+            autocompletion=lambda: registry.names("metrics"),
+        ),
+    ] = None,
+    per_query: Annotated[
+        bool, typer.Option("--per-query", help="also a row for every token", rich_help_panel=PANEL)
+    ] = False,
+) -> None:
+    """Measure every head.
+
+    Writes stats.json, stats.csv and an overview picture stats.png. Several texts give the mean over texts, the
+    standard deviation and the count. Of maps folded with --aggregate mean the folded map is measured. In a pipe,
+    prints stats.csv; with --json stats.json.
+
+    Example: attncli stats --text "The cat sat on the mat." --metric entropy --metric sink
+    """
+    from attncli.pipeline.jobs import TABLES, chosen, measure
+    from attncli.store import json_text, statistics_tables, table_csv
+
+    formats = chosen(files.format, TABLES, ("json", "csv"))
+    metrics = [name.strip() for value in metric or ["all"] for name in value.split(",")]
+    asked: RunOptions = {"metrics": metrics, "per_query": per_query, "keep_maps": files.save_maps}
+    more: dict[str, Any] = {"format": formats}
+    with talking(talk) as say:
+        job = job_of("stats", model, texts, selection, files, again, more, asked)
+        run, document, done = measure(job, formats, say.track("measuring"))
+        for note in done.info.notes:
+            say.note(note)
+        if talk.json:
+            say.data(json_text(document))
+        elif say.to_person:
+            say.show(*summary(document))
+            for path in job.folder.written:
+                say.wrote(path)
+        else:
+            assert run.statistics is not None
+            say.data(table_csv(statistics_tables(run.statistics)["stats"]))
