@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -86,18 +86,12 @@ def block(
 def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) -> Rows:
     """Some rows and heads of a block."""
     places = list(range(len(rows.heads)) if heads is None else heads)
-    return Rows(
-        kind=rows.kind,
-        layer=rows.layer,
+    return replace(
+        rows,
         heads=tuple(rows.heads[place] for place in places),
-        texts=rows.texts,
         weights=rows.weights[:, places, first:last],
         visible=rows.visible[:, :, first:last],
         query_positions=rows.query_positions[:, first:last],
-        key_positions=rows.key_positions,
-        special_keys=rows.special_keys,
-        query_lengths=rows.query_lengths,
-        key_lengths=rows.key_lengths,
     )
 
 

@@ -31,10 +31,10 @@ def entropy(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
 
 
 def entropy_normalized(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found = entropy(weights, sees, special)
-    for i in _rows(sees):
+    found: list[Value] = []
+    for i, value in enumerate(entropy(weights, sees, special)):
         seen = sum(sees[i])
-        found[i] = found[i] / math.log(seen) if seen > 1 else None
+        found.append(value / math.log(seen) if value is not None and seen > 1 else None)
     return found
 
 
@@ -67,11 +67,11 @@ def offset(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
 
 
 def distance_ratio(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found = distance(weights, sees, special)
-    for i in _rows(sees):
+    found: list[Value] = []
+    for i, value in enumerate(distance(weights, sees, special)):
         apart = [abs(i - j) for j in range(len(sees[i])) if sees[i][j]]
-        even = sum(apart) / len(apart)
-        found[i] = found[i] / even if even > 0 and found[i] is not None else None
+        even = sum(apart) / max(len(apart), 1)
+        found.append(value / even if value is not None and even > 0 else None)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import naive_metrics as naive
@@ -286,23 +287,21 @@ def test_values_stay_in_the_declared_range(batch: tuple[Kind, list[Map]]) -> Non
 def test_a_mask_may_be_given_once_for_all_texts_heads_and_rows() -> None:
     one = random_map(3, 2, 5, 5)
     rows = block([one, one])
-    broad = Rows(**{**vars_of(rows), "visible": torch.ones((1, 1, 1, 1), dtype=torch.bool)})
+    broad = replace(rows, visible=torch.ones((1, 1, 1, 1), dtype=torch.bool))
     assert_same(measured([one, one], "encoder", [rows]), measured([one, one], "encoder", [broad]))
 
 
 def test_heads_may_see_different_keys() -> None:
     near, wide = random_map(4, 1, 9, 9, "sliding"), random_map(5, 1, 9, 9, "causal")
     rows = block([near], "decoder")
-    both = Rows(
-        **{
-            **vars_of(rows),
-            "heads": (0, 1),
-            "weights": torch.stack([near.weights, wide.weights], dim=1),
-            "visible": torch.stack([near.visible, wide.visible])[None],
-            "special_keys": near.special[None],
-        }
+    both = replace(
+        rows,
+        heads=(0, 1),
+        weights=torch.stack([near.weights, wide.weights], dim=1),
+        visible=torch.stack([near.visible, wide.visible])[None],
+        special_keys=near.special[None],
     )
-    wide = Map(wide.weights, wide.visible, near.special)
+    wide = replace(wide, special=near.special)
     found = measured([near], "decoder", [both])
     for head, one in enumerate((near, wide)):
         for name in naive.ROW | naive.COLUMN:
@@ -318,7 +317,3 @@ def test_undefined_rows_are_nan_never_a_number() -> None:
         *("entropy_normalized", "distance_ratio", "previous_mass", "next_mass"),
         *("first_mass", "special_mass", "alignment_distance"),
     }
-
-
-def vars_of(rows: Rows) -> dict[str, object]:
-    return {name: getattr(rows, name) for name in Rows.__dataclass_fields__}
