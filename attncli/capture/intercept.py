@@ -96,14 +96,16 @@ def intercepted(model: nn.Module, handler: Handler, *, functions: bool) -> Itera
 def _dispatch(model: nn.Module, trace: Trace, handler: Handler) -> Iterator[None]:
     """Wrap what `AttentionInterface.get_interface` answers, under the implementation's own name.
 
-    Modules of files that bypass it name `eager_attention_forward` in their own file: it is replaced there.
+    Transformers 5.0 has no such method: its models ask by subscript. Modules of files that bypass it name
+    `eager_attention_forward` in their own file: it is replaced there.
     """
-    original = AttentionInterface.get_interface
+    method = "get_interface" if hasattr(AttentionInterface, "get_interface") else "__getitem__"
+    original = getattr(AttentionInterface, method)
 
-    def get_interface(interface: Any, attn_implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
-        return _shown(original(interface, attn_implementation, default), trace, handler)
+    def answer(*args: Any, **kwargs: Any) -> Callable[..., Any]:
+        return _shown(original(*args, **kwargs), trace, handler)
 
-    AttentionInterface.get_interface = get_interface  # type: ignore[method-assign, assignment]
+    setattr(AttentionInterface, method, answer)
     replaced = []
     try:
         for file in _files(model):
@@ -113,7 +115,7 @@ def _dispatch(model: nn.Module, trace: Trace, handler: Handler) -> Iterator[None
                 file.eager_attention_forward = _shown(function, trace, handler)
         yield
     finally:
-        AttentionInterface.get_interface = original  # type: ignore[method-assign]
+        setattr(AttentionInterface, method, original)
         for file, function in replaced:
             file.eager_attention_forward = function
 
