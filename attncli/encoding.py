@@ -172,8 +172,11 @@ def _encode_target(
 def _shift_right(loaded: Loaded, labels: list[int]) -> list[int]:
     """What the decoder reads while it is taught these labels: a start token, then all but the last label."""
     shift = getattr(loaded.model, "prepare_decoder_input_ids_from_labels", None)
-    if shift is not None:
-        return list(shift(labels=torch.tensor([labels], device=loaded.device))[0].tolist())
+    try:
+        if shift is not None:
+            return list(shift(labels=torch.tensor([labels], device=loaded.device))[0].tolist())
+    except (AttributeError, TypeError, ValueError):
+        pass  # a configuration that names no start or padding token
     return [_start_token(loaded), *labels[:-1]]
 
 

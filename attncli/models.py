@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,10 +68,11 @@ class Loaded:
 
     @property
     def is_encoder_decoder(self) -> bool:
-        """Whether a decoder of its own reads text too (MusicGen's reads codes of sound)."""
+        """Whether a decoder of its own reads text too (MusicGen's and Dia's read codes of sound)."""
         config = self.model.config
         reads_ids = "decoder_input_ids" in inspect.signature(self.model.forward).parameters
-        codes = any(hasattr(getattr(config, name, None), "num_codebooks") for name in ("decoder", "text_config"))
+        decoders = [getattr(config, name, None) for name in ("decoder", "decoder_config", "text_config")]
+        codes = any(hasattr(one, "num_codebooks") or hasattr(one, "num_channels") for one in decoders)
         return bool(getattr(config, "is_encoder_decoder", False)) and reads_ids and not codes
 
     @property
@@ -250,13 +252,23 @@ def _auto_classes(config: Any, head: str) -> Iterator[Any]:
         return
     stated = next(iter(getattr(config, "architectures", None) or []), None)
     own = getattr(transformers, stated, None) if stated else None
-    # without a target the decoder must write one itself, which only the full model can
-    if own is not None and getattr(config, "is_encoder_decoder", False):
+    # without a target the decoder must write one itself, which only the full model can; and some base models read
+    # no ids, but what another module made of them (Perceiver, SpeechT5)
+    if own is not None and (getattr(config, "is_encoder_decoder", False) or not _base_reads_ids(config)):
         yield own
     yield transformers.AutoModel
     if own is not None:
         yield own
     yield from (getattr(transformers, auto) for auto in HEADS.values())
+
+
+def _base_reads_ids(config: Any) -> bool:
+    try:
+        base = transformers.AutoModel._model_mapping[type(config)]
+    except (KeyError, ValueError):
+        return False
+    base = base[0] if isinstance(base, tuple) else base
+    return "input_ids" in inspect.signature(base.forward).parameters
 
 
 def _lack(model: PreTrainedModel, found: dict[str, Any]) -> str:
@@ -403,19 +415,26 @@ def _quiet_transformers() -> Iterator[None]:
 # ---------------------------------------------------------------------------------------- ways to run
 
 
+_NO_TEXT = re.compile("audio|codec|image|protein|speech|vision|visual")
+
+
 def _callers(model: PreTrainedModel) -> Iterator[tuple[str, Any]]:
+    """The whole model, then its parts that read token ids of text; no decoder without its encoder."""
     yield "forward", model
     if hasattr(model, "get_text_features"):
         yield "get_text_features", model.get_text_features
+    two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     for name, module in model.named_modules():
-        if not name or not isinstance(module, PreTrainedModel):
+        if not name or not isinstance(module, PreTrainedModel) or _NO_TEXT.search(name):
             continue
-        if "input_ids" in inspect.signature(module.forward).parameters and _has_embeddings(module):
+        if _reads_ids(module) and not (two_stacks and "decoder" in name):
             yield name, module
 
 
-def _has_embeddings(module: PreTrainedModel) -> bool:
+def _reads_ids(module: PreTrainedModel) -> bool:
+    if "input_ids" not in inspect.signature(module.forward).parameters:
+        return False
     try:
         return isinstance(module.get_input_embeddings(), torch.nn.Module)
     except NotImplementedError:
-        return False
+        return any(isinstance(child, torch.nn.Embedding) for child in module.children())

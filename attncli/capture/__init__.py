@@ -15,7 +15,7 @@ from attncli.capture.probe import call_model, record
 from attncli.capture.routes import Taker
 from attncli.capture.survey import survey
 from attncli.data import Kind, Text
-from attncli.encoding import Batch, encode
+from attncli.encoding import Batch, accepted, encode
 from attncli.errors import AttnError, ModelError
 from attncli.models import Loaded
 from attncli.sinks import Sink
@@ -36,15 +36,17 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
     failures: list[str] = []
     refused: list[tuple[str, str]] = []
     for index, (name, caller) in enumerate(loaded.callers):
+        reads_both = "decoder_input_ids" in accepted(caller, batch.tensors)
+        given = batch if reads_both else replace(batch, target_mask=None)
         try:
-            seen, outputs = record(loaded.model, caller, batch)
+            seen, outputs = record(loaded.model, caller, given)
         except AttnError:
             raise
         except Exception as error:  # the forward pass of any architecture
             failures.append(f"{name}: {_brief(error)}")
             continue
         decoder = bool(getattr(loaded.model.config, "is_decoder", False))
-        sites, turned_away = survey(seen, outputs, batch, decoder)
+        sites, turned_away = survey(seen, outputs, given, decoder)
         refused += turned_away
         if sites:
             return _decide(loaded, route, index, sites, turned_away)
