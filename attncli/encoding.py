@@ -238,7 +238,8 @@ def _check_length(loaded: Loaded, index: int, tokens: int, max_tokens: int | Non
     limit = loaded.max_positions
     if limit is not None and tokens > limit and (max_tokens is None or max_tokens > limit):
         raise UsageError(
-            f"text {index} has {tokens} tokens, the model reads at most {limit}; shorten it or pass --max-tokens {limit}"
+            f"text {index} has {tokens} tokens, the model reads at most {limit}; "
+            f"shorten it or pass --max-tokens {limit}"
         )
 
 

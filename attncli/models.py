@@ -264,10 +264,10 @@ def _auto_classes(config: Any, head: str) -> Iterator[Any]:
 
 def _base_reads_ids(config: Any) -> bool:
     try:
-        base = transformers.AutoModel._model_mapping[type(config)]
+        found: Any = transformers.AutoModel._model_mapping[type(config)]
     except (KeyError, ValueError):
         return False
-    base = base[0] if isinstance(base, tuple) else base
+    base = found[0] if isinstance(found, tuple) else found
     return "input_ids" in inspect.signature(base.forward).parameters
 
 
