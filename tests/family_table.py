@@ -274,6 +274,12 @@ DECODERS = (
     _decoder("gptj", "GPTJForCausalLM", route="eager", rotary_dim=4),
     _decoder("gpt_neox", "GPTNeoXForCausalLM", rotary_pct=0.5),
     _decoder("opt", "OPTForCausalLM", ffn_dim=40, word_embed_proj_dim=32),
+    _decoder(
+        "bert_decoder",
+        "BertLMHeadModel",
+        is_decoder=True,
+        notes="its modules are called encoder, its configuration and its mask say decoder",
+    ),
     _decoder("bloom", "BloomForCausalLM", route="eager", notes="ALiBi"),
     _decoder("llama", "LlamaForCausalLM", layers=(0, 1, 2), num_key_value_heads=2),
     _decoder(
