@@ -1,0 +1,8 @@
+"""Loading models and tokenizers: with encoding and capture, the only rooms that know Transformers."""
+
+from __future__ import annotations
+
+from attncli.models.loaded import Loaded
+from attncli.models.loading import DEMO, DEMOS, HEADS, adopt, load
+
+__all__ = ["DEMO", "DEMOS", "HEADS", "Loaded", "adopt", "load"]
