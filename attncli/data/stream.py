@@ -61,7 +61,7 @@ class Rows:
 
     @cached_property
     def _index(self) -> torch.Tensor:
-        """[batch, position] where in the block each key is, -1 where it is not; the last stands for none."""
+        """[batch, position] where in the block each key is, -1 where it is not; the last entry is for padding."""
         import torch
 
         batch, keys = self.key_positions.shape
@@ -69,7 +69,6 @@ class Rows:
         index = self.key_positions.new_full((batch, none + 1), -1)
         slots = torch.where(self.key_positions < 0, none, self.key_positions)
         index.scatter_(1, slots, torch.arange(keys, device=slots.device).expand(batch, keys))
-        index[:, none] = -1
         return index
 
     def at(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,8 +83,8 @@ class Rows:
         index = self._index.gather(1, inside.flatten(1)).view(inside.shape)[:, None]
         key = index.clamp_min(0)
         visible = self.seen.gather(-1, key.expand(-1, self.seen.shape[1], -1, -1))
-        visible = visible & (index >= 0) & self.real[..., None]
-        return self.weights.gather(-1, key.expand(-1, self.weights.shape[1], -1, -1)), visible
+        weights = self.weights.gather(-1, key.expand(-1, self.weights.shape[1], -1, -1))
+        return weights, visible & (index >= 0)
 
 
 @dataclass(frozen=True, eq=False)

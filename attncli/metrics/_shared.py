@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import TypeVar, TypeVarTuple
 
 import torch
 
 from attncli.data import Columns, Kind, Rows
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 SELF: tuple[Kind, ...] = ("encoder", "decoder")
+LOCAL = 2
+"""How many tokens away is still near."""
 RUN = 128
 FEW = 5
 TIE = 1e-6
 
 
-def once(work: Callable[[Rows], torch.Tensor]) -> Callable[[Rows], torch.Tensor]:
-    """`work`, done at most once for each block: the result lives as long as the block does."""
+def once(work: Callable[[Rows, *Ts], T]) -> Callable[[Rows, *Ts], T]:
+    """`work`, done at most once for each block and further arguments: the result lives as long as the block."""
 
     @wraps(work)
-    def remembered(rows: Rows) -> torch.Tensor:
+    def remembered(rows: Rows, *args: *Ts) -> T:
         memory = rows.__dict__.setdefault("_remembered", {})
-        if work not in memory:
-            memory[work] = work(rows)
-        result: torch.Tensor = memory[work]
+        key = (work, args)
+        if key not in memory:
+            memory[key] = work(rows, *args)
+        result: T = memory[key]
         return result
 
     return remembered
@@ -79,10 +85,17 @@ def mean_distance(rows: Rows) -> torch.Tensor:
     return total(rows.weights * distances(rows)) / row_sum(rows)
 
 
+@once
+def around(rows: Rows, window: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weights on the keys from `window` back to `window` ahead, and which of these exist and are visible."""
+    steps = torch.arange(-window, window + 1, device=rows.query_positions.device)
+    return rows.at(rows.query_positions[..., None] + steps)
+
+
 def mass_at(rows: Rows, offset: int) -> torch.Tensor:
     """A_i,i+offset, NaN where there is no such key or the row may not see it: [batch, head, row]."""
-    weights, visible = rows.at(rows.query_positions[..., None] + offset)
-    return where_defined(visible[..., 0], weights[..., 0])
+    weights, visible = around(rows, LOCAL)
+    return where_defined(visible[..., LOCAL + offset], weights[..., LOCAL + offset])
 
 
 def strongest(mean: torch.Tensor, seen: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

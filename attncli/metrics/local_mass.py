@@ -6,10 +6,10 @@ import torch
 
 from attncli.data import Rows
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, where_defined
+from attncli.metrics._shared import LOCAL, SELF, around, where_defined
 
 
-def local_mass(rows: Rows, window: int = 2) -> torch.Tensor:
+def local_mass(rows: Rows, window: int = LOCAL) -> torch.Tensor:
     """How much attention stays within two tokens?
 
     Formula   Σ_{j: |i-j| <= window} A_ij, with a window of 2 unless another is given
@@ -21,8 +21,7 @@ def local_mass(rows: Rows, window: int = 2) -> torch.Tensor:
 
     Row 0 that gives 1/4 to each of keys 0, 1, 2 and 3 has local_mass 3/4.
     """
-    near = torch.arange(-window, window + 1, device=rows.query_positions.device)
-    weights, visible = rows.at(rows.query_positions[..., None] + near)
+    weights, visible = around(rows, window)
     return where_defined(rows.real, (weights * visible).sum(-1, dtype=torch.float64))
 
 
