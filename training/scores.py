@@ -188,16 +188,26 @@ def mean_offsets(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tex
 
 
 @torch.no_grad()
-def same_word_elsewhere(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> torch.Tensor:
-    """Mean weight from a token to its copy when a sentence is given twice, as a pair: (layer, head)."""
-    total = torch.zeros(())
+def hidden_word_to_its_copy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]
+) -> torch.Tensor:
+    """A sentence twice, as a pair; each token of the first hidden in turn: mean weight from the hidden token
+    to its copy in the second, axes (layer, head).
+    """
+    total, count = torch.zeros(()), 0
     with eager(model):
         for text in texts:
-            encoded = tokenizer(text, text, return_tensors="pt", truncation=True, max_length=256)
-            weights = torch.stack(model(**encoded, output_attentions=True).attentions)[:, 0]
-            shift = (weights.shape[-1] - 1) // 2
-            total = total + weights.diagonal(shift, dim1=-2, dim2=-1)[..., 1:-1].mean(-1) / len(texts)
-    return total
+            encoded = tokenizer(text, text, return_tensors="pt", truncation=True, max_length=128)
+            ids = encoded["input_ids"][0]
+            shift = (len(ids) - 1) // 2
+            hidden = torch.arange(1, shift)
+            rows = ids.repeat(len(hidden), 1)
+            rows[hidden - 1, hidden] = int(tokenizer.mask_token_id)
+            segments = encoded["token_type_ids"].expand_as(rows)
+            attentions = model(input_ids=rows, token_type_ids=segments, output_attentions=True).attentions
+            weights = torch.stack(attentions)[:, hidden - 1, :, hidden, hidden + shift]  # (row, layer, head)
+            total, count = total + weights.sum(0), count + len(hidden)
+    return total / count
 
 
 def encoder_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Scores:
@@ -213,7 +223,7 @@ def encoder_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, t
         "unigram_loss": round(-float(unigram[tokens].mean()), 3),
         "unigram_accuracy": round(float((tokens == unigram.argmax()).float().mean()), 3),
         **mean_offsets(model, tokenizer, texts),
-        "same_word": best_head(same_word_elsewhere(model, tokenizer, texts)),
+        "copy": best_head(hidden_word_to_its_copy(model, tokenizer, texts)),
     }
 
 

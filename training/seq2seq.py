@@ -19,7 +19,7 @@ CHARACTERS = [*sorted(set(string.printable) - set(string.whitespace)), "▁"]
 PLAINER = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\n": " "}
 POSITIONS = 512
 BATCH = 32
-LONGEST = 100
+LONGEST = 90
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
@@ -85,11 +85,13 @@ def plain_sentences(paragraphs: list[str]) -> list[str]:
 
 
 def excerpts(texts: list[str], steps: int) -> Iterator[str]:
-    """Runs of whole words cut from the sentences, short ones first, long ones later."""
+    """Runs of whole words cut from the sentences: one length per batch, short at first, mixed later."""
     rows = common.shuffled_forever(texts)
+    longest = 0
     for count, text in enumerate(rows):
-        progress = min(1.0, count / (BATCH * steps * 0.5))
-        longest = random.randint(4, 16 + int((LONGEST - 16) * progress))
+        if count % BATCH == 0:
+            progress = min(1.0, count / (BATCH * steps * 0.5))
+            longest = random.randint(4, 16 + int((LONGEST - 16) * progress))
         start = random.choice([0, *(i + 1 for i, letter in enumerate(text) if letter == " ")])
         cut = text[start : start + longest]
         whole_words = cut.rsplit(" ", 1)[0] if len(text) > start + longest else cut
@@ -97,7 +99,7 @@ def excerpts(texts: list[str], steps: int) -> Iterator[str]:
 
 
 def main() -> None:
-    options = common.arguments(str(__doc__), steps=4500)
+    options = common.arguments(str(__doc__), steps=3200)
     training, held_out = map(plain_sentences, common.corpus(options.data))
     tokenizer = train_tokenizer(training)
     model = new_model(tokenizer)
@@ -117,7 +119,7 @@ def main() -> None:
         samples = [text for text in held_out if len(text) <= 60][:16]
         return str(scores.seq2seq_scores(model, tokenizer, samples))
 
-    common.train(model, loss_of, common.Schedule(options.steps, peak=1.5e-3, warmup=400), report)
+    common.train(model, loss_of, common.Schedule(options.steps, peak=1.5e-3, warmup=300), report)
     # Stored although they are constant, so that the bare MarianModel finds every weight too.
     model._keys_to_ignore_on_save = []
     common.save(model, tokenizer, options.out, leave_out=("final_logits_bias",))
