@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from attncli.data import Attention, Kind, LayerMaps, Scores, Statistics, Tokens
-from attncli.views._text import MISSING_GLYPH
+from attncli.views._text import GLYPH_WARNING
 
 WORDS = ["the", "animal", "did", "not", "cross", "a", "wide", "street", "because", "it", "was", "far", "too", "tired"]
 
@@ -73,7 +73,7 @@ def statistics(places: Iterable[tuple[Kind, int, int]], **metrics: Any) -> Stati
 def shown(figure: Figure) -> list[Text]:
     """Every text that is seen; a tick beyond the end of its axis is not."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", MISSING_GLYPH)
+        warnings.filterwarnings("ignore", GLYPH_WARNING)
         FigureCanvasAgg(figure).draw()
     beyond = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
@@ -94,7 +94,7 @@ def faults(figure: Figure) -> list[str]:
     """Texts that lie over one another by more than a rounding, and those that the edge of the page cuts."""
     renderer: Any = FigureCanvasAgg(figure).get_renderer()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", MISSING_GLYPH)
+        warnings.filterwarnings("ignore", GLYPH_WARNING)
         boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown(figure)]
     over = [
         f"{one!r} lies over {other!r}"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from attncli.errors import OutputError, UsageError, did_you_mean
 from attncli.views._look import settled
-from attncli.views._text import MISSING_GLYPH
+from attncli.views._text import GLYPH_WARNING
 
 FORMATS = ("png", "svg", "pdf")
 _log = logging.getLogger("attncli")
@@ -69,11 +69,13 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
     with settled(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(buffer, format=format, dpi=figure.dpi, metadata=_metadata(format, description))
-    missing = {warning.message for warning in caught if re.match(MISSING_GLYPH, str(warning.message))}
+    codes = set()
     for warning in caught:
-        if warning.message not in missing:
+        if not re.match(GLYPH_WARNING, str(warning.message)):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    _tell_missing({int(str(message).split()[1]) for message in missing})
+        elif glyph := re.match(r"Glyph (\d+) ", str(warning.message)):
+            codes.add(int(glyph[1]))
+    _tell_missing(codes)
     return buffer.getvalue()
 
 

@@ -13,7 +13,8 @@ from matplotlib.font_manager import FontProperties, fontManager
 DPI = 150
 TITLE, SUBTITLE, SMALL = 10.5, 8.0, 7.5
 INK, FAINT = "#1a1a1a", "#666666"
-MISSING_GLYPH = r"(?s)Glyph \d+ .*missing from font"
+# Matplotlib before 3.11 could not set some scripts at all, and says so in other words.
+GLYPH_WARNING = r"(?s)Glyph \d+ .*missing from|Matplotlib currently does not support"
 
 # Behind DejaVu Sans, which comes with matplotlib. Colour emoji fonts are bitmaps that matplotlib cannot set.
 _FALLBACKS = (
@@ -67,7 +68,7 @@ def measure(texts: Sequence[str], size: float, weight: str = "normal") -> tuple[
     font = FontProperties(family=list(fonts())[: None if weight == "normal" else 1], size=size, weight=weight)
     renderer: Any = _renderer()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", MISSING_GLYPH)
+        warnings.filterwarnings("ignore", GLYPH_WARNING)
         sizes = [renderer.get_text_width_height_descent(text, font, False) for text in {"Ag", *texts}]
     return max(width for width, _, _ in sizes), max(height for _, height, _ in sizes)
 
