@@ -123,6 +123,21 @@ def test_per_query_gives_a_row_per_token_and_a_value_per_key() -> None:
     assert found.tokens["confidence"].values[:2] == pytest.approx(maps[0].weights[0].amax(-1).numpy())
 
 
+def test_blocks_of_a_device_without_float64_are_measured_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, moved = block([random_map(1, 2, 5, 5)]), set()
+    to_host = torch.Tensor.cpu
+
+    def noted(tensor: torch.Tensor) -> torch.Tensor:
+        moved.add(id(tensor))
+        return to_host(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", noted)
+    monkeypatch.setattr("attncli.sinks.protocol.WITHOUT_FLOAT64", {"cpu"})
+    Measure([ENTROPY]).add(rows)
+    tensors = (rows.weights, rows.visible, rows.query_positions, rows.key_positions, rows.special_keys)
+    assert moved == set(map(id, tensors))
+
+
 def test_nothing_per_token_unless_asked_for() -> None:
     one = random_map(1, 1, 4, 4)
     found = measured([block([one])], inputs([one]))

@@ -18,8 +18,28 @@ class Sink(Protocol):
         """All rows of this layer of the current batch went by."""
 
 
+WITHOUT_FLOAT64 = frozenset({"mps"})
+"""Devices on which sums in float64 are impossible; their blocks are measured on the host."""
+
+
 def selected(rows: Rows, heads: Selection | None) -> Rows | None:
     """The part of a block with these heads, the block itself where that is all of it, None where it is nothing."""
+    part = _chosen(rows, heads)
+    return _on_host(part) if part is not None and part.weights.device.type in WITHOUT_FLOAT64 else part
+
+
+def _on_host(rows: Rows) -> Rows:
+    return replace(
+        rows,
+        weights=rows.weights.cpu(),
+        visible=rows.visible.cpu(),
+        query_positions=rows.query_positions.cpu(),
+        key_positions=rows.key_positions.cpu(),
+        special_keys=rows.special_keys.cpu(),
+    )
+
+
+def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
     if heads is None:
         return rows
     wanted = heads.get((rows.kind, rows.layer), ())
