@@ -275,6 +275,8 @@ def writes_only_in(package: Package, rooms: Sequence[str]) -> list[str]:
 
 
 def _writes(call: ast.Call) -> bool:
+    if call.args and ast.unparse(call.args[0]) == "os.devnull":
+        return False
     match call.func:
         case ast.Name("open"):
             return _write_mode(call, 1)
@@ -312,7 +314,7 @@ def _defines(node: ast.stmt) -> bool:
             return True
         case ast.Assign(targets):
             return all(isinstance(target, ast.Name | ast.Tuple) for target in targets)
-        case ast.AnnAssign(ast.Name()):
+        case ast.AnnAssign(ast.Name()) | ast.AugAssign(ast.Name()):
             return True
         case ast.If(test):
             return _is_type_checking(test)

@@ -149,13 +149,13 @@ def test_every_law_is_shown_to_fail() -> None:
 KEPT = {
     "errors.py": '"""Doc."""\nfrom __future__ import annotations\nclass E(Exception):\n    """E."""\n',
     "data.py": "from typing import TYPE_CHECKING\nfrom attncli.errors import E\n"
-    "if TYPE_CHECKING:\n    import torch\nSIZE: int = 3\n"
+    "if TYPE_CHECKING:\n    import torch\nSIZE: int = 3\nSIZE += 1\n"
     "def f():\n    import torch\n    return open('x').read() + open('y', 'rb').read()\n",
     "store.py": "def f(p):\n    p.write_text('')\n",
     "views/_save.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
     "models.py": "import transformers\n",
     "pipeline.py": "import numpy\nfrom attncli import store, models\n",
-    "cli/stats.py": "def f():\n    from attncli.pipeline import run\n    print(run)\n",
+    "cli/stats.py": "def f():\n    from attncli.pipeline import run\n    print(run)\n    os.open(os.devnull, os.O_WRONLY)\n",
 }
 
 
