@@ -25,9 +25,7 @@ os.environ.update(
 for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
 
-hypothesis.settings.register_profile(
-    "attncli", deadline=None, derandomize=True, max_examples=50, database=None
-)
+hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True, max_examples=50, database=None)
 hypothesis.settings.load_profile("attncli")
 
 REPO = Path(__file__).parent.parent
