@@ -247,7 +247,15 @@ ENCODERS = (
         pads=False,
         notes="the third layer reads pooled tokens; one of the decoder, not causal, all of them again",
     ),
-    _encoder("big_bird", "BigBirdForMaskedLM", route="eager", attention_type="original_full"),
+    _encoder(
+        "big_bird",
+        "BigBirdForMaskedLM",
+        route="eager",
+        attention_type="block_sparse",
+        block_size=4,
+        num_random_blocks=1,
+        notes="puts full attention in place of its sparse one for texts of up to 28 tokens",
+    ),
     _encoder(
         "longformer",
         "LongformerForMaskedLM",

@@ -56,7 +56,7 @@ class Collector:
             for store, values in ((self.weights, rows.weights.double()), (self.visible, seen)):
                 block = values[entry][:, at >= 0][:, :, to >= 0].numpy()
                 whole = store.setdefault(place, np.full(shape, np.nan if store is self.weights else False))
-                whole[np.ix_(rows.heads, at[at >= 0], to[to >= 0])] = block
+                whole[np.ix_(np.array(rows.heads), at[at >= 0], to[to >= 0])] = block
 
     def end_layer(self, kind: str, layer: int) -> None:
         self.ended.append((kind, layer))
@@ -146,6 +146,15 @@ def test_blocks_of_few_rows_give_the_same_numbers(name: str, monkeypatch: pytest
 # -------------------------------------------------------------------------------------------- refused
 
 
+def test_a_text_for_which_a_model_attends_otherwise_is_refused() -> None:
+    family = FAMILIES["big_bird"]
+    loaded = adopt(families.build(family))
+    plan = make_plan(loaded, "auto", batch_of(loaded, families.inputs(family)))
+    with pytest.raises(ModelError, match="encoder layer 0") as error:
+        capture_run(loaded, plan, batch_of(loaded, families.inputs(family, (60,))), [Collector()])
+    assert error.value.exit_code == 3
+
+
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.route == "refuse"])
 def test_a_model_without_softmax_attention_is_refused_by_name(name: str) -> None:
     with pytest.raises(ModelError, match=FAMILIES[name].name) as error:
@@ -201,7 +210,8 @@ def _without_padding(tensors: dict[str, torch.Tensor], text: int) -> dict[str, t
 @pytest.mark.parametrize("name", SERVED)
 def test_a_bfloat16_model_is_measured_in_float32_or_better(name: str) -> None:
     family = FAMILIES[name]
-    loaded = adopt(families.build(family).to(torch.bfloat16))
+    model: Any = families.build(family)
+    loaded = adopt(model.to(torch.bfloat16))
     _, sink = caught(loaded, batch_of(loaded, families.inputs(family)))
     exact = truth(name)
     for (kind, layer), weights in sink.text(0).items():
