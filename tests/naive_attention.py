@@ -74,9 +74,7 @@ def rotated(vectors: Array, theta: float, interleaved: bool = False) -> Array:
     return turned
 
 
-def attention_inputs(
-    model: nn.Module, tensors: Mapping[str, torch.Tensor], ends: str
-) -> dict[str, dict[str, Any]]:
+def attention_inputs(model: nn.Module, tensors: Mapping[str, torch.Tensor], ends: str) -> dict[str, dict[str, Any]]:
     """What each module whose name ends so was called with: name → arguments, `hidden_states` among them."""
     seen: dict[str, dict[str, Any]] = {}
 
@@ -87,9 +85,7 @@ def attention_inputs(
         return hook
 
     found = {name: module for name, module in model.named_modules() if name.endswith(ends)}
-    handles = [
-        module.register_forward_pre_hook(remember(name), with_kwargs=True) for name, module in found.items()
-    ]
+    handles = [module.register_forward_pre_hook(remember(name), with_kwargs=True) for name, module in found.items()]
     with torch.no_grad():
         model(**tensors)
     for handle in handles:
@@ -103,9 +99,7 @@ def _split(projected: torch.Tensor, size: int) -> Array:
     return heads
 
 
-def _calls(
-    model: nn.Module, tensors: Mapping[str, torch.Tensor], ends: str
-) -> Iterator[tuple[int, Any, torch.Tensor]]:
+def _calls(model: nn.Module, tensors: Mapping[str, torch.Tensor], ends: str) -> Iterator[tuple[int, Any, torch.Tensor]]:
     for layer, (name, call) in enumerate(attention_inputs(model, tensors, ends).items()):
         yield layer, model.get_submodule(name), call["hidden_states"]
 
@@ -157,9 +151,7 @@ def latent(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[tuple[str, i
         query = _split(module.q_b_proj(module.q_a_layernorm(module.q_a_proj(x))), plain + turning)
         compressed = module.kv_a_proj_with_mqa(x)
         rank = config.kv_lora_rank
-        up = _split(
-            module.kv_b_proj(module.kv_a_layernorm(compressed[..., :rank])), plain + config.v_head_dim
-        )
+        up = _split(module.kv_b_proj(module.kv_a_layernorm(compressed[..., :rank])), plain + config.v_head_dim)
         shared = rotated(_split(compressed[..., rank:], turning), theta, interleaved=True)
         turned = rotated(query[..., plain:], theta, interleaved=True)
         maps["decoder", layer] = softmax_rows(
