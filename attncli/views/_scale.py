@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,22 +13,13 @@ from attncli.views._cells import cells_of
 
 DECADES = 4
 WEIGHT, LOG_WEIGHT = "attention weight (fraction)", "attention weight (fraction, log scale)"
-_FAINT_SHARE, _FAINT = 0.9, 0.05
+_FAINT, _FAINT_SHARE = 0.05, 0.9
 
 
 def top(attentions: Iterable[Attention]) -> float:
     """The largest weight in all of these maps: the shared upper end of their colour scales."""
     tops = [cells_of(maps).drawn.max(initial=0.0) for attention in attentions for maps in attention.layers]
     return float(max(tops, default=0.0)) or 1.0
-
-
-def wants_log(attentions: Iterable[Attention]) -> bool:
-    """Would a linear scale show nearly all weights as the darkest colour?
-
-    True where at least 90 % of the weights lie below 5 % of the largest one, as when a sink takes it all.
-    """
-    drawn = np.concatenate([cells_of(maps).drawn for each in attentions for maps in each.layers] or [np.zeros(0)])
-    return drawn.size > 0 and float(np.mean(drawn < _FAINT * drawn.max())) >= _FAINT_SHARE
 
 
 def norm_of(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str]:
@@ -38,3 +30,16 @@ def norm_of(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str
     beyond = (bool((drawn < low).any()), largest > high * (1 + 1e-6))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
     return (LogNorm(low, high, clip=True) if log else Normalize(low, high)), extend
+
+
+def faint_note(drawn: Array, norm: Normalize) -> str:
+    """What to say of a linear scale on which nearly all weights are too dark to tell apart; mostly nothing.
+
+    That is so where at least 90 % of them lie below 5 % of the top, as when a sink takes nearly all attention.
+    """
+    if isinstance(norm, LogNorm) or norm.vmax is None or not drawn.size:
+        return ""
+    share = float(np.mean(drawn < _FAINT * norm.vmax))
+    if share < _FAINT_SHARE:
+        return ""
+    return f"{math.floor(100 * share)} % of the weights are under 5 % of the scale, a log scale shows them"

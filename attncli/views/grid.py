@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps
@@ -17,7 +18,7 @@ from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
 from attncli.views._look import own_look
 from attncli.views._mosaic import Geometry, Panels, compose, own_scale, plan
 from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
-from attncli.views._scale import LOG_WEIGHT, WEIGHT, norm_of
+from attncli.views._scale import LOG_WEIGHT, WEIGHT, faint_note, norm_of
 from attncli.views._text import FAINT, SMALL, SUBTITLE, measure, style
 
 READING = "in each panel: rows are query tokens (look from), columns are key tokens (looked at)"
@@ -67,7 +68,8 @@ def draw(
     cells = compose(panels, geometry)
     norm, extend = norm_of(cells.drawn, 1.0 if each else vmax, log)
 
-    lines = [line for line in (model, _details(attention, note, geometry, each)) if line]
+    details = joined(_details(attention, note, geometry, each), _faint(panels, norm))
+    lines = [line for line in (model, details) if line]
     layout = _Layout(content, geometry, _margin_labels(shown, geometry), header_size(content.title, lines))
     page, axes = layout.page(cells)
     image = paint(axes, cells, norm)
@@ -157,6 +159,11 @@ def _details(attention: Attention, note: str, geometry: Geometry, each: bool) ->
     down, across = geometry.pool
     pooled = f"each cell is the largest of {down} x {across} weights" if max(down, across) > 1 else ""
     return joined(*what_was_done(attention), note, scale, pooled)
+
+
+def _faint(panels: Panels, norm: Normalize) -> str:
+    drawn = [panel.drawn for line in panels for panel in line if panel]
+    return faint_note(np.concatenate(drawn), norm)
 
 
 def _margin_labels(shown: tuple[list[str], list[str]], geometry: Geometry) -> tuple[Side | None, Side | None]:

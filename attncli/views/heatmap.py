@@ -24,7 +24,7 @@ from attncli.views._axis import (
 from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint, write_values
 from attncli.views._look import own_look
 from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
-from attncli.views._scale import LOG_WEIGHT, WEIGHT, norm_of
+from attncli.views._scale import LOG_WEIGHT, WEIGHT, faint_note, norm_of
 from attncli.views._text import measure
 
 _MOST_CELLS = 2048
@@ -52,7 +52,8 @@ def draw(
     queries, keys = side_of(shown[0], tall, down), side_of(shown[1], wide, across)
 
     pooled = f"each cell is the largest of {down} x {across} weights" if down * across > 1 else ""
-    lines = [line for line in (model, joined(*what_was_done(attention), note, pooled)) if line]
+    faint = faint_note(whole.drawn, norm)
+    lines = [line for line in (model, joined(*what_was_done(attention), note, pooled, faint)) if line]
     title = _title(attention, maps)
     page, axes = _page(cells, (tall, wide), (queries, keys), header_size(title, lines))
     image = paint(axes, cells, norm)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.colors import LogNorm
-from pictures import attention, one_map
+from numpy.typing import NDArray
+from pictures import one_map, words
 
-from attncli.views._scale import norm_of, top, wants_log
+from attncli.views import grid, heatmap
+from attncli.views._scale import faint_note, norm_of, top
 
 
 def test_top_is_the_largest_weight_that_can_be_seen() -> None:
@@ -36,10 +38,13 @@ def test_weights_above_a_given_top_are_marked_on_the_bar() -> None:
     assert norm_of(np.array([-1.0, 0.5]), None, log=False)[0].vmin == -1.0
 
 
-def test_log_is_advised_only_where_a_sink_takes_it_all() -> None:
+def test_a_log_scale_is_advised_only_where_a_sink_takes_it_all() -> None:
+    def note(weights: NDArray[np.float64], log: bool = False) -> str:
+        return faint_note(weights, norm_of(weights, None, log)[0])
+
     sink = np.full((40, 40), 0.001)
     sink[:, 0] = 0.961
-    assert wants_log([one_map(sink)])
-    assert not wants_log([one_map(np.full((40, 40), 1 / 40))])
-    assert not wants_log([attention(5)])
-    assert not wants_log([])
+    assert note(sink) == "97 % of the weights are under 5 % of the scale, a log scale shows them"
+    assert note(sink, log=True) == note(np.full((40, 40), 1 / 40)) == note(np.zeros((0, 0))) == ""
+    assert note(sink) in words(heatmap.draw(one_map(sink)))
+    assert any(note(sink) in text for text in words(grid.draw(one_map(sink))))
