@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from laws import Package
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,16 @@ def test_users_keep_their_own_torch(project: Mapping[str, Any]) -> None:
     ranges = {re.split(r"[>=<!~\[; ]", need)[0]: need for need in project["dependencies"]}
     assert ranges["transformers"] == "transformers>=5"
     assert {name: need for name, need in ranges.items() if not re.fullmatch(r"[\w-]+>=[\d.]+", need)} == {}
+
+
+def test_what_is_imported_is_asked_for_and_the_reverse(repo: Path, project: Mapping[str, Any]) -> None:
+    extras = [need for name, needs in project["optional-dependencies"].items() if name != "dev" for need in needs]
+    asked = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
+    modules = Package(repo / "attncli").modules.values()
+    imported = {found.target.partition(".")[0] for module in modules for found in module.imports}
+    foreign = imported - sys.stdlib_module_names - {"attncli"}
+    assert asked - foreign == set()
+    assert foreign - asked == {"xarray"}  # only for `to_xarray`, which says so
 
 
 def test_the_pinned_set_is_whole_and_without_cuda(repo: Path, project: Mapping[str, Any]) -> None:
