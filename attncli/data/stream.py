@@ -20,7 +20,7 @@ class Rows:
 
     weights         [batch, head, row, key] after softmax, on the model's device, float32 or float64
     visible         bool, broadcastable to weights: the keys that each row may see; False for all padding
-    query_positions [batch, row] position of each row in its unpadded text, -1 for padding
+    query_positions [batch, row] position of each row in its unpadded text, one after the other; -1 for padding
     key_positions   [batch, key] the same for keys
     special_keys    [batch, key] which keys are special tokens
     heads           head numbers of the block

@@ -104,8 +104,7 @@ def strongest(mean: torch.Tensor, seen: torch.Tensor, rows: torch.Tensor) -> tup
     Of values that differ by less than a millionth the first wins, so that rounding does not choose. NaN where
     there is none.
     """
-    enough = (seen >= rows.clamp_max(FEW)[..., None]) & (seen > 0)
-    mean = torch.where(enough, mean, -torch.inf)
+    mean = torch.where(seen >= rows.clamp_max(FEW)[..., None], mean, -torch.inf)
     best = mean.amax(-1)
     first = (mean >= (best * (1 - TIE))[..., None]).int().argmax(-1)
     exists = best > -torch.inf

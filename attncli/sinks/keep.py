@@ -16,6 +16,8 @@ from attncli.sinks.protocol import selected
 Aggregate = Literal["none", "mean", "max"]
 ALL = -1
 """Stands in place of a head number for one map of all heads."""
+FOLD: dict[Aggregate, np.ufunc] = {"none": np.add, "mean": np.add, "max": np.maximum}
+"""How rows that come in join those that are there; one head's come once, onto zeros."""
 
 
 class Keep:
@@ -93,16 +95,14 @@ class _Block:
     def of(cls, rows: Rows, aggregate: Aggregate) -> _Block:
         real = rows.real.expand(rows.weights.shape[:3])
         weights, seen = rows.weights, rows.seen
-        if aggregate == "max":
+        if aggregate == "mean":
+            weights = weights.masked_fill(~real[..., None], 0).sum(1, keepdim=True, dtype=torch.float64)
+        elif aggregate == "max":
             weights = weights.masked_fill(~real[..., None], -torch.inf).amax(1, keepdim=True)
         else:
-            weights = weights.masked_fill(~real[..., None], 0)
-        if aggregate == "mean":
-            weights = weights.sum(1, keepdim=True, dtype=torch.float64)
+            weights = weights.float()
         if aggregate != "none":
             real, seen = real.sum(1, keepdim=True), seen.any(1, keepdim=True)
-        else:
-            weights = weights.float()
         heads = rows.heads if aggregate == "none" else (ALL,)
         on_host = (each.cpu().numpy() for each in (weights, real, seen, rows.query_positions, rows.key_positions))
         return cls(heads, *on_host)
@@ -127,17 +127,16 @@ class _Canvas:
     def lay(self, block: _Block, entry: int) -> None:
         """Put the rows of one text where they belong."""
         rows, keys = block.query_positions[entry] >= 0, block.key_positions[entry] >= 0
-        at = np.ix_(block.query_positions[entry, rows], block.key_positions[entry, keys])
+        row, key = _run(block.query_positions[entry, rows]), _run(block.key_positions[entry, keys])
         for place, head in enumerate(block.heads):
             self._blank(head, block.weights.dtype)
-            came = block.weights[entry, place][rows][:, keys]
-            held = self.weights[head][at]
-            self.weights[head][at] = np.maximum(held, came) if self.aggregate == "max" else held + came
-            self.counts[head][at[0][:, 0]] += block.counts[entry, place, rows]
+            map_, came = self.weights[head][row, key], block.weights[entry, place][rows][:, keys]
+            FOLD[self.aggregate](map_, came, out=map_)
+            self.counts[head][row] += block.counts[entry, place, rows]
         same = block.visible.shape[1] == 1
         for place, head in enumerate((ALL,) if same else block.heads):
             visible = self.visible.setdefault(head, np.zeros(self.size, bool))
-            visible[at] |= block.visible[entry, place][rows][:, keys]
+            visible[row, key] |= block.visible[entry, place][rows][:, keys]
 
     def _blank(self, head: int, dtype: np.dtype[np.floating]) -> None:
         if head not in self.weights:
@@ -155,6 +154,11 @@ class _Canvas:
         weights = np.stack([self.weights[head] for head in sorted(self.weights)])
         visible = np.stack([self.visible[head] for head in sorted(self.visible)])
         return LayerMaps(layer, heads, weights, None if visible.all() else visible)
+
+
+def _run(positions: Array) -> slice:
+    """Where tokens that follow each other stand in their text."""
+    return slice(int(positions[0]), int(positions[-1]) + 1) if len(positions) else slice(0)
 
 
 class _LayerMean:
