@@ -75,11 +75,8 @@ def resolve(choice: Choice, available: Available, where: str = "this model") -> 
     A number counts as existing when one of the kinds (for heads: one of the layers) has it.
     """
     kinds = _existing_kinds(choice, available, where)
-    chosen = {kind: _pick(choice.layers, layers_of(available, kind)) for kind in kinds}
-    if not any(chosen.values()):
-        there = "; ".join(f"{kind} has {spans(layers_of(available, kind))}" for kind in kinds)
-        raise UsageError(f"layer {_shown(choice.layers)} has no attention in {where}: {there}")
     _all_meet(choice.layers, "layer", {kind: layers_of(available, kind) for kind in kinds})
+    chosen = {kind: _pick(choice.layers, layers_of(available, kind)) for kind in kinds}
     heads = {(kind, layer): _pick(choice.heads, available[kind, layer]) for kind in kinds for layer in chosen[kind]}
     _all_meet(choice.heads, "head", {f"{kind} layer {layer}": available[kind, layer] for kind, layer in heads})
     return {at: numbers for at, numbers in heads.items() if numbers or not available[at]}
@@ -136,11 +133,6 @@ def _missing(number: int, what: str, places: Mapping[str, Sequence[int]]) -> str
     else:
         there = "; ".join(f"{place} has {what}s {spans(numbers)}" for place, numbers in list(places.items())[:4])
     return f"{what} {number} does not exist: {there}"
-
-
-def _shown(numbers: Numbers) -> str:
-    parts = (f"{first}" if first == last else f"{first}-{last}" for first, last in numbers or ())
-    return ",".join(parts) or "all"
 
 
 def spans(numbers: Sequence[int]) -> str:

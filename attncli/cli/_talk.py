@@ -58,10 +58,6 @@ class Talk:
         """What a person should know."""
         _log.log(NOTE, "%s", text)
 
-    def detail(self, text: str) -> None:
-        """What a person may want to know, with --verbose."""
-        _log.info("%s", text)
-
     def track(self, what: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
         """Goes through a sequence, with a bar on stderr where a person looks on and it is long."""
 

@@ -81,7 +81,7 @@ def heatmap(
             scale="panel" if scale == "panel" else "shared",
         )
         done = draw(job, show, formats, say.track("drawing"), lambda path: _one_path(say, path))
-        _tell(say, job.folder.written, done.manifest, done.info.notes)
+        _tell(say, job.folder.written, done.manifest, done.notes)
 
 
 def _is_number(value: str) -> bool:
@@ -91,7 +91,6 @@ def _is_number(value: str) -> bool:
 def _one_path(say: Talk, path: object) -> None:
     if not say.to_person and not say.options.json:
         say.data(str(path))
-    say.detail(f"drew {path}")
 
 
 def _tell(say: Talk, written: Any, manifest: Any, notes: Any) -> None:

@@ -64,7 +64,7 @@ def stats(
     with talking(talk) as say:
         job = job_of("stats", model, texts, selection, files, again, more, asked)
         run, document, done = measure(job, formats, say.track("measuring"))
-        for note in done.info.notes:
+        for note in done.notes:
             say.note(note)
         if talk.json:
             say.data(json_text(document))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
@@ -18,6 +19,8 @@ from attncli.pipeline.request import Request, RunOptions
 from attncli.pipeline.run import Run
 from attncli.pipeline.texts import Texts, texts_of
 from attncli.store import input_sha256
+
+_log = logging.getLogger("attncli")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +59,18 @@ class Model:
         prepared = self._prepare(texts, request)
         prepared.check_memory(at_once=False)
         info = self._info(prepared, texts)
-        for inputs, maps in prepared.maps(track):
-            yield Run(info, inputs, maps)
+        for found in prepared.maps(track):
+            yield Run(replace(info, notes=(*info.notes, *found.notes)), found.inputs, found.maps)
 
     def _prepare(self, texts: Sequence[Text], request: Request) -> Pass:
+        if not self.loaded.is_encoder_decoder and any(text.target is not None for text in texts):
+            raise UsageError(f"--target is what a decoder reads beside an encoder, {self.loaded.name} has one stack")
         found = self.plan(request.capture)
         batches = encode(self.loaded, texts, max_tokens=request.max_tokens, generate=request.generate)
-        return Pass.prepare(self.loaded, found, batches, request)
+        prepared = Pass.prepare(self.loaded, found, batches, request)
+        _log.info("capture by %s: %s", found.route, found.reason)
+        _log.info("%d texts in %d batches, heads of %d layers", len(texts), len(prepared.batches), len(prepared.heads))
+        return prepared
 
     def _info(self, prepared: Pass, texts: Sequence[Text]) -> RunInfo:
         info = self.loaded.run_info(prepared.plan.route)

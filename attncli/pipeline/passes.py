@@ -87,12 +87,14 @@ class Pass:
         run_pass(self.loaded, self.plan, batch, [reader], self.heads)
         return reader.inputs, reader.removed_mass
 
-    def maps(self, track: Track = untracked) -> Iterator[tuple[tuple[Input, ...], tuple[Attention, ...]]]:
-        """The maps batch by batch, none of them held here."""
+    def maps(self, track: Track = untracked) -> Iterator[Gathered]:
+        """The maps batch by batch, none of them held here; notes are on the batches so far."""
+        removed: list[float] = []
         for batch in track(self.batches):
             keep = self._keep()
-            inputs, _ = self.run(batch, [keep])
-            yield inputs, self._marked(keep.result(inputs))
+            inputs, share = self.run(batch, [keep])
+            removed.append(share)
+            yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
 
     def gather(self, track: Track = untracked) -> Gathered:
         """Everything that is wanted of all texts: maps, statistics or both, in one pass."""

@@ -11,8 +11,6 @@ from attncli.data import Attention, LayerMaps
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCALES = ("shared", "panel")
-
 
 @dataclass(frozen=True)
 class Show:

@@ -1,0 +1,184 @@
+"""Whole jobs as the command line does them: from texts, or from a saved run, to the files of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attncli import store
+from attncli.data import Attention, Text
+from attncli.errors import UsageError, did_you_mean
+from attncli.pipeline.pictures import Picture, Show, pictures, shared_top
+from attncli.pipeline.request import Request
+from attncli.pipeline.run import Run, reshaped
+from attncli.store import OutputFolder
+
+if TYPE_CHECKING:
+    from attncli.pipeline.model import Model
+
+Track = Callable[[Sequence[Any]], Iterable[Any]]
+PICTURES = ("png", "svg", "pdf")
+TABLES = ("json", "csv", "parquet", "jsonl")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where results go. `out` None: a folder named after what was asked for."""
+
+    out: str | None = None
+    force: bool = False
+    save_maps: bool = False
+    maps_format: str = "safetensors"
+    layout: str = "layer,head,query,key"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What one command was asked to do.
+
+    source  the arguments of `load`, or the run that is already there
+    more    options of this command alone that change its result
+    given   options as they were typed
+    """
+
+    command: str
+    source: Mapping[str, Any] | Run
+    request: Request
+    texts: tuple[Text, ...] = ()
+    files: Files = field(default_factory=Files)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """All options that change the result."""
+        files: dict[str, Any] = {"save_maps": self.files.save_maps}
+        if self.files.save_maps:
+            files |= {"maps_format": self.files.maps_format, "layout": self.files.layout}
+        if isinstance(self.source, Run):
+            labels = store.input_sha256(one.text for one in self.source.inputs)
+            origin = {"from": dict(self.source.info.resolved), "labels": labels}
+        else:
+            origin = dict(self.source)
+        return {**origin, **self.request.resolved(), **self.more, **files}
+
+    @cached_property
+    def folder(self) -> OutputFolder:
+        """The folder, looked at before the long work: an `OutputError` where it cannot be or is another's."""
+        if isinstance(self.source, Run):
+            info = self.source.info
+            model, revision, inputs = info.model, info.revision, info.input_sha256
+        else:
+            model, revision = self.source["name"], self.source.get("revision")
+            inputs = store.input_sha256(self.texts)
+        name = store.digest(model, revision, inputs, self.resolved)
+        path = self.files.out or store.default_folder(self.command, model, name)
+        return OutputFolder(path, self.command, name, self.files.force)
+
+    def runs(self, track: Track) -> Iterator[Run]:
+        """The maps as one run after another, so that few are held at a time; as one run where all are kept."""
+        if isinstance(self.source, Run) or self.files.save_maps:
+            yield self.gather(track)
+            return
+        model = self._load(self.source)
+        yield from map(self._informed, model.runs(self.texts, self.request, track))
+
+    def gather(self, track: Track) -> Run:
+        """Everything as one run."""
+        if isinstance(self.source, Run):
+            where = f"the {'maps' if self.source.info.cls == 'file' else 'run'} of {self.source.info.model}"
+            run = reshaped(self.source, self.request, where)
+            if self.request.metrics:
+                run = replace(run, statistics=run.stats(self.request.metrics, self.request.per_query))
+        else:
+            run = self._load(self.source).gather(self.texts, self.request, track)
+        return self._informed(run)
+
+    def _load(self, arguments: Mapping[str, Any]) -> Model:
+        # here and not above: to draw a saved run needs neither torch nor transformers
+        from attncli.pipeline.model import load
+
+        return load(**arguments)
+
+    def _informed(self, run: Run) -> Run:
+        return replace(run, info=replace(run.info, given=dict(self.given), resolved=self.resolved))
+
+    def save(self, run: Run) -> None:
+        """Keep the maps where that was asked for."""
+        if self.files.save_maps:
+            layout, format = self.files.layout, self.files.maps_format
+            store.save_run(self.folder, run.inputs, run.maps, run.statistics, layout=layout, format=format)
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """What a job has written, and what its user should know."""
+
+    manifest: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def draw(job: Job, show: Show, formats: Sequence[str], track: Track, wrote: Callable[[Path], None]) -> Done:
+    """Draw the maps of a job; `wrote` hears of each picture when it is there."""
+    folder = job.folder
+    single = isinstance(job.source, Run) or len(job.texts) == 1
+    info = None
+    for run in job.runs((lambda batches: batches) if single else track):
+        info = run.info
+        job.save(run)
+        count = max(len(job.texts), len({attention.text for attention in run.maps}))
+        drawn = [(picture, top) for attention in run.maps for picture, top in _with_top(attention, show, count)]
+        for picture, top in track(drawn) if single else drawn:
+            for path in _save(folder, picture, run.info.model, count, top, formats):
+                wrote(path)
+    if info is None:
+        raise UsageError("there is nothing to draw: no text was read")
+    return Done(folder.finish(info), info.notes)
+
+
+def _with_top(attention: Attention, show: Show, texts: int) -> Iterator[tuple[Picture, float | None]]:
+    top = shared_top(attention) if show.scale == "shared" else None
+    return ((picture, top) for picture in pictures(attention, show, texts))
+
+
+def _save(
+    folder: OutputFolder, picture: Picture, model: str, texts: int, top: float | None, formats: Sequence[str]
+) -> Iterator[Path]:
+    from attncli.views._save import save
+
+    note = f"text {picture.attention.text + 1} of {texts}" if texts > 1 else ""
+    figure = picture.draw(model, note, top)
+    for format in formats:
+        path = folder.path_for(f"{picture.name}.{format}")
+        save(figure, path, description=f"{model} {picture.name}")
+        yield path
+
+
+def measure(job: Job, formats: Sequence[str], track: Track) -> tuple[Run, dict[str, Any], Done]:
+    """Measure what a job asks for; returns the run, the contents of stats.json, and what was written."""
+    folder = job.folder
+    run = job.gather(track)
+    assert run.statistics is not None
+    from attncli.pipeline.measuring import declarations, neutral_values
+    from attncli.views import overview
+    from attncli.views._save import save
+
+    names = job.request.metrics
+    job.save(run)
+    document = store.write_statistics(folder, run.info, run.inputs, run.statistics, declarations(names), formats)
+    note = f"mean over {len(run.inputs)} texts" if len(run.inputs) > 1 else ""
+    figure = overview.draw(run.statistics, model=run.info.model, note=note, neutral=neutral_values(names))
+    save(figure, folder.path_for("stats.png"), description=f"{run.info.model} stats")
+    return run, document, Done(folder.finish(run.info), run.info.notes)
+
+
+def chosen(given: Iterable[str] | None, among: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
+    """Formats from what was typed (`png,svg`, perhaps repeatedly); an unknown one is a `UsageError`."""
+    names = [name.strip() for part in given or () for name in part.split(",")]
+    for name in names:
+        if name not in among:
+            raise UsageError(f"unknown --format '{name}': {did_you_mean(name, among)}")
+    return tuple(dict.fromkeys([*always, *names]))
