@@ -24,7 +24,8 @@ def distance_ratio(rows: Rows) -> torch.Tensor:
     0, 1, 2 would have (2 + 1 + 0) / 3 = 1, so the ratio is 1.
     """
     even = total(rows.seen * distances(rows)) / rows.visible_count
-    return where_defined(rows.real & (even > 0), mean_distance(rows) / even)
+    # a row that sees only itself has 0 / 0, which is NaN
+    return where_defined(rows.real, mean_distance(rows) / even)
 
 
 METRIC = row_metric(
