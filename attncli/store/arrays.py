@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -76,7 +76,9 @@ def save_arrays(path: Path, piles: Mapping[str, Pile]) -> None:
     """Write arrays to a `.safetensors` or `.npz` file; equal arrays give equal bytes."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".npz":
-            np.savez(file, allow_pickle=False, **{name: pile.whole for name, pile in piles.items()})
+            # without `allow_pickle`, which NumPy before 2.1 would keep as one more array; ours are plain numbers
+            whole: dict[str, Any] = {name: pile.whole for name, pile in piles.items()}
+            np.savez(file, **whole)
         else:
             _write_safetensors(file, piles)
 
