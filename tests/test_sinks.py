@@ -19,7 +19,7 @@ from attncli.metrics.entropy import METRIC as ENTROPY
 from attncli.metrics.previous_mass import METRIC as PREVIOUS
 from attncli.metrics.received import METRIC as RECEIVED
 from attncli.metrics.sink import METRIC as SINK
-from attncli.sinks import Keep, Measure, Sink
+from attncli.sinks import Keep, Measure, Sink, selected
 from attncli.sinks.moments import Moments
 
 
@@ -79,6 +79,12 @@ def test_only_the_heads_asked_for_are_measured() -> None:
     alone = Measure([ENTROPY])
     fed(alone, [block([one], layer=3)])
     assert found["entropy"].values == pytest.approx(alone.result(inputs([one]))["entropy"].values[[1, 3]])
+
+
+def test_a_block_with_no_other_heads_passes_as_it_is() -> None:
+    rows = block([random_map(1, 2, 4, 4)])
+    assert selected(rows, {("encoder", 0): (0, 1)}) is rows
+    assert selected(rows, {("encoder", 1): (0, 1)}) is None
 
 
 def test_the_spread_over_texts_is_that_of_the_population() -> None:
@@ -317,6 +323,13 @@ def test_heads_that_see_different_keys_keep_their_own_masks() -> None:
     [layer] = attention.layers
     assert layer.visible is not None
     assert layer.visible[:, 1].tolist() == [[False, False], [True, True]]
+
+
+def test_one_map_of_all_heads_sees_what_any_head_sees() -> None:
+    rows = blind_in_one_head()
+    heads = [replace(rows, heads=(at,), weights=rows.weights[:, [at]], visible=rows.visible[:, [at]]) for at in (1, 0)]
+    [attention] = kept(heads, inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate="mean")
+    assert attention.layers[0].visible is None
 
 
 def test_layers_that_see_the_same_share_one_mask() -> None:

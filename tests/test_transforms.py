@@ -71,10 +71,18 @@ def test_keys_are_summed_and_queries_averaged_over_the_pieces_of_a_word() -> Non
 
 
 def test_a_word_sees_what_any_of_its_pieces_sees() -> None:
-    causal = np.tril(np.ones((4, 4), bool))
-    found = to_words(attention(CLS_UN_HAPPY, WEIGHTS, causal))
+    sees = np.tril(np.ones((4, 4), bool))
+    sees[1, 3] = True
+    found = to_words(attention(CLS_UN_HAPPY, WEIGHTS, sees))
     assert found.layers[0].visible is not None
-    assert found.layers[0].visible[0].tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+    assert found.layers[0].visible[0].tolist() == [[True, False, False], [True, True, True], [True, True, True]]
+
+
+def test_pieces_of_a_word_need_not_stand_together() -> None:
+    side = tokens("look", "it", "up", words=[0, 1, 0])
+    found = to_words(attention(side, [[0.25, 0.0, 0.75], [0.25, 0.5, 0.25], [0.0, 1.0, 0.0]]))
+    assert found.queries.pieces == ("lookup", "it")
+    np.testing.assert_allclose(found.values, [[0.5, 0.5], [0.5, 0.5]])
 
 
 def test_words_of_words_are_the_same_words() -> None:
@@ -102,6 +110,13 @@ def test_merged_tokens_say_what_is_known_of_them() -> None:
     assert merged.offsets.tolist() == [[-1, -1], [0, 7], [8, 11]]
     assert merged.special.tolist() == [True, False, False]
     assert merged.words.tolist() == [-1, 0, 1]
+
+
+def test_a_word_of_which_one_piece_has_no_place_in_the_text_has_none() -> None:
+    side = tokens("un", "##happy", words=[0, 0], spans=[(0, 2), (-1, -1)], text="Unhappy", scheme="wordpiece")
+    merged = merged_words(side)
+    assert merged.offsets.tolist() == [[-1, -1]]
+    assert merged.pieces == ("unhappy",)
 
 
 @pytest.mark.parametrize(

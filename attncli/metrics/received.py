@@ -6,7 +6,6 @@ import torch
 
 from attncli.data import Columns
 from attncli.metrics._declare import column_metric
-from attncli.metrics._shared import where_defined
 
 
 def received(columns: Columns) -> torch.Tensor:
@@ -22,7 +21,8 @@ def received(columns: Columns) -> torch.Tensor:
 
     Two rows that give key 0 the weights 1 and 1/2 make 3/4.
     """
-    return where_defined(columns.seen > 0, columns.mass / columns.seen)
+    # a key that no row may see has 0 / 0, which is NaN
+    return columns.mass / columns.seen
 
 
 METRIC = column_metric(received, unit="1", range=(0.0, 1.0), source="Gu et al. 2024", per_key=True)
