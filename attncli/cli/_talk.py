@@ -103,7 +103,9 @@ def _level(options: TalkOptions) -> int:
 def _logging_at(level: int) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
-    before = _log.level, _log.propagate
+    before = _log.level, _log.propagate, logging.root.manager.disable
+    if level == logging.ERROR:
+        logging.disable(logging.WARNING)
     _log.addHandler(handler)
     _log.setLevel(level)
     _log.propagate = False
@@ -111,7 +113,9 @@ def _logging_at(level: int) -> Iterator[None]:
         yield
     finally:
         _log.removeHandler(handler)
-        _log.level, _log.propagate = before
+        _log.setLevel(before[0])
+        _log.propagate = before[1]
+        logging.disable(before[2])
 
 
 class _Line(logging.Formatter):

@@ -63,7 +63,7 @@ def stats(
     more: dict[str, Any] = {"format": formats}
     with talking(talk) as say:
         job = job_of("stats", model, texts, selection, files, again, more, asked)
-        run, document, done = measure(job, formats, say.track("measuring"))
+        statistics, document, done = measure(job, formats, say.track("measuring"))
         for note in done.notes:
             say.note(note)
         if talk.json:
@@ -73,5 +73,4 @@ def stats(
             for path in job.folder.written:
                 say.wrote(path)
         else:
-            assert run.statistics is not None
-            say.data(table_csv(statistics_tables(run.statistics)["stats"]))
+            say.data(table_csv(statistics_tables(statistics)["stats"]))

@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from attncli import store
-from attncli.data import Attention, Text
+from attncli.data import Attention, Metric, Statistics, Text
 from attncli.errors import UsageError, did_you_mean
 from attncli.pipeline.pictures import Picture, Show, pictures, shared_top
 from attncli.pipeline.request import Request
@@ -125,18 +127,14 @@ def draw(job: Job, show: Show, formats: Sequence[str], track: Track, wrote: Call
     """Draw the maps of a job; `wrote` hears of each picture when it is there."""
     folder = job.folder
     single = isinstance(job.source, Run) or len(job.texts) == 1
-    info = None
     for run in job.runs((lambda batches: batches) if single else track):
-        info = run.info
         job.save(run)
         count = max(len(job.texts), len({attention.text for attention in run.maps}))
         drawn = [(picture, top) for attention in run.maps for picture, top in _with_top(attention, show, count)]
         for picture, top in track(drawn) if single else drawn:
             for path in _save(folder, picture, run.info.model, count, top, formats):
                 wrote(path)
-    if info is None:
-        raise UsageError("there is nothing to draw: no text was read")
-    return Done(folder.finish(info), info.notes)
+    return Done(folder.finish(run.info), run.info.notes)
 
 
 def _with_top(attention: Attention, show: Show, texts: int) -> Iterator[tuple[Picture, float | None]]:
@@ -157,22 +155,33 @@ def _save(
         yield path
 
 
-def measure(job: Job, formats: Sequence[str], track: Track) -> tuple[Run, dict[str, Any], Done]:
-    """Measure what a job asks for; returns the run, the contents of stats.json, and what was written."""
+def measure(job: Job, formats: Sequence[str], track: Track) -> tuple[Statistics, dict[str, Any], Done]:
+    """Measure what a job asks for; returns the statistics, the contents of stats.json, and what was written."""
     folder = job.folder
     run = job.gather(track)
-    assert run.statistics is not None
-    from attncli.pipeline.measuring import declarations, neutral_values
+    # here and not above: drawing needs no torch, which metrics import
+    from attncli.pipeline.measuring import declarations
+
+    statistics = run.statistics or run.stats(job.request.metrics, job.request.per_query)
+    job.save(run)
+    declared = declarations(job.request.metrics)
+    document = store.write_statistics(folder, run.info, run.inputs, statistics, declared, formats)
+    notes = run.info.notes
+    if any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
+        _draw_overview(folder, run, statistics, declared)
+    else:
+        notes = (*notes, "there is no stats.png: none of these metrics has a value for a whole head here")
+    return statistics, document, Done(folder.finish(run.info), notes)
+
+
+def _draw_overview(folder: OutputFolder, run: Run, statistics: Statistics, declared: Mapping[str, Metric]) -> None:
     from attncli.views import overview
     from attncli.views._save import save
 
-    names = job.request.metrics
-    job.save(run)
-    document = store.write_statistics(folder, run.info, run.inputs, run.statistics, declarations(names), formats)
     note = f"mean over {len(run.inputs)} texts" if len(run.inputs) > 1 else ""
-    figure = overview.draw(run.statistics, model=run.info.model, note=note, neutral=neutral_values(names))
+    neutral = {name: metric.neutral for name, metric in declared.items() if metric.neutral is not None}
+    figure = overview.draw(statistics, model=run.info.model, note=note, neutral=neutral)
     save(figure, folder.path_for("stats.png"), description=f"{run.info.model} stats")
-    return run, document, Done(folder.finish(run.info), run.info.notes)
 
 
 def chosen(given: Iterable[str] | None, among: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:

@@ -25,14 +25,13 @@ def declarations(names: Iterable[str]) -> Mapping[str, Metric]:
     return {metric.name: metric for metric in metrics(names)}
 
 
-def neutral_values(names: Iterable[str]) -> Mapping[str, float]:
-    """The middle of a diverging colour scale, for the metrics that have one."""
-    return {metric.name: metric.neutral for metric in metrics(names) if metric.neutral is not None}
-
-
 def measure_for(request: Request, heads: Selection | None = None) -> Measure:
     """The sink that measures what was asked for."""
-    return Measure(metrics(request.metrics), per_query=request.per_query, heads=heads)
+    wanted = metrics(request.metrics)
+    if not request.per_query and all(metric.per_key for metric in wanted):
+        names = ", ".join(metric.name for metric in wanted)
+        raise UsageError(f"{names} has a value for every key and none for a whole head: add --per-query")
+    return Measure(wanted, per_query=request.per_query, heads=heads)
 
 
 def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Request) -> Statistics:

@@ -84,6 +84,8 @@ class Request:
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
         rest["metrics"] = metric_names(rest.get("metrics"))
+        if not rest["metrics"] and not rest.get("keep_maps", True):
+            raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         return cls(choice=choice, **rest)
 

@@ -51,8 +51,8 @@ class Run:
         """Every metric (or those named) for every head: those of the pass, else measured on the kept maps."""
         names = metric_names(ALL_METRICS if metrics is None else metrics)
         had = self.statistics
-        if had is not None and (metrics is None or set(names) <= set(had.heads)) and (had.tokens or not per_query):
-            return had if metrics is None else _only(had, names)
+        if had is not None and _covers(had, names if metrics else (), per_query):
+            return _only(had, names)
         if not self.maps:
             raise UsageError("this run kept neither maps nor these statistics: ask for them when running the model")
         # here and not above: drawing maps needs no torch
@@ -135,6 +135,11 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
                 one = replace(one, source=attention.keys, target=attention.queries)
         found.append(one)
     return tuple(found)
+
+
+def _covers(statistics: Statistics, names: Sequence[str], per_query: bool) -> bool:
+    there = {*statistics.heads, *statistics.keys}
+    return set(names) <= there and (bool(statistics.tokens or statistics.keys) or not per_query)
 
 
 def _only(statistics: Statistics, names: Sequence[str]) -> Statistics:
