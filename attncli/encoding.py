@@ -91,6 +91,48 @@ def batch_of(loaded: Loaded, inputs: Mapping[str, Any]) -> Batch:
     return Batch(tuple(made), tensors, source_mask, target_mask)
 
 
+def unpadded(batch: Batch) -> Iterator[Batch]:
+    """The same texts without padding, those of equal length together.
+
+    A model may number padded positions, or put weight on them; so padding never reaches it, and each text gives
+    exactly what it gives alone.
+    """
+    masks = [mask for mask in (batch.source_mask, batch.target_mask) if mask is not None]
+    if all(bool(mask.all()) for mask in masks):
+        yield batch
+        return
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row in range(len(batch.inputs)):
+        groups.setdefault(tuple(_real_tokens(mask[row], row) for mask in masks), []).append(row)
+    for lengths, rows in groups.items():
+        sides = [torch.ones(len(rows), length, dtype=torch.bool, device=masks[0].device) for length in lengths]
+        yield replace(
+            batch,
+            inputs=tuple(batch.inputs[row] for row in rows),
+            tensors={name: _without_padding(name, tensor, batch, rows) for name, tensor in batch.tensors.items()},
+            source_mask=sides[0],
+            target_mask=sides[1] if len(sides) > 1 else None,
+        )
+
+
+def _real_tokens(mask: torch.Tensor, row: int) -> int:
+    at = mask.nonzero().flatten().tolist()
+    if not at or at[-1] - at[0] + 1 != len(at):
+        what = "has no token" if not at else "leaves out tokens between others"
+        raise UsageError(f"the attention mask of text {row} {what}; expected padding on the left or the right only")
+    return len(at)
+
+
+def _without_padding(name: str, tensor: torch.Tensor, batch: Batch, rows: list[int]) -> torch.Tensor:
+    mask = batch.target_mask if name.startswith("decoder_") else batch.source_mask
+    assert mask is not None
+    if tensor.shape[:2] == mask.shape:
+        return torch.stack([tensor[row][mask[row]] for row in rows])
+    if tensor.dim() and len(tensor) == len(batch.inputs) and mask.shape[1] not in tensor.shape[1:]:
+        return tensor[rows]
+    raise UsageError(f"the padding cannot be taken out of {name} {list(tensor.shape)}; pass texts of equal length")
+
+
 def _mask(tensors: Mapping[str, torch.Tensor], name: str, ids: torch.Tensor) -> torch.Tensor:
     mask = tensors.get(name)
     if mask is None:

@@ -13,16 +13,16 @@ from attncli.capture.intercept import intercepted
 from attncli.capture.plan import Plan, Site
 from attncli.capture.probe import call_model, record
 from attncli.capture.routes import Taker
-from attncli.capture.survey import survey
+from attncli.capture.survey import Facts, survey
 from attncli.data import Kind, Text
-from attncli.encoding import Batch, accepted, encode
+from attncli.encoding import Batch, accepted, encode, unpadded
 from attncli.errors import AttnError, ModelError
 from attncli.models import Loaded
 from attncli.sinks import Sink
 
 __all__ = ["Plan", "Site", "plan", "run"]
 
-PROBE = Text("The animal didn't cross the street because it was too tired.", target="It was tired.")
+PROBE = Text("The animal didn't cross the street because it was too tired.", target="It was.")
 PROBE_TOKENS = 12
 
 
@@ -32,7 +32,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
     batch  encoded inputs to try on, for a model without a tokenizer
     Raises `ModelError` where the model has no softmax attention over its tokens, or cannot run from text.
     """
-    batch = _probe_batch(loaded) if batch is None else batch
+    batch = _probe_batch(loaded) if batch is None else next(unpadded(batch))
     failures: list[str] = []
     refused: list[tuple[str, str]] = []
     for index, (name, caller) in enumerate(loaded.callers):
@@ -45,8 +45,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         except Exception as error:  # the forward pass of any architecture
             failures.append(f"{name}: {_brief(error)}")
             continue
-        decoder = bool(getattr(loaded.model.config, "is_decoder", False))
-        sites, turned_away = survey(seen, outputs, given, decoder)
+        sites, turned_away = survey(seen, outputs, given, Facts.of(loaded.model.config))
         refused += turned_away
         if sites:
             return _decide(loaded, route, index, sites, turned_away)
@@ -63,8 +62,19 @@ def run(
     """One forward pass over a batch; every block of rows of the selected heads goes to every sink.
 
     heads  (kind, layer) → head numbers; None is all
-    The model is left as found, also on error.
+    A batch with padding takes a pass for each length of its texts. The model is left as found, also on error.
     """
+    for part in unpadded(batch):
+        _pass(loaded, plan, part, sinks, heads)
+
+
+def _pass(
+    loaded: Loaded,
+    plan: Plan,
+    batch: Batch,
+    sinks: Sequence[Sink],
+    heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None,
+) -> None:
     emitter = Emitter(batch, sinks, heads, loaded.model.dtype)
     taker = Taker(plan, emitter, len(batch.inputs))
     functions = {site.function for site in plan.sites}

@@ -90,14 +90,15 @@ def attend(call: AttentionCall, visit: Callable[[Block], None]) -> Tensor:
     """The output [batch, head, query, value dim] of a call whose row blocks were all shown to `visit`."""
     batch, heads, queries, keys = call.shape
     output = call.value.new_empty((batch, heads, queries, call.value.shape[-1]))
-    for first, last in _row_blocks(batch * heads * keys, queries):
+    for first, last in row_blocks(batch * heads * keys, queries):
         weights, visible = _weights(call, first, last)
         visit(Block(first, weights, visible))
         output[:, :, first:last] = _times_value(weights.to(call.value.dtype), call.value)
     return output
 
 
-def _row_blocks(cells_per_row: int, queries: int) -> Iterator[tuple[int, int]]:
+def row_blocks(cells_per_row: int, queries: int) -> Iterator[tuple[int, int]]:
+    """First and last row of blocks of about `BLOCK_CELLS` scores."""
     step = max(1, BLOCK_CELLS // max(1, cells_per_row))
     for first in range(0, queries, step):
         yield first, min(first + step, queries)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from attncli.capture.bands import Layout
 from attncli.capture.intercept import Key
 from attncli.data import KINDS, Kind
 
 Route = Literal["stream", "eager"]
 Function = Literal["dispatch", "sdpa", "softmax", "output"]
+Part = Literal["all", "first", "rest", "main"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,9 @@ class Site:
     how       stream: our block function takes its place; eager: the model's own runs and its weights are taken
     function  where the call is met: dispatched by Transformers, torch's attention or softmax called by the model
               itself, or only in the model's outputs
-    part      for rows over the tokens of two stacks at once: which keys of the row this kind has
+    part      what of the weights is this kind's: the first or the other keys, for rows over the tokens of two stacks
+              at once; the main stream's rows, where others follow them
+    layout    how weights that are no matrix of query x key are kept
     """
 
     kind: Kind
@@ -30,7 +34,8 @@ class Site:
     key: Key
     how: Route
     function: Function = "dispatch"
-    part: Literal["all", "first", "rest"] = "all"
+    part: Part = "all"
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)

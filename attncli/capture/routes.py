@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from attncli.capture.blocks import AttentionCall, Block, attend, visibility
+from attncli.capture.bands import Layout, layout_of, unfold
+from attncli.capture.blocks import AttentionCall, Block, attend, row_blocks, visibility
 from attncli.capture.emit import Emitter
 from attncli.capture.gate import visible_by_scores
 from attncli.capture.intercept import Key
@@ -59,18 +60,34 @@ class Taker:
         if not sites:
             return
         visible = visible_by_scores(scores)
+        if sites[0].layout:
+            self._unfolded(sites, sites[0].layout, weights, visible)
+            return
         if weights.dim() == 3:
             weights, visible = (part.reshape(self._batch, -1, *part.shape[1:]) for part in (weights, visible))
         self._emit(sites, Block(0, weights, visible))
         self._end(sites)
 
+    def _unfolded(self, sites: Sequence[Site], layout: Layout, weights: Tensor, visible: Tensor) -> None:
+        """Bands and blocks, as rows over all tokens."""
+        tokens = self._emitter.source.mask.shape[1]
+        if layout_of(weights, self._batch, tokens) != layout:
+            raise ModelError(
+                f"{sites[0].kind} layer {sites[0].layer} ({sites[0].name}) has keys outside of its {layout}, such as "
+                "global tokens, and cannot be put back into rows over the tokens"
+            )
+        for first, last in row_blocks(self._batch * sites[0].heads * tokens, tokens):
+            parts = (unfold(part, layout, first, last, tokens) for part in (weights, visible))
+            self._emit(sites, Block(first, *parts))
+        self._end(sites)
+
     def outputs(self, outputs: Any) -> None:
         """What is only in the model's outputs."""
         for key, sites in self._sites.items():
-            if sites[0].function == "output":
+            maps = getattr(outputs, key[0], None) or ()
+            if sites[0].function == "output" and key[1] < len(maps):
                 self._taken.add(key)
-                weights = (getattr(outputs, key[0], None) or ())[key[1]]
-                self._emit(sites, Block(0, weights, None))
+                self._emit(sites, Block(0, maps[key[1]], None))
                 self._end(sites)
 
     def check_complete(self) -> None:
@@ -89,14 +106,19 @@ class Taker:
         return sites
 
     def _emit(self, sites: Sequence[Site], block: Block) -> None:
+        own = self._emitter.target.mask.shape[1]
+        parts = {
+            "all": (slice(None), slice(None)),
+            "first": (slice(None), slice(own)),
+            "rest": (slice(None), slice(own, None)),
+            "main": (slice(own), slice(None)),
+        }
         for site in sites:
-            weights, visible = block.weights, block.visible
-            if site.part != "all":
-                own = self._emitter.target.mask.shape[1]
-                keys = slice(None, own) if site.part == "first" else slice(own, None)
-                weights = weights[..., keys]
-                visible = None if visible is None else visible[..., keys]
-            self._emitter.block(site, block.first, weights, visible)
+            rows, keys = parts[site.part]
+            visible = None if block.visible is None else block.visible[..., keys]
+            if visible is not None and visible.shape[2] > 1:
+                visible = visible[:, :, rows]
+            self._emitter.block(site, block.first, block.weights[:, :, rows, keys], visible)
 
     def _end(self, sites: Sequence[Site]) -> None:
         for site in sites:

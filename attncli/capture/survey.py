@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from attncli.capture.bands import Layout, as_returned, layout_of, unfold
 from attncli.capture.gate import refusal
 from attncli.capture.naming import call_kind, layer_number, tree_kind
-from attncli.capture.plan import Site
+from attncli.capture.plan import Part, Site
 from attncli.capture.probe import Seen, agree
 from attncli.data import Kind
 from attncli.encoding import Batch
@@ -25,6 +26,25 @@ OUTPUTS: dict[str, Kind | None] = {
 """The model's outputs that hold attention, by name; position means nothing."""
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What the configuration says of a model's stacks.
+
+    decoder  the only stack is declared a decoder
+    streams  rows that the decoder's cross-attention has per token: ProphetNet foretells n-grams in rows of their own,
+             after those of the main stream
+    """
+
+    decoder: bool
+    streams: int
+
+    @classmethod
+    def of(cls, config: Any) -> Facts:
+        """Read off a configuration."""
+        ngram = getattr(config, "ngram", None)
+        return cls(bool(getattr(config, "is_decoder", False)), 1 + ngram if isinstance(ngram, int) else 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """A call or an output that is attention of some kind; `problem` says why it cannot be measured."""
@@ -32,17 +52,19 @@ class Found:
     kind: Kind
     number: int | None
     seen: Seen
-    part: Literal["all", "first", "rest"] = "all"
+    part: Part = "all"
+    layout: Layout | None = None
     problem: str = ""
 
 
-def survey(seen: Sequence[Seen], outputs: Any, batch: Batch, decoder: bool) -> tuple[list[Site], list[tuple[str, str]]]:
+def survey(seen: Sequence[Seen], outputs: Any, batch: Batch, facts: Facts) -> tuple[list[Site], list[tuple[str, str]]]:
     """The sites that can be captured, and the refused ones as (name, reason)."""
     stated = list(_stated(outputs))
     found: list[Found] = []
     for one in _distinct(seen):
-        found += _judge(one, batch, stated, decoder)
-    found += _only_in_outputs(found, stated, batch, decoder)
+        found += _judge(one, batch, stated, facts)
+    found += _left_over(seen, found)
+    found += _only_in_outputs(found, stated, batch, facts)
     _number(found)
     sites = [_site(one) for one in found if not one.problem]
     return sites, [(one.seen.key[0], one.problem) for one in found if one.problem]
@@ -67,40 +89,69 @@ def _distinct(seen: Sequence[Seen]) -> Iterator[Seen]:
         yield one
 
 
-def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], decoder: bool) -> list[Found]:
+def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], facts: Facts) -> list[Found]:
     """What a call is: nothing of ours, one kind of attention, or two in one softmax."""
-    size = len(batch.inputs)
-    weights = one.weights
-    if weights.dim() == 3 and weights.shape[0] % size == 0:
-        weights = weights.reshape(size, -1, *weights.shape[1:])
-        if one.visible is not None:
-            one = replace(one, visible=one.visible.reshape(weights.shape))
-    listed = any(weights.shape == other.shape and agree(weights, other) for _, _, other in stated)
-    shaped = weights.dim() == 4 and weights.shape[0] == size
-    if one.function == "softmax" and not (listed or (shaped and _is_attention_name(one))):
+    (source, target), named = batch.lengths, _is_attention_name(one)
+    one, layout = _straight(one, batch, stated)
+    listed = any(_equal(one.weights, other) for _, _, other in stated)
+    shaped = one.weights.dim() == 4 and one.weights.shape[0] == len(batch.inputs)
+    own_softmax = one.function == "softmax" and not listed
+    if own_softmax and not (shaped and named):
         return []
-    one = replace(one, weights=weights)
-    source, target = batch.lengths
-    queries, keys = (weights.shape[-2], weights.shape[-1]) if shaped else (0, 0)
+    queries, keys = one.weights.shape[-2:] if shaped else (0, 0)
+    number = layer_number(one.stack)
     if target is not None and (queries, keys) == (target, target + source):
-        number = layer_number(one.stack)
-        return [Found("decoder", number, one, "first"), Found("cross", number, one, "rest")]
-    kind = call_kind(one.key[0], queries, keys, batch.lengths, _is_causal(one), decoder)
-    if not shaped:  # blocks and bands: their shape says nothing of the kind
+        own, other = one.weights[..., :target], one.weights[..., target:]
+        return [
+            Found("decoder", number, replace(one, weights=own), "first"),
+            Found("cross", number, replace(one, weights=other), "rest"),
+        ]
+    if target is not None and facts.streams > 1 and (queries, keys) == (facts.streams * target, source):
+        return [Found("cross", number, replace(one, weights=one.weights[:, :, :target]), "main")]
+    kind = call_kind(one.key[0], queries, keys, batch.lengths, _is_causal(one), facts.decoder)
+    if not shaped:  # hashed or pooled: their shape says nothing of the kind
         kind = tree_kind(one.key[0]) or kind
-    found = Found(kind, layer_number(one.stack), one)
-    allowed = {(source, source)} if target is None else {(source, source), (target, target), (target, source)}
-    if (queries, keys) not in allowed:
-        if one.function == "softmax" and not listed:
-            return []
-        shape = f"{queries} x {keys}" if shaped else " x ".join(map(str, weights.shape))
-        return [replace(found, problem=f"its map is {shape}, not one row and column per token ({source})")]
-    real = batch.source_mask if queries == source else batch.target_mask
-    assert real is not None
-    problem = refusal(weights, real, weights.dtype)
-    if problem and one.function == "softmax" and not listed:
+    problem = _problem(one.weights, batch) if shaped else _not_tokens(one.weights.shape, source)
+    if problem and own_softmax:
         return []
-    return [replace(found, problem=problem or "")]
+    return [Found(kind, number, one, layout=layout, problem=problem or "")]
+
+
+def _straight(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]]) -> tuple[Seen, Layout | None]:
+    """The call with its weights as [batch, head, query, key] where they can be put so, and how they were kept."""
+    size, source = len(batch.inputs), batch.lengths[0]
+    weights, visible = one.weights, one.visible
+    if weights.dim() == 3 and weights.shape[0] % size == 0:
+        shape = (size, -1, *weights.shape[1:])
+        return replace(one, weights=weights.reshape(shape), visible=_reshaped(visible, shape)), None
+    layout = layout_of(weights, size, source) if one.function == "softmax" else None
+    if layout is None or not any(_equal(as_returned(weights, layout, source), other) for _, _, other in stated):
+        return one, None
+    seen = None if visible is None else unfold(visible, layout, 0, source, source)
+    return replace(one, weights=unfold(weights, layout, 0, source, source), visible=seen), layout
+
+
+def _reshaped(visible: Tensor | None, shape: Sequence[int]) -> Tensor | None:
+    return None if visible is None else visible.reshape(tuple(shape))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and agree(one, other)
+
+
+def _problem(weights: Tensor, batch: Batch) -> str | None:
+    """Why weights [batch, head, query, key] are none over the tokens of the batch."""
+    source, target = batch.lengths
+    shape = tuple(weights.shape[-2:])
+    if shape not in {(source, source), (target, target), (target, source)}:
+        return _not_tokens(shape, source)
+    real = batch.source_mask if shape[0] == source else batch.target_mask
+    assert real is not None
+    return refusal(weights, real, weights.dtype)
+
+
+def _not_tokens(shape: Sequence[int], source: int) -> str:
+    return f"its map is {' x '.join(map(str, shape))}, not one row and column per token ({source})"
 
 
 def _is_attention_name(one: Seen) -> bool:
@@ -114,7 +165,7 @@ def _is_causal(one: Seen) -> bool:
 
 
 def _only_in_outputs(
-    found: list[Found], stated: list[tuple[str, int, Tensor]], batch: Batch, decoder: bool
+    found: list[Found], stated: list[tuple[str, int, Tensor]], batch: Batch, facts: Facts
 ) -> Iterator[Found]:
     """Maps that the model returns and no call gave: taken from its outputs where they pass the gate.
 
@@ -122,11 +173,11 @@ def _only_in_outputs(
     """
     source, target = batch.lengths
     for name, index, weights in stated:
-        if any(weights.shape == one.seen.weights.shape and agree(one.seen.weights, weights) for one in found):
+        if any(_equal(one.seen.weights, weights) for one in found):
             continue
         stack = (f"{name}.{index}",)
         seen = Seen((name, index), stack, "output", weights, None)
-        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, decoder)
+        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, facts.decoder)
         rows, columns = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
         if weights.dim() != 4 or tuple(weights.shape[-2:]) != (rows, columns):
             shape = " x ".join(map(str, weights.shape))
@@ -141,6 +192,24 @@ def _only_in_outputs(
         if not reason:
             found[:] = [one for one in found if one.kind != kind or one.seen.function != "softmax"]
             yield Found(kind, index, seen)
+
+
+def _left_over(seen: Sequence[Seen], found: list[Found]) -> Iterator[Found]:
+    """Attention modules whose softmax is over blocks, global tokens or landmarks: refused by name, never silent."""
+    known = {_owner(one.seen) for one in found}
+    for one in seen:
+        owner = _owner(one)
+        if one.function != "softmax" or owner is None or owner in known:
+            continue
+        known.add(owner)
+        shape = " x ".join(map(str, one.weights.shape))
+        problem = f"its softmax is over {shape} scores, not over one row and column per token"
+        yield Found(tree_kind(owner) or "encoder", layer_number(one.stack), one, problem=problem)
+
+
+def _owner(one: Seen) -> str | None:
+    """The innermost module named after attention that was running."""
+    return next((name for name in reversed(one.stack) if "att" in name.rpartition(".")[2].lower()), None)
 
 
 def _number(found: list[Found]) -> None:
@@ -165,4 +234,5 @@ def _site(one: Found) -> Site:
         how="stream" if one.seen.streams else "eager",
         function=one.seen.function,
         part=one.part,
+        layout=one.layout,
     )

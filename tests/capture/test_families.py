@@ -26,7 +26,7 @@ from attncli.errors import ModelError, OutputError
 from attncli.models import Loaded, adopt, load
 
 Place = tuple[str, int]
-SERVED = [name for name, family in FAMILIES.items() if family.route != "refuse" and name != "longformer"]
+SERVED = [name for name, family in FAMILIES.items() if family.route != "refuse"]
 STREAMED = [name for name in SERVED if FAMILIES[name].route == "stream"]
 INLINE = [name for name in SERVED if FAMILIES[name].route == "eager"]
 
@@ -167,13 +167,6 @@ def test_a_model_without_softmax_attention_is_refused_by_name(name: str) -> None
 def test_a_model_that_computes_inline_refuses_to_be_streamed(name: str) -> None:
     with pytest.raises(ModelError, match="cannot be streamed") as error:
         run(FAMILIES[name], "stream")
-    assert error.value.exit_code == 3
-
-
-def test_maps_in_bands_are_refused_with_their_shape() -> None:
-    family = FAMILIES["longformer"]
-    with pytest.raises(ModelError, match=r"longformer.* 1 x 4 x 12 x 5, not as tokens x tokens") as error:
-        run(family)
     assert error.value.exit_code == 3
 
 
