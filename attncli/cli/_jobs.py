@@ -25,26 +25,22 @@ if TYPE_CHECKING:
     from attncli.pipeline.run import Run
 
 
-def job_of(
-    command: str,
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    files: FileOptions,
-    again: AgainOptions,
-    more: dict[str, Any],
-    asked: RunOptions,
-) -> Job:
+Groups = tuple[ModelOptions, InputOptions, SelectionOptions, FileOptions, AgainOptions]
+
+
+def job_of(command: str, groups: Groups, own: dict[str, Any], more: dict[str, Any], asked: RunOptions) -> Job:
     """The job that these options mean, checked as far as that goes without a model.
 
-    more   options of the command alone; asked: what it asks of the run beside the selection
+    own    options of the command alone as they were typed; more: all of them that change its result
+    asked  what it asks of the run beside the selection
     """
     from attncli.pipeline.jobs import Files, Job
 
+    model, texts, selection, files, again = groups
     head, model_head = _heads(selection.head, model.model_head)
-    request = _request(model, texts, selection, files, head, asked)
+    request = _request(groups, head, asked)
     _check(files)
-    given = typed(model, texts, selection, files, again) | {name: value for name, value in more.items() if value}
+    given = typed(*groups) | own
     place = Files(files.out, files.force, files.save_maps, files.maps_format, files.layout)
     if again.from_ is not None:
         _alone(model, texts)
@@ -69,16 +65,10 @@ def load_arguments(model: ModelOptions, model_head: str = "auto") -> dict[str, A
     }
 
 
-def _request(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    files: FileOptions,
-    head: str | None,
-    asked: RunOptions,
-) -> Request:
+def _request(groups: Groups, head: str | None, asked: RunOptions) -> Request:
     from attncli.pipeline.request import Request
 
+    model, texts, selection, files, _ = groups
     options: dict[str, Any] = {
         "kind": _listed(selection.kind),
         "layer": selection.layer,

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from attncli import registry
+
 DEFAULT_MODEL = "demo:encoder"
 MODEL_HEADS = (
     *("auto", "base", "causal-lm", "masked-lm", "seq2seq-lm"),
@@ -19,14 +21,26 @@ MODEL_HEADS = (
 )
 KINDS = ("encoder", "decoder", "cross")
 LAYOUTS = ("layer,head,query,key", "query,key,head")
+SCALES = ("shared", "panel")
 MAPS_FORMATS = ("safetensors", "npz")
 
 
-def _option(panel: str, *names: str, metavar: str | None = None, among: Sequence[str] = (), help: str) -> Any:
-    complete = (lambda: list(among)) if among else None
-    shown = metavar or ("|".join(among) if among else None)
+def _option(
+    panel: str,
+    *names: str,
+    metavar: str | None = None,
+    among: Sequence[str] = (),
+    complete: Callable[[], Sequence[str]] | None = None,
+    help: str,
+) -> Any:
+    """An option whose values are `among` these, or are completed by asking."""
     return typer.Option(
-        *names, metavar=shown, help=help, rich_help_panel=panel, autocompletion=complete, show_default=False
+        *names,
+        metavar=metavar or "|".join(among) or None,
+        help=help,
+        rich_help_panel=panel,
+        autocompletion=complete or ((lambda: list(among)) if among else None),
+        show_default=False,
     )
 
 
@@ -182,6 +196,39 @@ class FileOptions:
         str | None,
         _output("--max-memory", metavar="SIZE", help="keep at most, such as 4GB (default: half of what is free)"),
     ] = None
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """How maps are laid out in pictures; of `heatmap` alone."""
+
+    grid: Annotated[bool, _option("Pictures", "--grid", help="one page of all that is selected")] = False
+    each: Annotated[bool, _option("Pictures", "--each", help="one picture for every head that is selected")] = False
+    log: Annotated[bool, _option("Pictures", "--log/--linear", help="colours by the logarithm of the weight")] = False
+    scale: Annotated[
+        str,
+        _option(
+            *("Pictures", "--scale"),
+            among=SCALES,
+            help="shared: one colour scale for all of a text and kind; panel: each its own",
+        ),
+    ] = "shared"
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured; of `stats` alone."""
+
+    metric: Annotated[
+        list[str] | None,
+        _option(
+            *("Measures", "--metric"),
+            complete=lambda: registry.names("metrics"),
+            metavar="NAME",
+            help="only this one; may be repeated (see attncli explain)",
+        ),
+    ] = None
+    per_query: Annotated[bool, _option("Measures", "--per-query", help="also a row for every token")] = False
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from dataclasses import asdict
+from typing import Any
 
 from attncli.cli._jobs import job_of
 from attncli.cli._options import (
+    SCALES,
     AgainOptions,
     FileOptions,
     InputOptions,
     ModelOptions,
+    PictureOptions,
     SelectionOptions,
     TalkOptions,
+    typed,
 )
 from attncli.cli._talk import Talk, talking
 from attncli.errors import UsageError, did_you_mean
-
-PANEL = "Pictures"
-SCALES = ("shared", "panel")
 
 
 def heatmap(
@@ -29,29 +28,7 @@ def heatmap(
     files: FileOptions,
     talk: TalkOptions,
     again: AgainOptions,
-    grid: Annotated[
-        bool, typer.Option("--grid", help="one page of all that is selected", rich_help_panel=PANEL)
-    ] = False,
-    each: Annotated[
-        bool, typer.Option("--each", help="one picture for every head that is selected", rich_help_panel=PANEL)
-    ] = False,
-    log: Annotated[
-        bool,
-        typer.Option(
-            "--log/--linear", help="colours by the logarithm of the weight", rich_help_panel=PANEL, show_default=False
-        ),
-    ] = False,
-    scale: Annotated[
-        str,
-        typer.Option(
-            "--scale",
-            metavar="|".join(SCALES),
-            help="shared: one colour scale for all of a text and kind; panel: each its own",
-            rich_help_panel=PANEL,
-            show_default=False,
-            autocompletion=lambda: list(SCALES),
-        ),
-    ] = "shared",
+    shown: PictureOptions,
 ) -> None:
     """Draw what each token looks at.
 
@@ -65,20 +42,20 @@ def heatmap(
     from attncli.pipeline.jobs import PICTURES, chosen, draw
     from attncli.pipeline.pictures import Show
 
-    if grid and each:
+    if shown.grid and shown.each:
         raise UsageError("--grid and --each exclude each other: give one of them")
-    if scale not in SCALES:
-        raise UsageError(f"unknown --scale '{scale}': {did_you_mean(scale, SCALES)}")
+    if shown.scale not in SCALES:
+        raise UsageError(f"unknown --scale '{shown.scale}': {did_you_mean(shown.scale, SCALES)}")
     formats = chosen(files.format, PICTURES, () if files.format else ("png",))
-    more: dict[str, Any] = {"grid": grid, "each": each, "log": log, "scale": scale, "format": formats}
     with talking(talk) as say:
-        job = job_of("heatmap", model, texts, selection, files, again, more, {})
+        more = asdict(shown) | {"format": formats}
+        job = job_of("heatmap", (model, texts, selection, files, again), typed(shown), more, {})
         show = Show(
-            layered=job.request.choice.layers is not None or selection.layer is not None,
+            layered=selection.layer is not None,
             headed=any(_is_number(value) for value in selection.head or ()),
-            shape="grid" if grid else "each" if each else "auto",
-            log=log,
-            scale="panel" if scale == "panel" else "shared",
+            shape="grid" if shown.grid else "each" if shown.each else "auto",
+            log=shown.log,
+            scale="panel" if shown.scale == "panel" else "shared",
         )
         done = draw(job, show, formats, say.track("drawing"), lambda path: _one_path(say, path))
         _tell(say, job.folder.written, done.manifest, done.notes)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from attncli import registry
 from attncli.cli._jobs import job_of
 from attncli.cli._options import (
     AgainOptions,
     FileOptions,
     InputOptions,
+    MeasureOptions,
     ModelOptions,
     SelectionOptions,
     TalkOptions,
+    typed,
 )
 from attncli.cli._summary import summary
 from attncli.cli._talk import talking
 
 if TYPE_CHECKING:
     from attncli.pipeline.request import RunOptions
-
-PANEL = "Measures"
 
 
 def stats(
@@ -32,19 +29,7 @@ def stats(
     files: FileOptions,
     talk: TalkOptions,
     again: AgainOptions,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="NAME",
-            help="only this one; may be repeated (see attncli explain)",
-            rich_help_panel=PANEL,
-            autocompletion=lambda: registry.names("metrics"),
-        ),
-    ] = None,
-    per_query: Annotated[
-        bool, typer.Option("--per-query", help="also a row for every token", rich_help_panel=PANEL)
-    ] = False,
+    measured: MeasureOptions,
 ) -> None:
     """Measure every head.
 
@@ -58,11 +43,10 @@ def stats(
     from attncli.store import json_text, statistics_tables, table_csv
 
     formats = chosen(files.format, TABLES, ("json", "csv"))
-    metrics = [name.strip() for value in metric or ["all"] for name in value.split(",")]
-    asked: RunOptions = {"metrics": metrics, "per_query": per_query, "keep_maps": files.save_maps}
-    more: dict[str, Any] = {"format": formats}
+    metrics = [name.strip() for value in measured.metric or ["all"] for name in value.split(",")]
+    asked: RunOptions = {"metrics": metrics, "per_query": measured.per_query, "keep_maps": files.save_maps}
     with talking(talk) as say:
-        job = job_of("stats", model, texts, selection, files, again, more, asked)
+        job = job_of("stats", (model, texts, selection, files, again), typed(measured), {"format": formats}, asked)
         statistics, document, done = measure(job, formats, say.track("measuring"))
         for note in done.notes:
             say.note(note)

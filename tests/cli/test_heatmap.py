@@ -1,0 +1,179 @@
+"""`attncli heatmap`: which pictures come, what they are called, and what a script reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+TEXT = "The cat sat on the mat."
+
+
+def drawn(out: str) -> list[str]:
+    """Names of the pictures whose paths were printed; each is really there."""
+    paths = [Path(line) for line in out.splitlines()]
+    assert all(path.is_file() for path in paths)
+    return [path.name for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("", ["encoder-grid.png"]),
+        ("-l 1", ["encoder-L01-grid.png", "encoder-L01-mean.png"]),
+        ("-l 1 -H 2", ["encoder-L01-H02.png"]),
+        ("--layer -1 --head 0,2-3", ["encoder-L03-H00.png", "encoder-L03-H02.png", "encoder-L03-H03.png"]),
+        ("-H 1", ["encoder-grid.png"]),
+        ("-l 1,2 --grid", ["encoder-grid.png"]),
+        ("-l 1 -H 0,1 --grid", ["encoder-L01-grid.png"]),
+        ("-l 0 --each", [f"encoder-L00-H{head:02}.png" for head in range(4)]),
+        ("-l 2 --aggregate mean", ["encoder-L02-mean.png"]),
+        ("-l 2 --aggregate max", ["encoder-L02-max.png"]),
+        ("--aggregate mean", ["encoder-grid.png"]),
+        ("--aggregate-layers mean -l all -H 1", ["encoder-Lmean-H01.png"]),
+        ("--aggregate mean --aggregate-layers mean --each", ["encoder-Lmean-mean.png"]),
+        ("-l 0 -H 0 --words --special drop --log", ["encoder-L00-H00.png"]),
+        ("-l 0 -H 0 --format png,svg --format pdf", [f"encoder-L00-H00.{end}" for end in ("png", "svg", "pdf")]),
+        ("-l 0 -H 0 --linear --scale panel", ["encoder-L00-H00.png"]),
+        ("--grid --scale panel", ["encoder-grid.png"]),
+    ],
+)
+def test_selection_decides_on_pictures(options: str, names: list[str], run_cli: RunCli) -> None:
+    done = run_cli("heatmap", "-t", TEXT, *options.split())
+    assert (done.code, drawn(done.out)) == (0, names), done.err
+
+
+def test_an_encoder_decoder_has_three_kinds(run_cli: RunCli) -> None:
+    done = run_cli("heatmap", "-m", "demo:seq2seq", "-t", "one two", "--target", "owt eno")
+    assert (done.code, done.err) == (0, "")
+    assert drawn(done.out) == ["encoder-grid.png", "decoder-grid.png", "cross-grid.png"]
+    done = run_cli("heatmap", "-m", "demo:seq2seq", "-t", "one two", "--kind", "cross", "--kind", "decoder", "-l", "0")
+    assert sorted(drawn(done.out)) == [
+        *("cross-L00-grid.png", "cross-L00-mean.png", "decoder-L00-grid.png", "decoder-L00-mean.png"),
+    ]
+    assert "no target given" in done.err
+
+
+def test_several_texts_are_numbered(run_cli: RunCli) -> None:
+    done = run_cli("heatmap", "-t", TEXT, "-t", "A dog ran.", "-l", "0", "-H", "1")
+    assert sorted(drawn(done.out)) == ["T000-encoder-L00-H01.png", "T001-encoder-L00-H01.png"]
+
+
+def test_the_folder_is_named_by_what_was_asked_for_and_the_bytes_are_the_same(run_cli: RunCli) -> None:
+    def once(*options: str) -> tuple[Path, bytes]:
+        path = Path(run_cli("heatmap", "-t", TEXT, "-l", "0", "-H", "0", *options).out.strip())
+        return path.parent, path.read_bytes()
+
+    first, again = once(), once()
+    assert first == again
+    assert first[0].parts[:3] == ("outputs", "heatmap", "demo-encoder")
+    assert once("--log")[0] != first[0]
+    assert once("--out", "elsewhere") == (Path("elsewhere"), first[1])
+
+
+def test_the_manifest_lists_every_file(run_cli: RunCli) -> None:
+    done = run_cli("heatmap", "-t", TEXT, "-l", "0", "--out", "here", "--json", "--save-maps")
+    manifest = json.loads(done.out)
+    assert manifest == json.loads(Path("here/manifest.json").read_text())
+    assert (manifest["schema"], manifest["command"], manifest["complete"]) == ("attncli.run/1", "heatmap", True)
+    assert manifest["run"]["given"] == {"text": [TEXT], "layer": "0", "out": "here", "save-maps": True}
+    assert manifest["run"]["resolved"]["layers"] == [[0, 0]]
+    files = {entry["name"]: entry for entry in manifest["files"]}
+    assert set(files) == {"encoder-L00-grid.png", "encoder-L00-mean.png", "maps.safetensors", "run.json"}
+    for name, entry in files.items():
+        data = Path("here", name).read_bytes()
+        assert (entry["size"], entry["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_another_run_is_replaced_by_force_only(run_cli: RunCli) -> None:
+    assert run_cli("heatmap", "-t", TEXT, "--out", "here").code == 0
+    before = Path("here/encoder-grid.png").read_bytes()
+    refused = run_cli("heatmap", "-t", "Another text.", "--out", "here")
+    assert refused.code == 4
+    assert refused.err.startswith("error: here holds another run (heatmap ")
+    assert Path("here/encoder-grid.png").read_bytes() == before
+    assert run_cli("heatmap", "-t", TEXT, "--out", "here").code == 0
+    assert run_cli("heatmap", "-t", "Another text.", "--out", "here", "--force").code == 0
+    assert Path("here/encoder-grid.png").read_bytes() != before
+
+
+def size_of(picture: str) -> tuple[int, int]:
+    width, height = struct.unpack(">II", Path(picture).read_bytes()[16:24])
+    return width, height
+
+
+# --------------------------------------------------------------------------------------------- again
+
+
+def test_a_saved_run_is_drawn_again_to_the_byte(run_cli: RunCli) -> None:
+    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "--out", "run", "-l", "1", "-H", "2").code == 0
+    done = run_cli("heatmap", "--from", "run", "-l", "1", "-H", "2", "--out", "again")
+    assert (done.code, done.out) == (0, "again/encoder-L01-H02.png\n")
+    assert Path("again/encoder-L01-H02.png").read_bytes() == Path("run/encoder-L01-H02.png").read_bytes()
+
+
+@pytest.mark.parametrize("options", ["--maps-format npz", "--layout query,key,head", ""])
+def test_kept_maps_hold_only_the_selection(options: str, run_cli: RunCli) -> None:
+    assert (
+        run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "run", "-l", "1,3", "-H", "2", *options.split()).code == 0
+    )
+    assert drawn(run_cli("heatmap", "--from", "run", "-l", "-1", "-H", "all").out) == ["encoder-L03-H02.png"]
+    missing = run_cli("heatmap", "--from", "run", "-l", "2")
+    assert missing.code == 2
+    assert missing.err == "error: layer 2 does not exist: encoder has layers 1, 3\n"
+
+
+def test_kept_maps_are_folded_and_read_by_words_later(run_cli: RunCli) -> None:
+    assert run_cli("heatmap", "-t", "Unbelievable stories.", "--save-maps", "--out", "run").code == 0
+    now = run_cli("heatmap", "-t", "Unbelievable stories.", "-l", "0", "--words", "--aggregate", "mean", "-o", "now")
+    then = run_cli("heatmap", "--from", "run", "-l", "0", "--words", "--aggregate", "mean", "-o", "then")
+    assert (now.code, then.code) == (0, 0)
+    assert size_of("now/encoder-L00-mean.png") == size_of("then/encoder-L00-mean.png")
+    assert size_of("now/encoder-L00-mean.png") != (0, 0)
+
+
+def test_folded_maps_can_not_be_unfolded(run_cli: RunCli) -> None:
+    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "run", "--aggregate", "mean").code == 0
+    assert drawn(run_cli("heatmap", "--from", "run", "-l", "1").out) == ["encoder-L01-mean.png"]
+    refused = run_cli("heatmap", "--from", "run", "-H", "1")
+    assert refused.err == (
+        "error: --head cannot choose from the run of demo:encoder: it keeps only maps folded over heads\n"
+    )
+    assert run_cli("heatmap", "--from", "run", "--aggregate", "max").err == (
+        "error: these maps are already the mean over heads, not the max\n"
+    )
+
+
+def test_maps_from_elsewhere_are_drawn(run_cli: RunCli) -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(3), size=(2, 4, 3)).astype(np.float32)
+    np.savez("maps.npz", attention=weights)
+    Path("tokens.txt").write_text("age\nheight\n$\\foo$\n", encoding="utf-8")
+    done = run_cli("heatmap", "--from", "maps.npz", "--labels", "tokens.txt", "-l", "1", "-H", "3", "--kind", "decoder")
+    assert (done.code, drawn(done.out)) == (0, ["decoder-L01-H03.png"]), done.err
+    wide = rng.dirichlet(np.ones(4), size=2).astype(np.float32)
+    np.savez("wide.npz", one=wide, other=wide)
+    for name, size in (("q", 2), ("k", 4)):
+        Path(f"{name}.json").write_text(json.dumps([f"{name}{at}" for at in range(size)]))
+    labels = ("--labels", "q.json", "--key-labels", "k.json")
+    done = run_cli("heatmap", "--from", "wide.npz", *labels, "--array", "other")
+    assert (done.code, drawn(done.out)) == (0, ["cross-grid.png"]), done.err
+    assert run_cli("heatmap", "--from", "wide.npz", *labels).code == 2
+
+
+def test_a_saved_run_is_drawn_without_torch(run_cli: RunCli, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "--out", "run").code == 0
+    code = "import sys; from attncli.cli import main; main(['heatmap', '--from', 'run']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,169 @@
+"""`attncli stats`: the documents, the tables and what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from attncli import registry
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+TEXT = "The cat sat on the mat."
+OTHER = "A dog ran."
+
+
+def document(run_cli: RunCli, *options: str) -> dict[str, Any]:
+    done = run_cli("stats", "--json", *options)
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_three_files_are_written_and_a_pipe_reads_the_table(run_cli: RunCli) -> None:
+    done = run_cli("stats", "-t", TEXT, "--out", "here")
+    assert (done.code, done.err) == (0, "")
+    assert sorted(path.name for path in Path("here").iterdir()) == [
+        *("manifest.json", "stats.csv", "stats.json", "stats.png"),
+    ]
+    assert done.out == Path("here/stats.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert list(rows[0])[:5] == ["kind", "layer", "head", "texts", "queries"]
+    assert set(rows[0]) - set(list(rows[0])[:5]) == set(registry.names("metrics")) - {"received"}
+    assert [(row["layer"], row["head"]) for row in rows] == [(str(a), str(b)) for a in range(4) for b in range(4)]
+
+
+def test_json_is_the_file(run_cli: RunCli) -> None:
+    found = document(run_cli, "-t", TEXT, "--out", "here", "--metric", "entropy", "--metric", "distance,sink")
+    assert found == json.loads(Path("here/stats.json").read_text())
+    assert found["schema"] == "attncli.stats/1"
+    assert list(found["metrics"]) == ["entropy", "distance", "sink"]
+    assert set(found["metrics"]["entropy"]) == {"unit", "range", "source", "question"}
+    assert found["inputs"][0]["queries"][0] == "[CLS]"
+    assert found["run"]["class"] == "BertForMaskedLM" or found["run"]["class"] == "BertModel"
+    head = found["heads"][0]
+    assert list(head) == ["kind", "layer", "head", "texts", "queries", "entropy", "distance", "sink"]
+    assert head["queries"] == len(found["inputs"][0]["queries"])
+
+
+def test_the_same_command_gives_the_same_bytes(run_cli: RunCli) -> None:
+    run_cli("stats", "-t", TEXT, "--out", "one")
+    run_cli("stats", "-t", TEXT, "--out", "two")
+    for name in ("stats.json", "stats.csv", "stats.png"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+def test_several_texts_are_averaged(run_cli: RunCli) -> None:
+    alone = [document(run_cli, "-t", text, "--metric", "entropy")["heads"] for text in (TEXT, OTHER)]
+    both = document(run_cli, "-t", TEXT, "-t", OTHER, "--metric", "entropy")["heads"]
+    for one, other, together in zip(*alone, both, strict=True):
+        mean = (one["entropy"] + other["entropy"]) / 2
+        assert together["entropy"] == pytest.approx(mean, rel=1e-6)
+        assert together["entropy_std"] == pytest.approx(abs(one["entropy"] - other["entropy"]) / 2, rel=1e-5)
+        assert (together["texts"], together["queries"]) == (2, one["queries"] + other["queries"])
+
+
+def test_per_query_adds_a_row_for_every_token(run_cli: RunCli) -> None:
+    found = document(run_cli, "-t", TEXT, "--per-query", "-l", "0", "-H", "1", "--metric", "entropy,received")
+    tokens = found["inputs"][0]["queries"]
+    assert [(row["query"], row["token"]) for row in found["tokens"]] == list(enumerate(tokens))
+    assert [row["token"] for row in found["keys"]] == tokens
+    mean = math.fsum(row["entropy"] for row in found["tokens"]) / len(tokens)
+    assert found["heads"][0]["entropy"] == pytest.approx(mean)
+
+
+def test_formats_are_added(run_cli: RunCli) -> None:
+    assert run_cli("stats", "-t", TEXT, "--format", "parquet,jsonl", "--out", "here").code == 0
+    heads = json.loads(Path("here/stats.json").read_text())["heads"]
+    assert [json.loads(line) for line in Path("here/stats.jsonl").read_text().splitlines()] == heads
+    table = pq.read_table("here/stats.parquet")
+    assert table.to_pylist() == heads
+    assert (str(table.schema.field("layer").type), str(table.schema.field("entropy").type)) == ("int64", "double")
+    assert Path("here/stats.csv").is_file()
+
+
+def test_words_and_special_tokens_change_what_is_measured(run_cli: RunCli) -> None:
+    plain = document(run_cli, "-t", "Unbelievable.", "--metric", "entropy")
+    words = document(run_cli, "-t", "Unbelievable.", "--metric", "entropy", "--words")
+    dropped = document(run_cli, "-t", "Unbelievable.", "--metric", "entropy", "--words", "--special", "drop")
+    count = [found["heads"][0]["queries"] for found in (plain, words, dropped)]
+    assert count[0] > count[1] > count[2] > 0
+    assert words["inputs"][0]["queries"] == ["[CLS]", "Unbelievable", ".", "[SEP]"]
+    assert any("special tokens took" in note for note in dropped["run"]["notes"])
+
+
+def test_folded_maps_are_measured_as_one(run_cli: RunCli) -> None:
+    found = document(run_cli, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean")
+    assert [(head["layer"], head["head"]) for head in found["heads"]] == [(layer, "mean") for layer in range(4)]
+    found = document(run_cli, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean", "--aggregate-layers", "mean")
+    assert [(head["layer"], head["head"]) for head in found["heads"]] == [("mean", "mean")]
+    refused = run_cli("stats", "-t", TEXT, "--aggregate", "max")
+    assert refused.code == 2
+    assert "is no distribution" in refused.err
+
+
+def test_a_saved_run_is_measured_again_without_the_model(run_cli: RunCli) -> None:
+    first = document(run_cli, "-t", TEXT, "-t", OTHER, "--save-maps", "--out", "run")
+    again = document(run_cli, "--from", "run")
+    assert len(again["heads"]) == len(first["heads"]) == 16
+    for one, other in zip(first["heads"], again["heads"], strict=True):
+        assert one.pop("kind") == other.pop("kind")
+        assert {name for name in one if one[name] is None} == {name for name in other if other[name] is None}
+        for name in one:
+            assert one[name] is None or one[name] == pytest.approx(other[name], rel=1e-6, abs=1e-7)
+    some = document(run_cli, "--from", "run", "-l", "1", "--metric", "sink", "--special", "drop")
+    assert [head["layer"] for head in some["heads"]] == [1] * 4
+
+
+def test_a_metric_of_keys_asks_for_tokens(run_cli: RunCli) -> None:
+    refused = run_cli("stats", "-t", TEXT, "--metric", "received")
+    assert refused.err == "error: received has a value for every key and none for a whole head: add --per-query\n"
+    done = run_cli("stats", "-t", TEXT, "--metric", "received", "--per-query", "--out", "here")
+    assert done.code == 0
+    assert not Path("here/stats.png").exists()
+    assert done.err == "note: there is no stats.png: none of these metrics has a value for a whole head here\n"
+
+
+def test_texts_come_from_files_and_from_stdin(run_cli: RunCli) -> None:
+    expected = document(run_cli, "-t", TEXT, "-t", OTHER, "--metric", "entropy")["heads"]
+    Path("texts.txt").write_text(f"{TEXT}\n\n{OTHER}\n")
+    Path("texts.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in (TEXT, OTHER)))
+    Path("texts.csv").write_text(f"text,more\n{TEXT},1\n{OTHER},2\n")
+    for options in (["--file", "texts.txt"], ["-f", "texts.jsonl", "--column", "body"], ["-f", "texts.csv"]):
+        assert document(run_cli, *options, "--metric", "entropy")["heads"] == expected
+    done = run_cli("stats", "-f", "-", "--json", "--metric", "entropy", stdin=f"{TEXT}\n{OTHER}\n")
+    assert json.loads(done.out)["heads"] == expected
+
+
+def test_a_pair_a_chat_and_generated_tokens_are_read(run_cli: RunCli) -> None:
+    pair = document(run_cli, "-t", TEXT, "--pair", OTHER, "--metric", "entropy")
+    assert pair["inputs"][0]["pair"] == OTHER
+    assert pair["inputs"][0]["queries"].count("[SEP]") == 2
+    Path("chat.json").write_text(json.dumps([{"role": "user", "content": "one two"}]))
+    chat = document(run_cli, "-m", "demo:decoder", "--chat", "chat.json", "--metric", "entropy")
+    assert chat["heads"][0]["kind"] == "decoder"
+    options = ("-m", "demo:decoder", "-t", "one two three", "--metric", "entropy", "-H", "causal-lm")
+    short = document(run_cli, *options)["heads"][0]["queries"]
+    assert document(run_cli, *options, "--generate", "4")["heads"][0]["queries"] == short + 4
+    assert document(run_cli, *options, "--max-tokens", "2")["heads"][0]["queries"] == 2
+
+
+def test_model_options_are_heeded(run_cli: RunCli, demo_dirs: dict[str, Path]) -> None:
+    model = str(demo_dirs["encoder"])
+    options = ("--dtype", "bfloat16", "--device", "cpu", "--capture", "eager", "--model-head", "masked-lm")
+    found = document(run_cli, "-m", model, "--tokenizer", model, "-t", TEXT, "--metric", "entropy", *options)
+    run = found["run"]
+    assert (run["dtype"], run["device"], run["capture"], run["class"]) == (
+        "bfloat16",
+        "cpu",
+        "eager",
+        "BertForMaskedLM",
+    )
+    assert run["resolved"]["tokenizer"] == model
