@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         if "--debug" in args and not isinstance(error, typer.Exit | SystemExit):
             traceback.print_exception(error)
-        return _ended(error)
+        return _ended(error, args)
 
 
 def _run(args: list[str]) -> int:
@@ -96,7 +96,7 @@ def _run(args: list[str]) -> int:
     return 0
 
 
-def _ended(error: BaseException) -> int:
+def _ended(error: BaseException, args: list[str]) -> int:
     """The exit code of what stopped a command, after saying what it was."""
     if isinstance(error, typer.Exit):
         return error.exit_code
@@ -105,18 +105,18 @@ def _ended(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         forget(sys.stdout)
         return 0
-    message, code = _explained(error)
+    message, code = _explained(error, args)
     fail(message)
     return code
 
 
-def _explained(error: BaseException) -> tuple[str, int]:
+def _explained(error: BaseException, args: list[str]) -> tuple[str, int]:
     if isinstance(error, AttnError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted; the files that are there are whole", INTERRUPTED
     if isinstance(error, _click_error):
-        return _usage(error), 2
+        return _usage(error, args), 2
     if _is_out_of_memory(error):
         return (
             "out of memory: give shorter or fewer texts (--max-tokens), fewer maps (--layer, --head, "
@@ -126,10 +126,10 @@ def _explained(error: BaseException) -> tuple[str, int]:
     return f"unexpected {what} (a defect of attncli; --debug shows where)", 1
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, args: list[str]) -> str:
     """Typer's message about wrong options, in our words."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "attncli"
+    path = f"attncli {args[0]}" if args and args[0] in registry.names("cli") else "attncli"
     if unknown := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
         there = [name for parameter in context.command.params for name in parameter.opts] if context else []
         hint = did_you_mean(unknown, there)

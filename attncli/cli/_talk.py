@@ -84,7 +84,7 @@ def talking(options: TalkOptions) -> Iterator[Talk]:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         stack.enter_context(_logging_at(_level(options)))
         stack.enter_context(warnings.catch_warnings())
-        stack.enter_context(_environment(options))
+        stack.enter_context(_libraries(options))
         warnings.showwarning = _tell_warning
         if options.quiet:
             warnings.simplefilter("ignore")
@@ -133,16 +133,25 @@ def _tell_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 @contextlib.contextmanager
-def _environment(options: TalkOptions) -> Iterator[None]:
-    """The bars of the Hub's library obey only the environment, read when it is imported."""
-    name = "HF_HUB_DISABLE_PROGRESS_BARS"
-    before = os.environ.get(name)
+def _libraries(options: TalkOptions) -> Iterator[None]:
+    """What Transformers and the Hub say of their own accord: nothing but errors, unless asked for."""
+    wanted = {}
+    if not (options.verbose or options.debug):
+        wanted["TRANSFORMERS_VERBOSITY"] = "error"
     if options.quiet or not sys.stderr.isatty():
-        os.environ.setdefault(name, "1")
+        wanted["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    # read when they are imported; what the user has set stays
+    wanted = {name: value for name, value in wanted.items() if name not in os.environ}
+    chatty = logging.getLogger("transformers")
+    before = chatty.level
+    os.environ.update(wanted)
+    if "TRANSFORMERS_VERBOSITY" in wanted:
+        chatty.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        if before is None:
+        chatty.setLevel(before)
+        for name in wanted:
             os.environ.pop(name, None)
 
 

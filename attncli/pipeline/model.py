@@ -15,7 +15,7 @@ from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.pipeline.measuring import measure_maps
 from attncli.pipeline.passes import Gathered, Pass, Track, untracked
-from attncli.pipeline.request import Request, RunOptions
+from attncli.pipeline.request import CAPTURES, Request, RunOptions, known
 from attncli.pipeline.run import Run
 from attncli.pipeline.texts import Texts, texts_of
 from attncli.store import input_sha256
@@ -32,6 +32,7 @@ class Model:
 
     def plan(self, capture: str = "auto") -> Plan:
         """How this model's attention is caught, found out by one short pass."""
+        known({"capture": capture}, "capture", CAPTURES)
         if capture not in self._plans:
             self._plans[capture] = plan(self.loaded, capture)  # type: ignore[arg-type]
         return self._plans[capture]
