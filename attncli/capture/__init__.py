@@ -80,7 +80,7 @@ def _pass(
     functions = {site.function for site in plan.sites}
     options: dict[str, Any] = {"output_attentions": True} if "output" in functions else {}
     _, caller = loaded.callers[plan.caller]
-    watch = bool(functions & {"softmax", "sdpa"})
+    watch = functions != {"dispatch"} or any(site.how == "eager" for site in plan.sites)
     try:
         with torch.inference_mode(), intercepted(loaded.model, taker, functions=watch):
             outputs = call_model(caller, batch.tensors, **options)

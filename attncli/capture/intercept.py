@@ -37,6 +37,9 @@ class Handler(Protocol):
     def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
         """After a softmax outside of any dispatched attention."""
 
+    def inner_softmax(self, scores: Tensor) -> None:
+        """After a softmax of the dispatched attention that is running."""
+
 
 class Trace:
     """Which modules are running, outermost first, and how often each called attention."""
@@ -45,6 +48,7 @@ class Trace:
         self.stack: list[str] = []
         self.inside = 0
         self._names = {id(module): name for name, module in model.named_modules()}
+        self._attention = {name for name, module in model.named_modules() if name and _is_attention(name, module)}
         self._calls: Counter[str] = Counter()
 
     def key(self) -> Key:
@@ -52,6 +56,10 @@ class Trace:
         name = self.stack[-1] if self.stack else ""
         self._calls[name] += 1
         return name, self._calls[name] - 1
+
+    def attention(self) -> str | None:
+        """The innermost running module that is attention by its name or class."""
+        return next((name for name in reversed(self.stack) if name in self._attention), None)
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
@@ -70,6 +78,10 @@ class Trace:
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self.stack.pop()
+
+
+def _is_attention(name: str, module: nn.Module) -> bool:
+    return "att" in name.rpartition(".")[2].lower() or "att" in type(module).__name__.lower()
 
 
 @contextmanager
@@ -152,6 +164,8 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self._trace.inside:
+            if func in _SOFTMAX:
+                self._handler.inner_softmax(args[0] if args else kwargs["input"])
             return func(*args, **kwargs)
         if func is torch.nn.functional.scaled_dot_product_attention:
             return self._handler.sdpa(self._trace.key(), func, args, kwargs)

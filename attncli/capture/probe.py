@@ -24,6 +24,7 @@ AGREE = 1e-5
 class Seen:
     """One call of the probing pass.
 
+    owner     the innermost running module that is attention by name or class
     function  how it came: dispatched by Transformers, `sdpa` or `softmax` called by the model itself
     weights   [batch, head, query, key] as the model computed them
     streams   whether our block function gives the same weights and output
@@ -31,6 +32,7 @@ class Seen:
 
     key: Key
     stack: tuple[str, ...]
+    owner: str | None
     function: Function
     weights: Tensor
     visible: Tensor | None
@@ -45,14 +47,19 @@ class Recorder:
     batch: int
     seen: list[Seen] = field(default_factory=list)
     trace: Trace | None = None
+    scores: Tensor | None = None
 
     def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the model's function and ours on the same call."""
+        self.scores = None
         output, weights = function(module, *args, **kwargs)
+        seen = None if weights is None else seen_by_model(weights, self.scores)
         call = bound_call(function, module, args, kwargs)
         ours, visible, mine = whole(call)
         truth = ours if weights is None else weights
         streams = agree(ours, truth) and agree(mine.transpose(1, 2), output)
+        if not streams and seen is not None:
+            visible = seen
         self._add(key, "dispatch", truth, visible, call.key.shape[1], streams)
         return output, weights
 
@@ -71,11 +78,16 @@ class Recorder:
             return
         self._add(key, "softmax", weights, visible_by_scores(scores), None, False)
 
+    def inner_softmax(self, scores: Tensor) -> None:
+        """What the model's own function gives to its softmax: it may mask more than it is handed a mask for."""
+        self.scores = scores
+
     def _add(
         self, key: Key, function: Function, weights: Tensor, visible: Tensor | None, kv: int | None, ok: bool
     ) -> None:
         assert self.trace is not None
-        self.seen.append(Seen(key, tuple(self.trace.stack), function, weights, visible, kv, ok))
+        owner = self.trace.attention()
+        self.seen.append(Seen(key, tuple(self.trace.stack), owner, function, weights, visible, kv, ok))
 
 
 def bound_call(function: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> AttentionCall:
@@ -84,6 +96,13 @@ def bound_call(function: Callable[..., Any], module: nn.Module, args: Any, kwarg
     first = [bound.pop(name) for name in list(bound)[:5]]
     more = {**bound.pop("kwargs", {}), **bound}
     return AttentionCall.dispatched(*first, **more)
+
+
+def seen_by_model(weights: Tensor, scores: Tensor | None) -> Tensor | None:
+    """Which keys each row may see, by the scores of a softmax whose first columns became these weights."""
+    if scores is None or scores.shape[:-1] != weights.shape[:-1] or scores.shape[-1] < weights.shape[-1]:
+        return None
+    return visible_by_scores(scores)[..., : weights.shape[-1]]
 
 
 def whole(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -121,4 +140,6 @@ def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[
 def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: Any) -> Any:
     """One forward pass with the inputs and options that it takes, without a cache."""
     given = accepted(caller, {**tensors, "use_cache": False})
-    return caller(**given, **options)
+    parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+    return caller(**given, **(options if takes_any else accepted(caller, options)))

@@ -14,7 +14,7 @@ from attncli.capture.emit import Emitter
 from attncli.capture.gate import visible_by_scores
 from attncli.capture.intercept import Key
 from attncli.capture.plan import Plan, Site
-from attncli.capture.probe import bound_call
+from attncli.capture.probe import bound_call, seen_by_model
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
@@ -29,21 +29,30 @@ class Taker:
         for site in plan.sites:
             self._sites.setdefault(site.key, []).append(site)
         self._taken: set[Key] = set()
+        self._scores: Tensor | None = None
 
     def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Our block function in place of the model's, or the model's own with its weights taken."""
         sites = self._take(key)
         if not sites:
             return function(module, *args, **kwargs)
-        call = bound_call(function, module, args, kwargs)
         if sites[0].how == "stream":
+            call = bound_call(function, module, args, kwargs)
             output = attend(call, lambda block: self._emit(sites, block))
             self._end(sites)
             return output.transpose(1, 2).contiguous(), None
+        self._scores = None
         output, weights = function(module, *args, **kwargs)
-        self._emit(sites, Block(0, weights, visibility(call, 0, weights.shape[2])))
+        visible = seen_by_model(weights, self._scores)
+        if visible is None:
+            visible = visibility(bound_call(function, module, args, kwargs), 0, weights.shape[2])
+        self._emit(sites, Block(0, weights, visible))
         self._end(sites)
         return output, weights
+
+    def inner_softmax(self, scores: Tensor) -> None:
+        """What the model's own function gives to its softmax."""
+        self._scores = scores
 
     def sdpa(self, key: Key, function: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
         """Our block function in place of torch's."""

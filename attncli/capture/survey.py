@@ -91,12 +91,12 @@ def _distinct(seen: Sequence[Seen]) -> Iterator[Seen]:
 
 def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], facts: Facts) -> list[Found]:
     """What a call is: nothing of ours, one kind of attention, or two in one softmax."""
-    (source, target), named = batch.lengths, _is_attention_name(one)
+    source, target = batch.lengths
     one, layout = _straight(one, batch, stated)
     listed = any(_equal(one.weights, other) for _, _, other in stated)
     shaped = one.weights.dim() == 4 and one.weights.shape[0] == len(batch.inputs)
     own_softmax = one.function == "softmax" and not listed
-    if own_softmax and not (shaped and named):
+    if own_softmax and not (shaped and one.owner):
         return []
     queries, keys = one.weights.shape[-2:] if shaped else (0, 0)
     number = layer_number(one.stack)
@@ -154,10 +154,6 @@ def _not_tokens(shape: Sequence[int], source: int) -> str:
     return f"its map is {' x '.join(map(str, shape))}, not one row and column per token ({source})"
 
 
-def _is_attention_name(one: Seen) -> bool:
-    return any("att" in name.rpartition(".")[2].lower() for name in one.stack) or "att" in one.key[0].lower()
-
-
 def _is_causal(one: Seen) -> bool:
     if one.visible is None or one.visible.shape[-1] < 2:
         return False
@@ -176,7 +172,7 @@ def _only_in_outputs(
         if any(_equal(one.seen.weights, weights) for one in found):
             continue
         stack = (f"{name}.{index}",)
-        seen = Seen((name, index), stack, "output", weights, None)
+        seen = Seen((name, index), stack, None, "output", weights, None)
         kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, facts.decoder)
         rows, columns = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
         if weights.dim() != 4 or tuple(weights.shape[-2:]) != (rows, columns):
@@ -196,20 +192,14 @@ def _only_in_outputs(
 
 def _left_over(seen: Sequence[Seen], found: list[Found]) -> Iterator[Found]:
     """Attention modules whose softmax is over blocks, global tokens or landmarks: refused by name, never silent."""
-    known = {_owner(one.seen) for one in found}
+    known = {one.seen.owner for one in found}
     for one in seen:
-        owner = _owner(one)
-        if one.function != "softmax" or owner is None or owner in known:
+        if one.function != "softmax" or one.owner is None or one.owner in known:
             continue
-        known.add(owner)
+        known.add(one.owner)
         shape = " x ".join(map(str, one.weights.shape))
         problem = f"its softmax is over {shape} scores, not over one row and column per token"
-        yield Found(tree_kind(owner) or "encoder", layer_number(one.stack), one, problem=problem)
-
-
-def _owner(one: Seen) -> str | None:
-    """The innermost module named after attention that was running."""
-    return next((name for name in reversed(one.stack) if "att" in name.rpartition(".")[2].lower()), None)
+        yield Found(tree_kind(one.owner) or "encoder", layer_number(one.stack), one, problem=problem)
 
 
 def _number(found: list[Found]) -> None:
