@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -235,16 +235,18 @@ def main() -> None:
     options = parser.parse_args()
     held_out = common.without_unknown(common.corpus(options.data)[1])
     lines = [text for paragraph in held_out for text in common.sentences(paragraph) if text.isascii()]
-    short = [text for text in lines if 20 <= len(text) <= 80]
-    measures = {
-        "encoder": (AutoModelForMaskedLM, encoder_scores, held_out[::4]),
-        "decoder": (AutoModelForCausalLM, decoder_scores, held_out),
-        "seq2seq": (AutoModelForSeq2SeqLM, seq2seq_scores, short[:200]),
-    }
-    for name, (loader, measure, texts) in measures.items():
+    short, long = ([text for text in lines if low <= len(text) < low + 30] for low in (20, 50))
+    measures: list[tuple[str, Any, Callable[..., Scores], list[str]]] = [
+        ("encoder", AutoModelForMaskedLM, encoder_scores, held_out[::4]),
+        ("decoder", AutoModelForCausalLM, decoder_scores, held_out),
+        ("seq2seq", AutoModelForSeq2SeqLM, seq2seq_scores, short[:200]),
+        ("seq2seq", AutoModelForSeq2SeqLM, seq2seq_scores, long[:200]),
+    ]
+    for name, loader, measure, texts in measures:
         folder = options.models / name
         model = loader.from_pretrained(folder)
-        common.say(f"{name} ({(folder / 'model.safetensors').stat().st_size:,} bytes, {len(texts)} texts)")
+        size, longest = (folder / "model.safetensors").stat().st_size, max(map(len, texts))
+        common.say(f"{name} ({size:,} bytes; {len(texts)} texts of up to {longest} characters)")
         for score, value in measure(model, AutoTokenizer.from_pretrained(folder), texts).items():
             common.say(f"  {score}: {value}")
 
