@@ -100,11 +100,12 @@ def _ended(error: BaseException, args: list[str]) -> int:
     """The exit code of what stopped a command, after saying what it was."""
     if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 0
-    if isinstance(error, BrokenPipeError):
+    # rich makes an exit of a reader that went away
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         forget(sys.stdout)
         return 0
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 0
     message, code = _explained(error, args)
     fail(message)
     return code

@@ -44,6 +44,10 @@ def _option(
     )
 
 
+def _metrics() -> list[str]:
+    return registry.names("metrics")
+
+
 def _model(*names: str, **more: Any) -> Any:
     return _option("Model", *names, **more)
 
@@ -223,7 +227,7 @@ class MeasureOptions:
         list[str] | None,
         _option(
             *("Measures", "--metric"),
-            complete=lambda: registry.names("metrics"),
+            complete=_metrics,
             metavar="NAME",
             help="only this one; may be repeated (see attncli explain)",
         ),

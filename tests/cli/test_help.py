@@ -1,0 +1,161 @@
+"""What `--help`, `--version`, `explain` and `info` promise, and that it is so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attncli import registry
+from attncli.cli import _options
+from attncli.cli.explain import names
+from attncli.models import HEADS
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+COMMANDS = registry.names("cli")
+GROUPS = {
+    "Model": "--model --revision --tokenizer --target-tokenizer --model-head --device --dtype --trust-remote-code "
+    "--capture",
+    "Input": "--text --pair --target --file --column --chat --generate --max-tokens",
+    "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --special",
+    "Output": "--out --force --format --save-maps --maps-format --layout --max-memory --json --quiet --verbose --debug",
+    "Again": "--from --labels --key-labels --array",
+}
+
+
+def text_of(run_cli: RunCli, *args: str) -> str:
+    done = run_cli(*args)
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+def test_the_commands_are_those_of_the_contract() -> None:
+    assert COMMANDS == ["explain", "heatmap", "info", "stats"]
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_help_shows_the_commands(args: list[str], run_cli: RunCli) -> None:
+    shown = text_of(run_cli, *args)
+    assert all(re.search(rf"│ {command} +\S", shown) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["heatmap", "stats"])
+def test_both_commands_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
+    shown = text_of(run_cli, command, "--help")
+    panels = {part.split(" ", 1)[0].rstrip(","): part for part in shown.split("╭─ ")[1:]}
+    for panel, options in GROUPS.items():
+        assert set(re.findall(r"│ (--[a-z-]+)", panels[panel])) == set(options.split()), panel
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_ends_in_an_example_that_runs(command: str, run_cli: RunCli) -> None:
+    page = text_of(run_cli, "explain", command)
+    examples = re.findall(r"^Example: attncli (.+)$", page, re.MULTILINE)
+    assert len(examples) == 1
+    assert "Example: attncli" in text_of(run_cli, command, "--help")
+    done = run_cli(*shlex.split(examples[0]))
+    assert (done.code, done.err) == (0, "")
+    assert done.out
+
+
+def test_the_example_of_the_whole_runs(run_cli: RunCli) -> None:
+    (example,) = re.findall(r"Example: attncli (.+)", text_of(run_cli, "--help"))
+    assert run_cli(*shlex.split(example)).code == 0
+
+
+def test_versions_are_told_without_loading_them(run_cli: RunCli) -> None:
+    expected = ", ".join(f"{name} {version(name)}" for name in ("attncli", "transformers", "torch"))
+    assert text_of(run_cli, "--version") == expected + "\n"
+
+
+def test_completion_is_offered(run_cli: RunCli) -> None:
+    assert "--install-completion" in text_of(run_cli, "--help")
+    env = {
+        **os.environ,
+        "_ATTNCLI_COMPLETE": "complete_bash",
+        "COMP_WORDS": "attncli stats --metric entr",
+        "COMP_CWORD": "3",
+    }
+    done = subprocess.run([sys.executable, "-m", "attncli"], capture_output=True, text=True, env=env, check=False)
+    assert done.stdout.split() == ["entropy", "entropy_normalized"], done.stderr
+    env |= {"COMP_WORDS": "attncli he", "COMP_CWORD": "1"}
+    done = subprocess.run([sys.executable, "-m", "attncli"], capture_output=True, text=True, env=env, check=False)
+    assert done.stdout.split() == ["heatmap"], done.stderr
+
+
+def test_the_names_of_model_heads_are_those_that_load() -> None:
+    assert {*_options.MODEL_HEADS} == {"auto", *HEADS}
+
+
+# ------------------------------------------------------------------------------------------- explain
+
+
+def test_explain_lists_everything_with_its_first_line(run_cli: RunCli) -> None:
+    shown = text_of(run_cli, "explain")
+    assert {*registry.names("metrics"), *COMMANDS, "stats.json", "manifest.json", "ModelError"} <= set(names())
+    for name in names():
+        assert re.search(rf"^  {re.escape(name)} +\S", shown, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", names())
+def test_everything_has_a_page(name: str, run_cli: RunCli) -> None:
+    page = text_of(run_cli, "explain", name)
+    assert page.startswith(f"{name}\n\n")
+    assert len(page.splitlines()) > 3
+    assert json.loads(text_of(run_cli, "explain", name, "--json"))["page"] == page.rstrip("\n")
+
+
+@pytest.mark.parametrize("name", registry.names("metrics"))
+def test_the_page_of_a_metric_says_what_is_needed(name: str, run_cli: RunCli) -> None:
+    page = text_of(run_cli, "explain", name)
+    assert all(re.search(rf"^{word} ", page, re.MULTILINE) for word in ("Formula", "Axes", "Unit", "Source"))
+
+
+def test_the_pages_of_files_name_what_is_in_them(run_cli: RunCli) -> None:
+    text = "The cat sat."
+    found = json.loads(text_of(run_cli, "stats", "-t", text, "--json", "--per-query", "--out", "here"))
+    page = text_of(run_cli, "explain", "stats.json")
+    assert set(found) <= set(re.findall(r'^  "(\w+)"', page, re.MULTILINE))
+    assert all(f'"{name}"' in page for name in [*found["run"], *found["inputs"][0], *list(found["heads"][0])[:5]])
+    manifest = json.loads(Path("here/manifest.json").read_text())
+    assert set(manifest) == set(re.findall(r'^  "(\w+)"', text_of(run_cli, "explain", "manifest.json"), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("UsageError", 2), ("ModelError", 3), ("OutputError", 4), ("CheckError", 1)]
+)
+def test_the_page_of_an_error_gives_its_code(name: str, code: int, run_cli: RunCli) -> None:
+    assert text_of(run_cli, "explain", name).endswith(f"Exit code {code}.\n")
+    assert re.search(rf"^{code} ", text_of(run_cli, "explain", "exit-codes"), re.MULTILINE)
+
+
+# ---------------------------------------------------------------------------------------------- info
+
+
+def test_info_says_what_a_model_offers(run_cli: RunCli) -> None:
+    found = json.loads(text_of(run_cli, "info", "-m", "demo:decoder", "--json"))
+    assert found["schema"] == "attncli.info/1"
+    assert found["class"].startswith("Llama")
+    assert found["attention"] == [{"kind": "decoder", "layers": [0, 1, 2], "heads": 8, "key_value_heads": 2}]
+    assert found["capture"]["route"] == "stream"
+    assert found["capture"]["reason"]
+    assert found["parameters"] > 100_000
+    lines = dict(line.split("\t") for line in text_of(run_cli, "info", "-m", "demo:decoder").splitlines())
+    assert lines["decoder attention"] == "3 layers (0-2) x 8 heads, 2 key/value heads"
+    assert lines["longest input"] == f"{found['max_positions']} tokens"
+
+
+def test_info_says_which_route_was_asked_for(run_cli: RunCli) -> None:
+    found = json.loads(text_of(run_cli, "info", "--capture", "eager", "--json"))
+    assert found["capture"] == {"route": "eager", "reason": "asked for with --capture eager"}
+    assert list(Path().iterdir()) == []

@@ -1,0 +1,182 @@
+"""Who reads what: data on stdout, talk on stderr; people, pipes, readers that go away, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+TEXT = "The cat sat on the mat."
+ATTNCLI = (sys.executable, "-m", "attncli")
+
+
+def on_terminal(folder: Path, *args: str, **environment: str) -> str:
+    """What a person sees on a terminal of 100 columns: stdout and stderr together."""
+    main, other = pty.openpty()
+    given = {**os.environ, "COLUMNS": "100", "TERM": "xterm-256color", **environment}
+    process = subprocess.Popen([*ATTNCLI, *args], stdout=other, stderr=other, cwd=folder, env=given)
+    os.close(other)
+    seen = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            part = b""
+        if not part:
+            break
+        seen += part
+    os.close(main)
+    assert process.wait() == 0, seen.decode()
+    return seen.decode().replace("\r\n", "\n")
+
+
+def test_a_person_reads_what_was_written(tmp_path: Path) -> None:
+    assert on_terminal(tmp_path, "heatmap", "-t", TEXT, "--out", "here") == "Wrote here/encoder-grid.png\n"
+
+
+def test_a_person_reads_a_table_of_statistics(tmp_path: Path) -> None:
+    seen = on_terminal(tmp_path, "stats", "-t", TEXT, "--out", "here", NO_COLOR="1")
+    assert "encoder attention, 16 heads" in seen
+    assert "entropy_normalized" in seen
+    assert "highest" in seen
+    assert seen.endswith("Wrote here/stats.json\nWrote here/stats.csv\nWrote here/stats.png\n")
+    assert "\x1b[3" not in seen
+
+
+def test_a_person_reads_a_table_of_the_model(tmp_path: Path) -> None:
+    seen = on_terminal(tmp_path, "info")
+    assert "4 layers (0-3) x 4 heads" in seen
+    assert "stream: our blocks" in seen
+
+
+def test_json_stays_json_for_a_person(tmp_path: Path) -> None:
+    assert json.loads(on_terminal(tmp_path, "stats", "-t", TEXT, "--json"))["schema"] == "attncli.stats/1"
+
+
+def test_quiet_says_nothing_to_a_person(tmp_path: Path) -> None:
+    assert on_terminal(tmp_path, "stats", "-t", TEXT, "-q") == ""
+    assert on_terminal(tmp_path, "heatmap", "-t", TEXT, "-q", "--special", "drop") == ""
+
+
+def test_long_work_shows_a_bar(tmp_path: Path) -> None:
+    seen = on_terminal(tmp_path, "heatmap", "-t", TEXT, "--each", "-l", "0,1")
+    assert "drawing" in seen
+    assert "100%" in seen
+
+
+def test_a_pipe_reads_no_talk(run_cli: RunCli) -> None:
+    done = run_cli("heatmap", "-t", TEXT, "--special", "drop", "-v", "--out", "here")
+    assert done.out == "here/encoder-grid.png\n"
+    lines = done.err.splitlines()
+    assert lines[0].startswith("note: capture by stream: ")
+    assert lines[1] == "note: 1 texts in 1 batches, heads of 4 layers"
+    assert lines[2].startswith("note: special tokens took ")
+    quiet = run_cli("heatmap", "-t", TEXT, "--special", "drop", "-q", "--out", "here")
+    assert (quiet.out, quiet.err) == ("here/encoder-grid.png\n", "")
+
+
+def test_what_libraries_print_is_no_data(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attncli.pipeline import model
+
+    real = model.encode
+
+    def talkative(*args: object, **options: object) -> object:
+        sys.stdout.write("a library talks\n")
+        return real(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "encode", talkative)
+    done = run_cli("stats", "-t", TEXT, "--json")
+    assert json.loads(done.out)["schema"] == "attncli.stats/1"
+    assert done.err == "a library talks\n"
+
+
+@pytest.mark.parametrize("command", ["heatmap", "stats"])
+def test_a_reader_that_goes_away_does_not_stop_the_work(command: str, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    args = [*ATTNCLI, command, "-t", TEXT, "-l", "0,1", "--out", "here"]
+    done = subprocess.run(args, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "here/manifest.json").read_text())["complete"] is True
+
+
+def test_a_reader_of_help_may_go_away(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*ATTNCLI, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_leaves_whole_files(tmp_path: Path) -> None:
+    args = [*ATTNCLI, "heatmap", "-t", TEXT, "--each", "--format", "png,svg,pdf", "--out", "here"]
+    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "error: interrupted; the files that are there are whole"
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert sorted(Path(line).name for line in [first.strip(), *rest.split()]) == [
+        name for name in names if name != "manifest.json"
+    ]
+    assert json.loads((tmp_path / "here/manifest.json").read_text())["complete"] is False
+    done = subprocess.run(args, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert len(done.stdout.splitlines()) == 48
+
+
+def test_ctrl_c_at_the_very_start_leaves_nothing(tmp_path: Path) -> None:
+    code = "from attncli.cli import main; import sys; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+    args = [sys.executable, "-c", code, "stats", "-t", TEXT, "--out", "here"]
+    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.splitlines()[-1]) == (
+        130,
+        "error: interrupted; the files that are there are whole",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_of_memory_gives_advice(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from attncli.pipeline import passes
+
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
+
+        def exhausted(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(passes, "run_pass", exhausted)
+        done = run_cli("heatmap", "-t", TEXT)
+        assert (done.code, done.out) == (3, "")
+        assert done.err.startswith("error: out of memory: give shorter or fewer texts (--max-tokens)")
+
+
+def test_a_defect_of_ours_is_one_line_too(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attncli.pipeline import jobs
+
+    def broken(*_: object) -> None:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(jobs, "pictures", broken)
+    done = run_cli("heatmap", "-t", TEXT)
+    assert done.code == 1
+    assert done.err == "error: unexpected KeyError: 'gone' (a defect of attncli; --debug shows where)\n"
