@@ -57,6 +57,8 @@ def test_a_pair_has_segments_a_and_b(real: Loaded) -> None:
     assert [s for s in dict.fromkeys(tokens.segments) if s] == ["a", "b"]
     assert tokens.segments[tokens.pieces.index("slept")] == "b"
     assert int(batch.tensors["token_type_ids"][0, tokens.pieces.index("slept")]) == 1
+    first, last = tokens.offsets[tokens.pieces.index("slept")]
+    assert tokens.text[first:last] == "slept"
     assert len(set(tokens.words[tokens.words >= 0])) == int(tokens.words.max()) + 1
 
 
