@@ -155,8 +155,13 @@ def _save(
         yield path
 
 
-def measure(job: Job, formats: Sequence[str], track: Track) -> tuple[Statistics, dict[str, Any], Done]:
-    """Measure what a job asks for; returns the statistics, the contents of stats.json, and what was written."""
+def measure(
+    job: Job, formats: Sequence[str], track: Track, spread: bool = False
+) -> tuple[Statistics, dict[str, Any], Done]:
+    """Measure what a job asks for; returns the statistics, the contents of stats.json, and what was written.
+
+    spread  whether to draw the heads of each layer as points too
+    """
     folder = job.folder
     run = job.gather(track)
     # here and not above: drawing needs no torch, which metrics import
@@ -169,8 +174,10 @@ def measure(job: Job, formats: Sequence[str], track: Track) -> tuple[Statistics,
     notes = run.info.notes
     if any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
         _draw_overview(folder, run, statistics, declared)
+        if spread:
+            _draw_spread(folder, run, statistics)
     else:
-        notes = (*notes, "there is no stats.png: none of these metrics has a value for a whole head here")
+        notes = (*notes, "there is no picture: none of these metrics has a value for a whole head here")
     return statistics, document, Done(folder.finish(run.info), notes)
 
 
@@ -178,10 +185,22 @@ def _draw_overview(folder: OutputFolder, run: Run, statistics: Statistics, decla
     from attncli.views import overview
     from attncli.views._save import save
 
-    note = f"mean over {len(run.inputs)} texts" if len(run.inputs) > 1 else ""
     neutral = {name: metric.neutral for name, metric in declared.items() if metric.neutral is not None}
-    figure = overview.draw(statistics, model=run.info.model, note=note, neutral=neutral)
+    figure = overview.draw(statistics, model=run.info.model, note=_mean_note(run), neutral=neutral)
     save(figure, folder.path_for("stats.png"), description=f"{run.info.model} stats")
+
+
+def _draw_spread(folder: OutputFolder, run: Run, statistics: Statistics) -> None:
+    # here and not above: seaborn costs seconds
+    from attncli.views import spread
+    from attncli.views._save import save
+
+    figure = spread.draw(statistics, model=run.info.model, note=_mean_note(run))
+    save(figure, folder.path_for("stats-spread.png"), description=f"{run.info.model} spread of heads")
+
+
+def _mean_note(run: Run) -> str:
+    return f"mean over {len(run.inputs)} texts" if len(run.inputs) > 1 else ""
 
 
 def chosen(given: Iterable[str] | None, among: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:

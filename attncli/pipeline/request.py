@@ -102,7 +102,13 @@ class Request:
         """All options that change the result, as plain values."""
         left_out = ("choice", "max_memory", "keep_maps")
         chosen = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
-        return chosen | {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
+        rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
+        return {name: _listed(value) for name, value in (chosen | rest).items()}
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, as they come back from JSON."""
+    return [_listed(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
