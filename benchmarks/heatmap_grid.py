@@ -1,7 +1,7 @@
 """What a picture of all heads costs: subplots by seaborn, bare axes by matplotlib, and one composed mosaic.
 
-    python benchmarks/heatmap_grid.py                  # everything, some minutes
-    python benchmarks/heatmap_grid.py --panels 24      # only 24 of the 144 subplots, the rest extrapolated
+    python benchmarks/heatmap_grid.py                  # 24 of seaborn's 144 subplots, the rest in proportion
+    python benchmarks/heatmap_grid.py --panels 144     # all of them, many minutes
 
 seaborn.heatmap draws the whole figure anew for each subplot to see whether its labels overlap, so its cost grows
 faster than the number of subplots: what is extrapolated in proportion is less than the truth.
@@ -52,7 +52,7 @@ def to_png(figure: plt.Figure) -> None:
 
 
 def seaborn_subplots(attention: Attention, panels: int) -> None:
-    """The first `panels` heads, as one would write it: a subplot each, tokens on both axes, one colour scale, no bars."""
+    """The first `panels` heads as one would write it: a subplot each, tokens on both axes, one colour scale."""
     figure, axes = plt.subplots(-(-panels // HEADS), HEADS, figsize=(36, 3 * -(-panels // HEADS)), squeeze=False)
     for number in range(panels):
         layer, head = divmod(number, HEADS)
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=32, help="tokens of each head in the grid (default 32)")
     parser.add_argument("--single", type=int, default=512, help="tokens of the single head (default 512)")
-    parser.add_argument("--panels", type=int, default=LAYERS * HEADS, help="subplots that seaborn really draws")
+    parser.add_argument("--panels", type=int, default=24, help="subplots that seaborn really draws (default 24)")
     options = parser.parse_args()
     if not 1 <= options.panels <= LAYERS * HEADS:
         parser.error(f"--panels must be 1 to {LAYERS * HEADS}, got {options.panels}")
