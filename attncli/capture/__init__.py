@@ -43,12 +43,13 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         except AttnError:
             raise
         except Exception as error:  # the forward pass of any architecture
-            failures.append(f"{name}: {_brief(error)}")
+            failures.append(f"{name}: {_why(loaded, given, error)}")
             continue
         sites, turned_away = survey(seen, outputs, given, Facts.of(loaded.model.config))
         refused += turned_away
         if sites:
-            return _decide(loaded, route, index, sites, turned_away)
+            made = _decide(loaded, route, index, sites, turned_away)
+            return made if index == 0 else replace(made, reason=f"{made.reason}; text runs through its {name} alone")
     raise ModelError(_nothing(loaded, failures, refused))
 
 
@@ -87,7 +88,7 @@ def _pass(
     except (AttnError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # the forward pass of any architecture
-        raise ModelError(f"{_named(loaded)} fails on this input: {_brief(error)}") from error
+        raise ModelError(f"{_named(loaded)} fails on this input: {_why(loaded, batch, error)}") from error
     taker.outputs(outputs)
     taker.check_complete()
 
@@ -132,9 +133,23 @@ def _named(loaded: Loaded) -> str:
     return f"{type(loaded.model).__name__} ({loaded.architecture})"
 
 
-def _brief(error: Exception) -> str:
+def _why(loaded: Loaded, batch: Batch, error: Exception) -> str:
+    """A failing forward pass in one line, with what it most often comes from."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
+    brief = f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
+    known, largest = _vocabulary(loaded), int(batch.tensors["input_ids"].max())
+    if isinstance(error, IndexError) and known is not None and largest >= known:
+        return f"token id {largest} is beyond the model's {known} embeddings: is this its own tokenizer?"
+    if loaded.model.dtype != torch.float32 and ("dtype" in brief or "scalar type" in brief):
+        return f"{brief}; perhaps it computes only in float32, try --dtype float32"
+    return brief
+
+
+def _vocabulary(loaded: Loaded) -> int | None:
+    try:
+        return getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
+    except NotImplementedError:
+        return None
 
 
 def _nothing(loaded: Loaded, failures: list[str], refused: list[tuple[str, str]]) -> str:

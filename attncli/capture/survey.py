@@ -63,7 +63,7 @@ def survey(seen: Sequence[Seen], outputs: Any, batch: Batch, facts: Facts) -> tu
     found: list[Found] = []
     for one in _distinct(seen):
         found += _judge(one, batch, stated, facts)
-    found += _left_over(seen, found)
+    found += _left_over(seen, found, tokens=min(length for length in batch.lengths if length is not None))
     found += _only_in_outputs(found, stated, batch, facts)
     _number(found)
     sites = [_site(one) for one in found if not one.problem]
@@ -114,6 +114,8 @@ def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], facts
     problem = _problem(one.weights, batch) if shaped else _not_tokens(one.weights.shape, source)
     if problem and own_softmax:
         return []
+    if one.function == "sdpa" and not one.streams:
+        problem = problem or "its output is not that of the plain formula, and torch's attention shows no weights"
     return [Found(kind, number, one, layout=layout, problem=problem or "")]
 
 
@@ -190,11 +192,14 @@ def _only_in_outputs(
             yield Found(kind, index, seen)
 
 
-def _left_over(seen: Sequence[Seen], found: list[Found]) -> Iterator[Found]:
-    """Attention modules whose softmax is over blocks, global tokens or landmarks: refused by name, never silent."""
+def _left_over(seen: Sequence[Seen], found: list[Found], tokens: int) -> Iterator[Found]:
+    """Attention modules whose softmax is over blocks, global tokens or landmarks: refused by name, never silent.
+
+    A softmax over less than the tokens mixes something else: streams, experts, kernels.
+    """
     known = {one.seen.owner for one in found}
     for one in seen:
-        if one.function != "softmax" or one.owner is None or one.owner in known:
+        if one.function != "softmax" or one.owner is None or one.owner in known or one.weights.shape[-1] < tokens:
             continue
         known.add(one.owner)
         shape = " x ".join(map(str, one.weights.shape))
@@ -206,7 +211,7 @@ def _number(found: list[Found]) -> None:
     """True layer numbers; where modules are shared or nested and numbers repeat, the place in the order of calls."""
     for kind in {one.kind for one in found}:
         members = [at for at, one in enumerate(found) if one.kind == kind]
-        numbers = [found[at].number for at in members]
+        numbers = [found[at].number for at in members if not found[at].problem]
         if None in numbers or len(set(numbers)) < len(numbers):
             for place, at in enumerate(members):
                 found[at] = replace(found[at], number=place)
