@@ -233,6 +233,9 @@ class MeasureOptions:
         ),
     ] = None
     per_query: Annotated[bool, _option("Measures", "--per-query", help="also a row for every token")] = False
+    spread: Annotated[
+        bool, _option("Measures", "--spread", help="also stats-spread.png: the heads of each layer as points")
+    ] = False
 
 
 @dataclass(frozen=True)

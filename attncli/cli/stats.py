@@ -45,9 +45,10 @@ def stats(
     formats = chosen(files.format, TABLES, ("json", "csv"))
     metrics = [name.strip() for value in measured.metric or ["all"] for name in value.split(",")]
     asked: RunOptions = {"metrics": metrics, "per_query": measured.per_query, "keep_maps": files.save_maps}
+    more = {"format": formats, "spread": measured.spread}
     with talking(talk) as say:
-        job = job_of("stats", (model, texts, selection, files, again), typed(measured), {"format": formats}, asked)
-        statistics, document, done = measure(job, formats, say.track("measuring"))
+        job = job_of("stats", (model, texts, selection, files, again), typed(measured), more, asked)
+        statistics, document, done = measure(job, formats, say.track("measuring"), spread=measured.spread)
         for note in done.notes:
             say.note(note)
         if talk.json:

@@ -57,7 +57,7 @@ def draw(
     attention. Metrics named in `neutral` have a scale of two colours with that value in the middle. Values are
     written into the cells where there are few; hatched is undefined. `metrics` are by default the main ones.
     """
-    wanted = _wanted(statistics, metrics)
+    wanted = main_scores(statistics, metrics)
     blocks = {kind: _panels(kind, wanted, neutral or {}) for kind in KINDS}
     blocks = {kind: panels for kind, panels in blocks.items() if panels}
     if not blocks:
@@ -66,7 +66,8 @@ def draw(
     return _compose(blocks, lines)
 
 
-def _wanted(statistics: Statistics, metrics: Sequence[str] | None) -> dict[str, Scores]:
+def main_scores(statistics: Statistics, metrics: Sequence[str] | None = None) -> dict[str, Scores]:
+    """The metrics named, by default the main ones of those that were measured; an unknown one is a `UsageError`."""
     for name in metrics or ():
         if name not in statistics.heads:
             raise UsageError(f"unknown metric '{name}': {did_you_mean(name, statistics.heads)}")
@@ -93,7 +94,7 @@ def _panel(name: str, scores: Scores, norm: Normalize, colours: str) -> _Panel:
     state[at_layer, at_head] = np.where(known, DRAWN, UNDEFINED)
     return _Panel(
         name,
-        _unit(scores),
+        unit_of(scores),
         scores.range,
         Cells(values, state),
         list(map(str, layers)),
@@ -103,7 +104,8 @@ def _panel(name: str, scores: Scores, norm: Normalize, colours: str) -> _Panel:
     )
 
 
-def _unit(scores: Scores) -> str:
+def unit_of(scores: Scores) -> str:
+    """The unit in words for an axis: a share of the attention is a fraction."""
     if scores.unit != "1":
         return scores.unit
     return "fraction" if scores.range == (0, 1) else "ratio"

@@ -122,13 +122,20 @@ def test_a_saved_run_is_measured_again_without_the_model(run_cli: RunCli) -> Non
     assert [head["layer"] for head in some["heads"]] == [1] * 4
 
 
+def test_spread_adds_a_picture_of_the_heads_by_layer(run_cli: RunCli) -> None:
+    assert run_cli("stats", "-t", TEXT, "--metric", "sink", "--spread", "--out", "here").code == 0
+    assert Path("here/stats-spread.png").read_bytes().startswith(b"\x89PNG")
+    listed = json.loads(Path("here/manifest.json").read_text())["files"]
+    assert "stats-spread.png" in [entry["name"] for entry in listed]
+
+
 def test_a_metric_of_keys_asks_for_tokens(run_cli: RunCli) -> None:
     refused = run_cli("stats", "-t", TEXT, "--metric", "received")
     assert refused.err == "error: received has a value for every key and none for a whole head: add --per-query\n"
     done = run_cli("stats", "-t", TEXT, "--metric", "received", "--per-query", "--out", "here")
     assert done.code == 0
     assert not Path("here/stats.png").exists()
-    assert done.err == "note: there is no stats.png: none of these metrics has a value for a whole head here\n"
+    assert done.err == "note: there is no picture: none of these metrics has a value for a whole head here\n"
 
 
 def test_texts_come_from_files_and_from_stdin(run_cli: RunCli) -> None:
