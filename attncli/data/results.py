@@ -147,3 +147,13 @@ class RunInfo:
     seed: int | None = None
     input_sha256: str = ""
     format: int = FORMAT
+
+    @property
+    def title(self) -> str:
+        """The model's name for pictures: of a long path the last two parts.
+
+        >>> RunInfo("google-bert/bert-base-uncased").title, RunInfo("/home/me/runs/bert/model").title
+        ('google-bert/bert-base-uncased', '…/bert/model')
+        """
+        parts = self.model.replace("\\", "/").rstrip("/").split("/")
+        return self.model if len(parts) < 3 else "/".join(["…", *parts[-2:]])

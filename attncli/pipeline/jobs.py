@@ -132,7 +132,7 @@ def draw(job: Job, show: Show, formats: Sequence[str], track: Track, wrote: Call
         count = max(len(job.texts), len({attention.text for attention in run.maps}))
         drawn = [(picture, top) for attention in run.maps for picture, top in _with_top(attention, show, count)]
         for picture, top in track(drawn) if single else drawn:
-            for path in _save(folder, picture, run.info.model, count, top, formats):
+            for path in _save(folder, picture, run.info.title, count, top, formats):
                 wrote(path)
     return Done(folder.finish(run.info), run.info.notes)
 
@@ -186,8 +186,8 @@ def _draw_overview(folder: OutputFolder, run: Run, statistics: Statistics, decla
     from attncli.views._save import save
 
     neutral = {name: metric.neutral for name, metric in declared.items() if metric.neutral is not None}
-    figure = overview.draw(statistics, model=run.info.model, note=_mean_note(run), neutral=neutral)
-    save(figure, folder.path_for("stats.png"), description=f"{run.info.model} stats")
+    figure = overview.draw(statistics, model=run.info.title, note=_mean_note(run), neutral=neutral)
+    save(figure, folder.path_for("stats.png"), description=f"{run.info.title} stats")
 
 
 def _draw_spread(folder: OutputFolder, run: Run, statistics: Statistics) -> None:
@@ -195,8 +195,8 @@ def _draw_spread(folder: OutputFolder, run: Run, statistics: Statistics) -> None
     from attncli.views import spread
     from attncli.views._save import save
 
-    figure = spread.draw(statistics, model=run.info.model, note=_mean_note(run))
-    save(figure, folder.path_for("stats-spread.png"), description=f"{run.info.model} spread of heads")
+    figure = spread.draw(statistics, model=run.info.title, note=_mean_note(run))
+    save(figure, folder.path_for("stats-spread.png"), description=f"{run.info.title} spread of heads")
 
 
 def _mean_note(run: Run) -> str:

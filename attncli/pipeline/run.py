@@ -75,7 +75,7 @@ class Run:
             shown = shown.sel(layer=layer, head=head)
         single = layer is not None and head is not None
         show = Show(layer is not None, head is not None, "each" if single else "grid", log)
-        return pictures(shown, show)[0].draw(self.info.model, "", None)
+        return pictures(shown, show)[0].draw(self.info.title, "", None)
 
     def save(
         self,
