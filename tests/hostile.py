@@ -52,7 +52,7 @@ HOSTILE: list[str] = [
     "Z̸̢a̸̛l̷g̶o̵",
     "\u00e9",
     "ﷺ",
-    "𝔸",
+    "\U0001d538",
     "\ufffd",
     "\ufeff",
     "\ue000",
