@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 _log = logging.getLogger("attncli")
+MOST_NOTES = 8
 NOTE = (logging.INFO + logging.WARNING) // 2
 
 
@@ -54,9 +55,13 @@ class Talk:
         for thing in things:
             console.print(thing)
 
-    def note(self, text: str) -> None:
-        """What a person should know."""
-        _log.log(NOTE, "%s", text)
+    def notes(self, notes: Sequence[str]) -> None:
+        """What a person should know: a few lines, all of them with --verbose."""
+        shown = len(notes) if self.options.verbose else MOST_NOTES
+        for note in notes[:shown]:
+            _log.log(NOTE, "%s", note)
+        if len(notes) > shown:
+            _log.log(NOTE, "%d more such notes: --verbose shows them, manifest.json keeps them", len(notes) - shown)
 
     def track(self, what: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
         """Goes through a sequence, with a bar on stderr where a person looks on and it is long."""

@@ -73,8 +73,7 @@ def _one_path(say: Talk, path: object) -> None:
 def _tell(say: Talk, written: Any, manifest: Any, notes: Any) -> None:
     from attncli.store import json_text
 
-    for note in notes:
-        say.note(note)
+    say.notes(notes)
     if say.options.json:
         say.data(json_text(manifest))
     for path in written:

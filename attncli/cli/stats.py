@@ -49,8 +49,7 @@ def stats(
     with talking(talk) as say:
         job = job_of("stats", (model, texts, selection, files, again), typed(measured), more, asked)
         statistics, document, done = measure(job, formats, say.track("measuring"), spread=measured.spread)
-        for note in done.notes:
-            say.note(note)
+        say.notes(done.notes)
         if talk.json:
             say.data(json_text(document))
         elif say.to_person:

@@ -70,7 +70,7 @@ class Model:
         batches = encode(self.loaded, texts, max_tokens=request.max_tokens, generate=request.generate)
         prepared = Pass.prepare(self.loaded, found, batches, request)
         _log.info("capture by %s: %s", found.route, found.reason)
-        _log.info("%d texts in %d batches, heads of %d layers", len(texts), len(prepared.batches), len(prepared.heads))
+        _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))
         return prepared
 
     def _info(self, prepared: Pass, texts: Sequence[Text]) -> RunInfo:

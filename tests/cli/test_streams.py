@@ -80,10 +80,21 @@ def test_a_pipe_reads_no_talk(run_cli: RunCli) -> None:
     assert done.out == "here/encoder-grid.png\n"
     lines = done.err.splitlines()
     assert lines[0].startswith("note: capture by stream: ")
-    assert lines[1] == "note: 1 texts in 1 batches, heads of 4 layers"
+    assert lines[1] == "note: texts: 1, batches: 1, layers: 4"
     assert lines[2].startswith("note: special tokens took ")
     quiet = run_cli("heatmap", "-t", TEXT, "--special", "drop", "-q", "--out", "here")
     assert (quiet.out, quiet.err) == ("here/encoder-grid.png\n", "")
+
+
+def test_many_notes_are_counted(run_cli: RunCli) -> None:
+    texts = [part for number in range(12) for part in ("-t", f"{number + 1}")]
+    options = ("stats", "-m", "demo:seq2seq", "--metric", "entropy", "-l", "0", "--out", "here")
+    lines = run_cli(*options, *texts).err.splitlines()
+    assert len(lines) == 9
+    assert lines[-1] == "note: 4 more such notes: --verbose shows them, manifest.json keeps them"
+    assert len(json.loads(Path("here/manifest.json").read_text())["run"]["notes"]) == 12
+    verbose = run_cli(*options, *texts, "-v").err.splitlines()
+    assert sum(line.startswith("note: text ") for line in verbose) == 12
 
 
 def test_what_libraries_print_is_no_data(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
