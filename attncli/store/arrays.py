@@ -53,6 +53,7 @@ class Pool:
 
     def add(self, name: str, parts: Sequence[Array], stacked: bool = False) -> str:
         """Keep an array; returns its name, with a number behind it where the name was taken."""
+        name = name.replace("\0", "")  # where a name in a zip file would end
         free, number = name, 1
         while free in self.piles:
             free, number = f"{name}~{number}", number + 1

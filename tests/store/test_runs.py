@@ -117,6 +117,17 @@ def runs(draw: st.DrawFn) -> SavedRun:
     return SavedRun(about, ins, maps, draw(tables), draw(st.sampled_from(LAYOUTS)), draw(st.text(max_size=5)))
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_names_that_a_zip_file_would_cut_short_stay_apart(tmp_path: Path, format: str) -> None:
+    coords = {"head": ("row", np.arange(2))}
+    tables = {
+        name: Scores(name, np.arange(2) + i, ("row",), coords, "", (0, 1), "") for i, name in enumerate(["", "\0"])
+    }
+    run = SavedRun(info(), (), (), Statistics(tables))
+    saved(tmp_path, run, format)
+    assert parts(open_run(tmp_path)) == parts(run)
+
+
 @given(runs(), st.sampled_from(FORMATS))
 def test_what_was_saved_is_what_is_opened(run: SavedRun, format: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
