@@ -37,7 +37,7 @@ def job_of(command: str, groups: Groups, own: dict[str, Any], more: dict[str, An
     from attncli.pipeline.jobs import Files, Job
 
     model, texts, selection, files, again = groups
-    head, model_head = _heads(selection.head, model.model_head)
+    head, model_head = split_heads(selection.head, model.model_head)
     request = _request(groups, head, asked)
     _check(files)
     given = typed(*groups) | own
@@ -89,7 +89,7 @@ def _listed(values: list[str] | None) -> list[str] | None:
     return None if values is None else [name.strip() for value in values for name in value.split(",")]
 
 
-def _heads(given: list[str] | None, model_head: str) -> tuple[str | None, str]:
+def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, str]:
     """`--head` chooses heads by number; the name of a model's head there means `--model-head`."""
     numbers = []
     for value in given or []:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from attncli.cli._jobs import load_arguments
+import typer
+
+from attncli.cli._jobs import load_arguments, split_heads
 from attncli.cli._options import ModelOptions, TalkOptions
 from attncli.cli._talk import talking
+from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def info(model: ModelOptions, talk: TalkOptions) -> None:
+def info(
+    model: ModelOptions,
+    talk: TalkOptions,
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", metavar="NAME", help="the same as --model-head", rich_help_panel="Model"),
+    ] = None,
+) -> None:
     """Say what a model offers before running it.
 
     Its class, parameters, layers and heads of each kind of attention, key/value heads, longest input, and how its
@@ -20,11 +30,14 @@ def info(model: ModelOptions, talk: TalkOptions) -> None:
 
     Example: attncli info --model demo:encoder
     """
+    numbers, model_head = split_heads(head, model.model_head)
+    if numbers is not None:
+        raise UsageError(f"--head {numbers} chooses heads of a run, info is about the whole model: leave it out")
     from attncli.pipeline.model import load
     from attncli.store import json_text
 
     with talking(talk) as say:
-        described = load(**load_arguments(model, model.model_head)).describe(model.capture)
+        described = load(**load_arguments(model, model_head)).describe(model.capture)
         if talk.json:
             say.data(json_text(described))
         elif say.to_person:

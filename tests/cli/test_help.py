@@ -155,6 +155,14 @@ def test_info_says_what_a_model_offers(run_cli: RunCli) -> None:
     assert lines["longest input"] == f"{found['max_positions']} tokens"
 
 
+def test_info_takes_the_model_head_by_either_name(run_cli: RunCli) -> None:
+    for name in ("--head", "--model-head"):
+        assert json.loads(text_of(run_cli, "info", name, "masked-lm", "--json"))["class"] == "BertForMaskedLM"
+    done = run_cli("info", "--head", "3")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: --head 3 chooses heads of a run, info is about the whole model: leave it out\n"
+
+
 def test_info_says_which_route_was_asked_for(run_cli: RunCli) -> None:
     found = json.loads(text_of(run_cli, "info", "--capture", "eager", "--json"))
     assert found["capture"] == {"route": "eager", "reason": "asked for with --capture eager"}
