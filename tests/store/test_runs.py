@@ -123,7 +123,7 @@ def test_names_that_a_zip_file_would_cut_short_stay_apart(tmp_path: Path, format
     tables = {
         name: Scores(name, np.arange(2) + i, ("row",), coords, "", (0, 1), "") for i, name in enumerate(["", "\0"])
     }
-    run = SavedRun(info(), (), (), Statistics(tables))
+    run = SavedRun(info(), (), (), Statistics(tables), LAYOUTS[0], "stats")
     saved(tmp_path, run, format)
     assert parts(open_run(tmp_path)) == parts(run)
 
