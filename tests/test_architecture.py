@@ -239,7 +239,7 @@ def test_importing_every_module_changes_nothing_outside(attncli_package: Package
 
 # ------------------------------------------------------------------------------------------------ the repository
 
-MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:work|root|home/\w+|Users/\w+|tmp/\w+)/")
+MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:(?:work|root)/\w|(?:home/(?!me/)\w+|Users/\w+|tmp/\w+)/)")
 
 
 def machine_paths(root: Path, files: list[str]) -> list[str]:
