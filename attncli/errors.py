@@ -1,10 +1,10 @@
 """The errors that attncli raises on purpose; each says what was expected, what was got and what to do.
 
-    AttnError                exit code
-    ├── CheckError           1   a check did not hold
-    ├── UsageError           2   the call or the input is wrong
-    ├── ModelError           3   the model cannot serve
-    └── OutputError          4   an output could not be written
+AttnError                exit code
+├── CheckError           1   a check did not hold
+├── UsageError           2   the call or the input is wrong
+├── ModelError           3   the model cannot serve
+└── OutputError          4   an output could not be written
 """
 
 from __future__ import annotations
