@@ -48,6 +48,8 @@ def job_of(command: str, groups: Groups, own: dict[str, Any], more: dict[str, An
     if extra := typed(again):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
     read = tuple(_inputs.read(texts))
+    if texts.generate and model_head == "auto":
+        model_head = "auto-lm"
     return Job(command, load_arguments(model, model_head), request, read, place, more, given)
 
 

@@ -68,7 +68,7 @@ def _encode_source(
         string, add_special = render_chat(tokenizer, text), False
     if not string.strip():
         raise UsageError(f"text {index} is empty; give at least one word")
-    options: dict[str, Any] = {"add_special_tokens": add_special, "return_attention_mask": True}
+    options: dict[str, Any] = {"add_special_tokens": add_special, "return_attention_mask": True, "verbose": False}
     if getattr(tokenizer, "is_fast", False):
         options["return_offsets_mapping"] = True
     if max_tokens is not None:

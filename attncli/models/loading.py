@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.models.failing import explained, first_line, is_remote_code, quiet_transformers
@@ -26,6 +26,8 @@ HEADS = {
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
 }
+AUTO_LM = "auto-lm"
+"""As `auto`, but with the head that a model needs to write text."""
 _WEIGHTS = (
     "*.safetensors",
     "*.safetensors.index.json",
@@ -135,30 +137,38 @@ def _load_model(path: str, name: str, config: Any, head: str, dtype: str, common
 
 def _auto_classes(config: Any, head: str) -> Iterator[Any]:
     """Auto classes to try: the head asked for; or the base model, then what the checkpoint says that it is."""
-    if head != "auto":
+    two_stacks = bool(getattr(config, "is_encoder_decoder", False))
+    if head not in ("auto", AUTO_LM):
         if head not in HEADS:
             raise UsageError(f"unknown --head '{head}': {did_you_mean(head, [*HEADS, 'auto'])}")
         yield getattr(transformers, HEADS[head])
         return
     stated = next(iter(getattr(config, "architectures", None) or []), None)
     own = getattr(transformers, stated, None) if stated else None
+    # not for a masked model: it would load as a decoder and write nonsense
+    if head == AUTO_LM and own is not None and own in _mapped(transformers.AutoModelForCausalLM, config):
+        yield own
     # without a target the decoder must write one itself, which only the full model can; and some base models read
     # no ids, but what another module made of them (Perceiver, SpeechT5)
-    if own is not None and (getattr(config, "is_encoder_decoder", False) or not _base_reads_ids(config)):
+    if own is not None and (two_stacks or not _base_reads_ids(config)):
         yield own
-    yield transformers.AutoModel
+    yield AutoModel
     if own is not None:
         yield own
     yield from (getattr(transformers, auto) for auto in HEADS.values())
 
 
 def _base_reads_ids(config: Any) -> bool:
+    return any("input_ids" in inspect.signature(base.forward).parameters for base in _mapped(AutoModel, config)[:1])
+
+
+def _mapped(auto: Any, config: Any) -> tuple[Any, ...]:
+    """The classes that an Auto class has for a configuration."""
     try:
-        found: Any = transformers.AutoModel._model_mapping[type(config)]
+        found = auto._model_mapping[type(config)]
     except (KeyError, ValueError):
-        return False
-    base = found[0] if isinstance(found, tuple) else found
-    return "input_ids" in inspect.signature(base.forward).parameters
+        return ()
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _lack(model: PreTrainedModel, found: dict[str, Any]) -> str:

@@ -113,7 +113,8 @@ def load(
 ) -> Model:
     """Load a model by Hub id, folder or `demo:encoder`, `demo:decoder`, `demo:seq2seq`.
 
-    head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …
+    head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …; auto-lm is auto
+                       with the head that `generate` needs
     trust_remote_code  whether Python code that comes with the model may run
     """
     return Model(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import attncli
+
 if TYPE_CHECKING:
     from conftest import RunCli
 
@@ -177,3 +179,13 @@ def test_a_saved_run_is_drawn_without_torch(run_cli: RunCli, tmp_path: Path) -> 
     code = "import sys; from attncli.cli import main; main(['heatmap', '--from', 'run']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_generate_loads_the_head_that_writes_and_reads_prompt_and_answer_together(run_cli: RunCli) -> None:
+    done = run_cli(
+        "heatmap", "-m", "demo:decoder", "-t", "The animal", "--generate", "4", "--save-maps", "--out", "here"
+    )
+    assert (done.code, done.err) == (0, "")
+    run = attncli.open("here")
+    assert run.info.cls == "LlamaForCausalLM"
+    assert run.inputs[0].source.segments[-5:] == ("prompt", *["generated"] * 4)
