@@ -79,8 +79,7 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             module = importlib.import_module(home)
-            # all at once: importing the model's room binds `attncli.capture` to the folder of that name
-            globals().update({each: getattr(module, _TRUE_NAMES.get(each, each)) for each in names})
+            globals()[name] = getattr(module, _TRUE_NAMES.get(name, name))
             return globals()[name]
     raise AttributeError(f"module 'attncli' has no attribute {name!r}")
 

@@ -78,7 +78,7 @@ def _peak_mb() -> float:
 
 
 def _attncli(model: Any) -> Any:
-    from attncli import capture, models, registry
+    from attncli import capturing, models, registry
     from attncli.encoding import batch_of
     from attncli.sinks import Measure
 
@@ -90,9 +90,9 @@ def _attncli(model: Any) -> Any:
     def measure(ids: Any) -> None:
         batch = batch_of(loaded, {"input_ids": ids})
         if not plans:
-            plans.append(capture.plan(loaded, batch=batch))
+            plans.append(capturing.plan(loaded, batch=batch))
         sink = Measure(metrics)
-        capture.run(loaded, plans[0], batch, [sink])
+        capturing.run(loaded, plans[0], batch, [sink])
         sink.result(batch.inputs)
 
     return measure

@@ -22,7 +22,7 @@ FLOORS = (
     ("sinks",),
     ("models", "transforms", "metrics"),
     ("encoding",),
-    ("capture", "views", "store"),
+    ("capturing", "views", "store"),
     ("reading", "selection"),
     ("foreign",),
     ("pipeline",),
@@ -30,7 +30,7 @@ FLOORS = (
     ("__init__", "__main__"),
 )
 KNOWN_ONLY_IN = {
-    "transformers": ("models", "encoding", "capture"),
+    "transformers": ("models", "encoding", "capturing"),
     "tokenizers": ("models", "encoding"),
     "huggingface_hub": ("models",),
     "accelerate": ("models",),

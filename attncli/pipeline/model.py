@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from attncli import models
-from attncli.capture import Plan, plan
+from attncli.capturing import Plan, plan
 from attncli.data import Kind, RunInfo, Text
 from attncli.encoding import batch_of, encode
 from attncli.errors import UsageError

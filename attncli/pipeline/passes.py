@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from attncli.capture import Plan
-from attncli.capture import run as run_pass
+from attncli.capturing import Plan
+from attncli.capturing import run as run_pass
 from attncli.data import Attention, Input, Kind, Rows, Selection, Statistics
 from attncli.encoding import Batch
 from attncli.models import Loaded

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from attncli.capture.bands import Layout
-from attncli.capture.intercept import Key
+from attncli.capturing.bands import Layout
+from attncli.capturing.intercept import Key
 from attncli.data import KINDS, Kind
 
 Route = Literal["stream", "eager"]

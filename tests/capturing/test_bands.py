@@ -10,8 +10,8 @@ from families import FAMILIES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.capture import plan, run
-from attncli.capture.bands import layout_of, unfold
+from attncli.capturing import plan, run
+from attncli.capturing.bands import layout_of, unfold
 from attncli.encoding import batch_of
 from attncli.errors import ModelError
 from attncli.models import adopt

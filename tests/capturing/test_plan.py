@@ -18,7 +18,7 @@ from transformers import (
     UdopForConditionalGeneration,
 )
 
-from attncli.capture import plan
+from attncli.capturing import plan
 from attncli.encoding import batch_of
 from attncli.errors import ModelError, UsageError
 from attncli.models import Loaded, adopt

@@ -17,9 +17,9 @@ from torch.overrides import _get_current_function_mode_stack
 from transformers import PreTrainedModel
 from transformers.modeling_utils import AttentionInterface
 
-from attncli.capture import Plan, blocks
-from attncli.capture import plan as make_plan
-from attncli.capture import run as capture_run
+from attncli.capturing import Plan, blocks
+from attncli.capturing import plan as make_plan
+from attncli.capturing import run as capture_run
 from attncli.data import Rows, Text
 from attncli.encoding import Batch, batch_of, encode
 from attncli.errors import ModelError, OutputError

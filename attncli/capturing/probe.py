@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from attncli.capture.blocks import AttentionCall, Block, attend
-from attncli.capture.gate import visible_by_scores
-from attncli.capture.intercept import Key, Trace, intercepted
-from attncli.capture.plan import Function
+from attncli.capturing.blocks import AttentionCall, Block, attend
+from attncli.capturing.gate import visible_by_scores
+from attncli.capturing.intercept import Key, Trace, intercepted
+from attncli.capturing.plan import Function
 from attncli.encoding import Batch, accepted
 
 Tensor = torch.Tensor

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from attncli.capture.gate import refusal
-from attncli.capture.plan import Site
+from attncli.capturing.gate import refusal
+from attncli.capturing.plan import Site
 from attncli.data import Kind, Rows, Tokens
 from attncli.encoding import Batch
 from attncli.errors import ModelError

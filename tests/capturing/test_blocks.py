@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from attncli.capture import blocks
-from attncli.capture.blocks import AttentionCall, Block, attend
+from attncli.capturing import blocks
+from attncli.capturing.blocks import AttentionCall, Block, attend
 
 BATCH, HEADS, GROUPS, QUERIES, KEYS, DIM = 2, 4, 2, 7, 9, 5
 

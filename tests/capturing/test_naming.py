@@ -6,8 +6,8 @@ import doctest
 
 import pytest
 
-from attncli.capture import naming
-from attncli.capture.naming import call_kind, layer_number, tree_kind
+from attncli.capturing import naming
+from attncli.capturing.naming import call_kind, layer_number, tree_kind
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import torch
 
-from attncli.capture.emit import Emitter
-from attncli.capture.intercept import intercepted
-from attncli.capture.plan import Plan, Site
-from attncli.capture.probe import call_model, record
-from attncli.capture.routes import Taker
-from attncli.capture.survey import Facts, survey
+from attncli.capturing.emit import Emitter
+from attncli.capturing.intercept import intercepted
+from attncli.capturing.plan import Plan, Site
+from attncli.capturing.probe import call_model, record
+from attncli.capturing.routes import Taker
+from attncli.capturing.survey import Facts, survey
 from attncli.data import Kind, Text
 from attncli.encoding import Batch, accepted, encode, unpadded
 from attncli.errors import AttnError, ModelError

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from attncli.capture.bands import Layout, as_returned, layout_of, unfold
-from attncli.capture.gate import refusal
-from attncli.capture.naming import call_kind, layer_number, tree_kind
-from attncli.capture.plan import Part, Site
-from attncli.capture.probe import Seen, agree
+from attncli.capturing.bands import Layout, as_returned, layout_of, unfold
+from attncli.capturing.gate import refusal
+from attncli.capturing.naming import call_kind, layer_number, tree_kind
+from attncli.capturing.plan import Part, Site
+from attncli.capturing.probe import Seen, agree
 from attncli.data import Kind
 from attncli.encoding import Batch
 

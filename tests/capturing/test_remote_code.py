@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from attncli.capture import plan, run
+from attncli.capturing import plan, run
 from attncli.data import Rows, Text
 from attncli.encoding import encode
 from attncli.errors import ModelError

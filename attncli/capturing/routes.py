@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from attncli.capture.bands import Layout, layout_of, unfold
-from attncli.capture.blocks import AttentionCall, Block, attend, row_blocks, visibility
-from attncli.capture.emit import Emitter
-from attncli.capture.gate import visible_by_scores
-from attncli.capture.intercept import Key
-from attncli.capture.plan import Plan, Site
-from attncli.capture.probe import bound_call, seen_by_model
+from attncli.capturing.bands import Layout, layout_of, unfold
+from attncli.capturing.blocks import AttentionCall, Block, attend, row_blocks, visibility
+from attncli.capturing.emit import Emitter
+from attncli.capturing.gate import visible_by_scores
+from attncli.capturing.intercept import Key
+from attncli.capturing.plan import Plan, Site
+from attncli.capturing.probe import bound_call, seen_by_model
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
