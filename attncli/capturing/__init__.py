@@ -88,6 +88,8 @@ def _pass(
     except (AttnError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # the forward pass of any architecture
+        if error is emitter.sink_error:
+            raise
         raise ModelError(f"{_named(loaded)} fails on this input: {_why(loaded, batch, error)}") from error
     taker.outputs(outputs)
     taker.check_complete()
@@ -156,7 +158,7 @@ def _nothing(loaded: Loaded, failures: list[str], refused: list[tuple[str, str]]
     what = _named(loaded)
     if refused:
         name, reason = refused[0]
-        return f"{what} has no attention that can be measured: {name}: {reason}"
+        return f"{what} has no softmax attention that can be measured token by token: {name}: {reason}"
     if failures and len(failures) == len(loaded.callers):
         return f"{what} does not run from text alone ({failures[0]})"
     return f"{what} has no softmax attention: nothing to capture (state-space, linear, Fourier or hashed attention)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -40,6 +40,8 @@ class Emitter:
         dtype: torch.dtype,
     ) -> None:
         self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
+        self.sink_error: Exception | None = None
+        """What a sink raised, to be told from what the model raises around it."""
 
     @cached_property
     def source(self) -> Side:
@@ -90,14 +92,20 @@ class Emitter:
             query_lengths=tuple(len(one.sides(site.kind)[0]) for one in self._batch.inputs),
             key_lengths=tuple(len(one.sides(site.kind)[1]) for one in self._batch.inputs),
         )
-        for sink in self._sinks:
-            sink.add(rows)
+        self._feed(lambda sink: sink.add(rows))
 
     def end(self, site: Site) -> None:
         """All rows of the site went by."""
         if self.wanted(site):
+            self._feed(lambda sink: sink.end_layer(site.kind, site.layer))
+
+    def _feed(self, give: Callable[[Sink], None]) -> None:
+        try:
             for sink in self._sinks:
-                sink.end_layer(site.kind, site.layer)
+                give(sink)
+        except Exception as error:
+            self.sink_error = error
+            raise
 
     def _check(self, site: Site, weights: Tensor, queries: Side, keys: Side, last: int) -> None:
         expected = (queries.mask.shape[1], keys.mask.shape[1])

@@ -275,3 +275,18 @@ def test_a_model_is_left_as_found_after_an_error(name: str) -> None:
     with pytest.raises(OutputError, match="no space left"):
         capture_run(loaded, plan, batch, [Disk()])
     assert list(_state(model)) == before
+
+
+class Broken(Collector):
+    """A sink that cannot write."""
+
+    def end_layer(self, kind: Any, layer: int) -> None:
+        raise OSError("disk full")
+
+
+def test_what_a_sink_raises_is_not_blamed_on_the_model() -> None:
+    family = FAMILIES["bert"]
+    loaded = adopt(families.build(family))
+    batch = batch_of(loaded, families.inputs(family))
+    with pytest.raises(OSError, match=r"^disk full$"):
+        capture_run(loaded, make_plan(loaded, "auto", batch), batch, [Broken()])
