@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ os.environ.update(
 )
 for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
+
+# A job in the background of a script ignores Ctrl-C, and so would the commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True, max_examples=50, database=None)
 hypothesis.settings.load_profile("attncli")
