@@ -239,7 +239,7 @@ def test_importing_every_module_changes_nothing_outside(attncli_package: Package
 
 # ------------------------------------------------------------------------------------------------ the repository
 
-MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:(?:work|root)/\w|(?:home/(?!me/)\w+|Users/\w+|tmp/\w+)/)")
+MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:root/\w|(?:home/(?!me/)\w+|Users/\w+|tmp/\w+)/)")
 
 
 def machine_paths(root: Path, files: list[str]) -> list[str]:
@@ -261,8 +261,8 @@ def test_nothing_tracked_names_a_path_of_a_machine(repo: Path) -> None:
 
 
 def test_a_path_of_a_machine_is_found(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text(f"see {os.sep}root/x and https://example.org/home/x/ or ../work/x\n")
-    (tmp_path / "b.md").write_text("see https://example.org/home/x/ or ../work/x or src/work/x\n")
+    (tmp_path / "a.md").write_text(f"see {os.sep}root/x and https://example.org/home/x/ or ../root/x\n")
+    (tmp_path / "b.md").write_text("see https://example.org/home/x/ or ../root/x or src/root/x\n")
     assert machine_paths(tmp_path, ["a.md", "b.md"]) == [
-        f"a.md:1 see {os.sep}root/x and https://example.org/home/x/ or ../work/x"
+        f"a.md:1 see {os.sep}root/x and https://example.org/home/x/ or ../root/x"
     ]
