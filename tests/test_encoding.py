@@ -12,7 +12,7 @@ import torch
 from attncli import models
 from attncli.data import Text
 from attncli.encoding import batch_of, encode
-from attncli.errors import UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models import Loaded
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -111,6 +111,14 @@ def test_without_a_target_the_model_writes_one_and_says_so(seq2seq: Loaded) -> N
     assert target is not None
     assert len(target) > 1
     assert "no target given, the model generated" in batch.notes[0]
+
+
+def test_a_model_that_fails_while_writing_asks_for_a_target() -> None:
+    model = families.build(families.FAMILIES["bart"])
+    model.generation_config.decoder_start_token_id = model.config.vocab_size + 5  # no such row of the embeddings
+    loaded = models.adopt(model, families.tiny_tokenizer(families.FAMILIES["bart"]))
+    with pytest.raises(ModelError, match=r"fails while it generates \(IndexError: .*\); give --target"):
+        list(encode(loaded, [Text("the cat")]))
 
 
 def test_chat_turns_become_segments(decoder: Loaded) -> None:

@@ -92,8 +92,14 @@ def _generate(loaded: Loaded, tensors: dict[str, list[int]], count: int, option:
     room = count if limit is None else max(1, min(count, limit - 1))
     settings = copy.deepcopy(model.generation_config)
     settings.update(max_length=None, max_new_tokens=room, do_sample=False, num_beams=1)
-    with torch.inference_mode():
-        ids: list[int] = model.generate(**given, generation_config=settings)[0].tolist()
+    try:
+        with torch.inference_mode():
+            ids: list[int] = model.generate(**given, generation_config=settings)[0].tolist()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the generation code of any architecture
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelError(f"{type(model).__name__} fails while it generates ({reason}); give {option}") from error
     ends = model.generation_config.eos_token_id
     if loaded.is_encoder_decoder and len(ids) > 1 and ids[-1] in (ends if isinstance(ends, list) else [ends]):
         ids = ids[:-1]

@@ -25,6 +25,7 @@ _PADDED_POSITIONS = frozenset(
         "xmod",
         "longformer",
         "mpnet",
+        "prophetnet",
         "esm",
         "ibert",
         "data2vec-text",
@@ -111,7 +112,8 @@ def max_positions(model: PreTrainedModel) -> int | None:
         return None
     # RoBERTa and its kin start counting behind the padding index, so that many rows of the table are never reached
     padded = config.model_type in _PADDED_POSITIONS
-    return limits[0] - (config.pad_token_id or 0) - 1 if padded else limits[0]
+    ahead = 1 if getattr(config, "ngram", None) else 0  # ProphetNet's foretelling streams stand one place further
+    return limits[0] - ahead - ((config.pad_token_id or 0) + 1 if padded else 0)
 
 
 _NO_TEXT = re.compile("audio|codec|image|protein|speech|vision|visual")
