@@ -28,7 +28,7 @@ def _table(kind: str, heads: list[Mapping[str, Any]], metrics: Mapping[str, Any]
         if values:
             mean = sum(value for value, _ in values) / len(values)
             low, high = min(values, key=_value), max(values, key=_value)
-            row = (name, declared["unit"], f"{mean:.3f}", _at(low), _at(high))
+            row = (name, declared["unit"], f"{mean:z.3f}", _at(low), _at(high))
             table.add_row(*map(Text, row))
     return table
 
@@ -42,4 +42,4 @@ def _place(head: Mapping[str, Any]) -> str:
 
 
 def _at(pair: tuple[float, str]) -> str:
-    return f"{pair[0]:.3f} in {pair[1]}"
+    return f"{pair[0]:z.3f} in {pair[1]}"
