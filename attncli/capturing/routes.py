@@ -105,8 +105,8 @@ class Taker:
         if gone:
             names = ", ".join(f"{site.kind} layer {site.layer} ({site.name})" for site in gone[:3])
             raise ModelError(
-                f"{len(gone)} attention layers work otherwise at this length than on short texts and cannot be measured: "
-                f"{names}; use a shorter text"
+                f"{len(gone)} attention layers work otherwise at this length than on short texts and cannot "
+                f"be measured: {names}; use a shorter text"
             )
 
     def _take(self, key: Key) -> list[Site]:
