@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,15 +19,27 @@ from attncli.sinks import Sink
 Tensor = torch.Tensor
 
 
+@dataclass(frozen=True, eq=False)
 class Side:
-    """One axis of a batch: which positions are real, where they stand in their text, which are special."""
+    """One axis of a batch, [batch, position] each: what is real, where it stands in its text, what is special."""
 
-    def __init__(self, mask: Tensor, tokens: Sequence[Tokens]) -> None:
-        self.mask = mask
-        self.positions = torch.where(mask, mask.cumsum(1) - 1, -1)
-        self.special = torch.zeros_like(mask)
+    mask: Tensor
+    positions: Tensor
+    special: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor, tokens: Sequence[Tokens]) -> Side:
+        """From the real positions and what stands there."""
+        special = torch.zeros_like(mask)
         for row, one in enumerate(tokens):
-            self.special[row, mask[row]] = torch.from_numpy(np.array(one.special)).to(mask.device)
+            special[row, mask[row]] = torch.from_numpy(np.array(one.special)).to(mask.device)
+        return cls(mask, torch.where(mask, mask.cumsum(1) - 1, -1), special)
+
+    def on(self, device: torch.device) -> Side:
+        """The same beside the weights of a layer, which `device_map` may have put elsewhere than the inputs."""
+        if device == self.mask.device:
+            return self
+        return Side(self.mask.to(device), self.positions.to(device), self.special.to(device))
 
 
 class Emitter:
@@ -45,13 +58,13 @@ class Emitter:
 
     @cached_property
     def source(self) -> Side:
-        return Side(self._batch.source_mask, [one.source for one in self._batch.inputs])
+        return Side.of(self._batch.source_mask, [one.source for one in self._batch.inputs])
 
     @cached_property
     def target(self) -> Side:
         if self._batch.target_mask is None:
             return self.source
-        return Side(self._batch.target_mask, [one.target for one in self._batch.inputs if one.target is not None])
+        return Side.of(self._batch.target_mask, [one.target for one in self._batch.inputs if one.target is not None])
 
     def wanted(self, site: Site) -> tuple[int, ...]:
         """The heads of a site that the sinks are to see."""
@@ -69,14 +82,14 @@ class Emitter:
         heads = self.wanted(site)
         if not heads:
             return
-        queries, keys = self.sides(site.kind)
+        queries, keys = (side.on(weights.device) for side in self.sides(site.kind))
         last = first + weights.shape[2]
         self._check(site, weights, queries, keys, last)
         real = queries.mask[:, first:last]
         seen = real[:, None, :, None] & keys.mask[:, None, None, :]
         if visible is not None:
             visible = visible[:, list(heads)] if visible.shape[1] > 1 else visible
-            seen = seen & visible.to(seen.device)
+            seen = seen & visible
         if heads != tuple(range(weights.shape[1])):
             weights = weights[:, list(heads)]
         rows = Rows(
