@@ -86,7 +86,7 @@ def test_a_broken_folder_is_named_with_exit_code_3(what: str, broken: Path) -> N
     [
         ("google-bert/bert-base-uncased", ModelError, "hub cannot be reached"),
         ("/no/such/folder", ModelError, "expected a folder with config.json, found nothing"),
-        ("demo:encodr", UsageError, "did you mean 'demo:encoder'"),
+        ("demo:encodr", ModelError, "did you mean 'demo:encoder'"),
         (" ", UsageError, "name is empty"),
     ],
 )

@@ -89,7 +89,7 @@ def _locate(name: str) -> str:
         raise UsageError("the model's name is empty; give a folder, a hub id or demo:encoder")
     if name.startswith("demo:"):
         if name not in DEMOS:
-            raise UsageError(f"unknown demo model '{name}': {did_you_mean(name, DEMOS)}")
+            raise ModelError(f"unknown demo model '{name}': {did_you_mean(name, DEMOS)}")
         return str(DEMO / name.removeprefix("demo:"))
     folder = Path(name).expanduser()
     if folder.is_dir():

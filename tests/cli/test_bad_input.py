@@ -105,7 +105,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     # the model
     (
         ["info", "-m", "demo:encode"],
-        2,
+        3,
         "unknown demo model 'demo:encode': did you mean 'demo:encoder' or 'demo:decoder' or 'demo:seq2seq'?",
     ),
     (["info", "-m", " "], 2, "the model's name is empty; give a folder, a hub id or demo:encoder"),
