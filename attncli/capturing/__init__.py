@@ -10,6 +10,7 @@ import torch
 
 from attncli.capturing.emit import Emitter
 from attncli.capturing.intercept import intercepted
+from attncli.capturing.others import layers_without
 from attncli.capturing.plan import Plan, Site
 from attncli.capturing.probe import call_model, record
 from attncli.capturing.routes import Taker
@@ -48,6 +49,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         sites, turned_away = survey(seen, outputs, given, Facts.of(loaded.model.config))
         refused += turned_away
         if sites:
+            turned_away += layers_without(loaded.model, sites, [name for name, _ in turned_away])
             made = _decide(loaded, route, index, sites, turned_away)
             return made if index == 0 else replace(made, reason=f"{made.reason}; text runs through its {name} alone")
     raise ModelError(_nothing(loaded, failures, refused))
