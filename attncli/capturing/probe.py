@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attncli.capturing.blocks import AttentionCall, Block, attend
+from attncli.capturing.blocks import AttentionCall, Block, attend, visibility
 from attncli.capturing.gate import visible_by_scores
 from attncli.capturing.intercept import Key, Trace, intercepted
 from attncli.capturing.plan import Function
@@ -18,6 +18,8 @@ from attncli.encoding import Batch, accepted
 
 Tensor = torch.Tensor
 AGREE = 1e-5
+ROUNDING = {torch.bfloat16: 2e-2, torch.float16: 4e-3}
+"""How far two computations in half precision may differ; others may by `AGREE`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,6 @@ class Seen:
 class Recorder:
     """The handler that only looks: every call runs as the model wrote it."""
 
-    batch: int
     seen: list[Seen] = field(default_factory=list)
     trace: Trace | None = None
     scores: Tensor | None = None
@@ -110,27 +111,21 @@ def whole(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
     blocks: list[Block] = []
     output = attend(call, blocks.append)
     weights = torch.cat([block.weights for block in blocks], dim=2)
-    visible = None
-    if blocks[0].visible is not None:
-        shape = [part.visible.expand(*part.visible.shape[:2], part.weights.shape[2], -1) for part in blocks]  # type: ignore[union-attr]
-        visible = torch.cat(shape, dim=2)
-    return weights, visible, output
+    return weights, visibility(call, 0, call.query.shape[2]), output
 
 
 def agree(one: Tensor, other: Tensor) -> bool:
     """Equal up to the rounding of the coarser dtype."""
     if one.shape != other.shape:
         return False
-    loose = (
-        2e-2 if torch.bfloat16 in (one.dtype, other.dtype) else 4e-3 if torch.float16 in (one.dtype, other.dtype) else 0
-    )
+    allowed = max(ROUNDING.get(each.dtype, AGREE) for each in (one, other))
     scale = max(1.0, float(other.abs().max()))
-    return bool(((one.double() - other.double()).abs().max() <= max(AGREE, loose) * scale).item())
+    return bool((one.double() - other.double()).abs().max() <= allowed * scale)
 
 
 def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[Seen], Any]:
     """All attention-like calls of one eager pass, and the model's outputs (with `output_attentions=True`)."""
-    recorder = Recorder(len(batch.inputs))
+    recorder = Recorder()
     with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace:
         recorder.trace = trace
         outputs = call_model(caller, batch.tensors, output_attentions=True)
