@@ -10,6 +10,7 @@ AttnError                exit code
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -41,6 +42,27 @@ class OutputError(AttnError, OSError):
     """A file or folder could not be written, or is not ours to replace."""
 
     exit_code = 4
+
+
+_NO_MEMORY = re.compile(
+    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|std::bad_alloc|ALLOC_FAILED", re.I
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this error, or one that it was raised from, says that no memory is left: each library has its own.
+
+    >>> is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"))
+    True
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+            return True
+        if not isinstance(cause, AttnError) and _NO_MEMORY.search(str(cause)):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from attncli.capturing.routes import Taker
 from attncli.capturing.survey import Facts, survey
 from attncli.data import Kind, Text
 from attncli.encoding import Batch, accepted, encode, unpadded
-from attncli.errors import AttnError, ModelError
+from attncli.errors import AttnError, ModelError, is_out_of_memory
 from attncli.models import Loaded
 from attncli.sinks import Sink
 
@@ -44,6 +44,8 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         except AttnError:
             raise
         except Exception as error:  # the forward pass of any architecture
+            if is_out_of_memory(error):
+                raise
             failures.append(f"{name}: {_why(loaded, given, error)}")
             continue
         sites, turned_away = survey(seen, outputs, given, Facts.of(loaded.model.config))
@@ -87,10 +89,10 @@ def _pass(
     try:
         with torch.inference_mode(), intercepted(loaded.model, taker, functions=watch):
             outputs = call_model(caller, batch.tensors, **options)
-    except (AttnError, MemoryError, torch.OutOfMemoryError):
+    except AttnError:
         raise
     except Exception as error:  # the forward pass of any architecture
-        if error is emitter.sink_error:
+        if error is emitter.sink_error or is_out_of_memory(error):
             raise
         raise ModelError(f"{_named(loaded)} fails on this input: {_why(loaded, batch, error)}") from error
     taker.outputs(outputs)

@@ -133,8 +133,8 @@ def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[
 
 
 def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: Any) -> Any:
-    """One forward pass with the inputs and options that it takes, without a cache."""
-    given = accepted(caller, {**tensors, "use_cache": False})
+    """One forward pass with the inputs and options that it takes, without a cache and with no more logits than must."""
+    given = accepted(caller, {**tensors, "use_cache": False, "logits_to_keep": 1})
     parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
     takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
     return caller(**given, **(options if takes_any else accepted(caller, options)))

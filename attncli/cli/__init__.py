@@ -20,7 +20,7 @@ import typer.main
 from attncli import registry
 from attncli.cli._options import flat
 from attncli.cli._talk import fail, forget
-from attncli.errors import AttnError, UsageError, did_you_mean
+from attncli.errors import AttnError, UsageError, did_you_mean, is_out_of_memory
 
 INTERRUPTED = 130
 _COMPLETE = "_ATTNCLI_COMPLETE"
@@ -112,17 +112,18 @@ def _ended(error: BaseException, args: list[str]) -> int:
 
 
 def _explained(error: BaseException, args: list[str]) -> tuple[str, int]:
+    if is_out_of_memory(error):
+        return (
+            "out of memory: give shorter or fewer texts (--max-tokens, --batch-tokens), fewer maps (--layer, --head, "
+            "--aggregate mean), a smaller --dtype such as bfloat16, or another --device; "
+            "the files that are there are whole"
+        ), 3
     if isinstance(error, AttnError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted; the files that are there are whole", INTERRUPTED
     if isinstance(error, _click_error):
         return _usage(error, args), 2
-    if _is_out_of_memory(error):
-        return (
-            "out of memory: give shorter or fewer texts (--max-tokens), fewer maps (--layer, --head, "
-            "--aggregate mean), a smaller --dtype such as bfloat16, or another --device"
-        ), 3
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return f"unexpected {what} (a defect of attncli; --debug shows where)", 1
 
@@ -138,8 +139,3 @@ def _usage(error: Any, args: list[str]) -> str:
         return f"unknown option '{unknown}' of {path}: {hint}"
     message = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")
     return f"{message[:1].lower()}{message[1:]}; see {path} --help"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

@@ -81,6 +81,7 @@ def _request(groups: Groups, head: str | None, asked: RunOptions) -> Request:
         "special": selection.special,
         "max_tokens": texts.max_tokens,
         "generate": texts.generate,
+        "batch_tokens": texts.batch_tokens,
         "max_memory": files.max_memory,
         "capture": model.capture,
     }

@@ -140,6 +140,9 @@ class InputOptions:
     ] = None
     generate: Annotated[int, _input("--generate", metavar="N", help="append N greedy tokens, then read the whole")] = 0
     max_tokens: Annotated[int | None, _input("--max-tokens", metavar="N", help="cut longer texts")] = None
+    batch_tokens: Annotated[
+        int, _input("--batch-tokens", metavar="N", help="tokens of one forward pass; texts of one length share it")
+    ] = 4096
 
 
 @dataclass(frozen=True)

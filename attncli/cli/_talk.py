@@ -8,16 +8,15 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO
 
 from attncli.cli._options import TalkOptions
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-Item = TypeVar("Item")
 _log = logging.getLogger("attncli")
 MOST_NOTES = 8
 NOTE = (logging.INFO + logging.WARNING) // 2
@@ -63,17 +62,16 @@ class Talk:
         if len(notes) > shown:
             _log.log(NOTE, "%d more such notes: --verbose shows them, manifest.json keeps them", len(notes) - shown)
 
-    def track(self, what: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
-        """Goes through a sequence, with a bar on stderr where a person looks on and it is long."""
+    @contextlib.contextmanager
+    def track(self, what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+        """How far some work is: a bar on stderr where a person looks on, once it has taken a while."""
+        if self.options.quiet or not sys.stderr.isatty():
+            yield lambda done: None
+            return
+        from attncli.cli._bar import bar
 
-        def through(items: Sequence[Item]) -> Iterable[Item]:
-            if len(items) < 2 or self.options.quiet or not sys.stderr.isatty():
-                return items
-            from rich.progress import track
-
-            return track(items, description=what, console=self._console(sys.stderr), transient=True)
-
-        return through
+        with bar(self._console(sys.stderr), what, total, unit) as advance:
+            yield advance
 
     def _console(self, stream: TextIO) -> Console:
         from rich.console import Console

@@ -57,7 +57,7 @@ def heatmap(
             log=shown.log,
             scale="panel" if shown.scale == "panel" else "shared",
         )
-        done = draw(job, show, formats, say.track("drawing"), lambda path: _one_path(say, path))
+        done = draw(job, show, formats, say.track, lambda path: _one_path(say, path))
         _tell(say, job.folder.written, done.manifest, done.notes)
 
 

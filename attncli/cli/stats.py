@@ -48,7 +48,7 @@ def stats(
     more = {"format": formats, "spread": measured.spread}
     with talking(talk) as say:
         job = job_of("stats", (model, texts, selection, files, again), typed(measured), more, asked)
-        statistics, document, done = measure(job, formats, say.track("measuring"), spread=measured.spread)
+        statistics, document, done = measure(job, formats, say.track, spread=measured.spread)
         say.notes(done.notes)
         if talk.json:
             say.data(json_text(document))

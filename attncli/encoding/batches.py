@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from attncli.data import Input, Text, Tokens
-from attncli.encoding.tokens import tokens_of
+from attncli.encoding.tokens import Namer
 from attncli.errors import UsageError
 from attncli.models import Loaded
 
@@ -123,4 +123,4 @@ def _bare_tokens(tokenizer: Any, ids: torch.Tensor) -> Tokens:
     numbers = ids.tolist()
     if tokenizer is None:
         return replace(Tokens.plain([str(number) for number in numbers]), ids=np.asarray(numbers))
-    return tokens_of(tokenizer, numbers, text=tokenizer.decode(numbers, skip_special_tokens=True))
+    return Namer(tokenizer).tokens(numbers, text=tokenizer.decode(numbers, skip_special_tokens=True))

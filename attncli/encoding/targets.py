@@ -1,42 +1,47 @@
-"""What a decoder reads: a target that was given, or what the model writes itself."""
+"""What a decoder reads: a target that was given, or what the model writes itself, told apart by segments."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from attncli.data import Text, Tokens
+from attncli.data import Array, Input, Tokens
 from attncli.encoding.batches import accepted
-from attncli.encoding.tokens import tokens_of
-from attncli.errors import ModelError, UsageError
+from attncli.encoding.tokens import Namer
+from attncli.errors import ModelError, UsageError, is_out_of_memory
 from attncli.models import Loaded
 
 GENERATED_TARGET = 64
 """How many tokens a decoder may write itself where no target and no --generate is given."""
+PREFILL = 1024
+"""How many tokens of a long prompt are read at a time, so that no attention of all of them at once is held."""
+GENERATED = "generated"
+"""The segment of what the model wrote."""
 
 
-def encode_target(
-    loaded: Loaded,
-    index: int,
-    text: Text,
-    tensors: dict[str, list[int]],
-    max_tokens: int | None,
-    generate: int,
-) -> tuple[Tokens, tuple[str, ...]]:
-    tokenizer = loaded.target_tokenizer
-    if text.target is None:
-        ids = _generate(loaded, tensors, generate or GENERATED_TARGET, option="--target")
-        target = tokens_of(tokenizer, ids, text=tokenizer.decode(ids, skip_special_tokens=True))
-        return target, (f"text {index}: no target given, the model generated: {target.text!r}",)
-    if not text.target.strip():
-        raise UsageError(f"the target of text {index} is empty; leave --target out to let the model write one")
+def given_target(loaded: Loaded, namer: Namer, one: Input, max_tokens: int | None) -> Tokens:
+    """What the decoder reads while it is taught the target that was given."""
+    text = one.text.target or ""
+    if not text.strip():
+        raise UsageError(f"the target of text {one.index} is empty; leave --target out to let the model write one")
     options: dict[str, Any] = {} if max_tokens is None else {"truncation": True, "max_length": max_tokens}
-    labels = list(tokenizer(text_target=text.target, **options)["input_ids"])
-    ids = _shift_right(loaded, labels)
-    return tokens_of(tokenizer, ids, text=text.target), ()
+    labels = list(loaded.target_tokenizer(text_target=text, **options)["input_ids"])
+    return namer.tokens(_shift_right(loaded, labels), text=text)
+
+
+def written_target(loaded: Loaded, namer: Namer, tensors: dict[str, Array], generate: int) -> Tokens:
+    """What the decoder read while it wrote up to so many tokens (0: `GENERATED_TARGET`): start token, no end token."""
+    limit = loaded.max_positions
+    room = GENERATED_TARGET if limit is None else max(1, min(GENERATED_TARGET, limit - 1))
+    ids = _generate(loaded, tensors, generate or room, option="--target")
+    if len(ids) > 1 and ids[-1] in _ends(loaded):
+        ids = ids[:-1]
+    target = namer.tokens(ids, text=loaded.target_tokenizer.decode(ids, skip_special_tokens=True))
+    return replace(target, segments=("", *[GENERATED] * (len(ids) - 1)))
 
 
 def _shift_right(loaded: Loaded, labels: list[int]) -> list[int]:
@@ -60,12 +65,13 @@ def _start_token(loaded: Loaded) -> int:
     raise ModelError(f"model '{loaded.name}' names no token for its decoder to start with")
 
 
-def append_generated(
-    loaded: Loaded, tensors: dict[str, list[int]], source: Tokens, count: int
-) -> tuple[dict[str, list[int]], Tokens]:
+def with_answer(
+    loaded: Loaded, namer: Namer, tensors: dict[str, Array], source: Tokens, count: int
+) -> tuple[dict[str, Array], Tokens]:
+    """What a decoder-only model reads, with up to so many tokens that it writes behind it."""
     ids = _generate(loaded, tensors, count, option="--head causal-lm")
     new = len(ids) - len(source)
-    tail = tokens_of(loaded.tokenizer, ids[len(source) :])
+    tail = namer.tokens(ids[len(source) :])
     words = np.where(tail.words >= 0, tail.words + source.words.max(initial=-1) + 1, -1)
     prompt = source.segments if any(source.segments) else ("prompt",) * len(source)
     both = Tokens(
@@ -74,33 +80,35 @@ def append_generated(
         special=np.concatenate([source.special, tail.special]),
         offsets=np.concatenate([source.offsets, tail.offsets]),
         words=np.concatenate([source.words, words]),
-        segments=prompt + ("generated",) * new,
+        segments=prompt + (GENERATED,) * new,
         text=source.text,
         scheme=source.scheme,
     )
-    more = {name: [*values, *([values[-1]] * new)] for name, values in tensors.items()}
-    return {**more, "input_ids": ids}, both
+    more = {name: np.append(values, [values[-1]] * new) for name, values in tensors.items()}
+    return {**more, "input_ids": both.ids}, both
 
 
-def _generate(loaded: Loaded, tensors: dict[str, list[int]], count: int, option: str) -> list[int]:
-    """Greedy continuation; for an encoder-decoder what its decoder read while writing (start token, no end token)."""
+def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str) -> list[int]:
+    """Greedy continuation, one text at a time: in a batch, rounding could choose another token where two are near."""
     model: Any = loaded.model
     if not model.can_generate():
         raise ModelError(f"{type(model).__name__} cannot generate text; give {option}")
-    given = {name: torch.tensor([values], device=loaded.device) for name, values in accepted(model, tensors).items()}
-    limit = loaded.max_positions
-    room = count if limit is None else max(1, min(count, limit - 1))
+    rows = {name: torch.as_tensor(values, device=loaded.device)[None] for name, values in tensors.items()}
     settings = copy.deepcopy(model.generation_config)
-    settings.update(max_length=None, max_new_tokens=room, do_sample=False, num_beams=1)
+    settings.update(max_length=None, max_new_tokens=count, do_sample=False, num_beams=1)
+    if not loaded.is_encoder_decoder and len(tensors["input_ids"]) > PREFILL:
+        settings.update(use_cache=True, prefill_chunk_size=PREFILL)
     try:
         with torch.inference_mode():
-            ids: list[int] = model.generate(**given, generation_config=settings)[0].tolist()
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
+            ids: list[int] = model.generate(**accepted(model, rows), generation_config=settings)[0].tolist()
     except Exception as error:  # the generation code of any architecture
+        if is_out_of_memory(error):
+            raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelError(f"{type(model).__name__} fails while it generates ({reason}); give {option}") from error
-    ends = model.generation_config.eos_token_id
-    if loaded.is_encoder_decoder and len(ids) > 1 and ids[-1] in (ends if isinstance(ends, list) else [ends]):
-        ids = ids[:-1]
     return ids
+
+
+def _ends(loaded: Loaded) -> list[int | None]:
+    ends = loaded.model.generation_config.eos_token_id
+    return ends if isinstance(ends, list) else [ends]

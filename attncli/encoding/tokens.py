@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,33 +11,40 @@ import numpy as np
 from attncli.data import Array, Scheme, Tokens
 
 
-def tokens_of(tokenizer: Any, ids: Sequence[int], found: Any = None, text: str = "", pair_at: int = 0) -> Tokens:
-    """What is known of each position.
+class Namer:
+    """Says what stands at each position, as one tokenizer has it."""
 
-    found    the tokenizer's own answer, where there is one
-    text     what the offsets count in; the second segment of a pair begins at `pair_at`
-    """
-    pieces = [str(piece) for piece in tokenizer.convert_ids_to_tokens(list(ids))]
-    scheme = piece_scheme(tokenizer)
-    special = np.isin(np.asarray(ids), list(tokenizer.all_special_ids))
-    if getattr(tokenizer, "unk_token_id", None) is not None:
-        special &= np.asarray(ids) != tokenizer.unk_token_id
-    fast = found is not None and getattr(found, "encodings", None)
-    offsets = found["offset_mapping"] if fast else [(-1, -1)] * len(pieces)
-    sequence = found.sequence_ids() if fast else [None] * len(pieces)
-    pair = 1 in sequence
-    places = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-    places[np.asarray(sequence, dtype=object) == 1] += pair_at
-    return Tokens(
-        pieces=tuple(pieces),
-        ids=np.asarray(ids),
-        special=special,
-        offsets=np.where(special[:, None], -1, places),
-        words=_words(pieces, special, scheme, found if fast else None),
-        segments=tuple("ab"[number] if pair and number is not None else "" for number in sequence),
-        text=text,
-        scheme=scheme,
-    )
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._scheme = piece_scheme(tokenizer)
+        self._special = set(tokenizer.all_special_ids) - {getattr(tokenizer, "unk_token_id", None)}
+
+    def tokens(self, ids: Sequence[int], encoding: Any = None, text: str = "", pair_at: int = 0) -> Tokens:
+        """What is known of each position.
+
+        encoding  the fast tokenizer's own answer, where there is one
+        text      what the offsets count in; the second segment of a pair begins at `pair_at`
+        """
+        # the same few thousand pieces come again and again: each is held once
+        pieces = tuple(sys.intern(str(piece)) for piece in self._tokenizer.convert_ids_to_tokens(list(ids)))
+        special = np.fromiter((number in self._special for number in ids), np.bool_, len(pieces))
+        offsets = [(-1, -1)] * len(pieces) if encoding is None else encoding.offsets
+        sequence = [None] * len(pieces) if encoding is None else encoding.sequence_ids
+        places = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+        segments = ("",) * len(pieces)
+        if 1 in sequence:
+            places[[number == 1 for number in sequence]] += pair_at
+            segments = tuple("" if number is None else "ab"[number] for number in sequence)
+        return Tokens(
+            pieces=pieces,
+            ids=np.asarray(ids),
+            special=special,
+            offsets=np.where(special[:, None], -1, places),
+            words=_words(pieces, special, self._scheme, encoding),
+            segments=segments,
+            text=text,
+            scheme=self._scheme,
+        )
 
 
 def piece_scheme(tokenizer: Any) -> Scheme:
@@ -52,11 +60,11 @@ def piece_scheme(tokenizer: Any) -> Scheme:
     return "plain"
 
 
-def _words(pieces: Sequence[str], special: Array, scheme: Scheme, found: Any) -> Array:
+def _words(pieces: Sequence[str], special: Array, scheme: Scheme, encoding: Any) -> Array:
     """Word numbers: the tokenizer's own, or by the marks in the pieces where it has none (sentencepiece)."""
-    own = found.word_ids() if found is not None else [None] * len(pieces)
+    own = [None] * len(pieces) if encoding is None else encoding.word_ids
     if scheme != "metaspace" and any(number is not None for number in own):
-        sides = found.sequence_ids()
+        sides = encoding.sequence_ids
         return _renumber([None if number is None else (side, number) for side, number in zip(sides, own, strict=True)])
     begins: Callable[[str], bool] = {
         "metaspace": lambda piece: piece.startswith("▁"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import transformers
 
-from attncli.errors import ModelError, UsageError
+from attncli.errors import ModelError, UsageError, is_out_of_memory
 
 _log = logging.getLogger("attncli")
 
@@ -27,6 +27,8 @@ def explained(name: str, trusted: bool) -> Iterator[None]:
     except (ModelError, UsageError):
         raise
     except Exception as error:  # the loading code of 500 architectures and of the hub: anything can come
+        if is_out_of_memory(error):
+            raise
         if is_remote_code(error) and not trusted:
             raise ModelError(
                 f"model '{name}' needs code of its own ({_remote_files(name)}), which would run with your "

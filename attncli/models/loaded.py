@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -101,11 +101,13 @@ class Loaded:
 
 
 def max_positions(model: PreTrainedModel) -> int | None:
-    """The longest input: rows of a learned position table, else what the configuration says."""
+    """The longest input: rows of a learned position table, else what the configuration says; None for no end."""
     try:
         config = model.config.get_text_config()
     except ValueError:  # two text towers (MusicGen): the encoder is the one that reads the text
         config = model.config.get_text_config(encoder=True)
+    if _without_end(config):
+        return None
     names = ("max_position_embeddings", "n_positions", "max_source_positions", "n_ctx", "max_seq_len")
     limits = [value for name in names if isinstance(value := getattr(config, name, None), int) and value > 0]
     if not limits:
@@ -113,7 +115,31 @@ def max_positions(model: PreTrainedModel) -> int | None:
     # RoBERTa and its kin start counting behind the padding index, so that many rows of the table are never reached
     padded = config.model_type in _PADDED_POSITIONS
     ahead = 1 if getattr(config, "ngram", None) else 0  # ProphetNet's foretelling streams stand one place further
-    return limits[0] - ahead - ((config.pad_token_id or 0) + 1 if padded else 0)
+    limit = limits[0] - ahead - ((config.pad_token_id or 0) + 1 if padded else 0)
+    return max([limit, *(_stretched(rotary) for rotary in _rotary(config))])
+
+
+def _without_end(config: Any) -> bool:
+    """Whether positions go on past any number that the configuration states: distances, or angles that adapt."""
+    # T5's checkpoints state the length that they were taught with; their buckets of distances have no end
+    if getattr(config, "relative_attention_num_buckets", None) and not hasattr(config, "max_position_embeddings"):
+        return True
+    own = getattr(config, "attn_config", None)
+    alibi = getattr(config, "alibi", False) or getattr(own, "alibi", False) or config.model_type == "bloom"
+    return bool(alibi) or any(rotary.get("rope_type") == "dynamic" for rotary in _rotary(config))
+
+
+def _rotary(config: Any) -> list[Mapping[str, Any]]:
+    """The parameters of rotary positions, of each type of layer where they differ."""
+    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    nested = [value for value in found.values() if isinstance(value, Mapping)]
+    return nested or [found]
+
+
+def _stretched(rotary: Mapping[str, Any]) -> int:
+    """How far rotary positions reach that were taught on shorter texts and stretched; 0 where nothing says so."""
+    original, factor = rotary.get("original_max_position_embeddings"), rotary.get("factor")
+    return int(original * factor) if original and factor else 0
 
 
 _NO_TEXT = re.compile("audio|codec|image|protein|speech|vision|visual")

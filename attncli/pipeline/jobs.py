@@ -14,6 +14,7 @@ from attncli import store
 from attncli.data import Attention, Metric, Statistics, Text
 from attncli.errors import UsageError, did_you_mean
 from attncli.pipeline.pictures import Picture, Show, pictures, shared_top
+from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import Request
 from attncli.pipeline.run import Run, reshaped
 from attncli.store import OutputFolder
@@ -21,7 +22,6 @@ from attncli.store import OutputFolder
 if TYPE_CHECKING:
     from attncli.pipeline.model import Model
 
-Track = Callable[[Sequence[Any]], Iterable[Any]]
 PICTURES = ("png", "svg", "pdf")
 TABLES = ("json", "csv", "parquet", "jsonl")
 
@@ -126,14 +126,19 @@ class Done:
 def draw(job: Job, show: Show, formats: Sequence[str], track: Track, wrote: Callable[[Path], None]) -> Done:
     """Draw the maps of a job; `wrote` hears of each picture when it is there."""
     folder = job.folder
-    single = isinstance(job.source, Run) or len(job.texts) == 1
-    for run in job.runs((lambda batches: batches) if single else track):
-        job.save(run)
-        count = max(len(job.texts), len({attention.text for attention in run.maps}))
-        drawn = [(picture, top) for attention in run.maps for picture, top in _with_top(attention, show, count)]
-        for picture, top in track(drawn) if single else drawn:
-            for path in _save(folder, picture, run.info.title, count, top, formats):
-                wrote(path)
+    # of several texts all is shown as one work, of a single one how far it is read, then how far it is drawn
+    over_texts, in_text = (track, untracked) if len(job.texts) > 1 else (untracked, track)
+    with over_texts("drawing", len(job.texts), "texts") as texts_done:
+        for run in job.runs(in_text):
+            job.save(run)
+            count = max(len(job.texts), len({attention.text for attention in run.maps}))
+            drawn = [(picture, top) for attention in run.maps for picture, top in _with_top(attention, show, count)]
+            with in_text("drawing", len(drawn), "pictures") as pictures_done:
+                for picture, top in drawn:
+                    for path in _save(folder, picture, run.info.title, count, top, formats):
+                        wrote(path)
+                    pictures_done(1)
+                    texts_done(len(run.inputs) / len(drawn))
     return Done(folder.finish(run.info), run.info.notes)
 
 

@@ -14,7 +14,8 @@ from attncli.encoding import batch_of, encode
 from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.pipeline.measuring import measure_maps
-from attncli.pipeline.passes import Gathered, Pass, Track, untracked
+from attncli.pipeline.passes import Gathered, Pass
+from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import CAPTURES, Request, RunOptions, known
 from attncli.pipeline.run import Run
 from attncli.pipeline.texts import Texts, texts_of
@@ -50,24 +51,26 @@ class Model:
 
     def gather(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Run:
         """All texts as one run."""
-        prepared = self._prepare(texts, request)
+        prepared = self._prepare(texts, request, track)
         if request.keep_maps or request.folded:
             prepared.check_memory(at_once=True)
         return _gathered(prepared, self._info(prepared, texts), track)
 
     def runs(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Iterator[Run]:
         """The same as one run per batch, so that the maps of one batch are held at a time."""
-        prepared = self._prepare(texts, request)
+        prepared = self._prepare(texts, request, track)
         prepared.check_memory(at_once=False)
         info = self._info(prepared, texts)
         for found in prepared.maps(track):
             yield Run(replace(info, notes=(*info.notes, *found.notes)), found.inputs, found.maps)
 
-    def _prepare(self, texts: Sequence[Text], request: Request) -> Pass:
+    def _prepare(self, texts: Sequence[Text], request: Request, track: Track) -> Pass:
         if not self.loaded.is_encoder_decoder and any(text.target is not None for text in texts):
             raise UsageError(f"--target is what a decoder reads beside an encoder, {self.loaded.name} has one stack")
         found = self.plan(request.capture)
-        batches = encode(self.loaded, texts, max_tokens=request.max_tokens, generate=request.generate)
+        asked: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "batch_tokens")}
+        with track("writing", sum(text.target is None for text in texts), "texts") as written:
+            batches = tuple(encode(self.loaded, texts, **asked, written=written))
         prepared = Pass.prepare(self.loaded, found, batches, request)
         _log.info("capture by %s: %s", found.route, found.reason)
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))

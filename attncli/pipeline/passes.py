@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -16,21 +16,11 @@ from attncli.encoding import Batch
 from attncli.models import Loaded
 from attncli.pipeline.measuring import measure_for
 from attncli.pipeline.memory import check_fits, map_bytes
+from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
 from attncli.selection import resolve
 from attncli.sinks import Keep, Sink
 from attncli.transforms.replay import Transformed
-
-
-class Track(Protocol):
-    """Goes through the batches of a run and may show how far it is."""
-
-    def __call__(self, batches: Sequence[Batch], /) -> Iterable[Batch]: ...
-
-
-def untracked(batches: Sequence[Batch]) -> Iterable[Batch]:
-    """Show nothing."""
-    return batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +67,25 @@ class Pass:
         tail = " or fewer texts" if at_once and sum(len(batch.inputs) for batch in self.batches) > 1 else ""
         return f"keep less with {', '.join(flags)}{tail}, or allow more with --max-memory"
 
-    def run(self, batch: Batch, sinks: Sequence[Sink]) -> tuple[tuple[Input, ...], float]:
+    def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
         """One forward pass; returns the texts as the sinks saw them, and the share of attention that was dropped."""
-        request = self.request
+        request, counter = self.request, Counter(advance, batch, self.heads)
         if not request.words and not request.drop:
-            run_pass(self.loaded, self.plan, batch, sinks, self.heads)
+            run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
             return batch.inputs, math.nan
         reader = Transformed(_Several(sinks), batch.inputs, words=request.words, drop=request.drop)
-        run_pass(self.loaded, self.plan, batch, [reader], self.heads)
+        run_pass(self.loaded, self.plan, batch, [reader, counter], self.heads)
         return reader.inputs, reader.removed_mass
 
     def maps(self, track: Track = untracked) -> Iterator[Gathered]:
         """The maps batch by batch, none of them held here; notes are on the batches so far."""
         removed: list[float] = []
-        for batch in track(self.batches):
-            keep = self._keep()
-            inputs, share = self.run(batch, [keep])
-            removed.append(share)
-            yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
+        with self._tracked(track) as advance:
+            for batch in self.batches:
+                keep = self._keep()
+                inputs, share = self.run(batch, [keep], advance)
+                removed.append(share)
+                yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
 
     def gather(self, track: Track = untracked) -> Gathered:
         """Everything that is wanted of all texts: maps, statistics or both, in one pass."""
@@ -103,17 +94,21 @@ class Pass:
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
-        for batch in track(self.batches):
-            keep = self._keep() if request.keep_maps or (request.metrics and measure is None) else None
-            read, share = self.run(batch, [sink for sink in (keep, measure) if sink is not None])
-            inputs += read
-            removed.append(share)
-            if keep is not None:
-                maps += self._marked(keep.result(read))
+        with self._tracked(track) as advance:
+            for batch in spread(self.batches):
+                keep = self._keep() if request.keep_maps or (request.metrics and measure is None) else None
+                read, share = self.run(batch, [sink for sink in (keep, measure) if sink is not None], advance)
+                inputs += read
+                removed.append(share)
+                if keep is not None:
+                    maps += self._marked(keep.result(read))
         inputs.sort(key=lambda one: one.index)
         maps.sort(key=lambda attention: attention.text)
         found = None if measure is None else measure.result(inputs)
         return Gathered(tuple(inputs), tuple(maps), found, _dropped_note(removed))
+
+    def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
+        return track("reading", sum(map(tokens_in, self.batches)), "tokens")
 
     def _keep(self) -> Keep:
         request = self.request

@@ -29,6 +29,7 @@ class RunOptions(TypedDict, total=False):
     special           keep, or drop special tokens from both axes (rows are renormalised)
     max_tokens        cut longer texts
     generate          append so many greedy tokens, then read the whole
+    batch_tokens      at most so many tokens in one forward pass, unless one text alone has more
     max_memory        bytes, or "4GB": more than this is not kept; half of what is free by default
     metrics           names to measure in the same pass, or "all"
     per_query         measure every query token too
@@ -45,6 +46,7 @@ class RunOptions(TypedDict, total=False):
     special: Literal["keep", "drop"]
     max_tokens: int | None
     generate: int
+    batch_tokens: int
     max_memory: int | str | None
     metrics: Sequence[str] | str | None
     per_query: bool
@@ -63,6 +65,7 @@ class Request:
     special: Literal["keep", "drop"] = "keep"
     max_tokens: int | None = None
     generate: int = 0
+    batch_tokens: int = 4096
     max_memory: int | None = None
     metrics: tuple[str, ...] = ()
     per_query: bool = False
@@ -81,6 +84,7 @@ class Request:
         known(options, "capture", CAPTURES)
         _at_least(options, "max_tokens", 1)
         _at_least(options, "generate", 0)
+        _at_least(options, "batch_tokens", 1)
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
         rest["metrics"] = metric_names(rest.get("metrics"))

@@ -137,7 +137,9 @@ def _input_entries(one: Input, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]
     for kind in kinds:
         queries, keys = one.sides(kind)
         sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
-        yield {"index": one.index, "text": one.text.text, **more, **sides}
+        parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
+        named = {name: segments for name, segments in parts.items() if any(segments)}
+        yield {"index": one.index, "text": one.text.text, **more, **sides, **named}
 
 
 def _all_scores(statistics: Statistics) -> Iterator[tuple[str, Scores]]:

@@ -1,0 +1,48 @@
+"""A bar on a terminal: how far, how fast, how long still."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+WAIT = 0.5
+"""Seconds: what is done sooner needs no bar, which would only flash."""
+
+
+class _Rate(ProgressColumn):
+    """`1,234 tokens/s`."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        shown = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+        return Text(f"{shown} {task.fields['unit']}/s", style="progress.data.speed")
+
+
+@contextmanager
+def bar(console: Console, what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+    """Hears what is done, and draws it from the first news after `WAIT` on; gone when all is done."""
+    columns = (
+        *(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), _Rate()),
+        *(TimeRemainingColumn(), TextColumn("left")),
+    )
+    progress = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    task = progress.add_task(what, total=total, unit=unit)
+    begun = time.monotonic()
+
+    def advance(done: float) -> None:
+        progress.advance(task, done)
+        if not progress.live.is_started and time.monotonic() - begun >= WAIT:
+            progress.start()
+
+    try:
+        yield advance
+    finally:
+        if progress.live.is_started:
+            progress.stop()
