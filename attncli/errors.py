@@ -45,7 +45,7 @@ class OutputError(AttnError, OSError):
 
 
 _NO_MEMORY = re.compile(
-    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|std::bad_alloc|ALLOC_FAILED", re.I
+    "can(?:'t|not) allocate memory|not enough memory|out of memory|bad_alloc|ALLOC_FAILED|failed to map segment", re.I
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -70,9 +71,18 @@ def test_quiet_says_nothing_to_a_person(tmp_path: Path) -> None:
 
 
 def test_long_work_shows_a_bar(tmp_path: Path) -> None:
-    seen = on_terminal(tmp_path, "heatmap", "-t", TEXT, "--each", "-l", "0,1")
+    seen = on_terminal(tmp_path, "heatmap", "-t", TEXT, "--each", "--format", "png,svg")
     assert "drawing" in seen
     assert "100%" in seen
+
+
+@pytest.mark.parametrize("texts", [1, 400])
+def test_long_reading_shows_how_fast_it_is_and_how_long_it_takes(texts: int, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text(("the cat sat on the mat " * (800 // texts + 5) + "\n") * texts)
+    args = ("stats", "-m", "demo:decoder", "-f", "texts.txt", "--max-tokens", "2048", "--out", "here")
+    seen = on_terminal(tmp_path, *args)
+    assert re.search(r"reading .* \d+% [\d,]+ tokens/s 0:\d\d:\d\d left", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen))
+    assert "reading" not in on_terminal(tmp_path, *args, "--quiet")
 
 
 def test_a_pipe_reads_no_talk(run_cli: RunCli) -> None:
@@ -165,20 +175,63 @@ def test_ctrl_c_at_the_very_start_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_out_of_memory_gives_advice(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
+STRAITENED = """
+import resource, sys
+import torch, transformers, matplotlib.pyplot, attncli.pipeline.model
+from transformers import AutoModel, AutoModelForCausalLM
+from attncli.cli import main
+used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]) * 2**20,) * 2)
+sys.exit(main(sys.argv[2:]))
+"""
 
-    from attncli.pipeline import passes
 
-    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
+def straitened(folder: Path, megabytes: int, *args: str) -> subprocess.CompletedProcess[str]:
+    """A command that may take so much more memory than its imports have taken."""
+    command = [sys.executable, "-c", STRAITENED, str(megabytes), *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
 
-        def exhausted(*_: object, error: BaseException = error) -> None:
-            raise error
 
-        monkeypatch.setattr(passes, "run_pass", exhausted)
-        done = run_cli("heatmap", "-t", TEXT)
-        assert (done.code, done.out) == (3, "")
-        assert done.err.startswith("error: out of memory: give shorter or fewer texts (--max-tokens)")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_out_of_memory_gives_advice_and_leaves_what_is_there(tmp_path: Path) -> None:
+    options = ("stats", "-m", "demo:decoder", "--metric", "sink", "--out", "here")
+    first = straitened(tmp_path, 1000, *options, "-t", TEXT)
+    assert first.returncode == 0, first.stderr
+    before = (tmp_path / "here/stats.json").read_bytes()
+    long = ("-t", "cat " * 1000, "--save-maps", "--max-memory", "9GB", "--force")
+    done = straitened(tmp_path, 200, *options, *long)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: out of memory: give shorter or fewer texts (--max-tokens, --batch-tokens)")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "here/stats.json").read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_a_model_that_does_not_fit_gives_advice(minilm: Path, tmp_path: Path) -> None:
+    done = straitened(tmp_path, 30, "stats", "-m", str(minilm), "-t", TEXT)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: out of memory: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("[enforce fail] . DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 MB)"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=str,
+)
+def test_each_way_to_run_out_of_memory_is_known(error: Exception) -> None:
+    from attncli.errors import ModelError, is_out_of_memory
+
+    wrapped = ModelError("BertModel fails on this input")
+    wrapped.__cause__ = error
+    assert is_out_of_memory(error)
+    assert is_out_of_memory(wrapped)
+    assert not is_out_of_memory(ModelError("the text says: out of memory"))
 
 
 def test_a_defect_of_ours_is_one_line_too(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
