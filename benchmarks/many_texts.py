@@ -1,4 +1,4 @@
-"""Statistics of many texts: batches of one length against one text at a time and against a padded pass without measures.
+"""Statistics of many texts: batches of one length, one text at a time, and a padded pass that measures nothing.
 
     python benchmarks/many_texts.py --texts 1000
     python benchmarks/many_texts.py --file corpus.txt --model sentence-transformers/all-MiniLM-L6-v2

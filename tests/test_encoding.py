@@ -11,7 +11,7 @@ import torch
 
 from attncli import models
 from attncli.data import Text
-from attncli.encoding import batch_of, encode
+from attncli.encoding import batch_of, encode, targets
 from attncli.errors import ModelError, UsageError
 from attncli.models import Loaded
 
@@ -96,6 +96,81 @@ def test_generate_appends_what_the_model_writes(decoder: Loaded) -> None:
     assert bool((np.diff(tokens.words[prompt:]) >= 0).all())
 
 
+def test_generating_stops_where_the_model_ends_its_text(decoder: Loaded) -> None:
+    (free,) = encode(decoder, [Text("The animal")], generate=5)
+    written = free.inputs[0].source.ids[-5:].tolist()
+    settings = decoder.model.generation_config
+    before, settings.eos_token_id = settings.eos_token_id, written[2]
+    try:
+        (batch,) = encode(decoder, [Text("The animal")], generate=5)
+    finally:
+        settings.eos_token_id = before
+    stop = written.index(written[2]) + 1
+    assert batch.inputs[0].source.ids.tolist() == free.inputs[0].source.ids.tolist()[: stop - 5 or None]
+
+
+def test_generating_nothing_leaves_the_text_as_it_is(decoder: Loaded) -> None:
+    (batch,) = encode(decoder, [Text("The animal")], generate=0)
+    assert set(batch.inputs[0].source.segments) == {""}
+
+
+def test_a_long_prompt_read_in_parts_goes_on_as_one_read_at_once(
+    decoder: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Text("The animal did not cross the street because it was too tired. " * 8)
+    (at_once,) = encode(decoder, [text], generate=6)
+    monkeypatch.setattr(targets, "PREFILL", 16)
+    (in_parts,) = encode(decoder, [text], generate=6)
+    assert in_parts.inputs[0].source.ids.tolist() == at_once.inputs[0].source.ids.tolist()
+
+
+@pytest.fixture
+def short() -> Loaded:
+    """A decoder with a learned table of 128 positions."""
+    model = families.build(families.FAMILIES["opt"])
+    return models.adopt(model, families.tiny_tokenizer(families.FAMILIES["opt"]))
+
+
+def test_prompt_and_answer_must_fit_before_anything_is_written(decoder: Loaded) -> None:
+    words = len(decoder.tokenizer("cat " * 50)["input_ids"])
+    limit, texts = decoder.max_positions or 0, [Text("a"), Text("cat " * 50)]
+    heard: list[float] = []
+    count, sum_ = limit - 10, limit - 10 + words
+    message = rf"text 1 has {words} tokens, with --generate {count} that makes {sum_}, the model reads at most {limit}"
+    with pytest.raises(UsageError, match=message + "; shorten it or pass --max-tokens 10 or a smaller --generate$"):
+        list(encode(decoder, texts, generate=count, written=heard.append))
+    with pytest.raises(UsageError, match=r"shorten it or pass a smaller --generate$"):
+        list(encode(decoder, texts, generate=limit, written=heard.append))
+    assert heard == []
+
+
+def test_a_text_that_fills_the_positions_to_the_last_is_read(short: Loaded) -> None:
+    limit = short.max_positions
+    assert limit == 128
+    (batch,) = encode(short, [Text("cat " * 300)], max_tokens=limit)
+    assert batch.lengths == (limit, None)
+    with torch.inference_mode():
+        short.model(batch.tensors["input_ids"])
+    with pytest.raises(UsageError, match="reads at most 128; shorten it or pass --max-tokens 128"):
+        list(encode(short, [Text("cat " * 300)], max_tokens=limit + 1))
+
+
+def test_the_text_that_cannot_be_read_is_named_by_its_number(real: Loaded) -> None:
+    texts = [Text("a cat")] * 700
+    for at, bad, said in ((0, " ", "is empty"), (612, " ", "is empty"), (300, "cat " * 600, "has 602 tokens")):
+        given = [*texts[:at], Text(bad), *texts[at:]]
+        with pytest.raises(UsageError, match=f"text {at} {said}"):
+            list(encode(real, given))
+
+
+def test_pairs_and_single_texts_mix(real: Loaded) -> None:
+    texts = [Text("a cat"), Text("a cat", pair="a dog"), Text("two cats"), Text("x", pair="y")]
+    found = {one.index: one.source for batch in encode(real, texts) for one in batch.inputs}
+    for index, text in enumerate(texts):
+        assert found[index].ids.tolist() == real.tokenizer(text.text, text.pair)["input_ids"]
+        assert ("b" in found[index].segments) == (text.pair is not None)
+
+
 def test_a_given_target_is_shifted_behind_the_start_token(seq2seq: Loaded) -> None:
     (batch,) = encode(seq2seq, [Text("two cats", target="stac owt")])
     target = batch.inputs[0].target
@@ -111,6 +186,19 @@ def test_without_a_target_the_model_writes_one_and_says_so(seq2seq: Loaded) -> N
     assert target is not None
     assert len(target) > 1
     assert "no target given, the model generated" in batch.notes[0]
+    assert target.segments == ("", *["generated"] * (len(target) - 1))
+    with torch.inference_mode():
+        ids = torch.tensor(seq2seq.tokenizer(["two cats"])["input_ids"])
+        read = seq2seq.model.generate(ids, max_new_tokens=64, do_sample=False, num_beams=1)[0].tolist()
+    end = seq2seq.model.generation_config.eos_token_id
+    assert target.ids.tolist() == (read[:-1] if read[-1] == end else read)
+
+
+def test_generate_bounds_what_an_encoder_decoder_writes(seq2seq: Loaded) -> None:
+    (batch,) = encode(seq2seq, [Text("two cats")], generate=3)
+    assert batch.lengths[1] == 4
+    with pytest.raises(UsageError, match="--generate 512: the decoder reads at most 512; pass --generate 511"):
+        list(encode(seq2seq, [Text("two cats")], generate=512))
 
 
 def test_a_model_that_fails_while_writing_asks_for_a_target() -> None:
@@ -132,6 +220,28 @@ def test_chat_turns_become_segments(decoder: Loaded) -> None:
     assert "Who is it?" in said["user"]
     assert "A cat." in said["assistant"]
     assert "Who" not in said["assistant"]
+
+
+CHAT = ({"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "A cat."})
+
+
+def test_the_answer_to_a_chat_opens_the_turn_of_the_assistant(decoder: Loaded) -> None:
+    (batch,) = encode(decoder, [Text("", messages=CHAT[:1])], generate=3)
+    tokens = batch.inputs[0].source
+    assert [segment for segment in dict.fromkeys(tokens.segments) if segment] == ["user", "assistant", "generated"]
+    rendered = decoder.tokenizer.apply_chat_template([dict(CHAT[0])], tokenize=False, add_generation_prompt=True)
+    prompt = decoder.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    assert tokens.ids.tolist()[:-3] == prompt
+    with torch.inference_mode():
+        expected = decoder.model.generate(torch.tensor([prompt]), max_new_tokens=3, do_sample=False)[0].tolist()
+    assert tokens.ids.tolist() == expected
+
+
+def test_an_answer_that_has_begun_is_gone_on_with(decoder: Loaded) -> None:
+    (batch,) = encode(decoder, [Text("", messages=CHAT)], generate=3)
+    tokens = batch.inputs[0].source
+    assert tokens.text.endswith("assistant: A cat.")
+    assert [segment for segment in dict.fromkeys(tokens.segments) if segment] == ["user", "assistant", "generated"]
 
 
 def test_encoded_inputs_of_the_user_keep_their_padding(real: Loaded) -> None:

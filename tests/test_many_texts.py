@@ -18,7 +18,7 @@ from attncli.encoding import encode
 from attncli.pipeline.progress import Advance, spread
 from attncli.pipeline.request import Request
 
-WORDS = "the cat sat on a mat while two dogs ran over three hills and nobody saw it".split()
+WORDS = ("the", "cat", "sat", "on", "a", "mat", "while", "two", "dogs", "ran", "over", "three", "hills")
 
 
 def lines(count: int, seed: int = 0) -> list[Text]:

@@ -11,7 +11,19 @@ from typing import Any
 import families
 import pytest
 import torch
-from transformers import BertModel
+from transformers import (
+    BertModel,
+    BloomConfig,
+    BloomModel,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+    MptConfig,
+    MptModel,
+    T5Config,
+    T5Model,
+)
 
 from attncli import models
 from attncli.errors import ModelError, UsageError
@@ -152,3 +164,32 @@ def test_a_pickle_checkpoint_is_read_with_weights_only(broken: Path) -> None:
 def test_only_a_transformers_model_can_be_adopted() -> None:
     with pytest.raises(UsageError, match=r"expected a Transformers model .* got Linear"):
         models.adopt(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+
+
+LLAMA = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("rotary", "limit"),
+    [
+        ({"rope_type": "default", "rope_theta": 1e4}, 64),
+        ({"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, None),
+        ({"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}, 256),
+        ({"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}, 64),
+    ],
+    ids=lambda value: value["rope_type"] if isinstance(value, dict) else "",
+)
+def test_rotary_positions_end_where_they_were_stretched_to(rotary: dict[str, Any], limit: int | None) -> None:
+    config = LlamaConfig(**LLAMA, max_position_embeddings=64, rope_parameters=rotary)
+    assert models.adopt(LlamaModel(config)).max_positions == limit
+
+
+def test_positions_that_are_distances_have_no_end() -> None:
+    # what T5's own checkpoints say: the length that they were taught with
+    t5 = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, n_positions=512)
+    bloom = BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2, max_position_embeddings=64)
+    mpt = MptConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, max_seq_len=64)
+    for model in (T5Model(t5), BloomModel(bloom), MptModel(mpt)):
+        assert models.adopt(model).max_positions is None
+    gpt2 = GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    assert models.adopt(GPT2Model(gpt2)).max_positions == 64
