@@ -55,12 +55,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"))
     True
     """
+    seen: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and cause not in seen:  # an error may be its own cause
         if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
             return True
         if not isinstance(cause, AttnError) and _NO_MEMORY.search(str(cause)):
             return True
+        seen.append(cause)
         cause = cause.__cause__
     return False
 

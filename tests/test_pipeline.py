@@ -149,3 +149,11 @@ def test_request_options_are_all_read() -> None:
     assert set(RunOptions.__annotations__) - {"kind", "layer", "head"} <= set(Request.__dataclass_fields__)
     with pytest.raises(UsageError, match="unknown --aggregate 'sum'"):
         Request.of({"aggregate": "sum"})  # type: ignore[typeddict-item]
+
+
+def test_no_logits_are_made_but_the_last() -> None:
+    decoder, made = attncli.load("demo:decoder", head="causal-lm"), []
+    hook = decoder.loaded.model.lm_head.register_forward_hook(lambda *call: made.append(call[-1].shape[1]))
+    decoder.run("one two three", generate=2)
+    hook.remove()
+    assert set(made) == {1}

@@ -48,6 +48,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     (["heatmap", *T, "--column", "x"], 2, "--column names a column of a file: give --file too"),
     (["heatmap", "-f", "nowhere.txt"], 2, "no such file: nowhere.txt"),
     (["heatmap", *T, "--max-tokens", "0"], 2, "expected --max-tokens to be a number from 1 up, got 0"),
+    (["stats", *T, "--batch-tokens", "0"], 2, "expected --batch-tokens to be a number from 1 up, got 0"),
     (["heatmap", *T, "--generate", "-1"], 2, "expected --generate to be a number from 0 up, got -1"),
     (
         ["heatmap", *T, "--target", "x"],
@@ -195,6 +196,18 @@ def test_broken_model_folders(break_it: Breakage, said: str, run_cli: RunCli, de
 
 def test_a_model_that_is_not_there(run_cli: RunCli) -> None:
     assert "cannot be reached" in refused(run_cli, "heatmap", "-m", "nobody/nothing", *T, code=3)
+
+
+def test_a_prompt_that_leaves_no_room_for_an_answer(run_cli: RunCli) -> None:
+    said = refused(run_cli, "stats", "-m", "demo:decoder", "-t", "one two", "--generate", "3000")
+    assert "with --generate 3000 that makes" in said
+    assert "the model reads at most 2048; shorten it or pass a smaller --generate" in said
+
+
+def test_a_text_that_is_longer_than_the_positions(run_cli: RunCli) -> None:
+    said = refused(run_cli, "stats", "-t", "cat " * 600)
+    assert said.endswith("the model reads at most 512; shorten it or pass --max-tokens 512\n")
+    assert run_cli("stats", "-t", "cat " * 600, "--max-tokens", "512", "--metric", "sink").code == 0
 
 
 def test_generating_with_an_encoder(run_cli: RunCli) -> None:

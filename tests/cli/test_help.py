@@ -26,7 +26,7 @@ COMMANDS = registry.names("cli")
 GROUPS = {
     "Model": "--model --revision --tokenizer --target-tokenizer --model-head --device --dtype --trust-remote-code "
     "--capture",
-    "Input": "--text --pair --target --file --column --chat --generate --max-tokens",
+    "Input": "--text --pair --target --file --column --chat --generate --max-tokens --batch-tokens",
     "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --special",
     "Output": "--out --force --format --save-maps --maps-format --layout --max-memory --json --quiet --verbose --debug",
     "Again": "--from --labels --key-labels --array",

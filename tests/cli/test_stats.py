@@ -149,6 +149,35 @@ def test_texts_come_from_files_and_from_stdin(run_cli: RunCli) -> None:
     assert json.loads(done.out)["heads"] == expected
 
 
+def test_ten_thousand_lines_come_through_stdin(run_cli: RunCli) -> None:
+    lines = "".join(f"{'cat ' * (at % 3)}{at}\n" for at in range(10_000))
+    done = run_cli("stats", "-f", "-", "--metric", "sink", "--json", "--batch-tokens", "16000", stdin=lines)
+    found = json.loads(done.out)
+    assert {head["texts"] for head in found["heads"]} == {10_000}
+    assert [one["index"] for one in found["inputs"]] == list(range(10_000))
+    assert found["inputs"][9_999]["text"] == "9999"
+    assert done.err == ""
+
+
+def test_what_the_model_wrote_is_told_from_what_it_was_given(run_cli: RunCli) -> None:
+    options = ("-m", "demo:decoder", "--metric", "sink", "--generate", "3")
+    [one] = document(run_cli, *options, "-t", "The animal")["inputs"]
+    assert one["query_segments"] == one["key_segments"] == ["prompt"] * (len(one["queries"]) - 3) + ["generated"] * 3
+    Path("chat.json").write_text(json.dumps([{"role": "user", "content": "one two"}]))
+    [one] = document(run_cli, *options, "--chat", "chat.json")["inputs"]
+    assert [segment for segment in dict.fromkeys(one["query_segments"]) if segment] == [
+        "user",
+        "assistant",
+        "generated",
+    ]
+    options = ("-m", "demo:seq2seq", "--metric", "sink", "-t", "one two")
+    encoder, decoder, cross = document(run_cli, *options)["inputs"]
+    assert not encoder.keys() & {"query_segments", "key_segments"}
+    written = ["", *["generated"] * (len(decoder["queries"]) - 1)]
+    assert decoder["query_segments"] == decoder["key_segments"] == cross["query_segments"] == written
+    assert "key_segments" not in cross
+
+
 def test_a_pair_a_chat_and_generated_tokens_are_read(run_cli: RunCli) -> None:
     pair = document(run_cli, "-t", TEXT, "--pair", OTHER, "--metric", "entropy")
     assert pair["inputs"][0]["pair"] == OTHER

@@ -232,6 +232,9 @@ def test_each_way_to_run_out_of_memory_is_known(error: Exception) -> None:
     assert is_out_of_memory(error)
     assert is_out_of_memory(wrapped)
     assert not is_out_of_memory(ModelError("the text says: out of memory"))
+    own = ValueError("caused by itself")
+    own.__cause__ = own
+    assert not is_out_of_memory(own)
 
 
 def test_a_defect_of_ours_is_one_line_too(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
