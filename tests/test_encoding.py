@@ -120,8 +120,18 @@ def test_a_long_prompt_read_in_parts_goes_on_as_one_read_at_once(
     text = Text("The animal did not cross the street because it was too tired. " * 8)
     (at_once,) = encode(decoder, [text], generate=6)
     monkeypatch.setattr(targets, "PREFILL", 16)
+    read: list[int] = []
+    hook = decoder.model.get_input_embeddings().register_forward_hook(lambda *call: read.append(call[-1].shape[1]))
     (in_parts,) = encode(decoder, [text], generate=6)
+    hook.remove()
+    assert max(read) == 16
     assert in_parts.inputs[0].source.ids.tolist() == at_once.inputs[0].source.ids.tolist()
+
+
+def test_prompts_of_models_with_a_running_state_are_read_at_once() -> None:
+    for family, parts in (("llama", True), ("gpt2", True), ("jamba", False), ("zamba2", False), ("bart", False)):
+        model = families.build(families.FAMILIES[family])
+        assert targets._reads_in_parts(model) == parts, family
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str
     rows = {name: torch.as_tensor(values, device=loaded.device)[None] for name, values in tensors.items()}
     settings = copy.deepcopy(model.generation_config)
     settings.update(max_length=None, max_new_tokens=count, do_sample=False, num_beams=1)
-    if not loaded.is_encoder_decoder and len(tensors["input_ids"]) > PREFILL:
+    if len(tensors["input_ids"]) > PREFILL and _reads_in_parts(model):
         settings.update(use_cache=True, prefill_chunk_size=PREFILL)
     try:
         with torch.inference_mode():
@@ -107,6 +107,13 @@ def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelError(f"{type(model).__name__} fails while it generates ({reason}); give {option}") from error
     return ids
+
+
+def _reads_in_parts(model: Any) -> bool:
+    """Whether a prompt may come in parts: a plain cache of keys and values, no running state that would be lost."""
+    two_stacks, stateful = model.config.is_encoder_decoder, getattr(model, "_is_stateful", True)
+    modern = getattr(model, "_supports_attention_backend", False)
+    return bool(modern and not stateful and not two_stacks and model._supports_default_dynamic_cache())
 
 
 def _ends(loaded: Loaded) -> list[int | None]:
