@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import PIECES, info, one_input, statistics, tokens
 
-from attncli.data import Input, Text
+from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
 from attncli.store import (
     OutputFolder,
@@ -67,7 +67,15 @@ def test_the_document_is_as_the_contract_says() -> None:
             "format": 1,
         },
         "inputs": [
-            {"index": 0, "text": "there", "kind": "encoder", "queries": list(PIECES), "keys": list(PIECES)},
+            {
+                "index": 0,
+                "text": "there",
+                "kind": "encoder",
+                "queries": list(PIECES),
+                "keys": list(PIECES),
+                "query_segments": ["a"] * len(PIECES),
+                "key_segments": ["a"] * len(PIECES),
+            },
         ],
         "metrics": {
             "entropy": {
@@ -132,9 +140,22 @@ def test_inputs_name_both_sides_of_each_kind() -> None:
     entries = stats_document(info(), [one], made, {})["inputs"]
     given = {"index": 2, "text": "x", "pair": "y", "target": "z"}
     assert entries == [
-        {**given, "kind": "encoder", "queries": ["a"], "keys": ["a"]},
-        {**given, "kind": "cross", "queries": ["b", "c"], "keys": ["a"]},
+        {**given, "kind": "encoder", "queries": ["a"], "keys": ["a"], "query_segments": ["a"], "key_segments": ["a"]},
+        {
+            **given,
+            "kind": "cross",
+            "queries": ["b", "c"],
+            "keys": ["a"],
+            "query_segments": ["a", "a"],
+            "key_segments": ["a"],
+        },
     ]
+
+
+def test_inputs_of_one_part_name_no_segments() -> None:
+    plain = Tokens.plain(["b", "c"])
+    [entry] = stats_document(info(), [Input(0, Text("x"), plain)], statistics(), {})["inputs"]
+    assert not entry.keys() & {"query_segments", "key_segments"}
 
 
 def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
