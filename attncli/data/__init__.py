@@ -10,6 +10,7 @@ from attncli.data.maps import Attention, LayerMaps
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
 from attncli.data.stream import Columns, Metric, Range, Rows, Selection
 from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
+from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 
 __all__ = [
     "FORMAT",
@@ -21,15 +22,19 @@ __all__ = [
     "Kind",
     "LayerMaps",
     "Metric",
+    "Pooling",
     "Range",
     "Rows",
     "RunInfo",
     "Scheme",
     "Scores",
     "Selection",
+    "Span",
     "Statistics",
+    "Stretch",
     "Text",
     "Tokens",
+    "Zoom",
     "columns_frame",
     "columns_of",
     "frozen",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attncli.data.tokens import Array, Kind, Tokens, frozen
+from attncli.data.zoom import Pooling, Span, Stretch
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ class LayerMaps:
     heads    head numbers as the model counts them; () where heads were aggregated into one map
     weights  [head, query, key] float32
     visible  [1 or head, query, key] bool, None where every key is visible to every row
+
+    Where maps are pooled, rows and columns are cells of several tokens, and a cell is visible if any of its pairs
+    is. What is not visible is missing, whatever its weight.
     """
 
     layer: int | str
@@ -44,6 +48,11 @@ class Attention:
     aggregate_layers  what was done to layers: none or mean
     words             whether rows and columns are words instead of pieces
     dropped_special   whether special tokens were removed from both axes and rows renormalised
+    window            first and last query, first and last key that are shown; None for the whole text
+    pool              what a cell is of its visible (query, key) pairs: mean, max, or none where it is one pair
+    cell              how many queries and keys share a cell; the last cell of a side may hold fewer
+
+    `queries` and `keys` are all tokens that are shown, also where several of them share a cell.
     """
 
     kind: Kind
@@ -55,6 +64,44 @@ class Attention:
     aggregate_layers: str = "none"
     words: bool = False
     dropped_special: bool = False
+    window: tuple[Span, Span] | None = None
+    pool: Pooling = "none"
+    cell: tuple[int, int] = (1, 1)
+
+    @property
+    def sides(self) -> tuple[Stretch, Stretch]:
+        """Which queries and keys of the text are shown, in cells of how many."""
+        first = (0, 0) if self.window is None else (self.window[0][0], self.window[1][0])
+        counts = len(self.queries), len(self.keys)
+        rows, columns = (
+            Stretch(at, at + count - 1, cell) for at, count, cell in zip(first, counts, self.cell, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def whole(self) -> bool:
+        """Whether every token of the text has its own row and column."""
+        return self.window is None and self.pool == "none"
+
+    def zoomed(self, sides: tuple[Stretch, Stretch], pool: Pooling, layers: tuple[LayerMaps, ...]) -> Attention:
+        """The same text with `layers` that show only these sides of what is shown now, which is not pooled yet."""
+        rows, keys = sides
+        first = (0, 0) if self.window is None else (self.window[0][0], self.window[1][0])
+        cut = (rows.tokens, keys.tokens) != (len(self.queries), len(self.keys))
+        window = (
+            (first[0] + rows.first, first[0] + rows.last),
+            (first[1] + keys.first, first[1] + keys.last),
+        )
+        cell = (rows.cell, keys.cell)
+        return replace(
+            self,
+            queries=self.queries.take(np.arange(rows.first, rows.last + 1)) if cut else self.queries,
+            keys=self.keys.take(np.arange(keys.first, keys.last + 1)) if cut else self.keys,
+            layers=layers,
+            window=window if cut or self.window else None,
+            pool="none" if cell == (1, 1) else pool,
+            cell=cell,
+        )
 
     @property
     def values(self) -> Array:

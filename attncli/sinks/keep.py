@@ -58,12 +58,14 @@ class Keep:
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the maps of a layer."""
         for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            canvas, place = self._open.pop(key), (key[2], kind)
-            if self._aggregate_layers == "mean":
-                self._means.setdefault(place, _LayerMean()).add(canvas.finish(layer))
-            else:
-                kept = self._kept.setdefault(place, [])
-                kept.append(_sharing(canvas.finish(layer), kept))
+            self._store((key[2], kind), self._open.pop(key).finish(layer))
+
+    def _store(self, place: tuple[int, Kind], maps: LayerMaps) -> None:
+        if self._aggregate_layers == "mean":
+            self._means.setdefault(place, _LayerMean()).add(maps)
+        else:
+            kept = self._kept.setdefault(place, [])
+            kept.append(_sharing(maps, kept))
 
     def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
         """The maps by text, then kind; `inputs` are the texts that went by."""

@@ -1,4 +1,4 @@
-"""Other readings of finished maps: words instead of pieces, special tokens left out. Pure NumPy.
+"""Other readings of finished maps: words instead of pieces, special tokens left out, a window or cells. Pure NumPy.
 
 `attncli.transforms.replay` feeds maps back into the stream, so that any sink can take them.
 Where both are wanted, words come first: what is dropped then is the special tokens of the word map.
@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from attncli.transforms.special import drop_special, removed_mass, without_special
 from attncli.transforms.words import merged_words, to_words
+from attncli.transforms.zoomed import zoomed
 
-__all__ = ["drop_special", "merged_words", "removed_mass", "to_words", "without_special"]
+__all__ = ["drop_special", "merged_words", "removed_mass", "to_words", "without_special", "zoomed"]
