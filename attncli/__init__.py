@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
     from attncli.pipeline.model import Model, capture, load
-    from attncli.pipeline.request import RunOptions
+    from attncli.pipeline.request import RunOptions, ZoomOptions
     from attncli.pipeline.run import Run
     from attncli.pipeline.run import open_saved as open
 
@@ -55,6 +55,7 @@ __all__ = [
     "Text",
     "Tokens",
     "UsageError",
+    "ZoomOptions",
     "__version__",
     "capture",
     "load",
@@ -67,7 +68,7 @@ _HOMES = {
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.pipeline.model": ("Model", "capture", "load"),
-    "attncli.pipeline.request": ("RunOptions",),
+    "attncli.pipeline.request": ("RunOptions", "ZoomOptions"),
     "attncli.pipeline.run": ("Run", "open"),
 }
 _TRUE_NAMES = {"open": "open_saved"}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from attncli.data import KINDS, Kind, Selection
+from attncli.data import KINDS, Kind, Selection, Span
 from attncli.errors import UsageError, did_you_mean
 
 Numbers = tuple[tuple[int, int], ...] | None
@@ -57,6 +57,20 @@ def _part(part: str, whole: str, what: str) -> tuple[int, int]:
     if (first < 0) == (last < 0) and last < first:
         raise UsageError(f"--{what} {part} ends before it begins: write the smaller number first")
     return first, last
+
+
+def parse_span(wanted: int | str | Span | None, what: str) -> Span | None:
+    """One position or one inclusive range of them; negative ones count from the end.
+
+    >>> parse_span("8000-8400", "rows"), parse_span(17, "rows"), parse_span((0, 600), "keys")
+    ((8000, 8400), (17, 17), (0, 600))
+    """
+    if wanted is None:
+        return None
+    shown = "-".join(map(str, wanted)) if isinstance(wanted, (tuple, list)) else str(wanted).strip()
+    if _PART.fullmatch(shown) is None:
+        raise UsageError(f"expected --{what} like 17 or 8000-8400 (counted from 0), got {shown!r}")
+    return _part(shown, shown, what)
 
 
 def _kinds(kinds: str | Iterable[str] | None) -> tuple[Kind, ...] | None:

@@ -17,7 +17,7 @@ from attncli.errors import UsageError
 from attncli.pipeline import memory
 from attncli.pipeline.maps import reshape
 from attncli.pipeline.pictures import Show, pictures
-from attncli.pipeline.request import Request, RunOptions, metric_names
+from attncli.pipeline.request import Request, RunOptions, ZoomOptions, metric_names
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,8 @@ def test_request_options_are_all_read() -> None:
     request = Request.of({"metrics": ["sink", "sink", "entropy"], "max_memory": "1kB", "layer": 3})
     assert (request.metrics, request.max_memory, request.choice.layers) == (("sink", "entropy"), 1000, ((3, 3),))
     assert metric_names("all") == metric_names(["all", "sink"])
-    assert set(RunOptions.__annotations__) - {"kind", "layer", "head"} <= set(Request.__dataclass_fields__)
+    joined = {"kind", "layer", "head", *ZoomOptions.__annotations__}
+    assert set(RunOptions.__annotations__) - joined <= set(Request.__dataclass_fields__)
     with pytest.raises(UsageError, match="unknown --aggregate 'sum'"):
         Request.of({"aggregate": "sum"})  # type: ignore[typeddict-item]
 

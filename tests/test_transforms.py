@@ -20,7 +20,8 @@ from attncli.metrics.confidence import METRIC as CONFIDENCE
 from attncli.metrics.entropy import METRIC as ENTROPY
 from attncli.sinks import Keep, Measure, Sink
 from attncli.transforms import drop_special, merged_words, removed_mass, to_words
-from attncli.transforms.replay import Transformed, replay
+from attncli.transforms.reading import Transformed
+from attncli.transforms.replay import replay
 
 ALL = [found.METRIC for found in registry.modules("metrics").values()]
 

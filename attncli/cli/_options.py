@@ -22,6 +22,8 @@ MODEL_HEADS = (
 KINDS = ("encoder", "decoder", "cross")
 LAYOUTS = ("layer,head,query,key", "query,key,head")
 SCALES = ("shared", "panel")
+POOLS = ("mean", "max")
+RESOLUTION = 1024
 MAPS_FORMATS = ("safetensors", "npz")
 
 
@@ -211,7 +213,29 @@ class PictureOptions:
 
     grid: Annotated[bool, _option("Pictures", "--grid", help="one page of all that is selected")] = False
     each: Annotated[bool, _option("Pictures", "--each", help="one picture for every head that is selected")] = False
-    log: Annotated[bool, _option("Pictures", "--log/--linear", help="colours by the logarithm of the weight")] = False
+    resolution: Annotated[
+        int,
+        _option(
+            *("Pictures", "--resolution"),
+            metavar="N",
+            help=f"at most N cells a side: longer texts are pooled (default: {RESOLUTION})",
+        ),
+    ] = RESOLUTION
+    pool: Annotated[
+        str, _option("Pictures", "--pool", among=POOLS, help="what a cell is of its query-key pairs (default: mean)")
+    ] = POOLS[0]
+    rows: Annotated[
+        str | None,
+        _option("Pictures", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
+    ] = None
+    keys: Annotated[str | None, _option("Pictures", "--keys", metavar="A-B", help="only these keys")] = None
+    log: Annotated[
+        bool | None,
+        _option(
+            *("Pictures", "--log/--linear"),
+            help="colours by the logarithm of the weight (default: where more than 256 tokens are shown)",
+        ),
+    ] = None
     scale: Annotated[
         str,
         _option(

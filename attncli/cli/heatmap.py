@@ -37,6 +37,9 @@ def heatmap(
     are called KIND-grid, KIND-L03-grid, KIND-L03-mean, KIND-L03-H05; with several texts T000-KIND-grid and so on.
     In a pipe, prints the path of each picture.
 
+    A text of any length will do: what has more tokens than --resolution is pooled while it streams by, so that no
+    whole map is ever held; --rows and --keys zoom into a part of it.
+
     Example: attncli heatmap --text "The cat sat on the mat." --layer 1 --head 0
     """
     from attncli.pipeline.jobs import PICTURES, chosen, draw
@@ -49,7 +52,8 @@ def heatmap(
     formats = chosen(files.format, PICTURES, () if files.format else ("png",))
     with talking(talk) as say:
         more = asdict(shown) | {"format": formats}
-        job = job_of("heatmap", (model, texts, selection, files, again), typed(shown), more, {})
+        zoom: Any = {name: more.pop(name) for name in ("rows", "keys", "resolution", "pool")}
+        job = job_of("heatmap", (model, texts, selection, files, again), typed(shown), more, zoom)
         show = Show(
             layered=selection.layer is not None,
             headed=any(_is_number(value) for value in selection.head or ()),

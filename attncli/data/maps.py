@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -144,10 +144,24 @@ class Attention:
         one = LayerMaps("mean", self.layers[0].heads, stacked, visible)
         return replace(self, layers=(one,), aggregate_layers="mean")
 
+    @property
+    def _starts(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Position and piece of the first token of each row; of each column."""
+        found = []
+        for tokens, side in zip((self.queries, self.keys), self.sides, strict=True):
+            at = np.arange(0, side.tokens, side.cell)
+            found.append((side.first + at, np.asarray(tokens.pieces, dtype=object)[at]))
+        rows, columns = found
+        return rows, columns
+
     def to_frame(self) -> pd.DataFrame:
-        """A long table: kind, layer, head, query, key, query_token, key_token, weight."""
+        """A long table: kind, layer, head, query, key, query_token, key_token, weight.
+
+        Of a cell of several tokens the first stands in the table.
+        """
         import pandas as pd
 
+        (queries, query_tokens), (keys, key_tokens) = self._starts
         parts = []
         for maps in self.layers:
             heads = maps.heads or (self.aggregate,)
@@ -158,10 +172,10 @@ class Attention:
                         "kind": self.kind,
                         "layer": maps.layer,
                         "head": np.asarray(heads, dtype=object)[h],
-                        "query": q,
-                        "key": k,
-                        "query_token": np.asarray(self.queries.pieces, dtype=object)[q],
-                        "key_token": np.asarray(self.keys.pieces, dtype=object)[k],
+                        "query": queries[q],
+                        "key": keys[k],
+                        "query_token": query_tokens[q],
+                        "key_token": key_tokens[k],
                         "weight": maps.weights.ravel(),
                     }
                 )
@@ -175,12 +189,15 @@ class Attention:
         except ImportError as error:
             raise UsageError("to_xarray needs xarray, which is not installed: pip install xarray") from error
         heads = self.layers[0].heads or (self.aggregate,)
-        coords = {
+        (queries, query_tokens), (keys, key_tokens) = self._starts
+        coords: dict[str, Any] = {
             "layer": [maps.layer for maps in self.layers],
             "head": list(heads),
-            "query_token": ("query", list(self.queries.pieces)),
-            "key_token": ("key", list(self.keys.pieces)),
+            "query_token": ("query", list(query_tokens)),
+            "key_token": ("key", list(key_tokens)),
         }
+        if not self.whole:
+            coords |= {"query": queries, "key": keys}
         return xr.DataArray(self.stack(), dims=("layer", "head", "query", "key"), coords=coords, name="weights")
 
 

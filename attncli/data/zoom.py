@@ -75,7 +75,5 @@ def _window(span: Span | None, tokens: int, option: str, side: str) -> Stretch:
     first, last = (position + tokens if position < 0 else position for position in span)
     if not 0 <= first <= last < tokens:
         shown = str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"
-        raise UsageError(
-            f"--{option} {shown} lies outside of the text: it has {tokens} {side} tokens, 0-{tokens - 1}"
-        )
+        raise UsageError(f"--{option} {shown} lies outside of the text: it has {tokens} {side} tokens, 0-{tokens - 1}")
     return Stretch(first, last)

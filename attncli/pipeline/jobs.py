@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attncli import store
-from attncli.data import Attention, Metric, Statistics, Text
+from attncli.data import Attention, Kind, Metric, Selection, Statistics, Text, Zoom
 from attncli.errors import UsageError, did_you_mean
-from attncli.pipeline.pictures import Picture, Show, pictures, shared_top
+from attncli.pipeline.pictures import Picture, Show, fitted, pictures, shared_top
 from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import Request
 from attncli.pipeline.run import Run, reshaped
 from attncli.store import OutputFolder
+from attncli.transforms import zoomed
 
 if TYPE_CHECKING:
     from attncli.pipeline.model import Model
@@ -80,23 +81,33 @@ class Job:
         path = self.files.out or store.default_folder(self.command, model, name)
         return OutputFolder(path, self.command, name, self.files.force)
 
-    def runs(self, track: Track) -> Iterator[Run]:
-        """The maps as one run after another, so that few are held at a time; as one run where all are kept."""
+    def runs(self, track: Track, show: Show) -> Iterator[Run]:
+        """The maps to draw as one run after another, so that few are held at a time; where whole ones are kept, as one.
+
+        Those to keep are saved on the way.
+        """
         if isinstance(self.source, Run) or self.files.save_maps:
-            yield self.gather(track)
+            run = self.gather(track)
+            shown = tuple(zoomed(each, fitted(self.request.zoom, show, [_counts(each)])) for each in run.maps)
+            self.save(run)
+            yield replace(run, maps=shown)
             return
         model = self._load(self.source)
-        yield from map(self._informed, model.runs(self.texts, self.request, track))
+        request = replace(
+            self.request, zoom=fitted(self.request.zoom, show, _pages(model.heads(self.request), self.request))
+        )
+        yield from map(self._informed, model.runs(self.texts, request, track))
 
     def gather(self, track: Track) -> Run:
-        """Everything as one run."""
+        """Everything as one run, its maps whole."""
+        request = replace(self.request, zoom=Zoom())
         if isinstance(self.source, Run):
             where = f"the {'maps' if self.source.info.cls == 'file' else 'run'} of {self.source.info.model}"
-            run = reshaped(self.source, self.request, where)
-            if self.request.metrics:
-                run = replace(run, statistics=run.stats(self.request.metrics, self.request.per_query))
+            run = reshaped(self.source, request, where)
+            if request.metrics:
+                run = replace(run, statistics=run.stats(request.metrics, request.per_query))
         else:
-            run = self._load(self.source).gather(self.texts, self.request, track)
+            run = self._load(self.source).gather(self.texts, request, track)
         return self._informed(run)
 
     def _load(self, arguments: Mapping[str, Any]) -> Model:
@@ -115,6 +126,19 @@ class Job:
             store.save_run(self.folder, run.inputs, run.maps, run.statistics, layout=layout, format=format)
 
 
+def _counts(attention: Attention) -> list[int]:
+    """How many maps each layer has."""
+    return [len(maps.weights) for maps in attention.layers]
+
+
+def _pages(heads: Selection, request: Request) -> list[list[int]]:
+    """The same for each kind, of maps that are still to come."""
+    kinds: dict[Kind, list[int]] = {}
+    for (kind, _), numbers in heads.items():
+        kinds.setdefault(kind, []).append(len(numbers) if request.aggregate == "none" else 1)
+    return [counts if request.aggregate_layers == "none" else counts[:1] for counts in kinds.values()]
+
+
 @dataclass(frozen=True, eq=False)
 class Done:
     """What a job has written, and what its user should know."""
@@ -129,8 +153,7 @@ def draw(job: Job, show: Show, formats: Sequence[str], track: Track, wrote: Call
     # of several texts all is shown as one work, of a single one how far it is read, then how far it is drawn
     over_texts, in_text = (track, untracked) if len(job.texts) > 1 else (untracked, track)
     with over_texts("drawing", len(job.texts), "texts") as texts_done:
-        for run in job.runs(in_text):
-            job.save(run)
+        for run in job.runs(in_text, show):
             count = max(len(job.texts), len({attention.text for attention in run.maps}))
             drawn = [(picture, top) for attention in run.maps for picture, top in _with_top(attention, show, count)]
             with in_text("drawing", len(drawn), "pictures") as pictures_done:

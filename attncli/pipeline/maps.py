@@ -57,6 +57,13 @@ def _only_heads(layer: LayerMaps, heads: Sequence[int]) -> LayerMaps:
 
 def _as_read(attention: Attention, request: Request) -> Attention:
     """Special tokens out, pieces as words, where asked for and not done before."""
+    if not attention.whole and (
+        (request.words and not attention.words) or (request.drop and not attention.dropped_special)
+    ):
+        raise UsageError(
+            "words and special tokens can only be told apart in whole maps, these show "
+            f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: run the model again"
+        )
     attention = to_words(attention) if request.words else attention
     return drop_special(attention) if request.drop else attention
 

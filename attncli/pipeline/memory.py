@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from attncli.data import Input, Kind, Selection
+from attncli.data import Input, Kind, Selection, Zoom
 from attncli.errors import UsageError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -72,13 +72,15 @@ def _left_in_container() -> int | None:
         return None
 
 
-def map_bytes(inputs: Iterable[Input], heads: Selection, *, one_head: bool, one_layer: bool) -> int:
+def map_bytes(
+    inputs: Iterable[Input], heads: Selection, *, one_head: bool, one_layer: bool, zoom: Zoom | None = None
+) -> int:
     """What the maps of these texts take: float32 weights, and for each kind which keys are visible."""
     maps = _maps_per_kind(heads, one_head=one_head, one_layer=one_layer)
     total = 0
     for one in inputs:
         for kind, count in maps.items():
-            queries, keys = one.sides(kind)
+            queries, keys = (zoom or Zoom()).sides(*map(len, one.sides(kind)))
             total += len(queries) * len(keys) * (count * _FLOAT + _BOOL)
     return total
 

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.capturing import Plan, plan
-from attncli.data import Kind, RunInfo, Text
+from attncli.data import Kind, RunInfo, Selection, Text
 from attncli.encoding import batch_of, encode
 from attncli.errors import UsageError
 from attncli.models import Loaded
@@ -55,6 +55,10 @@ class Model:
         if request.keep_maps or request.folded:
             prepared.check_memory(at_once=True)
         return _gathered(prepared, self._info(prepared, texts), track)
+
+    def heads(self, request: Request) -> Selection:
+        """The heads that a request chooses; what does not exist is a `UsageError`."""
+        return Pass.prepare(self.loaded, self.plan(request.capture), (), request).heads
 
     def runs(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Iterator[Run]:
         """The same as one run per batch, so that the maps of one batch are held at a time."""

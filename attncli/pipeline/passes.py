@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +15,15 @@ from attncli.capturing import Plan
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, Input, Kind, Rows, Selection, Statistics
 from attncli.encoding import Batch
+from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.pipeline.measuring import measure_for
 from attncli.pipeline.memory import check_fits, map_bytes
 from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
 from attncli.selection import resolve
-from attncli.sinks import Keep, Sink
-from attncli.transforms.replay import Transformed
+from attncli.sinks import Keep, Pool, Sink
+from attncli.transforms.reading import Transformed, read_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +52,44 @@ class Pass:
     def check_memory(self, at_once: bool) -> None:
         """Refuse what would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
         request = self.request
-        parts = [[one for batch in self.batches for one in batch.inputs]]
-        if not at_once:
-            parts = [list(batch.inputs) for batch in self.batches]
-        one_head, one_layer = request.aggregate != "none", request.aggregate_layers != "none"
-        needed = max(map_bytes(part, self.heads, one_head=one_head, one_layer=one_layer) for part in parts)
+        self._check_window()
+        parts = [[one for part in self.texts for one in part]] if at_once else self.texts
+        fold = {"one_head": request.aggregate != "none", "one_layer": request.aggregate_layers != "none"}
+        needed = max(map_bytes(part, self.heads, **fold, zoom=request.zoom) for part in parts)
         longest = max(len(one.source) for batch in self.batches for one in batch.inputs)
-        check_fits(needed, request.max_memory, longest, self._advice(at_once))
+        check_fits(needed, request.max_memory, longest, self._advice(at_once, longest))
 
-    def _advice(self, at_once: bool) -> str:
+    @cached_property
+    def texts(self) -> list[tuple[Input, ...]]:
+        """The texts of each batch as sinks see them: by words, without special tokens, where that is asked for."""
+        return list(map(self._read, self.batches))
+
+    def _read(self, batch: Batch) -> tuple[Input, ...]:
+        return read_as(batch.inputs, words=self.request.words, drop=self.request.drop)
+
+    def _check_window(self) -> None:
+        texts = [one for part in self.texts for one in part]
+        for one in texts:
+            try:
+                for kind in self._kinds:
+                    self.request.zoom.sides(*map(len, one.sides(kind)))
+            except UsageError as error:
+                if len(texts) == 1:
+                    raise
+                raise UsageError(f"text {one.index + 1} of {len(texts)}: {error}") from error
+
+    @property
+    def _kinds(self) -> set[Kind]:
+        return {kind for kind, _ in self.heads}
+
+    def _advice(self, at_once: bool, longest: int) -> str:
         request, flags = self.request, []
         if request.choice.layers is None:
             flags.append("--layer 0")
         if request.choice.heads is None and request.aggregate == "none":
             flags += ["--head 0", "--aggregate mean"]
-        flags.append("--max-tokens 512")
+        fewer = (request.zoom.resolution or 0) // 4
+        flags.append(f"--resolution {fewer}" if 0 < fewer < longest else "--max-tokens 512")
         tail = " or fewer texts" if at_once and sum(len(batch.inputs) for batch in self.batches) > 1 else ""
         return f"keep less with {', '.join(flags)}{tail}, or allow more with --max-memory"
 
@@ -82,7 +108,7 @@ class Pass:
         removed: list[float] = []
         with self._tracked(track) as advance:
             for batch in self.batches:
-                keep = self._keep()
+                keep = self._keep(batch)
                 inputs, share = self.run(batch, [keep], advance)
                 removed.append(share)
                 yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
@@ -96,7 +122,7 @@ class Pass:
         removed: list[float] = []
         with self._tracked(track) as advance:
             for batch in spread(self.batches):
-                keep = self._keep() if request.keep_maps or (request.metrics and measure is None) else None
+                keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
                 read, share = self.run(batch, [sink for sink in (keep, measure) if sink is not None], advance)
                 inputs += read
                 removed.append(share)
@@ -110,9 +136,13 @@ class Pass:
     def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
         return track("reading", sum(map(tokens_in, self.batches)), "tokens")
 
-    def _keep(self) -> Keep:
+    def _keep(self, batch: Batch) -> Keep:
+        """The sink for the maps of a batch: whole ones, where all of them are shown token by token."""
         request = self.request
-        return Keep(self.heads, aggregate=request.aggregate, aggregate_layers=request.aggregate_layers)
+        fold: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
+        if any(request.zoom.changes(*map(len, one.sides(kind))) for one in self._read(batch) for kind in self._kinds):
+            return Pool(request.zoom, self.heads, **fold)
+        return Keep(self.heads, **fold)
 
     def _marked(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
         words, drop = self.request.words, self.request.drop

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from attncli.data import Attention, LayerMaps
+from attncli.data import Attention, LayerMaps, Zoom
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+LINEAR_UP_TO = 256
+"""Tokens a side up to which colours are linear by default: most weights of longer rows are too small for it."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +22,20 @@ class Show:
 
     layered, headed  whether layers, heads were chosen: they get pictures of their own
     shape            auto; grid: always the page; each: always one picture per map
-    log              colours by the logarithm of the weight
+    log              colours by the logarithm of the weight; None: where more than 256 tokens are shown
     scale            shared: one colour scale for all pictures of a text and kind; panel: each map its own
     """
 
     layered: bool = False
     headed: bool = False
     shape: Literal["auto", "grid", "each"] = "auto"
-    log: bool = False
+    log: bool | None = None
     scale: Literal["shared", "panel"] = "shared"
+
+    @property
+    def on_page(self) -> bool:
+        """Whether all maps of a kind share one page, and none has a picture of its own."""
+        return self.shape == "grid" or (self.shape == "auto" and not self.layered)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +51,9 @@ class Picture:
         """Draw it; `vmax` is the top of the shared colour scale."""
         from attncli.views import grid, heatmap
 
-        log, own = self.show.log, self.show.scale == "panel"
+        shown = max(len(self.attention.queries), len(self.attention.keys))
+        log = shown > LINEAR_UP_TO if self.show.log is None else self.show.log
+        own = self.show.scale == "panel"
         if self.page:
             return grid.draw(self.attention, model=model, note=note, log=log, vmax=vmax, each=own)
         return heatmap.draw(self.attention, model=model, note=note, log=log, vmax=None if own else vmax)
@@ -59,7 +70,7 @@ def pictures(attention: Attention, show: Show, texts: int = 1) -> list[Picture]:
     name = f"{prefix}{attention.kind}"
     if show.shape == "each" or (show.shape == "auto" and show.layered and show.headed):
         return [picture for maps in attention.layers for picture in _singles(name, attention, maps, show)]
-    if show.shape == "grid" or not show.layered:
+    if show.on_page:
         (only,) = attention.layers if len(attention.layers) == 1 else (None,)
         label = f"-{_layer(only)}" if only is not None and show.layered else ""
         return [Picture(f"{name}{label}-grid", attention, True, show)]
@@ -89,6 +100,19 @@ def _only(attention: Attention, maps: LayerMaps) -> Attention:
 
 def _layer(maps: LayerMaps) -> str:
     return f"L{maps.layer:02}" if isinstance(maps.layer, int) else f"L{maps.layer}"
+
+
+def fitted(zoom: Zoom, show: Show, pages: Iterable[Sequence[int]]) -> Zoom:
+    """The same, pooled no finer than the panels of a page can show.
+
+    pages  for each page, how many maps each of its layers has
+    """
+    if not show.on_page or zoom.resolution is None:
+        return zoom
+    # here and not above: it loads matplotlib, which a model may need minutes to get to
+    from attncli.views.grid import panel_side
+
+    return replace(zoom, panel=max(map(panel_side, pages)))
 
 
 def shared_top(attention: Attention) -> float:

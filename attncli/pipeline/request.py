@@ -7,18 +7,38 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 from attncli import registry
+from attncli.data import Span, Zoom
 from attncli.errors import UsageError, did_you_mean
 from attncli.pipeline.memory import parse_size
-from attncli.selection import Choice, Wanted, choose
+from attncli.selection import Choice, Wanted, choose, parse_span
 
 AGGREGATES = ("none", "mean", "max")
 LAYER_AGGREGATES = ("none", "mean")
 SPECIALS = ("keep", "drop")
+POOLS = ("mean", "max")
 CAPTURES = ("auto", "stream", "eager")
 ALL_METRICS = "all"
 
 
-class RunOptions(TypedDict, total=False):
+RESOLUTION = 1024
+"""Most cells a side of a picture, unless another number is asked for."""
+
+
+class ZoomOptions(TypedDict, total=False):
+    """Which part of the maps is wanted, and how fine; all of it may be left out.
+
+    rows, keys  a window: queries, keys by position such as `17`, `"8000-8400"`, `(8000, 8400)`; all by default
+    resolution  at most so many cells a side: the tokens of longer texts are pooled
+    pool        mean or max: what a cell is of its visible (query, key) pairs
+    """
+
+    rows: int | str | Span | None
+    keys: int | str | Span | None
+    resolution: int | None
+    pool: Literal["mean", "max"]
+
+
+class RunOptions(ZoomOptions, total=False):
     """What a run may be told; all of it may be left out.
 
     kind              encoder, decoder, cross, or several of them; all that the model has by default
@@ -27,6 +47,8 @@ class RunOptions(TypedDict, total=False):
     aggregate_layers  none, or the mean over layers
     words             rows and columns are words: the sum over a word's pieces as keys, the mean as queries
     special           keep, or drop special tokens from both axes (rows are renormalised)
+    rows, keys        keep only this window, as in `ZoomOptions`
+    resolution, pool  keep at most so many cells a side: longer texts are pooled while they stream
     max_tokens        cut longer texts
     generate          append so many greedy tokens, then read the whole
     batch_tokens      at most so many tokens in one forward pass, unless one text alone has more
@@ -63,6 +85,7 @@ class Request:
     aggregate_layers: Literal["none", "mean"] = "none"
     words: bool = False
     special: Literal["keep", "drop"] = "keep"
+    zoom: Zoom = field(default_factory=Zoom)
     max_tokens: int | None = None
     generate: int = 0
     batch_tokens: int = 4096
@@ -87,11 +110,17 @@ class Request:
         _at_least(options, "batch_tokens", 1)
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
+        zoom = zoom_of({name: rest.pop(name) for name in ZoomOptions.__annotations__ if name in rest})
         rest["metrics"] = metric_names(rest.get("metrics"))
         if not rest["metrics"] and not rest.get("keep_maps", True):
             raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
         rest["max_memory"] = parse_size(rest.get("max_memory"))
-        return cls(choice=choice, **rest)
+        request = cls(choice=choice, zoom=zoom, **rest)
+        if request.metrics and request.folded and zoom != Zoom():
+            raise UsageError(
+                "what is folded is measured on whole maps: leave out metrics, or the window and resolution"
+            )
+        return request
 
     @property
     def drop(self) -> bool:
@@ -104,10 +133,19 @@ class Request:
 
     def resolved(self) -> dict[str, Any]:
         """All options that change the result, as plain values."""
-        left_out = ("choice", "max_memory", "keep_maps")
+        left_out = ("choice", "zoom", "max_memory", "keep_maps")
         chosen = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
+        chosen |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
         rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
         return {name: _listed(value) for name, value in (chosen | rest).items()}
+
+
+def zoom_of(options: Mapping[str, Any]) -> Zoom:
+    """Check which window and how many cells are wanted."""
+    known(options, "pool", POOLS)
+    _at_least(options, "resolution", 1)
+    rows, keys = (parse_span(options.get(name), name) for name in ("rows", "keys"))
+    return Zoom(options.get("resolution"), options.get("pool", POOLS[0]), rows, keys)
 
 
 def _listed(value: Any) -> Any:

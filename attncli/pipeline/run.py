@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from attncli.data import Attention, Input, Kind, RunInfo, Scores, Statistics
 from attncli.errors import UsageError, did_you_mean
 from attncli.foreign import as_inputs, maps_info, read_maps
 from attncli.pipeline.maps import reshape
-from attncli.pipeline.pictures import Show, pictures
-from attncli.pipeline.request import ALL_METRICS, Request, metric_names
+from attncli.pipeline.pictures import Show, fitted, pictures
+from attncli.pipeline.request import ALL_METRICS, RESOLUTION, Request, ZoomOptions, metric_names, zoom_of
 from attncli.store import OutputFolder, digest, open_run, save_run
+from attncli.transforms import zoomed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,14 +68,21 @@ class Run:
         *,
         kind: Kind | None = None,
         text: int = 0,
-        log: bool = False,
+        log: bool | None = None,
+        **zoom: Unpack[ZoomOptions],
     ) -> Figure:
-        """A picture of one head; of all heads of a layer; of all layers x heads where nothing is chosen."""
+        """A picture of one head; of all heads of a layer; of all layers x heads where nothing is chosen.
+
+        log   colours by the logarithm of the weight; by default where more than 256 tokens are shown
+        zoom  rows, keys, resolution (1024 by default) and pool, as in `attncli.ZoomOptions`
+        """
         shown = self.attention(kind, text)
         if layer is not None or head is not None:
             shown = shown.sel(layer=layer, head=head)
         single = layer is not None and head is not None
         show = Show(layer is not None, head is not None, "each" if single else "grid", log)
+        wanted = zoom_of({"resolution": RESOLUTION, **zoom})
+        shown = zoomed(shown, fitted(wanted, show, [[len(maps.weights) for maps in shown.layers]]))
         return pictures(shown, show)[0].draw(self.info.title, "", None)
 
     def save(

@@ -1,4 +1,4 @@
-"""Where the stream of row blocks ends: keep maps, pool them, reduce to measures; each sink holds only what its scope needs."""
+"""Where the stream of row blocks ends: keep, pool, reduce to measures; each sink holds only what its scope needs."""
 
 from __future__ import annotations
 

@@ -111,14 +111,15 @@ class _Places:
             start = torch.where(inside, cells, len(queries)).min()
             steps = torch.arange(int(here.stop - here.start - 1) // queries.cell + 2, device=cells.device)
             member = (((cells - start) == steps[:, None]) & inside & real[:, None, here]).float()
-            pairs = places.by_key(member @ seen[:, here].float()).sum(-2, dtype=torch.float64)
+            pairs = places.by_key(member @ seen[:, here].float()).double().sum(-2)
             runs.append(_Run(here, (start + steps).clamp_max(len(queries)), member, pairs))
         return cls(tuple(runs), slots, keys)
 
     def by_key(self, weights: torch.Tensor) -> torch.Tensor:
         """[…, key] as [token of a cell, key cell], 0 for keys that are not there."""
         padded = torch.nn.functional.pad(weights, (0, 1))
-        return padded.index_select(-1, self.key_slots).unflatten(-1, (self.keys.cell, len(self.keys)))
+        found = padded.gather(-1, self.key_slots.expand(*weights.shape[:-1], -1))
+        return found.view(*weights.shape[:-1], self.keys.cell, len(self.keys))
 
 
 def _runs(positions: torch.Tensor, queries: Stretch) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
@@ -174,7 +175,8 @@ class _Cells:
                 pooled = places.by_key(_largest(block, run.member)).amax(-2)
                 part.values[:, run.target] = part.values[:, run.target].maximum(pooled)
             else:
-                pooled = places.by_key(run.member.to(block.dtype) @ block).sum(-2, dtype=torch.float64)
+                member = run.member.to(block.dtype).expand(len(block), -1, -1)
+                pooled = places.by_key(member @ block).double().sum(-2)
                 part.values.index_add_(1, run.target, pooled)
             part.pairs.index_add_(1, run.target, run.pairs)
             part.came.index_add_(1, run.target, run.member.sum(-1))
@@ -211,7 +213,7 @@ class _Cells:
 
     def _joined(self) -> tuple[tuple[int, ...], torch.Tensor, torch.Tensor, torch.Tensor]:
         """All heads in order, their values, their pairs and which cells came; without the row for none."""
-        (names, own), part = next(iter(self.parts.items()))
+        (names, _), part = next(iter(self.parts.items()))
         if len(self.parts) == 1 and list(names) == sorted(names):
             return names, part.values[:, :-1], part.pairs[:, :-1], part.came[:, :-1]
         heads = tuple(sorted({head for names, _ in self.parts for head in names}))

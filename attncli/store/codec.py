@@ -63,8 +63,16 @@ class Encoder:
             "aggregate_layers": attention.aggregate_layers,
             "words": attention.words,
             "dropped_special": attention.dropped_special,
+            **self._zoom(attention),
             "layers": self._layers(attention),
         }
+
+    def _zoom(self, attention: Attention) -> Plain:
+        """Nothing for whole maps, which earlier versions read too."""
+        if attention.whole:
+            return {}
+        window = None if attention.window is None else [list(span) for span in attention.window]
+        return {"window": window, "pool": attention.pool, "cell": list(attention.cell)}
 
     def _layers(self, attention: Attention) -> list[Plain]:
         name = f"text-{attention.text}.{attention.kind}"
@@ -145,7 +153,14 @@ class Decoder:
             keys=self.tokens[one["keys"]],
             layers=tuple(map(self._layer, one["layers"])),
             **{name: one[name] for name in same},
+            **self._zoom(one),
         )
+
+    def _zoom(self, one: Plain) -> Plain:
+        if "cell" not in one:
+            return {}
+        window = None if one["window"] is None else tuple(map(tuple, one["window"]))
+        return {"window": window, "pool": one["pool"], "cell": tuple(one["cell"])}
 
     def _layer(self, one: Plain) -> LayerMaps:
         array, axes = self.arrays[one["array"]], one["axes"]

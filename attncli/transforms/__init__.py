@@ -1,6 +1,7 @@
 """Other readings of finished maps: words instead of pieces, special tokens left out, a window or cells. Pure NumPy.
 
-`attncli.transforms.replay` feeds maps back into the stream, so that any sink can take them.
+`attncli.transforms.replay` feeds maps back into the stream, so that any sink can take them;
+`attncli.transforms.reading` reads the stream itself by words or without special tokens.
 Where both are wanted, words come first: what is dropped then is the special tokens of the word map.
 """
 

@@ -21,7 +21,7 @@ def to_words(attention: Attention) -> Attention:
     """
     if attention.words:
         return attention
-    queries, keys = _groups(attention.queries), _groups(attention.keys)
+    queries, keys = word_places(attention.queries), word_places(attention.keys)
     return replace(
         attention,
         queries=merged_words(attention.queries),
@@ -33,7 +33,7 @@ def to_words(attention: Attention) -> Attention:
 
 def merged_words(tokens: Tokens) -> Tokens:
     """One token per word: its text as written where that is known, else its pieces joined."""
-    groups = _groups(tokens)
+    groups = word_places(tokens)
     members = [np.flatnonzero(groups == group) for group in range(groups.max(initial=-1) + 1)]
     first = [each[0] for each in members]
     offsets = np.array([_span(tokens.offsets[each]) for each in members]).reshape(-1, 2)
@@ -45,7 +45,7 @@ def merged_words(tokens: Tokens) -> Tokens:
     )
 
 
-def _groups(tokens: Tokens) -> Array:
+def word_places(tokens: Tokens) -> Array:
     """For each piece the place of its word in the order of first appearance."""
     places: dict[tuple[str, int], int] = {}
     keys = [

@@ -42,13 +42,18 @@ class Geometry:
         return column * (self.columns + self.gap[1])
 
 
+def panel_side(panels: tuple[int, int]) -> int:
+    """Pixels a side of the panels of a page that has so many, down and across."""
+    return max(_LEAST, min(_MOST, _PAGE_WIDTH // panels[1], _PAGE_HEIGHT // panels[0]))
+
+
 def plan(tokens: tuple[int, int], panels: tuple[int, int], gap: tuple[int, int]) -> Geometry:
     """Sizes at which `panels` (down, across) of maps of `tokens` (queries, keys) fill a page.
 
     `gap` is the space between panels in pixels. Cells are whole pixels; where a panel has fewer pixels than
     tokens, several tokens share a cell.
     """
-    side = max(_LEAST, min(_MOST, _PAGE_WIDTH // panels[1], _PAGE_HEIGHT // panels[0]))
+    side = panel_side(panels)
     square = max(1, min(_LARGEST_CELL, side // max(tokens)))
     pool = tuple(math.ceil(n / side) for n in tokens)
     counts = tuple(math.ceil(n / share) for n, share in zip(tokens, pool, strict=True))

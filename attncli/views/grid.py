@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
+from attncli.views import _mosaic
 from attncli.views._axis import KIND_WORDS, Side, joined, layer_words, side_of, sides_of, what_was_done
 from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
 from attncli.views._look import own_look
@@ -81,6 +82,14 @@ def draw(
     page.write(EDGE, page.height - 56, READING, SMALL, FAINT)
     page.legend(legend(cells.state), EDGE, page.height - 30)
     return page.figure
+
+
+def panel_side(counts: Sequence[int]) -> int:
+    """Pixels a side of the panels of a page on which each layer has so many maps."""
+    if len(counts) > 1 and max(counts) > 1:
+        return _mosaic.panel_side((len(counts), max(counts)))
+    panels = len(counts) if len(counts) > 1 else counts[0] + (counts[0] > 1)
+    return _mosaic.panel_side((math.ceil(panels / _across(panels)), _across(panels)))
 
 
 def _content(attention: Attention) -> _Content:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_rows import Map, batches, block, inputs, part, random_map
-
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Zoom
@@ -44,7 +44,7 @@ def blocks(rows: Rows, cuts: list[int], split: int) -> list[Rows]:
     """The same rows in several blocks, the heads apart and the last rows first."""
     edges = sorted({0, *cuts, rows.weights.shape[2]})
     heads = [some for some in (range(split, len(rows.heads)), range(split)) if some]
-    return [part(rows, first, last, some) for first, last in list(zip(edges, edges[1:], strict=False))[::-1] for some in heads]
+    return [part(rows, first, last, some) for first, last in list(pairwise(edges))[::-1] for some in heads]
 
 
 def naive(one: Map, zoom: Zoom) -> tuple[Array, Array]:
@@ -255,7 +255,9 @@ def test_nothing_is_larger_than_a_block_or_than_the_cells(pool: Any) -> None:
     sink = Pool(Zoom(20, pool))
     with Largest() as noted:
         for first in range(0, n, step):
-            rows = block([replace(one, weights=one.weights[:, first : first + step], visible=one.visible[first : first + step])])
+            rows = block(
+                [replace(one, weights=one.weights[:, first : first + step], visible=one.visible[first : first + step])]
+            )
             sink.add(replace(rows, query_positions=rows.query_positions + first, query_lengths=(n,)))
         sink.end_layer("encoder", 0)
     assert noted.size <= n * n
