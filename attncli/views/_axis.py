@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 
-from attncli.data import Attention, Kind, LayerMaps, Tokens
+from attncli.data import Attention, Kind, LayerMaps, Stretch, Tokens
 from attncli.views._labels import labels, numbered
 from attncli.views._text import DPI, SUBTITLE, measure, style
 
@@ -17,8 +18,10 @@ KIND_WORDS: dict[Kind, str] = {
     "cross": "cross-attention",
 }
 QUERY, KEY = "query token (looks from)", "key token (looked at)"
+QUERY_AT, KEY_AT = "query position (looks from)", "key position (looked at)"
 TICK = 10
 _SMALLEST, _LARGEST = 6.0, 9.0
+_POSITION, _APART = 8.0, 80
 _PIXELS_PER_POINT = DPI / 72
 
 
@@ -26,20 +29,22 @@ _PIXELS_PER_POINT = DPI / 72
 class Side:
     """The labels of one axis.
 
-    at      cell numbers that get a label
+    at      where along the axis a label stands, in cells
     texts   those labels
     size    their size in points
     width   of the widest one in pixels
     step    from one label to the next, in cells
-    flat    whether each is narrower than its cell
+    flat    whether each is narrower than its cell, or its place
+    tokens  whether labels are tokens and not only positions
     """
 
-    at: list[int]
+    at: list[float]
     texts: list[str]
     size: float
     width: float
     step: int
     flat: bool
+    tokens: bool = True
 
 
 def side_of(
@@ -56,7 +61,39 @@ def side_of(
     thinned = positions and step * factor > 1
     texts = [numbered(shown[n * factor], n * factor) if thinned else shown[n] for n in at]
     width = measure(texts, size)[0]
-    return Side(at, texts, size, width, step, step == 1 and width <= 0.9 * cell)
+    return Side([n + 0.5 for n in at], texts, size, width, step, step == 1 and width <= 0.9 * cell)
+
+
+def axis_of(attention: Attention, axis: int, shown: list[str], cell: float, factor: int, **more: Any) -> Side:
+    """The labels of the queries (axis 0) or keys (axis 1): tokens of a whole text, or of a window where all fit.
+
+    Elsewhere round positions. `shown` are the labels of all tokens, or cells; `factor` of them share `cell` pixels.
+    """
+    stretch = attention.sides[axis]
+    if attention.window is not None and stretch.cell == 1:
+        placed = [numbered(name, stretch.first + n) for n, name in enumerate(shown)]
+        side = side_of(placed, cell, factor, **{**more, "positions": False})
+        if side.step * factor == 1:
+            return side
+    elif attention.pool == "none":
+        return side_of(shown, cell, factor, **more)
+    return _positions(stretch, cell / (stretch.cell * factor), cell)
+
+
+def _positions(stretch: Stretch, token: float, cell: float) -> Side:
+    """Round positions along an axis of which each token has `token` pixels."""
+    height = measure([], _POSITION)[1]
+    widest = measure([str(stretch.last)], _POSITION)[0]
+    step = _round_step(max(_APART, widest + 2 * height) / token)
+    places = range(-(-stretch.first // step) * step, stretch.last + 1, step)
+    at = [(place - stretch.first + 0.5) * token / cell for place in places]
+    return Side(at, [str(place) for place in places], _POSITION, widest, step, True, tokens=False)
+
+
+def _round_step(least: float) -> int:
+    """The smallest of 1, 2, 5, 10, 20, … that is no smaller than this."""
+    power = int(10 ** max(0, math.floor(math.log10(least))))
+    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= least)
 
 
 def sides_of(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[str]]:
@@ -72,16 +109,16 @@ def _labels_or_numbers(tokens: Tokens, length: int) -> list[str]:
 def put_ticks(axes: Axes, queries: Side, keys: Side) -> None:
     """Both axes' labels as ticks in the middle of their cells."""
     axes.tick_params(length=3, width=0.6, pad=2, color="#666666")
-    axes.set_yticks([n + 0.5 for n in queries.at], labels=queries.texts, **style(queries.size))
+    axes.set_yticks(queries.at, labels=queries.texts, **style(queries.size))
     turned = 0 if keys.flat else 90
-    axes.set_xticks([n + 0.5 for n in keys.at], labels=keys.texts, **style(keys.size, rotation=turned))
+    axes.set_xticks(keys.at, labels=keys.texts, **style(keys.size, rotation=turned))
 
 
-def put_titles(axes: Axes) -> None:
+def put_titles(axes: Axes, queries: Side, keys: Side) -> None:
     """What the two axes are, in as many words as they are long."""
     box = axes.get_window_extent()
-    axes.set_ylabel(_title(QUERY, box.height), **style(SUBTITLE))
-    axes.set_xlabel(_title(KEY, box.width), **style(SUBTITLE))
+    axes.set_ylabel(_title(QUERY if queries.tokens else QUERY_AT, box.height), **style(SUBTITLE))
+    axes.set_xlabel(_title(KEY if keys.tokens else KEY_AT, box.width), **style(SUBTITLE))
 
 
 def _title(words: str, room: float) -> str:
@@ -96,7 +133,21 @@ def layer_words(maps: LayerMaps) -> str:
 def what_was_done(attention: Attention) -> list[str]:
     """How these maps differ from what the model computed, for the lines below the title."""
     words = ["pieces joined to words"] if attention.words else []
-    return words + (["special tokens dropped, rows renormalised"] if attention.dropped_special else [])
+    words += ["special tokens dropped, rows renormalised"] if attention.dropped_special else []
+    if attention.window is not None:
+        words.append("{} {}-{}, {} {}-{}".format("queries", *attention.window[0], "keys", *attention.window[1]))
+    return words
+
+
+def pooling(attention: Attention, down: int, across: int) -> str:
+    """What a cell of a picture that joins `down` x `across` cells of the maps is of; nothing for one weight."""
+    rows, keys = attention.cell
+    if attention.pool == "mean" and max(down, across) > 1:
+        return f"each cell is the mean of {down} x {across} means of {rows} x {keys} weights"
+    if max(down * rows, across * keys) == 1:
+        return ""
+    what = "mean" if attention.pool == "mean" else "largest"
+    return f"each cell is the {what} of {down * rows} x {across * keys} weights"
 
 
 def joined(*parts: str) -> str:

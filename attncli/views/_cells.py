@@ -27,14 +27,18 @@ class Cells:
     weights: Array
     state: Array
 
-    def pooled(self, down: int, across: int) -> Cells:
-        """Each block of `down` x `across` cells as its largest weight, so that no strong one is lost."""
+    def pooled(self, down: int, across: int, mean: bool = False) -> Cells:
+        """Blocks of `down` x `across` cells as their largest weight, so that no strong one is lost, or as the mean."""
         if down == across == 1:
             return self
-        weights = np.where(self.state == DRAWN, self.weights, -np.inf)
-        largest = _blocks(weights, down, across, -np.inf)
-        state = _blocks(self.state, down, across, INVISIBLE)
-        return Cells(np.where(state == DRAWN, largest, 0).astype(np.float32), state)
+        state = _blocks(np.maximum, self.state, down, across, INVISIBLE)
+        there = self.state == DRAWN
+        if mean:
+            counts = _blocks(np.add, there.astype(np.float64), down, across, 0)
+            found = _blocks(np.add, np.where(there, self.weights, 0.0), down, across, 0) / np.maximum(counts, 1)
+        else:
+            found = _blocks(np.maximum, np.where(there, self.weights, -np.inf), down, across, -np.inf)
+        return Cells(np.where(state == DRAWN, found, 0).astype(np.float32), state)
 
     @property
     def drawn(self) -> Array:
@@ -52,12 +56,12 @@ def cells_of(maps: LayerMaps) -> Cells:
     return Cells(weights, state)
 
 
-def _blocks(values: Array, down: int, across: int, fill: float) -> Array:
+def _blocks(operation: np.ufunc, values: Array, down: int, across: int, fill: float) -> Array:
     rows, columns = values.shape[-2:]
     edge = [(0, 0)] * (values.ndim - 2) + [(0, -rows % down), (0, -columns % across)]
     padded = np.pad(values, edge, constant_values=fill)
     shape = (*values.shape[:-2], padded.shape[-2] // down, down, padded.shape[-1] // across, across)
-    blocks: Array = padded.reshape(shape).max(axis=(-3, -1))
+    blocks: Array = operation.reduce(padded.reshape(shape), axis=(-3, -1))
     return blocks
 
 

@@ -62,15 +62,18 @@ def plan(tokens: tuple[int, int], panels: tuple[int, int], gap: tuple[int, int])
     return Geometry(tall, wide, counts[0], counts[1], gaps, (pool[0], pool[1]))
 
 
-def compose(panels: Panels, geometry: Geometry) -> Cells:
-    """One array of all panels; gaps between them, and where a panel is missing or smaller than the others."""
+def compose(panels: Panels, geometry: Geometry, mean: bool = False) -> Cells:
+    """One array of all panels; gaps between them, and where a panel is missing or smaller than the others.
+
+    mean  cells that share one are their mean, not the largest
+    """
     down, across = len(panels), max(len(row) for row in panels)
     shape = (geometry.top(down) - geometry.gap[0], geometry.left(across) - geometry.gap[1])
     whole = Cells(np.zeros(shape, np.float32), np.full(shape, GAP, np.uint8))
     for row, line in enumerate(panels):
         for column, panel in enumerate(line):
             if panel is not None:
-                _set(whole, panel.pooled(*geometry.pool), geometry.top(row), geometry.left(column))
+                _set(whole, panel.pooled(*geometry.pool, mean), geometry.top(row), geometry.left(column))
     return whole
 
 

@@ -66,14 +66,19 @@ class Page:
         for number, line in enumerate(lines):
             self.write(EDGE, 44 + 20 * number, fit(visible(line), SUBTITLE, room), SUBTITLE, FAINT)
 
-    def bar_beside(self, main: Axes, colours: ScalarMappable, label: str, extend: str = "neither") -> Axes:
-        """A colour bar on the right of the main axes, from their top down, long enough for its label."""
+    def bar_beside(
+        self, main: Axes, colours: ScalarMappable, label: str, extend: str = "neither", *, apart: float = 0
+    ) -> Axes:
+        """A colour bar on the right of the main axes, from their top down, long enough for its label.
+
+        apart  pixels of space beyond the usual
+        """
         box = main.get_position()
         beside = box.height * self.height
         if measure([label], SUBTITLE)[0] > max(beside, _LEAST_BAR):
             label = label.replace(" (", "\n(")
         height = min(max(beside, _LEAST_BAR, measure(label.split("\n"), SUBTITLE)[0]), _MOST_BAR)
-        axes = self.axes(box.x1 * self.width + BAR_WIDTH, (1 - box.y1) * self.height, BAR_WIDTH, height)
+        axes = self.axes(box.x1 * self.width + BAR_WIDTH + apart, (1 - box.y1) * self.height, BAR_WIDTH, height)
         axes.set_frame_on(True)
         bar = self.figure.colorbar(colours, cax=axes, extend=extend)
         bar.outline.set_visible(False)

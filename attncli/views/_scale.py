@@ -16,6 +16,15 @@ WEIGHT, LOG_WEIGHT = "attention weight (fraction)", "attention weight (fraction,
 _FAINT, _FAINT_SHARE = 0.05, 0.9
 
 
+def weight_label(attention: Attention, log: bool, factors: tuple[int, int]) -> str:
+    """What the colour bar shows of these maps, of which the picture joins so many cells, down and across."""
+    if attention.pool == "none":
+        return LOG_WEIGHT if log else WEIGHT
+    rows, keys = (tokens * factor for tokens, factor in zip(attention.cell, factors, strict=True))
+    what = "mean" if attention.pool == "mean" else "largest"
+    return f"{what} attention weight in {rows} x {keys} tokens (fraction{', log scale' if log else ''})"
+
+
 def top(attentions: Iterable[Attention]) -> float:
     """The largest weight in all of these maps: the shared upper end of their colour scales."""
     tops = [cells_of(maps).drawn.max(initial=0.0) for attention in attentions for maps in attention.layers]

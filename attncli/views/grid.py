@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
 from attncli.views import _mosaic
-from attncli.views._axis import KIND_WORDS, Side, joined, layer_words, side_of, sides_of, what_was_done
+from attncli.views._axis import KIND_WORDS, Side, axis_of, joined, layer_words, pooling, sides_of, what_was_done
 from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint
 from attncli.views._look import own_look
+from attncli.views._marks import Parts, draw_lines, parts_of, segment_starts
 from attncli.views._mosaic import Geometry, Panels, compose, own_scale, plan
 from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
-from attncli.views._scale import LOG_WEIGHT, WEIGHT, faint_note, norm_of
+from attncli.views._scale import faint_note, norm_of, weight_label
 from attncli.views._text import FAINT, SMALL, SUBTITLE, measure, style
 
 READING = "in each panel: rows are query tokens (look from), columns are key tokens (looked at)"
@@ -59,25 +60,28 @@ def draw(
 
     Several layers: one row per layer, one column per head. One layer: its heads and, last, their mean. Panels
     share one colour scale unless `each` gives every panel its own, as the picture then says. Panels of many
-    tokens are pooled: a cell is its largest weight, so that single strong weights stay visible.
+    tokens are pooled: a cell is its largest weight, so that single strong weights stay visible, or the mean where
+    the maps are means already.
     """
     content = _content(attention)
     shown = _longest_sides(attention)
     panels = own_scale(content.panels) if each else content.panels
     size = (len(panels), max(map(len, panels)))
     geometry = _with_room_for_names(plan((len(shown[0]), len(shown[1])), size, content.gap), content)
-    cells = compose(panels, geometry)
+    cells = compose(panels, geometry, attention.pool == "mean")
     norm, extend = norm_of(cells.drawn, 1.0 if each else vmax, log)
 
     details = joined(_details(attention, note, geometry, each), _faint(panels, norm))
     lines = [line for line in (model, details) if line]
-    layout = _Layout(content, geometry, _margin_labels(shown, geometry), header_size(content.title, lines))
+    labels = _margin_labels(attention, shown, geometry)
+    layout = _Layout(content, geometry, labels, header_size(content.title, lines))
     page, axes = layout.page(cells)
     image = paint(axes, cells, norm)
     layout.write_names(axes)
     layout.write_tokens(axes)
+    layout.draw_lines(axes, attention)
     page.header(content.title, lines)
-    label = (_OWN_LOG if log else _OWN) if each else (LOG_WEIGHT if log else WEIGHT)
+    label = (_OWN_LOG if log else _OWN) if each else weight_label(attention, log, geometry.pool)
     page.bar_beside(axes, image, label, extend)
     page.write(EDGE, page.height - 56, READING, SMALL, FAINT)
     page.legend(legend(cells.state), EDGE, page.height - 30)
@@ -165,9 +169,14 @@ def _longest_sides(attention: Attention) -> tuple[list[str], list[str]]:
 
 def _details(attention: Attention, note: str, geometry: Geometry, each: bool) -> str:
     scale = "each panel has its own colour scale" if each else "all panels share one colour scale"
-    down, across = geometry.pool
-    pooled = f"each cell is the largest of {down} x {across} weights" if max(down, across) > 1 else ""
-    return joined(*what_was_done(attention), note, scale, pooled)
+    segments = dict.fromkeys(name for _, name in segment_starts(attention.queries))
+    lines = f"lines where segments begin: {', '.join(segments)}" if any(_lines(attention, geometry)) else ""
+    return joined(*what_was_done(attention), note, scale, pooling(attention, *geometry.pool), lines)
+
+
+def _lines(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
+    """Where segments begin in each panel."""
+    return parts_of(attention, (geometry.tall, geometry.wide), geometry.pool, segments_only=True)
 
 
 def _faint(panels: Panels, norm: Normalize) -> str:
@@ -175,12 +184,23 @@ def _faint(panels: Panels, norm: Normalize) -> str:
     return faint_note(np.concatenate(drawn), norm)
 
 
-def _margin_labels(shown: tuple[list[str], list[str]], geometry: Geometry) -> tuple[Side | None, Side | None]:
-    """Token labels for the panels at the margins; none where fewer than every fourth token would get one."""
-    sizes = ((shown[0], geometry.tall, geometry.pool[0]), (shown[1], geometry.wide, geometry.pool[1]))
-    sides = [side_of(names, cell, share, positions=False) for names, cell, share in sizes]
-    queries, keys = (side if side.step <= _SPARSEST else None for side in sides)
-    return queries, keys
+def _margin_labels(
+    attention: Attention, shown: tuple[list[str], list[str]], geometry: Geometry
+) -> tuple[Side | None, Side | None]:
+    """Labels for the panels at the margins: positions, or tokens where at least every fourth would get one."""
+    sizes, counts = (geometry.tall, geometry.wide), (geometry.rows, geometry.columns)
+    queries, keys = (
+        axis_of(attention, axis, shown[axis], sizes[axis], geometry.pool[axis], positions=False) for axis in (0, 1)
+    )
+    return _dense(queries, counts[0] - 10 / sizes[0]), _dense(keys, counts[1] - keys.width / 2 / sizes[1])
+
+
+def _dense(side: Side, last: float) -> Side | None:
+    """The labels where they are enough to be of use; without positions that would stand past `last`, over the next."""
+    if side.tokens:
+        return side if side.step <= _SPARSEST else None
+    count = sum(at <= last for at in side.at)
+    return replace(side, at=side.at[:count], texts=side.texts[:count]) if count > 1 else None
 
 
 @dataclass(frozen=True)
@@ -200,7 +220,8 @@ class _Layout:
         left = EDGE + self._token_room(queries) + self._name_room()
         top = self.header[1] + (2 * _LINE if self.content.columns else _LINE)
         legend_room = 34 if (cells.state < DRAWN).any() else 6
-        bottom = max(top + height + self._token_room(keys), self.header[1] + 300) + 64 + legend_room
+        below = measure([], keys.size)[1] + 14 if keys and not keys.tokens else self._token_room(keys)
+        bottom = max(top + height + below, self.header[1] + 300) + 64 + legend_room
         page = Page.blank(max(left + width + BAR_ROOM, self.header[0], 2 * EDGE + measure([READING], SMALL)[0]), bottom)
         return page, page.axes(left, top, width, height)
 
@@ -239,10 +260,18 @@ class _Layout:
             assert queries
             look = style(queries.size, ha="right", va="center_baseline")
             for n, text in zip(queries.at, queries.texts, strict=True):
-                axes.text(-8 / at.wide, at.top(row) + n + 0.5, text, **look)
+                axes.text(-8 / at.wide, at.top(row) + n, text, **look)
         for column in range(len(panels[0]) if keys else 0):
             assert keys
             last = max(row for row, line in enumerate(panels) if column < len(line) and line[column])
             look = style(keys.size, ha="center", va="top", rotation=0 if keys.flat else 90)
             for n, text in zip(keys.at, keys.texts, strict=True):
-                axes.text(at.left(column) + n + 0.5, at.top(last) + at.rows + 8 / at.tall, text, **look)
+                axes.text(at.left(column) + n, at.top(last) + at.rows + 8 / at.tall, text, **look)
+
+    def draw_lines(self, axes: Axes, attention: Attention) -> None:
+        """In each panel of a long text, where its segments begin."""
+        at, parts = self.geometry, _lines(attention, self.geometry)
+        for row, line in enumerate(self.content.panels if any(parts) else ()):
+            for column, panel in enumerate(line):
+                if panel is not None:
+                    draw_lines(axes, parts, (at.top(row), at.left(column)), (at.rows, at.columns))

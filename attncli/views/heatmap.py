@@ -13,18 +13,20 @@ from attncli.views._axis import (
     KIND_WORDS,
     TICK,
     Side,
+    axis_of,
     joined,
     layer_words,
+    pooling,
     put_ticks,
     put_titles,
-    side_of,
     sides_of,
     what_was_done,
 )
 from attncli.views._cells import DRAWN, Cells, cells_of, legend, paint, write_values
 from attncli.views._look import own_look
+from attncli.views._marks import ROOM, draw_lines, parts_of, write_names
 from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
-from attncli.views._scale import LOG_WEIGHT, WEIGHT, faint_note, norm_of
+from attncli.views._scale import faint_note, norm_of, weight_label
 from attncli.views._text import measure
 
 _MOST_CELLS = 2048
@@ -39,30 +41,36 @@ def draw(
     """Where does each token look in this head?
 
     Rows are queries, columns are keys, colours are weights; grey keys may not be seen, hatched is undefined.
-    `vmax` is the top of the colour scale (by default the map's own largest weight); `log` shows four decades.
-    Above 2048 tokens a cell is the largest of several weights, and the picture says so.
+    `vmax` is the top of the colour scale (by default the map's own largest weight); `log` shows four decades. Lines
+    in a long text are where its segments or paragraphs begin. Above 2048 cells a side several share one, and the
+    picture says so.
     """
     maps = _only_map(attention)
     whole = cells_of(maps)
     norm, extend = norm_of(whole.drawn, vmax, log)
     shown = sides_of(attention, maps)
     down, across = (math.ceil(len(each) / _MOST_CELLS) for each in shown)
-    cells = Cells(whole.weights[0], whole.state[0]).pooled(down, across)
-    tall, wide = _cell_sizes(*cells.state.shape)
-    queries, keys = side_of(shown[0], tall, down), side_of(shown[1], wide, across)
+    cells = Cells(whole.weights[0], whole.state[0]).pooled(down, across, attention.pool == "mean")
+    size = _cell_sizes(*cells.state.shape)
+    queries = axis_of(attention, 0, shown[0], size[0], down)
+    keys = axis_of(attention, 1, shown[1], size[1], across)
+    parts = parts_of(attention, size, (down, across))
 
-    pooled = f"each cell is the largest of {down} x {across} weights" if down * across > 1 else ""
+    pooled = pooling(attention, down, across) if max(down, across) > 1 else ""
     faint = faint_note(whole.drawn, norm)
     lines = [line for line in (model, joined(*what_was_done(attention), note, pooled, faint)) if line]
     title = _title(attention, maps)
-    page, axes = _page(cells, (tall, wide), (queries, keys), header_size(title, lines))
+    page, axes = _page(cells, size, (queries, keys), header_size(title, lines), ROOM if any(parts) else 0)
     image = paint(axes, cells, norm)
     put_ticks(axes, queries, keys)
-    put_titles(axes)
+    put_titles(axes, queries, keys)
+    if any(parts):
+        draw_lines(axes, parts, (0, 0), cells.state.shape)
+        write_names(axes, parts, size, cells.state.shape)
     if max(cells.state.shape) <= _WRITE_UP_TO:
         write_values(axes, cells, image)
     page.header(title, lines)
-    page.bar_beside(axes, image, LOG_WEIGHT if log else WEIGHT, extend)
+    page.bar_beside(axes, image, weight_label(attention, log, (down, across)), extend, apart=ROOM if any(parts) else 0)
     page.legend(legend(cells.state), EDGE, page.height - 30)
     return page.figure
 
@@ -97,8 +105,9 @@ def _cell_size(tokens: int) -> int:
 
 
 def _page(
-    cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header: tuple[float, float]
+    cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header: tuple[float, float], room: float
 ) -> tuple[Page, Axes]:
+    """A page with room for everything; `room` for names above and on the right of the map."""
     queries, keys = sides
     rows, columns = cells.state.shape
     height, width = rows * size[0], columns * size[1]
@@ -106,6 +115,7 @@ def _page(
     left = EDGE + _LINE + queries.width + TICK
     below = (line if keys.flat else keys.width) + TICK + _LINE + 14
     legend_room = 34 if (cells.state != DRAWN).any() else 0
-    bottom = header[1] + max(height + below, 250) + legend_room + 10
-    page = Page.blank(max(left + width + BAR_ROOM, header[0]), bottom)
-    return page, page.axes(left, header[1], width, height)
+    top = header[1] + room
+    bottom = top + max(height + below, 250) + legend_room + 10
+    page = Page.blank(max(left + width + BAR_ROOM + room, header[0]), bottom)
+    return page, page.axes(left, top, width, height)
