@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,86 @@ def test_a_model_is_left_as_found_also_on_error(held: tuple[Any, Any]) -> None:
         attncli.capture(torch.nn.Linear(2, 2), inputs)
     with pytest.raises(UsageError, match="are encoded already"):
         attncli.capture(model, inputs, max_tokens=3)
+
+
+# ---------------------------------------------------------------------------------------- long texts
+
+STORY = " ".join(f"Animal {number} crossed the street." for number in range(110))
+
+
+@pytest.fixture(scope="module")
+def decoder() -> attncli.Model:
+    return attncli.load("demo:decoder")
+
+
+def naive_cells(weights: np.ndarray[Any, Any], cell: int) -> np.ndarray[Any, Any]:
+    """The mean of each cell of a causal map over its lower triangle, in float64."""
+    n = len(weights)
+    sees = np.tri(n, dtype=bool)
+    count = -(-n // cell)
+    found = np.full((count, count), np.nan)
+    for row in range(count):
+        for column in range(row + 1):
+            place = slice(row * cell, (row + 1) * cell), slice(column * cell, (column + 1) * cell)
+            found[row, column] = weights[place].astype(np.float64)[sees[place]].mean()
+    return found
+
+
+def test_pooled_and_windowed_runs_are_those_of_the_eager_maps(decoder: attncli.Model) -> None:
+    text = STORY[:1500]
+    whole = decoder.run(text, layer=1, capture="eager").attention()
+    weights = whole.layers[0].weights
+    pooled = decoder.run(text, layer=1, resolution=50).attention()
+    maps, cell = pooled.layers[0], pooled.cell[0]
+    assert (pooled.pool, cell) == ("mean", -(-len(whole.queries) // 50))
+    assert maps.visible is not None
+    for head in range(8):
+        expected = naive_cells(weights[head], cell)
+        np.testing.assert_array_equal(maps.visible[0], ~np.isnan(expected))
+        np.testing.assert_allclose(maps.weights[head][maps.visible[0]], expected[maps.visible[0]], rtol=2e-4, atol=1e-7)
+    window = decoder.run(text, layer=1, rows="100-180", keys=(-200, -1)).attention()
+    keys = len(whole.keys)
+    np.testing.assert_allclose(window.layers[0].weights, weights[:, 100:181, keys - 200 :], atol=1e-6)
+    assert window.window == ((100, 180), (keys - 200, keys - 1))
+    frame = window.sel(head=0).to_frame()
+    assert (frame["query"].iloc[0], frame["key"].iloc[0]) == (100, keys - 200)
+    assert frame["query_token"].iloc[0] == whole.queries.pieces[100]
+    assert pooled.sel(head=0).to_frame()["key"].iloc[:3].tolist() == [0, cell, 2 * cell]
+
+
+def test_pooled_runs_are_saved_opened_and_drawn(decoder: attncli.Model, tmp_path: Path) -> None:
+    run = decoder.run(STORY[:900], layer=0, resolution=40, rows=(10, 200), metrics=["entropy"])
+    again = attncli.open(run.save(tmp_path / "pooled"))
+    one, two = run.attention(), again.attention()
+    assert (one.window, one.pool, one.cell) == (two.window, two.pool, two.cell)
+    assert one.queries.pieces == two.queries.pieces
+    assert again.heatmap(layer=0, head=1).axes
+    assert run.stats("entropy")["entropy"].values == pytest.approx(
+        decoder.run(STORY[:900], layer=0).stats("entropy")["entropy"].values
+    )
+    with pytest.raises(UsageError, match="measures need whole maps"):
+        again.stats("sink")
+    with pytest.raises(UsageError, match="pooled already"):
+        again.heatmap(rows=3)
+
+
+def test_a_run_that_kept_whole_maps_is_drawn_in_any_part(decoder: attncli.Model) -> None:
+    run = decoder.run(STORY[:900], layer=0)
+    for options in ({}, {"resolution": 30, "pool": "max"}, {"rows": "5-80", "keys": 7}, {"log": True}):
+        assert run.heatmap(layer=0, head=1, **options).axes  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--rows 5-8000 lies outside"):
+        run.heatmap(rows="5-8000")
+
+
+def test_kept_memory_of_a_pooled_run_grows_no_faster_than_the_text(decoder: attncli.Model) -> None:
+    def peak(text: str, **options: Any) -> float:
+        tracemalloc.start()
+        decoder.run(text, layer=0, **options)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return float(found)
+
+    short, long = STORY[: len(STORY) // 4], STORY
+    peak(short)
+    assert peak(long, resolution=64) < 5 * peak(short, resolution=64)
+    assert peak(long) > 5 * peak(long, resolution=64)

@@ -294,6 +294,34 @@ def test_a_transformed_stream_is_the_stream_of_transformed_maps(words: bool, dro
     np.testing.assert_allclose(rows.values, expected.values.max(-1), rtol=1e-6)
 
 
+@given(st.integers(1, 12), st.integers(0, 3), st.booleans(), st.booleans(), st.integers(0, 10**6))
+def test_words_come_whole_however_their_rows_came(step: int, split: int, words: bool, drop: bool, seed: int) -> None:
+    pieces = tuple(f"p{n}" for n in range(12))
+    special = np.array([n in (0, 7, 11) for n in range(12)])
+    of = np.array([-1, 0, 0, 0, 1, 2, 2, -1, 3, 4, 4, -1])
+    side = replace(Tokens.plain(pieces), special=special, words=of)
+    one = replace(random_map(seed, 3, 12, 12, "blind"), special=torch.from_numpy(special))
+    rows = block([one], "decoder", padding=(1, 2), left=True)
+    weights = np.where(one.visible.any(-1).numpy()[:, None], one.weights.numpy(), np.nan)
+    whole = Attention("decoder", side, side, (LayerMaps(0, (0, 1, 2), weights, one.visible[None].numpy()),))
+    before = to_words(whole) if words else whole
+    expected = drop_special(before) if drop else before
+
+    keep = Keep()
+    front = Transformed(keep, [Input(0, Text("x"), side)], words=words, drop=drop)
+    for at, first in enumerate(range(0, 13, step)):
+        own = split if at % 2 else 0
+        for heads in (range(own), range(own, 3)):
+            if heads:
+                front.add(part(rows, first, min(first + step, 13), heads))
+    front.end_layer("decoder", 0)
+    [found] = keep.result(front.inputs)
+    assert found.queries.pieces == expected.queries.pieces
+    np.testing.assert_allclose(found.layers[0].weights, expected.layers[0].weights, rtol=1e-6, atol=1e-7)
+    if drop:
+        assert front.removed_mass == pytest.approx(removed_mass(before), rel=1e-5)
+
+
 def test_both_sides_of_an_encoder_decoder_are_transformed() -> None:
     given_ = [Input(0, Text("x"), CLS_UN_HAPPY, CLS_UN_HAPPY)]
     [one] = Transformed(Keep(), given_, words=True, drop=True).inputs

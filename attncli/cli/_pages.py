@@ -51,6 +51,9 @@ maps.safetensors  weights, float32, axes layer, head, query, key (--layout query
                   and bool arrays of which keys each row may see
 maps.npz          the same with --maps-format npz
 
+--save-maps keeps whole maps, whatever the pictures show. A run of the Python library that kept a window or cells
+says so in run.json: "window" (first and last query, first and last key), "pool" and "cell" (queries and keys in one).
+
 Maps of other tools: --from FILE.npz reads an array of 2 to 5 axes: query, key; before them head, layer and text.
 --labels names the tokens, one a line."""
 

@@ -37,8 +37,10 @@ def heatmap(
     are called KIND-grid, KIND-L03-grid, KIND-L03-mean, KIND-L03-H05; with several texts T000-KIND-grid and so on.
     In a pipe, prints the path of each picture.
 
-    A text of any length will do: what has more tokens than --resolution is pooled while it streams by, so that no
-    whole map is ever held; --rows and --keys zoom into a part of it.
+    A text of any length will do. What has more tokens than --resolution is pooled while it streams by, so that no
+    whole map is ever held: cells of equally many tokens, each the mean of the weights of its visible query-key pairs,
+    or with --pool max the largest. A page of many heads has no more cells than pixels. --rows and --keys zoom into a
+    part of the text.
 
     Example: attncli heatmap --text "The cat sat on the mat." --layer 1 --head 0
     """

@@ -76,7 +76,7 @@ class Pass:
             except UsageError as error:
                 if len(texts) == 1:
                     raise
-                raise UsageError(f"text {one.index + 1} of {len(texts)}: {error}") from error
+                raise UsageError(f"text {one.index}: {error}") from error
 
     @property
     def _kinds(self) -> set[Kind]:

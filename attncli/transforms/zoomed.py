@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from attncli.data import Array, Attention, LayerMaps, Stretch, Zoom
+from attncli.data import Array, Attention, LayerMaps, Stretch, Zoom, frozen
 from attncli.errors import UsageError
 
 
@@ -17,36 +17,40 @@ def zoomed(attention: Attention, zoom: Zoom) -> Attention:
     A mean of 0.5, 0.3 and a pair that is not visible is 0.4. A cell without a visible pair is not visible. Maps that
     fit stay as they are.
     """
+    cells = max(map(len, attention.sides))
+    if attention.pool != "none":
+        if not zoom.windowed and (zoom.resolution is None or cells <= zoom.resolution):
+            return attention
+        raise UsageError(
+            f"these maps are pooled already, to {cells} cells a side, so no window and no other resolution can be "
+            f"taken from them: run the model again, or ask for --resolution {cells}"
+        )
     if not zoom.changes(len(attention.queries), len(attention.keys)):
         return attention
-    if attention.pool != "none":
-        raise UsageError(
-            "these maps are pooled already, so no other window or resolution can be taken from them: "
-            "run the model again with what is wanted"
-        )
     sides = zoom.sides(len(attention.queries), len(attention.keys))
-    pooled: dict[int, Array] = {}
+    # layers that share a mask do so afterwards
+    masks = {id(maps.visible): maps.visible for maps in attention.layers if maps.visible is not None}
+    cut = {key: frozen(_reduced(np.logical_or, _window(mask, sides), sides)) for key, mask in masks.items()}
     layers = []
     for maps in attention.layers:
-        visible = None if maps.visible is None else pooled.get(id(maps.visible))
-        layers.append(_layer(maps, sides, zoom.pool, visible))
-        if maps.visible is not None and layers[-1].visible is not None:
-            pooled[id(maps.visible)] = layers[-1].visible
+        visible = cut.get(id(maps.visible))
+        weights = _weights(maps, sides, zoom.pool)
+        layers.append(replace(maps, weights=weights, visible=None if visible is None or visible.all() else visible))
     return attention.zoomed(sides, zoom.pool, tuple(layers))
 
 
-def _layer(maps: LayerMaps, sides: Sequence[Stretch], pool: str, shared: Array | None) -> LayerMaps:
+def _window(array: Array, sides: Sequence[Stretch]) -> Array:
     rows, keys = sides
-    window = (slice(None), slice(rows.first, rows.last + 1), slice(keys.first, keys.last + 1))
-    weights = maps.weights[window]
-    visible = None if maps.visible is None else maps.visible[window]
-    if (rows.cell, keys.cell) != (1, 1):
-        own = [None if visible is None else visible[min(at, len(visible) - 1)] for at in range(len(weights))]
-        weights = np.stack([_cells(map_, sees, sides, pool) for map_, sees in zip(weights, own, strict=True)])
-        visible = None if visible is None else _reduced(np.logical_or, visible, sides)
-    if visible is not None and visible.all():
-        visible = None
-    return replace(maps, weights=weights, visible=visible if shared is None or visible is None else shared)
+    return array[:, rows.first : rows.last + 1, keys.first : keys.last + 1]
+
+
+def _weights(maps: LayerMaps, sides: Sequence[Stretch], pool: str) -> Array:
+    weights = _window(maps.weights, sides)
+    if all(side.cell == 1 for side in sides):
+        return weights
+    visible = [None] * len(weights) if maps.visible is None else _window(maps.visible, sides)
+    seen = [visible[min(at, len(visible) - 1)] for at in range(len(weights))]
+    return np.stack([_cells(map_, sees, sides, pool) for map_, sees in zip(weights, seen, strict=True)])
 
 
 def _cells(weights: Array, visible: Array | None, sides: Sequence[Stretch], pool: str) -> Array:

@@ -192,7 +192,7 @@ def _margin_labels(
     queries, keys = (
         axis_of(attention, axis, shown[axis], sizes[axis], geometry.pool[axis], positions=False) for axis in (0, 1)
     )
-    return _dense(queries, counts[0] - 10 / sizes[0]), _dense(keys, counts[1] - keys.width / 2 / sizes[1])
+    return _dense(queries, counts[0] - 16 / sizes[0]), _dense(keys, counts[1] - keys.width / 2 / sizes[1])
 
 
 def _dense(side: Side, last: float) -> Side | None:

@@ -55,6 +55,19 @@ CALLS: list[tuple[list[str], int, str]] = [
         *(2, "--target is what a decoder reads beside an encoder, demo:encoder has one stack"),
     ),
     (["heatmap", "-f", "-"], 2, "stdin holds no text: expected at least one that is not blank"),
+    # a part of it, and how fine
+    (["heatmap", *T, "--resolution", "0"], 2, "expected --resolution to be a number from 1 up, got 0"),
+    (["heatmap", *T, "--rows", "5-20"], 2, "--rows 5-20 lies outside of the text: it has 7 query tokens, 0-6"),
+    (["heatmap", *T, "--keys", "7"], 2, "--keys 7 lies outside of the text: it has 7 key tokens, 0-6"),
+    (["heatmap", *T, "--save-maps", "--keys", "-8"], 2, "--keys -8 lies outside of the text: it has 7 key tokens, 0-6"),
+    (["heatmap", *T, "--words", "--rows", "6"], 2, "--rows 6 lies outside of the text: it has 6 query tokens, 0-5"),
+    (
+        ["heatmap", *T, "-t", "Once upon a time.", "--rows", "6-7"],
+        *(2, "text 0: --rows 6-7 lies outside of the text: it has 7 query tokens, 0-6"),
+    ),
+    (["heatmap", *T, "--rows", "3-1"], 2, "--rows 3-1 ends before it begins: write the smaller number first"),
+    (["heatmap", *T, "--rows", "1,3"], 2, "expected --rows like 17 or 8000-8400 (counted from 0), got '1,3'"),
+    (["heatmap", *T, "--pool", "maxx"], 2, "unknown --pool 'maxx': did you mean 'max'?"),
     # the selection
     (["heatmap", *T, "-l", "9"], 2, "layer 9 does not exist: encoder has layers 0-3"),
     (["heatmap", *T, "-l", "0", "-H", "4"], 2, "head 4 does not exist: encoder layer 0 has heads 0-3"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import attncli
 
@@ -110,6 +111,58 @@ def test_another_run_is_replaced_by_force_only(run_cli: RunCli) -> None:
 def size_of(picture: str) -> tuple[int, int]:
     width, height = struct.unpack(">II", Path(picture).read_bytes()[16:24])
     return width, height
+
+
+# ---------------------------------------------------------------------------------------- long texts
+
+LONG = " ".join(f"Animal {number} crossed the street." for number in range(110))
+DECODER = ("-m", "demo:decoder", "-t", LONG)
+
+
+def test_a_long_text_is_pooled_and_a_sentence_is_as_ever(run_cli: RunCli) -> None:
+    done = run_cli("heatmap", *DECODER, "--resolution", "128", "-o", "long", "--max-memory", "2MB")
+    assert (done.code, drawn(done.out), done.err) == (0, ["decoder-grid.png"], "")
+    assert max(size_of("long/decoder-grid.png")) < 2500
+    for place, options in (("plain", []), ("fits", ["--resolution", "20"]), ("smaller", ["--resolution", "3"])):
+        assert run_cli("heatmap", "-t", "The cat sat on.", "-l", "0", "-H", "0", "-o", place, *options).code == 0
+    plain, fits, smaller = (Path(place, "encoder-L00-H00.png") for place in ("plain", "fits", "smaller"))
+    assert plain.read_bytes() == fits.read_bytes() != smaller.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *("-l 1 --pool max --resolution 100", "-l 0 -H 3 --rows 800-1000 --keys 0-600", "--rows 0-9 --grid"),
+        *("-l 0 -H 0 --keys -1", "-l 0 -H 0 --rows -50--1 --linear", "--words --special drop --resolution 50"),
+        *("--aggregate mean --aggregate-layers mean --each --resolution 300", "-l 0 --words --rows 20-60"),
+    ],
+)
+def test_options_of_long_texts(options: str, run_cli: RunCli) -> None:
+    done = run_cli("heatmap", *DECODER, *options.split(), "-o", "here", "--json")
+    assert done.code == 0, done.err
+    resolved = json.loads(done.out)["run"]["resolved"]
+    assert {"rows", "keys", "resolution", "pool"} <= set(resolved)
+    assert drawn("\n".join(f"here/{entry['name']}" for entry in json.loads(done.out)["files"]))
+
+
+@pytest.mark.parametrize(
+    "options", ["--resolution 64 -l 1 -H 2", "--rows 100-180 --keys 0-90 -l 1 -H 2", "--resolution 64 --pool max"]
+)
+def test_kept_maps_are_drawn_as_the_stream_is(options: str, run_cli: RunCli) -> None:
+    text = ("-m", "demo:decoder", "-t", LONG[:1200])
+    assert run_cli("heatmap", *text, *options.split(), "-o", "now").code == 0
+    assert run_cli("heatmap", *text, *options.split(), "-o", "run", "--save-maps").code == 0
+    assert attncli.open("run").attention().whole
+    assert run_cli("heatmap", "--from", "run", *options.split(), "-o", "again").code == 0
+    for path in Path("now").glob("*.png"):
+        pictures = [np.asarray(Image.open(Path(place, path.name)), int) for place in ("now", "run", "again")]
+        assert all(np.abs(picture - pictures[0]).max() <= 4 for picture in pictures)
+
+
+def test_a_window_of_cross_attention_counts_targets_as_rows(run_cli: RunCli) -> None:
+    words = ("-m", "demo:seq2seq", "-t", "one two three four", "--target", "eno owt", "--kind", "cross")
+    assert run_cli("heatmap", *words, "--rows", "0-1", "--keys", "2-4", "-o", "here").code == 0
+    assert "it has" in run_cli("heatmap", *words, "--rows", "40").err
 
 
 # --------------------------------------------------------------------------------------------- again
