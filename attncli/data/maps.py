@@ -85,14 +85,10 @@ class Attention:
 
     def zoomed(self, sides: tuple[Stretch, Stretch], pool: Pooling, layers: tuple[LayerMaps, ...]) -> Attention:
         """The same text with `layers` that show only these sides of what is shown now, which is not pooled yet."""
-        rows, keys = sides
-        first = (0, 0) if self.window is None else (self.window[0][0], self.window[1][0])
+        (rows, keys), cell = sides, (sides[0].cell, sides[1].cell)
+        at = [side.first for side in self.sides]
         cut = (rows.tokens, keys.tokens) != (len(self.queries), len(self.keys))
-        window = (
-            (first[0] + rows.first, first[0] + rows.last),
-            (first[1] + keys.first, first[1] + keys.last),
-        )
-        cell = (rows.cell, keys.cell)
+        window = ((at[0] + rows.first, at[0] + rows.last), (at[1] + keys.first, at[1] + keys.last))
         return replace(
             self,
             queries=self.queries.take(np.arange(rows.first, rows.last + 1)) if cut else self.queries,

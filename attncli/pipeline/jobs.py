@@ -93,9 +93,8 @@ class Job:
             yield replace(run, maps=shown)
             return
         model = self._load(self.source)
-        request = replace(
-            self.request, zoom=fitted(self.request.zoom, show, _pages(model.heads(self.request), self.request))
-        )
+        pages = _pages(model.heads(self.request), self.request)
+        request = replace(self.request, zoom=fitted(self.request.zoom, show, pages))
         yield from map(self._informed, model.runs(self.texts, request, track))
 
     def gather(self, track: Track) -> Run:

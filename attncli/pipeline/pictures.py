@@ -109,7 +109,7 @@ def fitted(zoom: Zoom, show: Show, pages: Iterable[Sequence[int]]) -> Zoom:
     """
     if not show.on_page or zoom.resolution is None:
         return zoom
-    # here and not above: it loads matplotlib, which a model may need minutes to get to
+    # here and not above: it loads matplotlib, which only pictures need
     from attncli.views.grid import panel_side
 
     return replace(zoom, panel=max(map(panel_side, pages)))

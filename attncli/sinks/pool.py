@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -30,9 +31,9 @@ class Pool(Keep):
         heads: Selection | None = None,
         *,
         aggregate: Aggregate = "none",
-        aggregate_layers: str = "none",
+        aggregate_layers: Literal["none", "mean"] = "none",
     ) -> None:
-        super().__init__(heads, aggregate=aggregate, aggregate_layers="mean" if aggregate_layers == "mean" else "none")
+        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
         self._zoom = zoom
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
         self._places: dict[int, _Places] = {}
