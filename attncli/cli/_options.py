@@ -263,6 +263,33 @@ class MeasureOptions:
     spread: Annotated[
         bool, _option("Measures", "--spread", help="also stats-spread.png: the heads of each layer as points")
     ] = False
+    top_k: Annotated[
+        int | None,
+        _option(*("Measures", "--top-k"), metavar="K", help="edges.parquet: of each token the K strongest weights"),
+    ] = None
+    min_weight: Annotated[
+        float | None,
+        _option(*("Measures", "--min-weight"), metavar="W", help="edges.parquet: weights of at least W alone"),
+    ] = None
+    profile: Annotated[
+        bool,
+        _option(
+            *("Measures", "--profile"),
+            help="where attention goes over the whole text: what each key receives, sinks, distances, ends",
+        ),
+    ] = False
+    sink_threshold: Annotated[
+        float,
+        _option(
+            *("Measures", "--sink-threshold"),
+            metavar="SHARE",
+            help="the attention that a key must receive to be a sink (default: 0.3)",
+        ),
+    ] = 0.3
+    ends: Annotated[
+        int,
+        _option(*("Measures", "--ends"), metavar="N", help="the first and last N tokens of the text (default: 64)"),
+    ] = 64
 
 
 @dataclass(frozen=True)

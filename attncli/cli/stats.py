@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from attncli.cli._jobs import job_of
@@ -17,6 +18,7 @@ from attncli.cli._options import (
 )
 from attncli.cli._summary import summary
 from attncli.cli._talk import talking
+from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.pipeline.request import RunOptions
@@ -37,18 +39,37 @@ def stats(
     standard deviation and the count. Of maps folded with --aggregate mean the folded map is measured. In a pipe,
     prints stats.csv; with --json stats.json.
 
+    For long texts, in memory that grows with their length alone: --top-k and --min-weight write the strongest edges
+    to edges.parquet; --profile says where attention goes over the whole text: received.csv, sinks.csv, distance.csv,
+    ends.csv and pictures (see attncli explain edges.parquet, attncli explain profile).
+
     Example: attncli stats --text "The cat sat on the mat." --metric entropy --metric sink
     """
-    from attncli.pipeline.jobs import TABLES, chosen, measure
+    from attncli.pipeline.jobs import TABLES, chosen
+    from attncli.pipeline.request import share
+    from attncli.pipeline.stats_job import Report, measure
     from attncli.store import json_text, statistics_tables, table_csv
 
     formats = chosen(files.format, TABLES, ("json", "csv"))
     metrics = [name.strip() for value in measured.metric or ["all"] for name in value.split(",")]
-    asked: RunOptions = {"metrics": metrics, "per_query": measured.per_query, "keep_maps": files.save_maps}
-    more = {"format": formats, "spread": measured.spread}
+    own = typed(measured)
+    if not measured.profile and (extra := own.keys() & {"ends", "sink-threshold"}):
+        raise UsageError(f"--{min(extra)} says how --profile looks, which is not given")
+    share(own, "sink-threshold")
+    asked: RunOptions = {
+        "metrics": metrics,
+        "per_query": measured.per_query,
+        "top_k": measured.top_k,
+        "min_weight": measured.min_weight,
+        "profile": measured.profile,
+        "ends": measured.ends,
+        "keep_maps": files.save_maps,
+    }
+    report = Report(formats, measured.spread, measured.sink_threshold)
+    more = asdict(report)
     with talking(talk) as say:
-        job = job_of("stats", (model, texts, selection, files, again), typed(measured), more, asked)
-        statistics, document, done = measure(job, formats, say.track, spread=measured.spread)
+        job = job_of("stats", (model, texts, selection, files, again), own, more, asked)
+        statistics, document, done = measure(job, report, say.track)
         say.notes(done.notes)
         if talk.json:
             say.data(json_text(document))

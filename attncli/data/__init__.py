@@ -1,29 +1,37 @@
 """The data in the middle: small frozen types with named axes, always in the order layer, head, query, key.
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
-outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `RunInfo`.
+outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
+`Profile`, `RunInfo`.
 """
 
 from __future__ import annotations
 
+from attncli.data.edges import Edges
 from attncli.data.maps import Attention, LayerMaps
+from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
 from attncli.data.stream import Columns, Metric, Range, Rows, Selection
 from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
 from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 
 __all__ = [
+    "FEW",
     "FORMAT",
     "KINDS",
+    "SINK",
     "Array",
     "Attention",
     "Columns",
+    "Edges",
     "Input",
     "Kind",
     "LayerMaps",
     "Metric",
     "Pooling",
+    "Profile",
     "Range",
+    "Received",
     "Rows",
     "RunInfo",
     "Scheme",

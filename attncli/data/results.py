@@ -58,16 +58,17 @@ class Scores:
         dims = self.dims[:at] + self.dims[at + 1 :]
         return replace(self, values=values, dims=dims, coords={n: c for n, c in self.coords.items() if c[0] != axis})
 
+    def flat(self) -> Scores:
+        """The same along one dim `row`, the last of the dims running fastest."""
+        index = np.indices(self.values.shape)
+        coords = {
+            name: ("row", entries[index[self.dims.index(dim)].ravel()]) for name, (dim, entries) in self.coords.items()
+        }
+        return replace(self, values=self.values.ravel(), dims=("row",), coords=coords)
+
     def to_frame(self) -> pd.DataFrame:
         """A long table: one column per coordinate and one named after the metric."""
-        import pandas as pd
-
-        index = np.indices(self.values.shape)
-        columns: dict[str, Any] = {
-            name: entries[index[self.dims.index(dim)].ravel()] for name, (dim, entries) in self.coords.items()
-        }
-        columns[self.metric] = self.values.ravel()
-        return pd.DataFrame(columns)
+        return columns_frame({self.metric: self.flat()})
 
     def to_xarray(self) -> xr.DataArray:
         """An `xarray.DataArray` (needs `pip install xarray`)."""

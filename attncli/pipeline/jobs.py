@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from attncli import store
-from attncli.data import Attention, Kind, Metric, Selection, Statistics, Text, Zoom
+from attncli.data import Attention, Edges, Kind, Selection, Text, Zoom
 from attncli.errors import UsageError, did_you_mean
 from attncli.pipeline.pictures import Picture, Show, fitted, pictures, shared_top
 from attncli.pipeline.progress import Track, untracked
@@ -23,6 +21,7 @@ from attncli.transforms import zoomed
 if TYPE_CHECKING:
     from attncli.pipeline.model import Model
 
+TakeEdges = Callable[[Edges], None]
 PICTURES = ("png", "svg", "pdf")
 TABLES = ("json", "csv", "parquet", "jsonl")
 
@@ -97,16 +96,18 @@ class Job:
         request = replace(self.request, zoom=fitted(self.request.zoom, show, pages))
         yield from map(self._informed, model.runs(self.texts, request, track))
 
-    def gather(self, track: Track) -> Run:
-        """Everything as one run, its maps whole."""
+    def gather(self, track: Track, take: TakeEdges | None = None) -> Run:
+        """Everything as one run, its maps whole; `take` gets the strongest edges chunk by chunk."""
         request = replace(self.request, zoom=Zoom())
         if isinstance(self.source, Run):
             where = f"the {'maps' if self.source.info.cls == 'file' else 'run'} of {self.source.info.model}"
             run = reshaped(self.source, request, where)
             if request.metrics:
                 run = replace(run, statistics=run.stats(request.metrics, request.per_query))
+            if request.beside:
+                run = run.with_beside(request, take)
         else:
-            run = self._load(self.source).gather(self.texts, request, track)
+            run = self._load(self.source).gather(self.texts, request, track, take)
         return self._informed(run)
 
     def _load(self, arguments: Mapping[str, Any]) -> Model:
@@ -180,54 +181,6 @@ def _save(
         path = folder.path_for(f"{picture.name}.{format}")
         save(figure, path, description=f"{model} {picture.name}")
         yield path
-
-
-def measure(
-    job: Job, formats: Sequence[str], track: Track, spread: bool = False
-) -> tuple[Statistics, dict[str, Any], Done]:
-    """Measure what a job asks for; returns the statistics, the contents of stats.json, and what was written.
-
-    spread  whether to draw the heads of each layer as points too
-    """
-    folder = job.folder
-    run = job.gather(track)
-    # here and not above: drawing needs no torch, which metrics import
-    from attncli.pipeline.measuring import declarations
-
-    statistics = run.statistics or run.stats(job.request.metrics, job.request.per_query)
-    job.save(run)
-    declared = declarations(job.request.metrics)
-    document = store.write_statistics(folder, run.info, run.inputs, statistics, declared, formats)
-    notes = run.info.notes
-    if any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
-        _draw_overview(folder, run, statistics, declared)
-        if spread:
-            _draw_spread(folder, run, statistics)
-    else:
-        notes = (*notes, "there is no picture: none of these metrics has a value for a whole head here")
-    return statistics, document, Done(folder.finish(run.info), notes)
-
-
-def _draw_overview(folder: OutputFolder, run: Run, statistics: Statistics, declared: Mapping[str, Metric]) -> None:
-    from attncli.views import overview
-    from attncli.views._save import save
-
-    neutral = {name: metric.neutral for name, metric in declared.items() if metric.neutral is not None}
-    figure = overview.draw(statistics, model=run.info.title, note=_mean_note(run), neutral=neutral)
-    save(figure, folder.path_for("stats.png"), description=f"{run.info.title} stats")
-
-
-def _draw_spread(folder: OutputFolder, run: Run, statistics: Statistics) -> None:
-    # here and not above: seaborn costs seconds
-    from attncli.views import spread
-    from attncli.views._save import save
-
-    figure = spread.draw(statistics, model=run.info.title, note=_mean_note(run))
-    save(figure, folder.path_for("stats-spread.png"), description=f"{run.info.title} spread of heads")
-
-
-def _mean_note(run: Run) -> str:
-    return f"mean over {len(run.inputs)} texts" if len(run.inputs) > 1 else ""
 
 
 def chosen(given: Iterable[str] | None, among: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:

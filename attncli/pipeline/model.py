@@ -19,6 +19,7 @@ from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import CAPTURES, Request, RunOptions, known
 from attncli.pipeline.run import Run
 from attncli.pipeline.texts import Texts, texts_of
+from attncli.sinks import TakeEdges
 from attncli.store import input_sha256
 
 _log = logging.getLogger("attncli")
@@ -49,12 +50,14 @@ class Model:
         """
         return self.gather(texts_of(text, pair, target), Request.of(options))
 
-    def gather(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Run:
-        """All texts as one run."""
+    def gather(
+        self, texts: Sequence[Text], request: Request, track: Track = untracked, take: TakeEdges | None = None
+    ) -> Run:
+        """All texts as one run; `take` gets the strongest edges chunk by chunk, else the run holds them."""
         prepared = self._prepare(texts, request, track)
         if request.keep_maps or request.folded:
             prepared.check_memory(at_once=True)
-        return _gathered(prepared, self._info(prepared, texts), track)
+        return _gathered(prepared, self._info(prepared, texts), track, take)
 
     def heads(self, request: Request) -> Selection:
         """The heads that a request chooses; what does not exist is a `UsageError`."""
@@ -156,14 +159,15 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     return _gathered(prepared, info, untracked)
 
 
-def _gathered(prepared: Pass, info: RunInfo, track: Track) -> Run:
+def _gathered(prepared: Pass, info: RunInfo, track: Track, take: TakeEdges | None = None) -> Run:
     request = prepared.request
-    found: Gathered = prepared.gather(track)
+    found: Gathered = prepared.gather(track, take)
     info = replace(info, notes=(*info.notes, *found.notes))
     statistics = found.statistics
     if request.metrics and statistics is None:
         statistics = measure_maps(found.maps, found.inputs, request)
-    return Run(info, found.inputs, found.maps if request.keep_maps else (), statistics)
+    maps = found.maps if request.keep_maps else ()
+    return Run(info, found.inputs, maps, statistics, found.edges, found.profile)
 
 
 def _offered(found: Plan, kind: Kind) -> dict[str, Any]:

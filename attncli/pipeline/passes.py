@@ -13,16 +13,17 @@ import numpy as np
 
 from attncli.capturing import Plan
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, Input, Kind, Rows, Selection, Statistics
+from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics
 from attncli.encoding import Batch
 from attncli.errors import UsageError
 from attncli.models import Loaded
+from attncli.pipeline.beside import Beside
 from attncli.pipeline.measuring import measure_for
 from attncli.pipeline.memory import check_fits, map_bytes
 from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
 from attncli.selection import resolve
-from attncli.sinks import Keep, Pool, Sink
+from attncli.sinks import Keep, Pool, Sink, TakeEdges
 from attncli.transforms.reading import Transformed, read_as
 
 
@@ -53,7 +54,7 @@ class Pass:
         """Refuse what would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
         request = self.request
         self._check_window()
-        parts = [[one for part in self.texts for one in part]] if at_once else self.texts
+        parts = [self._inputs] if at_once else self.texts
         fold = {"one_head": request.aggregate != "none", "one_layer": request.aggregate_layers != "none"}
         needed = max(map_bytes(part, self.heads, **fold, zoom=request.zoom) for part in parts)
         longest = max(len(one.source) for batch in self.batches for one in batch.inputs)
@@ -67,8 +68,13 @@ class Pass:
     def _read(self, batch: Batch) -> tuple[Input, ...]:
         return read_as(batch.inputs, words=self.request.words, drop=self.request.drop)
 
+    @property
+    def _inputs(self) -> list[Input]:
+        """All of them, in the order in which they were given."""
+        return sorted((one for part in self.texts for one in part), key=lambda one: one.index)
+
     def _check_window(self) -> None:
-        texts = [one for part in self.texts for one in part]
+        texts = self._inputs
         for one in texts:
             try:
                 for kind in self._kinds:
@@ -113,9 +119,10 @@ class Pass:
                 removed.append(share)
                 yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
 
-    def gather(self, track: Track = untracked) -> Gathered:
-        """Everything that is wanted of all texts: maps, statistics or both, in one pass."""
+    def gather(self, track: Track = untracked, take: TakeEdges | None = None) -> Gathered:
+        """Everything that is wanted of all texts in one pass; `take` gets the edges chunk by chunk."""
         request = self.request
+        beside = Beside(request, self._inputs if request.beside else (), take, self.heads)
         measure = measure_for(request, self.heads) if request.metrics and not request.folded else None
         inputs: list[Input] = []
         maps: list[Attention] = []
@@ -123,15 +130,18 @@ class Pass:
         with self._tracked(track) as advance:
             for batch in spread(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
-                read, share = self.run(batch, [sink for sink in (keep, measure) if sink is not None], advance)
+                sinks = [sink for sink in (keep, measure, *beside.sinks) if sink is not None]
+                read, share = self.run(batch, sinks, advance)
                 inputs += read
                 removed.append(share)
                 if keep is not None:
                     maps += self._marked(keep.result(read))
         inputs.sort(key=lambda one: one.index)
         maps.sort(key=lambda attention: attention.text)
-        found = None if measure is None else measure.result(inputs)
-        return Gathered(tuple(inputs), tuple(maps), found, _dropped_note(removed))
+        statistics = None if measure is None else measure.result(inputs)
+        found = beside.result()
+        notes = (*_dropped_note(removed), *found.notes)
+        return Gathered(tuple(inputs), tuple(maps), statistics, notes, found.edges, found.profile)
 
     def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
         return track("reading", sum(map(tokens_in, self.batches)), "tokens")
@@ -157,6 +167,8 @@ class Gathered:
     maps: tuple[Attention, ...]
     statistics: Statistics | None
     notes: tuple[str, ...]
+    edges: Edges | None = None
+    profile: Profile | None = None
 
 
 class _Several:

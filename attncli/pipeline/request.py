@@ -18,6 +18,7 @@ SPECIALS = ("keep", "drop")
 POOLS = ("mean", "max")
 CAPTURES = ("auto", "stream", "eager")
 ALL_METRICS = "all"
+ENDS = 64
 
 
 RESOLUTION = 1024
@@ -55,6 +56,9 @@ class RunOptions(ZoomOptions, total=False):
     max_memory        bytes, or "4GB": more than this is not kept; half of what is free by default
     metrics           names to measure in the same pass, or "all"
     per_query         measure every query token too
+    top_k, min_weight of each row the K largest weights, those from W on, or what is both
+    profile           where attention goes over the whole text
+    ends              for it: how many tokens the first and the last of a text are
     keep_maps         False to measure only
     capture           auto, stream or eager
     """
@@ -72,6 +76,10 @@ class RunOptions(ZoomOptions, total=False):
     max_memory: int | str | None
     metrics: Sequence[str] | str | None
     per_query: bool
+    top_k: int | None
+    min_weight: float | None
+    profile: bool
+    ends: int
     keep_maps: bool
     capture: Literal["auto", "stream", "eager"]
 
@@ -92,6 +100,10 @@ class Request:
     max_memory: int | None = None
     metrics: tuple[str, ...] = ()
     per_query: bool = False
+    top_k: int | None = None
+    min_weight: float | None = None
+    profile: bool = False
+    ends: int = ENDS
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
 
@@ -108,17 +120,24 @@ class Request:
         _at_least(options, "max_tokens", 1)
         _at_least(options, "generate", 0)
         _at_least(options, "batch_tokens", 1)
+        _at_least(options, "top_k", 1)
+        _at_least(options, "ends", 1)
+        share(options, "min_weight")
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
         zoom = zoom_of({name: rest.pop(name) for name in ZoomOptions.__annotations__ if name in rest})
         rest["metrics"] = metric_names(rest.get("metrics"))
-        if not rest["metrics"] and not rest.get("keep_maps", True):
-            raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         request = cls(choice=choice, zoom=zoom, **rest)
+        if not (request.metrics or request.keep_maps or request.beside):
+            raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
         if request.metrics and request.folded and zoom != Zoom():
             raise UsageError(
                 "what is folded is measured on whole maps: leave out metrics, or the window and resolution"
+            )
+        if request.beside and request.folded:
+            raise UsageError(
+                "--top-k, --min-weight and --profile look at single heads: leave out --aggregate and --aggregate-layers"
             )
         return request
 
@@ -130,6 +149,16 @@ class Request:
     def folded(self) -> bool:
         """Whether heads or layers become one map."""
         return (self.aggregate, self.aggregate_layers) != ("none", "none")
+
+    @property
+    def edges(self) -> bool:
+        """Whether the strongest edges are wanted."""
+        return self.top_k is not None or self.min_weight is not None
+
+    @property
+    def beside(self) -> bool:
+        """Whether anything is wanted beside maps and metrics."""
+        return self.edges or self.profile
 
     def resolved(self) -> dict[str, Any]:
         """All options that change the result, as plain values."""
@@ -172,6 +201,13 @@ def known(options: Mapping[str, Any], name: str, values: Sequence[str]) -> None:
     value = options.get(name, values[0])
     if value not in values:
         raise UsageError(f"unknown --{name.replace('_', '-')} '{value}': {did_you_mean(str(value), values)}")
+
+
+def share(options: Mapping[str, Any], name: str) -> None:
+    """A `UsageError` unless the option is above 0 and at most 1, or left out."""
+    value = options.get(name)
+    if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):
+        raise UsageError(f"expected --{name.replace('_', '-')} to be above 0 and at most 1, got {value!r}")
 
 
 def _at_least(options: Mapping[str, Any], name: str, least: int) -> None:

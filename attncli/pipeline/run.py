@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from attncli.data import Attention, Input, Kind, RunInfo, Scores, Statistics
+from attncli.data import Attention, Edges, Input, Kind, Profile, RunInfo, Scores, Statistics
 from attncli.errors import UsageError, did_you_mean
 from attncli.foreign import as_inputs, maps_info, read_maps
 from attncli.pipeline.maps import reshape
 from attncli.pipeline.pictures import Show, fitted, pictures
-from attncli.pipeline.request import ALL_METRICS, RESOLUTION, Request, ZoomOptions, metric_names, zoom_of
+from attncli.pipeline.request import ALL_METRICS, ENDS, RESOLUTION, Request, ZoomOptions, metric_names, zoom_of
 from attncli.store import OutputFolder, digest, open_run, save_run
 from attncli.transforms import zoomed
 
@@ -25,13 +25,17 @@ class Run:
     """One run: texts as they were read, the maps that were kept, the statistics that were taken.
 
     maps        by text, then kind; empty where only statistics were asked for
-    statistics  those of the same forward pass, None where only maps were asked for
+    statistics  those of the same forward pass, None where they were not asked for; so with
+    strongest   edges, and
+    whole       the profile of the texts
     """
 
     info: RunInfo
     inputs: tuple[Input, ...]
     maps: tuple[Attention, ...] = ()
     statistics: Statistics | None = None
+    strongest: Edges | None = None
+    whole: Profile | None = None
 
     def attention(self, kind: Kind | None = None, text: int = 0) -> Attention:
         """The maps of one kind and text; `kind` may be left out where there is only one."""
@@ -60,6 +64,40 @@ class Run:
         from attncli.pipeline.measuring import measure_maps
 
         return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
+
+    def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:
+        """Of each row the `top_k` largest weights, those from `min_weight` on, or what is both: of the kept maps.
+
+        Without either, the edges of the pass: `model.run(text, top_k=5, keep_maps=False).edges()`.
+        """
+        if top_k is None and min_weight is None:
+            if self.strongest is None:
+                raise UsageError("say which edges: expected top_k or min_weight, got neither")
+            return self.strongest
+        found = self.with_beside(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
+        return found or Edges.none(self.inputs)
+
+    def profile(self, ends: int | None = None) -> Profile:
+        """Where attention goes over the whole texts: that of the pass, else of the kept maps.
+
+        ends  how many tokens the first and the last of a text are, 64 unless said otherwise
+        """
+        if ends is None and self.whole is not None:
+            return self.whole
+        found = self.with_beside(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
+        assert found is not None  # it was asked for
+        return found
+
+    def with_beside(self, request: Request, take: Callable[[Edges], None] | None = None) -> Run:
+        """The same run with what a request wants beside metrics, found in the kept maps."""
+        if not self.maps:
+            raise UsageError("this run kept no maps to look at: ask for it when running the model")
+        # here and not above: drawing maps needs no torch
+        from attncli.pipeline.beside import found_in
+
+        found = found_in(self.maps, self.inputs, request, take)
+        info = replace(self.info, notes=(*self.info.notes, *found.notes))
+        return replace(self, info=info, strongest=found.edges, whole=found.profile)
 
     def heatmap(
         self,

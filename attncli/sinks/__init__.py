@@ -1,10 +1,17 @@
-"""Where the stream of row blocks ends: keep, pool, reduce to measures; each sink holds only what its scope needs."""
+"""Where the stream of row blocks ends; each sink holds only what its scope needs.
+
+keep     whole maps                              pool     their cells, or a part of them
+edges    the strongest weights of every row      profile  what each key gets, and how far heads look
+measure  every metric of every head
+"""
 
 from __future__ import annotations
 
+from attncli.sinks.edges import StrongestEdges, TakeEdges
 from attncli.sinks.keep import Keep
 from attncli.sinks.measure import Measure
 from attncli.sinks.pool import Pool
+from attncli.sinks.profile import Profiles
 from attncli.sinks.protocol import Sink, selected
 
-__all__ = ["Keep", "Measure", "Pool", "Sink", "selected"]
+__all__ = ["Keep", "Measure", "Pool", "Profiles", "Sink", "StrongestEdges", "TakeEdges", "selected"]

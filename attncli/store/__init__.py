@@ -3,11 +3,14 @@
 files    one file, whole or not at all            folder   the folder of a run and its manifest
 text     JSON, safe names                         tables   statistics as JSON, CSV, JSON Lines, Parquet
 arrays   safetensors and npz, never pickle        runs     saved runs (codec: as plain values and arrays)
+edges    edges.parquet, while they are found      profile  its tables, the long one head by head
 """
 
 from attncli.store.arrays import load_arrays
+from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
+from attncli.store.profile import write_profile
 from attncli.store.runs import SavedRun, open_run, save_run
 from attncli.store.tables import (
     statistics_tables,
@@ -20,6 +23,7 @@ from attncli.store.tables import (
 from attncli.store.text import json_text
 
 __all__ = [
+    "EdgesFile",
     "OutputFolder",
     "SavedRun",
     "default_folder",
@@ -36,5 +40,6 @@ __all__ = [
     "table_csv",
     "table_jsonl",
     "table_parquet",
+    "write_profile",
     "write_statistics",
 ]

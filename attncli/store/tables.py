@@ -93,11 +93,11 @@ def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
     return tables
 
 
-def table_csv(columns: Columns) -> str:
+def table_csv(columns: Columns, header: bool = True) -> str:
     """A table as CSV: shortest exact numbers, an empty cell where undefined, `""` for an empty text."""
-    lines = [",".join(map(_cell, columns))]
-    lines += [",".join(map(_cell, row)) for row in zip(*map(_plain_column, columns.values()), strict=True)]
-    return "\n".join(lines) + "\n"
+    lines = [",".join(map(_cell, columns))] if header else []
+    lines += map(",".join, zip(*([*map(_cell, _plain_column(column))] for column in columns.values()), strict=True))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def table_jsonl(columns: Columns) -> str:
@@ -107,16 +107,34 @@ def table_jsonl(columns: Columns) -> str:
 
 def table_parquet(columns: Columns) -> bytes:
     """A table as Parquet with true types, null where undefined; needs pyarrow."""
+    buffer = io.BytesIO()
+    arrow().parquet.write_table(arrow_table(columns, SCHEMA), buffer)
+    return buffer.getvalue()
+
+
+def arrow() -> Any:
+    """pyarrow with its Parquet; a `UsageError` where it is not installed."""
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow
+        import pyarrow.parquet
     except ImportError as error:
         raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
-    arrays = {name: pa.array(_parquet_column(column), from_pandas=True) for name, column in columns.items()}
-    table = pa.table(arrays).replace_schema_metadata({"schema": SCHEMA})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
+    return pyarrow
+
+
+def arrow_table(columns: Columns, schema: str) -> Any:
+    """The same as pyarrow holds it, with the name of its schema."""
+    pa = arrow()
+    arrays = {
+        # a column of objects without rows would have no type
+        name: pa.array(
+            _parquet_column(column),
+            pa.string() if column.dtype == object and not len(column) else None,
+            from_pandas=True,
+        )
+        for name, column in columns.items()
+    }
+    return pa.table(arrays).replace_schema_metadata({"schema": schema})
 
 
 _WRITERS = {

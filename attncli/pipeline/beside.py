@@ -1,0 +1,72 @@
+"""What a pass may bring beside metrics: the strongest edges, and where attention goes over whole texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attncli.data import Attention, Edges, Input, Profile, Selection
+from attncli.pipeline.request import Request
+from attncli.sinks import Profiles, Sink, StrongestEdges, TakeEdges
+from attncli.transforms.replay import replay
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was asked for of it; `edges` is None also where they were handed on chunk by chunk."""
+
+    edges: Edges | None = None
+    profile: Profile | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Beside:
+    """The sinks that a request needs for it.
+
+    inputs  all texts as the sinks will see them
+    take    gets the edges chunk by chunk; without it they are held
+    """
+
+    def __init__(
+        self, request: Request, inputs: Sequence[Input], take: TakeEdges | None = None, heads: Selection | None = None
+    ) -> None:
+        self._notes = _notes(request, inputs)
+        self._edges = None
+        if request.edges:
+            top_k, least = request.top_k, request.min_weight
+            self._edges = StrongestEdges(inputs, take, top_k=top_k, min_weight=least, heads=heads)
+        self._profiles = Profiles(inputs, ends=request.ends, heads=heads) if request.profile else None
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Those that are to be fed."""
+        return tuple(sink for sink in (self._edges, self._profiles) if sink is not None)
+
+    def result(self) -> Found:
+        """What they found in all that went by."""
+        edges = None if self._edges is None else self._edges.result()
+        return Found(edges, None if self._profiles is None else self._profiles.result(), self._notes)
+
+
+def found_in(
+    maps: Sequence[Attention], inputs: Sequence[Input], request: Request, take: TakeEdges | None = None
+) -> Found:
+    """The same of kept maps."""
+    beside = Beside(request, inputs, take)
+    if beside.sinks:
+        for attention in maps:
+            replay(attention, beside.sinks)
+    return beside.result()
+
+
+def _notes(request: Request, inputs: Sequence[Input]) -> tuple[str, ...]:
+    """Where a text is too short for what was asked."""
+    if not request.beside:
+        return ()
+    fewest = min(min(len(one.source), len(one.target or one.source)) for one in inputs)
+    notes = []
+    if request.top_k is not None and request.top_k > fewest:
+        notes.append(f"--top-k {request.top_k} is more than the {fewest} tokens of a text: all visible keys are taken")
+    if request.profile and request.ends >= fewest:
+        notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, whose ends have no value: give less")
+    return tuple(notes)
