@@ -36,9 +36,8 @@ def naive(
 def listed(edges: Edges) -> list[Edge]:
     columns = (edges.text, edges.layer, edges.head, edges.query, edges.key, edges.weight)
     kinds = [KINDS[number] for number in edges.kind]
-    return [
-        (text, kind, *rest) for (text, *rest), kind in zip(zip(*(c.tolist() for c in columns)), kinds, strict=True)
-    ]
+    text, *rest = (column.tolist() for column in columns)
+    return list(zip(text, kinds, *rest, strict=True))
 
 
 def found(rows: Sequence[Rows], maps: Sequence[Map], top_k: int | None, min_weight: float | None = None) -> Edges:

@@ -14,6 +14,7 @@ from attncli.sinks.protocol import selected
 TakeEdges = Callable[[Edges], None]
 LIMIT = 1 << 20
 _CELLS = 1 << 20
+_SLAB = 1 << 18
 _LAST = (1 << 31) - 1
 _HALF = 1 << 32
 
@@ -64,13 +65,14 @@ class StrongestEdges:
         self._least = np.float32(0 if min_weight is None else min_weight)
         self._held = 0
         self._blocks: list[_Block] = []
+        self._free = torch.empty(0, dtype=torch.int64)
 
     def add(self, rows: Rows) -> None:
         """Take the strongest out of one block; they stay where they are until enough have come together."""
         part = selected(rows, self._heads)
         if part is None:
             return
-        ranks = _strongest(part, self._count(part))
+        ranks = self._stored(_strongest(part, self._count(part)))
         kind = KINDS.index(part.kind)
         self._blocks.append(_Block(kind, part.layer, part.heads, part.texts, part.query_positions, ranks))
         self._held += ranks.numel()
@@ -93,6 +95,14 @@ class StrongestEdges:
         if self._top_k is not None:
             return min(self._top_k, rows.weights.shape[3])
         return int(((rows.weights >= float(self._least)) & rows.seen).sum(-1).amax())
+
+    def _stored(self, ranks: torch.Tensor) -> torch.Tensor:
+        """The same in a large piece of memory: a small one left behind by each block would leave holes too small."""
+        size = ranks.numel()
+        if size > len(self._free):
+            self._free = ranks.new_empty(max(size, _SLAB))
+        place, self._free = self._free[:size], self._free[size:]
+        return place.view(ranks.shape).copy_(ranks)
 
     def _hand_on(self, times: int) -> None:
         if self._take is not None and self._held > times * self._limit:

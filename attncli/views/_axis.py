@@ -110,6 +110,12 @@ def put_ticks(axes: Axes, queries: Side, keys: Side) -> None:
     """Both axes' labels as ticks in the middle of their cells."""
     axes.tick_params(length=3, width=0.6, pad=2, color="#666666")
     axes.set_yticks(queries.at, labels=queries.texts, **style(queries.size))
+    put_key_ticks(axes, keys)
+
+
+def put_key_ticks(axes: Axes, keys: Side) -> None:
+    """The labels of the lower axis, upright where they are narrower than their cells."""
+    axes.tick_params(length=3, width=0.6, pad=2, color="#666666")
     turned = 0 if keys.flat else 90
     axes.set_xticks(keys.at, labels=keys.texts, **style(keys.size, rotation=turned))
 

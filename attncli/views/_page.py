@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 from attncli.views._labels import visible
@@ -89,7 +89,7 @@ class Page:
         bar.ax.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
         return bar.ax
 
-    def legend(self, handles: list[Patch], left: float, top: float) -> None:
+    def legend(self, handles: Sequence[Artist], left: float, top: float) -> None:
         """One line that says what cells without a colour mean."""
         if handles:
             place: dict[str, Any] = {
