@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from attncli.data import (
         KINDS,
         Attention,
+        Edges,
         Input,
         LayerMaps,
         Metric,
+        Profile,
+        Received,
         RunInfo,
         Scores,
         Statistics,
@@ -41,12 +44,15 @@ __all__ = [
     "Attention",
     "AttnError",
     "CheckError",
+    "Edges",
     "Input",
     "LayerMaps",
     "Metric",
     "Model",
     "ModelError",
     "OutputError",
+    "Profile",
+    "Received",
     "Run",
     "RunInfo",
     "RunOptions",
@@ -64,7 +70,8 @@ __all__ = [
 
 _HOMES = {
     "attncli.data": (
-        *("KINDS", "Attention", "Input", "LayerMaps", "Metric", "RunInfo", "Scores", "Statistics", "Text", "Tokens"),
+        *("KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo"),
+        *("Scores", "Statistics", "Text", "Tokens"),
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.pipeline.model": ("Model", "capture", "load"),

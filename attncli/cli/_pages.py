@@ -32,6 +32,40 @@ Columns kind, layer, head, texts, queries, then one per metric; with several tex
 An empty cell is undefined. --per-query adds stats-tokens.csv and stats-keys.csv, one row per token.
 --format parquet and --format jsonl write the same rows, with true types and as one object a line."""
 
+_EDGES = """The strongest weights, one a row, written by stats --top-k K and --min-weight W: schema attncli.edges/1.
+
+Columns text, kind, layer, head, query, key, query_token, key_token, weight.
+
+--top-k K       of each token and head the K largest weights on keys that it may see, all where it sees fewer
+--min-weight W  those of at least W; with both, at most K of at least W
+weight          float32, after softmax. Tokens are exact pieces, dictionary-encoded.
+
+Ordered by text, kind, layer, head and query; of one query the largest first, of equal weights the first key. A long
+text is written in pieces while it is read, each piece in this order: one or several layers, or some tokens of a very
+large layer. Memory and file grow with the number of tokens, not with its square."""
+
+_PROFILE = """Where attention goes over whole texts, written by stats --profile.
+
+received.csv  what each key receives in each head: text, kind, layer, head, key, token, received, seen_by
+              received is the mean weight on it over the seen_by tokens that may see it (attncli explain received)
+sinks.csv     the same rows where received is at least --sink-threshold (default 0.3) and at least 5 tokens, or all,
+              see the key
+distance.csv  how far each head looks: kind, layer, head, from, to, mass, uniform_mass
+              mass is the share of the attention that goes to keys |i-j| = from … to tokens away; self-attention only
+ends.csv      the ends of the text: kind, layer, head, end, tokens, mass, uniform_mass; N is --ends (default 64)
+              first  the keys 0 … N-1
+              near   |i-j| < N, which in a causal model is the window of the N latest keys; self-attention only
+              rest   neither first nor near: what a cache of the first and the N latest keys would lose
+              last   the last N keys of the text
+              over the tokens that see more than N keys, as the others have no choice
+
+mass          the mean over the tokens of a text; over several texts the mean of those, with mass_std beside it
+uniform_mass  the same of attention spread evenly over the keys that each token may see: the baseline
+empty         no token sees such a key
+
+<kind>-received.png draws the first with the sinks named, <kind>-distance.png the third beside its baseline; with
+several texts each has a received picture of its own (T000-…). --format parquet and jsonl write the same tables."""
+
 _MANIFEST = """What a run wrote and where it comes from: schema attncli.run/1, in every output folder.
 
 {
@@ -70,9 +104,11 @@ Every error is one line on stderr: what was expected, what was got and what to d
 What was written before stays valid."""
 
 PAGES = {
+    "edges.parquet": _EDGES,
     "exit-codes": _CODES,
     "manifest.json": _MANIFEST,
     "maps": _MAPS,
+    "profile": _PROFILE,
     "stats.csv": _CSV,
     "stats.json": _STATS,
 }

@@ -25,9 +25,9 @@ class Run:
     """One run: texts as they were read, the maps that were kept, the statistics that were taken.
 
     maps        by text, then kind; empty where only statistics were asked for
-    statistics  those of the same forward pass, None where they were not asked for; so with
-    strongest   edges, and
-    whole       the profile of the texts
+    statistics  those of the same forward pass, None where they were not asked for
+    strongest   in the same way the strongest edges, and
+    whole       the profile of the texts; neither is saved, kept maps give both again
     """
 
     info: RunInfo

@@ -30,14 +30,13 @@ class _Block:
     positions: torch.Tensor
     ranks: torch.Tensor
 
-    def rows(self) -> tuple[Array, Array]:
-        """(text, kind, layer, head, query) of each row, and its ranks [row, n]."""
+    def found(self, least: int) -> tuple[Array, Array]:
+        """Ranks of at least this much, row by row, and (text, kind, layer, head, query) of each."""
         ranks = self.ranks.cpu().numpy()
-        shape = ranks.shape[:3]
         texts, heads = np.array(self.texts)[:, None, None], np.array(self.heads)[None, :, None]
         places = (texts, np.array(self.kind), np.array(self.layer), heads, self.positions.cpu().numpy()[:, None])
-        rows = np.stack([np.broadcast_to(place, shape).ravel() for place in places])
-        return rows, ranks.reshape(rows.shape[1], ranks.shape[3])
+        *row, _ = wanted = np.nonzero(ranks >= least)
+        return ranks[wanted], np.stack([np.broadcast_to(place, ranks.shape[:3])[tuple(row)] for place in places])
 
 
 class StrongestEdges:
@@ -112,16 +111,16 @@ class StrongestEdges:
         """What is held, in order; nothing is held after that."""
         if not self._blocks:
             return Edges.none(self._inputs)
-        found, ranks = zip(*(block.rows() for block in self._blocks), strict=True)
+        least = int(self._least.view(np.int32)) * _HALF
+        found, places = zip(*(block.found(least) for block in self._blocks), strict=True)
         self._blocks, self._held = [], 0
-        places, joined = np.concatenate(found, axis=1), _same_width(ranks)
-        order = np.lexsort(places[::-1])
-        joined = joined[order]
-        wanted = joined >= int(self._least.view(np.int32)) * _HALF
-        row, ranked = np.nonzero(wanted)[0], joined[wanted]
-        text, kind, layer, head, query = places[:, order[row]]
-        weight = (ranked // _HALF).astype(np.int32).view(np.float32)
-        return Edges(self._inputs, text, kind, layer, head, query, _LAST - ranked % _HALF, weight)
+        ranks, columns = np.concatenate(found), np.concatenate(places, axis=1)
+        # stable: of one row they stand in order already
+        order = np.lexsort(columns[::-1])
+        ranks = ranks[order]
+        weight = (ranks // _HALF).astype(np.int32).view(np.float32)
+        text, kind, layer, head, query = columns[:, order]
+        return Edges(self._inputs, text, kind, layer, head, query, _LAST - ranks % _HALF, weight)
 
 
 def _strongest(rows: Rows, count: int) -> torch.Tensor:
@@ -146,9 +145,3 @@ def _by_heads(rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for first in range(0, heads, step):
         some = slice(first, first + step)
         yield rows.weights[:, some], rows.seen if rows.seen.shape[1] == 1 else rows.seen[:, some]
-
-
-def _same_width(ranks: Sequence[Array]) -> Array:
-    """Ranks of several blocks as one array, -1 where a row has fewer."""
-    width = max(each.shape[1] for each in ranks)
-    return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1])), constant_values=-1) for each in ranks])

@@ -123,11 +123,12 @@ def put_key_ticks(axes: Axes, keys: Side) -> None:
 def put_titles(axes: Axes, queries: Side, keys: Side) -> None:
     """What the two axes are, in as many words as they are long."""
     box = axes.get_window_extent()
-    axes.set_ylabel(_title(QUERY if queries.tokens else QUERY_AT, box.height), **style(SUBTITLE))
-    axes.set_xlabel(_title(KEY if keys.tokens else KEY_AT, box.width), **style(SUBTITLE))
+    axes.set_ylabel(fitted(QUERY if queries.tokens else QUERY_AT, box.height), **style(SUBTITLE))
+    axes.set_xlabel(fitted(KEY if keys.tokens else KEY_AT, box.width), **style(SUBTITLE))
 
 
-def _title(words: str, room: float) -> str:
+def fitted(words: str, room: float) -> str:
+    """The title of an axis, its first word where there is no room for more."""
     return words if measure([words], SUBTITLE)[0] <= room else words.split()[0]
 
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from attncli.data import Kind, Profile
 from attncli.errors import UsageError
-from attncli.views._axis import KIND_WORDS, put_key_ticks, side_of
+from attncli.views._axis import KIND_WORDS, fitted, put_key_ticks, side_of
 from attncli.views._cells import COLOURS, DRAWN, GREY, INVISIBLE, Cells, paint
 from attncli.views._heads import HeadRows
 from attncli.views._look import own_look
@@ -18,7 +18,7 @@ from attncli.views._text import SMALL, SUBTITLE, style
 
 DIVERGING = "RdBu_r"
 _WIDE = 34
-_LEFT, _ABOVE, _BELOW = 76, 30, 80
+_LEFT, _ABOVE, _BELOW, _LEAST = 76, 30, 80, 210
 _REACH = 4
 """How many doublings the scale of the ratio shows."""
 
@@ -41,7 +41,7 @@ def draw(profile: Profile, kind: Kind, *, model: str = "", note: str = "") -> Fi
     lines = [line for line in (model, note) if line]
     least, top = header_size(title, lines)
     step = _LEFT + len(bins) * _WIDE + BAR_ROOM
-    page = Page.blank(max(2 * EDGE + 2 * step, least), top + _ABOVE + max(rows.height, 120) + side.width + _BELOW)
+    page = Page.blank(max(2 * EDGE + 2 * step, least), top + _ABOVE + max(rows.height + side.width, _LEAST) + _BELOW)
     page.header(title, lines)
     state = np.where(np.isfinite(mass.values), DRAWN, INVISIBLE).astype(np.uint8)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -58,7 +58,7 @@ def draw(profile: Profile, kind: Kind, *, model: str = "", note: str = "") -> Fi
         axes.set_title(name, **style(SUBTITLE, loc="left", pad=9))
         rows.put_labels(axes)
         put_key_ticks(axes, side)
-        axes.set_xlabel("distance to the key (tokens)", **style(SUBTITLE))
+        axes.set_xlabel(fitted("distance to the key (tokens)", len(bins) * _WIDE), **style(SUBTITLE))
     if (state == INVISIBLE).any():
         page.legend([Patch(facecolor=GREY, label="no token sees so far")], EDGE, page.height - 30)
     return page.figure

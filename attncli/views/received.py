@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from attncli.data import FEW, SINK, Array, Received
-from attncli.views._axis import KEY, KIND_WORDS, joined, put_key_ticks, side_of
+from attncli.views._axis import KEY, KIND_WORDS, fitted, joined, put_key_ticks, side_of
 from attncli.views._cells import DRAWN, HATCH, HATCH_INK, UNDEFINED, Cells, paint
 from attncli.views._heads import HeadRows
 from attncli.views._labels import labels, numbered
@@ -25,7 +25,7 @@ from attncli.views._text import FAINT, SMALL, SUBTITLE, measure, style
 
 _WIDTH, _WIDEST = 1300, 26
 _MOST_ROWS = 450
-_LEFT, _BELOW, _LEADER = 76, 62, 24
+_LEFT, _BELOW, _LEADER, _LEAST = 76, 62, 24, 230
 _MARK = "#ff3b30"
 _APART = 16
 _NAME = 16
@@ -64,7 +64,7 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
     lines = [line for line in (model, joined(note, pooled)) if line]
     least, top = header_size(title, lines)
     width = max(2 * EDGE + _LEFT + keys.width + BAR_ROOM, least)
-    page = Page.blank(width, top + above + rows.height + below + 30)
+    page = Page.blank(width, top + above + max(rows.height + below, _LEAST) + 30)
     page.header(title, lines)
     axes = page.axes(EDGE + _LEFT, top + above, keys.width, rows.height)
     norm, extend = norm_of(cells.drawn, None, log=True)
@@ -73,7 +73,7 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
     rows.put_labels(axes)
     if side.step == 1 and keys.pool == 1:
         put_key_ticks(axes, side)
-        axes.set_xlabel(KEY, **style(SUBTITLE))
+        axes.set_xlabel(fitted(KEY, keys.width), **style(SUBTITLE))
     else:
         _put_positions(axes, keys)
     _put_sinks(axes, rows, sinks, keys)

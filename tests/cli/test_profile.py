@@ -1,0 +1,153 @@
+"""`attncli stats --profile`: the tables and pictures beside the statistics."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import attncli
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+TEXT = "The cat sat on the mat."
+TABLES = ("received", "sinks", "distance", "ends")
+FEW = ("--metric", "entropy")
+
+
+def table(path: str) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def listed(folder: str) -> list[str]:
+    return [entry["name"] for entry in json.loads(Path(folder, "manifest.json").read_text())["files"]]
+
+
+def test_tables_and_pictures_are_written_and_stdout_stays_the_statistics(run_cli: RunCli) -> None:
+    plain = run_cli("stats", "-t", TEXT, *FEW, "--out", "plain")
+    done = run_cli("stats", "-t", TEXT, *FEW, "--profile", "--ends", "2", "--out", "here")
+    assert (done.code, done.err, done.out) == (0, "", plain.out)
+    pictures = ["encoder-distance.png", "encoder-received.png"]
+    assert set(listed("here")) - set(listed("plain")) == {*pictures, *(f"{name}.csv" for name in TABLES)}
+    assert all(Path("here", name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert {path.name for path in Path("here").iterdir()} == {*listed("here"), "manifest.json"}
+
+
+def test_the_tables_say_what_python_says(run_cli: RunCli) -> None:
+    assert (
+        run_cli("stats", "-t", TEXT, *FEW, "--profile", "--ends", "2", "--sink-threshold", "0.2", "-o", "a").code == 0
+    )
+    found = attncli.load().run(TEXT, profile=True, ends=2, keep_maps=False).profile()
+    frames = (found.received_frame(), found.sinks_frame(0.2), found.distance_frame(), found.ends_frame())
+    for name, frame in zip(TABLES, frames, strict=True):
+        rows = table(f"a/{name}.csv")
+        assert list(rows[0]) == list(frame)
+        for column in frame:
+            expected = frame[column].tolist()
+            if frame[column].dtype == float:
+                got = [float(row[column]) if row[column] else np.nan for row in rows]
+                assert got == pytest.approx(expected, nan_ok=True)
+            else:
+                assert [row[column] for row in rows] == list(map(str, expected))
+
+
+def test_formats_are_those_of_the_statistics(run_cli: RunCli) -> None:
+    assert run_cli("stats", "-t", TEXT, *FEW, "--profile", "--format", "parquet,jsonl", "--out", "here").code == 0
+    for name in TABLES:
+        read = pq.read_table(f"here/{name}.parquet")
+        assert read.schema.metadata[b"schema"] == b"attncli.profile/1"
+        lines = [json.loads(line) for line in Path(f"here/{name}.jsonl").read_text().splitlines()]
+        assert read.to_pylist() == lines
+        assert len(table(f"here/{name}.csv")) == len(lines)
+    types = {field.name: str(field.type) for field in pq.read_schema("here/sinks.parquet")}
+    assert (types["kind"], types["layer"], types["token"], types["received"]) == ("string", "int64", "string", "double")
+
+
+def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
+    options = ("--sink-threshold", "1", "--format", "parquet", "--layer", "3")
+    assert run_cli("stats", "-t", TEXT, *FEW, "--profile", *options, "--out", "here").code == 0
+    assert table("here/sinks.csv") == []
+    assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,received,seen_by\n"
+    assert pq.read_schema("here/sinks.parquet").names == pq.read_schema("here/received.parquet").names
+    assert pq.read_schema("here/sinks.parquet").types == pq.read_schema("here/received.parquet").types
+
+
+def test_several_texts_have_a_picture_each_and_means_with_deviations(run_cli: RunCli) -> None:
+    done = run_cli("stats", "-t", TEXT, "-t", "A dog ran.", *FEW, "--profile", "--ends", "2", "--out", "here")
+    assert done.code == 0
+    pictures = {name for name in listed("here") if name.startswith(("T", "encoder"))}
+    assert pictures == {"T000-encoder-received.png", "T001-encoder-received.png", "encoder-distance.png"}
+    assert {row["text"] for row in table("here/received.csv")} == {"0", "1"}
+    assert "mass_std" in table("here/distance.csv")[0]
+    assert "uniform_mass_std" in table("here/ends.csv")[0]
+
+
+def test_all_kinds_of_an_encoder_decoder_are_profiled(run_cli: RunCli) -> None:
+    done = run_cli("stats", "-m", "demo:seq2seq", "-t", "one two three", *FEW, "--profile", "--ends", "2", "-o", "here")
+    assert done.code == 0
+    pictures = {f"{kind}-received.png" for kind in attncli.KINDS} | {"encoder-distance.png", "decoder-distance.png"}
+    assert {name for name in listed("here") if name.endswith(".png")} == pictures | {"stats.png"}
+    assert {row["kind"] for row in table("here/distance.csv")} == {"encoder", "decoder"}
+    ends = [row["end"] for row in table("here/ends.csv") if row["kind"] == "cross" and row["mass"]]
+    assert set(ends) <= {"first", "last"}
+
+
+def test_a_saved_run_is_profiled_without_the_model(run_cli: RunCli) -> None:
+    options = (*FEW, "--profile", "--ends", "2", "--top-k", "2")
+    assert run_cli("stats", "-t", TEXT, *options, "--save-maps", "--out", "run").code == 0
+    assert run_cli("stats", "--from", "run", *options, "--out", "again").code == 0
+    for name in TABLES:
+        for one, other in zip(table(f"run/{name}.csv"), table(f"again/{name}.csv"), strict=True):
+            for column in one:
+                if "mass" in column or column == "received":
+                    assert bool(one[column]) == bool(other[column])
+                    assert not one[column] or float(one[column]) == pytest.approx(float(other[column]), abs=1e-6)
+                else:
+                    assert one[column] == other[column]
+    assert pq.read_table("run/edges.parquet").equals(pq.read_table("again/edges.parquet"))
+
+
+def test_the_same_command_gives_the_same_bytes(run_cli: RunCli) -> None:
+    for folder in ("one", "two"):
+        run_cli("stats", "-t", TEXT, *FEW, "--profile", "--top-k", "3", "--format", "parquet", "--out", folder)
+    names = listed("one")
+    assert names == listed("two")
+    assert all(Path("one", name).read_bytes() == Path("two", name).read_bytes() for name in names)
+
+
+def test_a_text_without_a_middle_is_noted(run_cli: RunCli) -> None:
+    done = run_cli("stats", "-t", TEXT, *FEW, "--profile")
+    assert done.code == 0
+    assert done.err.startswith("note: --ends 64 is all of a text of ")
+    quiet = run_cli("stats", "-t", TEXT, *FEW, "--profile", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--profile", "--ends", "0"), "expected --ends to be a number from 1 up, got 0"),
+        (("--profile", "--sink-threshold", "30"), "expected --sink-threshold to be above 0 and at most 1, got 30.0"),
+        (("--ends", "3"), "--ends says how --profile looks, which is not given"),
+        (("--sink-threshold", "0.5"), "--sink-threshold says how --profile looks, which is not given"),
+        (("--top-k", "0"), "expected --top-k to be a number from 1 up, got 0"),
+        (("--min-weight", "1.5"), "expected --min-weight to be above 0 and at most 1, got 1.5"),
+        (("--min-weight", "-1"), "expected --min-weight to be above 0 and at most 1, got -1.0"),
+        (("--profile", "--aggregate", "mean"), "look at single heads: leave out --aggregate"),
+        (("--top-k", "2", "--aggregate-layers", "mean"), "look at single heads: leave out --aggregate"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_writes_nothing(options: tuple[str, ...], said: str, run_cli: RunCli) -> None:
+    done = run_cli("stats", "-t", TEXT, *options)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert said in done.err
+    assert list(Path().iterdir()) == []
