@@ -32,8 +32,9 @@ Columns kind, layer, head, texts, queries, then one per metric; with several tex
 An empty cell is undefined. --per-query adds stats-tokens.csv and stats-keys.csv, one row per token.
 --format parquet and --format jsonl write the same rows, with true types and as one object a line."""
 
-_EDGES = """The strongest weights, one a row, written by stats --top-k K and --min-weight W: schema attncli.edges/1.
+_EDGES = """The strongest weights, one a row: schema attncli.edges/1.
 
+Written by stats --top-k K and stats --min-weight W.
 Columns text, kind, layer, head, query, key, query_token, key_token, weight.
 
 --top-k K       of each token and head the K largest weights on keys that it may see, all where it sees fewer
@@ -49,11 +50,12 @@ _PROFILE = """Where attention goes over whole texts, written by stats --profile.
 received.csv  what each key receives in each head: text, kind, layer, head, key, token, received, seen_by
               received is the mean weight on it over the seen_by tokens that may see it (attncli explain received)
 sinks.csv     the same rows where received is at least --sink-threshold (default 0.3) and at least 5 tokens, or all,
-              see the key
+              see the key; in a causal model few and near tokens see the last keys (seen_by), so that a head which
+              looks nearby makes sinks of them
 distance.csv  how far each head looks: kind, layer, head, from, to, mass, uniform_mass
               mass is the share of the attention that goes to keys |i-j| = from … to tokens away; self-attention only
-ends.csv      the ends of the text: kind, layer, head, end, tokens, mass, uniform_mass; N is --ends (default 64)
-              first  the keys 0 … N-1
+ends.csv      the ends of the text: kind, layer, head, end, tokens, mass, uniform_mass
+              first  the keys 0 … N-1, N is --ends (default 64)
               near   |i-j| < N, which in a causal model is the window of the N latest keys; self-attention only
               rest   neither first nor near: what a cache of the first and the N latest keys would lose
               last   the last N keys of the text

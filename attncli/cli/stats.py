@@ -46,29 +46,15 @@ def stats(
     Example: attncli stats --text "The cat sat on the mat." --metric entropy --metric sink
     """
     from attncli.pipeline.jobs import TABLES, chosen
-    from attncli.pipeline.request import share
     from attncli.pipeline.stats_job import Report, measure
     from attncli.store import json_text, statistics_tables, table_csv
 
     formats = chosen(files.format, TABLES, ("json", "csv"))
-    metrics = [name.strip() for value in measured.metric or ["all"] for name in value.split(",")]
-    own = typed(measured)
-    if not measured.profile and (extra := own.keys() & {"ends", "sink-threshold"}):
-        raise UsageError(f"--{min(extra)} says how --profile looks, which is not given")
-    share(own, "sink-threshold")
-    asked: RunOptions = {
-        "metrics": metrics,
-        "per_query": measured.per_query,
-        "top_k": measured.top_k,
-        "min_weight": measured.min_weight,
-        "profile": measured.profile,
-        "ends": measured.ends,
-        "keep_maps": files.save_maps,
-    }
     report = Report(formats, measured.spread, measured.sink_threshold)
-    more = asdict(report)
+    asked: RunOptions = {**_asked(measured), "keep_maps": files.save_maps}
     with talking(talk) as say:
-        job = job_of("stats", (model, texts, selection, files, again), own, more, asked)
+        groups = (model, texts, selection, files, again)
+        job = job_of("stats", groups, typed(measured), asdict(report), asked)
         statistics, document, done = measure(job, report, say.track)
         say.notes(done.notes)
         if talk.json:
@@ -79,3 +65,21 @@ def stats(
                 say.wrote(path)
         else:
             say.data(table_csv(statistics_tables(statistics)["stats"]))
+
+
+def _asked(measured: MeasureOptions) -> RunOptions:
+    """What these options ask of the run."""
+    from attncli.pipeline.request import share
+
+    given = typed(measured)
+    if not measured.profile and (extra := given.keys() & {"ends", "sink-threshold"}):
+        raise UsageError(f"--{min(extra)} says how --profile looks, which is not given")
+    share(given, "sink-threshold")
+    return {
+        "metrics": [name.strip() for value in measured.metric or ["all"] for name in value.split(",")],
+        "per_query": measured.per_query,
+        "top_k": measured.top_k,
+        "min_weight": measured.min_weight,
+        "profile": measured.profile,
+        "ends": measured.ends,
+    }

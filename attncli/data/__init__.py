@@ -7,7 +7,7 @@ outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statist
 
 from __future__ import annotations
 
-from attncli.data.edges import Edges
+from attncli.data.edges import Edges, TakeEdges
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
@@ -40,6 +40,7 @@ __all__ = [
     "Span",
     "Statistics",
     "Stretch",
+    "TakeEdges",
     "Text",
     "Tokens",
     "Zoom",

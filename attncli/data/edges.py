@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -85,3 +85,7 @@ class Edges:
                 "weight": self.weight,
             }
         )
+
+
+TakeEdges = Callable[[Edges], None]
+"""Gets edges chunk by chunk while they are found."""

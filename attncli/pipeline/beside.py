@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attncli.data import Attention, Edges, Input, Profile, Selection
+from attncli.data import Attention, Edges, Input, Profile, Selection, TakeEdges
 from attncli.pipeline.request import Request
-from attncli.sinks import Profiles, Sink, StrongestEdges, TakeEdges
+from attncli.sinks import Profiles, Sink, StrongestEdges
 from attncli.transforms.replay import replay
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli import store
-from attncli.data import Attention, Edges, Kind, Selection, Text, Zoom
+from attncli.data import Attention, Kind, Selection, TakeEdges, Text, Zoom
 from attncli.errors import UsageError, did_you_mean
 from attncli.pipeline.pictures import Picture, Show, fitted, pictures, shared_top
 from attncli.pipeline.progress import Track, untracked
@@ -21,7 +21,6 @@ from attncli.transforms import zoomed
 if TYPE_CHECKING:
     from attncli.pipeline.model import Model
 
-TakeEdges = Callable[[Edges], None]
 PICTURES = ("png", "svg", "pdf")
 TABLES = ("json", "csv", "parquet", "jsonl")
 

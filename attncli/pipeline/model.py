@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.capturing import Plan, plan
-from attncli.data import Kind, RunInfo, Selection, Text
+from attncli.data import Kind, RunInfo, Selection, TakeEdges, Text
 from attncli.encoding import batch_of, encode
 from attncli.errors import UsageError
 from attncli.models import Loaded
@@ -19,7 +19,6 @@ from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import CAPTURES, Request, RunOptions, known
 from attncli.pipeline.run import Run
 from attncli.pipeline.texts import Texts, texts_of
-from attncli.sinks import TakeEdges
 from attncli.store import input_sha256
 
 _log = logging.getLogger("attncli")

@@ -13,7 +13,7 @@ import numpy as np
 
 from attncli.capturing import Plan
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics
+from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges
 from attncli.encoding import Batch
 from attncli.errors import UsageError
 from attncli.models import Loaded
@@ -23,7 +23,7 @@ from attncli.pipeline.memory import check_fits, map_bytes
 from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
 from attncli.selection import resolve
-from attncli.sinks import Keep, Pool, Sink, TakeEdges
+from attncli.sinks import Keep, Pool, Sink
 from attncli.transforms.reading import Transformed, read_as
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from attncli.data import Attention, Edges, Input, Kind, Profile, RunInfo, Scores, Statistics
+from attncli.data import Attention, Edges, Input, Kind, Profile, RunInfo, Scores, Statistics, TakeEdges
 from attncli.errors import UsageError, did_you_mean
 from attncli.foreign import as_inputs, maps_info, read_maps
 from attncli.pipeline.maps import reshape
@@ -88,7 +88,7 @@ class Run:
         assert found is not None  # it was asked for
         return found
 
-    def with_beside(self, request: Request, take: Callable[[Edges], None] | None = None) -> Run:
+    def with_beside(self, request: Request, take: TakeEdges | None = None) -> Run:
         """The same run with what a request wants beside metrics, found in the kept maps."""
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")

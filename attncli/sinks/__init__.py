@@ -7,11 +7,11 @@ measure  every metric of every head
 
 from __future__ import annotations
 
-from attncli.sinks.edges import StrongestEdges, TakeEdges
+from attncli.sinks.edges import StrongestEdges
 from attncli.sinks.keep import Keep
 from attncli.sinks.measure import Measure
 from attncli.sinks.pool import Pool
 from attncli.sinks.profile import Profiles
 from attncli.sinks.protocol import Sink, selected
 
-__all__ = ["Keep", "Measure", "Pool", "Profiles", "Sink", "StrongestEdges", "TakeEdges", "selected"]
+__all__ = ["Keep", "Measure", "Pool", "Profiles", "Sink", "StrongestEdges", "selected"]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Edges, Input, Kind, Rows, Selection
+from attncli.data import KINDS, Array, Edges, Input, Kind, Rows, Selection, TakeEdges
 from attncli.sinks.protocol import selected
 
-TakeEdges = Callable[[Edges], None]
 LIMIT = 1 << 20
 _CELLS = 1 << 20
 _SLAB = 1 << 18

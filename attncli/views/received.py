@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -20,7 +21,7 @@ from attncli.views._heads import HeadRows
 from attncli.views._labels import labels, numbered
 from attncli.views._look import own_look
 from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
-from attncli.views._scale import norm_of
+from attncli.views._scale import DECADES
 from attncli.views._text import FAINT, SMALL, SUBTITLE, measure, style
 
 _WIDTH, _WIDEST = 1300, 26
@@ -67,9 +68,10 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
     page = Page.blank(width, top + above + max(rows.height + below, _LEAST) + 30)
     page.header(title, lines)
     axes = page.axes(EDGE + _LEFT, top + above, keys.width, rows.height)
-    norm, extend = norm_of(cells.drawn, None, log=True)
+    norm = _norm(cells.drawn)
     image = paint(axes, rows.cells(cells.pooled(1, keys.pool)), norm)
-    page.bar_beside(axes, image, "received (fraction, log scale)", extend)
+    beyond = "min" if (cells.drawn < norm.vmin).any() else "neither"
+    page.bar_beside(axes, image, "received (fraction, log scale)", beyond)
     rows.put_labels(axes)
     if side.step == 1 and keys.pool == 1:
         put_key_ticks(axes, side)
@@ -91,6 +93,14 @@ def _rows(received: Received, threshold: float) -> tuple[HeadRows, Cells, Array]
     layers, starts = np.unique(received.layers, return_index=True)
     folded = Cells(np.maximum.reduceat(cells.weights, starts), np.maximum.reduceat(state, starts))
     return HeadRows.of(layers, layers, folded=True), folded, np.logical_or.reduceat(sinks, starts)
+
+
+def _norm(drawn: Array) -> LogNorm:
+    """From the smallest to the largest, but no less than one decade and no more than the usual."""
+    positive = drawn[drawn > 0]
+    high = float(positive.max(initial=0)) or 1.0
+    low = min(max(float(positive.min(initial=high)), high / 10**DECADES), high / 10)
+    return LogNorm(low, high, clip=True)
 
 
 def _keys(received: Received, sinks: Array) -> _Keys:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 
 from attncli import registry
@@ -129,6 +130,19 @@ def test_the_pages_of_files_name_what_is_in_them(run_cli: RunCli) -> None:
     assert all(f'"{name}"' in page for name in [*found["run"], *found["inputs"][0], *list(found["heads"][0])[:5]])
     manifest = json.loads(Path("here/manifest.json").read_text())
     assert set(manifest) == set(re.findall(r'^  "(\w+)"', text_of(run_cli, "explain", "manifest.json"), re.MULTILINE))
+
+
+def test_the_pages_of_edges_and_profile_name_every_column(run_cli: RunCli) -> None:
+    options = ("--profile", "--top-k", "2", "--format", "parquet", "--out", "here")
+    assert run_cli("stats", "-t", "The cat sat.", "--metric", "sink", *options, "--quiet").code == 0
+    edges, profile = text_of(run_cli, "explain", "edges.parquet"), text_of(run_cli, "explain", "profile")
+    assert f"Columns {', '.join(pq.read_schema('here/edges.parquet').names)}." in edges
+    for name in ("received", "distance", "ends"):
+        (line,) = re.findall(rf"^{name}\.csv .*: (.+)$", profile, re.MULTILINE)
+        assert line.split(", ") == pq.read_schema(f"here/{name}.parquet").names
+    for name in json.loads(Path("here/manifest.json").read_text())["files"]:
+        if "stats" not in name["name"] and name["name"].endswith((".csv", ".png")):
+            assert name["name"].replace("encoder", "<kind>") in profile
 
 
 @pytest.mark.parametrize(

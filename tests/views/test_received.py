@@ -111,6 +111,14 @@ def test_any_size_is_a_whole_picture(rows: int, keys: int) -> None:
     assert {"a/model", "received (fraction, log scale)"} <= {word.replace("\n", " ") for word in words(figure)}
 
 
+@pytest.mark.parametrize(("least", "low"), [(0.02, 0.02), (0.4, 0.05), (0.0, 0.05), (1e-9, 0.5e-4)])
+def test_the_scale_holds_what_is_drawn_from_one_decade_to_four(least: float, low: float) -> None:
+    values = np.full((1, 4), 0.5)
+    values[0, 0] = least
+    norm = weights_image(received.draw(made(values))).norm
+    assert (norm.vmin, norm.vmax) == pytest.approx((low, 0.5))
+
+
 def test_hostile_tokens_are_named_as_labels() -> None:
     n = len(HOSTILE)
     values = flat(n, n, [(at, at) for at in range(n)])
