@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map
 from naive_attention import Array
 
 import attncli
-from attncli.data import KINDS, Attention, Edges, Kind, Rows
+from attncli.data import KINDS, Attention, Edges, Input, Kind, Rows, Text
 from attncli.errors import UsageError
 from attncli.sinks import StrongestEdges
 from attncli.sinks.edges import LIMIT
@@ -195,6 +196,16 @@ def test_edges_that_were_not_asked_for_are_said() -> None:
         run.edges()
     with pytest.raises(UsageError, match="kept no maps"):
         attncli.load().run("one two", metrics="entropy", keep_maps=False).edges(top_k=1)
+
+
+def test_hostile_tokens_stand_in_the_table_as_they_are() -> None:
+    pieces = [*HOSTILE, "\udcff"]
+    n = len(pieces)
+    here = Input(0, Text("x"), attncli.Tokens.plain(pieces))
+    at = np.arange(n)
+    edges = Edges([here], at * 0, at * 0, at * 0, at * 0, at, at[::-1], at * 0.5)
+    assert edges.to_frame()["query_token"].tolist() == pieces
+    assert edges.to_frame()["key_token"].tolist() == pieces[::-1]
 
 
 def test_no_edge_is_an_empty_table() -> None:

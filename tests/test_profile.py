@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map
@@ -278,12 +279,12 @@ def test_ends_of_no_token_are_refused(ends: int) -> None:
         attncli.load().run("one", profile=True, ends=ends)
 
 
-def test_a_received_table_knows_hostile_tokens_as_they_are() -> None:
-    from hostile import HOSTILE
-
-    n = len(HOSTILE)
-    keys = attncli.Tokens.plain(HOSTILE)
-    given_ = Received(
-        0, "encoder", keys, np.zeros(1, int), np.zeros(1, int), np.full((1, n), 0.5), np.full((1, n), n), np.array([n])
-    )
-    assert given_.table(np.zeros(n, int), np.arange(n))["token"].tolist() == HOSTILE
+def test_hostile_tokens_stand_in_the_tables_as_they_are() -> None:
+    pieces = [*HOSTILE, "\udcff"]
+    n = len(pieces)
+    keys = attncli.Tokens.plain(pieces)
+    numbers, values = np.zeros(1, int), np.full((1, n), 0.5)
+    one = Received(0, "encoder", keys, numbers, numbers, values, np.full((1, n), n), np.array([n]))
+    whole = Profile((one,), {}, {})
+    assert whole.received_frame()["token"].tolist() == pieces
+    assert whole.sinks_frame()["token"].tolist() == pieces

@@ -70,7 +70,8 @@ class Edges:
         import pandas as pd
 
         def words(numbers: Array, pieces: Sequence[str]) -> pd.Categorical[str]:
-            return pd.Categorical.from_codes(numbers, pd.Index(list(pieces)))
+            # objects: pandas' own text cannot hold half surrogates
+            return pd.Categorical.from_codes(numbers, pd.Index(np.array(pieces, dtype=object), dtype="object"))
 
         return pd.DataFrame(
             {

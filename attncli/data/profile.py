@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attncli.data.results import Scores, columns_of
+from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.tokens import Array, Kind, Tokens, frozen
 
 if TYPE_CHECKING:
@@ -110,19 +110,19 @@ class Profile:
 
     def received_frame(self) -> pd.DataFrame:
         """What each key gets as a pandas table."""
-        return _frame(_joined(self.received_tables()))
+        return frame_of(_joined(self.received_tables()))
 
     def sinks_frame(self, threshold: float = SINK) -> pd.DataFrame:
         """The sinks as a pandas table."""
-        return _frame(self.sinks_table(threshold))
+        return frame_of(self.sinks_table(threshold))
 
     def distance_frame(self) -> pd.DataFrame:
         """How far heads look as a pandas table."""
-        return _frame(self.distance_table())
+        return frame_of(self.distance_table())
 
     def ends_frame(self) -> pd.DataFrame:
         """What the ends of the text get as a pandas table."""
-        return _frame(self.ends_table())
+        return frame_of(self.ends_table())
 
 
 def _long(scores: Mapping[str, Scores], std: Mapping[str, Scores]) -> dict[str, Array]:
@@ -133,9 +133,3 @@ def _long(scores: Mapping[str, Scores], std: Mapping[str, Scores]) -> dict[str, 
 def _joined(tables: Iterable[dict[str, Array]]) -> dict[str, Array]:
     parts = list(tables)
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-
-
-def _frame(columns: Mapping[str, Array]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(dict(columns))

@@ -121,9 +121,14 @@ def columns_of(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = 
 
 def columns_frame(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = None) -> pd.DataFrame:
     """`columns_of` as a pandas table."""
+    return frame_of(columns_of(scores, std))
+
+
+def frame_of(columns: Mapping[str, Array]) -> pd.DataFrame:
+    """Columns as a pandas table; tokens stay objects, as pandas' own text cannot hold half surrogates."""
     import pandas as pd
 
-    return pd.DataFrame(columns_of(scores, std))
+    return pd.DataFrame({name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()})
 
 
 FORMAT = 1

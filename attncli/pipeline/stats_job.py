@@ -50,7 +50,7 @@ def measure(job: Job, report: Report, track: Track) -> tuple[Statistics, dict[st
         notes = (*notes, "there is no picture: none of these metrics has a value for a whole head here")
     if run.whole is not None:
         store.write_profile(job.folder, run.whole, report.sink_threshold, report.formats)
-        _draw_profile(job, run, run.whole, report.sink_threshold)
+        _draw_profile(job, run, run.whole, report.sink_threshold, track)
     return statistics, document, Done(job.folder.finish(run.info), notes)
 
 
@@ -69,11 +69,11 @@ def _draw_statistics(
         _save(job, run, "stats-spread", spread.draw(statistics, model=run.info.title, note=note))
 
 
-def _draw_profile(job: Job, run: Run, profile: Profile, threshold: float) -> None:
+def _draw_profile(job: Job, run: Run, profile: Profile, threshold: float, track: Track) -> None:
     from attncli.views import distances, received
 
     texts = len(run.inputs)
-    for one in profile.received:
+    for one in track(profile.received):
         prefix, note = (f"T{one.text:03}-", f"text {one.text + 1} of {texts}") if texts > 1 else ("", "")
         figure = received.draw(one, model=run.info.title, note=note, threshold=threshold)
         _save(job, run, f"{prefix}{one.kind}-received", figure)
