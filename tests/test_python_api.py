@@ -263,10 +263,25 @@ def test_pooled_runs_are_saved_opened_and_drawn(decoder: attncli.Model, tmp_path
     assert run.stats("entropy")["entropy"].values == pytest.approx(
         decoder.run(STORY[:900], layer=0).stats("entropy")["entropy"].values
     )
-    with pytest.raises(UsageError, match="measures need whole maps"):
-        again.stats("sink")
+    for measure in (lambda: again.stats("sink"), lambda: again.edges(top_k=2), again.profile):
+        with pytest.raises(UsageError, match="measures need whole maps"):
+            measure()
     with pytest.raises(UsageError, match="pooled already"):
         again.heatmap(rows=3)
+
+
+def test_edges_and_profiles_are_of_whole_texts_beside_pooled_maps_of_many(decoder: attncli.Model) -> None:
+    texts = [STORY[:length] for length in (90, 300, 90, 20)]
+    run = decoder.run(texts, resolution=16, top_k=2, profile=True, ends=3, keep_maps=True)
+    assert [attention.whole for attention in run.maps] == [False, False, False, True]
+    found, whole = run.edges().to_frame(), decoder.run(texts)
+    expected = whole.edges(top_k=2).to_frame()
+    assert len(found) == len(expected)
+    assert found[["text", "query", "query_token"]].equals(expected[["text", "query", "query_token"]])
+    assert found["weight"].to_numpy() == pytest.approx(expected["weight"].to_numpy(), abs=1e-5)
+    for one, other in zip(run.profile().received, whole.profile(ends=3).received, strict=True):
+        assert (one.text, one.keys.pieces) == (other.text, other.keys.pieces)
+        assert one.values == pytest.approx(other.values, abs=1e-5)
 
 
 def test_a_run_that_kept_whole_maps_is_drawn_in_any_part(decoder: attncli.Model) -> None:

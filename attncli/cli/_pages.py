@@ -41,9 +41,10 @@ Columns text, kind, layer, head, query, key, query_token, key_token, weight.
 --min-weight W  those of at least W; with both, at most K of at least W
 weight          float32, after softmax. Tokens are exact pieces, dictionary-encoded.
 
-Ordered by text, kind, layer, head and query; of one query the largest first, of equal weights the first key. A long
-text is written in pieces while it is read, each piece in this order: one or several layers, or some tokens of a very
-large layer. Memory and file grow with the number of tokens, not with its square."""
+Ordered by text, kind, layer, head and query; of one query the largest first, of equal weights the first key. More
+than a million are written in pieces while texts are read, not in their order; each piece is in this order: one or
+several layers, or some tokens of a very large layer. Memory and file grow with the number of tokens, not with its
+square."""
 
 _PROFILE = """Where attention goes over whole texts, written by stats --profile.
 

@@ -37,11 +37,6 @@ def measure_for(request: Request, heads: Selection | None = None) -> Measure:
 def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Request) -> Statistics:
     """Measure kept maps; a mean over heads or layers is measured as the one head or layer that it stands for."""
     for attention in maps:
-        if not attention.whole:
-            raise UsageError(
-                "measures need whole maps, these are pooled or show a part of the text: measure in the same run "
-                "(metrics=…), or keep whole maps"
-            )
         if attention.aggregate == "max":
             raise UsageError(
                 "the largest weight over heads is no distribution that could be measured: "

@@ -11,7 +11,8 @@ import numpy as np
 
 from attncli import store
 from attncli.data import SINK, Metric, Profile, Statistics
-from attncli.pipeline.jobs import Done, Job, Track
+from attncli.pipeline.jobs import Done, Job
+from attncli.pipeline.progress import Track
 from attncli.pipeline.run import Run
 
 if TYPE_CHECKING:
@@ -73,10 +74,12 @@ def _draw_profile(job: Job, run: Run, profile: Profile, threshold: float, track:
     from attncli.views import distances, received
 
     texts = len(run.inputs)
-    for one in track(profile.received):
-        prefix, note = (f"T{one.text:03}-", f"text {one.text + 1} of {texts}") if texts > 1 else ("", "")
-        figure = received.draw(one, model=run.info.title, note=note, threshold=threshold)
-        _save(job, run, f"{prefix}{one.kind}-received", figure)
+    with track("drawing", len(profile.received), "pictures") as drawn:
+        for one in profile.received:
+            prefix, note = (f"T{one.text:03}-", f"text {one.text + 1} of {texts}") if texts > 1 else ("", "")
+            figure = received.draw(one, model=run.info.title, note=note, threshold=threshold)
+            _save(job, run, f"{prefix}{one.kind}-received", figure)
+            drawn(1)
     for kind in dict.fromkeys(one.kind for one in profile.received):
         if kind != "cross":
             figure = distances.draw(profile, kind, model=run.info.title, note=_mean_note(run))

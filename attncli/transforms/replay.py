@@ -18,8 +18,13 @@ def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
     """Feed the maps of one text and kind to sinks, layer by layer, as the model would have.
 
     Rows that are NaN are rows that see nothing. Maps in which heads or layers were folded together are a
-    `UsageError`: measures are of single heads.
+    `UsageError`, as measures are of single heads; so are cells and parts of maps, as they are of all tokens.
     """
+    if not attention.whole:
+        raise UsageError(
+            "measures need whole maps, these are pooled or show a part of the text: measure in the same run "
+            "(metrics=…, top_k=…, profile=True), or keep whole maps"
+        )
     for maps in attention.layers:
         layer = _feed(attention, maps, sinks)
         for sink in sinks:

@@ -77,10 +77,10 @@ def axis_of(attention: Attention, axis: int, shown: list[str], cell: float, fact
             return side
     elif attention.pool == "none":
         return side_of(shown, cell, factor, **more)
-    return _positions(stretch, cell / (stretch.cell * factor), cell)
+    return positions(stretch, cell / (stretch.cell * factor), cell)
 
 
-def _positions(stretch: Stretch, token: float, cell: float) -> Side:
+def positions(stretch: Stretch, token: float, cell: float) -> Side:
     """Round positions along an axis of which each token has `token` pixels."""
     height = measure([], _POSITION)[1]
     widest = measure([str(stretch.last)], _POSITION)[0]

@@ -12,10 +12,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
-from attncli.data import FEW, SINK, Array, Received
-from attncli.views._axis import KEY, KIND_WORDS, fitted, joined, put_key_ticks, side_of
+from attncli.data import FEW, SINK, Array, Received, Stretch
+from attncli.views._axis import KEY, KEY_AT, KIND_WORDS, Side, fitted, joined, positions, put_key_ticks, side_of
 from attncli.views._cells import DRAWN, HATCH, HATCH_INK, UNDEFINED, Cells, paint
 from attncli.views._heads import HeadRows
 from attncli.views._labels import labels, numbered
@@ -58,8 +57,8 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
     rows, cells, sinks = _rows(received, threshold)
     keys = _keys(received, sinks)
     above = _LEADER + measure([name for _, name in keys.names], SMALL)[0] if keys.names else 6
-    side = side_of(keys.shown, keys.wide)
-    below = _BELOW + (side.width if side.step == 1 and not side.flat else 0)
+    side = _side(keys)
+    below = _BELOW + (0 if side.flat else side.width)
     pooled = f"each column is the largest of {keys.pool} keys" if keys.pool > 1 else ""
     title = f"{KIND_WORDS[received.kind]} · what each key receives"
     lines = [line for line in (model, joined(note, pooled)) if line]
@@ -73,11 +72,8 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
     beyond = "min" if (cells.drawn < norm.vmin).any() else "neither"
     page.bar_beside(axes, image, "received (fraction, log scale)", beyond)
     rows.put_labels(axes)
-    if side.step == 1 and keys.pool == 1:
-        put_key_ticks(axes, side)
-        axes.set_xlabel(fitted(KEY, keys.width), **style(SUBTITLE))
-    else:
-        _put_positions(axes, keys)
+    put_key_ticks(axes, side)
+    axes.set_xlabel(fitted(KEY if side.tokens else KEY_AT, keys.width), **style(SUBTITLE))
     _put_sinks(axes, rows, sinks, keys)
     page.legend(_legend(cells, sinks, threshold), EDGE, page.height - 30)
     return page.figure
@@ -113,11 +109,12 @@ def _keys(received: Received, sinks: Array) -> _Keys:
     return _Keys(count, pool, wide, shown, [(int(key), numbered(shown[key], int(key))) for key in sorted(most)])
 
 
-def _put_positions(axes: Axes, keys: _Keys) -> None:
-    ticks = [int(at) for at in MaxNLocator(12, integer=True).tick_values(0, keys.count - 1) if 0 <= at < keys.count]
-    axes.tick_params(axis="x", length=3, width=0.6, pad=2, color="#666666")
-    axes.set_xticks([(at + 0.5) / keys.pool for at in ticks], labels=[str(at) for at in ticks], **style(SMALL))
-    axes.set_xlabel("key position", **style(SUBTITLE))
+def _side(keys: _Keys) -> Side:
+    """The label of every key where all fit, else round positions."""
+    side = side_of(keys.shown, keys.wide)
+    if side.step == 1 and keys.pool == 1:
+        return side
+    return positions(Stretch(0, keys.count - 1), keys.wide / keys.pool, keys.wide)
 
 
 def _put_sinks(axes: Axes, rows: HeadRows, sinks: Array, keys: _Keys) -> None:
