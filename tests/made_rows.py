@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from attncli.data import Input, Kind, Metric, Rows, Text, Tokens
+from attncli.data import Input, Kind, Metric, Rows, Sight, Text, Tokens
 from attncli.sinks import Measure
 
 
@@ -68,31 +68,36 @@ def block(
         visible[entry, 0, q, k] = one.visible
         at_query[entry, q], at_key[entry, k] = torch.arange(rows), torch.arange(keys)
         special[entry, k] = one.special
-    return Rows(
-        kind=kind,
-        layer=layer,
-        heads=tuple(range(heads)),
-        texts=tuple(range(len(maps)) if texts is None else texts),
-        weights=weights,
+    sight = Sight(
         visible=visible,
         query_positions=at_query,
         key_positions=at_key,
         special_keys=special,
         query_lengths=tuple(one.weights.shape[1] for one in maps),
         key_lengths=tuple(one.weights.shape[2] for one in maps),
+        special_counts=tuple(int(one.special.sum()) for one in maps),
     )
+    numbers = tuple(range(len(maps)) if texts is None else texts)
+    return Rows(kind, layer, tuple(range(heads)), numbers, weights, sight)
 
 
 def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) -> Rows:
     """Some rows and heads of a block."""
     places = list(range(len(rows.heads)) if heads is None else heads)
+    sight = replace(
+        rows.sight, visible=rows.visible[:, :, first:last], query_positions=rows.query_positions[:, first:last]
+    )
     return replace(
         rows,
         heads=tuple(rows.heads[place] for place in places),
-        weights=rows.weights[:, places, first:last],
-        visible=rows.visible[:, :, first:last],
-        query_positions=rows.query_positions[:, first:last],
+        raw=rows.raw[:, places, first:last],
+        sight=sight,
     )
+
+
+def with_visible(rows: Rows, visible: torch.Tensor) -> Rows:
+    """The same block under another mask."""
+    return replace(rows, sight=replace(rows.sight, visible=visible))
 
 
 def inputs(maps: Sequence[Map]) -> list[Input]:

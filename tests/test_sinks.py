@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map
+from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map, with_visible
 
 from attncli.data import Attention, Input, Kind, Rows, Selection, Statistics
 from attncli.errors import UsageError
@@ -304,7 +304,7 @@ def blind_in_one_head() -> Rows:
     """Two heads of two rows; row 1 of head 0 sees nothing."""
     sees = torch.tensor([[[True, True], [False, False]], [[True, True], [True, True]]])[None]
     weights = torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.25, 0.75], [0.25, 0.75]]])[None]
-    return replace(block([by_hand([[0.5, 0.5]] * 2)]), heads=(0, 1), weights=weights, visible=sees)
+    return replace(with_visible(block([by_hand([[0.5, 0.5]] * 2)]), sees), heads=(0, 1), raw=weights)
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
@@ -315,7 +315,7 @@ def test_rows_that_see_nothing_count_in_no_fold(aggregate: str) -> None:
 
 def test_rows_that_see_nothing_count_in_no_mean_over_layers() -> None:
     rows = [replace(blind_in_one_head(), layer=0), replace(block([by_hand([[0.5, 0.5]] * 2)]), layer=1)]
-    both = replace(rows[1], heads=(0, 1), weights=rows[1].weights.expand(1, 2, 2, 2))
+    both = replace(rows[1], heads=(0, 1), raw=rows[1].weights.expand(1, 2, 2, 2))
     [attention] = kept([rows[0], both], inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate_layers="mean")
     np.testing.assert_allclose(attention.layers[0].weights[:, 1], [[0.5, 0.5], [0.375, 0.625]])
 
@@ -329,7 +329,9 @@ def test_heads_that_see_different_keys_keep_their_own_masks() -> None:
 
 def test_one_map_of_all_heads_sees_what_any_head_sees() -> None:
     rows = blind_in_one_head()
-    heads = [replace(rows, heads=(at,), weights=rows.weights[:, [at]], visible=rows.visible[:, [at]]) for at in (1, 0)]
+    heads = [
+        with_visible(replace(rows, heads=(at,), raw=rows.weights[:, [at]]), rows.visible[:, [at]]) for at in (1, 0)
+    ]
     [attention] = kept(heads, inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate="mean")
     assert attention.layers[0].visible is None
 

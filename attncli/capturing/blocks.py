@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from attncli.capturing.masks import Strip, UnmadeMask
+
 Tensor = torch.Tensor
 
-BLOCK_CELLS = 1 << 20
-"""Scores per block: about 4 MB in float32, so that a block stays in cache."""
+ROWS, LEAST_ROWS = 128, 64
+"""Rows of a block: enough for a good matrix product, few enough that causal rows waste little on later keys."""
+CELLS = {"cpu": 1 << 19, "cuda": 1 << 26}
+"""Scores per block: on a processor 2 MB in float32, which stay in cache."""
+
+LEAST_SCORE = -80.0
+"""Less the largest of its row. Weights 2e-35 times smaller matter to nothing, and processors are slow below 1e-38."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
-    """Some rows of one call: weights [batch, head, row, key] float32 (float64 of a float64 model)."""
+    """Some rows and heads of one call; `Rows` says what raw, scores and scale are. float32, float64 of such a model."""
 
-    first: int
-    weights: Tensor
-    visible: Tensor | None
+    strip: Strip
+    heads: slice
+    raw: Tensor
+    scores: Tensor | None = None
+    scale: Tensor | None = None
+
+    @classmethod
+    def whole(cls, weights: Tensor, visible: Tensor | None, first: int = 0) -> Block:
+        """All heads and keys of rows that the model computed, from row `first`."""
+        heads, rows, keys = weights.shape[1:]
+        clear = slice(0, 0 if visible is not None else keys)
+        return cls(Strip(slice(first, first + rows), slice(0, keys), visible, clear), slice(0, heads), weights)
 
 
 @dataclass(frozen=True)
@@ -87,87 +104,158 @@ class AttentionCall:
 
 
 def attend(call: AttentionCall, visit: Callable[[Block], None]) -> Tensor:
-    """The output [batch, head, query, value dim] of a call whose row blocks were all shown to `visit`."""
-    batch, heads, queries, keys = call.shape
-    output = call.value.new_empty((batch, heads, queries, call.value.shape[-1]))
-    for first, last in row_blocks(batch * heads * keys, queries):
-        weights, visible = _weights(call, first, last)
-        visit(Block(first, weights, visible))
-        output[:, :, first:last] = _times_value(weights.to(call.value.dtype), call.value)
+    """The output [batch, head, query, value dim] of a call whose row blocks were all shown to `visit`.
+
+    A block is there for as long as it is visited: the next one takes its memory.
+    """
+    batch, heads, queries, _ = call.shape
+    # as models want it next: the heads of a token beside each other
+    output = call.value.new_empty((batch, queries, heads, call.value.shape[-1])).transpose(1, 2)
+    # once as the products want them: models hand out views into wider matrices, through which every block would stride
+    columns, value = call.key.contiguous().transpose(2, 3), call.value.contiguous()
+    memory = _Memory()
+    for strip in _strips(call):
+        its_columns, its_value = columns[..., strip.keys], value[:, :, strip.keys]
+        for some in _head_blocks(call, strip):
+            block = _block(call, _of_heads(its_columns, some, heads), strip, some, memory)
+            visit(block)
+            product = _times(block.raw.to(value.dtype), _of_heads(its_value, some, heads))
+            assert block.scale is not None
+            torch.mul(product, block.scale[..., None].to(value.dtype), out=output[:, some, strip.rows])
     return output
 
 
-def row_blocks(cells_per_row: int, queries: int) -> Iterator[tuple[int, int]]:
-    """First and last row of blocks of about `BLOCK_CELLS` scores."""
-    step = max(1, BLOCK_CELLS // max(1, cells_per_row))
+class _Memory:
+    """Two tensors that all blocks of a call use in turn: they stay in cache and are not asked for again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Tensor] = {}
+
+    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """Uninitialised, of the dtype and device of another tensor."""
+        size, there = math.prod(shape), self._kept.get(name)
+        if there is None or len(there) < size:
+            there = self._kept[name] = like.new_empty(size)
+        return there[:size].view(shape)
+
+
+def row_blocks(queries: int, step: int) -> Iterator[slice]:
+    """All rows, `step` at a time."""
     for first in range(0, queries, step):
-        yield first, min(first + step, queries)
+        yield slice(first, min(first + step, queries))
 
 
-def visibility(call: AttentionCall, first: int, last: int) -> Tensor | None:
-    """Which keys rows first … last may see by the call's masks; None where nothing is masked."""
-    keys, visible = call.key.shape[2], None
+def rows_at_once(batch: int, keys: int, device: torch.device) -> int:
+    """`ROWS`, or fewer where those of a single head would make a block too big."""
+    return max(1, min(ROWS, max(LEAST_ROWS, _cells(device) // max(1, batch * keys))))
+
+
+def _cells(device: torch.device) -> int:
+    return CELLS.get(device.type, CELLS["cpu"])
+
+
+def visibility(call: AttentionCall, rows: slice, keys: slice) -> Tensor | None:
+    """Which of these keys these rows may see by the call's masks; None where nothing is masked."""
+    visible: Tensor | None = None
     for added in (call.bias, call.mask):
-        if added is not None:
-            part = _rows_of(added, first, last, keys)
+        if added is None:
+            continue
+        if isinstance(added, UnmadeMask):
+            seen = added.visible(rows, keys)
+        else:
+            part = _part_of(added, rows, keys)
             seen = part if part.dtype == torch.bool else part > torch.finfo(part.dtype).min / 2
-            visible = seen if visible is None else visible & seen
+        visible = seen if visible is None else visible & seen
     if call.causal:
-        rows = torch.arange(first, last, device=call.key.device)
-        seen = (torch.arange(keys, device=call.key.device) <= rows[:, None])[None, None]
+        queries = torch.arange(rows.start, rows.stop, device=call.key.device)
+        at = torch.arange(keys.start, keys.stop, device=call.key.device)
+        seen = (at <= queries[:, None])[None, None]
         visible = seen if visible is None else visible & seen
     return visible
 
 
-def _weights(call: AttentionCall, first: int, last: int) -> tuple[Tensor, Tensor | None]:
-    scores = _scores(call.query[:, :, first:last], call.key) * call.scale
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+def _strips(call: AttentionCall) -> Iterator[Strip]:
+    """Some rows after the other with the keys that they need."""
+    batch, _, queries, keys = call.shape
+    step, every = rows_at_once(batch, keys, call.key.device), slice(0, keys)
+    if isinstance(call.mask, UnmadeMask) and call.bias is None and not call.causal:
+        yield from call.mask.strips(step)
+        return
+    for rows in row_blocks(queries, step):
+        visible = visibility(call, rows, every)
+        yield Strip(rows, every, None, every) if visible is None else Strip.found(rows, visible)
+
+
+def _head_blocks(call: AttentionCall, strip: Strip) -> Iterator[slice]:
+    """As many heads at once as make a good block: whole groups that share a key head, or parts of one group."""
+    batch, heads, _, _ = call.shape
+    group = heads // call.key.shape[1]
+    rows, keys = strip.rows.stop - strip.rows.start, strip.keys.stop - strip.keys.start
+    step = min(heads, max(1, _cells(call.key.device) // max(1, batch * rows * keys)))
+    if step >= group:
+        step -= step % group
+    else:
+        step = max(size for size in range(1, step + 1) if group % size == 0)
+    for first in range(0, heads, step):
+        yield slice(first, min(first + step, heads))
+
+
+def _block(call: AttentionCall, columns: Tensor, strip: Strip, heads: slice, memory: _Memory) -> Block:
+    """`columns` are the keys of these heads and rows, [batch, kv head, dim, key]."""
+    query = call.query[:, heads, strip.rows] * call.scale
+    product = memory.take("scores", query, *query.shape[:3], columns.shape[3])
+    scores = _times(query, columns, product).to(torch.promote_types(query.dtype, torch.float32))
     if call.softcap is not None:
-        scores = torch.tanh(scores / call.softcap) * call.softcap
-    visible = visibility(call, first, last)
+        scores = scores.div_(call.softcap).tanh_().mul_(call.softcap)
     for added in (call.bias, call.mask):
-        if added is not None and added.dtype != torch.bool:
-            scores = scores + _rows_of(added, first, last, scores.shape[-1])
-    if visible is not None and (call.causal or (call.mask is not None and call.mask.dtype == torch.bool)):
-        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
-    if call.sinks is None:
-        return torch.softmax(scores, dim=-1), visible
-    return _with_sinks(scores, call.sinks, first), visible
+        if added is not None and not isinstance(added, UnmadeMask) and added.dtype != torch.bool:
+            scores += _for_heads(_part_of(added, strip.rows, strip.keys), heads)
+    for side, hidden in strip.hidden:
+        scores[..., side].masked_fill_(_for_heads(hidden, heads), torch.finfo(scores.dtype).min)
+    largest = scores.amax(-1, keepdim=True)
+    scores.sub_(largest).clamp_min_(LEAST_SCORE)
+    raw = torch.exp(scores, out=memory.take("raw", scores, *scores.shape))
+    for side, hidden in strip.hidden:
+        raw[..., side].masked_fill_(_for_heads(hidden, heads), 0)
+    total = raw.sum(-1)
+    if call.sinks is not None:
+        sink = _sink(call.sinks, strip.rows, heads).to(scores.dtype)
+        total += (sink - largest).squeeze(-1).clamp_max_(-LEAST_SCORE).exp_()
+    # a row that sees nothing gets nothing
+    return Block(strip, heads, raw, scores, total.clamp_min_(torch.finfo(scores.dtype).tiny).reciprocal_())
 
 
-def _with_sinks(scores: Tensor, sinks: Tensor, first: int) -> Tensor:
-    """Softmax over the keys and one sink logit per head (or per head and row), whose column is dropped."""
-    column = sinks.to(scores.dtype)
-    if column.dim() != 4:
-        column = column.reshape(1, -1, 1, 1)
-    if column.shape[2] > 1:
-        column = column[:, :, first : first + scores.shape[2]]
-    column = column.expand(*scores.shape[:-1], 1)
-    return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
+def _sink(sinks: Tensor, rows: slice, heads: slice) -> Tensor:
+    """One sink logit per head (or per head and row), broadcastable to [batch, head, row, 1]."""
+    column = sinks if sinks.dim() == 4 else sinks.reshape(1, -1, 1, 1)
+    return column[:, heads, rows] if column.shape[2] > 1 else column[:, heads]
 
 
-def _rows_of(mask: Tensor, first: int, last: int, keys: int) -> Tensor:
+def _part_of(mask: Tensor, rows: slice, keys: slice) -> Tensor:
     """The part of a mask that these rows need; masks of one row serve all rows."""
     while mask.dim() < 4:
         mask = mask.unsqueeze(0)
     if mask.shape[-2] > 1:
-        mask = mask[..., first:last, :]
-    return mask[..., :keys]
+        mask = mask[..., rows, :]
+    return mask[..., keys]
 
 
-def _scores(query: Tensor, key: Tensor) -> Tensor:
-    batch, heads, rows, dim = query.shape
-    groups = key.shape[1]
-    if heads == groups:
-        return query @ key.transpose(2, 3)
-    grouped = query.reshape(batch, groups, heads // groups * rows, dim)
-    return (grouped @ key.transpose(2, 3)).reshape(batch, heads, rows, key.shape[2])
+def _for_heads(mask: Tensor, heads: slice) -> Tensor:
+    """A mask's part for these heads; that of one head serves all."""
+    return mask if mask.shape[1] == 1 else mask[:, heads]
 
 
-def _times_value(weights: Tensor, value: Tensor) -> Tensor:
-    batch, heads, rows, keys = weights.shape
-    groups = value.shape[1]
-    if heads == groups:
-        return weights @ value
-    grouped = weights.reshape(batch, groups, heads // groups * rows, keys)
-    return (grouped @ value).reshape(batch, heads, rows, value.shape[-1])
+def _of_heads(shared: Tensor, heads: slice, count: int) -> Tensor:
+    """The key heads that these query heads read."""
+    group = count // shared.shape[1]
+    return shared[:, heads.start // group : (heads.stop - 1) // group + 1]
+
+
+def _times(rows: Tensor, shared: Tensor, out: Tensor | None = None) -> Tensor:
+    """[batch, head, row, n] x [batch, kv head, n, m], query heads that share a key head in one product."""
+    batch, heads, count, n = rows.shape
+    groups, m = shared.shape[1], shared.shape[3]
+    grouped = rows.reshape(batch * groups, heads // groups * count, n)
+    out = rows.new_empty(batch, heads, count, m) if out is None else out
+    torch.bmm(grouped, shared.flatten(0, 1), out=out.view(*grouped.shape[:2], m))
+    return out

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from attncli.capturing.blocks import Block
 from attncli.capturing.gate import refusal
 from attncli.capturing.plan import Site
-from attncli.data import Kind, Rows, Tokens
+from attncli.data import Kind, Rows, Selection, Sight, Tokens
 from attncli.encoding import Batch
 from attncli.errors import ModelError
-from attncli.sinks import Sink
+from attncli.sinks import Sink, selected
 
 Tensor = torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One axis of a batch, [batch, position] each: what is real, where it stands in its text, what is special."""
+    """One axis of a batch: what is real, where it stands in its text, what is special, [batch, position] each.
+
+    lengths         real positions of each text
+    special_counts  special tokens of each text
+    """
 
     mask: Tensor
     positions: Tensor
     special: Tensor
+    lengths: tuple[int, ...]
+    special_counts: tuple[int, ...]
 
     @classmethod
     def of(cls, mask: Tensor, tokens: Sequence[Tokens]) -> Side:
@@ -33,26 +40,29 @@ class Side:
         special = torch.zeros_like(mask)
         for row, one in enumerate(tokens):
             special[row, mask[row]] = torch.from_numpy(np.array(one.special)).to(mask.device)
-        return cls(mask, torch.where(mask, mask.cumsum(1) - 1, -1), special)
+        lengths, counts = (len(one) for one in tokens), (int(np.sum(one.special)) for one in tokens)
+        return cls(mask, torch.where(mask, mask.cumsum(1) - 1, -1), special, tuple(lengths), tuple(counts))
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether some positions are not real."""
+        return not all(length == self.mask.shape[1] for length in self.lengths)
 
     def on(self, device: torch.device) -> Side:
         """The same beside the weights of a layer, which `device_map` may have put elsewhere than the inputs."""
         if device == self.mask.device:
             return self
-        return Side(self.mask.to(device), self.positions.to(device), self.special.to(device))
+        mask, positions, special = (part.to(device) for part in (self.mask, self.positions, self.special))
+        return Side(mask, positions, special, self.lengths, self.special_counts)
 
 
 class Emitter:
     """Feeds the row blocks of one batch to the sinks."""
 
-    def __init__(
-        self,
-        batch: Batch,
-        sinks: Sequence[Sink],
-        heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, batch: Batch, sinks: Sequence[Sink], heads: Selection | None, dtype: torch.dtype) -> None:
         self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
+        self._texts = tuple(one.index for one in batch.inputs)
+        self._scales: dict[Site, Tensor] = {}
         self.sink_error: Exception | None = None
         """What a sink raised, to be told from what the model raises around it."""
 
@@ -68,49 +78,94 @@ class Emitter:
 
     def wanted(self, site: Site) -> tuple[int, ...]:
         """The heads of a site that the sinks are to see."""
-        if self._heads is None:
-            return tuple(range(site.heads))
-        return self._heads.get((site.kind, site.layer), ())
+        return tuple(range(site.heads)) if self._heads is None else self._heads.get((site.kind, site.layer), ())
 
     def sides(self, kind: Kind) -> tuple[Side, Side]:
         """The query side and the key side of a kind."""
         queries = self.source if kind == "encoder" else self.target
         return queries, self.target if kind == "decoder" else self.source
 
-    def block(self, site: Site, first: int, weights: Tensor, visible: Tensor | None) -> None:
+    def begin(self, site: Site, queries: int, keys: int) -> None:
+        """A call over so many positions comes: they must be those of the tokens."""
+        expected = tuple(side.mask.shape[1] for side in self.sides(site.kind))
+        if (queries, keys) != expected:
+            raise ModelError(
+                f"{site.kind} layer {site.layer} ({site.name}) attends over {queries} x {keys} positions instead of "
+                f"the tokens' {expected[0]} x {expected[1]}: use a text of another length"
+            )
+
+    def block(self, site: Site, block: Block) -> None:
         """Hand on one block of rows, [batch, head, row, key]."""
-        heads = self.wanted(site)
-        if not heads:
+        wanted = self.wanted(site)
+        if not any(block.heads.start <= head < block.heads.stop for head in wanted):
             return
-        queries, keys = (side.on(weights.device) for side in self.sides(site.kind))
-        last = first + weights.shape[2]
-        self._check(site, weights, queries, keys, last)
-        real = queries.mask[:, first:last]
-        seen = real[:, None, :, None] & keys.mask[:, None, None, :]
-        if visible is not None:
-            visible = visible[:, list(heads)] if visible.shape[1] > 1 else visible
-            seen = seen & visible
-        if heads != tuple(range(weights.shape[1])):
-            weights = weights[:, list(heads)]
+        self._gate(site, block)
         rows = Rows(
             kind=site.kind,
             layer=site.layer,
-            heads=heads,
-            texts=tuple(one.index for one in self._batch.inputs),
-            weights=weights.to(torch.promote_types(weights.dtype, torch.float32)),
-            visible=seen,
-            query_positions=queries.positions[:, first:last],
-            key_positions=keys.positions,
-            special_keys=keys.special,
-            query_lengths=tuple(len(one.sides(site.kind)[0]) for one in self._batch.inputs),
-            key_lengths=tuple(len(one.sides(site.kind)[1]) for one in self._batch.inputs),
+            heads=tuple(range(block.heads.start, block.heads.stop)),
+            texts=self._texts,
+            raw=block.raw.to(torch.promote_types(block.raw.dtype, torch.float32)),
+            sight=self._sight(site.kind, block),
+            scores=block.scores,
+            scale=block.scale,
         )
-        self._feed(lambda sink: sink.add(rows))
+        chosen = selected(rows, self._heads)
+        if chosen is not None:
+            self._feed(lambda sink: sink.add(chosen))
 
     def end(self, site: Site) -> None:
         """All rows of the site went by."""
-        if self.wanted(site):
-            self._feed(lambda sink: sink.end_layer(site.kind, site.layer))
+        if not self.wanted(site):
+            return
+        total = self._scales.pop(site, None)
+        if total is not None and not bool(torch.isfinite(total)):
+            raise self._refused(site, "its weights are not finite")
+        self._feed(lambda sink: sink.end_layer(site.kind, site.layer))
+
+    def _sight(self, kind: Kind, block: Block) -> Sight:
+        """What the blocks of all heads of a strip share, where they see the same keys."""
+        strip, visible = block.strip, block.strip.visible
+        per_head = visible is not None and visible.shape[1] > 1
+        if not per_head and kind in strip.memory:
+            known: Sight = strip.memory[kind]
+            return known
+        queries, keys = (side.on(block.raw.device) for side in self.sides(kind))
+        if visible is None:
+            visible = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=block.raw.device)
+        elif per_head:
+            visible = visible[:, block.heads]
+        padded = queries.padded or keys.padded
+        if padded:
+            visible = visible & queries.mask[:, None, strip.rows, None] & keys.mask[:, None, None, strip.keys]
+        sight = Sight(
+            visible=visible,
+            query_positions=queries.positions[:, strip.rows],
+            key_positions=keys.positions[:, strip.keys],
+            special_keys=keys.special[:, strip.keys],
+            query_lengths=queries.lengths,
+            key_lengths=keys.lengths,
+            special_counts=keys.special_counts,
+            clear=(0, 0) if padded else (strip.clear.start, strip.clear.stop),
+            ahead=padded or strip.ahead,
+            runs=None if padded else (strip.rows, strip.keys),
+        )
+        if not per_head:
+            strip.memory[kind] = sight
+        return sight
+
+    def _gate(self, site: Site, block: Block) -> None:
+        """What the model computed is looked at here; of what we computed only that it is finite, once per layer."""
+        if block.scale is not None:
+            total = block.scale.sum()
+            self._scales[site] = self._scales[site] + total if site in self._scales else total
+            return
+        real = self.sides(site.kind)[0].on(block.raw.device).mask[:, block.strip.rows]
+        if reason := refusal(block.raw, real, self._dtype):
+            raise self._refused(site, reason)
+
+    def _refused(self, site: Site, reason: str) -> ModelError:
+        return ModelError(f"{site.kind} layer {site.layer} ({site.name}) is refused: {reason}")
 
     def _feed(self, give: Callable[[Sink], None]) -> None:
         try:
@@ -119,13 +174,3 @@ class Emitter:
         except Exception as error:
             self.sink_error = error
             raise
-
-    def _check(self, site: Site, weights: Tensor, queries: Side, keys: Side, last: int) -> None:
-        expected = (queries.mask.shape[1], keys.mask.shape[1])
-        if last > expected[0] or weights.shape[3] != expected[1]:
-            raise ModelError(
-                f"{site.kind} layer {site.layer} ({site.name}) attends over {last} x {weights.shape[3]} positions "
-                f"instead of the tokens' {expected[0]} x {expected[1]}: use a text of another length"
-            )
-        if reason := refusal(weights, queries.mask[:, last - weights.shape[2] : last], self._dtype):
-            raise ModelError(f"{site.kind} layer {site.layer} ({site.name}) is refused: {reason}")

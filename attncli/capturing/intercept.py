@@ -18,6 +18,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers.modeling_utils import AttentionInterface
 
+from attncli.capturing.masks import unmade_masks
+
 Tensor = torch.Tensor
 Key = tuple[str, int]
 """A call: the qualified name of the running module and how often it called before in this pass."""
@@ -95,6 +97,7 @@ def intercepted(model: nn.Module, handler: Handler, *, functions: bool) -> Itera
         stack.enter_context(_left_as_found(model))
         stack.enter_context(_eager_everywhere(model))
         stack.enter_context(trace.follow(model))
+        stack.enter_context(unmade_masks())
         stack.enter_context(_dispatch(model, trace, handler))
         if functions:
             stack.enter_context(_Functions(trace, handler))

@@ -108,10 +108,15 @@ def seen_by_model(weights: Tensor, scores: Tensor | None) -> Tensor | None:
 
 def whole(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
     """All weights, visibility and output of a short call."""
-    blocks: list[Block] = []
-    output = attend(call, blocks.append)
-    weights = torch.cat([block.weights for block in blocks], dim=2)
-    return weights, visibility(call, 0, call.query.shape[2]), output
+    weights = call.query.new_zeros(call.shape, dtype=torch.promote_types(call.query.dtype, torch.float32))
+
+    def lay(block: Block) -> None:
+        assert block.scale is not None
+        weights[:, block.heads, block.strip.rows, block.strip.keys] = block.raw * block.scale[..., None]
+
+    output = attend(call, lay)
+    every = (slice(0, size) for size in call.shape[2:])
+    return weights, visibility(call, *every), output
 
 
 def agree(one: Tensor, other: Tensor) -> bool:

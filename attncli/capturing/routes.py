@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from attncli.capturing.bands import Layout, layout_of, unfold
-from attncli.capturing.blocks import AttentionCall, Block, attend, row_blocks, visibility
+from attncli.capturing.blocks import AttentionCall, Block, attend, row_blocks, rows_at_once, visibility
 from attncli.capturing.emit import Emitter
 from attncli.capturing.gate import visible_by_scores
 from attncli.capturing.intercept import Key
+from attncli.capturing.masks import Strip
 from attncli.capturing.plan import Plan, Site
 from attncli.capturing.probe import bound_call, seen_by_model
 from attncli.errors import ModelError
@@ -37,17 +40,15 @@ class Taker:
         if not sites:
             return function(module, *args, **kwargs)
         if sites[0].how == "stream":
-            call = bound_call(function, module, args, kwargs)
-            output = attend(call, lambda block: self._emit(sites, block))
-            self._end(sites)
+            output = self._attend(sites, bound_call(function, module, args, kwargs))
             return output.transpose(1, 2).contiguous(), None
         self._scores = None
         output, weights = function(module, *args, **kwargs)
         visible = seen_by_model(weights, self._scores)
         if visible is None:
-            visible = visibility(bound_call(function, module, args, kwargs), 0, weights.shape[2])
-        self._emit(sites, Block(0, weights, visible))
-        self._end(sites)
+            every = (slice(0, size) for size in weights.shape[2:])
+            visible = visibility(bound_call(function, module, args, kwargs), *every)
+        self._whole(sites, weights, visible)
         return output, weights
 
     def inner_softmax(self, scores: Tensor) -> None:
@@ -59,9 +60,7 @@ class Taker:
         sites = self._take(key)
         if not sites:
             return function(*args, **kwargs)  # type: ignore[no-any-return]
-        output = attend(AttentionCall.torch_sdpa(*args, **kwargs), lambda block: self._emit(sites, block))
-        self._end(sites)
-        return output
+        return self._attend(sites, AttentionCall.torch_sdpa(*args, **kwargs))
 
     def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
         """The model's own softmax."""
@@ -74,8 +73,7 @@ class Taker:
             return
         if weights.dim() == 3:
             weights, visible = (part.reshape(self._batch, -1, *part.shape[1:]) for part in (weights, visible))
-        self._emit(sites, Block(0, weights, visible))
-        self._end(sites)
+        self._whole(sites, weights, visible)
 
     def _unfolded(self, sites: Sequence[Site], layout: Layout, weights: Tensor, visible: Tensor) -> None:
         """Bands and blocks, as rows over all tokens."""
@@ -85,9 +83,10 @@ class Taker:
                 f"{sites[0].kind} layer {sites[0].layer} ({sites[0].name}) has keys outside of its {layout}, such as "
                 "global tokens, and cannot be put back into rows over the tokens"
             )
-        for first, last in row_blocks(self._batch * sites[0].heads * tokens, tokens):
-            parts = (unfold(part, layout, first, last, tokens) for part in (weights, visible))
-            self._emit(sites, Block(first, *parts))
+        self._begin(sites, tokens, tokens)
+        for rows in row_blocks(tokens, rows_at_once(self._batch * sites[0].heads, tokens, weights.device)):
+            near, seen = (unfold(part, layout, rows.start, rows.stop, tokens) for part in (weights, visible))
+            self._emit(sites, Block.whole(near, seen, rows.start))
         self._end(sites)
 
     def outputs(self, outputs: Any) -> None:
@@ -96,8 +95,7 @@ class Taker:
             maps = getattr(outputs, key[0], None) or ()
             if sites[0].function == "output" and key[1] < len(maps):
                 self._taken.add(key)
-                self._emit(sites, Block(0, maps[key[1]], None))
-                self._end(sites)
+                self._whole(sites, maps[key[1]], None)
 
     def check_complete(self) -> None:
         """Every planned layer must have come; one that did not would be missing silently."""
@@ -115,21 +113,65 @@ class Taker:
             self._taken.add(key)
         return sites
 
-    def _emit(self, sites: Sequence[Site], block: Block) -> None:
-        own = self._emitter.target.mask.shape[1]
-        parts = {
-            "all": (slice(None), slice(None)),
-            "first": (slice(None), slice(own)),
-            "rest": (slice(None), slice(own, None)),
-            "main": (slice(own), slice(None)),
-        }
+    def _attend(self, sites: Sequence[Site], call: AttentionCall) -> Tensor:
+        self._begin(sites, *call.shape[2:])
+        output = attend(call, lambda block: self._emit(sites, block))
+        self._end(sites)
+        return output
+
+    def _whole(self, sites: Sequence[Site], weights: Tensor, visible: Tensor | None) -> None:
+        self._begin(sites, *weights.shape[2:])
+        self._emit(sites, Block.whole(weights, visible))
+        self._end(sites)
+
+    def _begin(self, sites: Sequence[Site], queries: int, keys: int) -> None:
         for site in sites:
-            rows, keys = parts[site.part]
-            visible = None if block.visible is None else block.visible[..., keys]
-            if visible is not None and visible.shape[2] > 1:
-                visible = visible[:, :, rows]
-            self._emitter.block(site, block.first, block.weights[:, :, rows, keys], visible)
+            rows, columns = self._extent(site, queries, keys)
+            self._emitter.begin(site, rows.stop - rows.start, columns.stop - columns.start)
+
+    def _extent(self, site: Site, queries: int, keys: int) -> tuple[slice, slice]:
+        """The rows and keys of a call that are a site's."""
+        own = self._emitter.target.mask.shape[1]
+        rows = slice(0, own if site.part == "main" else queries)
+        return rows, {"first": slice(0, own), "rest": slice(own, keys)}.get(site.part, slice(0, keys))
+
+    def _emit(self, sites: Sequence[Site], block: Block) -> None:
+        for site in sites:
+            part = block if site.part == "all" else _cut(block, *self._extent(site, block.strip.rows.stop, sys.maxsize))
+            if part is not None:
+                self._emitter.block(site, part)
 
     def _end(self, sites: Sequence[Site]) -> None:
         for site in sites:
             self._emitter.end(site)
+
+
+def _cut(block: Block, rows: slice, keys: slice) -> Block | None:
+    """What of a block lies in these rows and keys, which are then counted from the first of them."""
+    strip = block.strip
+    row, key = _overlap(strip.rows, rows), _overlap(strip.keys, keys)
+    if row.stop <= row.start:
+        return None
+    inside = _moved(row, strip.rows.start), _moved(key, strip.keys.start)
+    visible = strip.visible
+    if visible is not None:
+        visible = visible.expand(-1, -1, *block.raw.shape[2:])[:, :, *inside]
+    clear = _moved(_overlap(strip.clear, inside[1]), inside[1].start)
+    left = Strip(_moved(row, rows.start), _moved(key, keys.start), visible, clear)
+    scores, scale = block.scores, block.scale
+    return replace(
+        block,
+        strip=left,
+        raw=block.raw[:, :, *inside],
+        scores=None if scores is None else scores[:, :, *inside],
+        scale=None if scale is None else scale[:, :, inside[0]],
+    )
+
+
+def _overlap(one: slice, other: slice) -> slice:
+    first = max(one.start, other.start)
+    return slice(first, max(first, min(one.stop, other.stop)))
+
+
+def _moved(positions: slice, origin: int) -> slice:
+    return slice(positions.start - origin, positions.stop - origin)

@@ -11,7 +11,7 @@ from attncli.data.edges import Edges, TakeEdges
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
-from attncli.data.stream import Columns, Metric, Range, Rows, Selection
+from attncli.data.stream import NEAR, Columns, Metric, Range, Rows, RowSum, RowSums, Selection, Sight
 from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
 from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 
@@ -20,6 +20,7 @@ __all__ = [
     "FORMAT",
     "KINDS",
     "SINK",
+    "NEAR",
     "Array",
     "Attention",
     "Columns",
@@ -32,12 +33,15 @@ __all__ = [
     "Profile",
     "Range",
     "Received",
+    "RowSum",
+    "RowSums",
     "Rows",
     "RunInfo",
     "Scheme",
     "Scores",
     "Selection",
     "Span",
+    "Sight",
     "Statistics",
     "Stretch",
     "TakeEdges",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from attncli.data import KINDS, Columns, Kind, Metric, Range, Rows
+from attncli.data import KINDS, Columns, Kind, Metric, Range, RowSum
 
 if TYPE_CHECKING:
     import torch
@@ -14,16 +14,25 @@ __all__ = ["Metric", "column_metric", "row_metric"]
 
 
 def row_metric(
-    compute: Callable[[Rows], torch.Tensor],
+    compute: Callable[[Any], torch.Tensor],
     *,
     unit: str,
     range: Range,
     source: str,
     kinds: tuple[Kind, ...] = KINDS,
     neutral: float | None = None,
+    needs: tuple[RowSum, ...] | None = None,
+    views: tuple[RowSum, ...] = (),
 ) -> Metric:
-    """Declare a measure of each row by itself: [batch, head, row] float64, NaN where undefined."""
-    return Metric(compute.__name__, compute, "row", unit, range, source, kinds, neutral=neutral)
+    """Declare a measure of each row by itself, of `Rows`: [batch, head, row] float64, NaN where undefined.
+
+    needs  sums over keys that are all it takes of the weights beside `near`: it is then worked out once per layer, of
+           `RowSums`; None: it takes the weights themselves, block by block
+    views  the same of what is visible
+    """
+    return Metric(
+        compute.__name__, compute, "row", unit, range, source, kinds, neutral=neutral, needs=needs, views=views
+    )
 
 
 def column_metric(

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar, TypeVarTuple
+from typing import TypeVar
 
 import torch
 
-from attncli.data import Columns, Kind, Rows
+from attncli.data import NEAR, Columns, Kind, Rows, RowSums, Sight
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 SELF: tuple[Kind, ...] = ("encoder", "decoder")
+RUN = 128
 LOCAL = 2
 """How many tokens away is still near."""
-RUN = 128
 FEW = 5
 TIE = 1e-6
 
 
-def once(work: Callable[[Rows, *Ts], T]) -> Callable[[Rows, *Ts], T]:
-    """`work`, done at most once for each block and further arguments: the result lives as long as the block."""
+def once(work: Callable[[Rows], T]) -> Callable[[Rows | RowSums], T]:
+    """`work`, done at most once for each block; of `RowSums` it is what was summed up of all blocks."""
 
     @wraps(work)
-    def remembered(rows: Rows, *args: *Ts) -> T:
-        memory = rows.__dict__.setdefault("_remembered", {})
-        key = (work, args)
-        if key not in memory:
-            memory[key] = work(rows, *args)
-        result: T = memory[key]
+    def remembered(rows: Rows | RowSums) -> T:
+        if remembered not in rows.memory:
+            assert isinstance(rows, Rows), f"{work.__name__} is not among what the metric needs"
+            rows.memory[remembered] = work(rows)
+        result: T = rows.memory[remembered]
+        return result
+
+    return remembered
+
+
+def once_for_all_heads(work: Callable[[Sight], T]) -> Callable[[Sight | RowSums], T]:
+    """The same of what does not depend on the weights: done once for the blocks of all heads of some rows."""
+
+    @wraps(work)
+    def remembered(sight: Sight | RowSums) -> T:
+        if remembered not in sight.memory:
+            assert isinstance(sight, Sight), f"{work.__name__} is not among the metric's views"
+            sight.memory[remembered] = work(sight)
+        result: T = sight.memory[remembered]
         return result
 
     return remembered
@@ -38,14 +50,17 @@ def once(work: Callable[[Rows, *Ts], T]) -> Callable[[Rows, *Ts], T]:
 def total(terms: torch.Tensor) -> torch.Tensor:
     """The sum over the last axis, float64: runs of 128 in the terms' own precision, then the runs in float64.
 
-    Off by less than 2e-7 of the sum of |terms|. Torch would copy the block to float64 first, at four times the cost.
+    Off by less than 2e-7 of the sum of |terms|. Torch would copy the block to float64 first, at many times the cost.
     """
+    runs, rest = _run_sums(terms)
+    return runs.sum(-1, dtype=torch.float64) + rest
+
+
+def _run_sums(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
+    """The sums of runs of 128 over the last axis, in the terms' own precision, and that of the rest in float64."""
     whole = terms.shape[-1] - terms.shape[-1] % RUN
-    rest = terms[..., whole:].sum(-1, dtype=torch.float64)
-    if not whole:
-        return rest
-    runs = terms[..., :whole].reshape(*terms.shape[:-1], -1, RUN)
-    return runs.sum(-1).sum(-1, dtype=torch.float64) + rest
+    runs = terms[..., :whole].reshape(*terms.shape[:-1], -1, RUN).sum(-1)
+    return runs, terms[..., whole:].sum(-1, dtype=torch.float64) if whole < terms.shape[-1] else 0.0
 
 
 def where_defined(defined: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -54,48 +69,152 @@ def where_defined(defined: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 @once
-def row_sum(rows: Rows) -> torch.Tensor:
+def raw_sum(rows: Rows) -> torch.Tensor:
+    """The sum of each row before it is scaled: [batch, head, row]."""
+    runs, rest = _run_sums_of(rows)
+    return runs.sum(-1, dtype=torch.float64) + rest
+
+
+@once
+def _run_sums_of(rows: Rows) -> tuple[torch.Tensor, torch.Tensor | float]:
+    return _run_sums(rows.raw)
+
+
+@once
+def factor(rows: Rows) -> torch.Tensor:
+    """By what each row is scaled: [batch, head, row]."""
+    return torch.ones_like(rows.raw[..., 0]) if rows.scale is None else rows.scale
+
+
+@once
+def score_sum(rows: Rows) -> torch.Tensor:
+    """Σ_j r_ij ln r_ij of the rows before they are scaled, r_ij, with 0 ln 0 = 0: [batch, head, row].
+
+    Where the scores are there they are the logarithms, which are then not taken of each weight again.
+    """
+    if rows.scores is None:
+        smallest = torch.finfo(rows.raw.dtype).tiny
+        return total(rows.raw.clamp_min(smallest).log_().mul_(rows.raw))
+    return torch.einsum("bhrk,bhrk->bhr", rows.raw, rows.scores)
+
+
+NEEDS_SUM = (factor, raw_sum)
+NEEDS_NATS = (factor, raw_sum, score_sum)
+
+
+def row_sum(rows: Rows | RowSums) -> torch.Tensor:
     """Σ_j A_ij: [batch, head, row]."""
-    return total(rows.weights)
+    return factor(rows) * raw_sum(rows)
+
+
+def nats(rows: Rows | RowSums) -> torch.Tensor:
+    """-Σ_j A_ij ln A_ij, with 0 ln 0 = 0: [batch, head, row].
+
+    With A_ij = c r_ij this is -c (ln c Σ_j r_ij + Σ_j r_ij ln r_ij). Where we compute the weights, neither c nor any
+    r_ij is above 1: neither part is positive, and nothing cancels.
+    """
+    c = factor(rows).double()
+    return 0.0 - c * (c.log() * raw_sum(rows) + score_sum(rows))
 
 
 @once
-def nats(rows: Rows) -> torch.Tensor:
-    """-Σ_j A_ij ln A_ij, with 0 ln 0 = 0: [batch, head, row]."""
-    smallest = torch.finfo(rows.weights.dtype).tiny
-    return 0.0 - total(rows.weights.clamp_min(smallest).log_().mul_(rows.weights))
+def largest(rows: Rows) -> torch.Tensor:
+    """max_j A_ij: [batch, head, row]."""
+    return rows.raw.amax(-1) if rows.scale is None else rows.scale
 
 
-@once
-def offsets(rows: Rows) -> torch.Tensor:
-    """j - i for each row and key, in the precision of the weights: [batch, 1, row, key]."""
-    queries, keys = (at.to(rows.weights.dtype) for at in (rows.query_positions, rows.key_positions))
-    return keys[:, None, None, :] - queries[:, None, :, None]
+def mean_offset(rows: Rows | RowSums) -> torch.Tensor:
+    """Σ_j A_ij (j-i) / Σ_j A_ij: [batch, head, row]."""
+    return signed_sum(rows) / raw_sum(rows)
 
 
-@once
-def distances(rows: Rows) -> torch.Tensor:
-    """|i - j| for each row and key: [batch, 1, row, key]."""
-    return offsets(rows).abs()
-
-
-@once
-def mean_distance(rows: Rows) -> torch.Tensor:
+def mean_distance(rows: Rows | RowSums) -> torch.Tensor:
     """Σ_j A_ij |i-j| / Σ_j A_ij: [batch, head, row]."""
-    return total(rows.weights * distances(rows)) / row_sum(rows)
+    return absolute_sum(rows) / raw_sum(rows)
 
 
 @once
-def around(rows: Rows, window: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights on the keys from `window` back to `window` ahead, and which of these exist and are visible."""
-    steps = torch.arange(-window, window + 1, device=rows.query_positions.device)
-    return rows.at(rows.query_positions[..., None] + steps)
+def signed_sum(rows: Rows) -> torch.Tensor:
+    """Σ_j r_ij (j-i) of the rows before they are scaled: [batch, head, row]."""
+    return _offset_sums(rows)[0]
 
 
-def mass_at(rows: Rows, offset: int) -> torch.Tensor:
+@once
+def absolute_sum(rows: Rows) -> torch.Tensor:
+    """Σ_j r_ij |i-j| of the rows before they are scaled: [batch, head, row]."""
+    return _offset_sums(rows)[1]
+
+
+@once_for_all_heads
+def uniform_distance(sight: Sight) -> torch.Tensor:
+    """The mean of |i-j| over the keys that each row may see: [batch, 1 or head, row]."""
+    behind = sight.behind // RUN * RUN
+    apart = total(sight.seen[..., behind:] * _offsets_beside(sight).abs())
+    if behind:
+        steps, positions = _steps(sight), _positions_behind(sight)
+        if sight.clear[0] == 0 and sight.clear[1] >= behind:
+            apart = apart + steps * behind - positions.sum(-1, dtype=torch.float64)[:, None, None]
+        else:
+            seen = sight.seen[..., :behind]
+            apart = apart + steps * seen.sum(-1) - against(seen.float(), positions[:, :behind])
+    return apart / sight.visible_count
+
+
+@once
+def _offset_sums(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    return _offsets(rows.sight, rows.raw, _run_sums_of(rows)[0])
+
+
+def _offsets(sight: Sight, weights: torch.Tensor, runs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Σ_j A_ij (j-i) and Σ_j A_ij |j-i|: [batch, head, row] float64 each, of weights and the sums of their runs.
+
+    Keys behind all rows by Σ_j A_ij j, a matrix x vector that costs a third of going weight by weight: positions are
+    counted from the first row, so that all terms have one sign and nothing cancels.
+    """
+    behind = sight.behind // RUN * RUN
+    beside = weights[..., behind:] * _offsets_beside(sight).to(weights.dtype)
+    signed = total(beside)
+    absolute = total(beside.abs_()) if sight.ahead else -signed
+    if behind:
+        mass = runs[..., : behind // RUN].sum(-1, dtype=torch.float64)
+        back = against(weights, _positions_behind(sight)) - _steps(sight) * mass
+        signed, absolute = signed + back, absolute - back
+    return signed, absolute
+
+
+@once_for_all_heads
+def _steps(sight: Sight) -> torch.Tensor:
+    """How far each row is from the first: [batch, 1, row] float64."""
+    return (sight.query_positions - sight.query_positions[:, :1])[:, None].double()
+
+
+@once_for_all_heads
+def _positions_behind(sight: Sight) -> torch.Tensor:
+    """Where the keys behind all rows stand, counted from the first row, in whole runs; 0 for others: [batch, key]."""
+    positions = (sight.key_positions - sight.query_positions[:, :1]).float()
+    positions[:, sight.behind // RUN * RUN :] = 0
+    return positions
+
+
+@once_for_all_heads
+def _offsets_beside(sight: Sight) -> torch.Tensor:
+    """j-i for all other keys: [batch, 1, row, key] float32."""
+    keys = sight.key_positions[:, None, None, sight.behind // RUN * RUN :]
+    return (keys - sight.query_positions[:, None, :, None]).float()
+
+
+def against(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Σ_j A_ij v_j for one value per key, [batch, key], summed as the weights are: [batch, head, row] float64."""
+    values = values.to(weights.dtype)
+    if len(values) == 1:
+        return (weights @ values[0]).double()
+    return torch.einsum("bhrk,bk->bhr", weights, values).double()
+
+
+def mass_at(rows: Rows | RowSums, offset: int) -> torch.Tensor:
     """A_i,i+offset, NaN where there is no such key or the row may not see it: [batch, head, row]."""
-    weights, visible = around(rows, LOCAL)
-    return where_defined(visible[..., LOCAL + offset], weights[..., LOCAL + offset])
+    weights, visible = rows.near
+    return where_defined(visible[..., NEAR + offset], weights[..., NEAR + offset])
 
 
 def strongest(mean: torch.Tensor, seen: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

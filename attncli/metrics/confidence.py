@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import where_defined
+from attncli.metrics._shared import largest, where_defined
 
 
-def confidence(rows: Rows) -> torch.Tensor:
+def confidence(rows: Rows | RowSums) -> torch.Tensor:
     """How much attention does a token give to its favourite?
 
     Formula   max_j A_ij
@@ -23,7 +23,7 @@ def confidence(rows: Rows) -> torch.Tensor:
 
     A row that gives 1/2, 1/4, 1/4 has confidence 1/2.
     """
-    return where_defined(rows.real, rows.weights.amax(-1))
+    return where_defined(rows.real, largest(rows))
 
 
-METRIC = row_metric(confidence, unit="1", range=(0.0, 1.0), source="Voita et al. 2019")
+METRIC = row_metric(confidence, unit="1", range=(0.0, 1.0), source="Voita et al. 2019", needs=(largest,))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, mean_distance, where_defined
+from attncli.metrics._shared import SELF, absolute_sum, mean_distance, raw_sum, where_defined
 
 
-def distance(rows: Rows) -> torch.Tensor:
+def distance(rows: Rows | RowSums) -> torch.Tensor:
     """How many tokens away does a token look, on average?
 
     Formula   Σ_j A_ij |i-j| / Σ_j A_ij
@@ -27,4 +27,6 @@ def distance(rows: Rows) -> torch.Tensor:
     return where_defined(rows.real, mean_distance(rows))
 
 
-METRIC = row_metric(distance, unit="tokens", range=(0.0, None), source="Vig & Belinkov 2019", kinds=SELF)
+METRIC = row_metric(
+    distance, unit="tokens", range=(0.0, None), source="Vig & Belinkov 2019", kinds=SELF, needs=(absolute_sum, raw_sum)
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, distances, mean_distance, total, where_defined
+from attncli.metrics._shared import SELF, absolute_sum, mean_distance, raw_sum, uniform_distance, where_defined
 
 
-def distance_ratio(rows: Rows) -> torch.Tensor:
+def distance_ratio(rows: Rows | RowSums) -> torch.Tensor:
     """Does a token look nearer or farther than if it looked evenly at all that it may see?
 
     Formula   distance_i / (Σ_{j ∈ S_i} |i-j| / |S_i|)
@@ -23,11 +23,17 @@ def distance_ratio(rows: Rows) -> torch.Tensor:
     Row 2 of a causal text that gives 1/2 to key 0 and 1/2 to key 2 has distance 1; even attention over keys
     0, 1, 2 would have (2 + 1 + 0) / 3 = 1, so the ratio is 1.
     """
-    even = total(rows.seen * distances(rows)) / rows.visible_count
     # a row that sees only itself has 0 / 0, which is NaN
-    return where_defined(rows.real, mean_distance(rows) / even)
+    return where_defined(rows.real, mean_distance(rows) / uniform_distance(rows.sight))
 
 
 METRIC = row_metric(
-    distance_ratio, unit="1", range=(0.0, None), source="after Vig & Belinkov 2019", kinds=SELF, neutral=1.0
+    distance_ratio,
+    unit="1",
+    range=(0.0, None),
+    source="after Vig & Belinkov 2019",
+    kinds=SELF,
+    neutral=1.0,
+    needs=(absolute_sum, raw_sum),
+    views=(uniform_distance,),
 )

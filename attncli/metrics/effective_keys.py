@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import nats, where_defined
+from attncli.metrics._shared import NEEDS_NATS, nats, where_defined
 
 
-def effective_keys(rows: Rows) -> torch.Tensor:
+def effective_keys(rows: Rows | RowSums) -> torch.Tensor:
     """Over how many tokens does a token spread its attention?
 
     Formula   exp(entropy_i)
@@ -24,4 +24,6 @@ def effective_keys(rows: Rows) -> torch.Tensor:
     return where_defined(rows.real, nats(rows).exp())
 
 
-METRIC = row_metric(effective_keys, unit="keys", range=(1.0, None), source="perplexity; Clark et al. 2019")
+METRIC = row_metric(
+    effective_keys, unit="keys", range=(1.0, None), source="perplexity; Clark et al. 2019", needs=NEEDS_NATS
+)

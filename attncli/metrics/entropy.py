@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import nats, where_defined
+from attncli.metrics._shared import NEEDS_NATS, nats, where_defined
 
 
-def entropy(rows: Rows) -> torch.Tensor:
+def entropy(rows: Rows | RowSums) -> torch.Tensor:
     """How widely does a token spread its attention?
 
     Formula   -Σ_j A_ij ln A_ij, with 0 ln 0 = 0
@@ -27,4 +27,4 @@ def entropy(rows: Rows) -> torch.Tensor:
     return where_defined(rows.real, nats(rows))
 
 
-METRIC = row_metric(entropy, unit="nat", range=(0.0, None), source="Clark et al. 2019")
+METRIC = row_metric(entropy, unit="nat", range=(0.0, None), source="Clark et al. 2019", needs=NEEDS_NATS)

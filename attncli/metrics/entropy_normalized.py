@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import nats, where_defined
+from attncli.metrics._shared import NEEDS_NATS, nats, where_defined
 
 
-def entropy_normalized(rows: Rows) -> torch.Tensor:
+def entropy_normalized(rows: Rows | RowSums) -> torch.Tensor:
     """How close is a token's attention to even over all that it may see?
 
     Formula   entropy_i / ln |S_i|
@@ -27,4 +27,6 @@ def entropy_normalized(rows: Rows) -> torch.Tensor:
     return where_defined(rows.real & (rows.visible_count > 1), nats(rows) / rows.visible_count.log())
 
 
-METRIC = row_metric(entropy_normalized, unit="1", range=(0.0, 1.0), source="Clark et al. 2019, divided by ln |S_i|")
+METRIC = row_metric(
+    entropy_normalized, unit="1", range=(0.0, 1.0), source="Clark et al. 2019, divided by ln |S_i|", needs=NEEDS_NATS
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums, Sight
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import where_defined
+from attncli.metrics._shared import once, once_for_all_heads, where_defined
 
 
-def first_mass(rows: Rows) -> torch.Tensor:
+def first_mass(rows: Rows | RowSums) -> torch.Tensor:
     """How much attention is parked on the first token?
 
     Formula   A_i,0
@@ -23,8 +23,24 @@ def first_mass(rows: Rows) -> torch.Tensor:
 
     Row 2 that gives 1/2, 1/4, 1/4 has first_mass 1/2.
     """
-    weights, visible = rows.at(torch.zeros_like(rows.query_positions)[..., None])
-    return where_defined(visible[..., 0] & (rows.visible_count > 1), weights[..., 0])
+    return where_defined((_seen(rows.sight) > 0) & (rows.visible_count > 1), _weight(rows))
 
 
-METRIC = row_metric(first_mass, unit="1", range=(0.0, 1.0), source="Xiao et al. 2023; Gu et al. 2024")
+@once
+def _weight(rows: Rows) -> torch.Tensor:
+    return rows.on(*_first(rows.sight))[0].squeeze(-1)
+
+
+@once_for_all_heads
+def _seen(sight: Sight) -> torch.Tensor:
+    return _first(sight)[1].squeeze(-1)
+
+
+@once_for_all_heads
+def _first(sight: Sight) -> tuple[torch.Tensor, torch.Tensor]:
+    return sight.slots(torch.zeros_like(sight.query_positions)[..., None])
+
+
+METRIC = row_metric(
+    first_mass, unit="1", range=(0.0, 1.0), source="Xiao et al. 2023; Gu et al. 2024", needs=(_weight,), views=(_seen,)
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import NEAR, Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import LOCAL, SELF, around, where_defined
+from attncli.metrics._shared import LOCAL, SELF, where_defined
 
 
-def local_mass(rows: Rows, window: int = LOCAL) -> torch.Tensor:
+def local_mass(rows: Rows | RowSums, window: int = LOCAL) -> torch.Tensor:
     """How much attention stays within two tokens?
 
     Formula   Σ_{j: |i-j| <= window} A_ij, with a window of 2 unless another is given
@@ -21,10 +21,11 @@ def local_mass(rows: Rows, window: int = LOCAL) -> torch.Tensor:
 
     Row 0 that gives 1/4 to each of keys 0, 1, 2 and 3 has local_mass 3/4.
     """
-    weights, visible = around(rows, window)
+    near = slice(NEAR - window, NEAR + window + 1)
+    weights, visible = (part[..., near] for part in rows.near)
     return where_defined(rows.real, (weights * visible).sum(-1, dtype=torch.float64))
 
 
 METRIC = row_metric(
-    local_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019; Kovaleva et al. 2019", kinds=SELF
+    local_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019; Kovaleva et al. 2019", kinds=SELF, needs=()
 )

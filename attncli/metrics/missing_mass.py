@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import row_sum, where_defined
+from attncli.metrics._shared import NEEDS_SUM, row_sum, where_defined
 
 
-def missing_mass(rows: Rows) -> torch.Tensor:
+def missing_mass(rows: Rows | RowSums) -> torch.Tensor:
     """How much attention goes to no token at all?
 
     Formula   1 - Σ_j A_ij
@@ -26,4 +26,6 @@ def missing_mass(rows: Rows) -> torch.Tensor:
     return where_defined(rows.real, 1.0 - row_sum(rows))
 
 
-METRIC = row_metric(missing_mass, unit="1", range=(0.0, 1.0), source="the column dropped by learned sinks")
+METRIC = row_metric(
+    missing_mass, unit="1", range=(0.0, 1.0), source="the column dropped by learned sinks", needs=NEEDS_SUM
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
 from attncli.metrics._shared import SELF, mass_at
 
 
-def next_mass(rows: Rows) -> torch.Tensor:
+def next_mass(rows: Rows | RowSums) -> torch.Tensor:
     """How much attention goes to the token just after?
 
     Formula   A_i,i+1
@@ -26,4 +26,4 @@ def next_mass(rows: Rows) -> torch.Tensor:
     return mass_at(rows, 1)
 
 
-METRIC = row_metric(next_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF)
+METRIC = row_metric(next_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF, needs=())

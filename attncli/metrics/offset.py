@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, offsets, row_sum, total, where_defined
+from attncli.metrics._shared import SELF, mean_offset, raw_sum, signed_sum, where_defined
 
 
-def offset(rows: Rows) -> torch.Tensor:
+def offset(rows: Rows | RowSums) -> torch.Tensor:
     """Does a token look back or ahead, and by how much on balance?
 
     Formula   Σ_j A_ij (j-i) / Σ_j A_ij
@@ -22,9 +22,15 @@ def offset(rows: Rows) -> torch.Tensor:
 
     Row 2 that gives 3/4 to key 1 and 1/4 to key 3 has ¾ · (-1) + ¼ · 1 = -0.5 tokens.
     """
-    return where_defined(rows.real, total(rows.weights * offsets(rows)) / row_sum(rows))
+    return where_defined(rows.real, mean_offset(rows))
 
 
 METRIC = row_metric(
-    offset, unit="tokens", range=(None, None), source="signed, after Vig & Belinkov 2019", kinds=SELF, neutral=0.0
+    offset,
+    unit="tokens",
+    range=(None, None),
+    source="signed, after Vig & Belinkov 2019",
+    kinds=SELF,
+    neutral=0.0,
+    needs=(signed_sum, raw_sum),
 )

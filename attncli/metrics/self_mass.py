@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
 from attncli.metrics._shared import SELF, mass_at
 
 
-def self_mass(rows: Rows) -> torch.Tensor:
+def self_mass(rows: Rows | RowSums) -> torch.Tensor:
     """How much attention does a token keep for itself?
 
     Formula   A_i,i
@@ -25,4 +25,4 @@ def self_mass(rows: Rows) -> torch.Tensor:
     return mass_at(rows, 0)
 
 
-METRIC = row_metric(self_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF)
+METRIC = row_metric(self_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF, needs=())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows
+from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import where_defined
+from attncli.metrics._shared import against, factor, once, where_defined
 
 
-def special_mass(rows: Rows) -> torch.Tensor:
+def special_mass(rows: Rows | RowSums) -> torch.Tensor:
     """How much attention goes to special tokens such as [CLS] and [SEP]?
 
     Formula   Σ_{j special} A_ij
@@ -21,9 +21,17 @@ def special_mass(rows: Rows) -> torch.Tensor:
 
     Over [CLS], cat, [SEP] a row that gives 1/2, 1/4, 1/4 has special_mass 3/4.
     """
+    return where_defined(rows.real, _weight(rows))
+
+
+@once
+def _weight(rows: Rows) -> torch.Tensor:
+    counts = rows.sight.special_counts
+    if not any(counts):
+        return torch.full_like(factor(rows), torch.nan)
+    has = torch.tensor(counts, device=rows.raw.device) > 0
     special = rows.special_keys & (rows.key_positions >= 0)
-    mass = torch.einsum("bhrk,bk->bhr", rows.weights, special.to(rows.weights.dtype))
-    return where_defined(rows.real & special.any(-1)[:, None, None], mass)
+    return where_defined(has[:, None, None], rows.scaled(against(rows.raw, special)))
 
 
-METRIC = row_metric(special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019")
+METRIC = row_metric(special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", needs=(_weight,))

@@ -95,7 +95,7 @@ class _Block:
 
     @classmethod
     def of(cls, rows: Rows, aggregate: Aggregate) -> _Block:
-        real = rows.real.expand(rows.weights.shape[:3])
+        real = rows.real.expand(rows.raw.shape[:3])
         weights, seen = rows.weights, rows.seen
         if aggregate == "mean":
             weights = weights.masked_fill(~real[..., None], 0).sum(1, keepdim=True, dtype=torch.float64)

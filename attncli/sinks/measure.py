@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
-from attncli.sinks import sums
 from attncli.sinks.moments import Moments
 from attncli.sinks.positions import Positions, Values
 from attncli.sinks.protocol import selected
+from attncli.sinks.sums import LayerSums, column_values
 
 Heads = tuple[int, ...]
-
-
-@dataclass
-class _Open:
-    """A layer of some texts whose rows are still going by: the sums so far, by the heads that came together."""
-
-    query_lengths: tuple[int, ...]
-    key_lengths: tuple[int, ...]
-    parts: dict[Heads, sums.Sums] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,7 +39,7 @@ class Measure:
         self._per_key = [metric for metric in metrics if metric.per_key]
         self._order = [metric for metric in metrics if not metric.per_key]
         self._heads = heads
-        self._open: dict[tuple[Kind, int, tuple[int, ...]], _Open] = {}
+        self._open: dict[tuple[Kind, int, tuple[int, ...]], LayerSums] = {}
         self._done: dict[tuple[Kind, int, Heads], _Done] = {}
         self._per_query = per_query
         self._tokens, self._keys = Positions("query"), Positions("key")
@@ -58,22 +49,15 @@ class Measure:
         part = selected(rows, self._heads)
         if part is None:
             return
-        values = sums.row_values(part, self._rows)
-        new = _Open(part.query_lengths, part.key_lengths)
-        parts = self._open.setdefault((part.kind, part.layer, part.texts), new).parts
-        parts[part.heads] = sums.add(parts.get(part.heads), sums.block_sums(part, values))
-        if self._per_query:
-            positions = part.query_positions
-            self._tokens.add(
-                Values(part.kind, part.layer, part.heads, part.texts, part.query_lengths, positions, values)
-            )
+        place = part.kind, part.layer, part.texts
+        if place not in self._open:
+            self._open[place] = LayerSums(part, self._rows)
+        self._open[place].add(part)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the measures of a layer and fold them into the moments over texts."""
         for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            self._finish(key, self._open.pop(key))
-        self._tokens.flush()
-        self._keys.flush()
+            self._finish(layer, self._open.pop(key))
 
     def result(self, inputs: Sequence[Input]) -> Statistics:
         """What was measured; `inputs` are the texts that went by."""
@@ -85,22 +69,25 @@ class Measure:
             keys=self._keys.scores(self._per_key, inputs),
         )
 
-    def _finish(self, where: tuple[Kind, int, tuple[int, ...]], layer: _Open) -> None:
-        kind, number, texts = where
-        heads, total = sums.join(layer.parts.items())
-        columns = sums.columns(kind, total)
-        means = total["values"] / total["counts"]
-        found = torch.cat([means, sums.column_values(columns, self._columns)], dim=-1).cpu().numpy()
+    def _finish(self, number: int, layer: LayerSums) -> None:
+        place = layer.kind, number, layer.heads, layer.texts
+        columns, by_query = layer.columns(), []
+        values = list(column_values(columns, self._columns))
+        for at, by_row in enumerate(layer.row_values(self._rows)):
+            values.insert(at, by_row.nanmean(2))
+            by_query += [by_row] if self._per_query else []
+        found = torch.stack(values, dim=-1).cpu().numpy() if values else np.zeros((*columns.rows.shape, 0))
         names = [metric.name for metric in (*self._rows, *self._columns)]
-        values = found[..., [names.index(metric.name) for metric in self._order]]
-        done = self._done.setdefault((kind, number, heads), _Done(Moments(values.shape[1:])))
-        done.moments.add(values)
-        done.texts += len(texts)
+        found = found[..., [names.index(metric.name) for metric in self._order]]
+        done = self._done.setdefault((layer.kind, number, layer.heads), _Done(Moments(found.shape[1:])))
+        done.moments.add(found)
+        done.texts += len(layer.texts)
         done.queries += sum(layer.query_lengths)
+        if by_query:
+            self._tokens.add(Values(*place, layer.query_lengths, torch.stack(by_query, dim=-1)))
         if self._per_query and self._per_key:
-            by_key = sums.column_values(columns, self._per_key)
-            positions = torch.arange(by_key.shape[2]).expand(len(texts), -1)
-            self._keys.add(Values(kind, number, heads, texts, layer.key_lengths, positions, by_key))
+            by_key = torch.stack(list(column_values(columns, self._per_key)), dim=-1)
+            self._keys.add(Values(*place, layer.key_lengths, by_key))
 
     def _table(self, what: str) -> dict[str, Scores]:
         """One entry per head, ordered by kind, layer and head; `what` is mean or std."""

@@ -16,8 +16,8 @@ from attncli.data import KINDS, Array, Input, Kind, Metric, Scores
 class Values:
     """What was measured at some tokens of some heads of one layer.
 
-    positions [batch, token], -1 for padding; values [batch, head, token, metric]
-    lengths   how many tokens each text has in all
+    values   [batch, head, token, metric], tokens at their positions in the unpadded text
+    lengths  how many tokens each text has
     """
 
     kind: Kind
@@ -25,7 +25,6 @@ class Values:
     heads: tuple[int, ...]
     texts: tuple[int, ...]
     lengths: tuple[int, ...]
-    positions: torch.Tensor
     values: torch.Tensor
 
 
@@ -34,24 +33,14 @@ class Positions:
 
     def __init__(self, side: Literal["query", "key"]) -> None:
         self._side = side
-        self._pending: list[Values] = []
         self._done: dict[tuple[int, Kind, int, int], Array] = {}
 
     def add(self, values: Values) -> None:
-        """Take the values of one block; they stay where they are until `flush`."""
-        self._pending.append(values)
-
-    def flush(self) -> None:
-        """Move what came in off the device."""
-        for came in self._pending:
-            positions, values = came.positions.cpu().numpy(), came.values.cpu().numpy()
-            for entry, (text, length) in enumerate(zip(came.texts, came.lengths, strict=True)):
-                real = (positions[entry] >= 0) & (positions[entry] < length)
-                blank = np.full((length, values.shape[-1]), np.nan)
-                for place, head in enumerate(came.heads):
-                    table = self._done.setdefault((text, came.kind, came.layer, head), blank.copy())
-                    table[positions[entry, real]] = values[entry, place, real]
-        self._pending.clear()
+        """Take the values of one layer off the device."""
+        found = values.values.cpu().numpy()
+        for entry, (text, length) in enumerate(zip(values.texts, values.lengths, strict=True)):
+            for place, head in enumerate(values.heads):
+                self._done[text, values.kind, values.layer, head] = found[entry, place, :length]
 
     def scores(self, metrics: Sequence[Metric], inputs: Sequence[Input]) -> dict[str, Scores]:
         """One table per metric, ordered by text, kind, layer, head and position."""

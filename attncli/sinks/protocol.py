@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from attncli.data import Kind, Rows, Selection
 
@@ -25,18 +28,18 @@ WITHOUT_FLOAT64 = frozenset({"mps"})
 def selected(rows: Rows, heads: Selection | None) -> Rows | None:
     """The part of a block with these heads, the block itself where that is all of it, None where it is nothing."""
     part = _chosen(rows, heads)
-    return _on_host(part) if part is not None and part.weights.device.type in WITHOUT_FLOAT64 else part
+    return _on_host(part) if part is not None and part.raw.device.type in WITHOUT_FLOAT64 else part
 
 
 def _on_host(rows: Rows) -> Rows:
-    return replace(
-        rows,
-        weights=rows.weights.cpu(),
+    sight = replace(
+        rows.sight,
         visible=rows.visible.cpu(),
         query_positions=rows.query_positions.cpu(),
         key_positions=rows.key_positions.cpu(),
         special_keys=rows.special_keys.cpu(),
     )
+    return _with_parts(rows, lambda part: part.cpu(), sight=sight)
 
 
 def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
@@ -48,9 +51,15 @@ def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
         return rows
     if not places:
         return None
-    return replace(
-        rows,
-        heads=tuple(rows.heads[place] for place in places),
-        weights=rows.weights[:, places],
-        visible=rows.visible if rows.visible.shape[1] == 1 else rows.visible[:, places],
+    sight = rows.sight
+    if rows.visible.shape[1] > 1:
+        sight = replace(sight, visible=rows.visible[:, places])
+    return _with_parts(
+        rows, lambda part: part[:, places], sight=sight, heads=tuple(rows.heads[place] for place in places)
     )
+
+
+def _with_parts(rows: Rows, change: Callable[[Tensor], Tensor], **more: Any) -> Rows:
+    """The same block with its weights and what belongs to them changed."""
+    scores, scale = (None if part is None else change(part) for part in (rows.scores, rows.scale))
+    return replace(rows, raw=change(rows.raw), scores=scores, scale=scale, **more)

@@ -1,96 +1,172 @@
-"""What one block adds to its layer: sums over rows of every measure, every key and every diagonal."""
+"""What is left of a layer while its blocks go by: sums over keys for every row, over rows for every key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from attncli.data import Columns, Kind, Metric, Rows
+from attncli.data import NEAR, Columns, Metric, Rows, RowSums, Sight
 
-OFFSETS = tuple(range(-8, 9))
+Tensor = torch.Tensor
+Places = slice | Tensor
+OFFSETS = tuple(range(-NEAR, NEAR + 1))
 RUN = 128
 
-Sums = dict[str, torch.Tensor]
-"""Tensors [batch, head, ...] that add up over blocks of rows."""
+
+class LayerSums:
+    """One layer of a batch, summed up block by block; nothing in it is as large as a map.
+
+    Every tensor begins with [batch, head], heads in the order in which they came, and ends with the row or the key, of
+    which the last is for padding. Each block pays for every call of torch: so there are few, and what only visibility
+    decides is taken once for the blocks of all heads that come with the same sight.
+    """
+
+    def __init__(self, rows: Rows, metrics: Sequence[Metric]) -> None:
+        self.kind, self.texts = rows.kind, rows.texts
+        self.query_lengths, self.key_lengths = rows.query_lengths, rows.key_lengths
+        metrics = [metric for metric in metrics if metric.scope == "row" and rows.kind in metric.kinds]
+        self._of_weights = [metric for metric in metrics if metric.needs is None]
+        self._needs = tuple(dict.fromkeys(need for metric in metrics for need in metric.needs or ()))
+        self._views = tuple(dict.fromkeys(view for metric in metrics for view in metric.views))
+        self._places: dict[int, int] = {}
+        self._tensors: dict[str, Tensor] = {}
+        self._open: tuple[Sight, list[int]] | None = None
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Head numbers, in order."""
+        return tuple(sorted(self._places))
+
+    def add(self, rows: Rows) -> None:
+        """One block."""
+        places = [self._places.setdefault(head, len(self._places)) for head in rows.heads]
+        heads, sight = _run(places), rows.sight
+        values = [need(rows) for need in self._needs] + [metric.compute(rows) for metric in self._of_weights]
+        if values:
+            self._lay_each("weighed", sight, heads, values)
+        self._lay("near", sight, heads, rows.near[0].transpose(2, 3))
+        self._add("mass", sight, heads, _mass(rows))
+        if self._open is None or self._open[0] is not sight:
+            self._settle()
+            self._open = (sight, [])
+        self._open[1].extend(places)
+
+    def _settle(self) -> None:
+        """Put down what the heads so far may see of the rows that came last."""
+        if self._open is None:
+            return
+        (sight, places), self._open = self._open, None
+        heads = _run(sorted(places))
+        values = [sight.visible_count, *(view(sight) for view in self._views)]
+        self._lay_each("viewed", sight, heads, values)
+        self._lay("near visible", sight, heads, sight.near[1].transpose(2, 3))
+        self._add("seen", sight, heads, sight.seen_by)
+
+    def row_values(self, metrics: Sequence[Metric]) -> Iterator[Tensor]:
+        """One row measure after another, NaN where undefined: [batch, head, row] float64, heads in order."""
+        self._settle()
+        count, *viewed = self._in_order("viewed")[..., :-1].unbind(2)
+        weighed = self._in_order("weighed")[..., :-1].unbind(2) if "weighed" in self._tensors else ()
+        memory = dict(zip((*self._needs, *self._views), (*weighed[: len(self._needs)], *viewed), strict=True))
+        whole = dict(zip((metric.name for metric in self._of_weights), weighed[len(self._needs) :], strict=True))
+        rows = RowSums(count > 0, count, self._near(), memory)
+        for metric in metrics:
+            if self.kind not in metric.kinds:
+                yield torch.full_like(count, torch.nan)
+            else:
+                yield whole[metric.name] if metric.needs is None else metric.compute(rows)
+
+    def columns(self) -> Columns:
+        """The sums over rows, heads in order."""
+        self._settle()
+        weights, visible = self._near()
+        return Columns(
+            kind=self.kind,
+            mass=self._in_order("mass")[..., :-1],
+            seen=self._in_order("seen")[..., :-1],
+            offset_mass=(weights * visible).sum(2, dtype=torch.float64),
+            offset_seen=visible.sum(2).double(),
+            offsets=OFFSETS,
+            rows=(self._in_order("viewed")[:, :, 0, :-1] > 0).sum(2).double(),
+        )
+
+    def _near(self) -> tuple[Tensor, Tensor]:
+        weights, visible = (self._in_order(name)[..., :-1].transpose(2, 3) for name in ("near", "near visible"))
+        return weights, visible
+
+    def _in_order(self, name: str) -> Tensor:
+        order, sums = [self._places[head] for head in self.heads], self._tensors[name]
+        return sums if order == list(range(len(order))) else sums[:, order]
+
+    def _tensor(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """The sums of this name, with zeros for heads that are new."""
+        there = self._tensors.get(name)
+        if there is None or there.shape[1] < len(self._places):
+            grown = like.new_zeros((len(self.texts), len(self._places), *shape))
+            if there is not None:
+                grown[:, : there.shape[1]] = there
+            there = self._tensors[name] = grown
+        return there
+
+    def _lay_each(self, name: str, sight: Sight, heads: Places, values: Sequence[Tensor]) -> None:
+        """Put values [batch, 1 or head, row] beside each other where the rows stand in their texts, in float64."""
+        sums = self._tensor(name, sight.visible_count, len(values), max(self.query_lengths) + 1)
+        if sight.runs is None or not isinstance(heads, slice):
+            alike = torch.broadcast_tensors(*(each.double() for each in values))  # type: ignore[no-untyped-call]
+            self._lay(name, sight, heads, torch.stack(alike, dim=2))
+            return
+        place = sums[:, heads, :, sight.runs[0]]
+        for at, each in enumerate(values):
+            place[:, :, at] = each
+
+    def _lay(self, name: str, sight: Sight, heads: Places, values: Tensor) -> None:
+        """Put values [batch, 1 or head, n, row] where the rows stand in their texts."""
+        end = max(self.query_lengths)
+        sums = self._tensor(name, values, values.shape[2], end + 1)
+        if sight.runs is not None:
+            sums[:, heads, :, sight.runs[0]] = values
+            return
+        for text, positions in enumerate(sight.query_positions):
+            there = sums[text, heads]
+            place = torch.where(positions < 0, end, positions)
+            sums[text, heads] = there.index_copy(
+                2, place, values[min(text, len(values) - 1)].expand(len(there), -1, -1)
+            )
+
+    def _add(self, name: str, sight: Sight, heads: Places, values: Tensor) -> None:
+        """Add values [batch, 1 or head, key] to where the keys stand in their texts."""
+        end = max(self.key_lengths)
+        sums = self._tensor(name, sight.visible_count, end + 1)
+        if sight.runs is not None:
+            sums[:, heads, sight.runs[1]] += values
+            return
+        there = sums[:, heads]
+        place = torch.where(sight.key_positions < 0, end, sight.key_positions)[:, None]
+        values = values.double().expand(-1, there.shape[1], -1)
+        sums[:, heads] = there.scatter_add(-1, place.expand_as(values), values)
 
 
-def row_values(rows: Rows, metrics: Sequence[Metric]) -> torch.Tensor:
-    """Every row measure of a block, NaN where undefined: [batch, head, row, metric] float64."""
-    none = rows.weights.new_full(rows.weights.shape[:3], torch.nan, dtype=torch.float64)
-    values = [metric.compute(rows) if rows.kind in metric.kinds else none for metric in metrics]
-    return torch.stack(values, dim=-1) if values else none[..., None][..., :0]
+def column_values(columns: Columns, metrics: Sequence[Metric]) -> Iterator[Tensor]:
+    """One column measure after another, NaN where undefined: [batch, head] or, by key, [batch, head, key] float64."""
+    for metric in metrics:
+        if columns.kind in metric.kinds:
+            yield metric.compute(columns)
+        else:
+            yield torch.full_like(columns.mass if metric.per_key else columns.mass[..., 0], torch.nan)
 
 
-def column_values(columns: Columns, metrics: Sequence[Metric]) -> torch.Tensor:
-    """Every column measure of a layer, NaN where undefined: [batch, head, (key,) metric] float64."""
-    per_key = any(metric.per_key for metric in metrics)
-    none = torch.full_like(columns.mass if per_key else columns.mass[..., 0], torch.nan)
-    values = [metric.compute(columns) if columns.kind in metric.kinds else none for metric in metrics]
-    return torch.stack(values, dim=-1) if values else none[..., None][..., :0]
+def _run(places: Sequence[int]) -> Places:
+    """Places as a slice, where they follow each other."""
+    run = slice(places[0], places[0] + len(places))
+    return run if list(places) == list(range(run.start, run.stop)) else torch.tensor(places)
 
 
-def block_sums(rows: Rows, values: torch.Tensor) -> Sums:
-    """What this block adds: `values` are its row measures."""
-    heads = len(rows.heads)
-    mass, seen = _by_position(rows, _mass(rows)), _by_position(rows, rows.seen.sum(2).double())
-    offsets = torch.tensor(OFFSETS, device=rows.query_positions.device)
-    diagonals, visible = rows.at(rows.query_positions[..., None] + offsets)
-    sums = {
-        "values": values.nansum(2),
-        "counts": (~values.isnan()).sum(2).double(),
-        "mass": mass,
-        "seen": seen,
-        "offset_mass": (diagonals * visible).sum(2, dtype=torch.float64),
-        "offset_seen": visible.sum(2).double(),
-        "rows": rows.real.sum(2).double(),
-    }
-    return {name: each.expand(-1, heads, *each.shape[2:]) for name, each in sums.items()}
-
-
-def _mass(rows: Rows) -> torch.Tensor:
-    """Σ_i A_ik over the real rows of the block: [batch, head, key] float64, runs of 128 rows in float32."""
-    real = rows.real.to(rows.weights.dtype)[:, :, None, :].expand(-1, rows.weights.shape[1], -1, -1)
-    runs = range(0, rows.weights.shape[2], RUN)
-    parts = [(real[..., at : at + RUN] @ rows.weights[:, :, at : at + RUN]).double() for at in runs]
-    return torch.stack(parts).sum(0).squeeze(2)
-
-
-def _by_position(rows: Rows, by_key: torch.Tensor) -> torch.Tensor:
-    """[batch, head, key] with keys put at their positions in the unpadded text."""
-    batch, heads, _ = by_key.shape
-    past = max(rows.key_lengths)
-    slots = torch.where(rows.key_positions < 0, past, rows.key_positions)[:, None].expand_as(by_key)
-    return by_key.new_zeros((batch, heads, past + 1)).scatter_add_(-1, slots, by_key)[..., :past]
-
-
-def add(total: Sums | None, more: Sums) -> Sums:
-    """Two blocks of the same heads together."""
-    return more if total is None else {name: total[name] + each for name, each in more.items()}
-
-
-def join(parts: Iterable[tuple[tuple[int, ...], Sums]]) -> tuple[tuple[int, ...], Sums]:
-    """Parts with any heads as one: all heads in order, and their sums."""
-    parts = list(parts)
-    heads = tuple(sorted({head for some, _ in parts for head in some}))
-    joined: Sums = {}
-    for some, sums in parts:
-        places = [heads.index(head) for head in some]
-        for name, each in sums.items():
-            if name not in joined:
-                joined[name] = each.new_zeros((each.shape[0], len(heads), *each.shape[2:]))
-            joined[name].index_add_(1, torch.tensor(places, device=each.device), each)
-    return heads, joined
-
-
-def columns(kind: Kind, sums: Sums) -> Columns:
-    """The sums as column measures take them."""
-    return Columns(
-        kind=kind,
-        mass=sums["mass"],
-        seen=sums["seen"],
-        offset_mass=sums["offset_mass"],
-        offset_seen=sums["offset_seen"],
-        offsets=OFFSETS,
-        rows=sums["rows"],
-    )
+def _mass(rows: Rows) -> Tensor:
+    """Σ_i A_ik over the real rows of the block: [batch, head, key], runs of 128 rows in float32."""
+    factors = rows.scaled(rows.sight.real_factor.to(rows.raw.dtype).expand(rows.raw.shape[:3]))[:, :, None]
+    if rows.raw.shape[2] <= RUN:
+        return (factors @ rows.raw)[:, :, 0]
+    runs = range(0, rows.raw.shape[2], RUN)
+    parts = [(factors[..., at : at + RUN] @ rows.raw[:, :, at : at + RUN])[:, :, 0].double() for at in runs]
+    return torch.stack(parts).sum(0)

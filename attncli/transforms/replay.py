@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from attncli.data import Array, Attention, Kind, LayerMaps, Rows, Tokens
+from attncli.data import Array, Attention, Kind, LayerMaps, Rows, Sight, Tokens
 from attncli.errors import UsageError
 from attncli.sinks import Sink
 
@@ -55,7 +56,7 @@ def _rows(attention: Attention, maps: LayerMaps, layer: int, block: slice) -> Ro
     if undefined.any():
         weights = np.where(undefined, np.float32(0), weights)
         visible = visible & ~undefined
-    return rows_of(
+    rows = rows_of(
         (attention.kind, layer, attention.text),
         maps.heads,
         torch.from_numpy(weights),
@@ -63,6 +64,7 @@ def _rows(attention: Attention, maps: LayerMaps, layer: int, block: slice) -> Ro
         torch.arange(block.start, block.stop),
         (attention.queries, attention.keys),
     )
+    return replace(rows, sight=replace(rows.sight, runs=(block, slice(0, len(attention.keys)))))
 
 
 def rows_of(
@@ -76,16 +78,14 @@ def rows_of(
     """A block with all keys of one text: `place` is its kind, layer and text, [head, row, key] its axes."""
     queries, keys = sides
     kind, layer, text = place
-    return Rows(
-        kind=kind,
-        layer=layer,
-        heads=heads,
-        texts=(text,),
-        weights=weights[None],
+    special = np.array(keys.special)
+    sight = Sight(
         visible=visible[None],
         query_positions=positions[None],
         key_positions=torch.arange(len(keys), device=weights.device)[None],
-        special_keys=torch.from_numpy(np.array(keys.special)).to(weights.device)[None],
+        special_keys=torch.from_numpy(special).to(weights.device)[None],
         query_lengths=(len(queries),),
         key_lengths=(len(keys),),
+        special_counts=(int(special.sum()),),
     )
+    return Rows(kind, layer, heads, (text,), weights[None], sight)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,39 +79,86 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("cells", [1, 100, 1 << 20])
+@pytest.mark.parametrize(("rows", "cells"), [(1, 1), (2, 40), (3, 1 << 20), (128, 1 << 20)])
 def test_weights_and_output_are_those_of_the_naive_loops(
-    name: str, cells: int, monkeypatch: pytest.MonkeyPatch
+    name: str, rows: int, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_CELLS", cells)
+    monkeypatch.setattr(blocks, "ROWS", rows)
+    monkeypatch.setattr(blocks, "LEAST_ROWS", 1)
+    monkeypatch.setattr(blocks, "CELLS", {"cpu": cells})
     call, seen = CALLS[name], list[Block]()
-    output = attend(call, seen.append)
+    output = attend(call, keep(seen))
     weights, expected = _naive(call)
-    assert len(seen) == (1 if cells > 1000 else QUERIES)
-    assert [block.first for block in seen] == list(np.cumsum([0] + [b.weights.shape[2] for b in seen[:-1]]))
-    np.testing.assert_allclose(torch.cat([b.weights for b in seen], 2).numpy(), weights, atol=1e-6)
+    found = np.full(weights.shape, np.nan)
+    for block in seen:
+        place = (slice(None), block.heads, block.strip.rows)
+        assert np.isnan(found[place]).all(), "each row of each head comes once"
+        found[place] = 0
+        found[*place, block.strip.keys] = _weights(block).numpy()
+    np.testing.assert_allclose(found, weights, atol=1e-6)
     np.testing.assert_allclose(output.numpy(), expected, atol=1e-5)
+
+
+def keep(seen: list[Block]) -> Callable[[Block], None]:
+    """Copies, since the next block takes the memory of the last."""
+    return lambda block: seen.append(replace(block, raw=block.raw.clone(), scores=_copied(block.scores)))
+
+
+def _copied(scores: torch.Tensor | None) -> torch.Tensor | None:
+    return None if scores is None else scores.clone()
+
+
+def _weights(block: Block) -> torch.Tensor:
+    assert block.scale is not None
+    return block.raw * block.scale[..., None]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_weights_are_the_exponential_of_the_scores_and_the_factor_is_the_largest(name: str) -> None:
+    seen: list[Block] = []
+    attend(CALLS[name], keep(seen))
+    for block in seen:
+        assert block.scores is not None
+        assert block.scale is not None
+        assert block.scores.max() <= 0
+        torch.testing.assert_close(block.scores.exp()[block.raw > 0], block.raw[block.raw > 0])
+        torch.testing.assert_close(block.scale, _weights(block).amax(-1))
+
+
+def test_scores_far_below_the_largest_give_weights_that_do_not_matter() -> None:
+    far = _call(query=_call().query * 1000)
+    seen: list[Block] = []
+    attend(far, keep(seen))
+    assert torch.isfinite(_weights(seen[0])).all()
+    np.testing.assert_allclose(_weights(seen[0]).numpy(), _naive(far)[0], atol=1e-6)
+
+
+def test_causal_rows_come_without_the_keys_after_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "ROWS", 2)
+    seen: list[Block] = []
+    attend(CALLS["causal"], keep(seen))
+    assert [block.strip.keys for block in seen] == [slice(0, 2), slice(0, 4), slice(0, 6), slice(0, 7)]
 
 
 @pytest.mark.parametrize("name", ["float mask", "bool mask", "bias and mask"])
 def test_visible_keys_are_those_of_the_mask(name: str) -> None:
     seen: list[Block] = []
-    attend(CALLS[name], seen.append)
-    assert seen[0].visible is not None
-    assert torch.equal(seen[0].visible.expand(BATCH, HEADS, -1, -1), MASK.expand(BATCH, HEADS, -1, -1))
+    attend(CALLS[name], keep(seen))
+    assert seen[0].strip.visible is not None
+    assert torch.equal(seen[0].strip.visible.expand(BATCH, HEADS, -1, -1), MASK.expand(BATCH, HEADS, -1, -1))
 
 
 def test_no_mask_means_that_every_key_is_visible() -> None:
     seen: list[Block] = []
-    attend(CALLS["grouped queries"], seen.append)
-    assert seen[0].visible is None
+    attend(CALLS["grouped queries"], keep(seen))
+    assert seen[0].strip.visible is None
 
 
 def test_half_precision_rows_are_summed_in_float32() -> None:
     call = _call()
     half = _call(**{name: getattr(call, name).bfloat16() for name in ("query", "key", "value")})
     seen: list[Block] = []
-    output = attend(half, seen.append)
+    output = attend(half, keep(seen))
     assert output.dtype == torch.bfloat16
-    assert seen[0].weights.dtype == torch.float32
-    torch.testing.assert_close(seen[0].weights.sum(-1), torch.ones(BATCH, HEADS, QUERIES), atol=1e-6, rtol=0)
+    assert seen[0].raw.dtype == torch.float32
+    torch.testing.assert_close(_weights(seen[0]).sum(-1), torch.ones(BATCH, HEADS, QUERIES), atol=1e-6, rtol=0)

@@ -52,10 +52,13 @@ class Collector:
         for entry, text in enumerate(rows.texts):
             at, to = rows.query_positions[entry].numpy(), rows.key_positions[entry].numpy()
             place = (text, (str(rows.kind), rows.layer))
-            shape = (len(rows.heads), rows.query_lengths[entry], rows.key_lengths[entry])
+            shape = (rows.query_lengths[entry], rows.key_lengths[entry])
             for store, values in ((self.weights, rows.weights.double()), (self.visible, seen)):
                 block = values[entry][:, at >= 0][:, :, to >= 0].numpy()
-                whole = store.setdefault(place, np.full(shape, np.nan if store is self.weights else False))
+                whole = store[place] = _with_heads(store.get(place), 1 + max(rows.heads), shape)
+                strip = np.ix_(np.array(rows.heads), at[at >= 0])
+                assert np.isnan(whole[strip]).all(), "each row of each head comes once"
+                whole[strip] = 0
                 whole[np.ix_(np.array(rows.heads), at[at >= 0], to[to >= 0])] = block
 
     def end_layer(self, kind: str, layer: int) -> None:
@@ -63,6 +66,12 @@ class Collector:
 
     def text(self, number: int) -> dict[Place, np.ndarray]:
         return {place: weights for (text, place), weights in self.weights.items() if text == number}
+
+
+def _with_heads(maps: np.ndarray | None, heads: int, shape: tuple[int, int]) -> np.ndarray:
+    """The maps so far with room for so many heads, NaN where nothing came yet."""
+    maps = np.empty((0, *shape)) if maps is None else maps
+    return np.concatenate([maps, np.full((max(0, heads - len(maps)), *shape), np.nan)])
 
 
 def caught(loaded: Loaded, batch: Batch, route: Any = "auto") -> tuple[Plan, Collector]:
@@ -137,7 +146,8 @@ def test_a_saved_model_loads_and_gives_every_layer_of_a_real_text(name: str, tmp
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss", "modernbert", "t5", "umt5", "deepseek_v3"])
 def test_blocks_of_few_rows_give_the_same_numbers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_CELLS", 100)
+    for name_of, value in {"ROWS": 5, "LEAST_ROWS": 1, "CELLS": {"cpu": 100}}.items():
+        monkeypatch.setattr(blocks, name_of, value)
     plan, sink = run(FAMILIES[name])
     assert sink.blocks > len(plan.sites)
     check(FAMILIES[name], plan, sink, truth(name))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map
+from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map, with_visible
 
 from attncli import registry
 from attncli.data import Kind, Metric, Rows, Statistics
@@ -287,7 +287,7 @@ def test_values_stay_in_the_declared_range(batch: tuple[Kind, list[Map]]) -> Non
 def test_a_mask_may_be_given_once_for_all_texts_heads_and_rows() -> None:
     one = random_map(3, 2, 5, 5)
     rows = block([one, one])
-    broad = replace(rows, visible=torch.ones((1, 1, 1, 1), dtype=torch.bool))
+    broad = with_visible(rows, torch.ones((1, 1, 1, 1), dtype=torch.bool))
     assert_same(measured([one, one], "encoder", [rows]), measured([one, one], "encoder", [broad]))
 
 
@@ -297,9 +297,8 @@ def test_heads_may_see_different_keys() -> None:
     both = replace(
         rows,
         heads=(0, 1),
-        weights=torch.stack([near.weights, wide.weights], dim=1),
-        visible=torch.stack([near.visible, wide.visible])[None],
-        special_keys=near.special[None],
+        raw=torch.stack([near.weights, wide.weights], dim=1),
+        sight=replace(rows.sight, visible=torch.stack([near.visible, wide.visible])[None]),
     )
     wide = replace(wide, special=near.special)
     found = measured([near], "decoder", [both])
