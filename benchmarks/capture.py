@@ -65,19 +65,20 @@ def _worker(side: str, tokens: int, layers: int) -> dict[str, float]:
     config = GPT2Config(n_positions=max(1024, tokens), n_layer=layers)
     model = GPT2Model._from_config(config, attn_implementation="eager").eval()
     ids = torch.randint(0, config.vocab_size, (1, tokens))
-    measure = _attncli(model) if side == "attncli" else lambda batch: _formulas(model, batch)
+    measure = stats_of(model) if side == "attncli" else lambda batch: formulas(model, batch)
     measure(ids[:, :16])  # warm caches, so that the first matrix product is not counted
-    before = _peak_mb()
+    before = peak_mb()
     start = time.process_time()
     measure(ids)
-    return {"cpu": time.process_time() - start, "growth": _peak_mb() - before}
+    return {"cpu": time.process_time() - start, "growth": peak_mb() - before}
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _attncli(model: Any) -> Any:
+def stats_of(model: Any) -> Any:
+    """All measures of encoded texts, by attncli."""
     from attncli import capturing, models, registry
     from attncli.encoding import batch_of
     from attncli.sinks import Measure
@@ -98,7 +99,7 @@ def _attncli(model: Any) -> Any:
     return measure
 
 
-def _formulas(model: Any, ids: Any) -> None:
+def formulas(model: Any, ids: Any) -> None:
     """What one would write: all maps at once, then each measure over whole matrices (in float32)."""
     import torch
 

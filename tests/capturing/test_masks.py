@@ -1,0 +1,207 @@
+"""Masks asked for block by block are those that Transformers makes whole, and nothing grows with the text squared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import (
+    AutoModel,
+    BertConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    ModernBertConfig,
+    PreTrainedConfig,
+)
+from transformers import masking_utils as masks
+from transformers.masking_utils import AttentionMaskInterface
+
+from attncli import registry
+from attncli.capturing import masks as own
+from attncli.capturing import plan as make_plan
+from attncli.capturing import run as capture_run
+from attncli.capturing.masks import UnmadeMask, unmade_masks
+from attncli.encoding import batch_of
+from attncli.models import adopt
+from attncli.sinks import Keep, Measure
+
+TOKENS = 23
+PACKED = torch.tensor([[0] * 9 + [1] * 14])
+PADDED = torch.tensor([[True] * 20 + [False] * 3, [True] * 23])
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "causal": masks.causal_mask_function,
+    "sliding": masks.sliding_window_causal_mask_function(5),
+    "two-sided window": masks.sliding_window_bidirectional_mask_function(4),
+    "chunked": masks.chunked_causal_mask_function(6, torch.zeros(2, dtype=torch.int)),
+    "packed": masks.and_masks(masks.packed_sequence_mask_function(PACKED.expand(2, -1)), masks.causal_mask_function),
+    "all": masks.bidirectional_mask_function,
+}
+
+
+def request(function: Callable[..., Any], padding: torch.Tensor | None = None) -> dict[str, Any]:
+    return {
+        "batch_size": 2,
+        "q_length": TOKENS,
+        "kv_length": TOKENS,
+        "q_offset": 0,
+        "kv_offset": 0,
+        "mask_function": function,
+        "attention_mask": padding,
+        "dtype": torch.float32,
+        "device": "cpu",
+    }
+
+
+@pytest.mark.parametrize("padding", [None, PADDED], ids=["unpadded", "padded"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_strips_put_together_are_the_mask_that_transformers_makes(name: str, padding: torch.Tensor | None) -> None:
+    asked = request(FUNCTIONS[name], padding)
+    whole = masks.eager_mask(**asked) == 0
+    mask = UnmadeMask(masks.eager_mask, asked)
+    for step in (1, 4, 5, TOKENS):
+        for _ in range(2):  # the second time from what was kept
+            found = torch.zeros_like(whole)
+            for strip in mask.strips(step):
+                assert strip.visible is not None
+                found[:, :, strip.rows, strip.keys] = strip.visible
+                clear = strip.visible[..., strip.clear]
+                assert clear.all()
+                beside = torch.zeros(strip.visible.shape[-1], dtype=torch.bool)
+                for side, hidden in strip.hidden:
+                    beside[side] = True
+                    assert torch.equal(hidden, ~strip.visible[..., side])
+                assert not strip.visible[..., ~beside].logical_not().any()
+                ahead = whole[:, :, strip.rows].triu(strip.rows.start + 1).any()
+                assert strip.ahead == bool(ahead)
+            assert torch.equal(found, whole)
+
+
+def test_causal_strips_end_with_their_rows_and_mask_only_their_triangle() -> None:
+    mask = UnmadeMask(masks.eager_mask, request(FUNCTIONS["causal"]))
+    strips = list(mask.strips(8))
+    assert [strip.keys for strip in strips] == [slice(0, 8), slice(0, 16), slice(0, 23)]
+    assert [strip.clear for strip in strips] == [slice(0, 1), slice(0, 9), slice(0, 17)]
+    assert not any(strip.ahead for strip in strips)
+
+
+def test_no_more_is_kept_from_layer_to_layer_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "KEPT_CELLS", 4 * TOKENS + 1)
+    mask = UnmadeMask(masks.eager_mask, request(FUNCTIONS["causal"]))
+    first, second = list(mask.strips(4)), list(mask.strips(4))
+    assert [one is other for one, other in zip(first, second, strict=True)] == [True] + [False] * 5
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda mask: mask + 0,
+        lambda mask: mask[:, :, :5, :7],
+        lambda mask: torch.where(mask < 0, 1.0, 2.0),
+        lambda mask: mask.expand(-1, 3, -1, -1),
+    ],
+    ids=["added", "cut", "compared", "expanded"],
+)
+def test_whatever_a_model_does_with_a_mask_it_does_with_the_whole(
+    touch: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    asked = request(FUNCTIONS["sliding"], PADDED)
+    mask = UnmadeMask(masks.eager_mask, asked)
+    assert mask.shape == (2, 1, TOKENS, TOKENS)
+    assert mask.dtype == torch.float32
+    result = touch(mask)
+    assert not isinstance(result, UnmadeMask)
+    assert torch.equal(result, touch(masks.eager_mask(**asked)))
+
+
+def test_transformers_makes_its_own_masks_again_afterwards_also_on_error() -> None:
+    def interrupted() -> None:
+        with unmade_masks():
+            assert isinstance(AttentionMaskInterface()["eager"](**request(FUNCTIONS["causal"])), UnmadeMask)
+            raise KeyboardInterrupt
+
+    before = AttentionMaskInterface()["eager"]
+    pytest.raises(KeyboardInterrupt, interrupted)
+    assert AttentionMaskInterface()["eager"] is before
+
+
+def test_a_text_that_needs_no_mask_gets_none() -> None:
+    asked = {**request(FUNCTIONS["all"]), "allow_is_bidirectional_skip": True}
+    with unmade_masks():
+        make = AttentionMaskInterface()["eager"]
+        assert make(**asked) is None
+        assert isinstance(make(**{**asked, "attention_mask": PADDED}), UnmadeMask)
+
+
+# ------------------------------------------------------------------------------------ linear memory
+
+
+class Largest(TorchDispatchMode):
+    """The most cells that any tensor had."""
+
+    cells = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and not isinstance(leaf, UnmadeMask):
+                self.cells = max(self.cells, leaf.untyped_storage().nbytes() // leaf.element_size())
+        return result
+
+
+SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
+GROUPED = {**SMALL, "num_key_value_heads": 1, "max_position_embeddings": 8192}
+CONFIGS: dict[str, PreTrainedConfig] = {
+    "gpt2": GPT2Config(n_embd=16, n_head=2, n_layer=1, n_positions=8192, vocab_size=50),
+    "llama": LlamaConfig(**GROUPED),
+    "sliding mistral": MistralConfig(**GROUPED, sliding_window=300),
+    "two-sided modernbert": ModernBertConfig(
+        **SMALL | {"num_hidden_layers": 2}, local_attention=200, max_position_embeddings=8192, pad_token_id=0
+    ),
+    "bert": BertConfig(**SMALL, max_position_embeddings=8192),
+}
+
+
+def largest(config: PreTrainedConfig, tokens: int, **more: torch.Tensor) -> int:
+    """The cells of the largest tensor while all statistics of a text are taken."""
+    torch.manual_seed(0)
+    loaded = adopt(AutoModel.from_config(config).eval())
+    batch = batch_of(loaded, {"input_ids": torch.randint(1, 50, (1, tokens)), **more})
+    plan = make_plan(loaded, batch=batch_of(loaded, {"input_ids": torch.randint(1, 50, (1, 12))}))
+    assert plan.route == "stream"
+    sink = Measure([module.METRIC for module in registry.modules("metrics").values()])
+    with Largest() as watched:
+        capture_run(loaded, plan, batch, [sink])
+    assert sink.result(batch.inputs).heads["entropy"].values.all()
+    return watched.cells
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_tensor_grows_with_the_square_of_the_text(name: str) -> None:
+    short, long = largest(CONFIGS[name], 2048), largest(CONFIGS[name], 8192)
+    assert long <= 4 * short + 1
+    assert long < 8192 * 8192 // 16
+
+
+def test_packed_texts_are_masked_block_by_block_too() -> None:
+    positions = torch.arange(4096).remainder(1000)[None]
+    assert largest(CONFIGS["llama"], 4096, position_ids=positions) < 4096 * 4096 // 16
+
+
+def test_packed_texts_give_the_weights_of_eager_attention() -> None:
+    torch.manual_seed(0)
+    model = AutoModel.from_config(CONFIGS["llama"], attn_implementation="eager").eval()
+    inputs = {"input_ids": torch.randint(1, 50, (1, 300)), "position_ids": torch.arange(300).remainder(90)[None]}
+    with torch.inference_mode():
+        expected = model(**inputs, output_attentions=True, use_cache=False).attentions[0][0]
+    loaded = adopt(model)
+    batch, keep = batch_of(loaded, inputs), Keep()
+    capture_run(loaded, make_plan(loaded, batch=batch), batch, [keep])
+    [attention] = keep.result(batch.inputs)
+    torch.testing.assert_close(torch.tensor(attention.layers[0].weights), expected, atol=1e-6, rtol=0)
+    assert attention.layers[0].visible is not None
+    assert not attention.layers[0].visible[0, 90, :90].any()
