@@ -125,7 +125,8 @@ def test_transformers_makes_its_own_masks_again_afterwards_also_on_error() -> No
             raise KeyboardInterrupt
 
     before = AttentionMaskInterface()["eager"]
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert AttentionMaskInterface()["eager"] is before
 
 
