@@ -119,10 +119,17 @@ def attend(call: AttentionCall, visit: Callable[[Block], None]) -> Tensor:
         for some in _head_blocks(call, strip):
             block = _block(call, _of_heads(its_columns, some, heads), strip, some, memory)
             visit(block)
-            product = _times(block.raw.to(value.dtype), _of_heads(its_value, some, heads))
-            assert block.scale is not None
-            torch.mul(product, block.scale[..., None].to(value.dtype), out=output[:, some, strip.rows])
+            _write_output(output[:, some, strip.rows], block, _of_heads(its_value, some, heads))
     return output
+
+
+def _write_output(output: Tensor, block: Block, value: Tensor) -> None:
+    assert block.scale is not None
+    scale = block.scale[..., None]
+    if value.dtype == block.raw.dtype:
+        torch.mul(_times(block.raw, value), scale, out=output)
+    else:  # half precision could not hold sums of weights that are not scaled yet
+        output.copy_(_times((block.raw * scale).to(value.dtype), value))
 
 
 class _Memory:

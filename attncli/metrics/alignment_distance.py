@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows, RowSums
+from attncli.data import Rows, RowSums, Sight
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import once, total, where_defined
+from attncli.metrics._shared import once, once_for_all_heads, total, where_defined
 
 
 def alignment_distance(rows: Rows | RowSums) -> torch.Tensor:
@@ -28,17 +28,28 @@ def alignment_distance(rows: Rows | RowSums) -> torch.Tensor:
 
 @once
 def _apart(rows: Rows) -> torch.Tensor:
-    way_queries = _share_of_way(rows.query_positions, rows.query_lengths)
-    way_keys = _share_of_way(rows.key_positions, rows.key_lengths)
-    apart = (way_queries[:, None, :, None] - way_keys[:, None, None, :]).abs().to(rows.raw.dtype)
-    several = [n > 1 and m > 1 for n, m in zip(rows.query_lengths, rows.key_lengths, strict=True)]
-    defined = torch.tensor(several, device=apart.device)[:, None, None]
-    return where_defined(defined, rows.scaled(total(rows.raw * apart)))
+    apart = _from_the_line(rows.sight).to(rows.raw.dtype)
+    return rows.scaled(total(rows.raw * apart))
+
+
+@once_for_all_heads
+def _from_the_line(sight: Sight) -> torch.Tensor:
+    """How far each key is from the line, NaN where a side has one token: [batch, 1, row, key]."""
+    ways = (
+        _share_of_way(sight.query_positions, sight.query_lengths),
+        _share_of_way(sight.key_positions, sight.key_lengths),
+    )
+    return (ways[0][:, None, :, None] - ways[1][:, None, None, :]).abs()
 
 
 def _share_of_way(positions: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
-    last = torch.tensor(lengths, device=positions.device, dtype=torch.float64) - 1
-    return positions / last.clamp_min(1)[:, None]
+    """0 for the first token, 1 for the last; texts of one token have no way to go."""
+    if len(set(lengths)) == 1:  # no tensor has to be sent to the device
+        return (
+            positions / (lengths[0] - 1) if lengths[0] > 1 else torch.full_like(positions, torch.nan, dtype=torch.float)
+        )
+    last = torch.tensor(lengths, device=positions.device, dtype=torch.float64)[:, None] - 1
+    return torch.where(last > 0, positions / last, torch.nan)
 
 
 METRIC = row_metric(
