@@ -15,8 +15,8 @@ Tensor = torch.Tensor
 
 ROWS, LEAST_ROWS = 128, 64
 """Rows of a block: enough for a good matrix product, few enough that causal rows waste little on later keys."""
-CELLS = {"cpu": 1 << 19, "cuda": 1 << 26}
-"""Scores per block: on a processor 2 MB in float32, which stay in cache."""
+CELLS = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Scores per block: on a processor 4 MB in float32."""
 
 LEAST_SCORE = -80.0
 """Less the largest of its row. Weights 2e-35 times smaller matter to nothing, and processors are slow below 1e-38."""
@@ -217,13 +217,13 @@ def _block(call: AttentionCall, columns: Tensor, strip: Strip, heads: slice, mem
     for added in (call.bias, call.mask):
         if added is not None and not isinstance(added, UnmadeMask) and added.dtype != torch.bool:
             scores += _for_heads(_part_of(added, strip.rows, strip.keys), heads)
-    for side, hidden in strip.hidden:
-        scores[..., side].masked_fill_(_for_heads(hidden, heads), torch.finfo(scores.dtype).min)
+    for side, penalty in strip.penalties:
+        scores[..., side] += _for_heads(penalty, heads)
     largest = scores.amax(-1, keepdim=True)
     scores.sub_(largest).clamp_min_(LEAST_SCORE)
     raw = torch.exp(scores, out=memory.take("raw", scores, *scores.shape))
-    for side, hidden in strip.hidden:
-        raw[..., side].masked_fill_(_for_heads(hidden, heads), 0)
+    for side, seen in strip.unclear:
+        raw[..., side] *= _for_heads(seen, heads)
     total = raw.sum(-1)
     if call.sinks is not None:
         sink = _sink(call.sinks, strip.rows, heads).to(scores.dtype)

@@ -21,6 +21,10 @@ KEPT_CELLS = 1 << 24
 """Of so many cells it is kept from layer to layer which are visible: 16 MB, and never more."""
 
 
+UNSEEN = -1e30
+"""Added to the score of a key that is not seen: below all scores, and far enough from the end of float32."""
+
+
 class UnmadeMask(torch.Tensor):
     """A float mask [batch, 1, query, key] that holds the request for its cells, not the cells.
 
@@ -126,12 +130,17 @@ class Strip:
         return cls.of(rows, visible[..., slice(*bounds[:2])], bounds)
 
     @cached_property
-    def hidden(self) -> tuple[tuple[slice, Tensor], ...]:
-        """Left and right of the clear keys: where, and which cells are not seen."""
+    def unclear(self) -> tuple[tuple[slice, Tensor], ...]:
+        """Left and right of the clear keys: where, and 1 for what is seen there, 0 for what is not."""
         if self.visible is None:
             return ()
         sides = slice(0, self.clear.start), slice(self.clear.stop, self.keys.stop - self.keys.start)
-        return tuple((side, ~self.visible[..., side]) for side in sides if side.stop > side.start)
+        return tuple((side, self.visible[..., side].float()) for side in sides if side.stop > side.start)
+
+    @cached_property
+    def penalties(self) -> tuple[tuple[slice, Tensor], ...]:
+        """The same as what is added to scores: 0 and `UNSEEN`. A sum or product takes a third of filling in."""
+        return tuple((side, (seen - 1) * -UNSEEN) for side, seen in self.unclear)
 
 
 def _bounds(visible: Tensor, rows: slice) -> Tensor:

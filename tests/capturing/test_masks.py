@@ -72,9 +72,9 @@ def test_strips_put_together_are_the_mask_that_transformers_makes(name: str, pad
                 clear = strip.visible[..., strip.clear]
                 assert clear.all()
                 beside = torch.zeros(strip.visible.shape[-1], dtype=torch.bool)
-                for side, hidden in strip.hidden:
+                for side, seen in strip.unclear:
                     beside[side] = True
-                    assert torch.equal(hidden, ~strip.visible[..., side])
+                    assert torch.equal(seen == 1, strip.visible[..., side])
                 assert not strip.visible[..., ~beside].logical_not().any()
                 ahead = whole[:, :, strip.rows].triu(strip.rows.start + 1).any()
                 assert strip.ahead == bool(ahead)
