@@ -98,9 +98,8 @@ def test_blocks_with_a_part_of_the_keys_and_of_the_heads_join() -> None:
     blocks = []
     for first, heads in ((6, [2, 0]), (0, [1]), (6, [1]), (0, [0, 2]), (3, [0, 1, 2])):
         some, keys = part(rows, first, first + 3, heads), slice(0, first + 3)
-        fields = {name: getattr(some, name)[..., keys] for name in ("weights", "visible")}
-        positions = {name: getattr(some, name)[:, keys] for name in ("key_positions", "special_keys")}
-        blocks.append(Rows(**(vars(some) | fields | positions)))
+        shown = {name: getattr(some, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
+        blocks.append(replace(some, raw=some.raw[..., keys], sight=replace(some.sight, **shown)))
     assert listed(found(blocks, [one], 4)) == expected("decoder", [one], 4, None)
 
 

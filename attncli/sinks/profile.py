@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Profile, Received, Rows, Scores, Selection
-from attncli.sinks import sums
 from attncli.sinks.moments import Moments
+from attncli.sinks.parts import Sums, add, join
 from attncli.sinks.protocol import selected
 from attncli.sinks.regions import ENDS, SELF_ONLY, Regions
 
@@ -43,7 +43,7 @@ class _Open:
     """A layer of some texts whose rows are still going by."""
 
     key_lengths: tuple[int, ...]
-    parts: dict[Heads, sums.Sums] = field(default_factory=dict)
+    parts: dict[Heads, Sums] = field(default_factory=dict)
 
 
 class Profiles:
@@ -63,7 +63,7 @@ class Profiles:
         if part is None:
             return
         parts = self._open.setdefault((part.kind, part.layer, part.texts), _Open(part.key_lengths)).parts
-        parts[part.heads] = sums.add(parts.get(part.heads), self._regions.sums(part) | _by_key(part))
+        parts[part.heads] = add(parts.get(part.heads), self._regions.sums(part) | _by_key(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Fold what a layer gave into the moments over texts."""
@@ -89,7 +89,7 @@ class Profiles:
 
     def _finish(self, place: Place, layer: _Open) -> None:
         kind, number, texts = place
-        heads, total = sums.join(layer.parts.items())
+        heads, total = join(layer.parts.items())
         counted = torch.where(total["uniform"] > 0, total["count"], torch.nan)
         means = torch.stack([total["mass"], total["uniform"]], dim=-1) / counted[..., None]
         found = means.cpu().numpy()
@@ -143,7 +143,7 @@ class Profiles:
         }
 
 
-def _by_key(rows: Rows) -> sums.Sums:
+def _by_key(rows: Rows) -> Sums:
     """received [batch, head, key] Σ_i A_ik, seen [batch, head, key] how many rows see k, rows [batch, head]."""
     heads, past = rows.weights.shape[1], max(rows.key_lengths)
     real = rows.real.to(rows.weights.dtype)[:, :, None].expand(-1, heads, -1, -1)

@@ -258,7 +258,8 @@ def test_nothing_is_larger_than_a_block_or_than_the_cells(pool: Any) -> None:
             rows = block(
                 [replace(one, weights=one.weights[:, first : first + step], visible=one.visible[first : first + step])]
             )
-            sink.add(replace(rows, query_positions=rows.query_positions + first, query_lengths=(n,)))
+            sight = replace(rows.sight, query_positions=rows.query_positions + first, query_lengths=(n,))
+            sink.add(replace(rows, sight=sight))
         sink.end_layer("encoder", 0)
     assert noted.size <= n * n
     [attention] = sink.result(inputs([one]))
