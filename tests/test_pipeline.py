@@ -66,6 +66,14 @@ def test_without_a_limit_half_of_what_is_free_is_allowed(monkeypatch: pytest.Mon
     memory.check_fits(10**18, None, 5, "less")
 
 
+def test_a_layer_that_has_no_room_is_refused_before_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, text = attncli.load("demo:decoder"), "the cat sat on the mat " * 20
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * 10**6)
+    assert model.run(text, metrics="entropy", keep_maps=False, layer=0).stats(["entropy"]).heads
+    with pytest.raises(UsageError, match=r"one layer's attention takes .* by the eager route .* --max-tokens"):
+        model.run(text, metrics="entropy", keep_maps=False, capture="eager")
+
+
 def test_a_container_that_allows_less_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"/sys/fs/cgroup/memory.max": "3000\n", "/sys/fs/cgroup/memory.current": "1000\n"}
     real = Path.read_text

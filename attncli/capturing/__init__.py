@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
+from attncli.capturing.blocks import block_bytes
 from attncli.capturing.emit import Emitter
 from attncli.capturing.intercept import intercepted
 from attncli.capturing.others import layers_without
@@ -21,7 +23,7 @@ from attncli.errors import AttnError, ModelError, is_out_of_memory
 from attncli.models import Loaded
 from attncli.sinks import Sink
 
-__all__ = ["Plan", "Site", "plan", "run"]
+__all__ = ["Plan", "Site", "layer_bytes", "plan", "run"]
 
 PROBE = Text("The animal didn't cross the street because it was too tired.", target="It was.")
 PROBE_TOKENS = 12
@@ -71,6 +73,21 @@ def run(
     """
     for part in unpadded(batch):
         _pass(loaded, plan, part, sinks, heads)
+
+
+def layer_bytes(plan: Plan, batch: Batch) -> int:
+    """What the attention of one layer takes while it goes by: blocks where it streams, else the model's own maps.
+
+    A model that makes its own holds its scores, the weights, and which of them are visible.
+    """
+    taken = []
+    for site in plan.sites:
+        sides = [one.sides(site.kind) for one in batch.inputs]
+        queries, keys = (max(len(side[at]) for side in sides) for at in (0, 1))
+        shape = (len(sides), site.heads, queries, keys)
+        whole = math.prod(shape) * (4 + 4 + 1)
+        taken.append(block_bytes(shape, batch.source_mask.device) if site.how == "stream" else whole)
+    return max(taken)
 
 
 def _pass(

@@ -157,6 +157,13 @@ def rows_at_once(batch: int, keys: int, device: torch.device) -> int:
     return max(1, min(ROWS, max(LEAST_ROWS, _cells(device) // max(1, batch * keys))))
 
 
+def block_bytes(shape: tuple[int, int, int, int], device: torch.device) -> int:
+    """What the blocks of a call [batch, head, query, key] take: scores and weights of one, at most all of them."""
+    batch, heads, queries, keys = shape
+    rows = min(queries, rows_at_once(batch, keys, device))
+    return 2 * 4 * min(batch * heads * rows * keys, max(_cells(device), batch * rows * keys))
+
+
 def _cells(device: torch.device) -> int:
     return CELLS.get(device.type, CELLS["cpu"])
 

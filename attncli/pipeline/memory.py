@@ -92,6 +92,16 @@ def _maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mapp
     return {kind: max(numbers) if one_layer else sum(numbers) for kind, numbers in counts.items()}
 
 
+def check_runs(needed: int, route: str, longest: int) -> None:
+    """A `UsageError` where the attention of a single layer is more than what is free, before it is tried."""
+    free = free_memory()
+    if free is not None and needed > free:
+        raise UsageError(
+            f"one layer's attention takes {shown_size(needed)} by the {route} route (longest text: {longest} tokens), "
+            f"free are {shown_size(free)}; shorten the text with --max-tokens {longest // 2}"
+        )
+
+
 def check_fits(needed: int, limit: int | None, longest: int, advice: str) -> None:
     """A `UsageError` with the numbers and the flags that would make it fit, where too much would be kept."""
     free = free_memory()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from attncli.capturing import Plan
+from attncli.capturing import Plan, layer_bytes
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges
 from attncli.encoding import Batch
@@ -19,7 +19,7 @@ from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.pipeline.beside import Beside
 from attncli.pipeline.measuring import measure_for
-from attncli.pipeline.memory import check_fits, map_bytes
+from attncli.pipeline.memory import check_fits, check_runs, map_bytes
 from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
 from attncli.selection import resolve
@@ -39,10 +39,13 @@ class Pass:
 
     @classmethod
     def prepare(cls, loaded: Loaded, plan: Plan, batches: Iterable[Batch], request: Request) -> Pass:
-        """Choose the heads; what does not exist is a `UsageError`."""
+        """Choose the heads; what does not exist, or what a layer has no room for, is a `UsageError`."""
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
         heads = resolve(request.choice, available, loaded.name)
-        return cls(loaded, plan, tuple(batches), request, heads)
+        made = cls(loaded, plan, tuple(batches), request, heads)
+        for batch in made.batches:
+            check_runs(layer_bytes(plan, batch), plan.route, max(len(one.source) for one in batch.inputs))
+        return made
 
     @property
     def notes(self) -> tuple[str, ...]:
