@@ -38,7 +38,7 @@ def bar(console: Console, what: str, total: float, unit: str) -> Iterator[Callab
 
     def advance(done: float) -> None:
         progress.advance(task, done)
-        if not progress.live.is_started and time.monotonic() - begun >= WAIT:
+        if not progress.live.is_started and not progress.finished and time.monotonic() - begun >= WAIT:
             progress.start()
 
     try:
