@@ -95,6 +95,12 @@ def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) 
     )
 
 
+def of_keys(rows: Rows, keys: slice | Sequence[int] | torch.Tensor) -> Rows:
+    """The same block with some of its keys."""
+    kept = {name: getattr(rows, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
+    return replace(rows, raw=rows.raw[..., keys], sight=replace(rows.sight, **kept))
+
+
 def with_visible(rows: Rows, visible: torch.Tensor) -> Rows:
     """The same block under another mask."""
     return replace(rows, sight=replace(rows.sight, visible=visible))

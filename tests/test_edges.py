@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map
+from made_rows import Map, batches, block, by_hand, causal, inputs, of_keys, part, random_map
 from naive_attention import Array
 
 import attncli
@@ -98,9 +97,7 @@ def test_blocks_with_a_part_of_the_keys_and_of_the_heads_join() -> None:
     rows = block([one], "decoder")
     blocks = []
     for first, heads in ((6, [2, 0]), (0, [1]), (6, [1]), (0, [0, 2]), (3, [0, 1, 2])):
-        some, keys = part(rows, first, first + 3, heads), slice(0, first + 3)
-        shown = {name: getattr(some, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
-        blocks.append(replace(some, raw=some.raw[..., keys], sight=replace(some.sight, **shown)))
+        blocks.append(of_keys(part(rows, first, first + 3, heads), slice(0, first + 3)))
     assert listed(found(blocks, [one], 4)) == expected("decoder", [one], 4, None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map
+from made_rows import Map, batches, block, by_hand, causal, inputs, of_keys, part, random_map
 from naive_attention import Array
 
 import attncli
@@ -175,16 +174,7 @@ def test_blocks_with_a_part_of_the_keys_and_of_the_heads_join() -> None:
     one = random_map(3, 3, 20, 20, "causal")
     blocks = []
     for first, heads in ((10, [2, 0]), (0, [1]), (10, [1]), (0, [0, 2])):
-        some, keys = part(block([one], "decoder"), first, first + 10, heads), slice(0, first + 10)
-        blocks.append(
-            replace(
-                some,
-                weights=some.weights[..., keys],
-                visible=some.visible[..., keys],
-                key_positions=some.key_positions[:, keys],
-                special_keys=some.special_keys[:, keys],
-            )
-        )
+        blocks.append(of_keys(part(block([one], "decoder"), first, first + 10, heads), slice(0, first + 10)))
     cut, whole = profile(blocks, [one]), profile([block([one], "decoder")], [one])
     for head in range(3):
         assert regions(cut, head) == pytest.approx(regions(whole, head), abs=1e-6, nan_ok=True)
@@ -198,14 +188,7 @@ def test_keys_that_a_block_leaves_out_in_the_middle_count_as_they_stand() -> Non
     sees[:, [key for key in range(16) if key not in kept]] = False
     weights = (one.weights * sees).div((one.weights * sees).sum(-1, keepdim=True))
     sparse = Map(weights, sees, one.special)
-    rows = block([sparse])
-    short = replace(
-        rows,
-        weights=rows.weights[..., kept],
-        visible=rows.visible[..., kept],
-        key_positions=rows.key_positions[:, kept],
-        special_keys=rows.special_keys[:, kept],
-    )
+    short = of_keys(block([sparse]), kept)
     for head in range(2):
         expected = naive_regions(weights[head].numpy(), sees.numpy(), 16, 3, True)
         assert regions(profile([short], [sparse]), head) == pytest.approx(expected, abs=1e-6, nan_ok=True)

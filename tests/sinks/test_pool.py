@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, inputs, part, random_map
+from made_rows import Map, batches, block, inputs, of_keys, part, random_map, with_visible
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Zoom
@@ -179,26 +179,15 @@ def test_keys_may_come_in_part_and_in_any_order() -> None:
     one = random_map(3, 2, 40, 40, "causal")
     rows = block([one], "decoder")
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
-    early = part(rows, 0, 20)
-    early = replace(
-        early,
-        weights=early.weights[..., order],
-        visible=early.visible[..., order],
-        key_positions=early.key_positions[:, order],
-        special_keys=early.special_keys[:, order],
-    )
+    early = of_keys(part(rows, 0, 20), order)
     [attention] = pooled([early, part(rows, 20, 40)], inputs([one]), Zoom(7))
     check(attention.layers[0], one, Zoom(7))
 
 
 def test_heads_that_see_different_keys_have_their_own_pairs() -> None:
     wide, near = random_map(1, 1, 12, 12, "causal"), random_map(2, 1, 12, 12, "sliding")
-    both = replace(
-        block([wide], "decoder"),
-        heads=(0, 1),
-        weights=torch.cat([wide.weights, near.weights])[None],
-        visible=torch.stack([wide.visible, near.visible])[None],
-    )
+    rows = with_visible(block([wide], "decoder"), torch.stack([wide.visible, near.visible])[None])
+    both = replace(rows, heads=(0, 1), raw=torch.cat([wide.weights, near.weights])[None])
     for pool in ("mean", "max"):
         zoom = Zoom(3, pool)  # type: ignore[arg-type]
         [attention] = pooled([both], inputs([wide]), zoom)
