@@ -201,15 +201,18 @@ def _strips(call: AttentionCall) -> Iterator[Strip]:
 
 
 def _head_blocks(call: AttentionCall, strip: Strip) -> Iterator[slice]:
-    """As many heads at once as make a good block: whole groups that share a key head, or parts of one group."""
-    batch, heads, _, _ = call.shape
-    group = heads // call.key.shape[1]
+    """All heads at once while the keys are few, then as many as make a good block of all keys.
+
+    Whole groups that share a key head, or parts of one group. Never more than two ways to split the heads, since sinks
+    hold what they have of each.
+    """
+    batch, heads, _, every = call.shape
     rows, keys = strip.rows.stop - strip.rows.start, strip.keys.stop - strip.keys.start
-    step = min(heads, max(1, _cells(call.key.device) // max(1, batch * rows * keys)))
-    if step >= group:
-        step -= step % group
-    else:
-        step = max(size for size in range(1, step + 1) if group % size == 0)
+    step, cells = heads, _cells(call.key.device)
+    if batch * heads * rows * keys > cells:
+        group = heads // call.key.shape[1]
+        step = max(1, cells // (batch * rows_at_once(batch, every, call.key.device) * every))
+        step = step - step % group if step >= group else max(n for n in range(1, step + 1) if group % n == 0)
     for first in range(0, heads, step):
         yield slice(first, min(first + step, heads))
 

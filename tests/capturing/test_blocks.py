@@ -140,6 +140,18 @@ def test_causal_rows_come_without_the_keys_after_them(monkeypatch: pytest.Monkey
     assert [block.strip.keys for block in seen] == [slice(0, 2), slice(0, 4), slice(0, 6), slice(0, 7)]
 
 
+def test_heads_are_split_in_no_more_than_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "ROWS", 3)
+    monkeypatch.setattr(blocks, "LEAST_ROWS", 3)
+    make = torch.Generator().manual_seed(0)
+    parts = {name: torch.randn(1, 12, 40, 4, generator=make) for name in ("query", "key", "value")}
+    for cells in (100, 200, 400, 800, 1600):
+        monkeypatch.setattr(blocks, "CELLS", {"cpu": cells})
+        seen: list[Block] = []
+        attend(AttentionCall(**parts, mask=None, bias=None, scale=1, softcap=None, sinks=None, causal=True), keep(seen))
+        assert len({block.heads.stop - block.heads.start for block in seen}) <= 2
+
+
 @pytest.mark.parametrize("name", ["float mask", "bool mask", "bias and mask"])
 def test_visible_keys_are_those_of_the_mask(name: str) -> None:
     seen: list[Block] = []
