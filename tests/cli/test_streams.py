@@ -22,11 +22,12 @@ TEXT = "The cat sat on the mat."
 ATTNCLI = (sys.executable, "-m", "attncli")
 
 
-def on_terminal(folder: Path, *args: str, **environment: str) -> str:
-    """What a person sees on a terminal of 100 columns: stdout and stderr together."""
+def on_terminal(folder: Path, *args: str, wait: float = 600, **environment: str) -> str:
+    """What a person sees on a terminal of 100 columns: stdout and stderr together; bars after so many seconds."""
     main, other = pty.openpty()
+    start = f"from attncli.cli import _bar, main; _bar.WAIT = {wait}; main()"
     given = {**os.environ, "COLUMNS": "100", "TERM": "xterm-256color", **environment}
-    process = subprocess.Popen([*ATTNCLI, *args], stdout=other, stderr=other, cwd=folder, env=given)
+    process = subprocess.Popen([sys.executable, "-c", start, *args], stdout=other, stderr=other, cwd=folder, env=given)
     os.close(other)
     seen = b""
     while True:
@@ -71,7 +72,7 @@ def test_quiet_says_nothing_to_a_person(tmp_path: Path) -> None:
 
 
 def test_long_work_shows_a_bar(tmp_path: Path) -> None:
-    seen = on_terminal(tmp_path, "heatmap", "-t", TEXT, "--each", "--format", "png,svg")
+    seen = on_terminal(tmp_path, "heatmap", "-t", TEXT, "--each", "--format", "png,svg", wait=0)
     assert "drawing" in seen
     assert "100%" in seen
 
@@ -80,9 +81,9 @@ def test_long_work_shows_a_bar(tmp_path: Path) -> None:
 def test_long_reading_shows_how_fast_it_is_and_how_long_it_takes(texts: int, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text(("the cat sat on the mat " * (800 // texts + 5) + "\n") * texts)
     args = ("stats", "-m", "demo:decoder", "-f", "texts.txt", "--max-tokens", "2048", "--out", "here")
-    seen = on_terminal(tmp_path, *args)
+    seen = on_terminal(tmp_path, *args, wait=0)
     assert re.search(r"reading .* \d+% [\d,]+ tokens/s 0:\d\d:\d\d left", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen))
-    assert "reading" not in on_terminal(tmp_path, *args, "--quiet")
+    assert "reading" not in on_terminal(tmp_path, *args, "--quiet", wait=0)
 
 
 def test_a_pipe_reads_no_talk(run_cli: RunCli) -> None:
