@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from attncli.data.edges import Edges, TakeEdges
 from attncli.data.maps import Attention, LayerMaps
+from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
-from attncli.data.stream import NEAR, Columns, Metric, Range, Rows, RowSum, RowSums, Selection, Sight
+from attncli.data.stream import NEAR, Rows, Sight
 from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
 from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 

@@ -11,6 +11,7 @@ import torch
 from attncli.data import NEAR, Columns, Kind, Rows, RowSums, Sight
 
 T = TypeVar("T")
+Owner = TypeVar("Owner", Rows, Sight)
 SELF: tuple[Kind, ...] = ("encoder", "decoder")
 RUN = 128
 LOCAL = 2
@@ -19,32 +20,20 @@ FEW = 5
 TIE = 1e-6
 
 
-def once(work: Callable[[Rows], T]) -> Callable[[Rows | RowSums], T]:
-    """`work`, done at most once for each block; of `RowSums` it is what was summed up of all blocks."""
+def once(work: Callable[[Owner], T]) -> Callable[[Owner | RowSums], T]:
+    """`work`, done at most once for each block, or once for the sight that the blocks of all heads share.
 
-    @wraps(work)
-    def remembered(rows: Rows | RowSums) -> T:
-        if remembered not in rows.memory:
-            assert isinstance(rows, Rows), f"{work.__name__} is not among what the metric needs"
-            rows.memory[remembered] = work(rows)
-        result: T = rows.memory[remembered]
+    Of `RowSums` it is what was put down of all blocks.
+    """
+
+    def remembered(owner: Owner | RowSums) -> T:
+        if remembered not in owner.memory:
+            assert not isinstance(owner, RowSums), f"{work.__name__} is not among what the metric needs"
+            owner.memory[remembered] = work(owner)
+        result: T = owner.memory[remembered]
         return result
 
-    return remembered
-
-
-def once_for_all_heads(work: Callable[[Sight], T]) -> Callable[[Sight | RowSums], T]:
-    """The same of what does not depend on the weights: done once for the blocks of all heads of some rows."""
-
-    @wraps(work)
-    def remembered(sight: Sight | RowSums) -> T:
-        if remembered not in sight.memory:
-            assert isinstance(sight, Sight), f"{work.__name__} is not among the metric's views"
-            sight.memory[remembered] = work(sight)
-        result: T = sight.memory[remembered]
-        return result
-
-    return remembered
+    return wraps(work)(remembered)
 
 
 def total(terms: torch.Tensor) -> torch.Tensor:
@@ -145,7 +134,7 @@ def absolute_sum(rows: Rows) -> torch.Tensor:
     return _offset_sums(rows)[1]
 
 
-@once_for_all_heads
+@once
 def uniform_distance(sight: Sight) -> torch.Tensor:
     """The mean of |i-j| over the keys that each row may see: [batch, 1 or head, row]."""
     behind = sight.behind // RUN * RUN
@@ -182,13 +171,13 @@ def _offsets(sight: Sight, weights: torch.Tensor, runs: torch.Tensor) -> tuple[t
     return signed, absolute
 
 
-@once_for_all_heads
+@once
 def _steps(sight: Sight) -> torch.Tensor:
     """How far each row is from the first: [batch, 1, row] float64."""
     return (sight.query_positions - sight.query_positions[:, :1])[:, None].double()
 
 
-@once_for_all_heads
+@once
 def _positions_behind(sight: Sight) -> torch.Tensor:
     """Where the keys behind all rows stand, counted from the first row, in whole runs; 0 for others: [batch, key]."""
     positions = (sight.key_positions - sight.query_positions[:, :1]).float()
@@ -196,7 +185,7 @@ def _positions_behind(sight: Sight) -> torch.Tensor:
     return positions
 
 
-@once_for_all_heads
+@once
 def _offsets_beside(sight: Sight) -> torch.Tensor:
     """j-i for all other keys: [batch, 1, row, key] float32."""
     keys = sight.key_positions[:, None, None, sight.behind // RUN * RUN :]

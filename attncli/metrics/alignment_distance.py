@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums, Sight
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import once, once_for_all_heads, total, where_defined
+from attncli.metrics._shared import once, total, where_defined
 
 
 def alignment_distance(rows: Rows | RowSums) -> torch.Tensor:
@@ -32,7 +32,7 @@ def _apart(rows: Rows) -> torch.Tensor:
     return rows.scaled(total(rows.raw * apart))
 
 
-@once_for_all_heads
+@once
 def _from_the_line(sight: Sight) -> torch.Tensor:
     """How far each key is from the line, NaN where a side has one token: [batch, 1, row, key]."""
     ways = (

@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums, Sight
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import once, once_for_all_heads, where_defined
+from attncli.metrics._shared import once, where_defined
 
 
 def first_mass(rows: Rows | RowSums) -> torch.Tensor:
@@ -31,12 +31,12 @@ def _weight(rows: Rows) -> torch.Tensor:
     return rows.on(*_first(rows.sight))[0].squeeze(-1)
 
 
-@once_for_all_heads
+@once
 def _seen(sight: Sight) -> torch.Tensor:
     return _first(sight)[1].squeeze(-1)
 
 
-@once_for_all_heads
+@once
 def _first(sight: Sight) -> tuple[torch.Tensor, torch.Tensor]:
     return sight.slots(torch.zeros_like(sight.query_positions)[..., None])
 
