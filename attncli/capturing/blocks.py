@@ -13,8 +13,9 @@ from attncli.capturing.masks import Strip, UnmadeMask
 
 Tensor = torch.Tensor
 
-ROWS, LEAST_ROWS = 128, 64
-"""Rows of a block: enough for a good matrix product, few enough that causal rows waste little on later keys."""
+ROWS, LONG = 128, 4096
+"""Rows of a block, twice as many from `LONG` keys on: enough for a good matrix product, few enough that causal rows
+waste little on later keys."""
 CELLS = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Scores per block: on a processor 4 MB in float32."""
 
@@ -152,15 +153,15 @@ def row_blocks(queries: int, step: int) -> Iterator[slice]:
         yield slice(first, min(first + step, queries))
 
 
-def rows_at_once(batch: int, keys: int, device: torch.device) -> int:
-    """`ROWS`, or fewer where those of a single head would make a block too big."""
-    return max(1, min(ROWS, max(LEAST_ROWS, _cells(device) // max(1, batch * keys))))
+def rows_at_once(keys: int) -> int:
+    """How many rows make a good block over so many keys."""
+    return ROWS if keys < LONG else 2 * ROWS
 
 
 def block_bytes(shape: tuple[int, int, int, int], device: torch.device) -> int:
     """What the blocks of a call [batch, head, query, key] take: scores and weights of one, at most all of them."""
     batch, heads, queries, keys = shape
-    rows = min(queries, rows_at_once(batch, keys, device))
+    rows = min(queries, rows_at_once(keys))
     return 2 * 4 * min(batch * heads * rows * keys, max(_cells(device), batch * rows * keys))
 
 
@@ -190,8 +191,8 @@ def visibility(call: AttentionCall, rows: slice, keys: slice) -> Tensor | None:
 
 def _strips(call: AttentionCall) -> Iterator[Strip]:
     """Some rows after the other with the keys that they need."""
-    batch, _, queries, keys = call.shape
-    step, every = rows_at_once(batch, keys, call.key.device), slice(0, keys)
+    _, _, queries, keys = call.shape
+    step, every = rows_at_once(keys), slice(0, keys)
     if isinstance(call.mask, UnmadeMask) and call.bias is None and not call.causal:
         yield from call.mask.strips(step)
         return
@@ -211,7 +212,7 @@ def _head_blocks(call: AttentionCall, strip: Strip) -> Iterator[slice]:
     step, cells = heads, _cells(call.key.device)
     if batch * heads * rows * keys > cells:
         group = heads // call.key.shape[1]
-        step = max(1, cells // (batch * rows_at_once(batch, every, call.key.device) * every))
+        step = max(1, cells // (batch * rows_at_once(every) * every))
         step = step - step % group if step >= group else max(n for n in range(1, step + 1) if group % n == 0)
     for first in range(0, heads, step):
         yield slice(first, min(first + step, heads))

@@ -84,7 +84,7 @@ class Taker:
                 "global tokens, and cannot be put back into rows over the tokens"
             )
         self._begin(sites, tokens, tokens)
-        for rows in row_blocks(tokens, rows_at_once(self._batch * sites[0].heads, tokens, weights.device)):
+        for rows in row_blocks(tokens, rows_at_once(tokens)):
             near, seen = (unfold(part, layout, rows.start, rows.stop, tokens) for part in (weights, visible))
             self._emit(sites, Block.whole(near, seen, rows.start))
         self._end(sites)

@@ -84,7 +84,6 @@ def test_weights_and_output_are_those_of_the_naive_loops(
     name: str, rows: int, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "ROWS", rows)
-    monkeypatch.setattr(blocks, "LEAST_ROWS", 1)
     monkeypatch.setattr(blocks, "CELLS", {"cpu": cells})
     call, seen = CALLS[name], list[Block]()
     output = attend(call, keep(seen))
@@ -142,7 +141,6 @@ def test_causal_rows_come_without_the_keys_after_them(monkeypatch: pytest.Monkey
 
 def test_heads_are_split_in_no_more_than_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "ROWS", 3)
-    monkeypatch.setattr(blocks, "LEAST_ROWS", 3)
     make = torch.Generator().manual_seed(0)
     parts = {name: torch.randn(1, 12, 40, 4, generator=make) for name in ("query", "key", "value")}
     for cells in (100, 200, 400, 800, 1600):
