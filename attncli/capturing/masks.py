@@ -91,8 +91,8 @@ class UnmadeMask(torch.Tensor):
         yield from kept
         for rows, bounds in zip(blocks[len(kept) :], self._reaches[step][len(kept) :], strict=True):
             strip = Strip.of(rows, self.visible(rows, slice(*bounds[:2])), bounds)
-            self._room -= rows.stop * keys
-            if self._room > 0:
+            self._room -= (rows.stop - rows.start) * (strip.keys.stop - strip.keys.start)
+            if self._room >= 0:  # it only falls: those that are kept are the first
                 kept.append(strip)
             yield strip
 

@@ -90,10 +90,10 @@ def test_causal_strips_end_with_their_rows_and_mask_only_their_triangle() -> Non
 
 
 def test_no_more_is_kept_from_layer_to_layer_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "KEPT_CELLS", 4 * TOKENS + 1)
+    monkeypatch.setattr(own, "KEPT_CELLS", 4 * 4 + 4 * 8)
     mask = UnmadeMask(masks.eager_mask, request(FUNCTIONS["causal"]))
     first, second = list(mask.strips(4)), list(mask.strips(4))
-    assert [one is other for one, other in zip(first, second, strict=True)] == [True] + [False] * 5
+    assert [one is other for one, other in zip(first, second, strict=True)] == [True] * 2 + [False] * 4
 
 
 @pytest.mark.parametrize(
