@@ -1,0 +1,33 @@
+// Builds the one asset of the page: attncli/views/assets/page.html, with script, style and their hashes inside.
+// `node build.mjs FILE` writes it elsewhere.
+import { createHash } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { compileFromFile } from "json-schema-to-typescript";
+
+const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+const target = process.argv[2] ?? here("../attncli/views/assets/page.html");
+
+const types = await compileFromFile(here("page.schema.json"), {
+  bannerComment: "// Written by `npm run build` from page.schema.json; do not edit.",
+  additionalProperties: false,
+  style: { printWidth: 120 },
+});
+await writeFile(here("src/schema.ts"), types);
+
+const bundle = async (entry, options) => {
+  const made = await build({ entryPoints: [here(entry)], bundle: true, minify: true, write: false, ...options });
+  return made.outputFiles[0].text.trim();
+};
+const script = await bundle("src/main.ts", { format: "iife", target: "es2022", charset: "ascii" });
+const style = await bundle("src/style.css", {});
+const hash = (text) => `'sha256-${createHash("sha256").update(text, "utf8").digest("base64")}'`;
+
+const parts = { "script-hash": hash(script), "style-hash": hash(style), style, script };
+const template = await readFile(here("page.template.html"), "utf8");
+const page = template.replace(/\{\{([\w-]+)\}\}/g, (_, name) => parts[name]);
+await mkdir(dirname(target), { recursive: true });
+await writeFile(target, page);
+console.log(`Wrote ${target} (${Math.round(page.length / 1000)} kB)`);
