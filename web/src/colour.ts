@@ -1,0 +1,48 @@
+// Colours: viridis for weights, one hue per head, and whatever the page's theme says.
+import { hcl } from "d3-color";
+import { interpolateViridis } from "d3-scale-chromatic";
+
+const STEPS = 256;
+const VIRIDIS = Array.from({ length: STEPS }, (_, at) => interpolateViridis(at / (STEPS - 1)));
+const VIRIDIS_BYTES = VIRIDIS.map((hex) => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)));
+
+const VIRIDIS_PIXELS = new Uint32Array(Uint8Array.from(VIRIDIS_BYTES.flatMap((rgb) => [...rgb, 255])).buffer);
+
+/** The step of a share between 0 and 1. */
+function step(share: number): number {
+  return Math.max(0, Math.min(STEPS - 1, Math.round(share * (STEPS - 1))));
+}
+
+export function viridis(share: number): string {
+  return VIRIDIS[step(share)];
+}
+
+/** The same as canvases hold it: four bytes in one number. */
+export function viridisPixel(share: number): number {
+  return VIRIDIS_PIXELS[step(share)];
+}
+
+/** Black or white, whichever can be read on viridis. */
+export function ink(share: number): string {
+  const [red, green, blue] = VIRIDIS_BYTES[step(share)];
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000" : "#fff";
+}
+
+/** A hue for each head, far from its neighbours'. */
+export function headColour(at: number): string {
+  return hcl((35 + at * 137.5) % 360, 62, 56).formatHex();
+}
+
+/** Weights to shares of the colour scale; by logarithm over three decades below the top. */
+export function shares(top: number, log: boolean): (weight: number) => number {
+  if (!(top > 0)) return () => 0;
+  if (!log) return (weight) => weight / top;
+  return (weight) => (weight > 0 ? Math.max(0, 1 + Math.log10(weight / top) / DECADES) : 0);
+}
+
+export const DECADES = 3;
+
+/** What a colour of the theme is now. */
+export function themed(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}

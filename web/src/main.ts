@@ -1,0 +1,193 @@
+// The page: reads the run that it carries, and draws the view that its address names.
+import { select } from "d3-selection";
+import { blobsOf } from "./blobs";
+import type { Drawing, View } from "./drawing";
+import { Run } from "./run";
+import type { Page } from "./schema";
+import { parsed, type State, Store, VIEWS, type ViewName, written } from "./state";
+import { helpDialog } from "./ui/help";
+import { isDark, keyboard } from "./ui/keys";
+import { csvOf, download, pngOf, svgOf } from "./ui/save";
+import { toolbar } from "./ui/toolbar";
+import { headView } from "./views/head";
+import { matrixView } from "./views/matrix";
+import { modelView } from "./views/model";
+import { neuronView } from "./views/neuron";
+import { numbersView } from "./views/numbers";
+import { textView } from "./views/text";
+
+const DRAWN: Record<ViewName, { title: string; draw: View }> = {
+  head: { title: "Head", draw: headView },
+  model: { title: "Model", draw: modelView },
+  matrix: { title: "Matrix", draw: matrixView },
+  neuron: { title: "Neuron", draw: neuronView },
+  text: { title: "Text", draw: textView },
+  numbers: { title: "Numbers", draw: numbersView },
+};
+const SCHEMA: Page["schema"] = "attncli.page/1";
+
+function readPage(): Page {
+  const found = document.getElementById("page");
+  if (!found) throw new Error("this page carries no run: make one with `attncli view`");
+  const page = JSON.parse(found.textContent ?? "") as Page;
+  if (page.schema !== SCHEMA) throw new Error(`expected a page of ${SCHEMA}, got ${page.schema}`);
+  return page;
+}
+
+class App {
+  private readonly run: Run;
+  private readonly start: State;
+  private readonly store: Store;
+  private drawing: Drawing | null = null;
+  private readonly parts = layout();
+
+  constructor(page: Page) {
+    this.run = new Run(page, blobsOf(document));
+    this.start = this.run.legal(this.run.start());
+    this.store = new Store({ ...this.start, ...parsed(location.hash) }, (state) => this.run.legal(state));
+    this.store.listen(() => {
+      this.draw();
+      this.address();
+    });
+    const help = helpDialog(document.body);
+    keyboard(this.run, this.store, help);
+    this.header(page, help);
+    this.footer(page);
+    addEventListener("hashchange", () => {
+      if (location.hash !== written(this.store.state, this.start)) {
+        this.store.change({ ...this.start, ...parsed(location.hash) });
+      }
+    });
+    let width = innerWidth;
+    addEventListener("resize", () => {
+      if (innerWidth !== width) this.draw();
+      width = innerWidth;
+    });
+    this.draw();
+  }
+
+  /** Where a page may not change its address, as inside a notebook, the state simply is not kept there. */
+  private address(): void {
+    try {
+      history.replaceState(null, "", written(this.store.state, this.start));
+    } catch {
+      location.hash = written(this.store.state, this.start);
+    }
+  }
+
+  private draw(): void {
+    const { state } = this.store;
+    const keep = (document.activeElement as HTMLElement | null)?.dataset.keep;
+    document.documentElement.dataset.theme = isDark(state) ? "dark" : "light";
+    this.tabs();
+    toolbar(this.parts.tools, this.run, this.store);
+    this.drawing?.end?.();
+    this.parts.view.replaceChildren();
+    this.parts.view.setAttribute("aria-labelledby", `tab-${state.view}`);
+    const say = (text: string) => {
+      this.parts.said.textContent = text;
+    };
+    this.drawing = DRAWN[state.view].draw({ host: this.parts.view, run: this.run, store: this.store, state, say });
+    document.body.dataset.drawn = state.view;
+    if (keep) document.querySelector<HTMLElement>(`[data-keep="${CSS.escape(keep)}"]`)?.focus({ preventScroll: true });
+  }
+
+  private tabs(): void {
+    const { view } = this.store.state;
+    select(this.parts.tabs)
+      .selectAll<HTMLButtonElement, ViewName>("button")
+      .data(VIEWS)
+      .join("button")
+      .attr("type", "button")
+      .attr("role", "tab")
+      .attr("id", (name) => `tab-${name}`)
+      .attr("aria-controls", "view")
+      .attr("aria-selected", (name) => String(name === view))
+      .attr("data-keep", (name) => `tab-${name}`)
+      .attr("title", (_, at) => `key ${at + 1}`)
+      .text((name) => DRAWN[name].title)
+      .on("click", (_, name) => this.store.change({ view: name }));
+  }
+
+  private header(page: Page, help: () => void): void {
+    const { model, class: kind, dtype, capture } = page.run;
+    document.title = `${page.title} · attention`;
+    select(this.parts.title).text(page.title);
+    select(this.parts.about).text([kind, dtype, capture && `${capture} route`].filter(Boolean).join(" · "));
+    this.parts.about.title = model;
+    const buttons: [string, string, () => void][] = [
+      ["SVG", "this view as an SVG file", () => this.save("svg")],
+      ["PNG", "this view as a PNG file", () => this.save("png")],
+      ["CSV", "the numbers of this view as a CSV file", () => this.save("csv")],
+      ["◐", "light or dark (t)", () => this.store.change({ theme: isDark(this.store.state) ? "light" : "dark" })],
+      ["?", "keys (?)", help],
+    ];
+    select(this.parts.buttons)
+      .selectAll("button")
+      .data(buttons)
+      .join("button")
+      .attr("type", "button")
+      .attr("class", "plain")
+      .attr("aria-label", ([, title]) => title)
+      .attr("title", ([, title]) => title)
+      .text(([text]) => text)
+      .on("click", (_, [, , act]) => act());
+  }
+
+  private async save(format: "svg" | "png" | "csv"): Promise<void> {
+    if (!this.drawing) return;
+    const { view, kind, layer, head } = this.store.state;
+    const name = `${view}-${kind}-L${layer}-H${head}.${format}`;
+    if (format === "csv") download(name, csvOf(this.drawing.table()), "text/csv");
+    else if (format === "svg") download(name, svgOf(this.drawing), "image/svg+xml");
+    else {
+      const made = await pngOf(this.drawing);
+      if (made) download(name, made);
+      else this.parts.said.textContent = "this view is too large for a PNG: save it as SVG";
+    }
+  }
+
+  private footer(page: Page): void {
+    const exact = "Weights are rounded to 255 steps of the largest of their row: each is off by at most 1/510 of it.";
+    const honest = "Attention shows where a head reads from, not why the model answers as it does.";
+    select(this.parts.notes)
+      .selectAll("p")
+      .data([...page.notes, exact, honest])
+      .join("p")
+      .text((note) => note);
+  }
+}
+
+function layout() {
+  const body = select(document.body);
+  const header = body.append("header");
+  const heading = header.append("div").attr("class", "heading");
+  const title = heading.append("h1").node() as HTMLElement;
+  const about = heading.append("p").node() as HTMLElement;
+  const tabs = header.append("div").attr("role", "tablist").attr("aria-label", "views").node() as HTMLElement;
+  const buttons = header.append("div").attr("class", "buttons").node() as HTMLElement;
+  const tools = body.append("div").attr("class", "tools").attr("role", "toolbar").attr("aria-label", "selection");
+  const main = body.append("main").attr("id", "view").attr("role", "tabpanel").attr("tabindex", -1);
+  const said = body.append("p").attr("class", "said").attr("role", "status");
+  const notes = body.append("footer").node() as HTMLElement;
+  return {
+    title,
+    about,
+    tabs,
+    buttons,
+    tools: tools.node() as HTMLElement,
+    view: main.node() as HTMLElement,
+    said: said.node() as HTMLElement,
+    notes,
+  };
+}
+
+try {
+  new App(readPage());
+} catch (error) {
+  select(document.body)
+    .append("p")
+    .attr("class", "error")
+    .attr("role", "alert")
+    .text(`error: ${(error as Error).message}`);
+}

@@ -1,0 +1,28 @@
+// The dialog that shows the keys.
+import { select } from "d3-selection";
+import { KEYS } from "./keys";
+
+const NAMES: Record<string, string> = {
+  ArrowRight: "→",
+  ArrowLeft: "←",
+  ArrowDown: "↓",
+  ArrowUp: "↑",
+  Escape: "Esc",
+};
+
+export function helpDialog(host: HTMLElement): () => void {
+  const dialog = select(host).append("dialog").attr("aria-labelledby", "help-title");
+  dialog.append("h2").attr("id", "help-title").text("Keys");
+  const list = dialog.append("dl");
+  for (const { keys, does } of [{ keys: ["?"], does: "show these keys" }, ...KEYS]) {
+    const line = list.append("div");
+    line
+      .append("dt")
+      .append("kbd")
+      .text(keys.map((key) => NAMES[key] ?? key).join(" "));
+    line.append("dd").text(does);
+  }
+  const form = dialog.append("form").attr("method", "dialog");
+  form.append("button").text("Close");
+  return () => dialog.node()?.showModal();
+}

@@ -1,0 +1,94 @@
+// The keyboard: every key, what it says of itself, and what it changes.
+import type { Run } from "../run";
+import { type Change, type State, type Store, VIEWS } from "../state";
+
+export interface Key {
+  keys: string[];
+  does: string;
+  change(run: Run, state: State): Change;
+}
+
+export const KEYS: Key[] = [
+  ...VIEWS.map((view, at) => ({ keys: [String(at + 1)], does: `${view} view`, change: () => ({ view }) })),
+  { keys: ["ArrowRight"], does: "next head", change: (run, state) => headBy(run, state, 1) },
+  { keys: ["ArrowLeft"], does: "head before", change: (run, state) => headBy(run, state, -1) },
+  { keys: ["ArrowDown"], does: "next layer", change: (run, state) => layerBy(run, state, 1) },
+  { keys: ["ArrowUp"], does: "layer before", change: (run, state) => layerBy(run, state, -1) },
+  { keys: ["j"], does: "next token that looks", change: (run, state) => tokenBy(run, state, "query", 1) },
+  { keys: ["k"], does: "token before", change: (run, state) => tokenBy(run, state, "query", -1) },
+  { keys: ["J"], does: "next token that is looked at", change: (run, state) => tokenBy(run, state, "key", 1) },
+  { keys: ["K"], does: "token before it", change: (run, state) => tokenBy(run, state, "key", -1) },
+  { keys: ["d"], does: "from tokens, or to tokens", change: (_, state) => turned(state) },
+  { keys: ["a"], does: "lines of all heads, or of one", change: (run, state) => allHeads(run, state) },
+  { keys: ["w"], does: "words or pieces", change: (_, state) => ({ words: !state.words, ...UNFOCUSED }) },
+  {
+    keys: ["s"],
+    does: "with or without special tokens",
+    change: (_, state) => ({ special: other(state.special), ...UNFOCUSED }),
+  },
+  { keys: ["x"], does: "with or without sinks", change: (_, state) => ({ sinks: other(state.sinks) }) },
+  {
+    keys: ["l"],
+    does: "logarithmic or linear colours",
+    change: (_, state) => ({ scale: state.scale === "log" ? "linear" : "log" }),
+  },
+  { keys: ["t"], does: "light or dark", change: (_, state) => ({ theme: isDark(state) ? "light" : "dark" }) },
+  { keys: ["Escape"], does: "no token in focus", change: () => UNFOCUSED },
+];
+
+const UNFOCUSED: Change = { query: null, key: null, pinned: [] };
+
+/** Listens to the whole document, except where somebody is choosing or typing. */
+export function keyboard(run: Run, store: Store, help: () => void): void {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if ((event.target as Element).closest("select, input, textarea, dialog")) return;
+    if (event.key === "?") {
+      help();
+      return;
+    }
+    const found = KEYS.find((key) => key.keys.includes(event.key));
+    if (!found) return;
+    event.preventDefault();
+    store.change(found.change(run, store.state));
+  });
+}
+
+export function isDark(state: State): boolean {
+  return state.theme === "dark" || (state.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+}
+
+function other(value: "keep" | "drop"): "keep" | "drop" {
+  return value === "keep" ? "drop" : "keep";
+}
+
+function headBy(run: Run, state: State, by: number): Change {
+  const { heads } = run.layer(state);
+  return { head: stepped(heads, heads.indexOf(state.head as number), by) ?? state.head, heads: null };
+}
+
+function layerBy(run: Run, state: State, by: number): Change {
+  const layers = run.maps(state).layers.map((layer) => layer.layer);
+  return { layer: stepped(layers, layers.indexOf(state.layer), by) ?? state.layer };
+}
+
+function tokenBy(run: Run, state: State, side: "query" | "key", by: number): Change {
+  const labels = run.axis(state, side === "query" ? "queries" : "keys").labels;
+  const places = [...labels.keys()];
+  const from = state[side] ?? (by > 0 ? -1 : 0);
+  return { [side]: stepped(places, from, by) ?? null, pinned: [], direction: side === "query" ? "from" : "to" };
+}
+
+/** The member so many places on, round the end. */
+function stepped<T>(members: readonly T[], at: number, by: number): T | undefined {
+  return members[(at + by + members.length) % members.length];
+}
+
+function turned(state: State): Change {
+  const [query, key] = [state.key, state.query];
+  return { direction: state.direction === "from" ? "to" : "from", query, key, pinned: [] };
+}
+
+function allHeads(run: Run, state: State): Change {
+  return { heads: state.heads ? null : run.layer(state).heads };
+}

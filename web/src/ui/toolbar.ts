@@ -1,0 +1,149 @@
+// What is shown can be chosen here: text, kind, layer, head, and how maps are read.
+import { type Selection, select } from "d3-selection";
+import type { Run } from "../run";
+import type { Change, HeadName, LayerName, State, Store } from "../state";
+
+interface Choice {
+  name: string;
+  label: string;
+  options: { value: string; text: string }[];
+  value: string;
+  pick(value: string): Change;
+}
+
+interface Switch {
+  name: string;
+  label: string;
+  on: boolean;
+  why: string;
+  able: boolean;
+  flip: Change;
+}
+
+export function toolbar(host: HTMLElement, run: Run, store: Store): void {
+  const { state } = store;
+  const bar = select(host);
+  bar.selectAll("*").remove();
+  for (const choice of choices(run, state)) drawChoice(bar, choice, store);
+  const box = bar.append("div").attr("class", "switches").attr("role", "group").attr("aria-label", "how maps are read");
+  for (const each of switches(run, state)) drawSwitch(box, each, store);
+}
+
+function drawChoice(bar: Selection<HTMLElement, unknown, null, undefined>, choice: Choice, store: Store): void {
+  if (choice.options.length < 2) return;
+  const label = bar.append("label").attr("class", "choice");
+  label.append("span").text(choice.label);
+  const menu = label
+    .append("select")
+    .attr("data-keep", choice.name)
+    .attr("name", choice.name)
+    .on("change", (event: Event) => store.change(choice.pick((event.target as HTMLSelectElement).value)));
+  menu
+    .selectAll("option")
+    .data(choice.options)
+    .join("option")
+    .attr("value", (option) => option.value)
+    .property("selected", (option) => option.value === choice.value)
+    .text((option) => option.text);
+}
+
+function drawSwitch(bar: Selection<HTMLDivElement, unknown, null, undefined>, each: Switch, store: Store): void {
+  bar
+    .append("button")
+    .attr("type", "button")
+    .attr("class", "switch")
+    .attr("data-keep", each.name)
+    .attr("data-switch", each.name)
+    .attr("aria-pressed", String(each.on))
+    .attr("title", each.why)
+    .property("disabled", !each.able)
+    .text(each.label)
+    .on("click", () => store.change(each.flip));
+}
+
+function choices(run: Run, state: State): Choice[] {
+  const layers = run.maps(state).layers.map((layer) => layer.layer);
+  const { heads } = run.layer(state);
+  const folds: HeadName[] = heads.length > 1 ? ["mean", "max"] : [];
+  return [
+    {
+      name: "text",
+      label: "text",
+      options: run.texts.map((text) => ({ value: String(text), text: nameOf(run, text) })),
+      value: String(state.text),
+      pick: (value) => ({ text: Number(value), query: null, key: null, pinned: [] }),
+    },
+    {
+      name: "kind",
+      label: "kind",
+      options: run.kinds(state.text).map((kind) => ({ value: kind, text: kind })),
+      value: state.kind,
+      pick: (value) => ({ kind: value as State["kind"], query: null, key: null, pinned: [] }),
+    },
+    {
+      name: "layer",
+      label: "layer",
+      options: layers.map((layer) => ({ value: String(layer), text: String(layer) })),
+      value: String(state.layer),
+      pick: (value) => ({ layer: numbered(value) as LayerName }),
+    },
+    {
+      name: "head",
+      label: "head",
+      options: [...heads, ...folds].map((head) => ({
+        value: String(head),
+        text: typeof head === "number" ? String(head) : `${head} of all`,
+      })),
+      value: String(state.head),
+      pick: (value) => ({ head: numbered(value) as HeadName, heads: null }),
+    },
+  ];
+}
+
+function nameOf(run: Run, text: number): string {
+  return `${text}: ${run.page.maps.find((maps) => maps.text === text)?.name ?? ""}`;
+}
+
+function numbered(value: string): number | string {
+  return /^\d+$/.test(value) ? Number(value) : value;
+}
+
+function switches(run: Run, state: State): Switch[] {
+  const can = run.readable(state);
+  const maps = run.maps(state);
+  const cannot = maps.form === "strongest" || maps.pool !== "none" ? "only whole maps can be read so" : "done already";
+  return [
+    {
+      name: "words",
+      label: "words",
+      on: state.words || maps.words,
+      why: can.words ? "words instead of pieces: the sum over pieces as keys, the mean as queries (w)" : cannot,
+      able: can.words,
+      flip: { words: !state.words, query: null, key: null, pinned: [] },
+    },
+    {
+      name: "special",
+      label: "without special",
+      on: state.special === "drop" || maps.dropped_special,
+      why: can.special ? "special tokens leave both axes, rows are scaled up to 1 (s)" : cannot,
+      able: can.special && run.hasSpecial(state),
+      flip: { special: state.special === "keep" ? "drop" : "keep", query: null, key: null, pinned: [] },
+    },
+    {
+      name: "sinks",
+      label: "without sinks",
+      on: state.sinks === "drop",
+      why: "keys that get 0.3 or more of the attention of the rows that see them leave, rows are scaled up to 1 (x)",
+      able: maps.form === "whole",
+      flip: { sinks: state.sinks === "keep" ? "drop" : "keep" },
+    },
+    {
+      name: "log",
+      label: "log scale",
+      on: state.scale === "log",
+      why: "colours of maps by the logarithm of the weight (l)",
+      able: true,
+      flip: { scale: state.scale === "log" ? "linear" : "log" },
+    },
+  ];
+}

@@ -1,0 +1,226 @@
+// Head view: tokens that look on the left, what they look at on the right, a line for every weight worth seeing.
+import { select } from "d3-selection";
+import { headColour, themed } from "../colour";
+import type { Drawing, Pointed, Stage, Table } from "../drawing";
+import { added, total } from "../maps";
+import { type Pen, sized } from "../pen";
+import type { HeadName, State } from "../state";
+import { LINE, tokenColumn, weight } from "./tokens";
+
+const GAP = 260;
+const SIDE = 190;
+/** Lines fainter than this are not drawn, and no more than so many: the strongest. */
+const FAINTEST = 0.02;
+const MOST_LINES = 6000;
+/** A canvas of a long text is only as tall as browsers can make it sharp. */
+const MOST_PIXELS = 16_000;
+
+interface Line {
+  query: number;
+  key: number;
+  weight: number;
+  head: number;
+}
+
+export function headView(stage: Stage): Drawing {
+  const { run, store, state } = stage;
+  const queries = run.axis(state, "queries");
+  const keys = run.axis(state, "keys");
+  const heads = drawnHeads(stage);
+  const height = LINE * Math.max(queries.labels.length, keys.labels.length);
+  headChips(stage, heads);
+
+  const box = select(stage.host).append("div").attr("class", "head-view").node() as HTMLDivElement;
+  let pointed: Pointed | null = null;
+  const point = (side: Pointed["side"]) => (at: number | null) => {
+    pointed = at === null ? null : { side, at };
+    requestAnimationFrame(refresh);
+  };
+  const pin = (side: Pointed["side"]) => (at: number) => {
+    const direction = side === "query" ? "from" : "to";
+    const pinned = state.direction === direction ? focusOf(state) : [];
+    const rest = pinned.includes(at) ? pinned.filter((each) => each !== at) : [...pinned, at];
+    const focus = rest.length ? rest[rest.length - 1] : null;
+    store.change({ direction, pinned: rest.length > 1 ? rest : [], [side]: focus });
+  };
+  const left = tokenColumn(box, "query", queries, { point: point("query"), pin: pin("query") });
+  const canvas = select(box)
+    .append("canvas")
+    .attr("role", "img")
+    .attr("aria-label", `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`)
+    .node() as HTMLCanvasElement;
+  const right = tokenColumn(box, "key", keys, { point: point("key"), pin: pin("key") });
+  const faint = strongest(stage, heads);
+  const pens = { canvas, ratio: Math.min(devicePixelRatio, MOST_PIXELS / height) };
+
+  function refresh(): void {
+    const focus = pointed ?? pinnedOf(state);
+    const at = focus === null ? [] : "at" in focus ? [focus.at] : focus.pinned;
+    const fromQuery = focus?.side === "query";
+    left.mark(new Set(focus?.side === "query" ? at : []));
+    right.mark(new Set(focus?.side === "key" ? at : []));
+    const lines = at.length ? linesOf(stage, heads, at, fromQuery) : faint;
+    paintLines(sized(pens.canvas, GAP, height, pens.ratio), lines, 0, GAP, at.length > 0, stage);
+    const sums = at.length ? summed(stage, heads, at, fromQuery) : null;
+    const colour = heads.length === 1 ? colourOf(stage, heads[0]) : themed("accent");
+    left.shade(fromQuery ? null : sums, colour);
+    right.shade(fromQuery ? sums : null, colour);
+    if (sums) stage.say(sentence(at, fromQuery, sums, queries.labels, keys.labels));
+  }
+  refresh();
+
+  return {
+    picture: {
+      width: 2 * SIDE + GAP,
+      height,
+      paint: (pen) => paintAll(pen, stage, heads),
+    },
+    table: () => tableOf(stage, heads),
+  };
+}
+
+/** The heads whose lines are drawn: the chosen ones, or the fold of all. */
+function drawnHeads({ run, state }: Stage): HeadName[] {
+  const { heads } = run.layer(state);
+  if (typeof state.head === "string" || !heads.length) return [state.head];
+  return state.heads ?? [state.head];
+}
+
+function colourOf({ run, state }: Stage, head: HeadName): string {
+  return typeof head === "number" ? headColour(run.layer(state).heads.indexOf(head)) : themed("accent");
+}
+
+/** A chip for each head: it turns its lines on or off. */
+function headChips(stage: Stage, drawn: readonly HeadName[]): void {
+  const { run, store, state } = stage;
+  const { heads } = run.layer(state);
+  if (heads.length < 2 || typeof state.head === "string") return;
+  const box = select(stage.host)
+    .append("div")
+    .attr("class", "chips")
+    .attr("role", "group")
+    .attr("aria-label", "heads whose lines are drawn");
+  box
+    .selectAll("button")
+    .data(heads)
+    .join("button")
+    .attr("type", "button")
+    .attr("class", "chip")
+    .attr("data-keep", (head) => `chip-${head}`)
+    .style("--colour", (head) => colourOf(stage, head))
+    .attr("aria-pressed", (head) => String(drawn.includes(head)))
+    .attr("title", (head) => `head ${head}: click to draw or hide its lines`)
+    .text((head) => head)
+    .on("click", (_, head) => {
+      const next = drawn.includes(head) ? drawn.filter((each) => each !== head) : [...drawn, head];
+      const numbers = heads.filter((each) => next.includes(each));
+      store.change(numbers.length === 1 ? { head: numbers[0], heads: null } : { heads: numbers });
+    });
+  const all = drawn.length === heads.length;
+  box
+    .append("button")
+    .attr("type", "button")
+    .attr("class", "plain")
+    .attr("data-keep", "chip-all")
+    .text(all ? "only one" : "all heads")
+    .on("click", () => store.change({ heads: all ? null : heads }));
+}
+
+/** The tokens that are chosen: pinned ones, or the one in focus. */
+export function focusOf(state: State): number[] {
+  if (state.pinned.length) return state.pinned;
+  const one = state.direction === "from" ? state.query : state.key;
+  return one === null ? [] : [one];
+}
+
+function pinnedOf(state: State): { side: Pointed["side"]; pinned: number[] } | null {
+  const pinned = focusOf(state);
+  return pinned.length ? { side: state.direction === "from" ? "query" : "key", pinned } : null;
+}
+
+function linesOf({ run, state }: Stage, heads: HeadName[], focus: number[], fromQuery: boolean): Line[] {
+  const lines: Line[] = [];
+  heads.forEach((head, place) => {
+    for (const at of focus) {
+      const weights = fromQuery ? run.row(state, head, at) : run.column(state, head, at);
+      weights.forEach((weight, other) => {
+        const [query, key] = fromQuery ? [at, other] : [other, at];
+        if (weight > 0.001) lines.push({ query, key, weight, head: place });
+      });
+    }
+  });
+  return lines.sort((a, b) => a.weight - b.weight);
+}
+
+/** Of all rows the lines worth seeing, faintest first. */
+function strongest({ run, state }: Stage, heads: HeadName[]): Line[] {
+  const rows = run.axis(state, "queries").labels.length;
+  let lines: Line[] = [];
+  heads.forEach((head, place) => {
+    for (let query = 0; query < rows; query++) {
+      run.row(state, head, query).forEach((weight, key) => {
+        if (weight > FAINTEST) lines.push({ query, key, weight, head: place });
+      });
+    }
+  });
+  lines = lines.sort((a, b) => a.weight - b.weight);
+  return lines.slice(-MOST_LINES);
+}
+
+function summed({ run, state }: Stage, heads: HeadName[], focus: number[], fromQuery: boolean): Float32Array {
+  const each = heads.map((head) =>
+    added(focus.map((at) => (fromQuery ? run.row(state, head, at) : run.column(state, head, at)))),
+  );
+  return heads.length === 1 ? each[0] : added(each).map((sum) => sum / heads.length);
+}
+
+function paintLines(pen: Pen, lines: Line[], left: number, right: number, focused: boolean, stage: Stage): void {
+  const colours = drawnHeads(stage).map((head) => colourOf(stage, head));
+  const middle = (at: number) => (at + 0.5) * LINE;
+  for (const { query, key, weight, head } of lines) {
+    const opacity = focused ? 0.08 + 0.92 * weight : 0.75 * weight;
+    pen.link([left, middle(query)], [right, middle(key)], colours[head], opacity);
+  }
+}
+
+function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
+  const { run, state } = stage;
+  const [queries, keys] = [run.axis(state, "queries").labels, run.axis(state, "keys").labels];
+  const focus = pinnedOf(state);
+  const fromQuery = focus?.side === "query";
+  const lines = focus ? linesOf(stage, heads, focus.pinned, fromQuery) : strongest(stage, heads);
+  paintLines(pen, lines, SIDE, SIDE + GAP, focus !== null, stage);
+  const look = { size: 13, fill: themed("ink") };
+  const chosen = (side: Pointed["side"], at: number) => focus?.side === side && focus.pinned.includes(at);
+  const middle = (at: number) => (at + 0.5) * LINE;
+  queries.forEach((label, at) => {
+    pen.text(SIDE - 8, middle(at), label, { ...look, anchor: "end", bold: chosen("query", at) });
+  });
+  keys.forEach((label, at) => {
+    pen.text(SIDE + GAP + 8, middle(at), label, { ...look, bold: chosen("key", at) });
+  });
+}
+
+function tableOf({ run, state }: Stage, heads: HeadName[]): Table {
+  const [queries, keys] = [run.axis(state, "queries").labels, run.axis(state, "keys").labels];
+  const rows: Table["rows"] = [];
+  for (const head of heads) {
+    queries.forEach((query, at) => {
+      run.row(state, head, at).forEach((weight, key) => {
+        if (!Number.isNaN(weight)) rows.push([state.kind, state.layer, head, at, key, query, keys[key], weight]);
+      });
+    });
+  }
+  return { columns: ["kind", "layer", "head", "query", "key", "query_token", "key_token", "weight"], rows };
+}
+
+/** What somebody hears who cannot see the lines. */
+function sentence(at: number[], fromQuery: boolean, sums: Float32Array, queries: string[], keys: string[]): string {
+  const [own, others] = fromQuery ? [queries, keys] : [keys, queries];
+  const best = [...sums.keys()].filter((each) => sums[each] > 0).sort((a, b) => sums[b] - sums[a]);
+  const named = best.slice(0, 3).map((each) => `${others[each]} ${weight(sums[each])}`);
+  const focus = at.map((each) => own[each]).join(" + ");
+  const all = total(sums);
+  const rest = fromQuery || at.length > 1 ? "" : `, ${weight(all)} in all`;
+  return `${focus} ${fromQuery ? "looks at" : "is looked at by"} ${named.join(", ") || "nothing"}${rest}`;
+}

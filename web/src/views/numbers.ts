@@ -1,0 +1,188 @@
+// Numbers: every measure of every head, as a layer x head map and as a table that can be sorted.
+import { ascending, descending } from "d3-array";
+import { select } from "d3-selection";
+import { ink, themed, viridis } from "../colour";
+import type { Drawing, Stage, Table } from "../drawing";
+import type { Pen } from "../pen";
+import type { HeadRow } from "../schema";
+import type { HeadName, LayerName } from "../state";
+
+const CELL = 46;
+const HIGH = 26;
+const LABEL = 40;
+
+export function numbersView(stage: Stage): Drawing {
+  const { run, store, state } = stage;
+  const { stats } = run.page;
+  const rows = (stats?.heads ?? []).filter((row) => row.kind === state.kind);
+  if (!stats || !rows.length) return nothing(stage);
+  const metrics = Object.keys(stats.metrics);
+  const metric = metrics.includes(state.metric) ? state.metric : metrics[0];
+  const box = select(stage.host).append("div").attr("class", "numbers-view");
+  const label = box.append("label").attr("class", "choice");
+  label.append("span").text("measure");
+  label
+    .append("select")
+    .attr("data-keep", "metric")
+    .attr("name", "metric")
+    .on("change", (event: Event) => store.change({ metric: (event.target as HTMLSelectElement).value }))
+    .selectAll("option")
+    .data(metrics)
+    .join("option")
+    .attr("value", (name) => name)
+    .property("selected", (name) => name === metric)
+    .text((name) => name.replaceAll("_", " "));
+  const { question, unit, source } = stats.metrics[metric];
+  box.append("p").attr("class", "question").text(`${question} (${unit}; ${source})`);
+  const cells = cellsOf(rows, metric);
+  drawCells(box.append("div").attr("class", "cells").node() as HTMLDivElement, stage, cells);
+  drawTable(box.append("div").attr("class", "scroll").node() as HTMLDivElement, stage, rows, metrics);
+  const layers = Math.max(...cells.map((cell) => cell.row)) + 1;
+  const heads = Math.max(...cells.map((cell) => cell.column)) + 1;
+  return {
+    picture: {
+      width: LABEL + heads * CELL,
+      height: 2 * HIGH + layers * HIGH,
+      paint: (pen) => paint(pen, cells, `${metric.replaceAll("_", " ")} (${unit})`),
+    },
+    table: () => ({
+      columns: ["kind", "layer", "head", ...metrics],
+      rows: rows.map((row) => [row.kind, row.layer, row.head, ...metrics.map((name) => (row[name] ?? "") as number)]),
+    }),
+  };
+}
+
+function nothing({ host, say }: Stage): Drawing {
+  const why = "This page carries no measures of this kind of attention.";
+  select(host).append("div").attr("class", "missing").append("p").text(why);
+  say(why);
+  return {
+    picture: { width: 400, height: 40, paint: (pen) => pen.text(0, 20, why, { fill: themed("ink") }) },
+    table: (): Table => ({ columns: ["message"], rows: [[why]] }),
+  };
+}
+
+interface Cell {
+  layer: LayerName;
+  head: HeadName;
+  row: number;
+  column: number;
+  value: number | null;
+  share: number;
+}
+
+function cellsOf(rows: HeadRow[], metric: string): Cell[] {
+  const values = rows.map((row) => row[metric]).filter((value): value is number => typeof value === "number");
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const layers = [...new Set(rows.map((row) => row.layer))];
+  return rows.map((row) => {
+    const value = typeof row[metric] === "number" ? (row[metric] as number) : null;
+    return {
+      layer: row.layer as LayerName,
+      head: row.head as HeadName,
+      row: layers.indexOf(row.layer),
+      column: rows.filter((other) => other.layer === row.layer).indexOf(row),
+      value,
+      share: value === null ? 0 : (value - least) / (most - least || 1),
+    };
+  });
+}
+
+function drawCells(host: HTMLElement, stage: Stage, cells: Cell[]): void {
+  const columns = Math.max(...cells.map((cell) => cell.column)) + 1;
+  const box = select(host).style("grid-template-columns", `${LABEL}px repeat(${columns}, minmax(30px, ${CELL}px))`);
+  box.append("span").attr("class", "corner").attr("aria-hidden", "true").text("L \\ H");
+  for (let column = 0; column < columns; column++) box.append("span").attr("class", "number").text(column);
+  let row = -1;
+  for (const cell of cells) {
+    if (cell.row !== row) {
+      row = cell.row;
+      box.append("span").attr("class", "number").style("grid-column", "1").text(cell.layer);
+    }
+    const said = cell.value === null ? "undefined" : String(cell.value);
+    box
+      .append("button")
+      .attr("type", "button")
+      .attr("class", "cell")
+      .attr("data-keep", `cell-${cell.layer}-${cell.head}`)
+      .attr("data-layer", cell.layer)
+      .attr("data-head", cell.head)
+      .attr("title", `layer ${cell.layer}, head ${cell.head}: ${said}`)
+      .style("background", cell.value === null ? themed("unseen") : viridis(cell.share))
+      .style("color", cell.value === null ? themed("ink") : ink(cell.share))
+      .text(short(cell.value))
+      .on("click", () => lead(stage, cell.layer, cell.head));
+  }
+}
+
+function lead({ store }: Stage, layer: LayerName, head: HeadName): void {
+  store.change({ layer, head, heads: null, view: "head" });
+}
+
+/** Sorted by the column that was clicked last, from the largest on. */
+function drawTable(host: HTMLElement, stage: Stage, rows: HeadRow[], metrics: string[]): void {
+  const columns = ["layer", "head", ...metrics];
+  let [by, down] = ["layer", false];
+  const table = select(host).append("table");
+  const head = table.append("thead").append("tr").selectAll("th").data(columns).join("th").attr("scope", "col");
+  const names = head
+    .append("button")
+    .attr("type", "button")
+    .text((name) => name.replaceAll("_", " "));
+  const body = table.append("tbody");
+  names.on("click", (_, name) => {
+    [by, down] = [name, by === name ? !down : metrics.includes(name)];
+    fill();
+  });
+  function fill(): void {
+    head.attr("aria-sort", (name) => (name === by ? (down ? "descending" : "ascending") : "none"));
+    const sorted = [...rows].sort((a, b) => (down ? descending : ascending)(a[by] ?? undefined, b[by] ?? undefined));
+    const line = body
+      .selectAll<HTMLTableRowElement, HeadRow>("tr")
+      .data(sorted, (row) => `${row.layer} ${row.head}`)
+      .join("tr")
+      .order()
+      .attr("data-layer", (row) => row.layer)
+      .attr("data-head", (row) => row.head);
+    const cell = line
+      .selectAll("td")
+      .data((row) => columns.map((name) => ({ row, name })))
+      .join("td");
+    cell.filter(({ name }) => name !== "head").text(({ row, name }) => shown(row[name]));
+    cell
+      .filter(({ name }) => name === "head")
+      .selectAll("button")
+      .data((each) => [each.row])
+      .join("button")
+      .attr("type", "button")
+      .attr("aria-label", (row) => `open layer ${row.layer}, head ${row.head}`)
+      .text((row) => row.head)
+      .on("click", (_, row) => lead(stage, row.layer as LayerName, row.head as HeadName));
+  }
+  fill();
+}
+
+function shown(value: HeadRow[string]): string {
+  return typeof value === "number" && !Number.isInteger(value) ? short(value) : String(value ?? "");
+}
+
+function short(value: number | null): string {
+  if (value === null) return "–";
+  const size = Math.abs(value);
+  return size !== 0 && (size < 0.005 || size >= 1000) ? value.toExponential(0) : value.toFixed(size < 10 ? 2 : 1);
+}
+
+function paint(pen: Pen, cells: Cell[], title: string): void {
+  const look = { size: 11, anchor: "middle" } as const;
+  pen.text(0, HIGH / 2, title, { size: 12, fill: themed("ink"), bold: true });
+  for (const { layer, head, row, column, value, share } of cells) {
+    const [x, y] = [LABEL + column * CELL, 2 * HIGH + row * HIGH];
+    if (row === 0) pen.text(x + CELL / 2, 1.5 * HIGH, String(head), { ...look, fill: themed("ink") });
+    if (column === 0) pen.text(LABEL / 2, y + HIGH / 2, String(layer), { ...look, fill: themed("ink") });
+    pen.rect(x, y, CELL - 2, HIGH - 2, value === null ? themed("unseen") : viridis(share));
+    pen.text(x + CELL / 2 - 1, y + HIGH / 2 - 1, short(value), {
+      ...look,
+      fill: value === null ? themed("ink") : ink(share),
+    });
+  }
+}
