@@ -192,7 +192,11 @@ class FileOptions:
     force: Annotated[bool, _output("--force", help="replace files of another run, or of a stranger")] = False
     format: Annotated[
         list[str] | None,
-        _output("--format", metavar="NAMES", help="heatmap: png, svg, pdf; stats: also parquet, jsonl; with commas"),
+        _output(
+            "--format",
+            metavar="NAMES",
+            help="heatmap: png, svg, pdf; stats: also parquet, jsonl; view: html; with commas",
+        ),
     ] = None
     save_maps: Annotated[bool, _output("--save-maps", help="also keep the selected maps, for --from")] = False
     maps_format: Annotated[
@@ -244,6 +248,26 @@ class PictureOptions:
             help="shared: one colour scale for all of a text and kind; panel: each its own",
         ),
     ] = "shared"
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """What the page holds; of `view` alone."""
+
+    max_page: Annotated[
+        str | None,
+        _option(
+            *("Page", "--max-page"),
+            metavar="SIZE",
+            help="no larger than this: of more, the strongest weights of each row and a pooled map (default: 32MB)",
+        ),
+    ] = None
+    rows: Annotated[
+        str | None,
+        _option("Page", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
+    ] = None
+    keys: Annotated[str | None, _option("Page", "--keys", metavar="A-B", help="only these keys")] = None
+    open: Annotated[bool, _option("Page", "--open", help="show it in the browser")] = False
 
 
 @dataclass(frozen=True)

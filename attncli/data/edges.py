@@ -43,6 +43,18 @@ class Edges:
     def __len__(self) -> int:
         return len(self.weight)
 
+    @property
+    def row_starts(self) -> Array:
+        """Where the edges of each query begin."""
+        columns = np.stack([self.text, self.kind, self.layer, self.head, self.query])
+        changes: Array = (np.diff(columns, axis=1) != 0).any(0)
+        return np.flatnonzero(np.concatenate([[True], changes])[: len(self)])
+
+    @property
+    def most_per_row(self) -> int:
+        """How many edges the query with the most of them has."""
+        return int(np.diff([*self.row_starts, len(self)]).max(initial=0))
+
     @classmethod
     def none(cls, inputs: Sequence[Input]) -> Edges:
         """No edge of these texts."""

@@ -90,10 +90,10 @@ class Job:
             self.save(run)
             yield replace(run, maps=shown)
             return
-        model = self._load(self.source)
+        model = self.load(self.source)
         pages = _pages(model.heads(self.request), self.request)
         request = replace(self.request, zoom=fitted(self.request.zoom, show, pages))
-        yield from map(self._informed, model.runs(self.texts, request, track))
+        yield from map(self.informed, model.runs(self.texts, request, track))
 
     def gather(self, track: Track, take: TakeEdges | None = None) -> Run:
         """Everything as one run, its maps whole; `take` gets the strongest edges chunk by chunk."""
@@ -106,16 +106,18 @@ class Job:
             if request.beside:
                 run = run.with_beside(request, take)
         else:
-            run = self._load(self.source).gather(self.texts, request, track, take)
-        return self._informed(run)
+            run = self.load(self.source).gather(self.texts, request, track, take)
+        return self.informed(run)
 
-    def _load(self, arguments: Mapping[str, Any]) -> Model:
+    def load(self, arguments: Mapping[str, Any]) -> Model:
+        """The model of these arguments of `attncli.load`."""
         # here and not above: to draw a saved run needs neither torch nor transformers
         from attncli.pipeline.model import load
 
         return load(**arguments)
 
-    def _informed(self, run: Run) -> Run:
+    def informed(self, run: Run) -> Run:
+        """The same run, with what was asked for."""
         return replace(run, info=replace(run.info, given=dict(self.given), resolved=self.resolved))
 
     def save(self, run: Run) -> None:

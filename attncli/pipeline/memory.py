@@ -15,8 +15,8 @@ _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)
 _FLOAT, _BOOL = 4, 1
 
 
-def parse_size(size: int | str | None) -> int | None:
-    """Bytes of `500MB`, `4GB`, `1.5GiB` or a plain number.
+def parse_size(size: int | str | None, option: str = "--max-memory") -> int | None:
+    """Bytes of `500MB`, `4GB`, `1.5GiB` or a plain number, given as this option.
 
     >>> parse_size("4GB"), parse_size("1.5GiB"), parse_size("2000")
     (4000000000, 1610612736, 2000)
@@ -25,7 +25,7 @@ def parse_size(size: int | str | None) -> int | None:
         return size
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?i?)b?", str(size).strip().lower())
     if match is None or match[2] not in _UNITS or not float(match[1]):
-        raise UsageError(f"expected --max-memory like 500MB, 4GB or 1.5GiB, got {size!r}")
+        raise UsageError(f"expected {option} like 500MB, 4GB or 1.5GiB, got {size!r}")
     return int(float(match[1]) * _UNITS[match[2]])
 
 
@@ -76,7 +76,7 @@ def map_bytes(
     inputs: Iterable[Input], heads: Selection, *, one_head: bool, one_layer: bool, zoom: Zoom | None = None
 ) -> int:
     """What the maps of these texts take: float32 weights, and for each kind which keys are visible."""
-    maps = _maps_per_kind(heads, one_head=one_head, one_layer=one_layer)
+    maps = maps_per_kind(heads, one_head=one_head, one_layer=one_layer)
     total = 0
     for one in inputs:
         for kind, count in maps.items():
@@ -85,7 +85,8 @@ def map_bytes(
     return total
 
 
-def _maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mapping[Kind, int]:
+def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mapping[Kind, int]:
+    """How many maps there are of a text."""
     counts: dict[Kind, list[int]] = {}
     for (kind, _), numbers in heads.items():
         counts.setdefault(kind, []).append(1 if one_head else len(numbers))

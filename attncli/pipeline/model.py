@@ -53,9 +53,15 @@ class Model:
         self, texts: Sequence[Text], request: Request, track: Track = untracked, take: TakeEdges | None = None
     ) -> Run:
         """All texts as one run; `take` gets the strongest edges chunk by chunk, else the run holds them."""
-        prepared = self._prepare(texts, request, track)
+        prepared = self.prepare(texts, request, track)
         if request.keep_maps or request.folded:
             prepared.check_memory(at_once=True)
+        return self.finish(prepared, texts, track, take)
+
+    def finish(
+        self, prepared: Pass, texts: Sequence[Text], track: Track = untracked, take: TakeEdges | None = None
+    ) -> Run:
+        """The same of what `prepare` made of these texts."""
         return _gathered(prepared, self._info(prepared, texts), track, take)
 
     def heads(self, request: Request) -> Selection:
@@ -64,13 +70,14 @@ class Model:
 
     def runs(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Iterator[Run]:
         """The same as one run per batch, so that the maps of one batch are held at a time."""
-        prepared = self._prepare(texts, request, track)
+        prepared = self.prepare(texts, request, track)
         prepared.check_memory(at_once=False)
         info = self._info(prepared, texts)
         for found in prepared.maps(track):
             yield Run(replace(info, notes=(*info.notes, *found.notes)), found.inputs, found.maps)
 
-    def _prepare(self, texts: Sequence[Text], request: Request, track: Track) -> Pass:
+    def prepare(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Pass:
+        """The texts encoded and the heads chosen, before the pass; a target that is to be written is written here."""
         if not self.loaded.is_encoder_decoder and any(text.target is not None for text in texts):
             raise UsageError(f"--target is what a decoder reads beside an encoder, {self.loaded.name} has one stack")
         found = self.plan(request.capture)

@@ -57,7 +57,7 @@ class Pass:
         """Refuse what would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
         request = self.request
         self._check_window()
-        parts = [self._inputs] if at_once else self.texts
+        parts = [self.inputs] if at_once else self.texts
         fold = {"one_head": request.aggregate != "none", "one_layer": request.aggregate_layers != "none"}
         needed = max(map_bytes(part, self.heads, **fold, zoom=request.zoom) for part in parts)
         longest = max(len(one.source) for batch in self.batches for one in batch.inputs)
@@ -72,12 +72,12 @@ class Pass:
         return read_as(batch.inputs, words=self.request.words, drop=self.request.drop)
 
     @property
-    def _inputs(self) -> list[Input]:
+    def inputs(self) -> list[Input]:
         """All of them, in the order in which they were given."""
         return sorted((one for part in self.texts for one in part), key=lambda one: one.index)
 
     def _check_window(self) -> None:
-        texts = self._inputs
+        texts = self.inputs
         for one in texts:
             try:
                 for kind in self._kinds:
@@ -125,7 +125,7 @@ class Pass:
     def gather(self, track: Track = untracked, take: TakeEdges | None = None) -> Gathered:
         """Everything that is wanted of all texts in one pass; `take` gets the edges chunk by chunk."""
         request = self.request
-        beside = Beside(request, self._inputs if request.beside else (), take, self.heads)
+        beside = Beside(request, self.inputs if request.beside else (), take, self.heads)
         measure = measure_for(request, self.heads) if request.metrics and not request.folded else None
         inputs: list[Input] = []
         maps: list[Attention] = []

@@ -11,6 +11,8 @@ from attncli.data import Attention, Edges, Input, Kind, Profile, RunInfo, Scores
 from attncli.errors import UsageError, did_you_mean
 from attncli.foreign import as_inputs, maps_info, read_maps
 from attncli.pipeline.maps import reshape
+from attncli.pipeline.memory import parse_size
+from attncli.pipeline.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
 from attncli.pipeline.pictures import Show, fitted, pictures
 from attncli.pipeline.request import ALL_METRICS, ENDS, RESOLUTION, Request, ZoomOptions, metric_names, zoom_of
 from attncli.store import OutputFolder, digest, open_run, save_run
@@ -122,6 +124,19 @@ class Run:
         wanted = zoom_of({"resolution": RESOLUTION, **zoom})
         shown = zoomed(shown, fitted(wanted, show, [[len(maps.weights) for maps in shown.layers]]))
         return pictures(shown, show)[0].draw(self.info.title, "", None)
+
+    def view(self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT) -> Page:
+        """One page on which every head is explored: shown in place by a notebook, or `.save("view.html")`.
+
+        max_page  bytes, or "32MB": what is larger shows the strongest weights of each row and a pooled map
+        height    of the page in a notebook, in pixels
+        """
+        if not self.maps:
+            raise UsageError("this run kept no maps to look at: ask for it when running the model")
+        budget = parse_size(max_page, "max_page") or MAX_PAGE
+        tables = None if self.strongest is None else tables_of(self.maps, self.strongest)
+        page = page_of(self.info, self.inputs, self.maps, self.statistics, budget=budget, tables=tables)
+        return replace(page, height=height)
 
     def save(
         self,

@@ -8,7 +8,7 @@ edges    edges.parquet, while they are found      profile  its tables, the long 
 
 from attncli.store.arrays import load_arrays
 from attncli.store.edges import EdgesFile
-from attncli.store.files import replacing
+from attncli.store.files import replacing, write_whole
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
 from attncli.store.profile import write_profile
 from attncli.store.runs import SavedRun, open_run, save_run
@@ -20,7 +20,7 @@ from attncli.store.tables import (
     table_parquet,
     write_statistics,
 )
-from attncli.store.text import json_text
+from attncli.store.text import json_text, utf8
 
 __all__ = [
     "EdgesFile",
@@ -40,6 +40,8 @@ __all__ = [
     "table_csv",
     "table_jsonl",
     "table_parquet",
+    "utf8",
     "write_profile",
     "write_statistics",
+    "write_whole",
 ]

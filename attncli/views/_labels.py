@@ -43,10 +43,10 @@ def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:
     >>> label("âĢ", "bytelevel"), label("<0x0A>", "metaspace")
     ('⟨E2 80⟩', '\\\\n')
     """
-    return _shorten(visible(_text(piece, scheme)), width)
+    return _shorten(visible(text_of(piece, scheme)), width)
 
 
-def _text(piece: str, scheme: Scheme) -> str:
+def text_of(piece: str, scheme: Scheme) -> str:
     """The text that a piece stands for; bytes that are no whole character become lone surrogates."""
     if scheme == "bytelevel" and all(char in _byte_of() for char in piece):
         return bytes(_byte_of()[char] for char in piece).decode("utf-8", "surrogateescape")

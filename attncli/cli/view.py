@@ -1,0 +1,73 @@
+"""`attncli view`: every head on one page."""
+
+from __future__ import annotations
+
+import webbrowser
+from typing import TYPE_CHECKING
+
+from attncli.cli._jobs import job_of
+from attncli.cli._options import (
+    AgainOptions,
+    FileOptions,
+    InputOptions,
+    ModelOptions,
+    SelectionOptions,
+    TalkOptions,
+    ViewOptions,
+    typed,
+)
+from attncli.cli._talk import talking
+
+if TYPE_CHECKING:
+    from attncli.pipeline.request import RunOptions
+
+
+def view(
+    model: ModelOptions,
+    texts: InputOptions,
+    selection: SelectionOptions,
+    files: FileOptions,
+    talk: TalkOptions,
+    again: AgainOptions,
+    shown: ViewOptions,
+) -> None:
+    """Explore every head on one page.
+
+    Writes view.html: all layers and heads as lines, maps, text and numbers, in one file that needs no network and can
+    be passed on. --open shows it at once. In a pipe, prints its path.
+
+    Weights are kept in 8 bits, off by at most 1/510 of the largest of their row. What would make the page larger than
+    --max-page streams by: the page has the strongest weights of each row and a pooled map, and says so.
+
+    Example: attncli view --text "The cat sat on the mat."
+    """
+    from attncli.pipeline.jobs import chosen
+    from attncli.pipeline.memory import parse_size
+    from attncli.pipeline.page import MAX_PAGE
+    from attncli.pipeline.view_job import write_page
+    from attncli.store import json_text
+
+    chosen(files.format, ("html",), ("html",))
+    budget = parse_size(shown.max_page, "--max-page") or MAX_PAGE
+    with talking(talk) as say:
+        more = {"max_page": budget}
+        job = job_of(
+            "view", (model, texts, selection, files, again), typed(shown), more, _asked(selection, again, shown)
+        )
+        done = write_page(job, budget, say.track)
+        say.notes(done.notes)
+        (path,) = (path for path in job.folder.written if path.name == "view.html")
+        if talk.json:
+            say.data(json_text(done.manifest))
+        elif not say.to_person:
+            say.data(str(path))
+        for each in job.folder.written:
+            say.wrote(each)
+        if shown.open:
+            webbrowser.open(path.resolve().as_uri())
+
+
+def _asked(selection: SelectionOptions, again: AgainOptions, shown: ViewOptions) -> RunOptions:
+    """What these options ask of the run; kept maps are measured where they can be."""
+    folded = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
+    return {"rows": shown.rows, "keys": shown.keys, "metrics": None if again.from_ or folded else "all"}

@@ -1,0 +1,89 @@
+"""The whole job of `attncli view`: one page, of as much of the maps as it may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from attncli.data import KINDS
+from attncli.errors import UsageError
+from attncli.pipeline.jobs import Done, Job
+from attncli.pipeline.memory import maps_per_kind, shown_size
+from attncli.pipeline.page import Page, advice, page_of, too_large
+from attncli.pipeline.progress import Track
+from attncli.pipeline.run import Run
+from attncli.transforms import zoomed
+from attncli.views.page import EdgeTables, Fit, MapSize, fit, whole
+
+if TYPE_CHECKING:  # to show a saved run needs no model
+    from attncli.pipeline.model import Model
+    from attncli.pipeline.passes import Pass
+
+NAME = "view.html"
+
+
+def write_page(job: Job, budget: int, track: Track) -> Done:
+    """Write the page of a job, of at most about `budget` bytes."""
+    folder = job.folder
+    if isinstance(job.source, Run) or job.files.save_maps:
+        run, page = _of_kept(job, budget, track)
+    else:
+        run, page = _of_model(job, job.load(job.source), budget, track)
+    folder.write_text(NAME, page.html)
+    return Done(folder.finish(run.info), (*run.info.notes, *page.notes))
+
+
+def _of_kept(job: Job, budget: int, track: Track) -> tuple[Run, Page]:
+    """From maps that are there, or are to be kept."""
+    run = job.gather(track)
+    job.save(run)
+    made_by = job.source.info if isinstance(job.source, Run) else None
+    shown = [zoomed(each, job.request.zoom) for each in run.maps]
+    return run, page_of(run.info, run.inputs, shown, run.statistics, budget=budget, made_by=made_by)
+
+
+def _of_model(job: Job, model: Model, budget: int, track: Track) -> tuple[Run, Page]:
+    """From a pass that keeps no more than the page shows: maps that are too large never exist."""
+    prepared = model.prepare(job.texts, job.request, track)
+    found = _fitting(prepared, budget)
+    tables = None
+    if found is None:
+        prepared.check_memory(at_once=True)
+    else:
+        zoom = replace(job.request.zoom, resolution=found.side)
+        tables = EdgeTables(prepared.heads, found.edges)
+        prepared = replace(prepared, request=replace(job.request, zoom=zoom, top_k=found.edges))
+    run = job.informed(model.finish(prepared, job.texts, track, None if tables is None else tables.take))
+    there = None if tables is None else tables.tables
+    return run, page_of(run.info, run.inputs, run.maps, run.statistics, budget=budget, tables=there)
+
+
+def _fitting(prepared: Pass, budget: int) -> Fit | None:
+    """How much is to be shown; None where it is every weight. Folded maps are kept whole, as their edges need it."""
+    request, sizes = prepared.request, _sizes(prepared)
+    if request.folded or whole(sizes) <= budget:
+        return None
+    several = len(prepared.inputs) > 1
+    if request.zoom.windowed:
+        raise UsageError(
+            f"the page would take {shown_size(whole(sizes))}, allowed are {shown_size(budget)}: "
+            "give smaller --rows and --keys, or allow more with --max-page"
+        )
+    found = fit(sizes, budget)
+    if found is None:
+        raise too_large(sizes, budget, advice(several))
+    return found
+
+
+def _sizes(prepared: Pass) -> Sequence[MapSize]:
+    request = prepared.request
+    maps = maps_per_kind(
+        prepared.heads, one_head=request.aggregate != "none", one_layer=request.aggregate_layers != "none"
+    )
+    sizes = []
+    for one in prepared.inputs:
+        for kind in (kind for kind in KINDS if kind in maps):
+            queries, keys = request.zoom.sides(*map(len, one.sides(kind)))
+            sizes.append(MapSize(maps[kind], len(queries), len(keys)))
+    return sizes
