@@ -11,11 +11,13 @@ export TEXT ?= The animal didn't cross the street because it was too tired.
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MODULES := web/node_modules/.ready
+CHROMIUM := $(VENV)/.chromium
 PIP := -m pip --disable-pip-version-check -q install
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format picture lock clean
+.PHONY: help demo test web page lint format picture lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,8 +27,14 @@ demo: $(READY) ## draw and measure the attention of the bundled model on one sen
 	@$(BIN)/attncli stats --text "$$TEXT" --out outputs/demo/stats
 	@printf '\nPictures to open:\n'; ls -1 outputs/demo/*/*.png | sed 's/^/  /'
 
-test: $(READY) lint ## check style and types, run all tests
+test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
 	@$(BIN)/python -m pytest -q -n $(JOBS)
+
+web: $(MODULES) ## check the page: that it is built from its sources, their style and types, their tests
+	@cd web && npm run --silent check && npm test --silent
+
+page: $(MODULES) ## build the page from web/ again
+	@cd web && npm run --silent build
 
 lint: $(READY) ## check style, layout and types
 	@$(BIN)/ruff check
@@ -36,6 +44,7 @@ lint: $(READY) ## check style, layout and types
 format: $(READY) ## lay out the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+	@test ! -d web/node_modules || (cd web && npm run --silent format)
 
 picture: $(READY) ## draw the README's picture again
 	@$(BIN)/python tests/readme.py
@@ -50,6 +59,19 @@ $(READY): requirements/dev.txt requirements/model.txt pyproject.toml
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
+# `npm ci` would refuse a lock that was written where not every platform's packages can be had.
+$(MODULES): web/package.json web/package-lock.json
+	@command -v npm > /dev/null || { echo 'error: the page is built and tested with Node.js 20 or newer, which is not installed' >&2; exit 1; }
+	@cd web && npm install --no-save --silent
+	@touch $(MODULES)
+
+# The tests of the page run in a real browser: the one that is there, else Debian's.
+$(CHROMIUM): $(READY)
+	@command -v chromium chromium-browser google-chrome > /dev/null || test -n "$${CHROMIUM:-}" || \
+	  { echo 'Installing chromium'; { apt-get update && apt-get install -y --no-install-recommends chromium; } > /dev/null; } || \
+	  { echo 'error: no Chromium for the tests of the page: install it, or name one by CHROMIUM=…' >&2; exit 1; }
+	@touch $(CHROMIUM)
+
 lock: ## pin again: install what requirements/dev.in and the dev extra ask for, write requirements/dev.txt
 	@rm -rf build/lock && mkdir -p build
 	@$(PYTHON) -m venv build/lock
@@ -63,6 +85,6 @@ lock: ## pin again: install what requirements/dev.in and the dev extra ask for, 
 	@echo "Wrote requirements/dev.txt"
 
 clean: ## remove the virtual environment, caches and outputs
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) web/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find outputs -mindepth 1 ! -name .gitkeep -delete

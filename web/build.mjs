@@ -1,5 +1,5 @@
 // Builds the one asset of the page: attncli/views/assets/page.html, with script, style and their hashes inside.
-// `node build.mjs FILE` writes it elsewhere.
+// With --check it writes nothing and fails where what is there is not what would be built.
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -8,14 +8,27 @@ import { build } from "esbuild";
 import { compileFromFile } from "json-schema-to-typescript";
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
-const target = process.argv[2] ?? here("../attncli/views/assets/page.html");
+const check = process.argv.includes("--check");
+
+/** Writes a file, or holds it against what is there. */
+async function put(name, text) {
+  const path = here(name);
+  if (!check) {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, text);
+    console.log(`Wrote ${path} (${Math.round(text.length / 1000)} kB)`);
+  } else if ((await readFile(path, "utf8").catch(() => "")) !== text) {
+    console.error(`error: ${path} is not what its sources make: run \`make page\``);
+    process.exitCode = 1;
+  }
+}
 
 const types = await compileFromFile(here("page.schema.json"), {
   bannerComment: "// Written by `npm run build` from page.schema.json; do not edit.",
   additionalProperties: false,
   style: { printWidth: 120 },
 });
-await writeFile(here("src/schema.ts"), types);
+await put("src/schema.ts", types);
 
 const bundle = async (entry, options) => {
   const made = await build({ entryPoints: [here(entry)], bundle: true, minify: true, write: false, ...options });
@@ -28,6 +41,4 @@ const hash = (text) => `'sha256-${createHash("sha256").update(text, "utf8").dige
 const parts = { "script-hash": hash(script), "style-hash": hash(style), style, script };
 const template = await readFile(here("page.template.html"), "utf8");
 const page = template.replace(/\{\{([\w-]+)\}\}/g, (_, name) => parts[name]);
-await mkdir(dirname(target), { recursive: true });
-await writeFile(target, page);
-console.log(`Wrote ${target} (${Math.round(page.length / 1000)} kB)`);
+await put("../attncli/views/assets/page.html", page);

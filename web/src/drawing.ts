@@ -11,6 +11,9 @@ export interface Pointed {
 
 export interface Stage {
   host: HTMLElement;
+  /** How much room there is, in pixels. */
+  width: number;
+  height: number;
   run: Run;
   store: Store;
   state: State;

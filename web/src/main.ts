@@ -24,6 +24,8 @@ const DRAWN: Record<ViewName, { title: string; draw: View }> = {
   text: { title: "Text", draw: textView },
   numbers: { title: "Numbers", draw: numbersView },
 };
+/** Pixels that the line below the view takes. */
+const SAID = 90;
 const SCHEMA: Page["schema"] = "attncli.page/1";
 
 function readPage(): Page {
@@ -80,6 +82,7 @@ class App {
     const keep = (document.activeElement as HTMLElement | null)?.dataset.keep;
     document.documentElement.dataset.theme = isDark(state) ? "dark" : "light";
     this.tabs();
+    this.parts.text.textContent = this.run.maps(state).name;
     toolbar(this.parts.tools, this.run, this.store);
     this.drawing?.end?.();
     this.parts.view.replaceChildren();
@@ -87,7 +90,12 @@ class App {
     const say = (text: string) => {
       this.parts.said.textContent = text;
     };
-    this.drawing = DRAWN[state.view].draw({ host: this.parts.view, run: this.run, store: this.store, state, say });
+    const { view } = this.parts;
+    const look = getComputedStyle(view);
+    const width = view.clientWidth - Number.parseFloat(look.paddingLeft) - Number.parseFloat(look.paddingRight);
+    const height = innerHeight - view.getBoundingClientRect().top - scrollY - SAID;
+    const stage = { host: view, width, height, run: this.run, store: this.store, state, say };
+    this.drawing = DRAWN[state.view].draw(stage);
     document.body.dataset.drawn = state.view;
     if (keep) document.querySelector<HTMLElement>(`[data-keep="${CSS.escape(keep)}"]`)?.focus({ preventScroll: true });
   }
@@ -164,6 +172,7 @@ function layout() {
   const heading = header.append("div").attr("class", "heading");
   const title = heading.append("h1").node() as HTMLElement;
   const about = heading.append("p").node() as HTMLElement;
+  const text = heading.append("p").attr("class", "what").attr("dir", "auto").node() as HTMLElement;
   const tabs = header.append("div").attr("role", "tablist").attr("aria-label", "views").node() as HTMLElement;
   const buttons = header.append("div").attr("class", "buttons").node() as HTMLElement;
   const tools = body.append("div").attr("class", "tools").attr("role", "toolbar").attr("aria-label", "selection");
@@ -173,6 +182,7 @@ function layout() {
   return {
     title,
     about,
+    text,
     tabs,
     buttons,
     tools: tools.node() as HTMLElement,

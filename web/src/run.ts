@@ -235,7 +235,7 @@ export class Run {
       special: "keep",
       sinks: "keep",
       scale: "auto",
-      metric: Object.keys(this.page.stats?.metrics ?? {})[0] ?? "",
+      metric: "",
       theme: "auto",
     };
   }

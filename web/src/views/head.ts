@@ -7,7 +7,8 @@ import { type Pen, sized } from "../pen";
 import type { HeadName, State } from "../state";
 import { LINE, tokenColumn, weight } from "./tokens";
 
-const GAP = 260;
+const LEAST_GAP = 90;
+const MOST_GAP = 380;
 const SIDE = 190;
 /** Lines fainter than this are not drawn, and no more than so many: the strongest. */
 const FAINTEST = 0.02;
@@ -27,6 +28,7 @@ export function headView(stage: Stage): Drawing {
   const queries = run.axis(state, "queries");
   const keys = run.axis(state, "keys");
   const heads = drawnHeads(stage);
+  const gap = gapOf(stage);
   const height = LINE * Math.max(queries.labels.length, keys.labels.length);
   headChips(stage, heads);
 
@@ -60,7 +62,7 @@ export function headView(stage: Stage): Drawing {
     left.mark(new Set(focus?.side === "query" ? at : []));
     right.mark(new Set(focus?.side === "key" ? at : []));
     const lines = at.length ? linesOf(stage, heads, at, fromQuery) : faint;
-    paintLines(sized(pens.canvas, GAP, height, pens.ratio), lines, 0, GAP, at.length > 0, stage);
+    paintLines(sized(pens.canvas, gap, height, pens.ratio), lines, 0, gap, at.length > 0, stage);
     const sums = at.length ? summed(stage, heads, at, fromQuery) : null;
     const colour = heads.length === 1 ? colourOf(stage, heads[0]) : themed("accent");
     left.shade(fromQuery ? null : sums, colour);
@@ -71,12 +73,17 @@ export function headView(stage: Stage): Drawing {
 
   return {
     picture: {
-      width: 2 * SIDE + GAP,
+      width: 2 * SIDE + gap,
       height,
       paint: (pen) => paintAll(pen, stage, heads),
     },
     table: () => tableOf(stage, heads),
   };
+}
+
+/** Pixels between the two columns of tokens. */
+function gapOf({ width }: Stage): number {
+  return Math.max(LEAST_GAP, Math.min(MOST_GAP, width - 2 * SIDE, width * 0.4));
 }
 
 /** The heads whose lines are drawn: the chosen ones, or the fold of all. */
@@ -186,10 +193,11 @@ function paintLines(pen: Pen, lines: Line[], left: number, right: number, focuse
 function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
   const { run, state } = stage;
   const [queries, keys] = [run.axis(state, "queries").labels, run.axis(state, "keys").labels];
+  const gap = gapOf(stage);
   const focus = pinnedOf(state);
   const fromQuery = focus?.side === "query";
   const lines = focus ? linesOf(stage, heads, focus.pinned, fromQuery) : strongest(stage, heads);
-  paintLines(pen, lines, SIDE, SIDE + GAP, focus !== null, stage);
+  paintLines(pen, lines, SIDE, SIDE + gap, focus !== null, stage);
   const look = { size: 13, fill: themed("ink") };
   const chosen = (side: Pointed["side"], at: number) => focus?.side === side && focus.pinned.includes(at);
   const middle = (at: number) => (at + 0.5) * LINE;
@@ -197,7 +205,7 @@ function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
     pen.text(SIDE - 8, middle(at), label, { ...look, anchor: "end", bold: chosen("query", at) });
   });
   keys.forEach((label, at) => {
-    pen.text(SIDE + GAP + 8, middle(at), label, { ...look, bold: chosen("key", at) });
+    pen.text(SIDE + gap + 8, middle(at), label, { ...look, bold: chosen("key", at) });
   });
 }
 

@@ -8,7 +8,8 @@ import { type Pen, sized } from "../pen";
 import type { State } from "../state";
 import { weight } from "./tokens";
 
-const LABELS = 110;
+const LEAST_MARGIN = 40;
+const MOST_MARGIN = 150;
 const BAR = 64;
 const LEAST_LABEL = 9;
 /** Past so many tokens colours are logarithmic, as in the pictures of `attncli heatmap`. */
@@ -33,11 +34,16 @@ export function pixels(map: Grid, share: (weight: number) => number): HTMLCanvas
   return canvas;
 }
 
+/** How far the last map was zoomed: heads of one text are looked at through the same window. */
+let zoomed = { name: "", view: zoomIdentity };
+
 interface Plot {
   map: Grid;
   cells: HTMLCanvasElement;
   queries: string[];
   keys: string[];
+  /** Pixels for labels, left and above. */
+  margin: number;
   size: number;
   log: boolean;
   top: number;
@@ -54,41 +60,40 @@ export function matrixView(stage: Stage): Drawing {
     .attr("tabindex", 0)
     .attr("data-keep", "matrix")
     .attr("role", "application")
-    .attr("aria-label", "map of attention: arrow keys with Shift move the crosshair, plus and minus zoom")
+    .attr("aria-label", "map of attention: j, k, J and K move the crosshair, plus and minus zoom")
     .node() as HTMLCanvasElement;
-  const readout = select(box).append("p").attr("class", "readout").attr("data-readout", "");
-  const width = plot.size + LABELS + BAR;
-  const height = plot.size + LABELS;
-  let view: ZoomTransform = zoomIdentity;
+  const { margin } = plot;
+  const width = plot.size + margin + BAR;
+  const height = plot.size + margin;
+  const square: [[number, number], [number, number]] = [
+    [margin, margin],
+    [margin + plot.size, margin + plot.size],
+  ];
+  const name = [state.text, state.kind, map.rows, map.columns, plot.size].join(" ");
+  let view = zoomed.name === name ? zoomed.view : zoomIdentity;
   let at: [number, number] | null = crosshair(state, maps.cell);
 
   function refresh(): void {
     const pen = sized(canvas, width, height, devicePixelRatio);
     paint(pen, plot, view, at);
-    const said = at ? sentence(plot, at) : "point at a cell to read its weight; scroll to zoom, drag to move";
-    readout.text(said);
-    if (at) stage.say(said);
+    stage.say(at ? sentence(plot, at) : "point at a cell to read its weight; scroll to zoom, drag to move");
   }
 
   const zooming = zoom<HTMLCanvasElement, unknown>()
     .scaleExtent([1, Math.max(1, plot.size / 8 / 4, Math.max(map.rows, map.columns) / 8)])
-    .extent([
-      [0, 0],
-      [plot.size, plot.size],
-    ])
-    .translateExtent([
-      [0, 0],
-      [plot.size, plot.size],
-    ])
+    .extent(square)
+    .translateExtent(square)
     .on("zoom", ({ transform }) => {
       view = transform;
+      zoomed = { name, view };
       requestAnimationFrame(refresh);
     });
   select(canvas)
     .call(zooming)
+    .call(zooming.transform, view)
     .on("pointermove", (event: PointerEvent) => {
       const [x, y] = pointer(event, canvas);
-      at = cellAt(plot, view, x - LABELS, y - LABELS) ?? crosshair(state, maps.cell);
+      at = cellAt(plot, view, x, y) ?? crosshair(state, maps.cell);
       requestAnimationFrame(refresh);
     })
     .on("pointerleave", () => {
@@ -116,57 +121,67 @@ function plotOf(stage: Stage, map: Grid): Plot {
   const starts = (labels: string[], cell: number) => labels.filter((_, at) => at % cell === 0);
   const log = isLog(state, map);
   const top = largest(map.weights);
-  const room = Math.min(stage.host.clientWidth - LABELS - BAR, 760);
+  const margin = Math.max(
+    LEAST_MARGIN,
+    ...[...run.axis(state, "queries").labels, ...run.axis(state, "keys").labels].map(wide),
+  );
+  const room = Math.min(stage.width - margin - BAR, stage.height - margin, 900);
   return {
     map,
     cells: pixels(map, shares(top, log)),
     queries: starts(run.axis(state, "queries").labels, maps.cell[0]),
     keys: starts(run.axis(state, "keys").labels, maps.cell[1]),
-    size: Math.max(160, room),
+    margin,
+    size: Math.max(180, room),
     log,
     top,
   };
 }
 
-function crosshair(state: State, cell: readonly number[]): [number, number] | null {
-  if (state.query === null || state.key === null) return null;
-  return [Math.floor(state.query / cell[0]), Math.floor(state.key / cell[1])];
+/** About how many pixels a label takes. */
+function wide(label: string): number {
+  return Math.min(MOST_MARGIN, 14 + 7 * label.length);
 }
 
-function cellAt({ map, size }: Plot, view: ZoomTransform, x: number, y: number): [number, number] | null {
-  if (x < 0 || y < 0 || x >= size || y >= size) return null;
-  const row = Math.floor((view.invertY(y) / size) * map.rows);
-  const column = Math.floor((view.invertX(x) / size) * map.columns);
+function crosshair(state: State, cell: readonly number[]): [number, number] | null {
+  if (state.query === null && state.key === null) return null;
+  return [Math.floor((state.query ?? 0) / cell[0]), Math.floor((state.key ?? 0) / cell[1])];
+}
+
+function cellAt({ map, size, margin }: Plot, view: ZoomTransform, x: number, y: number): [number, number] | null {
+  if (Math.min(x, y) < margin || Math.max(x, y) >= margin + size) return null;
+  const row = Math.floor(((view.invertY(y) - margin) / size) * map.rows);
+  const column = Math.floor(((view.invertX(x) - margin) / size) * map.columns);
   return row < map.rows && column < map.columns ? [row, column] : null;
 }
 
 function paint(pen: Pen, plot: Plot, view: ZoomTransform, at: [number, number] | null): void {
-  const { map, size, cells } = plot;
+  const { map, size, cells, margin } = plot;
   const [wide, high] = [(view.k * size) / map.columns, (view.k * size) / map.rows];
-  const x = (column: number) => LABELS + view.x + column * wide;
-  const y = (row: number) => LABELS + view.y + row * high;
-  pen.rect(LABELS, LABELS, size, size, themed("unseen"));
+  const x = (column: number) => view.applyX(margin) + column * wide;
+  const y = (row: number) => view.applyY(margin) + row * high;
+  pen.rect(margin, margin, size, size, themed("unseen"));
   pen.image(x(0), y(0), view.k * size, view.k * size, cells);
   // what zooming pushed out of the square
-  pen.rect(0, 0, LABELS, LABELS + size, themed("ground"));
-  pen.rect(0, 0, LABELS + size + BAR, LABELS, themed("ground"));
-  pen.rect(LABELS + size, 0, BAR, LABELS + size, themed("ground"));
-  const inside = (place: number) => place > LABELS && place < LABELS + size;
+  pen.rect(0, 0, margin, margin + size, themed("ground"));
+  pen.rect(0, 0, margin + size + BAR, margin, themed("ground"));
+  pen.rect(margin + size, 0, BAR, margin + size, themed("ground"));
+  const inside = (place: number) => place > margin && place < margin + size;
   const look = { size: Math.min(12, Math.max(LEAST_LABEL, high * 0.8)), fill: themed("ink") };
   eachLabel(plot.queries, high, (label, row) => {
     const middle = y(row + 0.5);
-    if (inside(middle)) pen.text(LABELS - 6, middle, label, { ...look, anchor: "end", bold: at?.[0] === row });
+    if (inside(middle)) pen.text(margin - 6, middle, label, { ...look, anchor: "end", bold: at?.[0] === row });
   });
   const across = { ...look, size: Math.min(12, Math.max(LEAST_LABEL, wide * 0.8)), turn: -90 };
   eachLabel(plot.keys, wide, (label, column) => {
     const middle = x(column + 0.5);
-    if (inside(middle)) pen.text(middle, LABELS - 6, label, { ...across, bold: at?.[1] === column });
+    if (inside(middle)) pen.text(middle, margin - 6, label, { ...across, bold: at?.[1] === column });
   });
   if (at) {
-    const clamp = (place: number) => Math.max(LABELS, Math.min(LABELS + size, place));
-    for (const row of [at[0], at[0] + 1]) pen.line([LABELS, clamp(y(row))], [LABELS + size, clamp(y(row))], "#fff");
+    const clamp = (place: number) => Math.max(margin, Math.min(margin + size, place));
+    for (const row of [at[0], at[0] + 1]) pen.line([margin, clamp(y(row))], [margin + size, clamp(y(row))], "#fff");
     for (const column of [at[1], at[1] + 1]) {
-      pen.line([clamp(x(column)), LABELS], [clamp(x(column)), LABELS + size], "#fff");
+      pen.line([clamp(x(column)), margin], [clamp(x(column)), margin + size], "#fff");
     }
   }
   paintBar(pen, plot);
@@ -181,18 +196,18 @@ function eachLabel(labels: string[], step: number, draw: (label: string, at: num
 }
 
 /** The colour bar with its ends and the unit. */
-function paintBar(pen: Pen, { size, log, top }: Plot): void {
-  const left = LABELS + size + 14;
+function paintBar(pen: Pen, { size, margin, log, top }: Plot): void {
+  const left = margin + size + 14;
   const steps = 64;
   for (let step = 0; step < steps; step++) {
-    const from = LABELS + size - ((step + 1) * size) / steps;
+    const from = margin + size - ((step + 1) * size) / steps;
     pen.rect(left, from, 12, size / steps + 0.5, viridis(step / (steps - 1)));
   }
   const look = { size: 11, fill: themed("ink") };
   const bottom = log ? `≤ ${weight(top / 10 ** DECADES)}` : "0";
-  pen.text(left, LABELS - 10, weight(top), look);
-  pen.text(left, LABELS + size - 6 + 14, bottom, look);
-  pen.text(left + 22, LABELS + size / 2, log ? "weight, logarithmic" : "weight", {
+  pen.text(left, margin - 10, weight(top), look);
+  pen.text(left, margin + size - 6 + 14, bottom, look);
+  pen.text(left + 22, margin + size / 2, log ? "weight, logarithmic" : "weight", {
     ...look,
     anchor: "middle",
     turn: -90,
@@ -201,7 +216,7 @@ function paintBar(pen: Pen, { size, log, top }: Plot): void {
 
 function sentence({ map, queries, keys }: Plot, [row, column]: [number, number]): string {
   const value = map.weights[row * map.columns + column];
-  const said = Number.isNaN(value) ? "nothing: it may not be seen" : value.toPrecision(3);
+  const said = Number.isNaN(value) ? "masked, or left out" : value.toPrecision(3);
   return `${queries[row]} (${row}) → ${keys[column]} (${column}): ${said}`;
 }
 

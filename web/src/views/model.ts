@@ -23,7 +23,7 @@ export function modelView(stage: Stage): Drawing {
   const { run, store, state } = stage;
   const places = placesOf(stage);
   const columns = Math.max(...places.map((place) => place.column)) + 1;
-  const side = Math.max(26, Math.min(96, Math.floor((stage.host.clientWidth - LABEL) / columns) - GAP));
+  const side = Math.max(26, Math.min(96, Math.floor((stage.width - LABEL) / columns) - GAP));
   const box = select(stage.host)
     .append("div")
     .attr("class", "model-view")

@@ -78,7 +78,7 @@ function pairView(stage: Stage, vectors: Vectors): Drawing {
   pick("token that looks", queries, query, "queries", "query");
   pick("token looked at", keys, key, "keys", "key");
 
-  const width = Math.min(stage.host.clientWidth - 8, 900);
+  const width = Math.min(stage.width, 900);
   const height = TOP + 3 * STRIP + 6;
   const canvas = box
     .append("canvas")

@@ -7,6 +7,7 @@ import type { Pen } from "../pen";
 import type { HeadRow } from "../schema";
 import type { HeadName, LayerName } from "../state";
 
+const USUAL = "entropy";
 const CELL = 46;
 const HIGH = 26;
 const LABEL = 40;
@@ -16,8 +17,9 @@ export function numbersView(stage: Stage): Drawing {
   const { stats } = run.page;
   const rows = (stats?.heads ?? []).filter((row) => row.kind === state.kind);
   if (!stats || !rows.length) return nothing(stage);
-  const metrics = Object.keys(stats.metrics);
-  const metric = metrics.includes(state.metric) ? state.metric : metrics[0];
+  const metrics = Object.keys(stats.metrics).filter((name) => rows.some((row) => typeof row[name] === "number"));
+  if (!metrics.length) return nothing(stage);
+  const metric = [state.metric, USUAL].find((name) => metrics.includes(name)) ?? metrics[0];
   const box = select(stage.host).append("div").attr("class", "numbers-view");
   const label = box.append("label").attr("class", "choice");
   label.append("span").text("measure");

@@ -130,7 +130,6 @@ function legend(host: HTMLElement, shade: Shade): void {
   box.append("span").text("0");
   box.append("span").attr("class", "ramp").attr("aria-hidden", "true");
   box.append("span").attr("data-top", "").text(weight(shade.top));
-  box.append("span").text(shade.said);
 }
 
 /** Where each piece stands when the text is set in lines of `WIDTH`. */
