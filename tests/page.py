@@ -13,7 +13,13 @@ import jsonschema
 import numpy as np
 
 SCHEMA = json.loads((Path(__file__).parent.parent / "web" / "page.schema.json").read_text(encoding="utf-8"))
-TEMPLATE = "<!doctype html>\n<html><head><title>attncli</title></head>\n<body>\n<!--run-->\n<script>1</script>\n</body></html>\n"
+TEMPLATE = """<!doctype html>
+<html><head><title>attncli</title></head>
+<body>
+<!--run-->
+<script>1</script>
+</body></html>
+"""
 
 
 class Read(HTMLParser):
