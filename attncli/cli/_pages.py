@@ -81,6 +81,20 @@ _MANIFEST = """What a run wrote and where it comes from: schema attncli.run/1, i
   "files": [{"name", "size", "sha256"}]
 }"""
 
+_VIEW = """One page with every head, written by view: self-contained HTML, schema attncli.page/1.
+
+It loads nothing and sends nothing: script, style and data are inside, and its content-security policy allows no more.
+
+"page"    a script element with JSON: the run, the tokens and texts, and which part holds what
+"blob-N"  script elements with the parts: numbers, little endian, compressed with zlib, in base64
+
+weights   8 bits each with the largest weight of the row as scale: off by at most 1/510 of it
+vectors   of --neurons, 16 bits each: query and key vectors as they are multiplied, after rotary positions
+
+A page that would become larger than --max-page (default 32MB, of uncompressed parts in base64) holds of each row the
+strongest weights instead, 4 to 64 of them, and a pooled map of at most 256 cells a side. A note says so. Whole maps
+do not exist then, so that texts of thousands of tokens need little memory."""
+
 _MAPS = """Kept maps, written by --save-maps and read by --from.
 
 run.json          texts, tokens and what each array is: schema attncli.saved/1
@@ -114,6 +128,7 @@ PAGES = {
     "profile": _PROFILE,
     "stats.csv": _CSV,
     "stats.json": _STATS,
+    "view.html": _VIEW,
 }
 
 

@@ -96,14 +96,14 @@ def too_large(sizes: Sequence[MapSize], budget: int, advice: str) -> UsageError:
     """What is said where not even the strongest weights fit."""
     longest = max(max(size.queries, size.keys) for size in sizes)
     return UsageError(
-        f"the page would take {shown_size(least(sizes))} even with the 4 strongest weights of each row (longest text: "
-        f"{longest} tokens), allowed are {shown_size(budget)}; {advice}, or allow more with --max-page"
+        f"the page would take at least {shown_size(least(sizes))} (longest text: {longest} tokens), allowed are "
+        f"{shown_size(budget)}; {advice}, or allow more with --max-page"
     )
 
 
-def advice(several: bool) -> str:
-    """How a page becomes smaller."""
-    return f"show less with --layer 0, --head 0, --max-tokens 512{' or fewer texts' if several else ''}"
+def advice(part: str, several: bool) -> str:
+    """How a page becomes smaller; `part`: how one shows less of a text."""
+    return f"show less with --layer 0, --head 0, {part}{' or fewer texts' if several else ''}"
 
 
 def tables_of(maps: Sequence[Attention], edges: Edges) -> dict[Place, EdgeTable]:
@@ -133,7 +133,7 @@ def _fitted(maps: Sequence[Attention], budget: int, tables: dict[Place, EdgeTabl
         return tuple(maps)
     found = fit(sizes, budget)
     if found is None:
-        raise too_large(sizes, budget, advice(len({attention.text for attention in maps}) > 1))
+        raise too_large(sizes, budget, advice("--rows and --keys", len({attention.text for attention in maps}) > 1))
     return tuple(attention if attention.pool != "none" else _strongest(attention, found, tables) for attention in maps)
 
 

@@ -72,7 +72,7 @@ def _fitting(prepared: Pass, budget: int) -> Fit | None:
         )
     found = fit(sizes, budget)
     if found is None:
-        raise too_large(sizes, budget, advice(several))
+        raise too_large(sizes, budget, advice("--max-tokens 512", several))
     return found
 
 

@@ -41,7 +41,7 @@ def text_of(run_cli: RunCli, *args: str) -> str:
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
-    assert COMMANDS == ["explain", "heatmap", "info", "stats"]
+    assert COMMANDS == ["explain", "heatmap", "info", "stats", "view"]
 
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
@@ -50,8 +50,8 @@ def test_help_shows_the_commands(args: list[str], run_cli: RunCli) -> None:
     assert all(re.search(rf"│ {command} +\S", shown) for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["heatmap", "stats"])
-def test_both_commands_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
+@pytest.mark.parametrize("command", ["heatmap", "stats", "view"])
+def test_all_commands_of_runs_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
     shown = text_of(run_cli, command, "--help")
     panels = {part.split(" ", 1)[0].rstrip(","): part for part in shown.split("╭─ ")[1:]}
     for panel, options in GROUPS.items():

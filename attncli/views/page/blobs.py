@@ -56,7 +56,7 @@ def bits(visible: Array) -> Array:
 
 
 def _codes(values: Array, scale: Array, most: int, dtype: type) -> Array:
-    factor = np.divide(most, scale, out=np.zeros(scale.shape, np.float64), where=scale > 0)
+    factor = np.divide(most, scale, out=np.zeros(scale.shape), where=scale > 0, dtype=np.float64)
     codes: Array = np.empty(values.shape, dtype)
     for head, one in enumerate(values):  # in float64 all heads at once would take eight times their room
         codes[head] = np.rint(np.clip(one * factor[head, ..., None], -most, most))
