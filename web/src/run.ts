@@ -115,7 +115,7 @@ export class Run {
   private visible(layer: Layer, at: number, size: number): Uint8Array | null {
     if (layer.visible === null) return null;
     const bits = this.bytes(layer.visible);
-    const first = bits.length * 8 >= 2 * size ? at * size : 0;
+    const first = bits.length > Math.ceil(size / 8) ? at * size : 0;
     const name = `${layer.visible} ${first}`;
     let there = this.masks.get(name);
     if (!there) {

@@ -59,6 +59,8 @@ export function matrixView(stage: Stage): Drawing {
     .append("canvas")
     .attr("tabindex", 0)
     .attr("data-keep", "matrix")
+    .attr("data-margin", plot.margin)
+    .attr("data-size", plot.size)
     .attr("role", "application")
     .attr("aria-label", "map of attention: j, k, J and K move the crosshair, plus and minus zoom")
     .node() as HTMLCanvasElement;

@@ -1,0 +1,76 @@
+"""Pages of real runs in a real browser: headless Chromium, driven by Playwright, without a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opened import Made, Open, Opened
+from playwright.sync_api import Browser, sync_playwright
+
+import attncli
+
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+IT = "The animal didn't cross the street because it was too tired."
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium: the one named by CHROMIUM, else Debian's or whichever is on the path."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    assert found, "no Chromium for the tests of the page: `make test` installs it, CHROMIUM=… names another"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """`open_page(html)`; at the end nothing may have been said on the console, thrown, asked for or loaded."""
+    opened: list[Opened] = []
+    contexts = []
+
+    def open_(html: str, width: int = 1200, **more: Any) -> Opened:
+        context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True, **more)
+        contexts.append(context)
+        path = tmp_path / f"page-{len(opened)}.html"
+        path.write_text(html, encoding="utf-8")
+        one = Opened(context.new_page(), path.as_uri())
+        one.page.on("console", lambda said: one.complaints.append(f"console: {said.text}"))
+        one.page.on("pageerror", lambda error: one.complaints.append(f"thrown: {error}"))
+        one.page.on("dialog", lambda dialog: one.complaints.append(f"dialog: {dialog.message}"))
+        one.page.on("request", lambda request: _refuse(one, request.url))
+        one.page.set_default_timeout(10_000)
+        opened.append(one)
+        return one
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert [each for one in opened for each in one.complaints] == []
+
+
+def _refuse(one: Opened, url: str) -> None:
+    if not url.startswith((one.url, "about:", "blob:", "data:")):
+        one.complaints.append(f"request: {url}")
+
+
+@pytest.fixture(scope="session")
+def made(minilm: Path) -> Callable[[str], Made]:
+    """The page of a real model by name: minilm, encoder, decoder, seq2seq."""
+    pages: dict[str, Made] = {}
+
+    def make(name: str) -> Made:
+        if name not in pages:
+            model = attncli.load(str(minilm) if name == "minilm" else f"demo:{name}")
+            run = model.run(IT if name != "seq2seq" else "the tired animal", metrics="all")
+            pages[name] = Made(run, run.view().html)
+        return pages[name]
+
+    return make

@@ -1,0 +1,112 @@
+"""How maps are read in the page: words, without special tokens, without sinks, folded; as the library reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from opened import Made, Open, near
+
+import attncli
+from attncli.data import Attention
+from attncli.transforms import drop_special, to_words
+
+WORDY = "Unbelievably, the anthropologist mispronounced hippopotamuses."
+READINGS: dict[str, Callable[[Attention], Attention]] = {
+    "words=1": to_words,
+    "special=drop": drop_special,
+    "words=1&special=drop": lambda attention: drop_special(to_words(attention)),
+}
+
+
+@pytest.fixture(scope="module")
+def wordy(minilm: object) -> Made:
+    run = attncli.load(str(minilm)).run(WORDY)
+    return Made(run, run.view().html)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_reading_gives_what_the_library_gives(reading: str, wordy: Made, open_page: Open) -> None:
+    true = READINGS[reading](wordy.run.attention("encoder")).sel(layer=2, head=4).values
+    plain = wordy.run.attention("encoder").sel(layer=2, head=4).values
+    opened = open_page(wordy.html)
+    for query in range(len(true)):
+        page = opened.go(f"view=head&layer=2&head=4&query={query}&{reading}")
+        assert page.locator(".tokens.query .token").count() == len(true)
+        # sums over pieces and scaling up multiply what rounding lost
+        assert near(opened.weights(), true[query], 4 * plain.max())
+
+
+def test_heads_are_folded_as_the_library_folds_them(wordy: Made, open_page: Open) -> None:
+    layer = wordy.run.attention("encoder").sel(layer=2)
+    opened = open_page(wordy.html)
+    for fold, true in (("mean", layer.values.mean(0)), ("max", layer.values.max(0))):
+        opened.go(f"view=head&layer=2&head={fold}&query=3")
+        assert near(opened.weights(), true[3], layer.values.max())
+
+
+def test_without_sinks_the_other_keys_share_the_row(wordy: Made, open_page: Open) -> None:
+    found = wordy.run.profile()
+    true = wordy.run.attention("encoder").sel(layer=3, head=5).values.astype(np.float64)
+    sinks = true.mean(0) >= 0.3
+    assert sinks.sum() == 1, found
+    true[:, sinks] = 0
+    true /= true.sum(1, keepdims=True)
+    true[:, sinks] = np.nan
+    opened = open_page(wordy.html)
+    opened.go("view=head&layer=3&head=5&query=4&sinks=drop")
+    shown = np.array(opened.weights())
+    assert np.array_equal(np.isnan(shown), sinks)
+    # what is left of a row that sinks took is small, so that rounding weighs more
+    assert np.nanmax(np.abs(shown - true[4])) < 0.05
+
+
+def test_what_was_read_before_cannot_be_read_again(minilm: object, open_page: Open) -> None:
+    run = attncli.load(str(minilm)).run(WORDY, words=True, special="drop")
+    page = open_page(run.view().html).go("words=1&special=drop&query=1")
+    assert page.locator("[data-switch=words]").is_disabled()
+    assert page.locator("[data-switch=special]").is_disabled()
+    assert page.locator(".tokens.query .token").all_inner_texts()[0] == "Unbelievably"
+
+
+def test_too_large_a_run_shows_its_strongest_weights_and_says_so(open_page: Open) -> None:
+    text = " ".join(f"word {number} stands here" for number in range(60))
+    run = attncli.load("demo:decoder").run(text)
+    true = run.attention("decoder").sel(layer=1, head=1).values
+    page_ = run.view(max_page="600KB")
+    opened = open_page(page_.html)
+    page = opened.go("view=head&layer=1&head=1&query=200")
+    shown = np.array(opened.weights())
+    kept = np.flatnonzero(~np.isnan(shown))
+    assert 4 <= len(kept) <= 64
+    strongest = np.sort(true[200])[::-1][: len(kept)]
+    assert near(np.sort(shown[kept])[::-1], strongest, true[200].max())
+    assert page.locator("[data-switch=words]").is_disabled()
+    assert "strongest weights" in page.locator("footer").inner_text()
+    opened.go("view=head&layer=1&head=1&key=0&direction=to")
+    known = np.array(opened.weights("query"))
+    assert near(known[200], true[200, 0], true[200].max()) or np.isnan(known[200])
+    for view in ("matrix", "model", "text"):
+        opened.go(f"view={view}&layer=1&head=mean&query=200&key=3")
+
+
+def test_one_token_alone_is_shown(open_page: Open) -> None:
+    run = attncli.load("demo:decoder").run("the")
+    assert len(run.inputs[0].source) == 1
+    opened = open_page(run.view().html)
+    for view in ("head", "model", "matrix", "text", "numbers"):
+        opened.go(f"view={view}&query=0")
+    opened.go("view=head&query=0")
+    assert opened.weights() == [1.0]
+
+
+def test_several_texts_are_chosen_from(open_page: Open) -> None:
+    model = attncli.load("demo:encoder")
+    run = model.run(["The first text.", "Another one, longer than the first."])
+    opened = open_page(run.view().html)
+    page = opened.go("query=2")
+    count = page.locator(".tokens.query .token").count()
+    page.get_by_label("text").select_option("1")
+    assert page.locator(".tokens.query .token").count() > count
+    assert opened.state() == {"view": "head", "text": "1"}

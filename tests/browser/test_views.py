@@ -1,0 +1,168 @@
+"""Every view of every kind of model shows the numbers of the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from opened import VIEWS, Made, Open, near
+
+from attncli.data import Kind
+
+MODELS = ("minilm", "encoder", "decoder", "seq2seq")
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "minilm": ("encoder",),
+    "encoder": ("encoder",),
+    "decoder": ("decoder",),
+    "seq2seq": ("encoder", "decoder", "cross"),
+}
+CASES = [(model, kind) for model in MODELS for kind in KINDS[model]]
+
+
+@pytest.mark.parametrize(("model", "kind"), CASES)
+def test_every_view_draws(model: str, kind: Kind, made: Callable[[str], Made], open_page: Open) -> None:
+    opened = open_page(made(model).html)
+    for view in VIEWS:
+        page = opened.go(f"view={view}&kind={kind}")
+        assert page.locator("body").get_attribute("data-drawn") == view
+        assert page.locator("main").inner_text().strip() or page.locator("main canvas").count()
+        assert page.locator(f"#tab-{view}").get_attribute("aria-selected") == "true"
+
+
+@pytest.mark.parametrize(("model", "kind"), CASES)
+def test_head_view_shows_the_weights_of_a_row(
+    model: str, kind: Kind, made: Callable[[str], Made], open_page: Open
+) -> None:
+    one = made(model)
+    true = one.run.attention(kind).sel(layer=1, head=2)
+    query = len(true.queries) // 2
+    opened = open_page(one.html)
+    opened.go(f"view=head&kind={kind}&layer=1&head=2&query={query}")
+    row = np.where(_visible(true)[query], true.values[query], np.nan)
+    assert np.array_equal(np.isnan(opened.weights()), np.isnan(row))
+    assert near(opened.weights(), row, np.nanmax(row))
+
+
+def _visible(attention: object) -> np.ndarray:
+    (maps,) = attention.layers  # type: ignore[attr-defined]
+    return np.ones(maps.weights.shape[1:], bool) if maps.visible is None else maps.visible[0]
+
+
+def test_it_looks_at_the_animal(made: Callable[[str], Made], open_page: Open) -> None:
+    opened = open_page(made("minilm").html)
+    page = opened.go("view=head&layer=3&head=1&query=10")
+    assert opened.weights()[2] == pytest.approx(0.677, abs=0.002)
+    assert page.locator(".said").inner_text().startswith("it looks at animal 0.67")
+    page.locator(".tokens.key .token").nth(2).hover()
+    page.wait_for_function("document.querySelector('.said').textContent.startsWith('animal is looked at by')")
+    assert opened.weights("query")[10] == pytest.approx(0.677, abs=0.002)
+
+
+def test_pinned_tokens_are_summed(made: Callable[[str], Made], open_page: Open) -> None:
+    one = made("minilm")
+    true = one.run.attention("encoder").sel(layer=3, head=1).values
+    opened = open_page(one.html)
+    page = opened.go("view=head&layer=3&head=1")
+    for at in (10, 7):
+        page.locator(".tokens.query .token").nth(at).click()
+    page.mouse.move(600, 790)
+    assert opened.state()["pinned"] == "7,10"
+    assert near(opened.weights(), true[7] + true[10], true[7].max() + true[10].max())
+
+
+def test_lines_are_there_for_the_heads_that_are_chosen(made: Callable[[str], Made], open_page: Open) -> None:
+    opened = open_page(made("minilm").html)
+    page = opened.go("view=head&layer=3&head=1&query=10")
+    data = "c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+    inked = f"c => {data}.filter((value, at) => at % 4 === 3 && value > 0).length"
+    one = page.locator(".head-view canvas").evaluate(inked)
+    page.get_by_role("button", name="all heads").click()
+    assert len(opened.state()["heads"].split(",")) == 12
+    assert page.locator(".head-view canvas").evaluate(inked) > 1.1 * one > 0
+
+
+@pytest.mark.parametrize("kind", KINDS["seq2seq"])
+def test_matrix_reads_the_weight_under_the_pointer(kind: Kind, made: Callable[[str], Made], open_page: Open) -> None:
+    one = made("seq2seq")
+    true = one.run.attention(kind).sel(layer=1, head=3)
+    opened = open_page(one.html)
+    rows, columns = true.values.shape
+    row, column = rows - 1, columns // 2
+    page = opened.go(f"view=matrix&kind={kind}&layer=1&head=3")
+    canvas = page.locator(".matrix-view canvas")
+    margin, size = (float(canvas.get_attribute(f"data-{name}") or 0) for name in ("margin", "size"))
+    at = {"x": margin + (column + 0.5) * size / columns, "y": margin + (row + 0.5) * size / rows}
+    canvas.hover(position=at)
+    page.wait_for_function(f"document.querySelector('.said').textContent.includes('({row}) → ')")
+    said = page.locator(".said").inner_text()
+    assert f"({column}): " in said
+    assert near(float(said.rsplit(": ", 1)[1]), true.values[row, column], true.values[row].max())
+
+
+def test_zoom_shows_a_part_and_reads_it_right(made: Callable[[str], Made], open_page: Open) -> None:
+    one = made("minilm")
+    opened = open_page(one.html)
+    page = opened.go("view=matrix&layer=3&head=1&query=10&key=2")
+    assert page.locator(".said").inner_text().endswith("animal (2): 0.677")
+    box = page.locator(".matrix-view canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    before = page.locator(".said").inner_text()
+    for _ in range(6):
+        page.mouse.wheel(0, -200)
+    page.wait_for_timeout(100)
+    # the cell under the pointer stays under it
+    page.mouse.move(box["x"] + box["width"] / 2 + 1, box["y"] + box["height"] / 2)
+    assert page.locator(".said").inner_text() == before
+
+
+def test_model_view_leads_to_a_head(made: Callable[[str], Made], open_page: Open) -> None:
+    opened = open_page(made("minilm").html)
+    page = opened.go("view=model")
+    assert page.locator(".thumb").count() == 72
+    page.locator(".thumb[data-layer='3'][data-head='1']").click()
+    assert opened.state() == {"view": "matrix", "layer": "3", "head": "1"}
+
+
+def test_text_view_shades_the_text_itself(made: Callable[[str], Made], open_page: Open) -> None:
+    opened = open_page(made("minilm").html)
+    page = opened.go("view=text&layer=3&head=1&query=10")
+    assert "The animal didn't cross the street because it was too tired." in page.locator(".text").inner_text()
+    darkest = page.locator(".piece").evaluate_all(
+        "nodes => nodes.map(n => [Number(n.style.getPropertyValue('--share')), n.title]).sort((a, b) => b[0] - a[0])[0]"
+    )
+    assert darkest[0] == 1
+    assert darkest[1].startswith("animal: 0.67")
+    assert page.locator("[data-top]").inner_text().startswith("0.67")
+
+
+def test_text_view_of_a_translation_shows_both_texts(made: Callable[[str], Made], open_page: Open) -> None:
+    page = open_page(made("seq2seq").html).go("view=text&kind=cross&layer=1&head=0&query=1")
+    assert page.locator(".text").count() == 2
+
+
+def test_numbers_are_those_of_stats(made: Callable[[str], Made], open_page: Open) -> None:
+    one = made("minilm")
+    frame = one.run.stats().to_frame()
+    opened = open_page(one.html)
+    page = opened.go("view=numbers&metric=distance")
+    shown = page.locator(".cell").evaluate_all("cells => cells.map(c => Number(c.title.split(': ')[1]))")
+    assert shown == pytest.approx(frame["distance"].tolist())
+    page.get_by_role("button", name="distance", exact=True).click()
+    first = page.locator("tbody tr").first
+    best = frame.loc[frame["distance"].idxmax()]
+    assert (first.get_attribute("data-layer"), first.get_attribute("data-head")) == (
+        str(best["layer"]),
+        str(best["head"]),
+    )
+    first.get_by_role("button").click()
+    assert opened.state()["view"] == "head"
+    assert opened.state()["layer"] == str(best["layer"])
+
+
+def test_the_document_in_the_page_is_the_run(made: Callable[[str], Made], open_page: Open) -> None:
+    page = open_page(made("minilm").html).go()
+    document = json.loads(page.locator("#page").text_content() or "")
+    assert document["sides"][0]["surface"][1:4] == ["The", "animal", "didn"]

@@ -1,0 +1,56 @@
+"""Pages of runs as a browser has them open: where they are, what they show, what they did that they should not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Page
+
+import attncli
+
+VIEWS = ("head", "model", "matrix", "neuron", "text", "numbers")
+
+
+@dataclass
+class Opened:
+    """A page in the browser, and everything it did that it should not."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, address: str = "") -> Page:
+        """Open it anew at an address such as `view=matrix&layer=3`."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.url}#{address}")
+        self.page.wait_for_selector("body[data-drawn]")
+        return self.page
+
+    def state(self) -> dict[str, str]:
+        """What the address says."""
+        text = self.page.evaluate("location.hash").removeprefix("#")
+        return dict(part.split("=", 1) for part in text.split("&") if part)
+
+    def weights(self, side: str = "key") -> list[float]:
+        """The numbers beside the tokens of the head view."""
+        texts = self.page.locator(f".tokens.{side} .weight").all_inner_texts()
+        return [float(text) if text else float("nan") for text in texts]
+
+
+Open = Callable[..., Opened]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run and its page."""
+
+    run: attncli.Run
+    html: str
+
+
+def near(shown: Any, true: np.ndarray, rows_top: float) -> bool:
+    """Whether weights are as the page promises: off by 1/510 of the row's largest, and rounded to three decimals."""
+    return bool(np.nanmax(np.abs(np.asarray(shown) - true)) <= rows_top / 510 + 6e-4)
