@@ -64,7 +64,7 @@ def view(
         for each in job.folder.written:
             say.wrote(each)
         if shown.open:
-            webbrowser.open(path.resolve().as_uri())
+            webbrowser.open_new_tab(path.resolve().as_uri())
 
 
 def _asked(selection: SelectionOptions, again: AgainOptions, shown: ViewOptions) -> RunOptions:

@@ -14,7 +14,7 @@ from attncli.data import Attention, Edges, Input, RunInfo, Statistics, Zoom
 from attncli.errors import UsageError
 from attncli.pipeline.memory import shown_size
 from attncli.pipeline.request import ALL_METRICS, Request, metric_names
-from attncli.store import stats_document, utf8, write_whole
+from attncli.store import stats_document, write_page
 from attncli.transforms import zoomed
 from attncli.views.page import (
     Content,
@@ -58,7 +58,7 @@ class Page:
 
     def save(self, path: str | Path) -> Path:
         """Write it to a file, whole or not at all."""
-        write_whole(Path(path), utf8(self.html))
+        write_page(Path(path), self.html)
         return Path(path)
 
     def _repr_html_(self) -> str:
@@ -127,9 +127,15 @@ def size_of(attention: Attention) -> MapSize:
 
 def _fitted(maps: Sequence[Attention], budget: int, tables: dict[Place, EdgeTable]) -> tuple[Attention, ...]:
     """Kept maps as they are where they fit; else the strongest weights of each row, into `tables`, and their cells."""
-    open_ = [attention for attention in maps if attention.pool == "none"]
-    sizes = list(map(size_of, open_))
-    if not open_ or whole(sizes) <= budget:
+    for attention in maps:
+        places = {(attention.text, attention.kind, layer.layer) for layer in attention.layers}
+        if attention.pool != "none" and not places <= tables.keys():
+            raise UsageError(
+                "the page of pooled maps also needs the strongest weights of each row: "
+                "run with top_k=16 beside resolution, or keep whole maps"
+            )
+    sizes = [size_of(attention) for attention in maps if attention.pool == "none"]
+    if whole(sizes) <= budget:
         return tuple(maps)
     found = fit(sizes, budget)
     if found is None:

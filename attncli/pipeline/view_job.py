@@ -13,6 +13,7 @@ from attncli.pipeline.memory import maps_per_kind, shown_size
 from attncli.pipeline.page import Page, advice, page_of, too_large
 from attncli.pipeline.progress import Track
 from attncli.pipeline.run import Run
+from attncli.store import write_view
 from attncli.transforms import zoomed
 from attncli.views.page import EdgeTables, Fit, MapSize, fit, whole
 
@@ -20,17 +21,15 @@ if TYPE_CHECKING:  # to show a saved run needs no model
     from attncli.pipeline.model import Model
     from attncli.pipeline.passes import Pass
 
-NAME = "view.html"
-
 
 def write_page(job: Job, budget: int, track: Track) -> Done:
     """Write the page of a job, of at most about `budget` bytes."""
-    folder = job.folder
+    folder = job.folder  # refused before the long work
     if isinstance(job.source, Run) or job.files.save_maps:
         run, page = _of_kept(job, budget, track)
     else:
         run, page = _of_model(job, job.load(job.source), budget, track)
-    folder.write_text(NAME, page.html)
+    write_view(folder, page.html)
     return Done(folder.finish(run.info), (*run.info.notes, *page.notes))
 
 

@@ -4,12 +4,14 @@ files    one file, whole or not at all            folder   the folder of a run a
 text     JSON, safe names                         tables   statistics as JSON, CSV, JSON Lines, Parquet
 arrays   safetensors and npz, never pickle        runs     saved runs (codec: as plain values and arrays)
 edges    edges.parquet, while they are found      profile  its tables, the long one head by head
+page     the page of attncli view
 """
 
 from attncli.store.arrays import load_arrays
 from attncli.store.edges import EdgesFile
-from attncli.store.files import replacing, write_whole
+from attncli.store.files import replacing
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
+from attncli.store.page import write_page, write_view
 from attncli.store.profile import write_profile
 from attncli.store.runs import SavedRun, open_run, save_run
 from attncli.store.tables import (
@@ -20,7 +22,7 @@ from attncli.store.tables import (
     table_parquet,
     write_statistics,
 )
-from attncli.store.text import json_text, utf8
+from attncli.store.text import json_text
 
 __all__ = [
     "EdgesFile",
@@ -40,8 +42,8 @@ __all__ = [
     "table_csv",
     "table_jsonl",
     "table_parquet",
-    "utf8",
+    "write_page",
     "write_profile",
     "write_statistics",
-    "write_whole",
+    "write_view",
 ]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens
-from attncli.errors import UsageError
 from attncli.views.page.blobs import Blobs, bits, coded_weights
 from attncli.views.page.edges import EdgeTable, Place
 from attncli.views.page.sides import side
@@ -108,15 +107,8 @@ class _Writer:
 
     def _layers(self, attention: Attention, edges: Mapping[Place, EdgeTable]) -> Iterator[Plain]:
         for maps in attention.layers:
-            table = None
-            if attention.pool != "none":
-                table = edges.get((attention.text, attention.kind, maps.layer))
-                if table is None:
-                    raise UsageError(
-                        "the page of pooled maps also needs the strongest weights of each row: "
-                        "run with top_k=16 beside resolution, or keep whole maps"
-                    )
-            yield self._layer(maps, table)
+            pooled = attention.pool != "none"
+            yield self._layer(maps, edges[attention.text, attention.kind, maps.layer] if pooled else None)
 
     def _layer(self, maps: LayerMaps, edges: EdgeTable | None) -> Plain:
         visible = maps.visible
