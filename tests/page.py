@@ -70,7 +70,7 @@ class Read(HTMLParser):
         blob = self.blobs[layer["weights"]]
         scale = np.frombuffer(blob, "<f4", heads * rows).reshape(heads, rows, 1)
         codes = np.frombuffer(blob, np.uint8, offset=scale.nbytes).reshape(heads, rows, keys)
-        return codes / 255 * scale
+        return (codes / 255) ** 2 * scale
 
     def visible(self, maps: dict[str, Any], layer: dict[str, Any]) -> np.ndarray:
         """[1 or head, query, key]"""
@@ -89,4 +89,4 @@ class Read(HTMLParser):
         scale = np.frombuffer(blob, "<f4", heads * queries).reshape(heads, queries, 1)
         places = np.frombuffer(blob, "<u2" if keys <= 65536 else "<u4", int(np.prod(shape)), scale.nbytes)
         codes = np.frombuffer(blob, np.uint8, offset=scale.nbytes + places.nbytes)
-        return places.reshape(shape), codes.reshape(shape) / 255 * np.nan_to_num(scale)
+        return places.reshape(shape), (codes.reshape(shape) / 255) ** 2 * np.nan_to_num(scale)

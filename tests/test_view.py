@@ -47,7 +47,7 @@ def agrees(run: attncli.Run, read: Read) -> None:
             weights = read.weights(found, layer)
             off = np.abs(weights - maps.weights) / maps.weights.max(-1, keepdims=True)
             assert np.array_equal(np.isnan(weights), np.isnan(maps.weights))
-            assert np.nanmax(off) <= 1 / 510 + 1e-6
+            assert np.nanmax(off) <= 1 / 255 + 1e-6
             expected = True if maps.visible is None else maps.visible
             assert (read.visible(found, layer) == expected).all()
 
@@ -104,9 +104,9 @@ def strongest_agree(run: attncli.Run, read: Read) -> None:
         for layer, maps in zip(found["layers"], attention.layers, strict=True):
             keys, weights = read.edges(found, layer)
             strong = np.sort(np.nan_to_num(maps.weights), axis=-1)[..., ::-1][..., : layer["per_row"]]
-            assert np.allclose(weights, strong, atol=strong.max() / 510 + 1e-6, rtol=0)
+            assert np.allclose(weights, strong, atol=strong.max() / 255 + 1e-6, rtol=0)
             there = np.take_along_axis(maps.weights, keys.astype(int), axis=-1)
-            assert np.allclose(np.where(weights > 0, there, 0), weights, atol=1 / 510 + 1e-6, rtol=0)
+            assert np.allclose(np.where(weights > 0, there, 0), weights, atol=1 / 255 + 1e-6, rtol=0)
             cells = read.weights(found, layer)
             assert cells.shape[1:] == tuple(
                 -(-len(side) // cell)

@@ -88,7 +88,7 @@ It loads nothing and sends nothing: script, style and data are inside, and its c
 "page"    a script element with JSON: the run, the tokens and texts, and which part holds what
 "blob-N"  script elements with the parts: numbers, little endian, compressed with zlib, in base64
 
-weights   8 bits each with the largest weight of the row as scale: off by at most 1/510 of it
+weights   8 bits each with the largest weight of the row as scale: off by less than 1/255 of it
 vectors   of --neurons, 16 bits each: query and key vectors as they are multiplied, after rotary positions
 
 A page that would become larger than --max-page (default 32MB, of uncompressed parts in base64) holds of each row the

@@ -36,7 +36,7 @@ def view(
     Writes view.html: all layers and heads as lines, maps, text and numbers, in one file that needs no network and can
     be passed on. --open shows it at once. In a pipe, prints its path.
 
-    Weights are kept in 8 bits, off by at most 1/510 of the largest of their row. What would make the page larger than
+    Weights are kept in 8 bits, off by less than 1/255 of the largest of their row. What would make the page larger than
     --max-page streams by: the page has the strongest weights of each row and a pooled map, and says so.
 
     Example: attncli view --text "The cat sat on the mat."

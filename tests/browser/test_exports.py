@@ -41,5 +41,5 @@ def test_saved_weights_are_those_of_the_run(made: Callable[[str], Made], open_pa
         page.get_by_role("button", name="CSV file").click()
     rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text())))
     weights = np.array([float(row["weight"]) for row in rows]).reshape(true.values.shape)
-    assert (np.abs(weights - true.values) <= true.values.max(1, keepdims=True) / 510 + 1e-7).all()
+    assert (np.abs(weights - true.values) <= true.values.max(1, keepdims=True) / 255 + 1e-7).all()
     assert [row["key_token"] for row in rows[: len(true.keys)]] == list(true.keys.pieces)

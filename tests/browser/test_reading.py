@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from opened import Made, Open, near
+from page import Read
 
 import attncli
-from attncli.data import Attention
+from attncli.data import Attention, LayerMaps
 from attncli.transforms import drop_special, to_words
 
 WORDY = "Unbelievably, the anthropologist mispronounced hippopotamuses."
@@ -26,16 +28,27 @@ def wordy(minilm: object) -> Made:
     return Made(run, run.view().html)
 
 
+@pytest.fixture(scope="module")
+def travelled(wordy: Made) -> Attention:
+    """The maps as they are in the page, rounded."""
+    read = Read(wordy.html)
+    (maps,) = read.document["maps"]
+    layers = [LayerMaps(each["layer"], tuple(each["heads"]), read.weights(maps, each)) for each in maps["layers"]]
+    return replace(wordy.run.attention("encoder"), layers=tuple(layers))
+
+
 @pytest.mark.parametrize("reading", READINGS)
-def test_a_reading_gives_what_the_library_gives(reading: str, wordy: Made, open_page: Open) -> None:
-    true = READINGS[reading](wordy.run.attention("encoder")).sel(layer=2, head=4).values
-    plain = wordy.run.attention("encoder").sel(layer=2, head=4).values
+def test_a_reading_gives_what_the_library_gives(
+    reading: str, wordy: Made, travelled: Attention, open_page: Open
+) -> None:
+    true = READINGS[reading](travelled).sel(layer=2, head=4).values
+    exact = READINGS[reading](wordy.run.attention("encoder")).sel(layer=2, head=4).values
+    assert np.abs(true - exact).max() < 0.02
     opened = open_page(wordy.html)
     for query in range(len(true)):
         page = opened.go(f"view=head&layer=2&head=4&query={query}&{reading}")
         assert page.locator(".tokens.query .token").count() == len(true)
-        # sums over pieces and scaling up multiply what rounding lost
-        assert near(opened.weights(), true[query], 4 * plain.max())
+        assert opened.weights() == pytest.approx(true[query].tolist(), abs=6e-4)
 
 
 def test_heads_are_folded_as_the_library_folds_them(wordy: Made, open_page: Open) -> None:
@@ -47,10 +60,9 @@ def test_heads_are_folded_as_the_library_folds_them(wordy: Made, open_page: Open
 
 
 def test_without_sinks_the_other_keys_share_the_row(wordy: Made, open_page: Open) -> None:
-    found = wordy.run.profile()
     true = wordy.run.attention("encoder").sel(layer=3, head=5).values.astype(np.float64)
     sinks = true.mean(0) >= 0.3
-    assert sinks.sum() == 1, found
+    assert sinks.sum() == 1
     true[:, sinks] = 0
     true /= true.sum(1, keepdims=True)
     true[:, sinks] = np.nan
@@ -58,8 +70,7 @@ def test_without_sinks_the_other_keys_share_the_row(wordy: Made, open_page: Open
     opened.go("view=head&layer=3&head=5&query=4&sinks=drop")
     shown = np.array(opened.weights())
     assert np.array_equal(np.isnan(shown), sinks)
-    # what is left of a row that sinks took is small, so that rounding weighs more
-    assert np.nanmax(np.abs(shown - true[4])) < 0.05
+    assert np.nanmax(np.abs(shown - true[4])) < 0.02
 
 
 def test_what_was_read_before_cannot_be_read_again(minilm: object, open_page: Open) -> None:
@@ -86,14 +97,16 @@ def test_too_large_a_run_shows_its_strongest_weights_and_says_so(open_page: Open
     assert "strongest weights" in page.locator("footer").inner_text()
     opened.go("view=head&layer=1&head=1&key=0&direction=to")
     known = np.array(opened.weights("query"))
-    assert near(known[200], true[200, 0], true[200].max()) or np.isnan(known[200])
+    there = ~np.isnan(known)
+    assert there.sum() > 5
+    assert near(known[there], true[there, 0], 1)
     for view in ("matrix", "model", "text"):
         opened.go(f"view={view}&layer=1&head=mean&query=200&key=3")
 
 
 def test_one_token_alone_is_shown(open_page: Open) -> None:
-    run = attncli.load("demo:decoder").run("the")
-    assert len(run.inputs[0].source) == 1
+    run = attncli.load("demo:decoder").run("the", special="drop")
+    assert len(run.attention().queries) == 1
     opened = open_page(run.view().html)
     for view in ("head", "model", "matrix", "text", "numbers"):
         opened.go(f"view={view}&query=0")

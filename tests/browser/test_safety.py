@@ -56,7 +56,7 @@ def test_the_policy_stops_what_is_not_ours(made: Callable[[str], Made], open_pag
     assert page.evaluate("window.ran") is None
     refused, opened.complaints = opened.complaints, []
     assert len(refused) >= 2
-    assert all("Content Security Policy" in each for each in refused)
+    assert all("Content Security Policy" in each for each in refused), refused
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -156,7 +156,7 @@ class App {
   }
 
   private footer(page: Page): void {
-    const exact = "Weights are rounded to 255 steps of the largest of their row: each is off by at most 1/510 of it.";
+    const exact = "Weights are kept in 8 bits: each is off by less than 1/255 of the largest of its row.";
     const honest = "Attention shows where a head reads from, not why the model answers as it does.";
     select(this.parts.notes)
       .selectAll("p")
@@ -175,9 +175,10 @@ function layout() {
   const text = heading.append("p").attr("class", "what").attr("dir", "auto").node() as HTMLElement;
   const tabs = header.append("div").attr("role", "tablist").attr("aria-label", "views").node() as HTMLElement;
   const buttons = header.append("div").attr("class", "buttons").node() as HTMLElement;
-  const tools = body.append("div").attr("class", "tools").attr("role", "toolbar").attr("aria-label", "selection");
-  const main = body.append("main").attr("id", "view").attr("role", "tabpanel").attr("tabindex", -1);
-  const said = body.append("p").attr("class", "said").attr("role", "status");
+  const main = body.append("main");
+  const tools = main.append("div").attr("class", "tools").attr("role", "toolbar").attr("aria-label", "selection");
+  const view = main.append("div").attr("id", "view").attr("role", "tabpanel").attr("tabindex", -1);
+  const said = main.append("p").attr("class", "said").attr("role", "status");
   const notes = body.append("footer").node() as HTMLElement;
   return {
     title,
@@ -186,7 +187,7 @@ function layout() {
     tabs,
     buttons,
     tools: tools.node() as HTMLElement,
-    view: main.node() as HTMLElement,
+    view: view.node() as HTMLElement,
     said: said.node() as HTMLElement,
     notes,
   };

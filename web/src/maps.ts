@@ -25,12 +25,16 @@ export function dequantized(
   const [rows, columns] = shape;
   const made = grid(rows, columns);
   for (let row = 0; row < rows; row++) {
-    const factor = scales[row] / 255;
     for (let at = row * columns; at < (row + 1) * columns; at++) {
-      if (visible === null || visible[at]) made.weights[at] = codes[at] * factor;
+      if (visible === null || visible[at]) made.weights[at] = decoded(codes[at], scales[row]);
     }
   }
   return made;
+}
+
+/** A weight of its byte and the largest of its row: by the square, so that small ones keep more of themselves. */
+export function decoded(code: number, largest: number): number {
+  return (code / 255) ** 2 * largest;
 }
 
 export function rowOf(map: Grid, row: number): Float32Array {

@@ -1,6 +1,18 @@
 // The run behind the page: which layers, heads and tokens there are, and the map of each head as it is to be read.
 import type { Blobs } from "./blobs";
-import { columnOf, dequantized, folded, type Grid, grid, kept, merged, rowOf, sinksOf, withoutSinks } from "./maps";
+import {
+  columnOf,
+  decoded,
+  dequantized,
+  folded,
+  type Grid,
+  grid,
+  kept,
+  merged,
+  rowOf,
+  sinksOf,
+  withoutSinks,
+} from "./maps";
 import type { Layer, Maps, Page, Side, Vectors } from "./schema";
 import { type HeadName, KINDS, type LayerName, type State } from "./state";
 
@@ -160,7 +172,7 @@ export class Run {
     const from = (first + row) * per_row;
     const found: Edge[] = [];
     for (let at = from; at < from + per_row && codes[at] > 0; at++) {
-      found.push({ at: keys[at], weight: (codes[at] / 255) * scales[first + row] });
+      found.push({ at: keys[at], weight: decoded(codes[at], scales[first + row]) });
     }
     return found;
   }
@@ -172,7 +184,7 @@ export class Run {
     for (let at = first * per_row; at < (first + rows) * per_row; at++) {
       if (keys[at] !== key || codes[at] === 0) continue;
       const line = Math.floor(at / per_row);
-      found.push({ at: line - first, weight: (codes[at] / 255) * scales[line] });
+      found.push({ at: line - first, weight: decoded(codes[at], scales[line]) });
     }
     return found;
   }

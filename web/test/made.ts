@@ -28,7 +28,7 @@ export function bytes(...parts: ArrayBufferView[]): Uint8Array {
 function coded(weights: number[][]): Uint8Array {
   const rows = weights.flatMap((head) => [0, 4, 8, 12].map((at) => head.slice(at, at + 4)));
   const scales = rows.map((row) => Math.max(...row));
-  const codes = rows.flatMap((row, at) => row.map((weight) => Math.round((weight / scales[at]) * 255)));
+  const codes = rows.flatMap((row, at) => row.map((weight) => Math.round(Math.sqrt(weight / scales[at]) * 255)));
   return bytes(Float32Array.from(scales), Uint8Array.from(codes));
 }
 
@@ -41,7 +41,9 @@ export function edges(): Uint8Array {
   const sorted = rows.map((row) => [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 2));
   const scales = rows.map((row) => Math.max(...row));
   const keys = Uint16Array.from(sorted.flat());
-  const codes = Uint8Array.from(sorted.flatMap((best, at) => best.map((key) => (rows[at][key] / scales[at]) * 255)));
+  const codes = Uint8Array.from(
+    sorted.flatMap((best, at) => best.map((key) => Math.round(Math.sqrt(rows[at][key] / scales[at]) * 255))),
+  );
   return bytes(Float32Array.from(scales), keys, codes);
 }
 

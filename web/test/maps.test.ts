@@ -33,7 +33,7 @@ describe("a map that travelled in bytes", () => {
     const map = dequantized(Uint8Array.of(255, 0, 51, 255), Float32Array.of(0.5, 1), [2, 2], Uint8Array.of(1, 0, 1, 1));
     close(map, [
       [0.5, gone],
-      [0.2, 1],
+      [0.04, 1],
     ]);
   });
 

@@ -19,7 +19,7 @@ describe("a run", () => {
     const map = run.grid(start);
     for (const [at, weight] of WEIGHTS[0].entries()) {
       const seen = at % 4 <= Math.floor(at / 4);
-      if (seen) expect(Math.abs(map.weights[at] - weight)).toBeLessThanOrEqual(1 / 510);
+      if (seen) expect(Math.abs(map.weights[at] - weight)).toBeLessThanOrEqual(1 / 255);
       else expect(map.weights[at]).toBeNaN();
     }
   });

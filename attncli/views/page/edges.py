@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attncli.data import KINDS, Array, Edges, Kind, LayerMaps
-from attncli.views.page.blobs import coded_weights
+from attncli.views.page.blobs import coded_weights, weight_codes
 
 ROWS = 256
 """Rows of a kept map that are sorted at a time."""
@@ -102,10 +102,9 @@ class EdgeTables:
         weights = edges.weight[part]
         begins = np.flatnonzero(rank == 0)
         table.scale[head[begins], query[begins]] = weights[begins]
-        largest = np.repeat(weights[begins], np.diff([*begins, len(weights)])).astype(np.float64)
-        shares = np.divide(weights, largest, out=np.zeros(len(weights)), where=largest > 0)
+        largest = np.repeat(weights[begins], np.diff([*begins, len(weights)]))
         table.keys[head, query, rank] = edges.key[part]
-        table.codes[head, query, rank] = np.rint(shares * 255)
+        table.codes[head, query, rank] = weight_codes(weights, largest)
 
     def _sides(self, edges: Edges, text: int, kind: Kind) -> tuple[int, int]:
         one = next(one for one in edges.inputs if one.index == text)

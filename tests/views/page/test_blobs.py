@@ -20,14 +20,14 @@ def test_weights_are_off_by_at_most_half_a_step_of_their_row(seed: int, sharp: f
     assert codes.dtype == np.uint8
     assert np.array_equal(scale, weights.astype(np.float32).max(-1))
     assert np.array_equal(codes.max(-1), np.full((2, 5), 255))
-    off = np.abs(codes / 255 * scale[..., None] - weights)
-    assert (off <= weights.max(-1, keepdims=True) * (1 / 510 + 1e-6)).all()
+    off = np.abs((codes / 255) ** 2 * scale[..., None] - weights)
+    assert (off <= weights.max(-1, keepdims=True) * (1 / 255 + 1e-6)).all()
 
 
 def test_a_row_by_hand() -> None:
     scale, codes = coded_weights(np.array([[[0.5, 0.25, 0.001, 0.0]]], np.float32))
     assert scale.tolist() == [[0.5]]
-    assert codes.tolist() == [[[255, 128, 1, 0]]]
+    assert codes.tolist() == [[[255, 180, 11, 0]]]
 
 
 def test_undefined_and_empty_rows() -> None:

@@ -20,7 +20,7 @@ def naive(weights: np.ndarray, count: int) -> list[list[list[tuple[int, float]]]
 
 
 def read(table: EdgeTable) -> list[list[list[tuple[int, float]]]]:
-    weights = table.codes / 255 * table.scale[..., None]
+    weights = (table.codes / 255) ** 2 * table.scale[..., None]
     return [
         [list(zip(keys.tolist(), values.tolist(), strict=True)) for keys, values in zip(*both, strict=True)]
         for both in zip(table.keys, weights, strict=True)
@@ -30,9 +30,9 @@ def read(table: EdgeTable) -> list[list[list[tuple[int, float]]]]:
 def agree(found: EdgeTable, weights: np.ndarray, count: int) -> None:
     for head, expected in zip(read(found), naive(weights, count), strict=True):
         for row, wanted in zip(head, expected, strict=True):
-            strong = [(key, weight) for key, weight in wanted if weight > wanted[0][1] / 510]
+            strong = [(key, weight) for key, weight in wanted if weight > wanted[0][1] / 255]
             assert [key for key, _ in row[: len(strong)]] == [key for key, _ in strong]
-            assert np.allclose([w for _, w in row], [w for _, w in wanted], atol=wanted[0][1] / 510 + 1e-7, rtol=0)
+            assert np.allclose([w for _, w in row], [w for _, w in wanted], atol=wanted[0][1] / 255 + 1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("count", [1, 4, 40])
