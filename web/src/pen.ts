@@ -151,14 +151,17 @@ export function escaped(text: string): string {
     .replace(/[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu, "\uFFFD");
 }
 
-/** A canvas of this size, sharp on this screen, and the pen for it. */
-export function sized(canvas: HTMLCanvasElement, width: number, height: number, ratio: number) {
+/** Gives a canvas this size, sharp on this screen; what is returned clears it and gives the pen for it. */
+export function sized(canvas: HTMLCanvasElement, width: number, height: number, ratio: number): () => CanvasPen {
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const context = canvas.getContext("2d") as CanvasRenderingContext2D;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  return new CanvasPen(context);
+  const pen = new CanvasPen(context);
+  return () => {
+    context.clearRect(0, 0, width, height);
+    return pen;
+  };
 }

@@ -18,7 +18,7 @@ export function pngOf({ picture }: Drawing): Promise<Blob | null> {
   const [width, height] = [picture.width + 2 * MARGIN, picture.height + 2 * MARGIN];
   // browsers draw nothing at all on a canvas that is larger
   const ratio = Math.min(2, 16_000 / Math.max(width, height), Math.sqrt(2e8 / (width * height)));
-  const pen = sized(canvas, width, height, ratio);
+  const pen = sized(canvas, width, height, ratio)();
   pen.rect(0, 0, width, height, themed("ground"));
   pen.group(MARGIN, MARGIN, () => picture.paint(pen));
   return new Promise((done) => canvas.toBlob(done));

@@ -3,25 +3,14 @@ import { select } from "d3-selection";
 import { headColour, themed } from "../colour";
 import type { Drawing, Pointed, Stage, Table } from "../drawing";
 import { added, total } from "../maps";
-import { type Pen, sized } from "../pen";
+import type { Pen } from "../pen";
 import type { HeadName, State } from "../state";
+import { lineCanvas, linesOf, oncePerFrame, paintLines, strongest } from "./lines";
 import { LINE, tokenColumn, weight } from "./tokens";
 
 const LEAST_GAP = 90;
 const MOST_GAP = 380;
 const SIDE = 190;
-/** Lines fainter than this are not drawn, and no more than so many: the strongest. */
-const FAINTEST = 0.02;
-const MOST_LINES = 6000;
-/** A canvas of a long text is only as tall as browsers can make it sharp. */
-const MOST_PIXELS = 16_000;
-
-interface Line {
-  query: number;
-  key: number;
-  weight: number;
-  head: number;
-}
 
 export function headView(stage: Stage): Drawing {
   const { run, store, state } = stage;
@@ -36,7 +25,7 @@ export function headView(stage: Stage): Drawing {
   let pointed: Pointed | null = null;
   const point = (side: Pointed["side"]) => (at: number | null) => {
     pointed = at === null ? null : { side, at };
-    requestAnimationFrame(refresh);
+    refresh();
   };
   const pin = (side: Pointed["side"]) => (at: number) => {
     const direction = side === "query" ? "from" : "to";
@@ -46,30 +35,27 @@ export function headView(stage: Stage): Drawing {
     store.change({ direction, pinned: rest.length > 1 ? rest : [], [side]: focus });
   };
   const left = tokenColumn(box, "query", queries, { point: point("query"), pin: pin("query") });
-  const canvas = select(box)
-    .append("canvas")
-    .attr("role", "img")
-    .attr("aria-label", `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`)
-    .node() as HTMLCanvasElement;
+  const label = `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`;
+  const between = lineCanvas(box, label, gap, height);
   const right = tokenColumn(box, "key", keys, { point: point("key"), pin: pin("key") });
+  const colours = heads.map((head) => colourOf(stage, head));
   const faint = strongest(stage, heads);
-  const pens = { canvas, ratio: Math.min(devicePixelRatio, MOST_PIXELS / height) };
 
-  function refresh(): void {
-    const focus = pointed ?? pinnedOf(state);
-    const at = focus === null ? [] : "at" in focus ? [focus.at] : focus.pinned;
+  const draw = () => {
+    const focus = pointed ? { side: pointed.side, pinned: [pointed.at] } : pinnedOf(state);
+    const at = focus?.pinned ?? [];
     const fromQuery = focus?.side === "query";
-    left.mark(new Set(focus?.side === "query" ? at : []));
-    right.mark(new Set(focus?.side === "key" ? at : []));
-    const lines = at.length ? linesOf(stage, heads, at, fromQuery) : faint;
-    paintLines(sized(pens.canvas, gap, height, pens.ratio), lines, 0, gap, at.length > 0, stage);
-    const sums = at.length ? summed(stage, heads, at, fromQuery) : null;
-    const colour = heads.length === 1 ? colourOf(stage, heads[0]) : themed("accent");
+    left.mark(fromQuery ? at : []);
+    right.mark(fromQuery ? [] : at);
+    between.show(focus ? linesOf(stage, heads, at, fromQuery) : faint, colours, focus !== null);
+    const sums = focus ? summed(stage, heads, at, fromQuery) : null;
+    const colour = heads.length === 1 ? colours[0] : themed("accent");
     left.shade(fromQuery ? null : sums, colour);
     right.shade(fromQuery ? sums : null, colour);
     if (sums) stage.say(sentence(at, fromQuery, sums, queries.labels, keys.labels));
-  }
-  refresh();
+  };
+  const refresh = oncePerFrame(draw);
+  draw();
 
   return {
     picture: {
@@ -78,6 +64,7 @@ export function headView(stage: Stage): Drawing {
       paint: (pen) => paintAll(pen, stage, heads),
     },
     table: () => tableOf(stage, heads),
+    end: between.end,
   };
 }
 
@@ -145,49 +132,11 @@ function pinnedOf(state: State): { side: Pointed["side"]; pinned: number[] } | n
   return pinned.length ? { side: state.direction === "from" ? "query" : "key", pinned } : null;
 }
 
-function linesOf({ run, state }: Stage, heads: HeadName[], focus: number[], fromQuery: boolean): Line[] {
-  const lines: Line[] = [];
-  heads.forEach((head, place) => {
-    for (const at of focus) {
-      const weights = fromQuery ? run.row(state, head, at) : run.column(state, head, at);
-      weights.forEach((weight, other) => {
-        const [query, key] = fromQuery ? [at, other] : [other, at];
-        if (weight > 0.001) lines.push({ query, key, weight, head: place });
-      });
-    }
-  });
-  return lines.sort((a, b) => a.weight - b.weight);
-}
-
-/** Of all rows the lines worth seeing, faintest first. */
-function strongest({ run, state }: Stage, heads: HeadName[]): Line[] {
-  const rows = run.axis(state, "queries").labels.length;
-  let lines: Line[] = [];
-  heads.forEach((head, place) => {
-    for (let query = 0; query < rows; query++) {
-      run.row(state, head, query).forEach((weight, key) => {
-        if (weight > FAINTEST) lines.push({ query, key, weight, head: place });
-      });
-    }
-  });
-  lines = lines.sort((a, b) => a.weight - b.weight);
-  return lines.slice(-MOST_LINES);
-}
-
 function summed({ run, state }: Stage, heads: HeadName[], focus: number[], fromQuery: boolean): Float32Array {
   const each = heads.map((head) =>
     added(focus.map((at) => (fromQuery ? run.row(state, head, at) : run.column(state, head, at)))),
   );
   return heads.length === 1 ? each[0] : added(each).map((sum) => sum / heads.length);
-}
-
-function paintLines(pen: Pen, lines: Line[], left: number, right: number, focused: boolean, stage: Stage): void {
-  const colours = drawnHeads(stage).map((head) => colourOf(stage, head));
-  const middle = (at: number) => (at + 0.5) * LINE;
-  for (const { query, key, weight, head } of lines) {
-    const opacity = focused ? 0.08 + 0.92 * weight : 0.75 * weight;
-    pen.link([left, middle(query)], [right, middle(key)], colours[head], opacity);
-  }
 }
 
 function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
@@ -197,7 +146,8 @@ function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
   const focus = pinnedOf(state);
   const fromQuery = focus?.side === "query";
   const lines = focus ? linesOf(stage, heads, focus.pinned, fromQuery) : strongest(stage, heads);
-  paintLines(pen, lines, SIDE, SIDE + gap, focus !== null, stage);
+  const colours = heads.map((head) => colourOf(stage, head));
+  paintLines(pen, lines, [SIDE, SIDE + gap], colours, focus !== null);
   const look = { size: 13, fill: themed("ink") };
   const chosen = (side: Pointed["side"], at: number) => focus?.side === side && focus.pinned.includes(at);
   const middle = (at: number) => (at + 0.5) * LINE;

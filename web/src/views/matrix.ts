@@ -6,6 +6,7 @@ import type { Drawing, Stage, Table } from "../drawing";
 import { type Grid, largest } from "../maps";
 import { type Pen, sized } from "../pen";
 import type { State } from "../state";
+import { oncePerFrame } from "./lines";
 import { weight } from "./tokens";
 
 const LEAST_MARGIN = 40;
@@ -75,11 +76,13 @@ export function matrixView(stage: Stage): Drawing {
   let view = zoomed.name === name ? zoomed.view : zoomIdentity;
   let at: [number, number] | null = crosshair(state, maps.cell);
 
-  function refresh(): void {
-    const pen = sized(canvas, width, height, devicePixelRatio);
-    paint(pen, plot, view, at);
+  const clear = sized(canvas, width, height, devicePixelRatio);
+
+  const draw = () => {
+    paint(clear(), plot, view, at);
     stage.say(at ? sentence(plot, at) : "point at a cell to read its weight; scroll to zoom, drag to move");
-  }
+  };
+  const refresh = oncePerFrame(draw);
 
   const zooming = zoom<HTMLCanvasElement, unknown>()
     .scaleExtent([1, Math.max(1, plot.size / 8 / 4, Math.max(map.rows, map.columns) / 8)])
@@ -88,7 +91,7 @@ export function matrixView(stage: Stage): Drawing {
     .on("zoom", ({ transform }) => {
       view = transform;
       zoomed = { name, view };
-      requestAnimationFrame(refresh);
+      refresh();
     });
   select(canvas)
     .call(zooming)
@@ -96,11 +99,11 @@ export function matrixView(stage: Stage): Drawing {
     .on("pointermove", (event: PointerEvent) => {
       const [x, y] = pointer(event, canvas);
       at = cellAt(plot, view, x, y) ?? crosshair(state, maps.cell);
-      requestAnimationFrame(refresh);
+      refresh();
     })
     .on("pointerleave", () => {
       at = crosshair(state, maps.cell);
-      requestAnimationFrame(refresh);
+      refresh();
     })
     .on("click", () => {
       if (at) store.change({ query: at[0] * maps.cell[0], key: at[1] * maps.cell[1] });
@@ -109,7 +112,7 @@ export function matrixView(stage: Stage): Drawing {
       const factor = { "+": 1.5, "=": 1.5, "-": 1 / 1.5 }[event.key];
       if (factor) select(canvas).call(zooming.scaleBy, factor);
     });
-  refresh();
+  draw();
 
   return {
     picture: { width, height, paint: (pen) => paint(pen, plot, view, crosshair(state, maps.cell)) },

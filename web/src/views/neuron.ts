@@ -85,7 +85,7 @@ function pairView(stage: Stage, vectors: Vectors): Drawing {
     .attr("role", "img")
     .attr("aria-label", `query, key and product of ${queries[query]} and ${keys[key]}, ${vectors.dim} dimensions`);
   const paint = (pen: Pen) => paintStrips(pen, pair, width);
-  paint(sized(canvas.node() as HTMLCanvasElement, width, height, devicePixelRatio));
+  paint(sized(canvas.node() as HTMLCanvasElement, width, height, devicePixelRatio)());
   steps(box.append("dl").attr("class", "steps").node() as HTMLDListElement, pair, vectors);
   scoreList(stage, box.append("div").attr("class", "scores").node() as HTMLDivElement, { vectors, query, key, row });
   stage.say(

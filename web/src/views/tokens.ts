@@ -9,7 +9,7 @@ export interface Column {
   nodes: Selection<HTMLButtonElement, string, HTMLDivElement, unknown>;
   /** Shows a number and a shade beside each token; NaN shows nothing. */
   shade(weights: Float32Array | null, colour: string): void;
-  mark(at: ReadonlySet<number>): void;
+  mark(at: readonly number[]): void;
 }
 
 export function tokenColumn(
@@ -47,16 +47,28 @@ export function tokenColumn(
       const at = placeOf(event);
       if (at !== null) on.pin(at);
     });
-  const numbers = nodes.select<HTMLSpanElement>(".weight");
+  const buttons = nodes.nodes();
+  const numbers = buttons.map((node) => node.lastElementChild as HTMLSpanElement);
+  let shaded = new Float32Array(buttons.length).fill(Number.NaN);
+  let marked: readonly number[] = [];
   return {
     nodes,
     shade(weights, colour) {
-      nodes.style("--shade", (_, at) => (weights && weights[at] > 0 ? String(Math.min(1, weights[at])) : "0"));
-      nodes.style("--colour", colour);
-      numbers.text((_, at) => (weights && !Number.isNaN(weights[at]) ? weight(weights[at]) : ""));
+      box.style("--colour", colour);
+      const next = weights ?? new Float32Array(buttons.length).fill(Number.NaN);
+      // only what changes: a browser lays out every token that is touched
+      next.forEach((value, at) => {
+        if (Object.is(value, shaded[at])) return;
+        const text = Number.isNaN(value) ? "" : weight(value);
+        if (numbers[at].textContent !== text) numbers[at].textContent = text;
+        buttons[at].style.setProperty("--shade", value > 0 ? Math.min(1, value).toFixed(3) : "0");
+      });
+      shaded = next.slice();
     },
     mark(at) {
-      nodes.attr("aria-pressed", (_, each) => String(at.has(each)));
+      for (const each of marked) buttons[each].setAttribute("aria-pressed", "false");
+      for (const each of at) buttons[each].setAttribute("aria-pressed", "true");
+      marked = at;
     },
   };
 }
