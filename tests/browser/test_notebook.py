@@ -1,0 +1,54 @@
+"""`run.view()` shows the page in place in a notebook: one is run for real, and what it displays is opened."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from opened import Open
+
+import attncli
+
+CODE = """
+import attncli
+attncli.load("demo:encoder").run("The cat sat on the mat.").view(height=500)
+"""
+
+
+@pytest.fixture(scope="module")
+def displayed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The HTML that a notebook's cell gave back."""
+    folder = tmp_path_factory.mktemp("kernels")
+    # the kernel of this interpreter, whatever else is installed on the machine
+    spec = folder / "kernels" / "here"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "here", "language": "python"}))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder))
+        nbclient.NotebookClient(notebook, kernel_name="here", timeout=120).execute()
+    (output,) = (each for each in notebook.cells[0].outputs if each.output_type == "execute_result")
+    return str(output["data"]["text/html"])
+
+
+def test_a_notebook_shows_the_page_in_place(displayed: str, open_page: Open) -> None:
+    # as notebooks put it: among other things, with styles of their own
+    opened = open_page(f"<!doctype html><title>notebook</title><style>body {{ color: red }}</style>{displayed}")
+    opened.page.goto(opened.url)
+    frame = opened.page.frame_locator("iframe")
+    frame.locator("body[data-drawn=head]").wait_for(state="attached")
+    assert opened.page.locator("iframe").bounding_box()["height"] == 500  # type: ignore[index]
+    frame.locator(".tokens.query .token").nth(1).click()
+    assert frame.locator(".said").inner_text().startswith("the looks at")
+    frame.get_by_role("tab", name="Matrix").click()
+    frame.locator("body[data-drawn=matrix]").wait_for(state="attached")
+
+
+def test_the_page_is_saved_from_a_notebook(tmp_path: Path) -> None:
+    path = attncli.load("demo:encoder").run("The cat sat.").view().save(tmp_path / "view.html")
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
