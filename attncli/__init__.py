@@ -5,6 +5,7 @@
     run.attention("encoder").sel(layer=0, head=1).values
     run.stats().to_frame()
     run.heatmap(layer=0, head=1).savefig("head.png")
+    run.view().save("view.html")
 
 Names are loaded when they are first used: `import attncli` costs nothing, `attncli.load` imports torch.
 """
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
         Statistics,
         Text,
         Tokens,
+        Vectors,
     )
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
     from attncli.pipeline.model import Model, capture, load
+    from attncli.pipeline.page import Page
     from attncli.pipeline.request import RunOptions, ZoomOptions
     from attncli.pipeline.run import Run
     from attncli.pipeline.run import open_saved as open
@@ -51,6 +54,7 @@ __all__ = [
     "Model",
     "ModelError",
     "OutputError",
+    "Page",
     "Profile",
     "Received",
     "Run",
@@ -61,6 +65,7 @@ __all__ = [
     "Text",
     "Tokens",
     "UsageError",
+    "Vectors",
     "ZoomOptions",
     "__version__",
     "capture",
@@ -71,10 +76,11 @@ __all__ = [
 _HOMES = {
     "attncli.data": (
         *("KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo"),
-        *("Scores", "Statistics", "Text", "Tokens"),
+        *("Scores", "Statistics", "Text", "Tokens", "Vectors"),
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.pipeline.model": ("Model", "capture", "load"),
+    "attncli.pipeline.page": ("Page",),
     "attncli.pipeline.request": ("RunOptions", "ZoomOptions"),
     "attncli.pipeline.run": ("Run", "open"),
 }

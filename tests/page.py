@@ -90,3 +90,23 @@ class Read(HTMLParser):
         places = np.frombuffer(blob, "<u2" if keys <= 65536 else "<u4", int(np.prod(shape)), scale.nbytes)
         codes = np.frombuffer(blob, np.uint8, offset=scale.nbytes + places.nbytes)
         return places.reshape(shape), (codes.reshape(shape) / 255) ** 2 * np.nan_to_num(scale)
+
+    def vectors(self, vectors: dict[str, Any], maps: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Queries [head, query, dim], the keys of each head [head, key, dim] and normalizers [head, query]."""
+        queries, keys = (len(self.document["sides"][maps[name]]["pieces"]) for name in ("queries", "keys"))
+        heads, dim = len(vectors["heads"]), vectors["dim"]
+        found = []
+        for name, count, tokens in (("query", heads, queries), ("key", max(vectors["key_heads"]) + 1, keys)):
+            blob = self.blobs[vectors[name]]
+            scale = np.frombuffer(blob, "<f4", count * tokens).reshape(count, tokens, 1)
+            found.append(np.frombuffer(blob, "<i2", offset=scale.nbytes).reshape(count, tokens, dim) / 32767 * scale)
+        normalizer = np.frombuffer(self.blobs[vectors["normalizer"]], "<f4").reshape(heads, queries)
+        return found[0], found[1][vectors["key_heads"]], normalizer
+
+    def rebuilt(self, vectors: dict[str, Any], maps: dict[str, Any]) -> np.ndarray:
+        """[head, query, key] the weights that the vectors give on all keys, seen or not, without bias."""
+        query, key, normalizer = self.vectors(vectors, maps)
+        scores = vectors["scale"] * query @ key.swapaxes(1, 2)
+        if vectors["softcap"] is not None:
+            scores = vectors["softcap"] * np.tanh(scores / vectors["softcap"])
+        return np.exp(scores - normalizer[..., None])

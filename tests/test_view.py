@@ -177,6 +177,78 @@ def test_the_same_run_is_the_same_page() -> None:
     assert model.run(BOTH).view().html == model.run(BOTH).view().html
 
 
+# ---------------------------------------------------------------------------------------------------- vectors
+
+
+def rebuilt_agree(run: attncli.Run, read: Read, *, whole: bool = True) -> None:
+    """The vectors on the page give the weights of the run."""
+    maps = {(found["text"], found["kind"]): found for found in read.document["maps"]}
+    assert not whole or len(read.document["vectors"]) == sum(len(attention.layers) for attention in run.maps)
+    for vectors in read.document["vectors"]:
+        found = maps[vectors["text"], vectors["kind"]]
+        (layer,) = run.attention(vectors["kind"], vectors["text"]).sel(layer=vectors["layer"]).layers
+        assert vectors["heads"] == list(layer.heads)
+        seen = True if layer.visible is None else layer.visible
+        assert np.allclose(np.where(seen, read.rebuilt(vectors, found), 0), layer.weights, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("minilm", {}),
+        ("demo:decoder", {}),
+        ("demo:decoder", {"layer": 1, "head": "3,6-7"}),
+        ("demo:decoder", {"rows": "3-9", "keys": "2-5"}),
+        ("demo:seq2seq", {}),
+        ("demo:seq2seq", {"kind": "cross"}),
+    ],
+)
+def test_the_vectors_on_the_page_give_the_weights(model: str, options: dict[str, Any], minilm: Path) -> None:
+    texts = TEXT if "rows" in options else BOTH
+    run = attncli.load(str(minilm) if model == "minilm" else model).run(texts, neurons=True, **options)
+    read = Read(run.view().html)
+    assert read.document["neurons"] == ""
+    rebuilt_agree(run, read)
+
+
+def test_vectors_beside_the_strongest_weights() -> None:
+    run = attncli.load("demo:decoder").run(LONG, neurons=True)
+    read = Read(run.view(max_page="1MB").html)
+    assert read.document["maps"][0]["form"] == "strongest"
+    rebuilt_agree(run, read)
+    with pytest.raises(UsageError, match="at least"):
+        run.view(max_page="400kB")
+
+
+def test_vectors_are_saved_with_a_run(tmp_path: Path) -> None:
+    run = attncli.load("demo:decoder").run(TEXT, neurons=True)
+    assert attncli.open(run.save(tmp_path)).view().html == run.view().html
+
+
+def test_where_the_model_computes_its_weights_a_note_says_why_there_are_no_vectors() -> None:
+    run = attncli.load("demo:encoder").run(TEXT, neurons=True, capture="eager")
+    assert run.vectors == ()
+    document = Read(run.view().html).document
+    assert document["neurons"] == ""
+    assert document["notes"] == [
+        "encoder layers 0-3 have no query and key vectors: their weights are the model's own (attncli info says why)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [{"words": True}, {"special": "drop"}, {"aggregate": "mean"}, {"aggregate_layers": "mean"}]
+)
+def test_vectors_are_of_single_heads_and_all_tokens(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="--neurons shows single heads and all tokens as the model has them"):
+        attncli.load().run(TEXT, neurons=True, **options)
+
+
+def test_vectors_alone_can_be_asked_for() -> None:
+    run = attncli.load("demo:seq2seq").run(TEXT, neurons=True, keep_maps=False, kind="decoder", layer=0)
+    (one,) = run.vectors
+    assert (one.kind, one.layer, one.query.shape[1]) == ("decoder", 0, len(run.inputs[0].target or ()))
+
+
 def test_the_command_that_adds_vectors_is_told() -> None:
     found = Read(attncli.load().run('say "it"').view().html).document["neurons"]
     assert found == 'attncli.load("demo:encoder").run("say \\"it\\"", neurons=True).view()'

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from attncli.capturing.masks import Strip, UnmadeMask
+from attncli.data import ScoreParts
 
 Tensor = torch.Tensor
 
@@ -32,6 +33,7 @@ class Block:
     raw: Tensor
     scores: Tensor | None = None
     scale: Tensor | None = None
+    largest: Tensor | None = None
 
     @classmethod
     def whole(cls, weights: Tensor, visible: Tensor | None, first: int = 0) -> Block:
@@ -97,6 +99,24 @@ class AttentionCall:
         """The call as `torch.nn.functional.scaled_dot_product_attention` gets it."""
         factor = query.shape[-1] ** -0.5 if scale is None else scale
         return cls(query, key, value, attn_mask, None, factor, None, None, is_causal)
+
+    def parts(self, rows: slice, keys: slice) -> ScoreParts:
+        """What the scores of these rows and keys are made of."""
+        query, key = self.query[:, :, rows], self.key[:, :, keys]
+        if isinstance(self.scale, Tensor) and self.scale.numel() > 1:
+            query, scale = query * self.scale, 1.0
+        else:
+            scale = float(self.scale)
+        return ScoreParts(query, key, scale, self.softcap, self._biased)
+
+    @property
+    def _biased(self) -> bool:
+        """Whether something is added to scores that is more than a mask."""
+        added = [part for part in (self.bias, self.mask) if part is not None and not isinstance(part, UnmadeMask)]
+        return any(
+            part.dtype != torch.bool and bool(((part != 0) & (part > torch.finfo(part.dtype).min / 2)).any())
+            for part in added
+        )
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -240,7 +260,8 @@ def _block(call: AttentionCall, columns: Tensor, strip: Strip, heads: slice, mem
         sink = _sink(call.sinks, strip.rows, heads).to(scores.dtype)
         total += (sink - largest).squeeze(-1).clamp_max_(-LEAST_SCORE).exp_()
     # a row that sees nothing gets nothing
-    return Block(strip, heads, raw, scores, total.clamp_min_(torch.finfo(scores.dtype).tiny).reciprocal_())
+    scale = total.clamp_min_(torch.finfo(scores.dtype).tiny).reciprocal_()
+    return Block(strip, heads, raw, scores, scale, largest[..., 0])
 
 
 def _sink(sinks: Tensor, rows: slice, heads: slice) -> Tensor:

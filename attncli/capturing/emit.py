@@ -12,7 +12,7 @@ import torch
 from attncli.capturing.blocks import Block
 from attncli.capturing.gate import refusal
 from attncli.capturing.plan import Site
-from attncli.data import Kind, Rows, Selection, Sight, Tokens
+from attncli.data import Kind, Rows, ScoreParts, Selection, Sight, Tokens
 from attncli.encoding import Batch
 from attncli.errors import ModelError
 from attncli.sinks import Sink, selected
@@ -63,6 +63,8 @@ class Emitter:
         self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
         self._texts = tuple(one.index for one in batch.inputs)
         self._scales: dict[Site, Tensor] = {}
+        self._parts: dict[Site, ScoreParts] = {}
+        self.takes_vectors = any(getattr(sink, "takes_vectors", False) for sink in sinks)
         self.sink_error: Exception | None = None
         """What a sink raised, to be told from what the model raises around it."""
 
@@ -94,6 +96,10 @@ class Emitter:
                 f"the tokens' {expected[0]} x {expected[1]}: use a text of another length"
             )
 
+    def parts(self, site: Site, parts: ScoreParts) -> None:
+        """What the scores of the blocks to come are made of."""
+        self._parts[site] = parts
+
     def block(self, site: Site, block: Block) -> None:
         """Hand on one block of rows, [batch, head, row, key]."""
         wanted = self.wanted(site)
@@ -109,6 +115,8 @@ class Emitter:
             sight=self._sight(site.kind, block),
             scores=block.scores,
             scale=block.scale,
+            largest=block.largest,
+            parts=self._parts.get(site),
         )
         chosen = selected(rows, self._heads)
         if chosen is not None:
@@ -116,6 +124,7 @@ class Emitter:
 
     def end(self, site: Site) -> None:
         """All rows of the site went by."""
+        self._parts.pop(site, None)
         if not self.wanted(site):
             return
         total = self._scales.pop(site, None)

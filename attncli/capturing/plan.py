@@ -23,6 +23,7 @@ class Site:
               itself, or only in the model's outputs
     part      what of the weights is this kind's: the first or the other keys, for rows over the tokens of two stacks
               at once; the main stream's rows, where others follow them
+    dim       numbers in a query vector, None where the call shows none
     layout    how weights that are no matrix of query x key are kept
     """
 
@@ -36,6 +37,7 @@ class Site:
     function: Function = "dispatch"
     part: Part = "all"
     layout: Layout | None = None
+    dim: int | None = None
 
 
 @dataclass(frozen=True)

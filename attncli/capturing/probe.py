@@ -39,6 +39,7 @@ class Seen:
     weights: Tensor
     visible: Tensor | None
     kv_heads: int | None = None
+    dim: int | None = None
     streams: bool = False
 
 
@@ -61,7 +62,7 @@ class Recorder:
         streams = agree(ours, truth) and agree(mine.transpose(1, 2), output)
         if not streams and seen is not None:
             visible = seen
-        self._add(key, "dispatch", truth, visible, call.key.shape[1], streams)
+        self._add(key, "dispatch", truth, visible, call.key, streams)
         return output, weights
 
     def sdpa(self, key: Key, function: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
@@ -70,7 +71,7 @@ class Recorder:
         call = AttentionCall.torch_sdpa(*args, **kwargs)
         if call.query.dim() == 4:
             ours, visible, mine = whole(call)
-            self._add(key, "sdpa", ours, visible, call.key.shape[1], agree(mine, output))
+            self._add(key, "sdpa", ours, visible, call.key, agree(mine, output))
         return output
 
     def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
@@ -84,11 +85,12 @@ class Recorder:
         self.scores = scores
 
     def _add(
-        self, key: Key, function: Function, weights: Tensor, visible: Tensor | None, kv: int | None, ok: bool
+        self, key: Key, function: Function, weights: Tensor, visible: Tensor | None, keys: Tensor | None, ok: bool
     ) -> None:
         assert self.trace is not None
         owner = self.trace.attention()
-        self.seen.append(Seen(key, tuple(self.trace.stack), owner, function, weights, visible, kv, ok))
+        heads, dim = (None, None) if keys is None else (keys.shape[1], keys.shape[3])
+        self.seen.append(Seen(key, tuple(self.trace.stack), owner, function, weights, visible, heads, dim, ok))
 
 
 def bound_call(function: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> AttentionCall:

@@ -115,6 +115,9 @@ class Taker:
 
     def _attend(self, sites: Sequence[Site], call: AttentionCall) -> Tensor:
         self._begin(sites, *call.shape[2:])
+        if self._emitter.takes_vectors:
+            for site in sites:
+                self._emitter.parts(site, call.parts(*self._extent(site, *call.shape[2:])))
         output = attend(call, lambda block: self._emit(sites, block))
         self._end(sites)
         return output
@@ -158,13 +161,14 @@ def _cut(block: Block, rows: slice, keys: slice) -> Block | None:
         visible = visible.expand(-1, -1, *block.raw.shape[2:])[:, :, *inside]
     clear = _moved(_overlap(strip.clear, inside[1]), inside[1].start)
     left = Strip(_moved(row, rows.start), _moved(key, keys.start), visible, clear)
-    scores, scale = block.scores, block.scale
+    scores, scale, largest = block.scores, block.scale, block.largest
     return replace(
         block,
         strip=left,
         raw=block.raw[:, :, *inside],
         scores=None if scores is None else scores[:, :, *inside],
         scale=None if scale is None else scale[:, :, inside[0]],
+        largest=None if largest is None else largest[:, :, inside[0]],
     )
 
 

@@ -230,4 +230,5 @@ def _site(one: Found) -> Site:
         function=one.seen.function,
         part=one.part,
         layout=one.layout,
+        dim=one.seen.dim,
     )

@@ -254,6 +254,10 @@ class PictureOptions:
 class ViewOptions:
     """What the page holds; of `view` alone."""
 
+    neurons: Annotated[
+        bool,
+        _option("Page", "--neurons", help="also query and key vectors: why a token looks where it does"),
+    ] = False
     max_page: Annotated[
         str | None,
         _option(

@@ -89,7 +89,8 @@ It loads nothing and sends nothing: script, style and data are inside, and its c
 "blob-N"  script elements with the parts: numbers, little endian, compressed with zlib, in base64
 
 weights   8 bits each with the largest weight of the row as scale: off by less than 1/255 of it
-vectors   of --neurons, 16 bits each: query and key vectors as they are multiplied, after rotary positions
+vectors   of --neurons, 16 bits each: query and key vectors as they are multiplied, after rotary positions; with the
+          normalizer of each row, ln of the sum of exp(score), they give the weights again
 
 A page that would become larger than --max-page (default 32MB, of uncompressed parts in base64) holds of each row the
 strongest weights instead, 4 to 64 of them, and a pooled map of at most 256 cells a side. A note says so. Whole maps
@@ -99,7 +100,7 @@ _MAPS = """Kept maps, written by --save-maps and read by --from.
 
 run.json          texts, tokens and what each array is: schema attncli.saved/1
 maps.safetensors  weights, float32, axes layer, head, query, key (--layout query,key,head: query, key, head);
-                  and bool arrays of which keys each row may see
+                  and bool arrays of which keys each row may see; with view --neurons also query and key vectors
 maps.npz          the same with --maps-format npz
 
 --save-maps keeps whole maps, whatever the pictures show. A run of the Python library that kept a window or cells

@@ -39,6 +39,8 @@ def view(
     Weights are kept in 8 bits, off by less than 1/255 of the largest of their row. What would make the page larger than
     --max-page streams by: the page has the strongest weights of each row and a pooled map, and says so.
 
+    With --neurons the page also has the query and key vectors behind each weight. --save-maps keeps them too.
+
     Example: attncli view --text "The cat sat on the mat."
     """
     from attncli.pipeline.jobs import chosen
@@ -70,4 +72,9 @@ def view(
 def _asked(selection: SelectionOptions, again: AgainOptions, shown: ViewOptions) -> RunOptions:
     """What these options ask of the run; kept maps are measured where they can be."""
     folded = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
-    return {"rows": shown.rows, "keys": shown.keys, "metrics": None if again.from_ or folded else "all"}
+    return {
+        "rows": shown.rows,
+        "keys": shown.keys,
+        "neurons": shown.neurons,
+        "metrics": None if again.from_ or folded else "all",
+    }

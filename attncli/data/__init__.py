@@ -2,7 +2,7 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `RunInfo`.
+`Profile`, `Vectors`, `RunInfo`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
 from attncli.data.stream import NEAR, Rows, Sight
 from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
+from attncli.data.vectors import ScoreParts, Vectors
 from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Rows",
     "RunInfo",
     "Scheme",
+    "ScoreParts",
     "Scores",
     "Selection",
     "Sight",
@@ -48,6 +50,7 @@ __all__ = [
     "TakeEdges",
     "Text",
     "Tokens",
+    "Vectors",
     "Zoom",
     "columns_frame",
     "columns_of",

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attncli.data.tokens import Kind
+from attncli.data.vectors import ScoreParts
 
 if TYPE_CHECKING:
     import torch
@@ -137,6 +138,8 @@ class Rows:
     scores   [batch, head, row, key] before softmax, less the largest of the row, so that raw = exp(scores). Finite,
              whatever it is where a key may not be seen. None where the model computed its weights itself
     scale    [batch, head, row] the factor, which is the largest weight of the row; None where raw are the weights
+    largest  [batch, head, row] the largest score of the row, None with `scores`
+    parts    what the scores are made of, where a sink asks for it
     memory   what was worked out of all this
     """
 
@@ -148,6 +151,8 @@ class Rows:
     sight: Sight
     scores: torch.Tensor | None = None
     scale: torch.Tensor | None = None
+    largest: torch.Tensor | None = None
+    parts: ScoreParts | None = None
     memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

@@ -1,13 +1,14 @@
-"""What a pass may bring beside metrics: the strongest edges, and where attention goes over whole texts."""
+"""What a pass may bring beside metrics: the strongest edges, where attention goes over whole texts, vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attncli.data import Attention, Edges, Input, Profile, Selection, TakeEdges
+from attncli.data import KINDS, Attention, Edges, Input, Profile, Selection, TakeEdges, Vectors
 from attncli.pipeline.request import Request
-from attncli.sinks import Profiles, Sink, StrongestEdges
+from attncli.selection import layers_of, spans
+from attncli.sinks import KeepVectors, Profiles, Sink, StrongestEdges
 from attncli.transforms.replay import replay
 
 
@@ -17,6 +18,7 @@ class Found:
 
     edges: Edges | None = None
     profile: Profile | None = None
+    vectors: tuple[Vectors, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -36,16 +38,22 @@ class Beside:
             top_k, least = request.top_k, request.min_weight
             self._edges = StrongestEdges(inputs, take, top_k=top_k, min_weight=least, heads=heads)
         self._profiles = Profiles(inputs, ends=request.ends, heads=heads) if request.profile else None
+        self._vectors = KeepVectors(heads) if request.neurons else None
+        self._heads = heads or {}
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
         """Those that are to be fed."""
-        return tuple(sink for sink in (self._edges, self._profiles) if sink is not None)
+        return tuple(sink for sink in (self._edges, self._profiles, self._vectors) if sink is not None)
 
     def result(self) -> Found:
         """What they found in all that went by."""
         edges = None if self._edges is None else self._edges.result()
-        return Found(edges, None if self._profiles is None else self._profiles.result(), self._notes)
+        profile = None if self._profiles is None else self._profiles.result()
+        if self._vectors is None:
+            return Found(edges, profile, notes=self._notes)
+        vectors = self._vectors.result()
+        return Found(edges, profile, vectors, (*self._notes, *_without(self._heads, vectors)))
 
 
 def found_in(
@@ -70,3 +78,14 @@ def _notes(request: Request, inputs: Sequence[Input]) -> tuple[str, ...]:
     if request.profile and request.ends >= fewest:
         notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, whose ends have no value: give less")
     return tuple(notes)
+
+
+def _without(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
+    """Which layers have no vectors: those whose weights are taken from the model itself."""
+    missing = dict.fromkeys(heads.keys() - {(one.kind, one.layer) for one in vectors}, ())
+    return [
+        f"{kind} layers {spans(layers_of(missing, kind))} have no query and key vectors: "
+        "their weights are the model's own (attncli info says why)"
+        for kind in KINDS
+        if layers_of(missing, kind)
+    ]

@@ -124,7 +124,8 @@ class Job:
         """Keep the maps where that was asked for."""
         if self.files.save_maps:
             layout, format = self.files.layout, self.files.maps_format
-            store.save_run(self.folder, run.inputs, run.maps, run.statistics, layout=layout, format=format)
+            parts = run.inputs, run.maps, run.statistics, run.vectors
+            store.save_run(self.folder, *parts, layout=layout, format=format)
 
 
 def _counts(attention: Attention) -> list[int]:

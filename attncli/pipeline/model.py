@@ -173,7 +173,7 @@ def _gathered(prepared: Pass, info: RunInfo, track: Track, take: TakeEdges | Non
     if request.metrics and statistics is None:
         statistics = measure_maps(found.maps, found.inputs, request)
     maps = found.maps if request.keep_maps else ()
-    return Run(info, found.inputs, maps, statistics, found.edges, found.profile)
+    return Run(info, found.inputs, maps, statistics, found.edges, found.profile, found.vectors)
 
 
 def _offered(found: Plan, kind: Kind) -> dict[str, Any]:

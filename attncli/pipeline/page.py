@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attncli.data import Attention, Edges, Input, RunInfo, Statistics, Zoom
+from attncli.data import Attention, Edges, Input, RunInfo, Statistics, Vectors, Zoom
 from attncli.errors import UsageError
 from attncli.pipeline.memory import shown_size
 from attncli.pipeline.request import ALL_METRICS, Request, metric_names
@@ -74,6 +74,7 @@ def page_of(
     maps: Sequence[Attention],
     statistics: Statistics | None,
     *,
+    vectors: Sequence[Vectors] = (),
     budget: int = MAX_PAGE,
     tables: Mapping[Place, EdgeTable] | None = None,
     made_by: RunInfo | None = None,
@@ -85,11 +86,15 @@ def page_of(
     made_by     the run of the model, where this one was opened from it
     """
     there = dict(tables or {})
-    shown = _fitted(maps, budget, there)
+    usable = vectors if all(map(_has_vectors, maps)) else ()
+    shown = _fitted(maps, budget, there, usable)
     notes = tuple(dict.fromkeys(note for attention in shown for note in _notes(attention, there)))
     numbers = _numbers(info, statistics or _measured(maps, inputs))
-    neurons = _neurons(made_by or info, inputs[0].text.text)
-    return Page(page_html(payload(Content(info, inputs, shown, there, numbers, notes, neurons))), notes)
+    origin = made_by or info
+    in_vain = origin.resolved.get("neurons") and not vectors
+    neurons = "" if usable or in_vain else neurons_command(origin, inputs[0].text.text)
+    content = Content(info, inputs, shown, there, usable, numbers, notes, neurons)
+    return Page(page_html(payload(content)), notes)
 
 
 def too_large(sizes: Sequence[MapSize], budget: int, advice: str) -> UsageError:
@@ -119,13 +124,28 @@ def tables_of(maps: Sequence[Attention], edges: Edges) -> dict[Place, EdgeTable]
     return tables.tables
 
 
-def size_of(attention: Attention) -> MapSize:
+def _has_vectors(attention: Attention) -> bool:
+    """Whether its rows and columns are those of the model, head by head."""
+    folded = (attention.aggregate, attention.aggregate_layers) != ("none", "none")
+    return not (folded or attention.words or attention.dropped_special)
+
+
+def _size_of(attention: Attention, vectors: Sequence[Vectors]) -> MapSize:
     """How large the maps of a text and kind are."""
     count = sum(len(maps.weights) for maps in attention.layers)
-    return MapSize(count, len(attention.queries), len(attention.keys))
+    layers = {maps.layer for maps in attention.layers}
+    own = [one for one in vectors if (one.text, one.kind) == (attention.text, attention.kind) and one.layer in layers]
+    values = (
+        sum(one.query.shape[0] * one.query.shape[2] for one in own),
+        sum(one.key.shape[0] * one.key.shape[2] for one in own),
+        sum(len(one.heads) for one in own),
+    )
+    return MapSize(count, len(attention.queries), len(attention.keys), values)
 
 
-def _fitted(maps: Sequence[Attention], budget: int, tables: dict[Place, EdgeTable]) -> tuple[Attention, ...]:
+def _fitted(
+    maps: Sequence[Attention], budget: int, tables: dict[Place, EdgeTable], vectors: Sequence[Vectors]
+) -> tuple[Attention, ...]:
     """Kept maps as they are where they fit; else the strongest weights of each row, into `tables`, and their cells."""
     for attention in maps:
         places = {(attention.text, attention.kind, layer.layer) for layer in attention.layers}
@@ -134,7 +154,7 @@ def _fitted(maps: Sequence[Attention], budget: int, tables: dict[Place, EdgeTabl
                 "the page of pooled maps also needs the strongest weights of each row: "
                 "run with top_k=16 beside resolution, or keep whole maps"
             )
-    sizes = [size_of(attention) for attention in maps if attention.pool == "none"]
+    sizes = [_size_of(attention, vectors) for attention in maps if attention.pool == "none"]
     if whole(sizes) <= budget:
         return tuple(maps)
     found = fit(sizes, budget)
@@ -183,10 +203,8 @@ def _numbers(info: RunInfo, statistics: Statistics | None) -> Mapping[str, Any] 
     return stats_document(info, (), statistics, declarations(statistics.heads))
 
 
-def _neurons(info: RunInfo, text: str) -> str:
-    """The command that would add query and key vectors to this run."""
-    if info.resolved.get("neurons"):
-        return ""
+def neurons_command(info: RunInfo, text: str) -> str:
+    """The command that would add query and key vectors to a run that begins with this text."""
     if info.cls == "file":
         return "attncli view --model MODEL --text TEXT --neurons"
     if not info.given:

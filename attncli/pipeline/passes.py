@@ -13,7 +13,7 @@ import numpy as np
 
 from attncli.capturing import Plan, layer_bytes
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges
+from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges, Vectors
 from attncli.encoding import Batch
 from attncli.errors import UsageError
 from attncli.models import Loaded
@@ -144,7 +144,7 @@ class Pass:
         statistics = None if measure is None else measure.result(inputs)
         found = beside.result()
         notes = (*_dropped_note(removed), *found.notes)
-        return Gathered(tuple(inputs), tuple(maps), statistics, notes, found.edges, found.profile)
+        return Gathered(tuple(inputs), tuple(maps), statistics, notes, found.edges, found.profile, found.vectors)
 
     def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
         return track("reading", sum(map(tokens_in, self.batches)), "tokens")
@@ -172,6 +172,7 @@ class Gathered:
     notes: tuple[str, ...]
     edges: Edges | None = None
     profile: Profile | None = None
+    vectors: tuple[Vectors, ...] = ()
 
 
 class _Several:

@@ -59,6 +59,7 @@ class RunOptions(ZoomOptions, total=False):
     top_k, min_weight of each row the K largest weights, those from W on, or what is both
     profile           where attention goes over the whole text
     ends              for it: how many tokens the first and the last of a text are
+    neurons           keep query and key vectors too, which `run.view()` shows
     keep_maps         False to measure only
     capture           auto, stream or eager
     """
@@ -80,6 +81,7 @@ class RunOptions(ZoomOptions, total=False):
     min_weight: float | None
     profile: bool
     ends: int
+    neurons: bool
     keep_maps: bool
     capture: Literal["auto", "stream", "eager"]
 
@@ -104,6 +106,7 @@ class Request:
     min_weight: float | None = None
     profile: bool = False
     ends: int = ENDS
+    neurons: bool = False
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
 
@@ -129,7 +132,12 @@ class Request:
         rest["metrics"] = metric_names(rest.get("metrics"))
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         request = cls(choice=choice, zoom=zoom, **rest)
-        if not (request.metrics or request.keep_maps or request.beside):
+        if request.neurons and (request.folded or request.words or request.drop):
+            raise UsageError(
+                "--neurons shows single heads and all tokens as the model has them: "
+                "leave out --aggregate, --aggregate-layers, --words and --special drop"
+            )
+        if not (request.metrics or request.keep_maps or request.beside or request.neurons):
             raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
         if request.metrics and request.folded and zoom != Zoom():
             raise UsageError(

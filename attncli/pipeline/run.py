@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from attncli.data import Attention, Edges, Input, Kind, Profile, RunInfo, Scores, Statistics, TakeEdges
+from attncli.data import Attention, Edges, Input, Kind, Profile, RunInfo, Scores, Statistics, TakeEdges, Vectors
 from attncli.errors import UsageError, did_you_mean
 from attncli.foreign import as_inputs, maps_info, read_maps
 from attncli.pipeline.maps import reshape
@@ -30,6 +30,7 @@ class Run:
     statistics  those of the same forward pass, None where they were not asked for
     strongest   in the same way the strongest edges, and
     whole       the profile of the texts; neither is saved, kept maps give both again
+    vectors     query and key vectors by text, kind and layer, where they were asked for
     """
 
     info: RunInfo
@@ -38,6 +39,7 @@ class Run:
     statistics: Statistics | None = None
     strongest: Edges | None = None
     whole: Profile | None = None
+    vectors: tuple[Vectors, ...] = ()
 
     def attention(self, kind: Kind | None = None, text: int = 0) -> Attention:
         """The maps of one kind and text; `kind` may be left out where there is only one."""
@@ -135,7 +137,9 @@ class Run:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")
         budget = parse_size(max_page, "max_page") or MAX_PAGE
         tables = None if self.strongest is None else tables_of(self.maps, self.strongest)
-        page = page_of(self.info, self.inputs, self.maps, self.statistics, budget=budget, tables=tables)
+        page = page_of(
+            self.info, self.inputs, self.maps, self.statistics, vectors=self.vectors, budget=budget, tables=tables
+        )
         return replace(page, height=height)
 
     def save(
@@ -146,11 +150,11 @@ class Run:
         layout: str = "layer,head,query,key",
         format: Literal["safetensors", "npz"] = "safetensors",
     ) -> Path:
-        """Write maps and statistics to a folder that `attncli.open` reads; another run's only by `force`."""
+        """Write maps, vectors and statistics to a folder that `attncli.open` reads; another run's only by `force`."""
         info = self.info
         name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
         folder = OutputFolder(directory, "run", name, force)
-        save_run(folder, self.inputs, self.maps, self.statistics, layout=layout, format=format)
+        save_run(folder, self.inputs, self.maps, self.statistics, self.vectors, layout=layout, format=format)
         folder.finish(info)
         return folder.path
 
@@ -170,7 +174,7 @@ def open_saved(
     if Path(path).is_dir() or not Path(path).suffix:
         _no_labels(labels, key_labels, array)
         saved = open_run(path)
-        return Run(saved.info, saved.inputs, saved.attention, saved.statistics)
+        return Run(saved.info, saved.inputs, saved.attention, saved.statistics, vectors=saved.vectors)
     maps = read_maps(path, labels, key_labels, array=array, kind=kind)
     return Run(maps_info(path), as_inputs(maps), maps)
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attncli.data import KINDS
+from attncli.data import KINDS, Kind
 from attncli.errors import UsageError
 from attncli.pipeline.jobs import Done, Job
 from attncli.pipeline.memory import maps_per_kind, shown_size
-from attncli.pipeline.page import Page, advice, page_of, too_large
+from attncli.pipeline.page import Page, advice, neurons_command, page_of, too_large
 from attncli.pipeline.progress import Track
 from attncli.pipeline.run import Run
 from attncli.store import write_view
@@ -35,11 +35,17 @@ def write_page(job: Job, budget: int, track: Track) -> Done:
 
 def _of_kept(job: Job, budget: int, track: Track) -> tuple[Run, Page]:
     """From maps that are there, or are to be kept."""
+    source = job.source
+    if isinstance(source, Run) and job.request.neurons and not source.vectors:
+        command = neurons_command(source.info, source.inputs[0].text.text)
+        raise UsageError(f"only the model gives query and key vectors, this run has none: {command}")
     run = job.gather(track)
     job.save(run)
-    made_by = job.source.info if isinstance(job.source, Run) else None
+    made_by = source.info if isinstance(source, Run) else None
     shown = [zoomed(each, job.request.zoom) for each in run.maps]
-    return run, page_of(run.info, run.inputs, shown, run.statistics, budget=budget, made_by=made_by)
+    return run, page_of(
+        run.info, run.inputs, shown, run.statistics, vectors=run.vectors, budget=budget, made_by=made_by
+    )
 
 
 def _of_model(job: Job, model: Model, budget: int, track: Track) -> tuple[Run, Page]:
@@ -55,7 +61,9 @@ def _of_model(job: Job, model: Model, budget: int, track: Track) -> tuple[Run, P
         prepared = replace(prepared, request=replace(job.request, zoom=zoom, top_k=found.edges))
     run = job.informed(model.finish(prepared, job.texts, track, None if tables is None else tables.take))
     there = None if tables is None else tables.tables
-    return run, page_of(run.info, run.inputs, run.maps, run.statistics, budget=budget, tables=there)
+    return run, page_of(
+        run.info, run.inputs, run.maps, run.statistics, vectors=run.vectors, budget=budget, tables=there
+    )
 
 
 def _fitting(prepared: Pass, budget: int) -> Fit | None:
@@ -80,9 +88,22 @@ def _sizes(prepared: Pass) -> Sequence[MapSize]:
     maps = maps_per_kind(
         prepared.heads, one_head=request.aggregate != "none", one_layer=request.aggregate_layers != "none"
     )
+    vectors = _vector_values(prepared) if request.neurons else {}
     sizes = []
     for one in prepared.inputs:
         for kind in (kind for kind in KINDS if kind in maps):
             queries, keys = request.zoom.sides(*map(len, one.sides(kind)))
-            sizes.append(MapSize(maps[kind], len(queries), len(keys)))
+            sizes.append(MapSize(maps[kind], len(queries), len(keys), vectors.get(kind, (0, 0, 0))))
     return sizes
+
+
+def _vector_values(prepared: Pass) -> dict[Kind, tuple[int, int, int]]:
+    """For each kind: numbers in the query vectors of a token, in its key vectors, and how many heads that is."""
+    found: dict[Kind, tuple[int, int, int]] = {}
+    for site in prepared.plan.sites:
+        heads = prepared.heads.get((site.kind, site.layer), ())
+        if site.how == "stream" and site.dim and site.kv_heads:
+            shared = {head * site.kv_heads // site.heads for head in heads}
+            query, key, count = found.get(site.kind, (0, 0, 0))
+            found[site.kind] = query + len(heads) * site.dim, key + len(shared) * site.dim, count + len(heads)
+    return found

@@ -2,7 +2,7 @@
 
 keep     whole maps                              pool     their cells, or a part of them
 edges    the strongest weights of every row      profile  what each key gets, and how far heads look
-measure  every metric of every head
+measure  every metric of every head              vectors  query and key vectors
 """
 
 from __future__ import annotations
@@ -13,5 +13,6 @@ from attncli.sinks.measure import Measure
 from attncli.sinks.pool import Pool
 from attncli.sinks.profile import Profiles
 from attncli.sinks.protocol import Sink, selected
+from attncli.sinks.vectors import KeepVectors
 
-__all__ = ["Keep", "Measure", "Pool", "Profiles", "Sink", "StrongestEdges", "selected"]
+__all__ = ["Keep", "KeepVectors", "Measure", "Pool", "Profiles", "Sink", "StrongestEdges", "selected"]

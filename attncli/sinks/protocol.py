@@ -61,5 +61,7 @@ def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
 
 def _with_parts(rows: Rows, change: Callable[[Tensor], Tensor], **more: Any) -> Rows:
     """The same block with its weights and what belongs to them changed."""
-    scores, scale = (None if part is None else change(part) for part in (rows.scores, rows.scale))
-    return replace(rows, raw=change(rows.raw), scores=scores, scale=scale, **more)
+    scores, scale, largest = (
+        None if part is None else change(part) for part in (rows.scores, rows.scale, rows.largest)
+    )
+    return replace(rows, raw=change(rows.raw), scores=scores, scale=scale, largest=largest, **more)

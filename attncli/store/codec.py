@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from attncli.data import Array, Attention, Input, LayerMaps, Scores, Statistics, Text, Tokens
+from attncli.data import Array, Attention, Input, LayerMaps, Scores, Statistics, Text, Tokens, Vectors
 from attncli.errors import UsageError
 from attncli.store.arrays import Pool
 
 AXES = ("layer", "head", "query", "key")
+VECTORS = ("query", "key", "normalizer")
+SCORING = ("text", "kind", "layer", "scale", "softcap", "bias")
 Plain = dict[str, Any]
 
 
@@ -107,6 +109,12 @@ class Encoder:
     def _visible(self, name: str, maps: LayerMaps) -> str | None:
         return None if maps.visible is None else self.pool.share(f"{name}.visible", maps.visible)
 
+    def vectors(self, vectors: Vectors) -> Plain:
+        name = f"text-{vectors.text}.{vectors.kind}.layer-{vectors.layer}"
+        arrays = {part: self.pool.add(f"{name}.{part}", [getattr(vectors, part)]) for part in VECTORS}
+        heads = {part: list(getattr(vectors, part)) for part in ("heads", "key_heads")}
+        return {**{part: getattr(vectors, part) for part in SCORING}, **heads, **arrays}
+
     def statistics(self, statistics: Statistics) -> Plain:
         tables = {name: getattr(statistics, name) for name in ("heads", "std", "tokens", "keys")}
         return {
@@ -168,6 +176,11 @@ class Decoder:
         weights = weights[one["at"]] if "layer" in axes else weights
         visible = None if one["visible"] is None else self.arrays[one["visible"]]
         return LayerMaps(one["layer"], tuple(one["heads"]), weights, visible)
+
+    def vectors(self, one: Plain) -> Vectors:
+        heads: Plain = {part: tuple(one[part]) for part in ("heads", "key_heads")}
+        arrays: Plain = {part: self.arrays[one[part]] for part in VECTORS}
+        return Vectors(**{part: one[part] for part in SCORING}, **heads, **arrays)
 
     def statistics(self, tables: Plain) -> Statistics:
         return Statistics(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attncli.data import FORMAT, Attention, Input, RunInfo, Statistics
+from attncli.data import FORMAT, Attention, Input, RunInfo, Statistics, Vectors
 from attncli.errors import UsageError
 from attncli.store.arrays import check_format, load_arrays, save_arrays
 from attncli.store.codec import Decoder, Encoder, parse_layout
@@ -31,6 +31,7 @@ class SavedRun:
     statistics: Statistics | None
     layout: str
     command: str
+    vectors: tuple[Vectors, ...] = ()
 
 
 def save_run(
@@ -38,11 +39,12 @@ def save_run(
     inputs: Sequence[Input],
     attention: Sequence[Attention],
     statistics: Statistics | None = None,
+    vectors: Sequence[Vectors] = (),
     *,
     layout: str = "layer,head,query,key",
     format: str = "safetensors",
 ) -> None:
-    """Write maps and statistics so that `open_run` gives them back; `folder.finish` makes the run complete.
+    """Write maps, statistics and vectors so that `open_run` gives them back; `folder.finish` makes the run complete.
 
     layout  order of the axes on disk. With `layer`, the layers of a text and kind share one array where they
             agree; without it (`query,key,head`) each has its own. Masks are always `[1 or head, query, key]`
@@ -57,6 +59,7 @@ def save_run(
         "inputs": list(map(encoder.input, inputs)),
         "attention": list(map(encoder.attention, attention)),
         "statistics": None if statistics is None else encoder.statistics(statistics),
+        **({"vectors": list(map(encoder.vectors, vectors))} if vectors else {}),
     }
     save_arrays(folder.path_for(maps_file), encoder.pool.piles)
     folder.write_text(RUN_FILE, json_text({**document, "tokens": encoder.tokens}))
@@ -76,6 +79,7 @@ def open_run(directory: str | Path) -> SavedRun:
             inputs=tuple(map(decoder.input, document["inputs"])),
             attention=tuple(map(decoder.attention, document["attention"])),
             statistics=None if statistics is None else decoder.statistics(statistics),
+            vectors=tuple(map(decoder.vectors, document.get("vectors", []))),
             layout=document["layout"],
             command=manifest["command"],
         )

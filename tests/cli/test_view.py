@@ -127,6 +127,33 @@ def test_hostile_texts(run_cli: RunCli) -> None:
         assert told == text
 
 
+def test_vectors_travel_with_the_page_and_with_saved_maps(run_cli: RunCli) -> None:
+    read = viewed(run_cli, "-t", TEXT, "-m", "demo:decoder", "--neurons", "--save-maps", "-o", "run")
+    assert read.document["neurons"] == ""
+    assert len(read.document["vectors"]) == 3
+    for vectors in read.document["vectors"]:
+        (found,) = read.document["maps"]
+        (layer,) = (layer for layer in found["layers"] if layer["layer"] == vectors["layer"])
+        rebuilt = np.where(read.visible(found, layer), read.rebuilt(vectors, found), 0)
+        assert np.allclose(rebuilt, read.weights(found, layer), atol=1 / 500)
+    again = viewed(run_cli, "--from", "run", "-o", "again")
+    assert (again.document["vectors"], again.blobs) == (read.document["vectors"], read.blobs)
+    part = viewed(run_cli, "--from", "run", "-o", "part", "-l", "1", "-H", "5")
+    assert [(one["layer"], one["heads"], one["key_heads"]) for one in part.document["vectors"]] == [(1, [5], [0])]
+    words = viewed(run_cli, "--from", "run", "-o", "words", "--words").document
+    assert words["vectors"] == []
+    assert words["neurons"].endswith(f"{shlex.quote(TEXT)} --neurons")
+
+
+def test_a_saved_run_without_vectors_says_how_to_get_them(run_cli: RunCli) -> None:
+    assert run_cli("view", "-t", TEXT, "--save-maps", "-o", "run").code == 0
+    done = run_cli("view", "--from", "run", "--neurons")
+    command = f"attncli view --text '{TEXT}' --neurons"
+    assert done.code == 2
+    assert done.err == f"error: only the model gives query and key vectors, this run has none: {command}\n"
+    assert run_cli(*shlex.split(command)[1:]).code == 0
+
+
 # --------------------------------------------------------------------------------------------- how large
 
 

@@ -7,6 +7,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 from made_runs import attention, info, one_input, parts, statistics, tokens
 from safetensors.numpy import load_file
 
-from attncli.data import Attention, Input, LayerMaps, RunInfo, Scores, Statistics, Text, Tokens
+from attncli.data import Attention, Input, LayerMaps, RunInfo, Scores, Statistics, Text, Tokens, Vectors
 from attncli.errors import UsageError
 from attncli.store import OutputFolder, SavedRun, open_run, save_run
 from attncli.store.arrays import Pile, load_arrays, save_arrays
@@ -30,15 +31,29 @@ LAYOUTS = ("layer,head,query,key", "query,key,head", "query, key, layer, head")
 
 def saved(folder: Path, run: SavedRun, format: str = "safetensors", key: str = "abc") -> dict[str, Any]:
     out = OutputFolder(folder, run.command, key)
-    save_run(out, run.inputs, run.attention, run.statistics, layout=run.layout, format=format)
+    save_run(out, run.inputs, run.attention, run.statistics, run.vectors, layout=run.layout, format=format)
     return out.finish(run.info)
+
+
+def vectors() -> tuple[Vectors, ...]:
+    """Those of two layers whose two heads share a key, one of them with a softcap."""
+    made = np.random.default_rng(0)
+    return tuple(
+        Vectors(
+            *(0, "decoder", layer, (1, 2), (0, 0), 0.5, softcap, bool(layer)),
+            query=made.normal(size=(2, 3, 4)),
+            key=made.normal(size=(1, 3, 4)),
+            normalizer=made.normal(size=(2, 3)),
+        )
+        for layer, softcap in enumerate((None, 30.0))
+    )
 
 
 def a_run(layout: str = LAYOUTS[0]) -> SavedRun:
     one = one_input()
     maps = attention()
     shared = Attention("decoder", one.source, one.source, maps.layers)
-    return SavedRun(info(), (one,), (shared,), statistics(std=True), layout, "stats")
+    return SavedRun(info(), (one,), (shared,), statistics(std=True), layout, "stats", vectors())
 
 
 # ------------------------------------------------------------------------------------------------ round trip
@@ -160,7 +175,7 @@ def test_the_arrays_on_disk_have_the_axes_of_the_layout(tmp_path: Path) -> None:
         "query,key,head": {f"text-0.decoder.layer-{n}": stack[n].transpose(1, 2, 0) for n in range(2)},
     }
     for number, layout in enumerate(LAYOUTS):
-        saved(tmp_path / str(number), a_run(layout))
+        saved(tmp_path / str(number), replace(a_run(layout), vectors=()))
         arrays = load_file(tmp_path / str(number) / "maps.safetensors")
         maps = {name: array for name, array in arrays.items() if array.dtype == np.float32}
         assert maps.keys() == wanted[layout].keys()
@@ -361,3 +376,9 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", a=np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(UsageError, match=r"Object arrays cannot be loaded .*; expected plain numbers, no pickles"):
         load_arrays(tmp_path / "a.npz")
+
+
+def test_runs_of_before_there_were_vectors_are_opened(tmp_path: Path) -> None:
+    saved(tmp_path, replace(a_run(), vectors=()))
+    assert "vectors" not in json.loads((tmp_path / "run.json").read_text())
+    assert open_run(tmp_path).vectors == ()

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens
-from attncli.views.page.blobs import Blobs, bits, coded_weights
+from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens, Vectors
+from attncli.views.page.blobs import Blobs, bits, coded_vectors, coded_weights
 from attncli.views.page.edges import EdgeTable, Place
 from attncli.views.page.sides import side
 
@@ -23,6 +23,7 @@ class Content:
     """What is to be shown.
 
     maps     whole ones, or pooled ones whose strongest weights are in `edges`
+    vectors  of these maps and their heads, which are of single heads and all tokens then
     stats    `metrics` and `heads` of stats.json; None where nothing could be measured
     notes    what a reader should know beside what the run says
     neurons  the command that would add vectors, empty where they are there
@@ -32,6 +33,7 @@ class Content:
     inputs: Sequence[Input]
     maps: Sequence[Attention]
     edges: Mapping[Place, EdgeTable] = field(default_factory=dict)
+    vectors: Sequence[Vectors] = ()
     stats: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     neurons: str = ""
@@ -59,7 +61,7 @@ def payload(content: Content) -> Payload:
         "sides": writer.sides,
         "maps": maps,
         "stats": None if content.stats is None else _stats(content.stats),
-        "vectors": [],
+        "vectors": [*writer.vectors(content.vectors, content.maps)],
     }
     return Payload(document, tuple(writer.blobs.compressed))
 
@@ -121,6 +123,33 @@ class _Writer:
             "visible": None if visible is None or visible.all() else self.blobs.add([bits(visible)]),
             "edges": None if edges is None else self.blobs.add([edges.scale, edges.keys, edges.codes]),
             "per_row": 0 if edges is None else edges.per_row,
+        }
+
+    def vectors(self, vectors: Sequence[Vectors], maps: Sequence[Attention]) -> Iterator[Plain]:
+        """The `Vectors` of the heads and tokens of these maps."""
+        shown = {
+            (attention.text, attention.kind, layer.layer): (layer.heads, attention)
+            for attention in maps
+            for layer in attention.layers
+        }
+        for one in vectors:
+            heads, attention = shown.get((one.text, one.kind, one.layer), ((), None))
+            if attention is not None and (chosen := [head for head in heads if head in one.heads]):
+                yield self._vectors(one, chosen, attention)
+
+    def _vectors(self, one: Vectors, heads: Sequence[int], attention: Attention) -> Plain:
+        places = [one.heads.index(head) for head in heads]
+        read = [one.key_heads[place] for place in places]
+        shared = sorted(set(read))
+        rows, keys = (slice(side.first, side.last + 1) for side in attention.sides)
+        return {
+            **{name: getattr(one, name) for name in ("text", "kind", "layer", "scale", "softcap", "bias")},
+            "heads": list(heads),
+            "key_heads": [shared.index(number) for number in read],
+            "dim": one.query.shape[-1],
+            "query": self.blobs.add(coded_vectors(one.query[places, rows])),
+            "key": self.blobs.add(coded_vectors(one.key[shared, keys])),
+            "normalizer": self.blobs.add([one.normalizer[places, rows]]),
         }
 
 
