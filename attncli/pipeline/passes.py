@@ -59,9 +59,31 @@ class Pass:
         self._check_window()
         parts = [self.inputs] if at_once else self.texts
         fold = {"one_head": request.aggregate != "none", "one_layer": request.aggregate_layers != "none"}
-        needed = max(map_bytes(part, self.heads, **fold, zoom=request.zoom) for part in parts)
+        needed = max(
+            map_bytes(part, self.heads, **fold, zoom=request.zoom) + self._vector_bytes(part) for part in parts
+        )
         longest = max(len(one.source) for batch in self.batches for one in batch.inputs)
         check_fits(needed, request.max_memory, longest, self._advice(at_once, longest))
+
+    @property
+    def vector_values(self) -> dict[Kind, tuple[int, int, int]]:
+        """For each kind: numbers in the query vectors of a token, in its key vectors, and how many heads that is."""
+        found: dict[Kind, tuple[int, int, int]] = {}
+        for site in self.plan.sites:
+            heads = self.heads.get((site.kind, site.layer), ())
+            if site.how == "stream" and site.dim and site.kv_heads:
+                shared = {head * site.kv_heads // site.heads for head in heads}
+                query, key, count = found.get(site.kind, (0, 0, 0))
+                found[site.kind] = query + len(heads) * site.dim, key + len(shared) * site.dim, count + len(heads)
+        return found
+
+    def _vector_bytes(self, inputs: Iterable[Input]) -> int:
+        """What the vectors of these texts take in float32, where they are wanted."""
+        if not self.request.neurons:
+            return 0
+        values = self.vector_values.items()
+        counts = [(one.sides(kind), *each) for one in inputs for kind, each in values]
+        return 4 * sum(len(rows) * (query + heads) + len(keys) * key for (rows, keys), query, key, heads in counts)
 
     @cached_property
     def texts(self) -> list[tuple[Input, ...]]:

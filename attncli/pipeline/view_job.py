@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attncli.data import KINDS, Kind
+from attncli.data import KINDS
 from attncli.errors import UsageError
 from attncli.pipeline.jobs import Done, Job
 from attncli.pipeline.memory import maps_per_kind, shown_size
@@ -88,22 +88,10 @@ def _sizes(prepared: Pass) -> Sequence[MapSize]:
     maps = maps_per_kind(
         prepared.heads, one_head=request.aggregate != "none", one_layer=request.aggregate_layers != "none"
     )
-    vectors = _vector_values(prepared) if request.neurons else {}
+    vectors = prepared.vector_values if request.neurons else {}
     sizes = []
     for one in prepared.inputs:
         for kind in (kind for kind in KINDS if kind in maps):
             queries, keys = request.zoom.sides(*map(len, one.sides(kind)))
             sizes.append(MapSize(maps[kind], len(queries), len(keys), vectors.get(kind, (0, 0, 0))))
     return sizes
-
-
-def _vector_values(prepared: Pass) -> dict[Kind, tuple[int, int, int]]:
-    """For each kind: numbers in the query vectors of a token, in its key vectors, and how many heads that is."""
-    found: dict[Kind, tuple[int, int, int]] = {}
-    for site in prepared.plan.sites:
-        heads = prepared.heads.get((site.kind, site.layer), ())
-        if site.how == "stream" and site.dim and site.kv_heads:
-            shared = {head * site.kv_heads // site.heads for head in heads}
-            query, key, count = found.get(site.kind, (0, 0, 0))
-            found[site.kind] = query + len(heads) * site.dim, key + len(shared) * site.dim, count + len(heads)
-    return found

@@ -145,6 +145,14 @@ def test_vectors_travel_with_the_page_and_with_saved_maps(run_cli: RunCli) -> No
     assert words["neurons"].endswith(f"{shlex.quote(TEXT)} --neurons")
 
 
+def test_the_memory_and_the_page_that_vectors_take_are_foretold(run_cli: RunCli) -> None:
+    for option, said in (("--max-memory", "this run would keep"), ("--max-page", "the page would take at least")):
+        assert run_cli("view", "-t", TEXT, option, "12kB", "-o", option[6:]).code == 0
+        done = run_cli("view", "-t", TEXT, option, "12kB", "--neurons")
+        assert done.code == 2
+        assert done.err.startswith(f"error: {said}")
+
+
 def test_a_saved_run_without_vectors_says_how_to_get_them(run_cli: RunCli) -> None:
     assert run_cli("view", "-t", TEXT, "--save-maps", "-o", "run").code == 0
     done = run_cli("view", "--from", "run", "--neurons")

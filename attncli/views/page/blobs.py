@@ -66,4 +66,3 @@ def coded_vectors(vectors: Array) -> tuple[Array, Array]:
 def bits(visible: Array) -> Array:
     """Which keys each row sees, eight to the byte, the first in the highest bit."""
     return np.packbits(visible)
-

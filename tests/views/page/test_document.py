@@ -23,7 +23,8 @@ def content(pieces: list[str], scheme: Scheme = "plain", name: str = "demo") -> 
     text = Input(0, Text(" ".join(pieces)), tokens)
     info = RunInfo(name, revision=name, cls=name, versions={name: name}, notes=(name,))
     stats = {"metrics": {}, "heads": []}
-    return Content(info, [text], [Attention("encoder", tokens, tokens, (maps,))], {}, stats, [name], name)
+    shown = [Attention("encoder", tokens, tokens, (maps,))]
+    return Content(info, [text], shown, stats=stats, notes=[name], neurons=name)
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, None])
