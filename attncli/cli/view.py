@@ -65,8 +65,8 @@ def view(
             say.data(str(path))
         for each in job.folder.written:
             say.wrote(each)
-        if shown.open:
-            webbrowser.open_new_tab(path.resolve().as_uri())
+        if shown.open and not webbrowser.open_new_tab(path.resolve().as_uri()):
+            say.notes(["there is no browser here that could open it"])
 
 
 def _asked(selection: SelectionOptions, again: AgainOptions, shown: ViewOptions) -> RunOptions:

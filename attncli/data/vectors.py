@@ -55,8 +55,8 @@ class Vectors:
 class ScoreParts:
     """What the scores of one call are made of, on the model's device; `Vectors` says what each is.
 
-    query  [batch, head, query, dim] of all heads and tokens
-    key    [batch, key head, key, dim]
+    query  [batch, head, query, dim] of all heads and tokens of texts without padding
+    key    [batch, key head, key, dim] in the same way
     """
 
     query: torch.Tensor

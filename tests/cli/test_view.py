@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,11 +281,27 @@ def test_pooled_maps_that_were_saved(run_cli: RunCli) -> None:
     assert "needs the strongest weights of each row" in done.err
 
 
-def test_the_page_is_opened_where_that_is_asked_for(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+def opened_in(browser: str, *options: str) -> str:
+    """What a process of its own says on stderr, as each remembers which browsers there are."""
+    command = [sys.executable, "-m", "attncli", "view", "-t", TEXT, "-o", "here", *options]
+    bare = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment = {**bare, "PATH": "nowhere", "BROWSER": browser, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "here/view.html\n"), done.stderr
+    return done.stderr
+
+
+def test_the_page_is_opened_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     # a browser that writes down what it was given
     Path("browser.py").write_text("import pathlib, sys; pathlib.Path('opened').write_text(sys.argv[1])")
-    monkeypatch.setenv("BROWSER", f"{shlex.quote(sys.executable)} browser.py %s")
-    path = Path(run_cli("view", "-t", TEXT).out.strip())
+    browser = f"{shlex.quote(sys.executable)} browser.py %s"
+    assert opened_in(browser) == ""
     assert not Path("opened").exists()
-    assert run_cli("view", "-t", TEXT, "--open").code == 0
-    assert Path("opened").read_text() == path.resolve().as_uri()
+    assert opened_in(browser, "--open") == ""
+    assert Path("opened").read_text() == Path("here/view.html").resolve().as_uri()
+
+
+def test_where_there_is_no_browser_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert opened_in("nothing-of-the-kind", "--open") == "note: there is no browser here that could open it\n"
