@@ -40,7 +40,7 @@ def test_it_is_short_and_starts_with_a_picture() -> None:
 
 def test_every_option_it_names_exists(run_cli: RunCli) -> None:
     commands = sorted(set(re.findall(r"^attncli (\w+)", CODE, re.MULTILINE)))
-    assert commands == ["explain", "heatmap", "info", "stats"]
+    assert commands == ["explain", "heatmap", "info", "stats", "view"]
     known = {command: set(re.findall(r"--[a-z-]+", run_cli(command, "--help").out)) for command in commands}
     for line in CODE.splitlines():
         if called := re.match(r"attncli (\w+)(.*)", line):
@@ -52,7 +52,7 @@ def test_every_option_it_names_exists(run_cli: RunCli) -> None:
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):.*##", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"make ([a-z]+)(?=`| )", TEXT))
-    assert {"demo", "test", "help", "lock", "picture"} <= named <= targets
+    assert {"demo", "test", "help", "lock", "picture", "page"} <= named <= targets
 
 
 def test_every_file_it_names_exists() -> None:

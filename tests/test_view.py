@@ -167,7 +167,7 @@ def test_a_page_is_saved_and_shown_in_a_notebook(tmp_path: Path) -> None:
     assert html.unescape(inside) == page.html
     assert shown.startswith("<iframe")
     assert shown.endswith("</iframe>")
-    assert 'sandbox="allow-scripts allow-downloads allow-same-origin"' in shown
+    assert 'sandbox="allow-scripts allow-downloads"' in shown
     assert "height: 300px" in shown
     assert not set("<>") & set(inside)
 

@@ -63,7 +63,7 @@ class Page:
 
     def _repr_html_(self) -> str:
         inside = html.escape(self.html, quote=True)
-        allowed = "allow-scripts allow-downloads allow-same-origin"
+        allowed = "allow-scripts allow-downloads"
         style = f"width: 100%; height: {self.height}px; border: 0"
         return f'<iframe srcdoc="{inside}" sandbox="{allowed}" style="{style}" title="attention"></iframe>'
 

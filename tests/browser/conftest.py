@@ -69,7 +69,7 @@ def made(minilm: Path) -> Callable[[str], Made]:
     def make(name: str) -> Made:
         if name not in pages:
             model = attncli.load(str(minilm) if name == "minilm" else f"demo:{name}")
-            run = model.run(IT if name != "seq2seq" else "the tired animal", metrics="all")
+            run = model.run(IT if name != "seq2seq" else "the tired animal", metrics="all", neurons=True)
             pages[name] = Made(run, run.view().html)
         return pages[name]
 

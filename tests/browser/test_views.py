@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from opened import VIEWS, Made, Open, near
 
+import attncli
 from attncli.data import Kind
 
 MODELS = ("minilm", "encoder", "decoder", "seq2seq")
@@ -18,6 +20,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "decoder": ("decoder",),
     "seq2seq": ("encoder", "decoder", "cross"),
 }
+STEPS = ("score", "normalizer", "weight")
 CASES = [(model, kind) for model in MODELS for kind in KINDS[model]]
 
 
@@ -141,6 +144,34 @@ def test_text_view_shades_the_text_itself(made: Callable[[str], Made], open_page
 def test_text_view_of_a_translation_shows_both_texts(made: Callable[[str], Made], open_page: Open) -> None:
     page = open_page(made("seq2seq").html).go("view=text&kind=cross&layer=1&head=0&query=1")
     assert page.locator(".text").count() == 2
+
+
+@pytest.mark.parametrize(("model", "kind"), CASES)
+def test_neuron_view_goes_from_vectors_to_the_weight(
+    model: str, kind: Kind, made: Callable[[str], Made], open_page: Open
+) -> None:
+    one = made(model)
+    true = one.run.attention(kind).sel(layer=1, head=1).values
+    opened = open_page(one.html)
+    query, key = len(true) - 1, int(true[-1].argmax())
+    page = opened.go(f"view=neuron&kind={kind}&layer=1&head=1&query={query}")
+    steps = {
+        name: float(page.locator(f"[data-step={name}]").inner_text()) for name in ("score", "normalizer", "weight")
+    }
+    # vectors travel in 16 bits, so that this is nearer than the map itself
+    assert steps["weight"] == pytest.approx(true[query, key], abs=2e-3)
+    assert math.exp(steps["score"] - steps["normalizer"]) == pytest.approx(steps["weight"], rel=1e-3)
+    shown = [float(text) for text in page.locator(".score .weight").all_inner_texts()]
+    row = true[query][~np.isnan(true[query])]
+    assert shown == pytest.approx(row[: len(shown)].tolist(), abs=3e-3)
+    page.locator(".score").first.click()
+    assert opened.state()["key"] == "0"
+
+
+def test_without_vectors_the_command_that_adds_them_is_shown(open_page: Open) -> None:
+    page = open_page(attncli.load("demo:encoder").run("The cat.").view().html).go("view=neuron")
+    assert page.locator("[aria-disabled=true]").count() == 1
+    assert "neurons=True" in page.locator("main code").inner_text()
 
 
 def test_numbers_are_those_of_stats(made: Callable[[str], Made], open_page: Open) -> None:

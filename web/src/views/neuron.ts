@@ -102,15 +102,17 @@ function paintStrips(pen: Pen, pair: Pair, width: number): void {
     ["product", pair.product],
   ];
   const wide = (width - NAME) / pair.query.length;
+  const every = Math.max(8, Math.ceil(pair.query.length / 64) * 8);
   const small = { size: 10, fill: themed("soft") };
-  for (let at = 0; at < pair.query.length; at += 8) pen.text(NAME + at * wide, TOP / 2, String(at), small);
+  for (let at = 0; at < pair.query.length * 0.7; at += every) pen.text(NAME + at * wide, TOP / 2, String(at), small);
+  pen.text(width, TOP / 2, "violet below zero, orange above", { ...small, anchor: "end" });
   strips.forEach(([name, values], line) => {
     const y = TOP + line * STRIP;
     const top = Math.max(...values.map(Math.abs)) || 1;
     pen.text(0, y + STRIP / 2 - 8, name, { size: 12, fill: themed("ink"), bold: true });
     pen.text(0, y + STRIP / 2 + 7, `±${top.toPrecision(3)}`, small);
     values.forEach((value, at) => {
-      pen.rect(NAME + at * wide, y, Math.max(0.5, wide - 1), STRIP - 6, interpolatePuOr(0.5 - value / top / 2));
+      pen.rect(NAME + at * wide, y, Math.max(0.5, wide - 1), STRIP - 6, interpolatePuOr(0.5 + value / top / 2));
     });
   });
 }
