@@ -2,12 +2,13 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `Vectors`, `RunInfo`.
+`Profile`, `Vectors`, `Highlight`, `RunInfo`.
 """
 
 from __future__ import annotations
 
 from attncli.data.edges import Edges, TakeEdges
+from attncli.data.highlight import Direction, Highlight, Highlighted
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.profile import FEW, SINK, Profile, Received
@@ -26,7 +27,10 @@ __all__ = [
     "Array",
     "Attention",
     "Columns",
+    "Direction",
     "Edges",
+    "Highlight",
+    "Highlighted",
     "Input",
     "Kind",
     "LayerMaps",

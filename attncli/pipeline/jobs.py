@@ -95,9 +95,16 @@ class Job:
         request = replace(self.request, zoom=fitted(self.request.zoom, show, pages))
         yield from map(self.informed, model.runs(self.texts, request, track))
 
+    def looked_at(self, track: Track) -> Iterator[Run]:
+        """The rows or columns that the request looks at, run by run; whole maps where they are there, or to be kept."""
+        if isinstance(self.source, Run) or self.files.save_maps:
+            yield self.gather(track)
+        else:
+            yield from map(self._informed, self._load(self.source).runs(self.texts, self.request, track))
+
     def gather(self, track: Track, take: TakeEdges | None = None) -> Run:
         """Everything as one run, its maps whole; `take` gets the strongest edges chunk by chunk."""
-        request = replace(self.request, zoom=Zoom())
+        request = replace(self.request, zoom=Zoom(), looking=None)
         if isinstance(self.source, Run):
             where = f"the {'maps' if self.source.info.cls == 'file' else 'run'} of {self.source.info.model}"
             run = reshaped(self.source, request, where)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from attncli.encoding import Batch
 from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.pipeline.beside import Beside
+from attncli.pipeline.looking import Places, places_in
 from attncli.pipeline.measuring import measure_for
-from attncli.pipeline.memory import check_fits, check_runs, map_bytes
+from attncli.pipeline.memory import check_fits, check_runs, map_bytes, maps_per_kind
 from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
 from attncli.selection import resolve
-from attncli.sinks import Keep, Pool, Sink
+from attncli.sinks import Chosen, Keep, Pool, Sink
 from attncli.transforms.reading import Transformed, read_as
 
 
@@ -51,16 +52,29 @@ class Pass:
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the texts and the layers that are left out."""
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
-        return tuple(dict.fromkeys([*refused, *(note for batch in self.batches for note in batch.notes)]))
+        looked = self.places.notes if self.places else ()
+        return tuple(dict.fromkeys([*refused, *(note for batch in self.batches for note in batch.notes), *looked]))
+
+    @cached_property
+    def places(self) -> Places | None:
+        """Where the focus is, where only its rows or columns are wanted; one that is nowhere is a `UsageError`."""
+        if self.request.looking is None:
+            return None
+        return places_in(self.inputs, maps_per_kind(self.heads, **self._fold), self.request.looking)
+
+    @property
+    def _fold(self) -> dict[str, bool]:
+        return {"one_head": self.request.aggregate != "none", "one_layer": self.request.aggregate_layers != "none"}
 
     def check_memory(self, at_once: bool) -> None:
         """Refuse what would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
         request = self.request
+        if self.places is not None:  # they are few
+            return
         self._check_window()
         parts = [self.inputs] if at_once else self.texts
-        fold = {"one_head": request.aggregate != "none", "one_layer": request.aggregate_layers != "none"}
         needed = max(
-            map_bytes(part, self.heads, **fold, zoom=request.zoom) + self._vector_bytes(part) for part in parts
+            map_bytes(part, self.heads, **self._fold, zoom=request.zoom) + self._vector_bytes(part) for part in parts
         )
         longest = max(len(one.source) for batch in self.batches for one in batch.inputs)
         check_fits(needed, request.max_memory, longest, self._advice(at_once, longest))
@@ -175,6 +189,9 @@ class Pass:
         """The sink for the maps of a batch: whole ones, where all of them are shown token by token."""
         request = self.request
         fold: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
+        if request.looking is not None and self.places is not None:
+            side: Literal["query", "key"] = "query" if request.looking.direction == "from" else "key"
+            return Chosen(side, self.places.positions, self.heads, **fold)
         if any(request.zoom.changes(*map(len, one.sides(kind))) for one in self._read(batch) for kind in self._kinds):
             return Pool(request.zoom, self.heads, **fold)
         return Keep(self.heads, **fold)

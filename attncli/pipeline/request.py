@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 from attncli import registry
 from attncli.data import Span, Zoom
 from attncli.errors import UsageError, did_you_mean
+from attncli.pipeline.looking import Looking
 from attncli.pipeline.memory import parse_size
 from attncli.selection import Choice, Wanted, choose, parse_span
 
@@ -88,7 +89,7 @@ class RunOptions(ZoomOptions, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """The same, checked and read. `metrics` empty: nothing is measured."""
+    """The same, checked and read. `metrics` empty: nothing is measured; `looking`: only these rows or columns."""
 
     choice: Choice = field(default_factory=Choice)
     aggregate: Literal["none", "mean", "max"] = "none"
@@ -109,6 +110,7 @@ class Request:
     neurons: bool = False
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
+    looking: Looking | None = None
 
     @classmethod
     def of(cls, options: RunOptions) -> Request:
@@ -170,7 +172,7 @@ class Request:
 
     def resolved(self) -> dict[str, Any]:
         """All options that change the result, as plain values."""
-        left_out = ("choice", "zoom", "max_memory", "keep_maps")
+        left_out = ("choice", "zoom", "max_memory", "keep_maps", "looking")
         chosen = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         chosen |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
         rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}

@@ -1,0 +1,174 @@
+"""From some words of a text to what heads see from them, or to how they are seen: without whole maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncli.data import Array, Attention, Direction, Highlight, Highlighted, Input, Kind, LayerMaps, Tokens
+from attncli.errors import UsageError, did_you_mean
+from attncli.focus import ALL, Focus, choosing, find
+
+DIRECTIONS: tuple[Direction, ...] = ("from", "to")
+MOST_LINES = 512
+MOST_TOKENS = 250_000
+"""Of all lines of one page: what a browser still shows."""
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What is looked at.
+
+    focus      a word (all its places), `it#2`, a position, `[CLS]` or `all`
+    direction  from it (it is among the queries) or to it (it is among the keys)
+    """
+
+    focus: str
+    direction: Direction = "from"
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise UsageError(f"unknown --direction '{self.direction}': {did_you_mean(self.direction, DIRECTIONS)}")
+
+    def side(self, sides: tuple[Tokens, Tokens]) -> Tokens:
+        """The tokens among which the focus is."""
+        return sides[0] if self.direction == "from" else sides[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the focus is in each text and kind that has it, and what to say of it."""
+
+    at: Mapping[tuple[int, Kind], tuple[Focus, ...]]
+    notes: tuple[str, ...]
+
+    @property
+    def positions(self) -> Mapping[tuple[int, Kind], Array]:
+        """Of its tokens, ascending."""
+        return {place: union(found) for place, found in self.at.items()}
+
+
+def union(found: Iterable[Focus]) -> Array:
+    """The positions of several places, ascending, each once."""
+    return np.unique([at for one in found for at in one.positions])
+
+
+def places_in(inputs: Sequence[Input], kinds: Mapping[Kind, int], looking: Looking) -> Places:
+    """Find the focus in texts; where none has it, or there would be too many lines to show, a `UsageError`.
+
+    kinds  how many maps there are of each kind
+    """
+    at: dict[tuple[int, Kind], tuple[Focus, ...]] = {}
+    errors: list[tuple[str, UsageError]] = []
+    for one in inputs:
+        for kind in kinds:
+            where = f"text {one.index}, {kind}" if len(inputs) > 1 else kind
+            try:
+                at[one.index, kind] = find(looking.side(one.sides(kind)), looking.focus)
+            except UsageError as error:
+                errors.append((where, error))
+    if not at and errors:
+        raise errors[0][1]
+    for one in inputs:
+        _check_size(at, one, kinds, looking)
+    return Places(at, (*(f"{where} is left out: {error}" for where, error in errors), *_several(at, looking)))
+
+
+def _several(at: Mapping[tuple[int, Kind], tuple[Focus, ...]], looking: Looking) -> Iterator[str]:
+    """How to choose one of several places, said once."""
+    found = next((found for found in at.values() if len(found) > 1), None)
+    if found is not None and looking.focus != ALL:
+        yield f"'{looking.focus}' is shown in all its places, {choosing(found)}: --focus '{found[-1].name}' shows one"
+
+
+def _check_size(
+    at: Mapping[tuple[int, Kind], tuple[Focus, ...]], one: Input, kinds: Mapping[Kind, int], looking: Looking
+) -> None:
+    for kind, maps in kinds.items():
+        lines = maps * len(at.get((one.index, kind), ()))
+        tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
+        if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
+            few = "one word instead of all (--focus)" if looking.focus == ALL else f"one place (--focus '{looking.focus}#1')"
+            raise UsageError(
+                f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
+                f"{MOST_TOKENS:,} tokens): choose {few}, --layer and --head, --aggregate mean or a shorter text"
+            )
+
+
+def highlight(attention: Attention, sides: tuple[Tokens, Tokens], found: Sequence[Focus], looking: Looking) -> Highlight:
+    """What the maps of one text and kind say of these places; the maps are whole, or only what was chosen of them.
+
+    sides  the query and key tokens of the whole text
+    """
+    focused, painted = sides if looking.direction == "from" else sides[::-1]
+    chosen = union(found)
+    shown = attention.queries if looking.direction == "from" else attention.keys
+    rows = chosen if len(shown) == len(focused) else np.arange(len(chosen))
+    lines = [
+        line
+        for maps in attention.layers
+        for at, head in enumerate(maps.heads or (attention.aggregate,))
+        for line in _lines(_turned(maps, at, rows, looking), (maps.layer, head), found, chosen, looking)
+    ]
+    return Highlight(
+        attention.kind,
+        looking.direction,
+        painted,
+        focused,
+        tuple(lines),
+        attention.text,
+        attention.words,
+        attention.dropped_special,
+    )
+
+
+def _turned(maps: LayerMaps, at: int, rows: Array, looking: Looking) -> tuple[Array, Array]:
+    """Weights and visibility [chosen token, painted token] of one head."""
+    weights = np.asarray(maps.weights[at], np.float64)
+    visible = np.ones_like(weights, bool) if maps.visible is None else maps.visible[min(at, len(maps.visible) - 1)]
+    if looking.direction == "to":
+        weights, visible = weights.T, visible.T
+    return weights[rows], visible[rows]
+
+
+def _lines(
+    map_: tuple[Array, Array],
+    place: tuple[int | str, int | str],
+    found: Sequence[Focus],
+    chosen: Array,
+    looking: Looking,
+) -> Iterator[Highlighted]:
+    for one in found:
+        own = np.searchsorted(chosen, one.positions)
+        weights, visible = (each[own] for each in map_)
+        seen = visible.any(0)
+        yield Highlighted(*place, one.name, one.positions, _folded(weights, visible, looking), seen)
+
+
+def _folded(weights: Array, visible: Array, looking: Looking) -> Array:
+    """From several tokens the mean over those whose row is defined, to them the sum."""
+    if looking.direction == "to":
+        summed: Array = weights.sum(0)
+        return summed
+    defined = ~np.isnan(weights).all(1)
+    if not defined.any():
+        return np.full(weights.shape[1], np.nan)
+    mean: Array = weights[defined].mean(0)
+    return mean
+
+
+def kept_places(maps: Sequence[Attention], inputs: Sequence[Input], looking: Looking) -> Places:
+    """The same of kept maps, which must be whole."""
+    for attention in maps:
+        if not attention.whole:
+            raise UsageError(
+                "highlights need whole maps, these show "
+                f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: "
+                "run the model again"
+            )
+    counts: dict[Kind, int] = {}
+    for attention in maps:
+        counts[attention.kind] = sum(len(layer.weights) for layer in attention.layers)
+    return places_in(inputs, counts, looking)
