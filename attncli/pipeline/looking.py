@@ -90,14 +90,20 @@ def _check_size(
         lines = maps * len(at.get((one.index, kind), ()))
         tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
         if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
-            few = "one word instead of all (--focus)" if looking.focus == ALL else f"one place (--focus '{looking.focus}#1')"
+            few = (
+                "one word instead of all (--focus)"
+                if looking.focus == ALL
+                else f"one place (--focus '{looking.focus}#1')"
+            )
             raise UsageError(
                 f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
                 f"{MOST_TOKENS:,} tokens): choose {few}, --layer and --head, --aggregate mean or a shorter text"
             )
 
 
-def highlight(attention: Attention, sides: tuple[Tokens, Tokens], found: Sequence[Focus], looking: Looking) -> Highlight:
+def highlight(
+    attention: Attention, sides: tuple[Tokens, Tokens], found: Sequence[Focus], looking: Looking
+) -> Highlight:
     """What the maps of one text and kind say of these places; the maps are whole, or only what was chosen of them.
 
     sides  the query and key tokens of the whole text
@@ -106,10 +112,11 @@ def highlight(attention: Attention, sides: tuple[Tokens, Tokens], found: Sequenc
     chosen = union(found)
     shown = attention.queries if looking.direction == "from" else attention.keys
     rows = chosen if len(shown) == len(focused) else np.arange(len(chosen))
+    folded: tuple[int | str, ...] = (attention.aggregate,)
     lines = [
         line
         for maps in attention.layers
-        for at, head in enumerate(maps.heads or (attention.aggregate,))
+        for at, head in enumerate(maps.heads or folded)
         for line in _lines(_turned(maps, at, rows, looking), (maps.layer, head), found, chosen, looking)
     ]
     return Highlight(
@@ -142,12 +149,11 @@ def _lines(
 ) -> Iterator[Highlighted]:
     for one in found:
         own = np.searchsorted(chosen, one.positions)
-        weights, visible = (each[own] for each in map_)
-        seen = visible.any(0)
-        yield Highlighted(*place, one.name, one.positions, _folded(weights, visible, looking), seen)
+        weights, visible = map_[0][own], map_[1][own]
+        yield Highlighted(*place, one.name, one.positions, _folded(weights, looking), visible.any(axis=0))
 
 
-def _folded(weights: Array, visible: Array, looking: Looking) -> Array:
+def _folded(weights: Array, looking: Looking) -> Array:
     """From several tokens the mean over those whose row is defined, to them the sum."""
     if looking.direction == "to":
         summed: Array = weights.sum(0)

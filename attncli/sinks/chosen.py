@@ -26,7 +26,7 @@ class Chosen(Keep):
     def __init__(
         self,
         side: Side,
-        places: Mapping[tuple[int, Kind], Sequence[int]],
+        places: Mapping[tuple[int, Kind], Sequence[int] | Array],
         heads: Selection | None = None,
         *,
         aggregate: Aggregate = "none",

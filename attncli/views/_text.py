@@ -73,6 +73,16 @@ def measure(texts: Sequence[str], size: float, weight: str = "normal") -> tuple[
     return max(width for width, _, _ in sizes), max(height for _, height, _ in sizes)
 
 
+def widths(texts: Sequence[str], size: float) -> list[float]:
+    """The width of each text, in pixels."""
+    font = FontProperties(family=list(fonts()), size=size)
+    renderer: Any = _renderer()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", GLYPH_WARNING)
+        known = {text: renderer.get_text_width_height_descent(text, font, False)[0] for text in set(texts)}
+    return [known[text] for text in texts]
+
+
 def fit(text: str, size: float, width: float, weight: str = "normal") -> str:
     """The text without its middle where it is wider than `width` pixels; both ends tell a model."""
     keep = len(text)
