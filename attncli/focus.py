@@ -155,9 +155,7 @@ def _name(tokens: Tokens, positions: tuple[int, ...]) -> str:
         return written
     if len(positions) == 1:
         return tokens.pieces[positions[0]]
-    return next(
-        (name for each, name in _words(tokens) if each == positions), "".join(tokens.pieces[at] for at in positions)
-    )
+    return next(name for each, name in _words(tokens) if each == positions)
 
 
 def _missing(tokens: Tokens, wanted: str) -> str:

@@ -90,14 +90,11 @@ def _check_size(
         lines = maps * len(at.get((one.index, kind), ()))
         tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
         if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
-            few = (
-                "one word instead of all (--focus)"
-                if looking.focus == ALL
-                else f"one place (--focus '{looking.focus}#1')"
-            )
+            word = "it" if looking.focus == ALL else looking.focus
             raise UsageError(
                 f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
-                f"{MOST_TOKENS:,} tokens): choose {few}, --layer and --head, --aggregate mean or a shorter text"
+                f"{MOST_TOKENS:,} tokens): choose one place (--focus '{word}#1'), --layer and --head, --aggregate mean "
+                "or a shorter text"
             )
 
 
@@ -150,7 +147,8 @@ def _lines(
     for one in found:
         own = np.searchsorted(chosen, one.positions)
         weights, visible = map_[0][own], map_[1][own]
-        yield Highlighted(*place, one.name, one.positions, _folded(weights, looking), visible.any(axis=0))
+        seen: Array = np.logical_or.reduce(visible, axis=0)
+        yield Highlighted(*place, one.name, one.positions, _folded(weights, looking), seen)
 
 
 def _folded(weights: Array, looking: Looking) -> Array:

@@ -133,11 +133,16 @@ def marked(line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
 
 def right_to_left(cells: Sequence[Cell]) -> bool:
     """Whether the first letter of the text belongs to a script that is read from the right."""
+    return bool(direction(cells))
+
+
+def direction(cells: Sequence[Cell]) -> bool | None:
+    """The same; None where there is no letter."""
     for cell in cells:
         for char in "" if cell.special else cell.text:
-            if (direction := unicodedata.bidirectional(char)) in ("L", *_RIGHT_TO_LEFT):
-                return direction in _RIGHT_TO_LEFT
-    return False
+            if (strong := unicodedata.bidirectional(char)) in ("L", *_RIGHT_TO_LEFT):
+                return strong in _RIGHT_TO_LEFT
+    return None
 
 
 def number(weight: float) -> str:
@@ -191,9 +196,7 @@ def lines_below(highlight: Highlight, model: str, note: str) -> list[str]:
     """The lines below the title: the model, what was done, and what to try."""
     done = ["pieces joined to words"] if highlight.words else []
     done += ["special tokens dropped, rows renormalised"] if highlight.dropped_special else []
-    tried = (
-        "special tokens are the strongest, without them (--special drop) the rest shows" if _faint(highlight) else ""
-    )
+    tried = "special tokens are the strongest: --special drop shows the rest" if _faint(highlight) else ""
     return [line for line in (model, joined(*done, note, tried)) if line]
 
 

@@ -7,8 +7,8 @@ from functools import cache
 
 LEVELS = 64
 PAPER, NIGHT = "#ffffff", "#15171c"
-_LIGHT = (PAPER, "#fff1c9", "#fed889", "#fca542", "#e2660f", "#a83c07", "#5c1f05")
-_DARK = (NIGHT, "#33240f", "#5e3b0b", "#93590a", "#cb8317", "#f2b84b", "#fff0c2")
+_LIGHT = (PAPER, "#ffebb0", "#fed480", "#fca542", "#e2660f", "#a83c07", "#5c1f05")
+_DARK = (NIGHT, "#3a290e", "#5e3b0b", "#93590a", "#cb8317", "#f2b84b", "#fff0c2")
 _BLACK, _WHITE = "#000000", "#ffffff"
 
 
