@@ -24,6 +24,7 @@ LAYOUTS = ("layer,head,query,key", "query,key,head")
 SCALES = ("shared", "panel")
 POOLS = ("mean", "max")
 RESOLUTION = 1024
+DIRECTIONS = ("from", "to")
 MAPS_FORMATS = ("safetensors", "npz")
 
 
@@ -195,7 +196,7 @@ class FileOptions:
         _output(
             "--format",
             metavar="NAMES",
-            help="heatmap: png, svg, pdf; stats: also parquet, jsonl; view: html; with commas",
+            help="heatmap, highlight: png, svg, pdf; highlight, view: html; stats: also parquet, jsonl; with commas",
         ),
     ] = None
     save_maps: Annotated[bool, _output("--save-maps", help="also keep the selected maps, for --from")] = False
@@ -318,6 +319,24 @@ class MeasureOptions:
         int,
         _option(*("Measures", "--ends"), metavar="N", help="the first and last N tokens of the text (default: 64)"),
     ] = 64
+
+
+@dataclass(frozen=True)
+class FocusOptions:
+    """What is looked at; of `highlight` alone."""
+
+    focus: Annotated[
+        str | None,
+        _option(
+            *("Focus", "--focus"),
+            metavar="WORD",
+            help="a word, it#2 for its second place, the position of a token, or all",
+        ),
+    ] = None
+    direction: Annotated[
+        str,
+        _option("Focus", "--direction", among=DIRECTIONS, help="attention from the focus, or to it (default: from)"),
+    ] = "from"
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from attncli.data import Attention, Edges, Input, Kind, Profile, RunInfo, Scores, Statistics, TakeEdges, Vectors
+from attncli.data import (
+    Attention,
+    Direction,
+    Edges,
+    Input,
+    Kind,
+    Profile,
+    RunInfo,
+    Scores,
+    Statistics,
+    TakeEdges,
+    Vectors,
+)
 from attncli.errors import UsageError, did_you_mean
 from attncli.foreign import as_inputs, maps_info, read_maps
+from attncli.pipeline.highlights import HighlightPage, highlights
+from attncli.pipeline.looking import Looking, kept_places
 from attncli.pipeline.maps import reshape
 from attncli.pipeline.memory import parse_size
 from attncli.pipeline.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
@@ -141,6 +155,32 @@ class Run:
             self.info, self.inputs, self.maps, self.statistics, vectors=self.vectors, budget=budget, tables=tables
         )
         return replace(page, height=height)
+
+    def highlight(
+        self,
+        focus: str | int,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        direction: Direction = "from",
+        kind: Kind | None = None,
+        text: int = 0,
+    ) -> HighlightPage:
+        """Attention on the text itself, from some words or to them: the mean over all heads where none is chosen.
+
+        focus      a word (all its places), `it#2`, the position of a token, `[CLS]`, or `all`
+        direction  from: where the focus looks; to: what looks at it
+        It shows itself in a notebook; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
+        """
+        shown = self.attention(kind, text)
+        if layer is None and head is None:
+            shown = shown if shown.aggregate != "none" else shown.mean("head")
+            shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
+        else:
+            shown = shown.sel(layer=layer, head=head)
+        looking = Looking(str(focus), direction)
+        kept_places([shown], [one for one in self.inputs if one.index == text], looking)
+        return HighlightPage(next(highlights([shown], self.inputs, looking)), self.info.title)
 
     def save(
         self,

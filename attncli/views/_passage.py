@@ -209,8 +209,8 @@ def _faint(highlight: Highlight) -> bool:
 def unit(highlight: Highlight) -> str:
     """What the colour bar shows."""
     if highlight.direction == "from":
-        return "attention weight from the outlined word (fraction)"
-    return "attention weight to the outlined word (fraction)"
+        return "attention weight from the marked word (fraction)"
+    return "attention weight to the marked word (fraction)"
 
 
 def legend(highlight: Highlight, states: set[State]) -> list[tuple[str, str]]:
