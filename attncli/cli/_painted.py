@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from attncli.cli._talk import shown
+from attncli.views._ramp import LEVELS, colours, ink
 
 if TYPE_CHECKING:
     from rich.style import Style
@@ -54,8 +55,6 @@ def _set(cells: Sequence[Cell]) -> Text:
 def _style(cell: Cell) -> Style:
     from rich.style import Style
 
-    from attncli.views._ramp import colours, ink
-
     mark = True if cell.focus else None
     if cell.state == "drawn" and cell.level:
         colour = colours(dark=True)[cell.level]
@@ -67,8 +66,6 @@ def _style(cell: Cell) -> Style:
 def _legend(top: str, unit: str) -> Text:
     from rich.style import Style
     from rich.text import Text
-
-    from attncli.views._ramp import LEVELS, colours
 
     text = Text("0 ")
     for at in range(_BAR):

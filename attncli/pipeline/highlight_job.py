@@ -37,8 +37,9 @@ def paint(
             for shown in highlights(run.maps, run.inputs, looking):
                 note = f"text {shown.text + 1} of {count}" if count > 1 else ""
                 page = HighlightPage(shown, run.info.title, note)
-                for path in _save(job, page, file_name(shown, looking, count > 1), formats):
-                    wrote(path)
+                name = file_name(shown, looking, count > 1)
+                for format in formats:
+                    wrote(page.save(job.folder.path_for(f"{name}.{format}")))
                 show(page)
             texts_done(len(run.inputs))
             info = run.info
@@ -60,16 +61,3 @@ def _runs(job: Job, looking: Looking, track: Track) -> Iterator[Run]:
             job.save(run)
             run = replace(run, maps=tuple(each for each in run.maps if (each.text, each.kind) in places.at))
         yield run
-
-
-def _save(job: Job, page: HighlightPage, name: str, formats: Sequence[str]) -> Iterator[Path]:
-    figure = page.figure() if set(formats) - {"html"} else None
-    for format in formats:
-        if format == "html":
-            yield job.folder.write_text(f"{name}.html", page.html)
-        elif figure is not None:
-            from attncli.views._save import save
-
-            path = job.folder.path_for(f"{name}.{format}")
-            save(figure, path, description=f"{page.model} {name}")
-            yield path

@@ -87,14 +87,14 @@ def _check_size(
     at: Mapping[tuple[int, Kind], tuple[Focus, ...]], one: Input, kinds: Mapping[Kind, int], looking: Looking
 ) -> None:
     for kind, maps in kinds.items():
-        lines = maps * len(at.get((one.index, kind), ()))
+        found = at.get((one.index, kind), ())
+        lines = maps * len(found)
         tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
         if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
-            word = "it" if looking.focus == ALL else looking.focus
             raise UsageError(
                 f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
-                f"{MOST_TOKENS:,} tokens): choose one place (--focus '{word}#1'), --layer and --head, --aggregate mean "
-                "or a shorter text"
+                f"{MOST_TOKENS:,} tokens): choose one place, such as --focus '{found[-1].name}', --layer and "
+                "--head, --aggregate mean or a shorter text"
             )
 
 

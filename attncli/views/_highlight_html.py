@@ -6,11 +6,11 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from attncli.data import Highlight, Highlighted
 from attncli.views._labels import visible
@@ -20,6 +20,7 @@ from attncli.views._passage import (
     legend,
     lines_below,
     marked,
+    named,
     number,
     painted,
     passage,
@@ -49,8 +50,8 @@ def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
         .render(
             title=title(highlight),
             below=list(map(visible, lines_below(highlight, model, note))),
-            css=Markup(css),
-            hash=Markup(hash_),
+            css=css,
+            hash=hash_,
             levels=range(LEVELS),
             ticks=[number(top * part / 4) for part in range(5)],
             unit=unit(highlight),
@@ -125,4 +126,4 @@ def _says(cell: Cell) -> str:
         return ""
     which = f"token {cell.at[0]}" if len(cell.at) == 1 else f"tokens {cell.at[0]}-{cell.at[-1]}"
     value = number(cell.weight) if cell.state == "drawn" else "no weight" if cell.state == "unseen" else "undefined"
-    return f"{value} · {cell.text} · {which}{' · focus' if cell.focus else ''}"
+    return f"{value} · {named(cell)} · {which}{' · focus' if cell.focus else ''}"

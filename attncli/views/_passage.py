@@ -25,7 +25,7 @@ _RIGHT_TO_LEFT = ("R", "AL")
 class Cell:
     """A part of the text: of one token, of several that share a character, or of none.
 
-    text     as it is shown: nothing in it can hide, turn the text around or break a line, unless it is `between`
+    text     as it is shown: nothing in it can hide or turn the text around; spaces and line breaks are themselves
     at       positions of its tokens
     special  whether it is a special token
     state    between tokens; drawn with a colour; a token that may not be seen, or does not see; undefined
@@ -70,7 +70,7 @@ def _placed(tokens: Tokens, at: int, reached: int) -> Iterator[Cell]:
     before, written, after = re.fullmatch(r"(\s*)(.*?)(\s*)", whole, re.DOTALL).groups()  # type: ignore[union-attr]
     if between := _between(tokens.text[reached:start] + (before if written else "")):
         yield Cell(between)
-    yield Cell(visible(written or whole), (at,))
+    yield Cell(visible(written or whole) if whole.strip(" ") else whole, (at,))
     if after := _between(after if written else "".join(char for char in whole if char == "\n")):
         yield Cell(after)
 
@@ -101,10 +101,10 @@ def _apart(tokens: Tokens, at: int, words: bool, before: Sequence[Cell]) -> Iter
     scheme = "plain" if words else tokens.scheme
     text = text_of(piece, scheme)
     joins = scheme in ("bytelevel", "metaspace") or (scheme == "wordpiece" and piece.startswith("##"))
-    if ends_open and (not joins or text.startswith(" ")):
+    if ends_open and text.strip(" ") and (not joins or text.startswith(" ")):
         yield Cell(" ")
     core = text.removeprefix("##") if scheme == "wordpiece" else text
-    yield Cell(visible(core.strip(" ") or core) if core else EMPTY, (at,))
+    yield Cell(visible(core.strip(" ")) if core.strip(" ") else core or EMPTY, (at,))
 
 
 def painted(highlight: Highlight, line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
@@ -157,11 +157,16 @@ def number(weight: float) -> str:
 def strongest(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """What has the largest weights, and these; the position too where two look alike."""
     drawn = sorted((cell for cell in cells if cell.state == "drawn"), key=lambda cell: -cell.weight)[:STRONGEST]
-    names = [cell.text for cell in drawn]
+    names = [named(cell) for cell in drawn]
     return [
-        (f"{cell.text} ({cell.at[0]})" if names.count(cell.text) > 1 else cell.text, number(cell.weight))
-        for cell in drawn
+        (f"{name} ({cell.at[0]})" if names.count(name) > 1 else name, number(cell.weight))
+        for name, cell in zip(names, drawn, strict=True)
     ]
+
+
+def named(cell: Cell) -> str:
+    """What a cell is called apart from the text: a space is shown there."""
+    return cell.text if cell.text.strip(" ") else visible(cell.text)
 
 
 def title(highlight: Highlight) -> str:

@@ -161,8 +161,11 @@ def _units(cells: Sequence[Cell]) -> Iterator[tuple[list[_Box], str]]:
         if not cell.text.strip() and not cell.at:
             yield unit_, cell.text
             unit_ = []
-        else:
-            unit_ += box
+            continue
+        unit_ += box
+        if not cell.text.strip():
+            yield unit_, ""
+            unit_ = []
     yield unit_, ""
 
 
@@ -176,6 +179,8 @@ def _measured(cells: Sequence[Cell]) -> list[tuple[Cell, list[_Box]]]:
 
 def _boxes(cell: Cell, width: float) -> Iterator[_Box]:
     pad = _CHIP_PAD if cell.special else _PAD if cell.at else 0.0
+    if not cell.text.strip(" "):
+        width = _SPACE * len(cell.text)
     pieces = -(-width // (WIDTH - 2 * EDGE - 2 * pad - 20)) or 1
     step = -(-len(cell.text) // int(pieces))
     for first in range(0, max(1, len(cell.text)), max(1, step)):
