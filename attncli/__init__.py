@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         KINDS,
         Attention,
         Edges,
+        Highlight,
         Input,
         LayerMaps,
         Metric,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Vectors,
     )
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
+    from attncli.pipeline.highlights import HighlightPage
     from attncli.pipeline.model import Model, capture, load
     from attncli.pipeline.page import Page
     from attncli.pipeline.request import RunOptions, ZoomOptions
@@ -48,6 +50,8 @@ __all__ = [
     "AttnError",
     "CheckError",
     "Edges",
+    "Highlight",
+    "HighlightPage",
     "Input",
     "LayerMaps",
     "Metric",
@@ -75,10 +79,11 @@ __all__ = [
 
 _HOMES = {
     "attncli.data": (
-        *("KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo"),
+        *("KINDS", "Attention", "Edges", "Highlight", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo"),
         *("Scores", "Statistics", "Text", "Tokens", "Vectors"),
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
+    "attncli.pipeline.highlights": ("HighlightPage",),
     "attncli.pipeline.model": ("Model", "capture", "load"),
     "attncli.pipeline.page": ("Page",),
     "attncli.pipeline.request": ("RunOptions", "ZoomOptions"),

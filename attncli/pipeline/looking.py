@@ -91,10 +91,11 @@ def _check_size(
         lines = maps * len(found)
         tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
         if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
+            place = found[len(found) // 2].name
             raise UsageError(
                 f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
-                f"{MOST_TOKENS:,} tokens): choose one place, such as --focus '{found[-1].name}', --layer and "
-                "--head, --aggregate mean or a shorter text"
+                f"{MOST_TOKENS:,} tokens): choose one place, such as --focus '{place}', --layer and --head, "
+                "--aggregate mean or a shorter text"
             )
 
 

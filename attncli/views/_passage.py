@@ -60,7 +60,7 @@ def passage(tokens: Tokens, words: bool = False) -> list[Cell]:
             cells[last] = replace(cells[last], at=(*cells[last].at, at))
     if tokens.text[reached:].strip() and reached:
         cells.append(Cell(" …"))
-    return cells
+    return cells[:-1] if cells and cells[-1] == Cell(" ") else cells
 
 
 def _placed(tokens: Tokens, at: int, reached: int) -> Iterator[Cell]:
@@ -101,7 +101,7 @@ def _apart(tokens: Tokens, at: int, words: bool, before: Sequence[Cell]) -> Iter
     scheme = "plain" if words else tokens.scheme
     text = text_of(piece, scheme)
     joins = scheme in ("bytelevel", "metaspace") or (scheme == "wordpiece" and piece.startswith("##"))
-    if ends_open and text.strip(" ") and (not joins or text.startswith(" ")):
+    if ends_open and (text.strip(" ") or not text) and (not joins or text.startswith(" ")):
         yield Cell(" ")
     core = text.removeprefix("##") if scheme == "wordpiece" else text
     yield Cell(visible(core.strip(" ")) if core.strip(" ") else core or EMPTY, (at,))

@@ -68,6 +68,34 @@ CALLS: list[tuple[list[str], int, str]] = [
     (["heatmap", *T, "--rows", "3-1"], 2, "--rows 3-1 ends before it begins: write the smaller number first"),
     (["heatmap", *T, "--rows", "1,3"], 2, "expected --rows like 17 or 8000-8400 (counted from 0), got '1,3'"),
     (["heatmap", *T, "--pool", "maxx"], 2, "unknown --pool 'maxx': did you mean 'max'?"),
+    # the focus
+    (
+        ["highlight", *T],
+        *(2, "--focus is missing: it says which word to look from, such as --focus The; the text has The, cat, sat"),
+    ),
+    (["highlight"], 2, NO_TEXT),
+    (["highlight", *T, "--focus", "cta"], 2, "'cta' does not occur in the text: did you mean 'cat'?"),
+    (
+        ["highlight", *T, "--focus", "zzz"],
+        *(2, "'zzz' does not occur in the text: there are [CLS], The, cat, sat, ., [SEP]"),
+    ),
+    (["highlight", *T, "--focus", "cat#2"], 2, "'cat' occurs once, so there is no cat#2: counted from 1"),
+    (["highlight", *T, "--focus", "7"], 2, "--focus 7 lies outside of the text: it has 7 tokens, 0-6"),
+    (
+        ["highlight", *T, "--focus", " "],
+        *(2, "--focus is empty: give a word of the text, the position of a token, or all"),
+    ),
+    (
+        ["highlight", *T, "--focus", "[CLS]", "--special", "drop"],
+        *(2, "'[CLS]' does not occur in the text: there are The, cat, sat, ."),
+    ),
+    (["highlight", *T, "--focus", "cat", "--direction", "form"], 2, "unknown --direction 'form': did you mean 'from'?"),
+    (["highlight", *T, "--focus", "cat", "--format", "htm"], 2, "unknown --format 'htm': did you mean 'html'?"),
+    (
+        ["highlight", "--from", "nowhere", "--focus", "cat"],
+        2,
+        "expected the folder of a saved run, but nowhere does not exist: give a folder with manifest.json",
+    ),
     # the selection
     (["heatmap", *T, "-l", "9"], 2, "layer 9 does not exist: encoder has layers 0-3"),
     (["heatmap", *T, "-l", "0", "-H", "4"], 2, "head 4 does not exist: encoder layer 0 has heads 0-3"),
