@@ -24,11 +24,10 @@ LAYOUTS = ("layer,head,query,key", "query,key,head")
 SCALES = ("shared", "panel")
 POOLS = ("mean", "max")
 RESOLUTION = 1024
-DIRECTIONS = ("from", "to")
 MAPS_FORMATS = ("safetensors", "npz")
 
 
-def _option(
+def option(
     panel: str,
     *names: str,
     metavar: str | None = None,
@@ -52,23 +51,23 @@ def _metrics() -> list[str]:
 
 
 def _model(*names: str, **more: Any) -> Any:
-    return _option("Model", *names, **more)
+    return option("Model", *names, **more)
 
 
 def _input(*names: str, **more: Any) -> Any:
-    return _option("Input", *names, **more)
+    return option("Input", *names, **more)
 
 
 def _selection(*names: str, **more: Any) -> Any:
-    return _option("Selection", *names, **more)
+    return option("Selection", *names, **more)
 
 
 def _output(*names: str, **more: Any) -> Any:
-    return _option("Output", *names, **more)
+    return option("Output", *names, **more)
 
 
 def _again(*names: str, **more: Any) -> Any:
-    return _option("Again, without the model", *names, **more)
+    return option("Again, without the model", *names, **more)
 
 
 @dataclass(frozen=True)
@@ -216,34 +215,34 @@ class FileOptions:
 class PictureOptions:
     """How maps are laid out in pictures; of `heatmap` alone."""
 
-    grid: Annotated[bool, _option("Pictures", "--grid", help="one page of all that is selected")] = False
-    each: Annotated[bool, _option("Pictures", "--each", help="one picture for every head that is selected")] = False
+    grid: Annotated[bool, option("Pictures", "--grid", help="one page of all that is selected")] = False
+    each: Annotated[bool, option("Pictures", "--each", help="one picture for every head that is selected")] = False
     resolution: Annotated[
         int,
-        _option(
+        option(
             *("Pictures", "--resolution"),
             metavar="N",
             help=f"at most N cells a side: longer texts are pooled (default: {RESOLUTION})",
         ),
     ] = RESOLUTION
     pool: Annotated[
-        str, _option("Pictures", "--pool", among=POOLS, help="what a cell is of its query-key pairs (default: mean)")
+        str, option("Pictures", "--pool", among=POOLS, help="what a cell is of its query-key pairs (default: mean)")
     ] = POOLS[0]
     rows: Annotated[
         str | None,
-        _option("Pictures", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
+        option("Pictures", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
     ] = None
-    keys: Annotated[str | None, _option("Pictures", "--keys", metavar="A-B", help="only these keys")] = None
+    keys: Annotated[str | None, option("Pictures", "--keys", metavar="A-B", help="only these keys")] = None
     log: Annotated[
         bool | None,
-        _option(
+        option(
             *("Pictures", "--log/--linear"),
             help="colours by the logarithm of the weight (default: where more than 256 tokens are shown)",
         ),
     ] = None
     scale: Annotated[
         str,
-        _option(
+        option(
             *("Pictures", "--scale"),
             among=SCALES,
             help="shared: one colour scale for all of a text and kind; panel: each its own",
@@ -261,7 +260,7 @@ class ViewOptions:
     ] = False
     max_page: Annotated[
         str | None,
-        _option(
+        option(
             *("Page", "--max-page"),
             metavar="SIZE",
             help="no larger than this: of more, the strongest weights of each row and a pooled map (default: 32MB)",
@@ -269,10 +268,10 @@ class ViewOptions:
     ] = None
     rows: Annotated[
         str | None,
-        _option("Page", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
+        option("Page", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
     ] = None
-    keys: Annotated[str | None, _option("Page", "--keys", metavar="A-B", help="only these keys")] = None
-    open: Annotated[bool, _option("Page", "--open", help="show it in the browser")] = False
+    keys: Annotated[str | None, option("Page", "--keys", metavar="A-B", help="only these keys")] = None
+    open: Annotated[bool, option("Page", "--open", help="show it in the browser")] = False
 
 
 @dataclass(frozen=True)
@@ -281,35 +280,35 @@ class MeasureOptions:
 
     metric: Annotated[
         list[str] | None,
-        _option(
+        option(
             *("Measures", "--metric"),
             complete=_metrics,
             metavar="NAME",
             help="only this one; may be repeated (see attncli explain)",
         ),
     ] = None
-    per_query: Annotated[bool, _option("Measures", "--per-query", help="also a row for every token")] = False
+    per_query: Annotated[bool, option("Measures", "--per-query", help="also a row for every token")] = False
     spread: Annotated[
-        bool, _option("Measures", "--spread", help="also stats-spread.png: the heads of each layer as points")
+        bool, option("Measures", "--spread", help="also stats-spread.png: the heads of each layer as points")
     ] = False
     top_k: Annotated[
         int | None,
-        _option(*("Measures", "--top-k"), metavar="K", help="edges.parquet: of each token the K strongest weights"),
+        option(*("Measures", "--top-k"), metavar="K", help="edges.parquet: of each token the K strongest weights"),
     ] = None
     min_weight: Annotated[
         float | None,
-        _option(*("Measures", "--min-weight"), metavar="W", help="edges.parquet: weights of at least W alone"),
+        option(*("Measures", "--min-weight"), metavar="W", help="edges.parquet: weights of at least W alone"),
     ] = None
     profile: Annotated[
         bool,
-        _option(
+        option(
             *("Measures", "--profile"),
             help="where attention goes over the whole text: what each key receives, sinks, distances, ends",
         ),
     ] = False
     sink_threshold: Annotated[
         float,
-        _option(
+        option(
             *("Measures", "--sink-threshold"),
             metavar="SHARE",
             help="the attention that a key must receive to be a sink (default: 0.3)",
@@ -317,26 +316,8 @@ class MeasureOptions:
     ] = 0.3
     ends: Annotated[
         int,
-        _option(*("Measures", "--ends"), metavar="N", help="the first and last N tokens of the text (default: 64)"),
+        option(*("Measures", "--ends"), metavar="N", help="the first and last N tokens of the text (default: 64)"),
     ] = 64
-
-
-@dataclass(frozen=True)
-class FocusOptions:
-    """What is looked at; of `highlight` alone."""
-
-    focus: Annotated[
-        str | None,
-        _option(
-            *("Focus", "--focus"),
-            metavar="WORD",
-            help="a word, it#2 for its second place, the position of a token, or all",
-        ),
-    ] = None
-    direction: Annotated[
-        str,
-        _option("Focus", "--direction", among=DIRECTIONS, help="attention from the focus, or to it (default: from)"),
-    ] = "from"
 
 
 @dataclass(frozen=True)

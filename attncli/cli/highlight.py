@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from attncli.cli._focus import FocusOptions
 from attncli.cli._jobs import job_of
 from attncli.cli._options import (
     AgainOptions,
     FileOptions,
-    FocusOptions,
     InputOptions,
     ModelOptions,
     SelectionOptions,

@@ -100,7 +100,7 @@ class Job:
         if isinstance(self.source, Run) or self.files.save_maps:
             yield self.gather(track)
         else:
-            yield from map(self._informed, self._load(self.source).runs(self.texts, self.request, track))
+            yield from map(self.informed, self.load(self.source).runs(self.texts, self.request, track))
 
     def gather(self, track: Track, take: TakeEdges | None = None) -> Run:
         """Everything as one run, its maps whole; `take` gets the strongest edges chunk by chunk."""
