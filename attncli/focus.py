@@ -103,12 +103,13 @@ def _places(tokens: Tokens, word: str, in_any_case: bool = False) -> list[tuple[
 
 def _in_text(tokens: Tokens, word: str, same: Callable[[str], str]) -> set[tuple[int, ...]]:
     """The tokens that lie on each occurrence of a word in the text."""
+    word = word.strip()
     begins = "" if re.match(f"[{_UNSPACED}]", word) else f"(?<!{_IN_A_WORD})" if re.match(r"\w", word) else ""
     ends = f"(?!{_IN_A_WORD})" if re.search(rf"[^\W{_UNSPACED}]$", word) else ""
     flags = re.IGNORECASE if same is str.casefold else 0
     starts, stops = tokens.offsets[:, 0], tokens.offsets[:, 1]
     found = set()
-    for match in re.finditer(begins + re.escape(word.strip()) + ends, tokens.text, flags):
+    for match in re.finditer(begins + re.escape(word) + ends, tokens.text, flags):
         on = np.flatnonzero((starts >= 0) & (starts < match.end()) & (stops > match.start()))
         if len(on):
             found.add(tuple(on.tolist()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -66,7 +67,7 @@ class Highlight:
         """Whether the focus is in another text than the one that is painted."""
         return self.kind == "cross"
 
-    @property
+    @cached_property
     def top(self) -> float:
         """The largest weight of all lines: the upper end of their one colour scale."""
         tops = [float(line.weights[line.drawn].max(initial=0.0)) for line in self.lines]

@@ -12,9 +12,9 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.focus import ALL, Focus, choosing, find
 
 DIRECTIONS: tuple[Direction, ...] = ("from", "to")
-MOST_LINES = 512
-MOST_TOKENS = 250_000
-"""Of all lines of one page: what a browser still shows."""
+MOST_LINES = 256
+MOST_TOKENS = 50_000
+"""Of all lines of one page: what is drawn in a minute or two."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ def _check_size(
         lines = maps * len(found)
         tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
         if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
-            place = found[len(found) // 2].name
+            one_place = f"one place, such as --focus '{found[len(found) // 2].name}', " if len(found) > 1 else ""
             raise UsageError(
                 f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
-                f"{MOST_TOKENS:,} tokens): choose one place, such as --focus '{place}', --layer and --head, "
+                f"{MOST_TOKENS:,} tokens): choose {one_place}--layer and --head, "
                 "--aggregate mean or a shorter text"
             )
 

@@ -46,17 +46,16 @@ class Cell:
 def passage(tokens: Tokens, words: bool = False) -> list[Cell]:
     """The text with a cell for each token and for what stands between; no weights yet."""
     cells: list[Cell] = []
-    reached = 0
+    reached, last = 0, 0
     for at, (start, end) in enumerate(tokens.offsets.tolist()):
         if not 0 <= start < end:
             cells += _apart(tokens, at, words, cells)
         elif start >= reached:
-            cells += _placed(tokens, at, reached)
+            came = list(_placed(tokens, at, reached))
+            last = len(cells) + next(n for n, cell in enumerate(came) if cell.at)
+            cells += came
             reached = end
         else:  # several tokens in one character
-            last = max((n for n, cell in enumerate(cells) if cell.at), default=None)
-            if last is None:
-                continue
             cells[last] = replace(cells[last], at=(*cells[last].at, at))
     if tokens.text[reached:].strip() and reached:
         cells.append(Cell(" …"))

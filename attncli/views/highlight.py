@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.data import Highlight, Highlighted
+from attncli.errors import UsageError
 from attncli.views._cells import HATCH, HATCH_INK
 from attncli.views._look import own_look
 from attncli.views._page import EDGE, Page, header_size
@@ -41,6 +42,7 @@ _SPACE, _PAD, _CHIP_PAD = 5.5, 2.0, 6.0
 _LINE, _BOX = 38, 28
 _UNSEEN = "#767676"
 _BAR = 380
+_HIGHEST = 60_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,13 @@ def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
     named, below = title(highlight), lines_below(highlight, model, note)
     top = header_size(named, below)[1] + 10
     room = 92
-    page = Page.blank(WIDTH, top + room + sum(part.height for part in parts) + 10)
+    height = top + room + sum(part.height for part in parts) + 10
+    if height > _HIGHEST:
+        raise UsageError(
+            f"the picture would be {height:,.0f} pixels high, of at most {_HIGHEST:,}: choose fewer lines (--focus, "
+            "--layer, --head), or --format html"
+        )
+    page = Page.blank(WIDTH, height)
     page.header(named, below)
     canvas = page.axes(0, 0, page.width, page.height)
     canvas.set(xlim=(0, page.width), ylim=(page.height, 0))

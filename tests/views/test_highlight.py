@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from pictures import faults, shown, words
 
 from attncli.data import Scheme, Tokens
+from attncli.errors import UsageError
 from attncli.views import highlight as view
 from attncli.views._highlight_html import embedded, page, stylesheet
 from attncli.views._passage import Cell, painted, passage, right_to_left, strongest
@@ -247,6 +248,14 @@ def test_long_text_wraps_inside_the_page() -> None:
     assert len({down for _, down in placed}) > 10
     assert all(0 < left < view.WIDTH for left, _ in placed)
     assert not faults(figure)
+
+
+def test_a_picture_higher_than_any_viewer_takes_is_refused_with_advice() -> None:
+    lines = [line([0.1] * 6)] * 500
+    with pytest.raises(
+        UsageError, match=r"the picture would be 61,\d+ pixels high, of at most 60,000: .*--format html"
+    ):
+        view.draw(of(tokens("a\n\nb c d e f", [(0, 1), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12)]), *lines[:310]))
 
 
 def test_stretches_against_the_direction_of_the_text_are_turned_round() -> None:
