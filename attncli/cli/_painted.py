@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from attncli.views._passage import Cell
 
 _BAR = 16
+_FAINT = 3
+"""Levels that would look darker than the page on many terminals get no colour."""
 
 
 def painted_text(page: HighlightPage) -> Iterator[Text]:
@@ -56,7 +58,7 @@ def _style(cell: Cell) -> Style:
     from rich.style import Style
 
     mark = True if cell.focus else None
-    if cell.state == "drawn" and cell.level:
+    if cell.state == "drawn" and cell.level >= _FAINT:
         colour = colours(dark=True)[cell.level]
         return Style(color=ink(colour), bgcolor=colour, bold=mark, underline=mark)
     faint = True if cell.state in ("unseen", "undefined") else None
