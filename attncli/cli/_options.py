@@ -256,7 +256,7 @@ class ViewOptions:
 
     neurons: Annotated[
         bool,
-        _option("Page", "--neurons", help="also query and key vectors: why a token looks where it does"),
+        option("Page", "--neurons", help="also query and key vectors: why a token looks where it does"),
     ] = False
     max_page: Annotated[
         str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selecti
 from attncli.sinks.keep import Aggregate, Keep
 
 Side = Literal["query", "key"]
+_NOT_CUT: dict[str, Any] = {"scores": None, "largest": None, "parts": None}
+"""What maps need nothing of."""
 
 
 class Chosen(Keep):
@@ -77,7 +79,7 @@ def _queries(rows: Rows, entry: int, chosen: Array) -> Rows | None:
     )
     scale = None if rows.scale is None else rows.scale[entry : entry + 1, :, at]
     raw = rows.raw[entry : entry + 1, :, at]
-    return replace(rows, texts=(rows.texts[entry],), raw=raw, sight=sight, scores=None, scale=scale)
+    return replace(rows, texts=(rows.texts[entry],), raw=raw, sight=sight, scale=scale, **_NOT_CUT)
 
 
 def _keys(rows: Rows, entry: int, chosen: Array) -> Rows:
@@ -104,7 +106,7 @@ def _keys(rows: Rows, entry: int, chosen: Array) -> Rows:
     )
     scale = None if rows.scale is None else rows.scale[entry : entry + 1]
     raw = torch.cat([raw, torch.zeros_like(raw[..., :1])], dim=-1)
-    return replace(rows, texts=(rows.texts[entry],), raw=raw, sight=sight, scores=None, scale=scale)
+    return replace(rows, texts=(rows.texts[entry],), raw=raw, sight=sight, scale=scale, **_NOT_CUT)
 
 
 def _without_rest(maps: LayerMaps) -> LayerMaps:
