@@ -136,6 +136,7 @@ def test_a_pooled_run_is_shown_with_the_edges_of_its_pass() -> None:
     long, short = read.document["maps"]
     assert (long["form"], short["form"]) == ("strongest", "whole")
     assert (long["layers"][0]["per_row"], short["layers"][0]["edges"]) == (5, None)
+    assert len(page.notes) == 1
     read.document["maps"].pop()
     strongest_agree(model.run(LONG), read)
     with pytest.raises(UsageError, match="run with top_k=16 beside resolution, or keep whole maps"):

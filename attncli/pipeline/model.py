@@ -19,6 +19,7 @@ from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import CAPTURES, Request, RunOptions, known
 from attncli.pipeline.run import Run
 from attncli.pipeline.texts import Texts, texts_of
+from attncli.sinks import Sink
 from attncli.store import input_sha256
 
 _log = logging.getLogger("attncli")
@@ -59,10 +60,15 @@ class Model:
         return self.finish(prepared, texts, track, take)
 
     def finish(
-        self, prepared: Pass, texts: Sequence[Text], track: Track = untracked, take: TakeEdges | None = None
+        self,
+        prepared: Pass,
+        texts: Sequence[Text],
+        track: Track = untracked,
+        take: TakeEdges | None = None,
+        more: Sequence[Sink] = (),
     ) -> Run:
-        """The same of what `prepare` made of these texts."""
-        return _gathered(prepared, self._info(prepared, texts), track, take)
+        """The same of what `prepare` made of these texts; `more` sinks see the pass too."""
+        return _gathered(prepared, self._info(prepared, texts), track, take, more)
 
     def heads(self, request: Request) -> Selection:
         """The heads that a request chooses; what does not exist is a `UsageError`."""
@@ -165,9 +171,11 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     return _gathered(prepared, info, untracked)
 
 
-def _gathered(prepared: Pass, info: RunInfo, track: Track, take: TakeEdges | None = None) -> Run:
+def _gathered(
+    prepared: Pass, info: RunInfo, track: Track, take: TakeEdges | None = None, more: Sequence[Sink] = ()
+) -> Run:
     request = prepared.request
-    found: Gathered = prepared.gather(track, take)
+    found: Gathered = prepared.gather(track, take, more)
     info = replace(info, notes=(*info.notes, *found.notes))
     statistics = found.statistics
     if request.metrics and statistics is None:

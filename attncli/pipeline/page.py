@@ -88,7 +88,7 @@ def page_of(
     there = dict(tables or {})
     usable = vectors if all(map(_has_vectors, maps)) else ()
     shown = _fitted(maps, budget, there, usable)
-    notes = tuple(dict.fromkeys(note for attention in shown for note in _notes(attention, there)))
+    notes = _notes(shown, there)
     numbers = _numbers(info, statistics or _measured(maps, inputs))
     origin = made_by or info
     in_vain = origin.resolved.get("neurons") and not vectors
@@ -171,17 +171,25 @@ def _strongest(attention: Attention, found: Fit, tables: dict[Place, EdgeTable])
     return pooled
 
 
-def _notes(attention: Attention, tables: Mapping[Place, EdgeTable]) -> list[str]:
+def _notes(maps: Sequence[Attention], tables: Mapping[Place, EdgeTable]) -> tuple[str, ...]:
     """That a page does not hold every weight."""
-    if attention.pool == "none":
-        return []
-    tokens = max(len(attention.queries), len(attention.keys))
-    per_row = tables[attention.text, attention.kind, attention.layers[0].layer].per_row
-    rows, columns = attention.cell
-    return [
-        f"{tokens:,} tokens: each row shows its {per_row} strongest weights, the map is pooled {rows} x {columns}; "
-        "give --rows and --keys for a part of it, or --max-page for more"
-    ]
+    pooled = [attention for attention in maps if attention.pool != "none"]
+    if not pooled:
+        return ()
+    longest = max(pooled, key=lambda attention: max(len(attention.queries), len(attention.keys)))
+    tokens = max(len(longest.queries), len(longest.keys))
+    per_row = max(
+        tables[attention.text, attention.kind, layer.layer].per_row
+        for attention in pooled
+        for layer in attention.layers
+    )
+    rows, columns = longest.cell
+    several = "up to " if len({(len(each.queries), len(each.keys)) for each in pooled}) > 1 else ""
+    return (
+        f"{several}{tokens:,} tokens: each row shows its {per_row} strongest weights, "
+        f"the map is pooled {several}{rows} x {columns}; "
+        "give --rows and --keys for a part of it, or --max-page for more",
+    )
 
 
 def _measured(maps: Sequence[Attention], inputs: Sequence[Input]) -> Statistics | None:

@@ -158,8 +158,11 @@ class Pass:
                 removed.append(share)
                 yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
 
-    def gather(self, track: Track = untracked, take: TakeEdges | None = None) -> Gathered:
-        """Everything that is wanted of all texts in one pass; `take` gets the edges chunk by chunk."""
+    def gather(self, track: Track = untracked, take: TakeEdges | None = None, more: Sequence[Sink] = ()) -> Gathered:
+        """Everything that is wanted of all texts in one pass; `take` gets the edges chunk by chunk.
+
+        more  sinks that see the same stream, and whose results are their owner's
+        """
         request = self.request
         beside = Beside(request, self.inputs if request.beside else (), take, self.heads)
         measure = measure_for(request, self.heads) if request.metrics and not request.folded else None
@@ -169,7 +172,7 @@ class Pass:
         with self._tracked(track) as advance:
             for batch in spread(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
-                sinks = [sink for sink in (keep, measure, *beside.sinks) if sink is not None]
+                sinks = [sink for sink in (keep, measure, *beside.sinks, *more) if sink is not None]
                 read, share = self.run(batch, sinks, advance)
                 inputs += read
                 removed.append(share)

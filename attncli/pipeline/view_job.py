@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from attncli.pipeline.progress import Track
 from attncli.pipeline.run import Run
 from attncli.store import write_view
 from attncli.transforms import zoomed
-from attncli.views.page import EdgeTables, Fit, MapSize, fit, whole
+from attncli.views.page import EdgeTable, EdgeTables, Fit, MapSize, Place, fit, whole
 
 if TYPE_CHECKING:  # to show a saved run needs no model
     from attncli.pipeline.model import Model
@@ -50,19 +50,27 @@ def _of_kept(job: Job, budget: int, track: Track) -> tuple[Run, Page]:
 
 def _of_model(job: Job, model: Model, budget: int, track: Track) -> tuple[Run, Page]:
     """From a pass that keeps no more than the page shows: maps that are too large never exist."""
+    # here and not above: to show a saved run needs no torch
+    from attncli.sinks import StrongestEdges
+
     prepared = model.prepare(job.texts, job.request, track)
     found = _fitting(prepared, budget)
-    tables = None
     if found is None:
         prepared.check_memory(at_once=True)
-    else:
-        zoom = replace(job.request.zoom, resolution=found.side)
-        tables = EdgeTables(prepared.heads, found.edges)
-        prepared = replace(prepared, request=replace(job.request, zoom=zoom, top_k=found.edges))
-    run = job.informed(model.finish(prepared, job.texts, track, None if tables is None else tables.take))
-    there = None if tables is None else tables.tables
+        return _page(job, model.finish(prepared, job.texts, track), budget)
+    tables = EdgeTables(prepared.heads, found.edges)
+    edges = StrongestEdges(prepared.inputs, tables.take, top_k=found.edges, heads=prepared.heads)
+    zoom = replace(job.request.zoom, resolution=found.side)
+    pooled = replace(prepared, request=replace(job.request, zoom=zoom))
+    run = model.finish(pooled, job.texts, track, more=[edges])
+    edges.result()
+    return _page(job, run, budget, tables.tables)
+
+
+def _page(job: Job, run: Run, budget: int, tables: Mapping[Place, EdgeTable] | None = None) -> tuple[Run, Page]:
+    run = job.informed(run)
     return run, page_of(
-        run.info, run.inputs, run.maps, run.statistics, vectors=run.vectors, budget=budget, tables=there
+        run.info, run.inputs, run.maps, run.statistics, vectors=run.vectors, budget=budget, tables=tables
     )
 
 

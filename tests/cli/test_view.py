@@ -230,6 +230,15 @@ def test_the_stream_and_kept_maps_give_the_same_page(run_cli: RunCli) -> None:
     assert "strongest weights" in streamed.document["notes"][-1]
 
 
+def test_long_and_short_texts_get_one_note(run_cli: RunCli) -> None:
+    Path("texts.txt").write_text("".join(f"{'the cat sat ' * count}\n" for count in (1, 20, 30)))
+    done = run_cli("view", "-f", "texts.txt", "--max-page", "160kB")
+    (note,) = done.err.splitlines()
+    assert note.startswith("note: up to 122 tokens: each row shows its ")
+    assert ", the map is pooled up to 4 x 4; give --rows" in note
+    assert [found["form"] for found in page_at(done.out).document["maps"]] == ["whole", "strongest", "strongest"]
+
+
 def test_whole_maps_never_exist_where_the_page_is_too_large(gpt2: dict[tuple[int, int], Path], run_cli: RunCli) -> None:
     args = ("-m", gpt2[12, 12], "-t", WORDS * 100, "--max-tokens", "600", "--max-memory", "100MB")
     assert viewed(run_cli, *args, "--max-page", "20MB").document["maps"][0]["form"] == "strongest"
