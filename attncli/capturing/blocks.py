@@ -26,7 +26,7 @@ LEAST_SCORE = -80.0
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some rows and heads of one call; `Rows` says what raw, scores and scale are. float32, float64 of such a model."""
+    """Some rows and heads of one call, float32 or float64; `Rows` says what raw, scores, scale and sums are."""
 
     strip: Strip
     heads: slice
@@ -34,6 +34,7 @@ class Block:
     scores: Tensor | None = None
     scale: Tensor | None = None
     largest: Tensor | None = None
+    sums: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def whole(cls, weights: Tensor, visible: Tensor | None, first: int = 0) -> Block:
@@ -255,13 +256,14 @@ def _block(call: AttentionCall, columns: Tensor, strip: Strip, heads: slice, mem
     raw = torch.exp(scores, out=memory.take("raw", scores, *scores.shape))
     for side, seen in strip.unclear:
         raw[..., side] *= _for_heads(seen, heads)
-    total = raw.sum(-1)
+    sums = raw[..., : strip.behind].sum(-1), raw[..., strip.behind :].sum(-1)
+    total = sums[0] + sums[1]
     if call.sinks is not None:
         sink = _sink(call.sinks, strip.rows, heads).to(scores.dtype)
         total += (sink - largest).squeeze(-1).clamp_max_(-LEAST_SCORE).exp_()
     # a row that sees nothing gets nothing
     scale = total.clamp_min_(torch.finfo(scores.dtype).tiny).reciprocal_()
-    return Block(strip, heads, raw, scores, scale, largest[..., 0])
+    return Block(strip, heads, raw, scores, scale, largest[..., 0], sums)
 
 
 def _sink(sinks: Tensor, rows: slice, heads: slice) -> Tensor:

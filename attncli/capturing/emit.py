@@ -106,17 +106,19 @@ class Emitter:
         if not any(block.heads.start <= head < block.heads.stop for head in wanted):
             return
         self._gate(site, block)
+        sight = self._sight(site.kind, block)
         rows = Rows(
             kind=site.kind,
             layer=site.layer,
             heads=tuple(range(block.heads.start, block.heads.stop)),
             texts=self._texts,
             raw=block.raw.to(torch.promote_types(block.raw.dtype, torch.float32)),
-            sight=self._sight(site.kind, block),
+            sight=sight,
             scores=block.scores,
             scale=block.scale,
             largest=block.largest,
             parts=self._parts.get(site),
+            sums=block.sums if sight.behind == block.strip.behind else None,
         )
         chosen = selected(rows, self._heads)
         if chosen is not None:

@@ -129,6 +129,11 @@ class Strip:
         bounds = _bounds(visible, rows).tolist()
         return cls.of(rows, visible[..., slice(*bounds[:2])], bounds)
 
+    @property
+    def behind(self) -> int:
+        """So many of the first keys stand before the first row."""
+        return int(max(0, min(self.rows.start, self.keys.stop) - self.keys.start))
+
     @cached_property
     def unclear(self) -> tuple[tuple[slice, Tensor], ...]:
         """Left and right of the clear keys: where, and 1 for what is seen there, 0 for what is not."""

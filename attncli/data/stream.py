@@ -49,7 +49,10 @@ class Sight:
     @property
     def behind(self) -> int:
         """So many of the first keys are known to stand before every row."""
-        return 0 if self.runs is None else max(0, self.runs[0].start - self.runs[1].start)
+        if self.runs is None:
+            return 0
+        rows, keys = self.runs
+        return int(max(0, min(rows.start, keys.stop) - keys.start))
 
     @cached_property
     def seen(self) -> torch.Tensor:
@@ -140,6 +143,8 @@ class Rows:
     scale    [batch, head, row] the factor, which is the largest weight of the row; None where raw are the weights
     largest  [batch, head, row] the largest score of the row, None with `scores`
     parts    what the scores are made of, where a sink asks for it
+    sums     [batch, head, row] sums of raw over the first `sight.behind` keys, and over the others; None where nobody
+             took them yet
     memory   what was worked out of all this
     """
 
@@ -153,6 +158,7 @@ class Rows:
     scale: torch.Tensor | None = None
     largest: torch.Tensor | None = None
     parts: ScoreParts | None = None
+    sums: tuple[torch.Tensor, torch.Tensor] | None = None
     memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

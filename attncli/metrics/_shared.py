@@ -41,15 +41,9 @@ def total(terms: torch.Tensor) -> torch.Tensor:
 
     Off by less than 2e-7 of the sum of |terms|. Torch would copy the block to float64 first, at many times the cost.
     """
-    runs, rest = _run_sums(terms)
-    return runs.sum(-1, dtype=torch.float64) + rest
-
-
-def _run_sums(terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
-    """The sums of runs of 128 over the last axis, in the terms' own precision, and that of the rest in float64."""
-    whole = terms.shape[-1] - terms.shape[-1] % RUN
-    runs = terms[..., :whole].reshape(*terms.shape[:-1], -1, RUN).sum(-1)
-    return runs, terms[..., whole:].sum(-1, dtype=torch.float64) if whole < terms.shape[-1] else 0.0
+    runs, rest = divmod(terms.shape[-1], RUN)
+    whole = terms[..., : runs * RUN].reshape(*terms.shape[:-1], runs, RUN).sum(-1).sum(-1, dtype=torch.float64)
+    return whole + terms[..., runs * RUN :].sum(-1, dtype=torch.float64) if rest else whole
 
 
 def where_defined(defined: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -58,15 +52,20 @@ def where_defined(defined: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 @once
-def raw_sum(rows: Rows) -> torch.Tensor:
-    """The sum of each row before it is scaled: [batch, head, row]."""
-    runs, rest = _run_sums_of(rows)
-    return runs.sum(-1, dtype=torch.float64) + rest
+def behind_sum(rows: Rows) -> torch.Tensor:
+    """The sum of each row before it is scaled over the keys behind all rows of its block: [batch, head, row]."""
+    return total(rows.raw[..., : rows.sight.behind]) if rows.sums is None else rows.sums[0]
 
 
 @once
-def _run_sums_of(rows: Rows) -> tuple[torch.Tensor, torch.Tensor | float]:
-    return _run_sums(rows.raw)
+def beside_sum(rows: Rows) -> torch.Tensor:
+    """The same over all other keys."""
+    return total(rows.raw[..., rows.sight.behind :]) if rows.sums is None else rows.sums[1]
+
+
+def raw_sum(rows: Rows | RowSums) -> torch.Tensor:
+    """The sum of each row before it is scaled: [batch, head, row] float64."""
+    return behind_sum(rows).double() + beside_sum(rows)
 
 
 @once
@@ -87,8 +86,9 @@ def score_sum(rows: Rows) -> torch.Tensor:
     return torch.einsum("bhrk,bhrk->bhr", rows.raw, rows.scores)
 
 
-NEEDS_SUM = (factor, raw_sum)
-NEEDS_NATS = (factor, raw_sum, score_sum)
+SUMS = (behind_sum, beside_sum)
+NEEDS_SUM = (factor, *SUMS)
+NEEDS_NATS = (factor, *SUMS, score_sum)
 
 
 def row_sum(rows: Rows | RowSums) -> torch.Tensor:
@@ -122,73 +122,87 @@ def mean_distance(rows: Rows | RowSums) -> torch.Tensor:
     return absolute_sum(rows) / raw_sum(rows)
 
 
-@once
-def signed_sum(rows: Rows) -> torch.Tensor:
-    """Σ_j r_ij (j-i) of the rows before they are scaled: [batch, head, row]."""
-    return _offset_sums(rows)[0]
+def signed_sum(rows: Rows | RowSums) -> torch.Tensor:
+    """Σ_j r_ij (j-i) of the rows before they are scaled: [batch, head, row] float64."""
+    return signed_beside(rows) - _apart_behind(rows)
+
+
+def absolute_sum(rows: Rows | RowSums) -> torch.Tensor:
+    """Σ_j r_ij |i-j| of the rows before they are scaled: [batch, head, row] float64."""
+    return absolute_beside(rows) + _apart_behind(rows)
+
+
+def _apart_behind(rows: Rows | RowSums) -> torch.Tensor:
+    """Σ_j r_ij (i-j) over the keys behind all rows of the block.
+
+    By Σ_j r_ij j, a matrix x vector that costs a third of going weight by weight: positions are counted back from the
+    first row, so that all terms have one sign and nothing cancels.
+    """
+    return steps(rows.sight) * behind_sum(rows) + back_sum(rows)
 
 
 @once
-def absolute_sum(rows: Rows) -> torch.Tensor:
-    """Σ_j r_ij |i-j| of the rows before they are scaled: [batch, head, row]."""
-    return _offset_sums(rows)[1]
+def steps(sight: Sight) -> torch.Tensor:
+    """How far each row is from the first of its block: [batch, 1, row] float64."""
+    return (sight.query_positions - sight.query_positions[:, :1])[:, None].double()
+
+
+@once
+def back_sum(rows: Rows) -> torch.Tensor:
+    """Σ_j r_ij (f-j) over the keys behind all rows of the block, of which the first is f: [batch, head, row]."""
+    if not rows.sight.behind:
+        return torch.zeros_like(rows.raw[..., 0])
+    return against(rows.raw, _back(rows.sight))
+
+
+@once
+def signed_beside(rows: Rows) -> torch.Tensor:
+    """Σ_j r_ij (j-i) over all other keys: [batch, head, row]."""
+    return total(_beside(rows) * _offsets_beside(rows.sight).to(rows.raw.dtype))
+
+
+@once
+def absolute_beside(rows: Rows) -> torch.Tensor:
+    """Σ_j r_ij |j-i| over all other keys: [batch, head, row]."""
+    if not rows.sight.ahead:
+        return -signed_beside(rows)
+    return total(_beside(rows) * _offsets_beside(rows.sight).to(rows.raw.dtype).abs())
+
+
+def _beside(rows: Rows) -> torch.Tensor:
+    return rows.raw[..., rows.sight.behind :]
+
+
+NEEDS_OFFSET = (*SUMS, back_sum, signed_beside)
+NEEDS_DISTANCE = (*SUMS, back_sum, absolute_beside)
 
 
 @once
 def uniform_distance(sight: Sight) -> torch.Tensor:
     """The mean of |i-j| over the keys that each row may see: [batch, 1 or head, row]."""
-    behind = sight.behind // RUN * RUN
+    behind = sight.behind
     apart = total(sight.seen[..., behind:] * _offsets_beside(sight).abs())
     if behind:
-        steps, positions = _steps(sight), _positions_behind(sight)
         if sight.clear[0] == 0 and sight.clear[1] >= behind:
-            apart = apart + steps * behind - positions.sum(-1, dtype=torch.float64)[:, None, None]
+            apart = apart + steps(sight) * behind + _back(sight).sum(-1, dtype=torch.float64)[:, None, None]
         else:
             seen = sight.seen[..., :behind]
-            apart = apart + steps * seen.sum(-1) - against(seen.float(), positions[:, :behind])
+            apart = apart + steps(sight) * seen.sum(-1) + against(seen.float(), _back(sight)[:, :behind])
     return apart / sight.visible_count
 
 
 @once
-def _offset_sums(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-    return _offsets(rows.sight, rows.raw, _run_sums_of(rows)[0])
-
-
-def _offsets(sight: Sight, weights: torch.Tensor, runs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Σ_j A_ij (j-i) and Σ_j A_ij |j-i|: [batch, head, row] float64 each, of weights and the sums of their runs.
-
-    Keys behind all rows by Σ_j A_ij j, a matrix x vector that costs a third of going weight by weight: positions are
-    counted from the first row, so that all terms have one sign and nothing cancels.
-    """
-    behind = sight.behind // RUN * RUN
-    beside = weights[..., behind:] * _offsets_beside(sight).to(weights.dtype)
-    signed = total(beside)
-    absolute = total(beside.abs_()) if sight.ahead else -signed
-    if behind:
-        mass = runs[..., : behind // RUN].sum(-1, dtype=torch.float64)
-        back = against(weights, _positions_behind(sight)) - _steps(sight) * mass
-        signed, absolute = signed + back, absolute - back
-    return signed, absolute
-
-
-@once
-def _steps(sight: Sight) -> torch.Tensor:
-    """How far each row is from the first: [batch, 1, row] float64."""
-    return (sight.query_positions - sight.query_positions[:, :1])[:, None].double()
-
-
-@once
-def _positions_behind(sight: Sight) -> torch.Tensor:
-    """Where the keys behind all rows stand, counted from the first row, in whole runs; 0 for others: [batch, key]."""
-    positions = (sight.key_positions - sight.query_positions[:, :1]).float()
-    positions[:, sight.behind // RUN * RUN :] = 0
-    return positions
+def _back(sight: Sight) -> torch.Tensor:
+    """How far before the first row the keys behind all rows stand; 0 for others: [batch, key]."""
+    distance = (sight.query_positions[:, :1] - sight.key_positions).float()
+    distance[:, sight.behind :] = 0
+    return distance
 
 
 @once
 def _offsets_beside(sight: Sight) -> torch.Tensor:
     """j-i for all other keys: [batch, 1, row, key] float32."""
-    keys = sight.key_positions[:, None, None, sight.behind // RUN * RUN :]
+    keys = sight.key_positions[:, None, None, sight.behind :]
     return (keys - sight.query_positions[:, None, :, None]).float()
 
 

@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, absolute_sum, mean_distance, raw_sum, where_defined
+from attncli.metrics._shared import NEEDS_DISTANCE, SELF, mean_distance, steps, where_defined
 
 
 def distance(rows: Rows | RowSums) -> torch.Tensor:
@@ -28,5 +28,11 @@ def distance(rows: Rows | RowSums) -> torch.Tensor:
 
 
 METRIC = row_metric(
-    distance, unit="tokens", range=(0.0, None), source="Vig & Belinkov 2019", kinds=SELF, needs=(absolute_sum, raw_sum)
+    distance,
+    unit="tokens",
+    range=(0.0, None),
+    source="Vig & Belinkov 2019",
+    kinds=SELF,
+    needs=NEEDS_DISTANCE,
+    views=(steps,),
 )

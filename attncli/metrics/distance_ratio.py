@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, absolute_sum, mean_distance, raw_sum, uniform_distance, where_defined
+from attncli.metrics._shared import NEEDS_DISTANCE, SELF, mean_distance, steps, uniform_distance, where_defined
 
 
 def distance_ratio(rows: Rows | RowSums) -> torch.Tensor:
@@ -34,6 +34,6 @@ METRIC = row_metric(
     source="after Vig & Belinkov 2019",
     kinds=SELF,
     neutral=1.0,
-    needs=(absolute_sum, raw_sum),
-    views=(uniform_distance,),
+    needs=NEEDS_DISTANCE,
+    views=(steps, uniform_distance),
 )

@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, mean_offset, raw_sum, signed_sum, where_defined
+from attncli.metrics._shared import NEEDS_OFFSET, SELF, mean_offset, steps, where_defined
 
 
 def offset(rows: Rows | RowSums) -> torch.Tensor:
@@ -32,5 +32,6 @@ METRIC = row_metric(
     source="signed, after Vig & Belinkov 2019",
     kinds=SELF,
     neutral=0.0,
-    needs=(signed_sum, raw_sum),
+    needs=NEEDS_OFFSET,
+    views=(steps,),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows, RowSums
+from attncli.data import Rows, RowSums, Sight
 from attncli.metrics._declare import row_metric
 from attncli.metrics._shared import against, factor, once, where_defined
 
@@ -21,17 +21,24 @@ def special_mass(rows: Rows | RowSums) -> torch.Tensor:
 
     Over [CLS], cat, [SEP] a row that gives 1/2, 1/4, 1/4 has special_mass 3/4.
     """
-    return where_defined(rows.real, _weight(rows))
+    return where_defined(rows.real & (_has(rows.sight) > 0), factor(rows) * _sum(rows))
 
 
 @once
-def _weight(rows: Rows) -> torch.Tensor:
-    counts = rows.sight.special_counts
-    if not any(counts):
-        return torch.full_like(factor(rows), torch.nan)
-    has = torch.tensor(counts, device=rows.raw.device) > 0
-    special = rows.special_keys & (rows.key_positions >= 0)
-    return where_defined(has[:, None, None], rows.scaled(against(rows.raw, special)))
+def _sum(rows: Rows) -> torch.Tensor:
+    """Of the rows before they are scaled."""
+    if not any(rows.sight.special_counts):
+        return torch.zeros_like(rows.raw[..., 0])
+    return against(rows.raw, rows.special_keys & (rows.key_positions >= 0))
 
 
-METRIC = row_metric(special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", needs=(_weight,))
+@once
+def _has(sight: Sight) -> torch.Tensor:
+    """Whether the text has special tokens."""
+    has = torch.tensor(sight.special_counts, device=sight.query_positions.device) > 0
+    return has[:, None, None].expand(-1, 1, sight.query_positions.shape[1])
+
+
+METRIC = row_metric(
+    special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", needs=(factor, _sum), views=(_has,)
+)

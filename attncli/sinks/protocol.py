@@ -64,4 +64,5 @@ def _with_parts(rows: Rows, change: Callable[[Tensor], Tensor], **more: Any) -> 
     scores, scale, largest = (
         None if part is None else change(part) for part in (rows.scores, rows.scale, rows.largest)
     )
-    return replace(rows, raw=change(rows.raw), scores=scores, scale=scale, largest=largest, **more)
+    sums = None if rows.sums is None else (change(rows.sums[0]), change(rows.sums[1]))
+    return replace(rows, raw=change(rows.raw), scores=scores, scale=scale, largest=largest, sums=sums, **more)

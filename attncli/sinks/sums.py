@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -14,12 +15,23 @@ OFFSETS = tuple(range(-NEAR, NEAR + 1))
 RUN = 128
 
 
+@dataclass(eq=False)
+class _Strip:
+    """What the blocks of all heads of some rows left, one after the other, each [batch, head, ...]."""
+
+    sight: Sight
+    places: list[int] = field(default_factory=list)
+    weighed: list[Tensor] = field(default_factory=list)
+    near: list[Tensor] = field(default_factory=list)
+    mass: list[Tensor] = field(default_factory=list)
+
+
 class LayerSums:
     """One layer of a batch, summed up block by block; nothing in it is as large as a map.
 
     Every tensor begins with [batch, head], heads in the order in which they came, and ends with the row or the key, of
-    which the last is for padding. Each block pays for every call of torch: so there are few, and what only visibility
-    decides is taken once for the blocks of all heads that come with the same sight.
+    which the last is for padding. Each block pays for every call of torch: so there are few, and all that can wait is
+    done once for the blocks of all heads that come with the same sight.
     """
 
     def __init__(self, rows: Rows, metrics: Sequence[Metric]) -> None:
@@ -31,7 +43,7 @@ class LayerSums:
         self._views = tuple(dict.fromkeys(view for metric in metrics for view in metric.views))
         self._places: dict[int, int] = {}
         self._tensors: dict[str, Tensor] = {}
-        self._open: tuple[Sight, list[int]] | None = None
+        self._open: _Strip | None = None
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -40,26 +52,28 @@ class LayerSums:
 
     def add(self, rows: Rows) -> None:
         """One block."""
-        places = [self._places.setdefault(head, len(self._places)) for head in rows.heads]
-        heads, sight = _run(places), rows.sight
-        values = [need(rows) for need in self._needs] + [metric.compute(rows) for metric in self._of_weights]
-        if values:
-            self._lay_each("weighed", sight, heads, values)
-        self._lay("near", sight, heads, rows.near[0].transpose(2, 3))
-        self._add("mass", sight, heads, _mass(rows))
-        if self._open is None or self._open[0] is not sight:
+        if self._open is None or self._open.sight is not rows.sight:
             self._settle()
-            self._open = (sight, [])
-        self._open[1].extend(places)
+            self._open = _Strip(rows.sight)
+        values = [need(rows) for need in self._needs] + [metric.compute(rows) for metric in self._of_weights]
+        self._open.places += [self._places.setdefault(head, len(self._places)) for head in rows.heads]
+        self._open.near.append(rows.near[0])
+        self._open.mass.append(_mass(rows))
+        if values:
+            self._open.weighed.append(torch.stack([each.expand(rows.raw.shape[:3]) for each in values], dim=2))
 
     def _settle(self) -> None:
-        """Put down what the heads so far may see of the rows that came last."""
+        """Put down what the blocks of the strip that came last left, and what their heads may see."""
         if self._open is None:
             return
-        (sight, places), self._open = self._open, None
-        heads = _run(sorted(places))
-        values = [sight.visible_count, *(view(sight) for view in self._views)]
-        self._lay_each("viewed", sight, heads, values)
+        strip, self._open = self._open, None
+        sight, heads = strip.sight, _run(strip.places)
+        if strip.weighed:
+            self._lay("weighed", sight, heads, torch.cat(strip.weighed, dim=1).double())
+        self._lay("near", sight, heads, torch.cat(strip.near, dim=1).transpose(2, 3))
+        self._add("mass", sight, heads, torch.cat(strip.mass, dim=1))
+        views = [sight.visible_count, *(view(sight).double() for view in self._views)]
+        self._lay("viewed", sight, heads, torch.stack(torch.broadcast_tensors(*views), dim=2))
         self._lay("near visible", sight, heads, sight.near[1].transpose(2, 3))
         self._add("seen", sight, heads, sight.seen_by)
 
@@ -108,17 +122,6 @@ class LayerSums:
                 grown[:, : there.shape[1]] = there
             there = self._tensors[name] = grown
         return there
-
-    def _lay_each(self, name: str, sight: Sight, heads: Places, values: Sequence[Tensor]) -> None:
-        """Put values [batch, 1 or head, row] beside each other where the rows stand in their texts, in float64."""
-        sums = self._tensor(name, sight.visible_count, len(values), max(self.query_lengths) + 1)
-        if sight.runs is None or not isinstance(heads, slice):
-            alike = torch.broadcast_tensors(*(each.double() for each in values))  # type: ignore[no-untyped-call]
-            self._lay(name, sight, heads, torch.stack(alike, dim=2))
-            return
-        place = sums[:, heads, :, sight.runs[0]]
-        for at, each in enumerate(values):
-            place[:, :, at] = each
 
     def _lay(self, name: str, sight: Sight, heads: Places, values: Tensor) -> None:
         """Put values [batch, 1 or head, n, row] where the rows stand in their texts."""
