@@ -83,7 +83,15 @@ def score_sum(rows: Rows) -> torch.Tensor:
     if rows.scores is None:
         smallest = torch.finfo(rows.raw.dtype).tiny
         return total(rows.raw.clamp_min(smallest).log_().mul_(rows.raw))
-    return torch.einsum("bhrk,bhrk->bhr", rows.raw, rows.scores)
+    return _products(rows.raw, rows.scores)
+
+
+def _products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The sum of products over the last axis, of which nothing is kept.
+
+    With one axis of length 1 before: over a longer one torch makes a matrix product of each row, seven times slower.
+    """
+    return torch.einsum("onk,onk->on", left.flatten(0, -2)[None], right.flatten(0, -2)[None]).view(left.shape[:-1])
 
 
 SUMS = (behind_sum, beside_sum)

@@ -60,7 +60,9 @@ class LayerSums:
         self._open.near.append(rows.near[0])
         self._open.mass.append(_mass(rows))
         if values:
-            self._open.weighed.append(torch.stack([each.expand(rows.raw.shape[:3]) for each in values], dim=2))
+            shape = rows.raw.shape[:3]
+            values = [each if each.shape == shape else each.expand(shape) for each in values]
+            self._open.weighed.append(torch.stack(values, dim=2))
 
     def _settle(self) -> None:
         """Put down what the blocks of the strip that came last left, and what their heads may see."""
@@ -73,7 +75,8 @@ class LayerSums:
         self._lay("near", sight, heads, torch.cat(strip.near, dim=1).transpose(2, 3))
         self._add("mass", sight, heads, torch.cat(strip.mass, dim=1))
         views = [sight.visible_count, *(view(sight).double() for view in self._views)]
-        self._lay("viewed", sight, heads, torch.stack(torch.broadcast_tensors(*views), dim=2))
+        alike = torch.broadcast_tensors(*views)  # type: ignore[no-untyped-call]
+        self._lay("viewed", sight, heads, torch.stack(alike, dim=2))
         self._lay("near visible", sight, heads, sight.near[1].transpose(2, 3))
         self._add("seen", sight, heads, sight.seen_by)
 
@@ -94,13 +97,14 @@ class LayerSums:
     def columns(self) -> Columns:
         """The sums over rows, heads in order."""
         self._settle()
-        weights, visible = self._near()
+        weights, visible = (part.transpose(2, 3) for part in self._near())
+        visible = visible.double()
         return Columns(
             kind=self.kind,
             mass=self._in_order("mass")[..., :-1],
             seen=self._in_order("seen")[..., :-1],
-            offset_mass=(weights * visible).sum(2, dtype=torch.float64),
-            offset_seen=visible.sum(2).double(),
+            offset_mass=(weights * visible).sum(3),
+            offset_seen=visible.sum(3),
             offsets=OFFSETS,
             rows=(self._in_order("viewed")[:, :, 0, :-1] > 0).sum(2).double(),
         )
