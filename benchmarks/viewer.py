@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ CDN = {
     "jquery.min.js": "jquery/dist/jquery.min.js",
 }
 PACKAGES = ("requirejs@2.3.6", "d3@5.7.0", "jquery@2.1.4")
-PATIENCE = 300_000
+PATIENCE = 120_000
 """Milliseconds that a page may take until it is drawn."""
 FRAMES = """
 async () => {
@@ -139,7 +140,7 @@ def _show(path: Path, point: Callable[[Any], float] | None, sign: str, served: P
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.set_default_timeout(PATIENCE)
         if served is not None:
-            page.route("https://**", lambda route: route.fulfill(path=served / CDN[route.request.url.split("/")[-1]]))
+            page.route(re.compile("^https:"), lambda route: route.fulfill(path=served / CDN[route.request.url.split("/")[-1]]))
         empty = _browser_mb()
         start = time.perf_counter()
         page.goto(path.as_uri(), wait_until="commit")

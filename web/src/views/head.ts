@@ -50,8 +50,8 @@ export function headView(stage: Stage): Drawing {
     between.show(focus ? linesOf(stage, heads, at, fromQuery) : faint, colours, focus !== null);
     const sums = focus ? summed(stage, heads, at, fromQuery) : null;
     const colour = heads.length === 1 ? colours[0] : themed("accent");
-    left.shade(fromQuery ? null : sums, colour);
-    right.shade(fromQuery ? sums : null, colour);
+    left.shade(fromQuery ? null : sums, colour, pointed !== null);
+    right.shade(fromQuery ? sums : null, colour, pointed !== null);
     if (sums) stage.say(sentence(at, fromQuery, sums, queries.labels, keys.labels));
   };
   const refresh = oncePerFrame(draw);

@@ -4,11 +4,13 @@ import type { Pointed } from "../drawing";
 import type { Axis } from "../run";
 
 export const LINE = 20;
+/** How long the pointer must rest until tokens out of sight are filled in. */
+const REST_MS = 80;
 
 export interface Column {
   nodes: Selection<HTMLButtonElement, string, HTMLDivElement, unknown>;
-  /** Shows a number and a shade beside each token; NaN shows nothing. */
-  shade(weights: Float32Array | null, colour: string): void;
+  /** Shows a number and a shade beside each token; NaN shows nothing. Tokens out of sight may follow later. */
+  shade(weights: Float32Array | null, colour: string, passing: boolean): void;
   mark(at: readonly number[]): void;
 }
 
@@ -49,21 +51,32 @@ export function tokenColumn(
     });
   const buttons = nodes.nodes();
   const numbers = buttons.map((node) => node.lastElementChild as HTMLSpanElement);
-  let shaded = new Float32Array(buttons.length).fill(Number.NaN);
+  const none = new Float32Array(buttons.length).fill(Number.NaN);
+  const shaded = none.slice();
+  let wanted: Float32Array = none;
+  let rest = 0;
+  // only what changes: a browser lays out every token that is touched
+  const fill = (from: number, to: number) => {
+    for (let at = from; at < to; at++) {
+      const value = wanted[at];
+      if (Object.is(value, shaded[at])) continue;
+      shaded[at] = value;
+      const text = Number.isNaN(value) ? "" : weight(value);
+      if (numbers[at].textContent !== text) numbers[at].textContent = text;
+      buttons[at].style.setProperty("--shade", value > 0 ? Math.min(1, value).toFixed(3) : "0");
+    }
+  };
   let marked: readonly number[] = [];
   return {
     nodes,
-    shade(weights, colour) {
+    shade(weights, colour, passing) {
       box.style("--colour", colour);
-      const next = weights ?? new Float32Array(buttons.length).fill(Number.NaN);
-      // only what changes: a browser lays out every token that is touched
-      next.forEach((value, at) => {
-        if (Object.is(value, shaded[at])) return;
-        const text = Number.isNaN(value) ? "" : weight(value);
-        if (numbers[at].textContent !== text) numbers[at].textContent = text;
-        buttons[at].style.setProperty("--shade", value > 0 ? Math.min(1, value).toFixed(3) : "0");
-      });
-      shaded = next.slice();
+      wanted = weights ?? none;
+      clearTimeout(rest);
+      if (passing) {
+        fill(...inSight(box.node() as HTMLDivElement, buttons.length));
+        rest = window.setTimeout(() => fill(0, buttons.length), REST_MS);
+      } else fill(0, buttons.length);
     },
     mark(at) {
       for (const each of marked) buttons[each].setAttribute("aria-pressed", "false");
@@ -71,6 +84,13 @@ export function tokenColumn(
       marked = at;
     },
   };
+}
+
+/** From which token to which a column is on the screen. */
+function inSight(box: HTMLElement, count: number): [number, number] {
+  const { top } = box.getBoundingClientRect();
+  const at = (y: number) => Math.max(0, Math.min(count, Math.round((y - top) / LINE)));
+  return [at(-LINE), at(innerHeight + LINE)];
 }
 
 /** One token of a column is reached by Tab, the others from it. */
