@@ -16,8 +16,9 @@ const LEAST_LABEL = 9;
 /** Past so many tokens colours are logarithmic, as in the pictures of `attncli heatmap`. */
 const LINEAR_UP_TO = 256;
 
-export function isLog(state: State, map: Grid): boolean {
-  return state.scale === "log" || (state.scale === "auto" && Math.max(map.rows, map.columns) > LINEAR_UP_TO);
+export function isLog({ run, state }: Stage): boolean {
+  const tokens = Math.max(run.axis(state, "queries").labels.length, run.axis(state, "keys").labels.length);
+  return state.scale === "log" || (state.scale === "auto" && tokens > LINEAR_UP_TO);
 }
 
 /** A map as pixels, one for each cell; what cannot be seen is left clear. */
@@ -35,14 +36,20 @@ export function pixels(map: Grid, share: (weight: number) => number): HTMLCanvas
   return canvas;
 }
 
+interface Label {
+  text: string;
+  numbered: string;
+  place: string;
+}
+
 /** How far the last map was zoomed: heads of one text are looked at through the same window. */
 let zoomed = { name: "", view: zoomIdentity };
 
 interface Plot {
   map: Grid;
   cells: HTMLCanvasElement;
-  queries: string[];
-  keys: string[];
+  queries: Label[];
+  keys: Label[];
   /** Pixels for labels, left and above. */
   margin: number;
   size: number;
@@ -123,24 +130,33 @@ export function matrixView(stage: Stage): Drawing {
 function plotOf(stage: Stage, map: Grid): Plot {
   const { run, state } = stage;
   const maps = run.maps(state);
-  const starts = (labels: string[], cell: number) => labels.filter((_, at) => at % cell === 0);
-  const log = isLog(state, map);
-  const top = largest(map.weights);
-  const margin = Math.max(
-    LEAST_MARGIN,
-    ...[...run.axis(state, "queries").labels, ...run.axis(state, "keys").labels].map(wide),
+  const [queries, keys] = (["queries", "keys"] as const).map((which, axis) =>
+    cellLabels(run.axis(state, which).labels, maps.cell[axis]),
   );
+  const log = isLog(stage);
+  const top = largest(map.weights);
+  const margin = Math.max(LEAST_MARGIN, ...[...queries, ...keys].map((each) => wide(each.numbered)));
   const room = Math.min(stage.width - margin - BAR, stage.height - margin, 900);
   return {
     map,
     cells: pixels(map, shares(top, log)),
-    queries: starts(run.axis(state, "queries").labels, maps.cell[0]),
-    keys: starts(run.axis(state, "keys").labels, maps.cell[1]),
+    queries,
+    keys,
     margin,
     size: Math.max(180, room),
     log,
     top,
   };
+}
+
+/** The rows or columns of a map in words: cells of several tokens by their first, and by where they stand. */
+function cellLabels(labels: string[], cell: number): Label[] {
+  const starts = [...labels.keys()].filter((at) => at % cell === 0);
+  return starts.map((at) => {
+    const last = Math.min(at + cell, labels.length) - 1;
+    const place = cell === 1 ? `${at}` : `${at}–${last}`;
+    return { text: labels[at], numbered: `${labels[at]} ${at}`, place };
+  });
 }
 
 /** About how many pixels a label takes. */
@@ -193,10 +209,10 @@ function paint(pen: Pen, plot: Plot, view: ZoomTransform, at: [number, number] |
 }
 
 /** Labels as dense as they can be read: every one, or every second, fifth, tenth, … */
-function eachLabel(labels: string[], step: number, draw: (label: string, at: number) => void): void {
+function eachLabel(labels: Label[], step: number, draw: (label: string, at: number) => void): void {
   const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].find((each) => each * step >= LEAST_LABEL + 1) ?? 5000;
   labels.forEach((label, at) => {
-    if (at % every === 0) draw(every === 1 ? label : `${label} ${at}`, at);
+    if (at % every === 0) draw(every === 1 ? label.text : label.numbered, at);
   });
 }
 
@@ -222,7 +238,8 @@ function paintBar(pen: Pen, { size, margin, log, top }: Plot): void {
 function sentence({ map, queries, keys }: Plot, [row, column]: [number, number]): string {
   const value = map.weights[row * map.columns + column];
   const said = Number.isNaN(value) ? "masked, or left out" : value.toPrecision(3);
-  return `${queries[row]} (${row}) → ${keys[column]} (${column}): ${said}`;
+  const [from, to] = [queries[row], keys[column]];
+  return `${from.text} (${from.place}) → ${to.text} (${to.place}): ${said}`;
 }
 
 function tableOf({ state }: Stage, { map, queries, keys }: Plot): Table {
@@ -230,7 +247,16 @@ function tableOf({ state }: Stage, { map, queries, keys }: Plot): Table {
   map.weights.forEach((value, at) => {
     if (Number.isNaN(value)) return;
     const [row, column] = [Math.floor(at / map.columns), at % map.columns];
-    rows.push([state.kind, state.layer, state.head, row, column, queries[row], keys[column], value]);
+    rows.push([
+      state.kind,
+      state.layer,
+      state.head,
+      queries[row].place,
+      keys[column].place,
+      queries[row].text,
+      keys[column].text,
+      value,
+    ]);
   });
   return { columns: ["kind", "layer", "head", "query", "key", "query_token", "key_token", "weight"], rows };
 }

@@ -74,8 +74,8 @@ function placesOf({ run, state }: Stage): Place[] {
   });
 }
 
-function picture({ state }: Stage, map: Grid): HTMLCanvasElement {
-  return pixels(map, shares(largest(map.weights), isLog(state, map)));
+function picture(stage: Stage, map: Grid): HTMLCanvasElement {
+  return pixels(map, shares(largest(map.weights), isLog(stage)));
 }
 
 function thumbnail(canvas: HTMLCanvasElement, cells: HTMLCanvasElement, side: number): void {
