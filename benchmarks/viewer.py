@@ -140,7 +140,8 @@ def _show(path: Path, point: Callable[[Any], float] | None, sign: str, served: P
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.set_default_timeout(PATIENCE)
         if served is not None:
-            page.route(re.compile("^https:"), lambda route: route.fulfill(path=served / CDN[route.request.url.split("/")[-1]]))
+            there = {name: served / path for name, path in CDN.items()}
+            page.route(re.compile("^https:"), lambda route: route.fulfill(path=there[Path(route.request.url).name]))
         empty = _browser_mb()
         start = time.perf_counter()
         page.goto(path.as_uri(), wait_until="commit")

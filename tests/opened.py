@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 import attncli
 
-VIEWS = ("head", "model", "matrix", "neuron", "text", "numbers")
+VIEWS = ("head", "model", "matrix", "neuron", "text", "numbers", "flow")
 
 
 @dataclass

@@ -81,7 +81,7 @@ def test_help_shows_every_key(made: Callable[[str], Made], open_page: Open) -> N
     page = open_page(made("encoder").html).go()
     page.keyboard.press("?")
     dialog = page.locator("dialog[open]")
-    assert dialog.locator("kbd").count() == 1 + 6 + 16
+    assert dialog.locator("kbd").count() == 1 + 7 + 16
     page.keyboard.press("Escape")
     assert not page.locator("dialog[open]").count()
 

@@ -11,7 +11,7 @@ import pytest
 from opened import VIEWS, Made, Open, near
 
 import attncli
-from attncli.data import Kind
+from attncli.data import Attention, Kind
 
 MODELS = ("minilm", "encoder", "decoder", "seq2seq")
 KINDS: dict[str, tuple[Kind, ...]] = {
@@ -172,6 +172,31 @@ def test_without_vectors_the_command_that_adds_them_is_shown(open_page: Open) ->
     page = open_page(attncli.load("demo:encoder").run("The cat.").view().html).go("view=neuron")
     assert page.locator("[aria-disabled=true]").count() == 1
     assert "neurons=True" in page.locator("main code").inner_text()
+
+
+def rollout(attention: Attention, residual: bool) -> np.ndarray:
+    """[query, key] by the formula, over whole matrices."""
+    total = np.eye(len(attention.queries))
+    for maps in attention.layers:
+        passed = np.nan_to_num(maps.weights.astype(np.float64).mean(0)) + (np.eye(len(total)) if residual else 0)
+        total = passed / passed.sum(1, keepdims=True) @ total
+    return total
+
+
+@pytest.mark.parametrize("model", ["minilm", "decoder"])
+@pytest.mark.parametrize("residual", [True, False])
+def test_flow_is_rollout(model: str, residual: bool, made: Callable[[str], Made], open_page: Open) -> None:
+    one = made(model)
+    true = rollout(one.run.attention(), residual)
+    opened = open_page(one.html)
+    query = len(true) - 2
+    opened.go(f"view=flow&query={query}&residual={int(residual)}")
+    assert opened.weights("input") == pytest.approx(true[query].tolist(), abs=4e-3)
+
+
+def test_flow_of_what_is_not_whole_says_why(made: Callable[[str], Made], open_page: Open) -> None:
+    page = open_page(made("seq2seq").html).go("view=flow&kind=cross")
+    assert "self-attention" in page.locator(".said").inner_text()
 
 
 def test_numbers_are_those_of_stats(made: Callable[[str], Made], open_page: Open) -> None:

@@ -9,6 +9,7 @@ import { helpDialog } from "./ui/help";
 import { isDark, keyboard } from "./ui/keys";
 import { csvOf, download, pngOf, svgOf } from "./ui/save";
 import { toolbar } from "./ui/toolbar";
+import { flowView } from "./views/flow";
 import { headView } from "./views/head";
 import { matrixView } from "./views/matrix";
 import { modelView } from "./views/model";
@@ -23,6 +24,7 @@ const DRAWN: Record<ViewName, { title: string; draw: View }> = {
   neuron: { title: "Neuron", draw: neuronView },
   text: { title: "Text", draw: textView },
   numbers: { title: "Numbers", draw: numbersView },
+  flow: { title: "Flow", draw: flowView },
 };
 /** Pixels that the line below the view takes. */
 const SAID = 90;

@@ -248,6 +248,7 @@ export class Run {
       sinks: "keep",
       scale: "auto",
       metric: "",
+      residual: true,
       theme: "auto",
     };
   }

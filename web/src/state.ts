@@ -1,7 +1,7 @@
 // What is shown, as it stands in the address: `#view=head&kind=encoder&layer=3&head=1&query=9`.
 import type { Kind } from "./schema";
 
-export const VIEWS = ["head", "model", "matrix", "neuron", "text", "numbers"] as const;
+export const VIEWS = ["head", "model", "matrix", "neuron", "text", "numbers", "flow"] as const;
 export const KINDS: readonly Kind[] = ["encoder", "decoder", "cross"];
 
 export type ViewName = (typeof VIEWS)[number];
@@ -28,6 +28,8 @@ export interface State {
   sinks: "keep" | "drop";
   scale: "auto" | "linear" | "log";
   metric: string;
+  /** Whether flow counts what passes a layer by. */
+  residual: boolean;
   theme: "auto" | "light" | "dark";
 }
 
@@ -55,6 +57,7 @@ const PARTS: { [K in keyof State]: (text: string) => State[K] } = {
   sinks: (text) => among(["keep", "drop"] as const, text),
   scale: (text) => among(["auto", "linear", "log"] as const, text),
   metric: (text) => text,
+  residual: (text) => among(["0", "1"] as const, text) === "1",
   theme: (text) => among(["auto", "light", "dark"] as const, text),
 };
 

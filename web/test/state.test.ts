@@ -17,6 +17,7 @@ const START: State = {
   sinks: "keep",
   scale: "auto",
   metric: "",
+  residual: true,
   theme: "auto",
 };
 

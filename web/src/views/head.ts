@@ -34,10 +34,16 @@ export function headView(stage: Stage): Drawing {
     const focus = rest.length ? rest[rest.length - 1] : null;
     store.change({ direction, pinned: rest.length > 1 ? rest : [], [side]: focus });
   };
-  const left = tokenColumn(box, "query", queries, { point: point("query"), pin: pin("query") });
+  const left = tokenColumn(box, { name: "query", label: "tokens that look", left: true }, queries, {
+    point: point("query"),
+    pin: pin("query"),
+  });
   const label = `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`;
   const between = lineCanvas(box, label, gap, height);
-  const right = tokenColumn(box, "key", keys, { point: point("key"), pin: pin("key") });
+  const right = tokenColumn(box, { name: "key", label: "tokens that are looked at", left: false }, keys, {
+    point: point("key"),
+    pin: pin("key"),
+  });
   const colours = heads.map((head) => colourOf(stage, head));
   const faint = strongest(stage, heads);
 
@@ -47,7 +53,8 @@ export function headView(stage: Stage): Drawing {
     const fromQuery = focus?.side === "query";
     left.mark(fromQuery ? at : []);
     right.mark(fromQuery ? [] : at);
-    between.show(focus ? linesOf(stage, heads, at, fromQuery) : faint, colours, focus !== null);
+    const lines = focus ? linesOf(stage, heads, at, fromQuery) : faint;
+    between.show((pen, inSight) => paintLines(pen, lines.filter(inSight), [0, gap], colours, focus !== null));
     const sums = focus ? summed(stage, heads, at, fromQuery) : null;
     const colour = heads.length === 1 ? colours[0] : themed("accent");
     left.shade(fromQuery ? null : sums, colour, pointed !== null);

@@ -11,7 +11,7 @@ const MOST_OF_ONE = 800;
 const FAINT_OF_ALL = 0.02;
 const MOST_OF_ALL = 6000;
 
-interface Line {
+export interface Line {
   query: number;
   key: number;
   weight: number;
@@ -67,27 +67,29 @@ export function paintLines(
   }
 }
 
+/** Paints lines; `inSight` tells whether one can be seen at all. */
+type Show = (pen: Pen, inSight: (line: Line) => boolean) => void;
+
 /** A canvas as tall as the screen that stays in sight while a long text scrolls by, and draws the part beside it. */
 export function lineCanvas(host: HTMLElement, label: string, width: number, height: number) {
   const box = select(host).append("div").attr("class", "lines").style("height", `${height}px`);
   const canvas = box.append("canvas").attr("role", "img").attr("aria-label", label).node() as HTMLCanvasElement;
   const tall = Math.min(height, screen.height);
   const clear = sized(canvas, width, tall, devicePixelRatio);
-  let shown: [readonly Line[], readonly string[], boolean] = [[], [], false];
+  let show: Show = () => {};
 
   const paint = () => {
-    const [lines, colours, focused] = shown;
     const top = canvas.offsetTop - (box.node() as HTMLDivElement).offsetTop;
     const inSight = ({ query, key }: Line) =>
       Math.max(query, key) * LINE >= top - LINE && Math.min(query, key) * LINE <= top + tall;
     const pen = clear();
-    pen.group(0, -top, () => paintLines(pen, lines.filter(inSight), [0, width], colours, focused));
+    pen.group(0, -top, () => show(pen, inSight));
   };
   const scrolled = oncePerFrame(paint);
   addEventListener("scroll", scrolled);
   return {
-    show(...what: typeof shown) {
-      shown = what;
+    show(next: Show) {
+      show = next;
       paint();
     },
     end: () => removeEventListener("scroll", scrolled),

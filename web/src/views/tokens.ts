@@ -1,6 +1,5 @@
 // A column of tokens that can be pointed at, focused, pinned and read out; the head view has two.
 import { type Selection, select } from "d3-selection";
-import type { Pointed } from "../drawing";
 import type { Axis } from "../run";
 
 export const LINE = 20;
@@ -16,15 +15,15 @@ export interface Column {
 
 export function tokenColumn(
   host: HTMLElement,
-  side: Pointed["side"],
+  { name, label, left }: { name: string; label: string; left: boolean },
   axis: Axis,
   on: { point(at: number | null): void; pin(at: number): void },
 ): Column {
   const box = select(host)
     .append("div")
-    .attr("class", `tokens ${side}`)
+    .attr("class", `tokens ${name}${left ? " left" : ""}`)
     .attr("role", "group")
-    .attr("aria-label", side === "query" ? "tokens that look" : "tokens that are looked at");
+    .attr("aria-label", label);
   const nodes = box
     .selectAll<HTMLButtonElement, string>("button")
     .data(axis.labels)
@@ -32,7 +31,7 @@ export function tokenColumn(
     .attr("type", "button")
     .attr("class", (_, at) => `token${axis.special[at] ? " special" : ""}`)
     .attr("data-at", (_, at) => at)
-    .attr("data-keep", (_, at) => `${side}-${at}`)
+    .attr("data-keep", (_, at) => `${name}-${at}`)
     .attr("tabindex", (_, at) => (at === 0 ? 0 : -1))
     .attr("aria-pressed", "false");
   nodes.append("bdi").text((label) => label);

@@ -1,0 +1,28 @@
+import { expect, it } from "vitest";
+import { even, passed, shares } from "../src/flow";
+
+const gone = Number.NaN;
+const CAUSAL = { rows: 2, columns: 2, weights: Float32Array.of(1, gone, 0.25, 0.75) };
+
+it("a layer passes on half of what came in and half of what was read", () => {
+  expect([...passed(CAUSAL, true)]).toEqual([1, 0, 0.125, 0.875]);
+  expect([...passed(CAUSAL, false)]).toEqual([1, 0, 0.25, 0.75]);
+});
+
+it("a row that is undefined passes on what came in", () => {
+  expect([...passed({ rows: 1, columns: 1, weights: Float32Array.of(gone) }, false)]).toEqual([1]);
+});
+
+it("even attention knows only what can be seen", () => {
+  const { weights } = even(CAUSAL);
+  expect([weights[0], weights[2], weights[3]]).toEqual([1, 0.5, 0.5]);
+  expect(weights[1]).toBeNaN();
+});
+
+it("shares go down layer by layer, as the product of the layers' rows", () => {
+  const layer = passed(CAUSAL, true);
+  const [inputs, middle, top] = shares([layer, layer], 1, 2);
+  expect([...top]).toEqual([0, 1]);
+  expect([...middle]).toEqual([0.125, 0.875]);
+  expect([...inputs]).toEqual([0.125 + 0.875 * 0.125, 0.875 * 0.875]);
+});
