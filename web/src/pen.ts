@@ -94,7 +94,13 @@ export class SvgPen implements Pen {
   link([x1, y1]: Point, [x2, y2]: Point, stroke: string, opacity: number): void {
     const middle = short((x1 + x2) / 2);
     const d = `M${short(x1)},${short(y1)}C${middle},${short(y1)} ${middle},${short(y2)} ${short(x2)},${short(y2)}`;
-    this.add("path", { d, fill: "none", stroke, "stroke-opacity": short(opacity), "stroke-width": short(1 + 2 * opacity) });
+    this.add("path", {
+      d,
+      fill: "none",
+      stroke,
+      "stroke-opacity": short(opacity),
+      "stroke-width": short(1 + 2 * opacity),
+    });
   }
 
   line([x1, y1]: Point, [x2, y2]: Point, stroke: string): void {

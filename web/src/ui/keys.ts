@@ -1,4 +1,5 @@
 // The keyboard: every key, what it says of itself, and what it changes.
+import { turned, UNFOCUSED } from "../focus";
 import type { Run } from "../run";
 import { type Change, type State, type Store, VIEWS } from "../state";
 
@@ -35,8 +36,6 @@ export const KEYS: Key[] = [
   { keys: ["t"], does: "light or dark", change: (_, state) => ({ theme: isDark(state) ? "light" : "dark" }) },
   { keys: ["Escape"], does: "no token in focus", change: () => UNFOCUSED },
 ];
-
-const UNFOCUSED: Change = { query: null, key: null, pinned: [] };
 
 /** Listens to the whole document, except where somebody is choosing or typing. */
 export function keyboard(run: Run, store: Store, help: () => void): void {
@@ -82,11 +81,6 @@ function tokenBy(run: Run, state: State, side: "query" | "key", by: number): Cha
 /** The member so many places on, round the end. */
 function stepped<T>(members: readonly T[], at: number, by: number): T | undefined {
   return members[(at + by + members.length) % members.length];
-}
-
-function turned(state: State): Change {
-  const [query, key] = [state.key, state.query];
-  return { direction: state.direction === "from" ? "to" : "from", query, key, pinned: [] };
 }
 
 function allHeads(run: Run, state: State): Change {

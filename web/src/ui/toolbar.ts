@@ -1,5 +1,6 @@
 // What is shown can be chosen here: text, kind, layer, head, and how maps are read.
 import { type Selection, select } from "d3-selection";
+import { UNFOCUSED } from "../focus";
 import type { Run } from "../run";
 import type { Change, HeadName, LayerName, State, Store } from "../state";
 
@@ -71,14 +72,14 @@ function choices(run: Run, state: State): Choice[] {
       label: "text",
       options: run.texts.map((text) => ({ value: String(text), text: nameOf(run, text) })),
       value: String(state.text),
-      pick: (value) => ({ text: Number(value), query: null, key: null, pinned: [] }),
+      pick: (value) => ({ text: Number(value), ...UNFOCUSED }),
     },
     {
       name: "kind",
       label: "kind",
       options: run.kinds(state.text).map((kind) => ({ value: kind, text: kind })),
       value: state.kind,
-      pick: (value) => ({ kind: value as State["kind"], query: null, key: null, pinned: [] }),
+      pick: (value) => ({ kind: value as State["kind"], ...UNFOCUSED }),
     },
     {
       name: "layer",
@@ -119,7 +120,7 @@ function switches(run: Run, state: State): Switch[] {
       on: state.words || maps.words,
       why: can.words ? "words instead of pieces: the sum over pieces as keys, the mean as queries (w)" : cannot,
       able: can.words,
-      flip: { words: !state.words, query: null, key: null, pinned: [] },
+      flip: { words: !state.words, ...UNFOCUSED },
     },
     {
       name: "special",
@@ -127,7 +128,7 @@ function switches(run: Run, state: State): Switch[] {
       on: state.special === "drop" || maps.dropped_special,
       why: can.special ? "special tokens leave both axes, rows are scaled up to 1 (s)" : cannot,
       able: can.special && run.hasSpecial(state),
-      flip: { special: state.special === "keep" ? "drop" : "keep", query: null, key: null, pinned: [] },
+      flip: { special: state.special === "keep" ? "drop" : "keep", ...UNFOCUSED },
     },
     {
       name: "sinks",

@@ -5,6 +5,7 @@ import type { Drawing, Stage, Table } from "../drawing";
 import { even, passed, shares } from "../flow";
 import type { Pen } from "../pen";
 import { type Line, lineCanvas, oncePerFrame, paintLines } from "./lines";
+import { missing } from "./missing";
 import { LINE, tokenColumn, weight } from "./tokens";
 
 const SIDE = 190;
@@ -35,15 +36,6 @@ function unable({ run, state }: Stage): string {
   if (maps.aggregate_layers !== "none") return "Flow needs every layer; this run kept their mean.";
   const tokens = run.axis(state, "queries").labels.length;
   return tokens > MOST_TOKENS ? `Flow is drawn of at most ${MOST_TOKENS} tokens, this text has ${tokens}.` : "";
-}
-
-function missing({ host, say }: Stage, why: string): Drawing {
-  select(host).append("div").attr("class", "missing").attr("aria-disabled", "true").append("p").text(why);
-  say(why);
-  return {
-    picture: { width: 480, height: 40, paint: (pen) => pen.text(0, 20, why, { fill: themed("ink") }) },
-    table: () => ({ columns: ["message"], rows: [[why]] }),
-  };
 }
 
 function drawn(stage: Stage): Drawing {

@@ -2,6 +2,7 @@
 import { select } from "d3-selection";
 import { headColour, themed } from "../colour";
 import type { Drawing, Pointed, Stage, Table } from "../drawing";
+import { type Direction, focusOf, toggled } from "../focus";
 import { added, total } from "../maps";
 import type { Pen } from "../pen";
 import type { HeadName, State } from "../state";
@@ -27,22 +28,16 @@ export function headView(stage: Stage): Drawing {
     pointed = at === null ? null : { side, at };
     refresh();
   };
-  const pin = (side: Pointed["side"]) => (at: number) => {
-    const direction = side === "query" ? "from" : "to";
-    const pinned = state.direction === direction ? focusOf(state) : [];
-    const rest = pinned.includes(at) ? pinned.filter((each) => each !== at) : [...pinned, at];
-    const focus = rest.length ? rest[rest.length - 1] : null;
-    store.change({ direction, pinned: rest.length > 1 ? rest : [], [side]: focus });
-  };
+  const pin = (direction: Direction) => (at: number) => store.change(toggled(state, direction, at));
   const left = tokenColumn(box, { name: "query", label: "tokens that look", left: true }, queries, {
     point: point("query"),
-    pin: pin("query"),
+    pin: pin("from"),
   });
   const label = `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`;
   const between = lineCanvas(box, label, gap, height);
   const right = tokenColumn(box, { name: "key", label: "tokens that are looked at", left: false }, keys, {
     point: point("key"),
-    pin: pin("key"),
+    pin: pin("to"),
   });
   const colours = heads.map((head) => colourOf(stage, head));
   const faint = strongest(stage, heads);
@@ -125,13 +120,6 @@ function headChips(stage: Stage, drawn: readonly HeadName[]): void {
     .attr("data-keep", "chip-all")
     .text(all ? "only one" : "all heads")
     .on("click", () => store.change({ heads: all ? null : heads }));
-}
-
-/** The tokens that are chosen: pinned ones, or the one in focus. */
-export function focusOf(state: State): number[] {
-  if (state.pinned.length) return state.pinned;
-  const one = state.direction === "from" ? state.query : state.key;
-  return one === null ? [] : [one];
 }
 
 function pinnedOf(state: State): { side: Pointed["side"]; pinned: number[] } | null {

@@ -131,7 +131,7 @@ function plotOf(stage: Stage, map: Grid): Plot {
   const { run, state } = stage;
   const maps = run.maps(state);
   const [queries, keys] = (["queries", "keys"] as const).map((which, axis) =>
-    cellLabels(run.axis(state, which).labels, maps.cell[axis]),
+    cellLabels(run.axis(state, which).labels, maps.cell[axis], maps.window?.[axis][0] ?? 0),
   );
   const log = isLog(stage);
   const top = largest(map.weights);
@@ -149,13 +149,13 @@ function plotOf(stage: Stage, map: Grid): Plot {
   };
 }
 
-/** The rows or columns of a map in words: cells of several tokens by their first, and by where they stand. */
-function cellLabels(labels: string[], cell: number): Label[] {
+/** Rows or columns in words: cells of several tokens by their first, and by where they stand in the text. */
+function cellLabels(labels: string[], cell: number, first: number): Label[] {
   const starts = [...labels.keys()].filter((at) => at % cell === 0);
   return starts.map((at) => {
     const last = Math.min(at + cell, labels.length) - 1;
-    const place = cell === 1 ? `${at}` : `${at}–${last}`;
-    return { text: labels[at], numbered: `${labels[at]} ${at}`, place };
+    const place = cell === 1 ? `${first + at}` : `${first + at}–${first + last}`;
+    return { text: labels[at], numbered: `${labels[at]} ${first + at}`, place };
   });
 }
 

@@ -7,6 +7,7 @@ import { type Pair, pairOf } from "../neurons";
 import { type Pen, sized } from "../pen";
 import type { Vectors } from "../schema";
 import type { State } from "../state";
+import { missing } from "./missing";
 import { weight } from "./tokens";
 
 const NAME = 90;
@@ -17,26 +18,14 @@ export function neuronView(stage: Stage): Drawing {
   const { run, state } = stage;
   const vectors = run.vectors(state);
   const able = vectors && typeof state.head === "number" && vectors.heads.includes(state.head);
-  return able ? pairView(stage, vectors) : missing(stage, vectors);
+  return able ? pairView(stage, vectors) : missing(stage, why(stage, vectors), run.page.neurons);
 }
 
-/** Why there is nothing to see, and the command that would change it. */
-function missing({ host, run, state, say }: Stage, vectors: Vectors | undefined): Drawing {
-  const box = select(host).append("div").attr("class", "missing").attr("aria-disabled", "true");
-  let why = "This run kept no query and key vectors.";
-  if (vectors) why = "Vectors belong to single heads: choose one.";
-  else if (run.page.vectors.length)
-    why = `Vectors of layer ${state.layer} could not be caught: the model computes its attention itself.`;
-  box.append("p").text(why);
-  if (run.page.neurons) {
-    box.append("p").text("This command adds them:");
-    box.append("pre").append("code").text(run.page.neurons);
-  }
-  say(why);
-  return {
-    picture: { width: 480, height: 40, paint: (pen) => pen.text(0, 20, why, { fill: themed("ink") }) },
-    table: () => ({ columns: ["message"], rows: [[why]] }),
-  };
+/** Why there is nothing to see. */
+function why({ run, state }: Stage, vectors: Vectors | undefined): string {
+  if (vectors) return "Vectors belong to single heads: choose one.";
+  if (!run.page.vectors.length) return "This run kept no query and key vectors.";
+  return `Vectors of layer ${state.layer} could not be caught: the model computes its attention itself.`;
 }
 
 /** The state with pieces and special tokens, which vectors belong to, and its pair of tokens. */

@@ -2,12 +2,14 @@
 import { ascending, descending } from "d3-array";
 import { select } from "d3-selection";
 import { ink, themed, viridis } from "../colour";
-import type { Drawing, Stage, Table } from "../drawing";
+import type { Drawing, Stage } from "../drawing";
 import type { Pen } from "../pen";
 import type { HeadRow } from "../schema";
 import type { HeadName, LayerName } from "../state";
+import { missing } from "./missing";
 
 const USUAL = "entropy";
+const NOTHING = "This page carries no measures of this kind of attention.";
 const CELL = 46;
 const HIGH = 26;
 const LABEL = 40;
@@ -16,9 +18,9 @@ export function numbersView(stage: Stage): Drawing {
   const { run, store, state } = stage;
   const { stats } = run.page;
   const rows = (stats?.heads ?? []).filter((row) => row.kind === state.kind);
-  if (!stats || !rows.length) return nothing(stage);
+  if (!stats || !rows.length) return missing(stage, NOTHING);
   const metrics = Object.keys(stats.metrics).filter((name) => rows.some((row) => typeof row[name] === "number"));
-  if (!metrics.length) return nothing(stage);
+  if (!metrics.length) return missing(stage, NOTHING);
   const metric = [state.metric, USUAL].find((name) => metrics.includes(name)) ?? metrics[0];
   const box = select(stage.host).append("div").attr("class", "numbers-view");
   const label = box.append("label").attr("class", "choice");
@@ -51,16 +53,6 @@ export function numbersView(stage: Stage): Drawing {
       columns: ["kind", "layer", "head", ...metrics],
       rows: rows.map((row) => [row.kind, row.layer, row.head, ...metrics.map((name) => (row[name] ?? "") as number)]),
     }),
-  };
-}
-
-function nothing({ host, say }: Stage): Drawing {
-  const why = "This page carries no measures of this kind of attention.";
-  select(host).append("div").attr("class", "missing").append("p").text(why);
-  say(why);
-  return {
-    picture: { width: 400, height: 40, paint: (pen) => pen.text(0, 20, why, { fill: themed("ink") }) },
-    table: (): Table => ({ columns: ["message"], rows: [[why]] }),
   };
 }
 

@@ -2,11 +2,11 @@
 import { select } from "d3-selection";
 import { themed } from "../colour";
 import type { Drawing, Stage, Table } from "../drawing";
+import { focusOf, toggled, turned } from "../focus";
 import { added, largest, total } from "../maps";
 import { FONT, type Pen } from "../pen";
 import type { Axis } from "../run";
 import type { Side } from "../schema";
-import { focusOf } from "./head";
 import { weight } from "./tokens";
 
 const WIDTH = 720;
@@ -35,14 +35,7 @@ export function textView(stage: Stage): Drawing {
   turn
     .text(state.direction === "from" ? "attention from the chosen tokens" : "attention to the chosen tokens")
     .attr("title", "the other direction (d)")
-    .on("click", () => {
-      store.change({
-        direction: state.direction === "from" ? "to" : "from",
-        query: state.key,
-        key: state.query,
-        pinned: [],
-      });
-    });
+    .on("click", () => store.change(turned(state)));
   for (const which of shown(stage)) {
     const axis = run.axis(state, which);
     const part = select(box).append("section").attr("aria-label", heading(stage, which));
@@ -61,8 +54,8 @@ function shown({ run, state }: Stage): Which[] {
   return maps.queries === maps.keys ? ["keys"] : ["queries", "keys"];
 }
 
-function heading({ run, state }: Stage, which: Which): string {
-  if (shown({ run, state } as Stage).length === 1) return "text";
+function heading(stage: Stage, which: Which): string {
+  if (shown(stage).length === 1) return "text";
   return which === "queries" ? "the text that looks" : "the text that is looked at";
 }
 
@@ -92,14 +85,6 @@ function drawText(host: HTMLElement, stage: Stage, which: Which, axis: Axis, sha
   const clickable = shown(stage).length === 1 || which === focusSide(stage);
   const focus = clickable ? new Set(focusOf(state)) : new Set<number>();
   const shaded = shown(stage).length === 1 || which === shade.which;
-  const pick = (at: number) => {
-    const rest = focus.has(at) ? [...focus].filter((each) => each !== at) : [...focus, at];
-    const one = rest.length ? rest[rest.length - 1] : null;
-    store.change({
-      [focusSide(stage) === "queries" ? "query" : "key"]: one,
-      pinned: rest.length > 1 ? rest : [],
-    });
-  };
   const text = select(host);
   side.pieces.forEach((_, piece) => {
     const at = axis.places[piece];
@@ -120,7 +105,7 @@ function drawText(host: HTMLElement, stage: Stage, which: Which, axis: Axis, sha
       .attr("aria-label", said)
       .attr("data-keep", `piece-${piece}`)
       .attr("aria-pressed", String(focus.has(at)))
-      .on("click", () => pick(at));
+      .on("click", () => store.change(toggled(state, state.direction, at)));
   });
   text.append("span").text(side.after);
 }
