@@ -25,7 +25,8 @@ help: ## show this list
 demo: $(READY) ## draw and measure the attention of the bundled model on one sentence (TEXT="…" for another)
 	@$(BIN)/attncli heatmap --text "$$TEXT" --out outputs/demo/heatmap
 	@$(BIN)/attncli stats --text "$$TEXT" --out outputs/demo/stats
-	@printf '\nPictures to open:\n'; ls -1 outputs/demo/*/*.png | sed 's/^/  /'
+	@$(BIN)/attncli view --text "$$TEXT" --neurons --out outputs/demo/view
+	@printf '\nTo open:\n'; ls -1 outputs/demo/*/*.png outputs/demo/*/*.html | sed 's/^/  /'
 
 test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
 	@$(BIN)/python -m pytest -q -n $(JOBS)

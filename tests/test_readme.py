@@ -40,7 +40,7 @@ def test_it_is_short_and_starts_with_a_picture() -> None:
 
 def test_every_option_it_names_exists(run_cli: RunCli) -> None:
     commands = sorted(set(re.findall(r"^attncli (\w+)", CODE, re.MULTILINE)))
-    assert commands == ["explain", "heatmap", "info", "stats", "view"]
+    assert commands == ["explain", "heatmap", "highlight", "info", "stats", "view"]
     known = {command: set(re.findall(r"--[a-z-]+", run_cli(command, "--help").out)) for command in commands}
     for line in CODE.splitlines():
         if called := re.match(r"attncli (\w+)(.*)", line):
