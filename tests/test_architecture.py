@@ -22,7 +22,7 @@ FLOORS = (
     ("sinks",),
     ("models", "transforms", "metrics"),
     ("encoding",),
-    ("capturing", "views", "store"),
+    ("capturing", "views", "store", "analyses"),
     ("reading", "selection", "focus"),
     ("foreign",),
     ("pipeline",),

@@ -28,11 +28,20 @@ if TYPE_CHECKING:
 Groups = tuple[ModelOptions, InputOptions, SelectionOptions, FileOptions, AgainOptions]
 
 
-def job_of(command: str, groups: Groups, own: dict[str, Any], more: dict[str, Any], asked: RunOptions) -> Job:
+def job_of(
+    command: str,
+    groups: Groups,
+    own: dict[str, Any],
+    more: dict[str, Any],
+    asked: RunOptions,
+    *,
+    reads_text: bool = True,
+) -> Job:
     """The job that these options mean, checked as far as that goes without a model.
 
     own    options of the command alone as they were typed; more: all of them that change its result
     asked  what it asks of the run beside the selection
+    reads_text  whether there must be a text
     """
     from attncli.pipeline.jobs import Files, Job
 
@@ -47,7 +56,7 @@ def job_of(command: str, groups: Groups, own: dict[str, Any], more: dict[str, An
         return Job(command, _reopened(again, selection), request, (), place, more, given)
     if extra := typed(again):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
-    read = tuple(_inputs.read(texts))
+    read = tuple(_inputs.read(texts)) if reads_text else ()
     if texts.generate and model_head == "auto":
         model_head = "auto-lm"
     return Job(command, load_arguments(model, model_head), request, read, place, more, given)

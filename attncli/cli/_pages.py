@@ -96,6 +96,59 @@ A page that would become larger than --max-page (default 32MB, of uncompressed p
 strongest weights instead, 4 to 64 of them, and a pooled map of at most 256 cells a side. A note says so. Whole maps
 do not exist then, so that texts of thousands of tokens need little memory."""
 
+_PATTERNS = """What each head does, written by patterns: schema attncli.patterns/1.
+
+{
+  "schema": "attncli.patterns/1",
+  "run", "inputs":  as in stats.json
+  "thresholds": {"vertical", "diagonal", "reach", "local", "sparse", "uniform", "block"},
+  "classes": {"vertical": the question that it answers, …},
+  "numbers": {"sink": {"unit", "range", "source", "question"}, …},
+  "heads":  [{"kind", "layer", "head", "texts", "queries", "classes": ["vertical", …], "sink", "sink_uniform",
+              "sink_positional", "sink_shuffled", …}],
+  "layers": [{"kind", "layer", "heads", "differentiation", "differentiation_positional", "differentiation_shuffled"}]
+}
+
+classes          of the head, the clearest first: attncli explain vertical, and so on
+segment_mass     mean weight within the segment of a token (text a or b of a pair, role of a chat turn); null where a
+                 text has no two segments
+differentiation  the mean distance √JS between the rows of two heads of the layer, over all pairs of them: from 0, all
+                 heads alike, to 0.833, no two with a key in common; of texts of more than 1024 tokens as many rows are
+                 compared, evenly spread. Under uniform attention it is 0
+
+Beside each number stands what explains it without the head:
+_uniform     the same of weights 1/|S_i| on each of the |S_i| keys that a row may see
+_positional  the same of weights that depend on the offset j-i alone: p(j-i) / Σ_{k ∈ S_i} p(k-i), p the head's own mean
+             weight at each offset in that text. In short texts, where few rows have an offset, p fits the text itself
+_shuffled    the same of the model on the same texts with the tokens of each segment in another order, special tokens in
+             their places: the mean over --shuffle-seeds orders, drawn by the seeds 0, 1, …; not with --from
+_std         the population standard deviation over texts, where there are several
+null         undefined, never zero; _uniform and _positional also where what a row may see has gaps (Longformer)
+
+patterns.csv has the heads, patterns-layers.csv the layers. patterns.png draws both; patterns-examples.png the clearest
+head of each class on the first text; KIND-L03-patterns.png, with --layer, the heads of a layer."""
+
+_REPEATED = """How each head treats tokens that come twice, written by patterns --probe repeated: schema attncli.repeated/1.
+
+{
+  "schema": "attncli.repeated/1",
+  "run", "inputs":  as in stats.json; the inputs are the random tokens
+  "length": 50, "seeds": [0, 1, 2],
+  "numbers": {"induction": {"unit", "range", "source", "question"}, …},
+  "heads": [{"kind", "layer", "head", "texts", "queries", "previous", "previous_std", "previous_uniform",
+             "previous_shuffled", …, "induction_all_rows", …}]
+}
+
+The input is BOS r r: r are --length different tokens of the ordinary vocabulary, drawn by the seeds 0, 1, …; an encoder
+has its own special tokens before and behind. previous, duplicate and induction are means over the rows of the second r
+(attncli explain induction).
+_all_rows  the same sum divided by all rows: at most about one half
+_uniform   the same of weights 1/|S_i| on each of the |S_i| keys that a row may see
+_shuffled  the same of the model where the second r comes in another order: what position alone gives
+_std       the population standard deviation over seeds
+
+repeated.csv has the heads, repeated.png draws the three scores."""
+
 _MAPS = """Kept maps, written by --save-maps and read by --from.
 
 run.json          texts, tokens and what each array is: schema attncli.saved/1
@@ -126,7 +179,9 @@ PAGES = {
     "exit-codes": _CODES,
     "manifest.json": _MANIFEST,
     "maps": _MAPS,
+    "patterns.json": _PATTERNS,
     "profile": _PROFILE,
+    "repeated.json": _REPEATED,
     "stats.csv": _CSV,
     "stats.json": _STATS,
     "view.html": _VIEW,

@@ -22,7 +22,7 @@ def explain(
         typer.Argument(metavar="NAME", help="what to explain; without it, all names", autocompletion=lambda: names()),
     ] = None,
 ) -> None:
-    """Show the reference page of a metric, a command, an error or an output file.
+    """Show the reference page of a metric, a class of heads, a command, an error or an output file.
 
     Without a name, lists all that there is.
 
@@ -40,20 +40,23 @@ def explain(
 
 def names() -> list[str]:
     """Everything that has a page."""
-    return [name for group in _groups().values() for name in group]
+    return list(dict.fromkeys(name for group in _groups().values() for name in group))
 
 
 def page(name: str) -> str:
     """The page of a name; an unknown one is a `UsageError` with close names."""
-    for group in _groups().values():
-        if name in group:
-            return f"{name}\n\n{group[name](name)}"
+    pages = [group[name](name) for group in _groups().values() if name in group]
+    if pages:
+        return "\n\n".join([name, *pages])
     raise UsageError(f"nothing is called '{name}': {did_you_mean(name, names())}")
 
 
 def _groups() -> dict[str, dict[str, Callable[[str], str]]]:
+    from attncli.data import CLASSES, SCORES
+
     return {
         "Metrics": dict.fromkeys(registry.names("metrics"), _metric),
+        "What heads do": dict.fromkeys([*CLASSES, *SCORES], _behaviour),
         "Commands": dict.fromkeys(registry.names("cli"), _command),
         "Files and exit codes": dict.fromkeys(PAGES, PAGES.__getitem__),
         "Errors": dict.fromkeys(error_pages(), lambda name: error_pages()[name]),
@@ -62,6 +65,13 @@ def _groups() -> dict[str, dict[str, Callable[[str], str]]]:
 
 def _metric(name: str) -> str:
     return str(registry.module("metrics", name).METRIC.page)
+
+
+def _behaviour(name: str) -> str:
+    """The page of a class of heads, or of a score on repeated tokens."""
+    from attncli.analyses import classes, repeated
+
+    return (classes.pages() | repeated.pages())[name]
 
 
 def _command(name: str) -> str:

@@ -2,7 +2,7 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `Vectors`, `Highlight`, `RunInfo`.
+`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `RunInfo`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,17 @@ from attncli.data.edges import Edges, TakeEdges
 from attncli.data.highlight import Direction, Highlight, Highlighted
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
+from attncli.data.patterns import (
+    ALL_ROWS,
+    BASELINES,
+    CLASS_NUMBERS,
+    CLASSES,
+    NUMBERS,
+    SCORES,
+    Patterns,
+    Repeated,
+    Thresholds,
+)
 from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
 from attncli.data.stream import NEAR, Rows, Sight
@@ -19,10 +30,16 @@ from attncli.data.vectors import ScoreParts, Vectors
 from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 
 __all__ = [
+    "ALL_ROWS",
+    "BASELINES",
+    "CLASSES",
+    "CLASS_NUMBERS",
     "FEW",
     "FORMAT",
     "KINDS",
     "NEAR",
+    "NUMBERS",
+    "SCORES",
     "SINK",
     "Array",
     "Attention",
@@ -35,10 +52,12 @@ __all__ = [
     "Kind",
     "LayerMaps",
     "Metric",
+    "Patterns",
     "Pooling",
     "Profile",
     "Range",
     "Received",
+    "Repeated",
     "RowSum",
     "RowSums",
     "Rows",
@@ -53,6 +72,7 @@ __all__ = [
     "Stretch",
     "TakeEdges",
     "Text",
+    "Thresholds",
     "Tokens",
     "Vectors",
     "Zoom",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from attncli.encoding.batches import Batch, accepted, batch_of, unpadded
+from attncli.encoding.repeated import RandomTokens
+from attncli.encoding.shuffled import shuffled
 from attncli.encoding.texts import encode
 
-__all__ = ["Batch", "accepted", "batch_of", "encode", "unpadded"]
+__all__ = ["Batch", "RandomTokens", "accepted", "batch_of", "encode", "shuffled", "unpadded"]

@@ -9,12 +9,21 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.capturing import Plan, plan
-from attncli.data import Kind, RunInfo, Selection, TakeEdges, Text
+from attncli.data import Kind, Patterns, Repeated, RunInfo, Selection, TakeEdges, Text, Thresholds
 from attncli.encoding import batch_of, encode
 from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.pipeline.measuring import measure_maps
 from attncli.pipeline.passes import Gathered, Pass
+from attncli.pipeline.patterns import (
+    LENGTH,
+    SEEDS,
+    check_single_heads,
+    check_thresholds,
+    pattern_sink,
+    repeated_scores,
+    shuffled_numbers,
+)
 from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import CAPTURES, Request, RunOptions, known
 from attncli.pipeline.run import Run
@@ -99,6 +108,37 @@ class Model:
         info = self.loaded.run_info(prepared.plan.route)
         resolved = prepared.request.resolved()
         return replace(info, resolved=resolved, notes=prepared.notes, input_sha256=input_sha256(texts))
+
+    def patterns(
+        self,
+        text: Texts,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        thresholds: Thresholds | None = None,
+        shuffle_seeds: int = 1,
+        **options: Unpack[RunOptions],
+    ) -> Patterns:
+        """What each head does on one or several texts: its classes and the numbers behind them, beside their baselines.
+
+        thresholds     from where on a head bears a class, as in `attncli.Thresholds`
+        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
+        """
+        asked = check_thresholds(thresholds or Thresholds())
+        request = replace(check_single_heads(Request.of(options)), keep_maps=False)
+        texts = texts_of(text, pair, target)
+        prepared = self.prepare(texts, request)
+        sink = pattern_sink(prepared)
+        self.finish(prepared, texts, more=[sink])
+        return sink.result(asked, shuffled_numbers(prepared, shuffle_seeds))
+
+    def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
+        """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.
+
+        length  tokens of r; seeds: how many r are drawn, by the seeds 0, 1, …
+        """
+        request = Request.of(options)
+        return repeated_scores(self.loaded, self.plan(request.capture), request, length, seeds)[0]
 
     def describe(self, capture: str = "auto") -> dict[str, Any]:
         """What the model offers, as plain values: schema `attncli.info/1`."""

@@ -13,11 +13,13 @@ from attncli.data import (
     Edges,
     Input,
     Kind,
+    Patterns,
     Profile,
     RunInfo,
     Scores,
     Statistics,
     TakeEdges,
+    Thresholds,
     Vectors,
 )
 from attncli.errors import UsageError, did_you_mean
@@ -116,6 +118,19 @@ class Run:
         found = found_in(self.maps, self.inputs, request, take)
         info = replace(self.info, notes=(*self.info.notes, *found.notes))
         return replace(self, info=info, strongest=found.edges, whole=found.profile)
+
+    def patterns(self, thresholds: Thresholds | None = None) -> Patterns:
+        """What each head does, by the kept maps: its classes and the numbers behind them, beside their baselines.
+
+        thresholds  from where on a head bears a class, as in `attncli.Thresholds`
+        `model.patterns` has the baseline of shuffled tokens too.
+        """
+        if not self.maps:
+            raise UsageError("this run kept no maps to look at: use model.patterns, which needs none")
+        # here and not above: drawing maps needs no torch
+        from attncli.pipeline.patterns import check_thresholds, patterns_in
+
+        return patterns_in(self.maps, self.inputs, check_thresholds(thresholds or Thresholds()))
 
     def heatmap(
         self,

@@ -4,7 +4,7 @@ files    one file, whole or not at all            folder   the folder of a run a
 text     JSON, safe names                         tables   statistics as JSON, CSV, JSON Lines, Parquet
 arrays   safetensors and npz, never pickle        runs     saved runs (codec: as plain values and arrays)
 edges    edges.parquet, while they are found      profile  its tables, the long one head by head
-page     the page of attncli view
+page     the page of attncli view                patterns what heads do
 """
 
 from attncli.store.arrays import load_arrays
@@ -12,6 +12,7 @@ from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
 from attncli.store.page import write_page, write_view
+from attncli.store.patterns import write_patterns, write_repeated
 from attncli.store.profile import write_profile
 from attncli.store.runs import SavedRun, open_run, save_run
 from attncli.store.tables import (
@@ -43,7 +44,9 @@ __all__ = [
     "table_jsonl",
     "table_parquet",
     "write_page",
+    "write_patterns",
     "write_profile",
+    "write_repeated",
     "write_statistics",
     "write_view",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,14 +48,17 @@ def write_statistics(
         if wanted not in FORMATS:
             raise UsageError(f"unknown format '{wanted}' of statistics: {did_you_mean(wanted, FORMATS)}")
     document = stats_document(info, inputs, statistics, declarations)
-    tables = statistics_tables(statistics)
-    for wanted in formats:
-        if wanted == "json":
-            folder.write_text("stats.json", json_text(document))
-            continue
-        for name, columns in tables.items():
-            folder.write_bytes(f"{name}.{wanted}", _WRITERS[wanted](columns))
+    if "json" in formats:
+        folder.write_text("stats.json", json_text(document))
+    write_tables(folder, statistics_tables(statistics), formats, SCHEMA)
     return document
+
+
+def write_tables(folder: OutputFolder, tables: Mapping[str, Columns], formats: Sequence[str], schema: str) -> None:
+    """Write each table under its name in those of `formats` that are of tables; `schema` is that of Parquet files."""
+    for wanted in formats:
+        for name, columns in tables.items() if wanted in _WRITERS else ():
+            folder.write_bytes(f"{name}.{wanted}", _WRITERS[wanted](columns, schema))
 
 
 def stats_document(
@@ -68,19 +71,23 @@ def stats_document(
 
     `run` lacks what was given on the command line: the same result has the same bytes wherever it was sent.
     """
-    run = {name: value for name, value in run_object(info).items() if name != "given"}
     tables = statistics_tables(statistics)
     document = {
-        "schema": SCHEMA,
-        "run": run,
-        "inputs": [entry for one in inputs for entry in _input_entries(one, _kinds(tables["stats"]))],
+        **document_head(SCHEMA, info, inputs, tables["stats"]),
         "metrics": {name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)},
-        "heads": list(_records(tables["stats"])),
+        "heads": list(records(tables["stats"])),
     }
     for name, key in (("stats-tokens", "tokens"), ("stats-keys", "keys")):
         if name in tables:
-            document[key] = list(_records(tables[name]))
+            document[key] = list(records(tables[name]))
     return document
+
+
+def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Columns) -> dict[str, Any]:
+    """How documents of results begin: schema, run, and the inputs for the kinds that the table of heads has."""
+    run = {name: value for name, value in run_object(info).items() if name != "given"}
+    entries = [entry for one in inputs for entry in _input_entries(one, _kinds(heads))]
+    return {"schema": schema, "run": run, "inputs": entries}
 
 
 def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
@@ -102,13 +109,13 @@ def table_csv(columns: Columns, header: bool = True) -> str:
 
 def table_jsonl(columns: Columns) -> str:
     """A table as JSON Lines: one object per row, null where undefined."""
-    return "".join(map(json_line, _records(columns)))
+    return "".join(map(json_line, records(columns)))
 
 
-def table_parquet(columns: Columns) -> bytes:
+def table_parquet(columns: Columns, schema: str = SCHEMA) -> bytes:
     """A table as Parquet with true types, null where undefined; needs pyarrow."""
     buffer = io.BytesIO()
-    arrow().parquet.write_table(arrow_table(columns, SCHEMA), buffer)
+    arrow().parquet.write_table(arrow_table(columns, schema), buffer)
     return buffer.getvalue()
 
 
@@ -137,9 +144,9 @@ def arrow_table(columns: Columns, schema: str) -> Any:
     return pa.table(arrays).replace_schema_metadata({"schema": schema})
 
 
-_WRITERS = {
-    "csv": lambda columns: utf8(table_csv(columns)),
-    "jsonl": lambda columns: table_jsonl(columns).encode(),
+_WRITERS: dict[str, Callable[[Columns, str], bytes]] = {
+    "csv": lambda columns, _: utf8(table_csv(columns)),
+    "jsonl": lambda columns, _: table_jsonl(columns).encode(),
     "parquet": table_parquet,
 }
 
@@ -174,7 +181,8 @@ def _declared(score: Scores, declaration: Declaration | None) -> dict[str, Any]:
     return {**shown, "question": question}
 
 
-def _records(columns: Columns) -> Iterator[dict[str, Any]]:
+def records(columns: Columns) -> Iterator[dict[str, Any]]:
+    """A table row by row as plain values; undefined is None."""
     names = list(columns)
     for row in zip(*map(_plain_column, columns.values()), strict=True):
         yield dict(zip(names, row, strict=True))

@@ -55,15 +55,18 @@ def draw(
     log: bool = False,
     vmax: float | None = None,
     each: bool = False,
+    title: str = "",
+    names: Sequence[str] = (),
 ) -> Figure:
     """What do all these heads look like beside each other?
 
-    Several layers: one row per layer, one column per head. One layer: its heads and, last, their mean. Panels
+    Several layers: one row per layer, one column per head. One layer: its heads and, last, their mean. With `names`,
+    which differ, all maps one after the other, each under its name, and `title` says what they are. Panels
     share one colour scale unless `each` gives every panel its own, as the picture then says. Panels of many
     tokens are pooled: a cell is its largest weight, so that single strong weights stay visible, or the mean where
     the maps are means already.
     """
-    content = _content(attention)
+    content = _content(attention, title, names)
     shown = _longest_sides(attention)
     panels = own_scale(content.panels) if each else content.panels
     size = (len(panels), max(map(len, panels)))
@@ -96,9 +99,12 @@ def panel_side(counts: Sequence[int]) -> int:
     return _mosaic.panel_side((math.ceil(panels / _across(panels)), _across(panels)))
 
 
-def _content(attention: Attention) -> _Content:
+def _content(attention: Attention, title: str, names: Sequence[str]) -> _Content:
     if not attention.layers or any(0 in maps.weights.shape for maps in attention.layers):
         raise UsageError("a grid needs at least one layer, one head, one query and one key token, got none")
+    if names:
+        cells = [each for maps in attention.layers for each in _named(attention, maps).values()]
+        return _wrapped(joined(KIND_WORDS[attention.kind], title), dict(zip(names, cells, strict=True)))
     if len(attention.layers) == 1:
         return _heads_of_layer(attention)
     if all(len(maps.weights) == 1 for maps in attention.layers):
