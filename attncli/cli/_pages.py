@@ -128,7 +128,7 @@ null         undefined, never zero; _uniform and _positional also where what a r
 patterns.csv has the heads, patterns-layers.csv the layers. patterns.png draws both; patterns-examples.png the clearest
 head of each class on the first text; KIND-L03-patterns.png, with --layer, the heads of a layer."""
 
-_REPEATED = """How each head treats tokens that come twice, written by patterns --probe repeated: schema attncli.repeated/1.
+_REPEATED = """How heads treat tokens that come twice, written by patterns --probe repeated: schema attncli.repeated/1.
 
 {
   "schema": "attncli.repeated/1",

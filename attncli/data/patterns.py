@@ -62,8 +62,8 @@ class Patterns:
     std         the same: population standard deviation over texts (empty with one text)
     verdicts    of each head in that order its classes, the clearest first, and how clearly it bears them: from 0, just
                 beyond the threshold, to 1, as far as can be; none where nothing is defined
-    baselines   the same numbers under `uniform` weights over the keys that each row may see; under weights by
-                position alone (`positional`), the head's own mean weight at each offset; on `shuffled` tokens, if a model was there
+    baselines   the same numbers under `uniform` weights over the keys that each row may see; under `positional` ones,
+                the head's own mean weight at each offset; on `shuffled` tokens, if a model was there
     layers      `differentiation` with dim `layer` (coords kind, layer, heads): the mean distance between the heads of a
                 layer; the same under `positional` weights and on `shuffled` tokens
     distances   [head, head] of each kind and layer, heads in order: the square root of the mean Jensen-Shannon

@@ -18,6 +18,7 @@ from attncli.pipeline.passes import Gathered, Pass
 from attncli.pipeline.patterns import (
     LENGTH,
     SEEDS,
+    check_shuffle_seeds,
     check_single_heads,
     check_thresholds,
     pattern_sink,
@@ -124,13 +125,13 @@ class Model:
         thresholds     from where on a head bears a class, as in `attncli.Thresholds`
         shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
         """
-        asked = check_thresholds(thresholds or Thresholds())
+        asked, seeds = check_thresholds(thresholds or Thresholds()), check_shuffle_seeds(shuffle_seeds)
         request = replace(check_single_heads(Request.of(options)), keep_maps=False)
         texts = texts_of(text, pair, target)
         prepared = self.prepare(texts, request)
         sink = pattern_sink(prepared)
         self.finish(prepared, texts, more=[sink])
-        return sink.result(asked, shuffled_numbers(prepared, shuffle_seeds))
+        return sink.result(asked, shuffled_numbers(prepared, seeds))
 
     def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
         """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.

@@ -31,6 +31,13 @@ def check_thresholds(thresholds: Thresholds) -> Thresholds:
     return thresholds
 
 
+def check_shuffle_seeds(seeds: int) -> int:
+    """The same; less than none is a `UsageError`."""
+    if seeds < 0:
+        raise UsageError(f"expected --shuffle-seeds from 0 up, got {seeds}")
+    return seeds
+
+
 def check_single_heads(request: Request) -> Request:
     """The same; a `UsageError` where heads or layers are to be folded."""
     if request.folded:
@@ -45,8 +52,6 @@ def pattern_sink(prepared: Pass) -> PatternSink:
 
 def shuffled_numbers(prepared: Pass, seeds: int, track: Track = untracked) -> Numbers | None:
     """The numbers of the same texts with their tokens in another order, one pass for each seed; None for none."""
-    if seeds < 0:
-        raise UsageError(f"expected --shuffle-seeds from 0 up, got {seeds}")
     if not seeds:
         return None
     numbers = Numbers(prepared.inputs, prepared.heads)

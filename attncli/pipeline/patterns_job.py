@@ -40,10 +40,11 @@ def classify(job: Job, asked: Asked, track: Track) -> tuple[Patterns, dict[str, 
     """Classify the heads of a job; returns the patterns, the contents of patterns.json, and what was written."""
     # here and not above: the help needs no torch
     from attncli.analyses.classes import questions
-    from attncli.pipeline.patterns import check_single_heads, check_thresholds
+    from attncli.pipeline.patterns import check_shuffle_seeds, check_single_heads, check_thresholds
 
     check_single_heads(job.request)
     check_thresholds(asked.thresholds)
+    check_shuffle_seeds(asked.shuffle_seeds)
     folder = job.folder  # refused before the long work
     run, patterns, maps = _found(job, asked, track)
     document = store.write_patterns(folder, run.info, run.inputs, patterns, questions(), asked.formats)
@@ -72,7 +73,7 @@ def probe(job: Job, length: int, seeds: int, asked: Asked, track: Track) -> tupl
     document = store.write_repeated(folder, info, prepared.inputs, found, questions(), asked.formats)
     note = f"random tokens r, read as BOS r r · |r| = {length} · mean over {seeds} seeds"
     shown = Statistics({name: found.heads[name] for name in questions()})
-    _save(job, info, "repeated", overview.draw(shown, model=info.title, note=note), asked.pictures)
+    _save(job, info, "repeated", overview.draw(shown, model=info.title, note=note, top=1.0), asked.pictures)
     return found, document, Done(folder.finish(info), info.notes)
 
 

@@ -50,15 +50,17 @@ def draw(
     note: str = "",
     metrics: Sequence[str] | None = None,
     neutral: Mapping[str, float] | None = None,
+    top: float | None = None,
 ) -> Figure:
     """Which heads stand out, and in what?
 
     One panel per metric: rows are layers, columns are heads. A metric has the same colour scale in every kind of
     attention. Metrics named in `neutral` have a scale of two colours with that value in the middle. Values are
-    written into the cells where there are few; hatched is undefined. `metrics` are by default the main ones.
+    written into the cells where there are few; hatched is undefined. `metrics` are by default the main ones, and the
+    `top` of a scale is the largest value found.
     """
     wanted = main_scores(statistics, metrics)
-    blocks = {kind: _panels(kind, wanted, neutral or {}) for kind in KINDS}
+    blocks = {kind: _panels(kind, wanted, neutral or {}, top) for kind in KINDS}
     blocks = {kind: panels for kind, panels in blocks.items() if panels}
     if not blocks:
         raise UsageError("there is nothing to draw: no metric has a value for any head")
@@ -75,12 +77,12 @@ def main_scores(statistics: Statistics, metrics: Sequence[str] | None = None) ->
     return {name: statistics.heads[name] for name in names}
 
 
-def _panels(kind: Kind, wanted: Mapping[str, Scores], neutral: Mapping[str, float]) -> list[_Panel]:
+def _panels(kind: Kind, wanted: Mapping[str, Scores], neutral: Mapping[str, float], top: float | None) -> list[_Panel]:
     panels = []
     for name, scores in wanted.items():
         here = scores.sel(kind=kind)
         if np.isfinite(here.values).any():
-            panels.append(_panel(name, here, *_scale(scores, neutral.get(name))))
+            panels.append(_panel(name, here, *_scale(scores, neutral.get(name), top)))
     return panels
 
 
@@ -111,14 +113,14 @@ def unit_of(scores: Scores) -> str:
     return "fraction" if scores.range == (0, 1) else "ratio"
 
 
-def _scale(scores: Scores, neutral: float | None) -> tuple[Normalize, str]:
-    """From the smallest possible value, where there is one, to the largest found; around `neutral` evenly."""
+def _scale(scores: Scores, neutral: float | None, top: float | None) -> tuple[Normalize, str]:
+    """From the smallest possible value, where there is one, to `top` or the largest found; around `neutral` evenly."""
     known: Array = scores.values[np.isfinite(scores.values)]
     if neutral is not None:
         reach = float(np.abs(known - neutral).max(initial=0)) or 1.0
         return Normalize(neutral - reach, neutral + reach), DIVERGING
     low = scores.range[0] if scores.range[0] is not None else float(known.min(initial=np.inf))
-    high = float(known.max(initial=-np.inf))
+    high = float(known.max(initial=-np.inf)) if top is None else top
     return Normalize(low, high if high > low else low + 1), COLOURS
 
 

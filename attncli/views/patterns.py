@@ -161,7 +161,7 @@ def _put_bars(axes: Axes, grid: _Grid, patterns: Patterns) -> None:
         return found
 
     axes.barh(at, np.nan_to_num(of("differentiation")), height=0.7, color="#8c8c8c", zorder=2)
-    for name, (mark, label) in _MARKS.items():
+    for name, (mark, _) in _MARKS.items():
         if name in patterns.layers:
             axes.plot(
                 of(name),
@@ -170,7 +170,6 @@ def _put_bars(axes: Axes, grid: _Grid, patterns: Patterns) -> None:
                 color=INK,
                 markersize=5,
                 markerfacecolor="white",
-                label=label,
                 zorder=3,
                 clip_on=False,
             )
