@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from attncli.analyses.by_position import Explained
 from attncli.analyses.classes import UNIFORM_SEGMENT, verdicts
 from attncli.analyses.head_distance import HeadDistances, differentiation
 from attncli.analyses.segment_mass import SegmentMass
-from attncli.data import NUMBERS, Array, Input, Kind, Patterns, Rows, Scores, Selection, Thresholds
+from attncli.data import KINDS, NUMBERS, Array, Input, Kind, Patterns, Rows, Scores, Selection, Thresholds
 from attncli.sinks import Measure
 
 Place = tuple[Kind, int, int]
@@ -103,6 +104,13 @@ def _by_head(heads: Mapping[str, Scores], uniform: Mapping[str, Scores]) -> list
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
+def number_questions() -> dict[str, str]:
+    """What each number asks of a head, and `differentiation` of a layer."""
+    asked = {name: registry.module("metrics", name).METRIC.question for name in NUMBERS if name != SEGMENT_MASS}
+    own: dict[str, object] = {SEGMENT_MASS: SegmentMass, "differentiation": differentiation}
+    return asked | {name: (inspect.getdoc(what) or "").splitlines()[0] for name, what in own.items()}
+
+
 def uniform_verdicts(patterns: Patterns) -> list[dict[str, float]]:
     """What the classes of each head would be if it looked evenly: in short texts not only uniform."""
     even = patterns.baselines["uniform"]
@@ -131,7 +139,7 @@ def _by_layer(
     own: Mapping[tuple[Kind, int], Array], baselines: Mapping[str, Mapping[tuple[Kind, int], Array]]
 ) -> dict[str, Scores]:
     """The differentiation of each layer, in order, and that of its baselines."""
-    places = list(own)
+    places = sorted(own, key=lambda place: (KINDS.index(place[0]), place[1]))
     coords = {
         "kind": ("layer", np.array([kind for kind, _ in places] + [None], dtype=object)[:-1]),
         "layer": ("layer", np.array([layer for _, layer in places], dtype=np.int64)),

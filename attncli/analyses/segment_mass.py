@@ -64,8 +64,8 @@ class SegmentMass:
     def _of(self, text: int, kind: Kind) -> Array | None:
         """The number of each token's segment, None where there are not two of them."""
         if (text, kind) not in self._numbers:
-            queries, keys = self._inputs[text].sides(kind)
-            self._numbers[text, kind] = numbered_segments(queries) if queries is keys else None
+            queries, _ = self._inputs[text].sides(kind)
+            self._numbers[text, kind] = None if kind == "cross" else numbered_segments(queries)
         return self._numbers[text, kind]
 
 

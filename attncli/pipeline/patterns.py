@@ -86,10 +86,10 @@ def repeated_scores(
     if seeds < 1:
         raise UsageError(f"expected --seeds from 1 up, got {seeds}")
     tokens = RandomTokens.of(loaded)
-    sinks = []
+    passes, sinks = [], []
     for again in (True, False):
         batches = tokens.batches(length, range(seeds), request.batch_tokens, again)
-        prepared = Pass.prepare(loaded, plan, batches, replace(request, keep_maps=False))
+        passes.append(Pass.prepare(loaded, plan, batches, replace(request, keep_maps=False)))
         sinks.append(RepeatedSink(len(tokens.start), length))
-        prepared.gather(track, more=[sinks[-1]])
-    return sinks[0].result(sinks[1], range(seeds)), prepared
+        passes[-1].gather(track, more=[sinks[-1]])
+    return sinks[0].result(sinks[1], range(seeds)), passes[0]

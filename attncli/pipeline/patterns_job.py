@@ -40,6 +40,7 @@ def classify(job: Job, asked: Asked, track: Track) -> tuple[Patterns, dict[str, 
     """Classify the heads of a job; returns the patterns, the contents of patterns.json, and what was written."""
     # here and not above: the help needs no torch
     from attncli.analyses.classes import questions
+    from attncli.analyses.patterns import number_questions
     from attncli.pipeline.patterns import check_shuffle_seeds, check_single_heads, check_thresholds
 
     check_single_heads(job.request)
@@ -47,7 +48,8 @@ def classify(job: Job, asked: Asked, track: Track) -> tuple[Patterns, dict[str, 
     check_shuffle_seeds(asked.shuffle_seeds)
     folder = job.folder  # refused before the long work
     run, patterns, maps = _found(job, asked, track)
-    document = store.write_patterns(folder, run.info, run.inputs, patterns, questions(), asked.formats)
+    asking = questions(), number_questions()
+    document = store.write_patterns(folder, run.info, run.inputs, patterns, asking, asked.formats)
     from attncli.views import patterns as view
 
     _save(job, run.info, "patterns", view.draw(patterns, model=run.info.title, note=_note(run)), asked.pictures)

@@ -20,19 +20,19 @@ def write_patterns(
     info: RunInfo,
     inputs: Sequence[Input],
     patterns: Patterns,
-    questions: Questions,
+    questions: tuple[Questions, Questions],
     formats: Sequence[str],
 ) -> dict[str, Any]:
     """Write `patterns` and `patterns-layers`; JSON holds both in one document, which is returned.
 
-    questions  that the classes and the numbers answer
+    questions  that the classes answer, and the numbers
     """
     tables = {"patterns": patterns.table(), "patterns-layers": patterns.layers_table()}
     document = {
         **document_head(SCHEMA, info, inputs, tables["patterns"]),
         "thresholds": asdict(patterns.thresholds),
-        "classes": {name: question for name, question in questions.items() if name not in patterns.heads},
-        "numbers": _declared({**patterns.heads, "differentiation": patterns.layers["differentiation"]}, questions),
+        "classes": dict(questions[0]),
+        "numbers": _declared({**patterns.heads, "differentiation": patterns.layers["differentiation"]}, questions[1]),
         "heads": [{**head, "classes": head["classes"].split()} for head in records(tables["patterns"])],
         "layers": list(records(tables["patterns-layers"])),
     }
@@ -71,7 +71,7 @@ def _declared(scores: Mapping[str, Scores], questions: Questions) -> dict[str, A
             "unit": each.unit,
             "range": list(each.range),
             "source": each.source,
-            "question": questions.get(name, ""),
+            "question": questions[name],
         }
         for name, each in scores.items()
     }

@@ -10,6 +10,8 @@ from attncli.data import CLASS_NUMBERS, Attention, LayerMaps, Patterns
 from attncli.views import grid
 from attncli.views.patterns import signed
 
+_SHORT = {"local_mass": "within 2", "entropy_normalized": "entropy", "segment_mass": "in segment"}
+
 
 def draw(patterns: Patterns, attention: Attention, *, model: str = "", note: str = "", log: bool = False) -> Figure:
     """What does each class look like? The maps of the head that bears it most clearly, one for each that occurs.
@@ -44,8 +46,9 @@ def _one(attention: Attention, layer: int, head: int) -> LayerMaps:
 
 def _example(patterns: Patterns, row: int, name: str) -> str:
     number = CLASS_NUMBERS[name]
+    word = _SHORT.get(number, number)
     _, layer, head = list(patterns.places())[row]
-    return f"{_with_offset(patterns, row, name)} · {layer}.{head} · {number} {patterns.heads[number].values[row]:.2f}"
+    return f"{_with_offset(patterns, row, name)} · {layer}.{head} · {word} {patterns.heads[number].values[row]:.2f}"
 
 
 def _with_offset(patterns: Patterns, row: int, name: str) -> str:

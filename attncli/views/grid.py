@@ -85,7 +85,7 @@ def draw(
     layout.draw_lines(axes, attention)
     page.header(content.title, lines)
     label = (_OWN_LOG if log else _OWN) if each else weight_label(attention, log, geometry.pool)
-    page.bar_beside(axes, image, label, extend)
+    page.bar_beside(axes, image, label, extend, apart=layout.spill)
     page.write(EDGE, page.height - 56, READING, SMALL, FAINT)
     page.legend(legend(cells.state), EDGE, page.height - 30)
     return page.figure
@@ -228,8 +228,16 @@ class _Layout:
         legend_room = 34 if (cells.state < DRAWN).any() else 6
         below = measure([], keys.size)[1] + 14 if keys and not keys.tokens else self._token_room(keys)
         bottom = max(top + height + below, self.header[1] + 300) + 64 + legend_room
-        page = Page.blank(max(left + width + BAR_ROOM, self.header[0], 2 * EDGE + measure([READING], SMALL)[0]), bottom)
+        right = self.spill + BAR_ROOM
+        page = Page.blank(max(left + width + right, self.header[0], 2 * EDGE + measure([READING], SMALL)[0]), bottom)
         return page, page.axes(left, top, width, height)
+
+    @property
+    def spill(self) -> float:
+        """How far the widest name above a last panel reaches beyond it, in pixels."""
+        full = max(map(len, self.content.panels))
+        last = [names[-1] for names in self.content.names if len(names) == full]
+        return max(0.0, measure(last, SUBTITLE)[0] - self.geometry.columns * self.geometry.wide) if last else 0.0
 
     def _token_room(self, side: Side | None) -> float:
         return side.width + 14 if side else 0

@@ -1,0 +1,232 @@
+"""`attncli patterns`: which files come, that they agree, what a person and a script read, what is said of bad calls."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from cli.test_streams import on_terminal
+from hostile import HOSTILE
+
+from attncli.data import BASELINES, CLASSES, NUMBERS, SCORES
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+TEXT = "The cat sat on the mat because it was warm, and the dog sat beside it."
+WRITTEN = ["patterns-examples.png", "patterns-layers.csv", "patterns.csv", "patterns.json", "patterns.png"]
+ALWAYS = ["manifest.json", *WRITTEN]
+
+
+def names(folder: str = "here") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def same(cell: str, value: Any) -> bool:
+    """Whether a CSV cell and a JSON value are the same."""
+    if isinstance(value, list):
+        return cell.split() == value
+    return cell == "" if value is None else cell == str(value)
+
+
+def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> None:
+    done = run_cli("patterns", "-t", TEXT, "-o", "here")
+    assert (done.code, done.err) == (0, "")
+    assert names() == ALWAYS
+    document = json.loads(Path("here/patterns.json").read_text(encoding="utf-8"))
+    assert done.out == Path("here/patterns.csv").read_text(encoding="utf-8")
+    for table, entries in ((done.out, "heads"), (Path("here/patterns-layers.csv").read_text(), "layers")):
+        assert len(rows(table)) == len(document[entries]) > 0
+        for row, entry in zip(rows(table), document[entries], strict=True):
+            assert row.keys() == entry.keys()
+            assert all(same(row[name], entry[name]) for name in row)
+    assert document["schema"] == "attncli.patterns/1"
+    assert list(document["classes"]) == list(CLASSES)
+    assert [*NUMBERS, "differentiation"] == list(document["numbers"])
+    asked = [*document["classes"].values(), *(each["question"] for each in document["numbers"].values())]
+    assert all(question.endswith("?") for question in asked)
+    head = document["heads"][0]
+    assert all(f"{name}_{by}" in head for name in NUMBERS for by in BASELINES)
+    manifest = json.loads(Path("here/manifest.json").read_text())
+    assert sorted(entry["name"] for entry in manifest["files"]) == WRITTEN
+    assert manifest["run"]["seed"] == 0
+    assert manifest["run"]["resolved"]["vertical"] == 0.3
+
+
+def test_with_json_the_document_is_all_of_stdout(run_cli: RunCli) -> None:
+    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--json", "--shuffle-seeds", "0")
+    assert done.out == Path("here/patterns.json").read_text(encoding="utf-8")
+    found = json.loads(done.out)
+    assert "sink_positional" in found["heads"][0]
+    assert "sink_shuffled" not in found["heads"][0]
+    assert found["run"]["seed"] is None
+
+
+def test_a_layer_shows_its_heads_side_by_side(run_cli: RunCli) -> None:
+    done = run_cli("patterns", "-t", TEXT, "-o", "here", "-l", "1,3", "-H", "0,2")
+    assert (done.code, done.err) == (0, "")
+    assert [(row["layer"], row["head"]) for row in rows(done.out)] == [("1", "0"), ("1", "2"), ("3", "0"), ("3", "2")]
+    assert names() == ["encoder-L01-patterns.png", "encoder-L03-patterns.png", *ALWAYS]
+
+
+def test_each_kind_has_its_examples(run_cli: RunCli) -> None:
+    done = run_cli("patterns", "-m", "demo:seq2seq", "-t", "one two", "--target", "owt eno", "-o", "here")
+    assert {row["kind"] for row in rows(done.out)} == {"encoder", "decoder", "cross"}
+    assert {f"{kind}-patterns-examples.png" for kind in ("encoder", "decoder", "cross")} < {*names()}
+    assert all(row["segment_mass"] == "" for row in rows(done.out))
+
+
+def test_formats_may_be_added(run_cli: RunCli) -> None:
+    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--format", "parquet,jsonl,svg", "--shuffle-seeds", "0")
+    assert done.code == 0
+    assert {"patterns.parquet", "patterns.jsonl", "patterns-layers.parquet", "patterns.svg"} < {*names()}
+    table = pq.read_table("here/patterns.parquet")
+    assert table.schema.metadata[b"schema"] == b"attncli.patterns/1"
+    lines = [json.loads(line) for line in Path("here/patterns.jsonl").read_text().splitlines()]
+    assert table.column("classes").to_pylist() == [line["classes"] for line in lines]
+    svg = Path("here/patterns.svg").read_text(encoding="utf-8")
+    assert "<!-- vertical -->" in svg
+
+
+def test_a_saved_run_gives_the_same_and_the_same_call_the_same_bytes(run_cli: RunCli) -> None:
+    options = ("--shuffle-seeds", "0", "-l", "1")
+    for folder in ("one", "two"):
+        assert run_cli("patterns", "-t", TEXT, *options, "-o", folder).code == 0
+    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "saved").code == 0
+    done = run_cli("patterns", "--from", "saved", "-l", "1", "-o", "from")
+    assert (done.code, done.err) == (0, "")
+    for name in names("one"):
+        if name != "manifest.json":
+            assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+    for one, other in zip(rows(done.out), rows(Path("one/patterns.csv").read_text()), strict=True):
+        assert one["classes"] == other["classes"]
+        assert float(one["sink"]) == pytest.approx(float(other["sink"]), abs=1e-5)
+    assert names("from") == names("one")
+
+
+def test_maps_may_be_kept_on_the_way(run_cli: RunCli) -> None:
+    assert run_cli("patterns", "-t", TEXT, "-o", "kept", "--save-maps").code == 0
+    assert {"maps.safetensors", "run.json"} < {*names("kept")}
+    done = run_cli("patterns", "--from", "kept", "-o", "again")
+    kept = rows(Path("kept/patterns.csv").read_text())
+    assert [row["classes"] for row in rows(done.out)] == [row["classes"] for row in kept]
+
+
+def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
+    uniform, previous = np.full((12, 12), 1 / 12), np.eye(12)[np.maximum(np.arange(12) - 1, 0)]
+    np.save("maps.npy", np.stack([uniform, previous]))
+    done = run_cli("patterns", "--from", "maps.npy", "-o", "here")
+    assert [row["classes"] for row in rows(done.out)] == ["uniform", "diagonal"]
+    assert done.err == ""
+
+
+def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
+    one = rows(run_cli("patterns", "-t", TEXT, "--shuffle-seeds", "0").out)
+    other = rows(run_cli("patterns", "-t", TEXT[:40], "--shuffle-seeds", "0").out)
+    both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], "--shuffle-seeds", "0").out)
+    for a, b, mean in zip(one, other, both, strict=True):
+        for name in ("sink", "sink_uniform", "local_mass_positional"):
+            assert float(mean[name]) == pytest.approx((float(a[name]) + float(b[name])) / 2, abs=1e-6)
+        assert float(mean["sink_std"]) == pytest.approx(abs(float(a["sink"]) - float(b["sink"])) / 2, abs=1e-6)
+        assert mean["texts"] == "2"
+
+
+def test_short_texts_are_doubted(run_cli: RunCli) -> None:
+    done = run_cli("patterns", "-t", "A cat.")
+    assert re.match(r"note: texts are so short that even attention would be called local: give longer ones", done.err)
+
+
+def test_a_pair_has_segments(run_cli: RunCli) -> None:
+    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "--shuffle-seeds", "0").out)
+    assert all(0 < float(row["segment_mass_uniform"]) < 1 for row in found)
+
+
+def test_a_person_reads_tables(tmp_path: Path) -> None:
+    seen = on_terminal(tmp_path, "patterns", "-t", TEXT, "-o", "here", NO_COLOR="1", COLUMNS="140")
+    assert "encoder attention, 16 heads" in seen
+    assert re.search(r"│ diagonal +│ \d+ +│ (0\.2|1\.0) ", seen)
+    assert re.search(r"│ encoder │ 3 +│ +0\.\d{3} │ +0\.\d{3} │ +0\.\d{3} │", seen)
+    assert seen.endswith("Wrote here/patterns.png\nWrote here/patterns-examples.png\n")
+    seen = on_terminal(tmp_path, "patterns", "-m", "demo:decoder", "--probe", "repeated", "-o", "probe", NO_COLOR="1")
+    assert "50 random tokens read twice, mean over 3 seeds" in seen
+    assert re.search(r"│ induction │ 1\.\d +│ 0\.9\d\d │ +0\.014 │ +0\.0\d\d │", seen)
+    assert seen.endswith("Wrote probe/repeated.json\nWrote probe/repeated.csv\nWrote probe/repeated.png\n")
+
+
+def test_hostile_text_goes_through_all_files(run_cli: RunCli) -> None:
+    Path("text.txt").write_text(" ".join(HOSTILE).replace("\0", "\x01").replace("\n", " ").replace("\r", " "))
+    done = run_cli("patterns", "-f", "text.txt", "-l", "0", "-o", "here", "--format", "svg", "--shuffle-seeds", "0")
+    assert done.code == 0, done.err
+    assert json.loads(Path("here/patterns.json").read_text(encoding="utf-8"))["inputs"][0]["queries"]
+
+
+# --------------------------------------------------------------------------------------------- the probe
+
+
+def test_the_probe_needs_no_text(run_cli: RunCli) -> None:
+    call = ("patterns", "-m", "demo:decoder", "--probe", "repeated", "--length", "20", "--seeds", "2")
+    done = run_cli(*call, "-o", "here")
+    assert (done.code, done.err) == (0, "")
+    assert names() == ["manifest.json", "repeated.csv", "repeated.json", "repeated.png"]
+    document = json.loads(Path("here/repeated.json").read_text(encoding="utf-8"))
+    assert (document["schema"], document["length"], document["seeds"]) == ("attncli.repeated/1", 20, [0, 1])
+    assert list(document["numbers"]) == list(SCORES)
+    assert len(document["inputs"][0]["queries"]) == 41
+    assert document["inputs"][0]["queries"][1:21] == document["inputs"][0]["queries"][21:]
+    for row, entry in zip(rows(done.out), document["heads"], strict=True):
+        assert all(same(row[name], entry[name]) for name in row)
+    assert document["run"]["seed"] == 0
+    assert run_cli(*call, "-o", "again", "--json").out == Path("here/repeated.json").read_text(encoding="utf-8")
+    for name in ("repeated.csv", "repeated.png"):
+        assert Path("again", name).read_bytes() == Path("here", name).read_bytes()
+
+
+def test_other_lengths_and_heads_are_other_runs(run_cli: RunCli) -> None:
+    for length in ("10", "12"):
+        call = ("-m", "demo:decoder", "--probe", "repeated", "--length", length, "-l", "1", "-H", "3")
+        assert [(row["layer"], row["head"]) for row in rows(run_cli("patterns", *call).out)] == [("1", "3")]
+    assert len(list(Path("outputs/patterns/demo-decoder").iterdir())) == 2
+
+
+BAD = [
+    (["-t", TEXT, "--vertical", "0"], "expected --vertical to be above 0 and at most 1, got 0.0"),
+    (["-t", TEXT, "--sparse", "1.5"], "expected --sparse to be above 0 and at most 1, got 1.5"),
+    (["-t", TEXT, "--reach", "9"], "expected --reach from 0 to 8 tokens, as diagonals are looked at so far, got 9"),
+    (["-t", TEXT, "--shuffle-seeds", "-1"], "expected --shuffle-seeds from 0 up, got -1"),
+    (["-t", TEXT, "--aggregate", "mean"], "patterns are of single heads: leave out --aggregate and --aggregate-layers"),
+    (["-t", TEXT, "--seeds", "4"], "--seeds says how --probe works, which is not given"),
+    (["-t", TEXT, "--format", "pgn"], "unknown --format 'pgn': did you mean 'png'?"),
+    ([], 'there is no text to read: give --text "…", or --file PATH (--file - is stdin)'),
+    (["--probe", "repeatd"], "unknown --probe 'repeatd': did you mean 'repeated'?"),
+    (["--probe", "repeated", "-t", TEXT], "reads tokens of its own and gives scores, not classes: leave out --text"),
+    (["--probe", "repeated", "--vertical", "0.2"], "gives scores, not classes: leave out --vertical"),
+    (["--probe", "repeated", "--save-maps"], "gives scores, not classes: leave out --save-maps"),
+    (["--probe", "repeated", "--length", "1"], "expected --length from 2 tokens up, got 1"),
+    (["--probe", "repeated", "--seeds", "0"], "expected --seeds from 1 up, got 0"),
+    (["--probe", "repeated", "--aggregate", "mean"], "patterns are of single heads"),
+    (["--probe", "repeated", "--length", "300"], "the model reads at most 512: pass --length 255 or less"),
+    (["--probe", "repeated", "-m", "demo:seq2seq"], "has an encoder and a decoder: take an encoder or a decoder-only"),
+    (["--probe", "repeated", "--from", "nowhere"], "--from has none: leave one of them out"),
+    (["--from", "nowhere", "--shuffle-seeds", "2"], "runs the model on shuffled tokens, and --from has none"),
+    (["-t", TEXT, "-l", "9"], "layer 9 does not exist: encoder has layers 0-3"),
+]
+
+
+@pytest.mark.parametrize(("args", "said"), BAD, ids=[" ".join(args)[-40:] or "nothing" for args, _ in BAD])
+def test_bad_calls_are_one_line_and_leave_nothing(args: list[str], said: str, run_cli: RunCli) -> None:
+    done = run_cli("patterns", *args)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(r"error: [^\n]+\n", done.err)
+    assert said in done.err
+    assert list(Path().iterdir()) == []
