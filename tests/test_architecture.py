@@ -21,6 +21,7 @@ FLOORS = (
     ("registry", "metrics._declare"),
     ("sinks",),
     ("models", "transforms", "metrics"),
+    ("analyses",),
     ("encoding",),
     ("capturing", "views", "store", "analyses"),
     ("reading", "selection", "focus"),

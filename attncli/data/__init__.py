@@ -2,12 +2,13 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `RunInfo`.
+`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `Flow`, `RunInfo`.
 """
 
 from __future__ import annotations
 
 from attncli.data.edges import Edges, TakeEdges
+from attncli.data.flow import Flow, FlowMethod, Graph, Level, Stack, Step
 from attncli.data.highlight import Direction, Highlight, Highlighted
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
@@ -46,11 +47,15 @@ __all__ = [
     "Columns",
     "Direction",
     "Edges",
+    "Flow",
+    "FlowMethod",
+    "Graph",
     "Highlight",
     "Highlighted",
     "Input",
     "Kind",
     "LayerMaps",
+    "Level",
     "Metric",
     "Patterns",
     "Pooling",
@@ -68,7 +73,9 @@ __all__ = [
     "Selection",
     "Sight",
     "Span",
+    "Stack",
     "Statistics",
+    "Step",
     "Stretch",
     "TakeEdges",
     "Text",

@@ -38,7 +38,7 @@ class Keep:
         self._heads = heads
         self._aggregate: Aggregate = aggregate
         self._aggregate_layers = aggregate_layers
-        self._open: dict[tuple[Kind, int, int], _Canvas] = {}
+        self._open: dict[tuple[Kind, int, int], Canvas] = {}
         self._kept: dict[tuple[int, Kind], list[LayerMaps]] = {}
         self._means: dict[tuple[int, Kind], _LayerMean] = {}
 
@@ -50,7 +50,7 @@ class Keep:
         block = _Block.of(part, self._aggregate)
         sizes = zip(part.query_lengths, part.key_lengths, strict=True)
         for entry, (text, size) in enumerate(zip(part.texts, sizes, strict=True)):
-            new = _Canvas(self._aggregate, size)
+            new = Canvas(self._aggregate, size)
             canvas = self._open.setdefault((part.kind, part.layer, text), new)
             canvas.heads |= set(part.heads)
             canvas.lay(block, entry)
@@ -58,7 +58,10 @@ class Keep:
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the maps of a layer."""
         for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            self._store((key[2], kind), self._open.pop(key).finish(layer))
+            self._finish(key[2], kind, layer, self._open.pop(key))
+
+    def _finish(self, text: int, kind: Kind, layer: int, canvas: Canvas) -> None:
+        self._store((text, kind), canvas.finish(layer))
 
     def _store(self, place: tuple[int, Kind], maps: LayerMaps) -> None:
         if self._aggregate_layers == "mean":
@@ -111,7 +114,7 @@ class _Block:
 
 
 @dataclass
-class _Canvas:
+class Canvas:
     """The maps of one layer and text while their rows come in, by head number or `ALL`.
 
     weights  [query, key] sum or maximum of the maps that came in
@@ -146,12 +149,16 @@ class _Canvas:
             self.weights[head] = np.full(self.size, start, dtype)
             self.counts[head] = np.zeros(self.size[0], np.int64)
 
-    def finish(self, layer: int) -> LayerMaps:
-        """The maps, head by head in order."""
+    def settle(self) -> None:
+        """Make means of sums, now that all rows are there; rows that see nothing become NaN."""
         for head, weights in self.weights.items():
             if self.aggregate == "mean":
                 weights /= np.maximum(self.counts[head], 1)[:, None]
             weights[self.counts[head] == 0] = np.nan
+
+    def finish(self, layer: int) -> LayerMaps:
+        """The maps, head by head in order."""
+        self.settle()
         heads = () if self.aggregate != "none" else tuple(sorted(self.heads))
         weights = np.stack([self.weights[head] for head in sorted(self.weights)])
         visible = np.stack([self.visible[head] for head in sorted(self.visible)])
