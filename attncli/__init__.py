@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         KINDS,
         Attention,
         Edges,
+        Flow,
         Highlight,
         Input,
         LayerMaps,
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
         Vectors,
     )
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
+    from attncli.pipeline.flow_result import FlowResult
     from attncli.pipeline.highlights import HighlightPage
     from attncli.pipeline.model import Model, capture, load
     from attncli.pipeline.page import Page
     from attncli.pipeline.request import RunOptions, ZoomOptions
     from attncli.pipeline.run import Run
     from attncli.pipeline.run import open_saved as open
+    from attncli.pipeline.tracing import FlowOptions
 
     __version__: str
 
@@ -53,6 +56,9 @@ __all__ = [
     "AttnError",
     "CheckError",
     "Edges",
+    "Flow",
+    "FlowOptions",
+    "FlowResult",
     "Highlight",
     "HighlightPage",
     "Input",
@@ -85,15 +91,17 @@ __all__ = [
 
 _HOMES = {
     "attncli.data": (
-        *("KINDS", "Attention", "Edges", "Highlight", "Input", "LayerMaps", "Metric", "Patterns", "Profile"),
+        *("KINDS", "Attention", "Edges", "Flow", "Highlight", "Input", "LayerMaps", "Metric", "Patterns", "Profile"),
         *("Received", "Repeated", "RunInfo", "Scores", "Statistics", "Text", "Thresholds", "Tokens", "Vectors"),
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
+    "attncli.pipeline.flow_result": ("FlowResult",),
     "attncli.pipeline.highlights": ("HighlightPage",),
     "attncli.pipeline.model": ("Model", "capture", "load"),
     "attncli.pipeline.page": ("Page",),
     "attncli.pipeline.request": ("RunOptions", "ZoomOptions"),
     "attncli.pipeline.run": ("Run", "open"),
+    "attncli.pipeline.tracing": ("FlowOptions",),
 }
 _TRUE_NAMES = {"open": "open_saved"}
 

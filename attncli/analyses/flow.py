@@ -38,17 +38,17 @@ def maximum_flows(
               are as large as what leaves the top or enters the input
     source    Abnar & Zuidema 2020
 
-    Found by SciPy (Dinic's algorithm) on capacities rounded down to whole numbers, of which 2^31 (for small graphs, of
-    which several are solved at once, 2^24 at least) are 1. What is returned is the true capacity, in float64, of the cut
-    that limits that flow: never less than F, and more by at most one such unit for each pipe that is cut.
+    Found by SciPy (Dinic's algorithm) on capacities rounded down to whole numbers: 2^31 for 1, where several inputs are
+    solved at once so many times less. What is returned is the true capacity, in float64, of the cut that limits that
+    flow: never less than F, and more by at most one such unit for each pipe that is cut.
 
-    advance  hears how many pairs are done
+    advance  hears of each row that is done
     """
     network = _Network(graph)
     found = np.zeros((len(rows), len(network.inputs)))
     for at, row in enumerate(rows):
         found[at] = _Top(network, network.top + int(row)).flows()
-        advance(len(network.inputs))
+        advance(1)
     return found
 
 

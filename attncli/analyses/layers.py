@@ -62,10 +62,12 @@ def in_order(places: Iterable[Place]) -> list[Place]:
 
 
 def variants(kind: Kind, weights: Array, visible: Array) -> Maps:
-    """A map with its baselines; `weights` are zero where nothing is visible."""
+    """A map with its baselines; `weights` are zero where nothing is visible.
+
+    Cross-attention has no distances, as i and j count different texts: there even rows stand for its mean by distance.
+    """
     even = visible / np.maximum(visible.sum(-1, keepdims=True), 1)
-    position = np.full(weights.shape, np.nan) if kind == "cross" else by_distance(weights, visible)
-    return weights, even, position
+    return weights, even, even if kind == "cross" else by_distance(weights, visible)
 
 
 def by_distance(weights: Array, visible: Array) -> Array:

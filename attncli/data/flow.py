@@ -51,8 +51,9 @@ class Graph:
 
     @property
     def inputs(self) -> Mapping[Stack, int]:
-        """The lowest level of each stack."""
-        return {level.stack: at for at, level in reversed(list(enumerate(self.levels)))}
+        """The lowest level of each stack, the encoder's first."""
+        lowest = {level.stack: at for at, level in reversed(list(enumerate(self.levels)))}
+        return dict(sorted(lowest.items(), key=lambda place: place[1]))
 
     def sizes(self) -> tuple[int, ...]:
         """How many tokens each level has."""

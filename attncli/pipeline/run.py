@@ -24,6 +24,7 @@ from attncli.data import (
 )
 from attncli.errors import UsageError, did_you_mean
 from attncli.foreign import as_inputs, maps_info, read_maps
+from attncli.pipeline.flow_result import FlowResult, results
 from attncli.pipeline.highlights import HighlightPage, highlights
 from attncli.pipeline.looking import Looking, kept_places
 from attncli.pipeline.maps import reshape
@@ -31,6 +32,7 @@ from attncli.pipeline.memory import parse_size
 from attncli.pipeline.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
 from attncli.pipeline.pictures import Show, fitted, pictures
 from attncli.pipeline.request import ALL_METRICS, ENDS, RESOLUTION, Request, ZoomOptions, metric_names, zoom_of
+from attncli.pipeline.tracing import FlowOptions, Tracing
 from attncli.store import OutputFolder, digest, open_run, save_run
 from attncli.transforms import zoomed
 
@@ -196,6 +198,32 @@ class Run:
         looking = Looking(str(focus), direction)
         kept_places([shown], [one for one in self.inputs if one.index == text], looking)
         return HighlightPage(next(highlights([shown], self.inputs, looking)), self.info.title)
+
+    def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
+        """How much of each input token is in each token at the top, folded layer by layer (attncli explain rollout).
+
+        options  focus, residual, start_layer and aggregate, as in `attncli.FlowOptions`
+        """
+        return self._traced(Tracing.of("rollout", options), kind, text)
+
+    def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
+        """The maximum flow from each token at the top to each input token, with the options of `rollout`; needs SciPy."""
+        return self._traced(Tracing.of("flow", options), kind, text)
+
+    def _traced(self, tracing: Tracing, kind: Kind | None, text: int) -> FlowResult:
+        first = self.attention(text=text, kind=kind or next(each.kind for each in self.maps if each.text == text))
+        maps = [each for each in self.maps if each.text == first.text]
+        if kind is None and len(maps) > 1:
+            raise UsageError(
+                f"this run has several kinds of attention: say which of {', '.join(each.kind for each in maps)}"
+            )
+        # here and not above: drawing maps needs no torch
+        from attncli.pipeline.flows import of_maps
+
+        flows, _ = of_maps(maps, [one for one in self.inputs if one.index == text], None, tracing)
+        return next(
+            one for one in results(flows, tracing.name, self.info.title) if kind is None or one.flow.kind == kind
+        )
 
     def save(
         self,

@@ -5,11 +5,13 @@ text     JSON, safe names                         tables   statistics as JSON, C
 arrays   safetensors and npz, never pickle        runs     saved runs (codec: as plain values and arrays)
 edges    edges.parquet, while they are found      profile  its tables, the long one head by head
 page     the page of attncli view                patterns what heads do
+flow     rollout and attention flow
 """
 
 from attncli.store.arrays import load_arrays
 from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
+from attncli.store.flow import flow_document, flow_table, write_flows
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
 from attncli.store.page import write_page, write_view
 from attncli.store.patterns import write_patterns, write_repeated
@@ -31,6 +33,8 @@ __all__ = [
     "SavedRun",
     "default_folder",
     "digest",
+    "flow_document",
+    "flow_table",
     "input_sha256",
     "json_text",
     "load_arrays",
@@ -43,6 +47,7 @@ __all__ = [
     "table_csv",
     "table_jsonl",
     "table_parquet",
+    "write_flows",
     "write_page",
     "write_patterns",
     "write_profile",

@@ -120,11 +120,11 @@ def put_key_ticks(axes: Axes, keys: Side) -> None:
     axes.set_xticks(keys.at, labels=keys.texts, **style(keys.size, rotation=turned))
 
 
-def put_titles(axes: Axes, queries: Side, keys: Side) -> None:
+def put_titles(axes: Axes, queries: Side, keys: Side, query: str = QUERY, key: str = KEY) -> None:
     """What the two axes are, in as many words as they are long."""
     box = axes.get_window_extent()
-    axes.set_ylabel(fitted(QUERY if queries.tokens else QUERY_AT, box.height), **style(SUBTITLE))
-    axes.set_xlabel(fitted(KEY if keys.tokens else KEY_AT, box.width), **style(SUBTITLE))
+    axes.set_ylabel(fitted(query if queries.tokens else QUERY_AT, box.height), **style(SUBTITLE))
+    axes.set_xlabel(fitted(key if keys.tokens else KEY_AT, box.width), **style(SUBTITLE))
 
 
 def fitted(words: str, room: float) -> str:

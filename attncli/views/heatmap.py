@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +11,9 @@ from matplotlib.figure import Figure
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
 from attncli.views._axis import (
+    KEY,
     KIND_WORDS,
+    QUERY,
     TICK,
     Side,
     axis_of,
@@ -34,16 +37,30 @@ _WRITE_UP_TO = 8
 _LINE = 26
 
 
+class Words(NamedTuple):
+    """What stands in the picture: its title, beside the colour bar, beside the rows and below the columns."""
+
+    title: str
+    bar: str
+    axes: tuple[str, str] = (QUERY, KEY)
+
+
 @own_look
 def draw(
-    attention: Attention, *, model: str = "", note: str = "", log: bool = False, vmax: float | None = None
+    attention: Attention,
+    *,
+    model: str = "",
+    note: str = "",
+    log: bool = False,
+    vmax: float | None = None,
+    words: Words | None = None,
 ) -> Figure:
     """Where does each token look in this head?
 
     Rows are queries, columns are keys, colours are weights; grey keys may not be seen, hatched is undefined.
     `vmax` is the top of the colour scale (by default the map's own largest weight); `log` shows four decades. Lines
     in a long text are where its segments or paragraphs begin. Above 2048 cells a side several share one, and the
-    picture says so.
+    picture says so. `words` say what it is, where it is not a head's attention.
     """
     maps = _only_map(attention)
     whole = cells_of(maps)
@@ -59,18 +76,19 @@ def draw(
     pooled = pooling(attention, down, across) if max(down, across) > 1 else ""
     faint = faint_note(whole.drawn, norm)
     lines = [line for line in (model, joined(*what_was_done(attention), note, pooled, faint)) if line]
-    title = _title(attention, maps)
+    words = words or Words(_title(attention, maps), weight_label(attention, log, (down, across)))
+    title = words.title
     page, axes = _page(cells, size, (queries, keys), header_size(title, lines), ROOM if any(parts) else 0)
     image = paint(axes, cells, norm)
     put_ticks(axes, queries, keys)
-    put_titles(axes, queries, keys)
+    put_titles(axes, queries, keys, *words.axes)
     if any(parts):
         draw_lines(axes, parts, (0, 0), cells.state.shape)
         write_names(axes, parts, size, cells.state.shape)
     if max(cells.state.shape) <= _WRITE_UP_TO:
         write_values(axes, cells, image)
     page.header(title, lines)
-    page.bar_beside(axes, image, weight_label(attention, log, (down, across)), extend, apart=ROOM if any(parts) else 0)
+    page.bar_beside(axes, image, words.bar, extend, apart=ROOM if any(parts) else 0)
     page.legend(legend(cells.state), EDGE, page.height - 30)
     return page.figure
 

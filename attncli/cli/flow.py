@@ -1,0 +1,73 @@
+"""`attncli flow`: how information travels through the layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attncli.cli._flow_options import FlowOptions
+from attncli.cli._jobs import job_of
+from attncli.cli._options import (
+    AgainOptions,
+    FileOptions,
+    InputOptions,
+    ModelOptions,
+    SelectionOptions,
+    TalkOptions,
+    typed,
+)
+from attncli.cli._talk import talking
+from attncli.errors import UsageError
+
+
+def flow(
+    model: ModelOptions,
+    texts: InputOptions,
+    selection: SelectionOptions,
+    files: FileOptions,
+    talk: TalkOptions,
+    again: AgainOptions,
+    followed: FlowOptions,
+) -> None:
+    """Follow information through the layers: how much of each input token is in a token at the top?
+
+    --method rollout multiplies the layers, --method flow finds the maximum flow through them (attncli explain rollout,
+    attncli explain attention-flow). Each layer is the mean of its heads (--aggregate max: their largest), with what
+    each token keeps of itself unless --no-residual. Of an encoder-decoder all stacks are gone through: `decoder` is
+    what of the target's input, `cross` what of the source is in a token at the top; --kind chooses what is shown.
+
+    Writes flow.json and flow.csv, beside each value what even attention and attention by distance alone would give;
+    KIND-METHOD-matrix.png, tokens at the top by tokens of the input; and up to 128 tokens KIND-METHOD.png, the layers
+    with lines as wide as what runs along them. Rollout needs the memory of a few maps, whatever the number of heads and
+    layers. In a pipe, prints flow.csv; with --json flow.json.
+
+    Example: attncli flow --text "The cat sat on the mat because it was warm." --focus it
+    """
+    from attncli.pipeline.flow_job import Drawing, trace
+    from attncli.pipeline.jobs import PICTURES, TABLES, chosen
+    from attncli.pipeline.tracing import Tracing
+    from attncli.store import flow_table, json_text, table_csv
+
+    formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+    drawing = Drawing([f for f in formats if f in TABLES], [f for f in formats if f in PICTURES], followed.threshold)
+    if selection.aggregate_layers != "none":
+        raise UsageError("flow goes from layer to layer: leave out --aggregate-layers")
+    aggregate: Any = "mean" if selection.aggregate == "none" else selection.aggregate
+    with talking(talk) as say:
+        method: Any = followed.method
+        tracing = Tracing(method, followed.focus, followed.residual, followed.start_layer, aggregate)
+        more = {"method": method, "focus": followed.focus, "residual": followed.residual, "aggregate": aggregate}
+        more |= {"start_layer": followed.start_layer, "threshold": followed.threshold, "format": formats}
+        groups = (model, texts, selection, files, again)
+        job = job_of("flow", groups, typed(followed), more, {"aggregate": "none"})
+        flows, document, done = trace(job, tracing, drawing, say.track, lambda path: None)
+        say.notes(done.notes)
+        if talk.json:
+            say.data(json_text(document))
+        elif say.to_person:
+            from attncli.cli._flow_table import strongest
+
+            say.show(*strongest(flows, tracing.name))
+            for path in job.folder.written:
+                say.wrote(path)
+        else:
+            say.data(table_csv(flow_table(flows)))
