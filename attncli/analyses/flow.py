@@ -1,4 +1,4 @@
-"""Attention flow: how much could go from a token at the top to each input token, were attention the width of pipes."""
+"""Attention flow: maximum flows through the layers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,13 @@ CAPACITY = 2**31 - 1
 """What goes down in one call, in whole numbers, is at most what 32 bits hold."""
 PIPES = 50_000
 """About so many pipes in one call, unless one input alone needs more."""
-SECONDS = 5e-8
-"""About so long takes a pair for each pipe of the graph."""
-
-
-def pipes(graph: Graph) -> int:
-    """How many there are."""
-    return sum(int(np.count_nonzero(step.weights)) for step in graph.steps)
 
 
 def maximum_flows(
     graph: Graph, rows: Sequence[int] | Array, advance: Callable[[float], None] = lambda done: None
 ) -> Array:
-    """The maximum flow from tokens of the highest level to each token of the inputs.
+    """Attention flow: how much of a token at the top could come from each input token, were attention pipes.
 
-    question  how much of a token at the top could come from each input token?
     formula   F_ij = the maximum flow from (top, i) to (input, j), where Ã_l[a, b] is the capacity from (l, a) down to
               (l - 1, b), as in rollout, and from a decoder's token to the encoder's top
     axes      [row, input token], inputs one stack after the other in the order of `graph.inputs`

@@ -1,4 +1,4 @@
-"""Attention rollout: how much of each input token is in each token at the top, if attention is all that mixes."""
+"""Attention rollout, folded layer by layer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from attncli.data import Array, Kind
 
 
 class Rollout:
-    """R of one text, folded layer by layer: it holds a map [query, key] of each kind, whatever the number of layers.
+    """Attention rollout: how much of each input token is in each token at the top, if attention is all that mixes.
 
-    question  how much of each input token is in each token at the top?
     formula   R_l = Ã_l R_(l-1), R of the input = I; Ã = (Ā + I) with rows made to sum to 1, Ā the mean (or max) over
               heads; without residual Ã is Ā, with rows made to sum to 1. A decoder that reads an encoder first looks at
               itself and then at the encoder's top E: (T, S) ← (Ã T, Ã S), then (T, S) ← (o T, o S + C E), where T is
@@ -23,6 +22,8 @@ class Rollout:
     caveat    layer norm, values and the feed-forward parts are left out, and attention and residual weigh the same, so
               that deep rollouts of any model look alike: look at the baselines beside it
     source    Abnar & Zuidema 2020; with cross-attention ours, the steps are those of Ferrando et al. 2022 (ALTI+)
+
+    It is folded layer by layer: a map [query, key] of each kind is held, whatever the number of layers.
     """
 
     def __init__(self, residual: bool = True) -> None:

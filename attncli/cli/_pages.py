@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 
 from attncli import errors
@@ -68,6 +69,28 @@ empty         no token sees such a key
 
 <kind>-received.png draws the first with the sinks named, <kind>-distance.png the third beside its baseline; with
 several texts each has a received picture of its own (T000-…). --format parquet and jsonl write the same tables."""
+
+_FLOW = """Rollout or attention flow through the layers: schema attncli.flow/1.
+
+{
+  "schema": "attncli.flow/1",
+  "run": {as in stats.json},
+  "flows": [{"text", "kind", "method", "layers", "residual", "aggregate", "queries": ["[CLS]", …], "keys": […],
+             "rows": [10], "values": [[0.4, …]], "uniform": [[…]], "position": [[…]], "maximum": [[…]]}]
+}
+
+rows      positions of the tokens at the top that were asked for, a row each; a column for each input token
+values    how much of the input token is in it. Rows sum to 1 over all inputs: of a decoder that reads an encoder over
+          the flows `decoder` (the target's input) and `cross` (the source) together
+uniform   the same if each token looked evenly at all that it may see, and
+position  if each layer were its own mean map by distance: two baselines. null for cross, where there is no distance
+maximum   with --method flow, the maximum flow before rows were made to sum to 1
+
+flow.csv has a row for each value: text, kind, query, key, query_token, key_token, rollout or flow, uniform, position
+and maximum. --format parquet and jsonl write the same table, svg and pdf the pictures.
+
+<kind>-<method>-matrix.png draws the values, <kind>-<method>.png the layers (of up to 128 tokens): from --focus lines as
+wide as the share of its rollout that runs along them, else as what a token takes of the layer below."""
 
 _MANIFEST = """What a run wrote and where it comes from: schema attncli.run/1, in every output folder.
 
@@ -177,6 +200,7 @@ What was written before stays valid."""
 PAGES = {
     "edges.parquet": _EDGES,
     "exit-codes": _CODES,
+    "flow.json": _FLOW,
     "manifest.json": _MANIFEST,
     "maps": _MAPS,
     "patterns.json": _PATTERNS,
@@ -186,6 +210,19 @@ PAGES = {
     "stats.json": _STATS,
     "view.html": _VIEW,
 }
+
+
+ANALYSES = {
+    "attention-flow": ("attncli.analyses.flow", "maximum_flows"),
+    "rollout": ("attncli.analyses.rollout", "Rollout"),
+}
+"""Where the pages of analyses stand."""
+
+
+def analysis_page(name: str) -> str:
+    """What the code says of an analysis."""
+    home, thing = ANALYSES[name]
+    return inspect.getdoc(getattr(importlib.import_module(home), thing)) or ""
 
 
 def error_pages() -> dict[str, str]:

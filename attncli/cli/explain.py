@@ -10,7 +10,7 @@ import typer
 
 from attncli import registry
 from attncli.cli._options import TalkOptions
-from attncli.cli._pages import PAGES, error_pages
+from attncli.cli._pages import ANALYSES, PAGES, analysis_page, error_pages
 from attncli.cli._talk import talking
 from attncli.errors import UsageError, did_you_mean
 
@@ -22,7 +22,7 @@ def explain(
         typer.Argument(metavar="NAME", help="what to explain; without it, all names", autocompletion=lambda: names()),
     ] = None,
 ) -> None:
-    """Show the reference page of a metric, a class of heads, a command, an error or an output file.
+    """Show the reference page of a metric, a class of heads, an analysis, a command, an error or an output file.
 
     Without a name, lists all that there is.
 
@@ -57,6 +57,7 @@ def _groups() -> dict[str, dict[str, Callable[[str], str]]]:
     return {
         "Metrics": dict.fromkeys(registry.names("metrics"), _metric),
         "What heads do": dict.fromkeys([*CLASSES, *SCORES], _behaviour),
+        "Analyses": dict.fromkeys(ANALYSES, analysis_page),
         "Commands": dict.fromkeys(registry.names("cli"), _command),
         "Files and exit codes": dict.fromkeys(PAGES, PAGES.__getitem__),
         "Errors": dict.fromkeys(error_pages(), lambda name: error_pages()[name]),

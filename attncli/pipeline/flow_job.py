@@ -39,14 +39,14 @@ def trace(
     """Find what a job asks for; returns the flows, the contents of flow.json, and what was written."""
     folder, choice = job.folder, job.request.choice  # a folder is refused before the long work
     # which kinds are shown: what leads to them is all that the model has
-    job = replace(job, request=replace(job.request, choice=replace(choice, kinds=None)))
+    of_all = replace(job, request=replace(job.request, choice=replace(choice, kinds=None)))
     if isinstance(job.source, Run):
-        run = job.gather(track)
+        run = of_all.gather(track)
         flows, notes = of_maps(run.maps, run.inputs, choice.kinds, tracing, track)
     else:
-        run, flows, notes = _of_model(job, job.load(job.source), choice.kinds, tracing, track)
+        run, flows, notes = _of_model(of_all, job.load(job.source), choice.kinds, tracing, track)
     job.save(run)
-    run = replace(run, info=replace(run.info, notes=(*run.info.notes, *notes, *_undrawn(flows))))
+    run = job.informed(replace(run, info=replace(run.info, notes=(*run.info.notes, *notes, *_undrawn(flows)))))
     document = store.write_flows(folder, run.info, flows, drawing.tables)
     _draw(job, run, results(flows, tracing.name, run.info.title, len(run.inputs)), drawing, track, wrote)
     return flows, document, Done(folder.finish(run.info), run.info.notes)
@@ -62,7 +62,7 @@ def _of_model(
         prepared.check_memory(at_once=True)
     plan = Plan.of(prepared.inputs, prepared.heads, kinds, tracing, prepared.loaded.name, request.max_memory)
     tracer = Tracer(plan, words=request.words, dropped_special=request.drop)
-    run = job.informed(model.finish(prepared, job.texts, track, more=[tracer.sink]))
+    run = model.finish(prepared, job.texts, track, more=[tracer.sink])
     return run, tracer.flows(track), plan.notes
 
 

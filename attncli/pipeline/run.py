@@ -207,7 +207,7 @@ class Run:
         return self._traced(Tracing.of("rollout", options), kind, text)
 
     def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """The maximum flow from each token at the top to each input token, with the options of `rollout`; needs SciPy."""
+        """The maximum flow from each token at the top to each input token, with the options of `rollout`."""
         return self._traced(Tracing.of("flow", options), kind, text)
 
     def _traced(self, tracing: Tracing, kind: Kind | None, text: int) -> FlowResult:

@@ -150,7 +150,11 @@ class _Lines:
             opacity = (0.1 + 0.75 * np.sqrt(share))[:, None]
             paths = [_curve(plan.at(*end[2:]), plan.at(*end[:2])) for end in self.ends.tolist()]
             look: dict[str, Any] = {"facecolors": "none", "edgecolors": np.hstack([colours, opacity])}
-            axes.add_collection(PathCollection(paths, linewidths=0.4 + 5.6 * share, capstyle="butt", **look))
+            axes.add_collection(
+                PathCollection(
+                    paths, linewidths=0.4 + 5.6 * share * max(0.3, plan.tall / _TALL), capstyle="butt", **look
+                )
+            )
         for level, size in enumerate(plan.sizes):
             places = np.array([plan.at(level, token) for token in range(size)])
             mass = np.full(size, 0.02) if self.mass is None else self.mass[level]
