@@ -211,19 +211,13 @@ class Run:
         return self._traced(Tracing.of("flow", options), kind, text)
 
     def _traced(self, tracing: Tracing, kind: Kind | None, text: int) -> FlowResult:
-        first = self.attention(text=text, kind=kind or next(each.kind for each in self.maps if each.text == text))
-        maps = [each for each in self.maps if each.text == first.text]
-        if kind is None and len(maps) > 1:
-            raise UsageError(
-                f"this run has several kinds of attention: say which of {', '.join(each.kind for each in maps)}"
-            )
+        wanted = self.attention(kind, text).kind
         # here and not above: drawing maps needs no torch
         from attncli.pipeline.flows import of_maps
 
+        maps = [each for each in self.maps if each.text == text]
         flows, _ = of_maps(maps, [one for one in self.inputs if one.index == text], None, tracing)
-        return next(
-            one for one in results(flows, tracing.name, self.info.title) if kind is None or one.flow.kind == kind
-        )
+        return next(one for one in results(flows, tracing.name, self.info.title) if one.flow.kind == wanted)
 
     def save(
         self,

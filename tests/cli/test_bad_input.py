@@ -96,6 +96,31 @@ CALLS: list[tuple[list[str], int, str]] = [
         2,
         "expected the folder of a saved run, but nowhere does not exist: give a folder with manifest.json",
     ),
+    # the way through the layers
+    (["flow"], 2, NO_TEXT),
+    (["flow", *T, "--focus", "cta"], 2, "'cta' does not occur in the text: did you mean 'cat'?"),
+    (["flow", *T, "--focus", "7"], 2, "--focus 7 lies outside of the text: it has 7 tokens, 0-6"),
+    (["flow", *T, "--method", "roll"], 2, "unknown --method 'roll': did you mean 'rollout'?"),
+    (["flow", *T, "--start-layer", "4"], 2, "--start-layer 4 leaves no encoder layer: there are layers 0-3"),
+    (["flow", *T, "--start-layer", "-1"], 2, "expected --start-layer to be a number from 0 up, got -1"),
+    (["flow", *T, "--threshold", "0"], 2, "expected --threshold to be above 0 and at most 1, got 0.0"),
+    (
+        ["flow", *T, "--format", "html"],
+        2,
+        "unknown --format 'html': known are: csv, json, jsonl, parquet, pdf, png, svg",
+    ),
+    (["flow", *T, "--kind", "cross"], 2, "demo:encoder has no cross attention; it has: encoder"),
+    (["flow", *T, "--aggregate-layers", "mean"], 2, "flow goes from layer to layer: leave out --aggregate-layers"),
+    (
+        ["flow", *T, "--aggregate", "men"],
+        2,
+        "expected --aggregate mean or max, got 'men': flow goes through one map a layer",
+    ),
+    (
+        ["flow", "--from", "nowhere"],
+        2,
+        "expected the folder of a saved run, but nowhere does not exist: give a folder with manifest.json",
+    ),
     # the selection
     (["heatmap", *T, "-l", "9"], 2, "layer 9 does not exist: encoder has layers 0-3"),
     (["heatmap", *T, "-l", "0", "-H", "4"], 2, "head 4 does not exist: encoder layer 0 has heads 0-3"),
