@@ -109,6 +109,18 @@ def test_through_an_encoder_decoder_rows_sum_to_one_over_both_inputs() -> None:
     assert_allclose(run.rollout("decoder").flow.values, target, atol=1e-6)
 
 
+def test_the_graph_knows_the_tokens_of_both_stacks_whatever_is_shown() -> None:
+    run = attncli.load("demo:seq2seq").run("one two", target="owt")
+    for kind in ("decoder", "cross"):
+        graph = run.rollout(kind).flow.steps
+        assert graph is not None
+        pieces = {stack: tokens.pieces for stack, tokens in graph.tokens.items()}
+        assert pieces == {"encoder": run.inputs[0].source.pieces, "decoder": run.inputs[0].target.pieces}
+    encoder = run.rollout("encoder").flow.steps
+    assert encoder is not None
+    assert set(encoder.tokens) == {"encoder"}
+
+
 def test_words_and_special_tokens_are_read_before_layers_are_joined(tmp_path: Path) -> None:
     texts = [ANIMAL]
     (flow,) = streamed("demo:encoder", texts, Tracing(), tmp_path / "out", words=True, special="drop")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -43,11 +43,12 @@ class Step:
 class Graph:
     """Levels, of which each comes after those that it is made of, and the steps between them.
 
-    What leaves a token downwards is at most 1 in all.
+    What leaves a token downwards is at most 1 in all. `tokens` are those of each stack, where they are known.
     """
 
     levels: tuple[Level, ...]
     steps: tuple[Step, ...]
+    tokens: Mapping[Stack, Tokens] = field(default_factory=dict)
 
     @property
     def inputs(self) -> Mapping[Stack, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from attncli.analyses.flow import maximum_flows
 from attncli.analyses.layers import VARIANTS, LayerSteps, Maps, Steps
 from attncli.analyses.rollout import Rollout
-from attncli.data import KINDS, Array, Attention, Flow, Input, Kind, Selection, Stack
+from attncli.data import KINDS, Array, Attention, Flow, Graph, Input, Kind, Selection, Stack
 from attncli.errors import UsageError
 from attncli.pipeline.looking import Places
 from attncli.pipeline.progress import Advance, Track, untracked
@@ -70,12 +70,11 @@ class Tracer:
         self._steps: dict[int, list[Steps]] = {}
 
     def _take(self, text: int, kind: Kind, layer: int, maps: Maps) -> None:
-        tracing, all_of_them = self._plan.tracing, len(VARIANTS)
         if text not in self._steps:
-            small = len(self._inputs[text].source) + len(self._inputs[text].target or ()) <= DRAWN
-            rolled, kept = (all_of_them, int(small)) if tracing.method == "rollout" else (0, all_of_them)
-            self._rollouts[text] = [Rollout(tracing.residual) for _ in range(rolled)]
-            self._steps[text] = [Steps(tracing.residual) for _ in range(kept)]
+            residual, rolls = self._plan.tracing.residual, self._plan.tracing.method == "rollout"
+            kept = int(_drawn(self._inputs[text])) if rolls else len(VARIANTS)
+            self._rollouts[text] = [Rollout(residual) for _ in VARIANTS if rolls]
+            self._steps[text] = [Steps(residual) for _ in range(kept)]
         for rollout, map_ in zip(self._rollouts[text], maps, strict=False):
             rollout.add(kind, map_)
         for steps, map_ in zip(self._steps[text], maps, strict=False):
@@ -125,10 +124,15 @@ class Tracer:
             ]
         return sorted(flows, key=lambda flow: KINDS.index(flow.kind))
 
+    def _graph(self, one: Input, stack: Stack) -> Graph | None:
+        """What is drawn of a stack, with its tokens; None of long texts."""
+        if not _drawn(one):
+            return None
+        graph = self._steps[one.index][0].graph(stack)
+        return replace(graph, tokens={each: one.sides(each)[0] for each in graph.inputs})
+
     def _flow(self, one: Input, kind: Kind, rows: Array, values: Sequence[Array], maximum: Array | None = None) -> Flow:
         tracing = self._plan.tracing
-        stack: Stack = "encoder" if kind == "encoder" else "decoder"
-        steps = self._steps[one.index]
         own, uniform, position = values
         return Flow(
             tracing.method,
@@ -141,12 +145,17 @@ class Tracer:
             np.full(position.shape, np.nan) if kind == "cross" else position,
             layers=tuple(layers_of(self._plan.heads, kind)),
             maximum=maximum,
-            steps=steps[0].graph(stack) if steps else None,
+            steps=self._graph(one, "encoder" if kind == "encoder" else "decoder"),
             residual=tracing.residual,
             aggregate=tracing.aggregate,
             words=self._words,
             dropped_special=self._dropped,
         )
+
+
+def _drawn(one: Input) -> bool:
+    """Whether a text is short enough for a picture of its layers."""
+    return len(one.source) + len(one.target or ()) <= DRAWN
 
 
 def _shares(flows: Array) -> Array:

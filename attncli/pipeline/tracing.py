@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -167,15 +168,15 @@ def _bytes(one: Input, chosen: Selection, tracing: Tracing, rows: Mapping[tuple[
 
 def _seconds(one: Input, chosen: Selection, rows: Mapping[tuple[int, Kind], int]) -> float:
     """What the maximum flows of a text take, about; of a causal model half the pairs with a third of the pipes."""
+    sizes = {kind: tuple(map(len, one.sides(kind))) for kind, _ in chosen}
     total = 0.0
-    for stack in ("encoder", "decoder"):
-        below = [kind for kind, _ in chosen if stack == "decoder" or kind == "encoder"]
-        pipes = sum(len(one.sides(kind)[0]) * len(one.sides(kind)[1]) for kind in below)
-        ends = sum(
-            len(one.sides(kind)[1]) for kind in set(below) & {"decoder" if stack == "decoder" else "encoder", "cross"}
-        )
-        causal = 1 / 6 if stack == "decoder" and one.target is None else 1.0
-        total += _SECONDS * _VARIANTS * causal * rows.get((one.index, stack), 0) * ends * pipes
+    tops: tuple[tuple[Kind, ...], ...] = (("encoder",), ("decoder", "cross"))
+    for kinds in tops:
+        count = max(rows.get((one.index, kind), 0) for kind in kinds)
+        ends = sum(sizes[kind][1] for kind in kinds if kind in sizes)
+        pipes = sum(math.prod(sizes[kind]) for kind, _ in chosen if kind == "encoder" or "decoder" in kinds)
+        causal = 1 / 6 if "decoder" in kinds and one.target is None else 1.0
+        total += _SECONDS * _VARIANTS * causal * count * ends * pipes
     return total
 
 

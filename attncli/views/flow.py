@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 
-from attncli.data import Array, Attention, Flow, Graph, LayerMaps, Stack, Tokens
+from attncli.data import Array, Attention, Flow, Graph, LayerMaps, Stack
 from attncli.errors import UsageError
 from attncli.views import heatmap
 from attncli.views._axis import joined
@@ -62,9 +62,7 @@ def draw(
         raise UsageError("the text is too long to draw its layers: draw the matrix, or give a shorter text")
     least = threshold if threshold is not None else FOCUS_THRESHOLD if focus else ALL_THRESHOLD
     lines = _Lines.of(graph, flow.rows if focus else None, least)
-    tokens: dict[Stack, Tokens] = {"encoder": flow.keys if flow.kind != "decoder" else flow.queries}
-    tokens["decoder"] = flow.queries
-    plan = _Plan.of(graph, tokens)
+    plan = _Plan.of(graph)
     title = joined(_where(flow), _METHODS[flow.method] + (f" from '{focus}'" if focus else ""))
     said = [each for each in (model, joined(_how(flow), note), lines.said(focus)) if each]
     need, top = header_size(title, said)
@@ -191,9 +189,8 @@ class _Plan:
     step: int
 
     @classmethod
-    def of(cls, graph: Graph, tokens: dict[Stack, Tokens]) -> _Plan:
-        stacks = list(graph.inputs)
-        names = {stack: labels(tokens[stack]) for stack in stacks}
+    def of(cls, graph: Graph) -> _Plan:
+        names = {stack: labels(graph.tokens[stack]) for stack in graph.inputs}
         total = sum(len(each) for each in names.values())
         tall = max(_LOW, min(_TALL, _HIGHEST / total))
         wide = max(_NARROW, min(_WIDEST, 1100 / len(graph.levels)))

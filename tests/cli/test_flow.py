@@ -80,6 +80,14 @@ def test_kinds_choose_what_is_shown_not_what_is_gone_through(run_cli: RunCli) ->
     assert {row["position"] for row in cross} == {""}
 
 
+def test_of_a_decoder_alone_the_source_is_drawn_too(run_cli: RunCli) -> None:
+    call = ("flow", "-m", "demo:seq2seq", "-t", "q", "--target", "owt eno", "--kind", "decoder", "--format", "svg")
+    assert run_cli(*call, "-o", "here").code == 0
+    svg = Path("here/decoder-rollout.svg").read_text(encoding="utf-8")
+    assert "<!-- q -->" in svg
+    assert "<!-- taken from the source -->" in svg
+
+
 def test_json_holds_the_same_as_the_table(run_cli: RunCli) -> None:
     options = ("flow", "-t", TEXT, "--method", "flow", "--no-residual", "--start-layer", "1", "-o", "here")
     done = run_cli(*options, "--json", "--format", "parquet,jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def flow_of(
     values = rng.dirichlet(np.ones(n), n)[at]
     even = np.tri(n)[at] / (at + 1)[:, None] if causal else np.full((len(at), n), 1 / n)
     values = values * (even > 0)
-    graph = steps.graph("encoder") if drawn else None
+    graph = replace(steps.graph("encoder"), tokens={"encoder": side}) if drawn else None
     return Flow("rollout", "encoder", 0, side, side, at, values, even, even, tuple(range(layers)), steps=graph)
 
 
@@ -47,7 +48,7 @@ def across(kind: Kind, source: Tokens, target: Tokens, rows: list[int]) -> Flow:
     values = rng.dirichlet(np.ones(m if kind == "cross" else n), n)[rows]
     keys = source if kind == "cross" else target
     none = np.full(values.shape, np.nan)
-    graph = steps.graph("decoder")
+    graph = replace(steps.graph("decoder"), tokens={"encoder": source, "decoder": target})
     return Flow("rollout", kind, 0, target, keys, np.array(rows), values, values, none, (0, 1), steps=graph)
 
 
