@@ -21,7 +21,7 @@ DRAWN = 128
 """Tokens up to which the layers are drawn."""
 LONGEST = 600
 """Seconds that attention flow may take."""
-_SECONDS = 5e-8
+_SECONDS = 7e-8
 """What a maximum flow takes for each pipe of its graph, about."""
 _FLOAT, _VARIANTS = 8, 3
 
