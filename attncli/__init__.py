@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Repeated,
         RunInfo,
         Scores,
+        Segments,
         Statistics,
         Text,
         Thresholds,
@@ -76,6 +77,7 @@ __all__ = [
     "RunInfo",
     "RunOptions",
     "Scores",
+    "Segments",
     "Statistics",
     "Text",
     "Thresholds",
@@ -91,8 +93,9 @@ __all__ = [
 
 _HOMES = {
     "attncli.data": (
-        *("KINDS", "Attention", "Edges", "Flow", "Highlight", "Input", "LayerMaps", "Metric", "Patterns", "Profile"),
-        *("Received", "Repeated", "RunInfo", "Scores", "Statistics", "Text", "Thresholds", "Tokens", "Vectors"),
+        *("Attention", "Edges", "Flow", "Highlight", "Input", "KINDS", "LayerMaps", "Metric", "Patterns", "Profile"),
+        *("Received", "Repeated", "RunInfo", "Scores", "Segments", "Statistics", "Text", "Thresholds", "Tokens"),
+        *("Vectors",),
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.pipeline.flow_result": ("FlowResult",),

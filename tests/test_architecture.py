@@ -23,7 +23,7 @@ FLOORS = (
     ("models", "transforms", "metrics"),
     ("analyses",),
     ("encoding",),
-    ("capturing", "views", "store", "analyses"),
+    ("capturing", "views", "store"),
     ("reading", "selection", "focus"),
     ("foreign",),
     ("pipeline",),

@@ -2,7 +2,7 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `Flow`, `RunInfo`.
+`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `Flow`, `Segments`, `RunInfo`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from attncli.data.patterns import (
 )
 from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
+from attncli.data.segments import Partition, Segments, Spans, TextSpan
 from attncli.data.stream import NEAR, Rows, Sight
 from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
 from attncli.data.vectors import ScoreParts, Vectors
@@ -57,6 +58,7 @@ __all__ = [
     "LayerMaps",
     "Level",
     "Metric",
+    "Partition",
     "Patterns",
     "Pooling",
     "Profile",
@@ -70,15 +72,18 @@ __all__ = [
     "Scheme",
     "ScoreParts",
     "Scores",
+    "Segments",
     "Selection",
     "Sight",
     "Span",
+    "Spans",
     "Stack",
     "Statistics",
     "Step",
     "Stretch",
     "TakeEdges",
     "Text",
+    "TextSpan",
     "Thresholds",
     "Tokens",
     "Vectors",

@@ -36,16 +36,20 @@ def measure_for(request: Request, heads: Selection | None = None) -> Measure:
 
 def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Request) -> Statistics:
     """Measure kept maps; a mean over heads or layers is measured as the one head or layer that it stands for."""
-    for attention in maps:
-        if attention.aggregate == "max":
-            raise UsageError(
-                "the largest weight over heads is no distribution that could be measured: "
-                "use --aggregate mean, or measure each head"
-            )
     measure = measure_for(request)
-    for attention in maps:
-        replay(replace(attention, layers=tuple(map(_as_single, attention.layers))), [measure])
+    for attention in as_singles(maps):
+        replay(attention, [measure])
     return _renamed(measure.result(inputs), maps)
+
+
+def as_singles(maps: Sequence[Attention]) -> list[Attention]:
+    """The same maps, where a mean over heads or layers is head or layer 0; no largest ones, as they are no weights."""
+    if any(attention.aggregate == "max" for attention in maps):
+        raise UsageError(
+            "the largest weight over heads is no distribution that could be measured: "
+            "use --aggregate mean, or measure each head"
+        )
+    return [replace(attention, layers=tuple(map(_as_single, attention.layers))) for attention in maps]
 
 
 def _as_single(layer: LayerMaps) -> LayerMaps:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from attncli.data import (
     Attention,
@@ -17,6 +17,7 @@ from attncli.data import (
     Profile,
     RunInfo,
     Scores,
+    Segments,
     Statistics,
     TakeEdges,
     Thresholds,
@@ -33,11 +34,15 @@ from attncli.pipeline.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
 from attncli.pipeline.pictures import Show, fitted, pictures
 from attncli.pipeline.request import ALL_METRICS, ENDS, RESOLUTION, Request, ZoomOptions, metric_names, zoom_of
 from attncli.pipeline.tracing import FlowOptions, Tracing
+from attncli.reading.spans import as_spans
 from attncli.store import OutputFolder, digest, open_run, save_run
 from attncli.transforms import zoomed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+NamedSpans = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +177,20 @@ class Run:
             self.info, self.inputs, self.maps, self.statistics, vectors=self.vectors, budget=budget, tables=tables
         )
         return replace(page, height=height)
+
+    def segments(self, by: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
+        """How much attention goes between the segments of the texts, in the kept maps.
+
+        by     segment (pair, chat roles, what the model wrote), paragraph, line, or auto
+        spans  instead, of the text or of each: name → list of passages, `(start, end)` in characters or
+               `{"tokens": (start, end)}`
+        """
+        if not self.maps:
+            raise UsageError("this run kept no maps to look at: ask for them when running the model")
+        # here and not above: drawing maps needs no torch
+        from attncli.pipeline.segments import Dividing, segments_of
+
+        return segments_of(self.maps, self.inputs, Dividing(by, None if spans is None else as_spans(spans)))[0]
 
     def highlight(
         self,

@@ -1,4 +1,4 @@
-"""Texts from files, stdin and chats, read as a stream."""
+"""Texts from files, stdin and chats, read as a stream; and which parts of them have names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from attncli.data import Text
 from attncli.errors import UsageError
 from attncli.reading.chat import read_chat
 from attncli.reading.lines import STDIN, check_there, decoded_lines, shown
+from attncli.reading.spans import read_spans
 from attncli.reading.tables import TABLES
 
-__all__ = ["read_chat", "read_texts"]
+__all__ = ["read_chat", "read_spans", "read_texts"]
 DEFAULT_COLUMN = "text"
 
 

@@ -31,6 +31,11 @@ class Moments:
         self._count += count
 
     @property
+    def count(self) -> Array:
+        """How many values each cell had."""
+        return self._count
+
+    @property
     def mean(self) -> Array:
         """The mean of each cell, NaN where it never had a value."""
         return np.where(self._count > 0, self._mean, np.nan)

@@ -6,8 +6,10 @@ arrays   safetensors and npz, never pickle        runs     saved runs (codec: as
 edges    edges.parquet, while they are found      profile  its tables, the long one head by head
 page     the page of attncli view                patterns what heads do
 flow     rollout and attention flow
+analyses what segments and compare find
 """
 
+from attncli.store.analyses import analysis_document, write_analysis
 from attncli.store.arrays import load_arrays
 from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
@@ -31,6 +33,7 @@ __all__ = [
     "EdgesFile",
     "OutputFolder",
     "SavedRun",
+    "analysis_document",
     "default_folder",
     "digest",
     "flow_document",
@@ -47,6 +50,7 @@ __all__ = [
     "table_csv",
     "table_jsonl",
     "table_parquet",
+    "write_analysis",
     "write_flows",
     "write_page",
     "write_patterns",

@@ -174,11 +174,14 @@ class OutputFolder:
         self._claimed = True
 
 
-def run_object(info: RunInfo) -> dict[str, Any]:
-    """Where a result comes from, as the `run` object of every JSON document."""
+def run_object(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
+    """Where a result comes from, as the `run` object of every JSON document.
+
+    given  with what was given on the command line; without it the same result has the same bytes wherever it was sent
+    """
     fields = {field.name: plain(getattr(info, field.name)) for field in dataclasses.fields(info)}
     fields["class"] = fields.pop("cls")
-    return {name: fields[name] for name in RUN_KEYS}
+    return {name: fields[name] for name in RUN_KEYS if given or name != "given"}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ def stats_document(
 
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Columns) -> dict[str, Any]:
     """How documents of results begin: schema, run, and the inputs for the kinds that the table of heads has."""
-    run = {name: value for name, value in run_object(info).items() if name != "given"}
+    run = run_object(info, given=False)
     entries = [entry for one in inputs for entry in _input_entries(one, _kinds(heads))]
     return {"schema": schema, "run": run, "inputs": entries}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from attncli.analyses.parts import BLANK_LINE
 from attncli.data import Attention, Tokens
 from attncli.views._labels import visible
 from attncli.views._text import FAINT, SMALL, fit, measure, style
@@ -17,7 +17,6 @@ from attncli.views._text import FAINT, SMALL, fit, measure, style
 LONG = 256
 """Tokens a side up to which labels tell enough of a whole text."""
 ROOM = 20
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _LEAST_PIXELS, _LEAST_IN_PANEL = 14, 40
 
 
@@ -76,7 +75,7 @@ def segment_starts(tokens: Tokens) -> list[tuple[int, str]]:
 def _paragraph_starts(tokens: Tokens) -> list[tuple[int, str]]:
     """Where each paragraph begins, by the blank lines of the text, and its number in it."""
     placed = np.flatnonzero(tokens.offsets[:, 0] >= 0)
-    ends = [0, *(found.end() for found in _BLANK_LINE.finditer(tokens.text.rstrip()))]
+    ends = [0, *(found.end() for found in BLANK_LINE.finditer(tokens.text.rstrip()))]
     after = np.searchsorted(tokens.offsets[placed, 0], ends)
     numbered = {int(placed[at]) if at else 0: f"¶{n}" for n, at in enumerate(after, start=1) if at < len(placed)}
     return sorted(numbered.items())

@@ -57,6 +57,7 @@ def draw(
     each: bool = False,
     title: str = "",
     names: Sequence[str] = (),
+    reading: str = READING,
 ) -> Figure:
     """What do all these heads look like beside each other?
 
@@ -64,7 +65,7 @@ def draw(
     which differ, all maps one after the other, each under its name, and `title` says what they are. Panels
     share one colour scale unless `each` gives every panel its own, as the picture then says. Panels of many
     tokens are pooled: a cell is its largest weight, so that single strong weights stay visible, or the mean where
-    the maps are means already.
+    the maps are means already. `reading` says what rows and columns are, below the panels.
     """
     content = _content(attention, title, names)
     shown = _longest_sides(attention)
@@ -86,7 +87,7 @@ def draw(
     page.header(content.title, lines)
     label = (_OWN_LOG if log else _OWN) if each else weight_label(attention, log, geometry.pool)
     page.bar_beside(axes, image, label, extend, apart=layout.spill)
-    page.write(EDGE, page.height - 56, READING, SMALL, FAINT)
+    page.write(EDGE, page.height - 56, reading, SMALL, FAINT)
     page.legend(legend(cells.state), EDGE, page.height - 30)
     return page.figure
 

@@ -1,0 +1,118 @@
+"""The parts of a text that have names, and the attention between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from attncli.data.results import Scores, columns_of, frame_of
+from attncli.data.tokens import Array, frozen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Unit = Literal["characters", "tokens", "passage"]
+
+
+@dataclass(frozen=True)
+class TextSpan:
+    """One stretch of a text: its first character or token and the one behind the last, or the passage itself."""
+
+    unit: Unit
+    start: int = 0
+    end: int = 0
+    passage: str = ""
+
+
+Spans = Mapping[str, tuple[TextSpan, ...]]
+"""The stretches of each segment of a text, by its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Which segment each token of a side belongs to.
+
+    names   in the order of the text, those that stand for what is left over last
+    places  [token] the number of its name
+    """
+
+    names: tuple[str, ...]
+    places: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", frozen(self.places, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """How much attention goes from each segment of a text to each other?
+
+    heads   `mass`, `uniform_mass` and `ratio` with dim `row` (coords kind, layer, head, from, to, texts): the mean over
+            the real query tokens of a segment of their attention to all keys of another; what attention spread evenly
+            over the visible keys would put there; how many times that is what is found. Over several texts, the mean
+            of those that have both segments
+    std     `mass`, `uniform_mass`: the population standard deviation over texts (empty with one text)
+    tokens  `mass`, `uniform_mass` with dim `row` (coords text, kind, layer, query, token, to): the same for each token
+            that the model wrote, the mean over the heads of a layer (empty where it wrote none)
+    NaN is undefined: a ratio to nothing, where no token of a segment may see the other.
+    """
+
+    heads: Mapping[str, Scores]
+    std: Mapping[str, Scores] = field(default_factory=dict)
+    tokens: Mapping[str, Scores] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Scores:
+        return self.heads[name]
+
+    def table(self) -> dict[str, Array]:
+        """kind, layer, head, from, to, texts, mass, uniform_mass, ratio, with `_std` where there are several texts."""
+        return columns_of(self.heads, self.std)
+
+    def mean_table(self) -> dict[str, Array]:
+        """The mean over layers and heads, and the head that gives most: the columns of `MEAN_COLUMNS`."""
+        rows = list(self._means())
+        return {name: _column([row[at] for row in rows]) for at, name in enumerate(MEAN_COLUMNS)}
+
+    def _means(self) -> Iterator[tuple[object, ...]]:
+        table = self.table()
+        places = list(zip(*(table[name].tolist() for name in ("kind", "from", "to")), strict=True))
+        for place in dict.fromkeys(places):
+            at = np.array([n for n, other in enumerate(places) if other == place])
+            mass, uniform = (float(np.nanmean(table[name][at])) for name in ("mass", "uniform_mass"))
+            texts = int(table["texts"][at].max())
+            top = at[int(np.nanargmax(table["mass"][at]))]
+            if uniform:
+                found = (table[name][top] for name in ("mass", "layer", "head"))
+                yield *place, texts, mass, uniform, mass / uniform, *found
+            else:
+                yield *place, texts, mass, uniform, np.nan, np.nan, None, None
+
+    def tokens_table(self) -> dict[str, Array]:
+        """text, kind, layer, query, token, to, mass, uniform_mass: a row for each token that the model wrote."""
+        return columns_of(self.tokens)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every head as a pandas table."""
+        return frame_of(self.table())
+
+    def mean_frame(self) -> pd.DataFrame:
+        """The mean over layers and heads as a pandas table."""
+        return frame_of(self.mean_table())
+
+    def tokens_frame(self) -> pd.DataFrame:
+        """The tokens that the model wrote as a pandas table."""
+        return frame_of(self.tokens_table())
+
+
+MEAN_COLUMNS = (
+    *("kind", "from", "to", "texts", "mass", "uniform_mass", "ratio"),
+    *("highest_mass", "highest_layer", "highest_head"),
+)
+
+
+def _column(entries: list[object]) -> Array:
+    plain = all(isinstance(entry, int | float | np.number) for entry in entries)
+    return np.array(entries, dtype=None if plain else object)
