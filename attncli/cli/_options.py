@@ -195,7 +195,7 @@ class FileOptions:
         _output(
             "--format",
             metavar="NAMES",
-            help="heatmap, highlight, flow: png, svg, pdf; highlight: html; stats, flow: parquet, jsonl; with commas",
+            help="pictures: png, svg, pdf; highlight, view: html; tables: also parquet, jsonl; with commas",
         ),
     ] = None
     save_maps: Annotated[bool, _output("--save-maps", help="also keep the selected maps, for --from")] = False

@@ -197,6 +197,45 @@ _CODES = """How a command ends.
 Every error is one line on stderr: what was expected, what was got and what to do. --debug adds the traceback.
 What was written before stays valid."""
 
+_SEGMENTS = """Attention between the parts of a text, written by segments: schema attncli.segments/1.
+
+segments.csv         every head: kind, layer, head, from, to, texts, mass, uniform_mass, ratio
+segments-mean.csv    the mean over layers and heads: kind, from, to, texts, mass, uniform_mass, ratio, and the head that
+                     gives most: highest_mass, highest_layer, highest_head
+segments-tokens.csv  with --generate, each token that the model wrote: text, kind, layer, query, token, to, mass,
+                     uniform_mass; the mean over the chosen heads of the layer
+
+Formula       mass(s, t) = mean over the rows i of s of Σ_{j in t} A_ij
+              uniform_mass(s, t) = the same of 1/|S_i| on each visible key: the baseline
+ratio         mass / uniform_mass: 1 is what the lengths alone give. Empty where no row may see the segment
+Unit          1, a share of the attention; the shares of a row of segments sum to 1, or to less in models whose learned
+              sink takes the rest
+texts         how many texts have both segments; with several the value is the mean over them, mass_std beside it
+Caveat        A share says where a head looks, not what it takes from there. Near parts get more for their nearness
+              alone, which uniform_mass does not know.
+Segments      a and b of a pair, the roles of a chat, prompt and generated, ¶1 ¶2 … of paragraphs between blank lines,
+              those of --segments; special for special tokens, rest for what no span covers
+
+<kind>-segments.png draws the means beside the baseline, <kind>-segments-heads.png every head (up to 16 segments),
+<kind>-segments-tokens.png the written tokens. segments.json holds all tables as "heads", "mean" and "tokens", and in
+"inputs" the segment of every token. --format parquet and jsonl write the same tables."""
+
+_SPANS = """Which passages are the segments of a text: the file of segments --segments, JSON.
+
+{"question": ["Who sat on the mat?"],
+ "document 1": [[20, 310]],
+ "document 2": [[312, 590], "and its footnote"],
+ "answer": [{"tokens": [140, 152]}]}
+
+An object of names, each with a list of spans. A span is one of
+"a passage"               as it stands in the text, where it occurs once
+[start, end]              characters of the text
+{"tokens": [start, end]}  tokens as they are read, which are words with --words
+All are counted from 0, the end is not part of the span. A token belongs to a segment when any of its characters does,
+and to one segment alone. Special tokens stay special, what the model wrote stays generated, all others are rest.
+For several texts: a list of such objects, one for each. Of an encoder-decoder the spans are those of the source. The
+text of a chat is what the chat template makes of it."""
+
 PAGES = {
     "edges.parquet": _EDGES,
     "exit-codes": _CODES,
@@ -206,6 +245,8 @@ PAGES = {
     "patterns.json": _PATTERNS,
     "profile": _PROFILE,
     "repeated.json": _REPEATED,
+    "segments-file": _SPANS,
+    "segments.json": _SEGMENTS,
     "stats.csv": _CSV,
     "stats.json": _STATS,
     "view.html": _VIEW,

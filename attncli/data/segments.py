@@ -79,8 +79,10 @@ class Segments:
     def _means(self) -> Iterator[tuple[object, ...]]:
         table = self.table()
         places = list(zip(*(table[name].tolist() for name in ("kind", "from", "to")), strict=True))
-        for place in dict.fromkeys(places):
-            at = np.array([n for n, other in enumerate(places) if other == place])
+        rows: dict[tuple[str, ...], list[int]] = {}
+        for row, place in enumerate(places):
+            rows.setdefault(place, []).append(row)
+        for place, at in rows.items():
             mass, uniform = (float(np.nanmean(table[name][at])) for name in ("mass", "uniform_mass"))
             texts = int(table["texts"][at].max())
             top = at[int(np.nanargmax(table["mass"][at]))]

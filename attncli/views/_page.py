@@ -104,4 +104,5 @@ class Page:
                 "labelcolor": INK,
                 "frameon": False,
             }
-            self.figure.legend(handles=handles, **place, **look)
+            for text in self.figure.legend(handles=handles, **place, **look).get_texts():
+                text.set_parse_math(False)

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from attncli.data import Array, Kind, Segments, Tokens
 from attncli.errors import UsageError
-from attncli.views._axis import KIND_WORDS, joined, put_key_ticks, side_of
+from attncli.views._axis import KIND_WORDS, fitted, joined, put_key_ticks, side_of
 from attncli.views._labels import label, labels
 from attncli.views._look import own_look
 from attncli.views._page import EDGE, Page, header_size
@@ -55,7 +55,7 @@ def draw(segments: Segments, kind: Kind, text: int, queries: Tokens, *, model: s
         _stack(axes, shares, colours, wide)
         axes.set_title(name, **style(SUBTITLE, loc="left", pad=6))
     put_key_ticks(axes, side)
-    axes.set_xlabel("token that the model wrote", **style(SUBTITLE))
+    axes.set_xlabel(fitted("token that the model wrote", width), **style(SUBTITLE))
     handles = [Patch(facecolor=colour, label=name) for name, colour in zip(shown, colours, strict=True)]
     for number, handle in enumerate(reversed(handles)):
         page.legend([handle], EDGE + _LEFT + width + 16, top + _ABOVE + 22 * number)

@@ -21,7 +21,7 @@ READING = "in each panel: rows are segments that look, columns are segments look
 _REACH = 3
 """How many doublings the scale of the ratio shows."""
 _ABOVE, _BELOW, _APART, _LEAST = 34, 66, 40, 150
-_WRITE_UP_TO, _SIDE = 16, 560
+_ROOM, _SIDE = 40, 560
 
 
 @own_look
@@ -54,7 +54,8 @@ def _names(table: dict[str, Array], there: Array) -> tuple[tuple[list[str], list
     for name in ("from", "to"):
         found = list(dict.fromkeys(table[name][there].tolist()))
         sides.append(found)
-        places.append(np.array([found.index(each) for each in table[name][there].tolist()]))
+        numbers = {each: at for at, each in enumerate(found)}
+        places.append(np.array([numbers[each] for each in table[name][there].tolist()]))
     return (sides[0], sides[1]), (places[0], places[1])
 
 
@@ -83,7 +84,7 @@ def _compose(title: str, lines: list[str], names: tuple[list[str], list[str]], p
         put_ticks(axes, down, across)
         axes.set_ylabel("from", **style(SUBTITLE))
         axes.set_xlabel("to", **style(SUBTITLE))
-        if max(rows, columns) <= _WRITE_UP_TO and wide >= 32:
+        if min(tall / 0.4, wide) >= _ROOM:
             write_values(axes, cells, image)
         page.bar_beside(axes, image, unit, extend)
     page.legend(legend(state), EDGE, page.height - 30)
