@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attncli.data import (
         KINDS,
         Attention,
+        Comparison,
         Edges,
         Flow,
         Highlight,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Vectors,
     )
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
+    from attncli.pipeline.comparing import compare
     from attncli.pipeline.flow_result import FlowResult
     from attncli.pipeline.highlights import HighlightPage
     from attncli.pipeline.model import Model, capture, load
@@ -56,6 +58,7 @@ __all__ = [
     "Attention",
     "AttnError",
     "CheckError",
+    "Comparison",
     "Edges",
     "Flow",
     "FlowOptions",
@@ -87,17 +90,19 @@ __all__ = [
     "ZoomOptions",
     "__version__",
     "capture",
+    "compare",
     "load",
     "open",
 ]
 
 _HOMES = {
     "attncli.data": (
-        *("Attention", "Edges", "Flow", "Highlight", "Input", "KINDS", "LayerMaps", "Metric", "Patterns", "Profile"),
-        *("Received", "Repeated", "RunInfo", "Scores", "Segments", "Statistics", "Text", "Thresholds", "Tokens"),
-        *("Vectors",),
+        *("KINDS", "Attention", "Comparison", "Edges", "Flow", "Highlight", "Input", "LayerMaps", "Metric", "Patterns"),
+        *("Profile", "Received", "Repeated", "RunInfo", "Scores", "Segments", "Statistics", "Text", "Thresholds"),
+        *("Tokens", "Vectors"),
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
+    "attncli.pipeline.comparing": ("compare",),
     "attncli.pipeline.flow_result": ("FlowResult",),
     "attncli.pipeline.highlights": ("HighlightPage",),
     "attncli.pipeline.model": ("Model", "capture", "load"),

@@ -2,11 +2,12 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `Flow`, `Segments`, `RunInfo`.
+`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `Flow`, `Segments`, `Comparison`, `RunInfo`.
 """
 
 from __future__ import annotations
 
+from attncli.data.comparison import FEWEST, Comparison
 from attncli.data.edges import Edges, TakeEdges
 from attncli.data.flow import Flow, FlowMethod, Graph, Level, Stack, Step
 from attncli.data.highlight import Direction, Highlight, Highlighted
@@ -37,6 +38,7 @@ __all__ = [
     "CLASSES",
     "CLASS_NUMBERS",
     "FEW",
+    "FEWEST",
     "FORMAT",
     "KINDS",
     "NEAR",
@@ -46,6 +48,7 @@ __all__ = [
     "Array",
     "Attention",
     "Columns",
+    "Comparison",
     "Direction",
     "Edges",
     "Flow",
