@@ -220,6 +220,35 @@ Segments      a and b of a pair, the roles of a chat, prompt and generated, ¶1 
 <kind>-segments-tokens.png the written tokens. segments.json holds all tables as "heads", "mean" and "tokens", and in
 "inputs" the segment of every token. --format parquet and jsonl write the same tables."""
 
+_COMPARE = """What is different between A and B, written by compare: schema attncli.compare/1.
+
+compare.csv           each head, those that differ most first: kind, layer, head, texts, js_distance, js_low, js_high,
+                      nearest_distance
+compare-measures.csv  each measure of each head, the largest effect first: kind, layer, head, metric, texts, a, b,
+                      change, change_low, change_high, p, p_adjusted, effect
+
+js_distance       sqrt(mean over tokens of JS), JS = ½ [KL(p‖m) + KL(q‖m)], m = (p + q) / 2, of rows p of A and q of B;
+                  over texts the mean. sqrt(nat), from 0 (equal) to sqrt(ln 2) = 0.833 (no key in common)
+nearest_distance  the baseline: the same between the head and the other head of its layer in A that is most like it,
+                  over at most 64 tokens of each text. A head whose js_distance comes near it looks as another would
+a, b, change      the measure in A and in B, the mean over the texts where both have it, and b - a
+*_low, *_high     95 % bootstrap intervals over texts: percentiles of 2000 seeded samples
+p                 the share of the ways to turn around the signs of the changes of single texts that give as much: of all
+                  ways up to 13 texts, else of 9999 seeded ones
+p_adjusted        the same for many heads at once, Benjamini and Hochberg 1995, over all heads of a measure
+effect            change as a share of the standard deviation of the measure over all heads, of A and of B: 1 is as much
+                  as heads differ from each other
+Empty             intervals and p of fewer than 6 texts; the js_distance of texts of unlike length; what is undefined
+Caveat            A small p says that a change is no chance, the effect whether it is large: rounding to bfloat16
+                  changes most heads for certain, but hardly. Texts count as independent of each other.
+Metrics           all that say how much; sink_position and diagonal_offset only by --metric, as a mean of places says
+                  little
+
+Models that read a text as other tokens are refused; --words compares words, where these are the same. Two texts of
+--against-text are laid over each other position by position. The maps of one text of A and of B are held at a time.
+compare.png draws js_distance and the changes of the main measures. compare.json holds both tables as "heads" and
+"measures", and where B comes from as "other"."""
+
 _SPANS = """Which passages are the segments of a text: the file of segments --segments, JSON.
 
 {"question": ["Who sat on the mat?"],
@@ -237,6 +266,7 @@ For several texts: a list of such objects, one for each. Of an encoder-decoder t
 text of a chat is what the chat template makes of it."""
 
 PAGES = {
+    "compare.json": _COMPARE,
     "edges.parquet": _EDGES,
     "exit-codes": _CODES,
     "flow.json": _FLOW,

@@ -97,10 +97,12 @@ def _job(
 ) -> tuple[Job, Other]:
     """The job of A, and what it is compared with."""
     from attncli.pipeline.compare_job import Other
+    from attncli.pipeline.comparing import compared
     from attncli.pipeline.run import open_saved
 
     model, texts, selection, files = groups
-    asked: Any = {"metrics": [name.strip() for value in other.metric or ["all"] for name in value.split(",")]}
+    wanted = None if other.metric is None else [name.strip() for value in other.metric for name in value.split(",")]
+    asked: Any = {"metrics": compared(wanted)}
     own = {**typed(other), "a": a, **({} if b is None else {"b": b})}
     if _saved(a) != _saved(a if b is None else b):
         raise UsageError("expected two models or two saved runs, got one of each: run the model with --save-maps first")

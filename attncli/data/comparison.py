@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,14 +26,16 @@ class Comparison:
               kind, layer, head, texts): how far the map of a head in B is from that in A, and how far the nearest other
               head of its layer in A is from it
     measures  `a`, `b`, `change`, `change_low`, `change_high`, `p`, `p_adjusted` and `effect` with dim `row` (coords
-              kind, layer, head, metric, texts): each measure in A and in B, the mean over texts; the effect is
-              the change in shares of the standard deviation of the measure over all heads of its kind, of A and of B
+              kind, layer, head, metric, texts): each measure in A and in B, the mean over texts; the effect is the
+              change in shares of the standard deviation of the measure over all heads of its kind, of A and of B
+    units     of the measures
     notes     what a user should know
     Intervals and p-values are NaN for fewer than 6 texts; all is NaN where it is undefined.
     """
 
     heads: Mapping[str, Scores]
     measures: Mapping[str, Scores]
+    units: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Scores:

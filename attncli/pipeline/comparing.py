@@ -17,6 +17,8 @@ from attncli.pipeline.request import ALL_METRICS, metric_names
 from attncli.pipeline.run import Run
 
 Place = tuple[Kind, int | str, int | str]
+WHERE = ("sink_position", "diagonal_offset")
+"""Metrics that say where something is."""
 ROUNDING = 1e-6
 """A measure in which heads differ by less than this has no effects."""
 FARTHEST = float(np.sqrt(np.log(2)))
@@ -27,13 +29,20 @@ def compare(run_a: Run, run_b: Run, metrics: Sequence[str] | str | None = None) 
     """How do the kept maps of two runs differ, head by head, and how do their measures change from A to B?
 
     The runs have the same texts, or as many: the first with the first. Of the same texts the tokens must be the same.
-    metrics  names of those to compare, all by default
+    metrics  names of those to compare, by default all that say how much, and not where: a mean of positions says little
     """
-    names = metric_names(ALL_METRICS if metrics is None else metrics)
+    names = compared(metrics)
     pairs = Pairs(names)
     for one, other in text_pairs(run_a, run_b, names):
         pairs.add(one, other)
     return pairs.result()
+
+
+def compared(metrics: Sequence[str] | str | None) -> tuple[str, ...]:
+    """The names of the metrics that are compared."""
+    if metrics is not None:
+        return metric_names(metrics)
+    return tuple(name for name in metric_names(ALL_METRICS) if name not in WHERE)
 
 
 def text_pairs(run_a: Run, run_b: Run, metrics: Sequence[str]) -> Iterator[tuple[Run, Run]]:
@@ -93,7 +102,8 @@ class Pairs:
         if texts < FEWEST:
             few = f"{texts} text{'s are' if texts > 1 else ' is'} too few"
             self._notes[f"{few} for intervals and p-values: give at least {FEWEST}"] = None
-        return Comparison(self._heads(texts), self._all_measures(texts), tuple(self._notes))
+        units = {name: metric.unit for name, metric in self._declared.items()}
+        return Comparison(self._heads(texts), self._all_measures(texts), units, tuple(self._notes))
 
     def _alike(self, one: Run, other: Run, mine: Attention, theirs: Attention) -> bool:
         """Whether two maps can be laid over each other."""

@@ -36,4 +36,13 @@ def _change(comparison: Comparison, metric: str) -> Scores:
     """The change of one measure, of all heads."""
     scores = comparison.measures["change"].sel(metric=metric)
     coords = {name: ("head", scores.coords[name][1]) for name in ("kind", "layer", "head")}
-    return Scores(f"change of {metric}", scores.values, ("head",), coords, "in its unit", (None, None), "")
+    unit = comparison.units.get(metric, "1")
+    return Scores(
+        f"change of {metric}",
+        scores.values,
+        ("head",),
+        coords,
+        "change" if unit == "1" else f"change ({unit})",
+        (None, None),
+        "",
+    )

@@ -41,7 +41,18 @@ def text_of(run_cli: RunCli, *args: str) -> str:
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
-    assert COMMANDS == ["explain", "flow", "heatmap", "highlight", "info", "patterns", "segments", "stats", "view"]
+    assert COMMANDS == [
+        "compare",
+        "explain",
+        "flow",
+        "heatmap",
+        "highlight",
+        "info",
+        "patterns",
+        "segments",
+        "stats",
+        "view",
+    ]
 
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
