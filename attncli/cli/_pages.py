@@ -233,8 +233,8 @@ nearest_distance  the baseline: the same between the head and the other head of 
                   over at most 64 tokens of each text. A head whose js_distance comes near it looks as another would
 a, b, change      the measure in A and in B, the mean over the texts where both have it, and b - a
 *_low, *_high     95 % bootstrap intervals over texts: percentiles of 2000 seeded samples
-p                 the share of the ways to turn around the signs of the changes of single texts that give as much: of all
-                  ways up to 13 texts, else of 9999 seeded ones
+p                 the share of the ways to turn around the signs of the changes of single texts that give as much:
+                  of all ways up to 13 texts, else of 9999 seeded ones
 p_adjusted        the same for many heads at once, Benjamini and Hochberg 1995, over all heads of a measure
 effect            change as a share of the standard deviation of the measure over all heads, of A and of B: 1 is as much
                   as heads differ from each other

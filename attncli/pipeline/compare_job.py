@@ -95,10 +95,11 @@ def _draw(job: Job, found: Comparison, infos: tuple[RunInfo, RunInfo], formats: 
     from attncli.views._save import save
 
     names = tuple(map(_name, infos)) if infos[0].title == infos[1].title else tuple(info.title for info in infos)
-    if formats:
-        figure = comparison.draw(found, names=(names[0], names[1]))
-        for format in formats:
-            save(figure, job.folder.path_for(f"compare.{format}"), description=f"{names[0]} {names[1]} compare")
+    figure = comparison.draw(found, names=(names[0], names[1]))
+    if figure is None:
+        return
+    for format in formats:
+        save(figure, job.folder.path_for(f"compare.{format}"), description=f"{names[0]} {names[1]} compare")
 
 
 def _name(info: RunInfo) -> str:

@@ -41,7 +41,10 @@ def compare(run_a: Run, run_b: Run, metrics: Sequence[str] | str | None = None) 
 def compared(metrics: Sequence[str] | str | None) -> tuple[str, ...]:
     """The names of the metrics that are compared."""
     if metrics is not None:
-        return metric_names(metrics)
+        names = metric_names(metrics)
+        if all(metric.per_key for metric in declarations(names).values()):
+            raise UsageError(f"{', '.join(names)} has no value for a whole head that could be compared: name another")
+        return names
     return tuple(name for name in metric_names(ALL_METRICS) if name not in WHERE)
 
 
@@ -83,6 +86,9 @@ class Pairs:
         check_heads(found, _places(theirs))
         if self._places and found != self._places:
             raise UsageError("the texts have different heads: compare runs in which each text has the same heads")
+        if not self._places:
+            sides = (("A", one), ("B", other))
+            self._notes |= {f"{name}: {note}": None for name, run in sides for note in run.info.notes}
         self._places = found
         distances: dict[Place, float] = {}
         near: dict[tuple[Place, Place], float] = {}

@@ -9,11 +9,11 @@ from attncli.data import Comparison, Scores, Statistics
 from attncli.views import overview
 
 
-def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> Figure:
+def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> Figure | None:
     """Which heads changed, and in what?
 
     First the distance of each head from the same head of the other, where there is one, then the change of each main
-    measure from A to B: red is more in B, blue is less, white is no change.
+    measure from A to B: red is more in B, blue is less, white is no change. None where nothing is defined.
     """
     distance = comparison.heads["js_distance"]
     panels = {"js_distance": distance} if np.isfinite(distance.values).any() else {}
@@ -21,6 +21,8 @@ def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> Figu
     wanted = [name for name in overview.MAIN if name in metrics] or list(dict.fromkeys(metrics))
     changes = {f"change of {name}": _change(comparison, name) for name in wanted}
     statistics = Statistics({**panels, **changes})
+    if not any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
+        return None
     texts = int(distance.coords["texts"][1].max())
     note = "change from A to B" + (f" · mean over {texts} texts" if texts > 1 else "")
     return overview.draw(

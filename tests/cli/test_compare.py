@@ -94,6 +94,13 @@ def test_two_texts_on_one_model(run_cli: RunCli) -> None:
     assert {row["js_distance"] for row in rows(done.out)} == {""}
 
 
+def test_where_nothing_is_defined_there_is_no_picture(run_cli: RunCli) -> None:
+    call = ("compare", "-t", "one two", "--against-text", "two", "--metric", "alignment_distance", "-o", "here")
+    assert run_cli(*call).code == 0
+    assert Path("here/compare.csv").is_file()
+    assert not Path("here/compare.png").exists()
+
+
 def test_an_encoder_decoder_needs_one_target_for_both(run_cli: RunCli) -> None:
     call = ("compare", "demo:seq2seq", "--dtype-b", "bfloat16", "-t", "one two", "--target", "owt eno")
     done = run_cli(*call)
@@ -132,6 +139,7 @@ def test_a_person_sees_what_differs_most(tmp_path: Path) -> None:
         (["--dtype-b", "bfloat16", "-t", "x", "--metric", "entrpy"], "unknown metric 'entrpy': did you mean 'entropy'"),
         (["--dtype-b", "bfloat16", "-t", "x " * 9, "--max-memory", "1kB"], "this run would keep"),
         (["--dtype-b", "bfloat61", "-t", "x"], "bfloat61"),
+        (["--dtype-b", "bfloat16", "-t", "x", "--metric", "received"], "received has no value for a whole head"),
     ],
 )
 def test_bad_calls(args: list[str], said: str, texts: str, run_cli: RunCli) -> None:

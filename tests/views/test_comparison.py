@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from pictures import faults, words
 
 from attncli.data import Comparison, Scores
@@ -31,16 +32,22 @@ def made(layers: int, heads: int, metrics: tuple[str, ...] = ("entropy", "sink")
     )
 
 
+def drawn(found: Comparison, names: tuple[str, str] = ("A", "B")) -> Figure:
+    figure = comparison.draw(found, names=names)
+    assert figure is not None
+    return figure
+
+
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (6, 12), (40, 40)])
 def test_any_size_is_a_whole_picture(layers: int, heads: int) -> None:
-    figure = comparison.draw(made(layers, heads), names=("one", "$\\foo$"))
+    figure = drawn(made(layers, heads), names=("one", "$\\foo$"))
     assert not faults(figure)
     assert {"js_distance", "change of sink", "A: one   B: $\\foo$"} <= words(figure)
     assert "change from A to B · mean over 3 texts" in words(figure)
 
 
 def test_no_change_is_the_middle_of_the_scale() -> None:
-    figure = comparison.draw(made(2, 2, ("sink",)))
+    figure = drawn(made(2, 2, ("sink",)))
     image = next(axes.images[-1] for axes in figure.axes if axes.get_title("left") == "change of sink")
     assert isinstance(image.norm, Normalize)
     assert image.norm.vmin == -image.norm.vmax
@@ -50,4 +57,4 @@ def test_no_change_is_the_middle_of_the_scale() -> None:
 def test_what_has_no_distance_has_its_changes() -> None:
     found = made(2, 2)
     nothing = replace(found.heads["js_distance"], values=np.full(4, np.nan))
-    assert "js_distance" not in words(comparison.draw(replace(found, heads={"js_distance": nothing})))
+    assert "js_distance" not in words(drawn(replace(found, heads={"js_distance": nothing})))
