@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import Array, Flow, RunInfo
 from attncli.store.folder import OutputFolder, run_object
-from attncli.store.tables import arrow_bytes, table_csv, table_jsonl
+from attncli.store.tables import table_csv, table_jsonl, table_parquet
 from attncli.store.text import json_text, plain, utf8
 
 SCHEMA = "attncli.flow/1"
@@ -59,5 +59,5 @@ def _entry(flow: Flow) -> dict[str, Any]:
 _WRITERS = {
     "csv": lambda columns: utf8(table_csv(columns)),
     "jsonl": lambda columns: table_jsonl(columns).encode(),
-    "parquet": lambda columns: arrow_bytes(columns, SCHEMA),
+    "parquet": lambda columns: table_parquet(columns, SCHEMA),
 }

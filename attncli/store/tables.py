@@ -113,12 +113,7 @@ def table_jsonl(columns: Columns) -> str:
 
 
 def table_parquet(columns: Columns, schema: str = SCHEMA) -> bytes:
-    """A table as Parquet with true types, null where undefined; needs pyarrow."""
-    return arrow_bytes(columns, SCHEMA)
-
-
-def arrow_bytes(columns: Columns, schema: str) -> bytes:
-    """The same under the name of its schema."""
+    """A table as Parquet with true types and the name of its schema, null where undefined; needs pyarrow."""
     buffer = io.BytesIO()
     arrow().parquet.write_table(arrow_table(columns, schema), buffer)
     return buffer.getvalue()
