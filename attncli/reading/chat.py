@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
-from attncli.reading.lines import check_there, decoded_whole, shown, sort_of, valid_text
+from attncli.reading.lines import decoded_json, shown, sort_of, valid_text
 
 
 def read_chat(path: str | Path) -> Text:
     """A chat: JSON, a list of `{"role": …, "content": …}` or an object with such a list under `messages`."""
-    check_there(path)
-    where, text = shown(path), decoded_whole(path)
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise UsageError(f"{where} is not JSON ({place}): {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is not JSON that can be read: {error}") from error
+    where, document = shown(path), decoded_json(path)
     messages = document.get("messages") if isinstance(document, dict) else document
     if not isinstance(messages, list) or not messages:
         raise UsageError(f'{where}: expected a list of {{"role": …, "content": …}}, got {sort_of(messages)}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,3 +99,16 @@ def sort_of(value: Any) -> str:
         return "an empty list" if isinstance(value, list) else "an empty object"
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else type(value).__name__)
+
+
+def decoded_json(path: str | Path) -> Any:
+    """The JSON document in a file; a `UsageError` where there is no file, or no JSON in it."""
+    check_there(path)
+    where, text = shown(path), decoded_whole(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise UsageError(f"{where} is not JSON ({place}): {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is not JSON that can be read: {error}") from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from attncli.data import Spans, TextSpan
 from attncli.errors import UsageError
-from attncli.reading.lines import check_there, decoded_whole, shown, sort_of, valid_text
+from attncli.reading.lines import decoded_json, shown, sort_of, valid_text
 
 LEFT_OVER = ("special", "rest", "generated")
 _SPAN = '"a passage", [start, end] in characters or {"tokens": [start, end]}'
@@ -21,15 +20,7 @@ def read_spans(path: str | Path) -> tuple[Spans, ...]:
     A span is a passage as it stands in the text, `[start, end]` in characters or `{"tokens": [start, end]}`, counted
     from 0, the end not part of it. What is not of this form is a `UsageError`.
     """
-    check_there(path)
-    where, text = shown(path), decoded_whole(path)
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise UsageError(f"{where} is not JSON ({place}): {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is not JSON that can be read: {error}") from error
+    where, document = shown(path), decoded_json(path)
     return as_spans(document, where)
 
 
