@@ -18,6 +18,7 @@ HEAVY = {
     "numpy",
     "pandas",
     "pyarrow",
+    "pydantic",
     "rich",
     "safetensors",
     "scipy",
@@ -27,6 +28,7 @@ HEAVY = {
     "transformers",
     "typer",
     "xarray",
+    "yaml",
 }
 WRITING_METHODS = {
     "write_text",

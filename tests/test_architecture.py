@@ -39,6 +39,7 @@ KNOWN_ONLY_IN = {
     "seaborn": ("views",),
     "safetensors": ("store", "models"),
     "jinja2": ("views",),
+    "yaml": ("reading",),
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
@@ -46,7 +47,18 @@ KNOWN_ONLY_IN = {
 NEVER_IN = (("torch", "views"), ("torch", "store"), ("transformers", "metrics"), ("transformers", "sinks"))
 MAY_PRINT = ("cli",)
 MAY_WRITE = ("store", "views._save")
-HEAVY_AT_START = ("torch", "transformers", "numpy", "pandas", "matplotlib", "seaborn", "pyarrow", "scipy")
+HEAVY_AT_START = (
+    "torch",
+    "transformers",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "seaborn",
+    "pyarrow",
+    "scipy",
+    "pydantic",
+    "yaml",
+)
 
 Law = Callable[[Package], list[str]]
 LAWS: dict[str, Law] = {
