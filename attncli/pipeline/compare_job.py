@@ -9,7 +9,7 @@ from typing import Any
 from attncli import store
 from attncli.data import Comparison, RunInfo, Selection, Text
 from attncli.pipeline.comparing import Pairs, Place, check_heads, text_pairs
-from attncli.pipeline.jobs import Done, Job
+from attncli.pipeline.jobs import Done, Job, load_model
 from attncli.pipeline.measuring import declarations
 from attncli.pipeline.progress import Track
 from attncli.pipeline.run import Run, reshaped
@@ -72,8 +72,8 @@ def _of_models(job: Job, other: Other, pairs: Pairs, track: Track) -> tuple[RunI
     """Text by text, so that no more than the maps of one text are held, those of A and of B."""
     assert not isinstance(job.source, Run)
     assert not isinstance(other.source, Run)  # both are models, or both are runs
-    a = job.load(job.source)
-    b = a if dict(other.source) == dict(job.source) else job.load(other.source)
+    a = job.load()
+    b = a if dict(other.source) == dict(job.source) else load_model(other.source)
     if not job.request.folded:
         check_heads(_places(a.heads(job.request)), _places(b.heads(job.request)))
     with track("comparing", len(job.texts), "texts") as compared:

@@ -40,11 +40,11 @@ def trace(
     folder, choice = job.folder, job.request.choice  # a folder is refused before the long work
     # which kinds are shown: what leads to them is all that the model has
     of_all = replace(job, request=replace(job.request, choice=replace(choice, kinds=None)))
-    if isinstance(job.source, Run):
+    if job.there is not None:
         run = of_all.gather(track)
         flows, notes = of_maps(run.maps, run.inputs, choice.kinds, tracing, track)
     else:
-        run, flows, notes = _of_model(of_all, job.load(job.source), choice.kinds, tracing, track)
+        run, flows, notes = _of_model(of_all, job.load(), choice.kinds, tracing, track)
     job.save(run)
     run = job.informed(replace(run, info=replace(run.info, notes=(*run.info.notes, *notes, *_undrawn(flows)))))
     document = store.write_flows(folder, run.info, flows, drawing.tables)

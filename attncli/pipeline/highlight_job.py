@@ -17,7 +17,7 @@ from attncli.pipeline.run import Run
 def looking_at(job: Job, looking: Looking, *, mean: bool) -> Job:
     """The same job, for the focus alone; `mean`: of all layers and heads."""
     request = replace(job.request, looking=looking)
-    return replace(job, request=_mean_of_all(request, job.source) if mean else request)
+    return replace(job, request=_mean_of_all(request, job.there) if mean else request)
 
 
 def paint(
@@ -30,7 +30,7 @@ def paint(
     """Write a page for each text and kind of attention; `wrote` hears of each file, `show` of each page."""
     looking = job.request.looking
     assert looking is not None  # see looking_at
-    count = len(job.texts) or (len(job.source.inputs) if isinstance(job.source, Run) else 1)
+    count = len(job.texts) or len(job.there.inputs if job.there else ())
     over_texts, in_text = (track, untracked) if count > 1 else (untracked, track)
     with over_texts("drawing", count, "texts") as texts_done:
         for run in _runs(job, looking, in_text):
@@ -46,16 +46,16 @@ def paint(
     return Done(job.folder.finish(info), info.notes)
 
 
-def _mean_of_all(request: Request, source: object) -> Request:
+def _mean_of_all(request: Request, there: Run | None) -> Request:
     """The same with heads and layers folded, unless kept maps are so already."""
-    folded = isinstance(source, Run) and any(attention.aggregate != "none" for attention in source.maps)
+    folded = there is not None and any(attention.aggregate != "none" for attention in there.maps)
     return replace(request, aggregate="none" if folded else "mean", aggregate_layers="mean")
 
 
 def _runs(job: Job, looking: Looking, track: Track) -> Iterator[Run]:
     """What is to be shown; of whole maps those that have the focus."""
     for run in job.looked_at(track):
-        if isinstance(job.source, Run) or job.files.save_maps:
+        if job.there is not None or job.files.save_maps:
             places = kept_places(run.maps, run.inputs, looking)
             run = replace(run, info=replace(run.info, notes=(*run.info.notes, *places.notes)))
             job.save(run)

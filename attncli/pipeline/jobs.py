@@ -37,12 +37,25 @@ class Files:
 
 
 @dataclass(frozen=True, eq=False)
+class Held:
+    """What several jobs share: a model, the texts for it, and their one forward pass.
+
+    run  with whole maps; None where these would not fit, so that each job makes a pass of its own
+    """
+
+    model: Model
+    texts: tuple[Text, ...]
+    run: Run | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """What one command was asked to do.
 
-    source  the arguments of `load`, or the run that is already there
+    source  the arguments of `load`, or a saved run
     more    options of this command alone that change its result
     given   options as they were typed
+    held    what is shared with other jobs of the same model and texts
     """
 
     command: str
@@ -52,6 +65,14 @@ class Job:
     files: Files = field(default_factory=Files)
     more: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
+    held: Held | None = None
+
+    @property
+    def there(self) -> Run | None:
+        """The run whose maps are there already, saved or shared; None where the model is to be run."""
+        if isinstance(self.source, Run):
+            return self.source
+        return None if self.held is None else self.held.run
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -84,44 +105,46 @@ class Job:
 
         Those to keep are saved on the way.
         """
-        if isinstance(self.source, Run) or self.files.save_maps:
+        if self.there is not None or self.files.save_maps:
             run = self.gather(track)
             shown = tuple(zoomed(each, fitted(self.request.zoom, show, [_counts(each)])) for each in run.maps)
             self.save(run)
             yield replace(run, maps=shown)
             return
-        model = self.load(self.source)
+        model = self.load()
         pages = _pages(model.heads(self.request), self.request)
         request = replace(self.request, zoom=fitted(self.request.zoom, show, pages))
         yield from map(self.informed, model.runs(self.texts, request, track))
 
     def looked_at(self, track: Track) -> Iterator[Run]:
         """The rows or columns that the request looks at, run by run; whole maps where they are there, or to be kept."""
-        if isinstance(self.source, Run) or self.files.save_maps:
+        if self.there is not None or self.files.save_maps:
             yield self.gather(track)
         else:
-            yield from map(self.informed, self.load(self.source).runs(self.texts, self.request, track))
+            yield from map(self.informed, self.load().runs(self.texts, self.request, track))
 
     def gather(self, track: Track, take: TakeEdges | None = None) -> Run:
         """Everything as one run, its maps whole; `take` gets the strongest edges chunk by chunk."""
         request = replace(self.request, zoom=Zoom(), looking=None)
-        if isinstance(self.source, Run):
-            where = f"the {'maps' if self.source.info.cls == 'file' else 'run'} of {self.source.info.model}"
-            run = reshaped(self.source, request, where)
+        if self.there is not None:
+            where = f"the {'maps' if self.there.info.cls == 'file' else 'run'} of {self.there.info.model}"
+            run = reshaped(self.there, request, where)
+            if self.held is not None and not request.neurons:
+                run = replace(run, vectors=())
             if request.metrics:
                 run = replace(run, statistics=run.stats(request.metrics, request.per_query))
             if request.beside:
                 run = run.with_beside(request, take)
         else:
-            run = self.load(self.source).gather(self.texts, request, track, take)
+            run = self.load().gather(self.texts, request, track, take)
         return self.informed(run)
 
-    def load(self, arguments: Mapping[str, Any]) -> Model:
-        """The model of these arguments of `attncli.load`."""
-        # here and not above: to draw a saved run needs neither torch nor transformers
-        from attncli.pipeline.model import load
-
-        return load(**arguments)
+    def load(self) -> Model:
+        """The model that the job is for; a saved run has none."""
+        if self.held is not None:
+            return self.held.model
+        assert not isinstance(self.source, Run)  # see `there`
+        return load_model(self.source)
 
     def informed(self, run: Run) -> Run:
         """The same run, with what was asked for."""
@@ -133,6 +156,14 @@ class Job:
             layout, format = self.files.layout, self.files.maps_format
             parts = run.inputs, run.maps, run.statistics, run.vectors
             store.save_run(self.folder, *parts, layout=layout, format=format)
+
+
+def load_model(arguments: Mapping[str, Any]) -> Model:
+    """The model of these arguments of `attncli.load`."""
+    # here and not above: to draw a saved run needs neither torch nor transformers
+    from attncli.pipeline.model import load
+
+    return load(**arguments)
 
 
 def _counts(attention: Attention) -> list[int]:

@@ -62,13 +62,15 @@ def shuffled_numbers(prepared: Pass, seeds: int, track: Track = untracked) -> Nu
     return numbers
 
 
-def patterns_in(maps: Sequence[Attention], inputs: Sequence[Input], thresholds: Thresholds) -> Patterns:
-    """The patterns of kept maps."""
+def patterns_in(
+    maps: Sequence[Attention], inputs: Sequence[Input], thresholds: Thresholds, shuffled: Numbers | None = None
+) -> Patterns:
+    """The patterns of kept maps, beside the numbers of shuffled tokens where there are any."""
     heads = {(attention.kind, _number(maps.layer)): maps.heads for attention in maps for maps in attention.layers}
     sink = PatternSink(inputs, heads)
     for attention in maps:
         replay(attention, [sink])
-    return sink.result(thresholds)
+    return sink.result(thresholds, shuffled)
 
 
 def _number(layer: int | str) -> int:

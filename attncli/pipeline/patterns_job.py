@@ -18,8 +18,6 @@ from attncli.transforms import zoomed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from attncli.pipeline.model import Model
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -65,9 +63,8 @@ def probe(job: Job, length: int, seeds: int, asked: Asked, track: Track) -> tupl
     from attncli.pipeline.patterns import repeated_scores
     from attncli.views import overview
 
-    assert not isinstance(job.source, Run)  # the command says that a probe needs the model
     folder = job.folder
-    model = job.load(job.source)
+    model = job.load()  # the command says that a probe needs one
     plan = model.plan(job.request.capture)
     found, prepared = repeated_scores(model.loaded, plan, job.request, length, seeds, track)
     info = replace(model.loaded.run_info(plan.route), notes=prepared.notes, seed=0, input_sha256=store.input_sha256(()))
@@ -81,24 +78,27 @@ def probe(job: Job, length: int, seeds: int, asked: Asked, track: Track) -> tupl
 
 def _found(job: Job, asked: Asked, track: Track) -> tuple[Run, Patterns, list[Attention]]:
     """The run, its patterns, and the maps that are to be drawn: of the first text, of each kind."""
-    if isinstance(job.source, Run):
-        run = job.gather(track)
-        patterns = run.patterns(asked.thresholds)
-        return run, patterns, _kept(run, _shown(patterns, asked.layered))
-    from attncli.pipeline.patterns import pattern_sink, shuffled_numbers
+    from attncli.pipeline.patterns import pattern_sink, patterns_in, shuffled_numbers
 
-    model = job.load(job.source)
     request = replace(job.request, keep_maps=job.files.save_maps)
-    prepared = model.prepare(job.texts, request, track)
-    if request.keep_maps:
-        prepared.check_memory(at_once=True)
-    sink = pattern_sink(prepared)
-    run = job.informed(model.finish(prepared, job.texts, track, more=[sink]))
-    patterns = sink.result(asked.thresholds, shuffled_numbers(prepared, asked.shuffle_seeds, track))
-    run = replace(run, info=replace(run.info, seed=0 if asked.shuffle_seeds else None))
+    if job.there is not None:
+        run = job.gather(track)
+        shuffled = None
+        if asked.shuffle_seeds:  # a saved run has no model to shuffle tokens for
+            shuffled = shuffled_numbers(job.load().prepare(job.texts, request), asked.shuffle_seeds, track)
+        patterns = patterns_in(run.maps, run.inputs, asked.thresholds, shuffled)
+    else:
+        model = job.load()
+        prepared = model.prepare(job.texts, request, track)
+        if request.keep_maps:
+            prepared.check_memory(at_once=True)
+        sink = pattern_sink(prepared)
+        run = job.informed(model.finish(prepared, job.texts, track, more=[sink]))
+        patterns = sink.result(asked.thresholds, shuffled_numbers(prepared, asked.shuffle_seeds, track))
+    run = replace(run, info=replace(run.info, seed=0 if asked.shuffle_seeds else run.info.seed))
     job.save(run)
     shown = _shown(patterns, asked.layered)
-    return run, patterns, _kept(run, shown) if run.maps else _again(model, job, shown)
+    return run, patterns, _kept(run, shown) if run.maps else _again(job, shown)
 
 
 def _shown(patterns: Patterns, layered: bool) -> Selection:
@@ -117,10 +117,10 @@ def _zoom(heads: Selection) -> Zoom:
     return fitted(Zoom(RESOLUTION), Show(shape="grid"), [[len(numbers)] for numbers in heads.values()])
 
 
-def _again(model: Model, job: Job, heads: Selection) -> list[Attention]:
+def _again(job: Job, heads: Selection) -> list[Attention]:
     """The maps of these heads by one more pass over the first text."""
     request = replace(job.request, zoom=_zoom(heads), keep_maps=True)
-    prepared = replace(model.prepare(job.texts[:1], request), heads=heads)
+    prepared = replace(job.load().prepare(job.texts[:1], request), heads=heads)
     prepared.check_memory(at_once=True)
     return list(prepared.gather().maps)
 

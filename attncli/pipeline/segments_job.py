@@ -45,10 +45,10 @@ def measure_segments(
 
 def _found(job: Job, dividing: Dividing, track: Track) -> tuple[Run, Segments, Mapping[tuple[int, Kind], Sides]]:
     request = replace(job.request, keep_maps=job.files.save_maps)
-    if isinstance(job.source, Run):
+    if job.there is not None:
         run = job.gather(track)
         return run, *segments_of(run.maps, run.inputs, dividing)
-    model = job.load(job.source)
+    model = job.load()
     prepared = model.prepare(job.texts, request, track)
     sink, sides = sink_for(dividing, prepared.inputs, prepared.heads, (request.aggregate, request.aggregate_layers))
     if request.keep_maps:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:  # to show a saved run needs no model
 def write_page(job: Job, budget: int, track: Track) -> Done:
     """Write the page of a job, of at most about `budget` bytes."""
     folder = job.folder  # refused before the long work
-    if isinstance(job.source, Run) or job.files.save_maps:
+    if job.there is not None or job.files.save_maps:
         run, page = _of_kept(job, budget, track)
     else:
-        run, page = _of_model(job, job.load(job.source), budget, track)
+        run, page = _of_model(job, job.load(), budget, track)
     write_view(folder, page.html)
     return Done(folder.finish(run.info), (*run.info.notes, *page.notes))
 

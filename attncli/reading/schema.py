@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
 
 from attncli.errors import AttnError, UsageError, did_you_mean
 from attncli.reading.lines import sort_of
@@ -38,7 +38,17 @@ def _several(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-Listed = Annotated[list[str], BeforeValidator(_several)]
+def _joined(value: Any) -> Any:
+    plain = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return ",".join(value) if plain else value
+
+
+_ONE: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+Text = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_ONE)]
+"""One text, for which a list of texts is their enumeration: `[0, 2]` is `0,2`."""
+Listed = Annotated[
+    list[str], BeforeValidator(_several), WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE}]})
+]
 """One text or a list of them."""
 
 Model = TypeVar("Model", bound=BaseModel)
