@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli import _inputs
@@ -20,9 +21,16 @@ from attncli.cli._options import (
 from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from attncli.pipeline.jobs import Job
+    from attncli.pipeline.jobs import Held, Job
     from attncli.pipeline.request import Request, RunOptions
     from attncli.pipeline.run import Run
+
+
+@dataclass(frozen=True)
+class SharedModel(ModelOptions):
+    """The options of a model that is loaded already, with the texts and the pass that several commands share."""
+
+    held: Held | None = field(default=None, compare=False)
 
 
 Groups = tuple[ModelOptions, InputOptions, SelectionOptions, FileOptions, AgainOptions]
@@ -47,7 +55,7 @@ def job_of(
 
     model, texts, selection, files, again = groups
     head, model_head = split_heads(selection.head, model.model_head)
-    request = _request(groups, head, asked)
+    request = request_of(groups, head, asked)
     _check(files)
     given = typed(*groups) | own
     place = Files(files.out, files.force, files.save_maps, files.maps_format, files.layout)
@@ -56,10 +64,16 @@ def job_of(
         return Job(command, _reopened(again, selection), request, (), place, more, given)
     if extra := typed(again):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
+    source = load_arguments(model, head_for(model_head, texts))
+    if isinstance(model, SharedModel) and model.held is not None:
+        return Job(command, source, request, model.held.texts if reads_text else (), place, more, given, model.held)
     read = tuple(_inputs.read(texts)) if reads_text else ()
-    if texts.generate and model_head == "auto":
-        model_head = "auto-lm"
-    return Job(command, load_arguments(model, model_head), request, read, place, more, given)
+    return Job(command, source, request, read, place, more, given)
+
+
+def head_for(model_head: str, texts: InputOptions) -> str:
+    """With which head a model is loaded that is to read these texts."""
+    return "auto-lm" if texts.generate and model_head == "auto" else model_head
 
 
 def load_arguments(model: ModelOptions, model_head: str = "auto") -> dict[str, Any]:
@@ -76,7 +90,8 @@ def load_arguments(model: ModelOptions, model_head: str = "auto") -> dict[str, A
     }
 
 
-def _request(groups: Groups, head: str | None, asked: RunOptions) -> Request:
+def request_of(groups: Groups, head: str | None, asked: RunOptions) -> Request:
+    """What these options ask of a run, checked."""
     from attncli.pipeline.request import Request
 
     model, texts, selection, files, _ = groups

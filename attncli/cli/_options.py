@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -182,14 +182,24 @@ class SelectionOptions:
 
 
 @dataclass(frozen=True)
-class FileOptions:
-    """What is written, and where."""
+class PlaceOptions:
+    """Where results go, and how much may be held on the way."""
 
     out: Annotated[
         str | None,
         _output("--out", "-o", metavar="DIR", help="folder (default: outputs/COMMAND/MODEL/DIGEST)"),
     ] = None
     force: Annotated[bool, _output("--force", help="replace files of another run, or of a stranger")] = False
+    max_memory: Annotated[
+        str | None,
+        _output("--max-memory", metavar="SIZE", help="keep at most, such as 4GB (default: half of what is free)"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class FileOptions(PlaceOptions):
+    """What is written, and where."""
+
     format: Annotated[
         list[str] | None,
         _output(
@@ -205,10 +215,6 @@ class FileOptions:
     layout: Annotated[str, _output("--layout", metavar="AXES", help=f"order of axes in it: {' or '.join(LAYOUTS)}")] = (
         LAYOUTS[0]
     )
-    max_memory: Annotated[
-        str | None,
-        _output("--max-memory", metavar="SIZE", help="keep at most, such as 4GB (default: half of what is free)"),
-    ] = None
 
 
 @dataclass(frozen=True)
@@ -248,30 +254,6 @@ class PictureOptions:
             help="shared: one colour scale for all of a text and kind; panel: each its own",
         ),
     ] = "shared"
-
-
-@dataclass(frozen=True)
-class ViewOptions:
-    """What the page holds; of `view` alone."""
-
-    neurons: Annotated[
-        bool,
-        option("Page", "--neurons", help="also query and key vectors: why a token looks where it does"),
-    ] = False
-    max_page: Annotated[
-        str | None,
-        option(
-            *("Page", "--max-page"),
-            metavar="SIZE",
-            help="no larger than this: of more, the strongest weights of each row and a pooled map (default: 32MB)",
-        ),
-    ] = None
-    rows: Annotated[
-        str | None,
-        option("Page", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
-    ] = None
-    keys: Annotated[str | None, option("Page", "--keys", metavar="A-B", help="only these keys")] = None
-    open: Annotated[bool, option("Page", "--open", help="show it in the browser")] = False
 
 
 @dataclass(frozen=True)
@@ -349,13 +331,14 @@ class AgainOptions:
 
 def typed(*groups: Any) -> dict[str, Any]:
     """The options that are not as they are by default, under the names that are typed."""
-    values = {}
-    for group in groups:
-        default = type(group)()
-        for name, value in asdict(group).items():
-            if value != getattr(default, name):
-                values[name.rstrip("_").replace("_", "-")] = value
-    return values
+    return {name.rstrip("_").replace("_", "-"): value for group in groups for name, value in changed(group).items()}
+
+
+def changed(group: Any) -> dict[str, Any]:
+    """The fields of a group that are not as they are by default."""
+    default = type(group)()
+    values = {each.name: getattr(group, each.name) for each in fields(group) if each.compare}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from pydantic import AfterValidator, Field, WithJsonSchema, create_model
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.reading.schema import Listed, Section, Text
+from attncli.reading.schema import File, Listed, Section, Text
 
 Group = TypeVar("Group")
+_FILES = ("file", "chat", "segments")
 
 
 def key(name: str) -> str:
@@ -24,7 +25,11 @@ def key(name: str) -> str:
 
 
 def section(
-    name: str, *groups: type, without: Collection[str] = (), more: dict[str, Any] | None = None
+    name: str,
+    *groups: type,
+    without: Collection[str] = (),
+    more: dict[str, Any] | None = None,
+    base: type[Section] = Section,
 ) -> type[Section]:
     """A section of a file with a key for each option of these groups, none of which must be there.
 
@@ -38,10 +43,10 @@ def section(
                 kind, told = get_args(hints[each.name])
                 values = told.autocompletion() if told.autocompletion else ()
                 found[each.name] = (
-                    _checked(_kind(kind), key(each.name), values),
+                    File if each.name in _FILES else _checked(_kind(kind), key(each.name), values),
                     Field(None, alias=key(each.name), description=told.help),
                 )
-    return create_model(name, __base__=Section, **found, **(more or {}))
+    return create_model(name, __base__=base, **found, **(more or {}))
 
 
 def given(read: Section, group: type[Group]) -> dict[str, Any]:

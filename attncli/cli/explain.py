@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,8 @@ def explain(
 ) -> None:
     """Show the reference page of a metric, a class of heads, an analysis, a command, an error or an output file.
 
-    Without a name, lists all that there is.
+    Without a name, lists all that there is. With --json the page as a JSON document; of config, the file that attncli
+    run reads, a JSON Schema for editors.
 
     Example: attncli explain entropy
     """
@@ -33,7 +34,8 @@ def explain(
         if talk.json:
             from attncli.store import json_text
 
-            say.data(json_text({"schema": "attncli.page/1", "name": name or "", "page": text}))
+            schema = _schemas().get(name or "")
+            say.data(json_text(schema() if schema else {"schema": "attncli.page/1", "name": name or "", "page": text}))
         else:
             say.data(text)
 
@@ -59,9 +61,24 @@ def _groups() -> dict[str, dict[str, Callable[[str], str]]]:
         "What heads do": dict.fromkeys([*CLASSES, *SCORES], _behaviour),
         "Analyses": dict.fromkeys(ANALYSES, analysis_page),
         "Commands": dict.fromkeys(registry.names("cli"), _command),
+        "Files to write": {"config": lambda _: _config_page()},
         "Files and exit codes": dict.fromkeys(PAGES, PAGES.__getitem__),
         "Errors": dict.fromkeys(error_pages(), lambda name: error_pages()[name]),
     }
+
+
+def _schemas() -> dict[str, Callable[[], dict[str, Any]]]:
+    """Of the files that people write."""
+    # here and not above: the help needs no pydantic
+    from attncli.cli._config_page import config_schema
+
+    return {"config": config_schema}
+
+
+def _config_page() -> str:
+    from attncli.cli._config_page import config_page
+
+    return config_page()
 
 
 def _metric(name: str) -> str:

@@ -13,10 +13,10 @@ from attncli.cli._options import (
     ModelOptions,
     SelectionOptions,
     TalkOptions,
-    ViewOptions,
     typed,
 )
 from attncli.cli._talk import talking
+from attncli.cli._view_options import ViewOptions
 
 if TYPE_CHECKING:
     from attncli.pipeline.request import RunOptions

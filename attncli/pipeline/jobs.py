@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli import store
-from attncli.data import Attention, Kind, Selection, TakeEdges, Text, Zoom
+from attncli.data import Attention, Kind, RunInfo, Selection, TakeEdges, Text, Zoom
 from attncli.errors import UsageError, did_you_mean
 from attncli.pipeline.pictures import Picture, Show, fitted, pictures, shared_top
 from attncli.pipeline.progress import Track, untracked
@@ -45,6 +45,7 @@ class Held:
 
     model: Model
     texts: tuple[Text, ...]
+    info: RunInfo
     run: Run | None = None
 
 

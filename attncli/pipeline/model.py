@@ -78,7 +78,7 @@ class Model:
         more: Sequence[Sink] = (),
     ) -> Run:
         """The same of what `prepare` made of these texts; `more` sinks see the pass too."""
-        return _gathered(prepared, self._info(prepared, texts), track, take, more)
+        return _gathered(prepared, self.info_of(prepared, texts), track, take, more)
 
     def heads(self, request: Request) -> Selection:
         """The heads that a request chooses; what does not exist is a `UsageError`."""
@@ -88,7 +88,7 @@ class Model:
         """The same as one run per batch, so that the maps of one batch are held at a time."""
         prepared = self.prepare(texts, request, track)
         prepared.check_memory(at_once=False)
-        info = self._info(prepared, texts)
+        info = self.info_of(prepared, texts)
         for found in prepared.maps(track):
             yield Run(replace(info, notes=(*info.notes, *found.notes)), found.inputs, found.maps)
 
@@ -105,7 +105,8 @@ class Model:
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))
         return prepared
 
-    def _info(self, prepared: Pass, texts: Sequence[Text]) -> RunInfo:
+    def info_of(self, prepared: Pass, texts: Sequence[Text]) -> RunInfo:
+        """Where the results of a pass come from."""
         info = self.loaded.run_info(prepared.plan.route)
         resolved = prepared.request.resolved()
         return replace(info, resolved=resolved, notes=prepared.notes, input_sha256=input_sha256(texts))

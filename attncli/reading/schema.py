@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from attncli.errors import AttnError, UsageError, did_you_mean
-from attncli.reading.lines import sort_of
+from attncli.reading.lines import STDIN, check_there, sort_of
 from attncli.reading.yaml import Document, Path_
 
 
@@ -38,6 +47,15 @@ def _several(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _there(value: str, info: ValidationInfo) -> str:
+    assert info.context is not None  # see `checked`
+    path = info.context["folder"] / value
+    if value == STDIN:
+        return value
+    check_there(path)
+    return str(path)
+
+
 def _joined(value: Any) -> Any:
     plain = isinstance(value, list) and all(isinstance(each, str) for each in value)
     return ",".join(value) if plain else value
@@ -46,6 +64,8 @@ def _joined(value: Any) -> Any:
 _ONE: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 Text = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_ONE)]
 """One text, for which a list of texts is their enumeration: `[0, 2]` is `0,2`."""
+File = Annotated[str, AfterValidator(_there), WithJsonSchema({"type": "string"})]
+"""A file, found from where the document lies; `-` is stdin."""
 Listed = Annotated[
     list[str], BeforeValidator(_several), WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE}]})
 ]
@@ -57,7 +77,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def checked(document: Document, model: type[Model]) -> Model:
     """What a file says as this model; the first thing that is wrong is a `UsageError` with line and column."""
     try:
-        return model.model_validate(document.values)
+        return model.model_validate(document.values, context={"folder": document.folder})
     except ValidationError as error:
         raise _explained(document, error.errors()[0]) from None
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from attncli.errors import UsageError
-from attncli.reading.lines import check_there, decoded_whole, shown, valid_text
+from attncli.reading.lines import STDIN, check_there, decoded_whole, shown, valid_text
 
 MOST_BYTES = 256_000
 MOST_LEVELS = 20
@@ -45,11 +45,13 @@ class Document:
 
     values  dicts, lists, texts, and None where nothing stands
     places  of every value by the way to it, and of every key by the way to its value with `KEY` behind
+    folder  where it lies, from which the files that it names are found
     """
 
     name: str
     values: Any
     places: Mapping[Path_, Place]
+    folder: Path = Path()
 
     def error(self, way: Path_, message: str, *, at_key: bool = False) -> UsageError:
         """The error that something is wrong at this place, or at the nearest around it that stands in the file."""
@@ -80,7 +82,7 @@ def read_yaml(path: str | Path, environment: Mapping[str, str] | None = None) ->
         raise UsageError(f"{name} is not YAML ({where}): {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
-    return Document(name, values, builder.places)
+    return Document(name, values, builder.places, Path() if str(path) == STDIN else Path(path).parent)
 
 
 class _Builder:

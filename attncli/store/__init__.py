@@ -14,7 +14,7 @@ from attncli.store.arrays import load_arrays
 from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
 from attncli.store.flow import flow_document, flow_table, write_flows
-from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_object
+from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, listed, run_object
 from attncli.store.page import write_page, write_view
 from attncli.store.patterns import write_patterns, write_repeated
 from attncli.store.profile import write_profile
@@ -40,6 +40,7 @@ __all__ = [
     "flow_table",
     "input_sha256",
     "json_text",
+    "listed",
     "load_arrays",
     "open_run",
     "replacing",

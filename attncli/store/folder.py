@@ -102,6 +102,10 @@ class OutputFolder:
         self._files[name] = path
         return path
 
+    def holds(self, name: str) -> None:
+        """A file of this name is there, which another folder within this one wrote: the manifest will list it."""
+        self._files[name] = self.path / name
+
     def finish(self, info: RunInfo) -> dict[str, Any]:
         """Write the manifest, which makes the run complete; returns it."""
         self._claim()
@@ -172,6 +176,11 @@ class OutputFolder:
                 replaces = former.get("files", []) + former.get("replaces", [])
                 write_whole(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}).encode())
         self._claimed = True
+
+
+def listed(folder: Path) -> list[str]:
+    """The files of the run in this folder, as its manifest has them."""
+    return list(unchanged(folder, (read_manifest(folder) or {}).get("files")))
 
 
 def run_object(info: RunInfo, *, given: bool = True) -> dict[str, Any]:

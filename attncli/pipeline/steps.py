@@ -1,0 +1,39 @@
+"""Several commands over the same texts: the model reads them once for all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from attncli.data import RunInfo, Text
+from attncli.errors import UsageError
+from attncli.pipeline.jobs import Held
+from attncli.pipeline.model import Model
+from attncli.pipeline.progress import Track, untracked
+from attncli.pipeline.request import Request
+
+_log = logging.getLogger("attncli")
+_NAMES = ("model", "revision", "cls", "architecture", "dtype", "device", "capture", "tokenizer")
+
+
+def hold(model: Model, texts: Sequence[Text], request: Request, track: Track = untracked) -> Held:
+    """One forward pass over texts, with the maps that the request chooses; without it where they would not fit."""
+    prepared = model.prepare(texts, request, track)
+    info = model.info_of(prepared, texts)
+    try:
+        prepared.check_memory(at_once=True)
+    except UsageError as refusal:
+        _log.warning("each step lets the model read the texts anew: %s", refusal)
+        return Held(model, tuple(texts), info)
+    return Held(model, tuple(texts), info, model.finish(prepared, texts, track))
+
+
+def joined(infos: Sequence[RunInfo]) -> RunInfo:
+    """Where the results of several runs come from: where they differ, all of it."""
+    names: dict[str, Any] = {}
+    for name in _NAMES:
+        values = list(dict.fromkeys(getattr(info, name) for info in infos))
+        names[name] = values[0] if len(values) == 1 else ", ".join(str(value or "default") for value in values)
+    return replace(infos[0], **names, notes=tuple(dict.fromkeys(note for info in infos for note in info.notes)))
