@@ -17,7 +17,7 @@ PIP := -m pip --disable-pip-version-check -q install
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test web page lint format picture lock clean
+.PHONY: help demo test smoke web page lint format picture lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ demo: $(READY) ## draw and measure the attention of the bundled model on one sen
 
 test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
 	@$(BIN)/python -m pytest -q -n $(JOBS)
+
+smoke: $(READY) ## draw and measure a sentence with every bundled model, as configs/smoke.yaml says
+	@$(BIN)/attncli run configs/smoke.yaml --out outputs/smoke --force
 
 web: $(MODULES) ## check the page: that it is built from its sources, their style and types, their tests
 	@cd web && npm run --silent check && npm test --silent

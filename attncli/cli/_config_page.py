@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import fields
 from typing import Any
 
 from attncli.cli._config_shape import config, steps
-from attncli.cli._options import InputOptions, ModelOptions, PlaceOptions, SelectionOptions
+from attncli.cli._options import FileOptions, InputOptions, ModelOptions, PlaceOptions, SelectionOptions
 from attncli.cli._sections import section
 from attncli.reading.schema import Section
 
@@ -42,12 +43,12 @@ def config_page() -> str:
         "inputs": section("input", InputOptions),
         "selection": section("selection", SelectionOptions),
         "output": section("output", PlaceOptions),
+        "files of a step": section("files", FileOptions, without=[each.name for each in fields(PlaceOptions)]),
     }
-    of_all = {field.alias for found in groups.values() for field in found.model_fields.values()}
-    parts = [_HEAD, _listed("The file", config(), of_all)]
+    known = {field.alias for found in groups.values() for field in found.model_fields.values()}
+    parts = [_HEAD, _listed("Keys of the file", config(), known)]
     parts += [_listed(f"Keys of {name}", found) for name, found in groups.items()]
-    selection = {field.alias for field in groups["selection"].model_fields.values()}
-    parts += [_listed(f"Step {command}, beside the selection", found, selection) for command, found in steps().items()]
+    parts += [_listed(f"Keys of the step {command}", found, known) for command, found in steps().items()]
     return "\n\n".join(parts)
 
 

@@ -125,6 +125,7 @@ class _Work:
             for place in self.plan.inputs:
                 with talking(self.talk) as say, _at(f"{name}/{place}"):
                     held = self._hold(model, options, place, say)
+                    say.notes(held.info.notes if held.run is None else ())
                 infos.append(held.info)
                 for step in self.plan.steps:
                     with _at(f"{name}/{place}/{step.name}"):

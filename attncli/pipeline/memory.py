@@ -105,12 +105,18 @@ def check_runs(needed: int, route: str, longest: int) -> None:
 
 def check_fits(needed: int, limit: int | None, longest: int, advice: str) -> None:
     """A `UsageError` with the numbers and the flags that would make it fit, where too much would be kept."""
+    if told := excess(needed, limit, longest):
+        raise UsageError(f"{told}; {advice}")
+
+
+def excess(needed: int, limit: int | None, longest: int) -> str | None:
+    """What would be kept and what may be, where that is too much."""
     free = free_memory()
     allowed = limit if limit is not None else None if free is None else free // 2
     if allowed is None or needed <= allowed:
-        return
+        return None
     stated = "--max-memory" if limit is not None else f"half of the {shown_size(free or 0)} that are free"
-    raise UsageError(
+    return (
         f"this run would keep {shown_size(needed)} of attention maps (longest text: {longest} tokens), "
-        f"allowed are {shown_size(allowed)} ({stated}); {advice}"
+        f"allowed are {shown_size(allowed)} ({stated})"
     )

@@ -20,7 +20,7 @@ from attncli.models import Loaded
 from attncli.pipeline.beside import Beside
 from attncli.pipeline.looking import Places, places_in
 from attncli.pipeline.measuring import measure_for
-from attncli.pipeline.memory import check_fits, check_runs, map_bytes, maps_per_kind
+from attncli.pipeline.memory import check_runs, excess, map_bytes, maps_per_kind
 from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
 from attncli.selection import resolve
@@ -67,17 +67,22 @@ class Pass:
         return {"one_head": self.request.aggregate != "none", "one_layer": self.request.aggregate_layers != "none"}
 
     def check_memory(self, at_once: bool) -> None:
-        """Refuse what would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
+        """Refuse what would not fit, as `excess` tells it, with the flags that would make it fit."""
+        if self.places is None:
+            self._check_window()
+        if told := self.excess(at_once):
+            raise UsageError(f"{told}; {self._advice(at_once)}")
+
+    def excess(self, at_once: bool) -> str | None:
+        """What would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
         request = self.request
         if self.places is not None:  # they are few
-            return
-        self._check_window()
+            return None
         parts = [self.inputs] if at_once else self.texts
         needed = max(
             map_bytes(part, self.heads, **self._fold, zoom=request.zoom) + self._vector_bytes(part) for part in parts
         )
-        longest = max(len(one.source) for batch in self.batches for one in batch.inputs)
-        check_fits(needed, request.max_memory, longest, self._advice(at_once, longest))
+        return excess(needed, request.max_memory, self._longest)
 
     @property
     def vector_values(self) -> dict[Kind, tuple[int, int, int]]:
@@ -127,14 +132,18 @@ class Pass:
     def _kinds(self) -> set[Kind]:
         return {kind for kind, _ in self.heads}
 
-    def _advice(self, at_once: bool, longest: int) -> str:
+    @property
+    def _longest(self) -> int:
+        return max(len(one.source) for batch in self.batches for one in batch.inputs)
+
+    def _advice(self, at_once: bool) -> str:
         request, flags = self.request, []
         if request.choice.layers is None:
             flags.append("--layer 0")
         if request.choice.heads is None and request.aggregate == "none":
             flags += ["--head 0", "--aggregate mean"]
         fewer = (request.zoom.resolution or 0) // 4
-        flags.append(f"--resolution {fewer}" if 0 < fewer < longest else "--max-tokens 512")
+        flags.append(f"--resolution {fewer}" if 0 < fewer < self._longest else "--max-tokens 512")
         tail = " or fewer texts" if at_once and sum(len(batch.inputs) for batch in self.batches) > 1 else ""
         return f"keep less with {', '.join(flags)}{tail}, or allow more with --max-memory"
 

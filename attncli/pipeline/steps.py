@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from attncli.data import RunInfo, Text
-from attncli.errors import UsageError
 from attncli.pipeline.jobs import Held
 from attncli.pipeline.model import Model
 from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import Request
 
-_log = logging.getLogger("attncli")
 _NAMES = ("model", "revision", "cls", "architecture", "dtype", "device", "capture", "tokenizer")
 
 
@@ -22,10 +19,8 @@ def hold(model: Model, texts: Sequence[Text], request: Request, track: Track = u
     """One forward pass over texts, with the maps that the request chooses; without it where they would not fit."""
     prepared = model.prepare(texts, request, track)
     info = model.info_of(prepared, texts)
-    try:
-        prepared.check_memory(at_once=True)
-    except UsageError as refusal:
-        _log.warning("each step lets the model read the texts anew: %s", refusal)
+    if told := prepared.excess(at_once=True):
+        info = replace(info, notes=(*info.notes, f"{told}: each step reads the texts anew"))
         return Held(model, tuple(texts), info)
     return Held(model, tuple(texts), info, model.finish(prepared, texts, track))
 

@@ -62,13 +62,12 @@ def _joined(value: Any) -> Any:
 
 
 _ONE: dict[str, Any] = {"type": ["string", "number", "boolean"]}
-Text = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_ONE)]
+_SOME = WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE}]})
+Text = Annotated[str, BeforeValidator(_joined), _SOME]
 """One text, for which a list of texts is their enumeration: `[0, 2]` is `0,2`."""
 File = Annotated[str, AfterValidator(_there), WithJsonSchema({"type": "string"})]
 """A file, found from where the document lies; `-` is stdin."""
-Listed = Annotated[
-    list[str], BeforeValidator(_several), WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE}]})
-]
+Listed = Annotated[list[str], BeforeValidator(_several), _SOME]
 """One text or a list of them."""
 
 Model = TypeVar("Model", bound=BaseModel)
