@@ -91,9 +91,45 @@ def test_the_stream_gives_what_kept_maps_give(options: dict[str, Any]) -> None:
     streamed = sink.result()
     for name in ("mass", "uniform_mass", "ratio"):
         np.testing.assert_allclose(streamed[name].values, whole[name].values, rtol=1e-5, atol=1e-7)
+    if not options.keys() & {"aggregate", "aggregate_layers"}:  # the position of a mean is not the mean of positions
+        position = (each["positional_mass"].values for each in (streamed, whole))
+        np.testing.assert_allclose(*position, rtol=1e-4, atol=1e-6)
     assert streamed["mass"].coords["texts"][1].tolist() == whole["mass"].coords["texts"][1].tolist()
     if options.get("aggregate_layers") is None:
         np.testing.assert_allclose(streamed.std["mass"].values, whole.std["mass"].values, rtol=1e-4, atol=1e-6)
+
+
+def test_position_alone_is_the_mean_weight_at_each_offset() -> None:
+    run = attncli.load("demo:decoder").run("The cat sat.\nIt was warm in the sun.")
+    found, maps = run.segments("line").to_frame(), run.attention()
+    names = np.array(
+        [
+            "special",
+            *(
+                "line 1" if at <= run.inputs[0].source.text.index("\n") else "line 2"
+                for at in maps.queries.offsets[1:, 0]
+            ),
+        ]
+    )
+    count = len(names)
+    for layer, head in ((0, 0), (1, 5), (2, 3)):
+        weights = maps.sel(layer=layer, head=head).values.astype(np.float64)
+        mean = {o: np.mean([weights[i, i - o] for i in range(o, count)]) for o in range(count)}
+        rows = [[mean[i - j] if j <= i else 0.0 for j in range(count)] for i in range(count)]
+        position = np.array([np.divide(row, sum(row)) for row in rows])
+        of_head = found[(found["layer"] == layer) & (found["head"] == head)]
+        for _, row in of_head.iterrows():
+            expected = position[names == row["from"]][:, names == row["to"]].sum(1).mean()
+            assert row["positional_mass"] == pytest.approx(expected, abs=1e-6)
+        assert len(of_head) == 9
+
+
+def test_position_says_nothing_of_cross_attention() -> None:
+    run = attncli.load("demo:seq2seq").run("one two.\nthree", target="owt eno.\neerht")
+    found = run.segments("line").to_frame()
+    assert found.groupby("kind")["positional_mass"].apply(lambda values: values.isna().all()).to_dict() == {
+        "encoder": False, "decoder": False, "cross": True
+    }  # fmt: skip
 
 
 def test_spans_in_python() -> None:

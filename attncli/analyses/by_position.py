@@ -31,12 +31,12 @@ class Explained:
     position  gets rows with p(j-i) / Σ_{k ∈ S_i} p(k-i), where p(o) is the head's mean weight A_i,i+o over the rows for
               which i+o is visible; of every head
 
-    It holds a few numbers per head and token. A layer in which the keys that a row may see have gaps between them
-    (Longformer's global tokens) is not fed: what rows see is kept as their first and last key.
+    Either may be None. It holds a few numbers per head and token. A layer in which the keys that a row may see have
+    gaps between them (Longformer's global tokens) is not fed: what rows see is kept as their first and last key.
     """
 
-    def __init__(self, uniform: Sink, position: Sink) -> None:
-        self._uniform, self._position = uniform, position
+    def __init__(self, uniform: Sink | None, position: Sink | None) -> None:
+        self._sinks = uniform, position
         self._open: dict[tuple[Kind, int, tuple[int, ...]], _Open] = {}
 
     def add(self, rows: Rows) -> None:
@@ -57,12 +57,15 @@ class Explained:
             profile = (total["mass"] / total["seen"]).nan_to_num()
             shared = all(bool((total[name] == total[name][:, :1]).all()) for name in ("first", "past"))
             even = torch.ones_like(profile[:, :1] if shared else profile)
-            for sink, weights in ((self._uniform, even), (self._position, profile)):
+            for sink, weights in zip(self._sinks, (even, profile), strict=True):
+                if sink is None:
+                    continue
                 made = _Made(place, heads[: weights.shape[1]], opened, weights, total["first"], total["past"])
                 for rows in made.rows():
                     sink.add(rows)
-        for sink in (self._uniform, self._position):
-            sink.end_layer(kind, layer)
+        for sink in self._sinks:
+            if sink is not None:
+                sink.end_layer(kind, layer)
 
 
 @dataclass(frozen=True, eq=False)

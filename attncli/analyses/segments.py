@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from attncli.analyses.by_position import Explained
 from attncli.analyses.parts import GENERATED, Sides, ordered
 from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Segments, Selection
 from attncli.errors import UsageError
 from attncli.sinks import selected
 from attncli.sinks.moments import Moments
 
-UNITS = {"mass": "1", "uniform_mass": "1", "ratio": "1"}
-RANGES = {"mass": (0.0, 1.0), "uniform_mass": (0.0, 1.0), "ratio": (0.0, None)}
-SOURCE = "sums of the weights; uniform: 1/|S_i| on each visible key"
+RANGES = {"mass": (0.0, 1.0), "uniform_mass": (0.0, 1.0), "positional_mass": (0.0, 1.0), "ratio": (0.0, None)}
+SOURCE = "sums of the weights; uniform: 1/|S_i| on each visible key; positional: the head's mean weight at each offset"
 Place = tuple[int, Kind]
 
 
@@ -205,6 +205,43 @@ class SegmentMass:
         return found
 
 
+class SegmentMassBeside:
+    """The same, with what the heads would give by position alone as `positional_mass`: in self-attention."""
+
+    def __init__(self, inputs: Sequence[Input], sides: Mapping[Place, Sides], heads: Selection, **means: bool) -> None:
+        self._heads = heads
+        self._found = SegmentMass(inputs, sides, heads, **means)
+        self._position = SegmentMass(inputs, sides, heads, **means)
+        self._explained = Explained(None, self._position)
+
+    def add(self, rows: Rows) -> None:
+        """Sum up one block and let it go."""
+        self._found.add(rows)
+        part = selected(rows, self._heads)
+        if part is not None and part.kind != "cross":
+            self._explained.add(part)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """Fold the layer of these texts into the moments over texts."""
+        self._found.end_layer(kind, layer)
+        self._explained.end_layer(kind, layer)
+
+    def result(self) -> Segments:
+        """What was summed up; NaN where position says nothing: cross-attention, keys with gaps between them."""
+        found, position = self._found.result(), self._position.result().heads["mass"]
+        mass = found.heads["mass"]
+        masses = dict(zip(_cells_of(position), position.values.tolist(), strict=True))
+        values = np.array([masses.get(cell, np.nan) for cell in _cells_of(mass)])
+        beside = {"positional_mass": _score("positional_mass", values, mass.coords)}
+        return replace(
+            found, heads={"mass": mass, "uniform_mass": found["uniform_mass"], **beside, "ratio": found["ratio"]}
+        )
+
+
+def _cells_of(scores: Scores) -> Iterator[tuple[Any, ...]]:
+    return zip(*(scores.coords[name][1].tolist() for name in ("kind", "layer", "head", "from", "to")), strict=True)
+
+
 def _names(sides: Mapping[Place, Sides], kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The segments of queries and of keys that any text has."""
     texts = sorted(text for text, of in sides if of == kind)
@@ -258,7 +295,7 @@ def _scores(rows: Sequence[tuple[tuple[Any, ...], Array]], names: Sequence[str])
 
 
 def _score(name: str, values: Array, coords: Mapping[str, tuple[str, Array]]) -> Scores:
-    return Scores(name, values, ("row",), coords, UNITS[name], RANGES[name], SOURCE)
+    return Scores(name, values, ("row",), coords, "1", RANGES[name], SOURCE)
 
 
 def _column(entries: Sequence[Any]) -> Array:

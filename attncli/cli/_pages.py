@@ -199,20 +199,22 @@ What was written before stays valid."""
 
 _SEGMENTS = """Attention between the parts of a text, written by segments: schema attncli.segments/1.
 
-segments.csv         every head: kind, layer, head, from, to, texts, mass, uniform_mass, ratio
-segments-mean.csv    the mean over layers and heads: kind, from, to, texts, mass, uniform_mass, ratio, and the head that
-                     gives most: highest_mass, highest_layer, highest_head
+segments.csv         every head: kind, layer, head, from, to, texts, mass, uniform_mass, positional_mass, ratio
+segments-mean.csv    the mean over layers and heads: kind, from, to, texts, mass, uniform_mass, positional_mass, ratio,
+                     and the head that gives most: highest_mass, highest_layer, highest_head
 segments-tokens.csv  with --generate, each token that the model wrote: text, kind, layer, query, token, to, mass,
                      uniform_mass; the mean over the chosen heads of the layer
 
 Formula       mass(s, t) = mean over the rows i of s of Σ_{j in t} A_ij
-              uniform_mass(s, t) = the same of 1/|S_i| on each visible key: the baseline
+              uniform_mass(s, t) = the same of 1/|S_i| on each visible key: a baseline
+              positional_mass(s, t) = the same of p(j-i) / Σ_{k ∈ S_i} p(k-i), p the head's own mean weight at each
+              offset: what its habit of looking so and so far would put there. Empty in cross-attention
 ratio         mass / uniform_mass: 1 is what the lengths alone give. Empty where no row may see the segment
 Unit          1, a share of the attention; the shares of a row of segments sum to 1, or to less in models whose learned
               sink takes the rest
 texts         how many texts have both segments; with several the value is the mean over them, mass_std beside it
 Caveat        A share says where a head looks, not what it takes from there. Near parts get more for their nearness
-              alone, which uniform_mass does not know.
+              alone, which uniform_mass does not know and positional_mass does.
 Segments      a and b of a pair, the roles of a chat, prompt and generated, ¶1 ¶2 … of paragraphs between blank lines,
               those of --segments; special for special tokens, rest for what no span covers
 

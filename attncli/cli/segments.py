@@ -97,13 +97,14 @@ def _summary(table: dict[str, Array]) -> list[Table]:
     for kind in dict.fromkeys(table["kind"].tolist()):
         titled = Table(title=Text(f"{kind} attention between segments, mean over layers and heads"))
         titled.title_justify = "left"
-        for name in ("from", "to", "share", "even", "times even", "highest"):
+        for name in ("from", "to", "share", "even", "by position", "times even", "highest"):
             titled.add_column(name, justify="left" if name in ("from", "to", "highest") else "right")
         rows = [row for row in zip(*(each.tolist() for each in table.values()), strict=True) if row[0] == kind]
-        for _, from_, to, _, mass, even, ratio, top, layer, head in rows[:_MOST_ROWS]:
+        for _, from_, to, _, mass, even, position, ratio, top, layer, head in rows[:_MOST_ROWS]:
             times = f"{ratio:.2f}" if ratio == ratio else ""
+            by_position = f"{position:.3f}" if position == position else ""
             most = f"{top:.3f} in L{layer} H{head}" if top == top else ""
-            cells = (from_, to, f"{mass:.3f}", f"{even:.3f}", times, most)
+            cells = (from_, to, f"{mass:.3f}", f"{even:.3f}", by_position, times, most)
             titled.add_row(*(Text(shown(cell)) for cell in cells))
         if len(rows) > _MOST_ROWS:
             titled.caption = Text(f"{len(rows) - _MOST_ROWS} more in segments-mean.csv")

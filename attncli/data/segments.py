@@ -50,14 +50,15 @@ class Partition:
 class Segments:
     """How much attention goes from each segment of a text to each other?
 
-    heads   `mass`, `uniform_mass` and `ratio` with dim `row` (coords kind, layer, head, from, to, texts): the mean over
-            the real query tokens of a segment of their attention to all keys of another; what attention spread evenly
-            over the visible keys would put there; how many times that is what is found. Over several texts, the mean
-            of those that have both segments
+    heads   `mass`, `uniform_mass`, `positional_mass` and `ratio` with dim `row` (coords kind, layer, head, from, to,
+            texts): the mean over the real query tokens of a segment of their attention to all keys of another; what
+            attention spread evenly over the visible keys would put there, and what the head's own mean weight at each
+            offset would; how many times the even share is what is found. Over several texts, the mean of those that
+            have both segments
     std     `mass`, `uniform_mass`: the population standard deviation over texts (empty with one text)
     tokens  `mass`, `uniform_mass` with dim `row` (coords text, kind, layer, query, token, to): the same for each token
             that the model wrote, the mean over the heads of a layer (empty where it wrote none)
-    NaN is undefined: a ratio to nothing, where no token of a segment may see the other.
+    NaN is undefined: a ratio to nothing, where no token of a segment may see the other; position in cross-attention.
     """
 
     heads: Mapping[str, Scores]
@@ -68,7 +69,7 @@ class Segments:
         return self.heads[name]
 
     def table(self) -> dict[str, Array]:
-        """kind, layer, head, from, to, texts, mass, uniform_mass, ratio, with `_std` where there are several texts."""
+        """kind, layer, head, from, to, texts, mass, uniform_mass, positional_mass, ratio; `_std` over several texts."""
         return columns_of(self.heads, self.std)
 
     def mean_table(self) -> dict[str, Array]:
@@ -83,14 +84,14 @@ class Segments:
         for row, place in enumerate(places):
             rows.setdefault(place, []).append(row)
         for place, at in rows.items():
-            mass, uniform = (float(np.nanmean(table[name][at])) for name in ("mass", "uniform_mass"))
+            mass, uniform, position = (_mean(table[name][at]) for name in ("mass", "uniform_mass", "positional_mass"))
             texts = int(table["texts"][at].max())
             top = at[int(np.nanargmax(table["mass"][at]))]
             if uniform:
                 found = (table[name][top] for name in ("mass", "layer", "head"))
-                yield *place, texts, mass, uniform, mass / uniform, *found
+                yield *place, texts, mass, uniform, position, mass / uniform, *found
             else:
-                yield *place, texts, mass, uniform, np.nan, np.nan, None, None
+                yield *place, texts, mass, uniform, position, np.nan, np.nan, None, None
 
     def tokens_table(self) -> dict[str, Array]:
         """text, kind, layer, query, token, to, mass, uniform_mass: a row for each token that the model wrote."""
@@ -110,9 +111,15 @@ class Segments:
 
 
 MEAN_COLUMNS = (
-    *("kind", "from", "to", "texts", "mass", "uniform_mass", "ratio"),
+    *("kind", "from", "to", "texts", "mass", "uniform_mass", "positional_mass", "ratio"),
     *("highest_mass", "highest_layer", "highest_head"),
 )
+
+
+def _mean(values: Array) -> float:
+    """Over those that are defined, NaN where none is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def _column(entries: list[object]) -> Array:

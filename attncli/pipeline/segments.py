@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from attncli.analyses.parts import Sides, check_several, partitions
-from attncli.analyses.segments import SegmentMass
+from attncli.analyses.segments import SegmentMassBeside
 from attncli.data import KINDS, Attention, Input, Kind, Segments, Selection, Spans
 from attncli.errors import UsageError
 from attncli.pipeline.measuring import as_singles
@@ -48,12 +48,13 @@ class Dividing:
 
 def sink_for(
     dividing: Dividing, inputs: Sequence[Input], heads: Selection, fold: tuple[str, str]
-) -> tuple[SegmentMass, Mapping[Place, Sides]]:
+) -> tuple[SegmentMassBeside, Mapping[Place, Sides]]:
     """The sink for these texts and heads, and their segments; `fold`: what becomes of heads and of layers."""
     if fold[0] == "max":
         raise UsageError("attention between segments is a sum of weights: expected --aggregate none or mean, got max")
     sides = dividing.sides(inputs, [kind for kind in KINDS if any(of == kind for of, _ in heads)])
-    return SegmentMass(inputs, sides, heads, mean_heads=fold[0] == "mean", mean_layers=fold[1] == "mean"), sides
+    means = {"mean_heads": fold[0] == "mean", "mean_layers": fold[1] == "mean"}
+    return SegmentMassBeside(inputs, sides, heads, **means), sides
 
 
 def segments_of(

@@ -12,7 +12,7 @@ from made_rows import Map, batches, block, by_hand, causal, inputs, of_keys, par
 from naive_segments import naive_mass
 
 from attncli.analyses.parts import Sides
-from attncli.analyses.segments import SegmentMass
+from attncli.analyses.segments import SegmentMassBeside
 from attncli.data import Kind, Partition, Rows, Segments
 
 NAMES = ("a", "b", "special")
@@ -37,7 +37,7 @@ def found(table: dict[str, np.ndarray], **where: object) -> dict[tuple[str, str]
 def sums(maps: list[Map], rows: list[Rows], sides: list[Sides], kind: Kind = "encoder", **fold: bool) -> Segments:
     heads = tuple(range(maps[0].weights.shape[0]))
     placed = {(text, kind): each for text, each in enumerate(sides)}
-    sink = SegmentMass(inputs(maps), placed, {(kind, 0): heads}, **fold)
+    sink = SegmentMassBeside(inputs(maps), placed, {(kind, 0): heads}, **fold)
     for each in rows:
         sink.add(each)
     sink.end_layer(kind, 0)

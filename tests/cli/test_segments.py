@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAIR = ("-t", "Who sat on the mat?", "--pair", "The cat sat on the mat.")
 CHAT = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Where did the cat sit?"}]
-COLUMNS = ["kind", "layer", "head", "from", "to", "texts", "mass", "uniform_mass", "ratio"]
+COLUMNS = ["kind", "layer", "head", "from", "to", "texts", "mass", "uniform_mass", "positional_mass", "ratio"]
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -104,7 +104,15 @@ def test_several_texts_have_a_spread(run_cli: RunCli) -> None:
     Path("texts.txt").write_text("Once upon a time\nThe king\n")
     done = run_cli("segments", "-f", "texts.txt", "-m", "demo:decoder", "--generate", "3", "-o", "here")
     assert (done.code, done.err) == (0, "")
-    assert list(rows(done.out)[0])[5:] == ["texts", "mass", "mass_std", "uniform_mass", "uniform_mass_std", "ratio"]
+    assert list(rows(done.out)[0])[5:] == [
+        "texts",
+        "mass",
+        "mass_std",
+        "uniform_mass",
+        "uniform_mass_std",
+        "positional_mass",
+        "ratio",
+    ]
     assert {"T000-decoder-segments-tokens.png", "T001-decoder-segments-tokens.png"} <= names("here")
 
 
@@ -125,7 +133,7 @@ def test_folded_maps(run_cli: RunCli) -> None:
 def test_a_person_sees_the_means(tmp_path: Path) -> None:
     seen = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal(tmp_path, "segments", *PAIR, "-o", "here"))
     assert "encoder attention between segments, mean over layers and heads" in seen
-    assert re.search(r"│ a +│ special +│ 0\.\d{3} │ 0\.\d{3} │ +\d\.\d\d │ 0\.\d{3} in L\d H\d", seen)
+    assert re.search(r"│ a +│ special +│ 0\.\d{3} │ 0\.\d{3} │ +0\.\d{3} │ +\d\.\d\d │ 0\.\d{3} in L\d H\d", seen)
     assert "Wrote here/segments.csv" in seen
     (tmp_path / "spans.json").write_text(json.dumps({name: [[0, 3]] for name in HOSTILE[:1]}))
     hostile = {name: [{"tokens": [at + 1, at + 2]}] for at, name in enumerate(filter(str.strip, HOSTILE[:40]))}
