@@ -17,6 +17,7 @@ HEAVY = {
     "matplotlib",
     "numpy",
     "pandas",
+    "peft",
     "pyarrow",
     "pydantic",
     "rich",

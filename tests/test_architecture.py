@@ -40,6 +40,7 @@ KNOWN_ONLY_IN = {
     "safetensors": ("store", "models"),
     "jinja2": ("views",),
     "yaml": ("reading",),
+    "peft": ("models",),
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),

@@ -48,8 +48,9 @@ def compare(
 ) -> None:
     """Compare two models, two texts or two saved runs, head by head.
 
-    Two models read the same texts: base and fine-tuned, two checkpoints (--revision-b), two precisions (--dtype-b). One
-    model reads two texts: --text and --against-text. Or two runs that were kept with --save-maps.
+    Two models read the same texts: base and fine-tuned or with an adapter, two checkpoints (--revision-b), two
+    precisions (--dtype-b). One model reads two texts: --text and --against-text. Or two runs that were kept with
+    --save-maps.
 
     For each head: js_distance, how far its map in B is from that in A, beside that of the nearest other head of its
     layer in A; and how each measure changes. From 6 texts on with bootstrap intervals and with p-values of a sign-flip

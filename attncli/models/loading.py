@@ -12,6 +12,7 @@ import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from attncli.errors import ModelError, UsageError, did_you_mean
+from attncli.models.adapters import base_of, put_on
 from attncli.models.failing import explained, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
 
@@ -60,13 +61,18 @@ def load(
 ) -> Loaded:
     """Load a model by hub id, folder or `demo:NAME`, ready to be captured: eval mode, eager attention.
 
+    An adapter is loaded on top of the model that it names as its base.
     Raises `ModelError` (exit code 3) where the model cannot serve and `UsageError` for wrong options.
     """
     path = _locate(name)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     with explained(name, trust_remote_code), quiet_transformers():
-        config = AutoConfig.from_pretrained(path, **common)
-        model = _load_model(path, name, config, head, dtype, common)
+        if base := base_of(path, name, revision):
+            model = _load_model(_locate(base), base, head, dtype, {**common, "revision": None})
+            put_on(model, path, name, revision)
+            path = path if (Path(path) / "tokenizer_config.json").is_file() else _locate(base)
+        else:
+            model = _load_model(path, name, head, dtype, common)
         text_tokenizer = _load_tokenizer(tokenizer or path, name, common)
         other = _load_tokenizer(target_tokenizer, name, common) if target_tokenizer else text_tokenizer
     model.train(False)
@@ -102,13 +108,16 @@ def _locate(name: str) -> str:
 
 
 def _check_folder(folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        return
     if not (folder / "config.json").is_file():
         raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
     if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
         raise ModelError(f"model folder '{folder}' has no weights; expected model.safetensors beside config.json")
 
 
-def _load_model(path: str, name: str, config: Any, head: str, dtype: str, common: dict[str, Any]) -> PreTrainedModel:
+def _load_model(path: str, name: str, head: str, dtype: str, common: dict[str, Any]) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(path, **common)
     options = {
         **common,
         "dtype": _dtype(dtype),
