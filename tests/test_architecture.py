@@ -57,6 +57,7 @@ HEAVY_AT_START = (
     "seaborn",
     "pyarrow",
     "scipy",
+    "sklearn",
     "pydantic",
     "yaml",
 )

@@ -72,7 +72,7 @@ def test_the_baseline_is_the_nearest_other_head_of_the_layer() -> None:
     run = attncli.load("demo:encoder").run(TEXTS[:1])
     found = rows(attncli.compare(run, run).table())
     weights = run.attention().layers[2].weights
-    from attncli.analyses.likeness import js_distance
+    from attncli.analyses.map_distance import js_distance
 
     expected = min(js_distance(weights[1], weights[other]) for other in (0, 2, 3))
     (own,) = [row["nearest_distance"] for row in found if (row["layer"], row["head"]) == (2, 1)]

@@ -1,68 +1,260 @@
-"""How far two maps of the same tokens are apart: the Jensen-Shannon distance between their rows."""
+"""How alike the heads of all layers are: the distances between their rows, and how alike the rows of a layer are."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from attncli.data import Array, Attention, LayerMaps
+from attncli.analyses.grouping import grouped
+from attncli.analyses.head_distance import divergence
+from attncli.analyses.smoothness import StateNumbers
+from attncli.data import Array, Attention, Grouping, Input, Kind, LayerMaps, Likeness, Rows, Scores, Selection
+from attncli.errors import UsageError
+from attncli.sinks import Chosen
+from attncli.sinks.moments import Moments
 
-MOST_ROWS = 64
-"""Rows of a text, evenly spread, of which the baseline is taken: it compares all pairs of heads."""
-Heads = dict[tuple[int | str, int | str], float]
+Tensor = torch.Tensor
+Place = tuple[int, int]
+MOST_ROWS = 256
+_BLOCK = 1 << 22
 
 
-def js_distance(one: Array, other: Array) -> float:
-    """How differently do two heads look?
+@dataclass(frozen=True, eq=False)
+class TextLikeness:
+    """The heads of one kind on one text.
 
-    Formula   sqrt(mean_i JS_i), JS_i = ½ [KL(p_i‖m_i) + KL(q_i‖m_i)], m_i = (p_i + q_i) / 2
-    Axes      weights [query, key] each → one number
-    Unit      sqrt(nat), from 0 (equal) to sqrt(ln 2) = 0.833 (no key in common)
-    Undefined NaN where no row is defined in both. Rows that sum to less than 1 are rescaled to 1
-    Source    Clark et al. 2019, who sum over rows where we take the mean; Lin 1991 for the divergence
-
-    >>> round(js_distance(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])), 3)
-    0.833
-    >>> js_distance(np.array([[0.25, 0.75]]), np.array([[0.25, 0.75]]))
-    0.0
+    places     layer and head of each
+    distances  [head, head] and to_even [head]: to each other, and to even attention
+    layers     of each layer `smoothness`, and the same of even attention
+    rows       how many rows were compared
     """
-    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    sums = one.sum(-1, keepdims=True), other.sum(-1, keepdims=True)
-    common = ((sums[0] > 0) & (sums[1] > 0))[:, 0]  # NaN is neither
-    if not common.any():
-        return float("nan")
-    p, q = one[common] / sums[0][common], other[common] / sums[1][common]
-    found = (_nats(p) + _nats(q)) / 2 - _nats((p + q) / 2)
-    return float(np.sqrt(found.clip(0).mean()))
+
+    places: tuple[Place, ...]
+    distances: Array
+    to_even: Array
+    layers: dict[int, tuple[float, float]]
+    rows: int
 
 
-def _nats(rows: Array) -> Array:
-    """Σ p ln p of each row, 0 ln 0 = 0."""
-    summed: Array = (rows * np.log(np.where(rows > 0, rows, 1.0))).sum(-1)
-    return summed
+@dataclass(frozen=True, eq=False)
+class _Heads:
+    """Rows of heads as distributions: weights [head, row, key], their Σ p ln p and which count, [head, row]."""
+
+    weights: Tensor
+    logs: Tensor
+    real: Tensor
+
+    @classmethod
+    def of(cls, weights: Tensor) -> _Heads:
+        """Rows rescaled to 1; those without weight do not count."""
+        weights = weights.double().nan_to_num(0.0)
+        total = weights.sum(-1, keepdim=True)
+        weights = torch.where(total > 0, weights / total, 0.0)
+        return cls(weights, torch.xlogy(weights, weights).sum(-1), (total[..., 0] > 0).double())
+
+    def part(self, heads: slice) -> _Heads:
+        return _Heads(self.weights[heads], self.logs[heads], self.real[heads])
+
+    def distance(self, other: _Heads) -> Tensor:
+        """Root of the mean divergence over common rows, head by head."""
+        common = self.real * other.real
+        found = divergence(self.weights, other.weights, self.logs, other.logs) * common
+        mean: Tensor = found.sum(-1) / common.sum(-1)
+        return mean.sqrt()
 
 
-def between(one: Attention, other: Attention) -> Heads:
-    """The distance of each head of one from the same head of the other."""
-    found = {}
-    for mine, theirs in zip(one.layers, other.layers, strict=True):
-        for at, place in enumerate(places(one, mine)):
-            found[place] = js_distance(mine.weights[at], theirs.weights[at])
-    return found
+def sampled(length: int, most: int = MOST_ROWS) -> Array:
+    """The rows of a text that are compared: all, of longer texts at most so many, evenly spread.
+
+    >>> sampled(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.arange(0, length, -(-length // most))
 
 
-def among(attention: Attention) -> dict[tuple[tuple[int | str, int | str], tuple[int | str, int | str]], float]:
-    """The distances of all pairs of heads of each layer, over at most 64 rows."""
-    found = {}
-    rows = slice(None, None, -(-len(attention.queries) // MOST_ROWS))
-    for layer in attention.layers:
-        for (a, one), (b, other) in combinations(enumerate(places(attention, layer)), 2):
-            found[one, other] = js_distance(layer.weights[a, rows], layer.weights[b, rows])
-    return found
+class LikenessSink:
+    """The sink behind `Likeness`: of each text some rows of all heads are held, compared and let go.
+
+    inputs  the texts as they will come; heads: those that will
+    """
+
+    def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
+        self._inputs, self._heads = tuple(inputs), heads
+        self._blank()
+        self._pairs: dict[Kind, Moments] = {}
+        self._even: dict[Kind, Moments] = {}
+        self._layers: dict[tuple[Kind, int], Moments] = {}
+        self._places: dict[Kind, tuple[Place, ...]] = {}
+        self._rows = 0
+
+    def _blank(self) -> None:
+        kinds = {kind for kind, _ in self._heads}
+        places = {(one.index, kind): sampled(len(one.sides(kind)[0])) for one in self._inputs for kind in kinds}
+        self._chosen = Chosen("query", places, self._heads)
+        self._came: set[int] = set()
+        self._ended: set[tuple[Kind, int]] = set()
+
+    def add(self, rows: Rows) -> None:
+        """Keep the rows that are compared."""
+        self._chosen.add(rows)
+        self._came |= set(rows.texts)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """Compare the heads of the texts that are complete."""
+        self._chosen.end_layer(kind, layer)
+        self._ended.add((kind, layer))
+        if self._ended >= self._heads.keys():
+            self._compare()
+
+    def _compare(self) -> None:
+        came = [one for one in self._inputs if one.index in self._came]
+        for attention in self._chosen.result(came):
+            self._take(attention.kind, text_likeness(attention))
+        self._blank()
+
+    def _take(self, kind: Kind, found: TextLikeness) -> None:
+        if self._places.setdefault(kind, found.places) != found.places:
+            raise UsageError("these texts have maps of different heads: choose those of all with --layer and --head")
+        self._pairs.setdefault(kind, Moments(found.distances.shape)).add(found.distances[None])
+        self._even.setdefault(kind, Moments(found.to_even.shape)).add(found.to_even[None])
+        for layer, numbers in found.layers.items():
+            self._layers.setdefault((kind, layer), Moments((2,))).add(np.array([numbers]))
+        self._rows += found.rows
+
+    def result(self, grouping: Grouping, states: Mapping[Kind, StateNumbers] | None = None) -> Likeness:
+        """What all texts say; `states`: the hidden states of the stacks, where there is a model."""
+        if self._came:
+            self._compare()
+        groups = {
+            kind: grouped(_columns(self._places[kind]), _known(pairs.mean), self._even[kind].mean, grouping)
+            for kind, pairs in self._pairs.items()
+        }
+        if not groups:
+            raise UsageError("there is nothing to compare: no head has a map")
+        rows = {place: moments.mean for place, moments in self._layers.items()}
+        layers = _layer_scores(rows, self._places, states or {})
+        return Likeness(groups, layers, grouping, len(self._inputs), self._rows)
 
 
-def places(attention: Attention, layer: LayerMaps) -> list[tuple[int | str, int | str]]:
-    """Layer and head of each map, or what was done to them."""
-    heads: tuple[int | str, ...] = layer.heads or (attention.aggregate,)
-    return [(layer.layer, head) for head in heads]
+def text_likeness(attention: Attention) -> TextLikeness:
+    """How far are the rows of each head from those of every other head, and from even attention?
+
+    Formula    d(a, b) = sqrt(JS), JS = mean over rows of ½ [KL(p‖m) + KL(q‖m)], m = (p + q) / 2
+    Axes       maps of one text with some or all of its rows → [head, head] over all layers, and [head]
+    Unit       sqrt(nat), from 0 (alike) to sqrt(ln 2) = 0.833 (no key in common)
+    Undefined  NaN where two heads have no row in common
+    Caveat     heads are far apart also when they do the same with other words; a single text says little
+    Source     Clark et al. 2019, who sum over rows where this is the mean
+    """
+    weights, places = _stacked(attention.layers)
+    heads, even = _Heads.of(weights), _Heads.of(_even(attention.layers))
+    count = len(places)
+    found = np.zeros((count, count))
+    step = max(1, _BLOCK // max(1, heads.weights[0].numel()))
+    for at in range(count):
+        one = heads.part(slice(at, at + 1))
+        for first in range(at + 1, count, step):
+            others = slice(first, min(first + step, count))
+            found[at, others] = found[others, at] = one.distance(heads.part(others)).numpy()
+    layers = {layer: _smooth(heads, even, places, layer) for layer in dict.fromkeys(layer for layer, _ in places)}
+    to_even = np.concatenate([heads.part(slice(at, at + 1)).distance(even.part(_of(even, at))) for at in range(count)])
+    return TextLikeness(places, found, to_even, layers, heads.weights.shape[1])
+
+
+def smoothness(weights: Tensor) -> float:
+    """Do all tokens of a layer look at the same keys?
+
+    Formula    mean over heads and rows of JS(p, m), m the mean row of the layer
+    Axes       rows of all heads of a layer [head, row, key] → one number
+    Unit       nat, from 0 (all rows alike: attention of rank one) to ln 2 = 0.693
+    Undefined  NaN without a row that has weight
+    Caveat     rows that may see different keys, as in causal models, cannot be alike: compare with even attention
+    """
+    rows = _Heads.of(weights)
+    count = rows.real.sum()
+    mean = (rows.weights * rows.real[..., None]).sum((0, 1)) / count
+    found = divergence(rows.weights, mean, rows.logs, torch.xlogy(mean, mean).sum())
+    return float((found * rows.real).sum() / count)
+
+
+def _stacked(layers: Sequence[LayerMaps]) -> tuple[Tensor, tuple[Place, ...]]:
+    """The rows of all heads [head, row, key], and the layer and number of each."""
+    shapes = {maps.weights.shape[1:] for maps in layers}
+    if len(shapes) > 1:
+        raise UsageError("layers that read texts of different lengths cannot be compared: choose some with --layer")
+    return torch.from_numpy(np.concatenate([maps.weights for maps in layers])), tuple(_places(layers))
+
+
+def _places(layers: Sequence[LayerMaps]) -> Iterator[Place]:
+    for maps in layers:
+        for head in maps.heads:
+            yield int(maps.layer), head
+
+
+def _even(layers: Sequence[LayerMaps]) -> Tensor:
+    """Even weights over the keys that each row may see: [1 or head, row, key]."""
+    seen = [_seen(maps) for maps in layers]
+    if all(len(one) == 1 and np.array_equal(one, seen[0]) for one in seen):
+        return torch.from_numpy(seen[0])
+    spread = [np.broadcast_to(one, maps.weights.shape) for one, maps in zip(seen, layers, strict=True)]
+    return torch.from_numpy(np.concatenate(spread))
+
+
+def _seen(maps: LayerMaps) -> Array:
+    seen = np.ones((1, *maps.weights.shape[1:]), bool) if maps.visible is None else maps.visible
+    undefined = np.isnan(maps.weights).any(-1, keepdims=True)
+    return np.array(seen & ~undefined) if undefined.any() else np.array(seen)
+
+
+def _of(even: _Heads, at: int) -> slice:
+    return slice(0, 1) if len(even.weights) == 1 else slice(at, at + 1)
+
+
+def _smooth(heads: _Heads, even: _Heads, places: Sequence[Place], layer: int) -> tuple[float, float]:
+    rows = [at for at, (of, _) in enumerate(places) if of == layer]
+    return smoothness(heads.weights[rows]), smoothness(even.weights if len(even.weights) == 1 else even.weights[rows])
+
+
+def _columns(places: Sequence[Place]) -> tuple[Array, Array]:
+    layers, heads = np.array(places).T
+    return layers, heads
+
+
+def _known(distances: Array) -> Array:
+    """The same; a `UsageError` where two heads have no row in common."""
+    if np.isnan(distances).any():
+        raise UsageError("some heads have no row in common: choose those to compare with --layer and --head")
+    return distances
+
+
+def _layer_scores(
+    rows: Mapping[tuple[Kind, int], Array],
+    places: Mapping[Kind, Sequence[Place]],
+    states: Mapping[Kind, StateNumbers],
+) -> dict[str, Scores]:
+    none = StateNumbers()
+    leaving = np.array([states.get(kind, none).of(layer) for kind, layer in rows])
+    entering = np.array([states.get(kind, none).of(-1) for kind, _ in rows])
+    even = np.array(list(rows.values()))
+    found = {
+        "rows_to_mean": (even[:, 0], "nat", (0.0, float(np.log(2)))),
+        "rows_to_mean_uniform": (even[:, 1], "nat", (0.0, float(np.log(2)))),
+        "cosine": (leaving[:, 0], "1", (-1.0, 1.0)),
+        "cosine_input": (entering[:, 0], "1", (-1.0, 1.0)),
+        "rank_one_distance": (leaving[:, 1], "1", (0.0, 1.0)),
+        "rank_one_distance_input": (entering[:, 1], "1", (0.0, 1.0)),
+    }
+    counts = [sum(of == layer for of, _ in places[kind]) for kind, layer in rows]
+    coords = {
+        "kind": ("layer", np.array([kind for kind, _ in rows] + [None], dtype=object)[:-1]),
+        "layer": ("layer", np.array([layer for _, layer in rows])),
+        "heads": ("layer", np.array(counts)),
+    }
+    source = "Dong et al. 2021"
+    return {
+        name: Scores(name, values, ("layer",), coords, unit, bounds, source if name.startswith("rank") else "")
+        for name, (values, unit, bounds) in found.items()
+    }

@@ -2,7 +2,7 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `Patterns`, `Repeated`, `Vectors`, `Highlight`, `Flow`, `Segments`, `Comparison`, `RunInfo`.
+`Profile`, `Patterns`, `Repeated`, `Likeness`, `Vectors`, `Highlight`, `Flow`, `Segments`, `Comparison`, `RunInfo`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from attncli.data.comparison import FEWEST, Comparison
 from attncli.data.edges import Edges, TakeEdges
 from attncli.data.flow import Flow, FlowMethod, Graph, Level, Stack, Step
 from attncli.data.highlight import Direction, Highlight, Highlighted
+from attncli.data.likeness import LARGEST_DISTANCE, Group, Grouping, Likeness
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.patterns import (
@@ -41,6 +42,7 @@ __all__ = [
     "FEWEST",
     "FORMAT",
     "KINDS",
+    "LARGEST_DISTANCE",
     "NEAR",
     "NUMBERS",
     "SCORES",
@@ -54,12 +56,15 @@ __all__ = [
     "Flow",
     "FlowMethod",
     "Graph",
+    "Group",
+    "Grouping",
     "Highlight",
     "Highlighted",
     "Input",
     "Kind",
     "LayerMaps",
     "Level",
+    "Likeness",
     "Metric",
     "Partition",
     "Patterns",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attncli.analyses.likeness import among, between, places
+from attncli.analyses.map_distance import among, between, places
 from attncli.analyses.paired import adjusted, intervals, sign_flip
 from attncli.data import FEWEST, KINDS, Array, Attention, Comparison, Input, Kind, Scores, Tokens
 from attncli.errors import UsageError

@@ -9,10 +9,11 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.capturing import Plan, plan
-from attncli.data import Kind, Patterns, Repeated, RunInfo, Selection, TakeEdges, Text, Thresholds
+from attncli.data import Grouping, Kind, Likeness, Patterns, Repeated, RunInfo, Selection, TakeEdges, Text, Thresholds
 from attncli.encoding import batch_of, encode
 from attncli.errors import UsageError
 from attncli.models import Loaded
+from attncli.pipeline import likeness
 from attncli.pipeline.measuring import measure_maps
 from attncli.pipeline.passes import Gathered, Pass
 from attncli.pipeline.patterns import (
@@ -133,6 +134,28 @@ class Model:
         sink = pattern_sink(prepared)
         self.finish(prepared, texts, more=[sink])
         return sink.result(asked, shuffled_numbers(prepared, seeds))
+
+    def likeness(
+        self,
+        text: Texts,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        grouping: Grouping | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Likeness:
+        """Which heads are alike on one or several texts, and whether the tokens of a layer become alike.
+
+        grouping  how many clusters, and which pairs are redundant, as in `attncli.Grouping`
+        Needs `pip install "attncli[analyses]"`.
+        """
+        asked = likeness.check_grouping(grouping or Grouping())
+        request = replace(likeness.check_single_heads(Request.of(options)), keep_maps=False)
+        texts = texts_of(text, pair, target)
+        prepared = self.prepare(texts, request)
+        sink = likeness.likeness_sink(prepared.inputs, prepared.heads, asked)
+        self.finish(prepared, texts, more=[sink])
+        return sink.result(asked, likeness.state_numbers(prepared))
 
     def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
         """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.

@@ -11,8 +11,10 @@ from attncli.data import (
     Attention,
     Direction,
     Edges,
+    Grouping,
     Input,
     Kind,
+    Likeness,
     Patterns,
     Profile,
     RunInfo,
@@ -138,6 +140,19 @@ class Run:
         from attncli.pipeline.patterns import check_thresholds, patterns_in
 
         return patterns_in(self.maps, self.inputs, check_thresholds(thresholds or Thresholds()))
+
+    def heads(self, grouping: Grouping | None = None) -> Likeness:
+        """Which heads are alike, by the kept maps: distances, a map, clusters, and how alike the rows of a layer are.
+
+        grouping  how many clusters, and which pairs are redundant, as in `attncli.Grouping`
+        Needs `pip install "attncli[analyses]"`. `model.likeness` compares hidden states too, and keeps no maps.
+        """
+        if not self.maps:
+            raise UsageError("this run kept no maps to look at: use model.likeness, which needs none")
+        # here and not above: drawing maps needs no torch
+        from attncli.pipeline.likeness import likeness_in
+
+        return likeness_in(self.maps, self.inputs, grouping or Grouping())
 
     def heatmap(
         self,

@@ -7,6 +7,7 @@ edges    edges.parquet, while they are found      profile  its tables, the long 
 page     the page of attncli view                patterns what heads do
 flow     rollout and attention flow
 analyses what segments and compare find
+likeness which heads are alike
 """
 
 from attncli.store.analyses import analysis_document, write_analysis
@@ -15,6 +16,7 @@ from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
 from attncli.store.flow import flow_document, flow_table, write_flows
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, listed, run_object
+from attncli.store.likeness import write_likeness
 from attncli.store.page import write_page, write_view
 from attncli.store.patterns import write_patterns, write_repeated
 from attncli.store.profile import write_profile
@@ -53,6 +55,7 @@ __all__ = [
     "table_parquet",
     "write_analysis",
     "write_flows",
+    "write_likeness",
     "write_page",
     "write_patterns",
     "write_profile",

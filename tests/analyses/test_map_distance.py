@@ -9,7 +9,7 @@ import pytest
 from pictures import attention
 from scipy.spatial.distance import jensenshannon
 
-from attncli.analyses.likeness import among, between, js_distance
+from attncli.analyses.map_distance import among, between, js_distance
 
 
 def test_closed_forms() -> None:

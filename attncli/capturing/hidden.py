@@ -1,0 +1,39 @@
+"""The hidden states of every layer, by one plain forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+
+from attncli.capturing.plan import Plan
+from attncli.capturing.probe import call_model
+from attncli.data import Input
+from attncli.encoding import Batch, unpadded
+from attncli.models import Loaded
+
+Stack = Literal["encoder", "decoder"]
+States = dict[Stack, tuple[torch.Tensor, ...]]
+
+
+def hidden_states(loaded: Loaded, plan: Plan, batch: Batch) -> Iterator[tuple[Input, States]]:
+    """For each text and stack what goes into the first layer, then what comes out of each: [token, width].
+
+    Many models normalise the last of these once more. A model that does not give them gives nothing here.
+    """
+    _, caller = loaded.callers[plan.caller]
+    for part in unpadded(batch):
+        with torch.inference_mode():
+            outputs = call_model(caller, part.tensors, output_hidden_states=True)
+        found = _stacks(outputs, loaded.is_encoder_decoder, {site.kind for site in plan.sites})
+        for at, one in enumerate(part.inputs):
+            yield one, {stack: tuple(layer[at] for layer in states) for stack, states in found.items()}
+
+
+def _stacks(outputs: Any, two: bool, kinds: set[str]) -> States:
+    names: dict[Stack, str] = {"encoder": "encoder_hidden_states", "decoder": "decoder_hidden_states"}
+    if not two:
+        names = {"decoder" if "decoder" in kinds else "encoder": "hidden_states"}
+    found = {stack: getattr(outputs, name, None) for stack, name in names.items()}
+    return {stack: tuple(states) for stack, states in found.items() if states is not None}

@@ -1,0 +1,27 @@
+"""The options of `heads` alone: which heads are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from attncli.cli._options import option
+
+
+def _group(*names: str, **more: Any) -> Any:
+    return option("Grouping", *names, **more)
+
+
+@dataclass(frozen=True)
+class GroupingOptions:
+    """How many clusters, and from where on heads are redundant."""
+
+    clusters: Annotated[
+        int | None, _group("--clusters", metavar="K", help="so many clusters, instead of a threshold")
+    ] = None
+    threshold: Annotated[
+        float, _group("--threshold", metavar="D", help="largest mean distance within a cluster (default: 0.35)")
+    ] = 0.35
+    redundant: Annotated[
+        float, _group("--redundant", metavar="D", help="pairs of heads under this distance are listed (default: 0.1)")
+    ] = 0.1

@@ -1,0 +1,36 @@
+"""Tables for a person, made alike by all commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def blank_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """An empty table; columns of numbers stand at the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for name in words:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def add_row(table: Table, cells: Sequence[str]) -> None:
+    """One row, none of whose text is markup."""
+    from rich.text import Text
+
+    table.add_row(*map(Text, cells))
+
+
+def three_digits(value: float) -> str:
+    """A number, nothing where it is undefined."""
+    return "" if np.isnan(value) else f"{value:z.3f}"

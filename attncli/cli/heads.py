@@ -1,0 +1,67 @@
+"""`attncli heads`: which heads are alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from attncli.cli._grouping import GroupingOptions
+from attncli.cli._jobs import job_of
+from attncli.cli._options import (
+    AgainOptions,
+    FileOptions,
+    InputOptions,
+    ModelOptions,
+    SelectionOptions,
+    TalkOptions,
+    typed,
+)
+from attncli.cli._talk import talking
+from attncli.errors import UsageError
+
+
+def heads(
+    model: ModelOptions,
+    texts: InputOptions,
+    selection: SelectionOptions,
+    files: FileOptions,
+    talk: TalkOptions,
+    again: AgainOptions,
+    grouped: GroupingOptions,
+) -> None:
+    """Say which heads are alike.
+
+    The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, the mean
+    over rows and texts: from 0 to 0.833; of longer texts 256 evenly spread rows are compared. Close heads are put into
+    clusters, and redundant pairs are listed; beside them stand the median distance and each head's distance to even
+    attention. Whether the tokens of a layer become alike is told by its rows and its hidden states.
+
+    Writes heads.json, heads.csv, heads-pairs.csv, heads-layers.csv (see attncli explain heads.json) and the pictures
+    heads-map.png, heads-dendrogram.png, heads-distances.png and heads-layers.png. In a pipe, prints heads.csv; with
+    --json heads.json. Needs pip install "attncli[analyses]".
+
+    Example: attncli heads --text "The cat sat on the mat because it was warm." --clusters 4
+    """
+    from attncli.cli._likeness import likeness_tables
+    from attncli.data import Grouping
+    from attncli.pipeline.heads_job import Asked, compare_heads
+    from attncli.pipeline.jobs import PICTURES, TABLES, chosen
+    from attncli.store import json_text, table_csv
+
+    given = typed(grouped)
+    with talking(talk) as say:
+        if {"clusters", "threshold"} <= given.keys():
+            raise UsageError("--clusters and --threshold both say how many clusters there are: give one")
+        formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+        tables, pictures = ([name for name in formats if name in among] for among in (TABLES, PICTURES))
+        groups = (model, texts, selection, files, again)
+        job = job_of("heads", groups, given, {**asdict(grouped), "format": formats}, {})
+        found, document, done = compare_heads(job, Asked(tables, pictures, Grouping(**asdict(grouped))), say.track)
+        say.notes(done.notes)
+        if talk.json:
+            say.data(json_text(document))
+        elif say.to_person:
+            say.show(*likeness_tables(found))
+            for path in job.folder.written:
+                say.wrote(path)
+        else:
+            say.data(table_csv(found.table()))

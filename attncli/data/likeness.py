@@ -1,0 +1,170 @@
+"""Which heads are alike: distances between all of them, a map, a tree, clusters, and how smooth layers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attncli.data.results import Scores, columns_of, frame_of
+from attncli.data.tokens import Array, Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LARGEST_DISTANCE = float(np.sqrt(np.log(2)))
+"""Of two heads without a key in common."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Which heads are put together.
+
+    clusters   so many clusters; None for as many as `threshold` makes
+    threshold  clusters are joined while the mean distance between their heads is at most this
+    redundant  pairs under this distance are listed
+    """
+
+    clusters: int | None = None
+    threshold: float = 0.35
+    redundant: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The heads of one kind, of all layers.
+
+    layers, heads  [head] their numbers
+    distances      [head, head], mean over texts: sqrt(JS), from 0 to 0.833
+    to_even        [head] distance to even attention over the keys that each row may see
+    points         [head, 2] a map whose distances come near these; stress: how far they are off, from 0
+    tree           [joint, 4] average linkage as SciPy has it; order: the heads as they stand in it
+    clusters       [head] from 1, in that order
+    """
+
+    layers: Array
+    heads: Array
+    distances: Array
+    to_even: Array
+    points: Array
+    stress: float
+    tree: Array
+    order: tuple[int, ...]
+    clusters: Array
+
+    @property
+    def names(self) -> list[str]:
+        """`layer.head` of each."""
+        return [f"{layer}.{head}" for layer, head in zip(self.layers.tolist(), self.heads.tolist(), strict=True)]
+
+    @property
+    def pairs(self) -> Array:
+        """[pair, 2] rows of two heads, the closest first."""
+        found = np.stack(np.triu_indices(len(self.heads), 1), axis=1)
+        return found[np.argsort(self.distances[found[:, 0], found[:, 1]], kind="stable")]
+
+    @property
+    def median(self) -> float:
+        """The median distance over all pairs, NaN for a single head: what to hold a distance against."""
+        found = self.distances[np.triu_indices(len(self.heads), 1)]
+        return float(np.median(found)) if len(found) else float("nan")
+
+    @property
+    def nearest(self) -> Array:
+        """[head] the row of the nearest other head, -1 for a single one."""
+        if len(self.heads) < 2:
+            return np.array([-1])
+        nearest: Array = (self.distances + np.diag(np.full(len(self.heads), np.inf))).argmin(1)
+        return nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Which heads are alike, which are redundant, and do the tokens of a layer become alike?
+
+    groups     by kind
+    layers     with dim `layer` (coords kind, layer, heads): `rows_to_mean`, mean JS of all rows to the mean row of the
+               layer, and `rows_to_mean_uniform` of even attention; `cosine`, `rank_one_distance` of the hidden states
+               that leave the layer, and the same of the `_input` of the stack; NaN without a model
+    grouping   what was asked for
+    texts      over how many texts, rows: how many rows of them were compared, of each at most 256
+    """
+
+    groups: Mapping[Kind, Group]
+    layers: Mapping[str, Scores]
+    grouping: Grouping
+    texts: int
+    rows: int
+
+    def table(self) -> dict[str, Array]:
+        """A row per head: kind, layer, head, x, y, cluster, nearest, nearest_distance, to_even."""
+        return _joined([_head_columns(kind, group) for kind, group in self.groups.items()])
+
+    def pairs_table(self) -> dict[str, Array]:
+        """A row per pair of heads of a kind, the closest first."""
+        return _joined([_pair_columns(kind, group) for kind, group in self.groups.items()])
+
+    def layers_table(self) -> dict[str, Array]:
+        """A row per layer."""
+        return columns_of(self.layers)
+
+    def redundant_pairs(self) -> Iterator[tuple[Kind, str, str, float]]:
+        """Kind, `layer.head` of both, and distance of pairs closer than `grouping.redundant`, the closest first."""
+        for kind, group in self.groups.items():
+            for one, other in group.pairs.tolist():
+                distance = float(group.distances[one, other])
+                if distance >= self.grouping.redundant:
+                    break
+                yield kind, group.names[one], group.names[other], distance
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table of heads as a pandas one."""
+        return frame_of(self.table())
+
+    def pairs_frame(self) -> pd.DataFrame:
+        """The table of pairs as a pandas one."""
+        return frame_of(self.pairs_table())
+
+    def layers_frame(self) -> pd.DataFrame:
+        """The table of layers as a pandas one."""
+        return frame_of(self.layers_table())
+
+
+def _head_columns(kind: Kind, group: Group) -> dict[str, Array]:
+    nearest = group.nearest
+    alone = nearest < 0
+    known = [None if none else at for none, at in zip(alone.tolist(), nearest.tolist(), strict=True)]
+    return {
+        "kind": _words(kind, len(group.heads)),
+        "layer": group.layers,
+        "head": group.heads,
+        "x": group.points[:, 0],
+        "y": group.points[:, 1],
+        "cluster": group.clusters,
+        "nearest": np.array([None if at is None else group.names[at] for at in known] + [None], dtype=object)[:-1],
+        "nearest_distance": np.where(alone, np.nan, group.distances[np.arange(len(nearest)), nearest]),
+        "to_even": group.to_even,
+    }
+
+
+def _pair_columns(kind: Kind, group: Group) -> dict[str, Array]:
+    one, other = group.pairs.T
+    return {
+        "kind": _words(kind, len(one)),
+        "layer": group.layers[one],
+        "head": group.heads[one],
+        "other_layer": group.layers[other],
+        "other_head": group.heads[other],
+        "distance": group.distances[one, other],
+        "same_cluster": group.clusters[one] == group.clusters[other],
+    }
+
+
+def _words(word: str, count: int) -> Array:
+    return np.array([word] * count, dtype=object)
+
+
+def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}

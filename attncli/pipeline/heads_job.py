@@ -1,0 +1,96 @@
+"""The whole job of `attncli heads`: which heads are alike, as tables and as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attncli import store
+from attncli.data import Grouping, Likeness
+from attncli.pipeline.jobs import Done, Job
+from attncli.pipeline.progress import Track
+from attncli.pipeline.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What becomes of the distances: formats of tables and of pictures, and what is put together."""
+
+    formats: Sequence[str]
+    pictures: Sequence[str]
+    grouping: Grouping = field(default_factory=Grouping)
+
+
+def compare_heads(job: Job, asked: Asked, track: Track) -> tuple[Likeness, dict[str, Any], Done]:
+    """Compare the heads of a job; returns what was found, the contents of heads.json, and what was written."""
+    # here and not above: the help needs no torch
+    from attncli.pipeline.likeness import check_grouping, check_single_heads
+
+    check_single_heads(job.request)
+    check_grouping(asked.grouping)
+    folder = job.folder  # refused before the long work
+    run, likeness = _found(job, asked.grouping, track)
+    document = store.write_likeness(folder, run.info, run.inputs, likeness, asked.formats)
+    pictures = list(_pictures(likeness, run))
+    with track("drawing", len(pictures), "pictures") as drawn:
+        for name, figure in pictures:
+            _save(job, run, name, figure, asked.pictures)
+            drawn(1)
+    return likeness, document, Done(folder.finish(run.info), (*run.info.notes, *_doubts(likeness, job)))
+
+
+def _found(job: Job, grouping: Grouping, track: Track) -> tuple[Run, Likeness]:
+    from attncli.pipeline.likeness import likeness_sink, state_numbers
+
+    if isinstance(job.source, Run):
+        run = job.gather(track)
+        return run, run.heads(grouping)
+    model = job.load(job.source)
+    request = replace(job.request, keep_maps=job.files.save_maps)
+    prepared = model.prepare(job.texts, request, track)
+    if request.keep_maps:
+        prepared.check_memory(at_once=True)
+    sink = likeness_sink(prepared.inputs, prepared.heads, grouping)
+    run = job.informed(model.finish(prepared, job.texts, track, more=[sink]))
+    job.save(run)
+    return run, sink.result(grouping, state_numbers(prepared, track))
+
+
+def _pictures(likeness: Likeness, run: Run) -> Iterator[tuple[str, Figure]]:
+    from attncli.views import heads_layers, heads_map, heads_tree
+
+    several = len(likeness.groups) > 1
+    look: dict[str, Any] = {
+        "model": run.info.title,
+        "note": f"mean over {len(run.inputs)} texts" if len(run.inputs) > 1 else "",
+    }
+    for kind, group in likeness.groups.items():
+        prefix = f"{kind}-" if several else ""
+        yield f"{prefix}heads-map", heads_map.draw(group, kind, **look)
+        yield f"{prefix}heads-dendrogram", heads_tree.draw(group, kind, likeness.grouping, **look)
+        yield f"{prefix}heads-distances", heads_tree.draw_matrix(group, kind, **look)
+    yield "heads-layers", heads_layers.draw(likeness, **look)
+
+
+def _doubts(likeness: Likeness, job: Job) -> Iterator[str]:
+    """What should keep a reader from believing what is shown."""
+    if isinstance(job.source, Run):
+        yield "hidden states are not in saved maps: cosine and rank_one_distance are left empty"
+    elif bool(np.isnan(likeness.layers["cosine"].values).all()):
+        yield "the model gives no hidden states of these layers: cosine and rank_one_distance are left empty"
+    for kind, group in likeness.groups.items():
+        if group.stress > 0.2:
+            yield f"the map of {kind} heads is poor (stress {group.stress:.2f}): trust the distances, not the picture"
+
+
+def _save(job: Job, run: Run, name: str, figure: Figure, formats: Sequence[str]) -> None:
+    from attncli.views._save import save
+
+    for format in formats:
+        save(figure, job.folder.path_for(f"{name}.{format}"), description=f"{run.info.title} {name}")

@@ -1,0 +1,69 @@
+"""Which heads are alike: of a pass over texts, and of kept maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attncli.analyses.grouping import check_installed
+from attncli.analyses.likeness import LikenessSink
+from attncli.analyses.smoothness import StateNumbers
+from attncli.capturing.hidden import hidden_states
+from attncli.data import LARGEST_DISTANCE, Attention, Grouping, Input, Kind, Likeness, Selection
+from attncli.errors import UsageError
+from attncli.pipeline.passes import Pass
+from attncli.pipeline.progress import Track, tokens_in, untracked
+from attncli.pipeline.request import Request
+from attncli.transforms.replay import replay
+
+
+def check_grouping(grouping: Grouping) -> Grouping:
+    """The same; distances that cannot be, or what is not installed, are a `UsageError`."""
+    check_installed()
+    for name in ("threshold", "redundant"):
+        value = getattr(grouping, name)
+        if not 0 <= value <= LARGEST_DISTANCE + 1e-9:
+            raise UsageError(f"expected --{name} to be a distance from 0 to {LARGEST_DISTANCE:.3f}, got {value!r}")
+    if grouping.clusters is not None and grouping.clusters < 1:
+        raise UsageError(f"expected --clusters from 1 up, got {grouping.clusters}")
+    return grouping
+
+
+def check_single_heads(request: Request) -> Request:
+    """The same; a `UsageError` where heads or layers are to be folded."""
+    if request.folded:
+        raise UsageError("heads are compared one by one: leave out --aggregate and --aggregate-layers")
+    return request
+
+
+def likeness_sink(inputs: Sequence[Input], heads: Selection, grouping: Grouping) -> LikenessSink:
+    """The sink for these heads; more clusters than heads are a `UsageError`."""
+    for kind in dict.fromkeys(kind for kind, _ in heads):
+        there = sum(len(numbers) for (of, _), numbers in heads.items() if of == kind)
+        if grouping.clusters is not None and grouping.clusters > there:
+            raise UsageError(f"expected --clusters up to {there}, the number of {kind} heads, got {grouping.clusters}")
+    return LikenessSink(inputs, heads)
+
+
+def state_numbers(prepared: Pass, track: Track = untracked) -> dict[Kind, StateNumbers]:
+    """How alike the hidden states of each stack are, by one more pass over the texts of a pass."""
+    found: dict[Kind, StateNumbers] = {}
+    with track("hidden states", sum(map(tokens_in, prepared.batches)), "tokens") as advance:
+        for batch in prepared.batches:
+            for _, states in hidden_states(prepared.loaded, prepared.plan, batch):
+                for stack, layers in states.items():
+                    found.setdefault(stack, StateNumbers()).add(layers)
+            advance(tokens_in(batch))
+    return found
+
+
+def likeness_in(maps: Sequence[Attention], inputs: Sequence[Input], grouping: Grouping) -> Likeness:
+    """How alike the heads of kept maps are."""
+    heads = {
+        (attention.kind, layer.layer if isinstance(layer.layer, int) else 0): layer.heads
+        for attention in maps
+        for layer in attention.layers
+    }
+    sink = likeness_sink(inputs, heads, check_grouping(grouping))
+    for attention in maps:
+        replay(attention, [sink])
+    return sink.result(grouping)
