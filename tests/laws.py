@@ -24,6 +24,7 @@ HEAVY = {
     "safetensors",
     "scipy",
     "seaborn",
+    "sklearn",
     "tokenizers",
     "torch",
     "transformers",

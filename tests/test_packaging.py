@@ -102,7 +102,7 @@ def test_what_is_imported_is_asked_for_and_the_reverse(repo: Path, project: Mapp
     asked = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
     modules = Package(repo / "attncli").modules.values()
     imported = {found.target.partition(".")[0] for module in modules for found in module.imports}
-    called = {"yaml": "pyyaml"}
+    called = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
     foreign = {called.get(name, name) for name in imported - sys.stdlib_module_names - {"attncli"}}
     assert asked - foreign == set()
     assert foreign - asked == {"xarray"}  # only for `to_xarray`, which says so

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,8 @@ def placed(distances: Array) -> tuple[Array, float]:
     """
     if not distances.any():
         return np.zeros((len(distances), 2)), 0.0
-    manifold = _needed("sklearn.manifold")
+    from sklearn import manifold
+
     if len(distances) == 2:
         points = np.array([[-0.5, 0.0], [0.5, 0.0]]) * distances[0, 1]
     else:
@@ -39,10 +39,12 @@ def placed(distances: Array) -> tuple[Array, float]:
 
 def linked(distances: Array) -> Array:
     """The tree of the heads by average linkage, as SciPy has it: [joint, 4] of one, other, distance, heads below."""
-    hierarchy, spatial = _needed("scipy.cluster.hierarchy"), _needed("scipy.spatial.distance")
+    from scipy.cluster import hierarchy
+    from scipy.spatial import distance
+
     if len(distances) < 2:
         return np.zeros((0, 4))
-    return np.asarray(hierarchy.linkage(spatial.squareform(distances, checks=False), "average"))
+    return np.asarray(hierarchy.linkage(distance.squareform(distances, checks=False), "average"))
 
 
 def leaves(tree: Array) -> list[int]:
@@ -69,7 +71,8 @@ def clustered(tree: Array, count: int | None, threshold: float) -> Array:
     """
     if not len(tree):
         return np.ones(1, np.int64)
-    hierarchy = _needed("scipy.cluster.hierarchy")
+    from scipy.cluster import hierarchy
+
     if count is None:
         found = hierarchy.fcluster(tree, threshold, "distance")
     else:
@@ -80,12 +83,9 @@ def clustered(tree: Array, count: int | None, threshold: float) -> Array:
 
 def check_installed() -> None:
     """A `UsageError` that says what to install, before the long work."""
-    for name in ("scipy.cluster.hierarchy", "sklearn.manifold"):
-        _needed(name)
-
-
-def _needed(name: str) -> Any:
     try:
-        return importlib.import_module(name)
+        import scipy.cluster.hierarchy
+        import scipy.spatial.distance
+        import sklearn.manifold  # noqa: F401
     except ImportError as error:
         raise UsageError('heads needs SciPy and scikit-learn: pip install "attncli[analyses]"') from error

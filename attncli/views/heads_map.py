@@ -19,11 +19,14 @@ from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
 from attncli.views._ramp import ink
 from attncli.views._text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style
 
-READING = "a point is a head, layer.head; close points look at the same keys; grey ways join the heads of a cluster"
+READING = "a point is a head, layer.head; close points look at the same keys; ways join the heads of a numbered cluster"
 _RADIUS, _MARGIN = 15, 34
 _LEAST, _MOST, _PER_HEAD = 560, 2000, 90
-_GROUND, _GROUND_EDGE = "#e6e6e6", "#9c9c9c"
+# light tints of Okabe & Ito 2008; a cluster has its number too
+_TINTS = ("#cfe3f2", "#fbe3b0", "#cdeadd", "#f3d9e7", "#e3e3e3", "#f6cdb8")
+_TINT_EDGE = "#8c8c8c"
 _WAY = 16
+_BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
 _SMALLEST_SIZE = 4.0
 
 
@@ -32,7 +35,7 @@ def draw(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure
     """Which heads look at the same keys?
 
     Points in two dimensions whose distances come near those between the heads, coloured by layer; heads of a cluster
-    are joined by grey ways that bear its number.
+    are joined by ways that bear its number.
     """
     title = joined("how alike heads are", KIND_WORDS[kind], f"{len(group.heads)} heads")
     off = f"map by multidimensional scaling of √JS, stress {group.stress:.2f} (0: exact, from 0.2 on poor)"
@@ -80,19 +83,20 @@ def _colours(layers: Array) -> ScalarMappable:
 
 
 def _put_grounds(axes: Axes, points: Array, clusters: Array) -> None:
-    """Ways between the heads of each cluster, and its number at its highest head."""
+    """Coloured ways between the heads of each cluster, and its number at its highest head."""
     dots = 72 / DPI
     for number in sorted(set(clusters.tolist())):
         members = points[clusters == number]
-        for wide, colour, order in ((_WAY + 2, _GROUND_EDGE, 1.0), (_WAY, _GROUND, 1.1)):
+        tint, above = _TINTS[number % len(_TINTS)], 1 + number / (len(points) + 1)
+        for wide, colour, order in ((_WAY + 2, _TINT_EDGE, above), (_WAY, tint, above)):
             for one, other in _ways(members):
                 ends = members[[one, other]]
                 look: dict[str, Any] = {"linewidth": wide * dots, "solid_capstyle": "round", "zorder": order}
                 axes.plot(ends[:, 0], ends[:, 1], color=colour, **look)
         if len(members) > 1:
             across, up = members[members[:, 1].argmax()]
-            label: dict[str, Any] = style(SUBTITLE, INK, ha="center", va="bottom", weight="bold")
-            axes.text(across, up + _RADIUS + 3, str(number), zorder=2, **label)
+            label: dict[str, Any] = style(SUBTITLE, INK, ha="center", va="bottom", weight="bold", bbox=_BEHIND)
+            axes.text(across, up + _RADIUS + 3, str(number), zorder=4 + len(points), **label)
 
 
 def _ways(points: Array) -> list[tuple[int, int]]:

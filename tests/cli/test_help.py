@@ -45,6 +45,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "compare",
         "explain",
         "flow",
+        "heads",
         "heatmap",
         "highlight",
         "info",
@@ -61,7 +62,7 @@ def test_help_shows_the_commands(args: list[str], run_cli: RunCli) -> None:
     assert all(re.search(rf"│ {command} +\S", shown) for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["flow", "heatmap", "highlight", "patterns", "segments", "stats", "view"])
+@pytest.mark.parametrize("command", ["flow", "heads", "heatmap", "highlight", "patterns", "segments", "stats", "view"])
 def test_all_commands_of_runs_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
     shown = text_of(run_cli, command, "--help")
     panels = {part.split(" ", 1)[0].rstrip(","): part for part in shown.split("╭─ ")[1:]}
