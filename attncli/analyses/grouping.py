@@ -85,7 +85,7 @@ def check_installed() -> None:
     """A `UsageError` that says what to install, before the long work."""
     try:
         import scipy.cluster.hierarchy
-        import scipy.spatial.distance
+        import scipy.spatial.distance  # noqa: F401
         import sklearn.manifold  # noqa: F401
     except ImportError as error:
         raise UsageError('heads needs SciPy and scikit-learn: pip install "attncli[analyses]"') from error
