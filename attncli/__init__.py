@@ -101,9 +101,9 @@ __all__ = [
 
 _HOMES = {
     "attncli.data": (
-        *("KINDS", "Attention", "Comparison", "Edges", "Flow", "Grouping", "Highlight", "Input", "LayerMaps", "Likeness"),
-        *("Metric", "Patterns", "Profile", "Received", "Repeated", "RunInfo", "Scores", "Segments", "Statistics"),
-        *("Text", "Thresholds", "Tokens", "Vectors"),
+        *("KINDS", "Attention", "Comparison", "Edges", "Flow", "Grouping", "Highlight", "Input", "LayerMaps"),
+        *("Likeness", "Metric", "Patterns", "Profile", "Received", "Repeated", "RunInfo", "Scores", "Segments"),
+        *("Statistics", "Text", "Thresholds", "Tokens", "Vectors"),
     ),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.pipeline.comparing": ("compare",),

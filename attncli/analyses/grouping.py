@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,18 @@ from attncli.data import Array, Group, Grouping
 from attncli.errors import UsageError
 
 
-def grouped(places: tuple[Array, Array], distances: Array, to_even: Array, grouping: Grouping) -> Group:
+def grouped(
+    places: tuple[Array, Array],
+    distances: Array,
+    to_even: Array,
+    baselines: Mapping[str, Array],
+    grouping: Grouping,
+) -> Group:
     """The heads of a kind on a map, in a tree and in clusters; `places` are their layers and numbers."""
     points, stress = placed(distances)
     tree = linked(distances)
     clusters = clustered(tree, grouping.clusters, grouping.threshold)
-    return Group(*places, distances, to_even, points, stress, tree, tuple(leaves(tree)), clusters)
+    return Group(*places, distances, to_even, baselines, points, stress, tree, tuple(leaves(tree)), clusters)
 
 
 def placed(distances: Array) -> tuple[Array, float]:
@@ -65,7 +72,7 @@ def leaves(tree: Array) -> list[int]:
 
 
 def clustered(tree: Array, count: int | None, threshold: float) -> Array:
-    """The cluster of each head, numbered from 1 in the order of the tree.
+    """The cluster of each head, numbered from 1 in the order of the tree: first those of several heads.
 
     count  so many clusters; None for those whose mean distance is at most the threshold
     """
@@ -77,7 +84,8 @@ def clustered(tree: Array, count: int | None, threshold: float) -> Array:
         found = hierarchy.fcluster(tree, threshold, "distance")
     else:
         found = hierarchy.cut_tree(tree, n_clusters=count)[:, 0]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(found[leaves(tree)].tolist()), 1)}
+    names = sorted(dict.fromkeys(found[leaves(tree)].tolist()), key=lambda name: np.sum(found == name) == 1)
+    numbers = {name: number for number, name in enumerate(names, 1)}
     return np.array([numbers[name] for name in found.tolist()])
 
 

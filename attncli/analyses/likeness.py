@@ -1,98 +1,48 @@
-"""How alike the heads of all layers are: the distances between their rows, and how alike the rows of a layer are."""
+"""Which heads are alike over texts, beside what position alone and shuffled tokens make of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
+from attncli.analyses.by_position import Explained
 from attncli.analyses.grouping import grouped
-from attncli.analyses.head_distance import divergence
 from attncli.analyses.smoothness import StateNumbers
-from attncli.data import Array, Attention, Grouping, Input, Kind, LayerMaps, Likeness, Rows, Scores, Selection
+from attncli.analyses.text_likeness import Place, TextLikeness, sampled, text_likeness
+from attncli.data import Array, Grouping, Input, Kind, Likeness, Rows, Scores, Selection
 from attncli.errors import UsageError
 from attncli.sinks import Chosen
 from attncli.sinks.moments import Moments
 
-Tensor = torch.Tensor
-Place = tuple[int, int]
-MOST_ROWS = 256
-_BLOCK = 1 << 22
+States = Mapping[Kind, StateNumbers]
 
 
-@dataclass(frozen=True, eq=False)
-class TextLikeness:
-    """The heads of one kind on one text.
-
-    places     layer and head of each
-    distances  [head, head] and to_even [head]: to each other, and to even attention
-    layers     of each layer `smoothness`, and the same of even attention
-    rows       how many rows were compared
-    """
-
-    places: tuple[Place, ...]
-    distances: Array
-    to_even: Array
-    layers: dict[int, tuple[float, float]]
-    rows: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Heads:
-    """Rows of heads as distributions: weights [head, row, key], their Σ p ln p and which count, [head, row]."""
-
-    weights: Tensor
-    logs: Tensor
-    real: Tensor
-
-    @classmethod
-    def of(cls, weights: Tensor) -> _Heads:
-        """Rows rescaled to 1; those without weight do not count."""
-        weights = weights.double().nan_to_num(0.0)
-        total = weights.sum(-1, keepdim=True)
-        weights = torch.where(total > 0, weights / total, 0.0)
-        return cls(weights, torch.xlogy(weights, weights).sum(-1), (total[..., 0] > 0).double())
-
-    def part(self, heads: slice) -> _Heads:
-        return _Heads(self.weights[heads], self.logs[heads], self.real[heads])
-
-    def distance(self, other: _Heads) -> Tensor:
-        """Root of the mean divergence over common rows, head by head."""
-        common = self.real * other.real
-        found = divergence(self.weights, other.weights, self.logs, other.logs) * common
-        mean: Tensor = found.sum(-1) / common.sum(-1)
-        return mean.sqrt()
-
-
-def sampled(length: int, most: int = MOST_ROWS) -> Array:
-    """The rows of a text that are compared: all, of longer texts at most so many, evenly spread.
-
-    >>> sampled(10, 4).tolist()
-    [0, 3, 6, 9]
-    """
-    return np.arange(0, length, -(-length // most))
-
-
-class LikenessSink:
-    """The sink behind `Likeness`: of each text some rows of all heads are held, compared and let go.
+class Distances:
+    """The sink that compares heads: of each text some rows of all heads are held, compared and let go.
 
     inputs  the texts as they will come; heads: those that will
     """
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._inputs, self._heads = tuple(inputs), heads
-        self._blank()
         self._pairs: dict[Kind, Moments] = {}
         self._even: dict[Kind, Moments] = {}
         self._layers: dict[tuple[Kind, int], Moments] = {}
-        self._places: dict[Kind, tuple[Place, ...]] = {}
-        self._rows = 0
+        self.places: dict[Kind, tuple[Place, ...]] = {}
+        self.rows = 0
+        self._blank()
 
     def _blank(self) -> None:
-        kinds = {kind for kind, _ in self._heads}
-        places = {(one.index, kind): sampled(len(one.sides(kind)[0])) for one in self._inputs for kind in kinds}
+        counts: dict[Kind, int] = {}
+        for (kind, _), numbers in self._heads.items():
+            counts[kind] = counts.get(kind, 0) + len(numbers)
+        places = {}
+        for one in self._inputs:
+            for kind, count in counts.items():
+                queries, keys = one.sides(kind)
+                places[one.index, kind] = sampled(len(queries), len(keys), count)
         self._chosen = Chosen("query", places, self._heads)
         self._came: set[int] = set()
         self._ended: set[tuple[Kind, int]] = set()
@@ -107,115 +57,85 @@ class LikenessSink:
         self._chosen.end_layer(kind, layer)
         self._ended.add((kind, layer))
         if self._ended >= self._heads.keys():
-            self._compare()
+            self.compare()
 
-    def _compare(self) -> None:
+    def compare(self) -> None:
+        """Compare the heads of the texts that went by."""
         came = [one for one in self._inputs if one.index in self._came]
         for attention in self._chosen.result(came):
             self._take(attention.kind, text_likeness(attention))
         self._blank()
 
     def _take(self, kind: Kind, found: TextLikeness) -> None:
-        if self._places.setdefault(kind, found.places) != found.places:
+        if self.places.setdefault(kind, found.places) != found.places:
             raise UsageError("these texts have maps of different heads: choose those of all with --layer and --head")
         self._pairs.setdefault(kind, Moments(found.distances.shape)).add(found.distances[None])
         self._even.setdefault(kind, Moments(found.to_even.shape)).add(found.to_even[None])
         for layer, numbers in found.layers.items():
             self._layers.setdefault((kind, layer), Moments((2,))).add(np.array([numbers]))
-        self._rows += found.rows
+        self.rows += found.rows
 
-    def result(self, grouping: Grouping, states: Mapping[Kind, StateNumbers] | None = None) -> Likeness:
+    def to_even(self, kind: Kind) -> Array:
+        """[head] the mean over texts."""
+        return self._even[kind].mean
+
+    def among(self, kind: Kind, places: Sequence[Place]) -> Array:
+        """[head, head] of these heads, the mean over texts; NaN of those that did not come."""
+        there = {place: at for at, place in enumerate(self.places.get(kind, ()))}
+        rows = np.array([there.get(place, -1) for place in places])
+        known = (rows[:, None] >= 0) & (rows >= 0)
+        if not there:
+            return np.full(known.shape, np.nan)
+        return np.where(known, self._pairs[kind].mean[np.ix_(rows, rows)], np.nan)
+
+    def smoothness(self, kind: Kind, layer: int) -> Array:
+        """Rows to their mean, and the same of even attention; NaN of a layer that did not come."""
+        found = self._layers.get((kind, layer))
+        return np.full(2, np.nan) if found is None else found.mean
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffled:
+    """The same of the texts with their tokens in another order."""
+
+    distances: Distances
+    states: dict[Kind, StateNumbers] = field(default_factory=dict)
+
+
+class LikenessSink:
+    """The sink behind `Likeness`: heads as they are, and as position alone would have them."""
+
+    def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
+        self._texts = len(inputs)
+        self._own, self._position = Distances(inputs, heads), Distances(inputs, heads)
+        self._explained = Explained(None, self._position)
+
+    def add(self, rows: Rows) -> None:
+        """Keep what is compared, and remember of the block what position has to do with it."""
+        self._own.add(rows)
+        self._explained.add(rows)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """Finish a layer, and make what position alone would have made of it."""
+        self._own.end_layer(kind, layer)
+        self._explained.end_layer(kind, layer)
+
+    def result(self, grouping: Grouping, states: States | None = None, shuffled: Shuffled | None = None) -> Likeness:
         """What all texts say; `states`: the hidden states of the stacks, where there is a model."""
-        if self._came:
-            self._compare()
-        groups = {
-            kind: grouped(_columns(self._places[kind]), _known(pairs.mean), self._even[kind].mean, grouping)
-            for kind, pairs in self._pairs.items()
-        }
+        beside = {"positional": self._position}
+        if shuffled is not None:
+            beside["shuffled"] = shuffled.distances
+        for each in (self._own, *beside.values()):
+            each.compare()
+        groups = {}
+        for kind, places in self._own.places.items():
+            baselines = {name: found.among(kind, places) for name, found in beside.items()}
+            distances, to_even = _known(self._own.among(kind, places)), self._own.to_even(kind)
+            groups[kind] = grouped(_columns(places), distances, to_even, baselines, grouping)
         if not groups:
             raise UsageError("there is nothing to compare: no head has a map")
-        rows = {place: moments.mean for place, moments in self._layers.items()}
-        layers = _layer_scores(rows, self._places, states or {})
-        return Likeness(groups, layers, grouping, len(self._inputs), self._rows)
-
-
-def text_likeness(attention: Attention) -> TextLikeness:
-    """How far are the rows of each head from those of every other head, and from even attention?
-
-    Formula    d(a, b) = sqrt(JS), JS = mean over rows of ½ [KL(p‖m) + KL(q‖m)], m = (p + q) / 2
-    Axes       maps of one text with some or all of its rows → [head, head] over all layers, and [head]
-    Unit       sqrt(nat), from 0 (alike) to sqrt(ln 2) = 0.833 (no key in common)
-    Undefined  NaN where two heads have no row in common
-    Caveat     heads are far apart also when they do the same with other words; a single text says little
-    Source     Clark et al. 2019, who sum over rows where this is the mean
-    """
-    weights, places = _stacked(attention.layers)
-    heads, even = _Heads.of(weights), _Heads.of(_even(attention.layers))
-    count = len(places)
-    found = np.zeros((count, count))
-    step = max(1, _BLOCK // max(1, heads.weights[0].numel()))
-    for at in range(count):
-        one = heads.part(slice(at, at + 1))
-        for first in range(at + 1, count, step):
-            others = slice(first, min(first + step, count))
-            found[at, others] = found[others, at] = one.distance(heads.part(others)).numpy()
-    layers = {layer: _smooth(heads, even, places, layer) for layer in dict.fromkeys(layer for layer, _ in places)}
-    to_even = np.concatenate([heads.part(slice(at, at + 1)).distance(even.part(_of(even, at))) for at in range(count)])
-    return TextLikeness(places, found, to_even, layers, heads.weights.shape[1])
-
-
-def smoothness(weights: Tensor) -> float:
-    """Do all tokens of a layer look at the same keys?
-
-    Formula    mean over heads and rows of JS(p, m), m the mean row of the layer
-    Axes       rows of all heads of a layer [head, row, key] → one number
-    Unit       nat, from 0 (all rows alike: attention of rank one) to ln 2 = 0.693
-    Undefined  NaN without a row that has weight
-    Caveat     rows that may see different keys, as in causal models, cannot be alike: compare with even attention
-    """
-    rows = _Heads.of(weights)
-    count = rows.real.sum()
-    mean = (rows.weights * rows.real[..., None]).sum((0, 1)) / count
-    found = divergence(rows.weights, mean, rows.logs, torch.xlogy(mean, mean).sum())
-    return float((found * rows.real).sum() / count)
-
-
-def _stacked(layers: Sequence[LayerMaps]) -> tuple[Tensor, tuple[Place, ...]]:
-    """The rows of all heads [head, row, key], and the layer and number of each."""
-    shapes = {maps.weights.shape[1:] for maps in layers}
-    if len(shapes) > 1:
-        raise UsageError("layers that read texts of different lengths cannot be compared: choose some with --layer")
-    return torch.from_numpy(np.concatenate([maps.weights for maps in layers])), tuple(_places(layers))
-
-
-def _places(layers: Sequence[LayerMaps]) -> Iterator[Place]:
-    for maps in layers:
-        for head in maps.heads:
-            yield int(maps.layer), head
-
-
-def _even(layers: Sequence[LayerMaps]) -> Tensor:
-    """Even weights over the keys that each row may see: [1 or head, row, key]."""
-    seen = [_seen(maps) for maps in layers]
-    if all(len(one) == 1 and np.array_equal(one, seen[0]) for one in seen):
-        return torch.from_numpy(seen[0])
-    spread = [np.broadcast_to(one, maps.weights.shape) for one, maps in zip(seen, layers, strict=True)]
-    return torch.from_numpy(np.concatenate(spread))
-
-
-def _seen(maps: LayerMaps) -> Array:
-    seen = np.ones((1, *maps.weights.shape[1:]), bool) if maps.visible is None else maps.visible
-    undefined = np.isnan(maps.weights).any(-1, keepdims=True)
-    return np.array(seen & ~undefined) if undefined.any() else np.array(seen)
-
-
-def _of(even: _Heads, at: int) -> slice:
-    return slice(0, 1) if len(even.weights) == 1 else slice(at, at + 1)
-
-
-def _smooth(heads: _Heads, even: _Heads, places: Sequence[Place], layer: int) -> tuple[float, float]:
-    rows = [at for at, (of, _) in enumerate(places) if of == layer]
-    return smoothness(heads.weights[rows]), smoothness(even.weights if len(even.weights) == 1 else even.weights[rows])
+        layers = _layers(self._own, beside, states or {}, None if shuffled is None else shuffled.states)
+        return Likeness(groups, layers, grouping, self._texts, self._own.rows)
 
 
 def _columns(places: Sequence[Place]) -> tuple[Array, Array]:
@@ -230,31 +150,35 @@ def _known(distances: Array) -> Array:
     return distances
 
 
-def _layer_scores(
-    rows: Mapping[tuple[Kind, int], Array],
-    places: Mapping[Kind, Sequence[Place]],
-    states: Mapping[Kind, StateNumbers],
+def _layers(
+    own: Distances, beside: Mapping[str, Distances], states: States, shuffled: States | None
 ) -> dict[str, Scores]:
+    """The numbers of each layer and their baselines, with dim `layer`."""
+    places = [(kind, layer) for kind, heads in own.places.items() for layer in dict.fromkeys(at for at, _ in heads)]
+    rows = np.array([own.smoothness(*place) for place in places])
+    columns = {"rows_to_mean": rows[:, 0], "rows_to_mean_uniform": rows[:, 1]}
+    columns |= {
+        f"rows_to_mean_{name}": np.array([found.smoothness(*place)[0] for place in places])
+        for name, found in beside.items()
+    }
     none = StateNumbers()
-    leaving = np.array([states.get(kind, none).of(layer) for kind, layer in rows])
-    entering = np.array([states.get(kind, none).of(-1) for kind, _ in rows])
-    even = np.array(list(rows.values()))
-    found = {
-        "rows_to_mean": (even[:, 0], "nat", (0.0, float(np.log(2)))),
-        "rows_to_mean_uniform": (even[:, 1], "nat", (0.0, float(np.log(2)))),
-        "cosine": (leaving[:, 0], "1", (-1.0, 1.0)),
-        "cosine_input": (entering[:, 0], "1", (-1.0, 1.0)),
-        "rank_one_distance": (leaving[:, 1], "1", (0.0, 1.0)),
-        "rank_one_distance_input": (entering[:, 1], "1", (0.0, 1.0)),
-    }
-    counts = [sum(of == layer for of, _ in places[kind]) for kind, layer in rows]
+    for at, name in enumerate(("cosine", "rank_one_distance")):
+        columns[name] = np.array([states.get(kind, none).of(layer)[at] for kind, layer in places])
+        columns[f"{name}_input"] = np.array([states.get(kind, none).of(-1)[at] for kind, _ in places])
+        if shuffled is not None:
+            columns[f"{name}_shuffled"] = np.array([shuffled.get(kind, none).of(layer)[at] for kind, layer in places])
     coords = {
-        "kind": ("layer", np.array([kind for kind, _ in rows] + [None], dtype=object)[:-1]),
-        "layer": ("layer", np.array([layer for _, layer in rows])),
-        "heads": ("layer", np.array(counts)),
+        "kind": ("layer", np.array([kind for kind, _ in places] + [None], dtype=object)[:-1]),
+        "layer": ("layer", np.array([layer for _, layer in places])),
+        "heads": ("layer", np.array([sum(at == layer for at, _ in own.places[kind]) for kind, layer in places])),
     }
-    source = "Dong et al. 2021"
-    return {
-        name: Scores(name, values, ("layer",), coords, unit, bounds, source if name.startswith("rank") else "")
-        for name, (values, unit, bounds) in found.items()
+    return {name: _scores(name, values, coords) for name, values in columns.items()}
+
+
+def _scores(name: str, values: Array, coords: Mapping[str, tuple[str, Array]]) -> Scores:
+    units = {
+        "rows": ("nat", (0.0, float(np.log(2))), ""),
+        "cosine": ("1", (-1.0, 1.0), ""),
+        "rank": ("1", (0.0, 1.0), "Dong et al. 2021"),
     }
+    return Scores(name, values, ("layer",), coords, *units[name.split("_")[0]])

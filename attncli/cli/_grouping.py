@@ -14,7 +14,7 @@ def _group(*names: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class GroupingOptions:
-    """How many clusters, and from where on heads are redundant."""
+    """How many clusters, from where on heads are redundant, and what stands beside."""
 
     clusters: Annotated[
         int | None, _group("--clusters", metavar="K", help="so many clusters, instead of a threshold")
@@ -25,3 +25,6 @@ class GroupingOptions:
     redundant: Annotated[
         float, _group("--redundant", metavar="D", help="pairs of heads under this distance are listed (default: 0.1)")
     ] = 0.1
+    shuffle_seeds: Annotated[
+        int, _group("--shuffle-seeds", metavar="N", help="passes over shuffled tokens as a baseline (default: 1)")
+    ] = 1

@@ -20,7 +20,7 @@ def likeness_tables(likeness: Likeness) -> Iterator[Table]:
         yield _clusters(kind, group)
         if len(group.heads) > 1:
             yield _closest(kind, group, likeness.grouping.redundant)
-    yield _layers(likeness)
+    yield from _layers(likeness)
 
 
 def _clusters(kind: Kind, group: Group) -> Table:
@@ -29,7 +29,7 @@ def _clusters(kind: Kind, group: Group) -> Table:
     members = {number: [name for name, of in zip(names, numbers, strict=True) if of == number] for number in numbers}
     alone = [names[0] for names in members.values() if len(names) == 1]
     size = f"{len(names)} heads in {len(members)} clusters"
-    title = f"{kind} attention, {size}, median distance {three_digits(group.median) or 'undefined'}"
+    title = f"{kind} attention, {size}, median distance {three_digits(group.medians['distance']) or 'undefined'}"
     shown = blank_table(title, ["cluster", "layer.head"], ["heads", "mean distance"])
     for cluster, of in members.items():
         if len(of) > 1:
@@ -46,22 +46,32 @@ def _closest(kind: Kind, group: Group, under: float) -> Table:
     redundant = int((group.distances[tuple(group.pairs.T)] < under).sum())
     said = f"{redundant} pairs" if redundant else "no pair"
     title = f"{said} of {kind} heads closer than {under:g}" + ("" if redundant else "; the closest")
-    shown = blank_table(title, ["head", "other"], ["distance"])
+    columns = [name.removeprefix("distance_") for name in group.matrices]
+    shown = blank_table(title, ["head", "other"], columns)
     for one, other in group.pairs[: min(redundant, _SOME) or _FEW].tolist():
-        add_row(shown, [group.names[one], group.names[other], three_digits(group.distances[one, other])])
+        values = [three_digits(matrix[one, other]) for matrix in group.matrices.values()]
+        add_row(shown, [group.names[one], group.names[other], *values])
     if redundant > _SOME:
-        add_row(shown, ["…", "", ""])
+        add_row(shown, ["…"])
+    add_row(shown, ["median", "", *map(three_digits, group.medians.values())])
     return shown
 
 
-def _layers(likeness: Likeness) -> Table:
-    names = list(likeness.layers)
-    words = ["rows to mean", "even", "cosine", "of input", "rank-one distance", "of input"]
-    shown = blank_table("how alike the tokens of each layer are", ["kind", "layer"], words)
+def _layers(likeness: Likeness) -> Iterator[Table]:
+    """What the rows of each layer say, and what its hidden states do, where there are any."""
     coords = likeness.layers["cosine"].coords
-    for at, (kind, layer) in enumerate(zip(coords["kind"][1], coords["layer"][1], strict=True)):
-        add_row(shown, [kind, str(layer), *(three_digits(likeness.layers[name].values[at]) for name in names)])
-    return shown
+    places = list(zip(coords["kind"][1], coords["layer"][1], strict=True))
+    rows = {name: scores for name, scores in likeness.layers.items() if name.startswith("rows_to_mean")}
+    states = {name: scores for name, scores in likeness.layers.items() if name not in rows}
+    for title, table in (("attention: rows of a layer to their mean", rows), ("hidden states of each layer", states)):
+        words = [name.removeprefix("rows_to_mean_").replace("_", " ") for name in table]
+        shown = blank_table(title, ["kind", "layer"], words)
+        for at, (kind, layer) in enumerate(places):
+            values = [three_digits(scores.values[at]) for scores in table.values()]
+            if any(values):
+                add_row(shown, [kind, str(layer), *values])
+        if shown.row_count:
+            yield shown
 
 
 def _listed(names: list[str]) -> str:

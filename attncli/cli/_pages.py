@@ -158,32 +158,42 @@ _HEADS = """Which heads are alike, written by heads: schema attncli.heads/1.
   "run", "inputs":  as in stats.json
   "grouping":  {"clusters", "threshold", "redundant"},
   "compared":  {"texts", "rows"},
-  "kinds":     [{"kind", "heads", "median_distance", "stress", "clusters": [["5.3", "5.5"], …], "tree"}],
-  "heads":     [{"kind", "layer", "head", "x", "y", "cluster", "nearest", "nearest_distance", "to_even"}],
-  "redundant": [{"kind", "one", "other", "distance"}],
-  "layers":    [{"kind", "layer", "heads", "rows_to_mean", "rows_to_mean_uniform", "cosine", "cosine_input",
-                 "rank_one_distance", "rank_one_distance_input"}]
+  "kinds":     [{"kind", "heads", "median": {"distance", "distance_positional", "distance_shuffled"}, "stress",
+                 "clusters": [["5.3", "5.5"], …], "tree"}],
+  "heads":     [{"kind", "layer", "head", "x", "y", "cluster", "nearest", "nearest_distance",
+                 "nearest_distance_positional", "nearest_distance_shuffled", "to_even"}],
+  "redundant": [{"kind", "layer", "head", "other_layer", "other_head", "distance", "distance_positional",
+                 "distance_shuffled", "same_cluster"}],
+  "layers":    [{"kind", "layer", "heads", "rows_to_mean", "rows_to_mean_uniform", "rows_to_mean_positional",
+                 "rows_to_mean_shuffled", "cosine", "cosine_input", "cosine_shuffled",
+                 "rank_one_distance", "rank_one_distance_input", "rank_one_distance_shuffled"}]
 }
 
-distance           between two heads of a kind, of any layers: √JS, JS the Jensen-Shannon divergence of their rows in
-                   nat, the mean over the rows of a text; over several texts the mean distance. From 0, alike, to
-                   0.833, no key in common. Of texts of more than 256 tokens at most 256 rows, evenly spread (Clark et
-                   al. 2019, who sum over rows)
-median_distance    over all pairs, and to_even, of a head to even attention over the keys that each row may see: what to
-                   hold a distance against. Two heads that both look evenly are close without doing the same work
-x, y               a map by metric multidimensional scaling; stress: how far its distances are off, from 0.2 on poor
-clusters           by average linkage, cut at --threshold or into --clusters; numbered in the order of the tree
-tree               [one, other, distance, heads below] of each joint, as SciPy has it
-redundant          pairs closer than --redundant, the closest first: they look alike on these texts, which does not say
-                   that one of them can be removed
+distance            between two heads of a kind, of any layers: √JS, JS the Jensen-Shannon divergence of their rows in
+                    nat, the mean over the rows of a text; over several texts the mean distance. From 0, alike, to
+                    0.833, no key in common. Of texts of more than 128 tokens at most 128 rows, evenly spread (Clark et
+                    al. 2019, who sum over rows)
+_positional         the same between what position alone makes of the heads: the mean weight of each at each distance,
+                    put on the keys that a row may see
+_shuffled           the same on the texts with their tokens in another order. A pair as close there, or by position,
+                    is alike whatever a text says; one that is further apart does the same on these words
+median              over all pairs, and to_even, of a head to even attention over the keys that each row may see: what
+                    to hold a distance against. Two heads that both look evenly are close without doing the same work
+x, y                a map by metric multidimensional scaling; stress: how far its distances are off, from 0.2 on poor
+clusters            by average linkage, cut at --threshold or into --clusters; numbered in the order of the tree, those
+                    of several heads first
+tree                [one, other, distance, heads below] of each joint, as SciPy has it
+redundant           pairs closer than --redundant, the closest first: they look alike on these texts, which does not
+                    say that one of them can be removed
 
-rows_to_mean       mean JS of all rows of all heads of a layer to their mean row: 0 where all tokens look at the same
-                   keys; _uniform: the same of even attention, which is not 0 in causal models
-cosine             mean cosine between the hidden states of two tokens behind the layer, all tokens of a text
-rank_one_distance  ‖X - 1x̄ᵀ‖ / ‖X‖ of those states, Frobenius norms, x̄ their mean: 0 where all tokens are the same
-                   (Dong et al. 2021, with another norm). Of the last layer many models give states normalised once more
-_input             the same of what goes into the first layer of the stack
-null               undefined: cosine and rank_one_distance with --from, of cross-attention, which has no stack of its
+rows_to_mean        mean JS of all rows of all heads of a layer to their mean row: 0 where all tokens look at the same
+                    keys; _uniform: the same of even attention, which is not 0 in causal models
+cosine              mean cosine between the hidden states of two tokens behind the layer, all tokens of a text
+rank_one_distance   ‖X - 1x̄ᵀ‖ / ‖X‖ of those states, Frobenius norms, x̄ their mean: 0 where all tokens are the same
+                    (Dong et al. 2021, with another norm). Of the last layer many models give states normalised once
+                    more
+_input              the same of what goes into the first layer of the stack
+null                undefined: cosine and rank_one_distance with --from, of cross-attention, which has no stack of its
                    own, and where a model gives no hidden states
 
 heads.csv has the heads, heads-pairs.csv all pairs, the closest first, heads-layers.csv the layers. heads-map.png draws

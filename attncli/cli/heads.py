@@ -31,9 +31,10 @@ def heads(
     """Say which heads are alike.
 
     The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, the mean
-    over rows and texts: from 0 to 0.833; of longer texts 256 evenly spread rows are compared. Close heads are put into
-    clusters, and redundant pairs are listed; beside them stand the median distance and each head's distance to even
-    attention. Whether the tokens of a layer become alike is told by its rows and its hidden states.
+    over rows and texts: from 0 to 0.833; of longer texts 128 evenly spread rows are compared. Close heads are put into
+    clusters, and redundant pairs are listed. Beside each distance stands what position alone makes of it, and what it
+    is on the same tokens shuffled: heads as close there are alike whatever a text says. Whether the tokens of a layer
+    become alike is told by its rows and its hidden states.
 
     Writes heads.json, heads.csv, heads-pairs.csv, heads-layers.csv (see attncli explain heads.json) and the pictures
     heads-map.png, heads-dendrogram.png, heads-distances.png and heads-layers.png. In a pipe, prints heads.csv; with
@@ -47,15 +48,20 @@ def heads(
     from attncli.pipeline.jobs import PICTURES, TABLES, chosen
     from attncli.store import json_text, table_csv
 
-    given = typed(grouped)
+    given, own = typed(grouped), asdict(grouped)
     with talking(talk) as say:
         if {"clusters", "threshold"} <= given.keys():
             raise UsageError("--clusters and --threshold both say how many clusters there are: give one")
+        if again.from_ is not None:
+            if "shuffle-seeds" in given:
+                raise UsageError("--shuffle-seeds runs the model on shuffled tokens, and --from has none: leave it out")
+            own["shuffle_seeds"] = 0
         formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
         tables, pictures = ([name for name in formats if name in among] for among in (TABLES, PICTURES))
         groups = (model, texts, selection, files, again)
-        job = job_of("heads", groups, given, {**asdict(grouped), "format": formats}, {})
-        found, document, done = compare_heads(job, Asked(tables, pictures, Grouping(**asdict(grouped))), say.track)
+        job = job_of("heads", groups, given, {**own, "format": formats}, {})
+        seeds = own.pop("shuffle_seeds")
+        found, document, done = compare_heads(job, Asked(tables, pictures, Grouping(**own), seeds), say.track)
         say.notes(done.notes)
         if talk.json:
             say.data(json_text(document))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,15 +39,18 @@ class Group:
     layers, heads  [head] their numbers
     distances      [head, head], mean over texts: sqrt(JS), from 0 to 0.833
     to_even        [head] distance to even attention over the keys that each row may see
+    baselines      [head, head] of each: `positional`, between the heads' own mean maps by distance, and with a model
+                   `shuffled`, on the same texts with their tokens shuffled. NaN where a head has none
     points         [head, 2] a map whose distances come near these; stress: how far they are off, from 0
     tree           [joint, 4] average linkage as SciPy has it; order: the heads as they stand in it
-    clusters       [head] from 1, in that order
+    clusters       [head] from 1, in that order, those of several heads first
     """
 
     layers: Array
     heads: Array
     distances: Array
     to_even: Array
+    baselines: Mapping[str, Array]
     points: Array
     stress: float
     tree: Array
@@ -66,10 +69,18 @@ class Group:
         return found[np.argsort(self.distances[found[:, 0], found[:, 1]], kind="stable")]
 
     @property
-    def median(self) -> float:
-        """The median distance over all pairs, NaN for a single head: what to hold a distance against."""
-        found = self.distances[np.triu_indices(len(self.heads), 1)]
-        return float(np.median(found)) if len(found) else float("nan")
+    def medians(self) -> dict[str, float]:
+        """The median over all pairs, of `distance` and of each baseline: what to hold a distance against.
+
+        NaN for a single head.
+        """
+        above = np.triu_indices(len(self.heads), 1)
+        return {name: _median(matrix[above]) for name, matrix in self.matrices.items()}
+
+    @property
+    def matrices(self) -> dict[str, Array]:
+        """[head, head] of `distance`, and of each baseline as `distance_<name>`."""
+        return {"distance": self.distances} | {f"distance_{name}": each for name, each in self.baselines.items()}
 
     @property
     def nearest(self) -> Array:
@@ -86,10 +97,10 @@ class Likeness:
 
     groups     by kind
     layers     with dim `layer` (coords kind, layer, heads): `rows_to_mean`, mean JS of all rows to the mean row of the
-               layer, and `rows_to_mean_uniform` of even attention; `cosine`, `rank_one_distance` of the hidden states
-               that leave the layer, and the same of the `_input` of the stack; NaN without a model
+               layer; `cosine` and `rank_one_distance` of the hidden states that leave it, NaN without a model. Beside
+               them `_uniform`, `_positional`, `_shuffled`, and the `_input` of the stack
     grouping   what was asked for
-    texts      over how many texts, rows: how many rows of them were compared, of each at most 256
+    texts      over how many texts, rows: how many rows of them were compared, of each at most 128
     """
 
     groups: Mapping[Kind, Group]
@@ -99,7 +110,7 @@ class Likeness:
     rows: int
 
     def table(self) -> dict[str, Array]:
-        """A row per head: kind, layer, head, x, y, cluster, nearest, nearest_distance, to_even."""
+        """A row per head: kind, layer, head, x, y, cluster, nearest, nearest_distance, its baselines, to_even."""
         return _joined([_head_columns(kind, group) for kind, group in self.groups.items()])
 
     def pairs_table(self) -> dict[str, Array]:
@@ -110,14 +121,10 @@ class Likeness:
         """A row per layer."""
         return columns_of(self.layers)
 
-    def redundant_pairs(self) -> Iterator[tuple[Kind, str, str, float]]:
-        """Kind, `layer.head` of both, and distance of pairs closer than `grouping.redundant`, the closest first."""
-        for kind, group in self.groups.items():
-            for one, other in group.pairs.tolist():
-                distance = float(group.distances[one, other])
-                if distance >= self.grouping.redundant:
-                    break
-                yield kind, group.names[one], group.names[other], distance
+    def redundant_pairs(self) -> dict[str, Array]:
+        """The rows of `pairs_table` closer than `grouping.redundant`."""
+        found = self.pairs_table()
+        return {name: values[found["distance"] < self.grouping.redundant] for name, values in found.items()}
 
     def to_frame(self) -> pd.DataFrame:
         """The table of heads as a pandas one."""
@@ -132,19 +139,24 @@ class Likeness:
         return frame_of(self.layers_table())
 
 
+def _median(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
 def _head_columns(kind: Kind, group: Group) -> dict[str, Array]:
-    nearest = group.nearest
+    nearest, rows = group.nearest, np.arange(len(group.heads))
     alone = nearest < 0
-    known = [None if none else at for none, at in zip(alone.tolist(), nearest.tolist(), strict=True)]
+    names = [None if at < 0 else group.names[at] for at in nearest.tolist()]
     return {
-        "kind": _words(kind, len(group.heads)),
+        "kind": _words([kind] * len(rows)),
         "layer": group.layers,
         "head": group.heads,
         "x": group.points[:, 0],
         "y": group.points[:, 1],
         "cluster": group.clusters,
-        "nearest": np.array([None if at is None else group.names[at] for at in known] + [None], dtype=object)[:-1],
-        "nearest_distance": np.where(alone, np.nan, group.distances[np.arange(len(nearest)), nearest]),
+        "nearest": _words(names),
+        **{f"nearest_{name}": np.where(alone, np.nan, each[rows, nearest]) for name, each in group.matrices.items()},
         "to_even": group.to_even,
     }
 
@@ -152,18 +164,18 @@ def _head_columns(kind: Kind, group: Group) -> dict[str, Array]:
 def _pair_columns(kind: Kind, group: Group) -> dict[str, Array]:
     one, other = group.pairs.T
     return {
-        "kind": _words(kind, len(one)),
+        "kind": _words([kind] * len(one)),
         "layer": group.layers[one],
         "head": group.heads[one],
         "other_layer": group.layers[other],
         "other_head": group.heads[other],
-        "distance": group.distances[one, other],
+        **{name: matrix[one, other] for name, matrix in group.matrices.items()},
         "same_cluster": group.clusters[one] == group.clusters[other],
     }
 
 
-def _words(word: str, count: int) -> Array:
-    return np.array([word] * count, dtype=object)
+def _words(words: Sequence[str | None]) -> Array:
+    return np.array([*words, None], dtype=object)[:-1]
 
 
 def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:

@@ -20,22 +20,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What becomes of the distances: formats of tables and of pictures, and what is put together."""
+    """What becomes of the distances.
+
+    formats        of tables and of pictures
+    shuffle_seeds  so many passes over shuffled tokens
+    """
 
     formats: Sequence[str]
     pictures: Sequence[str]
     grouping: Grouping = field(default_factory=Grouping)
+    shuffle_seeds: int = 0
 
 
 def compare_heads(job: Job, asked: Asked, track: Track) -> tuple[Likeness, dict[str, Any], Done]:
     """Compare the heads of a job; returns what was found, the contents of heads.json, and what was written."""
     # here and not above: the help needs no torch
     from attncli.pipeline.likeness import check_grouping, check_single_heads
+    from attncli.pipeline.shuffles import check_shuffle_seeds
 
     check_single_heads(job.request)
     check_grouping(asked.grouping)
+    check_shuffle_seeds(asked.shuffle_seeds)
     folder = job.folder  # refused before the long work
-    run, likeness = _found(job, asked.grouping, track)
+    run, likeness = _found(job, asked, track)
     document = store.write_likeness(folder, run.info, run.inputs, likeness, asked.formats)
     pictures = list(_pictures(likeness, run))
     with track("drawing", len(pictures), "pictures") as drawn:
@@ -45,25 +52,27 @@ def compare_heads(job: Job, asked: Asked, track: Track) -> tuple[Likeness, dict[
     return likeness, document, Done(folder.finish(run.info), (*run.info.notes, *_doubts(likeness, job)))
 
 
-def _found(job: Job, grouping: Grouping, track: Track) -> tuple[Run, Likeness]:
-    from attncli.pipeline.likeness import likeness_sink, state_numbers
+def _found(job: Job, asked: Asked, track: Track) -> tuple[Run, Likeness]:
+    from attncli.pipeline.likeness import likeness_sink, of_shuffled, state_numbers
 
     if isinstance(job.source, Run):
         run = job.gather(track)
-        return run, run.heads(grouping)
+        return run, run.heads(asked.grouping)
     model = job.load(job.source)
     request = replace(job.request, keep_maps=job.files.save_maps)
     prepared = model.prepare(job.texts, request, track)
     if request.keep_maps:
         prepared.check_memory(at_once=True)
-    sink = likeness_sink(prepared.inputs, prepared.heads, grouping)
+    sink = likeness_sink(prepared.inputs, prepared.heads, asked.grouping)
     run = job.informed(model.finish(prepared, job.texts, track, more=[sink]))
+    run = replace(run, info=replace(run.info, seed=0 if asked.shuffle_seeds else None))
     job.save(run)
-    return run, sink.result(grouping, state_numbers(prepared, track))
+    states, shuffled = state_numbers([prepared], track), of_shuffled(prepared, asked.shuffle_seeds, track)
+    return run, sink.result(asked.grouping, states, shuffled)
 
 
 def _pictures(likeness: Likeness, run: Run) -> Iterator[tuple[str, Figure]]:
-    from attncli.views import heads_layers, heads_map, heads_tree
+    from attncli.views import heads_distances, heads_layers, heads_map, heads_tree
 
     several = len(likeness.groups) > 1
     look: dict[str, Any] = {
@@ -74,19 +83,19 @@ def _pictures(likeness: Likeness, run: Run) -> Iterator[tuple[str, Figure]]:
         prefix = f"{kind}-" if several else ""
         yield f"{prefix}heads-map", heads_map.draw(group, kind, **look)
         yield f"{prefix}heads-dendrogram", heads_tree.draw(group, kind, likeness.grouping, **look)
-        yield f"{prefix}heads-distances", heads_tree.draw_matrix(group, kind, **look)
+        yield f"{prefix}heads-distances", heads_distances.draw(group, kind, **look)
     yield "heads-layers", heads_layers.draw(likeness, **look)
 
 
 def _doubts(likeness: Likeness, job: Job) -> Iterator[str]:
     """What should keep a reader from believing what is shown."""
     if isinstance(job.source, Run):
-        yield "hidden states are not in saved maps: cosine and rank_one_distance are left empty"
+        yield (
+            "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine and "
+            "rank_one_distance are empty, and that baseline is left out"
+        )
     elif bool(np.isnan(likeness.layers["cosine"].values).all()):
         yield "the model gives no hidden states of these layers: cosine and rank_one_distance are left empty"
-    for kind, group in likeness.groups.items():
-        if group.stress > 0.2:
-            yield f"the map of {kind} heads is poor (stress {group.stress:.2f}): trust the distances, not the picture"
 
 
 def _save(job: Job, run: Run, name: str, figure: Figure, formats: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncli.analyses.grouping import check_installed
-from attncli.analyses.likeness import LikenessSink
+from attncli.analyses.likeness import Distances, LikenessSink, Shuffled
 from attncli.analyses.smoothness import StateNumbers
 from attncli.capturing.hidden import hidden_states
 from attncli.data import LARGEST_DISTANCE, Attention, Grouping, Input, Kind, Likeness, Selection
@@ -13,6 +13,7 @@ from attncli.errors import UsageError
 from attncli.pipeline.passes import Pass
 from attncli.pipeline.progress import Track, tokens_in, untracked
 from attncli.pipeline.request import Request
+from attncli.pipeline.shuffles import shuffled_passes
 from attncli.transforms.replay import replay
 
 
@@ -44,16 +45,27 @@ def likeness_sink(inputs: Sequence[Input], heads: Selection, grouping: Grouping)
     return LikenessSink(inputs, heads)
 
 
-def state_numbers(prepared: Pass, track: Track = untracked) -> dict[Kind, StateNumbers]:
-    """How alike the hidden states of each stack are, by one more pass over the texts of a pass."""
+def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind, StateNumbers]:
+    """How alike the hidden states of each stack are, by once more running the texts of these passes."""
     found: dict[Kind, StateNumbers] = {}
-    with track("hidden states", sum(map(tokens_in, prepared.batches)), "tokens") as advance:
-        for batch in prepared.batches:
+    batches = [(prepared, batch) for prepared in passes for batch in prepared.batches]
+    with track("hidden states", sum(tokens_in(batch) for _, batch in batches), "tokens") as advance:
+        for prepared, batch in batches:
             for _, states in hidden_states(prepared.loaded, prepared.plan, batch):
                 for stack, layers in states.items():
                     found.setdefault(stack, StateNumbers()).add(layers)
             advance(tokens_in(batch))
     return found
+
+
+def of_shuffled(prepared: Pass, seeds: int, track: Track = untracked) -> Shuffled | None:
+    """The heads and states of the same texts with their tokens in another order, once for each seed; None for none."""
+    if not seeds:
+        return None
+    distances, passes = Distances(prepared.inputs, prepared.heads), list(shuffled_passes(prepared, seeds))
+    for each in passes:
+        each.gather(track, more=[distances])
+    return Shuffled(distances, state_numbers(passes, track))
 
 
 def likeness_in(maps: Sequence[Attention], inputs: Sequence[Input], grouping: Grouping) -> Likeness:

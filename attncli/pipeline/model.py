@@ -19,7 +19,6 @@ from attncli.pipeline.passes import Gathered, Pass
 from attncli.pipeline.patterns import (
     LENGTH,
     SEEDS,
-    check_shuffle_seeds,
     check_single_heads,
     check_thresholds,
     pattern_sink,
@@ -29,6 +28,7 @@ from attncli.pipeline.patterns import (
 from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import CAPTURES, Request, RunOptions, known
 from attncli.pipeline.run import Run
+from attncli.pipeline.shuffles import check_shuffle_seeds
 from attncli.pipeline.texts import Texts, texts_of
 from attncli.sinks import Sink
 from attncli.store import input_sha256
@@ -142,20 +142,22 @@ class Model:
         pair: str | None = None,
         target: str | None = None,
         grouping: Grouping | None = None,
+        shuffle_seeds: int = 1,
         **options: Unpack[RunOptions],
     ) -> Likeness:
         """Which heads are alike on one or several texts, and whether the tokens of a layer become alike.
 
-        grouping  how many clusters, and which pairs are redundant, as in `attncli.Grouping`
+        grouping       how many clusters, and which pairs are redundant, as in `attncli.Grouping`
+        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
         Needs `pip install "attncli[analyses]"`.
         """
-        asked = likeness.check_grouping(grouping or Grouping())
+        asked, seeds = likeness.check_grouping(grouping or Grouping()), check_shuffle_seeds(shuffle_seeds)
         request = replace(likeness.check_single_heads(Request.of(options)), keep_maps=False)
         texts = texts_of(text, pair, target)
         prepared = self.prepare(texts, request)
         sink = likeness.likeness_sink(prepared.inputs, prepared.heads, asked)
         self.finish(prepared, texts, more=[sink])
-        return sink.result(asked, likeness.state_numbers(prepared))
+        return sink.result(asked, likeness.state_numbers([prepared]), likeness.of_shuffled(prepared, seeds))
 
     def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
         """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.

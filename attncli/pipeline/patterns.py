@@ -9,12 +9,13 @@ from attncli.analyses.patterns import Numbers, PatternSink
 from attncli.analyses.repeated import RepeatedSink
 from attncli.capturing import Plan
 from attncli.data import Attention, Input, Patterns, Repeated, Thresholds
-from attncli.encoding import RandomTokens, shuffled
+from attncli.encoding import RandomTokens
 from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.pipeline.passes import Pass
 from attncli.pipeline.progress import Track, untracked
 from attncli.pipeline.request import Request, share
+from attncli.pipeline.shuffles import shuffled_passes
 from attncli.transforms.replay import replay
 
 LENGTH, SEEDS = 50, 3
@@ -29,13 +30,6 @@ def check_thresholds(thresholds: Thresholds) -> Thresholds:
     if not 0 <= reach <= 8:
         raise UsageError(f"expected --reach from 0 to 8 tokens, as diagonals are looked at so far, got {reach}")
     return thresholds
-
-
-def check_shuffle_seeds(seeds: int) -> int:
-    """The same; less than none is a `UsageError`."""
-    if seeds < 0:
-        raise UsageError(f"expected --shuffle-seeds from 0 up, got {seeds}")
-    return seeds
 
 
 def check_single_heads(request: Request) -> Request:
@@ -55,10 +49,8 @@ def shuffled_numbers(prepared: Pass, seeds: int, track: Track = untracked) -> Nu
     if not seeds:
         return None
     numbers = Numbers(prepared.inputs, prepared.heads)
-    request = replace(prepared.request, keep_maps=False, metrics=(), profile=False, top_k=None, min_weight=None)
-    for seed in range(seeds):
-        batches = tuple(shuffled(batch, seed) for batch in prepared.batches)
-        replace(prepared, batches=batches, request=request).gather(track, more=[numbers])
+    for each in shuffled_passes(prepared, seeds):
+        each.gather(track, more=[numbers])
     return numbers
 
 

@@ -39,7 +39,8 @@ def classify(job: Job, asked: Asked, track: Track) -> tuple[Patterns, dict[str, 
     # here and not above: the help needs no torch
     from attncli.analyses.classes import questions
     from attncli.analyses.patterns import number_questions
-    from attncli.pipeline.patterns import check_shuffle_seeds, check_single_heads, check_thresholds
+    from attncli.pipeline.patterns import check_single_heads, check_thresholds
+    from attncli.pipeline.shuffles import check_shuffle_seeds
 
     check_single_heads(job.request)
     check_thresholds(asked.thresholds)

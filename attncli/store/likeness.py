@@ -30,9 +30,7 @@ def write_likeness(
         "compared": {"texts": likeness.texts, "rows": likeness.rows},
         "kinds": [{"kind": kind, **_summary(group)} for kind, group in likeness.groups.items()],
         "heads": list(records(tables["heads"])),
-        "redundant": [
-            dict(zip(("kind", "one", "other", "distance"), pair, strict=True)) for pair in likeness.redundant_pairs()
-        ],
+        "redundant": list(records(likeness.redundant_pairs())),
         "layers": list(records(tables["heads-layers"])),
     }
     if "json" in formats:
@@ -46,7 +44,7 @@ def _summary(group: Group) -> dict[str, Any]:
     members = [[names[row] for row in group.order if group.clusters[row] == number] for number in _numbers(group)]
     return {
         "heads": len(names),
-        "median_distance": None if math.isnan(group.median) else group.median,
+        "median": {name: None if math.isnan(value) else value for name, value in group.medians.items()},
         "stress": group.stress,
         "clusters": members,
         "tree": group.tree.tolist(),

@@ -1,28 +1,22 @@
-"""Heads joined by how alike they are: the tree of average linkage, and all distances in its order."""
+"""Heads joined by how alike they are: the tree of average linkage."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from attncli.data import LARGEST_DISTANCE, Array, Group, Grouping, Kind
-from attncli.views._axis import KIND_WORDS, joined, put_ticks, side_of
-from attncli.views._cells import COLOURS
+from attncli.data import LARGEST_DISTANCE, Group, Grouping, Kind
+from attncli.views._axis import KIND_WORDS, joined, side_of
 from attncli.views._look import own_look
-from attncli.views._page import BAR_ROOM, EDGE, Page, header_size
-from attncli.views._text import FAINT, INK, SMALL, SUBTITLE, measure, style
+from attncli.views._page import EDGE, Page, header_size
+from attncli.views._text import FAINT, INK, SMALL, SUBTITLE, style
 
 _WIDE, _ROW, _NUMBERS = 620, 18, 34
 _LONGEST = 3000
 _ABOVE, _BELOW, _KEY = 10, 46, 60
 _SINGLE, _REDUNDANT, _MEDIAN, _BAND = "#9a9a9a", "#D55E00", "#0072B2", "#f1f1f1"
-_EVEN = "even attention"
 _DISTANCE = "distance √JS (√nat)"
 
 
@@ -48,54 +42,16 @@ def draw(group: Group, kind: Kind, grouping: Grouping, *, model: str = "", note:
     _put_bands(axes, group)
     _put_tree(axes, group)
     axes.axvline(grouping.redundant, color=_REDUNDANT, linewidth=1, linestyle=(0, (4, 2)))
-    if not np.isnan(group.median):
-        axes.axvline(group.median, color=_MEDIAN, linewidth=1, linestyle=(0, (1, 1.5)))
+    median = group.medians["distance"]
+    if not np.isnan(median):
+        axes.axvline(median, color=_MEDIAN, linewidth=1, linestyle=(0, (1, 1.5)))
     axes.set_yticks(labels.at, labels=labels.texts, **style(labels.size))
     _put_scale(axes)
     axes.tick_params(length=0, pad=4)
     axes.set_xlabel(_DISTANCE, **style(SUBTITLE))
-    for line, handles in enumerate(_key(grouping, group.median)):
+    for line, handles in enumerate(_key(grouping, median)):
         page.legend(handles, EDGE, page.height - _KEY + 8 + 22 * line)
     return page.figure
-
-
-@own_look
-def draw_matrix(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure:
-    """How far is each head from each other, in the order of the tree?
-
-    Dark is alike. Beside it how far each head is from even attention.
-    """
-    count = len(group.heads)
-    cell = max(2, min(18, 1600 // count))
-    names = [group.names[at] for at in group.order]
-    labels = side_of(names, cell, positions=False, largest=SMALL)
-    title = joined("distances between heads", KIND_WORDS[kind], f"{count} heads")
-    lines = [line for line in (model, note, "in the order of the dendrogram") if line]
-    least, top = header_size(title, lines)
-    side, left, apart = count * cell, EDGE + labels.width + 26, 10
-    beside = max(cell, 12)
-    width = left + side + apart + beside + BAR_ROOM + EDGE
-    below = max(labels.width + 30, measure([_EVEN], labels.size)[0] + 8)
-    page = Page.blank(max(least, width), top + side + below + 24)
-    page.header(title, lines)
-    shown = group.distances[np.ix_(group.order, group.order)]
-    colours = ScalarMappable(Normalize(0, LARGEST_DISTANCE), COLOURS)
-    main = page.axes(left, top, side, side)
-    _paint(main, shown)
-    put_ticks(main, labels, labels)
-    main.set_xlabel("layer.head", **style(SUBTITLE))
-    even = page.axes(left + side + apart, top, beside, side)
-    _paint(even, group.to_even[list(group.order), None])
-    even.set_xticks([0.5], labels=[_EVEN], **style(labels.size, rotation=90))
-    even.tick_params(length=3, width=0.6, pad=2, color="#666666")
-    page.bar_beside(even, colours, _DISTANCE)
-    return page.figure
-
-
-def _paint(axes: Axes, values: Array) -> None:
-    rows, columns = values.shape
-    place: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
-    axes.imshow(values, cmap=COLOURS, vmin=0, vmax=LARGEST_DISTANCE, **place)
 
 
 def _put_bands(axes: Axes, group: Group) -> None:
