@@ -55,6 +55,7 @@ def rank_one_distance(states: Tensor) -> float:
     Formula    ‖X - 1 x̄ᵀ‖ / ‖X‖, Frobenius norms; the mean token x̄ is the vector that makes this smallest
     Axes       states [token, width] → one number
     Unit       1, from 0 (all the same) to 1
+    Undefined  NaN where all states are 0; 0 for a single token
     Source     Dong et al. 2021, who take the root of the product of the 1- and the ∞-norm
     """
     states = states.double()

@@ -64,7 +64,7 @@ def _layers(likeness: Likeness) -> Iterator[Table]:
     rows = {name: scores for name, scores in likeness.layers.items() if name.startswith("rows_to_mean")}
     states = {name: scores for name, scores in likeness.layers.items() if name not in rows}
     for title, table in (("attention: rows of a layer to their mean", rows), ("hidden states of each layer", states)):
-        words = [name.removeprefix("rows_to_mean_").replace("_", " ") for name in table]
+        words = [name.removeprefix("rows_to_mean_").replace("_distance", "").replace("_", " ") for name in table]
         shown = blank_table(title, ["kind", "layer"], words)
         for at, (kind, layer) in enumerate(places):
             values = [three_digits(scores.values[at]) for scores in table.values()]

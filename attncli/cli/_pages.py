@@ -174,9 +174,10 @@ distance            between two heads of a kind, of any layers: √JS, JS the Je
                     0.833, no key in common. Of texts of more than 128 tokens at most 128 rows, evenly spread (Clark et
                     al. 2019, who sum over rows)
 _positional         the same between what position alone makes of the heads: the mean weight of each at each distance,
-                    put on the keys that a row may see
-_shuffled           the same on the texts with their tokens in another order. A pair as close there, or by position,
-                    is alike whatever a text says; one that is further apart does the same on these words
+                    put on the keys that a row may see. Means are smoother than rows, so it is nearly always less: how
+                    much of a distance is one of places
+_shuffled           the same on the texts with their tokens in another order. Heads that are as close there are alike
+                    whatever a text says; those that are further apart there do the same on these words alone
 median              over all pairs, and to_even, of a head to even attention over the keys that each row may see: what
                     to hold a distance against. Two heads that both look evenly are close without doing the same work
 x, y                a map by metric multidimensional scaling; stress: how far its distances are off, from 0.2 on poor
@@ -194,7 +195,7 @@ rank_one_distance   ‖X - 1x̄ᵀ‖ / ‖X‖ of those states, Frobenius norms
                     more
 _input              the same of what goes into the first layer of the stack
 null                undefined: cosine and rank_one_distance with --from, of cross-attention, which has no stack of its
-                   own, and where a model gives no hidden states
+                    own, and where a model gives no hidden states
 
 heads.csv has the heads, heads-pairs.csv all pairs, the closest first, heads-layers.csv the layers. heads-map.png draws
 x and y, heads-dendrogram.png the tree, heads-distances.png all distances in its order, heads-layers.png the layers; of
@@ -337,7 +338,11 @@ PAGES = {
 
 ANALYSES = {
     "attention-flow": ("attncli.analyses.flow", "maximum_flows"),
+    "cosine": ("attncli.analyses.smoothness", "mean_cosine"),
+    "head-distance": ("attncli.analyses.text_likeness", "text_likeness"),
+    "rank_one_distance": ("attncli.analyses.smoothness", "rank_one_distance"),
     "rollout": ("attncli.analyses.rollout", "Rollout"),
+    "rows_to_mean": ("attncli.analyses.text_likeness", "smoothness"),
 }
 """Where the pages of analyses stand."""
 

@@ -39,7 +39,7 @@ def draw(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure
     cell = max(_LEAST, min(_MOST, _WIDEST // (count * len(panels))))
     labels = side_of([group.names[at] for at in order], cell, positions=False, largest=SMALL)
     title = joined("distances between heads", KIND_WORDS[kind], f"{count} heads")
-    lines = [line for line in (model, note, "in the order of the dendrogram; dark is alike") if line]
+    lines = [line for line in (model, note, "layer.head, in the order of the dendrogram; dark is alike") if line]
     least, top = header_size(title, lines)
     top += _TITLE
     side, beside, left = count * cell, max(cell, 12), EDGE + labels.width + 26
@@ -58,7 +58,6 @@ def draw(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure
         page.write(place, top - _TITLE + 2, _TITLES[name], SUBTITLE)
         if not at:
             axes.set_yticks(labels.at, labels=labels.texts, **style(labels.size))
-            axes.set_xlabel("layer.head", **style(SUBTITLE))
             _put_even(page.axes(even, top, beside, side), group.to_even[order, None], labels.size)
     # the bar stands behind the column of even attention where that is all
     apart = 0.0 if len(panels) > 1 else _BESIDE + beside

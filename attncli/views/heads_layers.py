@@ -15,7 +15,7 @@ from attncli.views._page import EDGE, Page, header_size
 from attncli.views._text import INK, SMALL, SUBTITLE, fonts, style
 
 _WIDE, _TALL, _APART, _LEFT = 330, 230, 46, 60
-_KIND, _ABOVE, _BELOW = 26, 26, 104
+_KIND, _ABOVE, _BELOW = 26, 26, 118
 _PANELS = {
     "rows_to_mean": ("rows of attention to their mean row", "JS (nat)", ("uniform", "positional", "shuffled")),
     "cosine": ("cosine between hidden states", "mean over pairs of tokens", ("input", "shuffled")),
@@ -89,6 +89,6 @@ def _put_panel(axes: Axes, likeness: Likeness, kind: Kind, name: str) -> None:
     axes.set_title(title, **style(SUBTITLE, loc="left", pad=8))
     axes.set_xlabel("layer", **style(SUBTITLE))
     axes.set_ylabel(unit, **style(SUBTITLE))
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.24), "ncols": 2, "borderaxespad": 0}
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.26), "ncols": 2, "borderaxespad": 0}
     words_look = {"family": list(fonts()), "size": SMALL}
     axes.legend(prop=words_look, labelcolor=INK, frameon=False, borderpad=0, **place)
