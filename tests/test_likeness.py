@@ -61,12 +61,6 @@ def test_hidden_states_are_those_of_the_model() -> None:
     assert found["rank_one_distance_input"].values == pytest.approx([rank_one_distance(states[0][0])] * len(states[1:]))
 
 
-def test_padding_of_shorter_texts_is_no_state() -> None:
-    model = attncli.load("demo:encoder")
-    each = [model.likeness(text).layers["cosine"].values for text in TEXTS]
-    assert model.likeness(TEXTS).layers["cosine"].values == pytest.approx(np.mean(each, axis=0), abs=1e-6)
-
-
 def test_the_shuffled_baseline_is_what_the_model_does_with_shuffled_tokens() -> None:
     model = attncli.load("demo:encoder")
     found = model.likeness(TEXTS[0]).groups["encoder"].baselines["shuffled"]

@@ -1,0 +1,37 @@
+"""The hidden states of every layer are those that the model itself gives, text by text."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attncli
+from attncli.capturing.hidden import hidden_states
+from attncli.encoding import batch_of
+
+TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home."]
+
+
+@pytest.mark.parametrize(("name", "stack"), [("encoder", "encoder"), ("decoder", "decoder")])
+def test_padding_never_reaches_the_states(name: str, stack: str) -> None:
+    model = attncli.load(f"demo:{name}")
+    tokenizer = model.loaded.tokenizer
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.bos_token
+    batch = batch_of(model.loaded, tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    assert not batch.source_mask.all()
+    found = {one.index: states for one, states in hidden_states(model.loaded, model.plan(), batch)}
+    for index, text in enumerate(TEXTS):
+        with torch.inference_mode():
+            alone = model.loaded.model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True)
+        assert list(found[index]) == [stack]
+        for mine, expected in zip(found[index][stack], alone.hidden_states, strict=True):  # type: ignore[index]
+            torch.testing.assert_close(mine, expected[0], atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoder_decoder_has_both_stacks() -> None:
+    model = attncli.load("demo:seq2seq")
+    ids = model.loaded.tokenizer(["abc"], return_tensors="pt")["input_ids"]
+    batch = batch_of(model.loaded, {"input_ids": ids, "decoder_input_ids": ids[:, :2]})
+    ((_, states),) = hidden_states(model.loaded, model.plan(), batch)
+    assert {stack: len(layers[0]) for stack, layers in states.items()} == {"encoder": ids.shape[1], "decoder": 2}
+    assert {stack: len(layers) for stack, layers in states.items()} == {"encoder": 4, "decoder": 3}
