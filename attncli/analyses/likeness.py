@@ -32,18 +32,18 @@ class Distances:
         self._layers: dict[tuple[Kind, int], Moments] = {}
         self.places: dict[Kind, tuple[Place, ...]] = {}
         self.rows = 0
+        counts: dict[Kind, int] = {}
+        for (kind, _), numbers in heads.items():
+            counts[kind] = counts.get(kind, 0) + len(numbers)
+        self._sampled = {
+            (one.index, kind): sampled(len(one.sides(kind)[0]), len(one.sides(kind)[1]), count)
+            for one in inputs
+            for kind, count in counts.items()
+        }
         self._blank()
 
     def _blank(self) -> None:
-        counts: dict[Kind, int] = {}
-        for (kind, _), numbers in self._heads.items():
-            counts[kind] = counts.get(kind, 0) + len(numbers)
-        places = {}
-        for one in self._inputs:
-            for kind, count in counts.items():
-                queries, keys = one.sides(kind)
-                places[one.index, kind] = sampled(len(queries), len(keys), count)
-        self._chosen = Chosen("query", places, self._heads)
+        self._chosen = Chosen("query", self._sampled, self._heads)
         self._came: set[int] = set()
         self._ended: set[tuple[Kind, int]] = set()
 

@@ -53,22 +53,26 @@ def compare_heads(job: Job, asked: Asked, track: Track) -> tuple[Likeness, dict[
 
 
 def _found(job: Job, asked: Asked, track: Track) -> tuple[Run, Likeness]:
-    from attncli.pipeline.likeness import likeness_sink, of_shuffled, state_numbers
+    from attncli.pipeline.likeness import likeness_in, likeness_sink, of_shuffled, state_numbers
 
     if isinstance(job.source, Run):
         run = job.gather(track)
         return run, run.heads(asked.grouping)
-    model = job.load(job.source)
-    request = replace(job.request, keep_maps=job.files.save_maps)
-    prepared = model.prepare(job.texts, request, track)
-    if request.keep_maps:
-        prepared.check_memory(at_once=True)
-    sink = likeness_sink(prepared.inputs, prepared.heads, asked.grouping)
-    run = job.informed(model.finish(prepared, job.texts, track, more=[sink]))
-    run = replace(run, info=replace(run.info, seed=0 if asked.shuffle_seeds else None))
+    model, seeds = job.load(), asked.shuffle_seeds
+    prepared = model.prepare(job.texts, replace(job.request, keep_maps=job.files.save_maps), track)
+    if job.there is not None:
+        run = job.gather(track)
+        states, shuffled = state_numbers([prepared], track), of_shuffled(prepared, seeds, track)
+        likeness = likeness_in(run.maps, run.inputs, asked.grouping, states, shuffled)
+    else:
+        if job.files.save_maps:
+            prepared.check_memory(at_once=True)
+        sink = likeness_sink(prepared.inputs, prepared.heads, asked.grouping)
+        run = job.informed(model.finish(prepared, job.texts, track, more=[sink]))
+        likeness = sink.result(asked.grouping, state_numbers([prepared], track), of_shuffled(prepared, seeds, track))
+    run = replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed))
     job.save(run)
-    states, shuffled = state_numbers([prepared], track), of_shuffled(prepared, asked.shuffle_seeds, track)
-    return run, sink.result(asked.grouping, states, shuffled)
+    return run, likeness
 
 
 def _pictures(likeness: Likeness, run: Run) -> Iterator[tuple[str, Figure]]:

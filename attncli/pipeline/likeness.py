@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncli.analyses.grouping import check_installed
-from attncli.analyses.likeness import Distances, LikenessSink, Shuffled
+from attncli.analyses.likeness import Distances, LikenessSink, Shuffled, States
 from attncli.analyses.smoothness import StateNumbers
 from attncli.capturing.hidden import hidden_states
 from attncli.data import LARGEST_DISTANCE, Attention, Grouping, Input, Kind, Likeness, Selection
@@ -68,8 +68,14 @@ def of_shuffled(prepared: Pass, seeds: int, track: Track = untracked) -> Shuffle
     return Shuffled(distances, state_numbers(passes, track))
 
 
-def likeness_in(maps: Sequence[Attention], inputs: Sequence[Input], grouping: Grouping) -> Likeness:
-    """How alike the heads of kept maps are."""
+def likeness_in(
+    maps: Sequence[Attention],
+    inputs: Sequence[Input],
+    grouping: Grouping,
+    states: States | None = None,
+    shuffled: Shuffled | None = None,
+) -> Likeness:
+    """How alike the heads of kept maps are, beside the hidden states and the shuffled tokens that there are."""
     heads = {
         (attention.kind, layer.layer if isinstance(layer.layer, int) else 0): layer.heads
         for attention in maps
@@ -78,4 +84,4 @@ def likeness_in(maps: Sequence[Attention], inputs: Sequence[Input], grouping: Gr
     sink = likeness_sink(inputs, heads, check_grouping(grouping))
     for attention in maps:
         replay(attention, [sink])
-    return sink.result(grouping)
+    return sink.result(grouping, states, shuffled)

@@ -75,6 +75,17 @@ def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(run_c
     assert "--shuffle-seeds runs the model on shuffled tokens, and --from has none" in refused.err
 
 
+def test_a_step_of_a_file_finds_what_the_command_alone_finds(run_cli: RunCli) -> None:
+    Path("steps.yaml").write_text(f"model: demo:encoder\ntext: {TEXT}\nsteps: [heads: {{redundant: 0.3}}, stats]\n")
+    done = run_cli("run", "steps.yaml", "--out", "steps", "--quiet")
+    assert done.code == 0, done.err
+    run_cli("heads", "-t", TEXT, "--redundant", "0.3", "--out", "alone", "--quiet")
+    (step,) = Path("steps").rglob("heads.csv")
+    for name in TABLES - {"heads.json"}:
+        one, other = pd.read_csv(step.parent / name), pd.read_csv(Path("alone", name))
+        pd.testing.assert_frame_equal(one, other, atol=1e-5)
+
+
 def test_each_kind_of_an_encoder_decoder_has_its_pictures(run_cli: RunCli) -> None:
     done = run_cli("heads", "-m", "demo:seq2seq", "-t", "abc", "--target", "cba", "--out", "here")
     assert done.code == 0, done.err
