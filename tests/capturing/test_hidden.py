@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import families
 import pytest
 import torch
 
 import attncli
 from attncli.capturing.hidden import hidden_states
+from attncli.data import Text
 from attncli.encoding import batch_of
+from attncli.pipeline.request import Request
 
 TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home."]
 
@@ -35,3 +40,12 @@ def test_an_encoder_decoder_has_both_stacks() -> None:
     ((_, states),) = hidden_states(model.loaded, model.plan(), batch)
     assert {stack: len(layers[0]) for stack, layers in states.items()} == {"encoder": ids.shape[1], "decoder": 2}
     assert {stack: len(layers) for stack, layers in states.items()} == {"encoder": 4, "decoder": 3}
+
+
+@pytest.mark.parametrize(("name", "layers"), [("jamba", 4), ("bamba", 3), ("funnel", 0)])
+def test_layers_without_attention_count_and_pooled_tokens_give_nothing(name: str, layers: int, tmp_path: Path) -> None:
+    model = attncli.load(str(families.save(families.FAMILIES[name], tmp_path)))
+    prepared = model.prepare([Text("the cat sat on the mat")], Request())
+    ((_, states),) = hidden_states(prepared.loaded, prepared.plan, prepared.batches[0])
+    assert [len(each) - 1 for each in states.values()] == ([layers] if layers else [])
+    assert all(layer < layers for _, layer in prepared.heads) or not layers
