@@ -94,6 +94,24 @@ def talking(options: TalkOptions) -> Iterator[Talk]:
         yield talk
 
 
+@contextlib.contextmanager
+def said_once() -> Iterator[None]:
+    """For the length of several commands: what one has said, the others need not."""
+    before: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in before
+        before.add(message)
+        return new
+
+    _log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        _log.removeFilter(is_new)
+
+
 def _level(options: TalkOptions) -> int:
     if options.debug:
         return logging.DEBUG

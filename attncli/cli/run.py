@@ -23,7 +23,7 @@ from attncli.cli._options import (
     TalkOptions,
     changed,
 )
-from attncli.cli._talk import Talk, talking
+from attncli.cli._talk import Talk, said_once, talking
 from attncli.errors import AttnError
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def run(
         if dry_run:
             _foretell(say, plan, folder)
     if not dry_run:
-        _Work(plan, read, resolved, folder, talk).do()
+        with said_once():
+            _Work(plan, read, resolved, folder, talk).do()
 
 
 def _resolved(plan: Plan, read: Mapping[str, Sequence[Text]]) -> dict[str, Any]:

@@ -253,6 +253,11 @@ def test_the_folder_of_another_file_is_left_alone(run_cli: RunCli) -> None:
     assert files("here") != before
 
 
+def test_what_all_steps_have_to_say_is_said_once(run_cli: RunCli) -> None:
+    done = run_cli("run", written("model: demo:seq2seq\ntext: one two\nsteps: [stats, heatmap, flow]"), "-o", "here")
+    assert done.err == "note: text 0: no target given, the model generated: 'eno owt'\n"
+
+
 def test_the_probe_of_patterns_needs_no_text(run_cli: RunCli) -> None:
     text = f"model: demo:decoder\ntext: {TEXT}\nsteps: [patterns: {{probe: repeated, length: 8, seeds: 1}}]"
     assert run_cli("run", written(text), "-o", "here").code == 0
