@@ -98,7 +98,7 @@ def _pass(
     heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None,
 ) -> None:
     emitter = Emitter(batch, sinks, heads, loaded.model.dtype)
-    taker = Taker(plan, emitter, len(batch.inputs))
+    taker = Taker(plan, emitter, len(batch.inputs), loaded.model)
     functions = {site.function for site in plan.sites}
     options: dict[str, Any] = {"output_attentions": True} if "output" in functions else {}
     _, caller = loaded.callers[plan.caller]

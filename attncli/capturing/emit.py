@@ -64,7 +64,10 @@ class Emitter:
         self._texts = tuple(one.index for one in batch.inputs)
         self._scales: dict[Site, Tensor] = {}
         self._parts: dict[Site, ScoreParts] = {}
-        self.takes_vectors = any(getattr(sink, "takes_vectors", False) for sink in sinks)
+        self._norms: dict[Site, Tensor] = {}
+        self.takes_vectors, self.takes_norms = (
+            any(getattr(sink, name, False) for sink in sinks) for name in ("takes_vectors", "takes_norms")
+        )
         self.sink_error: Exception | None = None
         """What a sink raised, to be told from what the model raises around it."""
 
@@ -100,13 +103,17 @@ class Emitter:
         """What the scores of the blocks to come are made of."""
         self._parts[site] = parts
 
+    def norms(self, site: Site, norms: Tensor) -> None:
+        """‖f(x_j)‖ for the blocks to come, [batch, head, key]."""
+        self._norms[site] = norms
+
     def block(self, site: Site, block: Block) -> None:
         """Hand on one block of rows, [batch, head, row, key]."""
         wanted = self.wanted(site)
         if not any(block.heads.start <= head < block.heads.stop for head in wanted):
             return
         self._gate(site, block)
-        sight = self._sight(site.kind, block)
+        sight, norms = self._sight(site.kind, block), self._norms.get(site)
         rows = Rows(
             kind=site.kind,
             layer=site.layer,
@@ -118,6 +125,7 @@ class Emitter:
             scale=block.scale,
             largest=block.largest,
             parts=self._parts.get(site),
+            norms=None if norms is None else norms[:, block.heads, block.strip.keys],
             sums=block.sums if sight.behind == block.strip.behind else None,
         )
         chosen = selected(rows, self._heads)
@@ -127,6 +135,7 @@ class Emitter:
     def end(self, site: Site) -> None:
         """All rows of the site went by."""
         self._parts.pop(site, None)
+        self._norms.pop(site, None)
         if not self.wanted(site):
             return
         total = self._scales.pop(site, None)

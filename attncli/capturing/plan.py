@@ -7,6 +7,7 @@ from typing import Literal
 
 from attncli.capturing.bands import Layout
 from attncli.capturing.intercept import Key
+from attncli.capturing.projection import Projection
 from attncli.data import KINDS, Kind
 
 Route = Literal["stream", "eager"]
@@ -25,6 +26,7 @@ class Site:
               at once; the main stream's rows, where others follow them
     dim       numbers in a query vector, None where the call shows none
     layout    how weights that are no matrix of query x key are kept
+    projects  where what the heads gathered goes next, if just that is multiplied with W_O
     """
 
     kind: Kind
@@ -38,6 +40,16 @@ class Site:
     part: Part = "all"
     layout: Layout | None = None
     dim: int | None = None
+    projects: Projection | None = None
+
+    @property
+    def no_norms(self) -> str:
+        """Why the norms of weighted values are not to be had, "" where they are."""
+        if self.how != "stream":
+            return "its weights are taken from the model itself, which shows no values beside them"
+        if self.projects is None:
+            return "no output projection is given just what its heads put out: it is gated or changed on the way"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from attncli.capturing.blocks import AttentionCall, Block, attend, visibility
 from attncli.capturing.gate import visible_by_scores
 from attncli.capturing.intercept import Key, Trace, intercepted
 from attncli.capturing.plan import Function
+from attncli.capturing.projection import Finder, Projection
 from attncli.encoding import Batch, accepted
 
 Tensor = torch.Tensor
@@ -30,6 +31,7 @@ class Seen:
     function  how it came: dispatched by Transformers, `sdpa` or `softmax` called by the model itself
     weights   [batch, head, query, key] as the model computed them
     streams   whether our block function gives the same weights and output
+    projects  the module that is given the output, where one is given just that
     """
 
     key: Key
@@ -41,6 +43,7 @@ class Seen:
     kv_heads: int | None = None
     dim: int | None = None
     streams: bool = False
+    projects: Projection | None = None
 
 
 @dataclass(eq=False)
@@ -50,6 +53,7 @@ class Recorder:
     seen: list[Seen] = field(default_factory=list)
     trace: Trace | None = None
     scores: Tensor | None = None
+    finder: Finder = field(default_factory=Finder)
 
     def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the model's function and ours on the same call."""
@@ -63,6 +67,8 @@ class Recorder:
         if not streams and seen is not None:
             visible = seen
         self._add(key, "dispatch", truth, visible, call.key, streams)
+        if streams:
+            self.finder.came(key, output)
         return output, weights
 
     def sdpa(self, key: Key, function: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
@@ -71,7 +77,10 @@ class Recorder:
         call = AttentionCall.torch_sdpa(*args, **kwargs)
         if call.query.dim() == 4:
             ours, visible, mine = whole(call)
-            self._add(key, "sdpa", ours, visible, call.key, agree(mine, output))
+            streams = agree(mine, output)
+            self._add(key, "sdpa", ours, visible, call.key, streams)
+            if streams:
+                self.finder.came(key, output.transpose(1, 2))
         return output
 
     def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
@@ -133,10 +142,12 @@ def agree(one: Tensor, other: Tensor) -> bool:
 def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[Seen], Any]:
     """All attention-like calls of one eager pass, and the model's outputs (with `output_attentions=True`)."""
     recorder = Recorder()
-    with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace:
+    watch = recorder.finder.watch(model)
+    with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace, watch:
         recorder.trace = trace
         outputs = call_model(caller, batch.tensors, output_attentions=True)
-    return recorder.seen, outputs
+    found = recorder.finder.found
+    return [replace(one, projects=found.get(one.key)) for one in recorder.seen], outputs
 
 
 def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: Any) -> Any:

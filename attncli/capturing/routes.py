@@ -18,6 +18,7 @@ from attncli.capturing.intercept import Key
 from attncli.capturing.masks import Strip
 from attncli.capturing.plan import Plan, Site
 from attncli.capturing.probe import bound_call, seen_by_model
+from attncli.capturing.projection import value_norms
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
@@ -26,8 +27,8 @@ Tensor = torch.Tensor
 class Taker:
     """The handler of a capturing pass."""
 
-    def __init__(self, plan: Plan, emitter: Emitter, batch: int) -> None:
-        self._emitter, self._batch = emitter, batch
+    def __init__(self, plan: Plan, emitter: Emitter, batch: int, model: nn.Module) -> None:
+        self._emitter, self._batch, self._model = emitter, batch, model
         self._sites: dict[Key, list[Site]] = {}
         for site in plan.sites:
             self._sites.setdefault(site.key, []).append(site)
@@ -118,9 +119,21 @@ class Taker:
         if self._emitter.takes_vectors:
             for site in sites:
                 self._emitter.parts(site, call.parts(*self._extent(site, *call.shape[2:])))
+        if self._emitter.takes_norms:
+            for site in sites:
+                self._norms(site, call)
         output = attend(call, lambda block: self._emit(sites, block))
         self._end(sites)
         return output
+
+    def _norms(self, site: Site, call: AttentionCall) -> None:
+        if site.projects is None or not self._emitter.wanted(site):
+            return
+        _, heads, queries, keys = call.shape
+        module = self._model.get_submodule(site.projects.name)
+        matrix = site.projects.matrix(module, call.value, heads * call.value.shape[3])
+        value = call.value[:, :, self._extent(site, queries, keys)[1]]
+        self._emitter.norms(site, value_norms(value, matrix, heads))
 
     def _whole(self, sites: Sequence[Site], weights: Tensor, visible: Tensor | None) -> None:
         self._begin(sites, *weights.shape[2:])

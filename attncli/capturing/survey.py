@@ -231,4 +231,5 @@ def _site(one: Found) -> Site:
         part=one.part,
         layout=one.layout,
         dim=one.seen.dim,
+        projects=one.seen.projects,
     )

@@ -143,6 +143,8 @@ class Rows:
     scale    [batch, head, row] the factor, which is the largest weight of the row; None where raw are the weights
     largest  [batch, head, row] the largest score of the row, None with `scores`
     parts    what the scores are made of, where a sink asks for it
+    norms    [batch, head, key] ‖f(x_j)‖, how long the vector is that a head would write of a key, were its weight 1;
+             where a sink asks for it
     sums     [batch, head, row] sums of raw over the first `sight.behind` keys, and over the others; None where nobody
              took them yet
     memory   what was worked out of all this
@@ -158,6 +160,7 @@ class Rows:
     scale: torch.Tensor | None = None
     largest: torch.Tensor | None = None
     parts: ScoreParts | None = None
+    norms: torch.Tensor | None = None
     sums: tuple[torch.Tensor, torch.Tensor] | None = None
     memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 

@@ -61,8 +61,7 @@ def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
 
 def _with_parts(rows: Rows, change: Callable[[Tensor], Tensor], **more: Any) -> Rows:
     """The same block with its weights and what belongs to them changed."""
-    scores, scale, largest = (
-        None if part is None else change(part) for part in (rows.scores, rows.scale, rows.largest)
-    )
+    names = ("scores", "scale", "largest", "norms")
+    changed = {name: change(part) for name in names if (part := getattr(rows, name)) is not None}
     sums = None if rows.sums is None else (change(rows.sums[0]), change(rows.sums[1]))
-    return replace(rows, raw=change(rows.raw), scores=scores, scale=scale, largest=largest, sums=sums, **more)
+    return replace(rows, raw=change(rows.raw), sums=sums, **changed, **more)
