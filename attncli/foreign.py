@@ -15,6 +15,8 @@ from attncli.reading.lines import check_there, decoded_lines, decoded_whole, sho
 from attncli.store import load_arrays
 
 AXES = ("text", "layer", "head", "query", "key")
+NORMS = ".norms"
+"""How arrays of ours end that are no weights."""
 SUFFIXES = (".npz", ".npy", ".safetensors")
 
 
@@ -71,6 +73,8 @@ def _load(path: Path, name: str | None) -> Array:
 
 
 def _choose(path: Path, names: Sequence[str], wanted: str | None) -> str:
+    if any(name.endswith(NORMS) for name in names):
+        raise UsageError(f"{path} holds value-weighted norms, not weights: give its folder, and --by norm")
     if wanted is not None:
         if wanted not in names:
             raise UsageError(f"{path} has no array '{wanted}': {did_you_mean(wanted, names)}")

@@ -25,6 +25,7 @@ class LayerSteps(Keep):
     decoder its self-attention and its cross-attention. What comes earlier waits.
 
     places  the layers that will come
+    shares  rows of the folded map are made to sum to 1, as those of norms do not
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class LayerSteps(Keep):
         *,
         aggregate: Literal["mean", "max"] = "mean",
         heads: Selection | None = None,
+        shares: bool = False,
     ) -> None:
         super().__init__(heads, aggregate=aggregate)
-        self._order, self._take = in_order(places), take
+        self._order, self._take, self._shares = in_order(places), take, shares
         self._next: dict[int, int] = {}
         self._waiting: dict[tuple[int, Place], Maps] = {}
 
@@ -44,7 +46,8 @@ class LayerSteps(Keep):
         canvas.settle()
         weights, visible = canvas.weights[ALL].astype(np.float64), canvas.visible[ALL]
         visible = visible & ~np.isnan(weights[:, :1])
-        self._waiting[text, (kind, layer)] = variants(kind, np.where(visible, weights, 0.0), visible)
+        weights = np.where(visible, weights, 0.0)
+        self._waiting[text, (kind, layer)] = variants(kind, to_one(weights) if self._shares else weights, visible)
         at = self._next.get(text, 0)
         while at < len(self._order) and (maps := self._waiting.pop((text, self._order[at]), None)) is not None:
             self._take(text, *self._order[at], maps)

@@ -22,6 +22,7 @@ def strongest(flows: Sequence[Flow], focus: str) -> Iterator[Table]:
     texts = len({flow.text for flow in flows})
     for flow in flows:
         where = f"text {flow.text}, {flow.kind}" if texts > 1 else flow.kind
+        where += " by norms" if flow.by == "norm" else ""
         yield _of_focus(flow, focus, where) if focus else _of_all(flow, where)
 
 

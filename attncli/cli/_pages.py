@@ -15,6 +15,7 @@ _STATS = """Statistics of every head: schema attncli.stats/1.
   "run": {"model", "revision", "class", "architecture", "dtype", "device", "capture", "tokenizer",
           "versions", "resolved", "notes", "seed", "input_sha256", "format"},
   "inputs": [{"index", "text", "kind", "queries": ["[CLS]", "the", …], "keys": […]}],
+  "by": "weight",                             "norm" with --by norm
   "metrics": {"entropy": {"unit", "range": [0, null], "source", "question"}},
   "heads": [{"kind", "layer", "head", "texts", "queries", "entropy", …}],
   "tokens": [{"text", "kind", "layer", "head", "query", "token", "entropy", …}]     with --per-query
@@ -25,12 +26,15 @@ heads    one object per head, ordered by kind, layer, head, with one entry per m
          is the mean over texts of each text's mean over its real query tokens, and <metric>_std stands beside it.
 queries  how many query tokens were counted, over all texts. Padding never counts.
 null     undefined, never zero.
+by       what rows are of: weights, or each norm's share of its row (attncli explain value-weighted-norms). With norm
+         heads, tokens and keys say so too, and so do the tables, in a last column
 head, layer  the word "mean" where --aggregate or --aggregate-layers folded them."""
 
 _CSV = """The heads of stats.json as a table.
 
 Columns kind, layer, head, texts, queries, then one per metric; with several texts <metric>_std beside each.
 An empty cell is undefined. --per-query adds stats-tokens.csv and stats-keys.csv, one row per token.
+With --by norm a last column `by` says that rows were shares of norms.
 --format parquet and --format jsonl write the same rows, with true types and as one object a line."""
 
 _EDGES = """The strongest weights, one a row: schema attncli.edges/1.
@@ -75,7 +79,8 @@ _FLOW = """Rollout or attention flow through the layers: schema attncli.flow/1.
 {
   "schema": "attncli.flow/1",
   "run": {as in stats.json},
-  "flows": [{"text", "kind", "method", "layers", "residual", "aggregate", "queries": ["[CLS]", …], "keys": […],
+  "flows": [{"text", "kind", "method", "layers", "residual", "aggregate", "by", "queries": ["[CLS]", …],
+             "keys": […],
              "rows": [10], "values": [[0.4, …]], "uniform": [[…]], "position": [[…]], "maximum": [[…]]}]
 }
 
@@ -85,6 +90,7 @@ values    how much of the input token is in it. Rows sum to 1 over all inputs: o
 uniform   the same if each token looked evenly at all that it may see, and
 position  if each layer were its own mean map by distance: two baselines. null for cross, where there is no distance
 maximum   with --method flow, the maximum flow before rows were made to sum to 1
+by        weight; or norm, where layers are of shares of norms (attncli explain value-weighted-norms)
 
 flow.csv has a row for each value: text, kind, query, key, query_token, key_token, rollout or flow, uniform, position
 and maximum. --format parquet and jsonl write the same table, svg and pdf the pictures.
@@ -232,6 +238,9 @@ maps.npz          the same with --maps-format npz
 --save-maps keeps whole maps, whatever the pictures show. A run of the Python library that kept a window or cells
 says so in run.json: "window" (first and last query, first and last key), "pool" and "cell" (queries and keys in one).
 
+With --by norm they are value-weighted norms: run.json says "by": "norm", arrays end in .norms, and --from takes them
+only with --by norm, as it takes weights only without.
+
 Maps of other tools: --from FILE.npz reads an array of 2 to 5 axes: query, key; before them head, layer and text.
 --labels names the tokens, one a line."""
 
@@ -343,6 +352,7 @@ ANALYSES = {
     "rank_one_distance": ("attncli.analyses.smoothness", "rank_one_distance"),
     "rollout": ("attncli.analyses.rollout", "Rollout"),
     "rows_to_mean": ("attncli.analyses.text_likeness", "smoothness"),
+    "value-weighted-norms": ("attncli.transforms.norms", "Normed"),
 }
 """Where the pages of analyses stand."""
 

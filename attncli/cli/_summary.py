@@ -11,16 +11,18 @@ if TYPE_CHECKING:
 
 def summary(document: Mapping[str, Any]) -> Iterator[Table]:
     """One table per kind of attention, from the contents of stats.json."""
+    what = "norms" if document["by"] == "norm" else "attention"
     kinds = list(dict.fromkeys(head["kind"] for head in document["heads"]))
     for kind in kinds:
-        yield _table(kind, [head for head in document["heads"] if head["kind"] == kind], document["metrics"])
+        heads = [head for head in document["heads"] if head["kind"] == kind]
+        yield _table(f"{kind} {what}", heads, document["metrics"])
 
 
-def _table(kind: str, heads: list[Mapping[str, Any]], metrics: Mapping[str, Any]) -> Table:
+def _table(what: str, heads: list[Mapping[str, Any]], metrics: Mapping[str, Any]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(f"{kind} attention, {len(heads)} heads"), title_justify="left")
+    table = Table(title=Text(f"{what}, {len(heads)} heads"), title_justify="left")
     for name in ("metric", "unit", "mean", "lowest", "highest"):
         table.add_column(name, justify="right" if name == "mean" else "left")
     for name, declared in metrics.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attncli.cli._by import ByOptions
 from attncli.cli._flow_options import FlowOptions
 from attncli.cli._jobs import job_of
 from attncli.cli._options import (
@@ -26,6 +27,7 @@ def flow(
     files: FileOptions,
     talk: TalkOptions,
     again: AgainOptions,
+    by: ByOptions,
     followed: FlowOptions,
 ) -> None:
     """Follow information through the layers: how much of each input token is in a token at the top?
@@ -54,11 +56,12 @@ def flow(
     aggregate: Any = "mean" if selection.aggregate == "none" else selection.aggregate
     with talking(talk) as say:
         method: Any = followed.method
+        what: Any = by.by
         tracing = Tracing(method, followed.focus, followed.residual, followed.start_layer, aggregate)
         more = {"method": method, "focus": followed.focus, "residual": followed.residual, "aggregate": aggregate}
         more |= {"start_layer": followed.start_layer, "threshold": followed.threshold, "format": formats}
         groups = (model, texts, selection, files, again)
-        job = job_of("flow", groups, typed(followed), more, {"aggregate": "none"})
+        job = job_of("flow", groups, typed(followed, by), more, {"aggregate": "none", "by": what})
         flows, document, done = trace(job, tracing, drawing, say.track, lambda path: None)
         say.notes(done.notes)
         if talk.json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from attncli.cli._by import ByOptions
 from attncli.cli._jobs import job_of
 from attncli.cli._options import (
     SCALES,
@@ -28,6 +29,7 @@ def heatmap(
     files: FileOptions,
     talk: TalkOptions,
     again: AgainOptions,
+    by: ByOptions,
     shown: PictureOptions,
 ) -> None:
     """Draw what each token looks at.
@@ -54,8 +56,8 @@ def heatmap(
     formats = chosen(files.format, PICTURES, () if files.format else ("png",))
     with talking(talk) as say:
         more = asdict(shown) | {"format": formats}
-        zoom: Any = {name: more.pop(name) for name in ("rows", "keys", "resolution", "pool")}
-        job = job_of("heatmap", (model, texts, selection, files, again), typed(shown), more, zoom)
+        asked: Any = {name: more.pop(name) for name in ("rows", "keys", "resolution", "pool")} | asdict(by)
+        job = job_of("heatmap", (model, texts, selection, files, again), typed(shown, by), more, asked)
         show = Show(
             layered=selection.layer is not None,
             headed=any(_is_number(value) for value in selection.head or ()),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from attncli.cli._by import ByOptions
 from attncli.cli._jobs import job_of
 from attncli.cli._options import (
     AgainOptions,
@@ -31,6 +32,7 @@ def stats(
     files: FileOptions,
     talk: TalkOptions,
     again: AgainOptions,
+    by: ByOptions,
     measured: MeasureOptions,
 ) -> None:
     """Measure every head.
@@ -51,10 +53,11 @@ def stats(
 
     formats = chosen(files.format, TABLES, ("json", "csv"))
     report = Report(formats, measured.spread, measured.sink_threshold)
-    asked: RunOptions = {**_asked(measured), "keep_maps": files.save_maps}
+    what: Any = by.by
+    asked: RunOptions = {**_asked(measured), "keep_maps": files.save_maps, "by": what}
     with talking(talk) as say:
         groups = (model, texts, selection, files, again)
-        job = job_of("stats", groups, typed(measured), asdict(report), asked)
+        job = job_of("stats", groups, typed(measured, by), asdict(report), asked)
         statistics, document, done = measure(job, report, say.track)
         say.notes(done.notes)
         if talk.json:

@@ -29,7 +29,7 @@ from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
 from attncli.data.segments import Partition, Segments, Spans, TextSpan
 from attncli.data.stream import NEAR, Rows, Sight
-from attncli.data.tokens import KINDS, Array, Input, Kind, Scheme, Text, Tokens, frozen
+from attncli.data.tokens import KINDS, Array, By, Input, Kind, Scheme, Text, Tokens, frozen
 from attncli.data.vectors import ScoreParts, Vectors
 from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 
@@ -49,6 +49,7 @@ __all__ = [
     "SINK",
     "Array",
     "Attention",
+    "By",
     "Columns",
     "Comparison",
     "Direction",

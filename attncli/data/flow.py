@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attncli.data.results import frame_of
-from attncli.data.tokens import Array, Kind, Tokens, frozen
+from attncli.data.tokens import Array, By, Kind, Tokens, frozen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +77,7 @@ class Flow:
     maximum   [row, key] the maximum flow before rows are made to sum to 1, None for rollout
     layers    the layers that were gone through
     steps     the graph of these layers, None where the text is too long to draw it
+    by        weight, or norm: then layers are of shares of value-weighted norms
     """
 
     method: FlowMethod
@@ -95,6 +96,7 @@ class Flow:
     aggregate: str = "mean"
     words: bool = False
     dropped_special: bool = False
+    by: By = "weight"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", frozen(self.rows, np.int64))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from attncli.data.tokens import Array, Kind, Tokens, frozen
+from attncli.data.tokens import Array, By, Kind, Tokens, frozen
 from attncli.data.zoom import Pooling, Span, Stretch
 from attncli.errors import UsageError
 
@@ -51,6 +51,7 @@ class Attention:
     window            first and last query, first and last key that are shown; None for the whole text
     pool              what a cell is of its visible (query, key) pairs: mean, max, or none where it is one pair
     cell              how many queries and keys share a cell; the last cell of a side may hold fewer
+    by                weight, or norm: then all weights are value-weighted norms, whose rows do not sum to 1
 
     `queries` and `keys` are all tokens that are shown, also where several of them share a cell.
     """
@@ -67,6 +68,7 @@ class Attention:
     window: tuple[Span, Span] | None = None
     pool: Pooling = "none"
     cell: tuple[int, int] = (1, 1)
+    by: By = "weight"
 
     @property
     def sides(self) -> tuple[Stretch, Stretch]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data.tokens import Array, frozen
+from attncli.data.tokens import Array, By, frozen
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,12 +87,14 @@ class Statistics:
     std     the same: population standard deviation over texts (empty with one text)
     tokens  metric → Scores with dim `row` (coords text, kind, layer, head, query, token); only on request
     keys    metric → Scores with dim `key` (coords text, kind, layer, head, key, token); only on request
+    by      weight, or norm: then rows are shares of value-weighted norms
     """
 
     heads: Mapping[str, Scores]
     std: Mapping[str, Scores] = field(default_factory=dict)
     tokens: Mapping[str, Scores] = field(default_factory=dict)
     keys: Mapping[str, Scores] = field(default_factory=dict)
+    by: By = "weight"
 
     def __getitem__(self, metric: str) -> Scores:
         return self.heads[metric]

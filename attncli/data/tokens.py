@@ -12,6 +12,8 @@ from attncli.errors import UsageError
 
 Kind = Literal["encoder", "decoder", "cross"]
 KINDS: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+By = Literal["weight", "norm"]
+"""What maps are of: attention weights, or the norms of the values that they weigh (value-weighted norms)."""
 Scheme = Literal["plain", "wordpiece", "bytelevel", "metaspace"]
 Array = np.ndarray[Any, Any]
 

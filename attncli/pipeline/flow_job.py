@@ -61,7 +61,7 @@ def _of_model(
     if request.keep_maps:
         prepared.check_memory(at_once=True)
     plan = Plan.of(prepared.inputs, prepared.heads, kinds, tracing, prepared.loaded.name, request.max_memory)
-    tracer = Tracer(plan, words=request.words, dropped_special=request.drop)
+    tracer = Tracer(plan, words=request.words, dropped_special=request.drop, by=request.by)
     run = model.finish(prepared, job.texts, track, more=[tracer.sink])
     return run, tracer.flows(track), plan.notes
 

@@ -10,7 +10,7 @@ import numpy as np
 from attncli.analyses.flow import maximum_flows
 from attncli.analyses.layers import VARIANTS, LayerSteps, Maps, Steps
 from attncli.analyses.rollout import Rollout
-from attncli.data import KINDS, Array, Attention, Flow, Graph, Input, Kind, Selection, Stack
+from attncli.data import KINDS, Array, Attention, By, Flow, Graph, Input, Kind, Selection, Stack
 from attncli.errors import UsageError
 from attncli.pipeline.looking import Places
 from attncli.pipeline.progress import Advance, Track, untracked
@@ -62,9 +62,11 @@ class Plan:
 class Tracer:
     """What comes of the layers of some texts; `sink` is to be fed."""
 
-    def __init__(self, plan: Plan, *, words: bool = False, dropped_special: bool = False) -> None:
-        self._plan, self._words, self._dropped = plan, words, dropped_special
-        self.sink = LayerSteps(plan.heads, self._take, aggregate=plan.tracing.aggregate, heads=plan.heads)
+    def __init__(self, plan: Plan, *, words: bool = False, dropped_special: bool = False, by: By = "weight") -> None:
+        self._plan, self._words, self._dropped, self._by = plan, words, dropped_special, by
+        self.sink = LayerSteps(
+            plan.heads, self._take, aggregate=plan.tracing.aggregate, heads=plan.heads, shares=by == "norm"
+        )
         self._inputs = {one.index: one for one in plan.inputs}
         self._rollouts: dict[int, list[Rollout]] = {}
         self._steps: dict[int, list[Steps]] = {}
@@ -150,6 +152,7 @@ class Tracer:
             aggregate=tracing.aggregate,
             words=self._words,
             dropped_special=self._dropped,
+            by=self._by,
         )
 
 
@@ -183,7 +186,7 @@ def of_maps(
     heads = {(each.kind, int(layer.layer)): layer.heads or (0,) for each in maps for layer in each.layers}
     plan = Plan.of(inputs, heads, kinds, tracing)
     marks = maps[0]
-    tracer = Tracer(plan, words=marks.words, dropped_special=marks.dropped_special)
+    tracer = Tracer(plan, words=marks.words, dropped_special=marks.dropped_special, by=marks.by)
     for attention in maps:
         layers = tuple(replace(layer, heads=layer.heads or (0,)) for layer in attention.layers)
         replay(replace(attention, layers=layers), [tracer.sink])

@@ -15,9 +15,24 @@ from attncli.transforms import drop_special, to_words
 
 
 def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:
-    """Choose and fold kept maps; what they no longer hold is a `UsageError`."""
+    """Choose and fold kept maps; what they do not or no longer hold is a `UsageError`."""
+    _check_by(maps, request, where)
     chosen = _chosen(maps, request.choice, where)
     return tuple(_folded(_as_read(attention, request), request) for attention in chosen)
+
+
+def _check_by(maps: Sequence[Attention], request: Request, where: str) -> None:
+    """A `UsageError` where weights would be taken for norms, or norms for weights."""
+    held = {attention.by for attention in maps} - {request.by}
+    if "weight" in held:
+        raise UsageError(
+            f"{where} holds weights, from which no norms can be made: run the model again with --by norm --save-maps"
+        )
+    if held:
+        raise UsageError(
+            f"{where} holds value-weighted norms, not weights: read them with heatmap, stats or flow and --by norm, "
+            "or keep the weights too, with --save-maps and without --by norm"
+        )
 
 
 def _chosen(maps: Sequence[Attention], choice: Choice, where: str) -> list[Attention]:

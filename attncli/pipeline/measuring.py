@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from attncli.data import Array, Attention, Input, LayerMaps, Metric, Scores, Sel
 from attncli.errors import UsageError
 from attncli.pipeline.request import Request
 from attncli.sinks import Measure
+from attncli.transforms.norms import Shares
 from attncli.transforms.replay import replay
 
 
@@ -38,15 +40,16 @@ def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Re
     """Measure kept maps; a mean over heads or layers is measured as the one head or layer that it stands for."""
     measure = measure_for(request)
     for attention in as_singles(maps):
-        replay(attention, [measure])
-    return _renamed(measure.result(inputs), maps)
+        replay(attention, [Shares(measure) if attention.by == "norm" else measure])
+    by = maps[0].by if maps else "weight"
+    return replace(_renamed(measure.result(inputs), maps), by=by)
 
 
 def as_singles(maps: Sequence[Attention]) -> list[Attention]:
     """The same maps, where a mean over heads or layers is head or layer 0; no largest ones, as they are no weights."""
     if any(attention.aggregate == "max" for attention in maps):
         raise UsageError(
-            "the largest weight over heads is no distribution that could be measured: "
+            "the largest over heads is no distribution that could be measured: "
             "use --aggregate mean, or measure each head"
         )
     return [replace(attention, layers=tuple(map(_as_single, attention.layers))) for attention in maps]
@@ -65,8 +68,11 @@ def _renamed(found: Statistics, maps: Sequence[Attention]) -> Statistics:
         names["layer"] = "mean"
     if not names:
         return found
-    tables = (found.heads, found.std, found.tokens, found.keys)
-    return Statistics(*({metric: _named(scores, names) for metric, scores in table.items()} for table in tables))
+    tables: dict[str, Any] = {
+        table: {metric: _named(scores, names) for metric, scores in getattr(found, table).items()}
+        for table in ("heads", "std", "tokens", "keys")
+    }
+    return replace(found, **tables)
 
 
 def _named(scores: Scores, names: Mapping[str, str]) -> Scores:

@@ -15,7 +15,7 @@ from attncli.capturing import Plan, layer_bytes
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges, Vectors
 from attncli.encoding import Batch
-from attncli.errors import UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models import Loaded
 from attncli.pipeline.beside import Beside
 from attncli.pipeline.looking import Places, places_in
@@ -23,8 +23,9 @@ from attncli.pipeline.measuring import measure_for
 from attncli.pipeline.memory import check_runs, excess, map_bytes, maps_per_kind
 from attncli.pipeline.progress import Advance, Counter, Track, spread, tokens_in, untracked
 from attncli.pipeline.request import Request
-from attncli.selection import resolve
+from attncli.selection import resolve, spans
 from attncli.sinks import Chosen, Keep, Pool, Sink
+from attncli.transforms.norms import Normed, Shares
 from attncli.transforms.reading import Transformed, read_as
 
 
@@ -43,6 +44,8 @@ class Pass:
         """Choose the heads; what does not exist, or what a layer has no room for, is a `UsageError`."""
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
         heads = resolve(request.choice, available, loaded.name)
+        if request.by == "norm":
+            heads = _with_norms(heads, plan, loaded.name)
         made = cls(loaded, plan, tuple(batches), request, heads)
         for batch in made.batches:
             check_runs(layer_bytes(plan, batch), plan.route, max(len(one.source) for one in batch.inputs))
@@ -53,7 +56,24 @@ class Pass:
         """What the user should know about the texts and the layers that are left out."""
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
         looked = self.places.notes if self.places else ()
-        return tuple(dict.fromkeys([*refused, *(note for batch in self.batches for note in batch.notes), *looked]))
+        of_texts = (note for batch in self.batches for note in batch.notes)
+        return tuple(dict.fromkeys([*refused, *self._without_norms, *of_texts, *looked]))
+
+    @property
+    def _without_norms(self) -> list[str]:
+        """Which chosen layers have no norms, where these are wanted."""
+        if self.request.by == "weight":
+            return []
+        available = {(site.kind, site.layer): tuple(range(site.heads)) for site in self.plan.sites}
+        chosen = resolve(self.request.choice, available, self.loaded.name)
+        left_out: dict[tuple[Kind, str], list[int]] = {}
+        for site in self.plan.sites:
+            if site.no_norms and (site.kind, site.layer) in chosen:
+                left_out.setdefault((site.kind, site.no_norms), []).append(site.layer)
+        return [
+            f"{kind} layers {spans(layers)} are left out, as they have no norms: {reason}"
+            for (kind, reason), layers in left_out.items()
+        ]
 
     @cached_property
     def places(self) -> Places | None:
@@ -150,12 +170,14 @@ class Pass:
     def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
         """One forward pass; returns the texts as the sinks saw them, and the share of attention that was dropped."""
         request, counter = self.request, Counter(advance, batch, self.heads)
-        if not request.words and not request.drop:
-            run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
-            return batch.inputs, math.nan
-        reader = Transformed(_Several(sinks), batch.inputs, words=request.words, drop=request.drop)
-        run_pass(self.loaded, self.plan, batch, [reader, counter], self.heads)
-        return reader.inputs, reader.removed_mass
+        norms, inputs, reader = request.by == "norm", batch.inputs, None
+        if request.words or request.drop:
+            reader = Transformed(_Several(sinks), inputs, words=request.words, drop=request.drop, norms=norms)
+            sinks = [reader]
+        if norms:
+            sinks = [Normed(_Several(sinks))]
+        run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
+        return (inputs, math.nan) if reader is None else (reader.inputs, reader.removed_mass)
 
     def maps(self, track: Track = untracked) -> Iterator[Gathered]:
         """The maps batch by batch, none of them held here; notes are on the batches so far."""
@@ -181,7 +203,8 @@ class Pass:
         with self._tracked(track) as advance:
             for batch in spread(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
-                sinks = [sink for sink in (keep, measure, *beside.sinks, *more) if sink is not None]
+                measured = Shares(measure) if measure is not None and request.by == "norm" else measure
+                sinks = [sink for sink in (keep, measured, *beside.sinks, *more) if sink is not None]
                 read, share = self.run(batch, sinks, advance)
                 inputs += read
                 removed.append(share)
@@ -189,7 +212,7 @@ class Pass:
                     maps += self._marked(keep.result(read))
         inputs.sort(key=lambda one: one.index)
         maps.sort(key=lambda attention: attention.text)
-        statistics = None if measure is None else measure.result(inputs)
+        statistics = None if measure is None else replace(measure.result(inputs), by=request.by)
         found = beside.result()
         notes = (*_dropped_note(removed), *found.notes)
         return Gathered(tuple(inputs), tuple(maps), statistics, notes, found.edges, found.profile, found.vectors)
@@ -209,8 +232,8 @@ class Pass:
         return Keep(self.heads, **fold)
 
     def _marked(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
-        words, drop = self.request.words, self.request.drop
-        return tuple(replace(attention, words=words, dropped_special=drop) for attention in maps)
+        marks: dict[str, Any] = {name: getattr(self.request, name) for name in ("words", "by")}
+        return tuple(replace(attention, dropped_special=self.request.drop, **marks) for attention in maps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +262,19 @@ class _Several:
     def end_layer(self, kind: Kind, layer: int) -> None:
         for sink in self._sinks:
             sink.end_layer(kind, layer)
+
+
+def _with_norms(heads: Selection, plan: Plan, model: str) -> Selection:
+    """The heads whose norms of weighted values are to be had; where there are none, a `ModelError`."""
+    lacking = {(site.kind, site.layer): site.no_norms for site in plan.sites if site.no_norms}
+    left = {place: numbers for place, numbers in heads.items() if place not in lacking}
+    if not left:
+        kind, layer = next(iter(heads))
+        raise ModelError(
+            f"{model} has no value-weighted norms here ({kind} layer {layer}: {lacking[kind, layer]}): "
+            "use --by weight (attncli explain value-weighted-norms)"
+        )
+    return left
 
 
 def _dropped_note(removed: Sequence[float]) -> tuple[str, ...]:

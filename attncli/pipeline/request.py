@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 from attncli import registry
-from attncli.data import Span, Zoom
+from attncli.data import By, Span, Zoom
 from attncli.errors import UsageError, did_you_mean
 from attncli.pipeline.looking import Looking
 from attncli.pipeline.memory import parse_size
@@ -18,6 +18,7 @@ LAYER_AGGREGATES = ("none", "mean")
 SPECIALS = ("keep", "drop")
 POOLS = ("mean", "max")
 CAPTURES = ("auto", "stream", "eager")
+BYS: tuple[By, ...] = ("weight", "norm")
 ALL_METRICS = "all"
 ENDS = 64
 
@@ -45,6 +46,7 @@ class RunOptions(ZoomOptions, total=False):
 
     kind              encoder, decoder, cross, or several of them; all that the model has by default
     layer, head       `3`, `-1`, `"0,2,5-7"`, `[0, 2]`; all by default
+    by                weight, or norm: how long the vectors are that heads write, instead of how much they look
     aggregate         none, or the mean or max over heads
     aggregate_layers  none, or the mean over layers
     words             rows and columns are words: the sum over a word's pieces as keys, the mean as queries
@@ -68,6 +70,7 @@ class RunOptions(ZoomOptions, total=False):
     kind: str | Sequence[str] | None
     layer: Wanted
     head: Wanted
+    by: By
     aggregate: Literal["none", "mean", "max"]
     aggregate_layers: Literal["none", "mean"]
     words: bool
@@ -92,6 +95,7 @@ class Request:
     """The same, checked and read. `metrics` empty: nothing is measured; `looking`: only these rows or columns."""
 
     choice: Choice = field(default_factory=Choice)
+    by: By = "weight"
     aggregate: Literal["none", "mean", "max"] = "none"
     aggregate_layers: Literal["none", "mean"] = "none"
     words: bool = False
@@ -118,6 +122,7 @@ class Request:
         unknown = next((name for name in options if name not in RunOptions.__annotations__), None)
         if unknown is not None:
             raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, RunOptions.__annotations__)}")
+        known(options, "by", BYS)
         known(options, "aggregate", AGGREGATES)
         known(options, "aggregate_layers", LAYER_AGGREGATES)
         known(options, "special", SPECIALS)
@@ -139,6 +144,8 @@ class Request:
                 "--neurons shows single heads and all tokens as the model has them: "
                 "leave out --aggregate, --aggregate-layers, --words and --special drop"
             )
+        if request.by == "norm":
+            _check_norms(request)
         if not (request.metrics or request.keep_maps or request.beside or request.neurons):
             raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
         if request.metrics and request.folded and zoom != Zoom():
@@ -177,6 +184,16 @@ class Request:
         chosen |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
         rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
         return {name: _listed(value) for name, value in (chosen | rest).items()}
+
+
+def _check_norms(request: Request) -> None:
+    """A `UsageError` for what is of weights alone."""
+    if request.beside or request.neurons:
+        raise UsageError("--top-k, --min-weight, --profile and --neurons are of weights: leave them out, or --by norm")
+    if request.capture == "eager":
+        raise UsageError(
+            "--by norm needs the values beside the weights, which --capture eager does not see: use --capture auto"
+        )
 
 
 def zoom_of(options: Mapping[str, Any]) -> Zoom:

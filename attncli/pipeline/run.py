@@ -121,6 +121,7 @@ class Run:
         """The same run with what a request wants beside metrics, found in the kept maps."""
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")
+        _check_weights(self.maps)
         # here and not above: drawing maps needs no torch
         from attncli.pipeline.beside import found_in
 
@@ -136,6 +137,7 @@ class Run:
         """
         if not self.maps:
             raise UsageError("this run kept no maps to look at: use model.patterns, which needs none")
+        _check_weights(self.maps)
         # here and not above: drawing maps needs no torch
         from attncli.pipeline.patterns import check_thresholds, patterns_in
 
@@ -186,6 +188,7 @@ class Run:
         """
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")
+        _check_weights(self.maps)
         budget = parse_size(max_page, "max_page") or MAX_PAGE
         tables = None if self.strongest is None else tables_of(self.maps, self.strongest)
         page = page_of(
@@ -202,6 +205,7 @@ class Run:
         """
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for them when running the model")
+        _check_weights(self.maps)
         # here and not above: drawing maps needs no torch
         from attncli.pipeline.segments import Dividing, segments_of
 
@@ -224,6 +228,7 @@ class Run:
         It shows itself in a notebook; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
         """
         shown = self.attention(kind, text)
+        _check_weights([shown])
         if layer is None and head is None:
             shown = shown if shown.aggregate != "none" else shown.mean("head")
             shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
@@ -313,17 +318,26 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
     return tuple(found)
 
 
+def _check_weights(maps: Sequence[Attention]) -> None:
+    if any(attention.by == "norm" for attention in maps):
+        raise UsageError(
+            "this is of attention weights, these maps are value-weighted norms (heatmap, stats, rollout and flow take "
+            "them): run the model without by='norm'"
+        )
+
+
 def _covers(statistics: Statistics, names: Sequence[str], per_query: bool) -> bool:
     there = {*statistics.heads, *statistics.keys}
     return set(names) <= there and (bool(statistics.tokens or statistics.keys) or not per_query)
 
 
 def _only(statistics: Statistics, names: Sequence[str]) -> Statistics:
-    def picked(scores: dict[str, Scores]) -> dict[str, Scores]:
+    def picked(scores: Mapping[str, Scores]) -> dict[str, Scores]:
         return {name: scores[name] for name in names if name in scores}
 
-    tables = (statistics.heads, statistics.std, statistics.tokens, statistics.keys)
-    return Statistics(*(picked(dict(table)) for table in tables))
+    named = ("heads", "std", "tokens", "keys")
+    tables: dict[str, Any] = {table: picked(getattr(statistics, table)) for table in named}
+    return replace(statistics, **tables)
 
 
 def _no_labels(*given: object) -> None:

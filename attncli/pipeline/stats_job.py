@@ -61,7 +61,8 @@ def _draw_statistics(
     from attncli.views import overview
 
     neutral = {name: metric.neutral for name, metric in declared.items() if metric.neutral is not None}
-    note = _mean_note(run)
+    norms = "shares of value-weighted norms" if statistics.by == "norm" else ""
+    note = " · ".join(each for each in (norms, _mean_note(run)) if each)
     _save(job, run, "stats", overview.draw(statistics, model=run.info.title, note=note, neutral=neutral))
     if spread_too:
         # here and not above: seaborn costs seconds

@@ -62,6 +62,6 @@ def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
 def _with_parts(rows: Rows, change: Callable[[Tensor], Tensor], **more: Any) -> Rows:
     """The same block with its weights and what belongs to them changed."""
     names = ("scores", "scale", "largest", "norms")
-    changed = {name: change(part) for name in names if (part := getattr(rows, name)) is not None}
+    changed: dict[str, Any] = {name: change(part) for name in names if (part := getattr(rows, name)) is not None}
     sums = None if rows.sums is None else (change(rows.sums[0]), change(rows.sums[1]))
     return replace(rows, raw=change(rows.raw), sums=sums, **changed, **more)

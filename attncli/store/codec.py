@@ -65,6 +65,7 @@ class Encoder:
             "aggregate_layers": attention.aggregate_layers,
             "words": attention.words,
             "dropped_special": attention.dropped_special,
+            **({"by": attention.by} if attention.by != "weight" else {}),
             **self._zoom(attention),
             "layers": self._layers(attention),
         }
@@ -77,7 +78,7 @@ class Encoder:
         return {"window": window, "pool": attention.pool, "cell": list(attention.cell)}
 
     def _layers(self, attention: Attention) -> list[Plain]:
-        name = f"text-{attention.text}.{attention.kind}"
+        name = f"text-{attention.text}.{attention.kind}{'.norms' if attention.by == 'norm' else ''}"
         shapes = {maps.weights.shape for maps in attention.layers}
         one_array = "layer" in self.axes and len(shapes) == 1
         places = self._stacked(name, attention) if one_array else self._apart(name, attention)
@@ -117,10 +118,11 @@ class Encoder:
 
     def statistics(self, statistics: Statistics) -> Plain:
         tables = {name: getattr(statistics, name) for name in ("heads", "std", "tokens", "keys")}
-        return {
+        found: Plain = {
             table: {metric: self._scores(f"{table}.{metric}", score) for metric, score in scores.items()}
             for table, scores in tables.items()
         }
+        return found if statistics.by == "weight" else {**found, "by": statistics.by}
 
     def _scores(self, name: str, score: Scores) -> Plain:
         coords = {
@@ -161,6 +163,7 @@ class Decoder:
             keys=self.tokens[one["keys"]],
             layers=tuple(map(self._layer, one["layers"])),
             **{name: one[name] for name in same},
+            by=one.get("by", "weight"),
             **self._zoom(one),
         )
 
@@ -183,9 +186,12 @@ class Decoder:
         return Vectors(**{part: one[part] for part in SCORING}, **heads, **arrays)
 
     def statistics(self, tables: Plain) -> Statistics:
-        return Statistics(
-            **{name: {metric: self._scores(one) for metric, one in table.items()} for name, table in tables.items()}
-        )
+        read: Plain = {
+            name: {metric: self._scores(one) for metric, one in table.items()}
+            for name, table in tables.items()
+            if name != "by"
+        }
+        return Statistics(**read, by=tables.get("by", "weight"))
 
     def _scores(self, one: Plain) -> Scores:
         return Scores(

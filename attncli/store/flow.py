@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import Array, Flow, RunInfo
 from attncli.store.folder import OutputFolder, run_object
-from attncli.store.tables import table_csv, table_jsonl, table_parquet
+from attncli.store.tables import marked, table_csv, table_jsonl, table_parquet
 from attncli.store.text import json_text, plain, utf8
 
 SCHEMA = "attncli.flow/1"
@@ -34,7 +34,7 @@ def flow_document(info: RunInfo, flows: Sequence[Flow]) -> dict[str, Any]:
 
 def flow_table(flows: Sequence[Flow]) -> dict[str, Array]:
     """One table of all texts and kinds."""
-    tables = [flow.columns() for flow in flows]
+    tables = [marked(flow.columns(), flow.by) for flow in flows]
     return {name: np.concatenate([table[name] for table in tables]) for name in (tables[0] if tables else ())}
 
 
@@ -46,6 +46,7 @@ def _entry(flow: Flow) -> dict[str, Any]:
         "layers": flow.layers,
         "residual": flow.residual,
         "aggregate": flow.aggregate,
+        "by": flow.by,
         "queries": flow.queries.pieces,
         "keys": flow.keys.pieces,
         "rows": flow.rows,

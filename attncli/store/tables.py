@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attncli.data import KINDS, Array, Input, Kind, RunInfo, Scores, Statistics, columns_of
+from attncli.data import KINDS, Array, By, Input, Kind, RunInfo, Scores, Statistics, columns_of
 from attncli.errors import UsageError, did_you_mean
 from attncli.store.folder import OutputFolder, run_object
 from attncli.store.text import json_line, json_text, utf8
@@ -74,6 +74,7 @@ def stats_document(
     tables = statistics_tables(statistics)
     document = {
         **document_head(SCHEMA, info, inputs, tables["stats"]),
+        "by": statistics.by,
         "metrics": {name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)},
         "heads": list(records(tables["stats"])),
     }
@@ -97,7 +98,13 @@ def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
         tables["stats-tokens"] = columns_of(statistics.tokens)
     if statistics.keys:
         tables["stats-keys"] = columns_of(statistics.keys)
-    return tables
+    return {name: marked(columns, statistics.by) for name, columns in tables.items()}
+
+
+def marked(columns: Columns, by: By) -> dict[str, Array]:
+    """A table with a last column that says so where it is not of weights."""
+    rows = len(next(iter(columns.values()), ()))
+    return dict(columns) if by == "weight" else {**columns, "by": np.full(rows, by, dtype=object)}
 
 
 def table_csv(columns: Columns, header: bool = True) -> str:

@@ -1,7 +1,8 @@
 """Other readings of finished maps: words instead of pieces, special tokens left out, a window or cells. Pure NumPy.
 
 `attncli.transforms.replay` feeds maps back into the stream, so that any sink can take them;
-`attncli.transforms.reading` reads the stream itself by words or without special tokens.
+`attncli.transforms.reading` reads the stream itself by words or without special tokens,
+`attncli.transforms.norms` by norms of weighted values.
 Where both are wanted, words come first: what is dropped then is the special tokens of the word map.
 """
 

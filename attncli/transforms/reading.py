@@ -86,12 +86,15 @@ class Transformed:
     A word whose rows come in several blocks is handed on when the last has come; nothing else is held. What it is
     for whole maps, `to_words` and `drop_special` say.
 
+    norms         what comes are norms, which are left as they are where weights are scaled up to 1
     inputs        the texts as the other sink sees them; its `result` wants these
     removed_mass  mean share of attention that dropped special tokens took, NaN where none was dropped
     """
 
-    def __init__(self, sink: Sink, inputs: Sequence[Input], *, words: bool = False, drop: bool = False) -> None:
-        self._sink, self._words, self._drop = sink, words, drop
+    def __init__(
+        self, sink: Sink, inputs: Sequence[Input], *, words: bool = False, drop: bool = False, norms: bool = False
+    ) -> None:
+        self._sink, self._words, self._drop, self._norms = sink, words, drop, norms
         self._given = {one.index: one for one in inputs}
         self.inputs = read_as(inputs, words=words, drop=drop)
         self._read = {one.index: one for one in self.inputs}
@@ -147,9 +150,11 @@ class Transformed:
         seen = sums.rows > 0
         removed, weights = weights[..., -1], weights[..., :-1]
         if self._drop:
-            self._note(place[2], removed, seen)
             remains = weights.sum(-1)
-            weights = weights / torch.where(remains > 0, remains, 1.0)[..., None]
+            whole = removed + remains
+            self._note(place[2], removed / torch.where(whole > 0, whole, 1.0) if self._norms else removed, seen)
+            if not self._norms:
+                weights = weights / torch.where(remains > 0, remains, 1.0)[..., None]
             seen = seen & (remains > 0)
         visible = (sums.visible > 0) & seen[..., None]
         sides = self._read[place[2]].sides(place[0])

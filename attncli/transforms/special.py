@@ -15,7 +15,7 @@ def drop_special(attention: Attention) -> Attention:
 
     Both axes lose them; each row is divided by what remains of it, so that it sums to 1. A row whose whole mass
     was removed is NaN. Over [CLS], a, b a row of 1/2, 1/4, 1/4 becomes 1/2, 1/2. `removed_mass` says how much
-    of the attention this hides.
+    of the attention this hides. Norms of weighted values stay as they are.
     """
     if attention.dropped_special:
         return attention
@@ -24,7 +24,7 @@ def drop_special(attention: Attention) -> Attention:
         attention,
         queries=without_special(attention.queries),
         keys=without_special(attention.keys),
-        layers=tuple(_dropped(maps, queries, keys) for maps in attention.layers),
+        layers=tuple(_dropped(maps, queries, keys, attention.by == "norm") for maps in attention.layers),
         dropped_special=True,
     )
 
@@ -55,9 +55,10 @@ def without_special(tokens: Tokens) -> Tokens:
     return tokens.take(kept)
 
 
-def _dropped(maps: LayerMaps, queries: Array, keys: Array) -> LayerMaps:
+def _dropped(maps: LayerMaps, queries: Array, keys: Array, norms: bool) -> LayerMaps:
     weights = maps.weights[:, queries][:, :, keys].astype(np.float64)
     remains = weights.sum(-1, keepdims=True)
-    weights = np.where(remains > 0, weights / np.where(remains > 0, remains, 1.0), np.nan)
+    divisor = 1.0 if norms else np.where(remains > 0, remains, 1.0)
+    weights = np.where(remains > 0, weights / divisor, np.nan)
     visible = None if maps.visible is None else maps.visible[:, queries][:, :, keys]
     return replace(maps, weights=weights, visible=visible)

@@ -139,8 +139,10 @@ def layer_words(maps: LayerMaps) -> str:
 
 def what_was_done(attention: Attention) -> list[str]:
     """How these maps differ from what the model computed, for the lines below the title."""
-    words = ["pieces joined to words"] if attention.words else []
-    words += ["special tokens dropped, rows renormalised"] if attention.dropped_special else []
+    norms = attention.by == "norm"
+    words = ["value-weighted norms"] if norms else []
+    words += ["pieces joined to words"] if attention.words else []
+    words += ["special tokens dropped" + ("" if norms else ", rows renormalised")] if attention.dropped_special else []
     if attention.window is not None:
         words.append("{} {}-{}, {} {}-{}".format("queries", *attention.window[0], "keys", *attention.window[1]))
     return words
@@ -150,11 +152,11 @@ def pooling(attention: Attention, down: int, across: int) -> str:
     """What a cell of a picture that joins `down` x `across` cells of the maps is of; nothing for one weight."""
     rows, keys = attention.cell
     if attention.pool == "mean" and max(down, across) > 1:
-        return f"each cell is the mean of {down} x {across} means of {rows} x {keys} weights"
+        return f"each cell is the mean of {down} x {across} means of {rows} x {keys} {attention.by}s"
     if max(down * rows, across * keys) == 1:
         return ""
     what = "mean" if attention.pool == "mean" else "largest"
-    return f"each cell is the {what} of {down * rows} x {across * keys} weights"
+    return f"each cell is the {what} of {down * rows} x {across * keys} {attention.by}s"
 
 
 def joined(*parts: str) -> str:

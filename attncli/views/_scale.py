@@ -8,21 +8,23 @@ from collections.abc import Iterable
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
-from attncli.data import Array, Attention
+from attncli.data import Array, Attention, By
 from attncli.views._cells import cells_of
 
 DECADES = 4
-WEIGHT, LOG_WEIGHT = "attention weight (fraction)", "attention weight (fraction, log scale)"
+NAMES: dict[By, str] = {"weight": "attention weight", "norm": "value-weighted norm ‖A f(x)‖"}
+UNITS: dict[By, str] = {"weight": "fraction", "norm": "as hidden states"}
 _FAINT, _FAINT_SHARE = 0.05, 0.9
 
 
 def weight_label(attention: Attention, log: bool, factors: tuple[int, int]) -> str:
     """What the colour bar shows of these maps, of which the picture joins so many cells, down and across."""
+    name, unit = NAMES[attention.by], f"({UNITS[attention.by]}{', log scale' if log else ''})"
     if attention.pool == "none":
-        return LOG_WEIGHT if log else WEIGHT
+        return f"{name} {unit}"
     rows, keys = (tokens * factor for tokens, factor in zip(attention.cell, factors, strict=True))
     what = "mean" if attention.pool == "mean" else "largest"
-    return f"{what} attention weight in {rows} x {keys} tokens (fraction{', log scale' if log else ''})"
+    return f"{what} {name} in {rows} x {keys} tokens {unit}"
 
 
 def top(attentions: Iterable[Attention]) -> float:
@@ -41,7 +43,7 @@ def norm_of(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str
     return (LogNorm(low, high, clip=True) if log else Normalize(low, high)), extend
 
 
-def faint_note(drawn: Array, norm: Normalize) -> str:
+def faint_note(drawn: Array, norm: Normalize, by: By = "weight") -> str:
     """What to say of a linear scale on which nearly all weights are too dark to tell apart; mostly nothing.
 
     That is so where at least 90 % of them lie below 5 % of the top, as when a sink takes nearly all attention.
@@ -51,4 +53,4 @@ def faint_note(drawn: Array, norm: Normalize) -> str:
     share = float(np.mean(drawn < _FAINT * norm.vmax))
     if share < _FAINT_SHARE:
         return ""
-    return f"{math.floor(100 * share)} % of the weights are under 5 % of the scale, a log scale shows them"
+    return f"{math.floor(100 * share)} % of the {by}s are under 5 % of the scale, a log scale shows them"

@@ -281,4 +281,5 @@ def _how(flow: Flow) -> str:
     residual = "with residual" if flow.residual else "attention alone, no residual"
     words = "pieces joined to words" if flow.words else ""
     dropped = "special tokens dropped" if flow.dropped_special else ""
-    return joined(layers, f"{flow.aggregate} over heads", residual, words, dropped)
+    norms = "by value-weighted norms" if flow.by == "norm" else ""
+    return joined(layers, norms, f"{flow.aggregate} over heads", residual, words, dropped)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from attncli.data import Attention, LayerMaps
+from attncli.data import Attention, By, LayerMaps
 from attncli.errors import UsageError
 from attncli.views import _mosaic
 from attncli.views._axis import KIND_WORDS, Side, axis_of, joined, layer_words, pooling, sides_of, what_was_done
@@ -75,7 +75,7 @@ def draw(
     cells = compose(panels, geometry, attention.pool == "mean")
     norm, extend = norm_of(cells.drawn, 1.0 if each else vmax, log)
 
-    details = joined(_details(attention, note, geometry, each), _faint(panels, norm))
+    details = joined(_details(attention, note, geometry, each), _faint(panels, norm, attention.by))
     lines = [line for line in (model, details) if line]
     labels = _margin_labels(attention, shown, geometry)
     layout = _Layout(content, geometry, labels, header_size(content.title, lines))
@@ -186,9 +186,9 @@ def _lines(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
     return parts_of(attention, (geometry.tall, geometry.wide), geometry.pool, segments_only=True)
 
 
-def _faint(panels: Panels, norm: Normalize) -> str:
+def _faint(panels: Panels, norm: Normalize, by: By) -> str:
     drawn = [panel.drawn for line in panels for panel in line if panel]
-    return faint_note(np.concatenate(drawn), norm)
+    return faint_note(np.concatenate(drawn), norm, by)
 
 
 def _margin_labels(

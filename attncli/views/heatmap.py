@@ -74,7 +74,7 @@ def draw(
     parts = parts_of(attention, size, (down, across))
 
     pooled = pooling(attention, down, across) if max(down, across) > 1 else ""
-    faint = faint_note(whole.drawn, norm)
+    faint = faint_note(whole.drawn, norm, attention.by)
     lines = [line for line in (model, joined(*what_was_done(attention), note, pooled, faint)) if line]
     words = words or Words(_title(attention, maps), weight_label(attention, log, (down, across)))
     title = words.title
