@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from attncli.capturing.intercept import Key
 
 Tensor = torch.Tensor
 Form = Literal["out_in", "in_out", "called"]
-FORMS: tuple[Form, ...] = ("out_in", "in_out", "called")
+READ: tuple[Form, ...] = ("out_in", "in_out")
 CELLS = 1 << 22
 """Numbers of f(x) that are there at once."""
 
@@ -34,9 +34,13 @@ class Projection:
 
     def matrix(self, module: nn.Module, like: Tensor, width: int) -> Tensor:
         """W_O as [in, out], at least float32, beside `like`, a tensor in the dtype that the model computes in."""
-        found = _matrix(module, self.form, like, width)
-        assert found is not None  # it was there when the module was found
-        return found
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        if self.form != "called":
+            weight = cast(Tensor, module.weight)
+            return (weight.T if self.form == "out_in" else weight).to(dtype)
+        units = torch.eye(width, dtype=like.dtype, device=like.device)[None]
+        answers: Tensor = module(units) - module(torch.zeros_like(units[:, :1]))
+        return answers[0].to(dtype)
 
 
 def value_norms(value: Tensor, matrix: Tensor, heads: int) -> Tensor:
@@ -110,28 +114,25 @@ def _same(one: Any, given: Tensor) -> bool:
 def _form(module: nn.Module, given: Tensor, output: Tensor) -> Form | None:
     """How W_O of a module can be read, None where its output is not what W_O would make of its input."""
     try:
-        flat, made = given.flatten(0, -2), output.flatten(0, -2)
-        bias = module(torch.zeros_like(given)).flatten(0, -2)[:1]
-        for form in FORMS:
-            matrix = _matrix(module, form, given, given.shape[-1])
-            if matrix is not None and matrix.shape[1] == made.shape[-1]:
-                off = flat.to(matrix.dtype) @ matrix + bias - made
-                if float(off.abs().max()) <= TOLERANCE[made.dtype] * float(made.abs().max()):
-                    return form
+        bias = module(torch.zeros_like(given))[..., :1, :]
+        for form in READ:
+            weight = _weight(module, form, given)
+            if weight is not None and weight.shape[1] == output.shape[-1] and _near(given @ weight + bias, output):
+                return form
+        both = output + (output.flip(-2) - bias) / 2
+        return "called" if _near(module(given + given.flip(-2) / 2), both) else None
     except Exception:  # a module of any kind, called otherwise than its author thought
         return None
-    return None
 
 
-def _matrix(module: nn.Module, form: Form, like: Tensor, width: int) -> Tensor | None:
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    if form == "called":
-        units = torch.eye(width, dtype=like.dtype, device=like.device)[None]
-        answers: Tensor = (module(units) - module(torch.zeros_like(units[:, :1])))[0].to(dtype)
-        return answers
+def _near(one: Tensor, other: Tensor) -> bool:
+    return float((one - other).abs().max()) <= TOLERANCE[other.dtype] * float(other.abs().max())
+
+
+def _weight(module: nn.Module, form: Form, like: Tensor) -> Tensor | None:
+    """The weight of a module as [in, out], None where it has none that could be read so."""
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or weight.dim() != 2 or not weight.is_floating_point():
+    if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.dtype != like.dtype:
         return None
-    if weight.device != like.device or weight.shape[form == "out_in"] != width:
-        return None
-    return (weight.T if form == "out_in" else weight).to(dtype)
+    matrix = weight.T if form == "out_in" else weight
+    return matrix if weight.device == like.device and matrix.shape[0] == like.shape[-1] else None
