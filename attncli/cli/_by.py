@@ -17,8 +17,8 @@ class ByOptions:
     by: Annotated[
         str,
         option(
-            *("Selection", "--by"),
+            *("Weights or norms", "--by"),
             among=BYS,
-            help="weight: how much heads look; norm: how much they write, |weight x value| (default: weight)",
+            help="weight: how much heads look; norm: how much they write, ‖A f(x)‖ (default: weight)",
         ),
     ] = "weight"

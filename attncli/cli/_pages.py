@@ -15,7 +15,7 @@ _STATS = """Statistics of every head: schema attncli.stats/1.
   "run": {"model", "revision", "class", "architecture", "dtype", "device", "capture", "tokenizer",
           "versions", "resolved", "notes", "seed", "input_sha256", "format"},
   "inputs": [{"index", "text", "kind", "queries": ["[CLS]", "the", …], "keys": […]}],
-  "by": "weight",                             "norm" with --by norm
+  "by": "norm",                               with --by norm
   "metrics": {"entropy": {"unit", "range": [0, null], "source", "question"}},
   "heads": [{"kind", "layer", "head", "texts", "queries", "entropy", …}],
   "tokens": [{"text", "kind", "layer", "head", "query", "token", "entropy", …}]     with --per-query
@@ -26,8 +26,8 @@ heads    one object per head, ordered by kind, layer, head, with one entry per m
          is the mean over texts of each text's mean over its real query tokens, and <metric>_std stands beside it.
 queries  how many query tokens were counted, over all texts. Padding never counts.
 null     undefined, never zero.
-by       what rows are of: weights, or each norm's share of its row (attncli explain value-weighted-norms). With norm
-         heads, tokens and keys say so too, and so do the tables, in a last column
+by       rows are of each norm's share of its row, not of weights (attncli explain value-weighted-norms); heads, tokens
+         and keys say so too, and so do the tables, in a last column
 head, layer  the word "mean" where --aggregate or --aggregate-layers folded them."""
 
 _CSV = """The heads of stats.json as a table.
@@ -79,8 +79,7 @@ _FLOW = """Rollout or attention flow through the layers: schema attncli.flow/1.
 {
   "schema": "attncli.flow/1",
   "run": {as in stats.json},
-  "flows": [{"text", "kind", "method", "layers", "residual", "aggregate", "by", "queries": ["[CLS]", …],
-             "keys": […],
+  "flows": [{"text", "kind", "method", "layers", "residual", "aggregate", "queries": ["[CLS]", …], "keys": […],
              "rows": [10], "values": [[0.4, …]], "uniform": [[…]], "position": [[…]], "maximum": [[…]]}]
 }
 
@@ -90,7 +89,7 @@ values    how much of the input token is in it. Rows sum to 1 over all inputs: o
 uniform   the same if each token looked evenly at all that it may see, and
 position  if each layer were its own mean map by distance: two baselines. null for cross, where there is no distance
 maximum   with --method flow, the maximum flow before rows were made to sum to 1
-by        weight; or norm, where layers are of shares of norms (attncli explain value-weighted-norms)
+by        norm, with --by norm: layers are of shares of norms, not of weights (attncli explain value-weighted-norms)
 
 flow.csv has a row for each value: text, kind, query, key, query_token, key_token, rollout or flow, uniform, position
 and maximum. --format parquet and jsonl write the same table, svg and pdf the pictures.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def summary(document: Mapping[str, Any]) -> Iterator[Table]:
     """One table per kind of attention, from the contents of stats.json."""
-    what = "norms" if document["by"] == "norm" else "attention"
+    what = "norms" if document.get("by") == "norm" else "attention"
     kinds = list(dict.fromkeys(head["kind"] for head in document["heads"]))
     for kind in kinds:
         heads = [head for head in document["heads"] if head["kind"] == kind]

