@@ -21,7 +21,7 @@ from attncli.errors import ModelError, UsageError
 from attncli.models import adopt
 from attncli.pipeline.model import Model
 from attncli.pipeline.tracing import Tracing
-from attncli.transforms import drop_special, to_words, zoomed
+from attncli.transforms import drop_special, removed_mass, to_words, zoomed
 
 ANIMAL = "The animal didn't cross the street because it was too tired."
 PAIR: dict[str, Any] = {"pair": "It was a wide street."}
@@ -144,6 +144,7 @@ def test_without_special_tokens_the_other_norms_stay(model: Model, norms: attncl
     assert_allclose(read.attention().stack(), norms.attention().stack()[..., 1:-1, 1:-1], atol=1e-6)
     assert_allclose(drop_special(norms.attention()).stack(), read.attention().stack(), atol=1e-6)
     removed = shares(norms)[..., 1:-1, [0, -1]].sum(-1).mean()
+    assert removed_mass(norms.attention()) == pytest.approx(removed, abs=1e-6)
     assert f"special tokens took {removed:.0%}" in " ".join(read.info.notes)
 
 
@@ -238,11 +239,18 @@ def test_saved_weights_are_as_before(weights: attncli.Run, tmp_path: Path) -> No
         lambda run: run.highlight("it"),
         lambda run: run.edges(top_k=2),
         lambda run: run.profile(),
+        lambda run: attncli.compare(run, run),
     ],
 )
 def test_what_is_of_weights_is_refused(norms: attncli.Run, look: Any) -> None:
     with pytest.raises(UsageError, match="these maps are value-weighted norms"):
         look(norms)
+
+
+def test_patterns_are_of_weights(model: Model) -> None:
+    for look in (lambda: model.patterns(ANIMAL, by="norm"), lambda: model.probe_repeated(by="norm")):
+        with pytest.raises(UsageError, match="patterns are of attention weights"):
+            look()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, inputs, part, random_map
+from made_rows import Map, batches, block, by_hand, inputs, part, random_map
 
 from attncli import registry
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Scheme, Text, Tokens
@@ -20,6 +20,7 @@ from attncli.metrics.confidence import METRIC as CONFIDENCE
 from attncli.metrics.entropy import METRIC as ENTROPY
 from attncli.sinks import Keep, Measure, Sink
 from attncli.transforms import drop_special, merged_words, removed_mass, to_words
+from attncli.transforms.norms import Normed, Shares
 from attncli.transforms.reading import Transformed
 from attncli.transforms.replay import replay
 
@@ -341,3 +342,32 @@ def test_layers_that_were_left_out_end_quietly() -> None:
     front = Transformed(keep, [Input(0, Text("x"), CLS_UN_HAPPY)], words=True)
     front.end_layer("encoder", 0)
     assert keep.result(front.inputs) == ()
+
+
+# ----------------------------------------------------------------------------------------------- norms
+
+
+class Last:
+    """Keeps the block that came last."""
+
+    rows: Rows
+
+    def add(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def end_layer(self, kind: str, layer: int) -> None:
+        pass
+
+
+def test_norms_are_weights_times_how_long_each_value_is() -> None:
+    rows = replace(block([by_hand([[0.5, 0.5], [0.0, 1.0]])]), norms=torch.tensor([[[4.0, 1.0]]]))
+    sink = Last()
+    Normed(sink).add(rows)
+    assert sink.rows.weights.tolist() == [[[[2.0, 0.5], [0.0, 1.0]]]]
+    assert sink.rows.norms is None
+
+
+def test_shares_sum_to_one_and_a_row_of_zeros_stays_one() -> None:
+    sink = Last()
+    Shares(sink).add(block([by_hand([[3.0, 1.0], [0.0, 0.0]])]))
+    assert sink.rows.weights.tolist() == [[[[0.75, 0.25], [0.0, 0.0]]]]

@@ -12,6 +12,7 @@ from attncli.analyses.map_distance import among, between, places
 from attncli.analyses.paired import adjusted, intervals, sign_flip
 from attncli.data import FEWEST, KINDS, Array, Attention, Comparison, Input, Kind, Scores, Tokens
 from attncli.errors import UsageError
+from attncli.pipeline.maps import check_weights
 from attncli.pipeline.measuring import declarations
 from attncli.pipeline.request import ALL_METRICS, metric_names
 from attncli.pipeline.run import Run
@@ -53,6 +54,7 @@ def text_pairs(run_a: Run, run_b: Run, metrics: Sequence[str]) -> Iterator[tuple
     for run in (run_a, run_b):
         if not run.maps:
             raise UsageError(f"the run of {run.info.title} kept no maps: run again with --save-maps")
+        check_weights(run.maps)
     if len(run_a.inputs) != len(run_b.inputs):
         raise UsageError(
             f"the runs have {len(run_a.inputs)} and {len(run_b.inputs)} texts: texts are compared one with one, "

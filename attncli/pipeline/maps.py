@@ -21,6 +21,15 @@ def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[At
     return tuple(_folded(_as_read(attention, request), request) for attention in chosen)
 
 
+def check_weights(maps: Sequence[Attention]) -> None:
+    """A `UsageError` where maps are no weights."""
+    if any(attention.by == "norm" for attention in maps):
+        raise UsageError(
+            "this is of attention weights, these maps are value-weighted norms (heatmap, stats, rollout and flow take "
+            "them): run the model without by='norm'"
+        )
+
+
 def _check_by(maps: Sequence[Attention], request: Request, where: str) -> None:
     """A `UsageError` where weights would be taken for norms, or norms for weights."""
     held = {attention.by for attention in maps} - {request.by}

@@ -33,7 +33,9 @@ def check_thresholds(thresholds: Thresholds) -> Thresholds:
 
 
 def check_single_heads(request: Request) -> Request:
-    """The same; a `UsageError` where heads or layers are to be folded."""
+    """The same; a `UsageError` where heads or layers are to be folded, or norms are wanted."""
+    if request.by == "norm":
+        raise UsageError("patterns are of attention weights: leave out by='norm'")
     if request.folded:
         raise UsageError("patterns are of single heads: leave out --aggregate and --aggregate-layers")
     return request

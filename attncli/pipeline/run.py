@@ -30,7 +30,7 @@ from attncli.foreign import as_inputs, maps_info, read_maps
 from attncli.pipeline.flow_result import FlowResult, results
 from attncli.pipeline.highlights import HighlightPage, highlights
 from attncli.pipeline.looking import Looking, kept_places
-from attncli.pipeline.maps import reshape
+from attncli.pipeline.maps import check_weights, reshape
 from attncli.pipeline.memory import parse_size
 from attncli.pipeline.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
 from attncli.pipeline.pictures import Show, fitted, pictures
@@ -121,7 +121,7 @@ class Run:
         """The same run with what a request wants beside metrics, found in the kept maps."""
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")
-        _check_weights(self.maps)
+        check_weights(self.maps)
         # here and not above: drawing maps needs no torch
         from attncli.pipeline.beside import found_in
 
@@ -137,7 +137,7 @@ class Run:
         """
         if not self.maps:
             raise UsageError("this run kept no maps to look at: use model.patterns, which needs none")
-        _check_weights(self.maps)
+        check_weights(self.maps)
         # here and not above: drawing maps needs no torch
         from attncli.pipeline.patterns import check_thresholds, patterns_in
 
@@ -188,7 +188,7 @@ class Run:
         """
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")
-        _check_weights(self.maps)
+        check_weights(self.maps)
         budget = parse_size(max_page, "max_page") or MAX_PAGE
         tables = None if self.strongest is None else tables_of(self.maps, self.strongest)
         page = page_of(
@@ -205,7 +205,7 @@ class Run:
         """
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for them when running the model")
-        _check_weights(self.maps)
+        check_weights(self.maps)
         # here and not above: drawing maps needs no torch
         from attncli.pipeline.segments import Dividing, segments_of
 
@@ -228,7 +228,7 @@ class Run:
         It shows itself in a notebook; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
         """
         shown = self.attention(kind, text)
-        _check_weights([shown])
+        check_weights([shown])
         if layer is None and head is None:
             shown = shown if shown.aggregate != "none" else shown.mean("head")
             shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
@@ -316,14 +316,6 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
                 one = replace(one, source=attention.keys, target=attention.queries)
         found.append(one)
     return tuple(found)
-
-
-def _check_weights(maps: Sequence[Attention]) -> None:
-    if any(attention.by == "norm" for attention in maps):
-        raise UsageError(
-            "this is of attention weights, these maps are value-weighted norms (heatmap, stats, rollout and flow take "
-            "them): run the model without by='norm'"
-        )
 
 
 def _covers(statistics: Statistics, names: Sequence[str], per_query: bool) -> bool:

@@ -32,7 +32,7 @@ class Normed:
               other only as far as their residual streams are alike: in many models these grow with depth
     source    Kobayashi et al. 2020, "Attention is Not Only a Weight"; here for each head
 
-    With it stands in front of another sink, which sees norms for weights.
+    It stands in front of another sink, which then sees norms for weights.
     """
 
     takes_norms = True

@@ -35,10 +35,11 @@ def removed_mass(attention: Attention) -> float:
     NaN where no row is defined. It is what `drop_special` removes.
     """
     rows = ~attention.queries.special
-    taken = [
-        maps.weights[:, rows][:, :, attention.keys.special].sum(-1, dtype=np.float64).ravel()
-        for maps in attention.layers
-    ]
+    taken = []
+    for maps in attention.layers:
+        own = maps.weights[:, rows].astype(np.float64)
+        whole = own.sum(-1) if attention.by == "norm" else 1.0
+        taken.append((own[..., attention.keys.special].sum(-1) / whole).ravel())
     defined = np.concatenate(taken)
     defined = defined[~np.isnan(defined)]
     return float(defined.mean()) if len(defined) else float("nan")
