@@ -19,6 +19,7 @@ class ByOptions:
         option(
             *("Weights or norms", "--by"),
             among=BYS,
-            help="weight: how much heads look; norm: how much they write, ‖A f(x)‖ (default: weight)",
+            help="weight: how much heads look; norm: how much they write, ‖A f(x)‖, see attncli explain "
+            "value-weighted-norms (default: weight)",
         ),
     ] = "weight"
