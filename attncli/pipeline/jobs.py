@@ -73,7 +73,8 @@ class Job:
         """The run whose maps are there already, saved or shared; None where the model is to be run."""
         if isinstance(self.source, Run):
             return self.source
-        return None if self.held is None else self.held.run
+        # what is shared are weights, of which no norms can be made
+        return None if self.held is None or self.request.by == "norm" else self.held.run
 
     @cached_property
     def resolved(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from families import FAMILIES
 
+from attncli.cli._by import BYS
+
 if TYPE_CHECKING:
     from conftest import Called, RunCli
 
@@ -147,6 +149,17 @@ def test_a_model_without_norms_says_why(name: str, why: str, run_cli: RunCli, tm
     (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert why in line
     assert "use --by weight" in line
+
+
+def test_steps_by_weight_and_by_norm_go_together(run_cli: RunCli) -> None:
+    steps = "".join(f"  - {name}: {{name: {name}-{by}, by: {by}}}\n" for name in ("flow", "stats") for by in BYS)
+    Path("steps.yaml").write_text(f"text: one two\nsteps:\n{steps}", encoding="utf-8")
+    done = run_cli("run", "steps.yaml", "-o", "here")
+    assert (done.code, done.err) == (0, "")
+    for name in ("flow", "stats"):
+        tables = {by: next(Path("here").rglob(f"{name}-{by}/{name}.csv")).read_text(encoding="utf-8") for by in BYS}
+        assert tables["norm"] == run_cli(name, "-t", "one two", "--by", "norm").out
+        assert not tables["weight"].splitlines()[0].endswith(",by")
 
 
 def test_a_page_explains_it(run_cli: RunCli) -> None:
