@@ -49,7 +49,7 @@ def as_singles(maps: Sequence[Attention]) -> list[Attention]:
     """The same maps, where a mean over heads or layers is head or layer 0; no largest ones, as they are no weights."""
     if any(attention.aggregate == "max" for attention in maps):
         raise UsageError(
-            "the largest over heads is no distribution that could be measured: "
+            "the largest weight over heads is no distribution that could be measured: "
             "use --aggregate mean, or measure each head"
         )
     return [replace(attention, layers=tuple(map(_as_single, attention.layers))) for attention in maps]
