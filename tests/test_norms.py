@@ -240,6 +240,7 @@ def test_saved_weights_are_as_before(weights: attncli.Run, tmp_path: Path) -> No
         lambda run: run.edges(top_k=2),
         lambda run: run.profile(),
         lambda run: attncli.compare(run, run),
+        lambda run: run.heads(),
     ],
 )
 def test_what_is_of_weights_is_refused(norms: attncli.Run, look: Any) -> None:
@@ -247,10 +248,17 @@ def test_what_is_of_weights_is_refused(norms: attncli.Run, look: Any) -> None:
         look(norms)
 
 
-def test_patterns_are_of_weights(model: Model) -> None:
-    for look in (lambda: model.patterns(ANIMAL, by="norm"), lambda: model.probe_repeated(by="norm")):
-        with pytest.raises(UsageError, match="patterns are of attention weights"):
-            look()
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda model: model.patterns(ANIMAL, by="norm"),
+        lambda model: model.probe_repeated(by="norm"),
+        lambda model: model.likeness(ANIMAL, by="norm"),
+    ],
+)
+def test_so_are_passes_for_it(model: Model, look: Any) -> None:
+    with pytest.raises(UsageError, match="of attention weights: leave out by='norm'"):
+        look(model)
 
 
 @pytest.mark.parametrize(

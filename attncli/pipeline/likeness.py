@@ -10,6 +10,7 @@ from attncli.analyses.smoothness import StateNumbers
 from attncli.capturing.hidden import hidden_states
 from attncli.data import LARGEST_DISTANCE, Attention, Grouping, Input, Kind, Likeness, Selection
 from attncli.errors import UsageError
+from attncli.pipeline.maps import check_weights
 from attncli.pipeline.passes import Pass
 from attncli.pipeline.progress import Track, tokens_in, untracked
 from attncli.pipeline.request import Request
@@ -30,7 +31,9 @@ def check_grouping(grouping: Grouping) -> Grouping:
 
 
 def check_single_heads(request: Request) -> Request:
-    """The same; a `UsageError` where heads or layers are to be folded."""
+    """The same; a `UsageError` where heads or layers are to be folded, or norms are wanted."""
+    if request.by == "norm":
+        raise UsageError("the likeness of heads is of attention weights: leave out by='norm'")
     if request.folded:
         raise UsageError("heads are compared one by one: leave out --aggregate and --aggregate-layers")
     return request
@@ -76,6 +79,7 @@ def likeness_in(
     shuffled: Shuffled | None = None,
 ) -> Likeness:
     """How alike the heads of kept maps are, beside the hidden states and the shuffled tokens that there are."""
+    check_weights(maps)
     heads = {
         (attention.kind, layer.layer if isinstance(layer.layer, int) else 0): layer.heads
         for attention in maps
