@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,11 +86,27 @@ def paint(axes: Axes, cells: Cells, norm: Normalize, colours: str = COLOURS) -> 
 
 def write_values(axes: Axes, cells: Cells, image: AxesImage) -> None:
     """Each drawn value as a number in its cell, in an ink that stands out from the cell's colour."""
+    drawn = np.abs(cells.weights[cells.state == DRAWN])
+    top = float(drawn.max()) if drawn.size else 0.0
     inks = np.where(image.to_rgba(cells.weights)[..., :3] @ (0.3, 0.59, 0.11) < 0.55, "white", "black")
     for row, column in zip(*np.nonzero(cells.state == DRAWN), strict=True):
         value, ink = cells.weights[row, column], str(inks[row, column])
-        shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
-        axes.text(column + 0.5, row + 0.5, shown, **style(7.5, ink, ha="center", va="center"))
+        axes.text(column + 0.5, row + 0.5, in_a_cell(float(value), top), **style(7.5, ink, ha="center", va="center"))
+
+
+def in_a_cell(value: float, top: float) -> str:
+    """A number in as few characters as tell it from others; `top` is the largest beside it.
+
+    >>> in_a_cell(0.254, 0.9), in_a_cell(12.34, 12.34), in_a_cell(-0.0123, 0.03), in_a_cell(0.0001, 0.03)
+    ('0.25', '12', '-.012', '0')
+    """
+    if abs(value) >= 10:
+        return f"{value:.0f}"
+    if top >= 0.05 or top == 0:
+        return f"{value:.2f}"
+    places = min(3, 1 - math.floor(math.log10(top)))
+    shown = f"{value:.{places}f}".replace("0.", ".", 1)
+    return shown if shown.strip("-.0") else "0"
 
 
 def legend(state: Array) -> list[Patch]:
