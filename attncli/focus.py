@@ -34,7 +34,7 @@ class Focus:
     positions: tuple[int, ...]
 
 
-def find(tokens: Tokens, wanted: str) -> tuple[Focus, ...]:
+def find(tokens: Tokens, wanted: str, called: str = "--focus") -> tuple[Focus, ...]:
     """All places of a text that `wanted` means, in order; a `UsageError` with close names where there is none.
 
     it        a word, in all its places, also where it is several tokens (`didn't`); as it is written if the text has
@@ -44,6 +44,7 @@ def find(tokens: Tokens, wanted: str) -> tuple[Focus, ...]:
               word
     [CLS]     a special token, or a piece as the vocabulary has it (`##ing`)
     all       every token, each by itself
+    Errors call it as `called` says.
 
     >>> text = Tokens.plain(["It", "is", "what", "it", "is"])
     >>> find(text, "is")
@@ -52,7 +53,7 @@ def find(tokens: Tokens, wanted: str) -> tuple[Focus, ...]:
     ((Focus(name='is#2', positions=(4,)),), (Focus(name='it', positions=(3,)),))
     """
     if not wanted.strip():
-        raise UsageError("--focus is empty: give a word of the text, the position of a token, or all")
+        raise UsageError(f"{called} is empty: give a word of the text, the position of a token, or all")
     if wanted == ALL:
         return _named(tokens, [(at,) for at in range(len(tokens))])
     if _INDEX.fullmatch(wanted) and -len(tokens) <= (at := int(wanted)) < len(tokens):
@@ -62,12 +63,12 @@ def find(tokens: Tokens, wanted: str) -> tuple[Focus, ...]:
         return _named(tokens, places)
     if (numbered := _NUMBERED.fullmatch(wanted)) and _places(tokens, numbered[1]):
         return (_nth(tokens, numbered[1], int(numbered[2])),)
-    raise UsageError(_missing(tokens, wanted))
+    raise UsageError(_missing(tokens, wanted, called))
 
 
-def find_one(tokens: Tokens, wanted: str) -> Focus:
+def find_one(tokens: Tokens, wanted: str, called: str = "--focus") -> Focus:
     """The one place that is meant; a `UsageError` that says how to choose where there are several."""
-    found = find(tokens, wanted)
+    found = find(tokens, wanted, called)
     if len(found) > 1:
         raise UsageError(f"'{wanted}' is meant to be one place of the text, {choosing(found)}")
     return found[0]
@@ -159,10 +160,10 @@ def _name(tokens: Tokens, positions: tuple[int, ...]) -> str:
     return next(name for each, name in _words(tokens) if each == positions)
 
 
-def _missing(tokens: Tokens, wanted: str) -> str:
+def _missing(tokens: Tokens, wanted: str, called: str) -> str:
     names = [name for _, name in _words(tokens) if name.strip()]
     if _INDEX.fullmatch(wanted):
-        return f"--focus {wanted} lies outside of the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}"
+        return f"{called} {wanted} lies outside of the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}"
     known = list(dict.fromkeys(names))
     hint = did_you_mean(wanted, known)
     if not hint.startswith("did"):

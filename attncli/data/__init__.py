@@ -2,11 +2,13 @@
 
 Inside (capture, sinks, metrics) tensors live on the model's device: `Rows`, `Columns`. At the border and
 outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statistics`, `Edges`,
-`Profile`, `Patterns`, `Repeated`, `Likeness`, `Vectors`, `Highlight`, `Flow`, `Segments`, `Comparison`, `RunInfo`.
+`Profile`, `Patterns`, `Repeated`, `Likeness`, `Vectors`, `Highlight`, `Flow`, `Segments`, `Comparison`, `Checked`,
+`RunInfo`.
 """
 
 from __future__ import annotations
 
+from attncli.data.checks import OFFSETS, Candidates, Case, Checked, Drift, Quantifier, Verdict
 from attncli.data.comparison import FEWEST, Comparison
 from attncli.data.edges import Edges, TakeEdges
 from attncli.data.flow import Flow, FlowMethod, Graph, Level, Stack, Step
@@ -45,14 +47,19 @@ __all__ = [
     "LARGEST_DISTANCE",
     "NEAR",
     "NUMBERS",
+    "OFFSETS",
     "SCORES",
     "SINK",
     "Array",
     "Attention",
     "By",
+    "Candidates",
+    "Case",
+    "Checked",
     "Columns",
     "Comparison",
     "Direction",
+    "Drift",
     "Edges",
     "Flow",
     "FlowMethod",
@@ -71,6 +78,7 @@ __all__ = [
     "Patterns",
     "Pooling",
     "Profile",
+    "Quantifier",
     "Range",
     "Received",
     "Repeated",
@@ -96,6 +104,7 @@ __all__ = [
     "Thresholds",
     "Tokens",
     "Vectors",
+    "Verdict",
     "Zoom",
     "columns_frame",
     "columns_of",

@@ -12,7 +12,8 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.reading.lines import decoded_lines, sort_of, valid_text
 
 
-def _jsonl(path: Path, column: str) -> Iterator[str]:
+def jsonl_rows(path: Path, what: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """The objects of a JSON Lines file with their lines; blank ones are left out. `what` they are, for errors."""
     for line, number in decoded_lines(path):
         if not line.strip():
             continue
@@ -22,7 +23,12 @@ def _jsonl(path: Path, column: str) -> Iterator[str]:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise UsageError(f"{path}, line {number} is not JSON: {reason}") from error
         if not isinstance(row, dict):
-            raise UsageError(f"{path}, line {number}: expected a JSON object with '{column}', got {sort_of(row)}")
+            raise UsageError(f"{path}, line {number}: expected a JSON object {what}, got {sort_of(row)}")
+        yield row, number
+
+
+def _jsonl(path: Path, column: str) -> Iterator[str]:
+    for row, number in jsonl_rows(path, f"with '{column}'"):
         if column not in row:
             raise _no_column(f"{path}, line {number}", column, list(row))
         yield _cell(f"{path}, line {number}", column, row[column])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,30 @@ class Document:
     values  dicts, lists, texts, and None where nothing stands
     places  of every value by the way to it, and of every key by the way to its value with `KEY` behind
     folder  where it lies, from which the files that it names are found
+    base    the way to `values` where they are a part of the file; other ways are from there
     """
 
     name: str
     values: Any
     places: Mapping[Path_, Place]
     folder: Path = Path()
+    base: Path_ = ()
+
+    @property
+    def place(self) -> Place:
+        """Where `values` stand."""
+        return self.places.get(self.base, Place(1, 1))
+
+    def part(self, *way: str | int) -> Document:
+        """What stands there, as a document with the places of the whole."""
+        values = self.values
+        for step in way:
+            values = values[step]
+        return replace(self, values=values, base=(*self.base, *way))
 
     def error(self, way: Path_, message: str, *, at_key: bool = False) -> UsageError:
         """The error that something is wrong at this place, or at the nearest around it that stands in the file."""
+        way = (*self.base, *way)
         ways = [(*way, KEY)] if at_key else []
         ways += [way[:length] for length in range(len(way), -1, -1)]
         place = next((self.places[each] for each in ways if each in self.places), Place(1, 1))

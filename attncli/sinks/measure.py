@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +30,18 @@ class Measure:
     """Every measure for every head, over one or many texts, in any order and batching.
 
     A head's value for a text is the mean over its real query rows where the measure is defined; over texts, the
-    mean of those where it is defined. Values leave the device once per layer.
+    mean of those where it is defined. Values leave the device once per layer. With `per_text` those of single texts are
+    held too, so that means over some of them can be had.
     """
 
-    def __init__(self, metrics: Sequence[Metric], *, per_query: bool = False, heads: Selection | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        *,
+        per_query: bool = False,
+        per_text: bool = False,
+        heads: Selection | None = None,
+    ) -> None:
         self._rows = [metric for metric in metrics if metric.scope == "row"]
         self._columns = [metric for metric in metrics if metric.scope == "column" and not metric.per_key]
         self._per_key = [metric for metric in metrics if metric.per_key]
@@ -42,6 +50,7 @@ class Measure:
         self._open: dict[tuple[Kind, int, tuple[int, ...]], LayerSums] = {}
         self._done: dict[tuple[Kind, int, Heads], _Done] = {}
         self._per_query = per_query
+        self._texts: dict[int, dict[tuple[Kind, int, Heads], tuple[Array, int]]] | None = {} if per_text else None
         self._tokens, self._keys = Positions("query"), Positions("key")
 
     def add(self, rows: Rows) -> None:
@@ -63,11 +72,22 @@ class Measure:
         """What was measured; `inputs` are the texts that went by."""
         several = any(done.texts > 1 for done in self._done.values())
         return Statistics(
-            heads=self._table("mean"),
-            std=self._table("std") if several else {},
+            heads=self._table(self._done, "mean"),
+            std=self._table(self._done, "std") if several else {},
             tokens=self._tokens.scores(self._rows, inputs),
             keys=self._keys.scores(self._per_key, inputs),
         )
+
+    def heads_of(self, texts: Iterable[int]) -> dict[str, Scores]:
+        """The mean over some texts alone; only with `per_text`."""
+        done: dict[tuple[Kind, int, Heads], _Done] = {}
+        for text in texts:
+            for place, (values, queries) in (self._texts or {}).get(text, {}).items():
+                of = done.setdefault(place, _Done(Moments(values.shape)))
+                of.moments.add(values[None])
+                of.texts += 1
+                of.queries += queries
+        return self._table(done, "mean")
 
     def _finish(self, number: int, layer: LayerSums) -> None:
         place = layer.kind, number, layer.heads, layer.texts
@@ -83,16 +103,19 @@ class Measure:
         done.moments.add(found)
         done.texts += len(layer.texts)
         done.queries += sum(layer.query_lengths)
+        if self._texts is not None:
+            for text, single, queries in zip(layer.texts, found, layer.query_lengths, strict=True):
+                self._texts.setdefault(text, {})[layer.kind, number, layer.heads] = single, queries
         if by_query:
             self._tokens.add(Values(*place, layer.query_lengths, torch.stack(by_query, dim=-1)))
         if self._per_query and self._per_key:
             by_key = torch.stack(list(column_values(columns, self._per_key)), dim=-1)
             self._keys.add(Values(*place, layer.key_lengths, by_key))
 
-    def _table(self, what: str) -> dict[str, Scores]:
+    def _table(self, found: Mapping[tuple[Kind, int, Heads], _Done], what: str) -> dict[str, Scores]:
         """One entry per head, ordered by kind, layer and head; `what` is mean or std."""
         rows = []
-        for (kind, layer, heads), done in self._done.items():
+        for (kind, layer, heads), done in found.items():
             moments: Array = getattr(done.moments, what)
             rows += [((KINDS.index(kind), layer, head), done, moments[at]) for at, head in enumerate(heads)]
         rows.sort(key=lambda row: row[0])
