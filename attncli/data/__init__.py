@@ -8,7 +8,7 @@ outward everything is read-only NumPy: `Tokens`, `Attention`, `Scores`, `Statist
 
 from __future__ import annotations
 
-from attncli.data.checks import OFFSETS, Candidates, Case, Checked, Drift, Quantifier, Verdict
+from attncli.data.checks import BASELINE_SCHEMA, OFFSETS, Candidates, Case, Checked, Drift, Quantifier, Verdict
 from attncli.data.comparison import FEWEST, Comparison
 from attncli.data.edges import Edges, TakeEdges
 from attncli.data.flow import Flow, FlowMethod, Graph, Level, Stack, Step
@@ -38,6 +38,7 @@ from attncli.data.zoom import Pooling, Span, Stretch, Zoom
 __all__ = [
     "ALL_ROWS",
     "BASELINES",
+    "BASELINE_SCHEMA",
     "CLASSES",
     "CLASS_NUMBERS",
     "FEW",

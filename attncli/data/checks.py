@@ -12,6 +12,7 @@ from attncli.data.tokens import Array, Kind
 
 Quantifier = Literal["any", "all"]
 Sort = Literal["attention", "budget", "class", "suite", "baseline"]
+BASELINE_SCHEMA = "attncli.baseline/1"
 OFFSETS = {"previous-token": -1, "self": 0, "next-token": 1}
 """Classes of heads that are diagonals at one offset."""
 

@@ -8,15 +8,18 @@ page     the page of attncli view                patterns what heads do
 flow     rollout and attention flow
 analyses what segments and compare find
 likeness which heads are alike
+checks   what became of rules, baselines          junit    the same for CI servers
 """
 
 from attncli.store.analyses import analysis_document, write_analysis
 from attncli.store.arrays import load_arrays
+from attncli.store.checks import write_baseline, write_check
 from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
 from attncli.store.flow import flow_document, flow_table, write_flows
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, listed, run_object
 from attncli.store.likeness import write_likeness
+from attncli.store.junit import write_junit
 from attncli.store.page import write_page, write_view
 from attncli.store.patterns import write_patterns, write_repeated
 from attncli.store.profile import write_profile
@@ -54,8 +57,11 @@ __all__ = [
     "table_jsonl",
     "table_parquet",
     "write_analysis",
+    "write_baseline",
+    "write_check",
     "write_flows",
     "write_likeness",
+    "write_junit",
     "write_page",
     "write_patterns",
     "write_profile",

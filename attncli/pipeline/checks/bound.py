@@ -11,7 +11,7 @@ from attncli.analyses.permuted import smallest_p
 from attncli.data import KINDS, Array, Candidates, Input, Kind, Quantifier, Selection, Text, Tokens
 from attncli.errors import UsageError
 from attncli.focus import find_one
-from attncli.reading.rules import AttentionRule, CaseRule, Rule, RuleFile, SuiteRule
+from attncli.reading.rules.kinds import AttentionRule, CaseRule, Rule, RuleFile, SuiteRule
 from attncli.reading.yaml import Document
 from attncli.selection import layers_of, spans
 

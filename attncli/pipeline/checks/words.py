@@ -14,8 +14,8 @@ from attncli.analyses.rates import wilson
 from attncli.analyses.suites import Trial, suite_p, unit_counts
 from attncli.data import Array, Attention, Case, Kind, Verdict
 from attncli.pipeline.checks.bound import BoundAttention, BoundSuite, Place, Words, kept, pick, reaches, where
-from attncli.reading.heads import said
-from attncli.reading.rules import AttentionRule, SuiteRule
+from attncli.reading.rules.heads import said
+from attncli.reading.rules.kinds import AttentionRule, SuiteRule
 
 
 @dataclass(frozen=True, eq=False)
