@@ -39,7 +39,8 @@ def _cells(verdict: Verdict) -> Iterator[str]:
     if verdict.sort == "suite":
         yield f"{verdict.found:.0%} ({verdict.low:.0%}-{verdict.high:.0%})"
     elif verdict.sort == "attention" and verdict.than is not None:
-        yield f"{_number(verdict.found)} > {_number(verdict.than)}"
+        sign = ">" if (verdict.found or 0) > verdict.than else "≤"
+        yield f"{_number(verdict.found)} {sign} {_number(verdict.than)}"
     elif verdict.sort == "baseline" and verdict.found is not None:
         yield f"{_number(verdict.found)}, was {_number(verdict.than)}"
     else:

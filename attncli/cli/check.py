@@ -85,7 +85,13 @@ def _job(name: str, model: ModelOptions, place: PlaceOptions, checked: CheckOpti
         *paths,
     )
     cases = [{"file": suite.name, "cases": [case.part.values for case in suite.cases]} for suite in file.suites]
-    more = {"rules": document.values, "suites": cases, "format": formats}
+    more = {
+        "rules": document.values,
+        "suites": cases,
+        "format": formats,
+        "record": checked.record,
+        "baseline": checked.baseline,
+    }
     given = {**typed(model, place, checked), "file": name}
     source = load_arguments(merged, model_head)
     return Job("check", source, request, texts_of(file), Files(place.out, place.force), more, given), file, asked

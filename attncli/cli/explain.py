@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -24,8 +25,8 @@ def explain(
 ) -> None:
     """Show the reference page of a metric, a class of heads, an analysis, a command, an error or an output file.
 
-    Without a name, lists all that there is. With --json the page as a JSON document; of config, the file that attncli
-    run reads, a JSON Schema for editors.
+    Without a name, lists all that there is. With --json the page as a JSON document; of config and
+    rules, the files that attncli run and check read, a JSON Schema for editors.
 
     Example: attncli explain entropy
     """
@@ -61,8 +62,11 @@ def _groups() -> dict[str, dict[str, Callable[[str], str]]]:
         "What heads do": dict.fromkeys([*CLASSES, *SCORES], _behaviour),
         "Analyses": dict.fromkeys(ANALYSES, analysis_page),
         "Commands": dict.fromkeys(registry.names("cli"), _command),
-        "Files to write": {"config": lambda _: _config_page()},
-        "Files and exit codes": dict.fromkeys(PAGES, PAGES.__getitem__),
+        "Files to write": {"config": lambda _: _config_page(), "rules": lambda _: _rules_page().RULES},
+        "Files and exit codes": {
+            **dict.fromkeys(PAGES, PAGES.__getitem__),
+            "check.json": lambda _: _rules_page().CHECK,
+        },
         "Errors": dict.fromkeys(error_pages(), lambda name: error_pages()[name]),
     }
 
@@ -72,13 +76,20 @@ def _schemas() -> dict[str, Callable[[], dict[str, Any]]]:
     # here and not above: the help needs no pydantic
     from attncli.cli._config_page import config_schema
 
-    return {"config": config_schema}
+    return {"config": config_schema, "rules": lambda: _rules_page().rules_schema()}
 
 
 def _config_page() -> str:
     from attncli.cli._config_page import config_page
 
     return config_page()
+
+
+def _rules_page() -> ModuleType:
+    # here and not above: the help needs no pydantic
+    from attncli.cli import _rules_page as page
+
+    return page
 
 
 def _metric(name: str) -> str:

@@ -106,14 +106,19 @@ class OutputFolder:
         """A file of this name is there, which another folder within this one wrote: the manifest will list it."""
         self._files[name] = self.path / name
 
-    def finish(self, info: RunInfo) -> dict[str, Any]:
-        """Write the manifest, which makes the run complete; returns it."""
+    def finish(self, info: RunInfo, *, alone: bool = False) -> dict[str, Any]:
+        """Write the manifest, which makes the run complete; returns it.
+
+        alone  files of an earlier such run that this one did not write go away, unless they were changed
+        """
         self._claim()
         manifest = read_manifest(self.path) or {}
         files = {name: _entry(name, path) for name, path in self._files.items()}
+        gone: dict[str, dict[str, Any]] = {}
         if self._is_ours(manifest):
-            files = {**unchanged(self.path, manifest.get("files")), **files}
-        for name in unchanged(self.path, manifest.get("replaces")).keys() - files.keys():
+            former = unchanged(self.path, manifest.get("files"))
+            files, gone = (files, former) if alone else ({**former, **files}, {})
+        for name in (gone | unchanged(self.path, manifest.get("replaces"))).keys() - files.keys():
             self.path.joinpath(name).unlink(missing_ok=True)
         whole = {
             **self._document(complete=True),

@@ -9,13 +9,13 @@ from typing import Any
 
 from attncli import registry
 from attncli.data import KINDS, Drift, RunInfo, Verdict
+from attncli.errors import UsageError
 from attncli.pipeline.checks.measures import Values
 from attncli.pipeline.comparing import WHERE
 from attncli.reading.rules.baseline import Recorded
 from attncli.reading.rules.kinds import BaselineRule
 
 _SHOWN = 4
-_SAME = ("class", "architecture", "tokenizer")
 
 
 def recorded_metrics() -> tuple[str, ...]:
@@ -23,31 +23,24 @@ def recorded_metrics() -> tuple[str, ...]:
     return tuple(name for name in registry.names("metrics") if not registry.module("metrics", name).METRIC.per_key)
 
 
-def check_same(rule: BaselineRule, recorded: Recorded, info: RunInfo, reading: Mapping[str, Any]) -> None:
+def check_same(recorded: Recorded, info: RunInfo, reading: Mapping[str, Any]) -> None:
     """A `UsageError` unless both are of the same model and texts, read in the same way.
 
     Hub names must be equal. Where one of the models is a folder, their classes must: it may hold what came of more
     training.
     """
     there, anew = recorded.run, "record a baseline of its own with --record"
-    error = rule.part.error
-    if there.get("model") != info.model or there.get("revision") != info.revision:
-        unlike = next((name for name in _SAME if there.get(name) != _said(info, name)), None)
-        if not (_is_folder(info.model) or _is_folder(str(there.get("model")))):
-            unlike = unlike or "name"
-        if unlike in ("name", "class", "architecture"):
-            of, now = _called(there.get("model"), there.get("revision")), _called(info.model, info.revision)
-            raise error(("file",), f"{recorded.path} is of another model, {of}, and this is {now}: {anew}")
+    same = (there.get("class"), there.get("architecture")) == (info.cls, info.architecture)
+    trained = _is_folder(info.model) or _is_folder(str(there.get("model")))
+    if not same or not (trained or (there.get("model"), there.get("revision")) == (info.model, info.revision)):
+        of, now = _called(there.get("model"), there.get("revision")), _called(info.model, info.revision)
+        raise UsageError(f"{recorded.path} is of another model, {of}, and this is {now}: {anew}")
     if there.get("input_sha256") != info.input_sha256:
-        raise error(("file",), f"{recorded.path} is of other texts than those of this file: {anew}")
+        raise UsageError(f"{recorded.path} is of other texts than those of this file: {anew}")
     for name, value in reading.items():
         if recorded.reading.get(name) != value:
             got = recorded.reading.get(name)
-            raise error(("file",), f"{recorded.path} was recorded with {name} {got}, and this is {value}: {anew}")
-
-
-def _said(info: RunInfo, name: str) -> str:
-    return {"class": info.cls, "architecture": info.architecture, "tokenizer": info.tokenizer}[name]
+            raise UsageError(f"{recorded.path} was recorded with {name} {got}, and this is {value}: {anew}")
 
 
 def _is_folder(model: str) -> bool:
@@ -86,9 +79,7 @@ def _drifts(rule: BaselineRule, name: str, recorded: Recorded, now: Values) -> I
     absolute, relative = rule.metrics.get(name, (rule.absolute, rule.relative))
     today = now[name]
     if recorded.numbers[name].keys() != today.keys():
-        raise rule.part.error(
-            ("file",), f"{recorded.path} is of another model, one with other heads: record a baseline of its own"
-        )
+        raise UsageError(f"{recorded.path} is of another model, one with other heads: record one of its own")
     for place, before in recorded.numbers[name].items():
         value = today[place]  # type: ignore[index]
         tolerance = round(max(absolute, relative * abs(before or 0.0)), 6)

@@ -81,13 +81,13 @@ def check(job: Job, file: RuleFile, asked: Asked, track: Track) -> tuple[Checked
     prepared = model.prepare(job.texts, replace(job.request, keep_maps=False), track)
     info, found, numbers = _found(job, model, prepared, file, (rule, recorded), track)
     document = store.write_check(folder, info, asked.file, prepared.inputs, found, asked.formats)
-    for name, figure in _pictures(job, model, found):
+    for name, figure in _pictures(job, model, found, info.title):
         _save(job, name, figure, asked.pictures)
     if asked.record and rule is not None and rule.path is not None:
         store.write_baseline(rule.path, _informed(model, prepared, file), _reading(job), numbers)
     if junit is not None:
         store.write_junit(junit, asked.file, found)
-    return found, document, Done(folder.finish(info), info.notes)
+    return found, document, Done(folder.finish(info, alone=True), info.notes)
 
 
 def _save(job: Job, name: str, figure: Figure, formats: Sequence[str]) -> None:
@@ -117,11 +117,9 @@ def _recorded(rule: BaselineRule | None, asked: Asked, force: bool) -> Recorded 
     if rule is None or rule.path is None:
         return None
     if not asked.record:
-        hint = "" if rule.path.exists() else ": record it with --record"
-        try:
-            return read_baseline(rule.path)
-        except UsageError as error:
-            raise rule.part.error(("file",), f"{error}{hint}") from None
+        if not rule.path.exists():
+            raise rule.part.error(("file",), f"there is no baseline {rule.path}: record one with --record")
+        return read_baseline(rule.path)
     _check_replaceable(rule.path, "baseline", force, lambda: read_baseline(rule.path or Path()))
     return None
 
@@ -151,8 +149,8 @@ def _found(
     """The run, the verdicts in the order of the file, and the numbers that a baseline would hold."""
     bound, (rule, recorded) = _bind(file, prepared), compared
     own = tuple(range(len(file.texts)))
-    if recorded is not None and rule is not None:
-        check_same(rule, recorded, _informed(model, prepared, file), _reading(job))
+    if recorded is not None:
+        check_same(recorded, _informed(model, prepared, file), _reading(job))
     metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
     measures = Measures(bound.measures, metrics, prepared.inputs, prepared.heads)
     cases = [words for suite in bound.suites for words in suite.cases]
@@ -187,7 +185,7 @@ def _reading(job: Job) -> dict[str, Any]:
     return {name: getattr(job.request, name) for name in ("words", "special", "max_tokens")}
 
 
-def _pictures(job: Job, model: Model, found: Checked) -> Iterator[tuple[str, Figure]]:
+def _pictures(job: Job, model: Model, found: Checked, title: str) -> Iterator[tuple[str, Figure]]:
     """For each rule that does not hold the heatmap of the head concerned, by one more pass over the text."""
     from attncli.views import heatmap
 
@@ -199,7 +197,7 @@ def _pictures(job: Job, model: Model, found: Checked) -> Iterator[tuple[str, Fig
             attention = maps[verdict.kind].sel(layer=verdict.layer, head=verdict.head)  # type: ignore[index]
             log = max(len(attention.queries), len(attention.keys)) > LINEAR_UP_TO
             name = f"rule-{at:02}-{verdict.kind}-L{verdict.layer:02}-H{verdict.head:02}"
-            yield name, heatmap.draw(attention, model=model.loaded.name, note=verdict.name, log=log)
+            yield name, heatmap.draw(attention, model=title, note=f"{verdict.name}: {verdict.why}", log=log)
 
 
 def _maps(job: Job, model: Model, text: int, verdicts: Sequence[Verdict]) -> dict[Kind, Attention]:

@@ -144,15 +144,19 @@ def measure_verdict(bound: BoundMeasure, measures: Measures) -> Verdict:
     more = f"; {met} of {len(margins)} heads hold" if len(margins) > 1 else ""
     has = f"{number} {found:.3f}{_offset(rule, values, place)}"
     why = f"head {place[1]}.{place[2]} has {has}, even attention {chance:.3f}{more}"
-    wanted = wanted_of(rule.metric, rule.limits) if isinstance(rule, BudgetRule) else f"is {_not(rule)}{rule.of}"
     shown: dict[str, Any] = {**where(bound.heads, at), "text": bound.texts[0], "heads": len(margins), "met": met}
     shown |= {"found": found, "chance": None if np.isnan(chance) else chance}
     sort: Any = "budget" if isinstance(rule, BudgetRule) else "class"
-    return Verdict(rule.name, sort, holds, rule.line, f"{said(rule.heads)}: {wanted}", why, **shown)
+    return Verdict(rule.name, sort, holds, rule.line, _wanted(rule), why, **shown)
 
 
-def _not(rule: ClassRule) -> str:
-    return "" if rule.wanted else "not "
+def _wanted(rule: BudgetRule | ClassRule) -> str:
+    heads = said(rule.heads)
+    if isinstance(rule, BudgetRule):
+        return f"{wanted_of(rule.metric, rule.limits)} in {heads}"
+    if not rule.wanted and heads.startswith("every head"):
+        return f"{heads.replace('every head', 'no head', 1)} is {rule.of}"
+    return f"{heads} is {'' if rule.wanted else 'not '}{rule.of}"
 
 
 def _offset(rule: Rule, values: Values, place: Place) -> str:

@@ -81,11 +81,12 @@ def _verdict(rule: AttentionRule | SuiteRule, sort: Any, holds: bool, wanted: st
 
 
 def _wanted(rule: AttentionRule) -> str:
-    parts = [f"at least {rule.least:g}"] if rule.least is not None else []
-    parts += [f"at most {rule.most:g}"] if rule.most is not None else []
-    parts += [f"more than to '{rule.than}'"] if rule.than is not None else []
-    parts += [f"above {rule.above:g} % of permutations"] if rule.above is not None else []
-    return f"{said(rule.heads)} gives of '{rule.from_}' to '{rule.to}' {', '.join(parts)}"
+    limits = [f"at least {rule.least:g}"] if rule.least is not None else []
+    limits += [f"at most {rule.most:g}"] if rule.most is not None else []
+    beside = [f"more than to '{rule.than}'"] if rule.than is not None else []
+    beside += [f"more than in {rule.above:g} % of permutations"] if rule.above is not None else []
+    much = " and ".join(limits) + " of " if limits else ""
+    return ", ".join([f"{said(rule.heads)} gives {much}'{rule.from_}' to '{rule.to}'", *beside])
 
 
 def _why(rule: AttentionRule, found: Mapping[str, Any]) -> str:
@@ -139,8 +140,8 @@ def _mean_margin(trials: Sequence[Trial], demand: Demand) -> Array:
 
 
 def _rate_wanted(rule: SuiteRule, pairs: str) -> str:
-    parts = [f"in {rule.rate:.0%} of {pairs}"] if rule.rate is not None else []
-    parts += [f"above {rule.above:g} % of permutations"] if rule.above is not None else []
+    parts = [f"in at least {rule.rate:.0%} of {pairs}"] if rule.rate is not None else []
+    parts += [f"more often than in {rule.above:g} % of permutations"] if rule.above is not None else []
     return f"{said(rule.heads)} is right {', '.join(parts)}"
 
 

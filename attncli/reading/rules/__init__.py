@@ -131,7 +131,7 @@ def _budget(part: Document, texts: Mapping[str, Text]) -> BudgetRule:
     if not asked:
         raise part.error((metric,), "the rule asks for nothing: give min, max or both")
     heads = placed(part, (metric, "heads"), lambda: candidates(limits.heads, "all"))
-    name = section.name or f"{wanted_of(metric, asked)}, {said(heads)}"
+    name = section.name or f"{wanted_of(metric, asked)} in {said(heads)}"
     return BudgetRule(part, name, _own_text(part, section, texts), section.kind, heads, metric, asked)
 
 

@@ -113,7 +113,7 @@ class BaselineSection(Section):
 class RulesSection(Section):
     """All keys of the file that are not options."""
 
-    texts: dict[str, WordValue] = Field(default={})
+    texts: dict[str, TextValue] = Field(default={})
     rules: list[Any] = Field(default=[])
     suites: list[SuiteSection] = Field(default=[])
     baseline: BaselineSection | None = None
