@@ -1,0 +1,653 @@
+"""`attncli check`: verdicts on real models by brute force, exit codes, files, annotations, baselines, bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+import yaml
+from cli.test_streams import on_terminal
+from hostile import HOSTILE
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
+
+import attncli
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+ANIMAL = "The animal didn't cross the street because it was too tired."
+MAT = "The cat sat on the mat because it was warm, and the dog sat beside it."
+HOLDS = f"rules:\n- {{text: '{MAT}', from: it#1, to: cat, min: 0.0}}\n- head 0.2 is previous-token\n- no head uniform\n"
+FAILS = HOLDS + "- sink < 0.5\n"
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def names(folder: str = "here") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def wrote(text: str, name: str = "rules.yaml") -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+# ------------------------------------------------------------------------------------- a real encoder
+
+
+@pytest.fixture(scope="module")
+def by_transformers(minilm: Path) -> tuple[list[str], np.ndarray]:
+    """Pieces and [layer, head, query, key], as Transformers itself returns them."""
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    model = AutoModel.from_pretrained(minilm, attn_implementation="eager")
+    encoded = tokenizer(ANIMAL, return_tensors="pt")
+    with torch.no_grad():
+        maps = model(**encoded, output_attentions=True).attentions
+    return tokenizer.convert_ids_to_tokens(encoded["input_ids"][0]), torch.stack(maps)[:, 0].numpy()
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def test_some_head_of_minilm_looks_from_it_to_the_animal(
+    run_cli: RunCli, minilm: Path, by_transformers: tuple[list[str], np.ndarray]
+) -> None:
+    rule = f"{{text: {quoted(ANIMAL)}, from: it, to: animal, than: street, min: 0.3, heads: layer 2-5}}"
+    done = run_cli("check", wrote(f"model: {minilm}\nrules:\n- {rule}\n"), "-o", "here")
+    assert (done.code, done.err) == (0, "")
+    (found,) = rows(done.out)
+    pieces, maps = by_transformers
+    row = maps[:, :, pieces.index("it")]
+    animal, street = row[..., pieces.index("animal")], row[..., pieces.index("street")]
+    best = max(
+        (min(animal[layer, head] - 0.3, animal[layer, head] - street[layer, head]), layer, head)
+        for layer in range(2, 6)
+        for head in range(12)
+    )
+    assert (found["layer"], found["head"]) == (str(best[1]), str(best[2])) == ("3", "1")
+    assert float(found["found"]) == pytest.approx(animal[3, 1], abs=2e-6) == pytest.approx(0.677, abs=5e-4)
+    assert float(found["than"]) == pytest.approx(street[3, 1], abs=2e-6)
+    assert int(found["met"]) == int(((animal >= 0.3) & (animal > street))[2:].sum())
+    assert int(found["rank"]) == 1 + int((row[3, 1] > animal[3, 1]).sum())
+    assert float(found["chance"]) == pytest.approx(1 / len(pieces), abs=1e-6)
+    assert names() == ["check.csv", "check.json", "manifest.json"]
+
+
+def test_no_head_of_minilm_looks_at_the_street_as_much_and_the_best_one_is_drawn(run_cli: RunCli, minilm: Path) -> None:
+    rule = f"{{text: {quoted(ANIMAL)}, from: it, to: street, min: 0.5}}"
+    done = run_cli("check", wrote(f"rules:\n- {rule}\n"), "-m", minilm, "-o", "here")
+    assert done.code == 1
+    assert re.fullmatch(r"error: 1 of 1 rules does not hold: it → street: head 5\.5 gives 0\.222 [^\n]+\n", done.err)
+    assert names() == ["check.csv", "check.json", "manifest.json", "rule-01-encoder-L05-H05.png"]
+    assert Path("here/rule-01-encoder-L05-H05.png").read_bytes().startswith(b"\x89PNG")
+    manifest = json.loads(Path("here/manifest.json").read_text())
+    assert [entry["name"] for entry in manifest["files"]] == names()[:2] + names()[3:]
+    assert manifest["complete"] is True
+
+
+def test_permutations_count_all_heads_that_were_searched(
+    run_cli: RunCli, minilm: Path, by_transformers: tuple[list[str], np.ndarray]
+) -> None:
+    pieces, maps = by_transformers
+    row = maps[:, :, pieces.index("it")]
+    rule = f"text: {quoted(ANIMAL)}, from: it, to: animal, above: permutation"
+    text = f"model: {minilm}\nrules:\n- {{{rule} 93, heads: 3.1}}\n- {{{rule} 75, heads: layer 2-5}}\n"
+    alone, several = rows(run_cli("check", wrote(text), "-q").out)
+    assert float(alone["p"]) == pytest.approx(1 / len(pieces), abs=1e-6)
+    reached = row[2:].max((0, 1)) >= row[2:].max((0, 1))[pieces.index("animal")]
+    assert float(several["p"]) == pytest.approx(reached.mean(), abs=1e-6)
+    assert alone["holds"] == "True"
+    assert several["holds"] == str(bool(reached.mean() <= 0.25))
+
+
+def test_a_percentile_that_the_text_is_too_short_for_is_refused(run_cli: RunCli) -> None:
+    text = f"rules:\n- {{text: The cat sat., from: sat, to: cat, above: permutation 95}}"
+    done = run_cli("check", wrote(text))
+    assert (done.code, done.out) == (2, "")
+    assert "line 2, column 51: permutation 95 cannot be reached: of 6 keys" in done.err
+    assert "ask for permutation 83, or take a longer text or a suite" in done.err
+    assert names(".") == ["rules.yaml"]
+
+
+# ------------------------------------------------------------------------------------ rules by brute force
+
+
+def test_words_of_several_pieces_are_the_mean_from_and_the_sum_to(run_cli: RunCli) -> None:
+    text = "The electromagnetic cat believed in thermodynamics."
+    run = attncli.load("demo:encoder").run(text)
+    pieces = run.inputs[0].source
+    starts = {word: text.index(word) for word in ("electromagnetic", "thermodynamics")}
+    here = {
+        word: [
+            at
+            for at, (start, _) in enumerate(pieces.offsets.tolist())
+            if starts[word] <= start < starts[word] + len(word)
+        ]
+        for word in starts
+    }
+    assert all(len(positions) > 1 for positions in here.values())
+    weights = run.attention().stack().astype(np.float64)
+    wanted = weights[:, :, here["electromagnetic"]].mean(2)[:, :, here["thermodynamics"]].sum(-1)
+    rule = f"{{text: {text}, from: electromagnetic, to: thermodynamics, min: 0, heads: "
+    done = run_cli("check", wrote(f"rules:\n- {rule}any}}\n- {rule}all}}\n- {rule}2.3}}\n"), "-q")
+    best, worst, one = rows(done.out)
+    assert float(best["found"]) == pytest.approx(wanted.max(), abs=2e-6)
+    assert float(worst["found"]) == pytest.approx(wanted.min(), abs=2e-6)
+    assert float(one["found"]) == pytest.approx(wanted[2, 3], abs=2e-6)
+    assert float(one["chance"]) == pytest.approx(len(here["thermodynamics"]) / len(pieces), abs=1e-6)
+
+
+def test_a_decoder_sees_only_what_came_before(run_cli: RunCli) -> None:
+    run = attncli.load("demo:decoder").run("one two one two one two")
+    weights = run.attention().stack().astype(np.float64)
+    text = "model: demo:decoder\nrules:\n- {text: one two one two one two, from: 5, to: 3, min: 0}\n"
+    (found,) = rows(run_cli("check", wrote(text), "-q").out)
+    assert float(found["found"]) == pytest.approx(weights[:, :, 5, 3].max(), abs=2e-6)
+    assert float(found["chance"]) == pytest.approx(1 / 6, abs=1e-6)
+    assert found["keys"] == "6"
+
+
+def test_budgets_are_those_of_stats(run_cli: RunCli) -> None:
+    texts = f"texts: {{one: '{MAT}', two: The dog sat.}}\n"
+    rules = "- entropy: {max: 2}\n- {entropy: {heads: any, min: 2}, text: two}\n- sink < 0.5 in layer 1\n"
+    done = run_cli("check", wrote(f"{texts}rules:\n{rules}"), "-q", "-o", "here")
+    entropy, of_two, sink = rows(done.out)
+    model = attncli.load("demo:encoder")
+    both = model.run([MAT, "The dog sat."], metrics=["entropy", "sink"]).stats()
+    alone = model.run("The dog sat.", metrics=["entropy"]).stats()
+    assert float(entropy["found"]) == pytest.approx(both["entropy"].values.max(), abs=2e-6)
+    assert int(entropy["met"]) == int((both["entropy"].values <= 2).sum())
+    assert float(of_two["found"]) == pytest.approx(alone["entropy"].values.max(), abs=2e-6)
+    assert of_two["text"] == "1"
+    in_layer = both["sink"].sel(layer=1).values
+    assert (sink["heads"], float(sink["found"])) == ("4", pytest.approx(in_layer.max(), abs=2e-6))
+    lengths = [len(one.source) for one in model.run([MAT, "The dog sat."]).inputs]
+    assert float(entropy["chance"]) == pytest.approx(np.mean(np.log(lengths)), abs=1e-5)
+    assert float(sink["chance"]) == pytest.approx(np.mean(1 / np.array(lengths)), abs=1e-5)
+
+
+def test_classes_are_those_of_patterns(run_cli: RunCli) -> None:
+    found = attncli.load("demo:encoder").patterns(MAT, shuffle_seeds=0)
+    lines = [
+        f"head {layer}.{head} is {name}"
+        for (_, layer, head), borne in zip(found.places(), found.classes, strict=True)
+        for name in attncli.data.CLASSES
+        if name != "block"
+    ]
+    rules = "".join(f"- {line}\n" for line in lines)
+    done = rows(run_cli("check", wrote(f"texts: {{a: '{MAT}'}}\nrules:\n{rules}"), "-q", "--format", "csv").out)
+    assert [row["name"] for row in done] == lines
+    borne = {
+        f"{layer}.{head}": classes for (_, layer, head), classes in zip(found.places(), found.classes, strict=True)
+    }
+    for row in done:
+        place, name = row["name"].split()[1], row["name"].split()[-1]
+        assert row["holds"] == str(name in borne[place]), row["name"]
+    assert {row["holds"] for row in done} == {"True", "False"}
+
+
+@pytest.mark.parametrize(
+    ("line", "holds"),
+    [
+        ("head 0.2 is previous-token", True),
+        ("head 1.0 is next-token", True),
+        ("head 0.2 is next-token", False),
+        ("head 0.2 is not previous-token", False),
+        ("no head is previous-token", False),
+        ("some head is previous-token", True),
+        ("every head of layer 0 is diagonal", False),
+    ],
+)
+def test_heads_of_the_demo_do_what_its_readme_says(run_cli: RunCli, line: str, holds: bool) -> None:
+    done = run_cli("check", wrote(f"texts: {{a: '{MAT}'}}\nrules: [{line}]"), "-q", "--format", "png")
+    assert done.code == (0 if holds else 1)
+
+
+def test_blocks_need_two_segments(run_cli: RunCli) -> None:
+    pair = "{a: {text: The cat sat on the mat., pair: A dog ran over the wide green field today.}}"
+    found = attncli.load("demo:encoder").patterns(
+        "The cat sat on the mat.", pair="A dog ran over the wide green field today.", shuffle_seeds=0
+    )
+    rules = "".join(f"- head {layer}.{head} is block\n" for _, layer, head in found.places())
+    done = rows(run_cli("check", wrote(f"texts: {pair}\nrules:\n{rules}"), "-q").out)
+    assert [float(row["found"]) for row in done] == pytest.approx(found.heads["segment_mass"].values, abs=2e-6)
+    even = found.baselines["uniform"]["segment_mass"].values
+    assert [float(row["chance"]) for row in done] == pytest.approx(even, abs=2e-6)
+    assert [row["holds"] == "True" for row in done] == ["block" in classes for classes in found.classes]
+    done = run_cli("check", wrote(f"texts: {{a: '{MAT}'}}\nrules: [no head is block]"))
+    assert done.code == 2
+    assert "segment_mass is undefined in what the rule is about" in done.err
+
+
+def test_a_text_too_long_for_whole_maps_has_budgets_and_rules(run_cli: RunCli) -> None:
+    text = "one two three four five six seven " * 60
+    rules = f"texts: {{a: {text}}}\nrules:\n- entropy < 9\n- {{from: seven#60, to: seven#59, min: 0}}\n"
+    done = run_cli("check", wrote(f"model: demo:decoder\n{rules}"), "-o", "here", "--max-memory", "1MB")
+    assert (done.code, done.err) == (0, "")
+
+
+# ---------------------------------------------------------------------------------------------- suites
+
+CASES = [
+    {"pair": "a", "text": "The cat sat on the mat.", "from": "sat", "to": "cat", "than": "mat"},
+    {"pair": "a", "text": "The mat sat on the cat.", "from": "sat", "to": "mat", "than": "cat"},
+    {"text": "The dog ran to the house.", "from": "ran", "to": "dog", "than": "house"},
+    {"text": "The house is near the dog.", "from": "near", "to": "dog", "than": "house"},
+]
+
+
+def suite(more: str = "min-rate: 0.5") -> str:
+    Path("cases.jsonl").write_text("\n".join(json.dumps(case) for case in CASES))
+    return wrote(f"suites:\n- {{name: nouns, file: cases.jsonl, {more}}}\n")
+
+
+def test_the_best_single_head_stands_for_a_suite(run_cli: RunCli) -> None:
+    done = run_cli("check", suite("min-rate: 0.5"), "-q", "-o", "here")
+    (found,) = rows(done.out)
+    model = attncli.load("demo:encoder")
+    right = []
+    for case in CASES:
+        run = model.run(case["text"])
+        pieces = list(run.inputs[0].source.pieces)
+        row = run.attention().stack()[:, :, pieces.index(case["from"])]
+        right.append(row[..., pieces.index(case["to"])] > row[..., pieces.index(case["than"])])
+    units = np.stack([right[0] & right[1], right[2], right[3]]).sum(0)
+    assert float(found["found"]) == pytest.approx(units.max() / 3, abs=1e-6)
+    assert int(found["met"]) == int((units / 3 >= 0.5).sum())
+    layer, head = int(found["layer"]), int(found["head"])
+    assert units[layer, head] == units.max()
+    cases = rows(Path("here/check-cases.csv").read_text())
+    assert [row["holds"] for row in cases] == [str(bool(one[layer, head])) for one in right]
+    assert [row["line"] for row in cases] == ["1", "2", "3", "4"]
+    assert float(found["low"]) < float(found["found"]) < float(found["high"]) or float(found["found"]) == 1
+
+
+def test_a_rate_that_is_not_reached_fails_and_shows_a_wrong_case(run_cli: RunCli) -> None:
+    done = run_cli("check", suite("min-rate: 1, heads: 0.0, above: permutation 99.9"), "-o", "here")
+    assert done.code == 1
+    (found,) = rows(done.out)
+    assert float(found["p"]) > 0.001
+    wrong = next(row for row in rows(Path("here/check-cases.csv").read_text()) if row["holds"] == "False")
+    assert found["text"] == wrong["text"]
+    assert "rule-01-encoder-L00-H00.png" in names()
+
+
+# -------------------------------------------------------------------------------------- files and streams
+
+
+def test_files_hold_the_same_and_the_same_call_gives_the_same_bytes(run_cli: RunCli) -> None:
+    wrote(FAILS)
+    for folder in ("one", "two"):
+        done = run_cli("check", "rules.yaml", "-o", folder, "--format", "parquet,jsonl,svg")
+        assert done.code == 1
+    assert done.out == Path("two/check.csv").read_text(encoding="utf-8")
+    assert {"check.parquet", "check.jsonl"} < {*names("one")}
+    for name in names("one"):
+        if name != "manifest.json":
+            assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+    document = json.loads(Path("one/check.json").read_text(encoding="utf-8"))
+    assert (document["schema"], document["holds"], document["file"]) == ("attncli.check/1", False, "rules.yaml")
+    for row, entry in zip(rows(done.out), document["rules"], strict=True):
+        assert all(row[name] == ("" if entry[name] is None else str(entry[name])) for name in row)
+    assert run_cli("check", "rules.yaml", "--json").out == Path("one/check.json").read_text(encoding="utf-8")
+
+
+def test_what_a_former_run_drew_goes_away(run_cli: RunCli, demo_dirs: dict[str, Path]) -> None:
+    shutil.copytree(demo_dirs["encoder"], "model")
+    wrote(f"model: model\ntexts: {{a: '{MAT}'}}\nrules: [head 0.2 is previous-token]")
+    weights = load_file("model/model.safetensors")
+    save_file(
+        {name: torch.zeros_like(value) for name, value in weights.items()}, "model/model.safetensors", {"format": "pt"}
+    )
+    assert run_cli("check", "rules.yaml", "-o", "here").code == 1
+    assert "rule-01-encoder-L00-H02.png" in names()
+    save_file(weights, "model/model.safetensors", {"format": "pt"})
+    assert run_cli("check", "rules.yaml", "-o", "here").code == 0
+    assert names() == ["check.csv", "check.json", "manifest.json"]
+
+
+def test_a_person_reads_why(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(HOLDS)
+    seen = on_terminal(tmp_path, "check", "rules.yaml", "-o", "here", NO_COLOR="1")
+    assert "3 of 3 rules hold" in seen
+    for word in ("it#1 → cat", "previous-token", "rank", "even", "Wrote here/check.json"):
+        assert word in seen
+
+
+def test_junit_names_what_fails(run_cli: RunCli) -> None:
+    assert run_cli("check", wrote(FAILS), "-o", "here", "--junit", "reports/junit.xml").code == 1
+    root = ElementTree.parse("reports/junit.xml").getroot()
+    assert (root.get("tests"), root.get("failures")) == ("4", "1")
+    (failed,) = [case for case in root.iter("testcase") if case.find("failure") is not None]
+    assert (failed.get("name"), failed.get("line")) == ("sink < 0.5", "5")
+    assert run_cli("check", "rules.yaml", "-o", "here", "--junit", "reports/junit.xml").code == 1
+    done = run_cli("check", "rules.yaml", "-o", "here", "--junit", "rules.yaml")
+    assert done.code == 4
+    assert "rules.yaml is there and no JUnit XML" in done.err
+    assert Path("rules.yaml").read_text() == FAILS
+
+
+def test_github_shows_what_fails_beside_its_line(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(Path.cwd()))
+    Path("sub").mkdir()
+    wrote(f'texts: {{a: "{MAT}"}}\nrules:\n- {{name: "100%, or: so\\nmuch", sink: {{max: 0.5}}}}\n', "sub/rules.yaml")
+    assert "::error" not in run_cli("check", Path("sub/rules.yaml").resolve(), "-o", "here").err
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    done = run_cli("check", Path("sub/rules.yaml").resolve(), "-o", "there")
+    line, error = done.err.splitlines()
+    assert line.startswith(
+        "::error file=sub/rules.yaml,line=3,title=100%25%2C or%3A so%0Amuch::sink <= 0.5 in every head: head "
+    )
+    assert error.startswith("error: 1 of 1 rules does not hold: ")
+    assert "::error" not in run_cli("check", wrote(HOLDS), "-o", "holds").err
+
+
+@pytest.mark.parametrize("token", [token for token in HOSTILE if token.strip() and "\0" not in token], ids=ascii)
+def test_hostile_names_and_texts_do_no_harm(token: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    rule = {"name": token, "text": f"a cat {token} sat", "from": "1", "to": "2", "min": 1}
+    # JSON is YAML that keeps every character
+    wrote(json.dumps({"rules": [rule]}).replace("${", "$${"))
+    done = run_cli("check", "rules.yaml", "-o", "here", "--junit", "junit.xml", "--format", "svg")
+    if done.code == 2:  # no YAML can hold it
+        assert re.fullmatch(r"error: rules\.yaml[^\n]+\n", done.err)
+        return
+    assert done.code == 1
+    (annotation, error) = done.err.split("\n")[:-1]
+    assert annotation.startswith("::error ")
+    assert error.startswith("error: 1 of 1 ")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", done.err)
+    ElementTree.parse("junit.xml")
+    (row,) = rows(done.out)
+    assert row["name"] == token or not token.isprintable()
+
+
+def test_one_thread_and_two_give_the_same_verdicts(tmp_path: Path, minilm: Path) -> None:
+    rule = f"{{text: {quoted(ANIMAL)}, from: it, to: animal, than: street, min: 0.676849, heads: 3.1}}"
+    (tmp_path / "rules.yaml").write_text(f"rules:\n- {rule}\n- sink < 0.9\n- head 0.2 is previous-token\n")
+    found = []
+    for threads in ("1", "2"):
+        call = (
+            sys.executable,
+            "-m",
+            "attncli",
+            "check",
+            "rules.yaml",
+            "-m",
+            str(minilm),
+            "-o",
+            threads,
+            "--format",
+            "csv",
+        )
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        found.append([(row["name"], row["holds"], row["layer"], row["head"]) for row in rows(done.stdout)])
+    assert found[0] == found[1]
+    assert [holds for _, holds, _, _ in found[0]] == ["True", "False", "True"]
+
+
+# ------------------------------------------------------------------------------------------- baselines
+
+
+@pytest.fixture
+def own_model(run_cli: RunCli, demo_dirs: dict[str, Path]) -> Path:
+    """A copy of the demo encoder in the folder of the test, recorded."""
+    shutil.copytree(demo_dirs["encoder"], "model")
+    wrote(f"model: model\ntexts: {{a: '{MAT}'}}\nbaseline: {{file: numbers/baseline.json, absolute: 0.02}}\n")
+    done = run_cli("check", "rules.yaml", "--record", "-o", "first")
+    assert (done.code, done.err) == (0, "")
+    return Path("numbers/baseline.json")
+
+
+def perturb(head: int, layer: int = 1) -> None:
+    """Let a head of the copy look at everything alike."""
+    weights = load_file("model/model.safetensors")
+    name = next(name for name in weights if f"layer.{layer}.attention.self.query.weight" in name)
+    part = slice(head * 24, head * 24 + 24)
+    for each in (name, name.replace("weight", "bias")):
+        weights[each][part] = 0
+    save_file(weights, "model/model.safetensors", {"format": "pt"})
+
+
+def test_what_did_not_change_is_where_it_was(run_cli: RunCli, own_model: Path) -> None:
+    document = json.loads(own_model.read_text())
+    assert document["schema"] == "attncli.baseline/1"
+    assert len(document["heads"]) == 16
+    stats = attncli.load("model").run(MAT, metrics="all").stats()
+    assert [head["entropy"] for head in document["heads"]] == pytest.approx(stats["entropy"].values, abs=1e-6)
+    done = run_cli("check", "rules.yaml", "-o", "here")
+    assert (done.code, done.err) == (0, "")
+    (found,) = rows(done.out)
+    assert (found["sort"], found["holds"], found["heads"], found["met"]) == ("baseline", "True", "16", "16")
+    assert names() == ["check.csv", "check.json", "manifest.json"]
+
+
+def test_heads_that_drifted_are_named(run_cli: RunCli, own_model: Path) -> None:
+    perturb(head=2, layer=3)
+    done = run_cli("check", "rules.yaml", "-o", "here")
+    assert done.code == 1
+    assert "1 of 16 heads drifted: 3.2 " in done.err
+    drifts = rows(Path("here/check-drifts.csv").read_text())
+    assert {(row["layer"], row["head"]) for row in drifts} == {("3", "2")}
+    assert "entropy" in {row["metric"] for row in drifts}
+    assert not {"sink_position", "diagonal_offset"} & {row["metric"] for row in drifts}
+    before = {(head["layer"], head["head"]): head for head in json.loads(own_model.read_text())["heads"]}
+    for row in drifts:
+        was = before[int(row["layer"]), int(row["head"])][row["metric"]]
+        assert float(row["baseline"]) == was
+        assert (
+            abs(float(row["now"]) - was)
+            > float(row["tolerance"])
+            == pytest.approx(max(0.02, 0.05 * abs(was)), abs=1e-6)
+        )
+    assert "rule-01-encoder-L03-H02.png" in names()
+    assert run_cli("check", "rules.yaml", "--record", "-o", "second").code == 0
+    assert run_cli("check", "rules.yaml", "-o", "here").code == 0
+
+
+def test_tolerances_decide(run_cli: RunCli, own_model: Path) -> None:
+    perturb(head=2, layer=3)
+    text = Path("rules.yaml").read_text()
+    assert run_cli("check", wrote(text.replace("0.02", "100")), "-o", "wide").code == 0
+    Path("rules.yaml").write_text(text.replace("0.02", "100, metrics: {entropy: {absolute: 0, relative: 0}}"))
+    assert run_cli("check", "rules.yaml", "-o", "narrow").code == 1
+    assert {row["metric"] for row in rows(Path("narrow/check-drifts.csv").read_text())} == {"entropy"}
+
+
+def test_a_checkpoint_in_another_folder_is_held_against_an_earlier_one(run_cli: RunCli, own_model: Path) -> None:
+    shutil.copytree("model", "later")
+    done = run_cli("check", "rules.yaml", "-m", "later", "-o", "here")
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "args", "said"),
+    [
+        (("", ""), ["-m", "demo:decoder"], "is of another model, model, and this is demo:decoder"),
+        (("The cat", "A cat"), [], "is of other texts than those of this file"),
+        (("baseline:", "words: true\nbaseline:"), [], "was recorded with words False, and this is True"),
+        (("baseline.json", "no.json"), [], "line 3, column 18: there is no baseline numbers/no.json: record one with"),
+        (("absolute: 0.02", "absolute: -0.02"), [], "column 62: expected 'absolute' to be at least 0.0, got '-0.02'"),
+        (("file: numbers/baseline.json, ", ""), [], "no file of the baseline is named"),
+        (("texts:", "#"), [], "there is no text"),
+        (("", ""), ["--baseline", "rules.yaml"], "rules.yaml is not JSON"),
+    ],
+)
+def test_baselines_of_something_else_are_refused(
+    change: tuple[str, str], args: list[str], said: str, run_cli: RunCli, own_model: Path
+) -> None:
+    text = Path("rules.yaml").read_text()
+    done = run_cli("check", wrote(text.replace(*change), "other.yaml"), *args, "-o", "here")
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(r"error: [^\n]+\n", done.err)
+    assert said in done.err
+    assert not Path("here").exists()
+
+
+def test_another_hub_name_is_another_model(run_cli: RunCli) -> None:
+    wrote(f"texts: {{a: '{MAT}'}}\nrules: [sink < 2]\n")
+    assert run_cli("check", "rules.yaml", "--record", "--baseline", "b.json", "-q").code == 0
+    document = json.loads(Path("b.json").read_text())
+    document["run"]["model"] = "someone/else"
+    Path("b.json").write_text(json.dumps(document))
+    done = run_cli("check", "rules.yaml", "--baseline", "b.json")
+    assert done.code == 2
+    assert "b.json is of another model, someone/else, and this is demo:encoder" in done.err
+
+
+def test_only_baselines_are_recorded_over(run_cli: RunCli) -> None:
+    wrote(f"texts: {{a: '{MAT}'}}\nrules: [sink < 2]\n")
+    done = run_cli("check", "rules.yaml", "--record", "--baseline", "rules.yaml")
+    assert done.code == 4
+    assert "rules.yaml is there and no baseline: name another file, or replace it with --force" in done.err
+    assert "sink < 2" in Path("rules.yaml").read_text()
+    assert run_cli("check", "rules.yaml", "--record").err.count("no file of the baseline is named") == 1
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+BAD = [
+    ("", "rules.yaml is empty: expected keys and values"),
+    ("rules: []", "there is nothing to check"),
+    (
+        "rules: [{text: The cat sat., from: dog, to: cat, min: 0}]",
+        "line 1, column 38: 'dog' does not occur in the text",
+    ),
+    (
+        "rules: [{text: The cat sat., from: cta, to: cat, min: 0}]",
+        "column 38: 'cta' does not occur in the text: did you mean",
+    ),
+    (
+        "rules: [{text: The cat the dog., from: the, to: cat, min: 0}]",
+        "is meant to be one place of the text, it has 2: ",
+    ),
+    ("rules: [{text: The cat sat., from: cat, to: 99, min: 0}]", "the word of 'to' 99 lies outside of the text"),
+    ("rules: [{text: The cat sat., from: cat, to: ' ', min: 0}]", "the word of 'to' is empty"),
+    ("rules: [{text: The cat sat., from: cat, to: sat#2, min: 0}]", "so there is no sat#2"),
+    ("rules: [{text: The cat., from: cat, to: the, than: 1, min: 0}]", "are the same tokens: name another word"),
+    (
+        "rules: [{text: a cat, from: cat, to: a, min: 0, heads: 9.1}]",
+        "head 9.1 does not exist: encoder has layers 0-3, heads 0-3",
+    ),
+    ("texts: {a: a cat}\nrules: [head 0.7 is local]", "line 2, column 9: head 0.7 does not exist"),
+    ("texts: {a: a cat}\nrules: [sink < 1 in layer 2-9]", "layer 2-9 does not exist: encoder has layers 0-3"),
+    ("texts: {a: a cat}\nrules: [sink < 1 in layer 3-1]", "ends before it begins"),
+    ("texts: {a: a cat}\nrules: [cross sink < 1]", "demo:encoder has no cross attention; it has: encoder"),
+    ("texts: {a: a cat}\nrules: [alignment_distance < 1]", "alignment_distance is undefined in what the rule is about"),
+    ("rules: [sink < 1]", "there is no text"),
+    ("model: nowhere\nrules: [{text: a b, from: a, to: b, min: 0}]", "'nowhere' could not be loaded"),
+    ("suites: [{file: nowhere.jsonl, min-rate: 1}]", "line 1, column 17: no such file: nowhere.jsonl"),
+    (f"texts: {{a: {'word ' * 600}}}\nrules: [sink < 1]", "the model reads at most 512"),
+    (
+        "model: demo:decoder\nrules: [{text: a cat sat, from: cat, to: sat, min: 0}]",
+        "comes after 'cat', and a decoder looks back",
+    ),
+    (
+        "model: demo:seq2seq\nrules: [{text: {text: a cat, target: a tac}, from: a, to: a, min: 0}]",
+        "line 2, column 9: the key 'kind' is missing: demo:seq2seq has encoder, decoder, cross attention",
+    ),
+    ("rules: " + "[" * 30, "rules.yaml"),
+    ("x" * 300_000, "is larger than 256 kB"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), BAD, ids=[said[:40] for _, said in BAD])
+def test_bad_files_are_one_line_and_leave_nothing(text: str, said: str, run_cli: RunCli) -> None:
+    done = run_cli("check", wrote(text), "--junit", "junit.xml")
+    assert (done.code, done.out) == (3 if "could not be loaded" in said else 2, "")
+    assert re.fullmatch(r"error: [^\n]+\n", done.err)
+    assert said in done.err
+    assert names(".") == ["rules.yaml"]
+
+
+def test_a_file_must_be_named_and_be_there(run_cli: RunCli) -> None:
+    assert "which rules? give their file" in run_cli("check").err
+    done = run_cli("check", "nowhere.yaml")
+    assert (done.code, done.err) == (2, "error: no such file: nowhere.yaml\n")
+    assert "unknown --format 'pgn': did you mean 'png'?" in run_cli("check", wrote(HOLDS), "--format", "pgn").err
+
+
+def test_rules_come_from_stdin_and_variables_from_the_environment(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMIT", "0.5")
+    text = f"texts: {{a: '{MAT}'}}\nrules: [sink < ${{LIMIT}}, 'sink < ${{OTHER:-2}}']"
+    done = run_cli("check", "-", "-o", "here", stdin=text)
+    assert [row["holds"] for row in rows(done.out)] == ["False", "True"]
+
+
+def test_what_is_typed_goes_before_the_file_and_the_file_before_defaults(run_cli: RunCli) -> None:
+    wrote("model: demo:decoder\ncapture: eager\nwords: true\n" + HOLDS.replace("0.2", "0.1"))
+    for args, model in (([], "demo:decoder"), (["-m", "demo:encoder"], "demo:encoder")):
+        document = json.loads(run_cli("check", "rules.yaml", *args, "--json").out)
+        assert (document["run"]["model"], document["run"]["resolved"]["words"]) == (model, True)
+        assert document["run"]["resolved"]["capture"] == "eager"
+
+
+# --------------------------------------------------------------------------------- the reference, the files
+
+
+def test_the_reference_is_a_file_that_is_right(run_cli: RunCli, minilm: Path) -> None:
+    page = run_cli("explain", "rules").out
+    example = page[page.index("model: ") : page.index("\n\nModel ")]
+    suites = Path(__file__).parents[2] / "configs" / "coreference.jsonl"
+    shutil.copy(suites, "coreference.jsonl")
+    example = example.replace("sentence-transformers/all-MiniLM-L6-v2", str(minilm))
+    recorded = run_cli("check", wrote(example), "--record", "-o", "first", "--json")
+    assert (recorded.code, recorded.err) == (0, "")
+    done = run_cli("check", "rules.yaml", "-o", "here", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert {rule["sort"] for rule in json.loads(done.out)["rules"]} == {
+        "attention",
+        "budget",
+        "class",
+        "suite",
+        "baseline",
+    }
+    schema = json.loads(run_cli("explain", "rules", "--json").out)
+    jsonschema.validate(yaml.safe_load(example), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"rules": [{"entropi": {"max": 1}}]}, schema)
+
+
+def test_the_page_of_the_files_names_every_column(run_cli: RunCli) -> None:
+    page = " ".join(run_cli("explain", "check.json").out.split())
+    done = run_cli("check", suite("min-rate: 0"), "-q", "-o", "here")
+    for table in (done.out, Path("here/check-cases.csv").read_text()):
+        assert ", ".join(rows(table)[0]) in page.replace("sort (attention, budget, class, suite, baseline)", "sort")
+    assert "kind, layer, head, metric, baseline, now, tolerance" in page
+
+
+@pytest.mark.parametrize("name", ["coreference", "agreement", "translation"])
+def test_the_files_that_come_with_attncli_hold(
+    name: str, run_cli: RunCli, minilm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTNCLI_MODEL", str(minilm))
+    path = Path(__file__).parents[2] / "configs" / f"{name}.yaml"
+    done = run_cli("check", path, "-o", "here", "--json")
+    assert (done.code, done.err) == (0, "")
+    found: dict[str, Any] = json.loads(done.out)
+    assert found["holds"] is True
+    (measured,) = [rule for rule in found["rules"] if rule["sort"] == "suite"]
+    assert measured["p"] <= 0.01
+    schema = json.loads(run_cli("explain", "rules", "--json").out)
+    jsonschema.validate(yaml.safe_load(path.read_text()), schema)
