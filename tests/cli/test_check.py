@@ -118,11 +118,11 @@ def test_permutations_count_all_heads_that_were_searched(
 
 
 def test_a_percentile_that_the_text_is_too_short_for_is_refused(run_cli: RunCli) -> None:
-    text = f"rules:\n- {{text: The cat sat., from: sat, to: cat, above: permutation 95}}"
+    text = "rules:\n- {text: the man sat, from: sat, to: man, above: permutation 95}"
     done = run_cli("check", wrote(text))
     assert (done.code, done.out) == (2, "")
-    assert "line 2, column 51: permutation 95 cannot be reached: of 6 keys" in done.err
-    assert "ask for permutation 83, or take a longer text or a suite" in done.err
+    assert "line 2, column 50: permutation 95 cannot be reached: of 5 keys" in done.err
+    assert "ask for permutation 80, or take a longer text or a suite" in done.err
     assert names(".") == ["rules.yaml"]
 
 
@@ -246,10 +246,10 @@ def test_a_text_too_long_for_whole_maps_has_budgets_and_rules(run_cli: RunCli) -
 # ---------------------------------------------------------------------------------------------- suites
 
 CASES = [
-    {"pair": "a", "text": "The cat sat on the mat.", "from": "sat", "to": "cat", "than": "mat"},
-    {"pair": "a", "text": "The mat sat on the cat.", "from": "sat", "to": "mat", "than": "cat"},
-    {"text": "The dog ran to the house.", "from": "ran", "to": "dog", "than": "house"},
-    {"text": "The house is near the dog.", "from": "near", "to": "dog", "than": "house"},
+    {"pair": "a", "text": "The king sat near the man.", "from": "sat", "to": "king", "than": "man"},
+    {"pair": "a", "text": "The man sat near the king.", "from": "sat", "to": "man", "than": "king"},
+    {"text": "The boy went with the woman.", "from": "went", "to": "boy", "than": "woman"},
+    {"text": "The house is near the school.", "from": "near", "to": "school", "than": "house"},
 ]
 
 
@@ -306,7 +306,8 @@ def test_files_hold_the_same_and_the_same_call_gives_the_same_bytes(run_cli: Run
     assert (document["schema"], document["holds"], document["file"]) == ("attncli.check/1", False, "rules.yaml")
     for row, entry in zip(rows(done.out), document["rules"], strict=True):
         assert all(row[name] == ("" if entry[name] is None else str(entry[name])) for name in row)
-    assert run_cli("check", "rules.yaml", "--json").out == Path("one/check.json").read_text(encoding="utf-8")
+    again = run_cli("check", "rules.yaml", "--format", "parquet,jsonl,svg", "--json")
+    assert again.out == Path("one/check.json").read_text(encoding="utf-8")
 
 
 def test_what_a_former_run_drew_goes_away(run_cli: RunCli, demo_dirs: dict[str, Path]) -> None:
@@ -359,24 +360,26 @@ def test_github_shows_what_fails_beside_its_line(run_cli: RunCli, monkeypatch: p
     assert "::error" not in run_cli("check", wrote(HOLDS), "-o", "holds").err
 
 
-@pytest.mark.parametrize("token", [token for token in HOSTILE if token.strip() and "\0" not in token], ids=ascii)
-def test_hostile_names_and_texts_do_no_harm(token: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_names_and_texts_do_no_harm(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    rule = {"name": token, "text": f"a cat {token} sat", "from": "1", "to": "2", "min": 1}
-    # JSON is YAML that keeps every character
-    wrote(json.dumps({"rules": [rule]}).replace("${", "$${"))
+    drawn = ("[/INST]", "</script>", "\x1b[31m", "\u202eabc", "two\nlines", "::error ::%0A, a:b")
+    rules: list[dict[str, object]] = [
+        {"name": token, "text": f"a man {token} sat", "from": "1", "to": "2", "min": int(token in drawn)}
+        for token in [*HOSTILE, drawn[-1]]
+    ]
+    wrote(yaml.safe_dump({"rules": rules}).replace("${", "$${"))
     done = run_cli("check", "rules.yaml", "-o", "here", "--junit", "junit.xml", "--format", "svg")
-    if done.code == 2:  # no YAML can hold it
-        assert re.fullmatch(r"error: rules\.yaml[^\n]+\n", done.err)
-        return
     assert done.code == 1
-    (annotation, error) = done.err.split("\n")[:-1]
-    assert annotation.startswith("::error ")
-    assert error.startswith("error: 1 of 1 ")
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", done.err)
-    ElementTree.parse("junit.xml")
-    (row,) = rows(done.out)
-    assert row["name"] == token or not token.isprintable()
+    annotations = [line for line in done.err.splitlines() if line.startswith("::error ")]
+    assert len(annotations) == len(drawn)
+    assert all(re.fullmatch(r"::error file=rules\.yaml,line=\d+,title=[^:,]*::[^\n]+", line) for line in annotations)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", done.err)
+    assert len(list(Path("here").glob("rule-*.svg"))) == len(drawn)
+    assert [row["name"] for row in csv.DictReader(io.StringIO(done.out, newline=""))] == [
+        rule["name"] or "1 → 2" for rule in rules
+    ]
+    cases = {case.get("name") for case in ElementTree.parse("junit.xml").iter("testcase")}
+    assert {name for name in HOSTILE if name.isprintable() and name} <= cases
 
 
 def test_one_thread_and_two_give_the_same_verdicts(tmp_path: Path, minilm: Path) -> None:
@@ -486,7 +489,7 @@ def test_a_checkpoint_in_another_folder_is_held_against_an_earlier_one(run_cli: 
         (("The cat", "A cat"), [], "is of other texts than those of this file"),
         (("baseline:", "words: true\nbaseline:"), [], "was recorded with words False, and this is True"),
         (("baseline.json", "no.json"), [], "line 3, column 18: there is no baseline numbers/no.json: record one with"),
-        (("absolute: 0.02", "absolute: -0.02"), [], "column 62: expected 'absolute' to be at least 0.0, got '-0.02'"),
+        (("absolute: 0.02", "absolute: -0.02"), [], "column 51: expected 'absolute' to be at least 0.0, got '-0.02'"),
         (("file: numbers/baseline.json, ", ""), [], "no file of the baseline is named"),
         (("texts:", "#"), [], "there is no text"),
         (("", ""), ["--baseline", "rules.yaml"], "rules.yaml is not JSON"),
@@ -530,11 +533,11 @@ BAD = [
     ("rules: []", "there is nothing to check"),
     (
         "rules: [{text: The cat sat., from: dog, to: cat, min: 0}]",
-        "line 1, column 38: 'dog' does not occur in the text",
+        "line 1, column 36: 'dog' does not occur in the text",
     ),
     (
         "rules: [{text: The cat sat., from: cta, to: cat, min: 0}]",
-        "column 38: 'cta' does not occur in the text: did you mean",
+        "column 36: 'cta' does not occur in the text: did you mean",
     ),
     (
         "rules: [{text: The cat the dog., from: the, to: cat, min: 0}]",
@@ -590,7 +593,7 @@ def test_rules_come_from_stdin_and_variables_from_the_environment(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIMIT", "0.5")
-    text = f"texts: {{a: '{MAT}'}}\nrules: [sink < ${{LIMIT}}, 'sink < ${{OTHER:-2}}']"
+    text = f"texts: {{a: '{MAT}'}}\nrules:\n- sink < ${{LIMIT}}\n- sink < ${{OTHER:-2}}"
     done = run_cli("check", "-", "-o", "here", stdin=text)
     assert [row["holds"] for row in rows(done.out)] == ["False", "True"]
 
@@ -608,7 +611,7 @@ def test_what_is_typed_goes_before_the_file_and_the_file_before_defaults(run_cli
 
 def test_the_reference_is_a_file_that_is_right(run_cli: RunCli, minilm: Path) -> None:
     page = run_cli("explain", "rules").out
-    example = page[page.index("model: ") : page.index("\n\nModel ")]
+    example = page[page.index("\nmodel: ") + 1 : page.index("\n\nModel ")]
     suites = Path(__file__).parents[2] / "configs" / "coreference.jsonl"
     shutil.copy(suites, "coreference.jsonl")
     example = example.replace("sentence-transformers/all-MiniLM-L6-v2", str(minilm))
