@@ -131,6 +131,16 @@ def test_tags_anchors_and_merges_are_refused(file: Path, text: str) -> None:
     assert "line 1" in refused(file, text)
 
 
+def test_a_part_of_a_file_knows_its_places_in_the_whole(file: Path) -> None:
+    file.write_text("inner:\n- name: a\n- {name: b, nam: c}\n", encoding="utf-8")
+    whole = read_yaml(file)
+    part = whole.part("inner", 1)
+    assert (part.values, part.place.line, part.place.column) == ({"name": "b", "nam": "c"}, 3, 3)
+    assert part.part("name").values == "b"
+    with pytest.raises(UsageError, match=r"line 3, column 13: unknown key 'nam': did you mean 'name'\?"):
+        checked(part, Inner)
+
+
 def test_a_file_grows_neither_large_nor_deep(file: Path) -> None:
     assert "larger than 256 kB" in refused(file, "heads: " + "x" * MOST_BYTES)
     assert "at most 20 levels" in refused(file, "heads: " + "[" * 2000)

@@ -55,6 +55,19 @@ def test_heads_come_by_kind_layer_and_head() -> None:
     assert column(found, "head") == [0, 1] * 4
 
 
+def test_means_over_some_of_the_texts_are_those_of_these_alone() -> None:
+    maps = [random_map(seed, 2, length, length) for seed, length in ((1, 4), (2, 6), (3, 5))]
+    sink = Measure([ENTROPY, SINK], per_text=True)
+    fed(sink, [block(maps)])
+    for chosen in ([0], [2, 0], [0, 1, 2]):
+        alone = measured([block([maps[text] for text in chosen])], inputs([maps[text] for text in chosen]))
+        found = sink.heads_of(chosen)
+        for name in ("entropy", "sink"):
+            assert found[name].values == pytest.approx(alone[name].values)
+        assert column(Statistics(found), "texts") == [len(chosen)] * 2
+        assert column(Statistics(found), "queries") == [sum(maps[text].weights.shape[1] for text in chosen)] * 2
+
+
 def test_measures_keep_the_order_in_which_they_were_asked_for() -> None:
     one = random_map(1, 1, 4, 4)
     found = measured([block([one])], inputs([one]))

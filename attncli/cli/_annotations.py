@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from attncli.data import Checked
+if TYPE_CHECKING:
+    from attncli.data import Checked
 
 
 def github(file: str, found: Checked, environment: Mapping[str, str]) -> list[str]:

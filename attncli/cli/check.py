@@ -42,7 +42,7 @@ def check(
     concerned. In a pipe, prints check.csv; with --json check.json. Where GITHUB_ACTIONS is true, prints an annotation
     for each rule that does not hold. What is typed goes before what the file says.
 
-    Example: attncli check rules.yaml --junit report.xml
+    Example: attncli check configs/translation.yaml
     """
     from attncli.pipeline.checks.job import check as hold
     from attncli.store import json_text, table_csv
