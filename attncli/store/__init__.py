@@ -18,8 +18,8 @@ from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
 from attncli.store.flow import flow_document, flow_table, write_flows
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, listed, run_object
-from attncli.store.likeness import write_likeness
 from attncli.store.junit import write_junit
+from attncli.store.likeness import write_likeness
 from attncli.store.page import write_page, write_view
 from attncli.store.patterns import write_patterns, write_repeated
 from attncli.store.profile import write_profile
@@ -60,8 +60,8 @@ __all__ = [
     "write_baseline",
     "write_check",
     "write_flows",
-    "write_likeness",
     "write_junit",
+    "write_likeness",
     "write_page",
     "write_patterns",
     "write_profile",
