@@ -43,6 +43,7 @@ def text_of(run_cli: RunCli, *args: str) -> str:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert COMMANDS == [
+        "check",
         "compare",
         "explain",
         "flow",
