@@ -243,6 +243,23 @@ def test_a_text_too_long_for_whole_maps_has_budgets_and_rules(run_cli: RunCli) -
     assert (done.code, done.err) == (0, "")
 
 
+def test_what_there_is_no_room_to_draw_is_a_note(run_cli: RunCli) -> None:
+    text = "one two three four five six seven " * 60
+    rules = f"texts: {{a: {text}}}\nrules: [entropy < 1]\n"
+    done = run_cli("check", wrote(f"model: demo:decoder\n{rules}"), "-o", "here", "--max-memory", "1MB")
+    assert done.code == 1
+    note, error = done.err.splitlines()
+    assert note.startswith("note: there are no pictures of text 0: ")
+    assert error.startswith("error: 1 of 1 rules does not hold")
+    assert names() == ["check.csv", "check.json", "manifest.json"]
+
+
+def test_a_target_that_the_model_writes_has_words_too(run_cli: RunCli) -> None:
+    rule = "{text: stop the cat, kind: cross, from: eht, to: the, min: 0.5}"
+    done = run_cli("check", wrote(f"model: demo:seq2seq\nrules:\n- {rule}\n"), "-q")
+    assert done.code == 0, done.err
+
+
 # ---------------------------------------------------------------------------------------------- suites
 
 CASES = [
@@ -277,6 +294,12 @@ def test_the_best_single_head_stands_for_a_suite(run_cli: RunCli) -> None:
     assert [row["holds"] for row in cases] == [str(bool(one[layer, head])) for one in right]
     assert [row["line"] for row in cases] == ["1", "2", "3", "4"]
     assert float(found["low"]) < float(found["found"]) < float(found["high"]) or float(found["found"]) == 1
+
+
+def test_a_percentile_that_no_sample_reaches_is_refused(run_cli: RunCli) -> None:
+    done = run_cli("check", suite("above: permutation 99.99"))
+    assert done.code == 2
+    assert "expected at most permutation 99.95, as many samples are drawn" in done.err
 
 
 def test_a_rate_that_is_not_reached_fails_and_shows_a_wrong_case(run_cli: RunCli) -> None:

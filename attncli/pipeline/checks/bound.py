@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.analyses.permuted import smallest_p
+from attncli.analyses.permuted import SUITE_SAMPLES, smallest_p
 from attncli.data import KINDS, Array, Candidates, Input, Kind, Quantifier, Selection, Text, Tokens
 from attncli.errors import UsageError
 from attncli.focus import find_one
@@ -50,25 +50,21 @@ class BoundSuite:
 def all_texts(file: RuleFile) -> tuple[Text, ...]:
     """All texts that are to be read, each once: first those that are measured."""
     cases = [case.text for suite in file.suites for case in suite.cases]
-    found: list[Text] = []
-    for text in (*file.texts, *cases):
-        if text not in found:
-            found.append(text)
-    return tuple(found)
+    return tuple(dict.fromkeys([*file.texts, *cases]))
 
 
 class Binder:
     """Finds what rules mean; what does not exist is a `UsageError` with line and column."""
 
-    def __init__(self, heads: Selection, inputs: Sequence[Input], model: str) -> None:
+    def __init__(self, heads: Selection, texts: Sequence[Text], inputs: Sequence[Input], model: str) -> None:
         self._heads = heads
-        self._inputs = list(inputs)
+        self._inputs = dict(zip(texts, inputs, strict=True))
         self._model = model
         self.kinds = [kind for kind in KINDS if any(of == kind for of, _ in heads)]
 
     def text(self, text: Text) -> Input:
         """The text as it was read."""
-        return next(one for one in self._inputs if one.text == text)
+        return self._inputs[text]
 
     def heads(self, rule: Rule) -> tuple[Place, ...]:
         """The heads that a rule is about, in order."""
@@ -88,6 +84,10 @@ class Binder:
 
     def suite(self, rule: SuiteRule) -> BoundSuite:
         """A suite."""
+        smallest = 1 / (1 + SUITE_SAMPLES)
+        if rule.above is not None and not reaches(smallest, rule.above):
+            most = 100 * (1 - smallest)
+            raise rule.part.error(("above",), f"expected at most permutation {most:g}, as many samples are drawn")
         kind = self._one_kind(rule)
         cases = tuple(self._words(case.part, case, self.text(case.text), kind) for case in rule.cases)
         return BoundSuite(rule, self._of_kind(rule, kind), cases)

@@ -81,13 +81,14 @@ def check(job: Job, file: RuleFile, asked: Asked, track: Track) -> tuple[Checked
     prepared = model.prepare(job.texts, replace(job.request, keep_maps=False), track)
     info, found, numbers = _found(job, model, prepared, file, (rule, recorded), track)
     document = store.write_check(folder, info, asked.file, prepared.inputs, found, asked.formats)
-    for name, figure in _pictures(job, model, found, info.title):
-        _save(job, name, figure, asked.pictures)
     if asked.record and rule is not None and rule.path is not None:
         store.write_baseline(rule.path, _informed(model, prepared, file), _reading(job), numbers)
     if junit is not None:
         store.write_junit(junit, asked.file, found)
-    return found, document, Done(folder.finish(info, alone=True), info.notes)
+    notes = list(info.notes)
+    for name, figure in _pictures(job, model, found, info.title, notes):
+        _save(job, name, figure, asked.pictures)
+    return found, document, Done(folder.finish(replace(info, notes=tuple(notes)), alone=True), tuple(notes))
 
 
 def _save(job: Job, name: str, figure: Figure, formats: Sequence[str]) -> None:
@@ -124,8 +125,8 @@ def _recorded(rule: BaselineRule | None, asked: Asked, force: bool) -> Recorded 
     return None
 
 
-def _bind(file: RuleFile, prepared: Pass) -> Bound:
-    binder = Binder(prepared.heads, prepared.inputs, prepared.loaded.name)
+def _bind(job: Job, file: RuleFile, prepared: Pass) -> Bound:
+    binder = Binder(prepared.heads, job.texts, prepared.inputs, prepared.loaded.name)
     own = tuple(range(len(file.texts)))
     measures = []
     for rule in file.rules:
@@ -147,7 +148,7 @@ def _found(
     track: Track,
 ) -> tuple[RunInfo, Checked, Values]:
     """The run, the verdicts in the order of the file, and the numbers that a baseline would hold."""
-    bound, (rule, recorded) = _bind(file, prepared), compared
+    bound, (rule, recorded) = _bind(job, file, prepared), compared
     own = tuple(range(len(file.texts)))
     if recorded is not None:
         check_same(recorded, _informed(model, prepared, file), _reading(job))
@@ -159,6 +160,7 @@ def _found(
     sinks: list[Sink] = [chosen] if places else []
     sinks += [measures] if measures.wanted else []
     run = job.informed(model.finish(prepared, job.texts, track, more=sinks))
+    asked = [each.rule.above for each in bound.words] + [each.rule.above for each in bound.suites]
     rows = ChosenRows.of(chosen.result(prepared.inputs), places)
     verdicts: list[Verdict] = [attention_verdict(each, rows) for each in bound.words]
     verdicts += [measure_verdict(each, measures) for each in bound.measures]
@@ -171,7 +173,7 @@ def _found(
         verdict, drifts = compare(rule, recorded, numbers)
         verdicts.append(verdict)
     found = Checked(tuple(verdicts), tuple(case for _, cases_of in suites for case in cases_of), drifts)
-    return run.info, found, numbers
+    return replace(run.info, seed=0 if any(asked) else None), found, numbers
 
 
 def _informed(model: Model, prepared: Pass, file: RuleFile) -> RunInfo:
@@ -185,19 +187,27 @@ def _reading(job: Job) -> dict[str, Any]:
     return {name: getattr(job.request, name) for name in ("words", "special", "max_tokens")}
 
 
-def _pictures(job: Job, model: Model, found: Checked, title: str) -> Iterator[tuple[str, Figure]]:
-    """For each rule that does not hold the heatmap of the head concerned, by one more pass over the text."""
+def _pictures(job: Job, model: Model, found: Checked, title: str, notes: list[str]) -> Iterator[tuple[str, Figure]]:
+    """For each rule that does not hold the heatmap of the head concerned, by one more pass over the text.
+
+    notes  get what could not be drawn: the verdicts stand without
+    """
     from attncli.views import heatmap
 
     shown = [(at, each) for at, each in enumerate(found.verdicts, start=1) if not each.holds and each.text is not None]
     for text in dict.fromkeys(each.text for _, each in shown):
         verdicts = [(at, each) for at, each in shown if each.text == text]
-        maps = _maps(job, model, text or 0, [each for _, each in verdicts])
+        try:
+            maps = _maps(job, model, text or 0, [each for _, each in verdicts])
+        except UsageError as error:
+            notes.append(f"there are no pictures of text {text}: {error}")
+            continue
         for at, verdict in verdicts:
             attention = maps[verdict.kind].sel(layer=verdict.layer, head=verdict.head)  # type: ignore[index]
             log = max(len(attention.queries), len(attention.keys)) > LINEAR_UP_TO
             name = f"rule-{at:02}-{verdict.kind}-L{verdict.layer:02}-H{verdict.head:02}"
-            yield name, heatmap.draw(attention, model=title, note=f"{verdict.name}: {verdict.why}", log=log)
+            why = verdict.why.partition(",")[0] if verdict.sort == "baseline" else verdict.why
+            yield name, heatmap.draw(attention, model=title, note=f"{verdict.name}: {why}", log=log)
 
 
 def _maps(job: Job, model: Model, text: int, verdicts: Sequence[Verdict]) -> dict[Kind, Attention]:

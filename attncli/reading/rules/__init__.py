@@ -51,15 +51,7 @@ def read_rules(document: Document, section: RulesSection) -> RuleFile:
     if not (rules or suites or baseline):
         raise document.error((), "there is nothing to check: expected rules, suites or baseline")
     own = [rule.text for rule in rules if rule.text is not None]
-    return RuleFile(document, tuple(_once([*texts.values(), *own])), rules, suites, baseline)
-
-
-def _once(texts: list[Text]) -> list[Text]:
-    found: list[Text] = []
-    for text in texts:
-        if text not in found:
-            found.append(text)
-    return found
+    return RuleFile(document, tuple(dict.fromkeys([*texts.values(), *own])), rules, suites, baseline)
 
 
 def _rule(part: Document, texts: Mapping[str, Text]) -> Rule:
