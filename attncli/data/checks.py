@@ -39,7 +39,7 @@ class Verdict:
     heads, met  how many heads were asked, and how many of them keep it
     found       the weight, value or rate of that head; `than` the weight that it is held against
     rank, keys  of the target among the keys: 1 is the one that gets most
-    chance      what even attention over the visible keys would give; of the class of a head, nothing
+    chance      what even attention over the visible keys would give
     p           the share of permutations of the keys that give as much, where that was asked
     low, high   95 % interval of the rate of a suite
     """

@@ -59,6 +59,7 @@ class Measures:
         declared = [registry.module("metrics", name).METRIC for name in dict.fromkeys(names)]
         self._heads, self._any = heads, bool(declared)
         self._own, self._even = (Measure(declared, per_text=True, heads=heads) for _ in range(2))
+        self._found: dict[tuple[Texts, bool], Values] = {}
         self._segments: dict[Texts, tuple[SegmentMass, SegmentMass]] = {}
         for texts in {each.texts for each in by_class}:
             alone = [one if one.index in texts else _undivided(one) for one in inputs]
@@ -90,19 +91,21 @@ class Measures:
 
     def values(self, texts: Texts) -> Values:
         """Each measure of each head, the mean over these texts; rounded, as what is beyond depends on threads."""
-        found = _by_place(self._own, texts)
-        if texts in self._segments:
-            found[SEGMENT_MASS] = {
-                place: round(mean, DIGITS) for place, (mean, _) in self._segments[texts][0].result().items()
-            }
-        return found
+        return self._of(texts, of_even=False)
 
     def even(self, texts: Texts) -> Values:
         """The same of even attention, for every head."""
-        found: dict[str, Mapping[Place, float]] = dict(_by_place(self._even, texts))
-        if texts in self._segments:
-            found[SEGMENT_MASS] = {place: mean for place, (mean, _) in self._segments[texts][1].result().items()}
-        return {name: self._for_all(values) for name, values in found.items()}
+        return self._of(texts, of_even=True)
+
+    def _of(self, texts: Texts, of_even: bool) -> Values:
+        if (texts, of_even) not in self._found:
+            found = _by_place(self._even if of_even else self._own, texts)
+            if texts in self._segments:
+                masses = self._segments[texts][int(of_even)].result()
+                found[SEGMENT_MASS] = {place: round(mean, DIGITS) for place, (mean, _) in masses.items()}
+            spread = {name: self._for_all(values) for name, values in found.items()} if of_even else found
+            self._found[texts, of_even] = spread
+        return self._found[texts, of_even]
 
     def _for_all(self, values: Mapping[Place, float]) -> Mapping[Place, float]:
         """Of a head for which nothing was measured, what the first one of its layer has."""
@@ -143,7 +146,8 @@ def measure_verdict(bound: BoundMeasure, measures: Measures) -> Verdict:
     holds = kept(margins, over)
     more = f"; {met} of {len(margins)} heads hold" if len(margins) > 1 else ""
     has = f"{number} {found:.3f}{_offset(rule, values, place)}"
-    why = f"head {place[1]}.{place[2]} has {has}, even attention {chance:.3f}{more}"
+    even_has = "" if np.isnan(chance) else f", even attention {chance:.3f}"
+    why = f"head {place[1]}.{place[2]} has {has}{even_has}{more}"
     shown: dict[str, Any] = {**where(bound.heads, at), "text": bound.texts[0], "heads": len(margins), "met": met}
     shown |= {"found": found, "chance": None if np.isnan(chance) else chance}
     sort: Any = "budget" if isinstance(rule, BudgetRule) else "class"

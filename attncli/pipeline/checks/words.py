@@ -27,6 +27,7 @@ class ChosenRows:
 
     @classmethod
     def of(cls, maps: Sequence[Attention], positions: Mapping[tuple[int, Kind], Array]) -> ChosenRows:
+        """Of the maps that the sink kept, by text and kind."""
         return cls({(attention.text, attention.kind): attention for attention in maps}, positions)
 
     def looked(self, words: Words, heads: Sequence[Place]) -> Looked:

@@ -137,6 +137,7 @@ def placed(part: Document, way: Path_, make: Callable[[], Made]) -> Made:
 
 
 def known_class(name: str) -> str:
+    """The same; a class that does not exist is a `UsageError` with close names."""
     known = (*CLASSES, *OFFSETS)
     if name not in known:
         raise UsageError(f"unknown class of heads '{name}': {did_you_mean(name, known)}")
@@ -144,6 +145,7 @@ def known_class(name: str) -> str:
 
 
 def known_metric(name: str) -> str:
+    """The same; a metric that does not exist, or that whole heads do not have, is a `UsageError`."""
     known = registry.names("metrics")
     if name not in known:
         raise UsageError(f"unknown metric '{name}': {did_you_mean(name, known)}")
@@ -152,16 +154,18 @@ def known_metric(name: str) -> str:
     return name
 
 
-def percentile(part: Document, said_: str | None) -> float | None:
-    if said_ is None:
+def percentile(part: Document, asked: str | None) -> float | None:
+    """The percentile that `above` asks for; None where it is not there."""
+    if asked is None:
         return None
-    match = re.fullmatch(r"permutation\s+(\d+(?:\.\d+)?)", said_.strip())
+    match = re.fullmatch(r"permutation\s+(\d+(?:\.\d+)?)", asked.strip())
     if match is None or not 0 < float(match[1]) < 100:
-        raise part.error(("above",), f"expected 'above' like permutation 95, a percentile, got '{said_}'")
+        raise part.error(("above",), f"expected 'above' like permutation 95, a percentile, got '{asked}'")
     return float(match[1])
 
 
 def text_of(part: Document, section: TextSection) -> Text:
+    """A text of a file; an empty one is a `UsageError`."""
     for name, value in (("text", section.text), ("pair", section.pair), ("target", section.target)):
         if value is not None and not value.strip():
             raise part.error((name,), f"the {name} is empty: give at least one word")

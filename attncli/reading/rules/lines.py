@@ -23,6 +23,7 @@ _FORMS = "'sink < 0.9', 'no head uniform', 'head 0.2 is previous-token' or 'some
 
 
 def rule_of_line(part: Document, line: str) -> Rule:
+    """The rule that a line means; what cannot be meant is a `UsageError` that shows the forms."""
     line = " ".join(line.split())
     return placed(part, (), lambda: _of_line(part, line))
 

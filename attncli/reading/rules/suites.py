@@ -16,6 +16,7 @@ from attncli.reading.yaml import Document, Place
 
 
 def read_suite(part: Document, section: SuiteSection) -> SuiteRule:
+    """A suite with its cases; what is wrong with one of these is a `UsageError` with both places."""
     above = percentile(part, section.above)
     if section.min_rate is None and above is None:
         raise part.error((), "the suite asks for nothing: give min-rate, above or both")
