@@ -10,5 +10,5 @@ from attncli.data import Rows
 def even(rows: Rows) -> Rows:
     """The same rows with 1 / |S_i| on each visible key: of one head, where all see the same."""
     weights = rows.seen.double() / rows.visible_count.clamp_min(1)[..., None]
-    nothing = {"scores": None, "scale": None, "largest": None, "parts": None, "sums": None}
+    nothing = {"scores": None, "scale": None, "largest": None, "parts": None, "norms": None, "sums": None}
     return replace(rows, raw=weights, heads=rows.heads[: weights.shape[1]], **nothing)  # type: ignore[arg-type]

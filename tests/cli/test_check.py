@@ -154,6 +154,22 @@ def test_words_of_several_pieces_are_the_mean_from_and_the_sum_to(run_cli: RunCl
     assert float(one["chance"]) == pytest.approx(len(here["thermodynamics"]) / len(pieces), abs=1e-6)
 
 
+def test_words_read_as_words_give_the_same_weights(run_cli: RunCli) -> None:
+    rule = (
+        "{text: The electromagnetic cat believed in thermodynamics., from: electromagnetic, to: thermodynamics, min: 0}"
+    )
+    found = [
+        rows(run_cli("check", wrote(f"{words}rules:\n- {rule}\n- no head is sparse\n"), "-q").out)
+        for words in ("", "words: true\n")
+    ]
+    (pieces, _), (words, _) = found
+    assert float(words["found"]) == pytest.approx(float(pieces["found"]), abs=2e-6)
+    assert (words["layer"], words["head"]) == (pieces["layer"], pieces["head"])
+    assert int(words["keys"]) < int(pieces["keys"])
+    dropped = wrote("special: drop\nrules: [{text: the man sat, from: man, to: '[CLS]', min: 0}]")
+    assert "'[CLS]' does not occur in the text" in run_cli("check", dropped).err
+
+
 def test_a_decoder_sees_only_what_came_before(run_cli: RunCli) -> None:
     run = attncli.load("demo:decoder").run("one two one two one two")
     weights = run.attention().stack().astype(np.float64)
