@@ -14,6 +14,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 REPO = Path(__file__).parent.parent
 PICTURE = REPO / "docs" / "heatmap.png"
@@ -51,10 +54,20 @@ def hub_cache(home: Path) -> dict[str, str]:
 
 
 def run(block: Block, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a block in a folder, without the lines that set things up."""
-    code = "".join(line for line in block.code.splitlines(keepends=True) if not SET_UP.match(line))
-    command = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [sys.executable, "-W", "error", "-c"]
-    return subprocess.run([*command, code], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    """Run a block in a folder, without the lines that set things up; of a workflow or a hook, what it calls."""
+    written = "\n".join(called(yaml.safe_load(block.code))) if block.language == "yaml" else block.code
+    code = "".join(line for line in written.splitlines(keepends=True) if not SET_UP.match(line))
+    command = [sys.executable, "-W", "error"] if block.language == "python" else ["bash", "-euo", "pipefail"]
+    return subprocess.run(
+        [*command, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def called(document: Any) -> list[str]:
+    """The commands of a GitHub workflow or of pre-commit hooks, in order."""
+    steps = [step for job in document.get("jobs", {}).values() for step in job["steps"]]
+    hooks = [hook for repo in document.get("repos", ()) for hook in repo["hooks"]]
+    return [step["run"] for step in steps if "run" in step] + [hook["entry"] for hook in hooks]
 
 
 def picture(folder: Path) -> Path:

@@ -12,17 +12,21 @@ import readme
 from PIL import Image
 from readme import PICTURE, REPO, SET_UP, Block
 
+from attncli import registry
+
 if TYPE_CHECKING:
     from conftest import RunCli
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = readme.blocks(TEXT)
+COMMANDS = registry.names("cli")
 CODE = "\n".join(block.code for block in BLOCKS if block.language == "bash").replace("\\\n", " ")
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"line {block.line}" for block in BLOCKS])
 def test_the_code_runs(block: Block, tmp_path: Path) -> None:
-    assert block.language in {"bash", "python"}
+    assert block.language in {"bash", "python", "yaml"}
+    (tmp_path / "configs").symlink_to(REPO / "configs")
     done = readme.run(block, tmp_path, readme.hub_cache(tmp_path / "home"))
     assert done.returncode == 0, done.stderr
 
@@ -40,7 +44,7 @@ def test_it_is_short_and_starts_with_a_picture() -> None:
 
 def test_every_option_it_names_exists(run_cli: RunCli) -> None:
     commands = sorted(set(re.findall(r"^attncli (\w+)", CODE, re.MULTILINE)))
-    assert commands == ["explain", "heatmap", "highlight", "info", "stats", "view"]
+    assert commands == COMMANDS
     known = {command: set(re.findall(r"--[a-z-]+", run_cli(command, "--help").out)) for command in commands}
     for line in CODE.splitlines():
         if called := re.match(r"attncli (\w+)(.*)", line):
