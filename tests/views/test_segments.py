@@ -34,7 +34,7 @@ def made(names: list[str], layers: int = 2, heads: int = 2, written: int = 0, ca
     }
     with np.errstate(invalid="ignore"):
         ratio = np.where(seen, mass / np.where(seen, even, 1), np.nan)
-    values = {"mass": mass, "uniform_mass": even, "ratio": ratio}
+    values = {"mass": mass, "uniform_mass": even, "positional_mass": even, "ratio": ratio}
     return Segments(scores(values, columns), tokens=shares(names, written) if written else {})
 
 
