@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,6 +128,7 @@ class _Work:
                     held = self._hold(model, options, place, say)
                     say.notes(held.info.notes if held.run is None else ())
                 infos.append(held.info)
+                self.folder.claim()
                 for step in self.plan.steps:
                     with _at(f"{name}/{place}/{step.name}"):
                         self._step(step, SharedModel(**changed(options), held=held), name, place)
@@ -198,7 +199,7 @@ class _Work:
 
 
 @contextlib.contextmanager
-def _at(step: str) -> Any:
+def _at(step: str) -> Iterator[None]:
     """Errors say where they came from."""
     try:
         yield

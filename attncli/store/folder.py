@@ -93,7 +93,7 @@ class OutputFolder:
 
     def path_for(self, name: str) -> Path:
         """Where to write a file of this name (whole or not at all); the manifest will list it."""
-        self._claim()
+        self.claim()
         path = inside(self.path, name)
         if path is None or name == MANIFEST:
             raise OutputError(f"expected a file name inside {self.path}, got {name!r}: name the file otherwise")
@@ -111,7 +111,7 @@ class OutputFolder:
 
         alone  files of an earlier such run that this one did not write go away, unless they were changed
         """
-        self._claim()
+        self.claim()
         manifest = read_manifest(self.path) or {}
         files = {name: _entry(name, path) for name, path in self._files.items()}
         gone: dict[str, dict[str, Any]] = {}
@@ -168,7 +168,8 @@ class OutputFolder:
             if strangers:
                 raise OutputError(f"{self.path} holds files that are not of a run ({_some(strangers)}): {_ELSEWHERE}")
 
-    def _claim(self) -> None:
+    def claim(self) -> None:
+        """Take the folder for this run before its first file is there; an `OutputError` where another has it."""
         if self._claimed:
             return
         make_folder(self.path)

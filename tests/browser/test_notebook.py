@@ -44,7 +44,7 @@ def test_a_notebook_shows_the_page_in_place(displayed: str, open_page: Open) -> 
     frame.locator("body[data-drawn=head]").wait_for(state="attached")
     assert opened.page.locator("iframe").bounding_box()["height"] == 500  # type: ignore[index]
     frame.locator(".tokens.query .token").nth(1).click()
-    assert frame.locator(".said").inner_text().startswith("the looks at")
+    frame.locator(".said", has_text="the looks at").wait_for()
     frame.get_by_role("tab", name="Matrix").click()
     frame.locator("body[data-drawn=matrix]").wait_for(state="attached")
 

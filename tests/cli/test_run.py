@@ -236,6 +236,9 @@ def test_an_error_says_at_which_step_and_what_was_written_stays(run_cli: RunCli)
     assert done.code == 2
     assert "error: at demo-encoder/000/highlight: 'dog' does not occur in the text" in done.err
     assert {name.split("/")[2] for name in files("here")} == {"stats"}
+    again = run_cli("run", "plan.yaml", "-o", "here")
+    assert (again.code, again.err) == (2, done.err)  # its folder is its own, though it is not whole
+    assert json.loads(Path("here/manifest.json").read_text())["complete"] is False
 
 
 def test_a_head_that_does_not_exist_is_refused_before_anything_is_written(run_cli: RunCli) -> None:

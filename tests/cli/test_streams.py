@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import pty
 import re
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+
+from attncli.cli import _bar, main
 
 if TYPE_CHECKING:
     from conftest import RunCli
@@ -23,24 +28,49 @@ ATTNCLI = (sys.executable, "-m", "attncli")
 
 
 def on_terminal(folder: Path, *args: str, wait: float = 600, **environment: str) -> str:
-    """What a person sees on a terminal of 100 columns: stdout and stderr together; bars after so many seconds."""
-    main, other = pty.openpty()
-    start = f"from attncli.cli import _bar, main; _bar.WAIT = {wait}; main()"
-    given = {**os.environ, "COLUMNS": "100", "TERM": "xterm-256color", **environment}
-    process = subprocess.Popen([sys.executable, "-c", start, *args], stdout=other, stderr=other, cwd=folder, env=given)
+    """What a person sees on a terminal of 100 columns: stdout and stderr together; bars after so many seconds.
+
+    In a process of its own, which is a fork of this one, so that it need not import torch and the others again.
+    """
+    for name in ("attncli.pipeline.model", "attncli.views.heatmap", "attncli.views.overview", "transformers.AutoModel"):
+        pkgutil.resolve_name(name)
+    seen_at, other = pty.openpty()
+    child = os.fork()
+    if child == 0:
+        _be_at_terminal(other, folder, {"COLUMNS": "100", "TERM": "xterm-256color", **environment})
+        _bar.WAIT = wait
+        os._exit(_code_of(args))
     os.close(other)
     seen = b""
     while True:
         try:
-            part = os.read(main, 65536)
+            part = os.read(seen_at, 65536)
         except OSError:  # how Linux says that the other side is closed
             part = b""
         if not part:
             break
         seen += part
-    os.close(main)
-    assert process.wait() == 0, seen.decode()
+    os.close(seen_at)
+    assert os.waitpid(child, 0)[1] == 0, seen.decode()
     return seen.decode().replace("\r\n", "\n")
+
+
+def _be_at_terminal(terminal: int, folder: Path, environment: dict[str, str]) -> None:
+    """Make this process one whose stdout and stderr are a terminal."""
+    torch.set_num_threads(1)  # threads do not survive a fork
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(terminal, number)
+        setattr(sys, name, open(number, "w", encoding="utf-8", buffering=1, closefd=False))  # noqa: SIM115
+    os.environ.update(environment)
+    os.chdir(folder)
+
+
+def _code_of(args: tuple[str, ...]) -> int:
+    try:
+        return main(args)
+    except BaseException:
+        traceback.print_exc()
+        return 70
 
 
 def test_a_person_reads_what_was_written(tmp_path: Path) -> None:
