@@ -54,13 +54,23 @@ def hub_cache(home: Path) -> dict[str, str]:
 
 
 def run(block: Block, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a block in a folder, without the lines that set things up; of a workflow or a hook, what it calls."""
+    """Run a block in a folder, without the lines that set things up."""
+    start = [sys.executable, "-W", "error"] if block.language == "python" else ["bash", "-euo", "pipefail"]
+    command = [*start, "-c", _without_set_up(block)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def calls(block: Block) -> list[list[str]]:
+    """The arguments of each call of attncli, as bash makes them of a block, of a workflow or of a hook."""
+    told = 'attncli() { printf "%s\\0" "$@" $\'\\x01\'; }\n'
+    command = ["bash", "-euo", "pipefail", "-c", told + _without_set_up(block)]
+    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [part.split("\0")[:-1] for part in seen.split("\x01\0")[:-1]]
+
+
+def _without_set_up(block: Block) -> str:
     written = "\n".join(called(yaml.safe_load(block.code))) if block.language == "yaml" else block.code
-    code = "".join(line for line in written.splitlines(keepends=True) if not SET_UP.match(line))
-    command = [sys.executable, "-W", "error"] if block.language == "python" else ["bash", "-euo", "pipefail"]
-    return subprocess.run(
-        [*command, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return "".join(line for line in written.splitlines(keepends=True) if not SET_UP.match(line))
 
 
 def called(document: Any) -> list[str]:

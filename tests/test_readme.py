@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import readme
 from PIL import Image
-from readme import PICTURE, REPO, SET_UP, Block
+from readme import MINILM, PICTURE, REPO, SET_UP, Block
 
 from attncli import registry
 
@@ -24,11 +26,28 @@ CODE = "\n".join(block.code for block in BLOCKS if block.language == "bash").rep
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"line {block.line}" for block in BLOCKS])
-def test_the_code_runs(block: Block, tmp_path: Path) -> None:
+def test_the_code_runs(block: Block, tmp_path: Path, run_cli: RunCli) -> None:
     assert block.language in {"bash", "python", "yaml"}
     (tmp_path / "configs").symlink_to(REPO / "configs")
-    done = readme.run(block, tmp_path, readme.hub_cache(tmp_path / "home"))
-    assert done.returncode == 0, done.stderr
+    environment = readme.hub_cache(tmp_path / "home")
+    if block.language == "python":
+        done = readme.run(block, tmp_path, environment)
+        assert done.returncode == 0, done.stderr
+        return
+    for args in readme.calls(block):
+        if MINILM in args:  # where the Hub's cache lies is settled when a process begins
+            command = [sys.executable, "-m", "attncli", *args]
+            real = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert real.returncode == 0, real.stderr
+        else:
+            assert run_cli(*args).code == 0, args
+
+
+def test_bash_makes_the_arguments() -> None:
+    block = Block("bash", 'pip install .\nattncli a "b c" \\\n  "$(seq 2)"  # comment\nattncli d \'\'\n', 1)
+    assert readme.calls(block) == [["a", "b c", "1\n2"], ["d", ""]]
+    found = sum(len(readme.calls(block)) for block in BLOCKS if block.language != "python")
+    assert found == len(re.findall("^attncli ", CODE, re.MULTILINE)) + 2  # those of the workflow and of the hook
 
 
 def test_the_picture_is_what_the_command_beside_it_draws(tmp_path: Path) -> None:
