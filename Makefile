@@ -29,7 +29,7 @@ demo: $(READY) ## draw and measure the attention of the bundled model on one sen
 	@printf '\nTo open:\n'; ls -1 outputs/demo/*/*.png outputs/demo/*/*.html | sed 's/^/  /'
 
 test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+	@$(BIN)/python -m pytest -q -n $(JOBS)
 
 smoke: $(READY) ## draw and measure a sentence with every bundled model, as configs/smoke.yaml says
 	@$(BIN)/attncli run configs/smoke.yaml --out outputs/smoke --force
