@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -53,6 +53,23 @@ class Talk:
         console = self._console(self.stdout)
         for thing in things:
             console.print(thing)
+
+    def result(
+        self,
+        document: Callable[[], str],
+        table: Callable[[], str],
+        shown: Callable[[], Iterable[RenderableType]],
+        written: Iterable[object],
+    ) -> None:
+        """What was asked for: the one document, or tables and `Wrote …` lines for a person, else the main table."""
+        if self.options.json:
+            self.data(document())
+        elif self.to_person:
+            self.show(*shown())
+            for path in written:
+                self.wrote(path)
+        else:
+            self.data(table())
 
     def notes(self, notes: Sequence[str]) -> None:
         """What a person should know: a few lines, all of them with --verbose."""

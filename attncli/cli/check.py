@@ -14,7 +14,7 @@ from attncli.cli._annotations import github
 from attncli.cli._check import CheckOptions, file_section, options_of
 from attncli.cli._jobs import load_arguments, request_of, split_heads
 from attncli.cli._options import AgainOptions, FileOptions, ModelOptions, PlaceOptions, TalkOptions, typed
-from attncli.cli._talk import Talk, shown, talking
+from attncli.cli._talk import shown, talking
 from attncli.errors import CheckError, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def check(
 
     Example: attncli check configs/translation.yaml
     """
+    from attncli.cli._check_table import verdict_tables
     from attncli.pipeline.checks.job import check as hold
     from attncli.store import json_text, table_csv
 
@@ -53,11 +54,13 @@ def check(
         job, file, asked = _job(rules, model, place, checked)
         found, document, done = hold(job, file, asked, say.track)
         say.notes(done.notes)
-        if talk.json:
-            say.data(json_text(document))
-        elif not say.to_person:
-            say.data(table_csv(found.table()))
-        _tell(say, job, rules, found)
+        say.result(
+            lambda: json_text(document),
+            lambda: table_csv(found.table()),
+            lambda: verdict_tables(found),
+            job.folder.written,
+        )
+        _annotate(rules, found)
         if not found.holds:
             raise CheckError(_failed(found))
 
@@ -97,13 +100,7 @@ def _job(name: str, model: ModelOptions, place: PlaceOptions, checked: CheckOpti
     return Job("check", source, request, texts_of(file), Files(place.out, place.force), more, given), file, asked
 
 
-def _tell(say: Talk, job: Job, rules: str, found: Checked) -> None:
-    if say.to_person:
-        from attncli.cli._check_table import verdict_tables
-
-        say.show(*verdict_tables(found))
-        for path in job.folder.written:
-            say.wrote(path)
+def _annotate(rules: str, found: Checked) -> None:
     for line in github(rules, found, os.environ):
         with suppress(BrokenPipeError):
             sys.stderr.write(f"{shown(line)}\n")

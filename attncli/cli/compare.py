@@ -74,14 +74,9 @@ def compare(
         job = replace(job, more={"b": with_.resolved, "format": formats})
         found, document, done = compare_runs(job, with_, tables, pictures, say.track)
         say.notes(done.notes)
-        if talk.json:
-            say.data(json_text(document))
-        elif say.to_person:
-            say.show(*_summary(found))
-            for path in job.folder.written:
-                say.wrote(path)
-        else:
-            say.data(table_csv(found.table()))
+        say.result(
+            lambda: json_text(document), lambda: table_csv(found.table()), lambda: _summary(found), job.folder.written
+        )
 
 
 def _check(model: ModelOptions, texts: InputOptions, files: FileOptions, a: str | None) -> None:

@@ -44,6 +44,7 @@ def flow(
 
     Example: attncli flow --text "The cat sat on the mat because it was warm." --focus it
     """
+    from attncli.cli._flow_table import strongest
     from attncli.pipeline.flow_job import Drawing, trace
     from attncli.pipeline.jobs import PICTURES, TABLES, chosen
     from attncli.pipeline.tracing import Tracing
@@ -64,13 +65,9 @@ def flow(
         job = job_of("flow", groups, typed(followed, by), more, {"aggregate": "none", "by": what})
         flows, document, done = trace(job, tracing, drawing, say.track, lambda path: None)
         say.notes(done.notes)
-        if talk.json:
-            say.data(json_text(document))
-        elif say.to_person:
-            from attncli.cli._flow_table import strongest
-
-            say.show(*strongest(flows, tracing.name))
-            for path in job.folder.written:
-                say.wrote(path)
-        else:
-            say.data(table_csv(flow_table(flows)))
+        say.result(
+            lambda: json_text(document),
+            lambda: table_csv(flow_table(flows)),
+            lambda: strongest(flows, tracing.name),
+            job.folder.written,
+        )

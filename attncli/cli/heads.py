@@ -63,11 +63,9 @@ def heads(
         seeds = own.pop("shuffle_seeds")
         found, document, done = compare_heads(job, Asked(tables, pictures, Grouping(**own), seeds), say.track)
         say.notes(done.notes)
-        if talk.json:
-            say.data(json_text(document))
-        elif say.to_person:
-            say.show(*likeness_tables(found))
-            for path in job.folder.written:
-                say.wrote(path)
-        else:
-            say.data(table_csv(found.table()))
+        say.result(
+            lambda: json_text(document),
+            lambda: table_csv(found.table()),
+            lambda: likeness_tables(found),
+            job.folder.written,
+        )

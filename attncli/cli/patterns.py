@@ -20,11 +20,6 @@ from attncli.cli._talk import Talk, talking
 from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.console import RenderableType
-
-    from attncli.pipeline.jobs import Job
     from attncli.pipeline.patterns_job import Asked
 
 
@@ -82,7 +77,9 @@ def _classify(say: Talk, groups: Groups, verdict: VerdictOptions) -> None:
     job = job_of("patterns", groups, typed(verdict), more, {})
     found, document, done = classify(job, asked, say.track)
     say.notes(done.notes)
-    _tell(say, job, json_text(document), table_csv(found.table()), verdict_tables(found))
+    say.result(
+        lambda: json_text(document), lambda: table_csv(found.table()), lambda: verdict_tables(found), job.folder.written
+    )
 
 
 def _probe(say: Talk, groups: Groups, verdict: VerdictOptions, probed: ProbeOptions) -> None:
@@ -104,7 +101,9 @@ def _probe(say: Talk, groups: Groups, verdict: VerdictOptions, probed: ProbeOpti
     job = job_of("patterns", groups, typed(probed), more, {}, reads_text=False)
     found, document, done = probe(job, probed.length, probed.seeds, asked, say.track)
     say.notes(done.notes)
-    _tell(say, job, json_text(document), table_csv(found.table()), probe_tables(found))
+    say.result(
+        lambda: json_text(document), lambda: table_csv(found.table()), lambda: probe_tables(found), job.folder.written
+    )
 
 
 def _asked(files: FileOptions, *more: Any) -> Asked:
@@ -114,15 +113,3 @@ def _asked(files: FileOptions, *more: Any) -> Asked:
     formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
     tables, pictures = ([name for name in formats if name in among] for among in (TABLES, PICTURES))
     return Asked(tables, pictures, *more)
-
-
-def _tell(say: Talk, job: Job, document: str, table: str, shown: Iterable[RenderableType]) -> None:
-    """What was asked for: one document, tables for a person, or the table of heads."""
-    if say.options.json:
-        say.data(document)
-    elif say.to_person:
-        say.show(*shown)
-        for path in job.folder.written:
-            say.wrote(path)
-    else:
-        say.data(table)

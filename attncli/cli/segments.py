@@ -62,14 +62,12 @@ def segments(
         job = job_of("segments", groups, typed(divided), {**more, "format": formats}, {})
         found, document, done = measure_segments(job, dividing, tables, pictures, say.track)
         say.notes(done.notes)
-        if talk.json:
-            say.data(json_text(document))
-        elif say.to_person:
-            say.show(*_summary(found.mean_table()))
-            for path in job.folder.written:
-                say.wrote(path)
-        else:
-            say.data(table_csv(found.table()))
+        say.result(
+            lambda: json_text(document),
+            lambda: table_csv(found.table()),
+            lambda: _summary(found.mean_table()),
+            job.folder.written,
+        )
 
 
 def _dividing(options: SegmentOptions) -> tuple[Dividing, dict[str, Any]]:

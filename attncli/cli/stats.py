@@ -60,14 +60,12 @@ def stats(
         job = job_of("stats", groups, typed(measured, by), asdict(report), asked)
         statistics, document, done = measure(job, report, say.track)
         say.notes(done.notes)
-        if talk.json:
-            say.data(json_text(document))
-        elif say.to_person:
-            say.show(*summary(document))
-            for path in job.folder.written:
-                say.wrote(path)
-        else:
-            say.data(table_csv(statistics_tables(statistics)["stats"]))
+        say.result(
+            lambda: json_text(document),
+            lambda: table_csv(statistics_tables(statistics)["stats"]),
+            lambda: summary(document),
+            job.folder.written,
+        )
 
 
 def _asked(measured: MeasureOptions) -> RunOptions:
