@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ Tensor = torch.Tensor
 ROWS, LONG = 128, 4096
 """Rows of a block, twice as many from `LONG` keys on: enough for a good matrix product, few enough that causal rows
 waste little on later keys."""
-CELLS = {"cpu": 1 << 20, "cuda": 1 << 26}
-"""Scores per block: on a processor 4 MB in float32."""
+CELLS = {"cpu": 3 << 20, "cuda": 1 << 26}
+"""Scores per block, on a processor 12 MB in float32. Fewer would stay in a nearer cache, but each block pays for some
+hundred calls of torch, which weighs more."""
 
 LEAST_SCORE = -80.0
 """Less the largest of its row. Weights 2e-35 times smaller matter to nothing, and processors are slow below 1e-38."""
@@ -111,13 +113,26 @@ class AttentionCall:
         return ScoreParts(query, key, scale, self.softcap, self._biased)
 
     @property
+    def added(self) -> list[Tensor]:
+        """The numbers that are added to scores, be it only to mask them."""
+        parts = (part for part in (self.bias, self.mask) if part is not None and not isinstance(part, UnmadeMask))
+        return [part for part in parts if part.dtype != torch.bool]
+
+    @property
     def _biased(self) -> bool:
         """Whether something is added to scores that is more than a mask."""
-        added = [part for part in (self.bias, self.mask) if part is not None and not isinstance(part, UnmadeMask)]
-        return any(
-            part.dtype != torch.bool and bool(((part != 0) & (part > torch.finfo(part.dtype).min / 2)).any())
-            for part in added
-        )
+        return any(bool(((part != 0) & (part > torch.finfo(part.dtype).min / 2)).any()) for part in self.added)
+
+    @cached_property
+    def shallow(self) -> bool:
+        """Whether no score can be `LEAST_SCORE` below another of its row, since queries and keys are too short for it.
+
+        Looked at on processors alone, where it saves a pass over all scores; other devices would have to be waited for.
+        """
+        if self.query.device.type != "cpu" or self.added:
+            return False
+        query, key = (part.float().norm(dim=-1).amax() for part in (self.query, self.key))
+        return bool(2 * query * key * torch.as_tensor(self.scale).abs().max() < -LEAST_SCORE)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -125,7 +140,30 @@ class AttentionCall:
         return self.query.shape[0], self.query.shape[1], self.query.shape[2], self.key.shape[2]
 
 
-def attend(call: AttentionCall, visit: Callable[[Block], None]) -> Tensor:
+class Memory:
+    """Tensors that all blocks of all layers use in turn: they stay in cache and are not asked for again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Tensor] = {}
+        self._shaped: dict[Any, Tensor] = {}
+
+    def take(self, name: str, like: Tensor, *shape: int, room: int = 0) -> Tensor:
+        """Uninitialised, of the dtype and device of another tensor. `room`: the most cells that one of this name needs.
+
+        It is there until another of this name is taken.
+        """
+        kind = name, like.dtype, like.device
+        found = self._shaped.get((kind, shape))
+        if found is None:
+            size = math.prod(shape)
+            if len(self._kept.get(kind, ())) < size:
+                self._kept[kind] = like.new_empty(max(size, room))
+                self._shaped.clear()
+            found = self._shaped[kind, shape] = self._kept[kind][:size].view(shape)
+        return found
+
+
+def attend(call: AttentionCall, visit: Callable[[Block], None], memory: Memory | None = None) -> Tensor:
     """The output [batch, head, query, value dim] of a call whose row blocks were all shown to `visit`.
 
     A block is there for as long as it is visited: the next one takes its memory.
@@ -133,39 +171,28 @@ def attend(call: AttentionCall, visit: Callable[[Block], None]) -> Tensor:
     batch, heads, queries, _ = call.shape
     # as models want it next: the heads of a token beside each other
     output = call.value.new_empty((batch, queries, heads, call.value.shape[-1])).transpose(1, 2)
+    memory = memory or Memory()
     # once as the products want them: models hand out views into wider matrices, through which every block would stride
-    columns, value = call.key.contiguous().transpose(2, 3), call.value.contiguous()
-    memory = _Memory()
+    columns, value = call.key.transpose(2, 3).contiguous(), call.value.contiguous()
     for strip in _strips(call):
-        its_columns, its_value = columns[..., strip.keys], value[:, :, strip.keys]
+        query = call.query[:, :, strip.rows] * call.scale
+        its_columns, its_value, its_output = columns[..., strip.keys], value[:, :, strip.keys], output[:, :, strip.rows]
         for some in _head_blocks(call, strip):
-            block = _block(call, _of_heads(its_columns, some, heads), strip, some, memory)
+            scores = _scores(call, query[:, some], _of_heads(its_columns, some, heads), strip, some, memory)
+            block = _block(call, scores, strip, some, memory)
             visit(block)
-            _write_output(output[:, some, strip.rows], block, _of_heads(its_value, some, heads))
+            _write_output(its_output[:, some], block, _of_heads(its_value, some, heads), memory)
     return output
 
 
-def _write_output(output: Tensor, block: Block, value: Tensor) -> None:
+def _write_output(output: Tensor, block: Block, value: Tensor, memory: Memory) -> None:
     assert block.scale is not None
     scale = block.scale[..., None]
+    product = memory.take("output", value, *output.shape)
     if value.dtype == block.raw.dtype:
-        torch.mul(_times(block.raw, value), scale, out=output)
+        torch.mul(_times(block.raw, value, product), scale, out=output)
     else:  # half precision could not hold sums of weights that are not scaled yet
-        output.copy_(_times((block.raw * scale).to(value.dtype), value))
-
-
-class _Memory:
-    """Two tensors that all blocks of a call use in turn: they stay in cache and are not asked for again."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Tensor] = {}
-
-    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """Uninitialised, of the dtype and device of another tensor."""
-        size, there = math.prod(shape), self._kept.get(name)
-        if there is None or len(there) < size:
-            there = self._kept[name] = like.new_empty(size)
-        return there[:size].view(shape)
+        output.copy_(_times((block.raw * scale).to(value.dtype), value, product))
 
 
 def row_blocks(queries: int, step: int) -> Iterator[slice]:
@@ -180,10 +207,15 @@ def rows_at_once(keys: int) -> int:
 
 
 def block_bytes(shape: tuple[int, int, int, int], device: torch.device) -> int:
-    """What the blocks of a call [batch, head, query, key] take: scores and weights of one, at most all of them."""
+    """What the blocks of a call [batch, head, query, key] take: scores and weights of one."""
+    return 2 * 4 * _largest_block(shape, device)
+
+
+def _largest_block(shape: tuple[int, int, int, int], device: torch.device) -> int:
+    """Cells that no block of a call exceeds."""
     batch, heads, queries, keys = shape
     rows = min(queries, rows_at_once(keys))
-    return 2 * 4 * min(batch * heads * rows * keys, max(_cells(device), batch * rows * keys))
+    return min(batch * heads * rows * keys, max(_cells(device), batch * rows * keys))
 
 
 def _cells(device: torch.device) -> int:
@@ -239,21 +271,27 @@ def _head_blocks(call: AttentionCall, strip: Strip) -> Iterator[slice]:
         yield slice(first, min(first + step, heads))
 
 
-def _block(call: AttentionCall, columns: Tensor, strip: Strip, heads: slice, memory: _Memory) -> Block:
-    """`columns` are the keys of these heads and rows, [batch, kv head, dim, key]."""
-    query = call.query[:, heads, strip.rows] * call.scale
-    product = memory.take("scores", query, *query.shape[:3], columns.shape[3])
+def _scores(call: AttentionCall, query: Tensor, columns: Tensor, strip: Strip, heads: slice, memory: Memory) -> Tensor:
+    """Of scaled queries [batch, head, row, dim] and keys [batch, kv head, dim, key]: [batch, head, row, key]."""
+    room = _largest_block(call.shape, query.device)
+    product = memory.take("scores", query, *query.shape[:3], columns.shape[3], room=room)
     scores = _times(query, columns, product).to(torch.promote_types(query.dtype, torch.float32))
     if call.softcap is not None:
         scores = scores.div_(call.softcap).tanh_().mul_(call.softcap)
-    for added in (call.bias, call.mask):
-        if added is not None and not isinstance(added, UnmadeMask) and added.dtype != torch.bool:
-            scores += _for_heads(_part_of(added, strip.rows, strip.keys), heads)
+    for added in call.added:
+        scores += _for_heads(_part_of(added, strip.rows, strip.keys), heads)
     for side, penalty in strip.penalties:
         scores[..., side] += _for_heads(penalty, heads)
+    return scores
+
+
+def _block(call: AttentionCall, scores: Tensor, strip: Strip, heads: slice, memory: Memory) -> Block:
     largest = scores.amax(-1, keepdim=True)
-    scores.sub_(largest).clamp_min_(LEAST_SCORE)
-    raw = torch.exp(scores, out=memory.take("raw", scores, *scores.shape))
+    scores.sub_(largest)
+    for side in [side for side, _ in strip.unclear] if call.shallow else [slice(None)]:
+        scores[..., side].clamp_min_(LEAST_SCORE)
+    raw = memory.take("raw", scores, *scores.shape, room=_largest_block(call.shape, scores.device))
+    torch.exp(scores, out=raw)
     for side, seen in strip.unclear:
         raw[..., side] *= _for_heads(seen, heads)
     sums = raw[..., : strip.behind].sum(-1), raw[..., strip.behind :].sum(-1)
@@ -292,11 +330,8 @@ def _of_heads(shared: Tensor, heads: slice, count: int) -> Tensor:
     return shared[:, heads.start // group : (heads.stop - 1) // group + 1]
 
 
-def _times(rows: Tensor, shared: Tensor, out: Tensor | None = None) -> Tensor:
+def _times(rows: Tensor, shared: Tensor, out: Tensor) -> Tensor:
     """[batch, head, row, n] x [batch, kv head, n, m], query heads that share a key head in one product."""
-    batch, heads, count, n = rows.shape
-    groups, m = shared.shape[1], shared.shape[3]
-    grouped = rows.reshape(batch * groups, heads // groups * count, n)
-    out = rows.new_empty(batch, heads, count, m) if out is None else out
-    torch.bmm(grouped, shared.flatten(0, 1), out=out.view(*grouped.shape[:2], m))
+    products = shared.shape[0] * shared.shape[1]
+    torch.bmm(rows.reshape(products, -1, rows.shape[3]), shared.flatten(0, 1), out=out.view(products, -1, out.shape[3]))
     return out

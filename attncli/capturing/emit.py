@@ -62,7 +62,7 @@ class Emitter:
     def __init__(self, batch: Batch, sinks: Sequence[Sink], heads: Selection | None, dtype: torch.dtype) -> None:
         self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
         self._texts = tuple(one.index for one in batch.inputs)
-        self._scales: dict[Site, Tensor] = {}
+        self._scales: dict[Site, list[Tensor]] = {}
         self._parts: dict[Site, ScoreParts] = {}
         self._norms: dict[Site, Tensor] = {}
         self.takes_vectors, self.takes_norms = (
@@ -138,8 +138,8 @@ class Emitter:
         self._norms.pop(site, None)
         if not self.wanted(site):
             return
-        total = self._scales.pop(site, None)
-        if total is not None and not bool(torch.isfinite(total)):
+        scales = self._scales.pop(site, None)
+        if scales is not None and not bool(torch.cat(scales).isfinite().all()):
             raise self._refused(site, "its weights are not finite")
         self._feed(lambda sink: sink.end_layer(site.kind, site.layer))
 
@@ -177,8 +177,7 @@ class Emitter:
     def _gate(self, site: Site, block: Block) -> None:
         """What the model computed is looked at here; of what we computed only that it is finite, once per layer."""
         if block.scale is not None:
-            total = block.scale.sum()
-            self._scales[site] = self._scales[site] + total if site in self._scales else total
+            self._scales.setdefault(site, []).append(block.scale.flatten())
             return
         real = self.sides(site.kind)[0].on(block.raw.device).mask[:, block.strip.rows]
         if reason := refusal(block.raw, real, self._dtype):

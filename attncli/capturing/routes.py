@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attncli.capturing.bands import Layout, layout_of, unfold
-from attncli.capturing.blocks import AttentionCall, Block, attend, row_blocks, rows_at_once, visibility
+from attncli.capturing.blocks import AttentionCall, Block, Memory, attend, row_blocks, rows_at_once, visibility
 from attncli.capturing.emit import Emitter
 from attncli.capturing.gate import visible_by_scores
 from attncli.capturing.intercept import Key
@@ -34,6 +34,7 @@ class Taker:
             self._sites.setdefault(site.key, []).append(site)
         self._taken: set[Key] = set()
         self._scores: Tensor | None = None
+        self._memory = Memory()
 
     def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Our block function in place of the model's, or the model's own with its weights taken."""
@@ -122,7 +123,7 @@ class Taker:
         if self._emitter.takes_norms:
             for site in sites:
                 self._norms(site, call)
-        output = attend(call, lambda block: self._emit(sites, block))
+        output = attend(call, lambda block: self._emit(sites, block), self._memory)
         self._end(sites)
         return output
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from attncli.capturing import blocks
-from attncli.capturing.blocks import AttentionCall, Block, attend
+from attncli.capturing.blocks import AttentionCall, Block, Memory, attend
 
 BATCH, HEADS, GROUPS, QUERIES, KEYS, DIM = 2, 4, 2, 7, 9, 5
 
@@ -130,6 +130,45 @@ def test_scores_far_below_the_largest_give_weights_that_do_not_matter() -> None:
     attend(far, keep(seen))
     assert torch.isfinite(_weights(seen[0])).all()
     np.testing.assert_allclose(_weights(seen[0]).numpy(), _naive(far)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("longer", [1, 2, 3, 10, 1000])
+@pytest.mark.parametrize("name", ["grouped queries", "soft cap", "sinks", "causal", "bool mask"])
+def test_only_where_no_score_can_be_far_below_another_none_is_looked_at(name: str, longer: float) -> None:
+    call = replace(CALLS[name], query=CALLS[name].query * longer)
+    key = call.key.repeat_interleave(HEADS // GROUPS, dim=1)
+    scores = call.query @ key.transpose(2, 3) * call.scale
+    apart = float((scores.amax(-1) - scores.amin(-1)).max())
+    assert call.shallow == (longer < 10)
+    assert apart < 80 or not call.shallow
+    seen: list[Block] = []
+    output = attend(call, keep(seen))
+    weights, expected = _naive(call)
+    np.testing.assert_allclose(_weights(seen[0]).numpy(), weights[..., seen[0].strip.keys], atol=1e-6)
+    np.testing.assert_allclose(output.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("apart", "shallow"), [(79.9, True), (80.1, False)])
+def test_opposite_keys_are_as_far_apart_as_their_lengths_allow(apart: float, shallow: bool) -> None:
+    keys = torch.tensor([1.0, -1.0]).view(1, 1, 2, 1)
+    call = AttentionCall(keys * apart, keys, keys, mask=None, bias=None, scale=0.5, softcap=None, sinks=None)
+    assert call.shallow == shallow
+
+
+@pytest.mark.parametrize("name", ["float mask", "bias and mask"])
+def test_what_is_added_to_scores_may_put_them_far_apart(name: str) -> None:
+    assert not CALLS[name].shallow
+
+
+def test_calls_that_share_their_memory_do_not_disturb_each_other() -> None:
+    memory = Memory()
+    half = _call(**{part: getattr(_call(), part).bfloat16() for part in ("query", "key", "value")})
+    small = replace(CALLS["causal"], **{part: getattr(CALLS["causal"], part)[:1, :, :4] for part in ("query", "key")})
+    small = replace(small, value=CALLS["causal"].value[:1, :, :4])
+    calls = [small, CALLS["causal"], half, CALLS["bool mask"], small]
+    shared = [attend(call, lambda _: None, memory) for call in calls]
+    for call, output in zip(calls, shared, strict=True):
+        assert torch.equal(output, attend(call, lambda _: None))
 
 
 def test_causal_rows_come_without_the_keys_after_them(monkeypatch: pytest.MonkeyPatch) -> None:
