@@ -87,9 +87,9 @@ class Sight:
         return (self.query_positions >= 0)[:, None, :] & (self.visible_count > 0)
 
     @cached_property
-    def real_factor(self) -> torch.Tensor:
-        """`real` as numbers to multiply with: [batch, 1 or head, row] float32."""
-        return self.real.float()
+    def real_factor(self) -> torch.Tensor | None:
+        """`real` as numbers to multiply with, [batch, 1 or head, row] float32; None where all rows see some key."""
+        return None if self.runs is not None and self.clear[1] > self.clear[0] else self.real.float()
 
     @cached_property
     def _index(self) -> torch.Tensor:
@@ -175,6 +175,13 @@ class Rows:
             return sums
         return sums * (self.scale if sums.dim() == 3 else self.scale[..., None])
 
+    @cached_property
+    def factor(self) -> torch.Tensor:
+        """`scale`, and 1 where raw are the weights: [batch, head, row]."""
+        import torch
+
+        return torch.ones_like(self.raw[..., 0]) if self.scale is None else self.scale
+
     @property
     def visible(self) -> torch.Tensor:
         """Which keys each row may see, broadcastable to the weights."""
@@ -225,12 +232,16 @@ class Rows:
 
         positions [batch, row, n] → weights [batch, head, row, n] and bool [batch, 1 or head, row, n]
         """
-        return self.on(*self.sight.slots(positions))
+        return self._on(*self.sight.slots(positions))
 
     @cached_property
     def near(self) -> tuple[torch.Tensor, torch.Tensor]:
         """`at` the keys from `NEAR` back to `NEAR` ahead of each row."""
-        return self.on(*self.sight.near)
+        return self._on(*self.sight.near)
 
-    def on(self, key: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.scaled(self.raw.gather(-1, key.expand(-1, self.raw.shape[1], -1, -1))), visible
+    def raw_on(self, key: torch.Tensor) -> torch.Tensor:
+        """`raw` of the keys that the `sight` has in these slots, [batch, 1, row, n] → [batch, head, row, n]."""
+        return self.raw.gather(-1, key.expand(-1, self.raw.shape[1], -1, -1))
+
+    def _on(self, key: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.scaled(self.raw_on(key)), visible

@@ -28,7 +28,7 @@ def special_mass(rows: Rows | RowSums) -> torch.Tensor:
 def _sum(rows: Rows) -> torch.Tensor:
     """Of the rows before they are scaled."""
     if not any(rows.sight.special_counts):
-        return torch.zeros_like(rows.raw[..., 0])
+        return torch.zeros_like(factor(rows))
     return against(rows.raw, rows.special_keys & (rows.key_positions >= 0))
 
 

@@ -11,6 +11,7 @@ from attncli.data import NEAR, Columns, Metric, Rows, RowSums, Sight
 
 Tensor = torch.Tensor
 Places = slice | Tensor
+"""Where something stands: one after the other, or each by its number (-1 for padding)."""
 OFFSETS = tuple(range(-NEAR, NEAR + 1))
 RUN = 128
 
@@ -31,7 +32,8 @@ class LayerSums:
 
     Every tensor begins with [batch, head], heads in the order in which they came, and ends with the row or the key, of
     which the last is for padding. Each block pays for every call of torch: so there are few, and all that can wait is
-    done once for the blocks of all heads that come with the same sight.
+    done once for the blocks of all heads that come with the same sight, once for the layer, or once for the sight
+    itself, which layers share.
     """
 
     def __init__(self, rows: Rows, metrics: Sequence[Metric]) -> None:
@@ -44,6 +46,7 @@ class LayerSums:
         self._places: dict[int, int] = {}
         self._tensors: dict[str, Tensor] = {}
         self._open: _Strip | None = None
+        self._waiting: list[tuple[Places, Places, Tensor, Tensor]] = []
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -55,14 +58,13 @@ class LayerSums:
         if self._open is None or self._open.sight is not rows.sight:
             self._settle()
             self._open = _Strip(rows.sight)
-        values = [need(rows) for need in self._needs] + [metric.compute(rows) for metric in self._of_weights]
+        values = [rows.factor, *(need(rows) for need in self._needs)]
+        values += [metric.compute(rows) for metric in self._of_weights]
+        values = [each if each.shape == rows.factor.shape else each.expand_as(rows.factor) for each in values]
         self._open.places += [self._places.setdefault(head, len(self._places)) for head in rows.heads]
-        self._open.near.append(rows.near[0])
+        self._open.weighed.append(torch.stack(values, dim=2))
+        self._open.near.append(rows.raw_on(rows.sight.near[0]))
         self._open.mass.append(_mass(rows))
-        if values:
-            shape = rows.raw.shape[:3]
-            values = [each if each.shape == shape else each.expand(shape) for each in values]
-            self._open.weighed.append(torch.stack(values, dim=2))
 
     def _settle(self) -> None:
         """Put down what the blocks of the strip that came last left, and what their heads may see."""
@@ -70,86 +72,103 @@ class LayerSums:
             return
         strip, self._open = self._open, None
         sight, heads = strip.sight, _run(strip.places)
-        if strip.weighed:
-            self._lay("weighed", sight, heads, torch.cat(strip.weighed, dim=1).double())
-        self._lay("near", sight, heads, torch.cat(strip.near, dim=1).transpose(2, 3))
-        self._add("mass", sight, heads, torch.cat(strip.mass, dim=1))
-        views = [sight.visible_count, *(view(sight).double() for view in self._views)]
-        alike = torch.broadcast_tensors(*views)  # type: ignore[no-untyped-call]
-        self._lay("viewed", sight, heads, torch.stack(alike, dim=2))
-        self._lay("near visible", sight, heads, sight.near[1].transpose(2, 3))
-        self._add("seen", sight, heads, sight.seen_by)
+        rows, keys = sight.runs or (sight.query_positions, sight.key_positions)
+        self._waiting.append((rows, heads, torch.cat(strip.weighed, dim=1), torch.cat(strip.near, dim=1)))
+        self._add("mass", keys, heads, torch.cat(strip.mass, dim=1))
+        alike = None if sight.visible.shape[1] == 1 else heads
+        self._lay("viewed", rows, alike, self._viewed(sight), torch.float64)
+        self._lay("near visible", rows, alike, sight.near[1].transpose(2, 3), torch.bool)
+        if alike is not None or 0 in strip.places:  # what all heads see is counted with the first of them
+            self._add("seen", keys, alike, sight.seen_by)
+
+    def _finish(self) -> None:
+        """Put down all that waits, in one go: between blocks, where it goes would have left the caches each time."""
+        self._settle()
+        for rows, heads, weighed, near in self._waiting:
+            self._lay("weighed", rows, heads, weighed, torch.float64)
+            self._lay("near", rows, heads, near.transpose(2, 3) * weighed[:, :, :1].to(near.dtype), near.dtype)
+        self._waiting.clear()
+
+    def _viewed(self, sight: Sight) -> Tensor:
+        """How many keys each row may see and what else the measures take of it: [batch, 1 or head, n, row] float64."""
+        if self._views not in sight.memory:
+            views = [sight.visible_count, *(view(sight).double() for view in self._views)]
+            sight.memory[self._views] = torch.stack(
+                torch.broadcast_tensors(*views),  # type: ignore[no-untyped-call]
+                dim=2,
+            )
+        viewed: Tensor = sight.memory[self._views]
+        return viewed
 
     def row_values(self, metrics: Sequence[Metric]) -> Iterator[Tensor]:
         """One row measure after another, NaN where undefined: [batch, head, row] float64, heads in order."""
-        self._settle()
-        count, *viewed = self._in_order("viewed")[..., :-1].unbind(2)
-        weighed = self._in_order("weighed")[..., :-1].unbind(2) if "weighed" in self._tensors else ()
+        self._finish()
+        count, *viewed = self._in_order("viewed").unbind(2)
+        factor, *weighed = self._in_order("weighed").unbind(2)
         memory = dict(zip((*self._needs, *self._views), (*weighed[: len(self._needs)], *viewed), strict=True))
         whole = dict(zip((metric.name for metric in self._of_weights), weighed[len(self._needs) :], strict=True))
         rows = RowSums(count > 0, count, self._near(), memory)
         for metric in metrics:
             if self.kind not in metric.kinds:
-                yield torch.full_like(count, torch.nan)
+                yield torch.full_like(factor, torch.nan)
             else:
-                yield whole[metric.name] if metric.needs is None else metric.compute(rows)
+                yield (whole[metric.name] if metric.needs is None else metric.compute(rows)).expand_as(factor)
 
     def columns(self) -> Columns:
         """The sums over rows, heads in order."""
-        self._settle()
+        self._finish()
         weights, visible = (part.transpose(2, 3) for part in self._near())
-        visible = visible.double()
         return Columns(
             kind=self.kind,
-            mass=self._in_order("mass")[..., :-1],
-            seen=self._in_order("seen")[..., :-1],
-            offset_mass=(weights * visible).sum(3),
-            offset_seen=visible.sum(3),
+            mass=self._in_order("mass"),
+            seen=self._in_order("seen"),
+            offset_mass=(weights * visible).sum(3, dtype=torch.float64),
+            offset_seen=visible.sum(3).double(),
             offsets=OFFSETS,
-            rows=(self._in_order("viewed")[:, :, 0, :-1] > 0).sum(2).double(),
+            rows=(self._in_order("viewed")[:, :, 0] > 0).sum(2).double(),
         )
 
     def _near(self) -> tuple[Tensor, Tensor]:
-        weights, visible = (self._in_order(name)[..., :-1].transpose(2, 3) for name in ("near", "near visible"))
+        weights, visible = (self._in_order(name).transpose(2, 3) for name in ("near", "near visible"))
         return weights, visible
 
     def _in_order(self, name: str) -> Tensor:
-        order, sums = [self._places[head] for head in self.heads], self._tensors[name]
-        return sums if order == list(range(len(order))) else sums[:, order]
+        """Without the place of padding."""
+        order, sums = [self._places[head] for head in self.heads], self._tensors[name][..., :-1]
+        alike = sums.shape[1] == 1 or order == list(range(len(order)))
+        return sums if alike else sums[:, order]
 
-    def _tensor(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """The sums of this name, with zeros for heads that are new."""
-        there = self._tensors.get(name)
-        if there is None or there.shape[1] < len(self._places):
-            grown = like.new_zeros((len(self.texts), len(self._places), *shape))
+    def _tensor(self, name: str, heads: Places | None, like: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
+        """The sums of this name, with zeros for heads that are new; of one head where it stands for all."""
+        there, count = self._tensors.get(name), 1 if heads is None else len(self._places)
+        if there is None or there.shape[1] < count:
+            grown = like.new_zeros((len(self.texts), count, *shape), dtype=dtype)
             if there is not None:
                 grown[:, : there.shape[1]] = there
             there = self._tensors[name] = grown
         return there
 
-    def _lay(self, name: str, sight: Sight, heads: Places, values: Tensor) -> None:
+    def _lay(self, name: str, rows: Places, heads: Places | None, values: Tensor, dtype: torch.dtype) -> None:
         """Put values [batch, 1 or head, n, row] where the rows stand in their texts."""
         end = max(self.query_lengths)
-        sums = self._tensor(name, values, values.shape[2], end + 1)
-        if sight.runs is not None:
-            sums[:, heads, :, sight.runs[0]] = values
+        sums, heads = self._tensor(name, heads, values, dtype, values.shape[2], end + 1), _or_one(heads)
+        if isinstance(rows, slice):
+            sums[:, heads, :, rows] = values
             return
-        for text, positions in enumerate(sight.query_positions):
-            there = sums[text, heads]
+        for text, positions in enumerate(rows):
+            there, given = sums[text, heads], values[min(text, len(values) - 1)].to(dtype)
             place = torch.where(positions < 0, end, positions)
-            sums[text, heads] = there.index_copy(
-                2, place, values[min(text, len(values) - 1)].expand(len(there), -1, -1)
-            )
+            sums[text, heads] = there.index_copy(2, place, given.expand(len(there), -1, -1))
 
-    def _add(self, name: str, sight: Sight, heads: Places, values: Tensor) -> None:
+    def _add(self, name: str, keys: Places, heads: Places | None, values: Tensor) -> None:
         """Add values [batch, 1 or head, key] to where the keys stand in their texts."""
         end = max(self.key_lengths)
-        sums = self._tensor(name, sight.visible_count, end + 1)
-        if sight.runs is not None:
-            sums[:, heads, sight.runs[1]] += values
+        sums, heads = self._tensor(name, heads, values, torch.float64, end + 1), _or_one(heads)
+        if isinstance(keys, slice):
+            sums[:, heads, keys] += values
             return
         there = sums[:, heads]
-        place = torch.where(sight.key_positions < 0, end, sight.key_positions)[:, None]
+        place = torch.where(keys < 0, end, keys)[:, None]
         values = values.double().expand(-1, there.shape[1], -1)
         sums[:, heads] = there.scatter_add(-1, place.expand_as(values), values)
 
@@ -169,11 +188,17 @@ def _run(places: Sequence[int]) -> Places:
     return run if list(places) == list(range(run.start, run.stop)) else torch.tensor(places)
 
 
+def _or_one(heads: Places | None) -> Places:
+    return slice(0, 1) if heads is None else heads
+
+
 def _mass(rows: Rows) -> Tensor:
     """Σ_i A_ik over the real rows of the block: [batch, head, key], runs of 128 rows in float32."""
-    factors = rows.scaled(rows.sight.real_factor.to(rows.raw.dtype).expand(rows.raw.shape[:3]))[:, :, None]
-    if rows.raw.shape[2] <= RUN:
-        return (factors @ rows.raw)[:, :, 0]
+    factors, real = rows.factor, rows.sight.real_factor
+    if real is not None:
+        factors = factors * real.to(factors.dtype)
+    factors, weights = factors.flatten(0, 1)[:, None], rows.raw.flatten(0, 1)
     runs = range(0, rows.raw.shape[2], RUN)
-    parts = [(factors[..., at : at + RUN] @ rows.raw[:, :, at : at + RUN])[:, :, 0].double() for at in runs]
-    return torch.stack(parts).sum(0)
+    parts = [torch.bmm(factors[..., at : at + RUN], weights[:, at : at + RUN]) for at in runs]
+    mass = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0, dtype=torch.float64)
+    return mass.view(*rows.raw.shape[:2], -1)

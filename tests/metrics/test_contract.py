@@ -17,7 +17,7 @@ from made_rows import Map, batches, block, by_hand, causal, inputs, part, random
 
 from attncli import registry
 from attncli.data import Kind, Metric, Rows, Statistics
-from attncli.metrics._shared import total
+from attncli.metrics._shared import score_sum, total
 from attncli.sinks import Measure
 
 METRICS: dict[str, Metric] = {name: found.METRIC for name, found in registry.modules("metrics").items()}
@@ -223,6 +223,15 @@ def test_sums_are_those_of_float64(keys: int) -> None:
     terms = torch.rand((3, keys), generator=torch.Generator().manual_seed(keys))
     np.testing.assert_allclose(total(terms), terms.double().sum(-1), rtol=2e-7)
     assert total(terms).dtype == torch.float64
+
+
+@pytest.mark.parametrize("rows", [(1, 1, 1), (1, 1, 2), (1, 3, 1), (2, 3, 5), (1, 1, 11), (1, 1, 127), (2, 4, 128)])
+def test_sums_of_logarithms_do_not_depend_on_how_many_rows_come_at_once(rows: tuple[int, int, int]) -> None:
+    scores = -torch.rand(*rows, 300, generator=torch.Generator().manual_seed(0))
+    made = block([random_map(0, 1, 1, 300)], "encoder")
+    found = score_sum(replace(made, raw=scores.exp(), scores=scores))
+    assert found.shape == rows
+    np.testing.assert_allclose(found, (scores.double().exp() * scores.double()).sum(-1), rtol=2e-6)
 
 
 # ----------------------------------------------------------------------------------------------- laws
