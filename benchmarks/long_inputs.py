@@ -2,6 +2,7 @@
 
     python benchmarks/long_inputs.py time --shape gpt2 --tokens 512 2048 8192
     python benchmarks/long_inputs.py memory --shape gpt2 --tokens 2048 8192 16384
+    python benchmarks/long_inputs.py time --shape llama-1b --device cuda --tokens 8192 32768 131072 --formulas 1
 
 `stats` measures every row and column measure of all layers and heads; `plain` is the same model's forward pass under
 `sdpa`, which measures nothing; `formulas` asks for `output_attentions=True` under eager attention and writes the same
@@ -10,7 +11,8 @@ positions extended, one thread. Times are CPU seconds of one process in which th
 of a process of its own for each side, whole and above what it held when the model was loaded. Only the ratios to
 `plain` mean anything. Of each side's turns the shortest counts: what comes between, such as memory that the system
 takes back and hands out anew (up to a quarter of a turn on a virtual machine), only ever adds, and to either side at
-random. The plan (one short pass, once per model) is made while warming up.
+random. The plan (one short pass, once per model) is made while warming up. On a GPU models are in bfloat16 and times
+are seconds until the device is done.
 """
 
 from __future__ import annotations
@@ -26,23 +28,29 @@ from typing import Any
 from capture import formulas, peak_mb, stats_of
 
 SIDES = ("plain", "stats", "formulas")
+SHAPES = {"gpt2": 12, "llama": 12, "llama-1b": 16}
+"""How many layers each has."""
 
 
 def main() -> None:
     """Measure and print one row per length."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["time", "memory"])
-    parser.add_argument("--shape", choices=["gpt2", "llama"], default="gpt2")
+    parser.add_argument("--shape", choices=SHAPES, default="gpt2")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda goes with time alone")
     parser.add_argument("--tokens", type=int, nargs="+", default=[512, 2048, 8192])
-    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--layers", type=int, help="default: as many as the shape has")
     parser.add_argument("--repeat", type=int, default=5, help="turns of each side")
     parser.add_argument("--formulas", type=int, default=4096, help="longest text for eager maps + formulas")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.device == "cuda" and options.what == "memory":
+        parser.error("memory is that of a process: leave out --device")
     if options.worker:
         print(json.dumps(_memory(options.worker, options.shape, options.tokens[0], options.layers)))
         return
-    print(f"{options.shape}, {options.layers} layers, {options.what}")
+    options.layers = options.layers or SHAPES[options.shape]
+    print(f"{options.shape}, {options.layers} layers, {options.what}, {options.device}")
     for tokens in options.tokens:
         sides = [side for side in SIDES if side != "formulas" or tokens <= options.formulas]
         report = _time_row if options.what == "time" else _memory_row
@@ -50,20 +58,29 @@ def main() -> None:
 
 
 def _time_row(options: Any, tokens: int, sides: list[str]) -> str:
-    model, ids = _model(options.shape, tokens, options.layers)
+    model, ids = _model(options.shape, tokens, options.layers, options.device)
     run = {side: _side(side, model) for side in sides}
     for side in sides:
         run[side](ids[:, :64])  # warm caches, make the plan
     spent: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(options.repeat):
         for side in sides:
-            start = time.process_time()
+            start = _now(options.device)
             run[side](ids)
-            spent[side].append(time.process_time() - start)
+            spent[side].append(_now(options.device) - start)
     least = {side: min(spent[side]) for side in sides}
     parts = [f"plain {least['plain']:8.2f} s"]
     parts += [f"{side} {least[side]:8.2f} s = {least[side] / least['plain']:.2f} x" for side in sides[1:]]
     return "   ".join(parts)
+
+
+def _now(device: str) -> float:
+    import torch
+
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _memory_row(options: Any, tokens: int, sides: list[str]) -> str:
@@ -95,8 +112,8 @@ def _memory(side: str, shape: str, tokens: int, layers: int) -> dict[str, float]
     return {"peak": peak_mb(), "growth": peak_mb() - before}
 
 
-def _model(shape: str, tokens: int, layers: int) -> tuple[Any, Any]:
-    """GPT-2 small's shape, or one like a small Llama's: 16 heads of 64 that share 4 key heads."""
+def _model(shape: str, tokens: int, layers: int, device: str = "cpu") -> tuple[Any, Any]:
+    """GPT-2 small's shape, one like a small Llama's (16 heads of 64 that share 4 key heads), or Llama 3.2 1B's."""
     import torch
     from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
@@ -106,17 +123,20 @@ def _model(shape: str, tokens: int, layers: int) -> tuple[Any, Any]:
         config: Any = GPT2Config(n_positions=tokens, n_layer=layers)
         model: Any = GPT2Model._from_config(config, attn_implementation="sdpa")
     else:
+        hidden, inner, heads, shared = (1024, 2816, 16, 4) if shape == "llama" else (2048, 8192, 32, 8)
         config = LlamaConfig(
             vocab_size=32000,
-            hidden_size=1024,
-            intermediate_size=2816,
+            hidden_size=hidden,
+            intermediate_size=inner,
             num_hidden_layers=layers,
-            num_attention_heads=16,
-            num_key_value_heads=4,
+            num_attention_heads=heads,
+            num_key_value_heads=shared,
             max_position_embeddings=tokens,
         )
         model = LlamaModel._from_config(config, attn_implementation="sdpa")
-    return model.eval(), torch.randint(0, config.vocab_size, (1, tokens))
+    if device == "cuda":
+        model = model.to(device, torch.bfloat16)
+    return model.eval(), torch.randint(0, config.vocab_size, (1, tokens)).to(device)
 
 
 def _side(side: str, model: Any) -> Callable[[Any], None]:

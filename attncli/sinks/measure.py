@@ -96,7 +96,7 @@ class Measure:
         for at, by_row in enumerate(layer.row_values(self._rows)):
             values.insert(at, by_row.nanmean(2))
             by_query += [by_row] if self._per_query else []
-        found = torch.stack(values, dim=-1).cpu().numpy() if values else np.zeros((*columns.rows.shape, 0))
+        found = torch.stack(values, dim=-1).cpu().numpy() if values else np.zeros((*columns.mass.shape[:2], 0))
         names = [metric.name for metric in (*self._rows, *self._columns)]
         found = found[..., [names.index(metric.name) for metric in self._order]]
         done = self._done.setdefault((layer.kind, number, layer.heads), _Done(Moments(found.shape[1:])))
