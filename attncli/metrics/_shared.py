@@ -121,7 +121,7 @@ def nats(rows: Rows | RowSums) -> torch.Tensor:
 @once
 def largest(rows: Rows) -> torch.Tensor:
     """max_j A_ij: [batch, head, row]."""
-    return rows.raw.amax(-1) if rows.scale is None else factor(rows)
+    return rows.raw.amax(-1) if rows.scale is None else rows.scale
 
 
 def mean_offset(rows: Rows | RowSums) -> torch.Tensor:
@@ -169,7 +169,7 @@ def back_sum(rows: Rows) -> torch.Tensor:
 
 @once
 def signed_beside(rows: Rows) -> torch.Tensor:
-    """Σ_j r_ij (j-i) over all other keys: [batch, head, row]."""
+    """Σ_j r_ij (j-i) over all other keys: [batch, head, row], in the dtype of the rest: torch stacks several slowly."""
     return total(_beside(rows) * _offsets_beside(rows.sight).to(rows.raw.dtype)).to(rows.raw.dtype)
 
 
@@ -185,8 +185,8 @@ def _beside(rows: Rows) -> torch.Tensor:
     return rows.raw[..., rows.sight.behind :]
 
 
-NEEDS_OFFSET = (*SUMS, signed_beside, back_sum)
-NEEDS_DISTANCE = (*SUMS, absolute_beside, back_sum)
+NEEDS_OFFSET = (*SUMS, back_sum, signed_beside)
+NEEDS_DISTANCE = (*SUMS, back_sum, absolute_beside)
 
 
 @once
