@@ -46,10 +46,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.device == "cuda" and options.what == "memory":
         parser.error("memory is that of a process: leave out --device")
+    options.layers = options.layers or SHAPES[options.shape]
     if options.worker:
         print(json.dumps(_memory(options.worker, options.shape, options.tokens[0], options.layers)))
         return
-    options.layers = options.layers or SHAPES[options.shape]
     print(f"{options.shape}, {options.layers} layers, {options.what}, {options.device}")
     for tokens in options.tokens:
         sides = [side for side in SIDES if side != "formulas" or tokens <= options.formulas]

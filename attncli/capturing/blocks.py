@@ -19,8 +19,8 @@ ROWS, LONG = 128, 4096
 """Rows of a block, twice as many from `LONG` keys on: enough for a good matrix product, few enough that causal rows
 waste little on later keys."""
 CELLS = {"cpu": 3 << 20, "cuda": 1 << 26}
-"""Scores per block, on a processor 12 MB in float32. Fewer would stay in a nearer cache, but each block pays for some
-hundred calls of torch, which weighs more."""
+"""Scores per block, on a processor 12 MB in float32. Fewer would stay in a nearer cache, but each block pays for
+dozens of calls of torch, which weighs more."""
 
 LEAST_SCORE = -80.0
 """Less the largest of its row. Weights 2e-35 times smaller matter to nothing, and processors are slow below 1e-38."""

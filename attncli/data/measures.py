@@ -20,12 +20,14 @@ RowSum = Callable[[Any], Any]
 class RowSums:
     """All rows of a layer of a batch, their keys summed away: what is left for the measures that say what they need.
 
+    factor         [batch, head, row] float64: by what each row is scaled, as that of `Rows`
     real           [batch, 1 or head, row] bool: which rows are real query tokens and can see at least one key
     visible_count  [batch, 1 or head, row] float64: |S_i|
     near           as that of `Rows`
     memory         the sums and what was taken of the sight, by what made them
     """
 
+    factor: torch.Tensor
     real: torch.Tensor
     visible_count: torch.Tensor
     near: tuple[torch.Tensor, torch.Tensor]

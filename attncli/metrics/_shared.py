@@ -69,12 +69,6 @@ def raw_sum(rows: Rows | RowSums) -> torch.Tensor:
 
 
 @once
-def factor(rows: Rows) -> torch.Tensor:
-    """By what each row is scaled: [batch, head, row]."""
-    return rows.factor
-
-
-@once
 def score_sum(rows: Rows) -> torch.Tensor:
     """Σ_j r_ij ln r_ij of the rows before they are scaled, r_ij, with 0 ln 0 = 0: [batch, head, row].
 
@@ -99,13 +93,12 @@ def _products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 SUMS = (behind_sum, beside_sum)
-NEEDS_SUM = (factor, *SUMS)
-NEEDS_NATS = (factor, *SUMS, score_sum)
+NEEDS_NATS = (*SUMS, score_sum)
 
 
 def row_sum(rows: Rows | RowSums) -> torch.Tensor:
     """Σ_j A_ij: [batch, head, row]."""
-    return factor(rows) * raw_sum(rows)
+    return rows.factor * raw_sum(rows)
 
 
 def nats(rows: Rows | RowSums) -> torch.Tensor:
@@ -114,7 +107,7 @@ def nats(rows: Rows | RowSums) -> torch.Tensor:
     With A_ij = c r_ij this is -c (ln c Σ_j r_ij + Σ_j r_ij ln r_ij). Where we compute the weights, neither c nor any
     r_ij is above 1: neither part is positive, and nothing cancels.
     """
-    c = factor(rows).double()
+    c = rows.factor.double()
     return 0.0 - c * (c.log() * raw_sum(rows) + score_sum(rows))
 
 
@@ -163,7 +156,7 @@ def steps(sight: Sight) -> torch.Tensor:
 def back_sum(rows: Rows) -> torch.Tensor:
     """Σ_j r_ij (f-j) over the keys behind all rows of the block, of which the first is f: [batch, head, row]."""
     if not rows.sight.behind:
-        return torch.zeros_like(factor(rows))
+        return torch.zeros_like(rows.factor)
     return against(rows.raw, _back(rows.sight))
 
 

@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums, Sight
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import factor, once, where_defined
+from attncli.metrics._shared import once, where_defined
 
 
 def first_mass(rows: Rows | RowSums) -> torch.Tensor:
@@ -23,7 +23,7 @@ def first_mass(rows: Rows | RowSums) -> torch.Tensor:
 
     Row 2 that gives 1/2, 1/4, 1/4 has first_mass 1/2.
     """
-    return where_defined((_seen(rows.sight) > 0) & (rows.visible_count > 1), factor(rows) * _weight(rows))
+    return where_defined((_seen(rows.sight) > 0) & (rows.visible_count > 1), rows.factor * _weight(rows))
 
 
 @once
@@ -45,10 +45,5 @@ def _first(sight: Sight) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 METRIC = row_metric(
-    first_mass,
-    unit="1",
-    range=(0.0, 1.0),
-    source="Xiao et al. 2023; Gu et al. 2024",
-    needs=(factor, _weight),
-    views=(_seen,),
+    first_mass, unit="1", range=(0.0, 1.0), source="Xiao et al. 2023; Gu et al. 2024", needs=(_weight,), views=(_seen,)
 )

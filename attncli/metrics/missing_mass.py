@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import NEEDS_SUM, row_sum, where_defined
+from attncli.metrics._shared import SUMS, row_sum, where_defined
 
 
 def missing_mass(rows: Rows | RowSums) -> torch.Tensor:
@@ -26,6 +26,4 @@ def missing_mass(rows: Rows | RowSums) -> torch.Tensor:
     return where_defined(rows.real, 1.0 - row_sum(rows))
 
 
-METRIC = row_metric(
-    missing_mass, unit="1", range=(0.0, 1.0), source="the column dropped by learned sinks", needs=NEEDS_SUM
-)
+METRIC = row_metric(missing_mass, unit="1", range=(0.0, 1.0), source="the column dropped by learned sinks", needs=SUMS)

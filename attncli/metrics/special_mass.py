@@ -6,7 +6,7 @@ import torch
 
 from attncli.data import Rows, RowSums, Sight
 from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import against, factor, once, where_defined
+from attncli.metrics._shared import against, once, where_defined
 
 
 def special_mass(rows: Rows | RowSums) -> torch.Tensor:
@@ -21,14 +21,14 @@ def special_mass(rows: Rows | RowSums) -> torch.Tensor:
 
     Over [CLS], cat, [SEP] a row that gives 1/2, 1/4, 1/4 has special_mass 3/4.
     """
-    return where_defined(rows.real & (_has(rows.sight) > 0), factor(rows) * _sum(rows))
+    return where_defined(rows.real & (_has(rows.sight) > 0), rows.factor * _sum(rows))
 
 
 @once
 def _sum(rows: Rows) -> torch.Tensor:
     """Of the rows before they are scaled."""
     if not any(rows.sight.special_counts):
-        return torch.zeros_like(factor(rows))
+        return torch.zeros_like(rows.factor)
     return against(rows.raw, rows.special_keys & (rows.key_positions >= 0))
 
 
@@ -39,6 +39,4 @@ def _has(sight: Sight) -> torch.Tensor:
     return has[:, None, None].expand(-1, 1, sight.query_positions.shape[1])
 
 
-METRIC = row_metric(
-    special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", needs=(factor, _sum), views=(_has,)
-)
+METRIC = row_metric(special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", needs=(_sum,), views=(_has,))

@@ -107,7 +107,7 @@ class LayerSums:
         factor, *weighed = self._in_order("weighed").unbind(2)
         memory = dict(zip((*self._needs, *self._views), (*weighed[: len(self._needs)], *viewed), strict=True))
         whole = dict(zip((metric.name for metric in self._of_weights), weighed[len(self._needs) :], strict=True))
-        rows = RowSums(count > 0, count, self._near(), memory)
+        rows = RowSums(factor, count > 0, count, self._near(), memory)
         for metric in metrics:
             if self.kind not in metric.kinds:
                 yield torch.full_like(factor, torch.nan)
