@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -90,7 +91,7 @@ def test_tokens_are_reached_and_pinned_by_keyboard_alone(made: Callable[[str], M
     opened = open_page(made("minilm").html)
     page = opened.go("layer=3&head=1")
     page.locator(".tokens.query .token").first.focus()
-    page.wait_for_function("document.querySelector('.said').textContent.startsWith('[CLS] looks at')")
+    page.locator(".said", has_text=re.compile(r"^\[CLS\] looks at")).wait_for()
     page.keyboard.press("Enter")
     assert opened.state()["query"] == "0"
     # drawing anew leaves the focus where it was

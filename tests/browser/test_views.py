@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_it_looks_at_the_animal(made: Callable[[str], Made], open_page: Open) ->
     assert opened.weights()[2] == pytest.approx(0.677, abs=0.002)
     assert page.locator(".said").inner_text().startswith("it looks at animal 0.67")
     page.locator(".tokens.key .token").nth(2).hover()
-    page.wait_for_function("document.querySelector('.said').textContent.startsWith('animal is looked at by')")
+    page.locator(".said", has_text=re.compile("^animal is looked at by")).wait_for()
     assert opened.weights("query")[10] == pytest.approx(0.677, abs=0.002)
 
 
@@ -98,7 +99,7 @@ def test_matrix_reads_the_weight_under_the_pointer(kind: Kind, made: Callable[[s
     margin, size = (float(canvas.get_attribute(f"data-{name}") or 0) for name in ("margin", "size"))
     at = {"x": margin + (column + 0.5) * size / columns, "y": margin + (row + 0.5) * size / rows}
     canvas.hover(position=at)
-    page.wait_for_function(f"document.querySelector('.said').textContent.includes('({row}) → ')")
+    page.locator(".said", has_text=f"({row}) → ").wait_for()
     said = page.locator(".said").inner_text()
     assert f"({column}): " in said
     assert near(float(said.rsplit(": ", 1)[1]), true.values[row, column], true.values[row].max())
