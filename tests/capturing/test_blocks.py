@@ -120,6 +120,7 @@ def test_weights_are_the_exponential_of_the_scores_and_the_factor_is_the_largest
         assert block.scores is not None
         assert block.scale is not None
         assert block.scores.max() <= 0
+        assert block.scores.min() >= blocks.LEAST_SCORE
         torch.testing.assert_close(block.scores.exp()[block.raw > 0], block.raw[block.raw > 0])
         torch.testing.assert_close(block.scale, _weights(block).amax(-1))
 
@@ -153,6 +154,9 @@ def test_opposite_keys_are_as_far_apart_as_their_lengths_allow(apart: float, sha
     keys = torch.tensor([1.0, -1.0]).view(1, 1, 2, 1)
     call = AttentionCall(keys * apart, keys, keys, mask=None, bias=None, scale=0.5, softcap=None, sinks=None)
     assert call.shallow == shallow
+    seen: list[Block] = []
+    attend(replace(call, query=call.query * 95 / apart), keep(seen))
+    assert seen[0].raw.min() == torch.tensor(blocks.LEAST_SCORE).exp(), "subnormal numbers are slow"
 
 
 @pytest.mark.parametrize("name", ["float mask", "bias and mask"])

@@ -245,6 +245,18 @@ def test_padding_does_not_matter(batch: tuple[Kind, list[Map]], left: bool, padd
     assert_same(alone, padded)
 
 
+@given(batches(), st.booleans(), st.tuples(st.integers(0, 3), st.integers(0, 3)))
+def test_rows_may_come_up_to_a_factor(batch: tuple[Kind, list[Map]], left: bool, padding: tuple[int, int]) -> None:
+    kind, maps = batch
+    made = block(maps, kind, padding=padding, left=left)
+    whole = replace(made, raw=made.raw.double())
+    scale = whole.raw.amax(-1)
+    scale = torch.where(scale > 0, scale, 1)
+    raw = whole.raw / scale[..., None]
+    factored = replace(whole, raw=raw, scale=scale, scores=raw.clamp_min(1e-30).log())
+    assert_same(measured(maps, kind, [whole]), measured(maps, kind, [factored]))
+
+
 @given(batches(), st.randoms(use_true_random=False))
 def test_head_order_does_not_matter(batch: tuple[Kind, list[Map]], random: object) -> None:
     kind, maps = batch
