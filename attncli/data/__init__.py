@@ -16,20 +16,12 @@ from attncli.data.highlight import Direction, Highlight, Highlighted
 from attncli.data.likeness import LARGEST_DISTANCE, Group, Grouping, Likeness
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
-from attncli.data.patterns import (
-    ALL_ROWS,
-    BASELINES,
-    CLASS_NUMBERS,
-    CLASSES,
-    NUMBERS,
-    SCORES,
-    Patterns,
-    Repeated,
-    Thresholds,
-)
+from attncli.data.patterns import BASELINES, CLASS_NUMBERS, CLASSES, NUMBERS, Patterns, Thresholds
 from attncli.data.profile import FEW, SINK, Profile, Received
+from attncli.data.repeated import ALL_ROWS, SCORES, Repeated
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
-from attncli.data.segments import Partition, Segments, Spans, TextSpan
+from attncli.data.segments import Segments
+from attncli.data.spans import Partition, Spans, TextSpan
 from attncli.data.stream import NEAR, Rows, Sight
 from attncli.data.tokens import KINDS, Array, By, Input, Kind, Scheme, Text, Tokens, frozen
 from attncli.data.vectors import ScoreParts, Vectors

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attncli.data.results import Scores, columns_of, frame_of
+from attncli.data.results import Scores, baseline_table, columns_of, frame_of
 from attncli.data.tokens import Array, Kind
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ NUMBERS = (
     *("sink", "sink_position", "diagonal", "diagonal_offset"),
     *("local_mass", "entropy_normalized", "segment_mass"),
 )
-SCORES = ("previous", "duplicate", "induction")
-ALL_ROWS = "_all_rows"
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Patterns:
     def table(self) -> dict[str, Array]:
         """A row per head: kind, layer, head, texts, queries, classes, each number with its std and its baselines."""
         classes = np.array([" ".join(classes) for classes in self.classes] + [None], dtype=object)[:-1]
-        return _beside(self.heads, self.std, self.baselines, {"classes": classes})
+        return baseline_table(self.heads, self.std, self.baselines, {"classes": classes})
 
     def layers_table(self) -> dict[str, Array]:
         """A row per layer: kind, layer, heads, differentiation and its baselines."""
@@ -114,44 +112,3 @@ class Patterns:
     def layers_frame(self) -> pd.DataFrame:
         """The layers' table as a pandas one."""
         return frame_of(self.layers_table())
-
-
-@dataclass(frozen=True, eq=False)
-class Repeated:
-    """Which heads look for what came before: random tokens r, read as BOS r r.
-
-    heads      previous, duplicate, induction with dim `head` (coords kind, layer, head, texts, queries), the mean over
-               seeds; each again as `<name>_all_rows`
-    std        the same: population standard deviation over seeds (empty with one seed)
-    baselines  the same under `uniform` weights, and on `shuffled` tokens: the second r in another order
-    length     tokens of r, seeds: what they were drawn by
-    """
-
-    heads: Mapping[str, Scores]
-    baselines: Mapping[str, Mapping[str, Scores]]
-    length: int
-    seeds: tuple[int, ...]
-    std: Mapping[str, Scores] = field(default_factory=dict)
-
-    def table(self) -> dict[str, Array]:
-        """A row per head: kind, layer, head, texts, queries, each score with its std and its baselines."""
-        return _beside(self.heads, self.std, self.baselines, {})
-
-    def to_frame(self) -> pd.DataFrame:
-        """The table as a pandas one."""
-        return frame_of(self.table())
-
-
-def _beside(
-    heads: Mapping[str, Scores],
-    std: Mapping[str, Scores],
-    baselines: Mapping[str, Mapping[str, Scores]],
-    more: Mapping[str, Array],
-) -> dict[str, Array]:
-    """A row per head: what it is called, more of it, then each number with its `_std` and its baselines."""
-    plain = columns_of(heads, std)
-    table = {name: column for name, column in plain.items() if name.removesuffix("_std") not in heads} | dict(more)
-    for name in heads:
-        table |= {key: plain[key] for key in (name, f"{name}_std") if key in plain}
-        table |= {f"{name}_{by}": found[name].values for by, found in baselines.items()}
-    return table

@@ -121,6 +121,21 @@ def columns_of(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = 
     return table
 
 
+def baseline_table(
+    heads: Mapping[str, Scores],
+    std: Mapping[str, Scores],
+    baselines: Mapping[str, Mapping[str, Scores]],
+    more: Mapping[str, Array],
+) -> dict[str, Array]:
+    """A row per head: what it is called, more of it, then each number with its `_std` and its baselines."""
+    plain = columns_of(heads, std)
+    table = {name: column for name, column in plain.items() if name.removesuffix("_std") not in heads} | dict(more)
+    for name in heads:
+        table |= {key: plain[key] for key in (name, f"{name}_std") if key in plain}
+        table |= {f"{name}_{by}": found[name].values for by, found in baselines.items()}
+    return table
+
+
 def columns_frame(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = None) -> pd.DataFrame:
     """`columns_of` as a pandas table."""
     return frame_of(columns_of(scores, std))

@@ -1,50 +1,18 @@
-"""The parts of a text that have names, and the attention between them."""
+"""Attention between the segments of a text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attncli.data.results import Scores, columns_of, frame_of
-from attncli.data.tokens import Array, frozen
+from attncli.data.tokens import Array
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Unit = Literal["characters", "tokens", "passage"]
-
-
-@dataclass(frozen=True)
-class TextSpan:
-    """One stretch of a text: its first character or token and the one behind the last, or the passage itself."""
-
-    unit: Unit
-    start: int = 0
-    end: int = 0
-    passage: str = ""
-
-
-Spans = Mapping[str, tuple[TextSpan, ...]]
-"""The stretches of each segment of a text, by its name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Partition:
-    """Which segment each token of a side belongs to.
-
-    names   in the order of the text, those that stand for what is left over last
-    places  [token] the number of its name
-    """
-
-    names: tuple[str, ...]
-    places: Array
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "places", frozen(self.places, np.int64))
-
 
 @dataclass(frozen=True, eq=False)
 class Segments:
