@@ -51,8 +51,8 @@ format: $(READY) ## lay out the code and mend what ruff can mend
 	@test ! -d web/node_modules || (cd web && npm run --silent format)
 
 picture: $(READY) $(CHROMIUM) ## draw the pictures of README and docs again
-	@$(BIN)/python tests/readme.py
-	@$(BIN)/python tests/screens.py
+	@$(BIN)/python tests/support/readme.py
+	@$(BIN)/python tests/support/screens.py
 
 # The stamp is younger than the pins and the metadata once both are installed: a second `make` installs nothing.
 $(READY): requirements/dev.txt requirements/model.txt pyproject.toml

@@ -17,41 +17,39 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attncli.api.model import Model, capture, load
+    from attncli.api.run import Run
+    from attncli.api.run import open_saved as open
     from attncli.data import (
         KINDS,
         Attention,
-        Comparison,
         Edges,
-        Flow,
-        Grouping,
-        Highlight,
         Input,
         LayerMaps,
-        Likeness,
         Metric,
-        Patterns,
         Profile,
         Received,
-        Repeated,
         RunInfo,
         Scores,
-        Segments,
         Statistics,
         Text,
-        Thresholds,
         Tokens,
         Vectors,
     )
+    from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
-    from attncli.pipeline.comparing import compare
-    from attncli.pipeline.flow_result import FlowResult
-    from attncli.pipeline.highlights import HighlightPage
-    from attncli.pipeline.model import Model, capture, load
-    from attncli.pipeline.page import Page
-    from attncli.pipeline.request import RunOptions, ZoomOptions
-    from attncli.pipeline.run import Run
-    from attncli.pipeline.run import open_saved as open
-    from attncli.pipeline.tracing import FlowOptions
+    from attncli.studies.compare.compute import compare
+    from attncli.studies.compare.result import Comparison
+    from attncli.studies.flow.flow_result import FlowResult
+    from attncli.studies.flow.result import Flow
+    from attncli.studies.flow.tracing import FlowOptions
+    from attncli.studies.heads.result import Grouping, Likeness
+    from attncli.studies.highlight.page import HighlightPage
+    from attncli.studies.highlight.result import Highlight
+    from attncli.studies.patterns.result import Patterns, Thresholds
+    from attncli.studies.repeated.result import Repeated
+    from attncli.studies.segments.result import Segments
+    from attncli.studies.view.page import Page
 
     __version__: str
 
@@ -100,20 +98,26 @@ __all__ = [
 ]
 
 _HOMES = {
+    "attncli.api.model": ("Model", "capture", "load"),
+    "attncli.api.run": ("Run", "open"),
     "attncli.data": (
-        *("KINDS", "Attention", "Comparison", "Edges", "Flow", "Grouping", "Highlight", "Input", "LayerMaps"),
-        *("Likeness", "Metric", "Patterns", "Profile", "Received", "Repeated", "RunInfo", "Scores", "Segments"),
-        *("Statistics", "Text", "Thresholds", "Tokens", "Vectors"),
+        *("KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo", "Scores"),
+        *("Statistics", "Text", "Tokens", "Vectors"),
     ),
+    "attncli.engine.request": ("RunOptions", "ZoomOptions"),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
-    "attncli.pipeline.comparing": ("compare",),
-    "attncli.pipeline.flow_result": ("FlowResult",),
-    "attncli.pipeline.highlights": ("HighlightPage",),
-    "attncli.pipeline.model": ("Model", "capture", "load"),
-    "attncli.pipeline.page": ("Page",),
-    "attncli.pipeline.request": ("RunOptions", "ZoomOptions"),
-    "attncli.pipeline.run": ("Run", "open"),
-    "attncli.pipeline.tracing": ("FlowOptions",),
+    "attncli.studies.compare.compute": ("compare",),
+    "attncli.studies.compare.result": ("Comparison",),
+    "attncli.studies.flow.flow_result": ("FlowResult",),
+    "attncli.studies.flow.result": ("Flow",),
+    "attncli.studies.flow.tracing": ("FlowOptions",),
+    "attncli.studies.heads.result": ("Grouping", "Likeness"),
+    "attncli.studies.highlight.page": ("HighlightPage",),
+    "attncli.studies.highlight.result": ("Highlight",),
+    "attncli.studies.patterns.result": ("Patterns", "Thresholds"),
+    "attncli.studies.repeated.result": ("Repeated",),
+    "attncli.studies.segments.result": ("Segments",),
+    "attncli.studies.view.page": ("Page",),
 }
 _TRUE_NAMES = {"open": "open_saved"}
 

@@ -15,13 +15,13 @@ from typing import Literal
 
 from attncli.errors import UsageError, did_you_mean
 
-Room = Literal["metrics", "views", "cli"]
+Room = Literal["metrics", "cli.commands"]
 _PACKAGE = Path(__file__).parent
 _log = logging.getLogger("attncli")
 
 
 def _own(room: Room) -> list[str]:
-    return sorted(path.stem for path in (_PACKAGE / room).glob("[!_]*.py"))
+    return sorted(path.stem for path in (_PACKAGE / room.replace(".", "/")).glob("[!_]*.py"))
 
 
 def _plugins(room: Room) -> dict[str, EntryPoint]:

@@ -80,8 +80,8 @@ def peak_mb() -> float:
 def stats_of(model: Any) -> Any:
     """All measures of encoded texts, by attncli."""
     from attncli import capturing, models, registry
-    from attncli.encoding import batch_of
-    from attncli.sinks import Measure
+    from attncli.inputs.batches import batch_of
+    from attncli.stream import Measure
 
     loaded = models.adopt(model)
     metrics = [module.METRIC for module in registry.modules("metrics").values()]

@@ -21,9 +21,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from attncli.analyses.flow import maximum_flows
-from attncli.analyses.layers import Steps
-from attncli.data import Array, Graph
+from attncli.data import Array
+from attncli.studies.flow.layer_steps import Steps
+from attncli.studies.flow.maximum_flow import maximum_flows
+from attncli.studies.flow.result import Graph
 
 Pairs = list[tuple[int, int]]
 SCALE = 2**31 - 1

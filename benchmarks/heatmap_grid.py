@@ -26,8 +26,8 @@ import numpy as np
 import seaborn
 
 from attncli.data import Attention, LayerMaps, Tokens
-from attncli.views import grid, heatmap
-from attncli.views._save import render
+from attncli.plotting import grid, heatmap
+from attncli.plotting.save import render
 
 WORDS = ["the", "animal", "did", "not", "cross", "a", "wide", "street", "because", "it", "was", "far", "too", "tired"]
 LAYERS = HEADS = 12

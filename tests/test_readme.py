@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = readme.blocks(TEXT)
-COMMANDS = registry.names("cli")
+COMMANDS = registry.names("cli.commands")
 CODE = "\n".join(block.code for block in BLOCKS if block.language == "bash").replace("\\\n", " ")
 
 

@@ -1,4 +1,4 @@
-// Builds the one asset of the page: attncli/views/assets/page.html, with script, style and their hashes inside.
+// Builds the one asset of the page: attncli/page/assets/page.html, with script, style and their hashes inside.
 // With --check it writes nothing and fails where what is there is not what would be built.
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -41,4 +41,4 @@ const hash = (text) => `'sha256-${createHash("sha256").update(text, "utf8").dige
 const parts = { "script-hash": hash(script), "style-hash": hash(style), style, script };
 const template = await readFile(here("page.template.html"), "utf8");
 const page = template.replace(/\{\{([\w-]+)\}\}/g, (_, name) => parts[name]);
-await put("../attncli/views/assets/page.html", page);
+await put("../attncli/page/assets/page.html", page);

@@ -18,10 +18,11 @@ from attncli.capturing.probe import call_model, record
 from attncli.capturing.routes import Taker
 from attncli.capturing.survey import Facts, survey
 from attncli.data import Kind, Text
-from attncli.encoding import Batch, accepted, encode, unpadded
 from attncli.errors import AttnError, ModelError, is_out_of_memory
+from attncli.inputs.batches import Batch, accepted, unpadded
+from attncli.inputs.encode import encode
 from attncli.models import Loaded
-from attncli.sinks import Sink
+from attncli.stream import Sink
 
 __all__ = ["Plan", "Site", "layer_bytes", "plan", "run"]
 

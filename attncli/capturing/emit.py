@@ -13,9 +13,9 @@ from attncli.capturing.blocks import Block
 from attncli.capturing.gate import refusal
 from attncli.capturing.plan import Site
 from attncli.data import Kind, Rows, ScoreParts, Selection, Sight, Tokens
-from attncli.encoding import Batch
 from attncli.errors import ModelError
-from attncli.sinks import Sink, selected
+from attncli.inputs.batches import Batch
+from attncli.stream import Sink, selected
 
 Tensor = torch.Tensor
 

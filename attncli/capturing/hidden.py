@@ -10,7 +10,7 @@ import torch
 from attncli.capturing.plan import Plan
 from attncli.capturing.probe import call_model
 from attncli.data import Input, Tokens
-from attncli.encoding import Batch, unpadded
+from attncli.inputs.batches import Batch, unpadded
 from attncli.models import Loaded
 
 Stack = Literal["encoder", "decoder"]

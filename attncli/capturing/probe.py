@@ -15,7 +15,7 @@ from attncli.capturing.gate import visible_by_scores
 from attncli.capturing.intercept import Key, Trace, intercepted
 from attncli.capturing.plan import Function
 from attncli.capturing.projection import Finder, Projection
-from attncli.encoding import Batch, accepted
+from attncli.inputs.batches import Batch, accepted
 
 Tensor = torch.Tensor
 AGREE = 1e-5

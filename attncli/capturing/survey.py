@@ -14,7 +14,7 @@ from attncli.capturing.naming import call_kind, layer_number, tree_kind
 from attncli.capturing.plan import Part, Site
 from attncli.capturing.probe import Seen, agree
 from attncli.data import Kind
-from attncli.encoding import Batch
+from attncli.inputs.batches import Batch
 
 Tensor = torch.Tensor
 OUTPUTS: dict[str, Kind | None] = {

@@ -18,8 +18,8 @@ import typer.core
 import typer.main
 
 from attncli import registry
-from attncli.cli._options import flat
-from attncli.cli._talk import fail, forget
+from attncli.cli.console import fail, forget
+from attncli.cli.options import flat
 from attncli.errors import AttnError, UsageError, did_you_mean, is_out_of_memory
 
 INTERRUPTED = 130
@@ -69,7 +69,7 @@ def build() -> Any:
         if context.invoked_subcommand is None:
             print(context.get_help())
 
-    for name, module in registry.modules("cli").items():
+    for name, module in registry.modules("cli.commands").items():
         app.command(name)(flat(getattr(module, name)))
     return typer.main.get_command(app)
 
@@ -131,7 +131,7 @@ def _explained(error: BaseException, args: list[str]) -> tuple[str, int]:
 def _usage(error: Any, args: list[str]) -> str:
     """Typer's message about wrong options, in our words."""
     context = getattr(error, "ctx", None)
-    path = f"attncli {args[0]}" if args and args[0] in registry.names("cli") else "attncli"
+    path = f"attncli {args[0]}" if args and args[0] in registry.names("cli.commands") else "attncli"
     if unknown := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
         there = [name for parameter in context.command.params for name in parameter.opts] if context else []
         hint = did_you_mean(unknown, there)

@@ -12,6 +12,8 @@ from attncli.errors import UsageError
 
 Kind = Literal["encoder", "decoder", "cross"]
 KINDS: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+Direction = Literal["from", "to"]
+"""Attention from chosen tokens, which are then queries, or to them."""
 By = Literal["weight", "norm"]
 """What maps are of: attention weights, or the norms of the values that they weigh (value-weighted norms)."""
 Scheme = Literal["plain", "wordpiece", "bytelevel", "metaspace"]

@@ -11,18 +11,12 @@ likeness which heads are alike
 checks   what became of rules, baselines          junit    the same for CI servers
 """
 
-from attncli.store.analyses import analysis_document, write_analysis
 from attncli.store.arrays import load_arrays
-from attncli.store.checks import write_baseline, write_check
+from attncli.store.documents import analysis_document, write_analysis
 from attncli.store.edges import EdgesFile
 from attncli.store.files import replacing
-from attncli.store.flow import flow_document, flow_table, write_flows
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, listed, run_object
-from attncli.store.junit import write_junit
-from attncli.store.likeness import write_likeness
 from attncli.store.page import write_page, write_view
-from attncli.store.patterns import write_patterns, write_repeated
-from attncli.store.profile import write_profile
 from attncli.store.runs import SavedRun, open_run, save_run
 from attncli.store.tables import (
     statistics_tables,
@@ -41,8 +35,6 @@ __all__ = [
     "analysis_document",
     "default_folder",
     "digest",
-    "flow_document",
-    "flow_table",
     "input_sha256",
     "json_text",
     "listed",
@@ -57,15 +49,7 @@ __all__ = [
     "table_jsonl",
     "table_parquet",
     "write_analysis",
-    "write_baseline",
-    "write_check",
-    "write_flows",
-    "write_junit",
-    "write_likeness",
     "write_page",
-    "write_patterns",
-    "write_profile",
-    "write_repeated",
     "write_statistics",
     "write_view",
 ]

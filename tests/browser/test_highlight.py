@@ -11,8 +11,8 @@ from hostile import HOSTILE
 from opened import Made, Open
 
 from attncli.data import Tokens
-from attncli.views._highlight_html import page as html_of
-from attncli.views._ramp import LEVELS, NIGHT, PAPER, colours
+from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours
+from attncli.studies.highlight.html import page as html_of
 
 
 def rgb(colour: str) -> str:

@@ -12,7 +12,8 @@ from page import Read
 
 import attncli
 from attncli.data import Attention, LayerMaps
-from attncli.transforms import drop_special, to_words
+from attncli.stream.special_tokens import drop_special
+from attncli.stream.words import to_words
 
 WORDY = "Unbelievably, the anthropologist mispronounced hippopotamuses."
 READINGS: dict[str, Callable[[Attention], Attention]] = {

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from attncli.capturing import plan, run
 from attncli.capturing.bands import layout_of, unfold
-from attncli.encoding import batch_of
 from attncli.errors import ModelError
+from attncli.inputs.batches import batch_of
 from attncli.models import adopt
 
 

@@ -15,9 +15,9 @@ from attncli.capturing import blocks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.data import Kind, Rows, Statistics
-from attncli.encoding import batch_of
+from attncli.inputs.batches import batch_of
 from attncli.models import adopt
-from attncli.sinks import Measure, Sink
+from attncli.stream import Measure, Sink
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch built for it")
 

@@ -22,9 +22,9 @@ from attncli.capturing.emit import Emitter, Side
 from attncli.capturing.masks import UnmadeMask
 from attncli.capturing.plan import Site
 from attncli.data import Input, Kind, Metric, Rows
-from attncli.encoding.batches import Batch
-from attncli.sinks import Profiles, Sink, StrongestEdges
-from attncli.sinks.sums import LayerSums, column_values
+from attncli.inputs.batches import Batch
+from attncli.stream import Profiles, Sink, StrongestEdges
+from attncli.stream.sums import LayerSums, column_values
 
 TOKENS, HEADS, GROUPS, DIM = 700, 4, 2, 8
 METRICS: list[Metric] = [module.METRIC for module in registry.modules("metrics").values()]

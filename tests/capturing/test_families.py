@@ -21,8 +21,9 @@ from attncli.capturing import Plan, blocks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.data import Rows, Text
-from attncli.encoding import Batch, batch_of, encode
 from attncli.errors import ModelError, OutputError
+from attncli.inputs.batches import Batch, batch_of
+from attncli.inputs.encode import encode
 from attncli.models import Loaded, adopt, load
 
 Place = tuple[str, int]

@@ -8,10 +8,10 @@ from transformers import LlamaConfig, LlamaModel
 
 from attncli import capturing, registry
 from attncli.capturing import blocks
-from attncli.encoding import batch_of
 from attncli.errors import ModelError
+from attncli.inputs.batches import batch_of
 from attncli.models import adopt
-from attncli.sinks import Measure
+from attncli.stream import Measure
 
 METRICS = [module.METRIC for module in registry.modules("metrics").values()]
 

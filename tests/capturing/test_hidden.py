@@ -11,8 +11,8 @@ import torch
 import attncli
 from attncli.capturing.hidden import hidden_states
 from attncli.data import Text
-from attncli.encoding import batch_of
-from attncli.pipeline.request import Request
+from attncli.engine.request import Request
+from attncli.inputs.batches import batch_of
 
 TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home."]
 

@@ -26,9 +26,9 @@ from attncli.capturing import masks as own
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.capturing.masks import UnmadeMask, unmade_masks
-from attncli.encoding import batch_of
+from attncli.inputs.batches import batch_of
 from attncli.models import adopt
-from attncli.sinks import Keep, Measure
+from attncli.stream import Keep, Measure
 
 TOKENS = 23
 PACKED = torch.tensor([[0] * 9 + [1] * 14])

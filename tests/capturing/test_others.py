@@ -7,7 +7,7 @@ import pytest
 from families import FAMILIES
 
 from attncli.capturing import plan
-from attncli.encoding import batch_of
+from attncli.inputs.batches import batch_of
 from attncli.models import adopt
 
 

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from attncli.capturing import plan
-from attncli.encoding import batch_of
 from attncli.errors import ModelError, UsageError
+from attncli.inputs.batches import batch_of
 from attncli.models import Loaded, adopt
 
 SMALL = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 64}

@@ -18,9 +18,9 @@ from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.capturing.projection import value_norms
 from attncli.data import Rows
-from attncli.encoding import batch_of
+from attncli.inputs.batches import batch_of
 from attncli.models import Loaded, adopt
-from attncli.transforms.norms import Normed
+from attncli.stream.norms import Normed
 
 STREAMED = [name for name, family in FAMILIES.items() if family.route == "stream"]
 CHANGED = {"diffllama", "qwen3_next"}

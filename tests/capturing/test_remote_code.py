@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from attncli.capturing import plan, run
 from attncli.data import Rows, Text
-from attncli.encoding import encode
 from attncli.errors import ModelError
+from attncli.inputs.encode import encode
 from attncli.models import load
 
 COMMON = """

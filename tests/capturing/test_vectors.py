@@ -16,9 +16,9 @@ from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.capturing.blocks import AttentionCall
 from attncli.data import KINDS, Selection, Vectors
-from attncli.encoding import batch_of
+from attncli.inputs.batches import batch_of
 from attncli.models import adopt
-from attncli.sinks import KeepVectors
+from attncli.stream import KeepVectors
 
 STREAMED = [name for name, family in FAMILIES.items() if family.route == "stream"]
 BIASED = {"t5", "mt5", "umt5", "switch_transformers"}

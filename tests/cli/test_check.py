@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 import attncli
+from attncli.studies.patterns.result import CLASSES
 
 if TYPE_CHECKING:
     from conftest import RunCli
@@ -204,7 +205,10 @@ def test_classes_are_those_of_patterns(run_cli: RunCli) -> None:
     lines = [
         f"head {layer}.{head} is {name}"
         for (_, layer, head), borne in zip(found.places(), found.classes, strict=True)
-        for name in (*borne, next(name for name in attncli.data.CLASSES if name not in (*borne, "block")))
+        for name in (
+            *borne,
+            next(name for name in CLASSES if name not in (*borne, "block")),
+        )
     ]
     rules = "".join(f"- {line}\n" for line in lines)
     done = rows(run_cli("check", wrote(f"texts: {{a: '{MAT}'}}\nrules:\n{rules}"), "-q", "--format", "csv").out)

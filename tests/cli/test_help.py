@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from attncli import registry
-from attncli.cli import _options
-from attncli.cli.explain import names
+from attncli.cli import options as _options
+from attncli.cli.commands.explain import names
 from attncli.models import HEADS
 
 if TYPE_CHECKING:
     from conftest import RunCli
 
-COMMANDS = registry.names("cli")
+COMMANDS = registry.names("cli.commands")
 GROUPS = {
     "Model": "--model --revision --tokenizer --target-tokenizer --model-head --device --dtype --trust-remote-code "
     "--capture",

@@ -15,7 +15,8 @@ import pytest
 from cli.test_streams import on_terminal
 from hostile import HOSTILE
 
-from attncli.data import BASELINES, CLASSES, NUMBERS, SCORES
+from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS
+from attncli.studies.repeated.result import SCORES
 
 if TYPE_CHECKING:
     from conftest import RunCli

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from attncli.cli._config_shape import config, steps
+from attncli.cli.config.shape import config, steps
 
 if TYPE_CHECKING:
     from conftest import RunCli

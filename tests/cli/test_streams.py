@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from attncli.cli import _bar, main
+from attncli.cli import main
+from attncli.cli import progress_bar as _bar
 
 if TYPE_CHECKING:
     from conftest import RunCli
@@ -32,7 +33,12 @@ def on_terminal(folder: Path, *args: str, wait: float = 600, **environment: str)
 
     In a process of its own, which is a fork of this one, so that it need not import torch and the others again.
     """
-    for name in ("attncli.pipeline.model", "attncli.views.heatmap", "attncli.views.overview", "transformers.AutoModel"):
+    for name in (
+        "attncli.api.model",
+        "attncli.plotting.heatmap",
+        "attncli.plotting.overview",
+        "transformers.AutoModel",
+    ):
         pkgutil.resolve_name(name)
     seen_at, other = pty.openpty()
     child = os.fork()
@@ -139,7 +145,7 @@ def test_many_notes_are_counted(run_cli: RunCli) -> None:
 
 
 def test_what_libraries_print_is_no_data(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attncli.pipeline import model
+    from attncli.api import model
 
     real = model.encode
 
@@ -208,7 +214,7 @@ def test_ctrl_c_at_the_very_start_leaves_nothing(tmp_path: Path) -> None:
 
 STRAITENED = """
 import resource, sys
-import torch, transformers, matplotlib.pyplot, attncli.pipeline.model
+import torch, transformers, matplotlib.pyplot, attncli.api.model
 from transformers import AutoModel, AutoModelForCausalLM
 from attncli.cli import main
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
@@ -269,7 +275,7 @@ def test_each_way_to_run_out_of_memory_is_known(error: Exception) -> None:
 
 
 def test_a_defect_of_ours_is_one_line_too(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attncli.pipeline import jobs
+    from attncli.engine import invocation as jobs
 
     def broken(*_: object) -> None:
         raise KeyError("gone")

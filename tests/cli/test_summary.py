@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from attncli.cli._summary import summary
+from attncli.studies.stats.terminal import summary
 
 HEADS = [
     {"kind": "encoder", "layer": 0, "head": 0, "sink": 0.25, "missing_mass": -2e-8, "offset": None},

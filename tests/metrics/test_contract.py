@@ -18,7 +18,7 @@ from made_rows import Map, batches, block, by_hand, causal, inputs, part, random
 from attncli import registry
 from attncli.data import Kind, Metric, Rows, Statistics
 from attncli.metrics._shared import score_sum, total
-from attncli.sinks import Measure
+from attncli.stream import Measure
 
 METRICS: dict[str, Metric] = {name: found.METRIC for name, found in registry.modules("metrics").items()}
 ROW = [metric for metric in METRICS.values() if metric.scope == "row"]

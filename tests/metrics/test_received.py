@@ -8,7 +8,7 @@ import pytest
 from made_rows import Map, block, by_hand, causal, inputs
 
 from attncli.metrics.received import METRIC
-from attncli.sinks import Measure
+from attncli.stream import Measure
 
 
 def received(one: Map) -> list[float]:

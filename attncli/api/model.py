@@ -1,0 +1,192 @@
+"""A loaded model and what it can be asked: run it on texts, or say what it offers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
+
+from attncli import models
+from attncli.api.run import Run
+from attncli.capturing import Plan, plan
+from attncli.data import Kind
+from attncli.engine.passes import Pass
+from attncli.engine.progress import untracked
+from attncli.engine.request import Request, RunOptions
+from attncli.engine.runner import Runner, gathered
+from attncli.engine.shuffles import check_shuffle_seeds
+from attncli.errors import UsageError
+from attncli.inputs.batches import batch_of
+from attncli.inputs.texts import Texts, texts_of
+from attncli.store import input_sha256
+from attncli.studies.heads import passes as likeness
+from attncli.studies.heads.result import Grouping, Likeness
+from attncli.studies.patterns.passes import (
+    LENGTH,
+    SEEDS,
+    check_single_heads,
+    check_thresholds,
+    pattern_sink,
+    repeated_scores,
+    shuffled_numbers,
+)
+from attncli.studies.patterns.result import Patterns, Thresholds
+from attncli.studies.repeated.result import Repeated
+
+_log = logging.getLogger("attncli")
+
+
+@dataclass(frozen=True, eq=False)
+class Model(Runner):
+    """A model ready to be run; made by `attncli.load`."""
+
+    def run(
+        self, text: Texts, *, pair: str | None = None, target: str | None = None, **options: Unpack[RunOptions]
+    ) -> Run:
+        """Run the model on one or several texts and keep the maps of all heads, or what the options say.
+
+        pair    the second segment, for one text
+        target  what the decoder of an encoder-decoder reads, for one text; without it the model writes one
+        Options are those of `attncli.RunOptions`: kind, layer, head, aggregate, words, metrics, …
+        """
+        return Run(**vars(self.gather(texts_of(text, pair, target), Request.of(options))))
+
+    def patterns(
+        self,
+        text: Texts,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        thresholds: Thresholds | None = None,
+        shuffle_seeds: int = 1,
+        **options: Unpack[RunOptions],
+    ) -> Patterns:
+        """What each head does on one or several texts: its classes and the numbers behind them, beside their baselines.
+
+        thresholds     from where on a head bears a class, as in `attncli.Thresholds`
+        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
+        """
+        asked, seeds = check_thresholds(thresholds or Thresholds()), check_shuffle_seeds(shuffle_seeds)
+        request = replace(check_single_heads(Request.of(options)), keep_maps=False)
+        texts = texts_of(text, pair, target)
+        prepared = self.prepare(texts, request)
+        sink = pattern_sink(prepared)
+        self.finish(prepared, texts, more=[sink])
+        return sink.result(asked, shuffled_numbers(prepared, seeds))
+
+    def likeness(
+        self,
+        text: Texts,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        grouping: Grouping | None = None,
+        shuffle_seeds: int = 1,
+        **options: Unpack[RunOptions],
+    ) -> Likeness:
+        """Which heads are alike on one or several texts, and whether the tokens of a layer become alike.
+
+        grouping       how many clusters, and which pairs are redundant, as in `attncli.Grouping`
+        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
+        Needs `pip install "attncli[analyses]"`.
+        """
+        asked, seeds = likeness.check_grouping(grouping or Grouping()), check_shuffle_seeds(shuffle_seeds)
+        request = replace(likeness.check_single_heads(Request.of(options)), keep_maps=False)
+        texts = texts_of(text, pair, target)
+        prepared = self.prepare(texts, request)
+        sink = likeness.likeness_sink(prepared.inputs, prepared.heads, asked)
+        self.finish(prepared, texts, more=[sink])
+        return sink.result(asked, likeness.state_numbers([prepared]), likeness.of_shuffled(prepared, seeds))
+
+    def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
+        """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.
+
+        length  tokens of r; seeds: how many r are drawn, by the seeds 0, 1, …
+        """
+        request = Request.of(options)
+        return repeated_scores(self.loaded, self.plan(request.capture), request, length, seeds)[0]
+
+    def describe(self, capture: str = "auto") -> dict[str, Any]:
+        """What the model offers, as plain values: schema `attncli.info/1`."""
+        loaded, found = self.loaded, self.plan(capture)
+        info = loaded.run_info(found.route)
+        return {
+            "schema": "attncli.info/1",
+            "model": info.model,
+            "revision": info.revision,
+            "class": info.cls,
+            "architecture": info.architecture,
+            "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+            "dtype": info.dtype,
+            "device": info.device,
+            "tokenizer": info.tokenizer,
+            "max_positions": loaded.max_positions,
+            "attention": [_offered(found, kind) for kind in found.kinds],
+            "capture": {"route": found.route, "reason": found.reason},
+            "refused": [{"layer": name, "reason": reason} for name, reason in found.refused],
+            "versions": dict(info.versions),
+        }
+
+
+def load(
+    name: str = "demo:encoder",
+    *,
+    revision: str | None = None,
+    tokenizer: str | None = None,
+    target_tokenizer: str | None = None,
+    head: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> Model:
+    """Load a model by Hub id, folder or `demo:encoder`, `demo:decoder`, `demo:seq2seq`.
+
+    head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …; auto-lm is auto
+                       with the head that `generate` needs
+    trust_remote_code  whether Python code that comes with the model may run
+    """
+    return Model(
+        models.load(
+            name,
+            revision=revision,
+            tokenizer=tokenizer,
+            target_tokenizer=target_tokenizer,
+            head=head,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+    )
+
+
+def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
+    """Run a Transformers model that you hold on inputs that you encoded; the model is left as found, also on error.
+
+    tokenizer  names the tokens; without it they are called by their ids
+    """
+    request = Request.of(options)
+    if request.max_tokens is not None or request.generate:
+        raise UsageError("max_tokens and generate are for texts: these inputs are encoded already")
+    loaded = models.adopt(model, tokenizer)
+    batch = batch_of(loaded, inputs)
+    prepared = Pass.prepare(loaded, plan(loaded, request.capture, batch), [batch], request)
+    prepared.check_memory(at_once=True)
+    info = loaded.run_info(prepared.plan.route)
+    texts = [one.text for one in batch.inputs]
+    info = replace(info, resolved=request.resolved(), notes=prepared.notes, input_sha256=input_sha256(texts))
+    return Run(**vars(gathered(prepared, info, untracked)))
+
+
+def _offered(found: Plan, kind: Kind) -> dict[str, Any]:
+    sites = [site for site in found.sites if site.kind == kind]
+    return {
+        "kind": kind,
+        "layers": sorted({site.layer for site in sites}),
+        "heads": _one_or_each([site.heads for site in sites]),
+        "key_value_heads": _one_or_each([site.kv_heads for site in sites]),
+    }
+
+
+def _one_or_each(values: Sequence[int | None]) -> int | list[int | None] | None:
+    return values[0] if len(set(values)) == 1 else list(values)

@@ -1,0 +1,40 @@
+"""From options to texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from attncli.cli.options import InputOptions
+from attncli.errors import UsageError
+
+if TYPE_CHECKING:
+    from attncli.data import Text
+
+
+def read(options: InputOptions) -> list[Text]:
+    """The texts that were given; none, or ways of giving them that exclude each other, are a `UsageError`."""
+    from attncli.inputs.chat_file import read_chat
+    from attncli.inputs.read_texts import read_texts
+    from attncli.inputs.texts import texts_of
+
+    given = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
+    if not given:
+        raise UsageError('there is no text to read: give --text "…", or --file PATH (--file - is stdin)')
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other: give one of them")
+    if options.column is not None and options.file is None:
+        raise UsageError("--column names a column of a file: give --file too")
+    if options.file is not None:
+        _text_only(options, "--file")
+        return texts_of(list(read_texts(options.file, options.column)))
+    if options.chat is not None:
+        _text_only(options, "--chat", ("pair",))
+        return texts_of(read_chat(options.chat), target=options.target)
+    return texts_of(options.text or [], options.pair, options.target)
+
+
+def _text_only(options: InputOptions, with_: str, names: Iterable[str] = ("pair", "target")) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} goes with --text, not with {with_}: leave one of them out")

@@ -1,0 +1,91 @@
+"""What a pass may bring beside metrics: the strongest edges, where attention goes over whole texts, vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attncli.data import KINDS, Attention, Edges, Input, Profile, Selection, TakeEdges, Vectors
+from attncli.data.selection import layers_of, spans
+from attncli.engine.request import Request
+from attncli.stream import KeepVectors, Profiles, Sink, StrongestEdges
+from attncli.stream.replay import replay
+
+
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """What was asked for of it; `edges` is None also where they were handed on chunk by chunk."""
+
+    edges: Edges | None = None
+    profile: Profile | None = None
+    vectors: tuple[Vectors, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class ExtraSinks:
+    """The sinks that a request needs for it.
+
+    inputs  all texts as the sinks will see them
+    take    gets the edges chunk by chunk; without it they are held
+    """
+
+    def __init__(
+        self, request: Request, inputs: Sequence[Input], take: TakeEdges | None = None, heads: Selection | None = None
+    ) -> None:
+        self._notes = _notes(request, inputs)
+        self._edges = None
+        if request.edges:
+            top_k, least = request.top_k, request.min_weight
+            self._edges = StrongestEdges(inputs, take, top_k=top_k, min_weight=least, heads=heads)
+        self._profiles = Profiles(inputs, ends=request.ends, heads=heads) if request.profile else None
+        self._vectors = KeepVectors(heads) if request.neurons else None
+        self._heads = heads or {}
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Those that are to be fed."""
+        return tuple(sink for sink in (self._edges, self._profiles, self._vectors) if sink is not None)
+
+    def result(self) -> Extras:
+        """What they found in all that went by."""
+        edges = None if self._edges is None else self._edges.result()
+        profile = None if self._profiles is None else self._profiles.result()
+        if self._vectors is None:
+            return Extras(edges, profile, notes=self._notes)
+        vectors = self._vectors.result()
+        return Extras(edges, profile, vectors, (*self._notes, *_without(self._heads, vectors)))
+
+
+def extras_of_maps(
+    maps: Sequence[Attention], inputs: Sequence[Input], request: Request, take: TakeEdges | None = None
+) -> Extras:
+    """The same of kept maps."""
+    extras = ExtraSinks(request, inputs, take)
+    if extras.sinks:
+        for attention in maps:
+            replay(attention, extras.sinks)
+    return extras.result()
+
+
+def _notes(request: Request, inputs: Sequence[Input]) -> tuple[str, ...]:
+    """Where a text is too short for what was asked."""
+    if not request.beside:
+        return ()
+    fewest = min(min(len(one.source), len(one.target or one.source)) for one in inputs)
+    notes = []
+    if request.top_k is not None and request.top_k > fewest:
+        notes.append(f"--top-k {request.top_k} is more than the {fewest} tokens of a text: all visible keys are taken")
+    if request.profile and request.ends >= fewest:
+        notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, whose ends have no value: give less")
+    return tuple(notes)
+
+
+def _without(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
+    """Which layers have no vectors: those whose weights are taken from the model itself."""
+    missing = dict.fromkeys(heads.keys() - {(one.kind, one.layer) for one in vectors}, ())
+    return [
+        f"{kind} layers {spans(layers_of(missing, kind))} have no query and key vectors: "
+        "their weights are the model's own (attncli info says why)"
+        for kind in KINDS
+        if layers_of(missing, kind)
+    ]

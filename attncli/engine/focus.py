@@ -1,0 +1,114 @@
+"""From some words of a text to what heads see from them, or to how they are seen: without whole maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attncli.data import Array, Attention, Direction, Input, Kind, Tokens
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.focus import ALL, Focus, choosing, find
+
+DIRECTIONS: tuple[Direction, ...] = ("from", "to")
+MOST_LINES = 256
+MOST_TOKENS = 50_000
+"""Of all lines of one page: what is drawn in a minute or two."""
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What is looked at.
+
+    focus      a word (all its places), `it#2`, a position, `[CLS]` or `all`
+    direction  from it (it is among the queries) or to it (it is among the keys)
+    """
+
+    focus: str
+    direction: Direction = "from"
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise UsageError(f"unknown --direction '{self.direction}': {did_you_mean(self.direction, DIRECTIONS)}")
+
+    def side(self, sides: tuple[Tokens, Tokens]) -> Tokens:
+        """The tokens among which the focus is."""
+        return sides[0] if self.direction == "from" else sides[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the focus is in each text and kind that has it, and what to say of it."""
+
+    at: Mapping[tuple[int, Kind], tuple[Focus, ...]]
+    notes: tuple[str, ...]
+
+    @property
+    def positions(self) -> Mapping[tuple[int, Kind], Array]:
+        """Of its tokens, ascending."""
+        return {place: union(found) for place, found in self.at.items()}
+
+
+def union(found: Iterable[Focus]) -> Array:
+    """The positions of several places, ascending, each once."""
+    return np.unique([at for one in found for at in one.positions])
+
+
+def places_in(inputs: Sequence[Input], kinds: Mapping[Kind, int], looking: Looking) -> Places:
+    """Find the focus in texts; where none has it, or there would be too many lines to show, a `UsageError`.
+
+    kinds  how many maps there are of each kind
+    """
+    at: dict[tuple[int, Kind], tuple[Focus, ...]] = {}
+    errors: list[tuple[str, UsageError]] = []
+    for one in inputs:
+        for kind in kinds:
+            where = f"text {one.index}, {kind}" if len(inputs) > 1 else kind
+            try:
+                at[one.index, kind] = find(looking.side(one.sides(kind)), looking.focus)
+            except UsageError as error:
+                errors.append((where, error))
+    if not at and errors:
+        raise errors[0][1]
+    for one in inputs:
+        _check_size(at, one, kinds, looking)
+    return Places(at, (*(f"{where} is left out: {error}" for where, error in errors), *_several(at, looking)))
+
+
+def _several(at: Mapping[tuple[int, Kind], tuple[Focus, ...]], looking: Looking) -> Iterator[str]:
+    """How to choose one of several places, said once."""
+    found = next((found for found in at.values() if len(found) > 1), None)
+    if found is not None and looking.focus != ALL:
+        yield f"'{looking.focus}' is shown in all its places, {choosing(found)}: --focus '{found[-1].name}' shows one"
+
+
+def _check_size(
+    at: Mapping[tuple[int, Kind], tuple[Focus, ...]], one: Input, kinds: Mapping[Kind, int], looking: Looking
+) -> None:
+    for kind, maps in kinds.items():
+        found = at.get((one.index, kind), ())
+        lines = maps * len(found)
+        tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
+        if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
+            one_place = f"one place, such as --focus '{found[len(found) // 2].name}', " if len(found) > 1 else ""
+            raise UsageError(
+                f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
+                f"{MOST_TOKENS:,} tokens): choose {one_place}--layer and --head, "
+                "--aggregate mean or a shorter text"
+            )
+
+
+def kept_places(maps: Sequence[Attention], inputs: Sequence[Input], looking: Looking) -> Places:
+    """The same of kept maps, which must be whole."""
+    for attention in maps:
+        if not attention.whole:
+            raise UsageError(
+                "highlights need whole maps, these show "
+                f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: "
+                "run the model again"
+            )
+    counts: dict[Kind, int] = {}
+    for attention in maps:
+        counts[attention.kind] = sum(len(layer.weights) for layer in attention.layers)
+    return places_in(inputs, counts, looking)

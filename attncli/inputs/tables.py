@@ -1,0 +1,107 @@
+"""Texts from the column of a table: JSON Lines, CSV, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.text_files import decoded_lines, sort_of, valid_text
+
+
+def jsonl_rows(path: Path, what: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """The objects of a JSON Lines file with their lines; blank ones are left out. `what` they are, for errors."""
+    for line, number in decoded_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise UsageError(f"{path}, line {number} is not JSON: {reason}") from error
+        if not isinstance(row, dict):
+            raise UsageError(f"{path}, line {number}: expected a JSON object {what}, got {sort_of(row)}")
+        yield row, number
+
+
+def _jsonl(path: Path, column: str) -> Iterator[str]:
+    for row, number in jsonl_rows(path, f"with '{column}'"):
+        if column not in row:
+            raise _no_column(f"{path}, line {number}", column, list(row))
+        yield _cell(f"{path}, line {number}", column, row[column])
+
+
+def _csv(path: Path, column: str) -> Iterator[str]:
+    # a text may be longer than the 128 KiB that the csv module allows unless told otherwise
+    limit = csv.field_size_limit(2**31 - 1)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    lines = (line for line, _ in decoded_lines(path, keep_ends=True))
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        yield from _csv_cells(path, column, rows)
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {rows.line_num} is broken CSV: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _csv_cells(path: Path, column: str, rows: Any) -> Iterator[str]:
+    header: list[str] = next(rows, [])
+    if not header:  # an empty file has no texts, which is said where they are counted
+        return
+    if header.count(column) > 1:
+        raise UsageError(f"{path} has {header.count(column)} columns named '{column}': rename all but one")
+    if column not in header:
+        raise _no_column(str(path), column, header)
+    at = header.index(column)
+    for row in rows:
+        if row and len(row) != len(header):
+            raise UsageError(
+                f"{path}, line {rows.line_num} is broken CSV: expected {len(header)} cells as in the header, "
+                f"got {len(row)}; quote cells that hold commas"
+            )
+        if row:
+            yield row[at]
+
+
+def _parquet(path: Path, column: str) -> Iterator[str]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
+    try:
+        with pq.ParquetFile(path) as file:
+            if column not in file.schema_arrow.names:
+                raise _no_column(str(path), column, file.schema_arrow.names)
+            number = 0
+            for batch in file.iter_batches(batch_size=1024, columns=[column]):
+                for cell in batch.column(0).to_pylist():
+                    number += 1
+                    yield _cell(f"{path}, row {number}", column, cell)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"cannot read {path} as Parquet: {reason}") from error
+
+
+TABLES: dict[str, Callable[[Path, str], Iterator[str]]] = {
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+}
+
+
+def _no_column(where: str, column: str, known: list[str]) -> UsageError:
+    hint = did_you_mean(column, known)
+    columns = f" (columns: {', '.join(known)})" if hint.startswith("did") else ""
+    return UsageError(f"{where} has no column '{column}': {hint}{columns}; choose one with --column")
+
+
+def _cell(where: str, column: str, cell: Any) -> str:
+    if not isinstance(cell, str):
+        raise UsageError(f"{where}: expected a text in column '{column}', got {sort_of(cell)}")
+    return valid_text(where, cell)

@@ -1,0 +1,64 @@
+"""Verdicts as JUnit XML, which CI servers show."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
+
+from attncli.store.files import make_folder, write_whole
+from attncli.studies.check.result import Checked, Verdict
+
+# what XML 1.0 cannot hold, what CI pages would act on, and what would turn the line around
+_FORBIDDEN = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+
+
+def write_junit(path: Path, file: str, found: Checked) -> None:
+    """Write one test case for each rule, whole or not at all; a rule that does not hold is a failure that says why."""
+    make_folder(path.parent)
+    write_whole(path, junit(file, found).encode())
+
+
+def junit(file: str, found: Checked) -> str:
+    """The document: testsuites, one testsuite for the file, a testcase for each rule."""
+    counts = f'tests="{len(found.verdicts)}" failures="{len(found.failed)}" errors="0" skipped="0"'
+    cases = "".join(_case(file, verdict, found) for verdict in found.verdicts)
+    suite = f"<testsuite name={_attribute(file)} {counts}>\n{cases}</testsuite>\n"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="attncli check" {counts}>\n{suite}</testsuites>\n'
+
+
+def _case(file: str, verdict: Verdict, found: Checked) -> str:
+    name = f"name={_attribute(verdict.name)} classname={_attribute('attncli.check.' + verdict.sort)}"
+    start = f'<testcase {name} file={_attribute(file)} line="{verdict.line}"'
+    if verdict.holds:
+        return f"{start}>\n<system-out>{_text(verdict.why)}</system-out>\n</testcase>\n"
+    more = [f"wanted: {verdict.wanted}", f"found: {verdict.why}", *_details(verdict, found)]
+    message = _attribute(f"{verdict.wanted}: {verdict.why}")
+    failure = f'<failure message={message} type="{verdict.sort}">{_text(chr(10).join(more))}</failure>'
+    return f"{start}>\n{failure}\n</testcase>\n"
+
+
+def _details(verdict: Verdict, found: Checked) -> list[str]:
+    if verdict.sort == "suite":
+        wrong = [case for case in found.cases if case.suite == verdict.name and not case.holds]
+        return [f"line {case.line}: {case.query} → {case.target} {case.weight:.3f}" for case in wrong]
+    if verdict.sort == "baseline":
+        return [
+            f"{each.kind} {each.layer}.{each.head} {each.metric}: {each.baseline} → {each.now}" for each in found.drifts
+        ]
+    return []
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_visible(text), {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+
+
+def _text(text: str) -> str:
+    return escape(_visible(text), {"\r": "&#13;"})
+
+
+def _visible(text: str) -> str:
+    """What XML cannot hold as escapes: \\u0000."""
+    return _FORBIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

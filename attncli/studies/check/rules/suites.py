@@ -1,0 +1,43 @@
+"""Suites: many cases of one rule, each a line of a JSONL file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from attncli.errors import UsageError
+from attncli.inputs.schema import checked
+from attncli.inputs.tables import jsonl_rows
+from attncli.inputs.text_files import valid_text
+from attncli.inputs.yaml_file import Document, Place
+from attncli.studies.check.rules.heads import candidates
+from attncli.studies.check.rules.kinds import CaseRule, SuiteRule, percentile, placed, text_of
+from attncli.studies.check.rules.sections import CaseSection, SuiteSection, TextSection
+
+
+def read_suite(part: Document, section: SuiteSection) -> SuiteRule:
+    """A suite with its cases; what is wrong with one of these is a `UsageError` with both places."""
+    above = percentile(part, section.above)
+    if section.min_rate is None and above is None:
+        raise part.error((), "the suite asks for nothing: give min-rate, above or both")
+    path = Path(section.file)
+    cases = tuple(placed(part, ("file",), lambda: list(_cases(path, section.min is not None))))
+    heads = placed(part, ("heads",), lambda: candidates(section.heads, "any"))
+    name = section.name or path.stem
+    return SuiteRule(part, name, None, section.kind, heads, cases, section.min, section.min_rate, above)
+
+
+def _cases(path: Path, has_least: bool) -> Iterator[CaseRule]:
+    units: dict[str, int] = {}
+    count = 0
+    for count, (row, number) in enumerate(jsonl_rows(path, "with text, from and to"), start=1):
+        part = Document(str(path), row, {(): Place(number, 1)})
+        section = checked(part, CaseSection)
+        if section.than is None and not has_least:
+            raise part.error((), "the case asks for nothing: give than, or the suite a min")
+        text = text_of(part, TextSection(text=section.text, target=section.target))
+        valid_text(f"{path}, line {number}", text.text + (text.target or ""))
+        unit = count if section.pair is None else units.setdefault(section.pair, count)
+        yield CaseRule(part, text, section.from_, section.to, section.than, section.pair, unit)
+    if not count:
+        raise UsageError(f"{path} holds no cases: expected a JSON object with text, from and to in each line")

@@ -1,0 +1,72 @@
+"""Flows in tables for a person: the inputs that are strongest in each token asked for, beside the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attncli.data import Array
+from attncli.data.labels import labels, numbered
+from attncli.studies.flow.result import Flow
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_OF_FOCUS, _OF_EACH = 8, 3
+_MOST_ROWS = 40
+
+
+def strongest(flows: Sequence[Flow], focus: str) -> Iterator[Table]:
+    """A table per text and kind: of a focus its strongest inputs, else of each token a few."""
+    texts = len({flow.text for flow in flows})
+    for flow in flows:
+        where = f"text {flow.text}, {flow.kind}" if texts > 1 else flow.kind
+        where += " by norms" if flow.by == "norm" else ""
+        yield _of_focus(flow, focus, where) if focus else _of_all(flow, where)
+
+
+def _of_focus(flow: Flow, focus: str, where: str) -> Table:
+    from rich.text import Text
+
+    table = _table(f"{where}: {flow.method} from '{focus}'", ("input token", flow.method, "uniform", "position"))
+    values, uniform, position = (each.mean(0) for each in (flow.values, flow.uniform, flow.position))
+    names = _names(flow)
+    for key in _largest(values, _OF_FOCUS):
+        numbers = (f"{value[key]:.3f}" if np.isfinite(value[key]) else "" for value in (values, uniform, position))
+        table.add_row(Text(names[key]), *map(Text, numbers))
+    return table
+
+
+def _of_all(flow: Flow, where: str) -> Table:
+    from rich.text import Text
+
+    more = len(flow.rows) - _MOST_ROWS
+    title = f"{where}: {flow.method}, strongest inputs" + (f" (first {_MOST_ROWS} tokens)" if more > 0 else "")
+    table = _table(title, ("token at the top", "input tokens"))
+    queries, keys = labels(flow.queries), _names(flow)
+    for row, at in enumerate(flow.rows[:_MOST_ROWS].tolist()):
+        said = (f"{keys[key]} {flow.values[row, key]:.3f}" for key in _largest(flow.values[row], _OF_EACH))
+        table.add_row(Text(numbered(queries[at], at)), Text("   ".join(said)))
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right" if name in ("rollout", "flow", "uniform", "position") else "left")
+    return table
+
+
+def _names(flow: Flow) -> list[str]:
+    """The input tokens with their positions."""
+    return [numbered(name, at) for at, name in enumerate(labels(flow.keys))]
+
+
+def _largest(values: Array, count: int) -> list[int]:
+    order: list[int] = np.argsort(-np.nan_to_num(values), kind="stable")[:count].tolist()
+    return [key for key in order if values[key] > 0]

@@ -1,0 +1,63 @@
+"""Do the tokens of a layer become alike: in their hidden states, and in what they look at?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from attncli.data import Array
+from attncli.stream.moments import Moments
+
+Tensor = torch.Tensor
+
+
+class StateNumbers:
+    """`mean_cosine` and `rank_one_distance` of the states of one stack, as means over texts."""
+
+    def __init__(self) -> None:
+        self._moments: Moments | None = None
+
+    def add(self, states: Sequence[Tensor]) -> None:
+        """Take one text: what goes into the first layer, then what leaves each."""
+        found = np.array([[mean_cosine(one), rank_one_distance(one)] for one in states])
+        if self._moments is None:
+            self._moments = Moments(found.shape)
+        self._moments.add(found[None])
+
+    def of(self, layer: int) -> Array:
+        """Cosine and distance of what leaves a layer, -1 for what goes into the first; NaN where there is none."""
+        if self._moments is None or layer + 1 >= len(self._moments.mean):
+            return np.full(2, np.nan)
+        found: Array = self._moments.mean[layer + 1]
+        return found
+
+
+def mean_cosine(states: Tensor) -> float:
+    """Do the tokens of a layer still differ in their hidden states?
+
+    Formula    mean over pairs i < j of cos(x_i, x_j) = (‖Σ x_i/‖x_i‖‖² - n) / (n (n-1))
+    Axes       states [token, width] → one number
+    Unit       1, from -1 to 1 (all alike)
+    Undefined  NaN with fewer than two tokens
+    """
+    count = len(states)
+    if count < 2:
+        return float("nan")
+    unit = torch.nn.functional.normalize(states.double(), dim=-1)
+    return float((unit.sum(0).square().sum() - unit.square().sum()) / (count * (count - 1)))
+
+
+def rank_one_distance(states: Tensor) -> float:
+    """How far are the hidden states of a layer from all being the same vector?
+
+    Formula    ‖X - 1 x̄ᵀ‖ / ‖X‖, Frobenius norms; the mean token x̄ is the vector that makes this smallest
+    Axes       states [token, width] → one number
+    Unit       1, from 0 (all the same) to 1
+    Undefined  NaN where all states are 0; 0 for a single token
+    Source     Dong et al. 2021, who take the root of the product of the 1- and the ∞-norm
+    """
+    states = states.double()
+    norm = states.norm()
+    return float((states - states.mean(0)).norm() / norm) if norm > 0 else float("nan")

@@ -1,1 +1,0 @@
-"""Pictures: pure functions from finished numbers (`draw`) and one shared `save`."""

@@ -1,0 +1,260 @@
+"""What heads do: constructed maps with classes in closed form, real models with heads that are known."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import naive_metrics as naive
+import numpy as np
+import pytest
+from stream.test_head_distance import naive_distance
+from stream.test_position_baseline import naive_positional
+
+import attncli
+from attncli import Patterns, Text, Thresholds
+from attncli.engine.request import Request
+from attncli.errors import UsageError
+from attncli.inputs.random_tokens import RandomTokens
+from attncli.inputs.shuffled import shuffled
+from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS
+
+ANIMAL = "The animal didn't cross the street because it was too tired."
+LONGER = f"{ANIMAL} It sat down beside the road, looked at the cars that went by, and waited for the night to come."
+N = 40
+
+
+def opened(folder: Path, *heads: np.ndarray) -> attncli.Run:
+    """A layer of these maps, as they come from elsewhere."""
+    np.save(folder / "maps.npy", np.stack(heads)[None])
+    return attncli.open(folder / "maps.npy")
+
+
+def one_hot(offset: int) -> np.ndarray:
+    """Every row looks at this offset alone; where there is none, at itself."""
+    rows = np.arange(N)
+    there = (rows + offset >= 0) & (rows + offset < N)
+    return np.eye(N)[np.where(there, rows + offset, rows)]
+
+
+def value(found: Patterns, name: str, head: int) -> float:
+    return float(found.heads[name].values[head])
+
+
+def test_constructed_heads_have_the_classes_and_numbers_that_one_can_work_out(tmp_path: Path) -> None:
+    band = sum(np.eye(N, k=k) for k in (-2, -1, 1, 2))
+    vertical = np.zeros((N, N))
+    vertical[:, 7] = 1
+    scattered = np.eye(N)[np.random.default_rng(0).permutation(N)]
+    heads = [
+        *(np.full((N, N), 1 / N), one_hot(-1), one_hot(0), one_hot(1), one_hot(-3)),
+        *(band / band.sum(1, keepdims=True), vertical, scattered, 0.5 * np.full((N, N), 1 / N) + 0.5 * scattered),
+    ]
+    found = opened(tmp_path, *heads).patterns()
+    assert [set(classes) for classes in found.classes] == [
+        *({"uniform"}, {"diagonal"}, {"diagonal"}, {"diagonal"}, {"sparse"}),
+        *({"local"}, {"vertical"}, {"sparse"}, {"mixed"}),
+    ]
+    assert found.heads["diagonal_offset"].values[1:5].tolist() == [-1, 0, 1, -3]
+    assert found.heads["diagonal"].values[1:5].tolist() == [1, 1, 1, 1]
+    assert found.heads["entropy_normalized"].values[:5] == pytest.approx([1, 0, 0, 0, 0])
+    assert (value(found, "sink", 6), value(found, "sink_position", 6)) == (1, 7)
+    assert value(found, "sink", 0) == pytest.approx(1 / N)
+    assert value(found, "local_mass", 5) == pytest.approx(1)
+    assert found.verdicts[1] == {"diagonal": 1.0}
+    assert found.verdicts[6] == {"vertical": 1.0}
+
+
+def test_uniform_heads_are_their_own_baseline_and_do_not_differ(tmp_path: Path) -> None:
+    causal = np.tril(np.ones((N, N))) / np.arange(1, N + 1)[:, None]
+    found = opened(tmp_path, causal, causal).patterns()
+    for name in NUMBERS[:-1]:
+        assert found.baselines["uniform"][name].values == pytest.approx(found.heads[name].values, abs=1e-6)
+    # the row sees i + 1 keys, and gives 1 / (i + 1) to each
+    assert value(found, "sink", 0) == pytest.approx(sum(1 / (i + 1) for i in range(N)) / N, abs=1e-6)
+    assert found.layers["differentiation"].values == pytest.approx([0], abs=1e-6)
+    assert found.classes == (("uniform",), ("uniform",))
+    everywhere = opened(tmp_path, np.full((N, N), 1 / N)).patterns()
+    for name in NUMBERS[:-1]:
+        assert everywhere.baselines["positional"][name].values == pytest.approx(everywhere.heads[name].values, abs=1e-6)
+
+
+def test_heads_without_a_common_key_differ_as_much_as_can_be(tmp_path: Path) -> None:
+    found = opened(tmp_path, one_hot(0), np.roll(np.eye(N), 1, axis=1)).patterns()
+    assert found.layers["differentiation"].values == pytest.approx([math.sqrt(math.log(2))])
+    assert found.distances["encoder", 0] == pytest.approx(math.sqrt(math.log(2)) * (1 - np.eye(2)))
+
+
+def test_the_numbers_and_baselines_of_a_real_model_are_those_of_loops() -> None:
+    text = Text(ANIMAL, pair="Where did it go? Nobody knows.")
+    run = attncli.load("demo:encoder").run(text)
+    found, maps = run.patterns(), run.attention()
+    segments = run.inputs[0].source.segments
+    assert found.classes
+    for row, (_, layer, head) in enumerate(found.places()):
+        own = maps.sel(layer=layer, head=head).values.astype(float)
+        visible = np.ones(own.shape, bool)
+        even = visible / visible.sum(1, keepdims=True)
+        for table, weights in (
+            (found.heads, own),
+            (found.baselines["uniform"], even),
+            (found.baselines["positional"], naive_positional(own, visible)),
+        ):
+            assert table["segment_mass"].values[row] == pytest.approx(within(weights, segments), abs=1e-5)
+            for name in ("sink", "diagonal", "local_mass", "entropy_normalized"):
+                measure = {**naive.ROW, **naive.COLUMN}[name]
+                value = measure(weights.tolist(), visible.tolist(), [False] * len(own))
+                value = naive.mean(value) if isinstance(value, list) else value
+                assert table[name].values[row] == pytest.approx(value, abs=1e-5), (name, layer, head)
+    for at, layer in enumerate(found.layers["differentiation"].coords["layer"][1]):
+        weights = maps.sel(layer=int(layer)).values.astype(float)
+        for scores, each in (
+            ("differentiation", weights),
+            ("differentiation_positional", np.stack([naive_positional(one, visible) for one in weights])),
+        ):
+            pairs = [naive_distance(each[a], each[b], visible) for a in range(4) for b in range(a)]
+            assert found.layers[scores].values[at] == pytest.approx(np.mean(pairs), abs=1e-5)
+
+
+def within(weights: np.ndarray, segments: tuple[str, ...]) -> float:
+    found = []
+    for i, own in enumerate(segments):
+        if own:
+            found.append(sum(weights[i, j] for j, other in enumerate(segments) if other == own))
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder", "seq2seq"])
+def test_a_pass_gives_what_kept_maps_give(name: str) -> None:
+    model = attncli.load(f"demo:{name}")
+    texts = [Text(LONGER[:60], target="ehT lamina" if name == "seq2seq" else None), Text("One two three four five.")]
+    texts = texts[:1] if name == "seq2seq" else texts
+    streamed, kept = model.patterns(texts, shuffle_seeds=0), model.run(texts).patterns()
+    assert streamed.classes == kept.classes
+    assert set(streamed.baselines) == {"uniform", "positional"}
+    for table, other in (
+        (streamed.heads, kept.heads),
+        (streamed.std, kept.std),
+        (streamed.layers, kept.layers),
+        *((streamed.baselines[name], kept.baselines[name]) for name in streamed.baselines),
+    ):
+        assert list(table) == list(other)
+        for metric in table:
+            np.testing.assert_allclose(table[metric].values, other[metric].values, atol=1e-5, err_msg=metric)
+
+
+def test_the_shuffled_baseline_is_the_model_on_shuffled_tokens() -> None:
+    model = attncli.load("demo:encoder")
+    found = model.patterns(ANIMAL, shuffle_seeds=2)
+    assert tuple(found.baselines) == BASELINES
+    ids = []
+    for seed in range(2):
+        prepared = model.prepare([Text(ANIMAL)], Request())
+        ids.append(shuffled(prepared.batches[0], seed).tensors)
+    runs = [attncli.capture(model.loaded.model, each, model.loaded.tokenizer) for each in ids]
+    values = [run.stats("sink")["sink"].values for run in runs]
+    assert found.baselines["shuffled"]["sink"].values == pytest.approx(np.mean(values, axis=0), abs=1e-6)
+    assert np.abs(found.baselines["shuffled"]["sink"].values - found.heads["sink"].values).max() > 0.01
+
+
+def test_the_known_heads_of_the_demo_encoder_are_found() -> None:
+    found = attncli.load("demo:encoder").patterns(LONGER)
+    places = {place[1:]: row for row, place in enumerate(found.places())}
+    previous, next_, cls = places[0, 2], places[1, 0], places[0, 1]
+    assert found.classes[previous][0] == found.classes[next_][0] == "diagonal"
+    assert (value(found, "diagonal_offset", previous), value(found, "diagonal_offset", next_)) == (-1, 1)
+    assert found.classes[cls][0] == "vertical"
+    assert value(found, "sink_position", cls) == 0
+    assert value(found, "sink", cls) > 0.9 > 10 * found.baselines["uniform"]["sink"].values[cls]
+
+
+def test_minilm_is_classified(minilm: Path) -> None:
+    found = attncli.load(str(minilm)).patterns(LONGER)
+    counts = Counter(name for classes in found.classes for name in classes)
+    assert counts["vertical"] > 30 > counts["mixed"] > 5
+    places = list(found.places())
+    assert next(places[row] for row, classes in enumerate(found.classes) if "diagonal" in classes) == ("encoder", 0, 2)
+    assert found.verdicts[places.index(("encoder", 0, 2))]["diagonal"] > 0.9
+    assert all(set(classes) <= set(CLASSES) for classes in found.classes)
+
+
+@pytest.mark.parametrize("name", ["previous", "duplicate", "induction"])
+def test_the_probe_finds_the_known_heads_of_the_demo_decoder(name: str) -> None:
+    found = attncli.load("demo:decoder").probe_repeated()
+    frame = found.to_frame().set_index(["layer", "head"])
+    best = frame[name].nlargest(2)
+    if name == "previous":
+        assert best.index[0] == (0, 1)
+        assert best.iloc[0] > 0.95
+        assert frame["previous_shuffled"][0, 1] > 0.95
+    elif name == "induction":
+        assert (1, 3) in best.index
+        assert best.iloc[1] > 0.9
+        assert frame["induction_shuffled"].max() < 0.05
+    else:
+        assert best.iloc[0] < 0.05
+    assert frame[f"{name}_all_rows"].to_numpy() == pytest.approx(frame[name].to_numpy() * 50 / 101)
+    uniform = np.mean([1 / (i + 1) for i in range(51, 101)])
+    assert frame[f"{name}_uniform"].to_numpy() == pytest.approx(uniform)
+
+
+def test_the_probe_is_that_of_a_plain_pass() -> None:
+    model = attncli.load("demo:decoder")
+    found = model.probe_repeated(length=12, seeds=2)
+    (batch,) = RandomTokens.of(model.loaded).batches(12, [0, 1], 4096)
+    run = attncli.capture(model.loaded.model, batch.tensors, model.loaded.tokenizer)
+    for name, target in (("previous", -1), ("duplicate", -12), ("induction", -11)):
+        rows = np.arange(13, 25)
+        stacked = np.stack([run.attention(text=text).stack()[..., rows, rows + target].mean(-1) for text in (0, 1)])
+        each = stacked.astype(float).reshape(2, -1)
+        assert found.heads[name].values == pytest.approx(each.mean(0), abs=1e-6)
+        assert found.std[name].values == pytest.approx(each.std(0), abs=1e-6)
+
+
+def test_an_encoder_has_duplicate_token_heads_but_no_induction(minilm: Path) -> None:
+    found = attncli.load(str(minilm)).probe_repeated()
+    frame = found.to_frame().set_index(["layer", "head"])
+    assert frame["previous"].idxmax() == (0, 2)
+    assert frame["duplicate"].idxmax() == (2, 9)
+    assert frame["duplicate"].max() > 0.4 > 10 * frame["duplicate_shuffled"][2, 9]
+    assert frame["induction"].max() < 0.05
+
+
+def test_thresholds_can_be_set() -> None:
+    run = attncli.load("demo:encoder").run(LONGER)
+    strict = run.patterns(Thresholds(vertical=1.0, diagonal=1.0, local=1.0, uniform=1.0, sparse=0.001))
+    assert {name for classes in strict.classes for name in classes} == {"mixed"}
+    with pytest.raises(UsageError, match="expected --vertical to be above 0 and at most 1, got 2"):
+        run.patterns(Thresholds(vertical=2))
+    with pytest.raises(UsageError, match="expected --reach from 0 to 8 tokens"):
+        run.patterns(Thresholds(reach=9))
+
+
+def test_what_cannot_be_classified_is_said() -> None:
+    model = attncli.load("demo:encoder")
+    with pytest.raises(UsageError, match="this run kept no maps"):
+        model.run(ANIMAL, metrics="all", keep_maps=False).patterns()
+    with pytest.raises(UsageError, match="patterns are of single heads"):
+        model.patterns(ANIMAL, aggregate="mean")
+    with pytest.raises(UsageError, match="--shuffle-seeds from 0 up, got -1"):
+        model.patterns(ANIMAL, shuffle_seeds=-1)
+    with pytest.raises(UsageError, match="--seeds from 1 up, got 0"):
+        model.probe_repeated(seeds=0)
+    with pytest.raises(UsageError, match="--length from 2 tokens up, got 1"):
+        model.probe_repeated(length=1)
+
+
+def test_a_text_of_one_token_has_numbers_where_there_are_any() -> None:
+    found = attncli.load("demo:decoder").patterns("a", max_tokens=1)
+    assert np.isnan(found.heads["entropy_normalized"].values).all()
+    assert found.to_frame().shape[0] == 24
+
+
+def test_words_and_chosen_heads() -> None:
+    model = attncli.load("demo:encoder")
+    found = model.patterns(LONGER, words=True, special="drop", layer=1, head="0,2")
+    assert [place[1:] for place in found.places()] == [(1, 0), (1, 2)]
+    kept = model.run(LONGER, words=True, special="drop", layer=1, head="0,2").patterns()
+    assert found.heads["sink"].values == pytest.approx(kept.heads["sink"].values, abs=1e-5)
+    assert found.layers["differentiation"].values == pytest.approx(kept.layers["differentiation"].values, abs=1e-5)

@@ -1,0 +1,78 @@
+"""Repeated random tokens: what stands there, and what is said where a model cannot read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import attncli
+from attncli.errors import UsageError
+from attncli.inputs.random_tokens import RandomTokens
+
+
+def tokens(name: str | Path) -> RandomTokens:
+    return RandomTokens.of(attncli.load(str(name)).loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end"), [("demo:encoder", ["[CLS]"], ["[SEP]"]), ("demo:decoder", ["<s>"], [])]
+)
+def test_random_tokens_come_twice_between_special_ones(name: str, start: list[str], end: list[str]) -> None:
+    made = tokens(name)
+    (batch,) = made.batches(20, [0, 1, 2], 4096)
+    assert [one.index for one in batch.inputs] == [0, 1, 2]
+    seen = set()
+    for one in batch.inputs:
+        pieces, ids = list(one.source.pieces), one.source.ids
+        first, second = ids[len(start) : len(start) + 20], ids[len(start) + 20 : len(start) + 40]
+        assert (pieces[: len(start)], pieces[len(start) + 40 :]) == (start, end)
+        assert first.tolist() == second.tolist()
+        assert len(set(first.tolist())) == 20
+        assert set(first.tolist()) <= set(made.vocabulary.tolist())
+        seen.add(tuple(first.tolist()))
+    assert len(seen) == 3
+
+
+def test_without_again_the_second_copy_has_another_order() -> None:
+    made = tokens("demo:decoder")
+    (twice,), (mixed,) = (list(made.batches(20, [3], 4096, again)) for again in (True, False))
+    one, other = twice.inputs[0].source.ids, mixed.inputs[0].source.ids
+    assert one[:21].tolist() == other[:21].tolist()
+    assert one[21:].tolist() != other[21:].tolist()
+    assert sorted(one[21:]) == sorted(other[21:])
+
+
+def test_the_same_seeds_give_the_same_tokens_in_any_batches() -> None:
+    made = tokens("demo:encoder")
+    whole = [one.source.pieces for batch in made.batches(10, range(5), 4096) for one in batch.inputs]
+    parts = list(made.batches(10, range(5), 50))
+    assert [len(batch.inputs) for batch in parts] == [2, 2, 1]
+    assert [one.source.pieces for batch in parts for one in batch.inputs] == whole
+    assert [one.index for batch in parts for one in batch.inputs] == [0, 1, 2, 3, 4]
+
+
+def test_the_vocabulary_is_of_ordinary_tokens(minilm: Path) -> None:
+    made = tokens(minilm)
+    pieces = made.loaded.tokenizer.convert_ids_to_tokens(made.vocabulary.tolist())
+    assert len(pieces) == 30522 - 5 - 994  # without [PAD] [UNK] [CLS] [SEP] [MASK], and [unused0] to [unused993]
+    assert not any(piece.startswith("[") and piece.endswith("]") for piece in pieces if len(piece) > 2)
+    assert np.all(np.diff(made.vocabulary) > 0)
+
+
+def test_too_few_positions_or_tokens_are_said_with_what_would_do() -> None:
+    with pytest.raises(
+        UsageError, match=r"needs 522 tokens \(2 special, 2 x 260 random\).* at most 512: pass --length 255"
+    ):
+        list(tokens("demo:encoder").batches(260, [0], 4096))
+    assert len(list(tokens("demo:encoder").batches(255, [0], 4096))) == 1
+    few = tokens("demo:decoder")
+    most = len(few.vocabulary)
+    with pytest.raises(UsageError, match=rf"needs 1022 different.* tokenizer has {most}: pass --length {most} or"):
+        list(few.batches(1022, [0], 4096))
+
+
+def test_an_encoder_decoder_is_refused() -> None:
+    with pytest.raises(UsageError, match="is for models of one stack, demo:seq2seq has an encoder and a decoder"):
+        tokens("demo:seq2seq")

@@ -1,0 +1,188 @@
+"""The bundled demo models are small, load offline and cleanly, and do what their cards say."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "attncli" / "demo"
+sys.path.insert(0, str(ROOT))
+
+from training import scores  # noqa: E402
+from training.mirror import mirror_words  # noqa: E402
+
+LOADERS: dict[str, Any] = {
+    "encoder": AutoModelForMaskedLM,
+    "decoder": AutoModelForCausalLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
+}
+NAMES = list(LOADERS)
+MAX_BYTES = 3_000_000
+ANIMAL = "The animal didn't cross the street because it was too tired."
+# Written for this test, so that no model was trained on them.
+PLAIN_SENTENCES = [
+    "The old house on the hill was sold to a young couple from the city.",
+    "He was born in the north of England and moved to the United States after the war.",
+    "I do not know what you want, but you should come to see me in the morning.",
+    "The film was released in March and was one of the most successful of the year.",
+    "We had a very good time at the new place, and the food was great.",
+]
+SPELLED = [
+    ANIMAL,
+    "Hello world, how are you today?",
+    "My neighbour's parrot speaks 3 languages.",
+    "A quiet lighthouse keeper painted every window blue",
+    "Seven zebras juggle; nobody claps!",
+    "Please turn left at the second bridge.",
+    "attention is all you need",
+    "Coffee first, meetings later.",
+    "We measured 42 heads in 4 layers",
+    "Every good story needs a dragon.",
+    "The train to Lisbon leaves at noon.",
+    "Do penguins dream of warmer water?",
+]
+
+Pair = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+@functools.cache
+def demo(name: str) -> Pair:
+    """A demo model, ready to run, and its tokenizer."""
+    return LOADERS[name].from_pretrained(DEMO / name), AutoTokenizer.from_pretrained(DEMO / name)
+
+
+def untrained(model: PreTrainedModel) -> PreTrainedModel:
+    """The same architecture with random weights."""
+    torch.manual_seed(0)
+    fresh = type(model)(model.config)
+    fresh.train(False)
+    return fresh
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_model_folder_is_under_three_megabytes(name: str) -> None:
+    assert sum(file.stat().st_size for file in (DEMO / name).iterdir()) < MAX_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_is_loaded_and_every_stored_weight_is_used(name: str) -> None:
+    model, found = LOADERS[name].from_pretrained(DEMO / name, output_loading_info=True)
+    assert not found["missing_keys"]
+    assert not found["unexpected_keys"]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["decoder", "seq2seq"])
+def test_the_bare_model_loads_cleanly_too(name: str) -> None:
+    _, found = AutoModel.from_pretrained(DEMO / name, output_loading_info=True)
+    assert not found["missing_keys"]
+    assert not found["unexpected_keys"]
+
+
+def test_the_bare_encoder_lacks_nothing_but_its_unused_pooler() -> None:
+    _, found = AutoModel.from_pretrained(DEMO / "encoder", output_loading_info=True)
+    assert all(key.startswith("pooler.") for key in found["missing_keys"])
+    assert all(key.startswith("cls.") for key in found["unexpected_keys"])
+
+
+def test_the_data_folder_holds_no_code_and_no_path_of_the_training_machine() -> None:
+    files = [file for file in DEMO.rglob("*") if file.is_file()]
+    assert files
+    assert not [file for file in files if file.suffix == ".py"]
+    texts = [file.read_text(encoding="utf-8") for file in files if file.suffix in {".json", ".md", ".jinja"}]
+    assert not [text for text in texts if re.search(r"/(home|root|tmp|Users)/", text)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tokenizer_gives_back_what_it_read(name: str) -> None:
+    tokenizer = demo(name)[1]
+    ids = tokenizer(ANIMAL)["input_ids"]
+    decoded = tokenizer.decode(ids, skip_special_tokens=True)
+    assert decoded.replace(" ", "").lower() == ANIMAL.replace(" ", "").lower()
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.pad_token is not None
+    assert tokenizer.model_max_length <= demo(name)[0].config.max_position_embeddings
+
+
+def test_the_encoder_marks_both_sentences_of_a_pair() -> None:
+    encoded = demo("encoder")[1]("one dog", "two cats")
+    tokens = demo("encoder")[1].convert_ids_to_tokens(encoded["input_ids"])
+    assert tokens[0] == "[CLS]"
+    assert [index for index, token in enumerate(tokens) if token == "[SEP]"][-1] == len(tokens) - 1
+    first_end = tokens.index("[SEP]")
+    assert encoded["token_type_ids"] == [0] * (first_end + 1) + [1] * (len(tokens) - first_end - 1)
+
+
+def test_the_encoder_guesses_hidden_words_far_better_than_word_frequency() -> None:
+    found = scores.encoder_scores(*demo("encoder"), PLAIN_SENTENCES)
+    assert found["masked_loss"] < found["unigram_loss"] - 0.5
+    assert found["masked_accuracy"] > found["unigram_accuracy"] + 0.15
+
+
+def test_the_encoder_has_neighbour_and_copying_heads_that_training_made() -> None:
+    model, tokenizer = demo("encoder")
+    found = scores.encoder_scores(model, tokenizer, PLAIN_SENTENCES)
+    before = scores.encoder_scores(untrained(model), tokenizer, PLAIN_SENTENCES)
+    for name in ("previous", "next", "cls"):
+        assert found[name][1] > 0.5 > before[name][1]
+    assert found["copy"][1] > 0.3 > before["copy"][1]
+
+
+def test_the_decoder_groups_its_queries() -> None:
+    config = demo("decoder")[0].config
+    assert config.num_key_value_heads < config.num_attention_heads
+
+
+def test_the_decoder_tokenizer_starts_every_text_once() -> None:
+    tokenizer = demo("decoder")[1]
+    assert tokenizer("hello")["input_ids"].count(tokenizer.bos_token_id) == 1
+    assert tokenizer("hello")["input_ids"][0] == tokenizer.bos_token_id
+
+
+def test_the_decoder_reads_a_chat() -> None:
+    chat = [{"role": "user", "content": "Who goes there?"}, {"role": "assistant", "content": "A friend."}]
+    text = demo("decoder")[1].apply_chat_template(chat, tokenize=False)
+    assert text == "<s>user: Who goes there?\nassistant: A friend.\n"
+
+
+def test_the_decoder_has_induction_and_previous_token_heads_that_training_made() -> None:
+    model, tokenizer = demo("decoder")
+    found = scores.decoder_scores(model, tokenizer, [])
+    before = scores.decoder_scores(untrained(model), tokenizer, [])
+    assert found["induction"][1] > 0.5 > before["induction"][1]
+    assert found["previous"][1] > 0.5 > before["previous"][1]
+
+
+def test_the_decoder_stays_sane_at_four_times_its_usual_length() -> None:
+    model, tokenizer = demo("decoder")
+    loss = scores.text_loss(model, tokenizer, [" ".join(PLAIN_SENTENCES * 4)])
+    assert loss < 4.0
+
+
+def test_the_seq2seq_spells_unseen_words_backwards() -> None:
+    assert mirror_words("Stop the cat, don't!") == "potS eht tac, t'nod!"
+    texts_right, characters_right = scores.spelled_right(*demo("seq2seq"), SPELLED)
+    assert texts_right > 0.9
+    assert characters_right > 0.98
+
+
+def test_a_cross_attention_head_points_at_the_mirrored_character() -> None:
+    model, tokenizer = demo("seq2seq")
+    assert scores.cross_alignment(model, tokenizer, SPELLED).max() > 0.9
+    assert scores.cross_alignment(untrained(model), tokenizer, SPELLED).max() < 0.3

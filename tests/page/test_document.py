@@ -1,0 +1,91 @@
+"""The file itself: nothing in a text, a token or a name breaks out of the place that it is put in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hostile import HOSTILE
+from page import TEMPLATE, Read
+
+from attncli.data import Attention, Input, LayerMaps, RunInfo, Scheme, Text, Tokens
+from attncli.page import Content, page_html, payload
+from attncli.page.document import built_page
+
+
+def content(pieces: list[str], scheme: Scheme = "plain", name: str = "demo") -> Content:
+    n = len(pieces)
+    at = np.arange(n)
+    tokens = Tokens(tuple(pieces), at, at < 0, np.full((n, 2), -1), at, tuple(pieces), "".join(pieces), scheme)
+    maps = LayerMaps(0, (0,), np.random.default_rng(0).dirichlet(np.ones(n), (1, n)))
+    text = Input(0, Text(" ".join(pieces)), tokens)
+    info = RunInfo(name, revision=name, cls=name, versions={name: name}, notes=(name,))
+    stats = {"metrics": {}, "heads": []}
+    shown = [Attention("encoder", tokens, tokens, (maps,))]
+    return Content(info, [text], shown, stats=stats, notes=[name], neurons=name)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, None])
+@pytest.mark.parametrize("scheme", ["plain", "bytelevel"])
+def test_hostile_tokens_break_out_of_nothing(scheme: Scheme, template: str | None) -> None:
+    html = page_html(payload(content(HOSTILE, scheme, "</script><!--<title>&amp;'\"\u2028")), template)
+    empty = page_html(payload(content(["a"], scheme)), template)
+    read = Read(html)
+    assert read.tags == Read(empty).tags
+    assert read.document["sides"][0]["pieces"] == HOSTILE
+    assert read.document["sides"][0]["segments"] == HOSTILE
+    assert read.texts["title"] == "</script><!--<title>&amp;'\"\u2028 · attncli"
+    (document,) = re.findall(r'id="page">(.*)</script>', html)
+    assert document.isascii()
+    assert not set("<>&") & set(document)
+
+
+def test_half_surrogates_come_back() -> None:
+    read = Read(page_html(payload(content(["\ud800", "a"])), TEMPLATE))
+    assert read.document["sides"][0]["pieces"] == ["\ud800", "a"]
+
+
+def test_the_same_content_is_the_same_file() -> None:
+    assert page_html(payload(content(["a", "b"]))) == page_html(payload(content(["a", "b"])))
+
+
+def test_the_page_that_comes_with_the_package_has_its_places() -> None:
+    assert built_page().count("<!--run-->") == built_page().count("<title>attncli</title>") == 1
+    assert "default-src 'none'" in built_page()
+
+
+def test_equal_sides_and_masks_are_held_once() -> None:
+    one = content(["a", "b"])
+    visible = np.tri(2, dtype=bool)[None]
+    (maps,) = one.maps[0].layers
+    layers = tuple(replace(maps, layer=layer, visible=visible.copy()) for layer in range(3))
+    twin = Tokens.plain(["a", "b"])
+    shown = replace(one.maps[0], layers=layers, queries=twin, keys=Tokens.plain(["a", "b"]))
+    read = Read(page_html(payload(replace(one, maps=[shown])), TEMPLATE))
+    (found,) = read.document["maps"]
+    assert len(read.document["sides"]) == 1
+    assert len({layer["visible"] for layer in found["layers"]}) == 1
+    assert read.visible(found, found["layers"][2]).tolist() == visible.tolist()
+
+
+def test_masks_of_each_head_are_one_where_they_are_equal_and_none_where_all_is_seen() -> None:
+    one = content(["a", "b", "c"])
+    (maps,) = one.maps[0].layers
+    seen = np.stack([np.tri(3, dtype=bool), np.tri(3, dtype=bool)])
+    other = np.stack([np.tri(3, dtype=bool), np.ones((3, 3), bool)])
+    weights = np.repeat(maps.weights, 2, 0)
+    layers = tuple(LayerMaps(0, (0, 1), weights, mask) for mask in (seen, other, np.ones((1, 3, 3), bool)))
+    read = Read(page_html(payload(replace(one, maps=[replace(one.maps[0], layers=layers)])), TEMPLATE))
+    (found,) = read.document["maps"]
+    assert [read.visible(found, layer).shape[0] for layer in found["layers"]] == [1, 2, 1]
+    assert found["layers"][2]["visible"] is None
+    assert read.visible(found, found["layers"][1]).tolist() == other.tolist()
+
+
+def test_a_long_text_is_named_by_its_beginning() -> None:
+    one = content(["a"])
+    for text, name in (("x" * 80, "x" * 80), ("x" * 81, "x" * 79 + "…"), (" a\n b ", "a b"), ("", "text 0")):
+        made = replace(one, inputs=[replace(one.inputs[0], text=Text(text))])
+        assert payload(made).document["maps"][0]["name"] == name

@@ -1,0 +1,113 @@
+"""The distance between heads: against plain loops, closed forms, and any cut of the stream."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from made_rows import Map, batches, block, by_hand, causal, part, random_map
+from naive_attention import Array
+
+from attncli.data import Kind, Rows
+from attncli.stream.head_distance import HeadDistances, differentiation, divergence
+
+
+def naive_distance(one: Array, other: Array, visible: Array, step: int = 1) -> float:
+    """sqrt of the mean over rows of JS, of rows rescaled to sum to 1."""
+    found = []
+    for i in range(0, len(one), step):
+        if not visible[i].any():
+            continue
+        p, q = one[i] / one[i].sum(), other[i] / other[i].sum()
+        m = (p + q) / 2
+        kl = [sum(a * math.log(a / c) for a, c in zip(row, m, strict=True) if a > 0) for row in (p, q)]
+        found.append(sum(kl) / 2)
+    return math.sqrt(max(0.0, sum(found) / len(found))) if found else math.nan
+
+
+def distances(rows: list[Rows], heads: int, most: int = 1024) -> Array:
+    kind, layer = rows[0].kind, rows[0].layer
+    sink = HeadDistances({(kind, layer): tuple(range(heads))}, most)
+    for each in rows:
+        sink.add(each)
+    sink.end_layer(kind, layer)
+    return sink.result()[kind, layer]
+
+
+@given(batches(), st.integers(0, 2), st.integers(1, 13), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_distances_are_those_of_loops_however_the_stream_is_cut(
+    made: tuple[Kind, list[Map]], padding: int, cut: int, by: int, random: object
+) -> None:
+    kind, maps = made
+    heads = len(maps[0].weights)
+    whole = block(maps, kind, padding=(padding, padding))
+    n = whole.weights.shape[2]
+    parts = []
+    for at in range(0, heads, by):
+        # each group of heads has its rows cut otherwise
+        size = cut + at
+        some = list(range(at, min(at + by, heads)))
+        parts += [part(whole, first, min(first + size, n), some) for first in range(0, n, size)]
+    random.shuffle(parts)  # type: ignore[attr-defined]
+    found = distances(parts, heads)
+    assert found.shape == (heads, heads)
+    assert np.diag(found).tolist() == [0.0] * heads
+    for a in range(heads):
+        for b in range(a + 1, heads):
+            each = [naive_distance(*one.weights.double().numpy()[[a, b]], one.visible.numpy()) for one in maps]
+            known = [value for value in each if not math.isnan(value)]
+            expected = sum(known) / len(known) if known else math.nan
+            assert found[a, b] == found[b, a] or math.isnan(found[a, b])
+            assert found[a, b] == pytest.approx(expected, abs=2e-4, nan_ok=True)
+
+
+def test_heads_alike_are_at_0_and_heads_without_a_common_key_at_the_most() -> None:
+    rows = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    made = Map(torch.stack([rows, rows, rows.roll(1, 1)]), torch.ones((2, 3), dtype=torch.bool), torch.zeros(3) > 0)
+    found = distances([block([made], "cross")], 3)
+    top = math.sqrt(math.log(2))
+    assert found == pytest.approx(np.array([[0, 0, top], [0, 0, top], [top, top, 0]]))
+    assert differentiation(found) == pytest.approx(2 / 3 * top)
+
+
+def test_the_page_of_the_divergence_is_right() -> None:
+    p, q = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+    logs = [torch.xlogy(each, each).sum(-1) for each in (p, q)]
+    expected = 0.5 * math.log(1 / 0.75) + 0.5 * (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
+    assert divergence(p, q, *logs).item() == pytest.approx(expected)
+    assert divergence(p, p, logs[0], logs[0]).item() == 0
+
+
+def test_what_a_learned_sink_took_makes_no_difference() -> None:
+    made = random_map(0, 1, 6, 6)
+    both = Map(torch.cat([made.weights, made.weights * 0.6]), made.visible, made.special)
+    assert distances([block([both])], 2) == pytest.approx(np.zeros((2, 2)), abs=1e-3)
+
+
+def test_of_long_texts_evenly_spread_rows_are_compared() -> None:
+    made = random_map(3, 2, 23, 23, "causal")
+    rows = block([made], "decoder")
+    cut = [part(rows, first, min(first + 7, 23)) for first in range(0, 23, 7)]
+    expected = naive_distance(*made.weights.double().numpy(), made.visible.numpy(), step=5)
+    assert distances(cut, 2, most=5)[0, 1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_rows_wait_only_for_the_heads_that_are_missing() -> None:
+    made = random_map(5, 4, 12, 12)
+    rows = block([made])
+    sink = HeadDistances({("encoder", 0): (0, 1, 2, 3)})
+    for first in range(0, 12, 3):
+        for some in ([0, 1], [2, 3]):
+            sink.add(part(rows, first, first + 3, some))
+        (pairs,) = sink._open["encoder", 0].values()
+        assert pairs.waiting == []
+
+
+def test_a_layer_of_one_head_has_no_differentiation() -> None:
+    found = distances([block([by_hand([[1.0, 0.0], [0.5, 0.5]], causal(2))], "decoder")], 1)
+    assert found.tolist() == [[0.0]]
+    assert math.isnan(differentiation(found))

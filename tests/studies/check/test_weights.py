@@ -1,0 +1,74 @@
+"""Weights from a word to a word: by loops, with gaps, ranks and demands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attncli.studies.check.weights import Demand, Looked
+
+
+def made(heads: int = 3, rows: int = 2, keys: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    visible = np.tril(np.ones((keys, keys), bool))[-rows - 1 : -1][None]
+    weights = rng.random((heads, rows, keys)) * visible
+    return (weights / weights.sum(-1, keepdims=True)).astype(np.float32), visible
+
+
+def test_from_a_word_it_is_the_mean_and_to_a_word_the_sum() -> None:
+    weights, visible = made()
+    looked = Looked.of(weights, visible)
+    for head in range(3):
+        mean = [sum(float(weights[head, row, key]) for row in range(2)) / 2 for key in range(6)]
+        assert looked.rows[head] == pytest.approx(mean, abs=1e-6)
+        assert looked.to([1, 3])[head] == pytest.approx(mean[1] + mean[3], abs=2e-6)
+
+
+def test_even_attention_is_spread_over_what_each_row_sees() -> None:
+    looked = Looked.of(*made())  # rows 3 and 4 of a decoder see 4 and 5 keys
+    assert looked.chance([1]) == pytest.approx((1 / 4 + 1 / 5) / 2, abs=1e-6)
+    assert looked.chance([4]) == pytest.approx((0 + 1 / 5) / 2, abs=1e-6)
+    assert looked.visible.tolist() == [True] * 5 + [False]
+
+
+def test_rows_that_see_nothing_count_for_nothing() -> None:
+    weights, visible = made()
+    gap = np.full((3, 1, 6), np.nan, np.float32)
+    with_gap = Looked.of(np.concatenate([weights, gap], 1), np.concatenate([visible, np.zeros((1, 1, 6), bool)], 1))
+    assert np.array_equal(with_gap.rows, Looked.of(weights, visible).rows)
+
+
+def test_a_head_without_any_row_is_undefined() -> None:
+    weights, visible = made()
+    weights[1] = np.nan
+    looked = Looked.of(weights, visible)
+    margins = Demand(least=0.0).margins(looked.to([0]), None)
+    assert np.isnan(margins).tolist() == [False, True, False]
+
+
+def test_the_rank_counts_the_tokens_of_a_word_as_one_key() -> None:
+    looked = Looked.of(np.array([[[0.1, 0.2, 0.15, 0.5, 0.05]]]), np.ones((1, 1, 5), bool))
+    assert looked.rank(0, [3]) == (1, 5)
+    assert looked.rank(0, [0]) == (4, 5)
+    assert looked.rank(0, [0, 2]) == (2, 4)
+    assert looked.rank(0, [0, 1, 2, 3, 4]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("demand", "kept"),
+    [
+        (Demand(least=0.3), [True, True, False]),
+        (Demand(most=0.3), [False, True, True]),
+        (Demand(least=0.2, most=0.4), [False, True, True]),
+        (Demand(more=True), [True, False, False]),
+        (Demand(least=0.3, more=True), [True, False, False]),
+    ],
+)
+def test_limits_may_be_reached_and_more_is_more(demand: Demand, kept: list[bool]) -> None:
+    weight, than = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.25])
+    assert (demand.margins(weight, than) >= 0).tolist() == kept
+
+
+def test_what_depends_on_threads_decides_nothing() -> None:
+    weights = np.array([[[0.3, 0.7]]]) - 1e-8
+    assert (Demand(least=0.3).margins(Looked.of(weights, np.ones((1, 1, 2), bool)).to([0]), None) >= 0).all()

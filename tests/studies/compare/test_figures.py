@@ -1,0 +1,61 @@
+"""Differences as a picture: distances first, changes on a scale of two colours with nothing in the middle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from pictures import faults, words
+
+from attncli.data import Scores
+from attncli.studies.compare import figures as comparison
+from attncli.studies.compare.result import Comparison
+
+
+def made(layers: int, heads: int, metrics: tuple[str, ...] = ("entropy", "sink")) -> Comparison:
+    count = layers * heads
+    places = {
+        "kind": np.array(["encoder"] * count, dtype=object),
+        "layer": np.repeat(np.arange(layers), heads),
+        "head": np.tile(np.arange(heads), layers),
+        "texts": np.full(count, 3),
+    }
+    coords = {name: ("head", column) for name, column in places.items()}
+    distance = Scores("js_distance", np.linspace(0, 0.4, count), ("head",), coords, "sqrt(nat)", (0.0, 0.84), "made up")
+    rows = {name: ("row", np.tile(column, len(metrics))) for name, column in places.items()}
+    rows["metric"] = ("row", np.repeat(np.array(metrics, dtype=object), count))
+    change = np.random.default_rng(0).normal(0, 0.1, count * len(metrics))
+    return Comparison(
+        {"js_distance": distance}, {"change": Scores("change", change, ("row",), rows, "", (None, None), "")}
+    )
+
+
+def drawn(found: Comparison, names: tuple[str, str] = ("A", "B")) -> Figure:
+    figure = comparison.draw(found, names=names)
+    assert figure is not None
+    return figure
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (6, 12), (40, 40)])
+def test_any_size_is_a_whole_picture(layers: int, heads: int) -> None:
+    figure = drawn(made(layers, heads), names=("one", "$\\foo$"))
+    assert not faults(figure)
+    assert {"js_distance", "change of sink", "A: one   B: $\\foo$"} <= words(figure)
+    assert "change from A to B · mean over 3 texts" in words(figure)
+
+
+def test_no_change_is_the_middle_of_the_scale() -> None:
+    figure = drawn(made(2, 2, ("sink",)))
+    image = next(axes.images[-1] for axes in figure.axes if axes.get_title("left") == "change of sink")
+    assert isinstance(image.norm, Normalize)
+    assert image.norm.vmin == -image.norm.vmax
+    assert image.cmap(image.norm(0.0))[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.03)
+
+
+def test_what_has_no_distance_has_its_changes() -> None:
+    found = made(2, 2)
+    nothing = replace(found.heads["js_distance"], values=np.full(4, np.nan))
+    assert "js_distance" not in words(drawn(replace(found, heads={"js_distance": nothing})))

@@ -1,0 +1,103 @@
+"""Rollout against a loop that anyone can read, and against answers that can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from attncli.data import Array
+from attncli.studies.flow.rollout import Rollout
+
+
+def rolled(maps: list[Array], residual: bool = True) -> Array:
+    rollout = Rollout(residual)
+    for weights in maps:
+        rollout.add("encoder", weights)
+    return rollout.of("encoder")
+
+
+def random(seed: int, layers: int, n: int, m: int | None = None, causal: bool = False) -> list[Array]:
+    maps = np.random.default_rng(seed).dirichlet(np.full(m or n, 0.4), (layers, n))
+    if causal:
+        maps = np.tril(maps)
+        maps /= maps.sum(-1, keepdims=True)
+    return list(maps)
+
+
+def by_hand(maps: list[Array], residual: bool) -> list[list[float]]:
+    """Sums over tokens, one loop each."""
+    n = len(maps[0])
+    found = [[float(i == j) for j in range(n)] for i in range(n)]
+    for weights in maps:
+        step = []
+        for i in range(n):
+            row = [float(weights[i, j]) + (1.0 if residual and i == j else 0.0) for j in range(n)]
+            step.append([value / sum(row) for value in row])
+        found = [[sum(step[i][k] * found[k][j] for k in range(n)) for j in range(n)] for i in range(n)]
+    return found
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 7), st.booleans(), st.booleans())
+def test_it_is_the_product_of_the_layers(seed: int, layers: int, n: int, causal: bool, residual: bool) -> None:
+    maps = random(seed, layers, n, causal=causal)
+    found = rolled(maps, residual)
+    assert_allclose(found, by_hand(maps, residual), atol=1e-12)
+    assert_allclose(found.sum(1), 1, atol=1e-12)
+    if causal:
+        assert not np.triu(found, 1).any()
+
+
+def test_even_attention_keeps_a_half_of_itself_in_each_layer() -> None:
+    n, layers = 4, 3
+    found = rolled([np.full((n, n), 1 / n)] * layers)
+    kept = 0.5**layers
+    assert_allclose(found, kept * np.eye(n) + (1 - kept) / n, atol=1e-15)
+    assert_allclose(rolled([np.full((n, n), 1 / n)] * layers, residual=False), 1 / n)
+
+
+def test_tokens_that_look_at_themselves_stay_what_they_are() -> None:
+    assert_allclose(rolled([np.eye(5)] * 7), np.eye(5))
+
+
+def test_a_chain_of_one_hot_heads_leads_to_its_end() -> None:
+    steps = [np.eye(4)[[1, 2, 3, 0]], np.eye(4)[[2, 2, 0, 1]]]
+    assert_allclose(rolled(steps, residual=False), np.eye(4)[[3, 3, 1, 2]])
+
+
+def test_of_a_token_that_looks_back_the_shares_are_binomial() -> None:
+    back = np.eye(6, k=-1)
+    back[0, 0] = 1
+    assert_allclose(rolled([back] * 4)[5], np.array([0, 1, 4, 6, 4, 1]) / 16)
+
+
+def cross_by_hand(stacks: dict[str, list[Array]], residual: bool) -> tuple[Array, Array]:
+    """(T, S): one matrix over both inputs, target first, and its steps as whole matrices."""
+    encoder = np.array(by_hand(stacks["encoder"], residual))
+    n, m = stacks["cross"][0].shape
+    state = np.hstack([np.eye(n), np.zeros((n, m))])
+    for own, cross in zip(stacks["decoder"], stacks["cross"], strict=True):
+        step = own + np.eye(n) if residual else own
+        state = step / step.sum(1, keepdims=True) @ state
+        both = np.hstack([np.eye(n) * residual, cross])
+        both /= both.sum(1, keepdims=True)
+        state = both @ np.vstack([state, np.hstack([np.zeros((m, n)), encoder])])
+    return state[:, :n], state[:, n:]
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_through_cross_attention_both_inputs_share_one_whole(residual: bool) -> None:
+    stacks = {"encoder": random(0, 3, 5), "decoder": random(1, 2, 4, causal=True), "cross": random(2, 2, 4, 5)}
+    rollout = Rollout(residual)
+    for weights in stacks["encoder"]:
+        rollout.add("encoder", weights)
+    for own, cross in zip(stacks["decoder"], stacks["cross"], strict=True):
+        rollout.add("decoder", own)
+        rollout.add("cross", cross)
+    target, source = cross_by_hand(stacks, residual)
+    assert_allclose(rollout.of("decoder"), target, atol=1e-14)
+    assert_allclose(rollout.of("cross"), source, atol=1e-14)
+    assert_allclose(target.sum(1) + source.sum(1), 1)
+    assert_allclose(target.sum(1), 0.25 if residual else 0, atol=1e-14)

@@ -1,0 +1,152 @@
+"""Heads as pictures: the map, the tree, the distances beside their baselines, the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hostile import HOSTILE
+from matplotlib.patches import Circle
+from pictures import faults, words
+
+from attncli.data import Array, Kind, Scores
+from attncli.plotting.save import save
+from attncli.studies.heads.clusters import grouped
+from attncli.studies.heads.figures import (
+    dendrogram as heads_tree,
+)
+from attncli.studies.heads.figures import (
+    distances as heads_distances,
+)
+from attncli.studies.heads.figures import (
+    layers as heads_layers,
+)
+from attncli.studies.heads.figures import (
+    map as heads_map,
+)
+from attncli.studies.heads.result import LARGEST_DISTANCE, Group, Grouping, Likeness
+
+GROUPING = Grouping(threshold=0.3, redundant=0.05)
+MEASURES = {
+    "rows_to_mean": ("uniform", "positional", "shuffled"),
+    "cosine": ("input", "shuffled"),
+    "rank_one_distance": ("input", "shuffled"),
+}
+
+
+def between(count: int, seed: int = 0) -> Array:
+    points = np.random.default_rng(seed).random((count, 4)) * 0.4
+    found: Array = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    return found
+
+
+def made(layers: int, heads: int, baselines: Mapping[str, Array] | None = None) -> Group:
+    count = layers * heads
+    places = np.repeat(np.arange(layers), heads), np.tile(np.arange(heads), layers)
+    beside = {"positional": between(count, 1), "shuffled": between(count, 2)} if baselines is None else baselines
+    return grouped(places, between(count), np.linspace(0, 0.8, count), beside, GROUPING)
+
+
+def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> Likeness:
+    rows = [(kind, layer) for kind, layers in kinds.items() for layer in range(layers)]
+    coords = {
+        "kind": ("layer", np.array([kind for kind, _ in rows], dtype=object)),
+        "layer": ("layer", np.array([layer for _, layer in rows])),
+        "heads": ("layer", np.full(len(rows), 2)),
+    }
+    values = np.random.default_rng(0).random(len(rows)) * 0.6
+    found = {}
+    for name, beside in MEASURES.items():
+        known = values if states or name == "rows_to_mean" else np.full(len(rows), np.nan)
+        for each in (name, *(f"{name}_{word}" for word in beside)):
+            ends = (0.0, np.log(2)) if name == "rows_to_mean" else (0.0, 1.0)
+            found[each] = Scores(each, changed.get(each, known), ("layer",), coords, "1", ends, "")
+    groups = {kind: made(layers, 2) for kind, layers in kinds.items()}
+    return Likeness(groups, found, GROUPING, 1, 10)
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (4, 4), (6, 12), (12, 12)])
+def test_any_number_of_heads_is_a_whole_picture(layers: int, heads: int) -> None:
+    group = made(layers, heads)
+    assert not faults(heads_tree.draw(group, "encoder", GROUPING, model="m", note="n"))
+    assert not faults(heads_distances.draw(group, "encoder", model="m", note="n"))
+    assert not [fault for fault in faults(heads_map.draw(group, "encoder", model="m")) if fault.endswith("is cut")]
+
+
+def test_the_map_has_a_point_and_a_name_for_each_head_and_numbers_for_clusters() -> None:
+    group = made(3, 4)
+    figure = heads_map.draw(group, "decoder", model="m")
+    points = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
+    centres = np.array([point.center for point in points])
+    drawn, wanted = (np.linalg.norm(each[:, None] - each[None], axis=-1) for each in (centres, group.points))
+    np.testing.assert_allclose(drawn / drawn.max(), wanted / wanted.max(), atol=1e-9)
+    shared = {str(number) for number in group.clusters.tolist() if (group.clusters == number).sum() > 1}
+    assert {*group.names, *shared} <= words(figure)
+    assert any(f"stress {group.stress:.2f}" in word for word in words(figure))
+
+
+def test_branches_join_where_the_tree_says() -> None:
+    group = made(2, 4)
+    figure = heads_tree.draw(group, "encoder", GROUPING)
+    forks = sorted(line.get_xdata()[1] for line in figure.axes[0].lines if len(line.get_xdata()) == 4)  # type: ignore[arg-type, index]
+    assert forks == pytest.approx(sorted(group.tree[:, 2]))
+    assert {"redundant pairs: under 0.05", f"median of all pairs: {group.medians['distance']:.2f}"} <= words(figure)
+
+
+def test_the_distances_stand_in_the_order_of_the_tree_beside_their_baselines() -> None:
+    group = made(2, 4)
+    figure = heads_distances.draw(group, "encoder")
+    images = [np.ma.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+    order = list(group.order)
+    for image, matrix in zip((images[0], *images[2:]), group.matrices.values(), strict=True):
+        np.testing.assert_allclose(image, matrix[np.ix_(order, order)])
+    np.testing.assert_allclose(images[1][:, 0], group.to_even[order])
+    assert {axes.images[0].get_clim() for axes in figure.axes if axes.images} == {(0, LARGEST_DISTANCE)}
+    assert {"on the text", "by position alone", "on shuffled tokens", "even attention"} <= words(figure)
+
+
+def test_a_baseline_that_is_not_there_has_no_panel() -> None:
+    none = np.full((8, 8), np.nan)
+    found = words(heads_distances.draw(made(2, 4, {"positional": none}), "encoder"))
+    assert not {"by position alone", "on shuffled tokens"} & found
+    assert not faults(heads_distances.draw(made(2, 4, {}), "encoder"))
+
+
+def test_layers_are_lines_beside_their_baselines() -> None:
+    found = likeness({"encoder": 6}, cosine=np.array([-0.1, 0, 0.1, 0.2, 0.3, 0.4]))
+    figure = heads_layers.draw(found, model="m")
+    assert not faults(figure)
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
+    np.testing.assert_allclose(lines["layer"], found.layers["cosine"].values)  # type: ignore[arg-type]
+    assert set(lines) == {"layer", "input of layer 0", "shuffled tokens"}
+    assert figure.axes[1].get_ylim()[0] < -0.1
+    assert {line.get_label() for line in figure.axes[0].lines} == {
+        "layer",
+        "even attention",
+        "position alone",
+        "shuffled tokens",
+    }
+
+
+@pytest.mark.parametrize("kinds", [{"encoder": 1}, {"encoder": 3, "decoder": 2, "cross": 2}, {"decoder": 32}])
+def test_layers_of_all_kinds_are_a_whole_picture(kinds: Mapping[Kind, int]) -> None:
+    assert not faults(heads_layers.draw(likeness(kinds), model="m", note="mean over 3 texts"))
+
+
+def test_without_hidden_states_there_is_one_panel() -> None:
+    assert len(heads_layers.draw(likeness({"encoder": 3}, states=False)).axes) == 1
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    group, layers = made(1, 3), likeness({"encoder": 2})
+    for start in range(0, len(HOSTILE), 4):
+        look: dict[str, Any] = {
+            "model": "".join(HOSTILE[start : start + 2]),
+            "note": "".join(HOSTILE[start + 2 : start + 4]),
+        }
+        figures = [heads_tree.draw(group, "encoder", GROUPING, **look), heads_map.draw(group, "encoder", **look)]
+        figures += [heads_distances.draw(group, "cross", **look), heads_layers.draw(layers, **look)]
+        save(figures[start // 4 % len(figures)], tmp_path / "one.svg")

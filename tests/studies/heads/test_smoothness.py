@@ -1,0 +1,42 @@
+"""Whether hidden states become alike: against loops and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from attncli.studies.heads.smoothness import StateNumbers, mean_cosine, rank_one_distance
+
+
+def test_both_measures_against_loops() -> None:
+    states = np.random.default_rng(3).normal(size=(5, 4))
+    unit = states / np.linalg.norm(states, axis=1, keepdims=True)
+    pairs = [unit[i] @ unit[j] for i in range(5) for j in range(i)]
+    assert mean_cosine(torch.from_numpy(states)) == pytest.approx(np.mean(pairs))
+    best = np.linalg.lstsq(np.ones((5, 1)), states, rcond=None)[0]
+    expected = np.linalg.norm(states - best) / np.linalg.norm(states)
+    assert rank_one_distance(torch.from_numpy(states)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_equal_states_are_alike_and_orthogonal_ones_are_not(count: int) -> None:
+    same, apart = torch.ones(count, 7), torch.eye(count, 7)
+    assert (mean_cosine(same), rank_one_distance(same)) == pytest.approx((1, 0))
+    assert (mean_cosine(apart), rank_one_distance(apart)) == pytest.approx((0, np.sqrt(1 - 1 / count)))
+
+
+def test_what_is_undefined_is_nan() -> None:
+    assert np.isnan(mean_cosine(torch.ones(1, 3)))
+    assert rank_one_distance(torch.ones(1, 3)) == 0
+    assert np.isnan(rank_one_distance(torch.zeros(2, 3)))
+
+
+def test_texts_are_averaged_layer_by_layer() -> None:
+    numbers = StateNumbers()
+    numbers.add([torch.eye(2), torch.ones(2, 2)])
+    numbers.add([torch.ones(2, 2), torch.ones(2, 2)])
+    assert numbers.of(-1) == pytest.approx([0.5, np.sqrt(0.5) / 2])
+    assert numbers.of(0) == pytest.approx([1, 0])
+    assert np.isnan(numbers.of(1)).all()
+    assert np.isnan(StateNumbers().of(-1)).all()

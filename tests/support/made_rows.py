@@ -1,0 +1,189 @@
+"""Blocks of attention made by hand or at random, padded or not, for the tests of measures and sinks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+from attncli.data import Input, Kind, Metric, Rows, Sight, Text, Tokens
+from attncli.stream import Measure
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """One layer of one unpadded text: weights [head, query, key], visible [query, key], special [key]."""
+
+    weights: torch.Tensor
+    visible: torch.Tensor
+    special: torch.Tensor
+
+
+def causal(n: int) -> list[list[bool]]:
+    return [[j <= i for j in range(n)] for i in range(n)]
+
+
+def by_hand(
+    weights: Sequence[Sequence[float]],
+    visible: Sequence[Sequence[bool]] | None = None,
+    special: Iterable[int] = (),
+) -> Map:
+    """One head's weights as they stand; all keys visible unless said otherwise."""
+    made = torch.tensor(weights, dtype=torch.float32)[None]
+    sees = torch.ones(made.shape[1:], dtype=torch.bool) if visible is None else torch.tensor(visible)
+    flags = torch.zeros(made.shape[2], dtype=torch.bool)
+    flags[list(special)] = True
+    return Map(made, sees, flags)
+
+
+def block(
+    maps: Sequence[Map],
+    kind: Kind = "encoder",
+    *,
+    layer: int = 0,
+    texts: Sequence[int] | None = None,
+    padding: tuple[int, int] = (0, 0),
+    left: bool = False,
+) -> Rows:
+    """All rows of some texts as one block. Padding is at least `padding`, its weights are rubbish."""
+    heads = maps[0].weights.shape[0]
+    n = max(one.weights.shape[1] for one in maps) + padding[0]
+    m = max(one.weights.shape[2] for one in maps) + padding[1]
+    dtype = maps[0].weights.dtype
+    weights = torch.zeros((len(maps), heads, n, m), dtype=dtype)
+    visible = torch.zeros((len(maps), 1, n, m), dtype=torch.bool)
+    at_query, at_key = torch.full((len(maps), n), -1), torch.full((len(maps), m), -1)
+    special = torch.ones((len(maps), m), dtype=torch.bool)
+    for entry, one in enumerate(maps):
+        _, rows, keys = one.weights.shape
+        q = slice(n - rows, n) if left else slice(0, rows)
+        k = slice(m - keys, m) if left else slice(0, keys)
+        weights[entry] = 1 / m
+        weights[entry, :, q] = 0
+        weights[entry, :, q, k] = one.weights
+        visible[entry, 0, q, k] = one.visible
+        at_query[entry, q], at_key[entry, k] = torch.arange(rows), torch.arange(keys)
+        special[entry, k] = one.special
+    sight = Sight(
+        visible=visible,
+        query_positions=at_query,
+        key_positions=at_key,
+        special_keys=special,
+        query_lengths=tuple(one.weights.shape[1] for one in maps),
+        key_lengths=tuple(one.weights.shape[2] for one in maps),
+        special_counts=tuple(int(one.special.sum()) for one in maps),
+    )
+    numbers = tuple(range(len(maps)) if texts is None else texts)
+    return Rows(kind, layer, tuple(range(heads)), numbers, weights, sight)
+
+
+def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) -> Rows:
+    """Some rows and heads of a block."""
+    places = list(range(len(rows.heads)) if heads is None else heads)
+    sight = replace(
+        rows.sight, visible=rows.visible[:, :, first:last], query_positions=rows.query_positions[:, first:last]
+    )
+    return replace(
+        rows,
+        heads=tuple(rows.heads[place] for place in places),
+        raw=rows.raw[:, places, first:last],
+        sight=sight,
+    )
+
+
+def of_keys(rows: Rows, keys: slice | Sequence[int] | torch.Tensor) -> Rows:
+    """The same block with some of its keys."""
+    kept = {name: getattr(rows, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
+    return replace(rows, raw=rows.raw[..., keys], sight=replace(rows.sight, **kept))
+
+
+def with_visible(rows: Rows, visible: torch.Tensor) -> Rows:
+    """The same block under another mask."""
+    return replace(rows, sight=replace(rows.sight, visible=visible))
+
+
+def inputs(maps: Sequence[Map]) -> list[Input]:
+    """Inputs with as many source and target tokens as the maps have keys and queries."""
+    sides = [(one.weights.shape[2], one.weights.shape[1]) for one in maps]
+    return [Input(index, Text("made"), _tokens(keys), _tokens(queries)) for index, (keys, queries) in enumerate(sides)]
+
+
+def _tokens(n: int) -> Tokens:
+    return Tokens.plain([f"t{at}" for at in range(n)])
+
+
+def row_values(metric: Metric, one: Map, kind: Kind = "encoder") -> list[float]:
+    """A row measure of the first head, NaN where undefined."""
+    found: list[float] = metric.compute(block([one], kind))[0, 0].tolist()
+    return found
+
+
+def head_value(metric: Metric, one: Map, kind: Kind = "encoder") -> float:
+    """Any measure of the first head, as the sink reports it."""
+    sink = Measure([metric])
+    sink.add(block([one], kind))
+    sink.end_layer(kind, 0)
+    return float(sink.result(inputs([one])).heads[metric.name].values[0])
+
+
+def undefined(values: Iterable[float]) -> list[bool]:
+    return [math.isnan(value) for value in values]
+
+
+# ---------------------------------------------------------------------------------------------- at random
+
+
+def mask(rule: str, n: int, m: int) -> torch.Tensor:
+    """[query, key] which keys each row sees, by one of the rules that models have."""
+    i, j = torch.arange(n)[:, None], torch.arange(m)[None, :]
+    rules = {
+        "all": torch.ones((n, m), dtype=torch.bool),
+        "causal": j <= i,
+        "sliding": (j <= i) & (i - j < 3),
+        "chunked": (j <= i) & (i // 4 == j // 4),
+        "blind": (j <= i) & (i != n // 2),
+    }
+    return rules[rule]
+
+
+def random_map(
+    seed: int, heads: int, n: int, m: int, rule: str = "all", origin: str = "float32", lost: float = 0.0
+) -> Map:
+    """Random sharp softmax rows; `lost` is the share that a learned sink took."""
+    made = np.random.default_rng(seed)
+    scores = torch.from_numpy(made.normal(size=(heads, n, m)) * 3)
+    visible = mask(rule, n, m)
+    weights = torch.softmax(scores.masked_fill(~visible, -1e30), dim=-1) * (1 - lost)
+    weights = torch.where(visible, weights, 0.0)
+    if origin == "bfloat16":
+        weights = weights.to(torch.bfloat16)
+    kept = weights.to(torch.float64 if origin == "float64" else torch.float32)
+    special = torch.from_numpy(made.random(m) < 0.3)
+    return Map(kept, visible, special)
+
+
+RULES: dict[Kind, list[str]] = {
+    "encoder": ["all", "blind"],
+    "decoder": ["causal", "sliding", "chunked", "blind"],
+    "cross": ["all"],
+}
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Kind, list[Map]]:
+    """A kind and the maps of one to three texts with the same heads."""
+    kind: Kind = draw(st.sampled_from(["encoder", "decoder", "cross"]))
+    heads = draw(st.integers(1, 3))
+    origin = draw(st.sampled_from(["float32", "float64", "bfloat16"]))
+    maps = []
+    for _ in range(draw(st.integers(1, 3))):
+        n = draw(st.integers(1, 14))
+        m = draw(st.integers(1, 14)) if kind == "cross" else n
+        rule = draw(st.sampled_from(RULES[kind]))
+        lost = draw(st.sampled_from([0.0, 0.4]))
+        maps.append(random_map(draw(st.integers(0, 10**6)), heads, n, m, rule, origin, lost))
+    return kind, maps

@@ -1,0 +1,112 @@
+"""The page of `attncli view` read back: what it says, checked against its schema, and its numbers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "web" / "page.schema.json").read_text(encoding="utf-8"))
+TEMPLATE = """<!doctype html>
+<html><head><title>attncli</title></head>
+<body>
+<!--run-->
+<script>1</script>
+</body></html>
+"""
+
+
+class Read(HTMLParser):
+    """Everything that a parser of HTML sees: scripts by id, the names of all tags, text outside of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.scripts: dict[str | None, str] = {}
+        self.texts: dict[str, str] = {}
+        self._at: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        self.close()
+        self.document = json.loads(self.scripts["page"])
+        jsonschema.validate(self.document, SCHEMA)
+        self.blobs = [
+            zlib.decompress(base64.b64decode(self.scripts[f"blob-{number}"], validate=True))
+            for number in range(sum(name is not None and name.startswith("blob-") for name in self.scripts))
+        ]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._at.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts[dict(attrs).get("id")] = ""
+
+    def handle_data(self, data: str) -> None:
+        tag, attrs = self._at[-1] if self._at else ("", {})
+        if tag == "script":
+            self.scripts[attrs.get("id")] += data
+        else:
+            self.texts[tag] = self.texts.get(tag, "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._at = [each for each in self._at if each[0] != tag]
+
+    # ------------------------------------------------------------------------------------------- numbers
+
+    def _sizes(self, maps: dict[str, Any], layer: dict[str, Any]) -> tuple[int, int, int]:
+        """Heads, rows and columns of a map."""
+        counts = [len(self.document["sides"][maps[name]]["pieces"]) for name in ("queries", "keys")]
+        rows, columns = (-(-count // cell) for count, cell in zip(counts, maps["cell"], strict=True))
+        return max(1, len(layer["heads"])), rows, columns
+
+    def weights(self, maps: dict[str, Any], layer: dict[str, Any]) -> np.ndarray:
+        """[head, query, key], NaN in rows that are undefined."""
+        heads, rows, keys = self._sizes(maps, layer)
+        blob = self.blobs[layer["weights"]]
+        scale = np.frombuffer(blob, "<f4", heads * rows).reshape(heads, rows, 1)
+        codes = np.frombuffer(blob, np.uint8, offset=scale.nbytes).reshape(heads, rows, keys)
+        return (codes / 255) ** 2 * scale
+
+    def visible(self, maps: dict[str, Any], layer: dict[str, Any]) -> np.ndarray:
+        """[1 or head, query, key]"""
+        heads, rows, keys = self._sizes(maps, layer)
+        if layer["visible"] is None:
+            return np.ones((1, rows, keys), bool)
+        blob = np.frombuffer(self.blobs[layer["visible"]], np.uint8)
+        own = heads if len(blob) > -(-rows * keys // 8) else 1
+        return np.unpackbits(blob, count=own * rows * keys).reshape(own, rows, keys).astype(bool)
+
+    def edges(self, maps: dict[str, Any], layer: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and weights, [head, query, edge]; weight 0 is no edge."""
+        heads = max(1, len(layer["heads"]))
+        queries, keys = (len(self.document["sides"][maps[name]]["pieces"]) for name in ("queries", "keys"))
+        blob, shape = self.blobs[layer["edges"]], (heads, queries, layer["per_row"])
+        scale = np.frombuffer(blob, "<f4", heads * queries).reshape(heads, queries, 1)
+        places = np.frombuffer(blob, "<u2" if keys <= 65536 else "<u4", int(np.prod(shape)), scale.nbytes)
+        codes = np.frombuffer(blob, np.uint8, offset=scale.nbytes + places.nbytes)
+        return places.reshape(shape), (codes.reshape(shape) / 255) ** 2 * np.nan_to_num(scale)
+
+    def vectors(self, vectors: dict[str, Any], maps: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Queries [head, query, dim], the keys of each head [head, key, dim] and normalizers [head, query]."""
+        queries, keys = (len(self.document["sides"][maps[name]]["pieces"]) for name in ("queries", "keys"))
+        heads, dim = len(vectors["heads"]), vectors["dim"]
+        found = []
+        for name, count, tokens in (("query", heads, queries), ("key", max(vectors["key_heads"]) + 1, keys)):
+            blob = self.blobs[vectors[name]]
+            scale = np.frombuffer(blob, "<f4", count * tokens).reshape(count, tokens, 1)
+            found.append(np.frombuffer(blob, "<i2", offset=scale.nbytes).reshape(count, tokens, dim) / 32767 * scale)
+        normalizer = np.frombuffer(self.blobs[vectors["normalizer"]], "<f4").reshape(heads, queries)
+        return found[0], found[1][vectors["key_heads"]], normalizer
+
+    def rebuilt(self, vectors: dict[str, Any], maps: dict[str, Any]) -> np.ndarray:
+        """[head, query, key] the weights that the vectors give on all keys, seen or not, without bias."""
+        query, key, normalizer = self.vectors(vectors, maps)
+        scores = vectors["scale"] * query @ key.swapaxes(1, 2)
+        if vectors["softcap"] is not None:
+            scores = vectors["softcap"] * np.tanh(scores / vectors["softcap"])
+        return np.exp(scores - normalizer[..., None])

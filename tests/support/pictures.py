@@ -1,0 +1,116 @@
+"""Attention and statistics made up for pictures, and what to ask of a drawn figure."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
+
+from attncli.data import Attention, Kind, LayerMaps, Scores, Statistics, Tokens
+from attncli.plotting.text import GLYPH_WARNING
+
+WORDS = ["the", "animal", "did", "not", "cross", "a", "wide", "street", "because", "it", "was", "far", "too", "tired"]
+
+
+def tokens(count: int) -> Tokens:
+    return Tokens.plain([WORDS[n % len(WORDS)] for n in range(count)])
+
+
+def attention(
+    queries: Tokens | int,
+    keys: Tokens | int | None = None,
+    *,
+    heads: Sequence[int] = (1,),
+    kind: Kind = "encoder",
+    causal: bool = False,
+) -> Attention:
+    """Random rows that sum to one; `heads` counts the heads of each layer."""
+    rows = tokens(queries) if isinstance(queries, int) else queries
+    columns = rows if keys is None else tokens(keys) if isinstance(keys, int) else keys
+    rng = np.random.default_rng(0)
+    visible = np.tril(np.ones((1, len(rows), len(columns)), bool)) if causal else None
+    layers = []
+    for layer, count in enumerate(heads):
+        weights = rng.dirichlet(np.full(len(columns), 0.3), (count, len(rows)))
+        if visible is not None:
+            weights = np.where(visible, weights, 0)
+            weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-9)
+        layers.append(LayerMaps(layer, tuple(range(count)), weights, visible))
+    return Attention(kind, rows, columns, tuple(layers))
+
+
+def one_map(weights: Any, visible: Any = None) -> Attention:
+    """One head from its numbers."""
+    array = np.asarray(weights, np.float32)
+    seen = None if visible is None else np.asarray(visible)[None]
+    rows, columns = (tokens(n) for n in array.shape)
+    return Attention("encoder", rows, columns, (LayerMaps(3, (5,), array[None], seen),))
+
+
+def statistics(places: Iterable[tuple[Kind, int, int]], **metrics: Any) -> Statistics:
+    """One value per (kind, layer, head) for each metric: values, or (values, unit, range)."""
+    kinds, layers, heads = zip(*places, strict=True)
+    coords = {
+        "kind": ("head", np.array(kinds)),
+        "layer": ("head", np.array(layers)),
+        "head": ("head", np.array(heads)),
+    }
+    made = {}
+    for name, given in metrics.items():
+        values, unit, ends = given if isinstance(given, tuple) else (given, "1", (0.0, 1.0))
+        made[name] = Scores(name, np.asarray(values, float), ("head",), coords, unit, ends, "made up")
+    return Statistics(made)
+
+
+def shown(figure: Figure) -> list[Text]:
+    """Every text that is seen; a tick beyond the end of its axis is not."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", GLYPH_WARNING)
+        FigureCanvasAgg(figure).draw()
+    beyond = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        outer = [tick for tick in ticks if not low <= tick.get_loc() <= high]
+        beyond |= {label for tick in outer for label in (tick.label1, tick.label2)}
+    texts = (text for text in figure.findobj(Text) if text.get_visible() and text not in beyond)
+    return [text for text in texts if text.get_text().strip()]
+
+
+def words(figure: Figure) -> set[str]:
+    """What stands in the picture."""
+    return {text.get_text() for text in shown(figure)}
+
+
+def faults(figure: Figure) -> list[str]:
+    """Texts that lie over one another by more than a rounding, and those that the edge of the page cuts."""
+    renderer: Any = FigureCanvasAgg(figure).get_renderer()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", GLYPH_WARNING)
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown(figure)]
+    over = [
+        f"{one!r} lies over {other!r}"
+        for (one, a), (other, b) in combinations(boxes, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+    ]
+    width, height = figure.bbox.width, figure.bbox.height
+    cut = (box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height for _, box in boxes)
+    return over + [f"{text!r} is cut" for (text, _), is_cut in zip(boxes, cut, strict=True) if is_cut]
+
+
+def weights_image(figure: Figure) -> AxesImage:
+    """The picture of the weights: the one with a colour scale."""
+    axes = figure.axes[0]
+    return next(image for image in axes.images if np.ma.asarray(image.get_array()).ndim == 2)
+
+
+def is_log(figure: Figure) -> bool:
+    return isinstance(weights_image(figure).norm, LogNorm)

