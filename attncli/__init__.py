@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from attncli.studies.flow.flow_result import FlowResult
     from attncli.studies.flow.result import Flow
     from attncli.studies.flow.tracing import FlowOptions
-    from attncli.studies.heads.result import Grouping, Likeness
+    from attncli.studies.heads.result import ClusterOptions, HeadsResult
     from attncli.studies.highlight.page import HighlightPage
     from attncli.studies.highlight.result import Highlight
     from attncli.studies.patterns.result import Patterns, Thresholds
@@ -58,17 +58,17 @@ __all__ = [
     "Attention",
     "AttnError",
     "CheckError",
+    "ClusterOptions",
     "Comparison",
     "Edges",
     "Flow",
     "FlowOptions",
     "FlowResult",
-    "Grouping",
+    "HeadsResult",
     "Highlight",
     "HighlightPage",
     "Input",
     "LayerMaps",
-    "Likeness",
     "Metric",
     "Model",
     "ModelError",
@@ -111,7 +111,7 @@ _HOMES = {
     "attncli.studies.flow.flow_result": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
     "attncli.studies.flow.tracing": ("FlowOptions",),
-    "attncli.studies.heads.result": ("Grouping", "Likeness"),
+    "attncli.studies.heads.result": ("ClusterOptions", "HeadsResult"),
     "attncli.studies.highlight.page": ("HighlightPage",),
     "attncli.studies.highlight.result": ("Highlight",),
     "attncli.studies.patterns.result": ("Patterns", "Thresholds"),

@@ -80,16 +80,16 @@ def peak_mb() -> float:
 def stats_of(model: Any) -> Any:
     """All measures of encoded texts, by attncli."""
     from attncli import capturing, models, registry
-    from attncli.inputs.batches import batch_of
+    from attncli.inputs.batches import batch_from_tensors
     from attncli.stream import Measure
 
-    loaded = models.adopt(model)
+    loaded = models.wrap_model(model)
     metrics = [module.METRIC for module in registry.modules("metrics").values()]
 
     plans: list[Any] = []
 
     def measure(ids: Any) -> None:
-        batch = batch_of(loaded, {"input_ids": ids})
+        batch = batch_from_tensors(loaded, {"input_ids": ids})
         if not plans:
             plans.append(capturing.plan(loaded, batch=batch))
         sink = Measure(metrics)

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.api.run import Run
-from attncli.capturing import Plan, plan
+from attncli.capturing import CapturePlan, plan
 from attncli.data import Kind
 from attncli.engine.passes import Pass
 from attncli.engine.progress import untracked
@@ -17,11 +17,11 @@ from attncli.engine.request import Request, RunOptions
 from attncli.engine.runner import Runner, gathered
 from attncli.engine.shuffles import check_shuffle_seeds
 from attncli.errors import UsageError
-from attncli.inputs.batches import batch_of
-from attncli.inputs.texts import Texts, texts_of
+from attncli.inputs.batches import batch_from_tensors
+from attncli.inputs.texts import Texts, parse_texts
 from attncli.store import input_sha256
 from attncli.studies.heads import passes as likeness
-from attncli.studies.heads.result import Grouping, Likeness
+from attncli.studies.heads.result import ClusterOptions, HeadsResult
 from attncli.studies.patterns.passes import (
     LENGTH,
     SEEDS,
@@ -50,7 +50,7 @@ class Model(Runner):
         target  what the decoder of an encoder-decoder reads, for one text; without it the model writes one
         Options are those of `attncli.RunOptions`: kind, layer, head, aggregate, words, metrics, …
         """
-        return Run(**vars(self.gather(texts_of(text, pair, target), Request.of(options))))
+        return Run(**vars(self.gather(parse_texts(text, pair, target), Request.of(options))))
 
     def patterns(
         self,
@@ -69,7 +69,7 @@ class Model(Runner):
         """
         asked, seeds = check_thresholds(thresholds or Thresholds()), check_shuffle_seeds(shuffle_seeds)
         request = replace(check_single_heads(Request.of(options)), keep_maps=False)
-        texts = texts_of(text, pair, target)
+        texts = parse_texts(text, pair, target)
         prepared = self.prepare(texts, request)
         sink = pattern_sink(prepared)
         self.finish(prepared, texts, more=[sink])
@@ -81,21 +81,21 @@ class Model(Runner):
         *,
         pair: str | None = None,
         target: str | None = None,
-        grouping: Grouping | None = None,
+        grouping: ClusterOptions | None = None,
         shuffle_seeds: int = 1,
         **options: Unpack[RunOptions],
-    ) -> Likeness:
+    ) -> HeadsResult:
         """Which heads are alike on one or several texts, and whether the tokens of a layer become alike.
 
         grouping       how many clusters, and which pairs are redundant, as in `attncli.Grouping`
         shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
         Needs `pip install "attncli[analyses]"`.
         """
-        asked, seeds = likeness.check_grouping(grouping or Grouping()), check_shuffle_seeds(shuffle_seeds)
+        asked, seeds = likeness.check_grouping(grouping or ClusterOptions()), check_shuffle_seeds(shuffle_seeds)
         request = replace(likeness.check_single_heads(Request.of(options)), keep_maps=False)
-        texts = texts_of(text, pair, target)
+        texts = parse_texts(text, pair, target)
         prepared = self.prepare(texts, request)
-        sink = likeness.likeness_sink(prepared.inputs, prepared.heads, asked)
+        sink = likeness.heads_sink(prepared.inputs, prepared.heads, asked)
         self.finish(prepared, texts, more=[sink])
         return sink.result(asked, likeness.state_numbers([prepared]), likeness.of_shuffled(prepared, seeds))
 
@@ -168,8 +168,8 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     request = Request.of(options)
     if request.max_tokens is not None or request.generate:
         raise UsageError("max_tokens and generate are for texts: these inputs are encoded already")
-    loaded = models.adopt(model, tokenizer)
-    batch = batch_of(loaded, inputs)
+    loaded = models.wrap_model(model, tokenizer)
+    batch = batch_from_tensors(loaded, inputs)
     prepared = Pass.prepare(loaded, plan(loaded, request.capture, batch), [batch], request)
     prepared.check_memory(at_once=True)
     info = loaded.run_info(prepared.plan.route)
@@ -178,7 +178,7 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     return Run(**vars(gathered(prepared, info, untracked)))
 
 
-def _offered(found: Plan, kind: Kind) -> dict[str, Any]:
+def _offered(found: CapturePlan, kind: Kind) -> dict[str, Any]:
     sites = [site for site in found.sites if site.kind == kind]
     return {
         "kind": kind,

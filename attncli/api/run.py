@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.engine import collected
 from attncli.engine.collected import Collected
-from attncli.engine.focus import Looking, kept_places
+from attncli.engine.focus import FocusRequest, find_in_maps
 from attncli.engine.kept_maps import check_weights
 from attncli.engine.memory import parse_size
 from attncli.engine.request import ENDS, RESOLUTION, Request, ZoomOptions, zoom_of
@@ -20,7 +20,7 @@ from attncli.store import OutputFolder, digest, save_run
 from attncli.stream.zoom import zoomed
 from attncli.studies.flow.flow_result import FlowResult, results
 from attncli.studies.flow.tracing import FlowOptions, Tracing
-from attncli.studies.heads.result import Grouping, Likeness
+from attncli.studies.heads.result import ClusterOptions, HeadsResult
 from attncli.studies.heatmap.pictures import Show, fitted, pictures
 from attncli.studies.highlight.page import HighlightPage, highlights
 from attncli.studies.patterns.result import Patterns, Thresholds
@@ -90,7 +90,7 @@ class Run(Collected):
 
         return patterns_in(self.maps, self.inputs, check_thresholds(thresholds or Thresholds()))
 
-    def heads(self, grouping: Grouping | None = None) -> Likeness:
+    def heads(self, grouping: ClusterOptions | None = None) -> HeadsResult:
         """Which heads are alike, by the kept maps: distances, a map, clusters, and how alike the rows of a layer are.
 
         grouping  how many clusters, and which pairs are redundant, as in `attncli.Grouping`
@@ -99,9 +99,9 @@ class Run(Collected):
         if not self.maps:
             raise UsageError("this run kept no maps to look at: use model.likeness, which needs none")
         # here and not above: drawing maps needs no torch
-        from attncli.studies.heads.passes import likeness_in
+        from attncli.studies.heads.passes import heads_of_maps
 
-        return likeness_in(self.maps, self.inputs, grouping or Grouping())
+        return heads_of_maps(self.maps, self.inputs, grouping or ClusterOptions())
 
     def heatmap(
         self,
@@ -181,12 +181,12 @@ class Run(Collected):
             shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
         else:
             shown = shown.sel(layer=layer, head=head)
-        looking = Looking(str(focus), direction)
-        kept_places([shown], [one for one in self.inputs if one.index == text], looking)
+        looking = FocusRequest(str(focus), direction)
+        find_in_maps([shown], [one for one in self.inputs if one.index == text], looking)
         return HighlightPage(next(highlights([shown], self.inputs, looking)), self.info.title)
 
     def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """How much of each input token is in each token at the top, folded layer by layer (attncli explain rollout).
+        """How much of each input token is in each token at the top, combined layer by layer (attncli explain rollout).
 
         options  focus, residual, start_layer and aggregate, as in `attncli.FlowOptions`
         """

@@ -10,27 +10,27 @@ from typing import Any, Literal
 import torch
 
 from attncli.capturing.blocks import block_bytes
-from attncli.capturing.emit import Emitter
+from attncli.capturing.emit import RowEmitter
 from attncli.capturing.intercept import intercepted
 from attncli.capturing.others import layers_without
-from attncli.capturing.plan import Plan, Site
+from attncli.capturing.plan import CapturePlan, Site
 from attncli.capturing.probe import call_model, record
-from attncli.capturing.routes import Taker
-from attncli.capturing.survey import Facts, survey
+from attncli.capturing.routes import RouteHandler
+from attncli.capturing.survey import ModelFacts, survey
 from attncli.data import Kind, Text
 from attncli.errors import AttnError, ModelError, is_out_of_memory
-from attncli.inputs.batches import Batch, accepted, unpadded
+from attncli.inputs.batches import Batch, accepted_arguments, unpadded
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
 from attncli.stream import Sink
 
-__all__ = ["Plan", "Site", "layer_bytes", "plan", "run"]
+__all__ = ["CapturePlan", "Site", "layer_bytes", "plan", "run"]
 
 PROBE = Text("The animal didn't cross the street because it was too tired.", target="It was.")
 PROBE_TOKENS = 12
 
 
-def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", batch: Batch | None = None) -> Plan:
+def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", batch: Batch | None = None) -> CapturePlan:
     """Find out how a model's attention can be captured, by one short pass.
 
     batch  encoded inputs to try on, for a model without a tokenizer
@@ -40,7 +40,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
     failures: list[str] = []
     refused: list[tuple[str, str]] = []
     for index, (name, caller) in enumerate(loaded.callers):
-        reads_both = "decoder_input_ids" in accepted(caller, batch.tensors)
+        reads_both = "decoder_input_ids" in accepted_arguments(caller, batch.tensors)
         given = batch if reads_both else replace(batch, target_mask=None)
         try:
             seen, outputs = record(loaded.model, caller, given)
@@ -51,7 +51,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
                 raise
             failures.append(f"{name}: {_why(loaded, given, error)}")
             continue
-        sites, turned_away = survey(seen, outputs, given, Facts.of(loaded.model.config))
+        sites, turned_away = survey(seen, outputs, given, ModelFacts.of(loaded.model.config))
         refused += turned_away
         if sites:
             turned_away += layers_without(loaded.model, sites, [name for name, _ in turned_away])
@@ -62,7 +62,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
 
 def run(
     loaded: Loaded,
-    plan: Plan,
+    plan: CapturePlan,
     batch: Batch,
     sinks: Sequence[Sink],
     heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None = None,
@@ -76,7 +76,7 @@ def run(
         _pass(loaded, plan, part, sinks, heads)
 
 
-def layer_bytes(plan: Plan, batch: Batch) -> int:
+def layer_bytes(plan: CapturePlan, batch: Batch) -> int:
     """What the attention of one layer takes while it goes by: blocks where it streams, else the model's own maps.
 
     A model that makes its own holds its scores, the weights, and which of them are visible.
@@ -93,13 +93,13 @@ def layer_bytes(plan: Plan, batch: Batch) -> int:
 
 def _pass(
     loaded: Loaded,
-    plan: Plan,
+    plan: CapturePlan,
     batch: Batch,
     sinks: Sequence[Sink],
     heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None,
 ) -> None:
-    emitter = Emitter(batch, sinks, heads, loaded.model.dtype)
-    taker = Taker(plan, emitter, len(batch.inputs), loaded.model)
+    emitter = RowEmitter(batch, sinks, heads, loaded.model.dtype)
+    taker = RouteHandler(plan, emitter, len(batch.inputs), loaded.model)
     functions = {site.function for site in plan.sites}
     options: dict[str, Any] = {"output_attentions": True} if "output" in functions else {}
     _, caller = loaded.callers[plan.caller]
@@ -122,20 +122,20 @@ def _probe_batch(loaded: Loaded) -> Batch:
     return next(encode(loaded, [PROBE], max_tokens=limit))
 
 
-def _decide(loaded: Loaded, route: str, caller: int, sites: list[Site], refused: list[tuple[str, str]]) -> Plan:
+def _decide(loaded: Loaded, route: str, caller: int, sites: list[Site], refused: list[tuple[str, str]]) -> CapturePlan:
     """The route of the whole model and why."""
     streams = [site for site in sites if site.how == "stream"]
     if route == "eager":
         from_model = tuple(_as_eager(site) for site in sites)
-        return Plan("eager", "asked for with --capture eager", caller, from_model, tuple(refused))
+        return CapturePlan("eager", "asked for with --capture eager", caller, from_model, tuple(refused))
     if len(streams) == len(sites):
         reason = f"our blocks give the model's own eager weights in all {len(sites)} attention calls"
-        return Plan("stream", reason, caller, tuple(sites), tuple(refused))
+        return CapturePlan("stream", reason, caller, tuple(sites), tuple(refused))
     other = [site for site in sites if site.how != "stream"]
     reason = f"{len(other)} of {len(sites)} attention calls {_why_not(other[0])}"
     if route == "stream":
         raise ModelError(f"{type(loaded.model).__name__} cannot be streamed: {reason}; use --capture auto")
-    return Plan("eager", reason, caller, tuple(sites), tuple(refused))
+    return CapturePlan("eager", reason, caller, tuple(sites), tuple(refused))
 
 
 def _as_eager(site: Site) -> Site:

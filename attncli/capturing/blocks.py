@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from attncli.capturing.masks import Strip, UnmadeMask
+from attncli.capturing.masks import LazyMask, Strip
 from attncli.data import ScoreParts
 
 Tensor = torch.Tensor
@@ -115,7 +115,7 @@ class AttentionCall:
     @property
     def added(self) -> list[Tensor]:
         """The numbers that are added to scores, be it only to mask them."""
-        parts = (part for part in (self.bias, self.mask) if part is not None and not isinstance(part, UnmadeMask))
+        parts = (part for part in (self.bias, self.mask) if part is not None and not isinstance(part, LazyMask))
         return [part for part in parts if part.dtype != torch.bool]
 
     @property
@@ -140,7 +140,7 @@ class AttentionCall:
         return self.query.shape[0], self.query.shape[1], self.query.shape[2], self.key.shape[2]
 
 
-class Memory:
+class Scratch:
     """Tensors that all blocks of all layers use in turn: they stay in cache and are not asked for again."""
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class Memory:
         return found
 
 
-def attend(call: AttentionCall, visit: Callable[[Block], None], memory: Memory | None = None) -> Tensor:
+def attend(call: AttentionCall, visit: Callable[[Block], None], memory: Scratch | None = None) -> Tensor:
     """The output [batch, head, query, value dim] of a call whose row blocks were all shown to `visit`.
 
     A block is there for as long as it is visited: the next one takes its memory.
@@ -171,7 +171,7 @@ def attend(call: AttentionCall, visit: Callable[[Block], None], memory: Memory |
     batch, heads, queries, _ = call.shape
     # as models want it next: the heads of a token beside each other
     output = call.value.new_empty((batch, queries, heads, call.value.shape[-1])).transpose(1, 2)
-    memory = memory or Memory()
+    memory = memory or Scratch()
     # once as the products want them: models hand out views into wider matrices, through which every block would stride
     columns, value = call.key.transpose(2, 3).contiguous(), call.value.contiguous()
     for strip in _strips(call):
@@ -185,7 +185,7 @@ def attend(call: AttentionCall, visit: Callable[[Block], None], memory: Memory |
     return output
 
 
-def _write_output(output: Tensor, block: Block, value: Tensor, memory: Memory) -> None:
+def _write_output(output: Tensor, block: Block, value: Tensor, memory: Scratch) -> None:
     assert block.scale is not None
     scale = block.scale[..., None]
     product = memory.take("output", value, *output.shape)
@@ -222,13 +222,13 @@ def _cells(device: torch.device) -> int:
     return CELLS.get(device.type, CELLS["cpu"])
 
 
-def visibility(call: AttentionCall, rows: slice, keys: slice) -> Tensor | None:
+def visible_cells(call: AttentionCall, rows: slice, keys: slice) -> Tensor | None:
     """Which of these keys these rows may see by the call's masks; None where nothing is masked."""
     visible: Tensor | None = None
     for added in (call.bias, call.mask):
         if added is None:
             continue
-        if isinstance(added, UnmadeMask):
+        if isinstance(added, LazyMask):
             seen = added.visible(rows, keys)
         else:
             part = _part_of(added, rows, keys)
@@ -246,11 +246,11 @@ def _strips(call: AttentionCall) -> Iterator[Strip]:
     """Some rows after the other with the keys that they need."""
     _, _, queries, keys = call.shape
     step, every = rows_at_once(keys), slice(0, keys)
-    if isinstance(call.mask, UnmadeMask) and call.bias is None and not call.causal:
+    if isinstance(call.mask, LazyMask) and call.bias is None and not call.causal:
         yield from call.mask.strips(step)
         return
     for rows in row_blocks(queries, step):
-        visible = visibility(call, rows, every)
+        visible = visible_cells(call, rows, every)
         yield Strip(rows, every, None, every) if visible is None else Strip.found(rows, visible)
 
 
@@ -271,7 +271,7 @@ def _head_blocks(call: AttentionCall, strip: Strip) -> Iterator[slice]:
         yield slice(first, min(first + step, heads))
 
 
-def _scores(call: AttentionCall, query: Tensor, columns: Tensor, strip: Strip, heads: slice, memory: Memory) -> Tensor:
+def _scores(call: AttentionCall, query: Tensor, columns: Tensor, strip: Strip, heads: slice, memory: Scratch) -> Tensor:
     """Of scaled queries [batch, head, row, dim] and keys [batch, kv head, dim, key]: [batch, head, row, key]."""
     room = _largest_block(call.shape, query.device)
     product = memory.take("scores", query, *query.shape[:3], columns.shape[3], room=room)
@@ -285,7 +285,7 @@ def _scores(call: AttentionCall, query: Tensor, columns: Tensor, strip: Strip, h
     return scores
 
 
-def _block(call: AttentionCall, scores: Tensor, strip: Strip, heads: slice, memory: Memory) -> Block:
+def _block(call: AttentionCall, scores: Tensor, strip: Strip, heads: slice, memory: Scratch) -> Block:
     largest = scores.amax(-1, keepdim=True)
     scores.sub_(largest)
     for side in [side for side, _ in strip.unclear] if call.shallow else [slice(None)]:

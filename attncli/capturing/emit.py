@@ -12,7 +12,7 @@ import torch
 from attncli.capturing.blocks import Block
 from attncli.capturing.gate import refusal
 from attncli.capturing.plan import Site
-from attncli.data import Kind, Rows, ScoreParts, Selection, Sight, Tokens
+from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
 from attncli.stream import Sink, selected
@@ -21,7 +21,7 @@ Tensor = torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class EmittedSide:
     """One axis of a batch: what is real, where it stands in its text, what is special, [batch, position] each.
 
     lengths         real positions of each text
@@ -35,7 +35,7 @@ class Side:
     special_counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, mask: Tensor, tokens: Sequence[Tokens]) -> Side:
+    def of(cls, mask: Tensor, tokens: Sequence[Tokens]) -> EmittedSide:
         """From the real positions and what stands there."""
         special = torch.zeros_like(mask)
         for row, one in enumerate(tokens):
@@ -48,15 +48,15 @@ class Side:
         """Whether some positions are not real."""
         return not all(length == self.mask.shape[1] for length in self.lengths)
 
-    def on(self, device: torch.device) -> Side:
+    def on(self, device: torch.device) -> EmittedSide:
         """The same beside the weights of a layer, which `device_map` may have put elsewhere than the inputs."""
         if device == self.mask.device:
             return self
         mask, positions, special = (part.to(device) for part in (self.mask, self.positions, self.special))
-        return Side(mask, positions, special, self.lengths, self.special_counts)
+        return EmittedSide(mask, positions, special, self.lengths, self.special_counts)
 
 
-class Emitter:
+class RowEmitter:
     """Feeds the row blocks of one batch to the sinks."""
 
     def __init__(self, batch: Batch, sinks: Sequence[Sink], heads: Selection | None, dtype: torch.dtype) -> None:
@@ -72,20 +72,22 @@ class Emitter:
         """What a sink raised, to be told from what the model raises around it."""
 
     @cached_property
-    def source(self) -> Side:
-        return Side.of(self._batch.source_mask, [one.source for one in self._batch.inputs])
+    def source(self) -> EmittedSide:
+        return EmittedSide.of(self._batch.source_mask, [one.source for one in self._batch.inputs])
 
     @cached_property
-    def target(self) -> Side:
+    def target(self) -> EmittedSide:
         if self._batch.target_mask is None:
             return self.source
-        return Side.of(self._batch.target_mask, [one.target for one in self._batch.inputs if one.target is not None])
+        return EmittedSide.of(
+            self._batch.target_mask, [one.target for one in self._batch.inputs if one.target is not None]
+        )
 
     def wanted(self, site: Site) -> tuple[int, ...]:
         """The heads of a site that the sinks are to see."""
         return tuple(range(site.heads)) if self._heads is None else self._heads.get((site.kind, site.layer), ())
 
-    def sides(self, kind: Kind) -> tuple[Side, Side]:
+    def sides(self, kind: Kind) -> tuple[EmittedSide, EmittedSide]:
         """The query side and the key side of a kind."""
         queries = self.source if kind == "encoder" else self.target
         return queries, self.target if kind == "decoder" else self.source
@@ -113,20 +115,20 @@ class Emitter:
         if not any(block.heads.start <= head < block.heads.stop for head in wanted):
             return
         self._gate(site, block)
-        sight, norms = self._sight(site.kind, block), self._norms.get(site)
+        visibility, norms = self._visibility(site.kind, block), self._norms.get(site)
         rows = Rows(
             kind=site.kind,
             layer=site.layer,
             heads=tuple(range(block.heads.start, block.heads.stop)),
             texts=self._texts,
             raw=block.raw.to(torch.promote_types(block.raw.dtype, torch.float32)),
-            sight=sight,
+            visibility=visibility,
             scores=block.scores,
             scale=block.scale,
             largest=block.largest,
             parts=self._parts.get(site),
             norms=None if norms is None else norms[:, block.heads, block.strip.keys],
-            sums=block.sums if sight.behind == block.strip.behind else None,
+            sums=block.sums if visibility.behind == block.strip.behind else None,
         )
         chosen = selected(rows, self._heads)
         if chosen is not None:
@@ -143,12 +145,12 @@ class Emitter:
             raise self._refused(site, "its weights are not finite")
         self._feed(lambda sink: sink.end_layer(site.kind, site.layer))
 
-    def _sight(self, kind: Kind, block: Block) -> Sight:
+    def _visibility(self, kind: Kind, block: Block) -> Visibility:
         """What the blocks of all heads of a strip share, where they see the same keys."""
         strip, visible = block.strip, block.strip.visible
         per_head = visible is not None and visible.shape[1] > 1
         if not per_head and kind in strip.memory:
-            known: Sight = strip.memory[kind]
+            known: Visibility = strip.memory[kind]
             return known
         queries, keys = (side.on(block.raw.device) for side in self.sides(kind))
         if visible is None:
@@ -158,7 +160,7 @@ class Emitter:
         padded = queries.padded or keys.padded
         if padded:
             visible = visible & queries.mask[:, None, strip.rows, None] & keys.mask[:, None, None, strip.keys]
-        sight = Sight(
+        visibility = Visibility(
             visible=visible,
             query_positions=queries.positions[:, strip.rows],
             key_positions=keys.positions[:, strip.keys],
@@ -171,8 +173,8 @@ class Emitter:
             runs=None if padded else (strip.rows, strip.keys),
         )
         if not per_head:
-            strip.memory[kind] = sight
-        return sight
+            strip.memory[kind] = visibility
+        return visibility
 
     def _gate(self, site: Site, block: Block) -> None:
         """What the model computed is looked at here; of what we computed only that it is finite, once per layer."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from attncli.capturing.plan import Plan
+from attncli.capturing.plan import CapturePlan
 from attncli.capturing.probe import call_model
 from attncli.data import Input, Tokens
 from attncli.inputs.batches import Batch, unpadded
@@ -17,7 +17,7 @@ Stack = Literal["encoder", "decoder"]
 States = dict[Stack, tuple[torch.Tensor, ...]]
 
 
-def hidden_states(loaded: Loaded, plan: Plan, batch: Batch) -> Iterator[tuple[Input, States]]:
+def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[tuple[Input, States]]:
     """For each text and stack what goes into the first layer, then what comes out of each: [token, width].
 
     Many models normalise the last of these once more. A model that does not give them gives nothing here, nor one that

@@ -18,7 +18,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers.modeling_utils import AttentionInterface
 
-from attncli.capturing.masks import unmade_masks
+from attncli.capturing.masks import lazy_masks
 
 Tensor = torch.Tensor
 Key = tuple[str, int]
@@ -97,7 +97,7 @@ def intercepted(model: nn.Module, handler: Handler, *, functions: bool) -> Itera
         stack.enter_context(_left_as_found(model))
         stack.enter_context(_eager_everywhere(model))
         stack.enter_context(trace.follow(model))
-        stack.enter_context(unmade_masks())
+        stack.enter_context(lazy_masks())
         stack.enter_context(_dispatch(model, trace, handler))
         if functions:
             stack.enter_context(_Functions(trace, handler))

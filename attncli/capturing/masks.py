@@ -25,7 +25,7 @@ UNSEEN = -1e30
 """Added to the score of a key that is not seen: below all scores, and far enough from the end of float32."""
 
 
-class UnmadeMask(torch.Tensor):
+class LazyMask(torch.Tensor):
     """A float mask [batch, 1, query, key] that holds the request for its cells, not the cells.
 
     Our block function asks for those that it needs; whatever else touches it, such as a model that adds a bias, gets
@@ -39,10 +39,10 @@ class UnmadeMask(torch.Tensor):
     _room: int
 
     @staticmethod
-    def __new__(cls, make: Callable[..., Tensor], request: Mapping[str, Any]) -> UnmadeMask:
+    def __new__(cls, make: Callable[..., Tensor], request: Mapping[str, Any]) -> LazyMask:
         """`request` is what Transformers asks of the function `make`."""
         shape = (request["batch_size"], 1, request["q_length"], request["kv_length"])
-        made: UnmadeMask = torch.Tensor._make_wrapper_subclass(
+        made: LazyMask = torch.Tensor._make_wrapper_subclass(
             cls, shape, dtype=request.get("dtype", torch.float32), device=torch.device(request.get("device", "cpu"))
         )
         made._make, made._request = make, request
@@ -163,11 +163,11 @@ def _bounds(visible: Tensor, rows: slice) -> Tensor:
 
 
 def _whole(value: Any) -> Any:
-    return value.whole if isinstance(value, UnmadeMask) else value
+    return value.whole if isinstance(value, LazyMask) else value
 
 
 @contextmanager
-def unmade_masks() -> Iterator[None]:
+def lazy_masks() -> Iterator[None]:
     """Let Transformers hand out masks that are not made yet, for the length of the block.
 
     Its version 5.0 asks for masks by other arguments: there they stay whole.
@@ -181,7 +181,7 @@ def unmade_masks() -> Iterator[None]:
         # a text without padding or window needs none: Transformers decides that by the keys, for one row as for all
         if request.get("allow_is_bidirectional_skip") and original(**{**request, "q_length": 1}) is None:
             return None
-        return UnmadeMask(original, request)
+        return LazyMask(original, request)
 
     masking_utils.AttentionMaskInterface.register(NAME, mask)
     try:

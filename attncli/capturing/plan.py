@@ -53,7 +53,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CapturePlan:
     """What will be caught, by which route and why; and which attention is refused, with the reason.
 
     caller  index into the ways to run the model from text

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from attncli.capturing.blocks import AttentionCall, Block, attend, visibility
+from attncli.capturing.blocks import AttentionCall, Block, attend, visible_cells
 from attncli.capturing.gate import visible_by_scores
 from attncli.capturing.intercept import Key, Trace, intercepted
 from attncli.capturing.plan import Function
-from attncli.capturing.projection import Finder, Projection
-from attncli.inputs.batches import Batch, accepted
+from attncli.capturing.projection import Projection, ProjectionFinder
+from attncli.inputs.batches import Batch, accepted_arguments
 
 Tensor = torch.Tensor
 AGREE = 1e-5
@@ -24,7 +24,7 @@ ROUNDING = {torch.bfloat16: 2e-2, torch.float16: 4e-3}
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ProbedCall:
     """One call of the probing pass.
 
     owner     the innermost running module that is attention by name or class
@@ -50,16 +50,16 @@ class Seen:
 class Recorder:
     """The handler that only looks: every call runs as the model wrote it."""
 
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ProbedCall] = field(default_factory=list)
     trace: Trace | None = None
     scores: Tensor | None = None
-    finder: Finder = field(default_factory=Finder)
+    finder: ProjectionFinder = field(default_factory=ProjectionFinder)
 
     def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the model's function and ours on the same call."""
         self.scores = None
         output, weights = function(module, *args, **kwargs)
-        seen = None if weights is None else seen_by_model(weights, self.scores)
+        seen = None if weights is None else probe_model(weights, self.scores)
         call = bound_call(function, module, args, kwargs)
         ours, visible, mine = whole(call)
         truth = ours if weights is None else weights
@@ -99,7 +99,7 @@ class Recorder:
         assert self.trace is not None
         owner = self.trace.attention()
         heads, dim = (None, None) if keys is None else (keys.shape[1], keys.shape[3])
-        self.seen.append(Seen(key, tuple(self.trace.stack), owner, function, weights, visible, heads, dim, ok))
+        self.seen.append(ProbedCall(key, tuple(self.trace.stack), owner, function, weights, visible, heads, dim, ok))
 
 
 def bound_call(function: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> AttentionCall:
@@ -110,7 +110,7 @@ def bound_call(function: Callable[..., Any], module: nn.Module, args: Any, kwarg
     return AttentionCall.dispatched(*first, **more)
 
 
-def seen_by_model(weights: Tensor, scores: Tensor | None) -> Tensor | None:
+def probe_model(weights: Tensor, scores: Tensor | None) -> Tensor | None:
     """Which keys each row may see, by the scores of a softmax whose first columns became these weights."""
     if scores is None or scores.shape[:-1] != weights.shape[:-1] or scores.shape[-1] < weights.shape[-1]:
         return None
@@ -127,7 +127,7 @@ def whole(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
 
     output = attend(call, lay)
     every = (slice(0, size) for size in call.shape[2:])
-    return weights, visibility(call, *every), output
+    return weights, visible_cells(call, *every), output
 
 
 def agree(one: Tensor, other: Tensor) -> bool:
@@ -139,7 +139,7 @@ def agree(one: Tensor, other: Tensor) -> bool:
     return bool((one.double() - other.double()).abs().max() <= allowed * scale)
 
 
-def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[Seen], Any]:
+def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
     """All attention-like calls of one eager pass, and the model's outputs (with `output_attentions=True`)."""
     recorder = Recorder()
     watch = recorder.finder.watch(model)
@@ -152,7 +152,7 @@ def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[
 
 def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: Any) -> Any:
     """One forward pass with the inputs and options that it takes, without a cache and with no more logits than must."""
-    given = accepted(caller, {**tensors, "use_cache": False, "logits_to_keep": 1})
+    given = accepted_arguments(caller, {**tensors, "use_cache": False, "logits_to_keep": 1})
     parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
     takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
-    return caller(**given, **(options if takes_any else accepted(caller, options)))
+    return caller(**given, **(options if takes_any else accepted_arguments(caller, options)))

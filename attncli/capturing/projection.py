@@ -63,7 +63,7 @@ def value_norms(value: Tensor, matrix: Tensor, heads: int) -> Tensor:
 
 
 @dataclass(eq=False)
-class Finder:
+class ProjectionFinder:
     """Looks during a pass for the module that is given exactly what an attention call put out, and is affine in it.
 
     The outermost such module is taken: an adapter rather than the matrix inside.

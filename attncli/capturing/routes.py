@@ -11,30 +11,30 @@ import torch
 from torch import nn
 
 from attncli.capturing.bands import Layout, layout_of, unfold
-from attncli.capturing.blocks import AttentionCall, Block, Memory, attend, row_blocks, rows_at_once, visibility
-from attncli.capturing.emit import Emitter
+from attncli.capturing.blocks import AttentionCall, Block, Scratch, attend, row_blocks, rows_at_once, visible_cells
+from attncli.capturing.emit import RowEmitter
 from attncli.capturing.gate import visible_by_scores
 from attncli.capturing.intercept import Key
 from attncli.capturing.masks import Strip
-from attncli.capturing.plan import Plan, Site
-from attncli.capturing.probe import bound_call, seen_by_model
+from attncli.capturing.plan import CapturePlan, Site
+from attncli.capturing.probe import bound_call, probe_model
 from attncli.capturing.projection import value_norms
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
 
 
-class Taker:
+class RouteHandler:
     """The handler of a capturing pass."""
 
-    def __init__(self, plan: Plan, emitter: Emitter, batch: int, model: nn.Module) -> None:
+    def __init__(self, plan: CapturePlan, emitter: RowEmitter, batch: int, model: nn.Module) -> None:
         self._emitter, self._batch, self._model = emitter, batch, model
         self._sites: dict[Key, list[Site]] = {}
         for site in plan.sites:
             self._sites.setdefault(site.key, []).append(site)
         self._taken: set[Key] = set()
         self._scores: Tensor | None = None
-        self._memory = Memory()
+        self._memory = Scratch()
 
     def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Our block function in place of the model's, or the model's own with its weights taken."""
@@ -46,10 +46,10 @@ class Taker:
             return output.transpose(1, 2).contiguous(), None
         self._scores = None
         output, weights = function(module, *args, **kwargs)
-        visible = seen_by_model(weights, self._scores)
+        visible = probe_model(weights, self._scores)
         if visible is None:
             every = (slice(0, size) for size in weights.shape[2:])
-            visible = visibility(bound_call(function, module, args, kwargs), *every)
+            visible = visible_cells(bound_call(function, module, args, kwargs), *every)
         self._whole(sites, weights, visible)
         return output, weights
 

@@ -12,7 +12,7 @@ from attncli.capturing.bands import Layout, as_returned, layout_of, unfold
 from attncli.capturing.gate import refusal
 from attncli.capturing.naming import call_kind, layer_number, tree_kind
 from attncli.capturing.plan import Part, Site
-from attncli.capturing.probe import Seen, agree
+from attncli.capturing.probe import ProbedCall, agree
 from attncli.data import Kind
 from attncli.inputs.batches import Batch
 
@@ -27,7 +27,7 @@ OUTPUTS: dict[str, Kind | None] = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelFacts:
     """What the configuration says of a model's stacks.
 
     decoder  the only stack is declared a decoder
@@ -39,28 +39,30 @@ class Facts:
     streams: int
 
     @classmethod
-    def of(cls, config: Any) -> Facts:
+    def of(cls, config: Any) -> ModelFacts:
         """Read off a configuration."""
         ngram = getattr(config, "ngram", None)
         return cls(bool(getattr(config, "is_decoder", False)), 1 + ngram if isinstance(ngram, int) else 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SurveyedCall:
     """A call or an output that is attention of some kind; `problem` says why it cannot be measured."""
 
     kind: Kind
     number: int | None
-    seen: Seen
+    seen: ProbedCall
     part: Part = "all"
     layout: Layout | None = None
     problem: str = ""
 
 
-def survey(seen: Sequence[Seen], outputs: Any, batch: Batch, facts: Facts) -> tuple[list[Site], list[tuple[str, str]]]:
+def survey(
+    seen: Sequence[ProbedCall], outputs: Any, batch: Batch, facts: ModelFacts
+) -> tuple[list[Site], list[tuple[str, str]]]:
     """The sites that can be captured, and the refused ones as (name, reason)."""
     stated = list(_stated(outputs))
-    found: list[Found] = []
+    found: list[SurveyedCall] = []
     for one in _distinct(seen):
         found += _judge(one, batch, stated, facts)
     found += _left_over(seen, found, tokens=min(length for length in batch.lengths if length is not None))
@@ -78,9 +80,9 @@ def _stated(outputs: Any) -> Iterator[tuple[str, int, Tensor]]:
                 yield name, index, weights
 
 
-def _distinct(seen: Sequence[Seen]) -> Iterator[Seen]:
+def _distinct(seen: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
     """Without a module's second call on the same weights (differential attention splits the values in two)."""
-    kept: list[Seen] = []
+    kept: list[ProbedCall] = []
     for one in seen:
         same = (old for old in kept if old.key[0] == one.key[0] and old.key[1] == one.key[1] - 1)
         if any(agree(one.weights, old.weights) for old in same):
@@ -89,7 +91,9 @@ def _distinct(seen: Sequence[Seen]) -> Iterator[Seen]:
         yield one
 
 
-def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], facts: Facts) -> list[Found]:
+def _judge(
+    one: ProbedCall, batch: Batch, stated: list[tuple[str, int, Tensor]], facts: ModelFacts
+) -> list[SurveyedCall]:
     """What a call is: nothing of ours, one kind of attention, or two in one softmax."""
     source, target = batch.lengths
     one, layout = _straight(one, batch, stated)
@@ -103,11 +107,11 @@ def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], facts
     if target is not None and (queries, keys) == (target, target + source):
         own, other = one.weights[..., :target], one.weights[..., target:]
         return [
-            Found("decoder", number, replace(one, weights=own), "first"),
-            Found("cross", number, replace(one, weights=other), "rest"),
+            SurveyedCall("decoder", number, replace(one, weights=own), "first"),
+            SurveyedCall("cross", number, replace(one, weights=other), "rest"),
         ]
     if target is not None and facts.streams > 1 and (queries, keys) == (facts.streams * target, source):
-        return [Found("cross", number, replace(one, weights=one.weights[:, :, :target]), "main")]
+        return [SurveyedCall("cross", number, replace(one, weights=one.weights[:, :, :target]), "main")]
     kind = call_kind(one.key[0], queries, keys, batch.lengths, _is_causal(one), facts.decoder)
     if not shaped:  # hashed or pooled: their shape says nothing of the kind
         kind = tree_kind(one.key[0]) or kind
@@ -116,10 +120,10 @@ def _judge(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]], facts
         return []
     if one.function == "sdpa" and not one.streams:
         problem = problem or "its output is not that of the plain formula, and torch's attention shows no weights"
-    return [Found(kind, number, one, layout=layout, problem=problem or "")]
+    return [SurveyedCall(kind, number, one, layout=layout, problem=problem or "")]
 
 
-def _straight(one: Seen, batch: Batch, stated: list[tuple[str, int, Tensor]]) -> tuple[Seen, Layout | None]:
+def _straight(one: ProbedCall, batch: Batch, stated: list[tuple[str, int, Tensor]]) -> tuple[ProbedCall, Layout | None]:
     """The call with its weights as [batch, head, query, key] where they can be put so, and how they were kept."""
     size, source = len(batch.inputs), batch.lengths[0]
     weights, visible = one.weights, one.visible
@@ -156,15 +160,15 @@ def _not_tokens(shape: Sequence[int], source: int) -> str:
     return f"its map is {' x '.join(map(str, shape))}, not one row and column per token ({source})"
 
 
-def _is_causal(one: Seen) -> bool:
+def _is_causal(one: ProbedCall) -> bool:
     if one.visible is None or one.visible.shape[-1] < 2:
         return False
     return not bool(torch.triu(one.visible.expand_as(one.weights), diagonal=1).any())
 
 
 def _only_in_outputs(
-    found: list[Found], stated: list[tuple[str, int, Tensor]], batch: Batch, facts: Facts
-) -> Iterator[Found]:
+    found: list[SurveyedCall], stated: list[tuple[str, int, Tensor]], batch: Batch, facts: ModelFacts
+) -> Iterator[SurveyedCall]:
     """Maps that the model returns and no call gave: taken from its outputs where they pass the gate.
 
     Softmax results of the same kind that match no output are given up for them: the model changed them afterwards.
@@ -174,25 +178,27 @@ def _only_in_outputs(
         if any(_equal(one.seen.weights, weights) for one in found):
             continue
         stack = (f"{name}.{index}",)
-        seen = Seen((name, index), stack, None, "output", weights, None)
+        seen = ProbedCall((name, index), stack, None, "output", weights, None)
         kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, facts.decoder)
         rows, columns = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
         if weights.dim() != 4 or tuple(weights.shape[-2:]) != (rows, columns):
             shape = " x ".join(map(str, weights.shape))
             if not any(one.kind == kind for one in found):
-                yield Found(kind, index, seen, problem=f"the model returns it as {shape}, not as tokens x tokens")
+                yield SurveyedCall(
+                    kind, index, seen, problem=f"the model returns it as {shape}, not as tokens x tokens"
+                )
             continue
         mask = batch.source_mask if kind == "encoder" or target is None else batch.target_mask
         assert mask is not None
         reason = refusal(weights, mask, weights.dtype)
         if reason and not any(one.kind == kind and not one.problem for one in found):
-            yield Found(kind, index, seen, problem=reason)
+            yield SurveyedCall(kind, index, seen, problem=reason)
         if not reason:
             found[:] = [one for one in found if one.kind != kind or one.seen.function != "softmax"]
-            yield Found(kind, index, seen)
+            yield SurveyedCall(kind, index, seen)
 
 
-def _left_over(seen: Sequence[Seen], found: list[Found], tokens: int) -> Iterator[Found]:
+def _left_over(seen: Sequence[ProbedCall], found: list[SurveyedCall], tokens: int) -> Iterator[SurveyedCall]:
     """Attention modules whose softmax is over blocks, global tokens or landmarks: refused by name, never silent.
 
     A softmax over less than the tokens mixes something else: streams, experts, kernels.
@@ -204,10 +210,10 @@ def _left_over(seen: Sequence[Seen], found: list[Found], tokens: int) -> Iterato
         known.add(one.owner)
         shape = " x ".join(map(str, one.weights.shape))
         problem = f"its softmax is over {shape} scores, not over one row and column per token"
-        yield Found(tree_kind(one.owner) or "encoder", layer_number(one.stack), one, problem=problem)
+        yield SurveyedCall(tree_kind(one.owner) or "encoder", layer_number(one.stack), one, problem=problem)
 
 
-def _number(found: list[Found]) -> None:
+def _number(found: list[SurveyedCall]) -> None:
     """True layer numbers; where modules are shared or nested and numbers repeat, the place in the order of calls."""
     for kind in {one.kind for one in found}:
         members = [at for at, one in enumerate(found) if one.kind == kind]
@@ -217,7 +223,7 @@ def _number(found: list[Found]) -> None:
                 found[at] = replace(found[at], number=place)
 
 
-def _site(one: Found) -> Site:
+def _site(one: SurveyedCall) -> Site:
     assert one.number is not None
     return Site(
         kind=one.kind,

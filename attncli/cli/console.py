@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from attncli.cli.options import TalkOptions
+from attncli.cli.options import ConsoleOptions
 from attncli.terminal.escape import escaped
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ NOTE = (logging.INFO + logging.WARNING) // 2
 
 
 @dataclass(frozen=True)
-class Talk:
+class CommandConsole:
     """The two streams of one command. `stdout` is for data; a reader that goes away does not stop the work."""
 
-    options: TalkOptions
+    options: ConsoleOptions
     stdout: TextIO
 
     @property
@@ -98,10 +98,10 @@ class Talk:
 
 
 @contextlib.contextmanager
-def talking(options: TalkOptions) -> Iterator[Talk]:
+def command_console(options: ConsoleOptions) -> Iterator[CommandConsole]:
     """For the length of a command: what libraries print goes to stderr, and as much of it as was asked for."""
     with contextlib.ExitStack() as stack:
-        talk = Talk(options, sys.stdout)
+        talk = CommandConsole(options, sys.stdout)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         stack.enter_context(_logging_at(_level(options)))
         stack.enter_context(warnings.catch_warnings())
@@ -113,7 +113,7 @@ def talking(options: TalkOptions) -> Iterator[Talk]:
 
 
 @contextlib.contextmanager
-def said_once() -> Iterator[None]:
+def say_notes_once() -> Iterator[None]:
     """For the length of several commands: what one has said, the others need not."""
     before: set[str] = set()
 
@@ -130,7 +130,7 @@ def said_once() -> Iterator[None]:
         _log.removeFilter(is_new)
 
 
-def _level(options: TalkOptions) -> int:
+def _level(options: ConsoleOptions) -> int:
     if options.debug:
         return logging.DEBUG
     if options.quiet:
@@ -172,7 +172,7 @@ def _tell_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 @contextlib.contextmanager
-def _libraries(options: TalkOptions) -> Iterator[None]:
+def _libraries(options: ConsoleOptions) -> Iterator[None]:
     """What Transformers and the Hub say of their own accord: nothing but errors, unless asked for."""
     wanted = {}
     if not (options.verbose or options.debug):

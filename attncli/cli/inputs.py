@@ -16,7 +16,7 @@ def read(options: InputOptions) -> list[Text]:
     """The texts that were given; none, or ways of giving them that exclude each other, are a `UsageError`."""
     from attncli.inputs.chat_file import read_chat
     from attncli.inputs.read_texts import read_texts
-    from attncli.inputs.texts import texts_of
+    from attncli.inputs.texts import parse_texts
 
     given = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
     if not given:
@@ -27,11 +27,11 @@ def read(options: InputOptions) -> list[Text]:
         raise UsageError("--column names a column of a file: give --file too")
     if options.file is not None:
         _text_only(options, "--file")
-        return texts_of(list(read_texts(options.file, options.column)))
+        return parse_texts(list(read_texts(options.file, options.column)))
     if options.chat is not None:
         _text_only(options, "--chat", ("pair",))
-        return texts_of(read_chat(options.chat), target=options.target)
-    return texts_of(options.text or [], options.pair, options.target)
+        return parse_texts(read_chat(options.chat), target=options.target)
+    return parse_texts(options.text or [], options.pair, options.target)
 
 
 def _text_only(options: InputOptions, with_: str, names: Iterable[str] = ("pair", "target")) -> None:

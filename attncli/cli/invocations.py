@@ -11,10 +11,10 @@ from attncli.cli.options import (
     LAYOUTS,
     MAPS_FORMATS,
     MODEL_HEADS,
-    AgainOptions,
-    FileOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
     typed,
 )
@@ -22,7 +22,7 @@ from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from attncli.engine.collected import Collected
-    from attncli.engine.invocation import Held, Job
+    from attncli.engine.invocation import Invocation, SharedPass
     from attncli.engine.request import Request, RunOptions
 
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 class SharedModel(ModelOptions):
     """The options of a model that is loaded already, with the texts and the pass that several commands share."""
 
-    held: Held | None = field(default=None, compare=False)
+    held: SharedPass | None = field(default=None, compare=False)
 
 
-Groups = tuple[ModelOptions, InputOptions, SelectionOptions, FileOptions, AgainOptions]
+Groups = tuple[ModelOptions, InputOptions, SelectionOptions, OutputOptions, SavedRunOptions]
 
 
 def job_of(
@@ -44,31 +44,33 @@ def job_of(
     asked: RunOptions,
     *,
     reads_text: bool = True,
-) -> Job:
+) -> Invocation:
     """The job that these options mean, checked as far as that goes without a model.
 
     own    options of the command alone as they were typed; more: all of them that change its result
     asked  what it asks of the run beside the selection
     reads_text  whether there must be a text
     """
-    from attncli.engine.invocation import Files, Job
+    from attncli.engine.invocation import Invocation, OutputSettings
 
     model, texts, selection, files, again = groups
     head, model_head = split_heads(selection.head, model.model_head)
     request = request_of(groups, head, asked)
     _check(files)
     given = typed(*groups) | own
-    place = Files(files.out, files.force, files.save_maps, files.maps_format, files.layout)
+    place = OutputSettings(files.out, files.force, files.save_maps, files.maps_format, files.layout)
     if again.from_ is not None:
         _alone(model, texts)
-        return Job(command, _reopened(again, selection), request, (), place, more, given)
+        return Invocation(command, _reopened(again, selection), request, (), place, more, given)
     if extra := typed(again):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
     source = load_arguments(model, head_for(model_head, texts))
     if isinstance(model, SharedModel) and model.held is not None:
-        return Job(command, source, request, model.held.texts if reads_text else (), place, more, given, model.held)
+        return Invocation(
+            command, source, request, model.held.texts if reads_text else (), place, more, given, model.held
+        )
     read = tuple(_inputs.read(texts)) if reads_text else ()
-    return Job(command, source, request, read, place, more, given)
+    return Invocation(command, source, request, read, place, more, given)
 
 
 def head_for(model_head: str, texts: InputOptions) -> str:
@@ -138,7 +140,7 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
     return ",".join(numbers) or None, model_head
 
 
-def _check(files: FileOptions) -> None:
+def _check(files: OutputOptions) -> None:
     if files.maps_format not in MAPS_FORMATS:
         raise UsageError(
             f"unknown --maps-format '{files.maps_format}': {did_you_mean(files.maps_format, MAPS_FORMATS)}"
@@ -154,7 +156,7 @@ def _alone(model: ModelOptions, texts: InputOptions) -> None:
         raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
 
 
-def _reopened(again: AgainOptions, selection: SelectionOptions) -> Collected:
+def _reopened(again: SavedRunOptions, selection: SelectionOptions) -> Collected:
     from attncli.engine.collected import open_saved
 
     kinds = _listed(selection.kind)

@@ -165,10 +165,10 @@ class SelectionOptions:
         ),
     ] = None
     aggregate: Annotated[
-        str, _selection("--aggregate", among=("none", "mean", "max"), help="fold heads into one map")
+        str, _selection("--aggregate", among=("none", "mean", "max"), help="combine heads into one map")
     ] = "none"
     aggregate_layers: Annotated[
-        str, _selection("--aggregate-layers", among=("none", "mean"), help="fold layers into one map")
+        str, _selection("--aggregate-layers", among=("none", "mean"), help="combine layers into one map")
     ] = "none"
     words: Annotated[
         bool, _selection("--words", help="words instead of pieces: the sum over pieces as keys, the mean as queries")
@@ -182,7 +182,7 @@ class SelectionOptions:
 
 
 @dataclass(frozen=True)
-class PlaceOptions:
+class FolderOptions:
     """Where results go, and how much may be held on the way."""
 
     out: Annotated[
@@ -197,7 +197,7 @@ class PlaceOptions:
 
 
 @dataclass(frozen=True)
-class FileOptions(PlaceOptions):
+class OutputOptions(FolderOptions):
     """What is written, and where."""
 
     format: Annotated[
@@ -303,7 +303,7 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True)
-class TalkOptions:
+class ConsoleOptions:
     """What is said."""
 
     json: Annotated[bool, _output("--json", help="one JSON document on stdout")] = False
@@ -313,7 +313,7 @@ class TalkOptions:
 
 
 @dataclass(frozen=True)
-class AgainOptions:
+class SavedRunOptions:
     """Maps that are already there."""
 
     from_: Annotated[

@@ -28,7 +28,7 @@ queries  how many query tokens were counted, over all texts. Padding never count
 null     undefined, never zero.
 by       rows are of each norm's share of its row, not of weights (attncli explain value-weighted-norms); heads, tokens
          and keys say so too, and so do the tables, in a last column
-head, layer  the word "mean" where --aggregate or --aggregate-layers folded them."""
+head, layer  the word "mean" where --aggregate or --aggregate-layers combined them."""
 
 _CSV = """The heads of stats.json as a table.
 

@@ -14,10 +14,10 @@ from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selec
 from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
 from attncli.data.spans import Partition, Spans, TextSpan
-from attncli.data.stream import NEAR, Rows, Sight
-from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme, Text, Tokens, frozen
+from attncli.data.stream import NEAR, Rows, Visibility
+from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme, Text, Tokens, read_only
 from attncli.data.vectors import ScoreParts, Vectors
-from attncli.data.zoom import Pooling, Span, Stretch, Zoom
+from attncli.data.zoom import Pooling, Span, TokenWindow, Zoom
 
 __all__ = [
     "FEW",
@@ -48,18 +48,18 @@ __all__ = [
     "ScoreParts",
     "Scores",
     "Selection",
-    "Sight",
     "Span",
     "Spans",
     "Statistics",
-    "Stretch",
     "TakeEdges",
     "Text",
     "TextSpan",
+    "TokenWindow",
     "Tokens",
     "Vectors",
+    "Visibility",
     "Zoom",
     "columns_frame",
     "columns_of",
-    "frozen",
+    "read_only",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attncli.data.tokens import KINDS, Array, Input, frozen
+from attncli.data.tokens import KINDS, Array, Input, read_only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class Edges:
 
     def __post_init__(self) -> None:
         for field in fields(self)[1:]:
-            entries = frozen(getattr(self, field.name), _TYPES.get(field.name, np.int32))
+            entries = read_only(getattr(self, field.name), _TYPES.get(field.name, np.int32))
             object.__setattr__(self, field.name, entries)
 
     def __len__(self) -> int:

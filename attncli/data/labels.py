@@ -90,7 +90,7 @@ def _shown(text: str, at: int) -> str:
     return f"⟨U+{ord(char):04X}⟩"
 
 
-def numbered(shown: str, position: int) -> str:
+def label_with_position(shown: str, position: int) -> str:
     """A label with its position behind it, also in scripts that run from right to left."""
     turned = any(unicodedata.bidirectional(char) in ("R", "AL") for char in shown)
     return f"{shown}{_LEFT_TO_RIGHT if turned else ''} {position}"

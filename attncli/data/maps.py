@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from attncli.data.tokens import Array, By, Kind, Tokens, frozen
-from attncli.data.zoom import Pooling, Span, Stretch
+from attncli.data.tokens import Array, By, Kind, Tokens, read_only
+from attncli.data.zoom import Pooling, Span, TokenWindow
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class LayerMaps:
     visible: Array | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", frozen(self.weights, np.float32))
+        object.__setattr__(self, "weights", read_only(self.weights, np.float32))
         if self.visible is not None:
-            object.__setattr__(self, "visible", frozen(self.visible, np.bool_))
+            object.__setattr__(self, "visible", read_only(self.visible, np.bool_))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +71,12 @@ class Attention:
     by: By = "weight"
 
     @property
-    def sides(self) -> tuple[Stretch, Stretch]:
+    def sides(self) -> tuple[TokenWindow, TokenWindow]:
         """Which queries and keys of the text are shown, in cells of how many."""
         first = (0, 0) if self.window is None else (self.window[0][0], self.window[1][0])
         counts = len(self.queries), len(self.keys)
         rows, columns = (
-            Stretch(at, at + count - 1, cell) for at, count, cell in zip(first, counts, self.cell, strict=True)
+            TokenWindow(at, at + count - 1, cell) for at, count, cell in zip(first, counts, self.cell, strict=True)
         )
         return rows, columns
 
@@ -85,7 +85,7 @@ class Attention:
         """Whether every token of the text has its own row and column."""
         return self.window is None and self.pool == "none"
 
-    def zoomed(self, sides: tuple[Stretch, Stretch], pool: Pooling, layers: tuple[LayerMaps, ...]) -> Attention:
+    def zoomed(self, sides: tuple[TokenWindow, TokenWindow], pool: Pooling, layers: tuple[LayerMaps, ...]) -> Attention:
         """The same text with `layers` that show only these sides of what is shown now, which is not pooled yet."""
         (rows, keys), cell = sides, (sides[0].cell, sides[1].cell)
         at = [side.first for side in self.sides]
@@ -106,14 +106,14 @@ class Attention:
         """The weights without axes of length one: of one layer and one head `[query, key]`."""
         stacked = self.stack()
         lead = tuple(axis for axis in (0, 1) if stacked.shape[axis] == 1)
-        return frozen(np.squeeze(stacked, axis=lead))
+        return read_only(np.squeeze(stacked, axis=lead))
 
     def stack(self) -> Array:
         """`[layer, head, query, key]`; layers with unequal head counts are a `UsageError` (use `sel`)."""
         counts = {maps.weights.shape[0] for maps in self.layers}
         if len(counts) != 1:
             raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")
-        return frozen(np.stack([maps.weights for maps in self.layers]))
+        return read_only(np.stack([maps.weights for maps in self.layers]))
 
     def sel(self, layer: int | None = None, head: int | None = None) -> Attention:
         """The maps of one layer, one head or both; negative numbers count from the end."""

@@ -24,7 +24,7 @@ class RowSums:
     real           [batch, 1 or head, row] bool: which rows are real query tokens and can see at least one key
     visible_count  [batch, 1 or head, row] float64: |S_i|
     near           as that of `Rows`
-    memory         the sums and what was taken of the sight, by what made them
+    memory         the sums and what was taken of the visibility, by what made them
     """
 
     factor: torch.Tensor
@@ -34,7 +34,7 @@ class RowSums:
     memory: dict[Any, Any]
 
     @property
-    def sight(self) -> RowSums:
+    def visibility(self) -> RowSums:
         """What there is of it, under the name that it has in `Rows`."""
         return self
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data.results import Scores, columns_of, frame_of
-from attncli.data.tokens import Array, Kind, Tokens, frozen
+from attncli.data.tokens import Array, Kind, Tokens, read_only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ class Received:
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "values", "seen", "rows"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @property
     def enough(self) -> Array:

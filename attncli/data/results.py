@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data.tokens import Array, By, frozen
+from attncli.data.tokens import Array, By, read_only
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Scores:
     source: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", frozen(self.values, np.float64))
+        object.__setattr__(self, "values", read_only(self.values, np.float64))
 
     def sel(self, **where: Any) -> Scores:
         """The part where coordinates have these values: `scores.sel(kind="encoder", layer=3)`."""

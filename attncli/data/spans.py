@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from attncli.data.tokens import Array, frozen
+from attncli.data.tokens import Array, read_only
 
 Unit = Literal["characters", "tokens", "passage"]
 
@@ -39,4 +39,4 @@ class Partition:
     places: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "places", frozen(self.places, np.int64))
+        object.__setattr__(self, "places", read_only(self.places, np.int64))

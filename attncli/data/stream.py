@@ -18,7 +18,7 @@ NEAR = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class Visibility:
     """Where the rows and keys of a block stand and which keys each row may see: the same for the blocks of all heads.
 
     visible         bool, broadcastable to [batch, head, row, key]: the keys that each row may see; False for padding
@@ -137,7 +137,7 @@ class Rows:
     texts    number of the text in each batch entry
     raw      [batch, head, row, key] weights up to a factor for each row, on the model's device, float32 or float64;
              finite, and 0 wherever a real row meets a key that it may not see
-    sight    which keys the rows may see
+    visibility    which keys the rows may see
     scores   [batch, head, row, key] before softmax, less the largest of the row, so that raw = exp(scores). Finite,
              whatever it is where a key may not be seen. None where the model computed its weights itself
     scale    [batch, head, row] the factor, which is the largest weight of the row; None where raw are the weights
@@ -145,7 +145,7 @@ class Rows:
     parts    what the scores are made of, where a sink asks for it
     norms    [batch, head, key] ‖f(x_j)‖, how long the vector is that a head would write of a key, were its weight 1;
              where a sink asks for it
-    sums     [batch, head, row] sums of raw over the first `sight.behind` keys, and over the others; None where nobody
+    sums     [batch, head, row] sums of raw over the first `visibility.behind` keys, and over the others; None where nobody
              took them yet
     memory   what was worked out of all this
     """
@@ -155,7 +155,7 @@ class Rows:
     heads: tuple[int, ...]
     texts: tuple[int, ...]
     raw: torch.Tensor
-    sight: Sight
+    visibility: Visibility
     scores: torch.Tensor | None = None
     scale: torch.Tensor | None = None
     largest: torch.Tensor | None = None
@@ -185,62 +185,62 @@ class Rows:
     @property
     def visible(self) -> torch.Tensor:
         """Which keys each row may see, broadcastable to the weights."""
-        return self.sight.visible
+        return self.visibility.visible
 
     @property
     def seen(self) -> torch.Tensor:
         """`visible` as [batch, 1 or head, row, key]."""
-        return self.sight.seen
+        return self.visibility.seen
 
     @property
     def visible_count(self) -> torch.Tensor:
         """|S_i|: [batch, 1 or head, row] float64."""
-        return self.sight.visible_count
+        return self.visibility.visible_count
 
     @property
     def real(self) -> torch.Tensor:
         """[batch, 1 or head, row] bool: rows that are real query tokens and can see at least one key."""
-        return self.sight.real
+        return self.visibility.real
 
     @property
     def query_positions(self) -> torch.Tensor:
         """[batch, row], -1 for padding."""
-        return self.sight.query_positions
+        return self.visibility.query_positions
 
     @property
     def key_positions(self) -> torch.Tensor:
         """[batch, key], -1 for padding."""
-        return self.sight.key_positions
+        return self.visibility.key_positions
 
     @property
     def special_keys(self) -> torch.Tensor:
         """[batch, key] bool."""
-        return self.sight.special_keys
+        return self.visibility.special_keys
 
     @property
     def query_lengths(self) -> tuple[int, ...]:
         """Number of real queries in each text."""
-        return self.sight.query_lengths
+        return self.visibility.query_lengths
 
     @property
     def key_lengths(self) -> tuple[int, ...]:
         """Number of real keys in each text."""
-        return self.sight.key_lengths
+        return self.visibility.key_lengths
 
     def at(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The weights on the keys at these positions, and whether such keys exist and are visible.
 
         positions [batch, row, n] → weights [batch, head, row, n] and bool [batch, 1 or head, row, n]
         """
-        return self._on(*self.sight.slots(positions))
+        return self._on(*self.visibility.slots(positions))
 
     @cached_property
     def near(self) -> tuple[torch.Tensor, torch.Tensor]:
         """`at` the keys from `NEAR` back to `NEAR` ahead of each row."""
-        return self._on(*self.sight.near)
+        return self._on(*self.visibility.near)
 
     def raw_on(self, key: torch.Tensor) -> torch.Tensor:
-        """`raw` of the keys that the `sight` has in these slots, [batch, 1, row, n] → [batch, head, row, n]."""
+        """`raw` of the keys that the `visibility` has in these slots, [batch, 1, row, n] → [batch, head, row, n]."""
         return self.raw.gather(-1, key.expand(-1, self.raw.shape[1], -1, -1))
 
     def _on(self, key: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,7 +20,7 @@ Scheme = Literal["plain", "wordpiece", "bytelevel", "metaspace"]
 Array = np.ndarray[Any, Any]
 
 
-def frozen(array: Any, dtype: Any = None) -> Array:
+def read_only(array: Any, dtype: Any = None) -> Array:
     """A read-only view of `array` (copied only where the dtype must change), itself where it is read-only."""
     as_array = np.asarray(array, dtype=dtype)
     if not as_array.flags.writeable:
@@ -54,10 +54,10 @@ class Tokens:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "ids", frozen(self.ids, np.int64))
-        set_(self, "special", frozen(self.special, np.bool_))
-        set_(self, "offsets", frozen(self.offsets, np.int64).reshape(-1, 2))
-        set_(self, "words", frozen(self.words, np.int64))
+        set_(self, "ids", read_only(self.ids, np.int64))
+        set_(self, "special", read_only(self.special, np.bool_))
+        set_(self, "offsets", read_only(self.offsets, np.int64).reshape(-1, 2))
+        set_(self, "words", read_only(self.words, np.int64))
         lengths = {len(self.pieces), len(self.ids), len(self.special), len(self.offsets), len(self.words)}
         if lengths != {len(self.segments)}:
             raise UsageError(f"the fields of Tokens must have one entry per piece, got lengths {sorted(lengths)}")

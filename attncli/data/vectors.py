@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attncli.data.tokens import Array, Kind, frozen
+from attncli.data.tokens import Array, Kind, read_only
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class Vectors:
 
     def __post_init__(self) -> None:
         for name in ("query", "key", "normalizer"):
-            object.__setattr__(self, name, frozen(getattr(self, name), np.float32))
+            object.__setattr__(self, name, read_only(getattr(self, name), np.float32))
 
     def scores(self, head: int) -> Array:
         """[query, key] float64: the scores of one head, without bias and mask."""

@@ -14,7 +14,7 @@ _MARKS = {"bytelevel": "Ġ", "metaspace": "▁"}
 
 def merged_words(tokens: Tokens) -> Tokens:
     """One token per word: its text as written where that is known, else its pieces joined."""
-    groups = word_places(tokens)
+    groups = word_groups(tokens)
     members = [np.flatnonzero(groups == group) for group in range(groups.max(initial=-1) + 1)]
     first = [each[0] for each in members]
     offsets = np.array([_span(tokens.offsets[each]) for each in members]).reshape(-1, 2)
@@ -26,7 +26,7 @@ def merged_words(tokens: Tokens) -> Tokens:
     )
 
 
-def word_places(tokens: Tokens) -> Array:
+def word_groups(tokens: Tokens) -> Array:
     """For each piece the place of its word in the order of first appearance."""
     places: dict[tuple[str, int], int] = {}
     keys = [

@@ -13,7 +13,7 @@ Pooling = Literal["none", "mean", "max"]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TokenWindow:
     """The tokens along one side of a map, in cells of equal size; the last cell may hold fewer.
 
     first, last  positions of the first and the last token in their text
@@ -55,13 +55,13 @@ class Zoom:
         """Whether less than the whole text is wanted."""
         return (self.rows, self.keys) != (None, None)
 
-    def sides(self, queries: int, keys: int) -> tuple[Stretch, Stretch]:
+    def sides(self, queries: int, keys: int) -> tuple[TokenWindow, TokenWindow]:
         """What is shown of a text with so many queries and keys; a window outside of it is a `UsageError`."""
         whole = (_window(self.rows, queries, "rows", "query"), _window(self.keys, keys, "keys", "key"))
         if self.resolution is None or max(side.tokens for side in whole) <= self.resolution:
             return whole
         most = min(self.resolution, self.panel or self.resolution)
-        rows, columns = (Stretch(side.first, side.last, -(-side.tokens // most)) for side in whole)
+        rows, columns = (TokenWindow(side.first, side.last, -(-side.tokens // most)) for side in whole)
         return rows, columns
 
     def changes(self, queries: int, keys: int) -> bool:
@@ -69,11 +69,11 @@ class Zoom:
         return self.windowed or self.sides(queries, keys) != Zoom().sides(queries, keys)
 
 
-def _window(span: Span | None, tokens: int, option: str, side: str) -> Stretch:
+def _window(span: Span | None, tokens: int, option: str, side: str) -> TokenWindow:
     if span is None:
-        return Stretch(0, tokens - 1)
+        return TokenWindow(0, tokens - 1)
     first, last = (position + tokens if position < 0 else position for position in span)
     if not 0 <= first <= last < tokens:
         shown = str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"
         raise UsageError(f"--{option} {shown} lies outside of the text: it has {tokens} {side} tokens, 0-{tokens - 1}")
-    return Stretch(first, last)
+    return TokenWindow(first, last)

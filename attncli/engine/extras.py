@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from attncli.data import KINDS, Attention, Edges, Input, Profile, Selection, TakeEdges, Vectors
 from attncli.data.selection import layers_of, spans
 from attncli.engine.request import Request
-from attncli.stream import KeepVectors, Profiles, Sink, StrongestEdges
+from attncli.stream import KeepVectors, MeasureProfile, Sink, StrongestEdges
 from attncli.stream.replay import replay
 
 
@@ -37,7 +37,7 @@ class ExtraSinks:
         if request.edges:
             top_k, least = request.top_k, request.min_weight
             self._edges = StrongestEdges(inputs, take, top_k=top_k, min_weight=least, heads=heads)
-        self._profiles = Profiles(inputs, ends=request.ends, heads=heads) if request.profile else None
+        self._profiles = MeasureProfile(inputs, ends=request.ends, heads=heads) if request.profile else None
         self._vectors = KeepVectors(heads) if request.neurons else None
         self._heads = heads or {}
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import Array, Attention, Direction, Input, Kind, Tokens
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.focus import ALL, Focus, choosing, find
+from attncli.inputs.focus import ALL, FocusMatch, describe_matches, find_focus
 
 DIRECTIONS: tuple[Direction, ...] = ("from", "to")
 MOST_LINES = 256
@@ -18,7 +18,7 @@ MOST_TOKENS = 50_000
 
 
 @dataclass(frozen=True)
-class Looking:
+class FocusRequest:
     """What is looked at.
 
     focus      a word (all its places), `it#2`, a position, `[CLS]` or `all`
@@ -38,53 +38,53 @@ class Looking:
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class FocusMatches:
     """Where the focus is in each text and kind that has it, and what to say of it."""
 
-    at: Mapping[tuple[int, Kind], tuple[Focus, ...]]
+    at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]]
     notes: tuple[str, ...]
 
     @property
     def positions(self) -> Mapping[tuple[int, Kind], Array]:
         """Of its tokens, ascending."""
-        return {place: union(found) for place, found in self.at.items()}
+        return {place: all_positions(found) for place, found in self.at.items()}
 
 
-def union(found: Iterable[Focus]) -> Array:
+def all_positions(found: Iterable[FocusMatch]) -> Array:
     """The positions of several places, ascending, each once."""
     return np.unique([at for one in found for at in one.positions])
 
 
-def places_in(inputs: Sequence[Input], kinds: Mapping[Kind, int], looking: Looking) -> Places:
+def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], looking: FocusRequest) -> FocusMatches:
     """Find the focus in texts; where none has it, or there would be too many lines to show, a `UsageError`.
 
     kinds  how many maps there are of each kind
     """
-    at: dict[tuple[int, Kind], tuple[Focus, ...]] = {}
+    at: dict[tuple[int, Kind], tuple[FocusMatch, ...]] = {}
     errors: list[tuple[str, UsageError]] = []
     for one in inputs:
         for kind in kinds:
             where = f"text {one.index}, {kind}" if len(inputs) > 1 else kind
             try:
-                at[one.index, kind] = find(looking.side(one.sides(kind)), looking.focus)
+                at[one.index, kind] = find_focus(looking.side(one.sides(kind)), looking.focus)
             except UsageError as error:
                 errors.append((where, error))
     if not at and errors:
         raise errors[0][1]
     for one in inputs:
         _check_size(at, one, kinds, looking)
-    return Places(at, (*(f"{where} is left out: {error}" for where, error in errors), *_several(at, looking)))
+    return FocusMatches(at, (*(f"{where} is left out: {error}" for where, error in errors), *_several(at, looking)))
 
 
-def _several(at: Mapping[tuple[int, Kind], tuple[Focus, ...]], looking: Looking) -> Iterator[str]:
+def _several(at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], looking: FocusRequest) -> Iterator[str]:
     """How to choose one of several places, said once."""
     found = next((found for found in at.values() if len(found) > 1), None)
     if found is not None and looking.focus != ALL:
-        yield f"'{looking.focus}' is shown in all its places, {choosing(found)}: --focus '{found[-1].name}' shows one"
+        yield f"'{looking.focus}' is shown in all its places, {describe_matches(found)}: --focus '{found[-1].name}' shows one"
 
 
 def _check_size(
-    at: Mapping[tuple[int, Kind], tuple[Focus, ...]], one: Input, kinds: Mapping[Kind, int], looking: Looking
+    at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], one: Input, kinds: Mapping[Kind, int], looking: FocusRequest
 ) -> None:
     for kind, maps in kinds.items():
         found = at.get((one.index, kind), ())
@@ -99,7 +99,7 @@ def _check_size(
             )
 
 
-def kept_places(maps: Sequence[Attention], inputs: Sequence[Input], looking: Looking) -> Places:
+def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], looking: FocusRequest) -> FocusMatches:
     """The same of kept maps, which must be whole."""
     for attention in maps:
         if not attention.whole:
@@ -111,4 +111,4 @@ def kept_places(maps: Sequence[Attention], inputs: Sequence[Input], looking: Loo
     counts: dict[Kind, int] = {}
     for attention in maps:
         counts[attention.kind] = sum(len(layer.weights) for layer in attention.layers)
-    return places_in(inputs, counts, looking)
+    return find_in_inputs(inputs, counts, looking)

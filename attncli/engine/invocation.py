@@ -23,7 +23,7 @@ TABLES = ("json", "csv", "parquet", "jsonl")
 
 
 @dataclass(frozen=True)
-class Files:
+class OutputSettings:
     """Where results go. `out` None: a folder named after what was asked for."""
 
     out: str | None = None
@@ -34,7 +34,7 @@ class Files:
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class SharedPass:
     """What several jobs share: a model, the texts for it, and their one forward pass.
 
     run  with whole maps; None where these would not fit, so that each job makes a pass of its own
@@ -47,7 +47,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class Invocation:
     """What one command was asked to do.
 
     source  the arguments of `load`, or a saved run
@@ -60,10 +60,10 @@ class Job:
     source: Mapping[str, Any] | Collected
     request: Request
     texts: tuple[Text, ...] = ()
-    files: Files = field(default_factory=Files)
+    files: OutputSettings = field(default_factory=OutputSettings)
     more: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
-    held: Held | None = None
+    held: SharedPass | None = None
 
     @property
     def there(self) -> Collected | None:
@@ -150,14 +150,14 @@ def load_model(arguments: Mapping[str, Any]) -> Runner:
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
+class Published:
     """What a job has written, and what its user should know."""
 
     manifest: Mapping[str, Any]
     notes: tuple[str, ...]
 
 
-def chosen(given: Iterable[str] | None, among: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
+def choose_formats(given: Iterable[str] | None, among: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
     """Formats from what was typed (`png,svg`, perhaps repeatedly); an unknown one is a `UsageError`."""
     names = [name.strip() for part in given or () for name in part.split(",")]
     for name in names:

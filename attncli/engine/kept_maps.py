@@ -1,4 +1,4 @@
-"""Maps that are already there: choose among them and fold them as a pass over a model would have done."""
+"""Maps that are already there: choose among them and combine them as a pass over a model would have done."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from attncli.stream.words import to_words
 
 
 def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:
-    """Choose and fold kept maps; what they do not or no longer hold is a `UsageError`."""
+    """Choose and combine kept maps; what they do not or no longer hold is a `UsageError`."""
     _check_by(maps, request, where)
     chosen = _chosen(maps, request.choice, where)
-    return tuple(_folded(_as_read(attention, request), request) for attention in chosen)
+    return tuple(_combined(_as_read(attention, request), request) for attention in chosen)
 
 
 def check_weights(maps: Sequence[Attention]) -> None:
@@ -50,7 +50,7 @@ def _chosen(maps: Sequence[Attention], choice: Choice, where: str) -> list[Atten
     if choice.layers is not None and any(isinstance(layer.layer, str) for layer in layers):
         raise UsageError(f"--layer cannot choose from {where}: it keeps only the mean over layers")
     if choice.heads is not None and not all(layer.heads for layer in layers):
-        raise UsageError(f"--head cannot choose from {where}: it keeps only maps folded over heads")
+        raise UsageError(f"--head cannot choose from {where}: it keeps only maps combined over heads")
     available = {(attention.kind, _number(layer)): layer.heads for attention in maps for layer in attention.layers}
     heads = resolve(choice, available, where)
     picked = (_pick(attention, heads) for attention in maps)
@@ -93,7 +93,7 @@ def _as_read(attention: Attention, request: Request) -> Attention:
     return drop_special(attention) if request.drop else attention
 
 
-def _folded(attention: Attention, request: Request) -> Attention:
+def _combined(attention: Attention, request: Request) -> Attention:
     if request.aggregate != "none" and attention.aggregate == "none":
         attention = attention.mean("head") if request.aggregate == "mean" else _largest(attention)
     elif request.aggregate not in ("none", attention.aggregate):

@@ -13,7 +13,7 @@ from attncli.data import Array, Attention, Input, LayerMaps, Metric, Scores, Sel
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.stream import Measure
-from attncli.stream.norms import Shares
+from attncli.stream.norms import NormShares
 from attncli.stream.replay import replay
 
 
@@ -39,13 +39,13 @@ def measure_for(request: Request, heads: Selection | None = None) -> Measure:
 def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Request) -> Statistics:
     """Measure kept maps; a mean over heads or layers is measured as the one head or layer that it stands for."""
     measure = measure_for(request)
-    for attention in as_singles(maps):
-        replay(attention, [Shares(measure) if attention.by == "norm" else measure])
+    for attention in as_single_heads(maps):
+        replay(attention, [NormShares(measure) if attention.by == "norm" else measure])
     by = maps[0].by if maps else "weight"
     return replace(_renamed(measure.result(inputs), maps), by=by)
 
 
-def as_singles(maps: Sequence[Attention]) -> list[Attention]:
+def as_single_heads(maps: Sequence[Attention]) -> list[Attention]:
     """The same maps, where a mean over heads or layers is head or layer 0; no largest ones, as they are no weights."""
     if any(attention.aggregate == "max" for attention in maps):
         raise UsageError(

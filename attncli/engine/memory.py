@@ -29,7 +29,7 @@ def parse_size(size: int | str | None, option: str = "--max-memory") -> int | No
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def shown_size(size: float) -> str:
+def format_size(size: float) -> str:
     """Bytes for people.
 
     >>> shown_size(999), shown_size(1_500_000), shown_size(48_000_000_000)
@@ -93,30 +93,30 @@ def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mappi
     return {kind: max(numbers) if one_layer else sum(numbers) for kind, numbers in counts.items()}
 
 
-def check_runs(needed: int, route: str, longest: int) -> None:
+def check_layer_fits(needed: int, route: str, longest: int) -> None:
     """A `UsageError` where the attention of a single layer is more than what is free, before it is tried."""
     free = free_memory()
     if free is not None and needed > free:
         raise UsageError(
-            f"one layer's attention takes {shown_size(needed)} by the {route} route (longest text: {longest} tokens), "
-            f"free are {shown_size(free)}; shorten the text with --max-tokens {longest // 2}"
+            f"one layer's attention takes {format_size(needed)} by the {route} route (longest text: {longest} tokens), "
+            f"free are {format_size(free)}; shorten the text with --max-tokens {longest // 2}"
         )
 
 
 def check_fits(needed: int, limit: int | None, longest: int, advice: str) -> None:
     """A `UsageError` with the numbers and the flags that would make it fit, where too much would be kept."""
-    if told := excess(needed, limit, longest):
+    if told := memory_excess(needed, limit, longest):
         raise UsageError(f"{told}; {advice}")
 
 
-def excess(needed: int, limit: int | None, longest: int) -> str | None:
+def memory_excess(needed: int, limit: int | None, longest: int) -> str | None:
     """What would be kept and what may be, where that is too much."""
     free = free_memory()
     allowed = limit if limit is not None else None if free is None else free // 2
     if allowed is None or needed <= allowed:
         return None
-    stated = "--max-memory" if limit is not None else f"half of the {shown_size(free or 0)} that are free"
+    stated = "--max-memory" if limit is not None else f"half of the {format_size(free or 0)} that are free"
     return (
-        f"this run would keep {shown_size(needed)} of attention maps (longest text: {longest} tokens), "
-        f"allowed are {shown_size(allowed)} ({stated})"
+        f"this run would keep {format_size(needed)} of attention maps (longest text: {longest} tokens), "
+        f"allowed are {format_size(allowed)} ({stated})"
     )

@@ -11,22 +11,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from attncli.capturing import Plan, layer_bytes
+from attncli.capturing import CapturePlan, layer_bytes
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges, Vectors
 from attncli.data.selection import resolve, spans
 from attncli.engine.extras import ExtraSinks
-from attncli.engine.focus import Places, places_in
+from attncli.engine.focus import FocusMatches, find_in_inputs
 from attncli.engine.measuring import measure_for
-from attncli.engine.memory import check_runs, excess, map_bytes, maps_per_kind
-from attncli.engine.progress import Advance, Counter, Track, spread, tokens_in, untracked
+from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
+from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
 from attncli.models import Loaded
-from attncli.stream import Chosen, Keep, Pool, Sink
-from attncli.stream.merging import Transformed, read_as
-from attncli.stream.norms import Normed, Shares
+from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink
+from attncli.stream.merging import MergedRows, merge_inputs
+from attncli.stream.norms import NormRows, NormShares
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +34,13 @@ class Pass:
     """A model, the encoded texts and what is wanted of them, held against what there is."""
 
     loaded: Loaded
-    plan: Plan
+    plan: CapturePlan
     batches: tuple[Batch, ...]
     request: Request
     heads: Selection
 
     @classmethod
-    def prepare(cls, loaded: Loaded, plan: Plan, batches: Iterable[Batch], request: Request) -> Pass:
+    def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
         """Choose the heads; what does not exist, or what a layer has no room for, is a `UsageError`."""
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
         heads = resolve(request.choice, available, loaded.name)
@@ -48,7 +48,7 @@ class Pass:
             heads = _with_norms(heads, plan, loaded.name)
         made = cls(loaded, plan, tuple(batches), request, heads)
         for batch in made.batches:
-            check_runs(layer_bytes(plan, batch), plan.route, max(len(one.source) for one in batch.inputs))
+            check_layer_fits(layer_bytes(plan, batch), plan.route, max(len(one.source) for one in batch.inputs))
         return made
 
     @property
@@ -76,18 +76,18 @@ class Pass:
         ]
 
     @cached_property
-    def places(self) -> Places | None:
+    def places(self) -> FocusMatches | None:
         """Where the focus is, where only its rows or columns are wanted; one that is nowhere is a `UsageError`."""
         if self.request.looking is None:
             return None
-        return places_in(self.inputs, maps_per_kind(self.heads, **self._fold), self.request.looking)
+        return find_in_inputs(self.inputs, maps_per_kind(self.heads, **self._combine), self.request.looking)
 
     @property
-    def _fold(self) -> dict[str, bool]:
+    def _combine(self) -> dict[str, bool]:
         return {"one_head": self.request.aggregate != "none", "one_layer": self.request.aggregate_layers != "none"}
 
     def check_memory(self, at_once: bool) -> None:
-        """Refuse what would not fit, as `excess` tells it, with the flags that would make it fit."""
+        """Refuse what would not fit, as `memory_excess` tells it, with the flags that would make it fit."""
         if self.places is None:
             self._check_window()
         if told := self.excess(at_once):
@@ -100,9 +100,9 @@ class Pass:
             return None
         parts = [self.inputs] if at_once else self.texts
         needed = max(
-            map_bytes(part, self.heads, **self._fold, zoom=request.zoom) + self._vector_bytes(part) for part in parts
+            map_bytes(part, self.heads, **self._combine, zoom=request.zoom) + self._vector_bytes(part) for part in parts
         )
-        return excess(needed, request.max_memory, self._longest)
+        return memory_excess(needed, request.max_memory, self._longest)
 
     @property
     def vector_values(self) -> dict[Kind, tuple[int, int, int]]:
@@ -130,7 +130,7 @@ class Pass:
         return list(map(self._read, self.batches))
 
     def _read(self, batch: Batch) -> tuple[Input, ...]:
-        return read_as(batch.inputs, words=self.request.words, drop=self.request.drop)
+        return merge_inputs(batch.inputs, words=self.request.words, drop=self.request.drop)
 
     @property
     def inputs(self) -> list[Input]:
@@ -169,13 +169,13 @@ class Pass:
 
     def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
         """One forward pass; returns the texts as the sinks saw them, and the share of attention that was dropped."""
-        request, counter = self.request, Counter(advance, batch, self.heads)
+        request, counter = self.request, ProgressSink(advance, batch, self.heads)
         norms, inputs, reader = request.by == "norm", batch.inputs, None
         if request.words or request.drop:
-            reader = Transformed(_Several(sinks), inputs, words=request.words, drop=request.drop, norms=norms)
+            reader = MergedRows(_Several(sinks), inputs, words=request.words, drop=request.drop, norms=norms)
             sinks = [reader]
         if norms:
-            sinks = [Normed(_Several(sinks))]
+            sinks = [NormRows(_Several(sinks))]
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
         return (inputs, math.nan) if reader is None else (reader.inputs, reader.removed_mass)
 
@@ -196,14 +196,14 @@ class Pass:
         """
         request = self.request
         extras = ExtraSinks(request, self.inputs if request.beside else (), take, self.heads)
-        measure = measure_for(request, self.heads) if request.metrics and not request.folded else None
+        measure = measure_for(request, self.heads) if request.metrics and not request.combined else None
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
         with self._tracked(track) as advance:
-            for batch in spread(self.batches):
+            for batch in interleave_lengths(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
-                measured = Shares(measure) if measure is not None and request.by == "norm" else measure
+                measured = NormShares(measure) if measure is not None and request.by == "norm" else measure
                 sinks = [sink for sink in (keep, measured, *extras.sinks, *more) if sink is not None]
                 read, share = self.run(batch, sinks, advance)
                 inputs += read
@@ -220,16 +220,16 @@ class Pass:
     def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
         return track("reading", sum(map(tokens_in, self.batches)), "tokens")
 
-    def _keep(self, batch: Batch) -> Keep:
+    def _keep(self, batch: Batch) -> KeepMaps:
         """The sink for the maps of a batch: whole ones, where all of them are shown token by token."""
         request = self.request
-        fold: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
+        combine: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
         if request.looking is not None and self.places is not None:
             side: Literal["query", "key"] = "query" if request.looking.direction == "from" else "key"
-            return Chosen(side, self.places.positions, self.heads, **fold)
+            return KeepChosen(side, self.places.positions, self.heads, **combine)
         if any(request.zoom.changes(*map(len, one.sides(kind))) for one in self._read(batch) for kind in self._kinds):
-            return Pool(request.zoom, self.heads, **fold)
-        return Keep(self.heads, **fold)
+            return PoolMaps(request.zoom, self.heads, **combine)
+        return KeepMaps(self.heads, **combine)
 
     def _marked(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
         marks: dict[str, Any] = {name: getattr(self.request, name) for name in ("words", "by")}
@@ -264,7 +264,7 @@ class _Several:
             sink.end_layer(kind, layer)
 
 
-def _with_norms(heads: Selection, plan: Plan, model: str) -> Selection:
+def _with_norms(heads: Selection, plan: CapturePlan, model: str) -> Selection:
     """The heads whose norms of weighted values are to be had; where there are none, a `ModelError`."""
     lacking = {(site.kind, site.layer): site.no_norms for site in plan.sites if site.no_norms}
     left = {place: numbers for place, numbers in heads.items() if place not in lacking}

@@ -34,7 +34,7 @@ def tokens_in(batch: Batch) -> int:
     return batch.source_mask.numel() + (0 if batch.target_mask is None else batch.target_mask.numel())
 
 
-def spread(batches: Sequence[Batch]) -> list[Batch]:
+def interleave_lengths(batches: Sequence[Batch]) -> list[Batch]:
     """The longest texts first, then all lengths evenly mixed.
 
     What does not fit into memory shows at once, and the time left is told from texts of every length.
@@ -44,7 +44,7 @@ def spread(batches: Sequence[Batch]) -> list[Batch]:
     return [longest_first[at] for at in places]
 
 
-class Counter:
+class ProgressSink:
     """A sink that tells how much of a batch went by: its tokens, in shares of the rows of all heads."""
 
     def __init__(self, advance: Advance, batch: Batch, heads: Selection) -> None:

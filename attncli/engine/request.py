@@ -1,4 +1,4 @@
-"""What is wanted of a run: which attention, folded how, measured by what, kept or not."""
+"""What is wanted of a run: which attention, combined how, measured by what, kept or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 from attncli import registry
 from attncli.data import By, Span, Zoom
 from attncli.data.selection import Choice, Wanted, choose, parse_span
-from attncli.engine.focus import Looking
+from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
 
@@ -114,7 +114,7 @@ class Request:
     neurons: bool = False
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
-    looking: Looking | None = None
+    looking: FocusRequest | None = None
 
     @classmethod
     def of(cls, options: RunOptions) -> Request:
@@ -122,24 +122,24 @@ class Request:
         unknown = next((name for name in options if name not in RunOptions.__annotations__), None)
         if unknown is not None:
             raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, RunOptions.__annotations__)}")
-        known(options, "by", BYS)
-        known(options, "aggregate", AGGREGATES)
-        known(options, "aggregate_layers", LAYER_AGGREGATES)
-        known(options, "special", SPECIALS)
-        known(options, "capture", CAPTURES)
+        check_choice(options, "by", BYS)
+        check_choice(options, "aggregate", AGGREGATES)
+        check_choice(options, "aggregate_layers", LAYER_AGGREGATES)
+        check_choice(options, "special", SPECIALS)
+        check_choice(options, "capture", CAPTURES)
         _at_least(options, "max_tokens", 1)
         _at_least(options, "generate", 0)
         _at_least(options, "batch_tokens", 1)
         _at_least(options, "top_k", 1)
         _at_least(options, "ends", 1)
-        share(options, "min_weight")
+        check_share(options, "min_weight")
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
         zoom = zoom_of({name: rest.pop(name) for name in ZoomOptions.__annotations__ if name in rest})
         rest["metrics"] = metric_names(rest.get("metrics"))
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         request = cls(choice=choice, zoom=zoom, **rest)
-        if request.neurons and (request.folded or request.words or request.drop):
+        if request.neurons and (request.combined or request.words or request.drop):
             raise UsageError(
                 "--neurons shows single heads and all tokens as the model has them: "
                 "leave out --aggregate, --aggregate-layers, --words and --special drop"
@@ -148,11 +148,11 @@ class Request:
             _check_norms(request)
         if not (request.metrics or request.keep_maps or request.beside or request.neurons):
             raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
-        if request.metrics and request.folded and zoom != Zoom():
+        if request.metrics and request.combined and zoom != Zoom():
             raise UsageError(
-                "what is folded is measured on whole maps: leave out metrics, or the window and resolution"
+                "what is combined is measured on whole maps: leave out metrics, or the window and resolution"
             )
-        if request.beside and request.folded:
+        if request.beside and request.combined:
             raise UsageError(
                 "--top-k, --min-weight and --profile look at single heads: leave out --aggregate and --aggregate-layers"
             )
@@ -163,7 +163,7 @@ class Request:
         return self.special == "drop"
 
     @property
-    def folded(self) -> bool:
+    def combined(self) -> bool:
         """Whether heads or layers become one map."""
         return (self.aggregate, self.aggregate_layers) != ("none", "none")
 
@@ -198,7 +198,7 @@ def _check_norms(request: Request) -> None:
 
 def zoom_of(options: Mapping[str, Any]) -> Zoom:
     """Check which window and how many cells are wanted."""
-    known(options, "pool", POOLS)
+    check_choice(options, "pool", POOLS)
     _at_least(options, "resolution", 1)
     rows, keys = (parse_span(options.get(name), name) for name in ("rows", "keys"))
     return Zoom(options.get("resolution"), options.get("pool", POOLS[0]), rows, keys)
@@ -223,14 +223,14 @@ def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def known(options: Mapping[str, Any], name: str, values: Sequence[str]) -> None:
+def check_choice(options: Mapping[str, Any], name: str, values: Sequence[str]) -> None:
     """A `UsageError` unless the option has one of these values or is left out."""
     value = options.get(name, values[0])
     if value not in values:
         raise UsageError(f"unknown --{name.replace('_', '-')} '{value}': {did_you_mean(str(value), values)}")
 
 
-def share(options: Mapping[str, Any], name: str) -> None:
+def check_share(options: Mapping[str, Any], name: str) -> None:
     """A `UsageError` unless the option is above 0 and at most 1, or left out."""
     value = options.get(name)
     if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncli import models
-from attncli.capturing import Plan, plan
+from attncli.capturing import CapturePlan, plan
 from attncli.data import RunInfo, Selection, TakeEdges, Text
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import measure_maps
 from attncli.engine.passes import Gathered, Pass
 from attncli.engine.progress import Track, untracked
-from attncli.engine.request import CAPTURES, Request, known
+from attncli.engine.request import CAPTURES, Request, check_choice
 from attncli.errors import UsageError
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
@@ -29,11 +29,11 @@ class Runner:
     """A loaded model with its capture plans."""
 
     loaded: Loaded
-    _plans: dict[str, Plan] = field(default_factory=dict, repr=False)
+    _plans: dict[str, CapturePlan] = field(default_factory=dict, repr=False)
 
-    def plan(self, capture: str = "auto") -> Plan:
+    def plan(self, capture: str = "auto") -> CapturePlan:
         """How this model's attention is caught, found out by one short pass."""
-        known({"capture": capture}, "capture", CAPTURES)
+        check_choice({"capture": capture}, "capture", CAPTURES)
         if capture not in self._plans:
             self._plans[capture] = plan(self.loaded, capture)  # type: ignore[arg-type]
         return self._plans[capture]
@@ -43,7 +43,7 @@ class Runner:
     ) -> Collected:
         """All texts as one run; `take` gets the strongest edges chunk by chunk, else the run holds them."""
         prepared = self.prepare(texts, request, track)
-        if request.keep_maps or request.folded:
+        if request.keep_maps or request.combined:
             prepared.check_memory(at_once=True)
         return self.finish(prepared, texts, track, take)
 

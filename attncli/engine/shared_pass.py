@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from attncli.data import RunInfo, Text
-from attncli.engine.invocation import Held
+from attncli.engine.invocation import SharedPass
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
 from attncli.engine.runner import Runner
@@ -15,17 +15,17 @@ from attncli.engine.runner import Runner
 _NAMES = ("model", "revision", "cls", "architecture", "dtype", "device", "capture", "tokenizer")
 
 
-def hold(model: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> Held:
+def share_pass(model: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> SharedPass:
     """One forward pass over texts, with the maps that the request chooses; without it where they would not fit."""
     prepared = model.prepare(texts, request, track)
     info = model.info_of(prepared, texts)
     if told := prepared.excess(at_once=True):
         info = replace(info, notes=(*info.notes, f"{told}: each step reads the texts anew"))
-        return Held(model, tuple(texts), info)
-    return Held(model, tuple(texts), info, model.finish(prepared, texts, track))
+        return SharedPass(model, tuple(texts), info)
+    return SharedPass(model, tuple(texts), info, model.finish(prepared, texts, track))
 
 
-def joined(infos: Sequence[RunInfo]) -> RunInfo:
+def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:
     """Where the results of several runs come from: where they differ, all of it."""
     names: dict[str, Any] = {}
     for name in _NAMES:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from attncli.engine.passes import Pass
 from attncli.errors import UsageError
-from attncli.inputs.shuffled import shuffled
+from attncli.inputs.shuffled import shuffle_batch
 
 
 def check_shuffle_seeds(seeds: int) -> int:
@@ -21,5 +21,5 @@ def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:
     """One pass for each of the seeds 0, 1, …, which keeps nothing: what it finds goes to sinks."""
     request = replace(prepared.request, keep_maps=False, metrics=(), profile=False, top_k=None, min_weight=None)
     for seed in range(seeds):
-        batches = tuple(shuffled(batch, seed) for batch in prepared.batches)
+        batches = tuple(shuffle_batch(batch, seed) for batch in prepared.batches)
         yield replace(prepared, batches=batches, request=request)

@@ -12,7 +12,7 @@ import torch
 
 from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
-from attncli.inputs.tokens import Namer
+from attncli.inputs.tokens import TokenReader
 from attncli.models import Loaded
 
 
@@ -38,13 +38,13 @@ class Batch:
         return self.source_mask.shape[1], None if self.target_mask is None else self.target_mask.shape[1]
 
 
-def accepted(caller: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def accepted_arguments(caller: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs that a forward pass names; others would vanish in its keyword arguments or be refused."""
     named = inspect.signature(getattr(caller, "forward", caller)).parameters
     return {name: value for name, value in tensors.items() if name in named}
 
 
-def batch_of(loaded: Loaded, inputs: Mapping[str, Any]) -> Batch:
+def batch_from_tensors(loaded: Loaded, inputs: Mapping[str, Any]) -> Batch:
     """A batch from encoded inputs that the user holds: `input_ids`, and what else the forward pass takes."""
     if "input_ids" not in inputs:
         raise UsageError(f"expected encoded inputs with input_ids, got: {', '.join(map(str, inputs)) or 'nothing'}")
@@ -123,4 +123,4 @@ def _bare_tokens(tokenizer: Any, ids: torch.Tensor) -> Tokens:
     numbers = ids.tolist()
     if tokenizer is None:
         return replace(Tokens.plain([str(number) for number in numbers]), ids=np.asarray(numbers))
-    return Namer(tokenizer).tokens(numbers, text=tokenizer.decode(numbers, skip_special_tokens=True))
+    return TokenReader(tokenizer).tokens(numbers, text=tokenizer.decode(numbers, skip_special_tokens=True))

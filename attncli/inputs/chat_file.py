@@ -7,27 +7,27 @@ from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.text_files import decoded_json, shown, sort_of, valid_text
+from attncli.inputs.text_files import check_text, decoded_json, display_name, type_name
 
 
 def read_chat(path: str | Path) -> Text:
     """A chat: JSON, a list of `{"role": …, "content": …}` or an object with such a list under `messages`."""
-    where, document = shown(path), decoded_json(path)
+    where, document = display_name(path), decoded_json(path)
     messages = document.get("messages") if isinstance(document, dict) else document
     if not isinstance(messages, list) or not messages:
-        raise UsageError(f'{where}: expected a list of {{"role": …, "content": …}}, got {sort_of(messages)}')
+        raise UsageError(f'{where}: expected a list of {{"role": …, "content": …}}, got {type_name(messages)}')
     checked = tuple(_message(f"{where}, message {n}", entry) for n, entry in enumerate(messages, start=1))
     return Text("\n".join(message["content"] for message in checked), messages=checked)
 
 
 def _message(where: str, message: Any) -> dict[str, str]:
     if not isinstance(message, dict):
-        raise UsageError(f'{where}: expected {{"role": …, "content": …}}, got {sort_of(message)}')
+        raise UsageError(f'{where}: expected {{"role": …, "content": …}}, got {type_name(message)}')
     for name in ("role", "content"):
         if name not in message:
             raise UsageError(f"{where} has no '{name}': {did_you_mean(name, message)}")
     for name, value in message.items():
         if not isinstance(value, str):
-            raise UsageError(f"{where}: expected a text as '{name}', got {sort_of(value)}")
-        valid_text(where, value)
+            raise UsageError(f"{where}: expected a text as '{name}', got {type_name(value)}")
+        check_text(where, value)
     return dict(message)

@@ -15,7 +15,7 @@ from attncli.errors import UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.chat_template import chat_segments, render_chat
 from attncli.inputs.targets import given_target, with_answer, written_target
-from attncli.inputs.tokens import Namer
+from attncli.inputs.tokens import TokenReader
 from attncli.models import Loaded
 
 BATCH_TOKENS = 4096
@@ -64,7 +64,7 @@ def encode(
 
 def _encoded(loaded: Loaded, texts: Sequence[Text], max_tokens: int | None, generate: int) -> list[_Encoded]:
     """What an encoder or a decoder-only model is to read, as long as it may be."""
-    namer, limit = Namer(loaded.tokenizer), loaded.max_positions
+    namer, limit = TokenReader(loaded.tokenizer), loaded.max_positions
     answer = 0 if loaded.is_encoder_decoder else generate
     found: list[_Encoded] = []
     for _, group in groupby(texts, lambda text: (text.pair is None, bool(text.messages))):
@@ -77,7 +77,7 @@ def _encoded(loaded: Loaded, texts: Sequence[Text], max_tokens: int | None, gene
 
 
 def _tokenized(
-    loaded: Loaded, namer: Namer, first: int, texts: Sequence[Text], max_tokens: int | None, answer: bool
+    loaded: Loaded, namer: TokenReader, first: int, texts: Sequence[Text], max_tokens: int | None, answer: bool
 ) -> Iterator[_Encoded]:
     """Texts that are all chats or none, all pairs or none, in one call of the tokenizer."""
     tokenizer: Any = loaded.tokenizer
@@ -111,7 +111,7 @@ def _with_targets(
     written: Callable[[float], None],
 ) -> list[_Encoded]:
     """With what the decoder reads: given, or written by the model."""
-    namer, limit = Namer(loaded.target_tokenizer), loaded.max_positions
+    namer, limit = TokenReader(loaded.target_tokenizer), loaded.max_positions
     if generate and limit is not None and generate >= limit:
         raise UsageError(f"--generate {generate}: the decoder reads at most {limit}; pass --generate {limit - 1}")
     targets = {}
@@ -135,7 +135,7 @@ def _with_answers(
     loaded: Loaded, encoded: list[_Encoded], count: int, written: Callable[[float], None]
 ) -> list[_Encoded]:
     """With what a decoder-only model writes after each text."""
-    namer, done = Namer(loaded.tokenizer), []
+    namer, done = TokenReader(loaded.tokenizer), []
     for one in encoded:
         tensors, source = with_answer(loaded, namer, one.tensors, one.input.source, count)
         done.append(_Encoded(replace(one.input, source=source), tensors))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncli.data import Tokens
-from attncli.data.words import merged_words, word_places
+from attncli.data.words import merged_words, word_groups
 from attncli.errors import UsageError, did_you_mean
 
 ALL = "all"
@@ -22,7 +22,7 @@ _NAMES_IN_AN_ERROR = 12
 
 
 @dataclass(frozen=True)
-class Focus:
+class FocusMatch:
     """One place of a text that is meant: a word, a part of one, or a special token.
 
     name       as it stands in the text; `it#2` where the same was found in several places
@@ -33,7 +33,7 @@ class Focus:
     positions: tuple[int, ...]
 
 
-def find(tokens: Tokens, wanted: str, called: str = "--focus") -> tuple[Focus, ...]:
+def find_focus(tokens: Tokens, wanted: str, called: str = "--focus") -> tuple[FocusMatch, ...]:
     """All places of a text that `wanted` means, in order; a `UsageError` with close names where there is none.
 
     it        a word, in all its places, also where it is several tokens (`didn't`); as it is written if the text has
@@ -57,7 +57,7 @@ def find(tokens: Tokens, wanted: str, called: str = "--focus") -> tuple[Focus, .
         return _named(tokens, [(at,) for at in range(len(tokens))])
     if _INDEX.fullmatch(wanted) and -len(tokens) <= (at := int(wanted)) < len(tokens):
         at %= len(tokens)
-        return (Focus(_name(tokens, (at,)), (at,)),)
+        return (FocusMatch(_name(tokens, (at,)), (at,)),)
     if places := _places(tokens, wanted):
         return _named(tokens, places)
     if (numbered := _NUMBERED.fullmatch(wanted)) and _places(tokens, numbered[1]):
@@ -65,15 +65,15 @@ def find(tokens: Tokens, wanted: str, called: str = "--focus") -> tuple[Focus, .
     raise UsageError(_missing(tokens, wanted, called))
 
 
-def find_one(tokens: Tokens, wanted: str, called: str = "--focus") -> Focus:
+def find_one_focus(tokens: Tokens, wanted: str, called: str = "--focus") -> FocusMatch:
     """The one place that is meant; a `UsageError` that says how to choose where there are several."""
-    found = find(tokens, wanted, called)
+    found = find_focus(tokens, wanted, called)
     if len(found) > 1:
-        raise UsageError(f"'{wanted}' is meant to be one place of the text, {choosing(found)}")
+        raise UsageError(f"'{wanted}' is meant to be one place of the text, {describe_matches(found)}")
     return found[0]
 
 
-def choosing(found: Sequence[Focus]) -> str:
+def describe_matches(found: Sequence[FocusMatch]) -> str:
     """How to choose one of several places.
 
     >>> choosing(find(Tokens.plain(["is", "it", "is"]), "is"))
@@ -83,7 +83,7 @@ def choosing(found: Sequence[Focus]) -> str:
     return f"it has {len(found)}: {', '.join(told)}{', …' if len(found) > 4 else ''}"
 
 
-def _nth(tokens: Tokens, word: str, number: int) -> Focus:
+def _nth(tokens: Tokens, word: str, number: int) -> FocusMatch:
     found = _named(tokens, _places(tokens, word))
     if number > len(found):
         found = _named(tokens, _places(tokens, word, in_any_case=True))
@@ -129,13 +129,13 @@ def _among_names(tokens: Tokens, word: str, same: Callable[[str], str]) -> set[t
 def _words(tokens: Tokens) -> Iterator[tuple[tuple[int, ...], str]]:
     """The positions of each word, and its name."""
     members: dict[int, list[int]] = {}
-    for at, place in enumerate(word_places(tokens).tolist()):
+    for at, place in enumerate(word_groups(tokens).tolist()):
         members.setdefault(place, []).append(at)
     for place, name in enumerate(merged_words(tokens).pieces):
         yield tuple(members[place]), name
 
 
-def _named(tokens: Tokens, places: Sequence[tuple[int, ...]]) -> tuple[Focus, ...]:
+def _named(tokens: Tokens, places: Sequence[tuple[int, ...]]) -> tuple[FocusMatch, ...]:
     """Each with its name in the text, numbered where several have the same."""
     names = [_name(tokens, place) for place in places]
     totals: dict[str, int] = {}
@@ -145,7 +145,7 @@ def _named(tokens: Tokens, places: Sequence[tuple[int, ...]]) -> tuple[Focus, ..
     found = []
     for name, place in zip(names, places, strict=True):
         number = counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
-        found.append(Focus(f"{name}#{number}" if totals[name.casefold()] > 1 else name, place))
+        found.append(FocusMatch(f"{name}#{number}" if totals[name.casefold()] > 1 else name, place))
     return tuple(found)
 
 

@@ -27,7 +27,7 @@ def partitions(one: Input, kind: Kind, by: str = "auto", spans: Spans | None = N
     spans  instead, the stretches of what an encoder or a decoder-only model reads
     Special tokens are the segment `special`, what the model wrote is `generated`, what no span covers is `rest`.
     """
-    known_way(by)
+    check_division(by)
     way = _way(one) if by == "auto" else by
     source = _spanned(one.source, spans) if spans is not None else _named(one.source, _first_name(one), way)
     if one.target is None:
@@ -37,13 +37,13 @@ def partitions(one: Input, kind: Kind, by: str = "auto", spans: Spans | None = N
     return queries, target if kind == "decoder" else source
 
 
-def known_way(by: str) -> None:
+def check_division(by: str) -> None:
     """A `UsageError` with close names unless there is such a way to divide a text."""
     if by not in WAYS:
         raise UsageError(f"unknown --by '{by}': {did_you_mean(by, WAYS)}")
 
 
-def check_several(inputs: Sequence[Input], found: Sequence[Sides]) -> None:
+def check_has_segments(inputs: Sequence[Input], found: Sequence[Sides]) -> None:
     """A `UsageError` where no text has more than one segment beside special tokens: nothing goes between."""
     if any(len(_told(side)) > 1 for sides in found for side in sides):
         return

@@ -12,7 +12,7 @@ import torch
 
 from attncli.data import Array
 from attncli.errors import UsageError
-from attncli.inputs.batches import Batch, batch_of
+from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.models import Loaded
 
 _MARKED = re.compile(r"\[.+\]|<.+>|\{.+\}")
@@ -63,7 +63,7 @@ class RandomTokens:
         step = max(1, batch_tokens // total)
         for first in range(0, len(made), step):
             ids = torch.from_numpy(made[first : first + step])
-            batch = batch_of(self.loaded, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+            batch = batch_from_tensors(self.loaded, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
             yield replace(batch, inputs=tuple(replace(one, index=first + one.index) for one in batch.inputs))
 
     def _sequence(self, length: int, seed: int, again: bool) -> list[int]:

@@ -10,7 +10,7 @@ from attncli.errors import UsageError
 from attncli.inputs.chat_file import read_chat
 from attncli.inputs.spans_file import read_spans
 from attncli.inputs.tables import TABLES
-from attncli.inputs.text_files import STDIN, check_there, decoded_lines, shown
+from attncli.inputs.text_files import STDIN, check_exists, decoded_lines, display_name
 
 __all__ = ["read_chat", "read_spans", "read_texts"]
 DEFAULT_COLUMN = "text"
@@ -27,11 +27,11 @@ def read_texts(path: str | Path, column: str | None = None) -> Iterator[Text]:
     known = ", ".join(TABLES)
     if suffix == ".json":
         raise UsageError(f"cannot tell what is a text in {path}: expected {known}, or plain text, one a line")
-    check_there(path)
+    check_exists(path)
     if reader := TABLES.get(suffix):
         return _not_blank(path, reader(Path(path), column or DEFAULT_COLUMN))
     if column is not None:
-        raise UsageError(f"{shown(path)} has no columns: --column '{column}' goes with {known}")
+        raise UsageError(f"{display_name(path)} has no columns: --column '{column}' goes with {known}")
     return _not_blank(path, (line for line, _ in decoded_lines(path)))
 
 
@@ -42,4 +42,4 @@ def _not_blank(path: str | Path, texts: Iterator[str]) -> Iterator[Text]:
             any_text = True
             yield Text(text)
     if not any_text:
-        raise UsageError(f"{shown(path)} holds no text: expected at least one that is not blank")
+        raise UsageError(f"{display_name(path)} holds no text: expected at least one that is not blank")

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from attncli.errors import AttnError, UsageError, did_you_mean
-from attncli.inputs.text_files import STDIN, check_there, sort_of
+from attncli.inputs.text_files import STDIN, check_exists, type_name
 from attncli.inputs.yaml_file import Document, Path_
 
 
@@ -48,11 +48,11 @@ def _several(value: Any) -> Any:
 
 
 def _there(value: str, info: ValidationInfo) -> str:
-    assert info.context is not None  # see `checked`
+    assert info.context is not None  # see `validate`
     path = info.context["folder"] / value
     if value == STDIN:
         return value
-    check_there(path)
+    check_exists(path)
     return str(path)
 
 
@@ -73,7 +73,7 @@ Listed = Annotated[list[str], BeforeValidator(_several), _SOME]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def checked(document: Document, model: type[Model]) -> Model:
+def validate(document: Document, model: type[Model]) -> Model:
     """What a file says as this model; the first thing that is wrong is a `UsageError` with line and column."""
     try:
         return model.model_validate(document.values, context={"folder": document.folder})
@@ -124,4 +124,4 @@ def _expected(found: Mapping[str, Any]) -> str:
 
 
 def _got(value: Any) -> str:
-    return f"'{value}'" if isinstance(value, str) else sort_of(value)
+    return f"'{value}'" if isinstance(value, str) else type_name(value)

@@ -11,7 +11,7 @@ from attncli.data import Array, Input, Tokens
 from attncli.inputs.batches import Batch
 
 
-def shuffled(batch: Batch, seed: int) -> Batch:
+def shuffle_batch(batch: Batch, seed: int) -> Batch:
     """The same batch with the ordinary tokens of each segment of each text in another order.
 
     Special tokens stay where they are; so do segments, words and lengths, which are those of places. The order

@@ -7,7 +7,7 @@ from typing import Any
 
 from attncli.data import Spans, TextSpan
 from attncli.errors import UsageError
-from attncli.inputs.text_files import decoded_json, shown, sort_of, valid_text
+from attncli.inputs.text_files import check_text, decoded_json, display_name, type_name
 
 LEFT_OVER = ("special", "rest", "generated")
 _SPAN = '"a passage", [start, end] in characters or {"tokens": [start, end]}'
@@ -20,7 +20,7 @@ def read_spans(path: str | Path) -> tuple[Spans, ...]:
     A span is a passage as it stands in the text, `[start, end]` in characters or `{"tokens": [start, end]}`, counted
     from 0, the end not part of it. What is not of this form is a `UsageError`.
     """
-    where, document = shown(path), decoded_json(path)
+    where, document = display_name(path), decoded_json(path)
     return as_spans(document, where)
 
 
@@ -35,25 +35,25 @@ def as_spans(document: Any, where: str = "spans") -> tuple[Spans, ...]:
 
 def _text(where: str, entry: Any) -> Spans:
     if not isinstance(entry, dict) or not entry:
-        raise UsageError(f"{where}: expected {_OBJECT}, got {sort_of(entry)}")
+        raise UsageError(f"{where}: expected {_OBJECT}, got {type_name(entry)}")
     return {name: _segment(where, name, spans) for name, spans in entry.items()}
 
 
 def _segment(where: str, name: str, spans: Any) -> tuple[TextSpan, ...]:
-    valid_text(where, name)
+    check_text(where, name)
     if not name.strip() or name in LEFT_OVER:
         raise UsageError(
             f"{where}: {name!r} cannot name a segment, {', '.join(LEFT_OVER)} are those of other tokens: choose another"
         )
     place = f"{where}, segment {name!r}"
     if not isinstance(spans, list | tuple) or not spans:
-        raise UsageError(f"{place}: expected a list of {_SPAN}, got {sort_of(spans)}")
+        raise UsageError(f"{place}: expected a list of {_SPAN}, got {type_name(spans)}")
     return tuple(_span(f"{place}, span {number}", span) for number, span in enumerate(spans, start=1))
 
 
 def _span(where: str, span: Any) -> TextSpan:
     if isinstance(span, str) and span.strip():
-        return TextSpan("passage", passage=valid_text(where, span))
+        return TextSpan("passage", passage=check_text(where, span))
     if isinstance(span, list | tuple):
         return TextSpan("characters", *_ends(where, span))
     if isinstance(span, dict) and list(span) == ["tokens"]:

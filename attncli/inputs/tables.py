@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.text_files import decoded_lines, sort_of, valid_text
+from attncli.inputs.text_files import check_text, decoded_lines, type_name
 
 
 def jsonl_rows(path: Path, what: str) -> Iterator[tuple[dict[str, Any], int]]:
@@ -23,7 +23,7 @@ def jsonl_rows(path: Path, what: str) -> Iterator[tuple[dict[str, Any], int]]:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise UsageError(f"{path}, line {number} is not JSON: {reason}") from error
         if not isinstance(row, dict):
-            raise UsageError(f"{path}, line {number}: expected a JSON object {what}, got {sort_of(row)}")
+            raise UsageError(f"{path}, line {number}: expected a JSON object {what}, got {type_name(row)}")
         yield row, number
 
 
@@ -103,5 +103,5 @@ def _no_column(where: str, column: str, known: list[str]) -> UsageError:
 
 def _cell(where: str, column: str, cell: Any) -> str:
     if not isinstance(cell, str):
-        raise UsageError(f"{where}: expected a text in column '{column}', got {sort_of(cell)}")
-    return valid_text(where, cell)
+        raise UsageError(f"{where}: expected a text in column '{column}', got {type_name(cell)}")
+    return check_text(where, cell)

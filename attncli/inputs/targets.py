@@ -11,8 +11,8 @@ import torch
 
 from attncli.data import Array, Input, Tokens
 from attncli.errors import ModelError, UsageError, is_out_of_memory
-from attncli.inputs.batches import accepted
-from attncli.inputs.tokens import Namer
+from attncli.inputs.batches import accepted_arguments
+from attncli.inputs.tokens import TokenReader
 from attncli.models import Loaded
 
 GENERATED_TARGET = 64
@@ -23,7 +23,7 @@ GENERATED = "generated"
 """The segment of what the model wrote."""
 
 
-def given_target(loaded: Loaded, namer: Namer, one: Input, max_tokens: int | None) -> Tokens:
+def given_target(loaded: Loaded, namer: TokenReader, one: Input, max_tokens: int | None) -> Tokens:
     """What the decoder reads while it is taught the target that was given."""
     text = one.text.target or ""
     if not text.strip():
@@ -33,7 +33,7 @@ def given_target(loaded: Loaded, namer: Namer, one: Input, max_tokens: int | Non
     return namer.tokens(_shift_right(loaded, labels), text=text)
 
 
-def written_target(loaded: Loaded, namer: Namer, tensors: dict[str, Array], generate: int) -> Tokens:
+def written_target(loaded: Loaded, namer: TokenReader, tensors: dict[str, Array], generate: int) -> Tokens:
     """What the decoder read while it wrote up to so many tokens (0: `GENERATED_TARGET`): start token, no end token."""
     limit = loaded.max_positions
     room = GENERATED_TARGET if limit is None else max(1, min(GENERATED_TARGET, limit - 1))
@@ -66,7 +66,7 @@ def _start_token(loaded: Loaded) -> int:
 
 
 def with_answer(
-    loaded: Loaded, namer: Namer, tensors: dict[str, Array], source: Tokens, count: int
+    loaded: Loaded, namer: TokenReader, tensors: dict[str, Array], source: Tokens, count: int
 ) -> tuple[dict[str, Array], Tokens]:
     """What a decoder-only model reads, with up to so many tokens that it writes behind it."""
     ids = _generate(loaded, tensors, count, option="--head causal-lm")
@@ -100,7 +100,7 @@ def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str
         settings.update(use_cache=True, prefill_chunk_size=PREFILL)
     try:
         with torch.inference_mode():
-            ids: list[int] = model.generate(**accepted(model, rows), generation_config=settings)[0].tolist()
+            ids: list[int] = model.generate(**accepted_arguments(model, rows), generation_config=settings)[0].tolist()
     except Exception as error:  # the generation code of any architecture
         if is_out_of_memory(error):
             raise

@@ -16,7 +16,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def shown(path: str | Path) -> str:
+def display_name(path: str | Path) -> str:
     """How messages call a file."""
     return "stdin" if str(path) == STDIN else str(path)
 
@@ -40,14 +40,14 @@ def decoded_whole(path: str | Path) -> str:
     return decode(path, content, len(data) - len(content), 1)
 
 
-def check_there(path: str | Path) -> None:
+def check_exists(path: str | Path) -> None:
     """A `UsageError` unless the path is stdin or some file."""
     if str(path) == STDIN:
         return
     if Path(path).is_dir():
-        raise UsageError(f"expected a file, but {shown(path)} is a folder: name a file in it")
+        raise UsageError(f"expected a file, but {display_name(path)} is a folder: name a file in it")
     if not Path(path).exists():
-        raise UsageError(f"no such file: {shown(path)}{_neighbours(Path(path))}")
+        raise UsageError(f"no such file: {display_name(path)}{_neighbours(Path(path))}")
 
 
 def _neighbours(path: Path) -> str:
@@ -69,7 +69,7 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
         with Path(path).open("rb") as file:
             yield file
     except OSError as error:
-        raise UsageError(f"cannot read {shown(path)}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {display_name(path)}: {error.strerror or error}") from error
 
 
 def decode(path: str | Path, data: bytes, offset: int, line: int) -> str:
@@ -80,10 +80,10 @@ def decode(path: str | Path, data: bytes, offset: int, line: int) -> str:
         number = line + data.count(b"\n", 0, error.start)
         what = "it looks like UTF-16" if data.startswith(_UTF16) else f"0x{data[error.start]:02x}"
         place = f"byte {offset + error.start}, line {number}"
-        raise UsageError(f"{shown(path)} is not UTF-8 ({what} at {place}): convert it to UTF-8") from error
+        raise UsageError(f"{display_name(path)} is not UTF-8 ({what} at {place}): convert it to UTF-8") from error
 
 
-def valid_text(where: str, text: str) -> str:
+def check_text(where: str, text: str) -> str:
     """The text itself; a `UsageError` where it holds what no tokenizer can take."""
     try:
         text.encode()
@@ -93,7 +93,7 @@ def valid_text(where: str, text: str) -> str:
     return text
 
 
-def sort_of(value: Any) -> str:
+def type_name(value: Any) -> str:
     """What a JSON value is, in words for an error."""
     if isinstance(value, (dict, list)) and not value:
         return "an empty list" if isinstance(value, list) else "an empty object"
@@ -103,8 +103,8 @@ def sort_of(value: Any) -> str:
 
 def decoded_json(path: str | Path) -> Any:
     """The JSON document in a file; a `UsageError` where there is no file, or no JSON in it."""
-    check_there(path)
-    where, text = shown(path), decoded_whole(path)
+    check_exists(path)
+    where, text = display_name(path), decoded_whole(path)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

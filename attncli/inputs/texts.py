@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.text_files import valid_text
+from attncli.inputs.text_files import check_text
 
 Texts = str | Text | Sequence[str | Text]
 
 
-def texts_of(text: Texts, pair: str | None = None, target: str | None = None) -> list[Text]:
+def parse_texts(text: Texts, pair: str | None = None, target: str | None = None) -> list[Text]:
     """Texts as a model takes them; an empty one is a `UsageError`."""
     several = [text] if isinstance(text, str | Text) else list(text)
     if not several:
@@ -34,6 +34,6 @@ def _check_text(text: Text) -> None:
     for name, value in (("text", text.text), ("pair", text.pair), ("target", text.target)):
         if value is None:
             continue
-        valid_text(f"--{name}", value)
+        check_text(f"--{name}", value)
         if not value.strip() and not text.messages:
             raise UsageError(f"--{name} is empty: give at least one word")

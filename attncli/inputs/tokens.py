@@ -11,7 +11,7 @@ import numpy as np
 from attncli.data import Array, Scheme, Tokens
 
 
-class Namer:
+class TokenReader:
     """Says what stands at each position, as one tokenizer has it."""
 
     def __init__(self, tokenizer: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from attncli.errors import UsageError
-from attncli.inputs.text_files import STDIN, check_there, decoded_whole, shown, valid_text
+from attncli.inputs.text_files import STDIN, check_exists, check_text, decoded_whole, display_name
 
 MOST_BYTES = 256_000
 MOST_LEVELS = 20
@@ -29,7 +29,7 @@ Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePosition:
     """Line and column, counted from 1."""
 
     line: int
@@ -51,14 +51,14 @@ class Document:
 
     name: str
     values: Any
-    places: Mapping[Path_, Place]
+    places: Mapping[Path_, FilePosition]
     folder: Path = Path()
     base: Path_ = ()
 
     @property
-    def place(self) -> Place:
+    def place(self) -> FilePosition:
         """Where `values` stand."""
-        return self.places.get(self.base, Place(1, 1))
+        return self.places.get(self.base, FilePosition(1, 1))
 
     def part(self, *way: str | int) -> Document:
         """What stands there, as a document with the places of the whole."""
@@ -72,7 +72,7 @@ class Document:
         way = (*self.base, *way)
         ways = [(*way, KEY)] if at_key else []
         ways += [way[:length] for length in range(len(way), -1, -1)]
-        place = next((self.places[each] for each in ways if each in self.places), Place(1, 1))
+        place = next((self.places[each] for each in ways if each in self.places), FilePosition(1, 1))
         return UsageError(f"{self.name}, {place}: {message}")
 
 
@@ -84,8 +84,8 @@ def read_yaml(path: str | Path, environment: Mapping[str, str] | None = None) ->
 
     What is no such YAML, too large (256 kB) or too deep (20 levels) is a `UsageError` with line and column.
     """
-    check_there(path)
-    name, text = shown(path), decoded_whole(path)
+    check_exists(path)
+    name, text = display_name(path), decoded_whole(path)
     if len(text.encode()) > MOST_BYTES:
         raise UsageError(f"{name} is larger than {MOST_BYTES // 1000} kB: such a file is written by hand, split it")
     builder = _Builder(name, os.environ if environment is None else environment)
@@ -106,7 +106,7 @@ class _Builder:
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         self._name = name
         self._environment = environment
-        self.places: dict[Path_, Place] = {}
+        self.places: dict[Path_, FilePosition] = {}
 
     def document(self, events: Iterator[yaml.Event]) -> Any:
         next(events)
@@ -137,7 +137,7 @@ class _Builder:
         plain = event.style is None
         if plain and event.value in _NOTHING:
             return None
-        return valid_text(
+        return check_text(
             f"{self._name}, {_place(event)}", _VARIABLE.sub(lambda match: self._variable(event, match), event.value)
         )
 
@@ -175,6 +175,6 @@ class _Builder:
         return UsageError(f"{self._name}, {_place(event)}: {message}")
 
 
-def _place(event: yaml.Event) -> Place:
+def _place(event: yaml.Event) -> FilePosition:
     assert event.start_mark is not None  # only events that nobody read have none
-    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
+    return FilePosition(event.start_mark.line + 1, event.start_mark.column + 1)

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import torch
 
-from attncli.data import NEAR, Columns, Kind, Rows, RowSums, Sight
+from attncli.data import NEAR, Columns, Kind, Rows, RowSums, Visibility
 
 T = TypeVar("T")
-Owner = TypeVar("Owner", Rows, Sight)
+Owner = TypeVar("Owner", Rows, Visibility)
 SELF: tuple[Kind, ...] = ("encoder", "decoder")
 RUN = 128
 LOCAL = 2
@@ -21,7 +21,7 @@ TIE = 1e-6
 
 
 def once(work: Callable[[Owner], T]) -> Callable[[Owner | RowSums], T]:
-    """`work`, done at most once for each block, or once for the sight that the blocks of all heads share.
+    """`work`, done at most once for each block, or once for the visibility that the blocks of all heads share.
 
     Of `RowSums` it is what was put down of all blocks.
     """
@@ -54,13 +54,13 @@ def where_defined(defined: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 @once
 def behind_sum(rows: Rows) -> torch.Tensor:
     """The sum of each row before it is scaled over the keys behind all rows of its block: [batch, head, row]."""
-    return total(rows.raw[..., : rows.sight.behind]) if rows.sums is None else rows.sums[0]
+    return total(rows.raw[..., : rows.visibility.behind]) if rows.sums is None else rows.sums[0]
 
 
 @once
 def beside_sum(rows: Rows) -> torch.Tensor:
     """The same over all other keys."""
-    return total(rows.raw[..., rows.sight.behind :]) if rows.sums is None else rows.sums[1]
+    return total(rows.raw[..., rows.visibility.behind :]) if rows.sums is None else rows.sums[1]
 
 
 def raw_sum(rows: Rows | RowSums) -> torch.Tensor:
@@ -143,39 +143,39 @@ def _apart_behind(rows: Rows | RowSums) -> torch.Tensor:
     By Σ_j r_ij j, a matrix x vector that costs a third of going weight by weight: positions are counted back from the
     first row, so that all terms have one sign and nothing cancels.
     """
-    return steps(rows.sight) * behind_sum(rows) + back_sum(rows)
+    return steps(rows.visibility) * behind_sum(rows) + back_sum(rows)
 
 
 @once
-def steps(sight: Sight) -> torch.Tensor:
+def steps(visibility: Visibility) -> torch.Tensor:
     """How far each row is from the first of its block: [batch, 1, row] float64."""
-    return (sight.query_positions - sight.query_positions[:, :1])[:, None].double()
+    return (visibility.query_positions - visibility.query_positions[:, :1])[:, None].double()
 
 
 @once
 def back_sum(rows: Rows) -> torch.Tensor:
     """Σ_j r_ij (f-j) over the keys behind all rows of the block, of which the first is f: [batch, head, row]."""
-    if not rows.sight.behind:
+    if not rows.visibility.behind:
         return torch.zeros_like(rows.factor)
-    return against(rows.raw, _back(rows.sight))
+    return against(rows.raw, _back(rows.visibility))
 
 
 @once
 def signed_beside(rows: Rows) -> torch.Tensor:
     """Σ_j r_ij (j-i) over all other keys: [batch, head, row], in the dtype of the rest: torch stacks several slowly."""
-    return total(_beside(rows) * _offsets_beside(rows.sight).to(rows.raw.dtype)).to(rows.raw.dtype)
+    return total(_beside(rows) * _offsets_beside(rows.visibility).to(rows.raw.dtype)).to(rows.raw.dtype)
 
 
 @once
 def absolute_beside(rows: Rows) -> torch.Tensor:
     """Σ_j r_ij |j-i| over all other keys: [batch, head, row]."""
-    if not rows.sight.ahead:
+    if not rows.visibility.ahead:
         return -signed_beside(rows)
-    return total(_beside(rows) * _offsets_beside(rows.sight).to(rows.raw.dtype).abs()).to(rows.raw.dtype)
+    return total(_beside(rows) * _offsets_beside(rows.visibility).to(rows.raw.dtype).abs()).to(rows.raw.dtype)
 
 
 def _beside(rows: Rows) -> torch.Tensor:
-    return rows.raw[..., rows.sight.behind :]
+    return rows.raw[..., rows.visibility.behind :]
 
 
 NEEDS_OFFSET = (*SUMS, back_sum, signed_beside)
@@ -183,32 +183,32 @@ NEEDS_DISTANCE = (*SUMS, back_sum, absolute_beside)
 
 
 @once
-def uniform_distance(sight: Sight) -> torch.Tensor:
+def uniform_distance(visibility: Visibility) -> torch.Tensor:
     """The mean of |i-j| over the keys that each row may see: [batch, 1 or head, row]."""
-    behind = sight.behind
-    apart = total(sight.seen[..., behind:] * _offsets_beside(sight).abs())
+    behind = visibility.behind
+    apart = total(visibility.seen[..., behind:] * _offsets_beside(visibility).abs())
     if behind:
-        if sight.clear[0] == 0 and sight.clear[1] >= behind:
-            apart = apart + steps(sight) * behind + _back(sight).sum(-1, dtype=torch.float64)[:, None, None]
+        if visibility.clear[0] == 0 and visibility.clear[1] >= behind:
+            apart = apart + steps(visibility) * behind + _back(visibility).sum(-1, dtype=torch.float64)[:, None, None]
         else:
-            seen = sight.seen[..., :behind]
-            apart = apart + steps(sight) * seen.sum(-1) + against(seen.float(), _back(sight)[:, :behind])
-    return apart / sight.visible_count
+            seen = visibility.seen[..., :behind]
+            apart = apart + steps(visibility) * seen.sum(-1) + against(seen.float(), _back(visibility)[:, :behind])
+    return apart / visibility.visible_count
 
 
 @once
-def _back(sight: Sight) -> torch.Tensor:
+def _back(visibility: Visibility) -> torch.Tensor:
     """How far before the first row the keys behind all rows stand; 0 for others: [batch, key]."""
-    distance = (sight.query_positions[:, :1] - sight.key_positions).float()
-    distance[:, sight.behind :] = 0
+    distance = (visibility.query_positions[:, :1] - visibility.key_positions).float()
+    distance[:, visibility.behind :] = 0
     return distance
 
 
 @once
-def _offsets_beside(sight: Sight) -> torch.Tensor:
+def _offsets_beside(visibility: Visibility) -> torch.Tensor:
     """j-i for all other keys: [batch, 1, row, key] float32."""
-    keys = sight.key_positions[:, None, None, sight.behind :]
-    return (keys - sight.query_positions[:, None, :, None]).float()
+    keys = visibility.key_positions[:, None, None, visibility.behind :]
+    return (keys - visibility.query_positions[:, None, :, None]).float()
 
 
 def against(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

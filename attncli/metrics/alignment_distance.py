@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows, RowSums, Sight
+from attncli.data import Rows, RowSums, Visibility
 from attncli.metrics._declare import row_metric
 from attncli.metrics._shared import once, total, where_defined
 
@@ -28,16 +28,16 @@ def alignment_distance(rows: Rows | RowSums) -> torch.Tensor:
 
 @once
 def _apart(rows: Rows) -> torch.Tensor:
-    apart = _from_the_line(rows.sight).to(rows.raw.dtype)
+    apart = _from_the_line(rows.visibility).to(rows.raw.dtype)
     return rows.scaled(total(rows.raw * apart))
 
 
 @once
-def _from_the_line(sight: Sight) -> torch.Tensor:
+def _from_the_line(visibility: Visibility) -> torch.Tensor:
     """How far each key is from the line, NaN where a side has one token: [batch, 1, row, key]."""
     ways = (
-        _share_of_way(sight.query_positions, sight.query_lengths),
-        _share_of_way(sight.key_positions, sight.key_lengths),
+        _share_of_way(visibility.query_positions, visibility.query_lengths),
+        _share_of_way(visibility.key_positions, visibility.key_lengths),
     )
     return (ways[0][:, None, :, None] - ways[1][:, None, None, :]).abs()
 

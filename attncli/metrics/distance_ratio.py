@@ -24,7 +24,7 @@ def distance_ratio(rows: Rows | RowSums) -> torch.Tensor:
     0, 1, 2 would have (2 + 1 + 0) / 3 = 1, so the ratio is 1.
     """
     # a row that sees only itself has 0 / 0, which is NaN
-    return where_defined(rows.real, mean_distance(rows) / uniform_distance(rows.sight))
+    return where_defined(rows.real, mean_distance(rows) / uniform_distance(rows.visibility))
 
 
 METRIC = row_metric(

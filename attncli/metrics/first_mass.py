@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows, RowSums, Sight
+from attncli.data import Rows, RowSums, Visibility
 from attncli.metrics._declare import row_metric
 from attncli.metrics._shared import once, where_defined
 
@@ -23,25 +23,25 @@ def first_mass(rows: Rows | RowSums) -> torch.Tensor:
 
     Row 2 that gives 1/2, 1/4, 1/4 has first_mass 1/2.
     """
-    return where_defined((_seen(rows.sight) > 0) & (rows.visible_count > 1), rows.factor * _weight(rows))
+    return where_defined((_seen(rows.visibility) > 0) & (rows.visible_count > 1), rows.factor * _weight(rows))
 
 
 @once
 def _weight(rows: Rows) -> torch.Tensor:
     """Of the rows before they are scaled."""
-    if rows.sight.runs is not None:  # where the block does not begin with key 0, nothing of it is seen
+    if rows.visibility.runs is not None:  # where the block does not begin with key 0, nothing of it is seen
         return rows.raw[..., 0]
-    return rows.raw_on(_first(rows.sight)[0]).squeeze(-1)
+    return rows.raw_on(_first(rows.visibility)[0]).squeeze(-1)
 
 
 @once
-def _seen(sight: Sight) -> torch.Tensor:
-    return _first(sight)[1].squeeze(-1)
+def _seen(visibility: Visibility) -> torch.Tensor:
+    return _first(visibility)[1].squeeze(-1)
 
 
 @once
-def _first(sight: Sight) -> tuple[torch.Tensor, torch.Tensor]:
-    return sight.slots(torch.zeros_like(sight.query_positions)[..., None])
+def _first(visibility: Visibility) -> tuple[torch.Tensor, torch.Tensor]:
+    return visibility.slots(torch.zeros_like(visibility.query_positions)[..., None])
 
 
 METRIC = row_metric(

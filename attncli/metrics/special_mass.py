@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attncli.data import Rows, RowSums, Sight
+from attncli.data import Rows, RowSums, Visibility
 from attncli.metrics._declare import row_metric
 from attncli.metrics._shared import against, once, where_defined
 
@@ -21,22 +21,22 @@ def special_mass(rows: Rows | RowSums) -> torch.Tensor:
 
     Over [CLS], cat, [SEP] a row that gives 1/2, 1/4, 1/4 has special_mass 3/4.
     """
-    return where_defined(rows.real & (_has(rows.sight) > 0), rows.factor * _sum(rows))
+    return where_defined(rows.real & (_has(rows.visibility) > 0), rows.factor * _sum(rows))
 
 
 @once
 def _sum(rows: Rows) -> torch.Tensor:
     """Of the rows before they are scaled."""
-    if not any(rows.sight.special_counts):
+    if not any(rows.visibility.special_counts):
         return torch.zeros_like(rows.factor)
     return against(rows.raw, rows.special_keys & (rows.key_positions >= 0))
 
 
 @once
-def _has(sight: Sight) -> torch.Tensor:
+def _has(visibility: Visibility) -> torch.Tensor:
     """Whether the text has special tokens."""
-    has = torch.tensor(sight.special_counts, device=sight.query_positions.device) > 0
-    return has[:, None, None].expand(-1, 1, sight.query_positions.shape[1])
+    has = torch.tensor(visibility.special_counts, device=visibility.query_positions.device) > 0
+    return has[:, None, None].expand(-1, 1, visibility.query_positions.shape[1])
 
 
 METRIC = row_metric(special_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", needs=(_sum,), views=(_has,))

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from attncli.models.loaded import Loaded
-from attncli.models.loading import DEMO, DEMOS, HEADS, adopt, load
+from attncli.models.loading import DEMO, DEMOS, HEADS, load, wrap_model
 
-__all__ = ["DEMO", "DEMOS", "HEADS", "Loaded", "adopt", "load"]
+__all__ = ["DEMO", "DEMOS", "HEADS", "Loaded", "load", "wrap_model"]

@@ -11,7 +11,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from attncli.errors import ModelError
 
 
-def base_of(path: str, name: str, revision: str | None) -> str | None:
+def adapter_base(path: str, name: str, revision: str | None) -> str | None:
     """The model that an adapter goes on top of, as its configuration names it; None where this is no adapter."""
     if (Path(path) / "config.json").is_file() or find_adapter_config_file(path, revision=revision) is None:
         return None
@@ -25,7 +25,7 @@ def base_of(path: str, name: str, revision: str | None) -> str | None:
     return base
 
 
-def put_on(model: PreTrainedModel, path: str, name: str, revision: str | None) -> None:
+def load_adapter(model: PreTrainedModel, path: str, name: str, revision: str | None) -> None:
     """Load an adapter onto its base model; one that is of another model is a `ModelError`."""
     found: Any = model.load_adapter(path, adapter_kwargs={"revision": revision})
     wrong = sorted([*found.missing_keys, *found.unexpected_keys, *(key for key, *_ in found.mismatched_keys)])

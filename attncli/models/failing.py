@@ -17,7 +17,7 @@ _log = logging.getLogger("attncli")
 
 
 @contextmanager
-def explained(name: str, trusted: bool) -> Iterator[None]:
+def explain_load_error(name: str, trusted: bool) -> Iterator[None]:
     """Turn what the loading code raises into a `ModelError`.
 
     trusted  whether the model's own code was allowed to run

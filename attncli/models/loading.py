@@ -12,8 +12,8 @@ import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from attncli.errors import ModelError, UsageError, did_you_mean
-from attncli.models.adapters import base_of, put_on
-from attncli.models.failing import explained, first_line, is_remote_code, quiet_transformers
+from attncli.models.adapters import adapter_base, load_adapter
+from attncli.models.failing import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
 
 DEMO = Path(__file__).parent.parent / "demo"
@@ -66,10 +66,10 @@ def load(
     """
     path = _locate(name)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with explained(name, trust_remote_code), quiet_transformers():
-        if base := base_of(path, name, revision):
+    with explain_load_error(name, trust_remote_code), quiet_transformers():
+        if base := adapter_base(path, name, revision):
             model = _load_model(_locate(base), base, head, dtype, {**common, "revision": None})
-            put_on(model, path, name, revision)
+            load_adapter(model, path, name, revision)
             path = path if (Path(path) / "tokenizer_config.json").is_file() else _locate(base)
         else:
             model = _load_model(path, name, head, dtype, common)
@@ -82,7 +82,7 @@ def load(
     return Loaded(model, text_tokenizer, other, name, revision)
 
 
-def adopt(model: PreTrainedModel, tokenizer: Any = None, name: str | None = None) -> Loaded:
+def wrap_model(model: PreTrainedModel, tokenizer: Any = None, name: str | None = None) -> Loaded:
     """A model that its user already holds; it is left as found."""
     if not isinstance(model, PreTrainedModel):
         raise UsageError(f"expected a Transformers model (PreTrainedModel), got {type(model).__name__}")

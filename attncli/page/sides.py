@@ -9,7 +9,7 @@ from typing import Any
 
 from attncli.data import Tokens
 from attncli.data.labels import labels, text_of
-from attncli.data.words import merged_words, word_places
+from attncli.data.words import merged_words, word_groups
 
 _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Half surrogates that stand for no byte."""
@@ -24,7 +24,7 @@ def side(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
         "pieces": list(tokens.pieces),
         "labels": labels(tokens),
         "special": tokens.special.nonzero()[0].tolist(),
-        "words": word_places(tokens).tolist(),
+        "words": word_groups(tokens).tolist(),
         "word_labels": labels(words),
         "segments": list(tokens.segments),
         "before": [before for before, _ in covered],

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from attncli.data import Attention, Kind, LayerMaps, Stretch, Tokens
-from attncli.data.labels import labels, numbered
+from attncli.data import Attention, Kind, LayerMaps, Tokens, TokenWindow
+from attncli.data.labels import label_with_position, labels
 from attncli.plotting.text import DPI, SUBTITLE, measure, style
 
 KIND_WORDS: dict[Kind, str] = {
@@ -26,7 +26,7 @@ _PIXELS_PER_POINT = DPI / 72
 
 
 @dataclass(frozen=True)
-class Side:
+class AxisTokens:
     """The labels of one axis.
 
     at      where along the axis a label stands, in cells
@@ -49,7 +49,7 @@ class Side:
 
 def side_of(
     shown: list[str], cell: float, factor: int = 1, *, positions: bool = True, largest: float = _LARGEST
-) -> Side:
+) -> AxisTokens:
     """The labels that fit along cells of `cell` pixels, each standing for `factor` tokens.
 
     Where not every token has its label, each label bears its position too if `positions`.
@@ -59,19 +59,19 @@ def side_of(
     step = max(1, math.ceil((height + 2) / cell))
     at = list(range(0, math.ceil(len(shown) / factor), step))
     thinned = positions and step * factor > 1
-    texts = [numbered(shown[n * factor], n * factor) if thinned else shown[n] for n in at]
+    texts = [label_with_position(shown[n * factor], n * factor) if thinned else shown[n] for n in at]
     width = measure(texts, size)[0]
-    return Side([n + 0.5 for n in at], texts, size, width, step, step == 1 and width <= 0.9 * cell)
+    return AxisTokens([n + 0.5 for n in at], texts, size, width, step, step == 1 and width <= 0.9 * cell)
 
 
-def axis_of(attention: Attention, axis: int, shown: list[str], cell: float, factor: int, **more: Any) -> Side:
+def axis_of(attention: Attention, axis: int, shown: list[str], cell: float, factor: int, **more: Any) -> AxisTokens:
     """The labels of the queries (axis 0) or keys (axis 1): tokens of a whole text, or of a window where all fit.
 
     Elsewhere round positions. `shown` are the labels of all tokens, or cells; `factor` of them share `cell` pixels.
     """
     stretch = attention.sides[axis]
     if attention.window is not None and stretch.cell == 1:
-        placed = [numbered(name, stretch.first + n) for n, name in enumerate(shown)]
+        placed = [label_with_position(name, stretch.first + n) for n, name in enumerate(shown)]
         side = side_of(placed, cell, factor, **{**more, "positions": False})
         if side.step * factor == 1:
             return side
@@ -80,14 +80,14 @@ def axis_of(attention: Attention, axis: int, shown: list[str], cell: float, fact
     return positions(stretch, cell / (stretch.cell * factor), cell)
 
 
-def positions(stretch: Stretch, token: float, cell: float) -> Side:
+def positions(stretch: TokenWindow, token: float, cell: float) -> AxisTokens:
     """Round positions along an axis of which each token has `token` pixels."""
     height = measure([], _POSITION)[1]
     widest = measure([str(stretch.last)], _POSITION)[0]
     step = _round_step(max(_APART, widest + 2 * height) / token)
     places = range(-(-stretch.first // step) * step, stretch.last + 1, step)
     at = [(place - stretch.first + 0.5) * token / cell for place in places]
-    return Side(at, [str(place) for place in places], _POSITION, widest, step, True, tokens=False)
+    return AxisTokens(at, [str(place) for place in places], _POSITION, widest, step, True, tokens=False)
 
 
 def _round_step(least: float) -> int:
@@ -106,21 +106,21 @@ def _labels_or_numbers(tokens: Tokens, length: int) -> list[str]:
     return labels(tokens) if len(tokens) == length else [str(n) for n in range(length)]
 
 
-def put_ticks(axes: Axes, queries: Side, keys: Side) -> None:
+def draw_ticks(axes: Axes, queries: AxisTokens, keys: AxisTokens) -> None:
     """Both axes' labels as ticks in the middle of their cells."""
     axes.tick_params(length=3, width=0.6, pad=2, color="#666666")
     axes.set_yticks(queries.at, labels=queries.texts, **style(queries.size))
-    put_key_ticks(axes, keys)
+    draw_key_ticks(axes, keys)
 
 
-def put_key_ticks(axes: Axes, keys: Side) -> None:
+def draw_key_ticks(axes: Axes, keys: AxisTokens) -> None:
     """The labels of the lower axis, upright where they are narrower than their cells."""
     axes.tick_params(length=3, width=0.6, pad=2, color="#666666")
     turned = 0 if keys.flat else 90
     axes.set_xticks(keys.at, labels=keys.texts, **style(keys.size, rotation=turned))
 
 
-def put_titles(axes: Axes, queries: Side, keys: Side, query: str = QUERY, key: str = KEY) -> None:
+def draw_titles(axes: Axes, queries: AxisTokens, keys: AxisTokens, query: str = QUERY, key: str = KEY) -> None:
     """What the two axes are, in as many words as they are long."""
     box = axes.get_window_extent()
     axes.set_ylabel(fitted(query if queries.tokens else QUERY_AT, box.height), **style(SUBTITLE))
@@ -137,7 +137,7 @@ def layer_words(maps: LayerMaps) -> str:
     return f"layer {maps.layer}" if isinstance(maps.layer, int) else f"{maps.layer} of layers"
 
 
-def what_was_done(attention: Attention) -> list[str]:
+def describe_processing(attention: Attention) -> list[str]:
     """How these maps differ from what the model computed, for the lines below the title."""
     norms = attention.by == "norm"
     words = ["value-weighted norms"] if norms else []

@@ -91,10 +91,10 @@ def write_values(axes: Axes, cells: Cells, image: AxesImage) -> None:
     inks = np.where(image.to_rgba(cells.weights)[..., :3] @ (0.3, 0.59, 0.11) < 0.55, "white", "black")
     for row, column in zip(*np.nonzero(cells.state == DRAWN), strict=True):
         value, ink = cells.weights[row, column], str(inks[row, column])
-        axes.text(column + 0.5, row + 0.5, in_a_cell(float(value), top), **style(7.5, ink, ha="center", va="center"))
+        axes.text(column + 0.5, row + 0.5, fits_cell(float(value), top), **style(7.5, ink, ha="center", va="center"))
 
 
-def in_a_cell(value: float, top: float) -> str:
+def fits_cell(value: float, top: float) -> str:
     """A number in as few characters as tell it from others; `top` is the largest beside it.
 
     >>> in_a_cell(0.254, 0.9), in_a_cell(12.34, 12.34), in_a_cell(-0.0123, 0.03), in_a_cell(0.0001, 0.03)

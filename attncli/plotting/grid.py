@@ -14,14 +14,23 @@ from matplotlib.figure import Figure
 from attncli.data import Attention, By, LayerMaps
 from attncli.errors import UsageError
 from attncli.plotting import mosaic as _mosaic
-from attncli.plotting.axis import KIND_WORDS, Side, axis_of, joined, layer_words, pooling, sides_of, what_was_done
+from attncli.plotting.axis import (
+    KIND_WORDS,
+    AxisTokens,
+    axis_of,
+    describe_processing,
+    joined,
+    layer_words,
+    pooling,
+    sides_of,
+)
 from attncli.plotting.cells import DRAWN, Cells, cells_of, legend, paint
 from attncli.plotting.colour_scale import faint_note, norm_of, weight_label
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.marks import Parts, draw_lines, parts_of, segment_starts
 from attncli.plotting.mosaic import Geometry, Panels, compose, own_scale, plan
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 
 READING = "in each panel: rows are query tokens (look from), columns are key tokens (looked at)"
 _OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"
@@ -46,7 +55,7 @@ class _Content:
         return _WITH_NAMES if self.names else _CLOSE
 
 
-@own_look
+@own_style
 def draw(
     attention: Attention,
     *,
@@ -178,7 +187,7 @@ def _details(attention: Attention, note: str, geometry: Geometry, each: bool) ->
     scale = "each panel has its own colour scale" if each else "all panels share one colour scale"
     segments = dict.fromkeys(name for _, name in segment_starts(attention.queries))
     lines = f"lines where segments begin: {', '.join(segments)}" if any(_lines(attention, geometry)) else ""
-    return joined(*what_was_done(attention), note, scale, pooling(attention, *geometry.pool), lines)
+    return joined(*describe_processing(attention), note, scale, pooling(attention, *geometry.pool), lines)
 
 
 def _lines(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
@@ -193,7 +202,7 @@ def _faint(panels: Panels, norm: Normalize, by: By) -> str:
 
 def _margin_labels(
     attention: Attention, shown: tuple[list[str], list[str]], geometry: Geometry
-) -> tuple[Side | None, Side | None]:
+) -> tuple[AxisTokens | None, AxisTokens | None]:
     """Labels for the panels at the margins: positions, or tokens where at least every fourth would get one."""
     sizes, counts = (geometry.tall, geometry.wide), (geometry.rows, geometry.columns)
     queries, keys = (
@@ -202,7 +211,7 @@ def _margin_labels(
     return _dense(queries, counts[0] - 16 / sizes[0]), _dense(keys, counts[1] - keys.width / 2 / sizes[1])
 
 
-def _dense(side: Side, last: float) -> Side | None:
+def _dense(side: AxisTokens, last: float) -> AxisTokens | None:
     """The labels where they are enough to be of use; without positions that would stand past `last`, over the next."""
     if side.tokens:
         return side if side.step <= _SPARSEST else None
@@ -216,10 +225,10 @@ class _Layout:
 
     content: _Content
     geometry: Geometry
-    labels: tuple[Side | None, Side | None]
+    labels: tuple[AxisTokens | None, AxisTokens | None]
     header: tuple[float, float]
 
-    def page(self, cells: Cells) -> tuple[Page, Axes]:
+    def page(self, cells: Cells) -> tuple[FigureLayout, Axes]:
         """A page with room for everything, and axes over all panels."""
         rows, columns = cells.state.shape
         height, width = rows * self.geometry.tall, columns * self.geometry.wide
@@ -230,7 +239,9 @@ class _Layout:
         below = measure([], keys.size)[1] + 14 if keys and not keys.tokens else self._token_room(keys)
         bottom = max(top + height + below, self.header[1] + 300) + 64 + legend_room
         right = self.spill + BAR_ROOM
-        page = Page.blank(max(left + width + right, self.header[0], 2 * EDGE + measure([READING], SMALL)[0]), bottom)
+        page = FigureLayout.blank(
+            max(left + width + right, self.header[0], 2 * EDGE + measure([READING], SMALL)[0]), bottom
+        )
         return page, page.axes(left, top, width, height)
 
     @property
@@ -240,7 +251,7 @@ class _Layout:
         last = [names[-1] for names in self.content.names if len(names) == full]
         return max(0.0, measure(last, SUBTITLE)[0] - self.geometry.columns * self.geometry.wide) if last else 0.0
 
-    def _token_room(self, side: Side | None) -> float:
+    def _token_room(self, side: AxisTokens | None) -> float:
         return side.width + 14 if side else 0
 
     def _name_room(self) -> float:

@@ -21,22 +21,22 @@ _READABLE = 14
 class HeadRows:
     """Where each head stands: `at` is the row of each, `tall` the height of a row in pixels.
 
-    folded  whether a row is a whole layer
+    combined  whether a row is a whole layer
     """
 
     layers: Array
     heads: Array
     tall: int
     at: Array
-    folded: bool = False
+    combined: bool = False
 
     @classmethod
-    def of(cls, layers: Array, heads: Array, folded: bool = False) -> HeadRows:
+    def of(cls, layers: Array, heads: Array, combined: bool = False) -> HeadRows:
         """Heads in the order of layers; as high as the page allows."""
         tall = max(_FLATTEST, min(_TALLEST, _HEIGHT // len(layers)))
-        gap = 0 if folded else max(1, round(_BETWEEN / tall))
+        gap = 0 if combined else max(1, round(_BETWEEN / tall))
         begins = np.concatenate([[False], layers[1:] != layers[:-1]])
-        return cls(layers, heads, tall, np.arange(len(layers)) + gap * np.cumsum(begins), folded)
+        return cls(layers, heads, tall, np.arange(len(layers)) + gap * np.cumsum(begins), combined)
 
     @property
     def height(self) -> int:
@@ -53,7 +53,7 @@ class HeadRows:
     def put_labels(self, axes: Axes) -> None:
         """Layer and head of each row where there is room, else the layer of each group."""
         axes.tick_params(axis="y", length=3, width=0.6, pad=2, color="#666666")
-        if self.tall >= _READABLE and not self.folded:
+        if self.tall >= _READABLE and not self.combined:
             at, texts = self.at, [f"{layer}.{head}" for layer, head in zip(self.layers, self.heads, strict=True)]
             title = "layer.head"
         else:
@@ -62,7 +62,7 @@ class HeadRows:
             at = np.array([self.at[self.layers == number].mean() for number in numbers[::every]])
             texts, title = (
                 [str(number) for number in numbers[::every]],
-                "layer" if self.folded else "layer (a row per head)",
+                "layer" if self.combined else "layer (a row per head)",
             )
         axes.set_yticks(at + 0.5, labels=texts, **style(SMALL))
         axes.set_ylabel(title, **style(SUBTITLE))

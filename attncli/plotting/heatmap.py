@@ -15,29 +15,29 @@ from attncli.plotting.axis import (
     KIND_WORDS,
     QUERY,
     TICK,
-    Side,
+    AxisTokens,
     axis_of,
+    describe_processing,
+    draw_ticks,
+    draw_titles,
     joined,
     layer_words,
     pooling,
-    put_ticks,
-    put_titles,
     sides_of,
-    what_was_done,
 )
 from attncli.plotting.cells import DRAWN, Cells, cells_of, legend, paint, write_values
 from attncli.plotting.colour_scale import faint_note, norm_of, weight_label
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.marks import ROOM, draw_lines, parts_of, write_names
 from attncli.plotting.text import measure
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 
 _MOST_CELLS = 2048
 _WRITE_UP_TO = 8
 _LINE = 26
 
 
-class Words(NamedTuple):
+class HeatmapText(NamedTuple):
     """What stands in the picture: its title, beside the colour bar, beside the rows and below the columns."""
 
     title: str
@@ -45,7 +45,7 @@ class Words(NamedTuple):
     axes: tuple[str, str] = (QUERY, KEY)
 
 
-@own_look
+@own_style
 def draw(
     attention: Attention,
     *,
@@ -53,7 +53,7 @@ def draw(
     note: str = "",
     log: bool = False,
     vmax: float | None = None,
-    words: Words | None = None,
+    words: HeatmapText | None = None,
 ) -> Figure:
     """Where does each token look in this head?
 
@@ -75,13 +75,13 @@ def draw(
 
     pooled = pooling(attention, down, across) if max(down, across) > 1 else ""
     faint = faint_note(whole.drawn, norm, attention.by)
-    lines = [line for line in (model, joined(*what_was_done(attention), note, pooled, faint)) if line]
-    words = words or Words(_title(attention, maps), weight_label(attention, log, (down, across)))
+    lines = [line for line in (model, joined(*describe_processing(attention), note, pooled, faint)) if line]
+    words = words or HeatmapText(_title(attention, maps), weight_label(attention, log, (down, across)))
     title = words.title
     page, axes = _page(cells, size, (queries, keys), header_size(title, lines), ROOM if any(parts) else 0)
     image = paint(axes, cells, norm)
-    put_ticks(axes, queries, keys)
-    put_titles(axes, queries, keys, *words.axes)
+    draw_ticks(axes, queries, keys)
+    draw_titles(axes, queries, keys, *words.axes)
     if any(parts):
         draw_lines(axes, parts, (0, 0), cells.state.shape)
         write_names(axes, parts, size, cells.state.shape)
@@ -123,8 +123,8 @@ def _cell_size(tokens: int) -> int:
 
 
 def _page(
-    cells: Cells, size: tuple[int, int], sides: tuple[Side, Side], header: tuple[float, float], room: float
-) -> tuple[Page, Axes]:
+    cells: Cells, size: tuple[int, int], sides: tuple[AxisTokens, AxisTokens], header: tuple[float, float], room: float
+) -> tuple[FigureLayout, Axes]:
     """A page with room for everything; `room` for names above and on the right of the map."""
     queries, keys = sides
     rows, columns = cells.state.shape
@@ -135,5 +135,5 @@ def _page(
     legend_room = 34 if (cells.state != DRAWN).any() else 0
     top = header[1] + room
     bottom = top + max(height + below, 250) + legend_room + 10
-    page = Page.blank(max(left + width + BAR_ROOM + room, header[0]), bottom)
+    page = FigureLayout.blank(max(left + width + BAR_ROOM + room, header[0]), bottom)
     return page, page.axes(left, top, width, height)

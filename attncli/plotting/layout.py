@@ -30,7 +30,7 @@ def header_size(title: str, lines: Sequence[str]) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Page:
+class FigureLayout:
     """A blank figure of `width` x `height` pixels at `DPI`, and how to put things on it."""
 
     figure: Figure
@@ -38,7 +38,7 @@ class Page:
     height: int
 
     @classmethod
-    def blank(cls, width: float, height: float) -> Page:
+    def blank(cls, width: float, height: float) -> FigureLayout:
         """A white page; it never touches pyplot, so nothing piles up and no window opens."""
         columns, rows = round(width), round(height)
         figure = Figure(figsize=(columns / DPI, rows / DPI), dpi=DPI, facecolor="white")

@@ -21,7 +21,7 @@ _LEAST_PIXELS, _LEAST_IN_PANEL = 14, 40
 
 
 @dataclass(frozen=True)
-class Part:
+class MarkedPart:
     """A part of a text along one side of a map: where it begins and ends, in cells, and what it is called."""
 
     first: float
@@ -29,7 +29,7 @@ class Part:
     name: str
 
 
-Parts = tuple[Part, ...]
+Parts = tuple[MarkedPart, ...]
 
 
 def parts_of(
@@ -60,7 +60,7 @@ def _parts(tokens: Tokens, cell: int, size: float, segments_only: bool) -> Parts
     if len(starts) < 2 or len(tokens) / cell * size / len(starts) < least:
         return ()
     ends = [*(at for at, _ in starts[1:]), len(tokens)]
-    return tuple(Part(at / cell, end / cell, name) for (at, name), end in zip(starts, ends, strict=True))
+    return tuple(MarkedPart(at / cell, end / cell, name) for (at, name), end in zip(starts, ends, strict=True))
 
 
 def segment_starts(tokens: Tokens) -> list[tuple[int, str]]:
@@ -101,7 +101,7 @@ def write_names(axes: Axes, parts: tuple[Parts, Parts], sizes: tuple[float, floa
         axes.text((part.first + part.last) / 2, -4 / tall, name, **style(SMALL, FAINT, ha="center", va="bottom"))
 
 
-def _named(parts: Sequence[Part], size: float) -> list[tuple[Part, str]]:
+def _named(parts: Sequence[MarkedPart], size: float) -> list[tuple[MarkedPart, str]]:
     found = []
     for part in parts:
         room = (part.last - part.first) * size - 6

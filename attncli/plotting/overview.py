@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from attncli.data import KINDS, Array, Kind, Scores, Statistics
 from attncli.errors import UsageError, did_you_mean
-from attncli.plotting.axis import KIND_WORDS, put_ticks, side_of
+from attncli.plotting.axis import KIND_WORDS, draw_ticks, side_of
 from attncli.plotting.cells import COLOURS, DRAWN, GAP, UNDEFINED, Cells, legend, paint, write_values
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.text import SMALL, SUBTITLE, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 
 MAIN = (
     *("entropy_normalized", "confidence", "distance", "distance_ratio"),
@@ -42,7 +42,7 @@ class _Panel:
     colours: str
 
 
-@own_look
+@own_style
 def draw(
     statistics: Statistics,
     *,
@@ -137,7 +137,7 @@ def _compose(blocks: Mapping[Kind, list[_Panel]], lines: list[str]) -> Figure:
     title = "layers x heads" if len(blocks) > 1 else f"{KIND_WORDS[next(iter(blocks))]} · layers x heads"
     least, top = header_size(title, lines)
     height = top + len(blocks) * heading + rows * step[0] + 40
-    page = Page.blank(max(2 * EDGE + across * step[1], least), height)
+    page = FigureLayout.blank(max(2 * EDGE + across * step[1], least), height)
     page.header(title, lines)
     states = []
     for kind, panels in blocks.items():
@@ -153,14 +153,14 @@ def _compose(blocks: Mapping[Kind, list[_Panel]], lines: list[str]) -> Figure:
     return page.figure
 
 
-def _put(page: Page, panel: _Panel, place: tuple[float, float], cell: tuple[int, int], write: bool) -> None:
+def _put(page: FigureLayout, panel: _Panel, place: tuple[float, float], cell: tuple[int, int], write: bool) -> None:
     rows, columns = panel.cells.state.shape
     axes = page.axes(*place, columns * cell[1], rows * cell[0])
     image = paint(axes, panel.cells, panel.norm, panel.colours)
     axes.set_title(panel.name, **style(SUBTITLE, loc="left", pad=9))
     layers = side_of(list(panel.layers), cell[0], positions=False, largest=SMALL)
     heads = side_of(list(panel.heads), cell[1], positions=False, largest=SMALL)
-    put_ticks(axes, layers, heads)
+    draw_ticks(axes, layers, heads)
     axes.set_ylabel("layer", **style(SUBTITLE))
     axes.set_xlabel("head", **style(SUBTITLE))
     if write:

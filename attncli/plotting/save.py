@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from attncli.errors import OutputError, UsageError, did_you_mean
 from attncli.plotting.text import GLYPH_WARNING
-from attncli.plotting.theme import settled
+from attncli.plotting.theme import fixed_style
 
 FORMATS = ("png", "svg", "pdf")
 _log = logging.getLogger("attncli")
@@ -66,7 +66,7 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
     if format not in FORMATS:
         raise UsageError(f"unknown picture format '{format}': {did_you_mean(format, FORMATS)}")
     buffer = BytesIO()
-    with settled(), warnings.catch_warnings(record=True) as caught:
+    with fixed_style(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(buffer, format=format, dpi=figure.dpi, metadata=_metadata(format, description))
     codes = set()

@@ -19,18 +19,18 @@ _OURS = {
 }
 
 
-def settled() -> AbstractContextManager[None]:
+def fixed_style() -> AbstractContextManager[None]:
     """Matplotlib's defaults with few settings of ours, until the block ends; nothing is changed on import."""
     settings: Any = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
     return matplotlib.rc_context(settings | _OURS)
 
 
-def own_look(draw: Callable[_Args, Figure]) -> Callable[_Args, Figure]:
-    """Make a `draw` function work under `settled`."""
+def own_style(draw: Callable[_Args, Figure]) -> Callable[_Args, Figure]:
+    """Make a `draw` function work under `fixed_style`."""
 
     @wraps(draw)
     def drawn(*args: _Args.args, **kwargs: _Args.kwargs) -> Figure:
-        with settled():
+        with fixed_style():
             return draw(*args, **kwargs)
 
     return drawn

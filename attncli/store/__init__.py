@@ -14,8 +14,8 @@ checks   what became of rules, baselines          junit    the same for CI serve
 from attncli.store.arrays import load_arrays
 from attncli.store.documents import analysis_document, write_analysis
 from attncli.store.edges import EdgesFile
-from attncli.store.files import replacing
-from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, listed, run_object
+from attncli.store.files import atomic_file
+from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, manifest_files, run_document
 from attncli.store.page import write_page, write_view
 from attncli.store.runs import SavedRun, open_run, save_run
 from attncli.store.tables import (
@@ -33,15 +33,15 @@ __all__ = [
     "OutputFolder",
     "SavedRun",
     "analysis_document",
+    "atomic_file",
     "default_folder",
     "digest",
     "input_sha256",
     "json_text",
-    "listed",
     "load_arrays",
+    "manifest_files",
     "open_run",
-    "replacing",
-    "run_object",
+    "run_document",
     "save_run",
     "statistics_tables",
     "stats_document",

@@ -16,7 +16,7 @@ import numpy as np
 
 from attncli.data import Array
 from attncli.errors import UsageError, did_you_mean
-from attncli.store.files import replacing
+from attncli.store.files import atomic_file
 
 SUFFIXES = {"safetensors": ".safetensors", "npz": ".npz"}
 _TYPES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
@@ -27,7 +27,7 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
-class Pile:
+class ArrayStack:
     """One array in one or more parts; with `stacked` each part is one step along a first axis of its own."""
 
     parts: tuple[Array, ...]
@@ -43,11 +43,11 @@ class Pile:
         return np.stack(self.parts) if self.stacked else self.parts[0]
 
 
-class Pool:
+class ArrayPool:
     """Collects arrays under names that are free; `share` gives an equal array its earlier name."""
 
     def __init__(self) -> None:
-        self.piles: dict[str, Pile] = {}
+        self.piles: dict[str, ArrayStack] = {}
         self._seen: dict[object, str] = {}
         self._alive: list[Array] = []  # or else another array could come to lie at the same place
 
@@ -57,7 +57,7 @@ class Pool:
         free, number = name, 1
         while free in self.piles:
             free, number = f"{name}~{number}", number + 1
-        self.piles[free] = Pile(tuple(parts), stacked)
+        self.piles[free] = ArrayStack(tuple(parts), stacked)
         return free
 
     def share(self, name: str, array: Array) -> str:
@@ -73,9 +73,9 @@ class Pool:
         return self._seen[place]
 
 
-def save_arrays(path: Path, piles: Mapping[str, Pile]) -> None:
+def save_arrays(path: Path, piles: Mapping[str, ArrayStack]) -> None:
     """Write arrays to a `.safetensors` or `.npz` file; equal arrays give equal bytes."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".npz":
             # without `allow_pickle`, which NumPy before 2.1 would keep as one more array; ours are plain numbers
             whole: dict[str, Any] = {name: pile.whole for name, pile in piles.items()}
@@ -84,7 +84,7 @@ def save_arrays(path: Path, piles: Mapping[str, Pile]) -> None:
             _write_safetensors(file, piles)
 
 
-def _write_safetensors(file: BinaryIO, piles: Mapping[str, Pile]) -> None:
+def _write_safetensors(file: BinaryIO, piles: Mapping[str, ArrayStack]) -> None:
     # part by part: the library's own writer wants each array in one piece, which doubles the memory of a run
     header, at = {}, 0
     order = sorted(piles, key=lambda name: (-piles[name].parts[0].itemsize, name))

@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import Array, Attention, Input, LayerMaps, Scores, Statistics, Text, Tokens, Vectors
 from attncli.errors import UsageError
-from attncli.store.arrays import Pool
+from attncli.store.arrays import ArrayPool
 
 AXES = ("layer", "head", "query", "key")
 VECTORS = ("query", "key", "normalizer")
@@ -36,7 +36,7 @@ class Encoder:
 
     def __init__(self, axes: tuple[str, ...]) -> None:
         self.axes = axes
-        self.pool = Pool()
+        self.pool = ArrayPool()
         self.tokens: list[Plain] = []
         self._token_numbers: dict[int, int] = {}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attncli.data import RunInfo
-from attncli.store.folder import OutputFolder, run_object
+from attncli.store.folder import OutputFolder, run_document
 from attncli.store.tables import Columns, records, write_tables
 from attncli.store.text import json_text, plain
 
@@ -16,7 +16,7 @@ def analysis_document(
 ) -> dict[str, Any]:
     """The contents of its JSON file: where it comes from, then `more`, then its tables."""
     found = {name: list(records(columns)) for name, columns in tables.items()}
-    return {"schema": schema, "run": run_object(info, given=False), **plain(more), **found}
+    return {"schema": schema, "run": run_document(info, given=False), **plain(more), **found}
 
 
 def write_analysis(

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from attncli.data import KINDS, Edges
-from attncli.store.files import replacing
+from attncli.store.files import atomic_file
 from attncli.store.folder import OutputFolder
 from attncli.store.tables import arrow
 from attncli.store.text import utf8
@@ -43,7 +43,7 @@ class EdgesFile:
         """Write one chunk."""
         table = self._table(edges)
         if self._writer is None:
-            path = self._open.enter_context(replacing(self._folder.path_for(NAME)))
+            path = self._open.enter_context(atomic_file(self._folder.path_for(NAME)))
             self._writer = self._open.enter_context(self._arrow.parquet.ParquetWriter(path, table.schema))
         self._writer.write_table(table)
 

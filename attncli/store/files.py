@@ -36,7 +36,7 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write into; at the end it replaces `path`, on any error it vanishes.
 
     Readers see the old file or the new one, never a part. The system's refusals come out as `OutputError`.
@@ -59,9 +59,9 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that the file is there whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -69,7 +69,7 @@ def write_new(path: Path, data: bytes) -> bool:
     """Write `data` to `path` unless something is there already, in one step; whether it was written."""
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
     try:
-        write_whole(temporary, data)
+        write_atomic(temporary, data)
         os.link(temporary, path)
     except FileExistsError:
         return False

@@ -13,8 +13,8 @@ from typing import Any
 
 from attncli.data import FORMAT, RunInfo, Text
 from attncli.errors import OutputError
-from attncli.store.files import NEED_RIGHTS, cannot_write, make_folder, write_new, write_whole
-from attncli.store.text import inside, json_line, json_text, plain, slug, utf8
+from attncli.store.files import NEED_RIGHTS, cannot_write, make_folder, write_atomic, write_new
+from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
 SCHEMA = f"attncli.run/{FORMAT}"
@@ -88,13 +88,13 @@ class OutputFolder:
     def write_bytes(self, name: str, data: bytes) -> Path:
         """Write a file whole or not at all."""
         path = self.path_for(name)
-        write_whole(path, data)
+        write_atomic(path, data)
         return path
 
     def path_for(self, name: str) -> Path:
         """Where to write a file of this name (whole or not at all); the manifest will list it."""
         self.claim()
-        path = inside(self.path, name)
+        path = path_inside(self.path, name)
         if path is None or name == MANIFEST:
             raise OutputError(f"expected a file name inside {self.path}, got {name!r}: name the file otherwise")
         if path.parent != self.path:
@@ -122,10 +122,10 @@ class OutputFolder:
             self.path.joinpath(name).unlink(missing_ok=True)
         whole = {
             **self._document(complete=True),
-            "run": run_object(info),
+            "run": run_document(info),
             "files": [files[name] for name in sorted(files)],
         }
-        write_whole(self.path / MANIFEST, json_text(whole).encode())
+        write_atomic(self.path / MANIFEST, json_text(whole).encode())
         return whole
 
     def _document(self, complete: bool) -> dict[str, Any]:
@@ -180,16 +180,16 @@ class OutputFolder:
                 if not self.force:  # another run took the folder since we looked
                     self._check_owner()
                 replaces = former.get("files", []) + former.get("replaces", [])
-                write_whole(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}).encode())
+                write_atomic(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}).encode())
         self._claimed = True
 
 
-def listed(folder: Path) -> list[str]:
+def manifest_files(folder: Path) -> list[str]:
     """The files of the run in this folder, as its manifest has them."""
     return list(unchanged(folder, (read_manifest(folder) or {}).get("files")))
 
 
-def run_object(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
+def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
     """Where a result comes from, as the `run` object of every JSON document.
 
     given  with what was given on the command line; without it the same result has the same bytes wherever it was sent
@@ -214,7 +214,7 @@ def unchanged(folder: Path, entries: Any) -> dict[str, dict[str, Any]]:
     found = {}
     for entry in entries if isinstance(entries, list) else []:
         name = entry.get("name") if isinstance(entry, dict) else None
-        path = inside(folder, name) if isinstance(name, str) else None
+        path = path_inside(folder, name) if isinstance(name, str) else None
         if path is not None and path.is_file() and _entry(str(name), path) == entry:
             found[str(name)] = entry
     return found

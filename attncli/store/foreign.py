@@ -11,7 +11,7 @@ import numpy as np
 
 from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, RunInfo, Text, Tokens
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.text_files import check_there, decoded_lines, decoded_whole, shown
+from attncli.inputs.text_files import check_exists, decoded_lines, decoded_whole, display_name
 from attncli.store import load_arrays
 
 AXES = ("text", "layer", "head", "query", "key")
@@ -38,7 +38,7 @@ def read_maps(
     Weights must be finite, not negative, and a row may sum to at most 1. Where in all maps of a text everything
     above the diagonal is exactly zero, the maps are taken for causal: row i could see the keys up to i, no others.
     """
-    check_there(path)
+    check_exists(path)
     weights = _five_axes(path, _load(Path(path), array))
     _check_weights(path, weights)
     queries, keys = _sides(path, weights.shape, labels, key_labels)
@@ -136,14 +136,14 @@ def _tokens(labels: str | Path | None, count: int, what: str) -> Tokens:
         return Tokens.plain([str(position) for position in range(count)])
     pieces = _labels(labels)
     if len(pieces) != count:
-        got = f"got {len(pieces)} in {shown(labels)}"
+        got = f"got {len(pieces)} in {display_name(labels)}"
         raise UsageError(f"expected one label for each of the {count} {what}, {got}: one a line")
     return Tokens.plain(pieces)
 
 
 def _labels(path: str | Path) -> list[str]:
     """One label a line, kept as it is; `\\r` at its end is part of it unless every line has one."""
-    check_there(path)
+    check_exists(path)
     if Path(path).suffix.lower() == ".json":
         return _json_labels(path)
     lines = [line.removesuffix("\n") for line, _ in decoded_lines(path, keep_ends=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attncli.store.files import write_whole
+from attncli.store.files import write_atomic
 from attncli.store.folder import OutputFolder
 from attncli.store.text import utf8
 
@@ -13,7 +13,7 @@ NAME = "view.html"
 
 def write_page(path: Path, html: str) -> None:
     """Write a page to any path, whole or not at all."""
-    write_whole(path, utf8(html))
+    write_atomic(path, utf8(html))
 
 
 def write_view(folder: OutputFolder, html: str) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 
 from attncli.data import KINDS, Array, By, Input, Kind, RunInfo, Scores, Statistics, columns_of
 from attncli.errors import UsageError, did_you_mean
-from attncli.store.folder import OutputFolder, run_object
+from attncli.store.folder import OutputFolder, run_document
 from attncli.store.text import json_line, json_text, utf8
 
 SCHEMA = "attncli.stats/1"
@@ -86,7 +86,7 @@ def stats_document(
 
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Columns) -> dict[str, Any]:
     """How documents of results begin: schema, run, and the inputs for the kinds that the table of heads has."""
-    run = run_object(info, given=False)
+    run = run_document(info, given=False)
     entries = [entry for one in inputs for entry in _input_entries(one, _kinds(heads))]
     return {"schema": schema, "run": run, "inputs": entries}
 
@@ -98,10 +98,10 @@ def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
         tables["stats-tokens"] = columns_of(statistics.tokens)
     if statistics.keys:
         tables["stats-keys"] = columns_of(statistics.keys)
-    return {name: marked(columns, statistics.by) for name, columns in tables.items()}
+    return {name: mark_unit(columns, statistics.by) for name, columns in tables.items()}
 
 
-def marked(columns: Columns, by: By) -> dict[str, Array]:
+def mark_unit(columns: Columns, by: By) -> dict[str, Array]:
     """A table with a last column that says so where it is not of weights."""
     rows = len(next(iter(columns.values()), ()))
     return dict(columns) if by == "weight" else {**columns, "by": np.full(rows, by, dtype=object)}

@@ -74,7 +74,7 @@ def slug(name: str) -> str:
     return safe.strip(".-")[:80].rstrip(".-") or "model"
 
 
-def inside(folder: Path, name: str) -> Path | None:
+def path_inside(folder: Path, name: str) -> Path | None:
     """The path of a file named in a manifest, None where the name would lead out of the folder."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or re.search(r"[\\:\0]", name):

@@ -8,13 +8,23 @@ measure  every metric of every head              vectors  query and key vectors
 
 from __future__ import annotations
 
-from attncli.stream.chosen import Chosen
+from attncli.stream.chosen import KeepChosen
 from attncli.stream.edges import StrongestEdges
-from attncli.stream.keep import Keep
+from attncli.stream.keep import KeepMaps
 from attncli.stream.measure import Measure
-from attncli.stream.pool import Pool
-from attncli.stream.profile import Profiles
+from attncli.stream.pool import PoolMaps
+from attncli.stream.profile import MeasureProfile
 from attncli.stream.protocol import Sink, selected
 from attncli.stream.vectors import KeepVectors
 
-__all__ = ["Chosen", "Keep", "KeepVectors", "Measure", "Pool", "Profiles", "Sink", "StrongestEdges", "selected"]
+__all__ = [
+    "KeepChosen",
+    "KeepMaps",
+    "KeepVectors",
+    "Measure",
+    "MeasureProfile",
+    "PoolMaps",
+    "Sink",
+    "StrongestEdges",
+    "selected",
+]

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selection
-from attncli.stream.keep import Aggregate, Keep
+from attncli.stream.keep import Aggregate, KeepMaps
 
 Side = Literal["query", "key"]
 _NOT_CUT: dict[str, Any] = {"scores": None, "largest": None, "parts": None}
 """What maps need nothing of."""
 
 
-class Chosen(Keep):
+class KeepChosen(KeepMaps):
     """Maps with few queries and all keys, or with all queries and few keys; whole maps never exist.
 
     side    which of the two are chosen
     places  of each text and kind the positions of the chosen tokens, ascending; texts that are not there are left out
-    Folding is that of `Keep`: what comes is what its maps would have at these places.
+    Folding is that of `KeepMaps`: what comes is what its maps would have at these places.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ def _queries(rows: Rows, entry: int, chosen: Array) -> Rows | None:
         return None
     at = torch.from_numpy(here).to(rows.raw.device)
     numbers = torch.from_numpy(np.searchsorted(chosen, positions[here])).to(rows.raw.device)
-    sight = replace(
-        rows.sight,
+    visibility = replace(
+        rows.visibility,
         visible=rows.seen[entry : entry + 1, :, at],
         query_positions=numbers[None],
         key_positions=rows.key_positions[entry : entry + 1],
@@ -79,7 +79,7 @@ def _queries(rows: Rows, entry: int, chosen: Array) -> Rows | None:
     )
     scale = None if rows.scale is None else rows.scale[entry : entry + 1, :, at]
     raw = rows.raw[entry : entry + 1, :, at]
-    return replace(rows, texts=(rows.texts[entry],), raw=raw, sight=sight, scale=scale, **_NOT_CUT)
+    return replace(rows, texts=(rows.texts[entry],), raw=raw, visibility=visibility, scale=scale, **_NOT_CUT)
 
 
 def _keys(rows: Rows, entry: int, chosen: Array) -> Rows:
@@ -94,8 +94,8 @@ def _keys(rows: Rows, entry: int, chosen: Array) -> Rows:
     raw = rows.raw[entry : entry + 1][..., at.clamp_min(0)] * there
     real = rows.real[entry : entry + 1, ..., None]
     count = len(chosen) + 1
-    sight = replace(
-        rows.sight,
+    visibility = replace(
+        rows.visibility,
         visible=torch.cat([visible, real], dim=-1),
         query_positions=rows.query_positions[entry : entry + 1],
         key_positions=torch.arange(count, device=at.device)[None],
@@ -106,7 +106,7 @@ def _keys(rows: Rows, entry: int, chosen: Array) -> Rows:
     )
     scale = None if rows.scale is None else rows.scale[entry : entry + 1]
     raw = torch.cat([raw, torch.zeros_like(raw[..., :1])], dim=-1)
-    return replace(rows, texts=(rows.texts[entry],), raw=raw, sight=sight, scale=scale, **_NOT_CUT)
+    return replace(rows, texts=(rows.texts[entry],), raw=raw, visibility=visibility, scale=scale, **_NOT_CUT)
 
 
 def _without_rest(maps: LayerMaps) -> LayerMaps:

@@ -58,7 +58,7 @@ class HeadDistances:
             opened[place].take(piece)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Fold the distances of a layer into the mean over texts."""
+        """Combine the distances of a layer into the mean over texts."""
         count = len(self._heads.get((kind, layer), ()))
         for pairs in self._open.pop((kind, layer), {}).values():
             done = self._done.setdefault((kind, layer), Moments((count, count)))
@@ -170,7 +170,7 @@ class _Pairs:
 def _pieces(rows: Rows, numbers: tuple[int, ...], most: int) -> Iterator[tuple[_Piece, tuple[Texts, int]]]:
     """The rows of a block that are compared: of all texts at once where they stand at the same places."""
     places = [numbers.index(head) for head in rows.heads]
-    runs = rows.sight.runs
+    runs = rows.visibility.runs
     if runs is not None:
         step = -(-max(rows.query_lengths) // most)
         positions, keys = (np.arange(run.start, run.stop) for run in runs)

@@ -1,4 +1,4 @@
-"""The sink that keeps whole maps: of the heads asked for, one by one or folded together while they stream by."""
+"""The sink that keeps whole maps: of the heads asked for, one by one or combined together while they stream by."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FOLD: dict[Aggregate, np.ufunc] = {"none": np.add, "mean": np.add, "max": np.max
 """How rows that come in join those that are there; one head's come once, onto zeros."""
 
 
-class Keep:
-    """Whole maps, float32 on the host: [query, key] of every head asked for, or of all heads folded into one.
+class KeepMaps:
+    """Whole maps, float32 on the host: [query, key] of every head asked for, or of all heads combined into one.
 
     aggregate         none, or the mean or maximum over heads: one map per layer is held, never all heads
     aggregate_layers  none, or the mean over layers: one map per head (or in all) is held
@@ -84,7 +84,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class _Block:
-    """One block on the host, its heads already folded where they are to be.
+    """One block on the host, its heads already combined where they are to be.
 
     weights [batch, head, row, key] and counts [batch, head, row], how many heads have the row; heads may be (ALL,)
     """

@@ -10,7 +10,7 @@ import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
 from attncli.stream.moments import Moments
-from attncli.stream.positions import Positions, Values
+from attncli.stream.positions import Positions, PositionValues
 from attncli.stream.protocol import selected
 from attncli.stream.sums import LayerSums, column_values
 
@@ -64,7 +64,7 @@ class Measure:
         self._open[place].add(part)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the measures of a layer and fold them into the moments over texts."""
+        """Finish the measures of a layer and combine them into the moments over texts."""
         for key in [key for key in self._open if key[:2] == (kind, layer)]:
             self._finish(layer, self._open.pop(key))
 
@@ -107,10 +107,10 @@ class Measure:
             for text, single, queries in zip(layer.texts, found, layer.query_lengths, strict=True):
                 self._texts.setdefault(text, {})[layer.kind, number, layer.heads] = single, queries
         if by_query:
-            self._tokens.add(Values(*place, layer.query_lengths, torch.stack(by_query, dim=-1)))
+            self._tokens.add(PositionValues(*place, layer.query_lengths, torch.stack(by_query, dim=-1)))
         if self._per_query and self._per_key:
             by_key = torch.stack(list(column_values(columns, self._per_key)), dim=-1)
-            self._keys.add(Values(*place, layer.key_lengths, by_key))
+            self._keys.add(PositionValues(*place, layer.key_lengths, by_key))
 
     def _table(self, found: Mapping[tuple[Kind, int, Heads], _Done], what: str) -> dict[str, Scores]:
         """One entry per head, ordered by kind, layer and head; `what` is mean or std."""

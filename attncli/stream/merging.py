@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from attncli.data import Input, Kind, Rows, Tokens
-from attncli.data.words import merged_words, word_places
+from attncli.data.words import merged_words, word_groups
 from attncli.stream import Sink, selected
 from attncli.stream.replay import rows_of
 from attncli.stream.special_tokens import without_special
 
 
-def read_as(inputs: Sequence[Input], *, words: bool, drop: bool) -> tuple[Input, ...]:
+def merge_inputs(inputs: Sequence[Input], *, words: bool, drop: bool) -> tuple[Input, ...]:
     """The texts with words for pieces, and without their special tokens, where that is asked for."""
 
     def side(tokens: Tokens) -> Tokens:
@@ -40,7 +40,7 @@ class _Side:
 
     @classmethod
     def of(cls, tokens: Tokens, words: bool, drop: bool) -> _Side:
-        places = word_places(tokens) if words else np.arange(len(tokens))
+        places = word_groups(tokens) if words else np.arange(len(tokens))
         first = np.unique(places, return_index=True)[1]
         kept = ~tokens.special[first] if drop else np.ones(len(first), bool)
         count = int(kept.sum())
@@ -80,7 +80,7 @@ class _Begun:
     sums: _Sums
 
 
-class Transformed:
+class MergedRows:
     """A sink in front of another: reads each row by words or without special tokens, and hands it on.
 
     A word whose rows come in several blocks is handed on when the last has come; nothing else is held. What it is
@@ -96,7 +96,7 @@ class Transformed:
     ) -> None:
         self._sink, self._words, self._drop, self._norms = sink, words, drop, norms
         self._given = {one.index: one for one in inputs}
-        self.inputs = read_as(inputs, words=words, drop=drop)
+        self.inputs = merge_inputs(inputs, words=words, drop=drop)
         self._read = {one.index: one for one in self.inputs}
         self._sides: dict[tuple[int, Kind, torch.device], tuple[_Side, _Side]] = {}
         self._begun: dict[tuple[int, int, tuple[int, ...]], _Begun] = {}

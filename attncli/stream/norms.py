@@ -14,7 +14,7 @@ _NOT_OF_WEIGHTS: dict[str, Any] = dict.fromkeys(("scores", "scale", "largest", "
 """What belongs to weights alone."""
 
 
-class Normed:
+class NormRows:
     """Value-weighted norms: how long is the vector that a head writes for a key, not only how much it looks at it?
 
     formula   ‖A_ij f(x_j)‖ = A_ij ‖f(x_j)‖, f(x) = (V x + b_v) W_O with the rows of W_O that belong to the head; in
@@ -22,7 +22,7 @@ class Normed:
     axes      query, key; one map for each head, as of weights
     unit      that of the hidden states, 0 up. Rows do not sum to 1: measures and flows, which need rows that do, are of
               each row's shares, A_ij ‖f(x_j)‖ / Σ_k A_ik ‖f(x_k)‖
-    folded    --words adds up the norms of the pieces of a key and takes the mean over those of a query, --aggregate the
+    combined    --words adds up the norms of the pieces of a key and takes the mean over those of a query, --aggregate the
               mean or maximum over heads: of norms, not the norm of what several write together, in which vectors may
               cancel. --special drop leaves the remaining norms as they are. Shares are taken last of all
     undefined where f is not to be had: the model computes its weights itself, or what the heads put out is gated or
@@ -51,7 +51,7 @@ class Normed:
         self._sink.end_layer(kind, layer)
 
 
-class Shares:
+class NormShares:
     """A sink in front of one that needs rows which sum to 1: of each norm its share in the row.
 
     A row of zeros stays one, as if it looked nowhere.

@@ -8,21 +8,21 @@ from typing import Literal
 
 import torch
 
-from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, Stretch, Zoom
-from attncli.stream.keep import Aggregate, Keep
+from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, TokenWindow, Zoom
+from attncli.stream.keep import Aggregate, KeepMaps
 from attncli.stream.protocol import selected
 
 RUN = 32
 """At least so many rows are pooled at a time."""
 
 
-class Pool(Keep):
+class PoolMaps(KeepMaps):
     """Maps in which several tokens share a cell, or of a window of the text; whole maps never exist.
 
     A cell is the mean, or the maximum, of the weights of its visible (query, key) pairs; a cell without such a pair is
-    not visible. Each cell holds equally many tokens, the last of a side perhaps fewer. Heads and layers are folded
+    not visible. Each cell holds equally many tokens, the last of a side perhaps fewer. Heads and layers are combined
     after pooling, which is the same for the mean of means and the maximum of maxima. Where every token has its own
-    cell, the maps are those of `Keep`. Sums are taken in float64, of a few rows in float32.
+    cell, the maps are those of `KeepMaps`. Sums are taken in float64, of a few rows in float32.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Pool(Keep):
         self._zoom = zoom
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
         self._places: dict[int, _Places] = {}
-        self._sight: tuple[torch.Tensor, ...] = ()
+        self._visibility: tuple[torch.Tensor, ...] = ()
 
     def add(self, rows: Rows) -> None:
         """Pool one block."""
@@ -49,12 +49,12 @@ class Pool(Keep):
             cells = self._cells.setdefault((part.kind, part.layer, text), _Cells(sides, self._zoom.pool == "max"))
             cells.lay(part, entry, self._place(part, entry, sides))
 
-    def _place(self, rows: Rows, entry: int, sides: tuple[Stretch, Stretch]) -> _Places:
+    def _place(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Places:
         """Where the rows and keys of a text go; the blocks of other heads go to the same places."""
-        sight = (rows.visible, rows.query_positions, rows.key_positions)
-        if [*map(id, sight)] != [*map(id, self._sight)]:
+        visibility = (rows.visible, rows.query_positions, rows.key_positions)
+        if [*map(id, visibility)] != [*map(id, self._visibility)]:
             self._places.clear()
-            self._sight = sight
+            self._visibility = visibility
         if entry not in self._places:
             self._places[entry] = _Places.of(rows, entry, sides)
         return self._places[entry]
@@ -62,7 +62,7 @@ class Pool(Keep):
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the cells of a layer: what was pooled on the device comes to the host."""
         self._places.clear()
-        self._sight = ()
+        self._visibility = ()
         for key in [key for key in self._cells if key[:2] == (kind, layer)]:
             self._store((key[2], kind), self._cells.pop(key).finish(layer, self._aggregate))
 
@@ -99,10 +99,10 @@ class _Places:
 
     runs: tuple[_Run, ...]
     key_slots: torch.Tensor
-    keys: Stretch
+    keys: TokenWindow
 
     @classmethod
-    def of(cls, rows: Rows, entry: int, sides: tuple[Stretch, Stretch]) -> _Places:
+    def of(cls, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Places:
         queries, keys = sides
         slots = _key_slots(rows.key_positions[entry], keys)
         seen, real = rows.seen[entry], rows.real[entry]
@@ -123,7 +123,7 @@ class _Places:
         return found.view(*weights.shape[:-1], self.keys.cell, len(self.keys))
 
 
-def _runs(positions: torch.Tensor, queries: Stretch) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+def _runs(positions: torch.Tensor, queries: TokenWindow) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """Rows a few at a time: where they are in the block, the cell of each, and whether it is shown at all."""
     step = queries.cell * -(-RUN // queries.cell)
     places = positions - queries.first
@@ -134,7 +134,7 @@ def _runs(positions: torch.Tensor, queries: Stretch) -> Iterator[tuple[slice, to
         yield here, cells[here], inside[here]
 
 
-def _key_slots(positions: torch.Tensor, keys: Stretch) -> torch.Tensor:
+def _key_slots(positions: torch.Tensor, keys: TokenWindow) -> torch.Tensor:
     count = len(positions)
     places = positions - keys.first
     none = len(keys) * keys.cell
@@ -162,7 +162,7 @@ class _Part:
 class _Cells:
     """The cells of one layer and text while their rows come in, by the heads that come together."""
 
-    sides: tuple[Stretch, Stretch]
+    sides: tuple[TokenWindow, TokenWindow]
     largest: bool
     parts: dict[tuple[tuple[int, ...], int], _Part] = field(default_factory=dict)
 
@@ -195,7 +195,7 @@ class _Cells:
         return self.parts[heads, own]
 
     def finish(self, layer: int, aggregate: Aggregate) -> LayerMaps:
-        """The maps, head by head in order, folded where they are to be."""
+        """The maps, head by head in order, combined where they are to be."""
         heads, values, pairs, came = self._joined()
         if not self.largest:
             values = values / pairs.clamp_min(1)

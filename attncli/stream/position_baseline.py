@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from attncli.data import Kind, Rows, Sight
+from attncli.data import Kind, Rows, Visibility
 from attncli.stream import Sink, selected
 from attncli.stream.parts import Sums, add, join
 
@@ -24,7 +24,7 @@ class _Open:
     parts: dict[tuple[int, ...], Sums] = field(default_factory=dict)
 
 
-class Explained:
+class PositionBaseline:
     """Feeds two sinks with what each layer would be: even over what is visible, and by position alone.
 
     uniform   gets rows with 1 / |S_i| on each visible key: of one head of a layer, where all heads see the same
@@ -104,7 +104,7 @@ class _Made:
         weights = windows[:, :, behind - rows.stop + 1 : behind - rows.start + 1].flip(2) * visible
         total = weights.sum(-1, keepdim=True)
         kind, layer, texts = self.place
-        sight = Sight(
+        visibility = Visibility(
             visible=visible,
             query_positions=at,
             key_positions=keys,
@@ -115,7 +115,7 @@ class _Made:
             runs=(rows, slice(0, size[1])),
         )
         weights = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
-        return Rows(kind, layer, self.heads, tuple(texts[entry] for entry in entries), weights, sight)
+        return Rows(kind, layer, self.heads, tuple(texts[entry] for entry in entries), weights, visibility)
 
 
 def _by_offset(rows: Rows) -> Sums:
@@ -135,7 +135,7 @@ def _along(values: Tensor, rows: Rows) -> Tensor:
     width = behind + max(rows.key_lengths)
     count, keys = values.shape[2:]
     found = values.new_zeros((*values.shape[:2], width + 1), dtype=torch.float64)
-    runs = rows.sight.runs
+    runs = rows.visibility.runs
     if runs is None:
         offsets = rows.key_positions[:, None] - rows.query_positions[..., None] + behind
         real = (rows.key_positions >= 0)[:, None] & (rows.query_positions >= 0)[..., None]

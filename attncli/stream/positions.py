@@ -13,7 +13,7 @@ from attncli.data import KINDS, Array, Input, Kind, Metric, Scores
 
 
 @dataclass(frozen=True, eq=False)
-class Values:
+class PositionValues:
     """What was measured at some tokens of some heads of one layer.
 
     values   [batch, head, token, metric], tokens at their positions in the unpadded text
@@ -35,7 +35,7 @@ class Positions:
         self._side = side
         self._done: dict[tuple[int, Kind, int, int], Array] = {}
 
-    def add(self, values: Values) -> None:
+    def add(self, values: PositionValues) -> None:
         """Take the values of one layer off the device."""
         found = values.values.cpu().numpy()
         for entry, (text, length) in enumerate(zip(values.texts, values.lengths, strict=True)):

@@ -46,7 +46,7 @@ class _Open:
     parts: dict[Heads, Sums] = field(default_factory=dict)
 
 
-class Profiles:
+class MeasureProfile:
     """For every head: what each key gets, how far it looks, what the first and last `ends` tokens get."""
 
     def __init__(self, inputs: Sequence[Input], *, ends: int = 64, heads: Selection | None = None) -> None:
@@ -66,7 +66,7 @@ class Profiles:
         parts[part.heads] = add(parts.get(part.heads), self._regions.sums(part) | _by_key(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Fold what a layer gave into the moments over texts."""
+        """Combine what a layer gave into the moments over texts."""
         for place in [place for place in self._open if place[:2] == (kind, layer)]:
             self._finish(place, self._open.pop(place))
 

@@ -32,14 +32,14 @@ def selected(rows: Rows, heads: Selection | None) -> Rows | None:
 
 
 def _on_host(rows: Rows) -> Rows:
-    sight = replace(
-        rows.sight,
+    visibility = replace(
+        rows.visibility,
         visible=rows.visible.cpu(),
         query_positions=rows.query_positions.cpu(),
         key_positions=rows.key_positions.cpu(),
         special_keys=rows.special_keys.cpu(),
     )
-    return _with_parts(rows, lambda part: part.cpu(), sight=sight)
+    return _with_parts(rows, lambda part: part.cpu(), visibility=visibility)
 
 
 def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
@@ -51,11 +51,11 @@ def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
         return rows
     if not places:
         return None
-    sight = rows.sight
+    visibility = rows.visibility
     if rows.visible.shape[1] > 1:
-        sight = replace(sight, visible=rows.visible[:, places])
+        visibility = replace(visibility, visible=rows.visible[:, places])
     return _with_parts(
-        rows, lambda part: part[:, places], sight=sight, heads=tuple(rows.heads[place] for place in places)
+        rows, lambda part: part[:, places], visibility=visibility, heads=tuple(rows.heads[place] for place in places)
     )
 
 

@@ -38,8 +38,8 @@ class Regions:
         count    how many rows count: all real ones for distances, those that see more than N keys for the ends
         """
         low, high = self._borders(rows)
-        mass = self._folded(_between(rows.weights, low, high, rows.key_positions))
-        visible = self._folded(_between(rows.seen, low, high, rows.key_positions))
+        mass = self._combined(_between(rows.weights, low, high, rows.key_positions))
+        visible = self._combined(_between(rows.seen, low, high, rows.key_positions))
         choice = rows.real & (rows.visible_count > self.ends)
         counts = torch.cat(
             [
@@ -66,7 +66,7 @@ class Regions:
         high = [at - near + 1, at + far + 1, zero + n, at + n, at - n + 1, length, length]
         return torch.cat(low, dim=-1), torch.cat(high, dim=-1)
 
-    def _folded(self, sides: torch.Tensor) -> torch.Tensor:
+    def _combined(self, sides: torch.Tensor) -> torch.Tensor:
         """Left and right of the query together."""
         bins = len(self.bins)
         left, right, first, near, before, behind, last = torch.split(sides, [bins, bins, 1, 1, 1, 1, 1], dim=-1)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from attncli.data import Array, Attention, Kind, LayerMaps, Rows, Sight, Tokens
+from attncli.data import Array, Attention, Kind, LayerMaps, Rows, Tokens, Visibility
 from attncli.errors import UsageError
 from attncli.stream import Sink
 
@@ -18,7 +18,7 @@ BLOCK_CELLS = 1 << 20
 def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
     """Feed the maps of one text and kind to sinks, layer by layer, as the model would have.
 
-    Rows that are NaN are rows that see nothing. Maps in which heads or layers were folded together are a
+    Rows that are NaN are rows that see nothing. Maps in which heads or layers were combined together are a
     `UsageError`, as measures are of single heads; so are cells and parts of maps, as they are of all tokens.
     """
     if not attention.whole:
@@ -35,9 +35,9 @@ def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
 def _feed(attention: Attention, maps: LayerMaps, sinks: Sequence[Sink]) -> int:
     layer = maps.layer
     if not maps.heads or isinstance(layer, str):
-        folded = "heads" if not maps.heads else "layers"
+        combined = "heads" if not maps.heads else "layers"
         raise UsageError(
-            f"these maps are the {attention.aggregate if not maps.heads else 'mean'} over {folded}, measures need "
+            f"these maps are the {attention.aggregate if not maps.heads else 'mean'} over {combined}, measures need "
             f"those of single heads: save them without --aggregate{'' if not maps.heads else '-layers'}"
         )
     step = max(1, BLOCK_CELLS // max(1, len(maps.heads) * len(attention.keys)))
@@ -64,7 +64,7 @@ def _rows(attention: Attention, maps: LayerMaps, layer: int, block: slice) -> Ro
         torch.arange(block.start, block.stop),
         (attention.queries, attention.keys),
     )
-    return replace(rows, sight=replace(rows.sight, runs=(block, slice(0, len(attention.keys)))))
+    return replace(rows, visibility=replace(rows.visibility, runs=(block, slice(0, len(attention.keys)))))
 
 
 def rows_of(
@@ -79,7 +79,7 @@ def rows_of(
     queries, keys = sides
     kind, layer, text = place
     special = np.array(keys.special)
-    sight = Sight(
+    visibility = Visibility(
         visible=visible[None],
         query_positions=positions[None],
         key_positions=torch.arange(len(keys), device=weights.device)[None],
@@ -88,4 +88,4 @@ def rows_of(
         key_lengths=(len(keys),),
         special_counts=(int(special.sum()),),
     )
-    return Rows(kind, layer, heads, (text,), weights[None], sight)
+    return Rows(kind, layer, heads, (text,), weights[None], visibility)

@@ -47,7 +47,7 @@ class SegmentMass:
         opened[part.heads] = add(opened.get(part.heads), _within(part, named))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Fold the values of a layer into the moments over texts."""
+        """Combine the values of a layer into the moments over texts."""
         for place in [place for place in self._open if place[:2] == (kind, layer)]:
             heads, total = join(self._open.pop(place).items())
             found = (total["mass"] / total["rows"]).cpu().numpy()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from attncli.data import NEAR, Columns, Metric, Rows, RowSums, Sight
+from attncli.data import NEAR, Columns, Metric, Rows, RowSums, Visibility
 
 Tensor = torch.Tensor
 Places = slice | Tensor
@@ -20,7 +20,7 @@ RUN = 128
 class _Strip:
     """What the blocks of all heads of some rows left, one after the other, each [batch, head, ...]."""
 
-    sight: Sight
+    visibility: Visibility
     places: list[int] = field(default_factory=list)
     weighed: list[Tensor] = field(default_factory=list)
     near: list[Tensor] = field(default_factory=list)
@@ -32,7 +32,7 @@ class LayerSums:
 
     Every tensor begins with [batch, head], heads in the order in which they came, and ends with the row or the key, of
     which the last is for padding. Each block pays for every call of torch: so there are few, and all that can wait is
-    done once for the blocks of all heads that come with the same sight, once for the layer, or once for the sight
+    done once for the blocks of all heads that come with the same visibility, once for the layer, or once for the visibility
     itself, which layers share.
     """
 
@@ -55,15 +55,15 @@ class LayerSums:
 
     def add(self, rows: Rows) -> None:
         """One block."""
-        if self._open is None or self._open.sight is not rows.sight:
+        if self._open is None or self._open.visibility is not rows.visibility:
             self._settle()
-            self._open = _Strip(rows.sight)
+            self._open = _Strip(rows.visibility)
         values = [rows.factor, *(need(rows) for need in self._needs)]
         values += [metric.compute(rows) for metric in self._of_weights]
         values = [each if each.shape == rows.factor.shape else each.expand_as(rows.factor) for each in values]
         self._open.places += [self._places.setdefault(head, len(self._places)) for head in rows.heads]
         self._open.weighed.append(torch.stack(values, dim=2))
-        self._open.near.append(rows.raw_on(rows.sight.near[0]))
+        self._open.near.append(rows.raw_on(rows.visibility.near[0]))
         self._open.mass.append(_mass(rows))
 
     def _settle(self) -> None:
@@ -71,15 +71,15 @@ class LayerSums:
         if self._open is None:
             return
         strip, self._open = self._open, None
-        sight, heads = strip.sight, _run(strip.places)
-        rows, keys = sight.runs or (sight.query_positions, sight.key_positions)
+        visibility, heads = strip.visibility, _run(strip.places)
+        rows, keys = visibility.runs or (visibility.query_positions, visibility.key_positions)
         self._waiting.append((rows, heads, torch.cat(strip.weighed, dim=1), torch.cat(strip.near, dim=1)))
         self._add("mass", keys, heads, torch.cat(strip.mass, dim=1))
-        alike = None if sight.visible.shape[1] == 1 else heads
-        self._lay("viewed", rows, alike, self._viewed(sight), torch.float64)
-        self._lay("near visible", rows, alike, sight.near[1].transpose(2, 3), torch.bool)
+        alike = None if visibility.visible.shape[1] == 1 else heads
+        self._lay("viewed", rows, alike, self._viewed(visibility), torch.float64)
+        self._lay("near visible", rows, alike, visibility.near[1].transpose(2, 3), torch.bool)
         if alike is not None or 0 in strip.places:  # what all heads see is counted with the first of them
-            self._add("seen", keys, alike, sight.seen_by)
+            self._add("seen", keys, alike, visibility.seen_by)
 
     def _finish(self) -> None:
         """Put down all that waits, in one go: between blocks, where it goes would have left the caches each time."""
@@ -89,15 +89,15 @@ class LayerSums:
             self._lay("near", rows, heads, near.transpose(2, 3) * weighed[:, :, :1].to(near.dtype), near.dtype)
         self._waiting.clear()
 
-    def _viewed(self, sight: Sight) -> Tensor:
+    def _viewed(self, visibility: Visibility) -> Tensor:
         """How many keys each row may see and what else the measures take of it: [batch, 1 or head, n, row] float64."""
-        if self._views not in sight.memory:
-            views = [sight.visible_count, *(view(sight).double() for view in self._views)]
-            sight.memory[self._views] = torch.stack(
+        if self._views not in visibility.memory:
+            views = [visibility.visible_count, *(view(visibility).double() for view in self._views)]
+            visibility.memory[self._views] = torch.stack(
                 torch.broadcast_tensors(*views),  # type: ignore[no-untyped-call]
                 dim=2,
             )
-        viewed: Tensor = sight.memory[self._views]
+        viewed: Tensor = visibility.memory[self._views]
         return viewed
 
     def row_values(self, metrics: Sequence[Metric]) -> Iterator[Tensor]:
@@ -194,7 +194,7 @@ def _or_one(heads: Places | None) -> Places:
 
 def _mass(rows: Rows) -> Tensor:
     """Σ_i A_ik over the real rows of the block: [batch, head, key], runs of 128 rows in float32."""
-    factors, real = rows.factor, rows.sight.real_factor
+    factors, real = rows.factor, rows.visibility.real_factor
     if real is not None:
         factors = factors * real.to(factors.dtype)
     factors, weights = factors.flatten(0, 1)[:, None], rows.raw.flatten(0, 1)

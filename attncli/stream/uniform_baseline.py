@@ -7,7 +7,7 @@ from dataclasses import replace
 from attncli.data import Rows
 
 
-def even(rows: Rows) -> Rows:
+def uniform_rows(rows: Rows) -> Rows:
     """The same rows with 1 / |S_i| on each visible key: of one head, where all see the same."""
     weights = rows.seen.double() / rows.visible_count.clamp_min(1)[..., None]
     nothing = {"scores": None, "scale": None, "largest": None, "parts": None, "norms": None, "sums": None}

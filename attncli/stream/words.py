@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.data import Array, Attention, LayerMaps
-from attncli.data.words import merged_words, word_places
+from attncli.data.words import merged_words, word_groups
 
 
 def to_words(attention: Attention) -> Attention:
@@ -19,7 +19,7 @@ def to_words(attention: Attention) -> Attention:
     """
     if attention.words:
         return attention
-    queries, keys = word_places(attention.queries), word_places(attention.keys)
+    queries, keys = word_groups(attention.queries), word_groups(attention.keys)
     return replace(
         attention,
         queries=merged_words(attention.queries),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from attncli.data import Array, Attention, LayerMaps, Stretch, Zoom, frozen
+from attncli.data import Array, Attention, LayerMaps, TokenWindow, Zoom, read_only
 from attncli.errors import UsageError
 
 
@@ -30,7 +30,7 @@ def zoomed(attention: Attention, zoom: Zoom) -> Attention:
     sides = zoom.sides(len(attention.queries), len(attention.keys))
     # layers that share a mask do so afterwards
     masks = {id(maps.visible): maps.visible for maps in attention.layers if maps.visible is not None}
-    cut = {key: frozen(_reduced(np.logical_or, _window(mask, sides), sides)) for key, mask in masks.items()}
+    cut = {key: read_only(_reduced(np.logical_or, _window(mask, sides), sides)) for key, mask in masks.items()}
     layers = []
     for maps in attention.layers:
         visible = cut.get(id(maps.visible))
@@ -39,12 +39,12 @@ def zoomed(attention: Attention, zoom: Zoom) -> Attention:
     return attention.zoomed(sides, zoom.pool, tuple(layers))
 
 
-def _window(array: Array, sides: Sequence[Stretch]) -> Array:
+def _window(array: Array, sides: Sequence[TokenWindow]) -> Array:
     rows, keys = sides
     return array[:, rows.first : rows.last + 1, keys.first : keys.last + 1]
 
 
-def _weights(maps: LayerMaps, sides: Sequence[Stretch], pool: str) -> Array:
+def _weights(maps: LayerMaps, sides: Sequence[TokenWindow], pool: str) -> Array:
     weights = _window(maps.weights, sides)
     if all(side.cell == 1 for side in sides):
         return weights
@@ -53,7 +53,7 @@ def _weights(maps: LayerMaps, sides: Sequence[Stretch], pool: str) -> Array:
     return np.stack([_cells(map_, sees, sides, pool) for map_, sees in zip(weights, seen, strict=True)])
 
 
-def _cells(weights: Array, visible: Array | None, sides: Sequence[Stretch], pool: str) -> Array:
+def _cells(weights: Array, visible: Array | None, sides: Sequence[TokenWindow], pool: str) -> Array:
     """One map [query, key] in cells; rows that are undefined count in none."""
     defined = ~np.isnan(weights)
     seen = defined if visible is None else defined & visible
@@ -67,7 +67,7 @@ def _cells(weights: Array, visible: Array | None, sides: Sequence[Stretch], pool
     return cells
 
 
-def _reduced(operation: np.ufunc, array: Array, sides: Sequence[Stretch], dtype: type | None = None) -> Array:
+def _reduced(operation: np.ufunc, array: Array, sides: Sequence[TokenWindow], dtype: type | None = None) -> Array:
     """The last two axes put together cell by cell."""
     for axis, side in zip((-2, -1), sides, strict=True):
         array = operation.reduceat(array, np.arange(0, side.tokens, side.cell), axis=axis, dtype=dtype)

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 import attncli
 from attncli.data import KINDS, Array, Kind
-from attncli.engine.invocation import Files, Job
+from attncli.engine.invocation import Invocation, OutputSettings
 from attncli.engine.progress import untracked
 from attncli.engine.request import Request
 from attncli.errors import UsageError
@@ -39,7 +39,7 @@ def by_hand(run: attncli.Run, kind: Kind = "encoder") -> Array:
 def streamed(model: str | Path, texts: list[str], tracing: Tracing, out: Path, **options: object) -> tuple[Flow, ...]:
     """As the command does it, without keeping maps."""
     request = Request.of(options)  # type: ignore[arg-type]
-    job = Job("flow", {"name": str(model)}, request, tuple(map(attncli.Text, texts)), Files(str(out)))
+    job = Invocation("flow", {"name": str(model)}, request, tuple(map(attncli.Text, texts)), OutputSettings(str(out)))
     return trace(job, tracing, Drawing((), ()), untracked, lambda path: None)[0]
 
 
@@ -168,12 +168,12 @@ def test_maps_made_elsewhere(tmp_path: Path) -> None:
     assert_allclose(alone.values, (maps[0, 0] + np.eye(4)) / 2, atol=1e-6)
 
 
-def test_kept_maps_that_are_folded_over_heads_are_taken_as_they_are() -> None:
+def test_kept_maps_that_are_combined_over_heads_are_taken_as_they_are() -> None:
     text, model = "one two three", attncli.load("demo:encoder")
     for how in ("mean", "max"):
-        folded = model.run(text, aggregate=how).rollout().flow
-        assert folded.aggregate == how
-        assert_allclose(folded.values, model.run(text).rollout(aggregate=how).flow.values, atol=1e-6)
+        combined = model.run(text, aggregate=how).rollout().flow
+        assert combined.aggregate == how
+        assert_allclose(combined.values, model.run(text).rollout(aggregate=how).flow.values, atol=1e-6)
 
 
 def test_calls_that_cannot_be_meant() -> None:

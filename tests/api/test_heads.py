@@ -15,14 +15,14 @@ import attncli
 from attncli.data import Text
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.inputs.shuffled import shuffled
-from attncli.studies.heads.result import Grouping, Likeness
+from attncli.inputs.shuffled import shuffle_batch
+from attncli.studies.heads.result import ClusterOptions, HeadsResult
 from attncli.studies.heads.smoothness import mean_cosine, rank_one_distance
 
 TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home."]
 
 
-def same(one: Likeness, other: Likeness) -> None:
+def same(one: HeadsResult, other: HeadsResult) -> None:
     for kind, group in one.groups.items():
         like = other.groups[kind]
         assert group.distances == pytest.approx(like.distances, abs=1e-6)
@@ -66,7 +66,7 @@ def test_the_shuffled_baseline_is_what_the_model_does_with_shuffled_tokens() -> 
     model = attncli.load("demo:encoder")
     found = model.likeness(TEXTS[0]).groups["encoder"].baselines["shuffled"]
     prepared = model.prepare([Text(TEXTS[0])], Request())
-    plain, mixed = (batch.tensors for batch in (prepared.batches[0], shuffled(prepared.batches[0], 0)))
+    plain, mixed = (batch.tensors for batch in (prepared.batches[0], shuffle_batch(prepared.batches[0], 0)))
     assert plain["input_ids"].tolist() != mixed["input_ids"].tolist()
     maps = attncli.capture(model.loaded.model, mixed).maps[0].layers
     assert found == pytest.approx(naive_distances(np.concatenate([one.weights for one in maps])), abs=1e-5)
@@ -96,7 +96,7 @@ def test_minilm_has_no_two_heads_that_do_the_same(minilm: Path) -> None:
 def test_runs_without_maps_say_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     run = attncli.load("demo:encoder").run(TEXTS[0], keep_maps=False, metrics="sink")
     with pytest.raises(UsageError, match=r"model\.likeness"):
-        run.heads(Grouping())
+        run.heads(ClusterOptions())
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     with pytest.raises(UsageError, match=r'pip install "attncli\[analyses\]"'):
         attncli.load("demo:encoder").run(TEXTS[0]).heads()
@@ -110,7 +110,7 @@ def test_texts_with_maps_of_different_heads_are_refused() -> None:
 
 
 def test_frames_have_a_row_per_head_pair_and_layer() -> None:
-    found = attncli.load("demo:encoder").run(TEXTS[0]).heads(Grouping(clusters=2))
+    found = attncli.load("demo:encoder").run(TEXTS[0]).heads(ClusterOptions(clusters=2))
     count = len(found.to_frame())
     assert len(found.pairs_frame()) == count * (count - 1) // 2
     assert len(found.layers_frame()) == len(set(found.to_frame().layer))

@@ -12,10 +12,10 @@ import pytest
 from highlights import Read
 
 import attncli
-from attncli.engine.focus import Looking
+from attncli.engine.focus import FocusRequest
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.inputs.focus import find
+from attncli.inputs.focus import find_focus
 from attncli.studies.highlight.page import highlights
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_in_minilm_it_looks_at_the_animal(minilm: Path) -> None:
 def test_the_weights_are_sums_over_the_maps(model: str, direction: Direction, focus: str) -> None:
     run = attncli.load(model).run(STORY)
     shown = run.highlight(focus, layer=1, direction=direction).highlight
-    places = find(run.inputs[0].source, focus)
+    places = find_focus(run.inputs[0].source, focus)
     assert [(line.head, line.focus) for line in shown.lines] == [
         (head, one.name) for head in run.attention().layers[1].heads for one in places
     ]
@@ -77,11 +77,11 @@ def test_the_weights_are_sums_over_the_maps(model: str, direction: Direction, fo
 )
 def test_rows_that_stream_by_give_what_whole_maps_give(options: dict[str, object], direction: Direction) -> None:
     model = attncli.load("demo:seq2seq")
-    looking = Looking("e", direction)
+    looking = FocusRequest("e", direction)
     texts = [attncli.Text("one two", target="owt eno"), attncli.Text("three of them", target="eerht fo meht")]
     request = Request.of(options)  # type: ignore[arg-type]
     if options.get("words"):
-        looking = Looking("1", direction)
+        looking = FocusRequest("1", direction)
     whole = model.gather(texts, request)
     expected = {(each.kind, each.text): each for each in highlights(whole.maps, whole.inputs, looking)}
     came = 0
@@ -104,8 +104,8 @@ def test_nothing_chosen_is_the_mean_of_all() -> None:
     (line,) = page.highlight.lines
     np.testing.assert_allclose(line.weights, run.attention().stack()[:, :, line.at[0]].mean((0, 1)), rtol=1e-5)
     assert "encoder self-attention · mean of layers · mean of heads" in page.html
-    folded = attncli.load("demo:encoder").run(STORY, aggregate="max")
-    assert "mean of layers · max of heads" in folded.highlight("It").html
+    combined = attncli.load("demo:encoder").run(STORY, aggregate="max")
+    assert "mean of layers · max of heads" in combined.highlight("It").html
 
 
 def test_across_two_texts_the_focus_is_a_query_or_a_key() -> None:
@@ -113,10 +113,10 @@ def test_across_two_texts_the_focus_is_a_query_or_a_key() -> None:
     maps = run.attention("cross").sel(layer=0, head=0).values
     queries, keys = run.attention("cross").queries, run.attention("cross").keys
     (line,) = run.highlight("eno", layer=0, head=0, kind="cross").highlight.lines
-    assert (len(line.weights), line.at) == (len(keys), find(queries, "eno")[0].positions)
+    assert (len(line.weights), line.at) == (len(keys), find_focus(queries, "eno")[0].positions)
     np.testing.assert_allclose(line.weights, naive(maps, line.at, "from"), rtol=1e-6)
     (line,) = run.highlight("one", layer=0, head=0, kind="cross", direction="to").highlight.lines
-    assert (len(line.weights), line.at) == (len(queries), find(keys, "one")[0].positions)
+    assert (len(line.weights), line.at) == (len(queries), find_focus(keys, "one")[0].positions)
     np.testing.assert_allclose(line.weights, naive(maps, line.at, "to"), rtol=1e-6)
     with pytest.raises(UsageError, match="'eno' does not occur in the text: there are one, two, </s>"):
         run.highlight("eno", kind="cross", direction="to")
@@ -144,7 +144,7 @@ def test_what_cannot_be_highlighted_is_an_error() -> None:
     long = " ".join(f"and so it went on {at}" for at in range(10))
     too_many = r"\d+ lines of 62 tokens are more than a page can show .* such as --focus 'and#6', --layer and --head"
     with pytest.raises(UsageError, match=too_many):
-        list(model.runs([attncli.Text(long)], replace(Request(), looking=Looking("all"))))
+        list(model.runs([attncli.Text(long)], replace(Request(), looking=FocusRequest("all"))))
 
 
 def test_rows_of_a_few_words_are_kept_of_a_text_whose_maps_would_not_fit() -> None:
@@ -153,7 +153,7 @@ def test_rows_of_a_few_words_are_kept_of_a_text_whose_maps_would_not_fit() -> No
     request = Request.of({"max_memory": "1MB"})
     with pytest.raises(UsageError, match="would keep"):
         list(model.runs([attncli.Text(text)], request))
-    looking = Looking("Animal#100")
+    looking = FocusRequest("Animal#100")
     (run,) = model.runs([attncli.Text(text)], replace(request, looking=looking))
     (shown,) = highlights(run.maps, run.inputs, looking)
     assert len(shown.lines) == 3 * 8

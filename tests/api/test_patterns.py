@@ -17,7 +17,7 @@ from attncli import Patterns, Text, Thresholds
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.inputs.random_tokens import RandomTokens
-from attncli.inputs.shuffled import shuffled
+from attncli.inputs.shuffled import shuffle_batch
 from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS
 
 ANIMAL = "The animal didn't cross the street because it was too tired."
@@ -151,7 +151,7 @@ def test_the_shuffled_baseline_is_the_model_on_shuffled_tokens() -> None:
     ids = []
     for seed in range(2):
         prepared = model.prepare([Text(ANIMAL)], Request())
-        ids.append(shuffled(prepared.batches[0], seed).tensors)
+        ids.append(shuffle_batch(prepared.batches[0], seed).tensors)
     runs = [attncli.capture(model.loaded.model, each, model.loaded.tokenizer) for each in ids]
     values = [run.stats("sink")["sink"].values for run in runs]
     assert found.baselines["shuffled"]["sink"].values == pytest.approx(np.mean(values, axis=0), abs=1e-6)

@@ -135,7 +135,7 @@ def test_several_texts_in_any_batching_are_what_each_is_alone(real: attncli.Mode
     np.testing.assert_allclose(mean, np.mean(each, axis=0), rtol=1e-5)
 
 
-def test_options_choose_and_fold() -> None:
+def test_options_choose_and_combine() -> None:
     model = attncli.load("demo:seq2seq")
     run = model.run("one two", target="eno owt", kind=["cross", "decoder"], layer=-1, head=[0, 2])
     assert [attention.kind for attention in run.maps] == ["decoder", "cross"]
@@ -144,9 +144,9 @@ def test_options_choose_and_fold() -> None:
         run.attention()
     with pytest.raises(UsageError, match="no maps of kind 'encoder'"):
         run.attention("encoder")
-    folded = model.run("one two", aggregate="mean", aggregate_layers="mean", words=True, special="drop")
-    assert [len(attention.layers) for attention in folded.maps] == [1, 1, 1]
-    assert all(attention.words and attention.dropped_special for attention in folded.maps)
+    combined = model.run("one two", aggregate="mean", aggregate_layers="mean", words=True, special="drop")
+    assert [len(attention.layers) for attention in combined.maps] == [1, 1, 1]
+    assert all(attention.words and attention.dropped_special for attention in combined.maps)
     with pytest.raises(UsageError, match="unknown option 'layers': did you mean 'layer'"):
         model.run("one", layers=1)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="the run would bring nothing"):

@@ -1,4 +1,4 @@
-"""How maps are read in the page: words, without special tokens, without sinks, folded; as the library reads them."""
+"""How maps are read in the page: words, without special tokens, without sinks, combined; as the library reads them."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_a_reading_gives_what_the_library_gives(
         assert opened.weights() == pytest.approx(true[query].tolist(), abs=6e-4)
 
 
-def test_heads_are_folded_as_the_library_folds_them(wordy: Made, open_page: Open) -> None:
+def test_heads_are_combined_as_the_library_combines_them(wordy: Made, open_page: Open) -> None:
     layer = wordy.run.attention("encoder").sel(layer=2)
     opened = open_page(wordy.html)
-    for fold, true in (("mean", layer.values.mean(0)), ("max", layer.values.max(0))):
-        opened.go(f"view=head&layer=2&head={fold}&query=3")
+    for combine, true in (("mean", layer.values.mean(0)), ("max", layer.values.max(0))):
+        opened.go(f"view=head&layer=2&head={combine}&query=3")
         assert near(opened.weights(), true[3], layer.values.max())
 
 

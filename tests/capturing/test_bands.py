@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from attncli.capturing import plan, run
 from attncli.capturing.bands import layout_of, unfold
 from attncli.errors import ModelError
-from attncli.inputs.batches import batch_of
-from attncli.models import adopt
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
 
 
 def random_rows(tokens: int, padded: int, near: np.ndarray, seed: int) -> torch.Tensor:
@@ -86,10 +86,10 @@ def test_plain_rows_and_even_widths_have_no_layout() -> None:
 
 def test_global_tokens_are_refused_by_the_name_of_the_layer() -> None:
     family = FAMILIES["longformer"]
-    loaded = adopt(families.build(family))
+    loaded = wrap_model(families.build(family))
     tensors = families.inputs(family)
-    made = plan(loaded, batch=batch_of(loaded, tensors))
+    made = plan(loaded, batch=batch_from_tensors(loaded, tensors))
     attend_all = torch.zeros_like(tensors["input_ids"])
     attend_all[:, :2] = 1
     with pytest.raises(ModelError, match=r"encoder layer 0 \(.*attention\.self\) has keys outside of its band"):
-        run(loaded, made, batch_of(loaded, {**tensors, "global_attention_mask": attend_all}), [])
+        run(loaded, made, batch_from_tensors(loaded, {**tensors, "global_attention_mask": attend_all}), [])

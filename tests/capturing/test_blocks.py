@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from attncli.capturing import blocks
-from attncli.capturing.blocks import AttentionCall, Block, Memory, attend
+from attncli.capturing.blocks import AttentionCall, Block, Scratch, attend
 
 BATCH, HEADS, GROUPS, QUERIES, KEYS, DIM = 2, 4, 2, 7, 9, 5
 
@@ -165,7 +165,7 @@ def test_what_is_added_to_scores_may_put_them_far_apart(name: str) -> None:
 
 
 def test_calls_that_share_their_memory_do_not_disturb_each_other() -> None:
-    memory = Memory()
+    memory = Scratch()
     half = _call(**{part: getattr(_call(), part).bfloat16() for part in ("query", "key", "value")})
     small = replace(CALLS["causal"], **{part: getattr(CALLS["causal"], part)[:1, :, :4] for part in ("query", "key")})
     small = replace(small, value=CALLS["causal"].value[:1, :, :4])

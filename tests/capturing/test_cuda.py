@@ -15,8 +15,8 @@ from attncli.capturing import blocks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.data import Kind, Rows, Statistics
-from attncli.inputs.batches import batch_of
-from attncli.models import adopt
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
 from attncli.stream import Measure, Sink
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch built for it")
@@ -35,10 +35,10 @@ CONFIG = LlamaConfig(
 
 def measured(device: str, dtype: torch.dtype, watch: bool = False) -> Statistics:
     torch.manual_seed(0)
-    loaded = adopt(LlamaModel(CONFIG).eval().to(device, dtype))
+    loaded = wrap_model(LlamaModel(CONFIG).eval().to(device, dtype))
     ids = torch.randint(0, 50, (1, TOKENS), generator=torch.Generator().manual_seed(1))
-    batch = batch_of(loaded, {"input_ids": ids})
-    plan = make_plan(loaded, batch=batch_of(loaded, {"input_ids": ids[:, :12]}))
+    batch = batch_from_tensors(loaded, {"input_ids": ids})
+    plan = make_plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": ids[:, :12]}))
     assert plan.route == "stream"
     measure = Measure([module.METRIC for module in registry.modules("metrics").values()])
     sinks: Sequence[Sink] = [Watched(measure) if watch else measure]

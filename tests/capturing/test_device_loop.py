@@ -18,12 +18,12 @@ from transformers import masking_utils
 from attncli import registry
 from attncli.capturing import blocks
 from attncli.capturing.blocks import AttentionCall, attend
-from attncli.capturing.emit import Emitter, Side
-from attncli.capturing.masks import UnmadeMask
+from attncli.capturing.emit import EmittedSide, RowEmitter
+from attncli.capturing.masks import LazyMask
 from attncli.capturing.plan import Site
 from attncli.data import Input, Kind, Metric, Rows
 from attncli.inputs.batches import Batch
-from attncli.stream import Profiles, Sink, StrongestEdges
+from attncli.stream import MeasureProfile, Sink, StrongestEdges
 from attncli.stream.sums import LayerSums, column_values
 
 TOKENS, HEADS, GROUPS, DIM = 700, 4, 2, 8
@@ -53,13 +53,13 @@ class Sums:
         raise AssertionError("no layer is to end here")
 
 
-def emitter(sink: Sink, padded: int) -> Emitter:
+def emitter(sink: Sink, padded: int) -> RowEmitter:
     """What hands blocks to the sink, its tokens on the device."""
     batch = Batch(TEXT, {}, torch.ones(1, TOKENS, dtype=torch.bool))
-    made, length = Emitter(batch, [sink], None, torch.float32), TOKENS - padded
+    made, length = RowEmitter(batch, [sink], None, torch.float32), TOKENS - padded
     positions = torch.arange(TOKENS, device="meta")[None]
     mask = positions < length
-    made.source = Side(mask, torch.where(mask, positions, -1), torch.zeros_like(mask), (length,), (0,))
+    made.source = EmittedSide(mask, torch.where(mask, positions, -1), torch.zeros_like(mask), (length,), (0,))
     return made
 
 
@@ -67,7 +67,7 @@ def call(rule: str, dtype: torch.dtype) -> AttentionCall:
     """One on the device, of which is known which keys a strip needs: that is read once per pass, before the loop."""
     asked: dict[str, Any] = {"batch_size": 1, "q_length": TOKENS, "kv_length": TOKENS, "mask_function": RULES[rule]}
     here, there = (
-        UnmadeMask(masking_utils.eager_mask, {**asked, "dtype": dtype, "device": torch.device(device)})
+        LazyMask(masking_utils.eager_mask, {**asked, "dtype": dtype, "device": torch.device(device)})
         for device in ("cpu", "meta")
     )
     list(here.strips(blocks.ROWS))
@@ -94,7 +94,7 @@ def test_no_block_waits_for_the_device_or_goes_through_the_host(
 
 
 @pytest.mark.parametrize("padded", [0, 50])
-@pytest.mark.parametrize("make", [Profiles, partial(StrongestEdges, top_k=3)], ids=["profile", "edges"])
+@pytest.mark.parametrize("make", [MeasureProfile, partial(StrongestEdges, top_k=3)], ids=["profile", "edges"])
 def test_nor_does_what_looks_at_long_texts(make: Callable[[Sequence[Input]], Sink], padded: int) -> None:
     hand_on = emitter(make(TEXT), padded)
     assert attend(call("causal", torch.float32), lambda block: hand_on.block(SITE, block)).device.type == "meta"

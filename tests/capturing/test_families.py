@@ -17,14 +17,14 @@ from torch.overrides import _get_current_function_mode_stack
 from transformers import PreTrainedModel
 from transformers.modeling_utils import AttentionInterface
 
-from attncli.capturing import Plan, blocks
+from attncli.capturing import CapturePlan, blocks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.data import Rows, Text
 from attncli.errors import ModelError, OutputError
-from attncli.inputs.batches import Batch, batch_of
+from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.inputs.encode import encode
-from attncli.models import Loaded, adopt, load
+from attncli.models import Loaded, load, wrap_model
 
 Place = tuple[str, int]
 SERVED = [name for name, family in FAMILIES.items() if family.route != "refuse"]
@@ -75,19 +75,19 @@ def _with_heads(maps: np.ndarray | None, heads: int, shape: tuple[int, int]) -> 
     return np.concatenate([maps, np.full((max(0, heads - len(maps)), *shape), np.nan)])
 
 
-def caught(loaded: Loaded, batch: Batch, route: Any = "auto") -> tuple[Plan, Collector]:
+def caught(loaded: Loaded, batch: Batch, route: Any = "auto") -> tuple[CapturePlan, Collector]:
     """One planned and captured pass."""
     plan, sink = make_plan(loaded, route, batch), Collector()
     capture_run(loaded, plan, batch, [sink])
     return plan, sink
 
 
-def run(family: Family, route: str = "auto", **sizes: Any) -> tuple[Plan, Collector]:
-    loaded = adopt(families.build(family))
-    return caught(loaded, batch_of(loaded, families.inputs(family, **sizes)), route)
+def run(family: Family, route: str = "auto", **sizes: Any) -> tuple[CapturePlan, Collector]:
+    loaded = wrap_model(families.build(family))
+    return caught(loaded, batch_from_tensors(loaded, families.inputs(family, **sizes)), route)
 
 
-def check(family: Family, plan: Plan, sink: Collector, truth: families.Maps) -> None:
+def check(family: Family, plan: CapturePlan, sink: Collector, truth: families.Maps) -> None:
     """What came is exact and complete, but for layers that the plan refuses by name and the table lets it refuse."""
     maps = sink.text(0)
     lacking = {place for place in truth if place not in maps}
@@ -131,8 +131,8 @@ def test_both_routes_give_the_same_numbers(name: str) -> None:
 def test_kinds_are_told_apart_when_source_and_target_are_equally_long(name: str) -> None:
     family = FAMILIES[name]
     tensors = {key: value[:, :8] for key, value in families.inputs(family).items()}
-    loaded = adopt(families.build(family))
-    plan, sink = caught(loaded, batch_of(loaded, tensors))
+    loaded = wrap_model(families.build(family))
+    plan, sink = caught(loaded, batch_from_tensors(loaded, tensors))
     check(family, plan, sink, families.reference(family, tensors))
 
 
@@ -159,10 +159,10 @@ def test_blocks_of_few_rows_give_the_same_numbers(name: str, monkeypatch: pytest
 
 def test_a_text_for_which_a_model_attends_otherwise_is_refused() -> None:
     family = FAMILIES["big_bird"]
-    loaded = adopt(families.build(family))
-    plan = make_plan(loaded, "auto", batch_of(loaded, families.inputs(family)))
+    loaded = wrap_model(families.build(family))
+    plan = make_plan(loaded, "auto", batch_from_tensors(loaded, families.inputs(family)))
     with pytest.raises(ModelError, match="encoder layer 0") as error:
-        capture_run(loaded, plan, batch_of(loaded, families.inputs(family, (60,))), [Collector()])
+        capture_run(loaded, plan, batch_from_tensors(loaded, families.inputs(family, (60,))), [Collector()])
     assert error.value.exit_code == 3
 
 
@@ -188,13 +188,13 @@ def test_a_model_that_computes_inline_refuses_to_be_streamed(name: str) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_padded_text_gives_what_it_gives_alone(name: str, side: str) -> None:
     family = FAMILIES[name]
-    loaded = adopt(families.build(family))
+    loaded = wrap_model(families.build(family))
     right = families.inputs(family, (12, 7))
     both = right if side == "right" else {key: _padded_left(key, right) for key in right}
-    _, sink = caught(loaded, batch_of(loaded, both))
+    _, sink = caught(loaded, batch_from_tensors(loaded, both))
     for text in (0, 1):
         alone = _without_padding(right, text)
-        _, single = caught(loaded, batch_of(loaded, alone))
+        _, single = caught(loaded, batch_from_tensors(loaded, alone))
         ours, theirs = sink.text(text), single.text(0)
         assert sorted(ours) == sorted(theirs)
         for place, weights in ours.items():
@@ -222,8 +222,8 @@ def _without_padding(tensors: dict[str, torch.Tensor], text: int) -> dict[str, t
 def test_a_bfloat16_model_is_measured_in_float32_or_better(name: str) -> None:
     family = FAMILIES[name]
     model: Any = families.build(family)
-    loaded = adopt(model.to(torch.bfloat16))
-    _, sink = caught(loaded, batch_of(loaded, families.inputs(family)))
+    loaded = wrap_model(model.to(torch.bfloat16))
+    _, sink = caught(loaded, batch_from_tensors(loaded, families.inputs(family)))
     exact = truth(name)
     for (kind, layer), weights in sink.text(0).items():
         assert weights.sum(-1).max() <= 1.005
@@ -252,8 +252,8 @@ def _state(model: PreTrainedModel) -> Iterator[Any]:
 def test_a_model_is_left_as_found(name: str) -> None:
     model = families.build(FAMILIES[name]).train()
     before = list(_state(model))
-    loaded = adopt(model)
-    caught(loaded, batch_of(loaded, families.inputs(FAMILIES[name])))
+    loaded = wrap_model(model)
+    caught(loaded, batch_from_tensors(loaded, families.inputs(FAMILIES[name])))
     assert list(_state(model)) == before
 
 
@@ -261,8 +261,8 @@ def test_a_model_is_left_as_found(name: str) -> None:
 def test_a_model_still_answers_for_its_attention_itself(name: str) -> None:
     family = FAMILIES[name]
     model, tensors = families.build(family, "eager"), families.inputs(family)
-    loaded = adopt(model)
-    caught(loaded, batch_of(loaded, tensors))
+    loaded = wrap_model(model)
+    caught(loaded, batch_from_tensors(loaded, tensors))
     with torch.no_grad():
         output = model(**tensors, output_attentions=True)
     for kind, layers in family.layers.items():
@@ -280,8 +280,8 @@ class Disk(Collector):
 def test_a_model_is_left_as_found_after_an_error(name: str) -> None:
     model = families.build(FAMILIES[name]).train()
     before = list(_state(model))
-    loaded = adopt(model)
-    batch = batch_of(loaded, families.inputs(FAMILIES[name]))
+    loaded = wrap_model(model)
+    batch = batch_from_tensors(loaded, families.inputs(FAMILIES[name]))
     plan = make_plan(loaded, "auto", batch)
     with pytest.raises(OutputError, match="no space left"):
         capture_run(loaded, plan, batch, [Disk()])
@@ -297,7 +297,7 @@ class Broken(Collector):
 
 def test_what_a_sink_raises_is_not_blamed_on_the_model() -> None:
     family = FAMILIES["bert"]
-    loaded = adopt(families.build(family))
-    batch = batch_of(loaded, families.inputs(family))
+    loaded = wrap_model(families.build(family))
+    batch = batch_from_tensors(loaded, families.inputs(family))
     with pytest.raises(OSError, match=r"^disk full$"):
         capture_run(loaded, make_plan(loaded, "auto", batch), batch, [Broken()])

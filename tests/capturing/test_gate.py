@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaModel
 from attncli import capturing, registry
 from attncli.capturing import blocks
 from attncli.errors import ModelError
-from attncli.inputs.batches import batch_of
-from attncli.models import adopt
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
 from attncli.stream import Measure
 
 METRICS = [module.METRIC for module in registry.modules("metrics").values()]
@@ -20,8 +20,8 @@ METRICS = [module.METRIC for module in registry.modules("metrics").values()]
 def test_a_single_query_that_is_no_number_refuses_its_layer(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "ROWS", rows)
     config = LlamaConfig(vocab_size=20, hidden_size=16, intermediate_size=8, num_hidden_layers=3, num_attention_heads=4)
-    loaded = adopt(LlamaModel(config).eval())
-    batch = batch_of(loaded, {"input_ids": torch.arange(12)[None]})
+    loaded = wrap_model(LlamaModel(config).eval())
+    batch = batch_from_tensors(loaded, {"input_ids": torch.arange(12)[None]})
     plan = capturing.plan(loaded, batch=batch)
     assert plan.route == "stream"
 

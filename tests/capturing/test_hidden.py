@@ -12,7 +12,7 @@ import attncli
 from attncli.capturing.hidden import hidden_states
 from attncli.data import Text
 from attncli.engine.request import Request
-from attncli.inputs.batches import batch_of
+from attncli.inputs.batches import batch_from_tensors
 
 TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home."]
 
@@ -22,7 +22,7 @@ def test_padding_never_reaches_the_states(name: str, stack: str) -> None:
     model = attncli.load(f"demo:{name}")
     tokenizer = model.loaded.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.bos_token
-    batch = batch_of(model.loaded, tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    batch = batch_from_tensors(model.loaded, tokenizer(TEXTS, padding=True, return_tensors="pt"))
     assert not batch.source_mask.all()
     found = {one.index: states for one, states in hidden_states(model.loaded, model.plan(), batch)}
     for index, text in enumerate(TEXTS):
@@ -36,7 +36,7 @@ def test_padding_never_reaches_the_states(name: str, stack: str) -> None:
 def test_an_encoder_decoder_has_both_stacks() -> None:
     model = attncli.load("demo:seq2seq")
     ids = model.loaded.tokenizer(["abc"], return_tensors="pt")["input_ids"]
-    batch = batch_of(model.loaded, {"input_ids": ids, "decoder_input_ids": ids[:, :2]})
+    batch = batch_from_tensors(model.loaded, {"input_ids": ids, "decoder_input_ids": ids[:, :2]})
     ((_, states),) = hidden_states(model.loaded, model.plan(), batch)
     assert {stack: len(layers[0]) for stack, layers in states.items()} == {"encoder": ids.shape[1], "decoder": 2}
     assert {stack: len(layers) for stack, layers in states.items()} == {"encoder": 4, "decoder": 3}

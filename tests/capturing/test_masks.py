@@ -25,10 +25,10 @@ from attncli import registry
 from attncli.capturing import masks as own
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
-from attncli.capturing.masks import UnmadeMask, unmade_masks
-from attncli.inputs.batches import batch_of
-from attncli.models import adopt
-from attncli.stream import Keep, Measure
+from attncli.capturing.masks import LazyMask, lazy_masks
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
+from attncli.stream import KeepMaps, Measure
 
 TOKENS = 23
 PACKED = torch.tensor([[0] * 9 + [1] * 14])
@@ -62,7 +62,7 @@ def request(function: Callable[..., Any], padding: torch.Tensor | None = None) -
 def test_strips_put_together_are_the_mask_that_transformers_makes(name: str, padding: torch.Tensor | None) -> None:
     asked = request(FUNCTIONS[name], padding)
     whole = masks.eager_mask(**asked) == 0
-    mask = UnmadeMask(masks.eager_mask, asked)
+    mask = LazyMask(masks.eager_mask, asked)
     for step in (1, 4, 5, TOKENS):
         for _ in range(2):  # the second time from what was kept
             found = torch.zeros_like(whole)
@@ -82,7 +82,7 @@ def test_strips_put_together_are_the_mask_that_transformers_makes(name: str, pad
 
 
 def test_causal_strips_end_with_their_rows_and_mask_only_their_triangle() -> None:
-    mask = UnmadeMask(masks.eager_mask, request(FUNCTIONS["causal"]))
+    mask = LazyMask(masks.eager_mask, request(FUNCTIONS["causal"]))
     strips = list(mask.strips(8))
     assert [strip.keys for strip in strips] == [slice(0, 8), slice(0, 16), slice(0, 23)]
     assert [strip.clear for strip in strips] == [slice(0, 1), slice(0, 9), slice(0, 17)]
@@ -91,7 +91,7 @@ def test_causal_strips_end_with_their_rows_and_mask_only_their_triangle() -> Non
 
 def test_no_more_is_kept_from_layer_to_layer_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "KEPT_CELLS", 4 * 4 + 4 * 8)
-    mask = UnmadeMask(masks.eager_mask, request(FUNCTIONS["causal"]))
+    mask = LazyMask(masks.eager_mask, request(FUNCTIONS["causal"]))
     first, second = list(mask.strips(4)), list(mask.strips(4))
     assert [one is other for one, other in zip(first, second, strict=True)] == [True] * 2 + [False] * 4
 
@@ -110,18 +110,18 @@ def test_whatever_a_model_does_with_a_mask_it_does_with_the_whole(
     touch: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
     asked = request(FUNCTIONS["sliding"], PADDED)
-    mask = UnmadeMask(masks.eager_mask, asked)
+    mask = LazyMask(masks.eager_mask, asked)
     assert mask.shape == (2, 1, TOKENS, TOKENS)
     assert mask.dtype == torch.float32
     result = touch(mask)
-    assert not isinstance(result, UnmadeMask)
+    assert not isinstance(result, LazyMask)
     assert torch.equal(result, touch(masks.eager_mask(**asked)))
 
 
 def test_transformers_makes_its_own_masks_again_afterwards_also_on_error() -> None:
     def interrupted() -> None:
-        with unmade_masks():
-            assert isinstance(AttentionMaskInterface()["eager"](**request(FUNCTIONS["causal"])), UnmadeMask)
+        with lazy_masks():
+            assert isinstance(AttentionMaskInterface()["eager"](**request(FUNCTIONS["causal"])), LazyMask)
             raise KeyboardInterrupt
 
     before = AttentionMaskInterface()["eager"]
@@ -132,10 +132,10 @@ def test_transformers_makes_its_own_masks_again_afterwards_also_on_error() -> No
 
 def test_a_text_that_needs_no_mask_gets_none() -> None:
     asked = {**request(FUNCTIONS["all"]), "allow_is_bidirectional_skip": True}
-    with unmade_masks():
+    with lazy_masks():
         make = AttentionMaskInterface()["eager"]
         assert make(**asked) is None
-        assert isinstance(make(**{**asked, "attention_mask": PADDED}), UnmadeMask)
+        assert isinstance(make(**{**asked, "attention_mask": PADDED}), LazyMask)
 
 
 # ------------------------------------------------------------------------------------ linear memory
@@ -149,7 +149,7 @@ class Largest(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor) and not isinstance(leaf, UnmadeMask):
+            if isinstance(leaf, torch.Tensor) and not isinstance(leaf, LazyMask):
                 self.cells = max(self.cells, leaf.untyped_storage().nbytes() // leaf.element_size())
         return result
 
@@ -170,9 +170,9 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 def largest(config: PreTrainedConfig, tokens: int, **more: torch.Tensor) -> int:
     """The cells of the largest tensor while all statistics of a text are taken."""
     torch.manual_seed(0)
-    loaded = adopt(AutoModel.from_config(config).eval())
-    batch = batch_of(loaded, {"input_ids": torch.randint(1, 50, (1, tokens)), **more})
-    plan = make_plan(loaded, batch=batch_of(loaded, {"input_ids": torch.randint(1, 50, (1, 12))}))
+    loaded = wrap_model(AutoModel.from_config(config).eval())
+    batch = batch_from_tensors(loaded, {"input_ids": torch.randint(1, 50, (1, tokens)), **more})
+    plan = make_plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": torch.randint(1, 50, (1, 12))}))
     assert plan.route == "stream"
     sink = Measure([module.METRIC for module in registry.modules("metrics").values()])
     with Largest() as watched:
@@ -199,8 +199,8 @@ def test_packed_texts_give_the_weights_of_eager_attention() -> None:
     inputs = {"input_ids": torch.randint(1, 50, (1, 300)), "position_ids": torch.arange(300).remainder(90)[None]}
     with torch.inference_mode():
         expected = model(**inputs, output_attentions=True, use_cache=False).attentions[0][0]
-    loaded = adopt(model)
-    batch, keep = batch_of(loaded, inputs), Keep()
+    loaded = wrap_model(model)
+    batch, keep = batch_from_tensors(loaded, inputs), KeepMaps()
     capture_run(loaded, make_plan(loaded, batch=batch), batch, [keep])
     [attention] = keep.result(batch.inputs)
     torch.testing.assert_close(torch.tensor(attention.layers[0].weights), expected, atol=1e-6, rtol=0)

@@ -7,14 +7,14 @@ import pytest
 from families import FAMILIES
 
 from attncli.capturing import plan
-from attncli.inputs.batches import batch_of
-from attncli.models import adopt
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
 
 
 def left_out(name: str) -> list[tuple[str, str]]:
     family = FAMILIES[name]
-    loaded = adopt(families.build(family))
-    return list(plan(loaded, "auto", batch_of(loaded, families.inputs(family))).refused)
+    loaded = wrap_model(families.build(family))
+    return list(plan(loaded, "auto", batch_from_tensors(loaded, families.inputs(family))).refused)
 
 
 def test_the_state_space_layers_of_a_hybrid_are_named() -> None:

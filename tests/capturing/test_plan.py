@@ -20,15 +20,15 @@ from transformers import (
 
 from attncli.capturing import plan
 from attncli.errors import ModelError, UsageError
-from attncli.inputs.batches import batch_of
-from attncli.models import Loaded, adopt
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import Loaded, wrap_model
 
 SMALL = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 64}
 IDS = torch.arange(10, 22)[None]
 
 
 def seq2seq(model: PreTrainedModel) -> tuple[Loaded, dict[str, torch.Tensor]]:
-    return adopt(model.eval()), {"input_ids": IDS, "decoder_input_ids": IDS[:, :7]}
+    return wrap_model(model.eval()), {"input_ids": IDS, "decoder_input_ids": IDS[:, :7]}
 
 
 def pegasus_x() -> PegasusXForConditionalGeneration:
@@ -41,7 +41,7 @@ def pegasus_x() -> PegasusXForConditionalGeneration:
 
 def test_attention_over_blocks_and_global_tokens_is_refused_by_the_name_of_each_module() -> None:
     loaded, tensors = seq2seq(pegasus_x())
-    made = plan(loaded, batch=batch_of(loaded, tensors))
+    made = plan(loaded, batch=batch_from_tensors(loaded, tensors))
     assert [name for name, _ in made.refused] == [f"model.encoder.layers.{layer}.self_attn" for layer in (0, 1)]
     assert all("scores, not over one row and column per token" in reason for _, reason in made.refused)
     assert made.kinds == ("decoder", "cross")
@@ -53,7 +53,7 @@ def test_a_decoder_is_never_read_without_its_encoder() -> None:
     )
     loaded, tensors = seq2seq(UdopForConditionalGeneration(config))
     with pytest.raises(ModelError, match=r"does not run from text alone \(forward: ValueError: Bbox is required"):
-        plan(loaded, batch=batch_of(loaded, tensors))
+        plan(loaded, batch=batch_from_tensors(loaded, tensors))
 
 
 def test_a_model_that_writes_codes_of_sound_is_read_by_its_encoder_only() -> None:
@@ -61,9 +61,9 @@ def test_a_model_that_writes_codes_of_sound_is_read_by_its_encoder_only() -> Non
     stack = {"num_hidden_layers": 2, "hidden_size": 16, "intermediate_size": 16, **heads}
     cross = {"cross_hidden_size": 16, **{f"cross_{name}": size for name, size in heads.items()}}
     config = DiaConfig(encoder_config={**stack, "vocab_size": 60}, decoder_config={**stack, **cross})
-    loaded = adopt(DiaForConditionalGeneration(config).eval())
+    loaded = wrap_model(DiaForConditionalGeneration(config).eval())
     assert not loaded.is_encoder_decoder
-    made = plan(loaded, batch=batch_of(loaded, {"input_ids": IDS}))
+    made = plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS}))
     assert [(site.kind, site.layer) for site in made.sites] == [("encoder", 0), ("encoder", 1)]
     assert {reason.partition(",")[0] for _, reason in made.refused} == {"its map is 1 x 1", "its map is 1 x 12"}
 
@@ -73,7 +73,7 @@ def test_stacks_without_a_start_token_are_told_apart() -> None:
     side = BertConfig(vocab_size=60, **shape)
     config = EncoderDecoderConfig.from_encoder_decoder_configs(side, BertConfig(vocab_size=60, **shape))
     loaded, tensors = seq2seq(EncoderDecoderModel(config))
-    made = plan(loaded, batch=batch_of(loaded, tensors))
+    made = plan(loaded, batch=batch_from_tensors(loaded, tensors))
     assert sorted((site.kind, site.layer) for site in made.sites) == [
         (kind, layer) for kind in ("cross", "decoder", "encoder") for layer in (0, 1)
     ]
@@ -81,9 +81,9 @@ def test_stacks_without_a_start_token_are_told_apart() -> None:
 
 def test_a_token_beyond_the_vocabulary_is_named() -> None:
     config = BertConfig(vocab_size=15, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    loaded = adopt(BertModel(config).eval())
+    loaded = wrap_model(BertModel(config).eval())
     with pytest.raises(ModelError, match=r"token id 21 is beyond the model's 15 embeddings"):
-        plan(loaded, batch=batch_of(loaded, {"input_ids": IDS}))
+        plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS}))
 
 
 class Float32Only(BertModel):
@@ -95,15 +95,15 @@ class Float32Only(BertModel):
 
 def test_a_model_that_computes_only_in_float32_says_so() -> None:
     config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    loaded = adopt(Float32Only(config).bfloat16().eval())
+    loaded = wrap_model(Float32Only(config).bfloat16().eval())
     with pytest.raises(ModelError, match="try --dtype float32"):
-        plan(loaded, batch=batch_of(loaded, {"input_ids": IDS}))
+        plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS}))
 
 
 def test_a_mask_with_holes_is_no_padding() -> None:
     config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    loaded = adopt(BertModel(config).eval())
+    loaded = wrap_model(BertModel(config).eval())
     holes = torch.ones_like(IDS)
     holes[0, 4] = 0
     with pytest.raises(UsageError, match="mask of text 0 leaves out tokens between others"):
-        plan(loaded, batch=batch_of(loaded, {"input_ids": IDS, "attention_mask": holes}))
+        plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS, "attention_mask": holes}))

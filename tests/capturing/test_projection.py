@@ -13,14 +13,14 @@ from capturing.test_families import Collector
 from families import FAMILIES
 from torch import nn
 
-from attncli.capturing import Plan, blocks, projection, routes
+from attncli.capturing import CapturePlan, blocks, projection, routes
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.capturing.projection import value_norms
 from attncli.data import Rows
-from attncli.inputs.batches import batch_of
-from attncli.models import Loaded, adopt
-from attncli.stream.norms import Normed
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import Loaded, wrap_model
+from attncli.stream.norms import NormRows
 
 STREAMED = [name for name, family in FAMILIES.items() if family.route == "stream"]
 CHANGED = {"diffllama", "qwen3_next"}
@@ -28,17 +28,17 @@ CHANGED = {"diffllama", "qwen3_next"}
 SERVED = [name for name in STREAMED if name not in CHANGED]
 
 
-def planned(model: Any, name: str, capture: Any = "auto") -> tuple[Loaded, Any, Plan]:
-    loaded = adopt(model)
-    batch = batch_of(loaded, families.inputs(FAMILIES[name]))
+def planned(model: Any, name: str, capture: Any = "auto") -> tuple[Loaded, Any, CapturePlan]:
+    loaded = wrap_model(model)
+    batch = batch_from_tensors(loaded, families.inputs(FAMILIES[name]))
     return loaded, batch, make_plan(loaded, capture, batch)
 
 
-def both(model: Any, name: str) -> tuple[Plan, Collector, Collector]:
+def both(model: Any, name: str) -> tuple[CapturePlan, Collector, Collector]:
     """Weights and norms of one pass."""
     loaded, batch, plan = planned(model, name)
     weights, norms = Collector(), Collector()
-    capture_run(loaded, plan, batch, [weights, Normed(norms)])  # type: ignore[arg-type]
+    capture_run(loaded, plan, batch, [weights, NormRows(norms)])  # type: ignore[arg-type]
     return plan, weights, norms
 
 
@@ -72,7 +72,7 @@ def test_weighted_sums_of_f_are_what_the_output_projection_puts_out(name: str, m
     for label in {site.projects.name for site in plan.sites if site.projects}:
         watched(model.get_submodule(label), label)
     weights = Collector()
-    capture_run(loaded, plan, batch, [weights, Normed(Collector())])  # type: ignore[arg-type]
+    capture_run(loaded, plan, batch, [weights, NormRows(Collector())])  # type: ignore[arg-type]
     assert len(used) == len(plan.sites)
     calls = dict.fromkeys(written, 0)
     for site, (value, matrix, heads) in zip(_as_called(plan, name), used, strict=True):
@@ -89,7 +89,7 @@ def test_weighted_sums_of_f_are_what_the_output_projection_puts_out(name: str, m
         np.testing.assert_allclose(made, expected, atol=1e-5 * max(1, np.abs(made).max()), rtol=0)
 
 
-def _as_called(plan: Plan, name: str) -> list[Any]:
+def _as_called(plan: CapturePlan, name: str) -> list[Any]:
     """The sites in the order of their calls: the encoder's, then layer by layer of the decoder."""
     return sorted(plan.sites, key=lambda site: (site.kind != "encoder", site.layer, site.kind == "cross"))
 

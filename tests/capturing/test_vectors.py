@@ -16,8 +16,8 @@ from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.capturing.blocks import AttentionCall
 from attncli.data import KINDS, Selection, Vectors
-from attncli.inputs.batches import batch_of
-from attncli.models import adopt
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
 from attncli.stream import KeepVectors
 
 STREAMED = [name for name, family in FAMILIES.items() if family.route == "stream"]
@@ -33,8 +33,8 @@ def caught(name: str) -> tuple[tuple[Vectors, ...], families.Maps]:
 
 
 def kept(family: families.Family, heads: Selection | None = None, capture: Any = "auto") -> tuple[Vectors, ...]:
-    loaded = adopt(families.build(family), None)
-    batch = batch_of(loaded, families.inputs(family))
+    loaded = wrap_model(families.build(family), None)
+    batch = batch_from_tensors(loaded, families.inputs(family))
     sink = KeepVectors(heads)
     capture_run(loaded, make_plan(loaded, capture, batch), batch, [sink], heads)
     return sink.result()

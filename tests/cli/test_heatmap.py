@@ -186,7 +186,7 @@ def test_kept_maps_hold_only_the_selection(options: str, run_cli: RunCli) -> Non
     assert missing.err == "error: layer 2 does not exist: encoder has layers 1, 3\n"
 
 
-def test_kept_maps_are_folded_and_read_by_words_later(run_cli: RunCli) -> None:
+def test_kept_maps_are_combined_and_read_by_words_later(run_cli: RunCli) -> None:
     assert run_cli("heatmap", "-t", "Unbelievable stories.", "--save-maps", "--out", "run").code == 0
     now = run_cli("heatmap", "-t", "Unbelievable stories.", "-l", "0", "--words", "--aggregate", "mean", "-o", "now")
     then = run_cli("heatmap", "--from", "run", "-l", "0", "--words", "--aggregate", "mean", "-o", "then")
@@ -195,12 +195,12 @@ def test_kept_maps_are_folded_and_read_by_words_later(run_cli: RunCli) -> None:
     assert size_of("now/encoder-L00-mean.png") != (0, 0)
 
 
-def test_folded_maps_can_not_be_unfolded(run_cli: RunCli) -> None:
+def test_combined_maps_can_not_be_unfolded(run_cli: RunCli) -> None:
     assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "run", "--aggregate", "mean").code == 0
     assert drawn(run_cli("heatmap", "--from", "run", "-l", "1").out) == ["encoder-L01-mean.png"]
     refused = run_cli("heatmap", "--from", "run", "-H", "1")
     assert refused.err == (
-        "error: --head cannot choose from the run of demo:encoder: it keeps only maps folded over heads\n"
+        "error: --head cannot choose from the run of demo:encoder: it keeps only maps combined over heads\n"
     )
     assert run_cli("heatmap", "--from", "run", "--aggregate", "max").err == (
         "error: these maps are already the mean over heads, not the max\n"

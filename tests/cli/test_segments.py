@@ -123,7 +123,7 @@ def test_many_segments_have_no_page_of_heads(run_cli: RunCli) -> None:
     assert "encoder-segments-heads.png" not in names("here")
 
 
-def test_folded_maps(run_cli: RunCli) -> None:
+def test_combined_maps(run_cli: RunCli) -> None:
     done = run_cli("segments", *PAIR, "--aggregate", "mean", "--aggregate-layers", "mean", "-o", "here", "--json")
     document = json.loads(done.out)
     assert {(row["layer"], row["head"]) for row in document["heads"]} == {("mean", "mean")}

@@ -99,7 +99,7 @@ def test_words_and_special_tokens_change_what_is_measured(run_cli: RunCli) -> No
     assert any("special tokens took" in note for note in dropped["run"]["notes"])
 
 
-def test_folded_maps_are_measured_as_one(run_cli: RunCli) -> None:
+def test_combined_maps_are_measured_as_one(run_cli: RunCli) -> None:
     found = document(run_cli, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean")
     assert [(head["layer"], head["head"]) for head in found["heads"]] == [(layer, "mean") for layer in range(4)]
     found = document(run_cli, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean", "--aggregate-layers", "mean")

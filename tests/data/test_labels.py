@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.data import Scheme, Tokens
-from attncli.data.labels import label, labels, numbered
+from attncli.data.labels import label, label_with_position, labels
 
 SCHEMES: tuple[Scheme, ...] = ("plain", "wordpiece", "bytelevel", "metaspace")
 
@@ -106,5 +106,5 @@ def test_bytes_written_in_gpt2s_alphabet_read_as_the_text_itself(text: str) -> N
 
 
 def test_position_stands_behind_words_that_run_leftward() -> None:
-    assert numbered("cat", 12) == "cat 12"
-    assert numbered("קשב", 12) == "קשב\u200e 12"
+    assert label_with_position("cat", 12) == "cat 12"
+    assert label_with_position("קשב", 12) == "קשב\u200e 12"

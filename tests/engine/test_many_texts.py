@@ -14,7 +14,7 @@ import torch
 import attncli
 from attncli import models
 from attncli.data import Statistics, Text
-from attncli.engine.progress import Advance, spread
+from attncli.engine.progress import Advance, interleave_lengths
 from attncli.engine.request import Request
 from attncli.inputs.encode import encode
 
@@ -28,7 +28,7 @@ def lines(count: int, seed: int = 0) -> list[Text]:
 
 def model_of(name: str, minilm: Path, dtype: torch.dtype) -> attncli.Model:
     loaded = models.load(str(minilm) if name == "minilm" else f"demo:{name}", device="cpu")
-    return attncli.Model(models.adopt(loaded.model.to(dtype), loaded.tokenizer))
+    return attncli.Model(models.wrap_model(loaded.model.to(dtype), loaded.tokenizer))
 
 
 def measured(model: attncli.Model, texts: list[Text], batch_tokens: int = 4096) -> Statistics:
@@ -85,7 +85,7 @@ def test_batches_keep_to_the_budget_and_hold_each_text_once(budget: int) -> None
 def test_the_longest_text_goes_first_and_lengths_are_mixed() -> None:
     loaded = models.load("demo:encoder", device="cpu")
     batches = list(encode(loaded, [Text("cat " * n) for n in range(1, 101)]))
-    order = [batch.lengths[0] for batch in spread(batches)]
+    order = [batch.lengths[0] for batch in interleave_lengths(batches)]
     assert order[0] == max(order)
     assert sorted(order) == sorted(batch.lengths[0] for batch in batches)
     for start in range(0, 100, 20):

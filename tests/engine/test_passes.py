@@ -1,4 +1,4 @@
-"""What joins the steps: memory, names of pictures, kept maps folded later as they would have been at once."""
+"""What joins the steps: memory, names of pictures, kept maps combined later as they would have been at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_is_no_size_is_refused(size: str | int) -> None:
 
 @given(st.integers(1, 10**15))
 def test_sizes_shown_are_near_the_truth(size: int) -> None:
-    shown = memory.parse_size(memory.shown_size(size))
+    shown = memory.parse_size(memory.format_size(size))
     assert shown == pytest.approx(size, rel=0.06)
 
 
@@ -113,7 +113,7 @@ def test_names_stay_apart() -> None:
             assert len(set(names)) == len(names) > 0
 
 
-# --------------------------------------------------------------------------------- folding kept maps
+# --------------------------------------------------------------------------------- combining kept maps
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def model() -> attncli.Model:
     ],
     ids=str,
 )
-def test_kept_maps_fold_to_what_one_pass_gives(options: RunOptions, model: attncli.Model) -> None:
+def test_kept_maps_combine_to_what_one_pass_gives(options: RunOptions, model: attncli.Model) -> None:
     text = "Unbelievable stories, wonderfully told."
     at_once = model.run(text, **options).maps
     later = reshape(model.run(text).maps, Request.of(options), "the run")

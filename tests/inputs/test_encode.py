@@ -13,7 +13,7 @@ from attncli import models
 from attncli.data import Text
 from attncli.errors import ModelError, UsageError
 from attncli.inputs import targets
-from attncli.inputs.batches import batch_of
+from attncli.inputs.batches import batch_from_tensors
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
 
@@ -140,7 +140,7 @@ def test_prompts_of_models_with_a_running_state_are_read_at_once() -> None:
 def short() -> Loaded:
     """A decoder with a learned table of 128 positions."""
     model = families.build(families.FAMILIES["opt"])
-    return models.adopt(model, families.tiny_tokenizer(families.FAMILIES["opt"]))
+    return models.wrap_model(model, families.tiny_tokenizer(families.FAMILIES["opt"]))
 
 
 def test_prompt_and_answer_must_fit_before_anything_is_written(decoder: Loaded) -> None:
@@ -216,7 +216,7 @@ def test_generate_bounds_what_an_encoder_decoder_writes(seq2seq: Loaded) -> None
 def test_a_model_that_fails_while_writing_asks_for_a_target() -> None:
     model = families.build(families.FAMILIES["bart"])
     model.generation_config.decoder_start_token_id = model.config.vocab_size + 5  # no such row of the embeddings
-    loaded = models.adopt(model, families.tiny_tokenizer(families.FAMILIES["bart"]))
+    loaded = models.wrap_model(model, families.tiny_tokenizer(families.FAMILIES["bart"]))
     with pytest.raises(ModelError, match=r"fails while it generates \(IndexError: .*\); give --target"):
         list(encode(loaded, [Text("the cat")]))
 
@@ -258,7 +258,7 @@ def test_an_answer_that_has_begun_is_gone_on_with(decoder: Loaded) -> None:
 
 def test_encoded_inputs_of_the_user_keep_their_padding(real: Loaded) -> None:
     inputs = real.tokenizer(["a cat", "a very big cat"], padding=True, return_tensors="pt")
-    batch = batch_of(real, inputs)
+    batch = batch_from_tensors(real, inputs)
     assert [len(one.source) for one in batch.inputs] == [4, 6]
     assert batch.source_mask.tolist()[0] == [True] * 4 + [False] * 2
 
@@ -273,7 +273,7 @@ def test_encoded_inputs_of_the_user_keep_their_padding(real: Loaded) -> None:
 )
 def test_encoded_inputs_of_another_form_are_explained(real: Loaded, inputs: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        batch_of(real, inputs)
+        batch_from_tensors(real, inputs)
 
 
 def test_a_tokenizer_without_offsets_still_gives_words() -> None:
@@ -282,7 +282,7 @@ def test_a_tokenizer_without_offsets_still_gives_words() -> None:
     slow = ByT5Tokenizer()
     model = families.build(families.FAMILIES["bert"])
     model.resize_token_embeddings(400)
-    loaded = models.adopt(model, slow)
+    loaded = models.wrap_model(model, slow)
     (batch,) = encode(loaded, [Text("ab")])
     tokens = batch.inputs[0].source
     assert len(tokens) == 3

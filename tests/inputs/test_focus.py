@@ -10,7 +10,7 @@ from hostile import HOSTILE
 
 from attncli.data import Tokens
 from attncli.errors import UsageError
-from attncli.inputs.focus import Focus, find, find_one
+from attncli.inputs.focus import FocusMatch, find_focus, find_one_focus
 
 TEXT = "It said: didn't it, IT? 注意力 unbelievable"
 PIECES = (
@@ -55,24 +55,24 @@ def tokens() -> Tokens:
     ],
 )
 def test_a_word_is_found_where_it_stands(wanted: str, places: dict[str, tuple[int, ...]]) -> None:
-    assert {one.name: one.positions for one in find(tokens(), wanted)} == places
+    assert {one.name: one.positions for one in find_focus(tokens(), wanted)} == places
 
 
 def test_all_is_every_token_by_itself() -> None:
-    found = find(tokens(), "all")
+    found = find_focus(tokens(), "all")
     assert [one.positions for one in found] == [(at,) for at in range(len(PIECES))]
     assert len({one.name for one in found}) == len(PIECES)
 
 
 def test_each_name_finds_the_same_place_again() -> None:
     for wanted in ("it", "said", "didn't", "[CLS]", "注意"):
-        for one in find(tokens(), wanted):
-            assert find_one(tokens(), one.name).positions == one.positions
+        for one in find_focus(tokens(), wanted):
+            assert find_one_focus(tokens(), one.name).positions == one.positions
 
 
 def test_a_part_of_a_word_is_no_word() -> None:
     with pytest.raises(UsageError, match="'sai' does not occur in the text: did you mean 'said'"):
-        find(tokens(), "sai")
+        find_focus(tokens(), "sai")
 
 
 @pytest.mark.parametrize(
@@ -90,22 +90,22 @@ def test_a_part_of_a_word_is_no_word() -> None:
 )
 def test_what_is_not_there_is_an_error(wanted: str, said: str) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
-        find(tokens(), wanted)
+        find_focus(tokens(), wanted)
 
 
 def test_one_place_is_asked_for_where_there_are_several() -> None:
     said = "'it' is meant to be one place of the text, it has 3: It#1 is token 1, it#2 is token 7, IT#3 is token 9"
     with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
-        find_one(tokens(), "it")
+        find_one_focus(tokens(), "it")
 
 
 def test_a_number_past_the_end_is_a_word() -> None:
     years = Tokens.plain(["in", "1984", "all", "all"])
-    assert find(years, "1984") == (Focus("1984", (1,)),)
-    assert find(years, "all#2") == (Focus("all#2", (3,)),)
-    assert len(find(years, "all")) == 4
+    assert find_focus(years, "1984") == (FocusMatch("1984", (1,)),)
+    assert find_focus(years, "all#2") == (FocusMatch("all#2", (3,)),)
+    assert len(find_focus(years, "all")) == 4
 
 
 @pytest.mark.parametrize("piece", [each for each in HOSTILE if each.strip() and each not in ("0", "-1")])
 def test_any_token_is_found_by_its_piece(piece: str) -> None:
-    assert find(Tokens.plain(["x1", piece, "y1"]), piece)[0].positions == (1,)
+    assert find_focus(Tokens.plain(["x1", piece, "y1"]), piece)[0].positions == (1,)

@@ -9,7 +9,7 @@ import attncli
 from attncli.data import Text
 from attncli.inputs.batches import Batch
 from attncli.inputs.encode import encode
-from attncli.inputs.shuffled import shuffled
+from attncli.inputs.shuffled import shuffle_batch
 
 TEXT = "The animal didn't cross the street because it was too tired."
 PAIR = "Where did it go? Nobody knows."
@@ -30,7 +30,7 @@ def batches(name: str, *texts: Text) -> list[Batch]:
 )
 def test_ordinary_tokens_change_places_within_their_segment(name: str, text: Text) -> None:
     (batch,) = batches(name, text)
-    mixed = shuffled(batch, 0)
+    mixed = shuffle_batch(batch, 0)
     sides = [(batch.inputs[0].source, mixed.inputs[0].source, "input_ids")]
     if batch.inputs[0].target is not None and mixed.inputs[0].target is not None:
         sides.append((batch.inputs[0].target, mixed.inputs[0].target, "decoder_input_ids"))
@@ -50,18 +50,18 @@ def test_ordinary_tokens_change_places_within_their_segment(name: str, text: Tex
 def test_seed_and_text_decide_and_nothing_else() -> None:
     texts = [Text(TEXT), Text(TEXT), Text("A cat sat.")]
     together, again = (
-        {one.index: one.source.pieces for batch in batches("encoder", *texts) for one in shuffled(batch, 7).inputs}
+        {one.index: one.source.pieces for batch in batches("encoder", *texts) for one in shuffle_batch(batch, 7).inputs}
         for _ in range(2)
     )
     (alone,) = batches("encoder", texts[0])
     assert together == again
     assert together[0] != together[1]
-    assert shuffled(alone, 7).inputs[0].source.pieces == together[0]
-    assert shuffled(alone, 8).inputs[0].source.pieces != together[0]
+    assert shuffle_batch(alone, 7).inputs[0].source.pieces == together[0]
+    assert shuffle_batch(alone, 8).inputs[0].source.pieces != together[0]
 
 
 def test_what_was_given_is_left_as_it_is() -> None:
     (batch,) = batches("encoder", Text(TEXT))
     before = batch.tensors["input_ids"].clone()
-    shuffled(batch, 0)
+    shuffle_batch(batch, 0)
     assert (batch.tensors["input_ids"] == before).all()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from attncli.errors import UsageError
-from attncli.inputs.schema import Listed, Section, checked
+from attncli.inputs.schema import Listed, Section, validate
 from attncli.inputs.yaml_file import MOST_BYTES, read_yaml
 
 
@@ -46,7 +46,7 @@ def values(file: Path, text: str, **environment: str) -> object:
 def refused(file: Path, text: str) -> str:
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
-        checked(read_yaml(file, {}), Sample)
+        validate(read_yaml(file, {}), Sample)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(str(file))
@@ -70,7 +70,7 @@ def test_nothing_is_none_and_quotes_make_it_a_text(file: Path) -> None:
 
 def test_the_schema_makes_numbers_and_truths_of_texts(file: Path) -> None:
     file.write_text("heads: 3.10\nper-query: true\ncount: 12\nshare: 1e-3\nformat: png\ninner:\n- name: 7\n")
-    read = checked(read_yaml(file), Sample)
+    read = validate(read_yaml(file), Sample)
     assert (read.heads, read.per_query, read.count, read.share, read.format) == ("3.10", True, 12, 0.001, ["png"])
     assert read.inner[0].name == "7"
 
@@ -138,7 +138,7 @@ def test_a_part_of_a_file_knows_its_places_in_the_whole(file: Path) -> None:
     assert (part.values, part.place.line, part.place.column) == ({"name": "b", "nam": "c"}, 3, 3)
     assert part.part("name").values == "b"
     with pytest.raises(UsageError, match=r"line 3, column 13: unknown key 'nam': did you mean 'name'\?"):
-        checked(part, Inner)
+        validate(part, Inner)
 
 
 def test_a_file_grows_neither_large_nor_deep(file: Path) -> None:

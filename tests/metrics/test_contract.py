@@ -319,7 +319,7 @@ def test_heads_may_see_different_keys() -> None:
         rows,
         heads=(0, 1),
         raw=torch.stack([near.weights, wide.weights], dim=1),
-        sight=replace(rows.sight, visible=torch.stack([near.visible, wide.visible])[None]),
+        visibility=replace(rows.visibility, visible=torch.stack([near.visible, wide.visible])[None]),
     )
     wide = replace(wide, special=near.special)
     found = measured([near], "decoder", [both])

@@ -163,7 +163,7 @@ def test_a_pickle_checkpoint_is_read_with_weights_only(broken: Path) -> None:
 
 def test_only_a_transformers_model_can_be_adopted() -> None:
     with pytest.raises(UsageError, match=r"expected a Transformers model .* got Linear"):
-        models.adopt(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+        models.wrap_model(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
 
 
 LLAMA = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -181,7 +181,7 @@ LLAMA = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidd
 )
 def test_rotary_positions_end_where_they_were_stretched_to(rotary: dict[str, Any], limit: int | None) -> None:
     config = LlamaConfig(**LLAMA, max_position_embeddings=64, rope_parameters=rotary)
-    assert models.adopt(LlamaModel(config)).max_positions == limit
+    assert models.wrap_model(LlamaModel(config)).max_positions == limit
 
 
 def test_positions_that_are_distances_have_no_end() -> None:
@@ -190,6 +190,6 @@ def test_positions_that_are_distances_have_no_end() -> None:
     bloom = BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2, max_position_embeddings=64)
     mpt = MptConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, max_seq_len=64)
     for model in (T5Model(t5), BloomModel(bloom), MptModel(mpt)):
-        assert models.adopt(model).max_positions is None
+        assert models.wrap_model(model).max_positions is None
     gpt2 = GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, n_positions=64)
-    assert models.adopt(GPT2Model(gpt2)).max_positions == 64
+    assert models.wrap_model(GPT2Model(gpt2)).max_positions == 64

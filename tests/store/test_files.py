@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import OutputError
-from attncli.store.files import make_folder, replacing, write_new, write_whole
+from attncli.store.files import atomic_file, make_folder, write_atomic, write_new
 
 NOBODY = 65534
 
@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
 
 
 def fail_half_way(path: Path, interruption: type[BaseException]) -> None:
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(b"half")
         raise interruption
 
@@ -38,8 +38,8 @@ def run_python(script: str, *args: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    write_whole(path, b"old")
-    write_whole(path, b"new")
+    write_atomic(path, b"old")
+    write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
     assert names(tmp_path) == ["a.txt"]
 
@@ -47,7 +47,7 @@ def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 def test_a_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
     former = os.umask(0o027)
     try:
-        write_whole(tmp_path / "a.txt", b"")
+        write_atomic(tmp_path / "a.txt", b"")
     finally:
         os.umask(former)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
@@ -58,7 +58,7 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, interruption: type[BaseException]
 ) -> None:
     path = tmp_path / "a.txt"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
     with pytest.raises(interruption):
         fail_half_way(path, interruption)
     assert path.read_bytes() == b"old"
@@ -78,7 +78,7 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_nothing_half_written(tmp_path: P
             time.sleep(60)
     """
     path = tmp_path / "a.bin"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
     call = [sys.executable, "-c", textwrap.dedent(script), str(path)]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -161,7 +161,7 @@ def locked_folder() -> Iterator[Path]:
 
 def test_a_folder_without_rights_is_refused_by_name(locked_folder: Path) -> None:
     with pytest.raises(OutputError) as refused:
-        write_whole(locked_folder / "a.txt", b"")
+        write_atomic(locked_folder / "a.txt", b"")
     path = locked_folder / "a.txt"
     advice = "choose a folder that you may write to with --out"
     assert str(refused.value) == f"cannot write {path}: Permission denied; {advice}"
@@ -172,13 +172,13 @@ def test_a_folder_without_rights_is_refused_by_name(locked_folder: Path) -> None
 def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Not a directory; a part of the path is a file"):
-        write_whole(tmp_path / "file" / "a.txt", b"")
+        write_atomic(tmp_path / "file" / "a.txt", b"")
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(OutputError, match="Is a directory; a folder of that name is in the way"):
-        write_whole(tmp_path / "a.txt", b"new")
+        write_atomic(tmp_path / "a.txt", b"new")
     assert names(tmp_path) == ["a.txt"]
 
 

@@ -17,7 +17,7 @@ from made_runs import info
 from attncli.data import Text
 from attncli.errors import OutputError
 from attncli.store import OutputFolder, default_folder, digest, input_sha256, json_text
-from attncli.store.text import inside, plain, slug
+from attncli.store.text import path_inside, plain, slug
 
 
 def write_run(folder: Path, key: str, files: dict[str, str], force: bool = False) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def test_any_name_becomes_one_safe_part_of_a_path(name: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("./\\a:\0")))
 def test_a_name_from_a_manifest_never_leads_out_of_the_folder(name: str) -> None:
-    path = inside(Path("/nowhere/run"), name)
+    path = path_inside(Path("/nowhere/run"), name)
     assert path is None or path.resolve().is_relative_to("/nowhere/run")
 
 

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Scores, Statistics, Text, Tokens, Vectors
 from attncli.errors import UsageError
 from attncli.store import OutputFolder, SavedRun, open_run, save_run
-from attncli.store.arrays import Pile, load_arrays, save_arrays
+from attncli.store.arrays import ArrayStack, load_arrays, save_arrays
 
 FORMATS = ("safetensors", "npz")
 LAYOUTS = ("layer,head,query,key", "query,key,head", "query, key, layer, head")
@@ -223,11 +223,11 @@ def test_npz_has_no_times(tmp_path: Path) -> None:
 def test_arrays_of_any_order_of_bytes_and_axes_come_back(tmp_path: Path, format: str) -> None:
     numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
     piles = {
-        "turned": Pile((numbers.T,)),
-        "big": Pile((numbers.astype(">f4"),)),
-        "piled": Pile((numbers[0], numbers[1]), stacked=True),
-        "empty": Pile((np.zeros((0, 3)),)),
-        "flags": Pile((numbers > 2,)),
+        "turned": ArrayStack((numbers.T,)),
+        "big": ArrayStack((numbers.astype(">f4"),)),
+        "piled": ArrayStack((numbers[0], numbers[1]), stacked=True),
+        "empty": ArrayStack((np.zeros((0, 3)),)),
+        "flags": ArrayStack((numbers > 2,)),
     }
     save_arrays(tmp_path / f"a.{format}", piles)
     arrays = load_arrays(tmp_path / f"a.{format}")
@@ -366,7 +366,7 @@ def test_a_strange_document_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 7, 100])
 def test_a_damaged_array_file_is_refused(tmp_path: Path, suffix: str, size: int) -> None:
     path = tmp_path / f"a{suffix}"
-    save_arrays(path, {"a": Pile((np.ones(100),))})
+    save_arrays(path, {"a": ArrayStack((np.ones(100),))})
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UsageError, match=f"^cannot read {path}: .*; expected"):
         load_arrays(path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_rows import Map, batches, block, inputs, of_keys, part, random_map
 
 from attncli.data import Attention, Input, Kind, Rows
-from attncli.stream import Chosen, Keep, Sink
+from attncli.stream import KeepChosen, KeepMaps, Sink
 from attncli.stream.chosen import Side
 
 
@@ -24,7 +24,7 @@ def fed(sink: Sink, rows: list[Rows]) -> None:
 
 
 def whole(rows: list[Rows], given_: list[Input], **options: Any) -> tuple[Attention, ...]:
-    sink = Keep(**options)
+    sink = KeepMaps(**options)
     fed(sink, rows)
     return sink.result(given_)
 
@@ -32,7 +32,7 @@ def whole(rows: list[Rows], given_: list[Input], **options: Any) -> tuple[Attent
 def chosen(
     side: Side, at: dict[tuple[int, Kind], list[int]], rows: list[Rows], given_: list[Input], **options: Any
 ) -> tuple[Attention, ...]:
-    sink = Chosen(side, at, **options)
+    sink = KeepChosen(side, at, **options)
     fed(sink, rows)
     return sink.result(given_)
 
@@ -61,9 +61,9 @@ def test_they_are_those_of_whole_maps(made: tuple[Kind, list[Map]], side: Side, 
         (text, kind): sorted(data.draw(st.sets(st.integers(0, one.weights.shape[1 if side == "query" else 2] - 1))))
         for text, one in enumerate(maps)
     }
-    fold: dict[str, Any] = {"aggregate": data.draw(st.sampled_from(["none", "mean", "max"]))}
-    full = whole(parts, inputs(maps), **fold)
-    found = {each.text: each for each in chosen(side, places, parts, inputs(maps), **fold)}
+    combine: dict[str, Any] = {"aggregate": data.draw(st.sampled_from(["none", "mean", "max"]))}
+    full = whole(parts, inputs(maps), **combine)
+    found = {each.text: each for each in chosen(side, places, parts, inputs(maps), **combine)}
     assert set(found) == {text for (text, _), at in places.items() if at}
     for attention in full:
         if attention.text in found:

@@ -1,4 +1,4 @@
-"""Value-weighted norms in runs of real models: drawn, measured, followed, folded, saved; never taken for weights."""
+"""Value-weighted norms in runs of real models: drawn, measured, followed, combined, saved; never taken for weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import attncli
 from attncli.api.model import Model
 from attncli.data import Array, Zoom
 from attncli.errors import ModelError, UsageError
-from attncli.models import adopt
+from attncli.models import wrap_model
 from attncli.stream.special_tokens import drop_special, removed_mass
 from attncli.stream.words import to_words
 from attncli.stream.zoom import zoomed
@@ -82,7 +82,7 @@ def equal_values(name: str) -> Any:
             if path.endswith("attention.self.value"):
                 module.weight.zero_()
                 module.bias.copy_(torch.arange(1.0, len(module.bias) + 1))
-    return Model(adopt(loaded.model, loaded.tokenizer))
+    return Model(wrap_model(loaded.model, loaded.tokenizer))
 
 
 def test_where_all_values_are_equal_norms_are_weights_up_to_a_factor() -> None:
@@ -129,7 +129,7 @@ def test_per_query_too(model: Model) -> None:
     assert_allclose(run.stats().keys["received"].values, shares(run).mean(2).ravel(), atol=1e-6)
 
 
-# ----------------------------------------------------------------------------------------- read and folded
+# ----------------------------------------------------------------------------------------- read and combined
 
 
 def test_words_add_norms_of_keys_and_take_the_mean_of_queries(model: Model) -> None:
@@ -151,11 +151,11 @@ def test_without_special_tokens_the_other_norms_stay(model: Model, norms: attncl
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
-def test_heads_are_folded_norm_by_norm(model: Model, norms: attncli.Run, aggregate: Any) -> None:
-    folded = model.run(ANIMAL, by="norm", aggregate=aggregate).attention()
-    assert (folded.by, folded.aggregate) == ("norm", aggregate)
+def test_heads_are_combined_norm_by_norm(model: Model, norms: attncli.Run, aggregate: Any) -> None:
+    combined = model.run(ANIMAL, by="norm", aggregate=aggregate).attention()
+    assert (combined.by, combined.aggregate) == ("norm", aggregate)
     expected = getattr(norms.attention().stack(), aggregate)(1)
-    assert_allclose(folded.stack()[:, 0], expected, atol=1e-6)
+    assert_allclose(combined.stack()[:, 0], expected, atol=1e-6)
     assert norms.attention().mean("head").by == "norm"
 
 
@@ -191,10 +191,10 @@ def test_flow_that_streams_is_that_of_kept_maps(method: Any, aggregate: Any, tmp
     (direct,) = streamed("demo:encoder", ["one two three"], tracing, tmp_path, by="norm")
     run = attncli.load("demo:encoder").run("one two three", by="norm")
     kept = getattr(run, method)(aggregate=aggregate).flow
-    folded = attncli.load("demo:encoder").run("one two three", by="norm", aggregate=aggregate)
+    combined = attncli.load("demo:encoder").run("one two three", by="norm", aggregate=aggregate)
     assert direct.by == kept.by == "norm"
     assert_allclose(direct.values, kept.values, atol=1e-6)
-    assert_allclose(getattr(folded, method)().flow.values, kept.values, atol=1e-6)
+    assert_allclose(getattr(combined, method)().flow.values, kept.values, atol=1e-6)
 
 
 def test_rollout_of_norms_goes_less_to_cls(weights: attncli.Run, norms: attncli.Run) -> None:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Zoom
 from attncli.errors import UsageError
-from attncli.stream import Keep, Pool, Sink
+from attncli.stream import KeepMaps, PoolMaps, Sink
 from attncli.stream.zoom import zoomed
 
 
@@ -29,13 +29,13 @@ def fed(sink: Sink, rows: list[Rows]) -> None:
 
 
 def pooled(rows: list[Rows], given_: list[Input], zoom: Zoom, **options: Any) -> tuple[Attention, ...]:
-    sink = Pool(zoom, **options)
+    sink = PoolMaps(zoom, **options)
     fed(sink, rows)
     return sink.result(given_)
 
 
 def kept(rows: list[Rows], given_: list[Input], **options: Any) -> tuple[Attention, ...]:
-    sink = Keep(**options)
+    sink = KeepMaps(**options)
     fed(sink, rows)
     return sink.result(given_)
 
@@ -130,9 +130,9 @@ def test_a_text_that_fits_has_the_maps_that_are_kept_whole(
 ) -> None:
     kind, maps = batch
     rows = [block(maps, kind, layer=layer) for layer in (0, 1)]
-    fold = {"aggregate": aggregate, "aggregate_layers": aggregate_layers}
+    combine = {"aggregate": aggregate, "aggregate_layers": aggregate_layers}
     for ours, other in zip(
-        pooled(rows, inputs(maps), Zoom(resolution=14), **fold), kept(rows, inputs(maps), **fold), strict=True
+        pooled(rows, inputs(maps), Zoom(resolution=14), **combine), kept(rows, inputs(maps), **combine), strict=True
     ):
         assert (ours.window, ours.pool, ours.cell, ours.aggregate) == (None, "none", (1, 1), aggregate)
         assert ours.aggregate_layers == aggregate_layers
@@ -153,17 +153,17 @@ def test_kept_maps_pool_to_what_the_stream_gives(batch: tuple[Kind, list[Map]], 
         np.testing.assert_array_equal(one.layers[0].visible, two.layers[0].visible)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("fold", ["mean", "max"])
-def test_heads_and_layers_fold_after_pooling(fold: Any) -> None:
+@pytest.mark.parametrize("combine", ["mean", "max"])
+def test_heads_and_layers_combine_after_pooling(combine: Any) -> None:
     maps = [random_map(seed, 3, 21, 21, "causal") for seed in (1, 2)]
     rows = [each for at, one in enumerate(maps) for each in blocks(block([one], "decoder", layer=at), [8], 2)]
-    zoom = Zoom(resolution=5, pool=fold)
-    [attention] = pooled(rows, inputs(maps[:1]), zoom, aggregate=fold, aggregate_layers="mean")
+    zoom = Zoom(resolution=5, pool=combine)
+    [attention] = pooled(rows, inputs(maps[:1]), zoom, aggregate=combine, aggregate_layers="mean")
     [layer] = attention.layers
-    assert (layer.layer, layer.heads, attention.aggregate) == ("mean", (), fold)
+    assert (layer.layer, layer.heads, attention.aggregate) == ("mean", (), combine)
     cells = [naive(one, zoom)[0] for one in maps]
-    folded = [each.mean(0) if fold == "mean" else each.max(0) for each in cells]
-    np.testing.assert_allclose(layer.weights[0], np.mean(folded, axis=0), rtol=2e-6)
+    combined = [each.mean(0) if combine == "mean" else each.max(0) for each in cells]
+    np.testing.assert_allclose(layer.weights[0], np.mean(combined, axis=0), rtol=2e-6)
 
 
 def test_only_the_heads_asked_for_are_pooled() -> None:
@@ -220,7 +220,7 @@ def test_a_window_outside_of_the_text_names_its_length() -> None:
         (Zoom(keys=(-7, -1)), "--keys -7--1 lies outside"),
     ):
         with pytest.raises(UsageError, match=said):
-            Pool(zoom).add(block([one], "cross"))
+            PoolMaps(zoom).add(block([one], "cross"))
     rows, keys = Zoom(rows=(-2, -1), keys=(-1, -1)).sides(4, 6)
     assert (rows.first, rows.last, keys.first, keys.last) == (2, 3, 5, 5)
 
@@ -241,14 +241,14 @@ class Largest(TorchDispatchMode):
 def test_nothing_is_larger_than_a_block_or_than_the_cells(pool: Any) -> None:
     n, step = 600, 50
     one = random_map(2, 1, n, n, "causal")
-    sink = Pool(Zoom(20, pool))
+    sink = PoolMaps(Zoom(20, pool))
     with Largest() as noted:
         for first in range(0, n, step):
             rows = block(
                 [replace(one, weights=one.weights[:, first : first + step], visible=one.visible[first : first + step])]
             )
-            sight = replace(rows.sight, query_positions=rows.query_positions + first, query_lengths=(n,))
-            sink.add(replace(rows, sight=sight))
+            visibility = replace(rows.visibility, query_positions=rows.query_positions + first, query_lengths=(n,))
+            sink.add(replace(rows, visibility=visibility))
         sink.end_layer("encoder", 0)
     assert noted.size <= n * n
     [attention] = sink.result(inputs([one]))

@@ -13,8 +13,8 @@ from made_rows import Map, batches, block, by_hand, causal, inputs, part, random
 from naive_attention import Array
 
 from attncli.data import Kind, Rows
-from attncli.stream import Keep
-from attncli.stream.position_baseline import Explained
+from attncli.stream import KeepMaps
+from attncli.stream.position_baseline import PositionBaseline
 
 
 def naive_positional(weights: Array, visible: Array) -> Array:
@@ -35,8 +35,8 @@ def naive_positional(weights: Array, visible: Array) -> Array:
 
 def explained(rows: list[Rows], maps: list[Map]) -> tuple[list[Array], list[Array]]:
     """Of each text the uniform maps and the positional ones, [head, query, key]."""
-    sinks = Keep(), Keep()
-    feeder = Explained(*sinks)
+    sinks = KeepMaps(), KeepMaps()
+    feeder = PositionBaseline(*sinks)
     for each in rows:
         feeder.add(each)
     feeder.end_layer(rows[0].kind, rows[0].layer)
@@ -73,7 +73,7 @@ def test_blocks_without_padding_are_summed_the_same(rule: str) -> None:
     for first in range(0, 11, 4):
         piece = part(rows, first, min(first + 4, 11))
         runs = slice(first, min(first + 4, 11)), slice(0, 11)
-        known.append(replace(piece, sight=replace(piece.sight, runs=runs)))
+        known.append(replace(piece, visibility=replace(piece.visibility, runs=runs)))
     for one, other in zip(explained([rows], [made]), explained(known, [made]), strict=True):
         assert one[0] == pytest.approx(other[0], abs=1e-6)
 

@@ -16,7 +16,7 @@ from naive_attention import Array
 import attncli
 from attncli.data import Kind, Profile, Received, Rows
 from attncli.errors import UsageError
-from attncli.stream import Profiles
+from attncli.stream import MeasureProfile
 
 ENDS = ("first", "near", "rest", "last")
 
@@ -71,7 +71,7 @@ def naive_received(weights: Array, visible: Array) -> tuple[Array, Array]:
 
 def profile(rows: Iterable[Rows], maps: Sequence[Map], ends: int = 3) -> Profile:
     blocks = list(rows)
-    sink = Profiles(inputs(maps), ends=ends)
+    sink = MeasureProfile(inputs(maps), ends=ends)
     for each in blocks:
         sink.add(each)
     for kind, layer in dict.fromkeys((each.kind, each.layer) for each in blocks):

@@ -19,7 +19,7 @@ from attncli.metrics.entropy import METRIC as ENTROPY
 from attncli.metrics.previous_mass import METRIC as PREVIOUS
 from attncli.metrics.received import METRIC as RECEIVED
 from attncli.metrics.sink import METRIC as SINK
-from attncli.stream import Keep, Measure, Sink, selected
+from attncli.stream import KeepMaps, Measure, Sink, selected
 from attncli.stream.moments import Moments
 
 
@@ -207,7 +207,7 @@ def test_moments_are_those_of_all_values_at_once(values: list[list[float]], data
 
 
 def kept(rows: list[Rows], given: list[Input], heads: Selection | None = None, **options: str) -> tuple[Attention, ...]:
-    sink = Keep(heads, **options)  # type: ignore[arg-type]
+    sink = KeepMaps(heads, **options)  # type: ignore[arg-type]
     fed(sink, rows)
     return sink.result(given)
 
@@ -278,7 +278,7 @@ def test_queries_and_keys_are_those_of_the_kind() -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
-def test_heads_fold_into_one_map_while_they_stream(aggregate: str) -> None:
+def test_heads_combine_into_one_map_while_they_stream(aggregate: str) -> None:
     one = random_map(1, 4, 5, 5, "causal")
     rows = block([one], "decoder")
     blocks = [part(rows, 0, 2, [0, 1]), part(rows, 0, 2, [2, 3]), part(rows, 2, 5)]
@@ -292,16 +292,16 @@ def test_heads_fold_into_one_map_while_they_stream(aggregate: str) -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["none", "mean", "max"])
-def test_layers_fold_into_their_mean(aggregate: str) -> None:
+def test_layers_combine_into_their_mean(aggregate: str) -> None:
     maps = [random_map(seed, 3, 4, 4, "causal") for seed in range(3)]
     rows = [block([one], "decoder", layer=at) for at, one in enumerate(maps)]
     [attention] = kept(rows, inputs(maps[:1]), aggregate=aggregate, aggregate_layers="mean")
     [layer] = attention.layers
     stacked = np.stack([one.weights.numpy() for one in maps])
-    fold = {"none": stacked, "mean": stacked.mean(1, keepdims=True), "max": stacked.max(1, keepdims=True)}
+    combine = {"none": stacked, "mean": stacked.mean(1, keepdims=True), "max": stacked.max(1, keepdims=True)}
     assert (layer.layer, attention.aggregate_layers) == ("mean", "mean")
     assert layer.heads == ((0, 1, 2) if aggregate == "none" else ())
-    np.testing.assert_allclose(layer.weights, fold[aggregate].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(layer.weights, combine[aggregate].mean(0), rtol=1e-6)
     np.testing.assert_array_equal(layer.visible, maps[0].visible[None])
 
 
@@ -321,7 +321,7 @@ def blind_in_one_head() -> Rows:
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
-def test_rows_that_see_nothing_count_in_no_fold(aggregate: str) -> None:
+def test_rows_that_see_nothing_count_in_no_combine(aggregate: str) -> None:
     [attention] = kept([blind_in_one_head()], inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate=aggregate)
     np.testing.assert_allclose(attention.values[1], [0.25, 0.75])
 

@@ -19,9 +19,9 @@ from attncli.data.words import merged_words
 from attncli.errors import UsageError
 from attncli.metrics.confidence import METRIC as CONFIDENCE
 from attncli.metrics.entropy import METRIC as ENTROPY
-from attncli.stream import Keep, Measure, Sink
-from attncli.stream.merging import Transformed
-from attncli.stream.norms import Normed, Shares
+from attncli.stream import KeepMaps, Measure, Sink
+from attncli.stream.merging import MergedRows
+from attncli.stream.norms import NormRows, NormShares
 from attncli.stream.replay import replay
 from attncli.stream.special_tokens import drop_special, removed_mass
 from attncli.stream.words import to_words
@@ -209,7 +209,7 @@ def test_saved_maps_measure_as_the_stream_did(batch: tuple[Kind, list[Map]]) -> 
     kind, maps = batch
     maps = [replace(one, weights=one.weights.float()) for one in maps]
     given_ = _with_special(inputs(maps), maps)
-    direct, again, keep = Measure(ALL, per_query=True), Measure(ALL, per_query=True), Keep()
+    direct, again, keep = Measure(ALL, per_query=True), Measure(ALL, per_query=True), KeepMaps()
     for sink in (direct, keep):
         sink.add(block(maps, kind))
         sink.end_layer(kind, 0)
@@ -252,11 +252,11 @@ def test_long_maps_are_replayed_in_blocks() -> None:
 
 
 @pytest.mark.parametrize("axis", ["head", "layer"])
-def test_folded_maps_are_not_measured(axis: str) -> None:
-    folded = attention(CLS_UN_HAPPY, WEIGHTS).mean(axis)  # type: ignore[arg-type]
+def test_combined_maps_are_not_measured(axis: str) -> None:
+    combined = attention(CLS_UN_HAPPY, WEIGHTS).mean(axis)  # type: ignore[arg-type]
     option = {"head": "--aggregate$", "layer": "--aggregate-layers$"}[axis]
     with pytest.raises(UsageError, match=f"mean over {axis}s.*{option}"):
-        replay(folded, [Measure([ENTROPY])])
+        replay(combined, [Measure([ENTROPY])])
 
 
 def test_rows_that_are_nan_are_undefined() -> None:
@@ -282,9 +282,9 @@ def streamed(sink: Sink, weights: list[list[float]], cut: int = 2) -> None:
 @pytest.mark.parametrize(("words", "drop"), [(True, False), (False, True), (True, True)])
 def test_a_transformed_stream_is_the_stream_of_transformed_maps(words: bool, drop: bool) -> None:
     given_ = [Input(0, Text("x"), CLS_UN_HAPPY)]
-    keep, measure = Keep(), Measure([CONFIDENCE, ENTROPY], per_query=True)
+    keep, measure = KeepMaps(), Measure([CONFIDENCE, ENTROPY], per_query=True)
     for sink in (keep, measure):
-        front = Transformed(sink, given_, words=words, drop=drop)
+        front = MergedRows(sink, given_, words=words, drop=drop)
         streamed(front, WEIGHTS)
     expected = attention(CLS_UN_HAPPY, WEIGHTS)
     expected = to_words(expected) if words else expected
@@ -310,8 +310,8 @@ def test_words_come_whole_however_their_rows_came(step: int, split: int, words: 
     before = to_words(whole) if words else whole
     expected = drop_special(before) if drop else before
 
-    keep = Keep()
-    front = Transformed(keep, [Input(0, Text("x"), side)], words=words, drop=drop)
+    keep = KeepMaps()
+    front = MergedRows(keep, [Input(0, Text("x"), side)], words=words, drop=drop)
     for at, first in enumerate(range(0, 13, step)):
         own = split if at % 2 else 0
         for heads in (range(own), range(own, 3)):
@@ -327,21 +327,21 @@ def test_words_come_whole_however_their_rows_came(step: int, split: int, words: 
 
 def test_both_sides_of_an_encoder_decoder_are_transformed() -> None:
     given_ = [Input(0, Text("x"), CLS_UN_HAPPY, CLS_UN_HAPPY)]
-    [one] = Transformed(Keep(), given_, words=True, drop=True).inputs
+    [one] = MergedRows(KeepMaps(), given_, words=True, drop=True).inputs
     assert one.target is not None
     assert one.source.pieces == one.target.pieces == ("Unhappy", "cat")
 
 
 def test_what_a_transformed_stream_dropped_is_known() -> None:
-    front = Transformed(Keep(), [Input(0, Text("x"), CLS_UN_HAPPY)], drop=True)
+    front = MergedRows(KeepMaps(), [Input(0, Text("x"), CLS_UN_HAPPY)], drop=True)
     assert math.isnan(front.removed_mass)
     streamed(front, WEIGHTS)
     assert front.removed_mass == pytest.approx(0.2)
 
 
 def test_layers_that_were_left_out_end_quietly() -> None:
-    keep = Keep()
-    front = Transformed(keep, [Input(0, Text("x"), CLS_UN_HAPPY)], words=True)
+    keep = KeepMaps()
+    front = MergedRows(keep, [Input(0, Text("x"), CLS_UN_HAPPY)], words=True)
     front.end_layer("encoder", 0)
     assert keep.result(front.inputs) == ()
 
@@ -364,12 +364,12 @@ class Last:
 def test_norms_are_weights_times_how_long_each_value_is() -> None:
     rows = replace(block([by_hand([[0.5, 0.5], [0.0, 1.0]])]), norms=torch.tensor([[[4.0, 1.0]]]))
     sink = Last()
-    Normed(sink).add(rows)
+    NormRows(sink).add(rows)
     assert sink.rows.weights.tolist() == [[[[2.0, 0.5], [0.0, 1.0]]]]
     assert sink.rows.norms is None
 
 
 def test_shares_sum_to_one_and_a_row_of_zeros_stays_one() -> None:
     sink = Last()
-    Shares(sink).add(block([by_hand([[3.0, 1.0], [0.0, 0.0]])]))
+    NormShares(sink).add(block([by_hand([[3.0, 1.0], [0.0, 0.0]])]))
     assert sink.rows.weights.tolist() == [[[[0.75, 0.25], [0.0, 0.0]]]]

@@ -107,7 +107,7 @@ def reference(family: Family, tensors: Mapping[str, torch.Tensor] | None = None)
     """The attention of every layer in float64: (kind, layer) → [batch, head, query, key]."""
     model: Any = build(family, "eager").double()
     tensors = dict(tensors or inputs(family))
-    if family.name == "big_bird":  # what it changes to by itself for a short text, losing sight of its attention
+    if family.name == "big_bird":  # what it changes to by itself for a short text, losing visibility of its attention
         model.bert.set_attention_type("original_full")
     if family.name == "prophetnet":  # a whole-number mask times the lowest float64 is not a number there
         tensors |= {name: mask.double() for name, mask in tensors.items() if name.endswith("mask")}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from attncli.data import Input, Kind, Metric, Rows, Sight, Text, Tokens
+from attncli.data import Input, Kind, Metric, Rows, Text, Tokens, Visibility
 from attncli.stream import Measure
 
 
@@ -68,7 +68,7 @@ def block(
         visible[entry, 0, q, k] = one.visible
         at_query[entry, q], at_key[entry, k] = torch.arange(rows), torch.arange(keys)
         special[entry, k] = one.special
-    sight = Sight(
+    visibility = Visibility(
         visible=visible,
         query_positions=at_query,
         key_positions=at_key,
@@ -78,32 +78,32 @@ def block(
         special_counts=tuple(int(one.special.sum()) for one in maps),
     )
     numbers = tuple(range(len(maps)) if texts is None else texts)
-    return Rows(kind, layer, tuple(range(heads)), numbers, weights, sight)
+    return Rows(kind, layer, tuple(range(heads)), numbers, weights, visibility)
 
 
 def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) -> Rows:
     """Some rows and heads of a block."""
     places = list(range(len(rows.heads)) if heads is None else heads)
-    sight = replace(
-        rows.sight, visible=rows.visible[:, :, first:last], query_positions=rows.query_positions[:, first:last]
+    visibility = replace(
+        rows.visibility, visible=rows.visible[:, :, first:last], query_positions=rows.query_positions[:, first:last]
     )
     return replace(
         rows,
         heads=tuple(rows.heads[place] for place in places),
         raw=rows.raw[:, places, first:last],
-        sight=sight,
+        visibility=visibility,
     )
 
 
 def of_keys(rows: Rows, keys: slice | Sequence[int] | torch.Tensor) -> Rows:
     """The same block with some of its keys."""
     kept = {name: getattr(rows, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
-    return replace(rows, raw=rows.raw[..., keys], sight=replace(rows.sight, **kept))
+    return replace(rows, raw=rows.raw[..., keys], visibility=replace(rows.visibility, **kept))
 
 
 def with_visible(rows: Rows, visible: torch.Tensor) -> Rows:
     """The same block under another mask."""
-    return replace(rows, sight=replace(rows.sight, visible=visible))
+    return replace(rows, visibility=replace(rows.visibility, visible=visible))
 
 
 def inputs(maps: Sequence[Map]) -> list[Input]:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.console import talking
+from attncli.cli.console import command_console
 from attncli.cli.groups.check import CheckOptions, file_section, options_of
 from attncli.cli.invocations import load_arguments, request_of, split_heads
-from attncli.cli.options import AgainOptions, FileOptions, ModelOptions, PlaceOptions, TalkOptions, typed
+from attncli.cli.options import ConsoleOptions, FolderOptions, ModelOptions, OutputOptions, SavedRunOptions, typed
 from attncli.errors import CheckError, UsageError
 from attncli.studies.check.annotations import github
 from attncli.terminal.escape import escaped
 
 if TYPE_CHECKING:
-    from attncli.engine.invocation import Job
+    from attncli.engine.invocation import Invocation
     from attncli.studies.check.job import Asked
     from attncli.studies.check.result import Checked
     from attncli.studies.check.rules.kinds import RuleFile
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 def check(
     model: ModelOptions,
-    place: PlaceOptions,
-    talk: TalkOptions,
-    checked: CheckOptions,
+    place: FolderOptions,
+    talk: ConsoleOptions,
+    validate: CheckOptions,
     rules: Annotated[str | None, typer.Argument(metavar="FILE", help="the rules, YAML; - is stdin")] = None,
 ) -> None:
     """Check that attention keeps rules: exit code 0 where all hold, 1 where some do not, 2 where the file is wrong.
@@ -49,10 +49,10 @@ def check(
     from attncli.studies.check.job import check as hold
     from attncli.studies.check.terminal import verdict_tables
 
-    with talking(talk) as say:
+    with command_console(talk) as say:
         if rules is None:
             raise UsageError("which rules? give their file: attncli check rules.yaml (see attncli explain rules)")
-        job, file, asked = _job(rules, model, place, checked)
+        job, file, asked = _job(rules, model, place, validate)
         found, document, done = hold(job, file, asked, say.track)
         say.notes(done.notes)
         say.result(
@@ -66,26 +66,30 @@ def check(
             raise CheckError(_failed(found))
 
 
-def _job(name: str, model: ModelOptions, place: PlaceOptions, checked: CheckOptions) -> tuple[Job, RuleFile, Asked]:
-    from attncli.engine.invocation import PICTURES, TABLES, Files, Job, chosen
-    from attncli.inputs.schema import checked as held_against
+def _job(
+    name: str, model: ModelOptions, place: FolderOptions, validate: CheckOptions
+) -> tuple[Invocation, RuleFile, Asked]:
+    from attncli.engine.invocation import PICTURES, TABLES, Invocation, OutputSettings, choose_formats
+    from attncli.inputs.schema import validate as held_against
     from attncli.inputs.yaml_file import read_yaml
     from attncli.studies.check.job import Asked, texts_of
     from attncli.studies.check.rules import read_rules
 
-    formats = chosen(checked.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+    formats = choose_formats(validate.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
     document = read_yaml(name)
     section = held_against(document, file_section())
     file = read_rules(document, section)
     merged, texts, selection = options_of(section, model)
     _, model_head = split_heads(None, merged.model_head)
-    request = request_of((merged, texts, selection, FileOptions(max_memory=place.max_memory), AgainOptions()), None, {})
-    paths = [None if path is None else Path(path) for path in (checked.baseline, checked.junit)]
+    request = request_of(
+        (merged, texts, selection, OutputOptions(max_memory=place.max_memory), SavedRunOptions()), None, {}
+    )
+    paths = [None if path is None else Path(path) for path in (validate.baseline, validate.junit)]
     asked = Asked(
         name,
         [each for each in formats if each in TABLES],
         [each for each in formats if each in PICTURES],
-        checked.record,
+        validate.record,
         *paths,
     )
     cases = [{"file": suite.name, "cases": [case.part.values for case in suite.cases]} for suite in file.suites]
@@ -93,12 +97,16 @@ def _job(name: str, model: ModelOptions, place: PlaceOptions, checked: CheckOpti
         "rules": document.values,
         "suites": cases,
         "format": formats,
-        "record": checked.record,
-        "baseline": checked.baseline,
+        "record": validate.record,
+        "baseline": validate.baseline,
     }
-    given = {**typed(model, place, checked), "file": name}
+    given = {**typed(model, place, validate), "file": name}
     source = load_arguments(merged, model_head)
-    return Job("check", source, request, texts_of(file), Files(place.out, place.force), more, given), file, asked
+    return (
+        Invocation("check", source, request, texts_of(file), OutputSettings(place.out, place.force), more, given),
+        file,
+        asked,
+    )
 
 
 def _annotate(rules: str, found: Checked) -> None:

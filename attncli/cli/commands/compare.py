@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attncli.cli.console import talking
+from attncli.cli.console import command_console
 from attncli.cli.groups.compare import OtherOptions
 from attncli.cli.invocations import job_of, load_arguments
 from attncli.cli.options import (
     DEFAULT_MODEL,
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     typed,
 )
 from attncli.errors import UsageError
@@ -28,7 +28,7 @@ from attncli.terminal.escape import escaped
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from attncli.engine.invocation import Job
+    from attncli.engine.invocation import Invocation
     from attncli.studies.compare.job import Other
     from attncli.studies.compare.result import Comparison
 
@@ -39,8 +39,8 @@ def compare(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: FileOptions,
-    talk: TalkOptions,
+    files: OutputOptions,
+    talk: ConsoleOptions,
     other: OtherOptions,
     a: Annotated[
         str | None, typer.Argument(metavar="A", help=f"a model, or a saved run (default: {DEFAULT_MODEL})")
@@ -62,13 +62,13 @@ def compare(
 
     Example: attncli compare demo:encoder --dtype-b bfloat16 -t One -t Two -t Three -t Four -t Five -t "And six."
     """
-    from attncli.engine.invocation import PICTURES, TABLES, chosen
+    from attncli.engine.invocation import PICTURES, TABLES, choose_formats
     from attncli.store import json_text, table_csv
     from attncli.studies.compare.job import compare_runs
 
-    formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+    formats = choose_formats(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
     tables, pictures = ([name for name in formats if name in among] for among in (TABLES, PICTURES))
-    with talking(talk) as say:
+    with command_console(talk) as say:
         _check(model, texts, files, a)
         groups = (model, texts, selection, files)
         job, with_ = _job(a if a is not None else model.model or DEFAULT_MODEL, b, other, groups)
@@ -80,7 +80,7 @@ def compare(
         )
 
 
-def _check(model: ModelOptions, texts: InputOptions, files: FileOptions, a: str | None) -> None:
+def _check(model: ModelOptions, texts: InputOptions, files: OutputOptions, a: str | None) -> None:
     if a is not None and model.model is not None:
         raise UsageError(f"A is {a} and --model is {model.model}: give one of them")
     if texts.generate:
@@ -90,8 +90,11 @@ def _check(model: ModelOptions, texts: InputOptions, files: FileOptions, a: str 
 
 
 def _job(
-    a: str, b: str | None, other: OtherOptions, groups: tuple[ModelOptions, InputOptions, SelectionOptions, FileOptions]
-) -> tuple[Job, Other]:
+    a: str,
+    b: str | None,
+    other: OtherOptions,
+    groups: tuple[ModelOptions, InputOptions, SelectionOptions, OutputOptions],
+) -> tuple[Invocation, Other]:
     """The job of A, and what it is compared with."""
     from attncli.engine.collected import open_saved
     from attncli.studies.compare.compute import compared
@@ -108,11 +111,11 @@ def _job(
             raise UsageError(f"{a} is a saved run, and there is nothing to compare it with: give another one after it")
         if extra := typed(model, texts) | {name: 1 for name in typed(other) if name != "metric"}:
             raise UsageError(f"two saved runs need no model and no text: leave out --{next(iter(extra))}")
-        again = AgainOptions(from_=a)
+        again = SavedRunOptions(from_=a)
         return job_of("compare", (model, texts, selection, files, again), own, {}, asked), Other(open_saved(b))
     if b is None and not (other.dtype_b or other.revision_b or other.against_text):
         raise UsageError("there is nothing to compare with: give B, --dtype-b, --revision-b or --against-text")
-    job = job_of("compare", (replace(model, model=a), texts, selection, files, AgainOptions()), own, {}, asked)
+    job = job_of("compare", (replace(model, model=a), texts, selection, files, SavedRunOptions()), own, {}, asked)
     second = replace(model, model=b or a, dtype=other.dtype_b or model.dtype, revision=_revision(model, b, other))
     return job, Other(load_arguments(second, job.source["head"]), _against(job, texts, other))  # type: ignore[index]
 
@@ -122,8 +125,8 @@ def _revision(model: ModelOptions, b: str | None, other: OtherOptions) -> str | 
     return other.revision_b if other.revision_b is not None or b is not None else model.revision
 
 
-def _against(job: Job, texts: InputOptions, other: OtherOptions) -> Any:
-    from attncli.inputs.texts import texts_of
+def _against(job: Invocation, texts: InputOptions, other: OtherOptions) -> Any:
+    from attncli.inputs.texts import parse_texts
 
     if other.against_text is None:
         return job.texts
@@ -133,7 +136,7 @@ def _against(job: Job, texts: InputOptions, other: OtherOptions) -> Any:
         raise UsageError(
             f"{len(job.texts)} --text and {len(other.against_text)} --against-text: give one of these for each of those"
         )
-    return tuple(texts_of(other.against_text))
+    return tuple(parse_texts(other.against_text))
 
 
 def _saved(name: str) -> bool:

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from attncli import registry
-from attncli.cli.console import talking
-from attncli.cli.options import TalkOptions
+from attncli.cli.console import command_console
+from attncli.cli.options import ConsoleOptions
 from attncli.cli.pages import ANALYSES, PAGES, analysis_page, error_pages
 from attncli.errors import UsageError, did_you_mean
 
 
 def explain(
-    talk: TalkOptions,
+    talk: ConsoleOptions,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="what to explain; without it, all names", autocompletion=lambda: names()),
@@ -30,7 +30,7 @@ def explain(
 
     Example: attncli explain entropy
     """
-    with talking(talk) as say:
+    with command_console(talk) as say:
         text = _overview() if name is None else page(name)
         if talk.json:
             from attncli.store import json_text

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from attncli.cli.console import talking
+from attncli.cli.console import command_console
 from attncli.cli.groups.by import ByOptions
 from attncli.cli.groups.flow import FlowOptions
 from attncli.cli.invocations import job_of
 from attncli.cli.options import (
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     typed,
 )
 from attncli.errors import UsageError
@@ -24,9 +24,9 @@ def flow(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: FileOptions,
-    talk: TalkOptions,
-    again: AgainOptions,
+    files: OutputOptions,
+    talk: ConsoleOptions,
+    again: SavedRunOptions,
     by: ByOptions,
     followed: FlowOptions,
 ) -> None:
@@ -44,19 +44,19 @@ def flow(
 
     Example: attncli flow --text "The cat sat on the mat because it was warm." --focus it
     """
-    from attncli.engine.invocation import PICTURES, TABLES, chosen
+    from attncli.engine.invocation import PICTURES, TABLES, choose_formats
     from attncli.store import json_text, table_csv
     from attncli.studies.flow.documents import flow_table
     from attncli.studies.flow.job import Drawing, trace
     from attncli.studies.flow.terminal import strongest
     from attncli.studies.flow.tracing import Tracing
 
-    formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+    formats = choose_formats(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
     drawing = Drawing([f for f in formats if f in TABLES], [f for f in formats if f in PICTURES], followed.threshold)
     if selection.aggregate_layers != "none":
         raise UsageError("flow goes from layer to layer: leave out --aggregate-layers")
     aggregate: Any = "mean" if selection.aggregate == "none" else selection.aggregate
-    with talking(talk) as say:
+    with command_console(talk) as say:
         method: Any = followed.method
         what: Any = by.by
         tracing = Tracing(method, followed.focus, followed.residual, followed.start_layer, aggregate)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from attncli.cli.console import talking
+from attncli.cli.console import command_console
 from attncli.cli.groups.heads import GroupingOptions
 from attncli.cli.invocations import job_of
 from attncli.cli.options import (
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     typed,
 )
 from attncli.errors import UsageError
@@ -23,9 +23,9 @@ def heads(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: FileOptions,
-    talk: TalkOptions,
-    again: AgainOptions,
+    files: OutputOptions,
+    talk: ConsoleOptions,
+    again: SavedRunOptions,
     grouped: GroupingOptions,
 ) -> None:
     """Say which heads are alike.
@@ -42,30 +42,30 @@ def heads(
 
     Example: attncli heads --text "The cat sat on the mat because it was warm." --clusters 4
     """
-    from attncli.engine.invocation import PICTURES, TABLES, chosen
+    from attncli.engine.invocation import PICTURES, TABLES, choose_formats
     from attncli.store import json_text, table_csv
     from attncli.studies.heads.job import Asked, compare_heads
-    from attncli.studies.heads.result import Grouping
-    from attncli.studies.heads.terminal import likeness_tables
+    from attncli.studies.heads.result import ClusterOptions
+    from attncli.studies.heads.terminal import heads_tables
 
     given, own = typed(grouped), asdict(grouped)
-    with talking(talk) as say:
+    with command_console(talk) as say:
         if {"clusters", "threshold"} <= given.keys():
             raise UsageError("--clusters and --threshold both say how many clusters there are: give one")
         if again.from_ is not None:
             if "shuffle-seeds" in given:
                 raise UsageError("--shuffle-seeds runs the model on shuffled tokens, and --from has none: leave it out")
             own["shuffle_seeds"] = 0
-        formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+        formats = choose_formats(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
         tables, pictures = ([name for name in formats if name in among] for among in (TABLES, PICTURES))
         groups = (model, texts, selection, files, again)
         job = job_of("heads", groups, given, {**own, "format": formats}, {})
         seeds = own.pop("shuffle_seeds")
-        found, document, done = compare_heads(job, Asked(tables, pictures, Grouping(**own), seeds), say.track)
+        found, document, done = compare_heads(job, Asked(tables, pictures, ClusterOptions(**own), seeds), say.track)
         say.notes(done.notes)
         say.result(
             lambda: json_text(document),
             lambda: table_csv(found.table()),
-            lambda: likeness_tables(found),
+            lambda: heads_tables(found),
             job.folder.written,
         )

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from attncli.cli.console import Talk, talking
+from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.groups.by import ByOptions
 from attncli.cli.invocations import job_of
 from attncli.cli.options import (
     SCALES,
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
     PictureOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     typed,
 )
 from attncli.errors import UsageError, did_you_mean
@@ -26,9 +26,9 @@ def heatmap(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: FileOptions,
-    talk: TalkOptions,
-    again: AgainOptions,
+    files: OutputOptions,
+    talk: ConsoleOptions,
+    again: SavedRunOptions,
     by: ByOptions,
     shown: PictureOptions,
 ) -> None:
@@ -46,7 +46,7 @@ def heatmap(
 
     Example: attncli heatmap --text "The cat sat on the mat." --layer 1 --head 0
     """
-    from attncli.engine.invocation import PICTURES, chosen
+    from attncli.engine.invocation import PICTURES, choose_formats
     from attncli.studies.heatmap.job import draw
     from attncli.studies.heatmap.pictures import Show
 
@@ -54,8 +54,8 @@ def heatmap(
         raise UsageError("--grid and --each exclude each other: give one of them")
     if shown.scale not in SCALES:
         raise UsageError(f"unknown --scale '{shown.scale}': {did_you_mean(shown.scale, SCALES)}")
-    formats = chosen(files.format, PICTURES, () if files.format else ("png",))
-    with talking(talk) as say:
+    formats = choose_formats(files.format, PICTURES, () if files.format else ("png",))
+    with command_console(talk) as say:
         more = asdict(shown) | {"format": formats}
         asked: Any = {name: more.pop(name) for name in ("rows", "keys", "resolution", "pool")} | asdict(by)
         job = job_of("heatmap", (model, texts, selection, files, again), typed(shown, by), more, asked)
@@ -74,12 +74,12 @@ def _is_number(value: str) -> bool:
     return value == "all" or not any(character.isalpha() for character in value)
 
 
-def _one_path(say: Talk, path: object) -> None:
+def _one_path(say: CommandConsole, path: object) -> None:
     if not say.to_person and not say.options.json:
         say.data(str(path))
 
 
-def _tell(say: Talk, written: Any, manifest: Any, notes: Any) -> None:
+def _tell(say: CommandConsole, written: Any, manifest: Any, notes: Any) -> None:
     from attncli.store import json_text
 
     say.notes(notes)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attncli.cli.console import talking
+from attncli.cli.console import command_console
 from attncli.cli.invocations import load_arguments, split_heads
-from attncli.cli.options import ModelOptions, TalkOptions
+from attncli.cli.options import ConsoleOptions, ModelOptions
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def info(
     model: ModelOptions,
-    talk: TalkOptions,
+    talk: ConsoleOptions,
     head: Annotated[
         list[str] | None,
         typer.Option("--head", metavar="NAME", help="the same as --model-head", rich_help_panel="Model"),
@@ -36,7 +36,7 @@ def info(
     from attncli.api.model import load
     from attncli.store import json_text
 
-    with talking(talk) as say:
+    with command_console(talk) as say:
         described = load(**load_arguments(model, model_head)).describe(model.capture)
         if talk.json:
             say.data(json_text(described))

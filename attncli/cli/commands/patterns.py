@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.console import Talk, talking
+from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.groups.patterns import PROBES, ProbeOptions, VerdictOptions
 from attncli.cli.invocations import Groups, job_of
 from attncli.cli.options import (
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     typed,
 )
 from attncli.errors import UsageError, did_you_mean
@@ -27,9 +27,9 @@ def patterns(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: FileOptions,
-    talk: TalkOptions,
-    again: AgainOptions,
+    files: OutputOptions,
+    talk: ConsoleOptions,
+    again: SavedRunOptions,
     verdict: VerdictOptions,
     probed: ProbeOptions,
 ) -> None:
@@ -48,7 +48,7 @@ def patterns(
 
     Example: attncli patterns --text "The cat sat on the mat because it was warm." --layer 1
     """
-    with talking(talk) as say:
+    with command_console(talk) as say:
         groups = (model, texts, selection, files, again)
         if probed.probe is None:
             if extra := typed(probed):
@@ -58,7 +58,7 @@ def patterns(
             _probe(say, groups, verdict, probed)
 
 
-def _classify(say: Talk, groups: Groups, verdict: VerdictOptions) -> None:
+def _classify(say: CommandConsole, groups: Groups, verdict: VerdictOptions) -> None:
     from attncli.store import json_text, table_csv
     from attncli.studies.patterns.job import classify
     from attncli.studies.patterns.result import Thresholds
@@ -82,7 +82,7 @@ def _classify(say: Talk, groups: Groups, verdict: VerdictOptions) -> None:
     )
 
 
-def _probe(say: Talk, groups: Groups, verdict: VerdictOptions, probed: ProbeOptions) -> None:
+def _probe(say: CommandConsole, groups: Groups, verdict: VerdictOptions, probed: ProbeOptions) -> None:
     from attncli.store import json_text, table_csv
     from attncli.studies.patterns.job import probe
     from attncli.studies.patterns.terminal import probe_tables
@@ -106,10 +106,10 @@ def _probe(say: Talk, groups: Groups, verdict: VerdictOptions, probed: ProbeOpti
     )
 
 
-def _asked(files: FileOptions, *more: Any) -> Asked:
-    from attncli.engine.invocation import PICTURES, TABLES, chosen
+def _asked(files: OutputOptions, *more: Any) -> Asked:
+    from attncli.engine.invocation import PICTURES, TABLES, choose_formats
     from attncli.studies.patterns.job import Asked
 
-    formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+    formats = choose_formats(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
     tables, pictures = ([name for name in formats if name in among] for among in (TABLES, PICTURES))
     return Asked(tables, pictures, *more)

@@ -12,16 +12,16 @@ import typer
 
 from attncli import registry
 from attncli.cli import inputs as _inputs
-from attncli.cli.console import Talk, said_once, talking
+from attncli.cli.console import CommandConsole, command_console, say_notes_once
 from attncli.cli.invocations import SharedModel, head_for, load_arguments, request_of, split_heads
 from attncli.cli.options import (
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
+    FolderOptions,
     InputOptions,
     ModelOptions,
-    PlaceOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     changed,
 )
 from attncli.errors import AttnError
@@ -29,9 +29,9 @@ from attncli.errors import AttnError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from attncli.cli.config.plan import Plan, Step
+    from attncli.cli.config.plan import ConfigPlan, ConfigStep
     from attncli.data import RunInfo, Text
-    from attncli.engine.invocation import Held
+    from attncli.engine.invocation import SharedPass
     from attncli.engine.runner import Runner
     from attncli.store import OutputFolder
 
@@ -41,8 +41,8 @@ def run(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    place: PlaceOptions,
-    talk: TalkOptions,
+    place: FolderOptions,
+    talk: ConsoleOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="only say what would be done", rich_help_panel="Output")
     ] = False,
@@ -60,7 +60,7 @@ def run(
     """
     from attncli.cli.config.plan import read_plan
 
-    with talking(talk) as say:
+    with command_console(talk) as say:
         plan = read_plan(config, model, texts, selection, place)
         read = {name: tuple(_inputs.read(options)) for name, options in plan.inputs.items()}
         resolved = _resolved(plan, read)
@@ -68,11 +68,11 @@ def run(
         if dry_run:
             _foretell(say, plan, folder)
     if not dry_run:
-        with said_once():
+        with say_notes_once():
             _Work(plan, read, resolved, folder, talk).do()
 
 
-def _resolved(plan: Plan, read: Mapping[str, Sequence[Text]]) -> dict[str, Any]:
+def _resolved(plan: ConfigPlan, read: Mapping[str, Sequence[Text]]) -> dict[str, Any]:
     """Everything that changes the result, as plain values."""
     from attncli.store import input_sha256
 
@@ -86,20 +86,20 @@ def _resolved(plan: Plan, read: Mapping[str, Sequence[Text]]) -> dict[str, Any]:
     }
 
 
-def _folder(plan: Plan, resolved: Mapping[str, Any]) -> OutputFolder:
+def _folder(plan: ConfigPlan, resolved: Mapping[str, Any]) -> OutputFolder:
     from attncli.store import OutputFolder, default_folder, digest
 
     name = digest(plan.name, None, "", resolved)
     return OutputFolder(plan.place.out or default_folder("run", plan.name, name), "run", name, plan.place.force)
 
 
-def _head(plan: Plan, options: ModelOptions) -> str:
+def _head(plan: ConfigPlan, options: ModelOptions) -> str:
     """With which head a model is loaded that is to read all inputs."""
     writes = next((texts for texts in plan.inputs.values() if texts.generate), InputOptions())
     return head_for(options.model_head, writes)
 
 
-def _foretell(say: Talk, plan: Plan, folder: OutputFolder) -> None:
+def _foretell(say: CommandConsole, plan: ConfigPlan, folder: OutputFolder) -> None:
     """What would be done, a line each."""
     for model in plan.models:
         for place in plan.inputs:
@@ -111,20 +111,20 @@ def _foretell(say: Talk, plan: Plan, folder: OutputFolder) -> None:
 class _Work:
     """All steps of a plan, one after another."""
 
-    plan: Plan
+    plan: ConfigPlan
     read: Mapping[str, Sequence[Text]]
     resolved: Mapping[str, Any]
     folder: OutputFolder
-    talk: TalkOptions
+    talk: ConsoleOptions
 
     def do(self) -> None:
         """Each model on each input; an error says at which step, and what was written before stays."""
         infos = []
         for name, options in self.plan.models.items():
-            with talking(self.talk):
+            with command_console(self.talk):
                 model = self._load(name)
             for place in self.plan.inputs:
-                with talking(self.talk) as say, _at(f"{name}/{place}"):
+                with command_console(self.talk) as say, _at(f"{name}/{place}"):
                     held = self._hold(model, options, place, say)
                     say.notes(held.info.notes if held.run is None else ())
                 infos.append(held.info)
@@ -132,7 +132,7 @@ class _Work:
                 for step in self.plan.steps:
                     with _at(f"{name}/{place}/{step.name}"):
                         self._step(step, SharedModel(**changed(options), held=held), name, place)
-        with talking(self.talk) as say:
+        with command_console(self.talk) as say:
             manifest = self.folder.finish(self._info(infos))
             self._tell(say, manifest)
 
@@ -141,26 +141,26 @@ class _Work:
 
         return load_model(self.resolved["models"][name])
 
-    def _hold(self, model: Runner, options: ModelOptions, place: str, say: Talk) -> Held:
+    def _hold(self, model: Runner, options: ModelOptions, place: str, say: CommandConsole) -> SharedPass:
         """One pass for all steps, with the heads that they have in common."""
-        from attncli.engine.shared_pass import hold
+        from attncli.engine.shared_pass import share_pass
 
         selections = [step.selection for step in self.plan.steps]
         chosen = {name: {str(getattr(each, name)) for each in selections} for name in ("kind", "layer", "head")}
         common = {name: getattr(selections[0], name) for name, values in chosen.items() if len(values) == 1}
         selection = SelectionOptions(**common)
-        files = FileOptions(max_memory=self.plan.place.max_memory)
-        groups = (options, self.plan.inputs[place], selection, files, AgainOptions())
+        files = OutputOptions(max_memory=self.plan.place.max_memory)
+        groups = (options, self.plan.inputs[place], selection, files, SavedRunOptions())
         neurons = any(getattr(group, "neurons", False) for step in self.plan.steps for group in step.groups.values())
         head, _ = split_heads(selection.head, options.model_head)
         request = request_of(groups, head, {"neurons": neurons})
-        return hold(model, self.read[place], request, say.track)
+        return share_pass(model, self.read[place], request, say.track)
 
-    def _step(self, step: Step, model: SharedModel, name: str, place: str) -> None:
+    def _step(self, step: ConfigStep, model: SharedModel, name: str, place: str) -> None:
         """Collected a command as if it had been typed; what it says on stdout is ours to say."""
         within = f"{name}/{place}/{step.name}"
         files = replace(
-            next(group for group in step.groups.values() if isinstance(group, FileOptions)),
+            next(group for group in step.groups.values() if isinstance(group, OutputOptions)),
             out=str(self.folder.path / within),
             force=self.plan.place.force,
             max_memory=self.plan.place.max_memory,
@@ -169,7 +169,7 @@ class _Work:
         shared = {
             "model": model,
             "texts": InputOptions() if reads_none else self.plan.inputs[place],
-            "again": AgainOptions(),
+            "again": SavedRunOptions(),
             "talk": replace(self.talk, json=False),
             "files": files,
         }
@@ -180,13 +180,13 @@ class _Work:
             self.folder.holds(str(path.relative_to(self.folder.path)))
 
     def _info(self, infos: Sequence[RunInfo]) -> RunInfo:
-        from attncli.engine.shared_pass import joined
+        from attncli.engine.shared_pass import merge_infos
         from attncli.store import input_sha256
 
         texts = [text for texts in self.read.values() for text in texts]
-        return replace(joined(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
+        return replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
 
-    def _tell(self, say: Talk, manifest: Mapping[str, Any]) -> None:
+    def _tell(self, say: CommandConsole, manifest: Mapping[str, Any]) -> None:
         from attncli.store import json_text
 
         if say.options.json:
@@ -209,6 +209,6 @@ def _at(step: str) -> Iterator[None]:
 
 def _files(folder: Path) -> list[Path]:
     """What the manifest of a step lists."""
-    from attncli.store import listed
+    from attncli.store import manifest_files
 
-    return [folder / name for name in listed(folder)]
+    return [folder / name for name in manifest_files(folder)]

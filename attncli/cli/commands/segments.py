@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.console import talking
+from attncli.cli.console import command_console
 from attncli.cli.groups.segments import SegmentOptions
 from attncli.cli.invocations import job_of
 from attncli.cli.options import (
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     typed,
 )
 from attncli.errors import UsageError
@@ -32,9 +32,9 @@ def segments(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: FileOptions,
-    talk: TalkOptions,
-    again: AgainOptions,
+    files: OutputOptions,
+    talk: ConsoleOptions,
+    again: SavedRunOptions,
     divided: SegmentOptions,
 ) -> None:
     """Measure how much attention goes between the parts of a text.
@@ -51,13 +51,13 @@ def segments(
 
     Example: attncli segments --text "Who sat on the mat?" --pair "The cat sat on the mat."
     """
-    from attncli.engine.invocation import PICTURES, TABLES, chosen
+    from attncli.engine.invocation import PICTURES, TABLES, choose_formats
     from attncli.store import json_text, table_csv
     from attncli.studies.segments.job import measure_segments
 
-    formats = chosen(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
+    formats = choose_formats(files.format, (*TABLES, *PICTURES), ("json", "csv", "png"))
     tables, pictures = ([name for name in formats if name in among] for among in (TABLES, PICTURES))
-    with talking(talk) as say:
+    with command_console(talk) as say:
         dividing, more = _dividing(divided)
         groups = (model, texts, selection, files, again)
         job = job_of("segments", groups, typed(divided), {**more, "format": formats}, {})
@@ -73,11 +73,11 @@ def segments(
 
 def _dividing(options: SegmentOptions) -> tuple[Dividing, dict[str, Any]]:
     """How texts are to be divided, and that as plain values."""
-    from attncli.inputs.partitions import known_way
+    from attncli.inputs.partitions import check_division
     from attncli.inputs.spans_file import read_spans
     from attncli.studies.segments.dividing import Dividing
 
-    known_way(options.by)
+    check_division(options.by)
     if options.segments is None:
         return Dividing(options.by), {"by": options.by, "segments": None}
     if options.by != "auto":

@@ -5,16 +5,16 @@ from __future__ import annotations
 import webbrowser
 from typing import TYPE_CHECKING
 
-from attncli.cli.console import talking
+from attncli.cli.console import command_console
 from attncli.cli.groups.view import ViewOptions
 from attncli.cli.invocations import job_of
 from attncli.cli.options import (
-    AgainOptions,
-    FileOptions,
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
     SelectionOptions,
-    TalkOptions,
     typed,
 )
 
@@ -26,9 +26,9 @@ def view(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: FileOptions,
-    talk: TalkOptions,
-    again: AgainOptions,
+    files: OutputOptions,
+    talk: ConsoleOptions,
+    again: SavedRunOptions,
     shown: ViewOptions,
 ) -> None:
     """Explore every head on one page.
@@ -43,15 +43,15 @@ def view(
 
     Example: attncli view --text "The cat sat on the mat."
     """
-    from attncli.engine.invocation import chosen
+    from attncli.engine.invocation import choose_formats
     from attncli.engine.memory import parse_size
     from attncli.store import json_text
     from attncli.studies.view.job import write_page
     from attncli.studies.view.page import MAX_PAGE
 
-    chosen(files.format, ("html",), ("html",))
+    choose_formats(files.format, ("html",), ("html",))
     budget = parse_size(shown.max_page, "--max-page") or MAX_PAGE
-    with talking(talk) as say:
+    with command_console(talk) as say:
         more = {"max_page": budget}
         job = job_of(
             "view", (model, texts, selection, files, again), typed(shown), more, _asked(selection, again, shown)
@@ -69,12 +69,12 @@ def view(
             say.notes(["there is no browser here that could open it"])
 
 
-def _asked(selection: SelectionOptions, again: AgainOptions, shown: ViewOptions) -> RunOptions:
+def _asked(selection: SelectionOptions, again: SavedRunOptions, shown: ViewOptions) -> RunOptions:
     """What these options ask of the run; kept maps are measured where they can be."""
-    folded = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
+    combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
     return {
         "rows": shown.rows,
         "keys": shown.keys,
         "neurons": shown.neurons,
-        "metrics": None if again.from_ or folded else "all",
+        "metrics": None if again.from_ or combined else "all",
     }

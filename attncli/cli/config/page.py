@@ -8,7 +8,7 @@ from typing import Any
 
 from attncli.cli.config.sections import section
 from attncli.cli.config.shape import config, steps
-from attncli.cli.options import FileOptions, InputOptions, ModelOptions, PlaceOptions, SelectionOptions
+from attncli.cli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions
 from attncli.inputs.schema import Section
 
 _HEAD = """What attncli run does: YAML with the options of the command line as keys.
@@ -42,8 +42,8 @@ def config_page() -> str:
         "models": section("model", ModelOptions),
         "inputs": section("input", InputOptions),
         "selection": section("selection", SelectionOptions),
-        "output": section("output", PlaceOptions),
-        "files of a step": section("files", FileOptions, without=[each.name for each in fields(PlaceOptions)]),
+        "output": section("output", FolderOptions),
+        "files of a step": section("files", OutputOptions, without=[each.name for each in fields(FolderOptions)]),
     }
     known = {field.alias for found in groups.values() for field in found.model_fields.values()}
     parts = [_HEAD, _listed("Keys of the file", config(), known)]

@@ -9,8 +9,8 @@ from typing import Any
 
 from attncli.cli.config.sections import given
 from attncli.cli.config.shape import SHARED, config, groups_of, steps
-from attncli.cli.options import DEFAULT_MODEL, InputOptions, ModelOptions, PlaceOptions, SelectionOptions, changed
-from attncli.inputs.schema import Section, checked
+from attncli.cli.options import DEFAULT_MODEL, FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
+from attncli.inputs.schema import Section, validate
 from attncli.inputs.yaml_file import Document, Path_, read_yaml
 from attncli.store.text import slug
 
@@ -18,7 +18,7 @@ TEXTS = ("text", "file", "chat")
 
 
 @dataclass(frozen=True)
-class Step:
+class ConfigStep:
     """One command by a name of its own, with the groups of its options by parameter."""
 
     name: str
@@ -31,30 +31,30 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConfigPlan:
     """What is to be done: each model reads each input, and each step shows it. All have names of their own."""
 
     name: str
     models: Mapping[str, ModelOptions]
     inputs: Mapping[str, InputOptions]
-    steps: Sequence[Step]
-    place: PlaceOptions
+    steps: Sequence[ConfigStep]
+    place: FolderOptions
 
 
-def read_plan(path: str, *flags: Any) -> Plan:
+def read_plan(path: str, *flags: Any) -> ConfigPlan:
     """What a file asks for; what is wrong in it is a `UsageError` with line and column.
 
     flags  the groups of options that were typed; what was, goes before the file
     """
     document = read_yaml(path)
-    read: Any = checked(document, config())
+    read: Any = validate(document, config())
     typed = {type(group): changed(group) for group in flags}
-    return Plan(
+    return ConfigPlan(
         name=read.name or PurePath(document.name).stem,
         models=_models(document, read, typed[ModelOptions]),
         inputs=_inputs(document, read, typed[InputOptions]),
         steps=_steps(document, read, typed[SelectionOptions]),
-        place=PlaceOptions(**{**given(read, PlaceOptions), **typed[PlaceOptions]}),
+        place=FolderOptions(**{**given(read, FolderOptions), **typed[FolderOptions]}),
     )
 
 
@@ -85,12 +85,12 @@ def _inputs(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
     return _named(document, "inputs", [_name(entry) or f"{at:03}" for at, entry in enumerate(entries)], made)
 
 
-def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[Step]:
+def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[ConfigStep]:
     """Selections that are typed go before those of a step, which go before those of the file."""
     if not read.steps:
         raise document.error(("steps",), f"there are no steps: give some of {', '.join(steps())}", at_key=True)
     selection = given(read, SelectionOptions)
-    found: list[Step] = []
+    found: list[ConfigStep] = []
     for entry in read.steps:
         (command,) = entry.model_fields_set
         options = getattr(entry, command)
@@ -102,7 +102,7 @@ def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[Step
                 groups[parameter] = group(**given(options, group))
         earlier = sum(each.command == command for each in found)
         name = options.name or (f"{command}-{earlier + 1}" if earlier else command)
-        found.append(Step(name, command, groups))
+        found.append(ConfigStep(name, command, groups))
     return list(_named(document, "steps", [step.name for step in found], found).values())
 
 

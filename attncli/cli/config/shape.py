@@ -11,13 +11,20 @@ from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
 from attncli import registry
 from attncli.cli.config.sections import section
-from attncli.cli.options import AgainOptions, InputOptions, ModelOptions, PlaceOptions, SelectionOptions, TalkOptions
+from attncli.cli.options import (
+    ConsoleOptions,
+    FolderOptions,
+    InputOptions,
+    ModelOptions,
+    SavedRunOptions,
+    SelectionOptions,
+)
 from attncli.errors import UsageError
 from attncli.inputs.schema import Section, Text
 
-SHARED = (ModelOptions, InputOptions, AgainOptions, TalkOptions)
+SHARED = (ModelOptions, InputOptions, SavedRunOptions, ConsoleOptions)
 """Groups that the steps of a file have in common, or that it has no use for."""
-_OF_ALL = tuple(each.name for each in fields(PlaceOptions))
+_OF_ALL = tuple(each.name for each in fields(FolderOptions))
 
 
 class _Short(Section):
@@ -82,7 +89,7 @@ def steps() -> dict[str, type[Section]]:
     found = {}
     for command in registry.names("cli.commands"):
         groups = groups_of(command).values()
-        if AgainOptions in groups:
+        if SavedRunOptions in groups:
             own = [group for group in groups if group not in SHARED]
             name = (Text | None, Field(None, description=f"how its folder is called (default: {command})"))
             found[command] = section(command, *own, without=(*_OF_ALL, "open"), more={"name": name})
@@ -97,7 +104,7 @@ def config() -> type[Section]:
     model = section("model", ModelOptions, base=_ModelEntry)
     entry = section("input", InputOptions, base=_InputEntry)
     return section(
-        *("config", ModelOptions, InputOptions, SelectionOptions, PlaceOptions),
+        *("config", ModelOptions, InputOptions, SelectionOptions, FolderOptions),
         more={
             "name": (Text | None, Field(None, description="how the folder of the run is called (default: the file)")),
             "models": (list[model], Field([], description="several models instead of one")),  # type: ignore[valid-type]

@@ -10,7 +10,7 @@ import numpy as np
 from attncli.data import KINDS, Array, Input, Kind, Selection, Text, Tokens
 from attncli.data.selection import layers_of, spans
 from attncli.errors import UsageError
-from attncli.inputs.focus import find_one
+from attncli.inputs.focus import find_one_focus
 from attncli.inputs.yaml_file import Document
 from attncli.studies.check.permutations import SUITE_SAMPLES, smallest_p
 from attncli.studies.check.result import Candidates, Quantifier
@@ -136,7 +136,7 @@ def places_of(words: Iterable[Words]) -> dict[tuple[int, Kind], Array]:
 
 def _found(part: Document, name: str, tokens: Tokens, word: str) -> tuple[int, ...]:
     try:
-        return find_one(tokens, word, f"the word of '{name}'").positions
+        return find_one_focus(tokens, word, f"the word of '{name}'").positions
     except UsageError as error:
         raise part.error((name,), str(error)) from None
 

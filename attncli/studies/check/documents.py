@@ -8,8 +8,8 @@ from typing import Any
 
 from attncli.data import Input, Kind, RunInfo
 from attncli.store.documents import analysis_document, write_analysis
-from attncli.store.files import make_folder, write_whole
-from attncli.store.folder import OutputFolder, run_object
+from attncli.store.files import make_folder, write_atomic
+from attncli.store.folder import OutputFolder, run_document
 from attncli.store.text import json_text, plain
 from attncli.studies.check.result import BASELINE_SCHEMA, Checked
 
@@ -51,10 +51,10 @@ def write_baseline(path: Path, info: RunInfo, reading: Mapping[str, Any], number
     ]
     document = {
         "schema": BASELINE_SCHEMA,
-        "run": run_object(info, given=False),
+        "run": run_document(info, given=False),
         "reading": plain(reading),
         "heads": heads,
     }
     document["run"]["resolved"] = {}
     make_folder(path.parent)
-    write_whole(path, json_text(document).encode())
+    write_atomic(path, json_text(document).encode())

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from attncli import store
 from attncli.data import Attention, Kind, RunInfo, Text, Zoom
-from attncli.engine.invocation import Done, Job
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track
 from attncli.engine.request import RESOLUTION
 from attncli.engine.runner import Runner
 from attncli.errors import OutputError, UsageError
 from attncli.inputs.text_files import decoded_whole
-from attncli.stream import Chosen, Sink
+from attncli.stream import KeepChosen, Sink
 from attncli.studies.check.baseline import check_same, compare, recorded_metrics
 from attncli.studies.check.bound import Binder, BoundAttention, BoundSuite, all_texts, places_of
 from attncli.studies.check.documents import write_baseline, write_check
@@ -70,7 +70,7 @@ def texts_of(file: RuleFile) -> tuple[Text, ...]:
     return texts
 
 
-def check(job: Job, file: RuleFile, asked: Asked, track: Track) -> tuple[Checked, dict[str, Any], Done]:
+def check(job: Invocation, file: RuleFile, asked: Asked, track: Track) -> tuple[Checked, dict[str, Any], Published]:
     """Hold rules against a model; returns the verdicts, the contents of check.json, and what was written.
 
     What is wrong with the file is a `UsageError` before anything is written.
@@ -91,10 +91,10 @@ def check(job: Job, file: RuleFile, asked: Asked, track: Track) -> tuple[Checked
     notes = list(info.notes)
     for name, figure in _pictures(job, model, found, info.title, notes):
         _save(job, name, figure, asked.pictures)
-    return found, document, Done(folder.finish(replace(info, notes=tuple(notes)), alone=True), tuple(notes))
+    return found, document, Published(folder.finish(replace(info, notes=tuple(notes)), alone=True), tuple(notes))
 
 
-def _save(job: Job, name: str, figure: Figure, formats: Sequence[str]) -> None:
+def _save(job: Invocation, name: str, figure: Figure, formats: Sequence[str]) -> None:
     from attncli.plotting.save import save
 
     for format in formats:
@@ -128,7 +128,7 @@ def _recorded(rule: BaselineRule | None, asked: Asked, force: bool) -> Recorded 
     return None
 
 
-def _bind(job: Job, file: RuleFile, prepared: Pass) -> Bound:
+def _bind(job: Invocation, file: RuleFile, prepared: Pass) -> Bound:
     binder = Binder(prepared.heads, job.texts, prepared.inputs, prepared.loaded.name)
     own = tuple(range(len(file.texts)))
     measures = []
@@ -143,7 +143,7 @@ def _bind(job: Job, file: RuleFile, prepared: Pass) -> Bound:
 
 
 def _found(
-    job: Job,
+    job: Invocation,
     model: Runner,
     prepared: Pass,
     file: RuleFile,
@@ -159,7 +159,7 @@ def _found(
     measures = Measures(bound.measures, metrics, prepared.inputs, prepared.heads)
     cases = [words for suite in bound.suites for words in suite.cases]
     places = places_of([*(each.words for each in bound.words), *cases])
-    chosen = Chosen("query", places, prepared.heads)
+    chosen = KeepChosen("query", places, prepared.heads)
     sinks: list[Sink] = [chosen] if places else []
     sinks += [measures] if measures.wanted else []
     run = job.informed(model.finish(prepared, job.texts, track, more=sinks))
@@ -185,12 +185,14 @@ def _informed(model: Runner, prepared: Pass, file: RuleFile) -> RunInfo:
     return replace(info, input_sha256=store.input_sha256(file.texts))
 
 
-def _reading(job: Job) -> dict[str, Any]:
+def _reading(job: Invocation) -> dict[str, Any]:
     """How texts are read, on which numbers depend."""
     return {name: getattr(job.request, name) for name in ("words", "special", "max_tokens")}
 
 
-def _pictures(job: Job, model: Runner, found: Checked, title: str, notes: list[str]) -> Iterator[tuple[str, Figure]]:
+def _pictures(
+    job: Invocation, model: Runner, found: Checked, title: str, notes: list[str]
+) -> Iterator[tuple[str, Figure]]:
     """For each rule that does not hold the heatmap of the head concerned, by one more pass over the text.
 
     notes  get what could not be drawn: the verdicts stand without
@@ -213,7 +215,7 @@ def _pictures(job: Job, model: Runner, found: Checked, title: str, notes: list[s
             yield name, heatmap.draw(attention, model=title, note=f"{verdict.name}: {why}", log=log)
 
 
-def _maps(job: Job, model: Runner, text: int, verdicts: Sequence[Verdict]) -> dict[Kind, Attention]:
+def _maps(job: Invocation, model: Runner, text: int, verdicts: Sequence[Verdict]) -> dict[Kind, Attention]:
     heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
     for verdict in verdicts:
         place: Any = (verdict.kind, verdict.layer)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from attncli.store.files import make_folder, write_whole
+from attncli.store.files import make_folder, write_atomic
 from attncli.studies.check.result import Checked, Verdict
 
 # what XML 1.0 cannot hold, what CI pages would act on, and what would turn the line around
@@ -18,7 +18,7 @@ _FORBIDDEN = re.compile(
 def write_junit(path: Path, file: str, found: Checked) -> None:
     """Write one test case for each rule, whole or not at all; a rule that does not hold is a failure that says why."""
     make_folder(path.parent)
-    write_whole(path, junit(file, found).encode())
+    write_atomic(path, junit(file, found).encode())
 
 
 def junit(file: str, found: Checked) -> str:

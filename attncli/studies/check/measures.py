@@ -13,7 +13,7 @@ from attncli import registry
 from attncli.data import Array, Input, Kind, Rows, Selection
 from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
-from attncli.stream.uniform_baseline import even
+from attncli.stream.uniform_baseline import uniform_rows
 from attncli.studies.check.bound import Place, kept, pick, where
 from attncli.studies.check.result import OFFSETS, Verdict
 from attncli.studies.check.rules.heads import said
@@ -80,7 +80,7 @@ class Measures:
             own.add(rows)
         heads = self._heads.get((rows.kind, rows.layer), ())
         if heads and heads[0] in rows.heads:  # of heads that see the same, one stands for all
-            same = even(rows)
+            same = uniform_rows(rows)
             self._even.add(same)
             for _, alike in self._segments.values():
                 alike.add(same)

@@ -17,8 +17,8 @@ SUITE_SAMPLES = 1_999
 _EQUAL = 1e-9
 """Sums of the same weights in another order are equal."""
 
-Fold = Callable[..., Array]
-FOLDS: dict[Quantifier, Fold] = {"any": np.max, "all": np.min}
+Combine = Callable[..., Array]
+FOLDS: dict[Quantifier, Combine] = {"any": np.max, "all": np.min}
 """What a rule is held by: of rules for any head the best one, of rules for all the worst."""
 
 
@@ -42,16 +42,16 @@ def permutation_p(rows: Array, visible: Array, target: Sequence[int], over: Quan
     >>> permutation_p(np.full((3, 4), 0.25), np.ones(4, bool), [0])
     1.0
     """
-    fold, wanted = FOLDS[over], list(target)
+    combine, wanted = FOLDS[over], list(target)
     seen = np.flatnonzero(visible)
-    observed = fold(rows[:, wanted].sum(1))
+    observed = combine(rows[:, wanted].sum(1))
     sets = math.comb(len(seen), len(wanted))
     if sets <= EXACT_UP_TO:
         chosen = np.array(list(itertools.combinations(seen.tolist(), len(wanted))))
-        hits = fold(_sums(rows, chosen), axis=0) >= observed - _EQUAL
+        hits = combine(_sums(rows, chosen), axis=0) >= observed - _EQUAL
         return float(hits.mean())
     chosen = drawn(np.random.default_rng(0), seen, len(wanted), SAMPLES)
-    hits = fold(_sums(rows, chosen), axis=0) >= observed - _EQUAL
+    hits = combine(_sums(rows, chosen), axis=0) >= observed - _EQUAL
     return float((1 + hits.sum()) / (1 + SAMPLES))
 
 

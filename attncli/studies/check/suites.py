@@ -52,10 +52,10 @@ def suite_p(trials: Sequence[Trial], demand: Demand, over: Quantifier = "any") -
               keys of each case are permuted, in all heads alike: the heads searched count as trials.
     Source    Phipson & Smyth 2010
     """
-    fold, units = FOLDS[over], [trial.unit for trial in trials]
-    observed = fold(unit_counts((trial.holds(demand) for trial in trials), units))
+    combine, units = FOLDS[over], [trial.unit for trial in trials]
+    observed = combine(unit_counts((trial.holds(demand) for trial in trials), units))
     rng = np.random.default_rng(0)
-    sampled = fold(unit_counts((_sampled(trial, demand, rng) for trial in trials), units), axis=0)
+    sampled = combine(unit_counts((_sampled(trial, demand, rng) for trial in trials), units), axis=0)
     return float((1 + (sampled >= observed).sum()) / (1 + SUITE_SAMPLES))
 
 

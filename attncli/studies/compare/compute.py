@@ -206,7 +206,7 @@ def check_heads(mine: Sequence[Place], theirs: Sequence[Place]) -> None:
         return
     raise UsageError(
         f"A has {_counted(mine)}, B has {_counted(theirs)}, and a head is compared with the one in its place: "
-        "choose those that both have with --kind, --layer and --head, or fold with --aggregate mean and "
+        "choose those that both have with --kind, --layer and --head, or combine with --aggregate mean and "
         "--aggregate-layers mean"
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from attncli import store
 from attncli.data import RunInfo, Selection, Text
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job, load_model
+from attncli.engine.invocation import Invocation, Published, load_model
 from attncli.engine.measuring import declarations
 from attncli.engine.progress import Track
 from attncli.studies.compare.compute import Pairs, Place, check_heads, text_pairs
@@ -35,8 +35,8 @@ class Other:
 
 
 def compare_runs(
-    job: Job, other: Other, tables: Sequence[str], pictures: Sequence[str], track: Track
-) -> tuple[Comparison, dict[str, Any], Done]:
+    job: Invocation, other: Other, tables: Sequence[str], pictures: Sequence[str], track: Track
+) -> tuple[Comparison, dict[str, Any], Published]:
     """Compare what a job asks for; returns what was found, the contents of compare.json, and what was written."""
     folder = job.folder  # refused before the long work
     pairs = Pairs(job.request.metrics)
@@ -52,15 +52,15 @@ def compare_runs(
         for name, metric in declarations(job.request.metrics).items()
         if not metric.per_key
     }
-    more = {"other": store.run_object(infos[1], given=False), "metrics": declared}
+    more = {"other": store.run_document(infos[1], given=False), "metrics": declared}
     document = store.analysis_document(SCHEMA, info, more, shown)
     names = {"heads": "compare", "measures": "compare-measures"}
     store.write_analysis(folder, document, {names[name]: columns for name, columns in shown.items()}, tables)
     _draw(job, found, infos, pictures)
-    return found, document, Done(folder.finish(info), info.notes)
+    return found, document, Published(folder.finish(info), info.notes)
 
 
-def _of_saved(job: Job, one: Collected, other: Collected, pairs: Pairs, track: Track) -> tuple[RunInfo, RunInfo]:
+def _of_saved(job: Invocation, one: Collected, other: Collected, pairs: Pairs, track: Track) -> tuple[RunInfo, RunInfo]:
     a, b = (run.reshaped(job.request, f"the run of {run.info.title}") for run in (one, other))
     with track("comparing", len(a.inputs), "texts") as compared:
         for mine, theirs in text_pairs(a, b, job.request.metrics):
@@ -69,13 +69,13 @@ def _of_saved(job: Job, one: Collected, other: Collected, pairs: Pairs, track: T
     return one.info, other.info
 
 
-def _of_models(job: Job, other: Other, pairs: Pairs, track: Track) -> tuple[RunInfo, RunInfo]:
+def _of_models(job: Invocation, other: Other, pairs: Pairs, track: Track) -> tuple[RunInfo, RunInfo]:
     """Text by text, so that no more than the maps of one text are held, those of A and of B."""
     assert not isinstance(job.source, Collected)
     assert not isinstance(other.source, Collected)  # both are models, or both are runs
     a = job.load()
     b = a if dict(other.source) == dict(job.source) else load_model(other.source)
-    if not job.request.folded:
+    if not job.request.combined:
         check_heads(_places(a.heads(job.request)), _places(b.heads(job.request)))
     with track("comparing", len(job.texts), "texts") as compared:
         for text, against in zip(job.texts, other.texts, strict=True):
@@ -91,7 +91,7 @@ def _places(heads: Selection) -> list[Place]:
     return [(kind, layer, head) for (kind, layer), numbers in heads.items() for head in numbers]
 
 
-def _draw(job: Job, found: Comparison, infos: tuple[RunInfo, RunInfo], formats: Sequence[str]) -> None:
+def _draw(job: Invocation, found: Comparison, infos: tuple[RunInfo, RunInfo], formats: Sequence[str]) -> None:
     from attncli.plotting.save import save
     from attncli.studies.compare import figures as comparison
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import KINDS, Array, Attention, By, Input, Kind, Selection
 from attncli.data.selection import layers_of
-from attncli.engine.focus import Places
+from attncli.engine.focus import FocusMatches
 from attncli.engine.progress import Advance, Track, untracked
 from attncli.errors import UsageError
 from attncli.stream.replay import replay
@@ -21,14 +21,14 @@ from attncli.studies.flow.tracing import DRAWN, Tracing, check_cost, layer_notes
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class FlowPlan:
     """What is traced: kinds that are shown, heads of the layers gone through, where the focus is, what to say of it."""
 
     tracing: Tracing
     inputs: tuple[Input, ...]
     kinds: tuple[Kind, ...]
     heads: Selection
-    places: Places
+    places: FocusMatches
     notes: tuple[str, ...]
 
     @classmethod
@@ -40,7 +40,7 @@ class Plan:
         tracing: Tracing,
         where: str = "this run",
         limit: int | None = None,
-    ) -> Plan:
+    ) -> FlowPlan:
         """Make sure that it can be done, before anything is; `limit`: bytes that may be held."""
         through = layers_through(heads, tracing, inputs, where)
         there = [kind for kind in KINDS if layers_of(through, kind)]
@@ -63,7 +63,9 @@ class Plan:
 class Tracer:
     """What comes of the layers of some texts; `sink` is to be fed."""
 
-    def __init__(self, plan: Plan, *, words: bool = False, dropped_special: bool = False, by: By = "weight") -> None:
+    def __init__(
+        self, plan: FlowPlan, *, words: bool = False, dropped_special: bool = False, by: By = "weight"
+    ) -> None:
         self._plan, self._words, self._dropped, self._by = plan, words, dropped_special, by
         self.sink = LayerSteps(
             plan.heads, self._take, aggregate=plan.tracing.aggregate, heads=plan.heads, shares=by == "norm"
@@ -182,10 +184,10 @@ def of_maps(
         raise UsageError(
             "flow goes from layer to layer, these maps are the mean over layers: keep them without --aggregate-layers"
         )
-    if folded := {attention.aggregate for attention in maps} - {"none"}:
-        tracing = replace(tracing, aggregate=folded.pop())  # type: ignore[arg-type]
+    if combined := {attention.aggregate for attention in maps} - {"none"}:
+        tracing = replace(tracing, aggregate=combined.pop())  # type: ignore[arg-type]
     heads = {(each.kind, int(layer.layer)): layer.heads or (0,) for each in maps for layer in each.layers}
-    plan = Plan.of(inputs, heads, kinds, tracing)
+    plan = FlowPlan.of(inputs, heads, kinds, tracing)
     marks = maps[0]
     tracer = Tracer(plan, words=marks.words, dropped_special=marks.dropped_special, by=marks.by)
     for attention in maps:

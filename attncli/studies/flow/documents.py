@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from attncli.data import Array, RunInfo
-from attncli.store.folder import OutputFolder, run_object
-from attncli.store.tables import marked, table_csv, table_jsonl, table_parquet
+from attncli.store.folder import OutputFolder, run_document
+from attncli.store.tables import mark_unit, table_csv, table_jsonl, table_parquet
 from attncli.store.text import json_text, plain, utf8
 from attncli.studies.flow.result import Flow
 
@@ -29,13 +29,13 @@ def write_flows(folder: OutputFolder, info: RunInfo, flows: Sequence[Flow], form
 
 def flow_document(info: RunInfo, flows: Sequence[Flow]) -> dict[str, Any]:
     """The contents of `flow.json`: plain values, undefined is None."""
-    run = {name: value for name, value in run_object(info).items() if name != "given"}
+    run = {name: value for name, value in run_document(info).items() if name != "given"}
     return {"schema": SCHEMA, "run": run, "flows": [_entry(flow) for flow in flows]}
 
 
 def flow_table(flows: Sequence[Flow]) -> dict[str, Array]:
     """One table of all texts and kinds."""
-    tables = [marked(flow.columns(), flow.by) for flow in flows]
+    tables = [mark_unit(flow.columns(), flow.by) for flow in flows]
     return {name: np.concatenate([table[name] for table in tables]) for name in (tables[0] if tables else ())}
 
 

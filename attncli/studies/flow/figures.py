@@ -15,13 +15,13 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path
 
 from attncli.data import Array, Attention, LayerMaps
-from attncli.data.labels import labels, numbered
+from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
 from attncli.plotting import heatmap
 from attncli.plotting.axis import joined
-from attncli.plotting.layout import EDGE, Page, header_size
+from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import FAINT, INK, SMALL, measure, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 from attncli.studies.flow.result import Flow, Graph, Stack
 
 KEPT, MOVED, ACROSS = 0, 1, 2
@@ -38,7 +38,7 @@ _AXES = ("token at the top", "token of the input")
 _METHODS = {"rollout": "attention rollout", "flow": "attention flow"}
 
 
-@own_look
+@own_style
 def draw(
     flow: Flow,
     beside: Flow | None = None,
@@ -67,7 +67,7 @@ def draw(
     title = joined(_where(flow), _METHODS[flow.method] + (f" from '{focus}'" if focus else ""))
     said = [each for each in (model, joined(_how(flow), note), lines.said(focus)) if each]
     need, top = header_size(title, said)
-    page = Page.blank(max(plan.width, need), top + plan.height + 54)
+    page = FigureLayout.blank(max(plan.width, need), top + plan.height + 54)
     page.header(title, said)
     axes = page.axes(0, top, page.width, plan.height)
     axes.set(xlim=(0, page.width), ylim=(plan.height, 0))
@@ -89,7 +89,9 @@ def matrix(flow: Flow, *, model: str = "", note: str = "") -> Figure:
     shown = Attention(flow.kind, flow.queries.take(flow.rows), flow.keys, (maps,), flow.text)
     title = joined(_where(flow), _METHODS[flow.method])
     what = f"share of the input token ({_METHODS[flow.method]})"
-    return heatmap.draw(shown, model=model, note=joined(_how(flow), note), words=heatmap.Words(title, what, _AXES))
+    return heatmap.draw(
+        shown, model=model, note=joined(_how(flow), note), words=heatmap.HeatmapText(title, what, _AXES)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +199,9 @@ class _Plan:
         wide = max(_NARROW, min(_WIDEST, 1100 / len(graph.levels)))
         step = int(np.ceil((measure([], SMALL)[1] + 1) / tall))
         if step > 1:
-            names = {stack: [numbered(name, at) for at, name in enumerate(each)] for stack, each in names.items()}
+            names = {
+                stack: [label_with_position(name, at) for at, name in enumerate(each)] for stack, each in names.items()
+            }
         label = max(measure(each, SMALL)[0] for each in names.values())
         left = EDGE + _numbers() + label + 2 * _LABEL_ROOM
         lefts: list[float] = []

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.data import Kind
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track
-from attncli.engine.request import share
-from attncli.studies.flow.compute import Plan, Tracer, of_maps
+from attncli.engine.request import check_share
+from attncli.studies.flow.compute import FlowPlan, Tracer, of_maps
 from attncli.studies.flow.documents import write_flows
 from attncli.studies.flow.flow_result import FlowResult, results
 from attncli.studies.flow.result import Flow
@@ -31,12 +31,12 @@ class Drawing:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        share({"threshold": self.threshold}, "threshold")
+        check_share({"threshold": self.threshold}, "threshold")
 
 
 def trace(
-    job: Job, tracing: Tracing, drawing: Drawing, track: Track, wrote: Callable[[Path], None]
-) -> tuple[tuple[Flow, ...], dict[str, Any], Done]:
+    job: Invocation, tracing: Tracing, drawing: Drawing, track: Track, wrote: Callable[[Path], None]
+) -> tuple[tuple[Flow, ...], dict[str, Any], Published]:
     """Find what a job asks for; returns the flows, the contents of flow.json, and what was written."""
     folder, choice = job.folder, job.request.choice  # a folder is refused before the long work
     # which kinds are shown: what leads to them is all that the model has
@@ -50,25 +50,25 @@ def trace(
     run = job.informed(replace(run, info=replace(run.info, notes=(*run.info.notes, *notes, *_undrawn(flows)))))
     document = write_flows(folder, run.info, flows, drawing.tables)
     _draw(job, run, results(flows, tracing.name, run.info.title, len(run.inputs)), drawing, track, wrote)
-    return flows, document, Done(folder.finish(run.info), run.info.notes)
+    return flows, document, Published(folder.finish(run.info), run.info.notes)
 
 
 def _of_model(
-    job: Job, model: Runner, kinds: Sequence[Kind] | None, tracing: Tracing, track: Track
+    job: Invocation, model: Runner, kinds: Sequence[Kind] | None, tracing: Tracing, track: Track
 ) -> tuple[Collected, tuple[Flow, ...], tuple[str, ...]]:
     """From a pass that holds a few maps [token, token] of each text, all maps only where they are to be kept."""
     request = replace(job.request, keep_maps=job.files.save_maps)
     prepared = model.prepare(job.texts, request, track)
     if request.keep_maps:
         prepared.check_memory(at_once=True)
-    plan = Plan.of(prepared.inputs, prepared.heads, kinds, tracing, prepared.loaded.name, request.max_memory)
+    plan = FlowPlan.of(prepared.inputs, prepared.heads, kinds, tracing, prepared.loaded.name, request.max_memory)
     tracer = Tracer(plan, words=request.words, dropped_special=request.drop, by=request.by)
     run = model.finish(prepared, job.texts, track, more=[tracer.sink])
     return run, tracer.flows(track), plan.notes
 
 
 def _draw(
-    job: Job,
+    job: Invocation,
     run: Collected,
     shown: Sequence[FlowResult],
     drawing: Drawing,

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from attncli.data import Array, Kind, Selection
-from attncli.stream.keep import ALL, Canvas, Keep
+from attncli.stream.keep import ALL, Canvas, KeepMaps
 from attncli.studies.flow.result import Graph, Level, Stack, Step
 
 VARIANTS = ("values", "uniform", "position")
@@ -19,14 +19,14 @@ Take = Callable[[int, Kind, int, Maps], None]
 """Hears of each layer of each text: text, kind, layer, and a map [query, key] for each of `VARIANTS`."""
 
 
-class LayerSteps(Keep):
-    """The sink that folds the heads of each layer into one map, in float64, and hands it on with its baselines.
+class LayerSteps(KeepMaps):
+    """The sink that combines the heads of each layer into one map, in float64, and hands it on with its baselines.
 
     It hands on layers in the order in which they stand on top of each other: the encoder's, then in each layer of the
     decoder its self-attention and its cross-attention. What comes earlier waits.
 
     places  the layers that will come
-    shares  rows of the folded map are made to sum to 1, as those of norms do not
+    shares  rows of the combined map are made to sum to 1, as those of norms do not
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attncli.data.results import frame_of
-from attncli.data.tokens import Array, By, Kind, Tokens, frozen
+from attncli.data.tokens import Array, By, Kind, Tokens, read_only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ class Step:
     weights: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", frozen(self.weights, np.float64))
+        object.__setattr__(self, "weights", read_only(self.weights, np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +99,10 @@ class Flow:
     by: By = "weight"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", frozen(self.rows, np.int64))
+        object.__setattr__(self, "rows", read_only(self.rows, np.int64))
         for name in ("values", "uniform", "position", "maximum"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, frozen(getattr(self, name), np.float64))
+                object.__setattr__(self, name, read_only(getattr(self, name), np.float64))
 
     def columns(self) -> dict[str, Array]:
         """The columns of the table: a row per query and key."""

@@ -1,4 +1,4 @@
-"""Attention rollout, folded layer by layer."""
+"""Attention rollout, combined layer by layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rollout:
               that deep rollouts of any model look alike: look at the baselines beside it
     source    Abnar & Zuidema 2020; with cross-attention ours, the steps are those of Ferrando et al. 2022 (ALTI+)
 
-    It is folded layer by layer: a map [query, key] of each kind is held, whatever the number of layers.
+    It is combined layer by layer: a map [query, key] of each kind is held, whatever the number of layers.
     """
 
     def __init__(self, residual: bool = True) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data import Array
-from attncli.data.labels import labels, numbered
+from attncli.data.labels import label_with_position, labels
 from attncli.studies.flow.result import Flow
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _of_all(flow: Flow, where: str) -> Table:
     queries, keys = labels(flow.queries), _names(flow)
     for row, at in enumerate(flow.rows[:_MOST_ROWS].tolist()):
         said = (f"{keys[key]} {flow.values[row, key]:.3f}" for key in _largest(flow.values[row], _OF_EACH))
-        table.add_row(Text(numbered(queries[at], at)), Text("   ".join(said)))
+        table.add_row(Text(label_with_position(queries[at], at)), Text("   ".join(said)))
     return table
 
 
@@ -64,7 +64,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def _names(flow: Flow) -> list[str]:
     """The input tokens with their positions."""
-    return [numbered(name, at) for at, name in enumerate(labels(flow.keys))]
+    return [label_with_position(name, at) for at, name in enumerate(labels(flow.keys))]
 
 
 def _largest(values: Array, count: int) -> list[int]:

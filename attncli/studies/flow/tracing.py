@@ -11,7 +11,7 @@ import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Selection
 from attncli.data.selection import layers_of, spans
-from attncli.engine.focus import Looking, Places, places_in
+from attncli.engine.focus import FocusMatches, FocusRequest, find_in_inputs
 from attncli.engine.memory import check_fits
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.focus import ALL
@@ -87,11 +87,11 @@ class Tracing:
         """Whether every token of the top is asked for."""
         return self.focus in (None, ALL)
 
-    def places(self, inputs: Sequence[Input], kinds: Sequence[Kind]) -> Places:
+    def places(self, inputs: Sequence[Input], kinds: Sequence[Kind]) -> FocusMatches:
         """Where the focus is in each text and kind; one that is nowhere is a `UsageError`."""
-        return places_in(inputs, dict.fromkeys(kinds, 0), Looking(self.focus or ALL))
+        return find_in_inputs(inputs, dict.fromkeys(kinds, 0), FocusRequest(self.focus or ALL))
 
-    def rows(self, places: Places, one: Input, kind: Kind) -> Array:
+    def rows(self, places: FocusMatches, one: Input, kind: Kind) -> Array:
         """[row] the positions of the queries that are asked for, ascending; none where the text has none."""
         if self.all:
             return np.arange(len(one.sides(kind)[0]))

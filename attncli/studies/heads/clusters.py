@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import Array
 from attncli.errors import UsageError
-from attncli.studies.heads.result import Group, Grouping
+from attncli.studies.heads.result import ClusterOptions, HeadClusters
 
 
 def grouped(
@@ -17,13 +17,13 @@ def grouped(
     distances: Array,
     to_even: Array,
     baselines: Mapping[str, Array],
-    grouping: Grouping,
-) -> Group:
+    grouping: ClusterOptions,
+) -> HeadClusters:
     """The heads of a kind on a map, in a tree and in clusters; `places` are their layers and numbers."""
     points, stress = placed(distances)
     tree = linked(distances)
     clusters = clustered(tree, grouping.clusters, grouping.threshold)
-    return Group(*places, distances, to_even, baselines, points, stress, tree, tuple(leaves(tree)), clusters)
+    return HeadClusters(*places, distances, to_even, baselines, points, stress, tree, tuple(leaves(tree)), clusters)
 
 
 def placed(distances: Array) -> tuple[Array, float]:

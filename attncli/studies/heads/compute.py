@@ -9,13 +9,13 @@ import numpy as np
 
 from attncli.data import Array, Input, Kind, Rows, Scores, Selection
 from attncli.errors import UsageError
-from attncli.stream import Chosen
+from attncli.stream import KeepChosen
 from attncli.stream.moments import Moments
-from attncli.stream.position_baseline import Explained
+from attncli.stream.position_baseline import PositionBaseline
 from attncli.studies.heads.clusters import grouped
-from attncli.studies.heads.result import Grouping, Likeness
+from attncli.studies.heads.result import ClusterOptions, HeadsResult
 from attncli.studies.heads.smoothness import StateNumbers
-from attncli.studies.heads.text_distances import Place, TextLikeness, sampled, text_likeness
+from attncli.studies.heads.text_distances import Place, TextDistances, sampled, text_distances
 
 States = Mapping[Kind, StateNumbers]
 
@@ -44,7 +44,7 @@ class Distances:
         self._blank()
 
     def _blank(self) -> None:
-        self._chosen = Chosen("query", self._sampled, self._heads)
+        self._chosen = KeepChosen("query", self._sampled, self._heads)
         self._came: set[int] = set()
         self._ended: set[tuple[Kind, int]] = set()
 
@@ -64,10 +64,10 @@ class Distances:
         """Compare the heads of the texts that went by."""
         came = [one for one in self._inputs if one.index in self._came]
         for attention in self._chosen.result(came):
-            self._take(attention.kind, text_likeness(attention))
+            self._take(attention.kind, text_distances(attention))
         self._blank()
 
-    def _take(self, kind: Kind, found: TextLikeness) -> None:
+    def _take(self, kind: Kind, found: TextDistances) -> None:
         if self.places.setdefault(kind, found.places) != found.places:
             raise UsageError("these texts have maps of different heads: choose those of all with --layer and --head")
         self._pairs.setdefault(kind, Moments(found.distances.shape)).add(found.distances[None])
@@ -103,13 +103,13 @@ class Shuffled:
     states: dict[Kind, StateNumbers] = field(default_factory=dict)
 
 
-class LikenessSink:
-    """The sink behind `Likeness`: heads as they are, and as position alone would have them."""
+class HeadsSink:
+    """The sink behind `HeadsResult`: heads as they are, and as position alone would have them."""
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._texts = len(inputs)
         self._own, self._position = Distances(inputs, heads), Distances(inputs, heads)
-        self._explained = Explained(None, self._position)
+        self._explained = PositionBaseline(None, self._position)
 
     def add(self, rows: Rows) -> None:
         """Keep what is compared, and remember of the block what position has to do with it."""
@@ -121,7 +121,9 @@ class LikenessSink:
         self._own.end_layer(kind, layer)
         self._explained.end_layer(kind, layer)
 
-    def result(self, grouping: Grouping, states: States | None = None, shuffled: Shuffled | None = None) -> Likeness:
+    def result(
+        self, grouping: ClusterOptions, states: States | None = None, shuffled: Shuffled | None = None
+    ) -> HeadsResult:
         """What all texts say; `states`: the hidden states of the stacks, where there is a model."""
         beside = {"positional": self._position}
         if shuffled is not None:
@@ -136,7 +138,7 @@ class LikenessSink:
         if not groups:
             raise UsageError("there is nothing to compare: no head has a map")
         layers = _layers(self._own, beside, states or {}, None if shuffled is None else shuffled.states)
-        return Likeness(groups, layers, grouping, self._texts, self._own.rows)
+        return HeadsResult(groups, layers, grouping, self._texts, self._own.rows)
 
 
 def _columns(places: Sequence[Place]) -> tuple[Array, Array]:

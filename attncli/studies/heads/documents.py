@@ -11,13 +11,13 @@ from attncli.data import Input, RunInfo
 from attncli.store.folder import OutputFolder
 from attncli.store.tables import document_head, records, write_tables
 from attncli.store.text import json_text
-from attncli.studies.heads.result import Group, Likeness
+from attncli.studies.heads.result import HeadClusters, HeadsResult
 
 SCHEMA = "attncli.heads/1"
 
 
-def write_likeness(
-    folder: OutputFolder, info: RunInfo, inputs: Sequence[Input], likeness: Likeness, formats: Sequence[str]
+def write_heads(
+    folder: OutputFolder, info: RunInfo, inputs: Sequence[Input], likeness: HeadsResult, formats: Sequence[str]
 ) -> dict[str, Any]:
     """Write `heads`, `heads-pairs` and `heads-layers`; JSON is one document without the pairs, which is returned."""
     tables = {
@@ -40,7 +40,7 @@ def write_likeness(
     return document
 
 
-def _summary(group: Group) -> dict[str, Any]:
+def _summary(group: HeadClusters) -> dict[str, Any]:
     names = group.names
     members = [[names[row] for row in group.order if group.clusters[row] == number] for number in _numbers(group)]
     return {
@@ -52,5 +52,5 @@ def _summary(group: Group) -> dict[str, Any]:
     }
 
 
-def _numbers(group: Group) -> range:
+def _numbers(group: HeadClusters) -> range:
     return range(1, int(group.clusters.max()) + 1)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track
-from attncli.studies.heads.documents import write_likeness
-from attncli.studies.heads.result import Grouping, Likeness
+from attncli.studies.heads.documents import write_heads
+from attncli.studies.heads.result import ClusterOptions, HeadsResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,11 +28,11 @@ class Asked:
 
     formats: Sequence[str]
     pictures: Sequence[str]
-    grouping: Grouping = field(default_factory=Grouping)
+    grouping: ClusterOptions = field(default_factory=ClusterOptions)
     shuffle_seeds: int = 0
 
 
-def compare_heads(job: Job, asked: Asked, track: Track) -> tuple[Likeness, dict[str, Any], Done]:
+def compare_heads(job: Invocation, asked: Asked, track: Track) -> tuple[HeadsResult, dict[str, Any], Published]:
     """Compare the heads of a job; returns what was found, the contents of heads.json, and what was written."""
     # here and not above: the help needs no torch
     from attncli.engine.shuffles import check_shuffle_seeds
@@ -43,31 +43,31 @@ def compare_heads(job: Job, asked: Asked, track: Track) -> tuple[Likeness, dict[
     check_shuffle_seeds(asked.shuffle_seeds)
     folder = job.folder  # refused before the long work
     run, likeness = _found(job, asked, track)
-    document = write_likeness(folder, run.info, run.inputs, likeness, asked.formats)
+    document = write_heads(folder, run.info, run.inputs, likeness, asked.formats)
     pictures = list(_pictures(likeness, run))
     with track("drawing", len(pictures), "pictures") as drawn:
         for name, figure in pictures:
             _save(job, run, name, figure, asked.pictures)
             drawn(1)
-    return likeness, document, Done(folder.finish(run.info), (*run.info.notes, *_doubts(likeness, job)))
+    return likeness, document, Published(folder.finish(run.info), (*run.info.notes, *_doubts(likeness, job)))
 
 
-def _found(job: Job, asked: Asked, track: Track) -> tuple[Collected, Likeness]:
-    from attncli.studies.heads.passes import likeness_in, likeness_sink, of_shuffled, state_numbers
+def _found(job: Invocation, asked: Asked, track: Track) -> tuple[Collected, HeadsResult]:
+    from attncli.studies.heads.passes import heads_of_maps, heads_sink, of_shuffled, state_numbers
 
     if isinstance(job.source, Collected):
         run = job.gather(track)
-        return run, likeness_in(run.maps, run.inputs, asked.grouping)
+        return run, heads_of_maps(run.maps, run.inputs, asked.grouping)
     model, seeds = job.load(), asked.shuffle_seeds
     prepared = model.prepare(job.texts, replace(job.request, keep_maps=job.files.save_maps), track)
     if job.there is not None:
         run = job.gather(track)
         states, shuffled = state_numbers([prepared], track), of_shuffled(prepared, seeds, track)
-        likeness = likeness_in(run.maps, run.inputs, asked.grouping, states, shuffled)
+        likeness = heads_of_maps(run.maps, run.inputs, asked.grouping, states, shuffled)
     else:
         if job.files.save_maps:
             prepared.check_memory(at_once=True)
-        sink = likeness_sink(prepared.inputs, prepared.heads, asked.grouping)
+        sink = heads_sink(prepared.inputs, prepared.heads, asked.grouping)
         run = job.informed(model.finish(prepared, job.texts, track, more=[sink]))
         likeness = sink.result(asked.grouping, state_numbers([prepared], track), of_shuffled(prepared, seeds, track))
     run = replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed))
@@ -75,7 +75,7 @@ def _found(job: Job, asked: Asked, track: Track) -> tuple[Collected, Likeness]:
     return run, likeness
 
 
-def _pictures(likeness: Likeness, run: Collected) -> Iterator[tuple[str, Figure]]:
+def _pictures(likeness: HeadsResult, run: Collected) -> Iterator[tuple[str, Figure]]:
     from attncli.studies.heads.figures import (
         dendrogram as heads_tree,
     )
@@ -102,7 +102,7 @@ def _pictures(likeness: Likeness, run: Collected) -> Iterator[tuple[str, Figure]
     yield "heads-layers", heads_layers.draw(likeness, **look)
 
 
-def _doubts(likeness: Likeness, job: Job) -> Iterator[str]:
+def _doubts(likeness: HeadsResult, job: Invocation) -> Iterator[str]:
     """What should keep a reader from believing what is shown."""
     if isinstance(job.source, Collected):
         yield (
@@ -113,7 +113,7 @@ def _doubts(likeness: Likeness, job: Job) -> Iterator[str]:
         yield "the model gives no hidden states of these layers: cosine and rank_one_distance are left empty"
 
 
-def _save(job: Job, run: Collected, name: str, figure: Figure, formats: Sequence[str]) -> None:
+def _save(job: Invocation, run: Collected, name: str, figure: Figure, formats: Sequence[str]) -> None:
     from attncli.plotting.save import save
 
     for format in formats:

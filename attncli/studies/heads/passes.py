@@ -14,12 +14,12 @@ from attncli.engine.shuffles import shuffled_passes
 from attncli.errors import UsageError
 from attncli.stream.replay import replay
 from attncli.studies.heads.clusters import check_installed
-from attncli.studies.heads.compute import Distances, LikenessSink, Shuffled, States
-from attncli.studies.heads.result import LARGEST_DISTANCE, Grouping, Likeness
+from attncli.studies.heads.compute import Distances, HeadsSink, Shuffled, States
+from attncli.studies.heads.result import LARGEST_DISTANCE, ClusterOptions, HeadsResult
 from attncli.studies.heads.smoothness import StateNumbers
 
 
-def check_grouping(grouping: Grouping) -> Grouping:
+def check_grouping(grouping: ClusterOptions) -> ClusterOptions:
     """The same; distances that cannot be, or what is not installed, are a `UsageError`."""
     check_installed()
     for name in ("threshold", "redundant"):
@@ -32,21 +32,21 @@ def check_grouping(grouping: Grouping) -> Grouping:
 
 
 def check_single_heads(request: Request) -> Request:
-    """The same; a `UsageError` where heads or layers are to be folded, or norms are wanted."""
+    """The same; a `UsageError` where heads or layers are to be combined, or norms are wanted."""
     if request.by == "norm":
         raise UsageError("the likeness of heads is of attention weights: leave out by='norm'")
-    if request.folded:
+    if request.combined:
         raise UsageError("heads are compared one by one: leave out --aggregate and --aggregate-layers")
     return request
 
 
-def likeness_sink(inputs: Sequence[Input], heads: Selection, grouping: Grouping) -> LikenessSink:
+def heads_sink(inputs: Sequence[Input], heads: Selection, grouping: ClusterOptions) -> HeadsSink:
     """The sink for these heads; more clusters than heads are a `UsageError`."""
     for kind in dict.fromkeys(kind for kind, _ in heads):
         there = sum(len(numbers) for (of, _), numbers in heads.items() if of == kind)
         if grouping.clusters is not None and grouping.clusters > there:
             raise UsageError(f"expected --clusters up to {there}, the number of {kind} heads, got {grouping.clusters}")
-    return LikenessSink(inputs, heads)
+    return HeadsSink(inputs, heads)
 
 
 def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind, StateNumbers]:
@@ -72,13 +72,13 @@ def of_shuffled(prepared: Pass, seeds: int, track: Track = untracked) -> Shuffle
     return Shuffled(distances, state_numbers(passes, track))
 
 
-def likeness_in(
+def heads_of_maps(
     maps: Sequence[Attention],
     inputs: Sequence[Input],
-    grouping: Grouping,
+    grouping: ClusterOptions,
     states: States | None = None,
     shuffled: Shuffled | None = None,
-) -> Likeness:
+) -> HeadsResult:
     """How alike the heads of kept maps are, beside the hidden states and the shuffled tokens that there are."""
     check_weights(maps)
     heads = {
@@ -86,7 +86,7 @@ def likeness_in(
         for attention in maps
         for layer in attention.layers
     }
-    sink = likeness_sink(inputs, heads, check_grouping(grouping))
+    sink = heads_sink(inputs, heads, check_grouping(grouping))
     for attention in maps:
         replay(attention, [sink])
     return sink.result(grouping, states, shuffled)

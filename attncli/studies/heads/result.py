@@ -19,7 +19,7 @@ LARGEST_DISTANCE = float(np.sqrt(np.log(2)))
 
 
 @dataclass(frozen=True)
-class Grouping:
+class ClusterOptions:
     """Which heads are put together.
 
     clusters   so many clusters; None for as many as `threshold` makes
@@ -33,7 +33,7 @@ class Grouping:
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class HeadClusters:
     """The heads of one kind, of all layers.
 
     layers, heads  [head] their numbers
@@ -92,7 +92,7 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Likeness:
+class HeadsResult:
     """Which heads are alike, which are redundant, and do the tokens of a layer become alike?
 
     groups     by kind
@@ -103,9 +103,9 @@ class Likeness:
     texts      over how many texts, rows: how many rows of them were compared, of each at most 128
     """
 
-    groups: Mapping[Kind, Group]
+    groups: Mapping[Kind, HeadClusters]
     layers: Mapping[str, Scores]
-    grouping: Grouping
+    grouping: ClusterOptions
     texts: int
     rows: int
 
@@ -144,7 +144,7 @@ def _median(values: Array) -> float:
     return float(np.median(known)) if len(known) else float("nan")
 
 
-def _head_columns(kind: Kind, group: Group) -> dict[str, Array]:
+def _head_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
     nearest, rows = group.nearest, np.arange(len(group.heads))
     alone = nearest < 0
     names = [None if at < 0 else group.names[at] for at in nearest.tolist()]
@@ -161,7 +161,7 @@ def _head_columns(kind: Kind, group: Group) -> dict[str, Array]:
     }
 
 
-def _pair_columns(kind: Kind, group: Group) -> dict[str, Array]:
+def _pair_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
     one, other = group.pairs.T
     return {
         "kind": _words([kind] * len(one)),

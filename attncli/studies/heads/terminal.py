@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from attncli.data import Kind
-from attncli.studies.heads.result import Group, Likeness
+from attncli.studies.heads.result import HeadClusters, HeadsResult
 from attncli.terminal.tables import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SOME, _FEW = 12, 3
 
 
-def likeness_tables(likeness: Likeness) -> Iterator[Table]:
+def heads_tables(likeness: HeadsResult) -> Iterator[Table]:
     """Clusters, redundant pairs and layers."""
     for kind, group in likeness.groups.items():
         yield _clusters(kind, group)
@@ -24,7 +24,7 @@ def likeness_tables(likeness: Likeness) -> Iterator[Table]:
     yield from _layers(likeness)
 
 
-def _clusters(kind: Kind, group: Group) -> Table:
+def _clusters(kind: Kind, group: HeadClusters) -> Table:
     numbers = group.clusters[list(group.order)].tolist()
     names = [group.names[at] for at in group.order]
     members = {number: [name for name, of in zip(names, numbers, strict=True) if of == number] for number in numbers}
@@ -42,7 +42,7 @@ def _clusters(kind: Kind, group: Group) -> Table:
     return shown
 
 
-def _closest(kind: Kind, group: Group, under: float) -> Table:
+def _closest(kind: Kind, group: HeadClusters, under: float) -> Table:
     """The redundant pairs; where there are none, the pairs that come closest to that."""
     redundant = int((group.distances[tuple(group.pairs.T)] < under).sum())
     said = f"{redundant} pairs" if redundant else "no pair"
@@ -58,7 +58,7 @@ def _closest(kind: Kind, group: Group, under: float) -> Table:
     return shown
 
 
-def _layers(likeness: Likeness) -> Iterator[Table]:
+def _layers(likeness: HeadsResult) -> Iterator[Table]:
     """What the rows of each layer say, and what its hidden states do, where there are any."""
     coords = likeness.layers["cosine"].coords
     places = list(zip(coords["kind"][1], coords["layer"][1], strict=True))

@@ -20,7 +20,7 @@ _BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
-class TextLikeness:
+class TextDistances:
     """The heads of one kind on one text.
 
     places     layer and head of each
@@ -77,7 +77,7 @@ def sampled(queries: int, keys: int = 1, heads: int = 1) -> Array:
     return np.arange(0, queries, -(-queries // most))
 
 
-def text_likeness(attention: Attention) -> TextLikeness:
+def text_distances(attention: Attention) -> TextDistances:
     """How far are the rows of each head from those of every other head, and from even attention?
 
     Formula    d(a, b) = sqrt(JS), JS = mean over rows of ½ [KL(p‖m) + KL(q‖m)], m = (p + q) / 2
@@ -99,7 +99,7 @@ def text_likeness(attention: Attention) -> TextLikeness:
             found[at, others] = found[others, at] = one.distance(heads.part(others)).numpy()
     layers = {layer: _smooth(heads, even, places, layer) for layer in dict.fromkeys(layer for layer, _ in places)}
     to_even = np.concatenate([heads.part(slice(at, at + 1)).distance(even.part(_of(even, at))) for at in range(count)])
-    return TextLikeness(places, found, to_even, layers, heads.weights.shape[1])
+    return TextDistances(places, found, to_even, layers, heads.weights.shape[1])
 
 
 def smoothness(weights: Tensor) -> float:

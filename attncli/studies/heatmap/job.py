@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attncli.data import Attention, Kind, Selection
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
 from attncli.store import OutputFolder
@@ -16,7 +16,7 @@ from attncli.stream.zoom import zoomed
 from attncli.studies.heatmap.pictures import Picture, Show, fitted, pictures, shared_top
 
 
-def draw(job: Job, show: Show, formats: Sequence[str], track: Track, wrote: Callable[[Path], None]) -> Done:
+def draw(job: Invocation, show: Show, formats: Sequence[str], track: Track, wrote: Callable[[Path], None]) -> Published:
     """Draw the maps of a job; `wrote` hears of each picture when it is there."""
     folder = job.folder
     # of several texts all is shown as one work, of a single one how far it is read, then how far it is drawn
@@ -31,7 +31,7 @@ def draw(job: Job, show: Show, formats: Sequence[str], track: Track, wrote: Call
                         wrote(path)
                     pictures_done(1)
                     texts_done(len(run.inputs) / len(drawn))
-    return Done(folder.finish(run.info), run.info.notes)
+    return Published(folder.finish(run.info), run.info.notes)
 
 
 def _with_top(attention: Attention, show: Show, texts: int) -> Iterator[tuple[Picture, float | None]]:
@@ -52,7 +52,7 @@ def _save(
         yield path
 
 
-def maps_to_draw(job: Job, track: Track, show: Show) -> Iterator[Collected]:
+def maps_to_draw(job: Invocation, track: Track, show: Show) -> Iterator[Collected]:
     """The maps to draw as one run after another, so that few are held at a time; where whole ones are kept, as one.
 
     Those to keep are saved on the way.

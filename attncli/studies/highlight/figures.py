@@ -16,9 +16,9 @@ from matplotlib.patches import Rectangle
 from attncli.errors import UsageError
 from attncli.plotting.cells import HATCH, HATCH_INK
 from attncli.plotting.highlight_colours import LEVELS, colours, ink
-from attncli.plotting.layout import EDGE, Page, header_size
+from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, widths
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 from attncli.studies.highlight.passage import (
     Cell,
     caption,
@@ -58,7 +58,7 @@ class _Box:
 _Row = list[_Box]
 
 
-@own_look
+@own_style
 def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
     """Where do heads look from a word, or from where is it looked at, on the text itself?
 
@@ -77,7 +77,7 @@ def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
             f"the picture would be {height:,.0f} pixels high, of at most {_HIGHEST:,}: choose fewer lines (--focus, "
             "--layer, --head), or --format html"
         )
-    page = Page.blank(WIDTH, height)
+    page = FigureLayout.blank(WIDTH, height)
     page.header(named, below)
     canvas = page.axes(0, 0, page.width, page.height)
     canvas.set(xlim=(0, page.width), ylim=(page.height, 0))
@@ -247,7 +247,7 @@ def _ink(cell: Cell) -> str:
     return _UNSEEN if cell.state == "unseen" else INK
 
 
-def _scale(page: Page, highlight: Highlight, top: float) -> None:
+def _scale(page: FigureLayout, highlight: Highlight, top: float) -> None:
     """The colour bar with its numbers and unit."""
     axes = page.axes(EDGE, top, _BAR, 16)
     axes.imshow(np.arange(LEVELS)[None], cmap=ListedColormap(colours()), aspect="auto", extent=(0, 4, 0, 1))

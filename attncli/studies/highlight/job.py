@@ -7,26 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from attncli.engine.collected import Collected
-from attncli.engine.focus import Looking, kept_places
-from attncli.engine.invocation import Done, Job
+from attncli.engine.focus import FocusRequest, find_in_maps
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
 from attncli.studies.highlight.page import HighlightPage, file_name, highlights
 
 
-def looking_at(job: Job, looking: Looking, *, mean: bool) -> Job:
+def looking_at(job: Invocation, looking: FocusRequest, *, mean: bool) -> Invocation:
     """The same job, for the focus alone; `mean`: of all layers and heads."""
     request = replace(job.request, looking=looking)
     return replace(job, request=_mean_of_all(request, job.there) if mean else request)
 
 
 def paint(
-    job: Job,
+    job: Invocation,
     formats: Sequence[str],
     track: Track,
     wrote: Callable[[Path], None],
     show: Callable[[HighlightPage], None],
-) -> Done:
+) -> Published:
     """Write a page for each text and kind of attention; `wrote` hears of each file, `show` of each page."""
     looking = job.request.looking
     assert looking is not None  # see looking_at
@@ -43,20 +43,20 @@ def paint(
                 show(page)
             texts_done(len(run.inputs))
             info = run.info
-    return Done(job.folder.finish(info), info.notes)
+    return Published(job.folder.finish(info), info.notes)
 
 
 def _mean_of_all(request: Request, there: Collected | None) -> Request:
-    """The same with heads and layers folded, unless kept maps are so already."""
-    folded = there is not None and any(attention.aggregate != "none" for attention in there.maps)
-    return replace(request, aggregate="none" if folded else "mean", aggregate_layers="mean")
+    """The same with heads and layers combined, unless kept maps are so already."""
+    combined = there is not None and any(attention.aggregate != "none" for attention in there.maps)
+    return replace(request, aggregate="none" if combined else "mean", aggregate_layers="mean")
 
 
-def _runs(job: Job, looking: Looking, track: Track) -> Iterator[Collected]:
+def _runs(job: Invocation, looking: FocusRequest, track: Track) -> Iterator[Collected]:
     """What is to be shown; of whole maps those that have the focus."""
     for run in job.looked_at(track):
         if job.there is not None or job.files.save_maps:
-            places = kept_places(run.maps, run.inputs, looking)
+            places = find_in_maps(run.maps, run.inputs, looking)
             run = replace(run, info=replace(run.info, notes=(*run.info.notes, *places.notes)))
             job.save(run)
             run = replace(run, maps=tuple(each for each in run.maps if (each.text, each.kind) in places.at))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attncli.data import Attention, Input
-from attncli.engine.focus import Looking
+from attncli.engine.focus import FocusRequest
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.focus import find
-from attncli.store.files import write_whole
+from attncli.inputs.focus import find_focus
+from attncli.store.files import write_atomic
 from attncli.store.text import utf8
 from attncli.studies.highlight.compute import highlight
 from attncli.studies.highlight.result import Highlight
@@ -60,7 +60,7 @@ class HighlightPage:
         if format not in FORMATS:
             raise UsageError(f"unknown format '{format}' of {target}: {did_you_mean(format, FORMATS)}")
         if format == "html":
-            write_whole(target, utf8(self.html))
+            write_atomic(target, utf8(self.html))
         else:
             from attncli.plotting.save import save
 
@@ -68,15 +68,15 @@ class HighlightPage:
         return target
 
 
-def highlights(maps: Sequence[Attention], inputs: Sequence[Input], looking: Looking) -> Iterator[Highlight]:
+def highlights(maps: Sequence[Attention], inputs: Sequence[Input], looking: FocusRequest) -> Iterator[Highlight]:
     """One for each text and kind, of maps that are whole or only what was chosen of them."""
     there = {one.index: one for one in inputs}
     for attention in maps:
         sides = there[attention.text].sides(attention.kind)
-        yield highlight(attention, sides, find(looking.side(sides), looking.focus), looking)
+        yield highlight(attention, sides, find_focus(looking.side(sides), looking.focus), looking)
 
 
-def file_name(shown: Highlight, looking: Looking, several_texts: bool) -> str:
+def file_name(shown: Highlight, looking: FocusRequest, several_texts: bool) -> str:
     """`encoder-L03-H01-it`; without what differs from line to line, with the text's number where there are several."""
     layers, heads = ({getattr(line, name) for line in shown.lines} for name in ("layer", "head"))
     parts = [f"T{shown.text:03}"] if several_texts else []

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from attncli.data.tokens import Array, Direction, Kind, Tokens, frozen
+from attncli.data.tokens import Array, Direction, Kind, Tokens, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class Highlighted:
     visible: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", frozen(self.weights, np.float32))
-        object.__setattr__(self, "visible", frozen(self.visible, np.bool_))
+        object.__setattr__(self, "weights", read_only(self.weights, np.float32))
+        object.__setattr__(self, "visible", read_only(self.visible, np.bool_))
 
     @property
     def drawn(self) -> Array:

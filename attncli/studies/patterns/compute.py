@@ -12,7 +12,7 @@ from attncli import registry
 from attncli.data import KINDS, Array, Input, Kind, Rows, Scores, Selection
 from attncli.stream import Measure
 from attncli.stream.head_distance import HeadDistances, differentiation
-from attncli.stream.position_baseline import Explained
+from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.segment_mass import SegmentMass
 from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
 from attncli.studies.patterns.result import NUMBERS, Patterns, Thresholds
@@ -67,7 +67,7 @@ class PatternSink:
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._own, self._uniform, self._position = (Numbers(inputs, heads) for _ in range(3))
-        self._explained = Explained(self._uniform, self._position)
+        self._explained = PositionBaseline(self._uniform, self._position)
 
     def add(self, rows: Rows) -> None:
         """Measure one block, and remember of it what position has to do with it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attncli import store
 from attncli.data import Attention, Kind, RunInfo, Selection, Zoom
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track
 from attncli.engine.request import RESOLUTION
 from attncli.stream.zoom import zoomed
@@ -37,7 +37,7 @@ class Asked:
     layered: bool = False
 
 
-def classify(job: Job, asked: Asked, track: Track) -> tuple[Patterns, dict[str, Any], Done]:
+def classify(job: Invocation, asked: Asked, track: Track) -> tuple[Patterns, dict[str, Any], Published]:
     """Classify the heads of a job; returns the patterns, the contents of patterns.json, and what was written."""
     # here and not above: the help needs no torch
     from attncli.engine.shuffles import check_shuffle_seeds
@@ -57,10 +57,12 @@ def classify(job: Job, asked: Asked, track: Track) -> tuple[Patterns, dict[str, 
     _save(job, run.info, "patterns", view.draw(patterns, model=run.info.title, note=_note(run)), asked.pictures)
     for name, figure in _pages(patterns, maps, asked.layered, run):
         _save(job, run.info, name, figure, asked.pictures)
-    return patterns, document, Done(folder.finish(run.info), (*run.info.notes, *_doubts(patterns)))
+    return patterns, document, Published(folder.finish(run.info), (*run.info.notes, *_doubts(patterns)))
 
 
-def probe(job: Job, length: int, seeds: int, asked: Asked, track: Track) -> tuple[Repeated, dict[str, Any], Done]:
+def probe(
+    job: Invocation, length: int, seeds: int, asked: Asked, track: Track
+) -> tuple[Repeated, dict[str, Any], Published]:
     """The scores of repeated random tokens; returns them, the contents of repeated.json, and what was written."""
     from attncli.data import Statistics
     from attncli.plotting import overview
@@ -77,10 +79,10 @@ def probe(job: Job, length: int, seeds: int, asked: Asked, track: Track) -> tupl
     note = f"random tokens r, read as BOS r r · |r| = {length} · mean over {seeds} seeds"
     shown = Statistics({name: found.heads[name] for name in questions()})
     _save(job, info, "repeated", overview.draw(shown, model=info.title, note=note, top=1.0), asked.pictures)
-    return found, document, Done(folder.finish(info), info.notes)
+    return found, document, Published(folder.finish(info), info.notes)
 
 
-def _found(job: Job, asked: Asked, track: Track) -> tuple[Collected, Patterns, list[Attention]]:
+def _found(job: Invocation, asked: Asked, track: Track) -> tuple[Collected, Patterns, list[Attention]]:
     """The run, its patterns, and the maps that are to be drawn: of the first text, of each kind."""
     from attncli.studies.patterns.passes import pattern_sink, patterns_in, shuffled_numbers
 
@@ -121,7 +123,7 @@ def _zoom(heads: Selection) -> Zoom:
     return fitted(Zoom(RESOLUTION), Show(shape="grid"), [[len(numbers)] for numbers in heads.values()])
 
 
-def _again(job: Job, heads: Selection) -> list[Attention]:
+def _again(job: Invocation, heads: Selection) -> list[Attention]:
     """The maps of these heads by one more pass over the first text."""
     request = replace(job.request, zoom=_zoom(heads), keep_maps=True)
     prepared = replace(job.load().prepare(job.texts[:1], request), heads=heads)
@@ -166,7 +168,7 @@ def _doubts(patterns: Patterns) -> tuple[str, ...]:
     )
 
 
-def _save(job: Job, info: RunInfo, name: str, figure: Figure, formats: Sequence[str]) -> None:
+def _save(job: Invocation, info: RunInfo, name: str, figure: Figure, formats: Sequence[str]) -> None:
     from attncli.plotting.save import save
 
     for format in formats:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from attncli.capturing import Plan
+from attncli.capturing import CapturePlan
 from attncli.data import Attention, Input
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
-from attncli.engine.request import Request, share
+from attncli.engine.request import Request, check_share
 from attncli.engine.shuffles import shuffled_passes
 from attncli.errors import UsageError
 from attncli.inputs.random_tokens import RandomTokens
@@ -28,17 +28,17 @@ def check_thresholds(thresholds: Thresholds) -> Thresholds:
     values = asdict(thresholds)
     reach = values.pop("reach")
     for name in values:
-        share(values, name)
+        check_share(values, name)
     if not 0 <= reach <= 8:
         raise UsageError(f"expected --reach from 0 to 8 tokens, as diagonals are looked at so far, got {reach}")
     return thresholds
 
 
 def check_single_heads(request: Request) -> Request:
-    """The same; a `UsageError` where heads or layers are to be folded, or norms are wanted."""
+    """The same; a `UsageError` where heads or layers are to be combined, or norms are wanted."""
     if request.by == "norm":
         raise UsageError("patterns are of attention weights: leave out by='norm'")
-    if request.folded:
+    if request.combined:
         raise UsageError("patterns are of single heads: leave out --aggregate and --aggregate-layers")
     return request
 
@@ -70,12 +70,12 @@ def patterns_in(
 
 
 def _number(layer: int | str) -> int:
-    """Replaying refuses layers that were folded."""
+    """Replaying refuses layers that were combined."""
     return layer if isinstance(layer, int) else 0
 
 
 def repeated_scores(
-    loaded: Loaded, plan: Plan, request: Request, length: int, seeds: int, track: Track = untracked
+    loaded: Loaded, plan: CapturePlan, request: Request, length: int, seeds: int, track: Track = untracked
 ) -> tuple[Repeated, Pass]:
     """The scores of repeated random tokens, and the pass that gave them."""
     check_single_heads(request)

@@ -105,7 +105,7 @@ class RepeatedSink:
         parts[part.heads] = add(parts.get(part.heads), self._sums(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Fold the scores of a layer into the mean over seeds."""
+        """Combine the scores of a layer into the mean over seeds."""
         for place in [place for place in self._open if place[:2] == (kind, layer)]:
             heads, total = join(self._open.pop(place).items())
             masses = torch.stack([total["mass"], total["uniform"]], dim=2)

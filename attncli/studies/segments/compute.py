@@ -14,7 +14,7 @@ from attncli.errors import UsageError
 from attncli.inputs.partitions import GENERATED, Sides, ordered
 from attncli.stream import selected
 from attncli.stream.moments import Moments
-from attncli.stream.position_baseline import Explained
+from attncli.stream.position_baseline import PositionBaseline
 from attncli.studies.segments.result import Segments
 
 RANGES = {"mass": (0.0, 1.0), "uniform_mass": (0.0, 1.0), "positional_mass": (0.0, 1.0), "ratio": (0.0, None)}
@@ -24,7 +24,7 @@ Place = tuple[int, Kind]
 
 @dataclass(frozen=True, eq=False)
 class _Sight:
-    """What the blocks of all heads with one sight share, all float.
+    """What the blocks of all heads with one visibility share, all float.
 
     keys     [batch, 1, key, to] 1 where the key is in the segment
     rows     [batch, 1 or head, row, from] 1 where the row is in the segment and sees a key
@@ -94,19 +94,19 @@ class SegmentMass:
         part = selected(rows, self._heads)
         if part is None:
             return
-        sight = self._sight(part)
+        visibility = self._visibility(part)
         heads = self._heads[part.kind, part.layer]
         at = torch.tensor([heads.index(head) for head in part.heads], device=part.raw.device)
-        mass = part.scaled(part.raw @ sight.keys.to(part.raw.dtype)).double()
+        mass = part.scaled(part.raw @ visibility.keys.to(part.raw.dtype)).double()
         sums = self._open.setdefault((part.kind, part.layer, part.texts), self._empty(part, len(heads)))
-        uniform, count = sight.uniform.expand_as(mass), sight.rows.expand(-1, len(part.heads), -1, -1)
+        uniform, count = visibility.uniform.expand_as(mass), visibility.rows.expand(-1, len(part.heads), -1, -1)
         sums.mass.index_add_(1, at, count.transpose(2, 3) @ mass)
         sums.uniform.index_add_(1, at, count.transpose(2, 3) @ uniform)
         sums.count.index_add_(1, at, count.sum(2))
         self._add_written(part, mass, uniform)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Fold the layer of these texts into the moments over texts."""
+        """Combine the layer of these texts into the moments over texts."""
         for place in [place for place in self._open if place[:2] == (kind, layer)]:
             sums = self._open.pop(place)
             values = torch.stack([sums.mass, sums.uniform], dim=-1) / sums.count[..., None, None]
@@ -124,8 +124,8 @@ class SegmentMass:
         std = _scores(list(self._rows("std")), ("mass", "uniform_mass")) if several else {}
         return Segments(heads, std, self._token_scores())
 
-    def _sight(self, rows: Rows) -> _Sight:
-        memory: dict[Any, Any] = rows.sight.memory
+    def _visibility(self, rows: Rows) -> _Sight:
+        memory: dict[Any, Any] = rows.visibility.memory
         if (self, rows.kind) not in memory:
             memory[self, rows.kind] = self._looked_at(rows)
         found: _Sight = memory[self, rows.kind]
@@ -213,7 +213,7 @@ class SegmentMassBeside:
         self._heads = heads
         self._found = SegmentMass(inputs, sides, heads, **means)
         self._position = SegmentMass(inputs, sides, heads, **means)
-        self._explained = Explained(None, self._position)
+        self._explained = PositionBaseline(None, self._position)
 
     def add(self, rows: Rows) -> None:
         """Sum up one block and let it go."""
@@ -223,7 +223,7 @@ class SegmentMassBeside:
             self._explained.add(part)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Fold the layer of these texts into the moments over texts."""
+        """Combine the layer of these texts into the moments over texts."""
         self._found.end_layer(kind, layer)
         self._explained.end_layer(kind, layer)
 

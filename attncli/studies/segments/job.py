@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attncli import store
 from attncli.data import Input, Kind
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track
 from attncli.inputs.partitions import Sides
 from attncli.studies.segments.dividing import Dividing, segments_of, sink_for
@@ -24,8 +24,8 @@ MOST_IN_PANELS = 16
 
 
 def measure_segments(
-    job: Job, dividing: Dividing, tables: Sequence[str], pictures: Sequence[str], track: Track
-) -> tuple[Segments, dict[str, Any], Done]:
+    job: Invocation, dividing: Dividing, tables: Sequence[str], pictures: Sequence[str], track: Track
+) -> tuple[Segments, dict[str, Any], Published]:
     """Measure what a job asks for; returns what was found, the contents of segments.json, and what was written."""
     folder = job.folder  # refused before the long work
     run, found, sides = _found(job, dividing, track)
@@ -41,10 +41,12 @@ def measure_segments(
         notes.append(f"there is no page of all heads: panels show at most {MOST_IN_PANELS} segments, segments.csv all")
     for name, figure in _figures(run, found):
         _save(job, run, name, figure, pictures)
-    return found, document, Done(folder.finish(run.info), tuple(notes))
+    return found, document, Published(folder.finish(run.info), tuple(notes))
 
 
-def _found(job: Job, dividing: Dividing, track: Track) -> tuple[Collected, Segments, Mapping[tuple[int, Kind], Sides]]:
+def _found(
+    job: Invocation, dividing: Dividing, track: Track
+) -> tuple[Collected, Segments, Mapping[tuple[int, Kind], Sides]]:
     request = replace(job.request, keep_maps=job.files.save_maps)
     if job.there is not None:
         run = job.gather(track)
@@ -90,7 +92,7 @@ def _figures(run: Collected, found: Segments) -> Iterator[tuple[str, Figure]]:
             yield f"{prefix}{kind}-segments-tokens", figure
 
 
-def _save(job: Job, run: Collected, name: str, figure: Figure, formats: Sequence[str]) -> None:
+def _save(job: Invocation, run: Collected, name: str, figure: Figure, formats: Sequence[str]) -> None:
     from attncli.plotting.save import save
 
     for format in formats:

@@ -12,7 +12,7 @@ import numpy as np
 from attncli import store
 from attncli.data import SINK, Metric, Profile, Statistics
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job
+from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track
 from attncli.studies.stats.profile_files import write_profile
 
@@ -34,7 +34,7 @@ class Report:
     sink_threshold: float = SINK
 
 
-def measure(job: Job, report: Report, track: Track) -> tuple[Statistics, dict[str, Any], Done]:
+def measure(job: Invocation, report: Report, track: Track) -> tuple[Statistics, dict[str, Any], Published]:
     """Measure what a job asks for; returns the statistics, the contents of stats.json, and what was written."""
     with store.EdgesFile(job.folder) if job.request.edges else nullcontext() as edges:
         run = job.gather(track, edges.take if edges else None)
@@ -53,11 +53,11 @@ def measure(job: Job, report: Report, track: Track) -> tuple[Statistics, dict[st
     if run.whole is not None:
         write_profile(job.folder, run.whole, report.sink_threshold, report.formats)
         _draw_profile(job, run, run.whole, report.sink_threshold, track)
-    return statistics, document, Done(job.folder.finish(run.info), notes)
+    return statistics, document, Published(job.folder.finish(run.info), notes)
 
 
 def _draw_statistics(
-    job: Job, run: Collected, statistics: Statistics, declared: Mapping[str, Metric], spread_too: bool
+    job: Invocation, run: Collected, statistics: Statistics, declared: Mapping[str, Metric], spread_too: bool
 ) -> None:
     from attncli.plotting import overview
 
@@ -72,7 +72,7 @@ def _draw_statistics(
         _save(job, run, "stats-spread", spread.draw(statistics, model=run.info.title, note=note))
 
 
-def _draw_profile(job: Job, run: Collected, profile: Profile, threshold: float, track: Track) -> None:
+def _draw_profile(job: Invocation, run: Collected, profile: Profile, threshold: float, track: Track) -> None:
     from attncli.studies.stats.figures import distances, received
 
     texts = len(run.inputs)
@@ -88,7 +88,7 @@ def _draw_profile(job: Job, run: Collected, profile: Profile, threshold: float, 
             _save(job, run, f"{kind}-distance", figure)
 
 
-def _save(job: Job, run: Collected, name: str, figure: Figure) -> None:
+def _save(job: Invocation, run: Collected, name: str, figure: Figure) -> None:
     from attncli.plotting.save import save
 
     save(figure, job.folder.path_for(f"{name}.png"), description=f"{run.info.title} {name}")

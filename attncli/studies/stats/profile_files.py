@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from attncli.data import Array, Profile
-from attncli.store.files import replacing
+from attncli.store.files import atomic_file
 from attncli.store.folder import OutputFolder
 from attncli.store.tables import arrow, arrow_table, table_csv, table_jsonl
 from attncli.store.text import utf8
@@ -30,7 +30,7 @@ def write_profile(folder: OutputFolder, profile: Profile, threshold: float, form
                 "ends": [profile.ends_table()],
             }
             for name, parts in tables.items():
-                with replacing(folder.path_for(f"{name}.{wanted}")) as path:
+                with atomic_file(folder.path_for(f"{name}.{wanted}")) as path:
                     _WRITERS[wanted](path, parts)
 
 

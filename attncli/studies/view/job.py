@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from attncli.data import KINDS
 from attncli.engine.collected import Collected
-from attncli.engine.invocation import Done, Job
-from attncli.engine.memory import maps_per_kind, shown_size
+from attncli.engine.invocation import Invocation, Published
+from attncli.engine.memory import format_size, maps_per_kind
 from attncli.engine.progress import Track
 from attncli.errors import UsageError
 from attncli.page import EdgeTable, EdgeTables, Fit, MapSize, Place, fit, whole
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # to show a saved run needs no model
     from attncli.engine.runner import Runner
 
 
-def write_page(job: Job, budget: int, track: Track) -> Done:
+def write_page(job: Invocation, budget: int, track: Track) -> Published:
     """Write the page of a job, of at most about `budget` bytes."""
     folder = job.folder  # refused before the long work
     if job.there is not None or job.files.save_maps:
@@ -30,10 +30,10 @@ def write_page(job: Job, budget: int, track: Track) -> Done:
     else:
         run, page = _of_model(job, job.load(), budget, track)
     write_view(folder, page.html)
-    return Done(folder.finish(run.info), (*run.info.notes, *page.notes))
+    return Published(folder.finish(run.info), (*run.info.notes, *page.notes))
 
 
-def _of_kept(job: Job, budget: int, track: Track) -> tuple[Collected, Page]:
+def _of_kept(job: Invocation, budget: int, track: Track) -> tuple[Collected, Page]:
     """From maps that are there, or are to be kept."""
     source = job.source
     if isinstance(source, Collected) and job.request.neurons and not source.vectors:
@@ -48,7 +48,7 @@ def _of_kept(job: Job, budget: int, track: Track) -> tuple[Collected, Page]:
     )
 
 
-def _of_model(job: Job, model: Runner, budget: int, track: Track) -> tuple[Collected, Page]:
+def _of_model(job: Invocation, model: Runner, budget: int, track: Track) -> tuple[Collected, Page]:
     """From a pass that keeps no more than the page shows: maps that are too large never exist."""
     # here and not above: to show a saved run needs no torch
     from attncli.stream import StrongestEdges
@@ -68,7 +68,7 @@ def _of_model(job: Job, model: Runner, budget: int, track: Track) -> tuple[Colle
 
 
 def _page(
-    job: Job, run: Collected, budget: int, tables: Mapping[Place, EdgeTable] | None = None
+    job: Invocation, run: Collected, budget: int, tables: Mapping[Place, EdgeTable] | None = None
 ) -> tuple[Collected, Page]:
     run = job.informed(run)
     return run, page_of(
@@ -77,14 +77,14 @@ def _page(
 
 
 def _fitting(prepared: Pass, budget: int) -> Fit | None:
-    """How much is to be shown; None where it is every weight. Folded maps are kept whole, as their edges need it."""
+    """How much is to be shown; None where it is every weight. Combined maps are kept whole, as their edges need it."""
     request, sizes = prepared.request, _sizes(prepared)
-    if request.folded or whole(sizes) <= budget:
+    if request.combined or whole(sizes) <= budget:
         return None
     several = len(prepared.inputs) > 1
     if request.zoom.windowed:
         raise UsageError(
-            f"the page would take {shown_size(whole(sizes))}, allowed are {shown_size(budget)}: "
+            f"the page would take {format_size(whole(sizes))}, allowed are {format_size(budget)}: "
             "give smaller --rows and --keys, or allow more with --max-page"
         )
     found = fit(sizes, budget)

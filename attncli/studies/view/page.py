@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.data import Attention, Edges, Input, RunInfo, Statistics, Vectors, Zoom
-from attncli.engine.memory import shown_size
+from attncli.engine.memory import format_size
 from attncli.engine.request import ALL_METRICS, Request, metric_names
 from attncli.errors import UsageError
 from attncli.page import Content, EdgeTable, EdgeTables, Fit, MapSize, Place, fit, least, page_html, payload, whole
@@ -89,8 +89,8 @@ def too_large(sizes: Sequence[MapSize], budget: int, advice: str) -> UsageError:
     """What is said where not even the strongest weights fit."""
     longest = max(max(size.queries, size.keys) for size in sizes)
     return UsageError(
-        f"the page would take at least {shown_size(least(sizes))} (longest text: {longest} tokens), allowed are "
-        f"{shown_size(budget)}; {advice}, or allow more with --max-page"
+        f"the page would take at least {format_size(least(sizes))} (longest text: {longest} tokens), allowed are "
+        f"{format_size(budget)}; {advice}, or allow more with --max-page"
     )
 
 
@@ -114,8 +114,8 @@ def tables_of(maps: Sequence[Attention], edges: Edges) -> dict[Place, EdgeTable]
 
 def _has_vectors(attention: Attention) -> bool:
     """Whether its rows and columns are those of the model, head by head."""
-    folded = (attention.aggregate, attention.aggregate_layers) != ("none", "none")
-    return not (folded or attention.words or attention.dropped_special)
+    combined = (attention.aggregate, attention.aggregate_layers) != ("none", "none")
+    return not (combined or attention.words or attention.dropped_special)
 
 
 def _size_of(attention: Attention, vectors: Sequence[Vectors]) -> MapSize:

@@ -21,13 +21,13 @@ def random_rows(heads: int, keys: int, seed: int = 0) -> np.ndarray:
 def by_hand(rows: np.ndarray, visible: np.ndarray, target: list[int], worst: bool = False) -> float:
     """Over all orders of the visible keys, one by one."""
     seen = np.flatnonzero(visible).tolist()
-    fold = min if worst else max
-    observed = fold(sum(row[key] for key in target) for row in rows)
+    combine = min if worst else max
+    observed = combine(sum(row[key] for key in target) for row in rows)
     hits = total = 0
     for order in itertools.permutations(seen):
         to = dict(zip(seen, order, strict=True))
         total += 1
-        hits += fold(sum(row[to[key]] for key in target) for row in rows) >= observed - 1e-12
+        hits += combine(sum(row[to[key]] for key in target) for row in rows) >= observed - 1e-12
     return hits / total
 
 

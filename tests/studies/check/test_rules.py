@@ -11,7 +11,7 @@ import pytest
 from attncli.cli.groups.check import file_section
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.schema import checked
+from attncli.inputs.schema import validate
 from attncli.inputs.yaml_file import read_yaml
 from attncli.studies.check.result import Candidates
 from attncli.studies.check.rules import read_rules
@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 def read(file: Path, text: str) -> RuleFile:
     file.write_text(text, encoding="utf-8")
     document = read_yaml(file, {})
-    return read_rules(document, checked(document, file_section()))
+    return read_rules(document, validate(document, file_section()))
 
 
 def rule(file: Path, line: str) -> Any:

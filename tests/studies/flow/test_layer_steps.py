@@ -11,7 +11,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from attncli.data import Kind
-from attncli.stream import Keep
+from attncli.stream import KeepMaps
 from attncli.studies.flow.layer_steps import (
     LayerSteps,
     by_distance,
@@ -25,7 +25,7 @@ from attncli.studies.flow.layer_steps import (
 Taken = list[tuple[int, Kind, int, tuple[np.ndarray, ...]]]
 
 
-def folded(blocks: list[object], places: list[tuple[Kind, int]], ends: list[tuple[Kind, int]], how: str) -> Taken:
+def combined(blocks: list[object], places: list[tuple[Kind, int]], ends: list[tuple[Kind, int]], how: str) -> Taken:
     taken: Taken = []
     sink = LayerSteps(places, lambda *each: taken.append(each), aggregate=how)  # type: ignore[arg-type]
     for block in blocks:
@@ -48,7 +48,7 @@ def test_the_map_of_a_layer_is_that_of_its_heads_whatever_the_blocks(how: str, r
     heads = np.where(one.visible.numpy(), one.weights.double().numpy(), 0)
     expected = heads.mean(0) if how == "mean" else heads.max(0)
     for blocks in ([whole], parts):
-        taken = folded(blocks, [("decoder", 0)], [("decoder", 0)], how)
+        taken = combined(blocks, [("decoder", 0)], [("decoder", 0)], how)
         assert [each[0] for each in taken] == [4, 9]
         for _, _, _, maps in taken:
             assert maps[0].dtype == np.float64
@@ -59,7 +59,7 @@ def test_layers_are_handed_on_in_the_order_in_which_they_stand() -> None:
     one = made_rows.random_map(0, 2, 3, 3)
     came: list[tuple[Kind, int]] = [("cross", 0), ("decoder", 1), ("encoder", 0), ("decoder", 0), ("cross", 1)]
     blocks = [made_rows.block([one], kind, layer=layer) for kind, layer in came]
-    taken = folded(blocks, came, came, "mean")  # type: ignore[arg-type]
+    taken = combined(blocks, came, came, "mean")  # type: ignore[arg-type]
     assert [each[1:3] for each in taken] == in_order(came)
     assert taken[0][1:3] == ("encoder", 0)
 
@@ -71,7 +71,7 @@ def test_nothing_is_kept_of_layers_that_were_handed_on() -> None:
         sink.end_layer("encoder", layer)
         assert not sink._waiting
         assert not sink._open
-    assert isinstance(sink, Keep)
+    assert isinstance(sink, KeepMaps)
     assert sink.result(()) == ()
 
 
@@ -112,7 +112,7 @@ def test_steps_sum_to_one_and_a_row_that_sees_nothing_stays_itself() -> None:
 def test_rows_of_heads_that_see_nothing_do_not_count() -> None:
     one = made_rows.random_map(5, 3, 6, 6, "blind")
     blind = replace(one, visible=one.visible & (torch.arange(6) != 3)[:, None])
-    ((*_, maps),) = folded([made_rows.block([blind], "decoder")], [("decoder", 0)], [("decoder", 0)], "mean")
+    ((*_, maps),) = combined([made_rows.block([blind], "decoder")], [("decoder", 0)], [("decoder", 0)], "mean")
     assert not maps[0][3].any()
     assert not maps[1][3].any()
     assert_allclose(np.delete(maps[0], 3, 0), np.delete(one.weights.double().numpy().mean(0), 3, 0), atol=1e-15)

@@ -27,9 +27,9 @@ from attncli.studies.heads.figures import (
 from attncli.studies.heads.figures import (
     map as heads_map,
 )
-from attncli.studies.heads.result import LARGEST_DISTANCE, Group, Grouping, Likeness
+from attncli.studies.heads.result import LARGEST_DISTANCE, ClusterOptions, HeadClusters, HeadsResult
 
-GROUPING = Grouping(threshold=0.3, redundant=0.05)
+GROUPING = ClusterOptions(threshold=0.3, redundant=0.05)
 MEASURES = {
     "rows_to_mean": ("uniform", "positional", "shuffled"),
     "cosine": ("input", "shuffled"),
@@ -43,14 +43,14 @@ def between(count: int, seed: int = 0) -> Array:
     return found
 
 
-def made(layers: int, heads: int, baselines: Mapping[str, Array] | None = None) -> Group:
+def made(layers: int, heads: int, baselines: Mapping[str, Array] | None = None) -> HeadClusters:
     count = layers * heads
     places = np.repeat(np.arange(layers), heads), np.tile(np.arange(heads), layers)
     beside = {"positional": between(count, 1), "shuffled": between(count, 2)} if baselines is None else baselines
     return grouped(places, between(count), np.linspace(0, 0.8, count), beside, GROUPING)
 
 
-def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> Likeness:
+def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> HeadsResult:
     rows = [(kind, layer) for kind, layers in kinds.items() for layer in range(layers)]
     coords = {
         "kind": ("layer", np.array([kind for kind, _ in rows], dtype=object)),
@@ -65,7 +65,7 @@ def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> 
             ends = (0.0, np.log(2)) if name == "rows_to_mean" else (0.0, 1.0)
             found[each] = Scores(each, changed.get(each, known), ("layer",), coords, "1", ends, "")
     groups = {kind: made(layers, 2) for kind, layers in kinds.items()}
-    return Likeness(groups, found, GROUPING, 1, 10)
+    return HeadsResult(groups, found, GROUPING, 1, 10)
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (4, 4), (6, 12), (12, 12)])

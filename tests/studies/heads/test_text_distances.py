@@ -13,7 +13,7 @@ from scipy.spatial.distance import jensenshannon
 from attncli.data import Attention, LayerMaps, Tokens
 from attncli.errors import UsageError
 from attncli.studies.heads.result import LARGEST_DISTANCE
-from attncli.studies.heads.text_distances import MOST_CELLS, sampled, smoothness, text_likeness
+from attncli.studies.heads.text_distances import MOST_CELLS, sampled, smoothness, text_distances
 
 
 def maps(*layers: Any, visible: Any = None) -> Attention:
@@ -29,7 +29,7 @@ def test_distances_are_those_of_a_double_loop_over_heads_of_all_layers() -> None
     seen = np.tril(np.ones((1, 7, 7), bool))
     weights = [np.where(seen, random.dirichlet(np.full(7, 0.4), (count, 7)), 0) for count in (3, 2)]
     weights = [one / one.sum(-1, keepdims=True) for one in weights]
-    found = text_likeness(maps(*weights, visible=seen))
+    found = text_distances(maps(*weights, visible=seen))
     heads = np.concatenate(weights)
     assert found.places == ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
     assert found.distances == pytest.approx(naive_distances(heads), abs=1e-6)
@@ -40,7 +40,7 @@ def test_distances_are_those_of_a_double_loop_over_heads_of_all_layers() -> None
 def test_equal_heads_are_0_apart_and_those_without_a_common_key_as_far_as_can_be() -> None:
     first, second = np.zeros((4, 4)), np.zeros((4, 4))
     first[:, 0], second[:, 1] = 1, 1
-    found = text_likeness(maps([first, first], [second]))
+    found = text_distances(maps([first, first], [second]))
     assert found.distances[0, 1] == 0
     assert found.distances[0, 2] == pytest.approx(np.sqrt(np.log(2)))
     assert pytest.approx(np.sqrt(np.log(2))) == LARGEST_DISTANCE
@@ -53,14 +53,14 @@ def test_rows_that_see_nothing_do_not_count_and_those_that_lost_mass_are_rescale
     expected = naive_distance(*weights[:, [0, 2]])
     weights[:, 1] = np.nan
     weights[0] *= 0.6
-    found = text_likeness(maps(weights))
+    found = text_distances(maps(weights))
     assert found.distances[0, 1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_heads_without_a_common_row_are_undefined() -> None:
     weights = np.full((2, 2, 2), 0.5)
     weights[0, 0], weights[1, 1] = np.nan, np.nan
-    assert np.isnan(text_likeness(maps(weights)).distances[0, 1])
+    assert np.isnan(text_distances(maps(weights)).distances[0, 1])
 
 
 def test_long_texts_are_compared_by_evenly_spread_rows() -> None:
@@ -90,4 +90,4 @@ def test_layers_of_different_lengths_are_refused() -> None:
     mixed = maps(np.full((1, 2, 2), 0.5))
     longer = LayerMaps(1, (0,), np.full((1, 3, 3), 1 / 3))
     with pytest.raises(UsageError, match="different lengths"):
-        text_likeness(Attention("encoder", mixed.queries, mixed.keys, (*mixed.layers, longer)))
+        text_distances(Attention("encoder", mixed.queries, mixed.keys, (*mixed.layers, longer)))

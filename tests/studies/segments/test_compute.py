@@ -35,10 +35,10 @@ def found(table: dict[str, np.ndarray], **where: object) -> dict[tuple[str, str]
     }
 
 
-def sums(maps: list[Map], rows: list[Rows], sides: list[Sides], kind: Kind = "encoder", **fold: bool) -> Segments:
+def sums(maps: list[Map], rows: list[Rows], sides: list[Sides], kind: Kind = "encoder", **combine: bool) -> Segments:
     heads = tuple(range(maps[0].weights.shape[0]))
     placed = {(text, kind): each for text, each in enumerate(sides)}
-    sink = SegmentMassBeside(inputs(maps), placed, {(kind, 0): heads}, **fold)
+    sink = SegmentMassBeside(inputs(maps), placed, {(kind, 0): heads}, **combine)
     for each in rows:
         sink.add(each)
     sink.end_layer(kind, 0)
@@ -96,16 +96,16 @@ def test_blocks_without_the_keys_that_nobody_sees_are_the_same() -> None:
     )
 
 
-def test_folded_heads_and_layers_are_means_of_means() -> None:
+def test_combined_heads_and_layers_are_means_of_means() -> None:
     maps = [by_hand([[0.25, 0.75], [1, 0]]), by_hand([[0.5, 0.5], [0.5, 0.5]])]
     sides = [(partition(["a", "b"]), partition(["a", "b"]))] * 2
     plain = sums(maps, [block(maps)], sides)
     assert plain["mass"].coords["texts"][1].tolist() == [2] * 4
     assert found(plain.table())["a", "b"] == pytest.approx((0.625, 0.5))
     assert plain.std["mass"].values[1] == pytest.approx(0.125)
-    folded = sums(maps, [block(maps)], sides, mean_heads=True, mean_layers=True)
-    assert found(folded.table(), layer="mean", head="mean")["a", "b"] == pytest.approx((0.625, 0.5))
-    assert folded.std == {}
+    combined = sums(maps, [block(maps)], sides, mean_heads=True, mean_layers=True)
+    assert found(combined.table(), layer="mean", head="mean")["a", "b"] == pytest.approx((0.625, 0.5))
+    assert combined.std == {}
 
 
 def test_texts_without_a_segment_do_not_count_for_it() -> None:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from pictures import faults, is_log, shown, tokens, weights_image, words
 
 from attncli.data import Array, Received, Tokens
-from attncli.data.labels import label, numbered
+from attncli.data.labels import label, label_with_position
 from attncli.studies.stats.figures import received
 
 
@@ -125,6 +125,6 @@ def test_hostile_tokens_are_named_as_labels() -> None:
     n = len(HOSTILE)
     values = flat(n, n, [(at, at) for at in range(n)])
     figure = received.draw(made(values, keys=Tokens.plain(HOSTILE)), model="$a$ [/x]")
-    names = {numbered(label(piece, "plain", 16), at) for at, piece in enumerate(HOSTILE)}
+    names = {label_with_position(label(piece, "plain", 16), at) for at, piece in enumerate(HOSTILE)}
     assert len(names & words(figure)) > n // 2
     assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())

@@ -13,7 +13,7 @@ from typing import Any
 from attncli import registry
 from attncli.data import Text
 from attncli.errors import did_you_mean
-from attncli.inputs.schema import checked
+from attncli.inputs.schema import validate
 from attncli.inputs.yaml_file import Document
 from attncli.studies.check.rules.heads import candidates, said
 from attncli.studies.check.rules.kinds import (
@@ -61,9 +61,9 @@ def _rule(part: Document, texts: Mapping[str, Text]) -> Rule:
     if not isinstance(values, dict) or not values:
         raise part.error((), "expected a rule: keys and values, or a line such as 'sink < 0.9'")
     if {"from", "to", "than"} & values.keys():
-        return _attention(part, checked(part, AttentionSection), texts)
+        return _attention(part, validate(part, AttentionSection), texts)
     if {"is", "is-not"} & values.keys():
-        return _class(part, checked(part, ClassSection), texts)
+        return _class(part, validate(part, ClassSection), texts)
     return _budget(part, texts)
 
 
@@ -118,7 +118,7 @@ def _budget(part: Document, texts: Mapping[str, Text]) -> BudgetRule:
         raise part.error((metrics[1],), "a rule is about one measure: write a second rule", at_key=True)
     metric = placed(part, (metrics[0],), lambda: known_metric(metrics[0]))
     rest = replace(part, values={key: value for key, value in part.values.items() if key in beside})
-    section, limits = checked(rest, BudgetSection), checked(part.part(metric), LimitsSection)
+    section, limits = validate(rest, BudgetSection), validate(part.part(metric), LimitsSection)
     asked = tuple((sign, value) for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None)
     if not asked:
         raise part.error((metric,), "the rule asks for nothing: give min, max or both")

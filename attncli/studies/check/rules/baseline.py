@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.errors import UsageError
-from attncli.inputs.text_files import decoded_json, sort_of
+from attncli.inputs.text_files import decoded_json, type_name
 from attncli.studies.check.result import BASELINE_SCHEMA
 
 _ANEW = "record it again with --record"
@@ -29,7 +29,7 @@ def read_baseline(path: Path) -> Recorded:
     document = decoded_json(path)
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != BASELINE_SCHEMA:
-        got = f"'{schema}'" if isinstance(schema, str) else sort_of(document)
+        got = f"'{schema}'" if isinstance(schema, str) else type_name(document)
         raise UsageError(f"{path} is no baseline: expected the schema {BASELINE_SCHEMA}, got {got}; {_ANEW}")
     try:
         numbers: dict[str, dict[tuple[str, int, int], float | None]] = {}

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attncli.errors import UsageError
-from attncli.inputs.schema import checked
+from attncli.inputs.schema import validate
 from attncli.inputs.tables import jsonl_rows
-from attncli.inputs.text_files import valid_text
-from attncli.inputs.yaml_file import Document, Place
+from attncli.inputs.text_files import check_text
+from attncli.inputs.yaml_file import Document, FilePosition
 from attncli.studies.check.rules.heads import candidates
 from attncli.studies.check.rules.kinds import CaseRule, SuiteRule, percentile, placed, text_of
 from attncli.studies.check.rules.sections import CaseSection, SuiteSection, TextSection
@@ -31,12 +31,12 @@ def _cases(path: Path, has_least: bool) -> Iterator[CaseRule]:
     units: dict[str, int] = {}
     count = 0
     for count, (row, number) in enumerate(jsonl_rows(path, "with text, from and to"), start=1):
-        part = Document(str(path), row, {(): Place(number, 1)})
-        section = checked(part, CaseSection)
+        part = Document(str(path), row, {(): FilePosition(number, 1)})
+        section = validate(part, CaseSection)
         if section.than is None and not has_least:
             raise part.error((), "the case asks for nothing: give than, or the suite a min")
         text = text_of(part, TextSection(text=section.text, target=section.target))
-        valid_text(f"{path}, line {number}", text.text + (text.target or ""))
+        check_text(f"{path}, line {number}", text.text + (text.target or ""))
         unit = count if section.pair is None else units.setdefault(section.pair, count)
         yield CaseRule(part, text, section.from_, section.to, section.than, section.pair, unit)
     if not count:

@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 
 from attncli.data import Kind
 from attncli.plotting.axis import KIND_WORDS, joined, side_of
-from attncli.plotting.layout import EDGE, Page, header_size
+from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style
-from attncli.plotting.theme import own_look
-from attncli.studies.heads.result import LARGEST_DISTANCE, Group, Grouping
+from attncli.plotting.theme import own_style
+from attncli.studies.heads.result import LARGEST_DISTANCE, ClusterOptions, HeadClusters
 
 _WIDE, _ROW, _NUMBERS = 620, 18, 34
 _LONGEST = 3000
@@ -21,8 +21,8 @@ _SINGLE, _REDUNDANT, _MEDIAN, _BAND = "#9a9a9a", "#D55E00", "#0072B2", "#f1f1f1"
 _DISTANCE = "distance √JS (√nat)"
 
 
-@own_look
-def draw(group: Group, kind: Kind, grouping: Grouping, *, model: str = "", note: str = "") -> Figure:
+@own_style
+def draw(group: HeadClusters, kind: Kind, grouping: ClusterOptions, *, model: str = "", note: str = "") -> Figure:
     """Which heads are alike, and how alike?
 
     A line per head, joined where the mean distance between the heads of two branches is; clusters stand on bands with
@@ -36,7 +36,7 @@ def draw(group: Group, kind: Kind, grouping: Grouping, *, model: str = "", note:
     names = [group.names[at] for at in group.order]
     labels = side_of(names, row, positions=False, largest=SMALL)
     left, tall = EDGE + _NUMBERS + labels.width + 14, row * len(names)
-    page = Page.blank(max(least, left + _WIDE + EDGE), top + _ABOVE + tall + _BELOW + _KEY)
+    page = FigureLayout.blank(max(least, left + _WIDE + EDGE), top + _ABOVE + tall + _BELOW + _KEY)
     page.header(title, lines)
     axes = page.axes(left, top + _ABOVE, _WIDE, tall)
     axes.set(xlim=(0, LARGEST_DISTANCE), ylim=(len(names), 0))
@@ -55,7 +55,7 @@ def draw(group: Group, kind: Kind, grouping: Grouping, *, model: str = "", note:
     return page.figure
 
 
-def _put_bands(axes: Axes, group: Group) -> None:
+def _put_bands(axes: Axes, group: HeadClusters) -> None:
     """A band behind each cluster of several heads, and its number."""
     found = group.clusters[list(group.order)]
     for number in dict.fromkeys(found.tolist()):
@@ -66,7 +66,7 @@ def _put_bands(axes: Axes, group: Group) -> None:
             axes.text(LARGEST_DISTANCE * 0.99, rows.mean() + 0.5, str(number), **look)
 
 
-def _put_tree(axes: Axes, group: Group) -> None:
+def _put_tree(axes: Axes, group: HeadClusters) -> None:
     """A fork for each joint; within a cluster in ink, between clusters in grey."""
     count = len(group.heads)
     down = {head: row + 0.5 for row, head in enumerate(group.order)}
@@ -87,7 +87,7 @@ def _put_scale(axes: Axes) -> None:
     axes.grid(axis="x", color="#dddddd", linewidth=0.6, zorder=0)
 
 
-def _key(grouping: Grouping, median: float) -> list[list[Line2D]]:
+def _key(grouping: ClusterOptions, median: float) -> list[list[Line2D]]:
     redundant = Line2D([], [], color=_REDUNDANT, linewidth=1, linestyle=(0, (4, 2)))
     redundant.set_label(f"redundant pairs: under {grouping.redundant:g}")
     middle = Line2D([], [], color=_MEDIAN, linewidth=1, linestyle=(0, (1, 1.5)))

@@ -11,12 +11,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attncli.data import Array, Kind
-from attncli.plotting.axis import KIND_WORDS, joined, put_key_ticks, side_of
+from attncli.plotting.axis import KIND_WORDS, draw_key_ticks, joined, side_of
 from attncli.plotting.cells import COLOURS, HATCH, HATCH_INK
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.text import SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import own_look
-from attncli.studies.heads.result import LARGEST_DISTANCE, Group
+from attncli.plotting.theme import own_style
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters
 
 _WIDEST, _LEAST, _MOST = 2000, 2, 20
 _APART, _BESIDE, _TITLE = 34, 10, 24
@@ -28,8 +28,8 @@ _TITLES = {
 }
 
 
-@own_look
-def draw(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+@own_style
+def draw(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "") -> Figure:
     """How far is each head from each other, and would it be as far whatever the text says?
 
     One square per baseline with the same colours, dark is alike; beside the first how far each head is from even
@@ -49,13 +49,13 @@ def draw(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure
     step = max(side, measure(list(_TITLES.values()), SUBTITLE)[0]) + _APART
     first = max(even + beside + _APART, left + step)
     below = max(labels.width + 30, measure([_EVEN], labels.size)[0] + 8)
-    page = Page.blank(max(least, first + step * (len(panels) - 1) + BAR_ROOM), top + side + below + 24)
+    page = FigureLayout.blank(max(least, first + step * (len(panels) - 1) + BAR_ROOM), top + side + below + 24)
     page.header(title, lines)
     for at, (name, matrix) in enumerate(panels.items()):
         place = first + step * (at - 1) if at else left
         axes = page.axes(place, top, side, side)
         _paint(axes, matrix[np.ix_(order, order)])
-        put_key_ticks(axes, labels)
+        draw_key_ticks(axes, labels)
         page.write(place, top - _TITLE + 2, _TITLES[name], SUBTITLE)
         if not at:
             axes.set_yticks(labels.at, labels=labels.texts, **style(labels.size))

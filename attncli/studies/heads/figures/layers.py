@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from attncli.data import Array, Kind
 from attncli.plotting.axis import KIND_WORDS, joined
-from attncli.plotting.layout import EDGE, Page, header_size
+from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import INK, SMALL, SUBTITLE, fonts, style
-from attncli.plotting.theme import own_look
-from attncli.studies.heads.result import Likeness
+from attncli.plotting.theme import own_style
+from attncli.studies.heads.result import HeadsResult
 
 _WIDE, _TALL, _APART, _LEFT = 330, 230, 46, 60
 _KIND, _ABOVE, _BELOW = 26, 26, 118
@@ -32,8 +32,8 @@ _BESIDE = {
 }
 
 
-@own_look
-def draw(likeness: Likeness, *, model: str = "", note: str = "") -> Figure:
+@own_style
+def draw(likeness: HeadsResult, *, model: str = "", note: str = "") -> Figure:
     """Do the tokens of a layer become alike from layer to layer?
 
     For each kind of attention a line per measure over the layers, each beside its baseline.
@@ -45,7 +45,7 @@ def draw(likeness: Likeness, *, model: str = "", note: str = "") -> Figure:
     least, top = header_size(joined(title, KIND_WORDS[kinds[0]]), lines)
     above = _ABOVE + (_KIND if len(kinds) > 1 else 0)
     step = above + _TALL + _BELOW
-    page = Page.blank(max(least, EDGE + len(known) * (_LEFT + _WIDE + _APART)), top + len(kinds) * step)
+    page = FigureLayout.blank(max(least, EDGE + len(known) * (_LEFT + _WIDE + _APART)), top + len(kinds) * step)
     page.header(title if len(kinds) > 1 else joined(title, KIND_WORDS[kinds[0]]), lines)
     for row, kind in enumerate(kinds):
         if len(kinds) > 1:
@@ -57,13 +57,13 @@ def draw(likeness: Likeness, *, model: str = "", note: str = "") -> Figure:
     return page.figure
 
 
-def _of(likeness: Likeness, kind: Kind, name: str) -> Array:
+def _of(likeness: HeadsResult, kind: Kind, name: str) -> Array:
     scores = likeness.layers[name]
     found: Array = scores.values[scores.coords["kind"][1] == kind]
     return found
 
 
-def _put_panel(axes: Axes, likeness: Likeness, kind: Kind, name: str) -> None:
+def _put_panel(axes: Axes, likeness: HeadsResult, kind: Kind, name: str) -> None:
     title, unit, beside = _PANELS[name]
     scores = likeness.layers[name]
     layers = scores.coords["layer"][1][scores.coords["kind"][1] == kind].tolist()

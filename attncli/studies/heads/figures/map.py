@@ -15,10 +15,10 @@ from matplotlib.patches import Circle
 from attncli.data import Array, Kind
 from attncli.plotting.axis import KIND_WORDS, joined
 from attncli.plotting.highlight_colours import ink
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import own_look
-from attncli.studies.heads.result import Group
+from attncli.plotting.theme import own_style
+from attncli.studies.heads.result import HeadClusters
 
 READING = "a point is a head, layer.head; close points look at the same keys; ways join the heads of a numbered cluster"
 _RADIUS, _MARGIN = 15, 34
@@ -31,8 +31,8 @@ _BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
 _SMALLEST_SIZE = 4.0
 
 
-@own_look
-def draw(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+@own_style
+def draw(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "") -> Figure:
     """Which heads look at the same keys?
 
     Points in two dimensions whose distances come near those between the heads, coloured by layer; heads of a cluster
@@ -46,7 +46,7 @@ def draw(group: Group, kind: Kind, *, model: str = "", note: str = "") -> Figure
     points, scale = _on_page(group.points, side)
     width, height = points.max(0) + _MARGIN
     wide = max(least, measure([READING], SMALL)[0] + 2 * EDGE, width + BAR_ROOM + 2 * EDGE)
-    page = Page.blank(wide, top + height + 70)
+    page = FigureLayout.blank(wide, top + height + 70)
     page.header(title, lines)
     axes = page.axes(EDGE, top, width, height)
     axes.set(xlim=(0, width), ylim=(0, height))
@@ -115,7 +115,7 @@ def _ways(points: Array) -> list[tuple[int, int]]:
     return found
 
 
-def _put_ruler(page: Page, top: float, scale: float) -> None:
+def _put_ruler(page: FigureLayout, top: float, scale: float) -> None:
     """How long a distance of 0.1 is."""
     axes = page.axes(EDGE, top, 0.1 * scale, 6)
     axes.set(xlim=(0, 1), ylim=(0, 1))

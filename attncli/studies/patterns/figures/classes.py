@@ -14,10 +14,10 @@ from matplotlib.patches import Polygon, Rectangle
 
 from attncli.data import KINDS, Array, Kind
 from attncli.errors import UsageError
-from attncli.plotting.axis import KIND_WORDS, joined, put_ticks, side_of
-from attncli.plotting.layout import EDGE, Page, header_size
+from attncli.plotting.axis import KIND_WORDS, draw_ticks, joined, side_of
+from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 from attncli.studies.patterns.result import CLASSES, Patterns
 
 # Okabe & Ito 2008: told apart by every kind of colour vision
@@ -72,7 +72,7 @@ class _Grid:
         return cls(kind, layers, heads, classes, offsets)
 
 
-@own_look
+@own_style
 def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
     """What does each head do, and do the heads of a layer do different things?
 
@@ -94,7 +94,7 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
     bars = EDGE + _LEFT + across + _APART
     width = bars + _BARS + _APART + _KEY + EDGE
     height = top + len(grids) * _step(heading) + sum(heights) + 30
-    page = Page.blank(max(width, least, 2 * EDGE + measure([READING], SMALL)[0]), height)
+    page = FigureLayout.blank(max(width, least, 2 * EDGE + measure([READING], SMALL)[0]), height)
     page.header(title, lines)
     for grid, height in zip(grids, heights, strict=True):
         if heading:
@@ -146,7 +146,7 @@ def _put_cells(axes: Axes, grid: _Grid, cell: tuple[int, int]) -> None:
             look = style(_fitting(shown, cell[1]), _ink(colours[0]), ha="center", va="center")
             axes.text(column + 0.5, row + 0.5, shown, **look)
     layers = side_of(list(map(str, grid.layers)), cell[0], positions=False, largest=SMALL)
-    put_ticks(axes, layers, side_of(list(map(str, grid.heads)), cell[1], positions=False, largest=SMALL))
+    draw_ticks(axes, layers, side_of(list(map(str, grid.heads)), cell[1], positions=False, largest=SMALL))
     axes.set_ylabel("layer", **style(SUBTITLE))
     axes.set_xlabel("head", **style(SUBTITLE))
 
@@ -182,7 +182,7 @@ def _put_bars(axes: Axes, grid: _Grid, patterns: Patterns) -> None:
     axes.set_xlabel("mean distance √JS (√nat)", **style(SUBTITLE))
 
 
-def _put_key(page: Page, left: float, top: float, grid: _Grid) -> None:
+def _put_key(page: FigureLayout, left: float, top: float, grid: _Grid) -> None:
     """The classes with their letters and how many heads bear each; what the marks are."""
     counts = Counter(name for classes in grid.classes.values() for name in classes)
     axes = page.axes(left, top, _KEY, _KEY_LINES * _LINE)

@@ -10,11 +10,11 @@ from attncli.data import Array, Attention, Kind, LayerMaps, Tokens
 from attncli.data.labels import label
 from attncli.errors import UsageError
 from attncli.plotting import grid
-from attncli.plotting.axis import KIND_WORDS, Side, joined, put_ticks, side_of
+from attncli.plotting.axis import KIND_WORDS, AxisTokens, draw_ticks, joined, side_of
 from attncli.plotting.cells import COLOURS, DRAWN, INVISIBLE, Cells, legend, paint, write_values
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.text import SUBTITLE, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 from attncli.studies.segments.result import Segments
 
 DIVERGING = "RdBu_r"
@@ -25,7 +25,7 @@ _ABOVE, _BELOW, _APART, _LEAST = 34, 66, 40, 150
 _ROOM, _SIDE = 40, 560
 
 
-@own_look
+@own_style
 def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "") -> Figure:
     """Which segment looks at which, and is that more than its length would make it?
 
@@ -65,12 +65,12 @@ def _compose(title: str, lines: list[str], names: tuple[list[str], list[str]], p
     rows, columns = state.shape
     tall, wide = max(8, min(44, _SIDE // rows)), max(8, min(76, _SIDE // columns))
     shown = [[label(name) for name in side] for side in names]
-    down: Side = side_of(shown[0], tall, positions=False)
-    across: Side = side_of(shown[1], wide, positions=False)
+    down: AxisTokens = side_of(shown[0], tall, positions=False)
+    across: AxisTokens = side_of(shown[1], wide, positions=False)
     least, top = header_size(title, lines)
     step = down.width + 20 + columns * wide + BAR_ROOM + _APART
     below = (down.size if across.flat else across.width) + _BELOW
-    page = Page.blank(max(2 * EDGE + 2 * step, least), top + _ABOVE + max(rows * tall + below, _LEAST) + 30)
+    page = FigureLayout.blank(max(2 * EDGE + 2 * step, least), top + _ABOVE + max(rows * tall + below, _LEAST) + 30)
     page.header(title, lines)
     panels = (
         ("share of the attention", mass, Normalize(0, float(mass.max()) or 1.0), COLOURS, "fraction", "neither"),
@@ -82,7 +82,7 @@ def _compose(title: str, lines: list[str], names: tuple[list[str], list[str]], p
         cells = Cells(values.astype(np.float32), state)
         image = paint(axes, cells, norm, colours)
         axes.set_title(name, **style(SUBTITLE, loc="left", pad=9))
-        put_ticks(axes, down, across)
+        draw_ticks(axes, down, across)
         axes.set_ylabel("from", **style(SUBTITLE))
         axes.set_xlabel("to", **style(SUBTITLE))
         if min(tall / 0.4, wide) >= _ROOM:
@@ -116,6 +116,6 @@ def draw_heads(segments: Segments, kind: Kind, most: int, *, model: str = "", no
         )
         for layer, heads in layers.items()
     )
-    folded = "none" if shown[0].heads else "mean"
-    maps = Attention(kind, Tokens.plain(rows), Tokens.plain(columns), shown, aggregate=folded)
+    combined = "none" if shown[0].heads else "mean"
+    maps = Attention(kind, Tokens.plain(rows), Tokens.plain(columns), shown, aggregate=combined)
     return grid.draw(maps, model=model, note=joined("attention between segments", note), reading=READING)

@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 from attncli.data import Array, Kind, Tokens
 from attncli.data.labels import label, labels
 from attncli.errors import UsageError
-from attncli.plotting.axis import KIND_WORDS, fitted, joined, put_key_ticks, side_of
-from attncli.plotting.layout import EDGE, Page, header_size
+from attncli.plotting.axis import KIND_WORDS, draw_key_ticks, fitted, joined, side_of
+from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 from attncli.studies.segments.result import Segments
 
 # Okabe & Ito 2008: told apart by all kinds of colour vision; what is left over is grey
@@ -26,7 +26,7 @@ _WIDEST, _NARROWEST, _ROOM = 34, 2, 1500
 _TALL, _EVEN, _LEFT, _ABOVE = 260, 110, 64, 34
 
 
-@own_look
+@own_style
 def draw(segments: Segments, kind: Kind, text: int, queries: Tokens, *, model: str = "", note: str = "") -> Figure:
     """Which part of the text does the answer read, token by token?
 
@@ -45,7 +45,9 @@ def draw(segments: Segments, kind: Kind, text: int, queries: Tokens, *, model: s
     least, top = header_size(title, lines)
     width = len(at) * wide
     height = top + _ABOVE + _TALL + _ABOVE + 20 + _EVEN + (20 if side.flat else side.width) + 70
-    page = Page.blank(max(2 * EDGE + _LEFT + width + key, least), max(height, top + _ABOVE + 22 * len(names) + 40))
+    page = FigureLayout.blank(
+        max(2 * EDGE + _LEFT + width + key, least), max(height, top + _ABOVE + 22 * len(names) + 40)
+    )
     page.header(title, lines)
     colours = _colours(names)
     for shares, name, down, tall in (
@@ -55,7 +57,7 @@ def draw(segments: Segments, kind: Kind, text: int, queries: Tokens, *, model: s
         axes = page.axes(EDGE + _LEFT, down, width, tall)
         _stack(axes, shares, colours, wide)
         axes.set_title(name, **style(SUBTITLE, loc="left", pad=6))
-    put_key_ticks(axes, side)
+    draw_key_ticks(axes, side)
     axes.set_xlabel(fitted("token that the model wrote", width), **style(SUBTITLE))
     handles = [Patch(facecolor=colour, label=name) for name, colour in zip(shown, colours, strict=True)]
     for number, handle in enumerate(reversed(handles)):

@@ -9,12 +9,12 @@ from matplotlib.patches import Patch
 
 from attncli.data import Kind, Profile
 from attncli.errors import UsageError
-from attncli.plotting.axis import KIND_WORDS, fitted, put_key_ticks, side_of
+from attncli.plotting.axis import KIND_WORDS, draw_key_ticks, fitted, side_of
 from attncli.plotting.cells import COLOURS, DRAWN, GREY, INVISIBLE, Cells, paint
 from attncli.plotting.head_rows import HeadRows
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.text import SMALL, SUBTITLE, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 
 DIVERGING = "RdBu_r"
 _WIDE = 34
@@ -23,7 +23,7 @@ _REACH = 4
 """How many doublings the scale of the ratio shows."""
 
 
-@own_look
+@own_style
 def draw(profile: Profile, kind: Kind, *, model: str = "", note: str = "") -> Figure:
     """How far does each head look, and is that more than the text alone would make it?
 
@@ -41,7 +41,9 @@ def draw(profile: Profile, kind: Kind, *, model: str = "", note: str = "") -> Fi
     lines = [line for line in (model, note) if line]
     least, top = header_size(title, lines)
     step = _LEFT + len(bins) * _WIDE + BAR_ROOM
-    page = Page.blank(max(2 * EDGE + 2 * step, least), top + _ABOVE + max(rows.height + side.width, _LEAST) + _BELOW)
+    page = FigureLayout.blank(
+        max(2 * EDGE + 2 * step, least), top + _ABOVE + max(rows.height + side.width, _LEAST) + _BELOW
+    )
     page.header(title, lines)
     state = np.where(np.isfinite(mass.values), DRAWN, INVISIBLE).astype(np.uint8)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -57,7 +59,7 @@ def draw(profile: Profile, kind: Kind, *, model: str = "", note: str = "") -> Fi
         page.bar_beside(axes, image, unit, "both" if number else "neither")
         axes.set_title(name, **style(SUBTITLE, loc="left", pad=9))
         rows.put_labels(axes)
-        put_key_ticks(axes, side)
+        draw_key_ticks(axes, side)
         axes.set_xlabel(fitted("distance to the key (tokens)", len(bins) * _WIDE), **style(SUBTITLE))
     if (state == INVISIBLE).any():
         page.legend([Patch(facecolor=GREY, label="no token sees so far")], EDGE, page.height - 30)

@@ -13,15 +13,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from attncli.data import FEW, SINK, Array, Received, Stretch
-from attncli.data.labels import labels, numbered
-from attncli.plotting.axis import KEY, KEY_AT, KIND_WORDS, Side, fitted, joined, positions, put_key_ticks, side_of
+from attncli.data import FEW, SINK, Array, Received, TokenWindow
+from attncli.data.labels import label_with_position, labels
+from attncli.plotting.axis import (
+    KEY,
+    KEY_AT,
+    KIND_WORDS,
+    AxisTokens,
+    draw_key_ticks,
+    fitted,
+    joined,
+    positions,
+    side_of,
+)
 from attncli.plotting.cells import DRAWN, HATCH, HATCH_INK, UNDEFINED, Cells, paint
 from attncli.plotting.colour_scale import DECADES
 from attncli.plotting.head_rows import HeadRows
-from attncli.plotting.layout import BAR_ROOM, EDGE, Page, header_size
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 
 _WIDTH, _WIDEST = 1300, 26
 _MOST_ROWS = 450
@@ -46,7 +56,7 @@ class _Keys:
         return math.ceil(self.count / self.pool) * self.wide
 
 
-@own_look
+@own_style
 def draw(received: Received, *, model: str = "", note: str = "", threshold: float = SINK) -> Figure:
     """Which keys draw attention from everywhere?
 
@@ -64,7 +74,7 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
     lines = [line for line in (model, joined(note, pooled)) if line]
     least, top = header_size(title, lines)
     width = max(2 * EDGE + _LEFT + keys.width + BAR_ROOM, least)
-    page = Page.blank(width, top + above + max(rows.height + below, _LEAST) + 30)
+    page = FigureLayout.blank(width, top + above + max(rows.height + below, _LEAST) + 30)
     page.header(title, lines)
     axes = page.axes(EDGE + _LEFT, top + above, keys.width, rows.height)
     norm = _norm(cells.drawn)
@@ -72,7 +82,7 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
     beyond = "min" if (cells.drawn < norm.vmin).any() else "neither"
     page.bar_beside(axes, image, "received (fraction, log scale)", beyond)
     rows.put_labels(axes)
-    put_key_ticks(axes, side)
+    draw_key_ticks(axes, side)
     axes.set_xlabel(fitted(KEY if side.tokens else KEY_AT, keys.width), **style(SUBTITLE))
     _put_sinks(axes, rows, sinks, keys)
     page.legend(_legend(cells, sinks, threshold), EDGE, page.height - 30)
@@ -87,8 +97,8 @@ def _rows(received: Received, threshold: float) -> tuple[HeadRows, Cells, Array]
     if len(received.heads) <= _MOST_ROWS:
         return HeadRows.of(received.layers, received.heads), cells, sinks
     layers, starts = np.unique(received.layers, return_index=True)
-    folded = Cells(np.maximum.reduceat(cells.weights, starts), np.maximum.reduceat(state, starts))
-    return HeadRows.of(layers, layers, folded=True), folded, np.logical_or.reduceat(sinks, starts)
+    combined = Cells(np.maximum.reduceat(cells.weights, starts), np.maximum.reduceat(state, starts))
+    return HeadRows.of(layers, layers, combined=True), combined, np.logical_or.reduceat(sinks, starts)
 
 
 def _norm(drawn: Array) -> LogNorm:
@@ -106,15 +116,17 @@ def _keys(received: Received, sinks: Array) -> _Keys:
     votes = sinks.sum(0)
     room = max(1, math.ceil(count / pool) * wide // _APART)
     most = sorted(np.flatnonzero(votes), key=lambda key: -votes[key])[:room]
-    return _Keys(count, pool, wide, shown, [(int(key), numbered(shown[key], int(key))) for key in sorted(most)])
+    return _Keys(
+        count, pool, wide, shown, [(int(key), label_with_position(shown[key], int(key))) for key in sorted(most)]
+    )
 
 
-def _side(keys: _Keys) -> Side:
+def _side(keys: _Keys) -> AxisTokens:
     """The label of every key where all fit, else round positions."""
     side = side_of(keys.shown, keys.wide)
     if side.step == 1 and keys.pool == 1:
         return side
-    return positions(Stretch(0, keys.count - 1), keys.wide / keys.pool, keys.wide)
+    return positions(TokenWindow(0, keys.count - 1), keys.wide / keys.pool, keys.wide)
 
 
 def _put_sinks(axes: Axes, rows: HeadRows, sinks: Array, keys: _Keys) -> None:

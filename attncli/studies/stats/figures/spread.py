@@ -14,10 +14,10 @@ from matplotlib.ticker import AutoLocator, MaxNLocator
 from attncli.data import KINDS, Kind, Scores, Statistics
 from attncli.errors import UsageError
 from attncli.plotting.axis import KIND_WORDS
-from attncli.plotting.layout import EDGE, Page, header_size
+from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.overview import main_scores, unit_of
 from attncli.plotting.text import SMALL, SUBTITLE, style
-from attncli.plotting.theme import own_look
+from attncli.plotting.theme import own_style
 
 _ACROSS, _PLOT_HEIGHT = 4, 170
 _LEFT, _ABOVE, _BELOW, _HEADING = 78, 42, 62, 36
@@ -26,7 +26,7 @@ _HALF = {"linewidth": 5, "alpha": 0.25}
 _LABELS = 16
 
 
-@own_look
+@own_style
 def draw(statistics: Statistics, *, model: str = "", note: str = "", metrics: Sequence[str] | None = None) -> Figure:
     """Do the heads of a layer agree, and how does that change with depth?
 
@@ -65,7 +65,7 @@ def _compose(
     heading = _HEADING if len(blocks) > 1 else 0
     rows = sum(-(-len(tables) // across) for tables in blocks.values())
     least, top = header_size(title, lines)
-    page = Page.blank(max(2 * EDGE + across * step[1], least), top + len(blocks) * heading + rows * step[0])
+    page = FigureLayout.blank(max(2 * EDGE + across * step[1], least), top + len(blocks) * heading + rows * step[0])
     page.header(title, lines)
     for kind, tables in blocks.items():
         if heading:
