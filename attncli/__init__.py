@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from attncli.studies.flow.flow_result import FlowResult
     from attncli.studies.flow.result import Flow
     from attncli.studies.flow.tracing import FlowOptions
-    from attncli.studies.heads.result import ClusterOptions, HeadsResult
+    from attncli.studies.heads.options import HeadsOptions
+    from attncli.studies.heads.result import HeadsResult
     from attncli.studies.highlight.page import HighlightPage
     from attncli.studies.highlight.result import Highlight
     from attncli.studies.patterns.result import Patterns, Thresholds
@@ -58,12 +59,12 @@ __all__ = [
     "Attention",
     "AttnError",
     "CheckError",
-    "ClusterOptions",
     "Comparison",
     "Edges",
     "Flow",
     "FlowOptions",
     "FlowResult",
+    "HeadsOptions",
     "HeadsResult",
     "Highlight",
     "HighlightPage",

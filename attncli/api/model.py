@@ -11,17 +11,20 @@ from attncli import models
 from attncli.api.run import Run
 from attncli.capturing import CapturePlan, plan
 from attncli.data import Kind
+from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
 from attncli.engine.progress import untracked
 from attncli.engine.request import Request, RunOptions
 from attncli.engine.runner import Runner, gathered
 from attncli.engine.shuffles import check_shuffle_seeds
+from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.batches import batch_from_tensors
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.store import input_sha256
-from attncli.studies.heads import passes as likeness
-from attncli.studies.heads.result import ClusterOptions, HeadsResult
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadsResult
+from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.patterns.passes import (
     LENGTH,
     SEEDS,
@@ -52,6 +55,25 @@ class Model(Runner):
         """
         return Run(**vars(self.gather(parse_texts(text, pair, target), Request.of(options))))
 
+    def study(
+        self,
+        study: Study[ResultT],
+        text: Texts,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> ResultT:
+        """Return the result of a study of one or several texts; no maps are kept unless the study needs them.
+
+        pair         second segment, for one text
+        target       text that the decoder of an encoder-decoder reads, for one text
+        run_options  options of the forward pass, as in `attncli.RunOptions`
+        """
+        request = Request.of({**run_options, **study.run_options()})
+        study.check(request)
+        return study.run(Execution(request, parse_texts(text, pair, target), load=lambda: self))[1]
+
     def patterns(
         self,
         text: Texts,
@@ -75,29 +97,21 @@ class Model(Runner):
         self.finish(prepared, texts, more=[sink])
         return sink.result(asked, shuffled_numbers(prepared, seeds))
 
-    def likeness(
+    def heads(
         self,
         text: Texts,
+        options: HeadsOptions | None = None,
         *,
         pair: str | None = None,
         target: str | None = None,
-        grouping: ClusterOptions | None = None,
-        shuffle_seeds: int = 1,
-        **options: Unpack[RunOptions],
+        **run_options: Unpack[RunOptions],
     ) -> HeadsResult:
-        """Which heads are alike on one or several texts, and whether the tokens of a layer become alike.
+        """Return the distances between all heads on one or several texts, clusters, and how alike tokens become.
 
-        grouping       how many clusters, and which pairs are redundant, as in `attncli.Grouping`
-        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
+        options  how many clusters, which pairs are redundant, and how many passes over shuffled tokens
         Needs `pip install "attncli[analyses]"`.
         """
-        asked, seeds = likeness.check_grouping(grouping or ClusterOptions()), check_shuffle_seeds(shuffle_seeds)
-        request = replace(likeness.check_single_heads(Request.of(options)), keep_maps=False)
-        texts = parse_texts(text, pair, target)
-        prepared = self.prepare(texts, request)
-        sink = likeness.heads_sink(prepared.inputs, prepared.heads, asked)
-        self.finish(prepared, texts, more=[sink])
-        return sink.result(asked, likeness.state_numbers([prepared]), likeness.of_shuffled(prepared, seeds))
+        return self.study(HeadsStudy(options or HeadsOptions()), text, pair=pair, target=target, **run_options)
 
     def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
         """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.

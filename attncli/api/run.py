@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.engine import collected
 from attncli.engine.collected import Collected
+from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, find_in_maps
 from attncli.engine.kept_maps import check_weights
 from attncli.engine.memory import parse_size
-from attncli.engine.request import ENDS, RESOLUTION, Request, ZoomOptions, zoom_of
+from attncli.engine.request import Request, ZoomOptions, zoom_of
+from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.spans_file import as_spans
 from attncli.store import OutputFolder, digest, save_run
 from attncli.stream.zoom import zoomed
 from attncli.studies.flow.flow_result import FlowResult, results
 from attncli.studies.flow.tracing import FlowOptions, Tracing
-from attncli.studies.heads.result import ClusterOptions, HeadsResult
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadsResult
+from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.heatmap.pictures import Show, fitted, pictures
 from attncli.studies.highlight.page import HighlightPage, highlights
 from attncli.studies.patterns.result import Patterns, Thresholds
 from attncli.studies.segments.result import Segments
 from attncli.studies.view.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
+from attncli.vocabulary import ENDS, RESOLUTION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,18 +95,23 @@ class Run(Collected):
 
         return patterns_in(self.maps, self.inputs, check_thresholds(thresholds or Thresholds()))
 
-    def heads(self, grouping: ClusterOptions | None = None) -> HeadsResult:
-        """Which heads are alike, by the kept maps: distances, a map, clusters, and how alike the rows of a layer are.
-
-        grouping  how many clusters, and which pairs are redundant, as in `attncli.Grouping`
-        Needs `pip install "attncli[analyses]"`. `model.likeness` compares hidden states too, and keeps no maps.
-        """
+    def study(self, study: Study[ResultT]) -> ResultT:
+        """Return the result of a study of the kept maps: `run.study(HeadsStudy(HeadsOptions(clusters=4)))`."""
         if not self.maps:
-            raise UsageError("this run kept no maps to look at: use model.likeness, which needs none")
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.heads.passes import heads_of_maps
+            raise UsageError(
+                f"this run kept no maps: run the model with keep_maps=True, or use model.{study.name}, which needs none"
+            )
+        request = Request(by=self.maps[0].by)
+        study.check(request)
+        return study.run(Execution(request, existing=self))[1]
 
-        return heads_of_maps(self.maps, self.inputs, grouping or ClusterOptions())
+    def heads(self, options: HeadsOptions | None = None) -> HeadsResult:
+        """Return the distances between all heads, clusters, and how alike the rows of a layer are, from the kept maps.
+
+        options  how many clusters, and which pairs are redundant
+        Needs `pip install "attncli[analyses]"`. `model.heads` compares hidden states too, and keeps no maps.
+        """
+        return self.study(HeadsStudy(replace(options or HeadsOptions(), shuffle_seeds=0)))
 
     def heatmap(
         self,

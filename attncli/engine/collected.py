@@ -20,10 +20,11 @@ from attncli.data import (
     Vectors,
 )
 from attncli.engine.kept_maps import check_weights, reshape
-from attncli.engine.request import ALL_METRICS, Request, metric_names
+from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.store import open_run
 from attncli.store.foreign import as_inputs, maps_info, read_maps
+from attncli.vocabulary import ALL_METRICS
 
 
 @dataclass(frozen=True, eq=False)

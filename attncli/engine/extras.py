@@ -69,7 +69,7 @@ def extras_of_maps(
 
 def _notes(request: Request, inputs: Sequence[Input]) -> tuple[str, ...]:
     """Where a text is too short for what was asked."""
-    if not request.beside:
+    if not request.extras:
         return ()
     fewest = min(min(len(one.source), len(one.target or one.source)) for one in inputs)
     notes = []

@@ -14,12 +14,13 @@ from attncli.engine.collected import Collected
 from attncli.engine.measuring import measure_maps
 from attncli.engine.passes import Gathered, Pass
 from attncli.engine.progress import Track, untracked
-from attncli.engine.request import CAPTURES, Request, check_choice
+from attncli.engine.request import Request, check_choice
 from attncli.errors import UsageError
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
 from attncli.store import input_sha256
 from attncli.stream import Sink
+from attncli.vocabulary import CAPTURES
 
 _log = logging.getLogger("attncli")
 
@@ -58,7 +59,7 @@ class Runner:
         """The same of what `prepare` made of these texts; `more` sinks see the pass too."""
         return gathered(prepared, self.info_of(prepared, texts), track, take, more)
 
-    def heads(self, request: Request) -> Selection:
+    def selected_heads(self, request: Request) -> Selection:
         """The heads that a request chooses; what does not exist is a `UsageError`."""
         return Pass.prepare(self.loaded, self.plan(request.capture), (), request).heads
 

@@ -16,7 +16,8 @@ from attncli.data import Text
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.inputs.shuffled import shuffle_batch
-from attncli.studies.heads.result import ClusterOptions, HeadsResult
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.smoothness import mean_cosine, rank_one_distance
 
 TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home."]
@@ -96,7 +97,7 @@ def test_minilm_has_no_two_heads_that_do_the_same(minilm: Path) -> None:
 def test_runs_without_maps_say_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     run = attncli.load("demo:encoder").run(TEXTS[0], keep_maps=False, metrics="sink")
     with pytest.raises(UsageError, match=r"model\.likeness"):
-        run.heads(ClusterOptions())
+        run.heads(HeadsOptions())
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     with pytest.raises(UsageError, match=r'pip install "attncli\[analyses\]"'):
         attncli.load("demo:encoder").run(TEXTS[0]).heads()
@@ -110,7 +111,7 @@ def test_texts_with_maps_of_different_heads_are_refused() -> None:
 
 
 def test_frames_have_a_row_per_head_pair_and_layer() -> None:
-    found = attncli.load("demo:encoder").run(TEXTS[0]).heads(ClusterOptions(clusters=2))
+    found = attncli.load("demo:encoder").run(TEXTS[0]).heads(HeadsOptions(clusters=2))
     count = len(found.to_frame())
     assert len(found.pairs_frame()) == count * (count - 1) // 2
     assert len(found.layers_frame()) == len(set(found.to_frame().layer))

@@ -12,7 +12,7 @@ import typer
 from attncli.cli.console import command_console
 from attncli.cli.groups.compare import OtherOptions
 from attncli.cli.invocations import job_of, load_arguments
-from attncli.cli.options import (
+from attncli.options import (
     DEFAULT_MODEL,
     ConsoleOptions,
     InputOptions,

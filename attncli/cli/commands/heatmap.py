@@ -8,7 +8,7 @@ from typing import Any
 from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.groups.by import ByOptions
 from attncli.cli.invocations import job_of
-from attncli.cli.options import (
+from attncli.options import (
     SCALES,
     ConsoleOptions,
     InputOptions,

@@ -8,7 +8,7 @@ import typer
 
 from attncli.cli.console import command_console
 from attncli.cli.invocations import load_arguments, split_heads
-from attncli.cli.options import ConsoleOptions, ModelOptions
+from attncli.options import ConsoleOptions, ModelOptions
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.groups.patterns import PROBES, ProbeOptions, VerdictOptions
 from attncli.cli.invocations import Groups, job_of
-from attncli.cli.options import (
+from attncli.options import (
     ConsoleOptions,
     InputOptions,
     ModelOptions,

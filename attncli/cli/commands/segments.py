@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attncli.cli.console import command_console
 from attncli.cli.groups.segments import SegmentOptions
 from attncli.cli.invocations import job_of
-from attncli.cli.options import (
+from attncli.options import (
     ConsoleOptions,
     InputOptions,
     ModelOptions,

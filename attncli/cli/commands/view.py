@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attncli.cli.console import command_console
 from attncli.cli.groups.view import ViewOptions
 from attncli.cli.invocations import job_of
-from attncli.cli.options import (
+from attncli.options import (
     ConsoleOptions,
     InputOptions,
     ModelOptions,

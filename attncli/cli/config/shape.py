@@ -11,7 +11,7 @@ from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
 from attncli import registry
 from attncli.cli.config.sections import section
-from attncli.cli.options import (
+from attncli.options import (
     ConsoleOptions,
     FolderOptions,
     InputOptions,

@@ -1,22 +1,21 @@
-"""The options that say what is looked at."""
+"""Options of `attncli highlight`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from attncli.cli.options import option
-
-DIRECTIONS = ("from", "to")
+from attncli.options import Option
+from attncli.vocabulary import DIRECTIONS
 
 
 @dataclass(frozen=True)
-class FocusOptions:
+class HighlightOptions:
     """What is looked at; of `highlight` alone."""
 
     focus: Annotated[
         str | None,
-        option(
+        Option(
             *("Focus", "--focus"),
             metavar="WORD",
             help="a word, it#2 for its second place, the position of a token, or all",
@@ -24,5 +23,5 @@ class FocusOptions:
     ] = None
     direction: Annotated[
         str,
-        option("Focus", "--direction", among=DIRECTIONS, help="attention from the focus, or to it (default: from)"),
+        Option("Focus", "--direction", choices=DIRECTIONS, help="attention from the focus, or to it (default: from)"),
     ] = "from"

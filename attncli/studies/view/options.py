@@ -1,11 +1,11 @@
-"""The options of `view` alone."""
+"""Options of `attncli view`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from attncli.cli.options import option
+from attncli.options import Option
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,11 @@ class ViewOptions:
 
     neurons: Annotated[
         bool,
-        option("Page", "--neurons", help="also query and key vectors: why a token looks where it does"),
+        Option("Page", "--neurons", help="also query and key vectors: why a token looks where it does"),
     ] = False
     max_page: Annotated[
         str | None,
-        option(
+        Option(
             *("Page", "--max-page"),
             metavar="SIZE",
             help="no larger than this: of more, the strongest weights of each row and a pooled map (default: 32MB)",
@@ -26,7 +26,7 @@ class ViewOptions:
     ] = None
     rows: Annotated[
         str | None,
-        option("Page", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
+        Option("Page", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
     ] = None
-    keys: Annotated[str | None, option("Page", "--keys", metavar="A-B", help="only these keys")] = None
-    open: Annotated[bool, option("Page", "--open", help="show it in the browser")] = False
+    keys: Annotated[str | None, Option("Page", "--keys", metavar="A-B", help="only these keys")] = None
+    open: Annotated[bool, Option("Page", "--open", help="show it in the browser")] = False
