@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
 import io
 import os
@@ -34,6 +35,22 @@ hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("attncli")
 
 REPO = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """Stop where `ATTNCLI_TEST_TRANSFORMERS`, such as 5.23, names another version than the one that is imported."""
+    if expected := os.environ.get("ATTNCLI_TEST_TRANSFORMERS"):
+        import transformers
+
+        if not f"{transformers.__version__}.".startswith(f"{expected}."):
+            got = f"{transformers.__version__} from {Path(transformers.__file__).parent}"
+            raise pytest.UsageError(f"expected Transformers {expected}, got {got}")
+
+
+def pytest_report_header() -> str:
+    """Return the versions that decide what models compute."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch")]
+    return ", ".join(versions)
 
 
 @pytest.fixture(scope="session")
