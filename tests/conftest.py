@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread, real and bundled models, the command line in-process."""
+"""What all tests share: no network, one thread (ATTNCLI_TEST_THREADS sets another number), real and bundled models, the command line in-process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+THREADS = os.environ.get("ATTNCLI_TEST_THREADS", "1")
 # Before torch, matplotlib or the hub are imported: they read these once. Subprocesses inherit them.
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
     MPLBACKEND="Agg",
-    OMP_NUM_THREADS="1",
-    MKL_NUM_THREADS="1",
+    OMP_NUM_THREADS=THREADS,
+    MKL_NUM_THREADS=THREADS,
 )
 for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
