@@ -28,7 +28,9 @@ from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.heatmap.pictures import Show, fitted, pictures
 from attncli.studies.highlight.page import HighlightPage, highlights
 from attncli.studies.patterns.result import Patterns, Thresholds
+from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
+from attncli.studies.segments.study import SegmentsStudy
 from attncli.studies.view.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
 from attncli.vocabulary import ENDS, RESOLUTION
 
@@ -154,19 +156,13 @@ class Run(Collected):
         return replace(page, height=height)
 
     def segments(self, by: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
-        """How much attention goes between the segments of the texts, in the kept maps.
+        """Return how much attention goes between the segments of the texts, from the kept maps.
 
-        by     segment (pair, chat roles, what the model wrote), paragraph, line, or auto
-        spans  instead, of the text or of each: name → list of passages, `(start, end)` in characters or
-               `{"tokens": (start, end)}`
+        by     segment (pair, chat roles, generated tokens), paragraph, line, or auto
+        spans  instead, the segments of the text or of each text: name → list of passages, `(start, end)` in characters
+               or `{"tokens": (start, end)}`
         """
-        if not self.maps:
-            raise UsageError("this run kept no maps to look at: ask for them when running the model")
-        check_weights(self.maps)
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.segments.dividing import Dividing, segments_of
-
-        return segments_of(self.maps, self.inputs, Dividing(by, None if spans is None else as_spans(spans)))[0]
+        return self.study(SegmentsStudy(SegmentsOptions(by), None if spans is None else as_spans(spans)))[0]
 
     def highlight(
         self,
