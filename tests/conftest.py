@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread (ATTNCLI_TEST_THREADS sets another number), real and bundled models, the command line in-process."""
+"""What all tests share: no network, one thread unless ATTNCLI_TEST_THREADS says otherwise, real models."""
 
 from __future__ import annotations
 
