@@ -223,7 +223,7 @@ class OutputOptions(FolderOptions):
             "Output",
             "--format",
             metavar="NAMES",
-            help="formats, separated by commas. Pictures: png, svg, pdf; pages: html; tables: json, csv, parquet, jsonl",
+            help="file formats, with commas. Pictures: png, svg, pdf; pages: html; tables: json, csv, parquet, jsonl",
         ),
     ] = None
     save_maps: Annotated[bool, Option("Output", "--save-maps", help="save the selected maps too, for --from")] = False
