@@ -35,10 +35,11 @@ ENDS = 64
 SINK_THRESHOLD = 0.3
 """Least attention that a key must receive to be a sink."""
 
+CLASS_REACH = 1
+"""Largest offset of a diagonal head, in tokens."""
 CLASS_THRESHOLDS = {
     "vertical": 0.3,
     "diagonal": 0.3,
-    "reach": 1,
     "local": 0.5,
     "sparse": 0.3,
     "uniform": 0.95,

@@ -98,6 +98,7 @@ class Execution:
     load        loads the model; None if there is only a saved run
     save_maps   whether all maps are kept
     finish      completes a run: adds what was asked for, saves maps
+    draws       whether the result is drawn, so that example maps are worth a forward pass
     edges_file  opens what receives the strongest edges chunk by chunk; without one the run holds them
     """
 
@@ -107,6 +108,7 @@ class Execution:
     load: Callable[[], Runner] | None = None
     track: Track = untracked
     save_maps: bool = False
+    draws: bool = False
     finish: Callable[[Collected], Collected] = unchanged_run
     edges_file: Callable[[], AbstractContextManager[TakeEdges | None]] = nullcontext
 

@@ -204,7 +204,7 @@ def test_classes_are_those_of_patterns(run_cli: RunCli) -> None:
     found = attncli.load("demo:encoder").patterns(MAT, shuffle_seeds=0)
     lines = [
         f"head {layer}.{head} is {name}"
-        for (_, layer, head), borne in zip(found.places(), found.classes, strict=True)
+        for (_, layer, head), borne in zip(found.head_keys(), found.classes, strict=True)
         for name in (
             *borne,
             next(name for name in CLASSES if name not in (*borne, "block")),
@@ -214,7 +214,7 @@ def test_classes_are_those_of_patterns(run_cli: RunCli) -> None:
     done = rows(run_cli("check", wrote(f"texts: {{a: '{MAT}'}}\nrules:\n{rules}"), "-q", "--format", "csv").out)
     assert [row["name"] for row in done] == lines
     borne = {
-        f"{layer}.{head}": classes for (_, layer, head), classes in zip(found.places(), found.classes, strict=True)
+        f"{layer}.{head}": classes for (_, layer, head), classes in zip(found.head_keys(), found.classes, strict=True)
     }
     for row in done:
         place, name = row["name"].split()[1], row["name"].split()[-1]
@@ -244,7 +244,7 @@ def test_blocks_need_two_segments(run_cli: RunCli) -> None:
     found = attncli.load("demo:encoder").patterns(
         "The cat sat on the mat.", pair="A dog ran over the wide green field today.", shuffle_seeds=0
     )
-    rules = "".join(f"- head {layer}.{head} is block\n" for _, layer, head in found.places())
+    rules = "".join(f"- head {layer}.{head} is block\n" for _, layer, head in found.head_keys())
     done = rows(run_cli("check", wrote(f"texts: {pair}\nrules:\n{rules}"), "-q").out)
     assert [float(row["found"]) for row in done] == pytest.approx(found.heads["segment_mass"].values, abs=2e-6)
     even = found.baselines["uniform"]["segment_mass"].values

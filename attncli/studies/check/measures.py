@@ -19,7 +19,8 @@ from attncli.studies.check.result import OFFSETS, Verdict
 from attncli.studies.check.rules.heads import said
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, Rule, wanted_of
 from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
-from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS, Thresholds
+from attncli.studies.patterns.options import Thresholds
+from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 
 SEGMENT_MASS = "segment_mass"
 _MEASURED = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
