@@ -30,6 +30,8 @@ LINEAR_UP_TO = 256
 MAX_PAGE = "32MB"
 
 ALL_METRICS = "all"
+POSITION_METRICS = ("sink_position", "diagonal_offset")
+"""Metrics that are positions: a mean over texts or a change says little."""
 ENDS = 64
 """Tokens of the first and of the last part of a text, in a profile."""
 SINK_THRESHOLD = 0.3

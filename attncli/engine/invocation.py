@@ -109,6 +109,7 @@ class Invocation:
             existing=existing,
             load=load,
             track=track,
+            arguments={} if isinstance(self.source, Collected) else self.source,
             save_maps=self.output.save_maps,
             draws=True,
             finish=self.complete,

@@ -8,8 +8,8 @@ import typer
 
 from attncli.cli.console import command_console
 from attncli.cli.invocations import load_arguments, split_heads
-from attncli.options import ConsoleOptions, ModelOptions
 from attncli.errors import UsageError
+from attncli.options import ConsoleOptions, ModelOptions
 
 if TYPE_CHECKING:
     from rich.table import Table

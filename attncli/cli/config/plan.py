@@ -9,9 +9,9 @@ from typing import Any
 
 from attncli.cli.config.sections import given
 from attncli.cli.config.shape import SHARED, config, groups_of, steps
-from attncli.options import DEFAULT_MODEL, FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.inputs.schema import Section, validate
 from attncli.inputs.yaml_file import Document, Path_, read_yaml
+from attncli.options import DEFAULT_MODEL, FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.store.text import slug
 
 TEXTS = ("text", "file", "chat")

@@ -11,6 +11,8 @@ from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
 from attncli import registry
 from attncli.cli.config.sections import section
+from attncli.errors import UsageError
+from attncli.inputs.schema import Section, Text
 from attncli.options import (
     ConsoleOptions,
     FolderOptions,
@@ -19,8 +21,6 @@ from attncli.options import (
     SavedRunOptions,
     SelectionOptions,
 )
-from attncli.errors import UsageError
-from attncli.inputs.schema import Section, Text
 
 SHARED = (ModelOptions, InputOptions, SavedRunOptions, ConsoleOptions)
 """Groups that the steps of a file have in common, or that it has no use for."""
