@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from attncli.studies.compare.result import Comparison
     from attncli.studies.flow.flow_result import FlowResult
     from attncli.studies.flow.result import Flow
-    from attncli.studies.flow.tracing import FlowOptions
+    from attncli.studies.flow.options import FlowOptions
     from attncli.studies.heads.options import HeadsOptions
     from attncli.studies.heads.result import HeadsResult
     from attncli.studies.highlight.page import HighlightPage
@@ -112,7 +112,7 @@ _HOMES = {
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.flow.flow_result": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
-    "attncli.studies.flow.tracing": ("FlowOptions",),
+    "attncli.studies.flow.options": ("FlowOptions",),
     "attncli.studies.heads.result": ("ClusterOptions", "HeadsResult"),
     "attncli.studies.highlight.page": ("HighlightPage",),
     "attncli.studies.highlight.result": ("Highlight",),

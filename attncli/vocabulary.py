@@ -56,4 +56,6 @@ CLUSTER_DISTANCE = 0.35
 REDUNDANT_DISTANCE = 0.1
 
 FLOW_METHODS = ("rollout", "flow")
+DRAWN_UP_TO = 128
+"""Largest number of tokens whose layers are drawn."""
 DIVISIONS = ("auto", "segment", "paragraph", "line")

@@ -20,8 +20,10 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.spans_file import as_spans
 from attncli.store import OutputFolder, digest, save_run
 from attncli.stream.zoom import zoomed
-from attncli.studies.flow.flow_result import FlowResult, results
-from attncli.studies.flow.tracing import FlowOptions, Tracing
+from attncli.studies.flow.flow_result import FlowResult, flow_results
+from attncli.studies.flow.options import FlowOptions
+from attncli.studies.flow.request import FlowArguments, FlowRequest
+from attncli.studies.flow.study import FlowStudy
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
@@ -188,25 +190,25 @@ class Run(Collected):
         find_in_maps([shown], [each for each in self.inputs if each.index == text], request)
         return HighlightPage(next(highlights([shown], self.inputs, request)), self.info.title)
 
-    def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """How much of each input token is in each token at the top, combined layer by layer (attncli explain rollout).
+    def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
+        """Return the share of each input token in each token at the top, layer by layer (attncli explain rollout).
 
-        options  focus, residual, start_layer and aggregate, as in `attncli.FlowOptions`
+        options  focus, residual, start_layer and aggregate
         """
-        return self._traced(Tracing.of("rollout", options), kind, text)
+        return self._flow(FlowRequest.of("rollout", options), kind, text)
 
-    def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """The maximum flow from each token at the top to each input token, with the options of `rollout`."""
-        return self._traced(Tracing.of("flow", options), kind, text)
+    def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
+        """Return the maximum flow from each token at the top to each input token, with the options of `rollout`."""
+        return self._flow(FlowRequest.of("flow", options), kind, text)
 
-    def _traced(self, tracing: Tracing, kind: Kind | None, text: int) -> FlowResult:
-        wanted = self.attention(kind, text).kind
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.flow.compute import of_maps
-
-        maps = [each for each in self.maps if each.text == text]
-        flows, _ = of_maps(maps, [one for one in self.inputs if one.index == text], None, tracing)
-        return next(one for one in results(flows, tracing.name, self.info.title) if one.flow.kind == wanted)
+    def _flow(self, request: FlowRequest, kind: Kind | None, text: int) -> FlowResult:
+        shown = self.attention(kind, text).kind
+        options = FlowOptions("weight", request.method, request.focus, request.residual, request.start_layer)
+        maps = tuple(each for each in self.maps if each.text == text)
+        inputs = tuple(each for each in self.inputs if each.index == text)
+        flows = replace(self, maps=maps, inputs=inputs).study(FlowStudy(options, request.aggregate))
+        results = flow_results(flows, request.name, self.info.title)
+        return next(result for result in results if result.flow.kind == shown)
 
     def save(
         self,
