@@ -40,8 +40,9 @@ def check_cost(
         focus = "--focus WORD for one token, " if request.all else ""
         texts = f" ({len(inputs)} texts)" if len(inputs) > 1 else ""
         raise UsageError(
-            f"attention flow takes about {_readable(seconds)} for {longest} tokens{texts} and {len(chosen)} layers, at most "
-            f"{_readable(LONGEST)} are allowed: choose {focus}--max-tokens {fewer}, a later --start-layer, or --method rollout"
+            f"attention flow takes about {_readable(seconds)} for {longest} tokens{texts} and {len(chosen)} layers, "
+            f"at most {_readable(LONGEST)} are allowed: choose {focus}--max-tokens {fewer}, a later --start-layer, "
+            "or --method rollout"
         )
 
 

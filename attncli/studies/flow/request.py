@@ -104,9 +104,7 @@ def used_layers(heads: Selection, request: FlowRequest, inputs: Sequence[Input],
     for kind in kinds:
         if not layers_of(chosen, kind):
             available = spans(layers_of(heads, kind))
-            raise UsageError(
-                f"--start-layer {request.start_layer} leaves no {kind} layer: layers are {available}"
-            )
+            raise UsageError(f"--start-layer {request.start_layer} leaves no {kind} layer: layers are {available}")
     return chosen
 
 
