@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attncli import store
-from attncli.data import RunInfo, TakeEdges, Text, Zoom
+from attncli.data import EdgesConsumer, RunInfo, Text, Zoom
 from attncli.engine.collected import Collected
 from attncli.engine.progress import Track
 from attncli.engine.request import Request
@@ -106,7 +106,7 @@ class Invocation:
         else:
             yield from map(self.informed, self.load().runs(self.texts, self.request, track))
 
-    def gather(self, track: Track, take: TakeEdges | None = None) -> Collected:
+    def gather(self, track: Track, take: EdgesConsumer | None = None) -> Collected:
         """Everything as one run, its maps whole; `take` gets the strongest edges chunk by chunk."""
         request = replace(self.request, zoom=Zoom(), looking=None)
         if self.there is not None:

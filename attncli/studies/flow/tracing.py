@@ -10,7 +10,7 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Selection
-from attncli.data.selection import layers_of, spans
+from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.focus import FocusMatches, FocusRequest, find_in_inputs
 from attncli.engine.memory import check_fits
 from attncli.errors import UsageError, did_you_mean
@@ -110,7 +110,7 @@ def layers_through(heads: Selection, tracing: Tracing, inputs: Sequence[Input], 
     chosen = {place: numbers for place, numbers in heads.items() if place[1] >= tracing.start_layer}
     for kind in kinds:
         if not layers_of(chosen, kind):
-            there = spans(layers_of(heads, kind))
+            there = format_ranges(layers_of(heads, kind))
             raise UsageError(f"--start-layer {tracing.start_layer} leaves no {kind} layer: there are layers {there}")
     return chosen
 
@@ -123,7 +123,7 @@ def layer_notes(chosen: Selection, tracing: Tracing) -> list[str]:
         if not layers or kind == "cross":
             continue
         if gaps := sorted(set(range(layers[0], layers[-1])) - set(layers)):
-            notes.append(f"{kind} layers {spans(gaps)} are left out: the others stand directly on each other")
+            notes.append(f"{kind} layers {format_ranges(gaps)} are left out: the others stand directly on each other")
         if len(layers) == 1:
             notes.append(f"there is one {kind} layer alone: its {tracing.method} is what the layer itself does")
     return notes

@@ -67,7 +67,7 @@ def _entries(one: Input, sides: Mapping[tuple[int, Kind], Sides]) -> Iterator[di
         for name, tokens, part in zip(("query", "key"), one.sides(kind), sides[one.index, kind], strict=True):
             entry |= {
                 {"query": "queries", "key": "keys"}[name]: list(tokens.pieces),
-                f"{name}_segments": [part.names[at] for at in part.places.tolist()],
+                f"{name}_segments": [part.names[at] for at in part.numbers.tolist()],
             }
         yield entry
 
