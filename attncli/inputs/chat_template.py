@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attncli.data import Text, Tokens
 from attncli.errors import ModelError, UsageError
@@ -23,7 +23,7 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, text: Text, turns: int | Non
         raise ModelError("this tokenizer has no chat template; give --text instead of --chat")
     messages = [dict(message) for message in text.messages[:turns]]
     continues = answer and messages[-1]["role"] == ASSISTANT
-    options = {"add_generation_prompt": answer and not continues, "continue_final_message": continues}
+    options: dict[str, Any] = {"add_generation_prompt": answer and not continues, "continue_final_message": continues}
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
     except Exception as error:  # a template is a program of the model's author and may raise anything

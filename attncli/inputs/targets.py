@@ -121,7 +121,8 @@ def _supports_prefill(model: PreTrainedModel) -> bool:
     """Return whether a prompt may be read in chunks: the model caches keys and values, and has no running state."""
     two_stacks, stateful = model.config.is_encoder_decoder, getattr(model, "_is_stateful", True)
     modern = getattr(model, "_supports_attention_backend", False)
-    return bool(modern and not stateful and not two_stacks and model._supports_default_dynamic_cache())
+    untyped: Any = model  # torch types unknown attributes of modules as tensors
+    return bool(modern and not stateful and not two_stacks and untyped._supports_default_dynamic_cache())
 
 
 def _end_tokens(loaded: Loaded) -> list[int | None]:

@@ -55,7 +55,7 @@ def _entry(flow: Flow) -> dict[str, Any]:
         "uniform": flow.uniform,
         "position": flow.position,
     }
-    return plain(entry if flow.maximum is None else {**entry, "maximum": flow.maximum})  # type: ignore[no-any-return]
+    return plain(entry if flow.maximum is None else {**entry, "maximum": flow.maximum})
 
 
 _WRITERS = {
