@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
     from attncli.studies.flow.flow_result import FlowResult
-    from attncli.studies.flow.result import Flow
     from attncli.studies.flow.options import FlowOptions
+    from attncli.studies.flow.result import Flow
     from attncli.studies.heads.options import HeadsOptions
     from attncli.studies.heads.result import HeadsResult
     from attncli.studies.highlight.page import HighlightPage

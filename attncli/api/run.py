@@ -75,7 +75,7 @@ class Run(Collected):
                 raise UsageError("say which edges: expected top_k or min_weight, got neither")
             return self.strongest
         found = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
-        return found or Edges.none(self.inputs)
+        return found or Edges.empty(self.inputs)
 
     def profile(self, ends: int | None = None) -> Profile:
         """Where attention goes over the whole texts: that of the pass, else of the kept maps.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attncli.data import Attention, By, Input, Kind, Selection, TakeEdges, Text, Zoom
+from attncli.data import Attention, By, EdgesConsumer, Input, Kind, Selection, Text, Zoom
 from attncli.engine.collected import Collected
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
@@ -112,7 +112,7 @@ class Execution:
     save_maps: bool = False
     draws: bool = False
     finish: Callable[[Collected], Collected] = unchanged_run
-    edges_file: Callable[[], AbstractContextManager[TakeEdges | None]] = nullcontext
+    edges_file: Callable[[], AbstractContextManager[EdgesConsumer | None]] = nullcontext
 
     @cached_property
     def runner(self) -> Runner:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attncli import store
-from attncli.data import RunInfo, TakeEdges, Text
+from attncli.data import EdgesConsumer, RunInfo, Text
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
@@ -135,7 +135,7 @@ class Invocation:
         return run
 
     @contextmanager
-    def edges_file(self) -> Iterator[TakeEdges]:
+    def edges_file(self) -> Iterator[EdgesConsumer]:
         """Open `edges.parquet` of the output folder."""
         with store.EdgesFile(self.folder) as edges:
             yield edges.take

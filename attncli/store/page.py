@@ -1,4 +1,4 @@
-"""The page of `attncli view` as a file."""
+"""Files of HTML pages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NAME = "view.html"
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page to any path, whole or not at all."""
+    """Write a page to any path, completely or not at all."""
     write_atomic(path, utf8(html))
 
 
 def write_view(folder: OutputFolder, html: str) -> Path:
-    """Write the page of a run, `view.html`."""
+    """Write `view.html` into the folder of a run; return its path."""
     return folder.write_text(NAME, html)

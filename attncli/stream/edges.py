@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Edges, Input, Kind, Rows, Selection, TakeEdges
+from attncli.data import KINDS, Array, Edges, EdgesConsumer, Input, Kind, Rows, Selection
 from attncli.stream.protocol import selected
 
 LIMIT = 1 << 20
@@ -49,7 +49,7 @@ class StrongestEdges:
     def __init__(
         self,
         inputs: Sequence[Input],
-        take: TakeEdges | None = None,
+        take: EdgesConsumer | None = None,
         *,
         top_k: int | None = None,
         min_weight: float | None = None,
@@ -109,7 +109,7 @@ class StrongestEdges:
     def _flushed(self) -> Edges:
         """What is held, in order; nothing is held after that."""
         if not self._blocks:
-            return Edges.none(self._inputs)
+            return Edges.empty(self._inputs)
         least = int(self._least.view(np.int32)) * _HALF
         found, places = zip(*(block.found(least) for block in self._blocks), strict=True)
         self._blocks, self._held = [], 0

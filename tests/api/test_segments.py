@@ -29,7 +29,7 @@ def check(run: attncli.Run, by: str = "auto", **more: Any) -> None:
     count = 0
     for attention in run.maps:
         one = run.inputs[attention.text]
-        names = [[side.names[at] for at in side.places] for side in partitions(one, attention.kind, by, **more)]
+        names = [[side.names[at] for at in side.numbers] for side in partitions(one, attention.kind, by, **more)]
         for maps in attention.layers:
             for at, head in enumerate(maps.heads):
                 visible = np.ones(maps.weights.shape[1:], bool) if maps.visible is None else maps.visible[0]
@@ -141,7 +141,9 @@ def test_spans_in_python() -> None:
 
 def test_what_cannot_be_divided() -> None:
     model = attncli.load("demo:encoder")
-    with pytest.raises(UsageError, match=r"the text has one segment \(text\), and nothing to look at between segments"):
+    with pytest.raises(
+        UsageError, match=r"the text has one segment \(text\), so there is no attention between segments"
+    ):
         model.run("The cat sat.").segments()
     with pytest.raises(UsageError, match="the largest weight over heads is no distribution"):
         model.run("A\nb", aggregate="max").segments("line")

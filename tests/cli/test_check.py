@@ -612,9 +612,9 @@ BAD = [
     ),
     (
         "rules: [{text: The cat the dog., from: the, to: cat, min: 0}]",
-        "is meant to be one place of the text, it has 2: ",
+        "must match once in the text, it has 2: ",
     ),
-    ("rules: [{text: The cat sat., from: cat, to: 99, min: 0}]", "the word of 'to' 99 lies outside of the text"),
+    ("rules: [{text: The cat sat., from: cat, to: 99, min: 0}]", "the word of 'to' 99 is outside the text"),
     ("rules: [{text: The cat sat., from: cat, to: ' ', min: 0}]", "the word of 'to' is empty"),
     ("rules: [{text: The cat sat., from: cat, to: sat#2, min: 0}]", "so there is no sat#2"),
     ("rules: [{text: The cat., from: cat, to: the, than: 1, min: 0}]", "are the same tokens: name another word"),

@@ -149,7 +149,7 @@ def test_a_person_sees_the_means(tmp_path: Path) -> None:
     [
         (
             ["-t", "The cat sat."],
-            "the text has one segment (text), and nothing to look at between segments: give --pair",
+            "the text has one segment (text), so there is no attention between segments: give --pair",
         ),
         ([*PAIR, "--by", "paragraf"], "unknown --by 'paragraf': did you mean 'paragraph'?"),
         (

@@ -1,4 +1,4 @@
-"""Statistics on disk: the schema of the contract, exact numbers, exact tokens, the same bytes every time."""
+"""Statistics on disk: the documented schema, exact numbers, exact tokens, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def test_the_document_is_as_the_contract_says() -> None:
+def test_the_document_has_the_documented_schema() -> None:
     assert document() == {
         "schema": "attncli.stats/1",
         "run": {
@@ -121,7 +121,7 @@ def test_the_document_is_as_the_contract_says() -> None:
     }
 
 
-def test_the_deviation_over_texts_stands_beside_its_value() -> None:
+def test_the_deviation_over_texts_follows_its_value() -> None:
     names = list(document(std=True)["heads"][0])
     assert names[5:] == ["entropy", "entropy_std", "distance"]
     assert table_csv(statistics_tables(statistics(std=True))["stats"]).splitlines() == [
@@ -158,7 +158,7 @@ def test_inputs_of_one_part_name_no_segments() -> None:
     assert not entry.keys() & {"query_segments", "key_segments"}
 
 
-def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
+def test_all_formats_have_the_same_rows(tmp_path: Path) -> None:
     formats = ("json", "csv", "jsonl", "parquet")
     out = OutputFolder(tmp_path, "stats", "abc")
     returned = write_statistics(out, info(), [one_input()], statistics(), {}, formats)
@@ -175,7 +175,7 @@ def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
         ]
 
 
-def test_parquet_has_true_types() -> None:
+def test_parquet_has_column_types() -> None:
     table = pq.read_table(io.BytesIO(table_parquet(statistics_tables(statistics())["stats"])))
     assert [str(kind) for kind in table.schema.types] == ["string", *["int64"] * 4, "double", "double"]
     assert table.column("entropy").null_count == 1
@@ -224,7 +224,7 @@ def test_no_hostile_token_ends_a_line_of_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("piece", ["\ud800", "a\udfffb"])
-def test_half_surrogates_are_written_out_where_utf8_cannot_hold_them(tmp_path: Path, piece: str) -> None:
+def test_half_surrogates_are_escaped_where_utf8_cannot_encode_them(tmp_path: Path, piece: str) -> None:
     out = OutputFolder(tmp_path, "stats", "abc")
     made = statistics((piece,))
     write_statistics(out, info(), [one_input((piece,))], made, {}, ("json", "csv", "jsonl", "parquet"))

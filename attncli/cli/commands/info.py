@@ -79,10 +79,10 @@ def _longest(positions: int | None) -> str:
 
 
 def _offered(offered: dict[str, Any]) -> str:
-    from attncli.data.selection import spans
+    from attncli.data.selection import format_ranges
 
     layers, heads = offered["layers"], offered["heads"]
-    text = f"{len(layers)} layers ({spans(layers)}) x {heads} heads"
+    text = f"{len(layers)} layers ({format_ranges(layers)}) x {heads} heads"
     if offered["key_value_heads"] not in (None, heads):
         text += f", {offered['key_value_heads']} key/value heads"
     return text

@@ -69,12 +69,12 @@ def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: floa
     more: dict[str, Any] = {"heads": total, "met": total - len(heads)}
     if not drifts:
         why = f"{len(names)} measures of {total} heads are where they were"
-        return Verdict("baseline", "baseline", True, rule.part.place.line, wanted, why, **more), ()
+        return Verdict("baseline", "baseline", True, rule.part.position.line, wanted, why, **more), ()
     worst = max(drifts, key=_excess)
     why = f"{len(heads)} of {total} heads drifted: {_listed(drifts, worst)}"
     more |= {"kind": worst.kind, "layer": worst.layer, "head": worst.head, "text": 0}
     more |= {"found": worst.now, "than": worst.baseline}
-    return Verdict("baseline", "baseline", False, rule.part.place.line, wanted, why, **more), tuple(drifts)
+    return Verdict("baseline", "baseline", False, rule.part.position.line, wanted, why, **more), tuple(drifts)
 
 
 def _drifts(rule: BaselineRule, name: str, compared: tuple[Recorded, Values], tolerance: float) -> Iterator[Drift]:

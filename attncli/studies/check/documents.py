@@ -49,7 +49,7 @@ def write_baseline(path: Path, info: RunInfo, reading: Mapping[str, Any], number
         }
         for place in places
     ]
-    document = {
+    document: dict[str, Any] = {
         "schema": BASELINE_SCHEMA,
         "run": run_document(info, given=False),
         "reading": plain(reading),

@@ -15,7 +15,7 @@ from attncli.engine.progress import Track
 from attncli.engine.request import RESOLUTION
 from attncli.engine.runner import Runner
 from attncli.errors import OutputError, UsageError
-from attncli.inputs.text_files import decoded_whole
+from attncli.inputs.text_files import read_file_text
 from attncli.stream import KeepChosen, Sink
 from attncli.studies.check.baseline import check_same, compare, recorded_metrics
 from attncli.studies.check.bound import Binder, BoundAttention, BoundSuite, all_texts, places_of
@@ -241,5 +241,5 @@ def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], ob
 
 
 def _check_xml(path: Path) -> None:
-    if not decoded_whole(path).startswith("<?xml"):
+    if not read_file_text(path).startswith("<?xml"):
         raise UsageError(f"{path} is no XML")

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Selection
-from attncli.data.selection import layers_of, spans
+from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.focus import FocusMatches, FocusRequest, find_in_inputs
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.focus import ALL
@@ -103,7 +103,7 @@ def used_layers(heads: Selection, request: FlowRequest, inputs: Sequence[Input],
     chosen = {key: numbers for key, numbers in heads.items() if key[1] >= request.start_layer}
     for kind in kinds:
         if not layers_of(chosen, kind):
-            available = spans(layers_of(heads, kind))
+            available = format_ranges(layers_of(heads, kind))
             raise UsageError(f"--start-layer {request.start_layer} leaves no {kind} layer: layers are {available}")
     return chosen
 
@@ -116,7 +116,7 @@ def layer_notes(chosen: Selection, request: FlowRequest) -> list[str]:
         if not layers or kind == "cross":
             continue
         if gaps := sorted(set(range(layers[0], layers[-1])) - set(layers)):
-            notes.append(f"{kind} layers {spans(gaps)} are left out: the others follow each other directly")
+            notes.append(f"{kind} layers {format_ranges(gaps)} are left out: the others follow each other directly")
         if len(layers) == 1:
             notes.append(f"there is a single {kind} layer: its {request.method} is the attention of that layer")
     return notes

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from attncli.data.labels import visible
+from attncli.data.labels import escape_invisible
 from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours, ink
 from attncli.studies.highlight.passage import (
     Cell,
@@ -49,7 +49,7 @@ def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
         .get_template("highlight.html")
         .render(
             title=title(highlight),
-            below=list(map(visible, lines_below(highlight, model, note))),
+            below=list(map(escape_invisible, lines_below(highlight, model, note))),
             css=css,
             hash=hash_,
             levels=range(LEVELS),

@@ -11,7 +11,7 @@ import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Selection
 from attncli.errors import UsageError
-from attncli.inputs.partitions import GENERATED, Sides, ordered
+from attncli.inputs.partitions import GENERATED, Sides, order_segment_names
 from attncli.stream import selected
 from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
@@ -253,7 +253,8 @@ def _names(sides: Mapping[TextKind, Sides], kind: Kind) -> tuple[tuple[str, ...]
     """Return the names of the segments of queries and of keys that any text has."""
     texts = sorted(text for text, of in sides if of == kind)
     queries, keys = (
-        ordered(dict.fromkeys(name for text in texts for name in sides[text, kind][side].names)) for side in (0, 1)
+        order_segment_names(dict.fromkeys(name for text in texts for name in sides[text, kind][side].names))
+        for side in (0, 1)
     )
     return queries, keys
 
@@ -261,7 +262,7 @@ def _names(sides: Mapping[TextKind, Sides], kind: Kind) -> tuple[tuple[str, ...]
 def _indicator(parts: Iterable[Partition], names: Sequence[str], positions: torch.Tensor) -> torch.Tensor:
     """Return [batch, position, segment] float: 1 if the token is in the segment, 0 for padding."""
     found = [[names.index(name) for name in part.names] for part in parts]
-    places = [np.array(numbers, np.int64)[part.places] for numbers, part in zip(found, parts, strict=True)]
+    places = [np.array(numbers, np.int64)[part.numbers] for numbers, part in zip(found, parts, strict=True)]
     whole = np.full((len(places), max(map(len, places)) + 1), len(names))
     for entry, own in enumerate(places):
         whole[entry, : len(own)] = own

@@ -40,7 +40,7 @@ def _input_entries(text: Input, sides: TextSides) -> Iterator[dict[str, Any]]:
         for axis, names, tokens, side in zip(
             ("query", "key"), ("queries", "keys"), text.sides(kind), sides[text.index, kind], strict=True
         ):
-            segments = [side.names[number] for number in side.places.tolist()]
+            segments = [side.names[number] for number in side.numbers.tolist()]
             entry |= {names: list(tokens.pieces), f"{axis}_segments": segments}
         yield entry
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attncli import store
-from attncli.data import SINK, Metric, Profile, Statistics
+from attncli.data import SINK_THRESHOLD, Metric, Profile, Statistics
 from attncli.engine.collected import Collected
 from attncli.engine.invocation import Invocation, Published
 from attncli.engine.progress import Track
@@ -31,7 +31,7 @@ class Report:
 
     formats: Sequence[str]
     spread: bool = False
-    sink_threshold: float = SINK
+    sink_threshold: float = SINK_THRESHOLD
 
 
 def measure(job: Invocation, report: Report, track: Track) -> tuple[Statistics, dict[str, Any], Published]:

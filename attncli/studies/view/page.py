@@ -107,7 +107,7 @@ def tables_of(maps: Sequence[Attention], edges: Edges) -> dict[Place, EdgeTable]
         for layer in attention.layers
         if isinstance(layer.layer, int)
     }
-    tables = EdgeTables(heads, edges.most_per_row)
+    tables = EdgeTables(heads, edges.max_per_row)
     tables.take(edges)
     return tables.tables
 
