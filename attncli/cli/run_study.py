@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,16 @@ if TYPE_CHECKING:
     from attncli.engine.publish import Published
 
 
-def run_study(study: Study[Any], common: CommonOptions, console_options: ConsoleOptions) -> None:
-    """Run a study on what the options say, write its report, and print what was asked for."""
+def run_study(
+    study: Study[Any],
+    common: CommonOptions,
+    console_options: ConsoleOptions,
+    afterwards: Callable[[Published, CommandConsole], None] | None = None,
+) -> None:
+    """Run a study on what the options say, write its report, and print what was asked for.
+
+    afterwards  called when everything is written and printed
+    """
     # imported here: the help of the command line needs no NumPy
     from attncli.engine.invocation import execute
     from attncli.engine.publish import publish
@@ -24,7 +33,7 @@ def run_study(study: Study[Any], common: CommonOptions, console_options: Console
     with command_console(console_options) as console:
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
-        resolved = {**study.resolved(), "format": formats}
+        resolved = study.resolved_with_formats(formats)
         own, asked = typed(study.options), study.run_options()
         invocation = invocation_of(study.command, common, own, resolved, asked, reads_text=study.reads)
         run, result = execute(invocation, study, console.track)
@@ -37,6 +46,8 @@ def run_study(study: Study[Any], common: CommonOptions, console_options: Console
         )
         console.notes(published.notes)
         _print_result(console, study, report, published, lambda: study.terminal(result, run))
+        if afterwards is not None:
+            afterwards(published, console)
 
 
 def _print_path(console: CommandConsole, study: Study[Any], path: Path) -> None:
