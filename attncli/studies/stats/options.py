@@ -44,12 +44,12 @@ class StatsOptions(NormOptions):
     top_k: Annotated[
         int | None,
         Option(
-            *("Measures", "--top-k"), metavar="K", help="write the K strongest weights of each token, edges.parquet"
+            *("Measures", "--top-k"), metavar="K", help="write edges.parquet: the K strongest weights of each token"
         ),
     ] = None
     min_weight: Annotated[
         float | None,
-        Option(*("Measures", "--min-weight"), metavar="W", help="write the weights of at least W, edges.parquet"),
+        Option(*("Measures", "--min-weight"), metavar="W", help="write edges.parquet: weights of at least W"),
     ] = None
     profile: Annotated[
         bool,
