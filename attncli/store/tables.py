@@ -1,57 +1,20 @@
-"""Statistics as documents and tables: JSON, CSV, JSON Lines, Parquet."""
+"""Tables as text and bytes: CSV, JSON Lines, Parquet; and how documents of results begin."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from attncli.data import KINDS, Array, By, Input, Kind, RunInfo, Scores, Statistics, columns_of
-from attncli.errors import UsageError, did_you_mean
+from attncli.data import KINDS, Array, By, Input, Kind, RunInfo
+from attncli.errors import UsageError
 from attncli.store.folder import OutputFolder, run_document
-from attncli.store.text import json_line, json_text, utf8
+from attncli.store.text import json_line, utf8
 
-SCHEMA = "attncli.stats/1"
-FORMATS = ("json", "csv", "jsonl", "parquet")
 Columns = Mapping[str, Array]
-
-
-class Declaration(Protocol):
-    """What a metric says about itself."""
-
-    @property
-    def unit(self) -> str: ...
-    @property
-    def range(self) -> tuple[float | None, float | None]: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def question(self) -> str: ...
-
-
-def write_statistics(
-    folder: OutputFolder,
-    info: RunInfo,
-    inputs: Sequence[Input],
-    statistics: Statistics,
-    declarations: Mapping[str, Declaration],
-    formats: Sequence[str] = ("json", "csv"),
-) -> dict[str, Any]:
-    """Write `stats.<format>`, and `stats-tokens` and `stats-keys` where there are any; returns the document.
-
-    JSON holds everything in one document; the other formats have one file per table.
-    """
-    for wanted in formats:
-        if wanted not in FORMATS:
-            raise UsageError(f"unknown format '{wanted}' of statistics: {did_you_mean(wanted, FORMATS)}")
-    document = stats_document(info, inputs, statistics, declarations)
-    if "json" in formats:
-        folder.write_text("stats.json", json_text(document))
-    write_tables(folder, statistics_tables(statistics), formats, SCHEMA)
-    return document
 
 
 def write_tables(folder: OutputFolder, tables: Mapping[str, Columns], formats: Sequence[str], schema: str) -> None:
@@ -61,44 +24,11 @@ def write_tables(folder: OutputFolder, tables: Mapping[str, Columns], formats: S
             folder.write_bytes(f"{name}.{wanted}", _WRITERS[wanted](columns, schema))
 
 
-def stats_document(
-    info: RunInfo,
-    inputs: Sequence[Input],
-    statistics: Statistics,
-    declarations: Mapping[str, Declaration],
-) -> dict[str, Any]:
-    """The contents of `stats.json`, schema `attncli.stats/1`: plain values, undefined is None.
-
-    `run` lacks what was given on the command line: the same result has the same bytes wherever it was sent.
-    """
-    tables = statistics_tables(statistics)
-    document = {
-        **document_head(SCHEMA, info, inputs, tables["stats"]),
-        **({} if statistics.by == "weight" else {"by": statistics.by}),
-        "metrics": {name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)},
-        "heads": list(records(tables["stats"])),
-    }
-    for name, key in (("stats-tokens", "tokens"), ("stats-keys", "keys")):
-        if name in tables:
-            document[key] = list(records(tables[name]))
-    return document
-
-
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Columns) -> dict[str, Any]:
     """How documents of results begin: schema, run, and the inputs for the kinds that the table of heads has."""
     run = run_document(info, given=False)
     entries = [entry for one in inputs for entry in _input_entries(one, _kinds(heads))]
     return {"schema": schema, "run": run, "inputs": entries}
-
-
-def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
-    """The tables by file name: `stats`, and `stats-tokens` and `stats-keys` where they were asked for."""
-    tables = {"stats": columns_of(statistics.heads, statistics.std)}
-    if statistics.tokens:
-        tables["stats-tokens"] = columns_of(statistics.tokens)
-    if statistics.keys:
-        tables["stats-keys"] = columns_of(statistics.keys)
-    return {name: mark_unit(columns, statistics.by) for name, columns in tables.items()}
 
 
 def mark_unit(columns: Columns, by: By) -> dict[str, Array]:
@@ -119,7 +49,7 @@ def table_jsonl(columns: Columns) -> str:
     return "".join(map(json_line, records(columns)))
 
 
-def table_parquet(columns: Columns, schema: str = SCHEMA) -> bytes:
+def table_parquet(columns: Columns, schema: str) -> bytes:
     """A table as Parquet with true types and the name of its schema, null where undefined; needs pyarrow."""
     buffer = io.BytesIO()
     arrow().parquet.write_table(arrow_table(columns, schema), buffer)
@@ -172,20 +102,6 @@ def _input_entries(one: Input, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]
         parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
         named = {name: segments for name, segments in parts.items() if any(segments)}
         yield {"index": one.index, "text": one.text.text, **more, **sides, **named}
-
-
-def _all_scores(statistics: Statistics) -> Iterator[tuple[str, Scores]]:
-    for scores in (statistics.heads, statistics.tokens, statistics.keys):
-        for name, score in scores.items():
-            if scores is statistics.heads or name not in statistics.heads:
-                yield name, score
-
-
-def _declared(score: Scores, declaration: Declaration | None) -> dict[str, Any]:
-    declared = declaration or score
-    question = declaration.question if declaration else ""
-    shown = {"unit": declared.unit, "range": list(declared.range), "source": declared.source}
-    return {**shown, "question": question}
 
 
 def records(columns: Columns) -> Iterator[dict[str, Any]]:

@@ -280,7 +280,7 @@ def test_a_run_that_kept_no_maps(run_cli: RunCli) -> None:
     assert run_cli("stats", "-t", TEXT, "-o", "bare").code == 0
     done = run_cli("view", "--from", "bare")
     assert done.code == 2
-    assert "kept no maps: do it again with --save-maps" in done.err
+    assert "kept no maps: run again with --save-maps" in done.err
 
 
 def test_pooled_maps_that_were_saved(run_cli: RunCli) -> None:
@@ -313,4 +313,4 @@ def test_the_page_is_opened_where_that_is_asked_for(tmp_path: Path, monkeypatch:
 
 def test_where_there_is_no_browser_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert opened_in("nothing-of-the-kind", "--open") == "note: there is no browser here that could open it\n"
+    assert opened_in("nothing-of-the-kind", "--open") == "note: no browser was found: open the page yourself\n"
