@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from attncli.studies.patterns.result import Patterns
     from attncli.studies.repeated.result import Repeated
     from attncli.studies.segments.result import Segments
-    from attncli.studies.view.page import Page
+    from attncli.studies.view.result import Page
 
     __version__: str
 
@@ -120,7 +120,7 @@ _HOMES = {
     "attncli.studies.patterns.result": ("Patterns",),
     "attncli.studies.repeated.result": ("Repeated",),
     "attncli.studies.segments.result": ("Segments",),
-    "attncli.studies.view.page": ("Page",),
+    "attncli.studies.view.result": ("Page",),
 }
 _TRUE_NAMES = {"open": "open_saved"}
 

@@ -42,11 +42,11 @@ class Model(Runner):
     def run(
         self, text: Texts, *, pair: str | None = None, target: str | None = None, **options: Unpack[RunOptions]
     ) -> Run:
-        """Run the model on one or several texts and keep the maps of all heads, or what the options say.
+        """Run the model on one or several texts and return the run: with the maps of all heads, or as options say.
 
-        pair    the second segment, for one text
-        target  what the decoder of an encoder-decoder reads, for one text; without it the model writes one
-        Options are those of `attncli.RunOptions`: kind, layer, head, aggregate, words, metrics, …
+        pair     second segment, for one text
+        target   text that the decoder of an encoder-decoder reads, for one text; without it the model generates one
+        options  options of the forward pass, as in `attncli.RunOptions`: kind, layer, head, metrics, keep_maps, …
         """
         return Run(**vars(self.gather(parse_texts(text, pair, target), Request.of(options))))
 

@@ -13,7 +13,6 @@ from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, find_in_maps
 from attncli.engine.kept_maps import check_weights
-from attncli.engine.memory import parse_size
 from attncli.engine.request import Request, ZoomOptions, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -27,7 +26,7 @@ from attncli.studies.flow.study import FlowStudy
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
-from attncli.studies.heatmap.pictures import Show, fitted, pictures
+from attncli.studies.heatmap.pictures import PictureChoice, maps_per_layer, pictures
 from attncli.studies.highlight.compute import highlights
 from attncli.studies.highlight.page import HighlightPage
 from attncli.studies.patterns.options import PatternsOptions, Thresholds
@@ -36,8 +35,10 @@ from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
 from attncli.studies.segments.study import SegmentsStudy
-from attncli.studies.view.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
-from attncli.vocabulary import ENDS, RESOLUTION
+from attncli.studies.view.compute import make_page
+from attncli.studies.view.fitting import page_budget, tables_of_edges
+from attncli.studies.view.result import HEIGHT, Page
+from attncli.vocabulary import ENDS, MAX_PAGE, RESOLUTION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,45 +49,49 @@ NamedSpans = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Run(Collected):
-    """One run: its texts, the maps that were kept and the statistics that were measured; see `Collected`."""
+    """The results of one forward pass or of a saved run: texts, kept maps and statistics; see `Collected`."""
 
     def attention(self, kind: Kind | None = None, text: int = 0) -> Attention:
-        """The maps of one kind and text; `kind` may be left out where there is only one."""
-        there = {attention.kind: attention for attention in self.maps if attention.text == text}
-        if not there:
+        """Return the maps of one kind and text; `kind` may be None if there is only one.
+
+        Raise UsageError if there are no such maps.
+        """
+        by_kind = {attention.kind: attention for attention in self.maps if attention.text == text}
+        if not by_kind:
             texts = sorted({attention.text for attention in self.maps})
             known = f"there are: {', '.join(map(str, texts))}" if texts else "no maps were kept"
             raise UsageError(f"there are no maps of text {text}; {known}")
         if kind is None:
-            if len(there) > 1:
-                raise UsageError(f"this run has several kinds of attention: say which of {', '.join(there)}")
-            return next(iter(there.values()))
-        if kind not in there:
-            raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, there)}")
-        return there[kind]
+            if len(by_kind) > 1:
+                raise UsageError(f"this run has several kinds of attention: say which of {', '.join(by_kind)}")
+            return next(iter(by_kind.values()))
+        if kind not in by_kind:
+            raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, by_kind)}")
+        return by_kind[kind]
 
     def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:
-        """Of each row the `top_k` largest weights, those from `min_weight` on, or what is both: of the kept maps.
+        """Return the `top_k` largest weights of each row, or the weights of at least `min_weight`, of the kept maps.
 
-        Without either, the edges of the pass: `model.run(text, top_k=5, keep_maps=False).edges()`.
+        With both, weights that are both. With neither, the edges of the forward pass:
+        `model.run(text, top_k=5, keep_maps=False).edges()`.
         """
         if top_k is None and min_weight is None:
             if self.strongest is None:
                 raise UsageError("say which edges: expected top_k or min_weight, got neither")
             return self.strongest
-        found = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
-        return found or Edges.empty(self.inputs)
+        strongest = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
+        return strongest or Edges.empty(self.inputs)
 
     def profile(self, ends: int | None = None) -> Profile:
-        """Where attention goes over the whole texts: that of the pass, else of the kept maps.
+        """Return where attention goes over the whole texts: measured in the forward pass, else on the kept maps.
 
-        ends  how many tokens the first and the last of a text are, 64 unless said otherwise
+        ends  number of tokens of the first and of the last part of a text, 64 by default
         """
         if ends is None and self.whole is not None:
             return self.whole
-        found = self.with_extras(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
-        assert found is not None  # it was asked for
-        return found
+        profile = self.with_extras(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
+        assert profile is not None  # the request asks for it
+        return profile
 
     def patterns(self, thresholds: Thresholds | None = None) -> Patterns:
         """Return the classes of all heads and the numbers behind them, beside their baselines, from the kept maps.
@@ -102,7 +107,7 @@ class Run(Collected):
             raise UsageError(
                 f"this run kept no maps: run the model with keep_maps=True, or use model.{study.name}, which needs none"
             )
-        request = Request(by=self.maps[0].by)
+        request = Request.of({**study.run_options(), "by": self.maps[0].by})
         study.check(request)
         return study.run(Execution(request, existing=self))[1]
 
@@ -124,35 +129,32 @@ class Run(Collected):
         log: bool | None = None,
         **zoom: Unpack[ZoomOptions],
     ) -> Figure:
-        """A picture of one head; of all heads of a layer; of all layers x heads where nothing is chosen.
+        """Return a picture of one head, of all heads of a layer, or of all layers x heads if nothing is selected.
 
-        log   colours by the logarithm of the weight; by default where more than 256 tokens are shown
+        log   whether colours are logarithmic; by default if more than 256 tokens are on a side
         zoom  rows, keys, resolution (1024 by default) and pool, as in `attncli.ZoomOptions`
         """
-        shown = self.attention(kind, text)
+        maps = self.attention(kind, text)
         if layer is not None or head is not None:
-            shown = shown.sel(layer=layer, head=head)
+            maps = maps.sel(layer=layer, head=head)
         single = layer is not None and head is not None
-        show = Show(layer is not None, head is not None, "each" if single else "grid", log)
-        wanted = zoom_of({"resolution": RESOLUTION, **zoom})
-        shown = zoomed(shown, fitted(wanted, show, [[len(maps.weights) for maps in shown.layers]]))
-        return pictures(shown, show)[0].draw(self.info.title, "", None)
+        choice = PictureChoice(grid=not single, each=single)
+        maps = zoomed(maps, choice.fit(zoom_of({"resolution": RESOLUTION, **zoom}), [maps_per_layer(maps)]))
+        return pictures(maps, choice)[0].draw(self.info.title, log=log)
 
     def view(self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT) -> Page:
-        """One page on which every head is explored: shown in place by a notebook, or `.save("view.html")`.
+        """Return one page on which every head is explored: a notebook shows it, `.save("view.html")` writes it.
 
-        max_page  bytes, or "32MB": what is larger shows the strongest weights of each row and a pooled map
-        height    of the page in a notebook, in pixels
+        max_page  largest size in bytes, or such as "32MB"; a page of longer texts has the strongest weights of each
+                  row and a pooled map
+        height    height of the page in a notebook, in pixels
         """
         if not self.maps:
-            raise UsageError("this run kept no maps to look at: ask for it when running the model")
+            raise UsageError("this run kept no maps to show: run the model with keep_maps=True")
         check_weights(self.maps)
-        budget = parse_size(max_page, "max_page") or MAX_PAGE
-        tables = None if self.strongest is None else tables_of(self.maps, self.strongest)
-        page = page_of(
-            self.info, self.inputs, self.maps, self.statistics, vectors=self.vectors, budget=budget, tables=tables
-        )
-        return replace(page, height=height)
+        budget = page_budget(max_page, "max_page")
+        tables = None if self.strongest is None else tables_of_edges(self.maps, self.strongest)
+        return replace(make_page(self, budget, tables), height=height)
 
     def segments(self, by: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
         """Return how much attention goes between the segments of the texts, from the kept maps.

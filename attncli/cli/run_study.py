@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,12 @@ def run_study(
     common: CommonOptions,
     console_options: ConsoleOptions,
     texts: Sequence[Text] | None = None,
+    afterwards: Callable[[Published, CommandConsole], None] | None = None,
 ) -> None:
     """Run a study on what the options say, write its report, and print what was asked for.
 
-    texts  the texts, if they have been read already
+    texts       the texts, if they have been read already
+    afterwards  called when everything is written and printed
     """
     # imported here: the help of the command line needs no NumPy
     from attncli.engine.invocation import execute
@@ -34,7 +36,7 @@ def run_study(
     with command_console(console_options) as console:
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
-        resolved = {**study.resolved(), "format": formats}
+        resolved = study.resolved_with_formats(formats)
         texts = texts if study.reads else ()
         invocation = invocation_of(study.command, common, study.typed(), resolved, study.run_options(), texts)
         run, result = execute(invocation, study, console.track)
@@ -47,6 +49,8 @@ def run_study(
         )
         console.notes(published.notes)
         _print_result(console, study, report, published, lambda: study.terminal(result, run))
+        if afterwards is not None:
+            afterwards(published, console)
 
 
 def _print_path(console: CommandConsole, study: Study[Any], path: Path) -> None:

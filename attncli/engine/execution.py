@@ -158,23 +158,31 @@ class Execution:
         sink = make_sink(Source.of_pass(self.prepared))
         if self.save_maps:
             self.prepared.check_memory(at_once=True)
-        return self.finish(self.runner.finish(self.prepared, self.texts, self.track, more=[sink])), sink
+        return self.run_pass(self.prepared, [sink]), sink
+
+    def run_pass(self, prepared: Pass, sinks: Sequence[Sink] = ()) -> Collected:
+        """Run a prepared pass over the texts and return its completed run; the sinks see the same attention."""
+        return self.finish(self.runner.finish(prepared, self.texts, self.track, more=sinks))
 
     def gather(self) -> Collected:
-        """Return everything that the request asks for as one run with whole maps."""
-        request = replace(self.request, zoom=Zoom(), focus=None)
+        """Return everything that the request asks for as one run; its maps, if it has any, are whole."""
+        keep_maps = self.request.keep_maps or self.save_maps
+        request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=keep_maps)
         with self.edges_file() if request.edges else nullcontext() as take:
             if self.existing is None:
-                return self.finish(self.runner.gather(self.texts, request, self.track, take))
-            info = self.existing.info
-            run = self.existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
-            if self.has_model and not request.neurons:
-                run = replace(run, vectors=())
-            if request.metrics:
-                run = replace(run, statistics=run.stats(request.metrics, request.per_query))
-            if request.extras:
-                run = run.with_extras(request, take)
-            return self.finish(run)
+                run = self.runner.gather(self.texts, request, self.track, take)
+            else:
+                run = self._gather_existing(self.existing, request, take)
+        return self.finish(run)
+
+    def _gather_existing(self, existing: Collected, request: Request, take: EdgesConsumer | None) -> Collected:
+        info = existing.info
+        run = existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
+        if self.has_model and not request.neurons:
+            run = replace(run, vectors=())
+        if request.metrics:
+            run = replace(run, statistics=run.stats(request.metrics, request.per_query))
+        return run.with_extras(request, take) if request.extras else run
 
     def batches(self, request: Request, track: Track = untracked) -> Iterator[Collected]:
         """Yield the maps that a request asks for as one run per batch, so that few are in memory."""

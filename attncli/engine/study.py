@@ -69,6 +69,10 @@ class Study(ABC, Generic[ResultT]):
         """Return the options that differ from their defaults, by the names that are typed."""
         return typed(self.options)
 
+    def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:
+        """Return `resolved` with the file formats, which enter the digest too."""
+        return {**self.resolved(), "format": formats}
+
     def check(self, request: Request) -> None:
         """Check the options and the request before any heavy work, and raise UsageError if they are wrong."""
         return

@@ -12,19 +12,12 @@ from attncli.store.documents import analysis_document, write_analysis
 from attncli.store.edges import EdgesFile
 from attncli.store.files import atomic_file
 from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, manifest_files, run_document
-from attncli.store.page import write_page, write_view
+from attncli.store.page import write_page
 from attncli.store.runs import SavedRun, open_run, save_run
-from attncli.store.tables import (
-    statistics_tables,
-    stats_document,
-    table_csv,
-    table_jsonl,
-    table_parquet,
-    write_statistics,
-)
+from attncli.store.tables import table_csv, table_jsonl, table_parquet
 from attncli.store.text import json_text
 
-__all__ = ["EdgesFile", "atomic_file", "json_text", "load_arrays", "write_page", "write_view"]
+__all__ = ["EdgesFile", "atomic_file", "json_text", "load_arrays", "write_page"]
 __all__ += ["OutputFolder", "default_folder", "digest", "input_sha256", "manifest_files", "run_document"]
 __all__ += ["SavedRun", "analysis_document", "open_run", "save_run", "write_analysis"]
-__all__ += ["statistics_tables", "stats_document", "table_csv", "table_jsonl", "table_parquet", "write_statistics"]
+__all__ += ["table_csv", "table_jsonl", "table_parquet"]

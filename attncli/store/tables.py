@@ -1,4 +1,4 @@
-"""Tables as CSV, JSON Lines and Parquet, and the JSON document of statistics."""
+"""Tables as text and bytes: CSV, JSON Lines, Parquet; and how documents of results begin."""
 
 from __future__ import annotations
 
@@ -6,57 +6,20 @@ import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import KINDS, Array, By, Input, Kind, RunInfo, Scores, Statistics, columns_of
-from attncli.errors import UsageError, did_you_mean
+from attncli.data import KINDS, Array, By, Input, Kind, RunInfo, Scores
+from attncli.errors import UsageError
 from attncli.store.folder import OutputFolder, run_document
-from attncli.store.text import json_line, json_text, utf8
+from attncli.store.text import json_line, utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA = "attncli.stats/1"
-FORMATS = ("json", "csv", "jsonl", "parquet")
 TableColumns = Mapping[str, Array]
 """A table: column name → one entry per row."""
-
-
-class Declaration(Protocol):
-    """The unit, range, source and question of a metric."""
-
-    @property
-    def unit(self) -> str: ...
-    @property
-    def range(self) -> tuple[float | None, float | None]: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def question(self) -> str: ...
-
-
-def write_statistics(
-    folder: OutputFolder,
-    info: RunInfo,
-    inputs: Sequence[Input],
-    statistics: Statistics,
-    declarations: Mapping[str, Declaration],
-    formats: Sequence[str] = ("json", "csv"),
-) -> dict[str, Any]:
-    """Write `stats.<format>`, and `stats-tokens` and `stats-keys` if they exist; return the JSON document.
-
-    JSON is one document with everything; the other formats are one file per table.
-    """
-    for name in formats:
-        if name not in FORMATS:
-            raise UsageError(f"unknown format '{name}' of statistics: {did_you_mean(name, FORMATS)}")
-    document = stats_document(info, inputs, statistics, declarations)
-    if "json" in formats:
-        folder.write_text("stats.json", json_text(document))
-    write_tables(folder, statistics_tables(statistics), formats, SCHEMA)
-    return document
 
 
 def write_tables(folder: OutputFolder, tables: Mapping[str, TableColumns], formats: Sequence[str], schema: str) -> None:
@@ -69,44 +32,11 @@ def write_tables(folder: OutputFolder, tables: Mapping[str, TableColumns], forma
             folder.write_bytes(f"{name}.{suffix}", _WRITERS[suffix](columns, schema))
 
 
-def stats_document(
-    info: RunInfo,
-    inputs: Sequence[Input],
-    statistics: Statistics,
-    declarations: Mapping[str, Declaration],
-) -> dict[str, Any]:
-    """Return the content of `stats.json`, schema `attncli.stats/1`, as plain values; undefined values are None.
-
-    `run` has no command-line options, so that the same result always has the same bytes.
-    """
-    tables = statistics_tables(statistics)
-    document = {
-        **document_head(SCHEMA, info, inputs, tables["stats"]),
-        **({} if statistics.by == "weight" else {"by": statistics.by}),
-        "metrics": {name: _declared(score, declarations.get(name)) for name, score in _all_scores(statistics)},
-        "heads": list(records(tables["stats"])),
-    }
-    for name, key in (("stats-tokens", "tokens"), ("stats-keys", "keys")):
-        if name in tables:
-            document[key] = list(records(tables[name]))
-    return document
-
-
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns) -> dict[str, Any]:
     """Return the first keys of a document: schema, run, and the inputs for each kind in the table of heads."""
     kinds = set(heads["kind"].tolist()) if "kind" in heads else set()
     entries = [entry for one in inputs for entry in _input_entries(one, [kind for kind in KINDS if kind in kinds])]
     return {"schema": schema, "run": run_document(info, given=False), "inputs": entries}
-
-
-def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
-    """Return the tables by file name: `stats`, and `stats-tokens` and `stats-keys` if they exist."""
-    tables = {"stats": columns_of(statistics.heads, statistics.std)}
-    if statistics.tokens:
-        tables["stats-tokens"] = columns_of(statistics.tokens)
-    if statistics.keys:
-        tables["stats-keys"] = columns_of(statistics.keys)
-    return {name: mark_unit(columns, statistics.by) for name, columns in tables.items()}
 
 
 def mark_unit(columns: TableColumns, by: By) -> dict[str, Array]:
@@ -127,7 +57,7 @@ def table_jsonl(columns: TableColumns) -> str:
     return "".join(map(json_line, records(columns)))
 
 
-def table_parquet(columns: TableColumns, schema: str = SCHEMA) -> bytes:
+def table_parquet(columns: TableColumns, schema: str) -> bytes:
     """Return a table as Parquet, with column types and the name of its schema, null if undefined; needs pyarrow."""
     buffer = io.BytesIO()
     arrow().parquet.write_table(arrow_table(columns, schema), buffer)
@@ -176,24 +106,6 @@ def _input_entries(one: Input, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]
         parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
         named = {name: segments for name, segments in parts.items() if any(segments)}
         yield {"index": one.index, **given, **sides, **named}
-
-
-def _all_scores(statistics: Statistics) -> Iterator[tuple[str, Scores]]:
-    for scores in (statistics.heads, statistics.tokens, statistics.keys):
-        for name, score in scores.items():
-            if scores is statistics.heads or name not in statistics.heads:
-                yield name, score
-
-
-def _declared(score: Scores, declaration: Declaration | None) -> dict[str, Any]:
-    declared = declaration or score
-    question = declaration.question if declaration else ""
-    return {
-        "unit": declared.unit,
-        "range": list(declared.range),
-        "source": declared.source,
-        "question": question,
-    }
 
 
 def declared_numbers(scores: Mapping[str, Scores], questions: Mapping[str, str]) -> dict[str, Any]:

@@ -313,4 +313,4 @@ def test_the_page_is_opened_where_that_is_asked_for(tmp_path: Path, monkeypatch:
 
 def test_where_there_is_no_browser_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert opened_in("nothing-of-the-kind", "--open") == "note: there is no browser here that could open it\n"
+    assert opened_in("nothing-of-the-kind", "--open") == "note: no browser was found: open the page yourself\n"

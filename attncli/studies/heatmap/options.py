@@ -6,36 +6,48 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from attncli.options import NormOptions, Option
-from attncli.vocabulary import POOLS, RESOLUTION, SCALES
+from attncli.vocabulary import LINEAR_UP_TO, POOLS, RESOLUTION, SCALES
 
 
 @dataclass(frozen=True)
 class HeatmapOptions(NormOptions):
-    """How maps are laid out in pictures; of `heatmap` alone."""
+    """Which pictures are drawn, how fine they are, and their colours.
 
-    grid: Annotated[bool, Option("Pictures", "--grid", help="one page of all that is selected")] = False
-    each: Annotated[bool, Option("Pictures", "--each", help="one picture for every head that is selected")] = False
+    grid        whether all maps of a text and kind share one page
+    each        whether every head has a picture of its own
+    resolution  largest number of cells on a side
+    pool        mean or max of the weights in a cell
+    rows, keys  queries and keys to draw, such as `8000-8400`; all if None
+    log         whether colours are logarithmic; None: if more than 256 tokens are on a side
+    scale       shared: one colour scale for a text and kind; panel: a scale for each map
+    """
+
+    grid: Annotated[bool, Option("Pictures", "--grid", help="draw one page of everything that is selected")] = False
+    each: Annotated[bool, Option("Pictures", "--each", help="draw one picture of every selected head")] = False
     resolution: Annotated[
         int,
         Option(
             *("Pictures", "--resolution"),
             metavar="N",
-            help=f"at most N cells a side: longer texts are pooled (default: {RESOLUTION})",
+            help=f"largest number of cells on a side; longer texts are pooled (default: {RESOLUTION})",
         ),
     ] = RESOLUTION
     pool: Annotated[
-        str, Option("Pictures", "--pool", choices=POOLS, help="what a cell is of its query-key pairs (default: mean)")
+        str,
+        Option("Pictures", "--pool", choices=POOLS, help=f"how the weights of a cell are pooled (default: {POOLS[0]})"),
     ] = POOLS[0]
     rows: Annotated[
         str | None,
-        Option("Pictures", "--rows", metavar="A-B", help="only these queries, such as 8000-8400, counted from 0"),
+        Option("Pictures", "--rows", metavar="A-B", help="draw only these queries, such as 8000-8400, counted from 0"),
     ] = None
-    keys: Annotated[str | None, Option("Pictures", "--keys", metavar="A-B", help="only these keys")] = None
+    keys: Annotated[
+        str | None, Option("Pictures", "--keys", metavar="A-B", help="draw only these keys, counted from 0")
+    ] = None
     log: Annotated[
         bool | None,
         Option(
             *("Pictures", "--log/--linear"),
-            help="colours by the logarithm of the weight (default: where more than 256 tokens are shown)",
+            help=f"logarithmic or linear colours (default: logarithmic above {LINEAR_UP_TO} tokens)",
         ),
     ] = None
     scale: Annotated[
@@ -43,6 +55,6 @@ class HeatmapOptions(NormOptions):
         Option(
             *("Pictures", "--scale"),
             choices=SCALES,
-            help="shared: one colour scale for all of a text and kind; panel: each its own",
+            help="shared: one colour scale for a text and kind; panel: a scale for each map (default: shared)",
         ),
-    ] = "shared"
+    ] = SCALES[0]

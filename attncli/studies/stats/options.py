@@ -16,7 +16,17 @@ def _metrics() -> list[str]:
 
 @dataclass(frozen=True)
 class StatsOptions(NormOptions):
-    """What is measured; of `stats` alone."""
+    """What is measured.
+
+    metric          names of metrics; all if None
+    per_query       whether every token is measured too
+    spread          whether the heads of each layer are also drawn as points
+    top_k           number of strongest weights of each token that are written
+    min_weight      smallest weight that is written
+    profile         whether the attention that each key receives, distances and ends are measured
+    sink_threshold  least attention that a key must receive to be a sink, in the profile
+    ends            number of tokens of the first and of the last part of a text, in the profile
+    """
 
     metric: Annotated[
         list[str] | None,
@@ -24,26 +34,28 @@ class StatsOptions(NormOptions):
             *("Measures", "--metric"),
             complete=_metrics,
             metavar="NAME",
-            help="only this one; may be repeated (see attncli explain)",
+            help="metric to measure; may be repeated (default: all, see attncli explain)",
         ),
     ] = None
-    per_query: Annotated[bool, Option("Measures", "--per-query", help="also a row for every token")] = False
+    per_query: Annotated[bool, Option("Measures", "--per-query", help="also write a row for every token")] = False
     spread: Annotated[
-        bool, Option("Measures", "--spread", help="also stats-spread.png: the heads of each layer as points")
+        bool, Option("Measures", "--spread", help="also draw stats-spread.png: the heads of each layer as points")
     ] = False
     top_k: Annotated[
         int | None,
-        Option(*("Measures", "--top-k"), metavar="K", help="edges.parquet: of each token the K strongest weights"),
+        Option(
+            *("Measures", "--top-k"), metavar="K", help="write edges.parquet: the K strongest weights of each token"
+        ),
     ] = None
     min_weight: Annotated[
         float | None,
-        Option(*("Measures", "--min-weight"), metavar="W", help="edges.parquet: weights of at least W alone"),
+        Option(*("Measures", "--min-weight"), metavar="W", help="write edges.parquet: weights of at least W"),
     ] = None
     profile: Annotated[
         bool,
         Option(
             *("Measures", "--profile"),
-            help="where attention goes over the whole text: what each key receives, sinks, distances, ends",
+            help="measure attention over the whole text: what each key receives, sinks, distances, ends",
         ),
     ] = False
     sink_threshold: Annotated[
@@ -51,10 +63,14 @@ class StatsOptions(NormOptions):
         Option(
             *("Measures", "--sink-threshold"),
             metavar="SHARE",
-            help="the attention that a key must receive to be a sink (default: 0.3)",
+            help=f"with --profile: least attention that a sink receives (default: {SINK_THRESHOLD})",
         ),
     ] = SINK_THRESHOLD
     ends: Annotated[
         int,
-        Option(*("Measures", "--ends"), metavar="N", help="the first and last N tokens of the text (default: 64)"),
+        Option(
+            *("Measures", "--ends"),
+            metavar="N",
+            help=f"with --profile: size of the first and last part of a text, in tokens (default: {ENDS})",
+        ),
     ] = ENDS
