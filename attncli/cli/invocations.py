@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli.inputs import read_input
@@ -80,7 +80,10 @@ def invocation_of(
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
     source = load_arguments(model, model_head_for(model_head, common.texts))
     shared = model.shared if isinstance(model, SharedModel) else None
-    texts = () if not reads_text else tuple(read_input(common.texts)) if shared is None else shared.texts
+    if not reads_text:
+        # the pass that the steps of a file share has read their texts
+        return Invocation(command, source, request, shared=shared and replace(shared, texts=(), run=None), **more)
+    texts = tuple(read_input(common.texts)) if shared is None else shared.texts
     return Invocation(command, source, request, texts, shared=shared, **more)
 
 

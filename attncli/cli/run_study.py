@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from attncli.engine.study import Study
 from attncli.options import ConsoleOptions, typed
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from attncli.engine.publish import Published
 
 
@@ -50,7 +53,11 @@ def _show_drawing(console: CommandConsole, drawing: Drawing) -> None:
 
 
 def _print_result(
-    console: CommandConsole, study: Study[Any], report: Report, published: Published, tables: Any
+    console: CommandConsole,
+    study: Study[Any],
+    report: Report,
+    published: Published,
+    tables: Callable[[], Iterable[RenderableType]],
 ) -> None:
     """Print the JSON document or the manifest, tables and `Wrote …` lines for a person, or the main table."""
     from attncli.store import json_text, table_csv
