@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from attncli.studies.heads.result import HeadsResult
     from attncli.studies.highlight.page import HighlightPage
     from attncli.studies.highlight.result import Highlight
-    from attncli.studies.patterns.result import Patterns, Thresholds
+    from attncli.studies.patterns.options import Thresholds
+    from attncli.studies.patterns.result import Patterns
     from attncli.studies.repeated.result import Repeated
     from attncli.studies.segments.result import Segments
     from attncli.studies.view.page import Page
@@ -115,7 +116,8 @@ _HOMES = {
     "attncli.studies.heads.result": ("ClusterOptions", "HeadsResult"),
     "attncli.studies.highlight.page": ("HighlightPage",),
     "attncli.studies.highlight.result": ("Highlight",),
-    "attncli.studies.patterns.result": ("Patterns", "Thresholds"),
+    "attncli.studies.patterns.options": ("Thresholds",),
+    "attncli.studies.patterns.result": ("Patterns",),
     "attncli.studies.repeated.result": ("Repeated",),
     "attncli.studies.segments.result": ("Segments",),
     "attncli.studies.view.page": ("Page",),

@@ -30,15 +30,18 @@ LINEAR_UP_TO = 256
 MAX_PAGE = "32MB"
 
 ALL_METRICS = "all"
+POSITION_METRICS = ("sink_position", "diagonal_offset")
+"""Metrics that are positions: a mean over texts or a change says little."""
 ENDS = 64
 """Tokens of the first and of the last part of a text, in a profile."""
 SINK_THRESHOLD = 0.3
 """Least attention that a key must receive to be a sink."""
 
+CLASS_REACH = 1
+"""Largest offset of a diagonal head, in tokens."""
 CLASS_THRESHOLDS = {
     "vertical": 0.3,
     "diagonal": 0.3,
-    "reach": 1,
     "local": 0.5,
     "sparse": 0.3,
     "uniform": 0.95,

@@ -27,8 +27,12 @@ from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.heatmap.pictures import Show, fitted, pictures
 from attncli.studies.highlight.page import HighlightPage, highlights
-from attncli.studies.patterns.result import Patterns, Thresholds
+from attncli.studies.patterns.options import PatternsOptions, Thresholds
+from attncli.studies.patterns.result import Patterns
+from attncli.studies.patterns.study import PatternsStudy
+from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
+from attncli.studies.segments.study import SegmentsStudy
 from attncli.studies.view.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
 from attncli.vocabulary import ENDS, RESOLUTION
 
@@ -82,18 +86,12 @@ class Run(Collected):
         return found
 
     def patterns(self, thresholds: Thresholds | None = None) -> Patterns:
-        """What each head does, by the kept maps: its classes and the numbers behind them, beside their baselines.
+        """Return the classes of all heads and the numbers behind them, beside their baselines, from the kept maps.
 
-        thresholds  from where on a head bears a class, as in `attncli.Thresholds`
         `model.patterns` has the baseline of shuffled tokens too.
         """
-        if not self.maps:
-            raise UsageError("this run kept no maps to look at: use model.patterns, which needs none")
-        check_weights(self.maps)
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.patterns.passes import check_thresholds, patterns_in
-
-        return patterns_in(self.maps, self.inputs, check_thresholds(thresholds or Thresholds()))
+        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffle_seeds=0)
+        return self.study(PatternsStudy(options))[0]
 
     def study(self, study: Study[ResultT]) -> ResultT:
         """Return the result of a study of the kept maps: `run.study(HeadsStudy(HeadsOptions(clusters=4)))`."""
@@ -154,19 +152,13 @@ class Run(Collected):
         return replace(page, height=height)
 
     def segments(self, by: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
-        """How much attention goes between the segments of the texts, in the kept maps.
+        """Return how much attention goes between the segments of the texts, from the kept maps.
 
-        by     segment (pair, chat roles, what the model wrote), paragraph, line, or auto
-        spans  instead, of the text or of each: name → list of passages, `(start, end)` in characters or
-               `{"tokens": (start, end)}`
+        by     segment (pair, chat roles, generated tokens), paragraph, line, or auto
+        spans  instead, the segments of the text or of each text: name → list of passages, `(start, end)` in characters
+               or `{"tokens": (start, end)}`
         """
-        if not self.maps:
-            raise UsageError("this run kept no maps to look at: ask for them when running the model")
-        check_weights(self.maps)
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.segments.dividing import Dividing, segments_of
-
-        return segments_of(self.maps, self.inputs, Dividing(by, None if spans is None else as_spans(spans)))[0]
+        return self.study(SegmentsStudy(SegmentsOptions(by), None if spans is None else as_spans(spans)))[0]
 
     def highlight(
         self,

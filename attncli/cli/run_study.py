@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,25 @@ from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.invocations import CommonOptions, invocation_of
 from attncli.engine.report import Drawing, Report, Table
 from attncli.engine.study import Study
-from attncli.options import ConsoleOptions, typed
+from attncli.options import ConsoleOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from attncli.data import Text
     from attncli.engine.publish import Published
 
 
-def run_study(study: Study[Any], common: CommonOptions, console_options: ConsoleOptions) -> None:
-    """Run a study on what the options say, write its report, and print what was asked for."""
+def run_study(
+    study: Study[Any],
+    common: CommonOptions,
+    console_options: ConsoleOptions,
+    texts: Sequence[Text] | None = None,
+) -> None:
+    """Run a study on what the options say, write its report, and print what was asked for.
+
+    texts  the texts, if they have been read already
+    """
     # imported here: the help of the command line needs no NumPy
     from attncli.engine.invocation import execute
     from attncli.engine.publish import publish
@@ -28,8 +37,8 @@ def run_study(study: Study[Any], common: CommonOptions, console_options: Console
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
         resolved = {**study.resolved(), "format": formats}
-        own, asked = typed(study.options), study.run_options()
-        invocation = invocation_of(study.command, common, own, resolved, asked, reads_text=study.reads)
+        texts = texts if study.reads else ()
+        invocation = invocation_of(study.command, common, study.typed(), resolved, study.run_options(), texts)
         run, result = execute(invocation, study, console.track)
         report = study.report(result, run)
         published = publish(

@@ -104,7 +104,16 @@ class Invocation:
             # shared maps are weights, from which no norms can be computed
             existing = self.shared.run if self.shared is not None and self.request.by != "norm" else None
         return Execution(
-            self.request, self.texts, existing, load, track, self.output.save_maps, self.complete, self.edges_file
+            request=self.request,
+            texts=self.texts,
+            existing=existing,
+            load=load,
+            track=track,
+            arguments={} if isinstance(self.source, Collected) else self.source,
+            save_maps=self.output.save_maps,
+            draws=True,
+            finish=self.complete,
+            edges_file=self.edges_file,
         )
 
     def load(self) -> Runner:

@@ -68,14 +68,14 @@ class Drawing:
     """One picture or page, drawn when it is written.
 
     name         file name without its suffix
-    figure       draws the picture; None if it has no picture formats
+    figure       draws the picture, or returns None if there is nothing to draw; None if it has no picture formats
     html         makes the page; None if it has no page
     description  text in the metadata of pictures; made from the model and the name if None
     terminal     makes what a person at a terminal sees of it
     """
 
     name: str
-    figure: Callable[[], Figure] | None = None
+    figure: Callable[[], Figure | None] | None = None
     html: Callable[[], str] | None = None
     description: str | None = None
     terminal: Callable[[], Iterable[RenderableType]] | None = None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from attncli.engine.report import Formats, Report
-from attncli.options import SelectionOptions
+from attncli.options import SelectionOptions, typed
 
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from rich.console import RenderableType
@@ -66,6 +66,10 @@ class Study(ABC, Generic[ResultT]):
     def resolved(self) -> dict[str, Any]:
         """Return the options that change the result, as plain values; they enter the digest."""
         return asdict(self.options)
+
+    def typed(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, by the names that are typed."""
+        return typed(self.options)
 
     def check(self, request: Request) -> None:
         """Check the options and the request before any heavy work, and raise UsageError if they are wrong."""

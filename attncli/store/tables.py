@@ -188,6 +188,14 @@ def _declared(score: Scores, declaration: Declaration | None) -> dict[str, Any]:
     return {**shown, "question": question}
 
 
+def declared_numbers(scores: Mapping[str, Scores], questions: Mapping[str, str]) -> dict[str, Any]:
+    """Return unit, range, source and question of numbers, as documents state them."""
+    return {
+        name: {"unit": score.unit, "range": list(score.range), "source": score.source, "question": questions[name]}
+        for name, score in scores.items()
+    }
+
+
 def records(columns: Columns) -> Iterator[dict[str, Any]]:
     """A table row by row as plain values; undefined is None."""
     names = list(columns)

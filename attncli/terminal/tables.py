@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from attncli.data import Scores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,3 +36,10 @@ def add_row(table: Table, cells: Sequence[str]) -> None:
 def three_digits(value: float) -> str:
     """A number, nothing where it is undefined."""
     return "" if np.isnan(value) else f"{value:z.3f}"
+
+
+def with_baselines(
+    heads: Mapping[str, Scores], baselines: Mapping[str, Mapping[str, Scores]], name: str, row: int
+) -> list[str]:
+    """Return a number of one head and of its baselines with three digits."""
+    return [three_digits(scores[name].values[row]) for scores in (heads, *baselines.values())]

@@ -10,10 +10,11 @@ import pytest
 from naive_segments import naive_mass
 
 import attncli
+from attncli.engine.execution import Execution
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.inputs.partitions import partitions
-from attncli.studies.segments.dividing import Dividing, sink_for
+from attncli.studies.segments.study import SegmentsStudy
 
 QUESTION, PASSAGE = "Who sat on the mat?", "The cat sat on the mat. The dog slept in the garden."
 CHAT = attncli.Text(
@@ -84,11 +85,9 @@ def test_the_stream_gives_what_kept_maps_give(options: dict[str, Any]) -> None:
     model = attncli.load("demo:encoder")
     texts = [attncli.Text(QUESTION, PASSAGE), attncli.Text(PASSAGE, QUESTION), attncli.Text("A cat.", "A dog ran.")]
     request = Request.of(options)
-    whole = model.gather(texts, request).segments()
-    prepared = model.prepare(texts, Request.of({**options, "batch_tokens": 1}))
-    sink, _ = sink_for(Dividing(), prepared.inputs, prepared.heads, (request.aggregate, request.aggregate_layers))
-    model.finish(prepared, texts, more=[sink])
-    streamed = sink.result()
+    whole = attncli.Run(**vars(model.gather(texts, request))).segments()
+    execution = Execution(Request.of({**options, "batch_tokens": 1}), texts, load=lambda: model)
+    streamed, _ = SegmentsStudy().run(execution)[1]
     for name in ("mass", "uniform_mass", "ratio"):
         np.testing.assert_allclose(streamed[name].values, whole[name].values, rtol=1e-5, atol=1e-7)
     if not options.keys() & {"aggregate", "aggregate_layers"}:  # the position of a mean is not the mean of positions

@@ -8,6 +8,7 @@ from attncli.cli.console import command_console
 from attncli.cli.groups.by import ByOptions
 from attncli.cli.groups.flow import FlowOptions
 from attncli.cli.invocations import job_of
+from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,
     InputOptions,
@@ -17,7 +18,6 @@ from attncli.options import (
     SelectionOptions,
     typed,
 )
-from attncli.errors import UsageError
 
 
 def flow(

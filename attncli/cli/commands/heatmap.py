@@ -8,6 +8,7 @@ from typing import Any
 from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.groups.by import ByOptions
 from attncli.cli.invocations import job_of
+from attncli.errors import UsageError, did_you_mean
 from attncli.options import (
     SCALES,
     ConsoleOptions,
@@ -19,7 +20,6 @@ from attncli.options import (
     SelectionOptions,
     typed,
 )
-from attncli.errors import UsageError, did_you_mean
 
 
 def heatmap(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.groups.focus import FocusOptions
 from attncli.cli.invocations import job_of
+from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,
     InputOptions,
@@ -17,7 +18,6 @@ from attncli.options import (
     SelectionOptions,
     typed,
 )
-from attncli.errors import UsageError
 from attncli.studies.highlight.terminal import painted_text
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attncli.cli.console import command_console
 from attncli.cli.groups.by import ByOptions
 from attncli.cli.invocations import job_of
+from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,
     InputOptions,
@@ -18,7 +19,6 @@ from attncli.options import (
     SelectionOptions,
     typed,
 )
-from attncli.errors import UsageError
 from attncli.studies.stats.terminal import summary
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from attncli.studies.heads.figures import (
 from attncli.studies.heads.figures import (
     map as heads_map,
 )
-from attncli.studies.heads.result import LARGEST_DISTANCE, HeadsOptions, HeadClusters, HeadsResult
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsOptions, HeadsResult
 
 GROUPING = HeadsOptions(threshold=0.3, redundant=0.05)
 MEASURES = {

@@ -12,7 +12,7 @@ from attncli import registry
 from attncli.data import Kind, Text
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.yaml_file import Document, Path_
-from attncli.studies.check.result import OFFSETS, Candidates
+from attncli.studies.check.result import OFFSETS, TOLERANCE, Candidates
 from attncli.studies.check.rules.sections import TextSection
 from attncli.studies.patterns.result import CLASSES
 
@@ -111,8 +111,9 @@ class BaselineRule:
 class RuleFile:
     """A whole file, checked as far as that goes without a model.
 
-    part   the whole
-    texts  those that are named, and those that rules bring, each once: what budgets and baselines measure
+    part       the whole
+    texts      those that are named, and those that rules bring, each once: what budgets and baselines measure
+    tolerance  a value within the tolerance of a limit counts as equal to it
     """
 
     part: Document
@@ -120,6 +121,7 @@ class RuleFile:
     rules: tuple[Rule, ...]
     suites: tuple[SuiteRule, ...]
     baseline: BaselineRule | None
+    tolerance: float = TOLERANCE
 
 
 def wanted_of(metric: str, limits: tuple[tuple[str, float], ...]) -> str:

@@ -8,10 +8,11 @@ from pydantic import BeforeValidator, Field
 
 from attncli.data import Kind
 from attncli.inputs.schema import File, Listed, Section, Text
+from attncli.studies.check.result import TOLERANCE
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class TextSection(Section):
@@ -97,16 +98,16 @@ class CaseSection(Section):
 class MeasureTolerance(Section):
     """How far one measure may drift."""
 
-    absolute: Tolerance | None = None
-    relative: Tolerance | None = None
+    absolute: Drift | None = None
+    relative: Drift | None = None
 
 
 class BaselineSection(Section):
     """Numbers that were recorded, and how far today's may be from them."""
 
     file: str | None = None
-    absolute: Tolerance = 0.01
-    relative: Tolerance = 0.05
+    absolute: Drift = 0.01
+    relative: Drift = 0.05
     metrics: dict[str, MeasureTolerance] = Field(default={})
 
 
@@ -117,3 +118,10 @@ class RulesSection(Section):
     rules: list[Any] = Field(default=[])
     suites: list[SuiteSection] = Field(default=[])
     baseline: BaselineSection | None = None
+    tolerance: float = Field(
+        TOLERANCE,
+        ge=0,
+        le=0.1,
+        allow_inf_nan=False,
+        description="a value within the tolerance of a limit counts as equal to it; relative for limits above 1",
+    )

@@ -12,7 +12,8 @@ from attncli.plotting.axis import KIND_WORDS, joined, side_of
 from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style
 from attncli.plotting.theme import own_style
-from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsOptions
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters
 
 _WIDE, _ROW, _NUMBERS = 620, 18, 34
 _LONGEST = 3000

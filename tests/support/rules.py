@@ -1,16 +1,17 @@
-"""The laws of the house, each a function from a package's source to its breaches; nothing is run."""
+"""The rules of the architecture: each is a function that returns the breaches in a package; no code is run."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
-# Rooms from the ground up: a room imports from itself and lower floors; rooms of one floor are strangers.
-Floors = Sequence[Sequence[str]]
+Layers = Sequence[Sequence[str]]
+"""Packages from the bottom up: a package imports from itself and from lower layers, not from others of its layer."""
 
 HEAVY = {
     "accelerate",
@@ -71,7 +72,7 @@ WRITING_FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Import:
-    """One import statement's target; `late`: inside a function; `typing`: only for the type checker."""
+    """One imported name; `late`: inside a function; `typing`: only for the type checker."""
 
     target: str
     line: int
@@ -81,7 +82,7 @@ class Import:
 
 @dataclass(frozen=True)
 class Module:
-    """One parsed file."""
+    """A parsed file."""
 
     name: str
     path: Path
@@ -90,7 +91,7 @@ class Module:
 
 
 class Package:
-    """All modules of the package in a folder, parsed."""
+    """The parsed modules of the package in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
@@ -99,7 +100,7 @@ class Package:
 
     @cached_property
     def modules(self) -> dict[str, Module]:
-        """Modules by dotted name."""
+        """The modules by dotted name."""
         return {name: self._parse(name, path) for name, path in self.files.items()}
 
     def _parse(self, name: str, path: Path) -> Module:
@@ -124,19 +125,19 @@ class Package:
                 yield from self._imports(child, package, late=inside, typing=typing)
 
     def own(self, module: Module) -> list[Import]:
-        """The imports of the package's own modules."""
+        """Return the imports of modules of the package itself."""
         return [found for found in module.imports if _top(found.target) == self.name]
 
-    def lies_in(self, module: str, rooms: Sequence[str]) -> bool:
+    def lies_in(self, module: str, packages: Sequence[str]) -> bool:
         """Return whether a module lies in one of these packages or modules, such as `store` or `studies.*.figures`."""
         inside = module.removeprefix(f"{self.name}.")
-        return any(fnmatchcase(inside, pattern) for room in rooms for pattern in (room, f"{room}.*"))
+        return any(fnmatchcase(inside, pattern) for name in packages for pattern in (name, f"{name}.*"))
 
-    def room(self, module: str, floors: Floors) -> str | None:
-        """The room of a module: the longest name among the floors that it lies under."""
+    def layer_package(self, module: str, layers: Layers) -> str | None:
+        """Return the longest name in the layers that a module lies under."""
         inside = module.removeprefix(self.name).lstrip(".") or "__init__"
-        rooms = [room for floor in floors for room in floor if f"{inside}.".startswith(f"{room}.")]
-        return max(rooms, key=len, default=None)
+        packages = [name for layer in layers for name in layer if f"{inside}.".startswith(f"{name}.")]
+        return max(packages, key=len, default=None)
 
 
 def _module_name(folder: Path, path: Path) -> str:
@@ -162,25 +163,24 @@ def _top(name: str) -> str:
 # --------------------------------------------------------------------------------------------- imports
 
 
-def one_way(package: Package, floors: Floors) -> list[str]:
-    """Every module has a room, and a room imports only from lower floors."""
-    floor_of = {room: number for number, floor in enumerate(floors) for room in floor}
-    found = []
+def one_way(package: Package, layers: Layers) -> list[str]:
+    """Return modules without a layer, and imports that do not point to a lower layer."""
+    layer_of = {name: number for number, layer in enumerate(layers) for name in layer}
+    breaches = []
     for module in package.modules.values():
-        room = package.room(module.name, floors)
-        if room is None:
-            found.append(f"{module.name} has no room: give it a floor in test_architecture.py")
+        own = package.layer_package(module.name, layers)
+        if own is None:
+            breaches.append(f"{module.name} has no layer: give it one in test_architecture.py")
             continue
         for imported in package.own(module):
-            other = package.room(imported.target, floors)
-            if other is not None and other != room and floor_of[other] >= floor_of[room]:
-                at = f"{module.name}:{imported.line}"
-                found.append(f"{at} imports {imported.target}, which is not below it")
-    return found
+            other = package.layer_package(imported.target, layers)
+            if other is not None and other != own and layer_of[other] >= layer_of[own]:
+                breaches.append(f"{module.name}:{imported.line} imports {imported.target}, which is not below it")
+    return breaches
 
 
 def no_cycles(package: Package) -> list[str]:
-    """No module reaches itself through imports, also not through late or type-only ones."""
+    """Return modules that import themselves through others, late and type-only imports included."""
     graph = {
         name: {found.target for found in package.own(module)} & set(package.files)
         for name, module in package.modules.items()
@@ -200,7 +200,7 @@ def _reachable(graph: Mapping[str, Iterable[str]], start: str) -> set[str]:
 
 
 def late_only_if_heavy(package: Package) -> list[str]:
-    """An import inside a function keeps a heavy package out of start-up; nothing else excuses it."""
+    """Return imports inside functions that load nothing heavy; only a heavy package may be imported late."""
     loads = {
         name: {found.target for found in module.imports if not found.late and not found.typing}
         for name, module in package.modules.items()
@@ -219,23 +219,23 @@ def _all_loaded(loads: Mapping[str, set[str]], name: str) -> set[str]:
     return loads[name].union(*(loads[other] for other in _reachable(own, name)))
 
 
-def known_only_in(package: Package, library: str, rooms: Sequence[str]) -> list[str]:
-    """A library is imported in these rooms only (type-only imports load nothing and are free)."""
+def known_only_in(package: Package, library: str, packages: Sequence[str]) -> list[str]:
+    """Return imports of a library outside these packages; type-only imports load nothing and are allowed."""
     return [
-        f"{module.name}:{found.line} imports {library}, which only {', '.join(rooms)} may know"
+        f"{module.name}:{found.line} imports {library}, which only {', '.join(packages)} may know"
         for module in package.modules.values()
-        if not package.lies_in(module.name, rooms)
+        if not package.lies_in(module.name, packages)
         for found in module.imports
         if _top(found.target) == library and not found.typing
     ]
 
 
-def never_in(package: Package, library: str, room: str) -> list[str]:
-    """A library is imported nowhere in this room, also not for types."""
+def never_in(package: Package, library: str, name: str) -> list[str]:
+    """Return imports of a library in this package, type-only ones included."""
     return [
-        f"{module.name}:{found.line} imports {library}, which {room} must never see"
+        f"{module.name}:{found.line} imports {library}, which {name} must never see"
         for module in package.modules.values()
-        if package.lies_in(module.name, [room])
+        if package.lies_in(module.name, [name])
         for found in module.imports
         if _top(found.target) == library
     ]
@@ -244,24 +244,24 @@ def never_in(package: Package, library: str, room: str) -> list[str]:
 # -------------------------------------------------------------------------------------- what code does
 
 
-def _outside(package: Package, rooms: Sequence[str]) -> Iterator[Module]:
+def _outside(package: Package, packages: Sequence[str]) -> Iterator[Module]:
     for module in package.modules.values():
-        if not package.lies_in(module.name, rooms):
+        if not package.lies_in(module.name, packages):
             yield module
 
 
-def prints_only_in(package: Package, rooms: Sequence[str]) -> list[str]:
-    """No print, echo or use of the standard streams outside these modules or folders."""
+def prints_only_in(package: Package, packages: Sequence[str]) -> list[str]:
+    """Return uses of print, echo and the standard streams outside these packages."""
     return [
-        f"{module.name}:{node.lineno} talks to the user ({what}): only {', '.join(rooms)} may"
-        for module in _outside(package, rooms)
+        f"{module.name}:{node.lineno} prints ({what}): only {', '.join(packages)} may"
+        for module in _outside(package, packages)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Name | ast.Attribute)
-        if (what := ast.unparse(node)) in _TALK
+        if (what := ast.unparse(node)) in _PRINTING
     ]
 
 
-_TALK = {
+_PRINTING = {
     "print",
     "sys.stdout",
     "sys.stderr",
@@ -273,11 +273,11 @@ _TALK = {
 }
 
 
-def writes_only_in(package: Package, rooms: Sequence[str]) -> list[str]:
-    """No file or folder is made, changed or removed outside these modules or folders."""
+def writes_only_in(package: Package, packages: Sequence[str]) -> list[str]:
+    """Return calls that make, change or remove files outside these packages."""
     return [
-        f"{module.name}:{node.lineno} writes a file ({ast.unparse(node.func)}): only {', '.join(rooms)} may"
-        for module in _outside(package, rooms)
+        f"{module.name}:{node.lineno} writes a file ({ast.unparse(node.func)}): only {', '.join(packages)} may"
+        for module in _outside(package, packages)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and _writes(node)
     ]
@@ -305,7 +305,7 @@ def _write_mode(call: ast.Call, position: int) -> bool:
 
 
 def no_work_on_import(package: Package) -> list[str]:
-    """A module's top level only defines: no call for its effect, no loop, nothing foreign changed."""
+    """Return statements at the top level of modules that do more than define something."""
     return [
         f"{module.name}:{node.lineno} does work on import: {ast.unparse(node).splitlines()[0]}"
         for module in package.modules.values()
@@ -334,7 +334,7 @@ def _defines(node: ast.stmt) -> bool:
 
 
 def small_files(package: Package, lines: int) -> list[str]:
-    """No file is longer than this."""
+    """Return files with more lines than this."""
     return [
         f"{name} has {size} lines, more than {lines}: split it"
         for name, path in package.files.items()
@@ -343,7 +343,7 @@ def small_files(package: Package, lines: int) -> list[str]:
 
 
 def small_functions(package: Package, lines: int) -> list[str]:
-    """No function is longer than this, its docstring aside."""
+    """Return functions with more lines than this, docstrings aside."""
     return [
         f"{module.name}:{node.lineno} {node.name} has {size} lines, more than {lines}: split it"
         for module in package.modules.values()
@@ -358,3 +358,40 @@ def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
     skipped = (first.end_lineno or 0) - first.lineno + 1 if docstring else 0
     return (node.end_lineno or 0) - node.lineno + 1 - skipped
+
+
+# ------------------------------------------------------------------------------------------------ names
+
+
+def plain_names(package: Package, forbidden: Iterable[str]) -> list[str]:
+    """Return modules and classes whose names contain a word that the vocabulary replaces."""
+    words = set(forbidden)
+    return [
+        f"{where} uses the word '{word}' in '{name}': the vocabulary has another"
+        for where, name in _module_and_class_names(package)
+        for word in _words(name)
+        if word in words
+    ]
+
+
+def names_used_once(package: Package) -> list[str]:
+    """Return public classes, and public functions of different packages, that share a name."""
+    homes: dict[str, list[str]] = {}
+    for module in package.modules.values():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(f"{module.name}:{node.lineno}")
+    return [f"class {name} is defined in {' and '.join(places)}" for name, places in homes.items() if len(places) > 1]
+
+
+def _module_and_class_names(package: Package) -> Iterator[tuple[str, str]]:
+    for module in package.modules.values():
+        yield module.name, module.name.rpartition(".")[2]
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                yield f"{module.name}:{node.lineno}", node.name
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name in lower case: `_HeadRows` → head, rows."""
+    return [word.lower() for part in name.split("_") for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", part)]

@@ -1,4 +1,4 @@
-"""The options of the command line that all commands share; studies define their own groups in the same way.
+"""The groups of options that all commands share; studies define their own groups in the same way.
 
 A field of a group is one option: `Annotated[type, Option(...)]`. The command line, the files of `attncli run` and
 `attncli check`, and the Python API all read these groups.
@@ -6,10 +6,10 @@ A field of a group is one option: `Annotated[type, Option(...)]`. The command li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
+from attncli.options.option import Option
 from attncli.vocabulary import (
     AGGREGATES,
     BATCH_TOKENS,
@@ -24,39 +24,6 @@ from attncli.vocabulary import (
     MODEL_HEADS,
     SPECIALS,
 )
-
-
-class Option:
-    """How one option is called, completed and explained.
-
-    panel    heading of the help under which it is listed
-    names    `--layer`, `-l`; the name of the field where none is given
-    metavar  placeholder of the value in the help; the choices where none is given
-    choices  allowed values, completed by the shell
-    complete function that returns values for the shell, where they are not known in advance
-    """
-
-    def __init__(
-        self,
-        panel: str,
-        *names: str,
-        help: str,
-        metavar: str | None = None,
-        choices: Sequence[str] = (),
-        complete: Callable[[], Sequence[str]] | None = None,
-    ) -> None:
-        self.panel, self.names, self.help, self.choices = panel, names, help, tuple(choices)
-        self.metavar = metavar or "|".join(choices) or None
-        self._complete = complete
-
-    @property
-    def completes(self) -> bool:
-        """Whether the shell can complete values."""
-        return bool(self._complete or self.choices)
-
-    def values(self) -> list[str]:
-        """Return the values that the shell completes; empty if any value is possible."""
-        return list(self._complete()) if self._complete else list(self.choices)
 
 
 @dataclass(frozen=True)
@@ -256,7 +223,7 @@ class OutputOptions(FolderOptions):
             "Output",
             "--format",
             metavar="NAMES",
-            help="formats, separated by commas. Pictures: png, svg, pdf; pages: html; tables: json, csv, parquet, jsonl",
+            help="file formats, with commas. Pictures: png, svg, pdf; pages: html; tables: json, csv, parquet, jsonl",
         ),
     ] = None
     save_maps: Annotated[bool, Option("Output", "--save-maps", help="save the selected maps too, for --from")] = False
@@ -322,24 +289,3 @@ class NormOptions:
             "value-weighted-norms (default: weight)",
         ),
     ] = "weight"
-
-
-def key(name: str) -> str:
-    """Return the name of an option as it is typed, without the dashes.
-
-    >>> key("max_tokens"), key("from_")
-    ('max-tokens', 'from')
-    """
-    return name.rstrip("_").replace("_", "-")
-
-
-def typed(*groups: Any) -> dict[str, Any]:
-    """Return the options that differ from their defaults, by the names that are typed."""
-    return {key(name): value for group in groups for name, value in changed(group).items()}
-
-
-def changed(group: Any) -> dict[str, Any]:
-    """Return the fields of a group that differ from their defaults."""
-    default = type(group)()
-    values = {each.name: getattr(group, each.name) for each in fields(group) if each.compare}
-    return {name: value for name, value in values.items() if value != getattr(default, name)}
