@@ -27,7 +27,7 @@ OTHER_FILES = ("exit-codes", "maps", "profile")
 
 
 @dataclass(frozen=True)
-class Page:
+class ReferencePage:
     """One page of the reference, as Markdown or as text with its lines."""
 
     text: str
@@ -86,7 +86,7 @@ def page(name: str) -> str:
     return "\n\n".join([name, *(found.plain for found in _pages(name))])
 
 
-def _pages(name: str) -> list[Page]:
+def _pages(name: str) -> list[ReferencePage]:
     """Return the pages of a name: a metric and a class of heads may have the same name."""
     pages = [group[name](name) for group in _groups().values() if name in group]
     if not pages:
@@ -94,7 +94,7 @@ def _pages(name: str) -> list[Page]:
     return pages
 
 
-def _groups() -> dict[str, dict[str, Callable[[str], Page]]]:
+def _groups() -> dict[str, dict[str, Callable[[str], ReferencePage]]]:
     """Return what makes the page of each name, by group of names."""
     # imported here: the help of the command line needs no NumPy
     from attncli.studies.patterns.result import CLASSES
@@ -104,10 +104,10 @@ def _groups() -> dict[str, dict[str, Callable[[str], Page]]]:
     inputs = [name for name in written if name in INPUT_FILES]
     files = [name for name in written if name not in INPUT_FILES and (name in OTHER_FILES or "." in name)]
     analyses = [name for name in written if name not in (*inputs, *files)]
-    makers: dict[str, Callable[[str], Page]] = {
-        name: lambda name: Page(written[name], is_markdown=True) for name in written
+    makers: dict[str, Callable[[str], ReferencePage]] = {
+        name: lambda name: ReferencePage(written[name], is_markdown=True) for name in written
     }
-    makers["config"] = lambda name: Page(f"{written[name]}\n\n{_config_keys()}", is_markdown=True)
+    makers["config"] = lambda name: ReferencePage(f"{written[name]}\n\n{_config_keys()}", is_markdown=True)
     return {
         "Metrics": dict.fromkeys(registry.names("metrics"), _metric_page),
         "Classes and scores of heads": dict.fromkeys([*CLASSES, *SCORES], _class_page),
@@ -139,20 +139,20 @@ def _config_keys() -> str:
     return config_keys()
 
 
-def _metric_page(name: str) -> Page:
-    return Page(str(registry.module("metrics", name).METRIC.page))
+def _metric_page(name: str) -> ReferencePage:
+    return ReferencePage(str(registry.module("metrics", name).METRIC.page))
 
 
-def _class_page(name: str) -> Page:
+def _class_page(name: str) -> ReferencePage:
     """Return the page of a class of heads, or of a score on repeated tokens."""
     from attncli.studies.patterns import classes
     from attncli.studies.repeated import compute as repeated
 
-    return Page((classes.pages() | repeated.pages())[name])
+    return ReferencePage((classes.pages() | repeated.pages())[name])
 
 
-def _command_page(name: str) -> Page:
-    return Page(f"{inspect.getdoc(commands()[name])}\n\nAll options: attncli {name} --help")
+def _command_page(name: str) -> ReferencePage:
+    return ReferencePage(f"{inspect.getdoc(commands()[name])}\n\nAll options: attncli {name} --help")
 
 
 def _errors() -> dict[str, type[AttnError]]:
@@ -160,9 +160,9 @@ def _errors() -> dict[str, type[AttnError]]:
     return {kind.__name__: kind for kind in kinds}
 
 
-def _error_page(name: str) -> Page:
+def _error_page(name: str) -> ReferencePage:
     kind = _errors()[name]
-    return Page(f"{inspect.getdoc(kind)}\n\nExit code {kind.exit_code}.")
+    return ReferencePage(f"{inspect.getdoc(kind)}\n\nExit code {kind.exit_code}.")
 
 
 def _overview() -> str:
