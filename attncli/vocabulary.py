@@ -18,6 +18,7 @@ BATCH_TOKENS = 4096
 TABLE_FORMATS = ("json", "csv", "parquet", "jsonl")
 PICTURE_FORMATS = ("png", "svg", "pdf")
 PAGE_FORMATS = ("html",)
+HIGHLIGHT_FORMATS = ("html", "svg", "png", "pdf")
 MAPS_FORMATS = ("safetensors", "npz")
 LAYOUTS = ("layer,head,query,key", "query,key,head")
 

@@ -26,7 +26,8 @@ from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.heatmap.pictures import Show, fitted, pictures
-from attncli.studies.highlight.page import HighlightPage, highlights
+from attncli.studies.highlight.compute import highlights
+from attncli.studies.highlight.page import HighlightPage
 from attncli.studies.patterns.options import PatternsOptions, Thresholds
 from attncli.studies.patterns.result import Patterns
 from attncli.studies.patterns.study import PatternsStudy
@@ -170,11 +171,11 @@ class Run(Collected):
         kind: Kind | None = None,
         text: int = 0,
     ) -> HighlightPage:
-        """Attention on the text itself, from some words or to them: the mean over all heads where none is chosen.
+        """Return attention on the text itself, from some words or to them: the mean over all heads if none is chosen.
 
-        focus      a word (all its places), `it#2`, the position of a token, `[CLS]`, or `all`
-        direction  from: where the focus looks; to: what looks at it
-        It shows itself in a notebook; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
+        focus      a word (all its occurrences), `it#2`, the position of a token, `[CLS]`, or `all`
+        direction  from: attention from the focus; to: attention to it
+        A notebook shows it; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
         """
         shown = self.attention(kind, text)
         check_weights([shown])
@@ -183,9 +184,9 @@ class Run(Collected):
             shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
         else:
             shown = shown.sel(layer=layer, head=head)
-        looking = FocusRequest(str(focus), direction)
-        find_in_maps([shown], [one for one in self.inputs if one.index == text], looking)
-        return HighlightPage(next(highlights([shown], self.inputs, looking)), self.info.title)
+        request = FocusRequest(str(focus), direction)
+        find_in_maps([shown], [each for each in self.inputs if each.index == text], request)
+        return HighlightPage(next(highlights([shown], self.inputs, request)), self.info.title)
 
     def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
         """How much of each input token is in each token at the top, combined layer by layer (attncli explain rollout).

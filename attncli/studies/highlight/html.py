@@ -29,7 +29,7 @@ from attncli.studies.highlight.passage import (
     title,
     unit,
 )
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 _ASSETS = Path(__file__).parent / "assets"
 _NIGHT = ":root { --paper: NIGHT; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; }"
@@ -97,7 +97,7 @@ def _levels(dark: bool = False) -> Iterator[str]:
         yield f".c{level} {{ background: {colour}; color: {ink(colour)}; }}"
 
 
-def _line(highlight: Highlight, line: Highlighted, cells: Sequence[Cell], other: Sequence[Cell]) -> dict[str, Any]:
+def _line(highlight: Highlight, line: HighlightLine, cells: Sequence[Cell], other: Sequence[Cell]) -> dict[str, Any]:
     context = marked(line, other)
     return {
         "caption": caption(highlight, line),

@@ -14,7 +14,7 @@ from attncli.data import Tokens
 from attncli.data.labels import EMPTY, label, text_of, visible
 from attncli.plotting.axis import KIND_WORDS, joined
 from attncli.plotting.highlight_colours import level
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 State = Literal["between", "drawn", "unseen", "undefined"]
 _LONGEST_BETWEEN = 80
@@ -107,7 +107,7 @@ def _apart(tokens: Tokens, at: int, words: bool, before: Sequence[Cell]) -> Iter
     yield Cell(visible(core.strip(" ")) if core.strip(" ") else core or EMPTY, (at,))
 
 
-def painted(highlight: Highlight, line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
+def painted(highlight: Highlight, line: HighlightLine, cells: Sequence[Cell]) -> list[Cell]:
     """The cells of a passage with the weights of one line."""
     focus = set() if highlight.across else set(line.at)
     top, drawn = highlight.top, line.drawn
@@ -126,7 +126,7 @@ def painted(highlight: Highlight, line: Highlighted, cells: Sequence[Cell]) -> l
     return found
 
 
-def marked(line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
+def marked(line: HighlightLine, cells: Sequence[Cell]) -> list[Cell]:
     """The cells of the text that has the focus but no weights."""
     return [replace(cell, focus=bool(set(line.at).intersection(cell.at))) for cell in cells]
 
@@ -179,7 +179,7 @@ def title(highlight: Highlight) -> str:
     )
 
 
-def caption(highlight: Highlight, line: Highlighted) -> str:
+def caption(highlight: Highlight, line: HighlightLine) -> str:
     """What is special to one line: its layer and head where there are several, and its focus."""
     layers, heads = ({getattr(each, name) for each in highlight.lines} for name in ("layer", "head"))
     first, last = line.at[0], line.at[-1]
