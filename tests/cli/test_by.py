@@ -12,9 +12,8 @@ import families
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from families import FAMILIES
-
 from attncli.cli.groups.by import BYS
+from families import FAMILIES
 
 if TYPE_CHECKING:
     from conftest import Called, RunCli
