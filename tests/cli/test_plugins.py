@@ -178,6 +178,18 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+ONE_BY_ONE = """
+import contextlib, io, json, sys
+from attncli.cli import main
+outputs = []
+for args in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(args) == 0, args
+    outputs.append(out.getvalue())
+print(json.dumps(outputs))
+"""
+
+
 class Shell:
     """Runs attncli in processes that see the packages of a folder."""
 
@@ -186,10 +198,10 @@ class Shell:
         self.environment = {**os.environ, "PYTHONPATH": path}
         self.folder = folder
 
-    def __call__(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Return how `attncli ARGS…` ended; the exit code is 0."""
+    def python(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Return how Python with these arguments ended; its exit code is 0."""
         done = subprocess.run(
-            [sys.executable, "-m", "attncli", *args],
+            [sys.executable, *args],
             env={**self.environment, **environment},
             cwd=self.folder,
             capture_output=True,
@@ -199,10 +211,22 @@ class Shell:
         assert done.returncode == 0, done.stderr
         return done
 
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Return how `attncli ARGS…` ended."""
+        return self.python("-m", "attncli", *args)
+
+    def outputs(self, *commands: tuple[str, ...]) -> list[str]:
+        """Return what each of several commands prints on stdout; they run in one process and print nothing else."""
+        done = self.python("-c", ONE_BY_ONE, json.dumps(commands))
+        assert done.stderr == ""
+        outputs: list[str] = json.loads(done.stdout)
+        return outputs
+
     def completed(self, words: str) -> list[str]:
         """Return what the shell offers for the last of some words, without a message of any kind."""
         position = str(len(words.split()) - 1)
-        done = self(_ATTNCLI_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=position)
+        variables = {"_ATTNCLI_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
+        done = self.python("-m", "attncli", **variables)
         assert done.stderr == ""
         return done.stdout.split()
 
@@ -215,42 +239,50 @@ TEXT = ("-t", "The cat sat on the mat.")
 
 def test_a_study_of_another_package_is_a_command_with_help_and_pages(good: Path, tmp_path: Path) -> None:
     attncli = Shell(good, tmp_path)
-    assert "Plugins" in (shown := attncli("--help").stdout)
-    assert "previous-word  Measure how much attention goes to the word before." in shown
-    assert all(option in attncli("previous-word", "--help").stdout for option in ("--back", "--layer", "--from"))
-    names = attncli("explain").stdout
+    top, options, names, file_page, command_page = attncli.outputs(
+        ("--help",),
+        ("previous-word", "--help"),
+        ("explain",),
+        ("explain", "previous-word.json"),
+        ("explain", "previous-word"),
+    )
+    assert "─ Plugins ─" in top
+    assert "previous-word  Measure how much attention goes to the word before." in top
+    assert all(option in options for option in ("--back", "--layer", "--from"))
     assert all(f"\n  {name} " in names for name in ("previous-word", "previous-word.json", "second_key"))
-    assert "a baseline: the same under uniform attention" in attncli("explain", "previous-word.json").stdout
-    assert "Example: attncli previous-word" in attncli("explain", "previous-word").stdout
+    assert "a baseline: the same under uniform attention" in file_page
+    assert "Example: attncli previous-word" in command_page
     assert attncli.completed("attncli prev") == ["previous-word"]
 
 
 def test_a_study_of_another_package_runs_alone_and_as_a_step(good: Path, tmp_path: Path) -> None:
-    attncli = Shell(good, tmp_path)
-    done = attncli("previous-word", *TEXT, "--back", "2", "--save-maps", "-o", "alone", "--json")
-    document = json.loads(done.stdout)
-    assert (document["schema"], done.stderr) == ("attncli.previous-word/1", "")
+    (tmp_path / "plan.yaml").write_text(f"text: {TEXT[1]}\nsteps: [previous-word: {{back: 2}}]\n")
+    printed, table, _, schema = Shell(good, tmp_path).outputs(
+        ("previous-word", *TEXT, "--back", "2", "--save-maps", "-o", "alone", "--json"),
+        ("previous-word", "--from", "alone", "--back", "2", "--format", "parquet"),
+        ("run", "plan.yaml", "-o", "plan"),
+        ("explain", "config", "--json"),
+    )
+    document = json.loads(printed)
+    assert document["schema"] == "attncli.previous-word/1"
     assert document["run"]["resolved"]["back"] == 2
     files = {path.name for path in (tmp_path / "alone").iterdir()}
     assert {"manifest.json", "previous-word.json", "previous-word.csv", "previous-word.png"} <= files
-    table = attncli("previous-word", "--from", "alone", "--back", "2", "--format", "parquet").stdout
     assert [float(row["mass"]) for row in csv.DictReader(io.StringIO(table))] == pytest.approx(
         [head["mass"] for head in document["heads"]]
     )
-    (tmp_path / "plan.yaml").write_text(f"text: {TEXT[1]}\nsteps: [previous-word: {{back: 2}}]\n")
-    attncli("run", "plan.yaml", "-o", "plan")
     step = json.loads((tmp_path / "plan/demo-encoder/000/previous-word/previous-word.json").read_text())
-    assert step["heads"] == document["heads"]
-    schema = attncli("explain", "config", "--json").stdout
+    assert [head["mass"] for head in step["heads"]] == pytest.approx([head["mass"] for head in document["heads"]])
     assert "how many words back" in schema
 
 
 def test_a_metric_of_another_package_is_measured_and_explained(good: Path, tmp_path: Path) -> None:
     attncli = Shell(good, tmp_path)
-    document = json.loads(attncli("stats", *TEXT, "--json").stdout)
+    printed, page = attncli.outputs(("stats", *TEXT, "--json"), ("explain", "second_key"))
+    document = json.loads(printed)
     assert document["metrics"]["second_key"]["question"] == "How much attention goes to the second key?"
     assert all(0 <= head["second_key"] <= 1 for head in document["heads"])
-    assert "Formula   A_i,1" in attncli("explain", "second_key").stdout
+    assert "Formula   A_i,1" in page
     assert attncli.completed("attncli stats --metric second") == ["second_key"]
 
 
@@ -301,8 +333,6 @@ def test_broken_plugins_are_not_completed_and_quiet_is_quiet(broken: Path, tmp_p
 
 def test_the_python_library_leaves_broken_metrics_out(broken: Path, tmp_path: Path) -> None:
     code = "import attncli; run = attncli.load().run('The cat sat.'); print(*run.stats().heads)"
-    environment = Shell(broken, tmp_path).environment
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = Shell(broken, tmp_path).python("-c", code)
     assert done.stdout.split()[-1] == "second_key"
     assert done.stderr.count("is left out") == len(BROKEN_METRICS)
