@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli.inputs import read_input
@@ -82,6 +82,9 @@ def invocation_of(
     shared = model.shared if isinstance(model, SharedModel) else None
     if texts is None:
         texts = read_input(common.texts) if shared is None else shared.texts
+    elif shared is not None:
+        # the pass that the steps of a file share has read other texts
+        shared = replace(shared, run=None)
     return Invocation(command, source, request, tuple(texts), shared=shared, **more)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from attncli.engine.study import Study
 from attncli.options import ConsoleOptions
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from attncli.data import Text
     from attncli.engine.publish import Published
 
@@ -64,7 +66,11 @@ def _show_drawing(console: CommandConsole, drawing: Drawing) -> None:
 
 
 def _print_result(
-    console: CommandConsole, study: Study[Any], report: Report, published: Published, tables: Any
+    console: CommandConsole,
+    study: Study[Any],
+    report: Report,
+    published: Published,
+    tables: Callable[[], Iterable[RenderableType]],
 ) -> None:
     """Print the JSON document or the manifest, tables and `Wrote …` lines for a person, or the main table."""
     from attncli.store import json_text, table_csv

@@ -35,6 +35,7 @@ class Study(ABC, Generic[ResultT]):
     formats  which file formats it writes
     prints   what a pipe reads: the first table as CSV, or the path of every drawing
     reads    whether it reads the user's texts
+    help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
 
     options: Any
@@ -44,6 +45,7 @@ class Study(ABC, Generic[ResultT]):
     formats: ClassVar[Formats] = Formats()
     prints: ClassVar[Literal["table", "paths"]] = "table"
     reads: ClassVar[bool] = True
+    help: ClassVar[str] = ""
 
     @property
     def command(self) -> str:

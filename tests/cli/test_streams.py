@@ -186,7 +186,7 @@ def test_ctrl_c_leaves_whole_files(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     rest, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert said.splitlines()[-1] == "error: interrupted; the files that are there are whole"
+    assert said.splitlines()[-1] == "error: interrupted; the files that were written are complete"
     names = sorted(path.name for path in (tmp_path / "here").iterdir())
     assert sorted(Path(line).name for line in [first.strip(), *rest.split()]) == [
         name for name in names if name != "manifest.json"
@@ -207,7 +207,7 @@ def test_ctrl_c_at_the_very_start_leaves_nothing(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1]) == (
         130,
-        "error: interrupted; the files that are there are whole",
+        "error: interrupted; the files that were written are complete",
     )
     assert list(tmp_path.iterdir()) == []
 
