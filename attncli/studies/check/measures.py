@@ -63,7 +63,7 @@ class Measures:
                 self._segments[texts] = SegmentMass(alone), SegmentMass(alone)
 
     @property
-    def wanted(self) -> bool:
+    def needed(self) -> bool:
         """Whether there is anything to measure."""
         return self._any
 
