@@ -1,0 +1,31 @@
+"""A hybrid's layers without softmax attention are named, with what they have instead; other models have none."""
+
+from __future__ import annotations
+
+import families
+import pytest
+from families import FAMILIES
+
+from attncli.capturing import plan
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
+
+
+def left_out(name: str) -> list[tuple[str, str]]:
+    family = FAMILIES[name]
+    loaded = wrap_model(families.build(family))
+    return list(plan(loaded, "auto", batch_from_tensors(loaded, families.inputs(family))).refused)
+
+
+def test_the_state_space_layers_of_a_hybrid_are_named() -> None:
+    ((names, reason),) = left_out("jamba")
+    layers = [int(number) for number in names.removeprefix("model.layers.").removeprefix("layers.").split(",")]
+    (attention,) = FAMILIES["jamba"].layers.values()
+    count = FAMILIES["jamba"].config["num_hidden_layers"]
+    assert layers == [number for number in range(count) if number not in attention]
+    assert reason == "JambaMambaMixer has no softmax attention"
+
+
+@pytest.mark.parametrize("name", ["bert", "albert", "t5", "llama", "gpt2", "mistral"])
+def test_models_with_attention_in_every_layer_leave_nothing_out(name: str) -> None:
+    assert left_out(name) == []
