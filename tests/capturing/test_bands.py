@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.capturing import plan, run
-from attncli.capturing.bands import layout_of, unfold
+from attncli.capturing.bands import find_layout, full_rows
 from attncli.errors import ModelError
 from attncli.inputs.batches import batch_from_tensors
 from attncli.models import wrap_model
@@ -52,7 +52,7 @@ def test_a_band_unfolds_to_the_rows_that_it_was_made_of(tokens: int, reach: int,
     index = np.arange(padded)
     rows = random_rows(tokens, padded, np.abs(index[:, None] - index[None, :]) <= reach, seed)
     band = as_band(rows, reach)
-    assert layout_of(band, 1, tokens) == "band"
+    assert find_layout(band, 1, tokens) == "band"
     _check(band, "band", rows, tokens, min(cut, tokens))
 
 
@@ -62,26 +62,26 @@ def test_blocks_unfold_to_the_rows_that_they_were_made_of(tokens: int, size: int
     block = np.arange(padded) // size
     rows = random_rows(tokens, padded, np.abs(block[:, None] - block[None, :]) <= 1, seed)
     blocks = as_blocks(rows, size)
-    assert layout_of(blocks, 1, tokens) == "blocks"
+    assert find_layout(blocks, 1, tokens) == "blocks"
     _check(blocks, "blocks", rows, tokens, min(cut, tokens))
 
 
 def _check(near: torch.Tensor, layout: str, rows: torch.Tensor, tokens: int, cut: int) -> None:
-    parts = [unfold(near, layout, 0, cut, tokens), unfold(near, layout, cut, tokens, tokens)]  # type: ignore[arg-type]
+    parts = [full_rows(near, layout, 0, cut, tokens), full_rows(near, layout, cut, tokens, tokens)]  # type: ignore[arg-type]
     np.testing.assert_array_equal(torch.cat(parts, 2), rows[:, :, :tokens, :tokens])
 
 
 def test_weight_outside_of_the_text_is_no_band() -> None:
     band = as_band(random_rows(8, 8, np.ones((8, 8), bool), 0), 2)
-    assert layout_of(band, 1, 8) == "band"
+    assert find_layout(band, 1, 8) == "band"
     band[0, 0, 0, 0] = 0.5  # two keys left of the first token
-    assert layout_of(band, 1, 8) is None
+    assert find_layout(band, 1, 8) is None
 
 
 def test_plain_rows_and_even_widths_have_no_layout() -> None:
-    assert layout_of(torch.rand(1, 4, 12, 12), 1, 12) is None
-    assert layout_of(torch.rand(1, 12, 4, 6), 1, 12) is None
-    assert layout_of(torch.rand(1, 3, 2, 4, 13), 1, 12) is None
+    assert find_layout(torch.rand(1, 4, 12, 12), 1, 12) is None
+    assert find_layout(torch.rand(1, 12, 4, 6), 1, 12) is None
+    assert find_layout(torch.rand(1, 3, 2, 4, 13), 1, 12) is None
 
 
 def test_global_tokens_are_refused_by_the_name_of_the_layer() -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from attncli.capturing import blocks
-from attncli.capturing.blocks import AttentionCall, Block, Scratch, attend
+from attncli.capturing.attention_call import AttentionCall
+from attncli.capturing.blocks import Block, Scratch, attend
 
 BATCH, HEADS, GROUPS, QUERIES, KEYS, DIM = 2, 4, 2, 7, 9, 5
 
@@ -140,8 +141,8 @@ def test_only_where_no_score_can_be_far_below_another_none_is_looked_at(name: st
     key = call.key.repeat_interleave(HEADS // GROUPS, dim=1)
     scores = call.query @ key.transpose(2, 3) * call.scale
     apart = float((scores.amax(-1) - scores.amin(-1)).max())
-    assert call.shallow == (longer < 10)
-    assert apart < 80 or not call.shallow
+    assert call.scores_are_close == (longer < 10)
+    assert apart < 80 or not call.scores_are_close
     seen: list[Block] = []
     output = attend(call, keep(seen))
     weights, expected = _naive(call)
@@ -153,7 +154,7 @@ def test_only_where_no_score_can_be_far_below_another_none_is_looked_at(name: st
 def test_opposite_keys_are_as_far_apart_as_their_lengths_allow(apart: float, shallow: bool) -> None:
     keys = torch.tensor([1.0, -1.0]).view(1, 1, 2, 1)
     call = AttentionCall(keys * apart, keys, keys, mask=None, bias=None, scale=0.5, softcap=None, sinks=None)
-    assert call.shallow == shallow
+    assert call.scores_are_close == shallow
     seen: list[Block] = []
     attend(replace(call, query=call.query * 95 / apart), keep(seen))
     assert seen[0].raw.min() == torch.tensor(blocks.LEAST_SCORE).exp(), "subnormal numbers are slow"
@@ -161,7 +162,7 @@ def test_opposite_keys_are_as_far_apart_as_their_lengths_allow(apart: float, sha
 
 @pytest.mark.parametrize("name", ["float mask", "bias and mask"])
 def test_what_is_added_to_scores_may_put_them_far_apart(name: str) -> None:
-    assert not CALLS[name].shallow
+    assert not CALLS[name].scores_are_close
 
 
 def test_calls_that_share_their_memory_do_not_disturb_each_other() -> None:

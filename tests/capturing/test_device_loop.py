@@ -17,10 +17,11 @@ from transformers import masking_utils
 
 from attncli import registry
 from attncli.capturing import blocks
-from attncli.capturing.blocks import AttentionCall, attend
-from attncli.capturing.emit import EmittedSide, RowEmitter
+from attncli.capturing.attention_call import AttentionCall
+from attncli.capturing.blocks import attend
+from attncli.capturing.emit import RowEmitter, TokenAxis
 from attncli.capturing.masks import LazyMask
-from attncli.capturing.plan import Site
+from attncli.capturing.sites import Site
 from attncli.data import Input, Kind, Metric, Rows
 from attncli.inputs.batches import Batch
 from attncli.stream import MeasureProfile, Sink, StrongestEdges
@@ -59,7 +60,7 @@ def emitter(sink: Sink, padded: int) -> RowEmitter:
     made, length = RowEmitter(batch, [sink], None, torch.float32), TOKENS - padded
     positions = torch.arange(TOKENS, device="meta")[None]
     mask = positions < length
-    made.source = EmittedSide(mask, torch.where(mask, positions, -1), torch.zeros_like(mask), (length,), (0,))
+    made.source = TokenAxis(mask, torch.where(mask, positions, -1), torch.zeros_like(mask), (length,), (0,))
     return made
 
 
@@ -71,7 +72,7 @@ def call(rule: str, dtype: torch.dtype) -> AttentionCall:
         for device in ("cpu", "meta")
     )
     list(here.strips(blocks.ROWS))
-    there._reaches = here._reaches
+    there._bounds_by_step = here._bounds_by_step
     query, key = (torch.empty(1, heads, TOKENS, DIM, dtype=dtype, device="meta") for heads in (HEADS, GROUPS))
     return AttentionCall(query, key, key, mask=there, bias=None, scale=0.3, softcap=None, sinks=None)
 
@@ -84,8 +85,8 @@ def test_no_block_waits_for_the_device_or_goes_through_the_host(
 ) -> None:
     monkeypatch.setattr(blocks, "CELLS", {"cpu": 1 << 18})
     sums = Sums()
-    hand_on = emitter(sums, padded)
-    output = attend(call(rule, dtype), lambda block: hand_on.block(SITE, block))
+    row_emitter = emitter(sums, padded)
+    output = attend(call(rule, dtype), lambda block: row_emitter.emit(SITE, block))
     assert sums.layer is not None
     values = [*sums.layer.row_values(ROW), *column_values(sums.layer.columns(), COLUMN)]
     assert sums.blocks > 5, "there is a loop"
@@ -96,8 +97,8 @@ def test_no_block_waits_for_the_device_or_goes_through_the_host(
 @pytest.mark.parametrize("padded", [0, 50])
 @pytest.mark.parametrize("make", [MeasureProfile, partial(StrongestEdges, top_k=3)], ids=["profile", "edges"])
 def test_nor_does_what_looks_at_long_texts(make: Callable[[Sequence[Input]], Sink], padded: int) -> None:
-    hand_on = emitter(make(TEXT), padded)
-    assert attend(call("causal", torch.float32), lambda block: hand_on.block(SITE, block)).device.type == "meta"
+    row_emitter = emitter(make(TEXT), padded)
+    assert attend(call("causal", torch.float32), lambda block: row_emitter.emit(SITE, block)).device.type == "meta"
 
 
 def test_waiting_and_mixing_are_caught_here() -> None:

@@ -119,7 +119,7 @@ def test_both_routes_give_the_same_numbers(name: str) -> None:
     family = FAMILIES[name]
     (plan, streamed), (other, taken) = run(family, "stream"), run(family, "eager")
     assert (plan.route, other.route) == ("stream", "eager")
-    assert all(site.how == "eager" for site in other.sites)
+    assert all(site.route == "eager" for site in other.sites)
     ours, theirs = streamed.text(0), taken.text(0)
     assert sorted(ours) == sorted(theirs)
     for place, weights in ours.items():

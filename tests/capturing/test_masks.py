@@ -72,7 +72,7 @@ def test_strips_put_together_are_the_mask_that_transformers_makes(name: str, pad
                 clear = strip.visible[..., strip.clear]
                 assert clear.all()
                 beside = torch.zeros(strip.visible.shape[-1], dtype=torch.bool)
-                for side, seen in strip.unclear:
+                for side, seen in strip.outside_clear:
                     beside[side] = True
                     assert torch.equal(seen == 1, strip.visible[..., side])
                 assert not strip.visible[..., ~beside].logical_not().any()

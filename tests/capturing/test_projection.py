@@ -69,15 +69,15 @@ def test_weighted_sums_of_f_are_what_the_output_projection_puts_out(name: str, m
         module.register_forward_hook(lambda _, given, made: written.setdefault(label, []).append(made))
 
     loaded, batch, plan = planned(model, name)
-    for label in {site.projects.name for site in plan.sites if site.projects}:
+    for label in {site.projection.name for site in plan.sites if site.projection}:
         watched(model.get_submodule(label), label)
     weights = Collector()
     capture_run(loaded, plan, batch, [weights, NormRows(Collector())])  # type: ignore[arg-type]
     assert len(used) == len(plan.sites)
     calls = dict.fromkeys(written, 0)
     for site, (value, matrix, heads) in zip(_as_called(plan, name), used, strict=True):
-        assert site.projects is not None
-        label = site.projects.name
+        assert site.projection is not None
+        label = site.projection.name
         bias = getattr(model.get_submodule(label), "bias", None)
         made = written[label][calls[label]].detach().double().reshape(-1, matrix.shape[1]).numpy()
         calls[label] += 1
@@ -136,8 +136,8 @@ def replaced(name: str, path: str, change: Any) -> Any:
 def test_an_adapter_counts_with_the_matrix_inside() -> None:
     model = replaced("llama", "o_proj", Adapted)
     plan, _, found = both(model, "llama")
-    assert {site.projects.form for site in plan.sites if site.projects} == {"called"}
-    assert all(site.projects and site.projects.name.endswith(".o_proj") for site in plan.sites)
+    assert {site.projection.form for site in plan.sites if site.projection} == {"called"}
+    assert all(site.projection and site.projection.name.endswith(".o_proj") for site in plan.sites)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, Adapted):
@@ -162,7 +162,7 @@ class Normalized(nn.Module):
 
 def test_a_norm_before_the_projection_is_not_taken_for_one() -> None:
     _, _, plan = planned(replaced("llama", "o_proj", Normalized), "llama")
-    assert all(site.projects is None for site in plan.sites)
+    assert all(site.projection is None for site in plan.sites)
 
 
 def test_whether_a_matrix_is_turned_is_told_by_numbers() -> None:

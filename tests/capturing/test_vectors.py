@@ -14,7 +14,7 @@ from families import FAMILIES
 from attncli.capturing import blocks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
-from attncli.capturing.blocks import AttentionCall
+from attncli.capturing.attention_call import AttentionCall
 from attncli.data import KINDS, Selection, Vectors
 from attncli.inputs.batches import batch_from_tensors
 from attncli.models import wrap_model
@@ -119,12 +119,12 @@ def test_blocks_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_mask_is_no_bias_but_alibi_is(mask: torch.Tensor | None, bias: bool) -> None:
     query = torch.randn(1, 2, 3, 4)
     call = AttentionCall(query, query, query, mask, None, 0.5, None, None)
-    assert call.parts(slice(0, 3), slice(0, 3)).bias is bias
+    assert call.score_parts(slice(0, 3), slice(0, 3)).bias is bias
 
 
 def test_scales_that_differ_between_heads_are_taken_into_the_queries() -> None:
     query, scale = torch.randn(1, 2, 3, 4), torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
     call = AttentionCall(query, query, query, None, None, scale, None, None)  # type: ignore[arg-type]
-    parts = call.parts(slice(1, 3), slice(0, 3))
+    parts = call.score_parts(slice(1, 3), slice(0, 3))
     assert parts.scale == 1
     assert torch.equal(parts.query, query[:, :, 1:3] * scale)
