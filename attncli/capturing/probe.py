@@ -59,55 +59,48 @@ class Recorder:
     finder: ProjectionFinder = field(default_factory=ProjectionFinder)
 
     def dispatched(self, key: CallKey, function: Callable[..., Output], args: Args, kwargs: KwArgs) -> Output:
-        """Run the function of the model and attncli's computation on the same call."""
+        """Run the function of the model and compare it with attncli's computation of the same call."""
         self.scores = None
         output, weights = function(*args, **kwargs)
-        model_visible = None if weights is None else visible_in_softmax(weights, self.scores)
-        call = AttentionCall.from_dispatch(function, args, kwargs)
-        own_weights, visible, own_output = compute_full(call)
-        truth = own_weights if weights is None else weights
-        streamable = agree(own_weights, truth) and agree(own_output.transpose(1, 2), output)
-        if not streamable and model_visible is not None:
-            visible = model_visible
-        self._add(key, "dispatch", truth, visible, call.key, streamable)
-        if streamable:
-            self.finder.note_output(key, output)
+        self._compare(key, "dispatch", AttentionCall.from_dispatch(function, args, kwargs), output, weights)
         return output, weights
 
     def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
-        """Run torch's attention; it returns no weights, so its output is compared."""
+        """Run torch's attention; it returns no weights, so only its output is compared."""
         output = function(*args, **kwargs)
         call = AttentionCall.from_sdpa(*args, **kwargs)
         if call.query.dim() == 4:
-            own_weights, visible, own_output = compute_full(call)
-            streamable = agree(own_output, output)
-            self._add(key, "sdpa", own_weights, visible, call.key, streamable)
-            if streamable:
-                self.finder.note_output(key, output.transpose(1, 2))
+            self._compare(key, "sdpa", call, output.transpose(1, 2), None)
         return output
 
     def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
         """Record a softmax of the model that may be over keys."""
         if weights.dim() >= 3:
-            self._add(key, "softmax", weights, visible_by_scores(scores), None, False)
+            self._add(key, "softmax", weights, visible_by_scores(scores))
 
     def inner_softmax(self, scores: Tensor) -> None:
         """Keep the scores: the function of the model may mask more keys than the mask that it is given."""
         self.scores = scores
 
-    def _add(
-        self,
-        key: CallKey,
-        function: Function,
-        weights: Tensor,
-        visible: Tensor | None,
-        keys: Tensor | None,
-        streamable: bool,
+    def _compare(
+        self, key: CallKey, function: Function, call: AttentionCall, output: Tensor, weights: Tensor | None
     ) -> None:
+        """Record a call with its output [batch, query, head, dim]; it is streamable if attncli computes the same."""
+        own_weights, visible, own_output = compute_full(call)
+        truth = own_weights if weights is None else weights
+        streamable = agree(own_weights, truth) and agree(own_output.transpose(1, 2), output)
+        if not streamable and weights is not None:
+            model_visible = visible_in_softmax(weights, self.scores)
+            visible = visible if model_visible is None else model_visible
+        self._add(key, function, truth, visible, call.key.shape[1], call.key.shape[3], streamable)
+        if streamable:
+            self.finder.note_output(key, output)
+
+    def _add(self, key: CallKey, function: Function, *facts: Any) -> None:
+        """Record a call; `facts` are the fields of `ProbedCall` from `weights` on."""
         assert self.trace is not None
         stack, owner = tuple(self.trace.stack), self.trace.attention_module()
-        heads, dim = (None, None) if keys is None else (keys.shape[1], keys.shape[3])
-        self.calls.append(ProbedCall(key, stack, owner, function, weights, visible, heads, dim, streamable))
+        self.calls.append(ProbedCall(key, stack, owner, function, *facts))
 
 
 def visible_in_softmax(weights: Tensor, scores: Tensor | None) -> Tensor | None:

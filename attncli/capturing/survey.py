@@ -93,12 +93,8 @@ def _classify(
         ]
     # ProphetNet predicts n-grams: its cross-attention has rows for each of them, after those of the main stream
     ngram = getattr(config, "ngram", None)
-    if (
-        target is not None
-        and isinstance(ngram, int)
-        and ngram > 0
-        and (queries, keys) == ((1 + ngram) * target, source)
-    ):
+    streams = 1 + ngram if isinstance(ngram, int) else 1
+    if target is not None and streams > 1 and (queries, keys) == (streams * target, source):
         return [SurveyedCall("cross", layer, replace(call, weights=call.weights[:, :, :target]), "main")]
     is_decoder = bool(getattr(config, "is_decoder", False))
     kind = call_kind(call.key[0], queries, keys, batch.lengths, _is_causal(call), is_decoder)
@@ -144,10 +140,10 @@ def _shape_or_value_problem(weights: Tensor, batch: Batch) -> str | None:
 
 
 def _no_tokens(shape: Sequence[int], source: int) -> str:
-    return f"its map is {_by(shape)}, not one row and column per token ({source})"
+    return f"its map is {_shape_text(shape)}, not one row and column per token ({source})"
 
 
-def _by(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
@@ -168,7 +164,7 @@ def _unclassified(calls: Sequence[ProbedCall], surveyed: list[SurveyedCall], tok
         if call.function != "softmax" or owner is None or owner in known or call.weights.shape[-1] < tokens:
             continue
         known.add(owner)
-        problem = f"its softmax is over {_by(call.weights.shape)} scores, not over one row and column per token"
+        problem = f"its softmax is over {_shape_text(call.weights.shape)} scores, not over one row and column per token"
         yield SurveyedCall(tree_kind(owner) or "encoder", layer_number(call.stack), call, problem=problem)
 
 
@@ -190,7 +186,7 @@ def _only_in_outputs(
         shape = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
         if weights.dim() != 4 or tuple(weights.shape[-2:]) != shape:
             if not of_kind:
-                problem = f"the model returns it as {_by(weights.shape)}, not as tokens x tokens"
+                problem = f"the model returns it as {_shape_text(weights.shape)}, not as tokens x tokens"
                 yield SurveyedCall(kind, index, call, problem=problem)
             continue
         mask = batch.source_mask if kind == "encoder" or target is None else batch.target_mask
