@@ -95,7 +95,7 @@ def test_a_person_reads_a_table_of_statistics(tmp_path: Path) -> None:
 def test_a_person_reads_a_table_of_the_model(tmp_path: Path) -> None:
     seen = on_terminal(tmp_path, "info")
     assert "4 layers (0-3) x 4 heads" in seen
-    assert "stream: our blocks" in seen
+    assert "stream: streamed weights" in seen
 
 
 def test_json_stays_json_for_a_person(tmp_path: Path) -> None:

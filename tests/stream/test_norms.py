@@ -282,12 +282,12 @@ def test_calls_that_make_no_sense(model: Model, options: Any, said: str) -> None
 def test_layers_without_norms_are_left_out_with_a_note() -> None:
     model = attncli.load("demo:encoder")
     plan = model.plan()
-    sites = tuple(replace(site, projects=None) if site.layer == 0 else site for site in plan.sites)
+    sites = tuple(replace(site, projection=None) if site.layer == 0 else site for site in plan.sites)
     half = Model(model.loaded, {"auto": replace(plan, sites=sites)})
     run = half.run("one two", by="norm")
     assert [maps.layer for maps in run.attention().layers] == [site.layer for site in plan.sites if site.layer]
     (note,) = run.info.notes
-    assert note.startswith("encoder layers 0 are left out, as they have no norms: no output projection is given just")
+    assert note.startswith("encoder layers 0 are left out, as they have no norms: no output projection reads")
     assert half.run("one two").info.notes == ()
     with pytest.raises(ModelError, match=r"has no value-weighted norms here .*use --by weight"):
         half.run("one two", by="norm", layer=0)
