@@ -14,7 +14,7 @@ from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selec
 from attncli.data.profile import FEW, SINK, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_frame, columns_of
 from attncli.data.spans import Partition, Spans, TextSpan
-from attncli.data.stream import NEAR, Rows, Visibility
+from attncli.data.stream import MAX_OFFSET, Rows, Visibility
 from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme, Text, Tokens, read_only
 from attncli.data.vectors import ScoreParts, Vectors
 from attncli.data.zoom import Pooling, Span, TokenWindow, Zoom
@@ -23,7 +23,7 @@ __all__ = [
     "FEW",
     "FORMAT",
     "KINDS",
-    "NEAR",
+    "MAX_OFFSET",
     "SINK",
     "Array",
     "Attention",

@@ -1,4 +1,4 @@
-"""What a metric says about itself; everything else (CLI name, help page, schema, tests) follows from it."""
+"""How a metric declares itself; its command-line name, help page, schema and tests follow from the declaration."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from attncli.data import KINDS, Columns, Kind, Metric, Range, RowSum
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Metric", "column_metric", "row_metric"]
-
 
 def row_metric(
     compute: Callable[[Any], torch.Tensor],
@@ -22,16 +20,26 @@ def row_metric(
     kinds: tuple[Kind, ...] = KINDS,
     neutral: float | None = None,
     needs: tuple[RowSum, ...] | None = None,
-    views: tuple[RowSum, ...] = (),
+    needs_visibility: tuple[RowSum, ...] = (),
 ) -> Metric:
-    """Declare a measure of each row by itself, of `Rows`: [batch, head, row] float64, NaN where undefined.
+    """Return the declaration of a measure of single rows: [batch, head, row] float64, NaN where undefined.
 
-    needs  sums over keys that are all it takes of the weights beside `near`: it is then worked out once per layer, of
-           `RowSums`; None: it takes the weights themselves, block by block
-    views  the same of what is visible
+    `needs` and `needs_visibility` are the functions of `Rows` and `Visibility` that `compute` calls and that are
+    decorated with `cached`. With them (and `near`) `compute` runs once per layer, on `RowSums`. With `needs=None` it
+    runs on the weights of every block.
     """
+    name = compute.__name__
     return Metric(
-        compute.__name__, compute, "row", unit, range, source, kinds, neutral=neutral, needs=needs, views=views
+        name,
+        compute,
+        "row",
+        unit,
+        range,
+        source,
+        kinds,
+        neutral=neutral,
+        needs=needs,
+        needs_visibility=needs_visibility,
     )
 
 
@@ -45,5 +53,5 @@ def column_metric(
     per_key: bool = False,
     neutral: float | None = None,
 ) -> Metric:
-    """Declare a measure of sums over rows: [batch, head] float64, or [batch, head, key] with `per_key`."""
+    """Return the declaration of a measure of sums over rows: [batch, head] float64, per key [batch, head, key]."""
     return Metric(compute.__name__, compute, "column", unit, range, source, kinds, per_key, neutral)

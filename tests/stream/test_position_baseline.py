@@ -72,8 +72,8 @@ def test_blocks_without_padding_are_summed_the_same(rule: str) -> None:
     known = []
     for first in range(0, 11, 4):
         piece = part(rows, first, min(first + 4, 11))
-        runs = slice(first, min(first + 4, 11)), slice(0, 11)
-        known.append(replace(piece, visibility=replace(piece.visibility, runs=runs)))
+        slices = slice(first, min(first + 4, 11)), slice(0, 11)
+        known.append(replace(piece, visibility=replace(piece.visibility, slices=slices)))
     for one, other in zip(explained([rows], [made]), explained(known, [made]), strict=True):
         assert one[0] == pytest.approx(other[0], abs=1e-6)
 

@@ -11,8 +11,8 @@ import torch
 
 from attncli.data import KINDS, Array, Kind, Rows, Scores
 from attncli.stream import selected
+from attncli.stream.head_sums import Sums, add_sums, join_heads
 from attncli.stream.moments import Moments
-from attncli.stream.parts import Sums, add, join
 from attncli.studies.repeated.result import ALL_ROWS, SCORES, Repeated
 
 BASELINE = "uniform"
@@ -102,12 +102,12 @@ class RepeatedSink:
         part = selected(rows, None)
         assert part is not None
         parts = self._open.setdefault((part.kind, part.layer, part.texts), {})
-        parts[part.heads] = add(parts.get(part.heads), self._sums(part))
+        parts[part.heads] = add_sums(parts.get(part.heads), self._sums(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Combine the scores of a layer into the mean over seeds."""
         for place in [place for place in self._open if place[:2] == (kind, layer)]:
-            heads, total = join(self._open.pop(place).items())
+            heads, total = join_heads(self._open.pop(place).items())
             masses = torch.stack([total["mass"], total["uniform"]], dim=2)
             by_all = masses / total["rows"][:, :, None]
             found = torch.cat([masses / total["targets"][:, :, None], by_all], dim=-1).cpu().numpy()
@@ -130,7 +130,7 @@ class RepeatedSink:
         """mass, uniform, targets [batch, head, score], rows [batch, head, 1]: over the rows of the second copy; all."""
         at = rows.query_positions
         offsets = at.new_tensor([target(self.length) for target in TARGETS.values()])
-        weights, exists = rows.at(at[..., None] + offsets)
+        weights, exists = rows.weights_at(at[..., None] + offsets)
         second = (at >= self.start + self.length) & (at < self.start + 2 * self.length)
         counts = (exists & (rows.real & second[:, None])[..., None]).expand(weights.shape).double()
         even = counts / rows.visible_count.clamp_min(1)[..., None]

@@ -125,7 +125,7 @@ class SegmentMass:
         return Segments(heads, std, self._token_scores())
 
     def _visibility(self, rows: Rows) -> _Sight:
-        memory: dict[Any, Any] = rows.visibility.memory
+        memory: dict[Any, Any] = rows.visibility.cache
         if (self, rows.kind) not in memory:
             memory[self, rows.kind] = self._looked_at(rows)
         found: _Sight = memory[self, rows.kind]
@@ -136,7 +136,7 @@ class SegmentMass:
             _indicator([self._sides[text, rows.kind][side] for text in rows.texts], self._names[rows.kind][side], at)
             for side, at in enumerate((rows.query_positions, rows.key_positions))
         )
-        uniform = (rows.seen.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
+        uniform = (rows.visible_pairs.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
         return _Sight(keys[:, None], queries[:, None].double() * rows.real[..., None], uniform)
 
     def _empty(self, rows: Rows, heads: int) -> _Sums:
