@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 
 from attncli.data import Input, Kind, Metric, Rows, Text, Tokens, Visibility
-from attncli.stream import Measure
+from attncli.stream import Measure, Sink
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +112,14 @@ def _tokens(n: int) -> Tokens:
     return Tokens.plain([f"t{position}" for position in range(n)])
 
 
+def feed(sink: Sink, blocks: Sequence[Rows]) -> None:
+    """Add the blocks to a sink, then end their layers."""
+    for rows in blocks:
+        sink.add(rows)
+    for kind, layer in dict.fromkeys((rows.kind, rows.layer) for rows in blocks):
+        sink.end_layer(kind, layer)
+
+
 def row_values(metric: Metric, text: Map, kind: Kind = "encoder") -> list[float]:
     """Return the values of a row metric for the first head, NaN where undefined."""
     values: list[float] = metric.compute(block([text], kind))[0, 0].tolist()
@@ -121,8 +129,7 @@ def row_values(metric: Metric, text: Map, kind: Kind = "encoder") -> list[float]
 def head_value(metric: Metric, text: Map, kind: Kind = "encoder") -> float:
     """Return the value of any metric for the first head, as the sink reports it."""
     sink = Measure([metric])
-    sink.add(block([text], kind))
-    sink.end_layer(kind, 0)
+    feed(sink, [block([text], kind)])
     return float(sink.result(inputs([text])).heads[metric.name].values[0])
 
 
