@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from attncli.data.tokens import Kind
+from attncli.data.tokens import KINDS, Kind
 
 if TYPE_CHECKING:
     import torch
@@ -69,27 +69,32 @@ class Columns:
 class Metric:
     """A measure and its declaration.
 
-    scope             row: `Rows` or `RowSums` → [batch, head, row]; column: `Columns` → [batch, head]
-    per_key           whether a column metric has one value per key: [batch, head, key]
+    compute           the function: `Rows` or `RowSums` → [batch, head, row], or `Columns` → [batch, head]; float64, NaN
+                      where undefined
+    scope             row: a measure of single rows; column: a measure of sums over rows
     range             smallest and largest possible value, None if open or dependent on the text
     kinds             the kinds of attention for which it is defined
+    per_key           whether a column metric has one value per key: [batch, head, key]
     neutral           the middle of a diverging colour scale (1 for a ratio, 0 for a signed offset), else None
-    needs             sums of `Rows` from which a row metric can be computed, together with `near`: it is then computed
-                      once per layer from `RowSums`. None: it needs the weights themselves, block by block
-    needs_visibility  sums of `Visibility` that it needs in the same way
+    needs             functions of `Rows` decorated with `cached` from which a row metric is computed, besides `near`:
+                      it is then computed once per layer, from `RowSums`. None: from the weights of each block
+    needs_visibility  the functions of `Visibility` from which it is computed
     """
 
-    name: str
     compute: Callable[[Any], torch.Tensor]
     scope: Literal["row", "column"]
     unit: str
     range: Range
     source: str
-    kinds: tuple[Kind, ...]
+    kinds: tuple[Kind, ...] = KINDS
     per_key: bool = False
     neutral: float | None = None
     needs: tuple[RowSum, ...] | None = None
     needs_visibility: tuple[RowSum, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.compute.__name__
 
     @property
     def question(self) -> str:

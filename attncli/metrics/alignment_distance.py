@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Rows, Visibility
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric, Rows, Visibility
 from attncli.metrics._shared import AnyRows, cached, chunked_sum, where_defined
 
 
@@ -47,8 +46,9 @@ def _relative_positions(positions: torch.Tensor, lengths: tuple[int, ...]) -> to
     return torch.where(last > 0, positions / last, torch.nan)
 
 
-METRIC = row_metric(
+METRIC = Metric(
     alignment_distance,
+    "row",
     unit="1",
     range=(0.0, 1.0),
     source="after Tachibana et al. 2017",

@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import AnyRows, largest_weight, where_defined
 
 
@@ -23,4 +23,4 @@ def confidence(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, largest_weight(rows))
 
 
-METRIC = row_metric(confidence, unit="1", range=(0.0, 1.0), source="Voita et al. 2019", needs=(largest_weight,))
+METRIC = Metric(confidence, "row", unit="1", range=(0.0, 1.0), source="Voita et al. 2019", needs=(largest_weight,))

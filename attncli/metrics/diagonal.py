@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 from attncli.metrics._shared import strongest_offset
 
 
@@ -25,4 +24,4 @@ def diagonal(columns: Columns) -> torch.Tensor:
     return strongest_offset(columns)[0]
 
 
-METRIC = column_metric(diagonal, unit="1", range=(0.0, 1.0), source="after Voita et al. 2019")
+METRIC = Metric(diagonal, "column", unit="1", range=(0.0, 1.0), source="after Voita et al. 2019")

@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 from attncli.metrics._shared import strongest_offset
 
 
@@ -23,4 +22,6 @@ def diagonal_offset(columns: Columns) -> torch.Tensor:
     return strongest_offset(columns)[1]
 
 
-METRIC = column_metric(diagonal_offset, unit="tokens", range=(-8.0, 8.0), source="after Voita et al. 2019", neutral=0.0)
+METRIC = Metric(
+    diagonal_offset, "column", unit="tokens", range=(-8.0, 8.0), source="after Voita et al. 2019", neutral=0.0
+)

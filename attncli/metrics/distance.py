@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import DISTANCE_SUMS, SELF_ATTENTION, AnyRows, mean_distance, row_steps, where_defined
 
 
@@ -24,8 +24,9 @@ def distance(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, mean_distance(rows))
 
 
-METRIC = row_metric(
+METRIC = Metric(
     distance,
+    "row",
     unit="tokens",
     range=(0.0, None),
     source="Vig & Belinkov 2019",

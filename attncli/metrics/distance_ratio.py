@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import (
     DISTANCE_SUMS,
     SELF_ATTENTION,
@@ -32,8 +32,9 @@ def distance_ratio(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, mean_distance(rows) / uniform_distance(rows.visibility))
 
 
-METRIC = row_metric(
+METRIC = Metric(
     distance_ratio,
+    "row",
     unit="1",
     range=(0.0, None),
     source="after Vig & Belinkov 2019",

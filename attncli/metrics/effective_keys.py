@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, row_entropy, where_defined
 
 
@@ -21,6 +21,6 @@ def effective_keys(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, row_entropy(rows).exp())
 
 
-METRIC = row_metric(
-    effective_keys, unit="keys", range=(1.0, None), source="perplexity; Clark et al. 2019", needs=ENTROPY_SUMS
+METRIC = Metric(
+    effective_keys, "row", unit="keys", range=(1.0, None), source="perplexity; Clark et al. 2019", needs=ENTROPY_SUMS
 )

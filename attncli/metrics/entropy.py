@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, row_entropy, where_defined
 
 
@@ -24,4 +24,4 @@ def entropy(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, row_entropy(rows))
 
 
-METRIC = row_metric(entropy, unit="nat", range=(0.0, None), source="Clark et al. 2019", needs=ENTROPY_SUMS)
+METRIC = Metric(entropy, "row", unit="nat", range=(0.0, None), source="Clark et al. 2019", needs=ENTROPY_SUMS)

@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, row_entropy, where_defined
 
 
@@ -24,6 +24,11 @@ def entropy_normalized(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real & (rows.visible_count > 1), row_entropy(rows) / rows.visible_count.log())
 
 
-METRIC = row_metric(
-    entropy_normalized, unit="1", range=(0.0, 1.0), source="Clark et al. 2019, divided by ln |S_i|", needs=ENTROPY_SUMS
+METRIC = Metric(
+    entropy_normalized,
+    "row",
+    unit="1",
+    range=(0.0, 1.0),
+    source="Clark et al. 2019, divided by ln |S_i|",
+    needs=ENTROPY_SUMS,
 )

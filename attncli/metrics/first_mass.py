@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Rows, Visibility
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric, Rows, Visibility
 from attncli.metrics._shared import AnyRows, cached, where_defined
 
 
@@ -43,8 +42,9 @@ def _find_first(visibility: Visibility) -> tuple[torch.Tensor, torch.Tensor]:
     return visibility.find_keys(torch.zeros_like(visibility.query_positions)[..., None])
 
 
-METRIC = row_metric(
+METRIC = Metric(
     first_mass,
+    "row",
     unit="1",
     range=(0.0, 1.0),
     source="Xiao et al. 2023; Gu et al. 2024",

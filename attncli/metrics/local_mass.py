@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import MAX_OFFSET
-from attncli.metrics._declare import row_metric
+from attncli.data import MAX_OFFSET, Metric
 from attncli.metrics._shared import LOCAL_WINDOW, SELF_ATTENTION, AnyRows, where_defined
 
 
@@ -23,8 +22,9 @@ def local_mass(rows: AnyRows, window: int = LOCAL_WINDOW) -> torch.Tensor:
     return where_defined(rows.real, (weights * visible).sum(-1, dtype=torch.float64))
 
 
-METRIC = row_metric(
+METRIC = Metric(
     local_mass,
+    "row",
     unit="1",
     range=(0.0, 1.0),
     source="Clark et al. 2019; Kovaleva et al. 2019",

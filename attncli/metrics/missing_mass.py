@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import ROW_SUMS, AnyRows, raw_sum, where_defined
 
 
@@ -23,6 +23,6 @@ def missing_mass(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, 1.0 - rows.factor * raw_sum(rows))
 
 
-METRIC = row_metric(
-    missing_mass, unit="1", range=(0.0, 1.0), source="the column dropped by learned sinks", needs=ROW_SUMS
+METRIC = Metric(
+    missing_mass, "row", unit="1", range=(0.0, 1.0), source="the column dropped by learned sinks", needs=ROW_SUMS
 )

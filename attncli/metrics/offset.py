@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import OFFSET_SUMS, SELF_ATTENTION, AnyRows, mean_offset, row_steps, where_defined
 
 
@@ -22,8 +22,9 @@ def offset(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, mean_offset(rows))
 
 
-METRIC = row_metric(
+METRIC = Metric(
     offset,
+    "row",
     unit="tokens",
     range=(None, None),
     source="signed, after Vig & Belinkov 2019",

@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 
 
 def received(columns: Columns) -> torch.Tensor:
@@ -23,4 +22,4 @@ def received(columns: Columns) -> torch.Tensor:
     return columns.mass / columns.visible_rows
 
 
-METRIC = column_metric(received, unit="1", range=(0.0, 1.0), source="Gu et al. 2024", per_key=True)
+METRIC = Metric(received, "column", unit="1", range=(0.0, 1.0), source="Gu et al. 2024", per_key=True)

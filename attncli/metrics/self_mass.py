@@ -2,7 +2,7 @@
 
 import torch
 
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric
 from attncli.metrics._shared import SELF_ATTENTION, AnyRows, weight_at_offset
 
 
@@ -22,4 +22,6 @@ def self_mass(rows: AnyRows) -> torch.Tensor:
     return weight_at_offset(rows, 0)
 
 
-METRIC = row_metric(self_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())
+METRIC = Metric(
+    self_mass, "row", unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
+)

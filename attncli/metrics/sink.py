@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 from attncli.metrics._shared import strongest_key
 
 
@@ -24,4 +23,4 @@ def sink(columns: Columns) -> torch.Tensor:
     return strongest_key(columns)[0]
 
 
-METRIC = column_metric(sink, unit="1", range=(0.0, 1.0), source="Gu et al. 2024")
+METRIC = Metric(sink, "column", unit="1", range=(0.0, 1.0), source="Gu et al. 2024")

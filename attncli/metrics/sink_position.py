@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 from attncli.metrics._shared import strongest_key
 
 
@@ -24,4 +23,4 @@ def sink_position(columns: Columns) -> torch.Tensor:
     return strongest_key(columns)[1]
 
 
-METRIC = column_metric(sink_position, unit="position", range=(0.0, None), source="Gu et al. 2024")
+METRIC = Metric(sink_position, "column", unit="position", range=(0.0, None), source="Gu et al. 2024")

@@ -2,8 +2,7 @@
 
 import torch
 
-from attncli.data import Rows, Visibility
-from attncli.metrics._declare import row_metric
+from attncli.data import Metric, Rows, Visibility
 from attncli.metrics._shared import AnyRows, cached, weighted_sum, where_defined
 
 
@@ -37,8 +36,9 @@ def _has_special(visibility: Visibility) -> torch.Tensor:
     return has_special[:, None, None].expand(-1, 1, visibility.query_positions.shape[1])
 
 
-METRIC = row_metric(
+METRIC = Metric(
     special_mass,
+    "row",
     unit="1",
     range=(0.0, 1.0),
     source="Clark et al. 2019",
