@@ -7,6 +7,7 @@ SHELL := bash
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+OTHER_TRANSFORMERS ?= 5.23
 export TEXT ?= The animal didn't cross the street because it was too tired.
 
 BIN := $(VENV)/bin
@@ -17,10 +18,10 @@ PIP := -m pip --disable-pip-version-check -q install
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test smoke web page lint format picture lock clean
+.PHONY: help demo test test-real metrics smoke web page lint format picture lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## draw and measure the attention of the bundled model on one sentence (TEXT="…" for another)
 	@$(BIN)/attncli heatmap --text "$$TEXT" --out outputs/demo/heatmap
@@ -30,6 +31,16 @@ demo: $(READY) ## draw and measure the attention of the bundled model on one sen
 
 test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
 	@$(BIN)/python -m pytest -q -n $(JOBS)
+
+# --no-deps: all but transformers itself comes from the virtual environment.
+test-real: $(READY) ## run the tests of all model families with the Transformers before the pinned one too
+	@test -d build/transformers-$(OTHER_TRANSFORMERS) || \
+	  $(BIN)/python $(PIP) --target build/transformers-$(OTHER_TRANSFORMERS) --no-deps "transformers==$(OTHER_TRANSFORMERS).*"
+	@PYTHONPATH=$(CURDIR)/build/transformers-$(OTHER_TRANSFORMERS) ATTNCLI_TEST_TRANSFORMERS=$(OTHER_TRANSFORMERS) \
+	  $(BIN)/python -m pytest -q -n $(JOBS) tests/capturing/test_families.py tests/capturing/test_families_reference.py
+
+metrics: $(READY) ## print the size and the structure of the code
+	@$(BIN)/python tests/support/structure.py
 
 smoke: $(READY) ## draw and measure a sentence with every bundled model, as configs/smoke.yaml says
 	@$(BIN)/attncli run configs/smoke.yaml --out outputs/smoke --force

@@ -41,15 +41,17 @@ if TYPE_CHECKING:
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
     from attncli.studies.flow.flow_result import FlowResult
+    from attncli.studies.flow.options import FlowOptions
     from attncli.studies.flow.result import Flow
-    from attncli.studies.flow.tracing import FlowOptions
-    from attncli.studies.heads.result import ClusterOptions, HeadsResult
+    from attncli.studies.heads.options import HeadsOptions
+    from attncli.studies.heads.result import HeadsResult
     from attncli.studies.highlight.page import HighlightPage
     from attncli.studies.highlight.result import Highlight
-    from attncli.studies.patterns.result import Patterns, Thresholds
+    from attncli.studies.patterns.options import Thresholds
+    from attncli.studies.patterns.result import Patterns
     from attncli.studies.repeated.result import Repeated
     from attncli.studies.segments.result import Segments
-    from attncli.studies.view.page import Page
+    from attncli.studies.view.result import Page
 
     __version__: str
 
@@ -58,12 +60,12 @@ __all__ = [
     "Attention",
     "AttnError",
     "CheckError",
-    "ClusterOptions",
     "Comparison",
     "Edges",
     "Flow",
     "FlowOptions",
     "FlowResult",
+    "HeadsOptions",
     "HeadsResult",
     "Highlight",
     "HighlightPage",
@@ -110,14 +112,15 @@ _HOMES = {
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.flow.flow_result": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
-    "attncli.studies.flow.tracing": ("FlowOptions",),
+    "attncli.studies.flow.options": ("FlowOptions",),
     "attncli.studies.heads.result": ("ClusterOptions", "HeadsResult"),
     "attncli.studies.highlight.page": ("HighlightPage",),
     "attncli.studies.highlight.result": ("Highlight",),
-    "attncli.studies.patterns.result": ("Patterns", "Thresholds"),
+    "attncli.studies.patterns.options": ("Thresholds",),
+    "attncli.studies.patterns.result": ("Patterns",),
     "attncli.studies.repeated.result": ("Repeated",),
     "attncli.studies.segments.result": ("Segments",),
-    "attncli.studies.view.page": ("Page",),
+    "attncli.studies.view.result": ("Page",),
 }
 _TRUE_NAMES = {"open": "open_saved"}
 

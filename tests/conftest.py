@@ -1,7 +1,8 @@
-"""What all tests share: no network, one thread, real and bundled models, the command line in-process."""
+"""What all tests share: no network, one thread unless ATTNCLI_TEST_THREADS says otherwise, real models."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
 import io
 import os
@@ -14,14 +15,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+THREADS = os.environ.get("ATTNCLI_TEST_THREADS", "1")
 # Before torch, matplotlib or the hub are imported: they read these once. Subprocesses inherit them.
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
     MPLBACKEND="Agg",
-    OMP_NUM_THREADS="1",
-    MKL_NUM_THREADS="1",
+    OMP_NUM_THREADS=THREADS,
+    MKL_NUM_THREADS=THREADS,
 )
 for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
@@ -34,6 +36,22 @@ hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("attncli")
 
 REPO = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """Stop where `ATTNCLI_TEST_TRANSFORMERS`, such as 5.23, names another version than the one that is imported."""
+    if expected := os.environ.get("ATTNCLI_TEST_TRANSFORMERS"):
+        import transformers
+
+        if not f"{transformers.__version__}.".startswith(f"{expected}."):
+            got = f"{transformers.__version__} from {Path(transformers.__file__).parent}"
+            raise pytest.UsageError(f"expected Transformers {expected}, got {got}")
+
+
+def pytest_report_header() -> str:
+    """Return the versions that decide what models compute."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch")]
+    return ", ".join(versions)
 
 
 @pytest.fixture(scope="session")

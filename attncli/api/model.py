@@ -11,28 +11,26 @@ from attncli import models
 from attncli.api.run import Run
 from attncli.capturing import CapturePlan, plan
 from attncli.data import Kind
+from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
 from attncli.engine.progress import untracked
 from attncli.engine.request import Request, RunOptions
 from attncli.engine.runner import Runner, gathered
-from attncli.engine.shuffles import check_shuffle_seeds
+from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.batches import batch_from_tensors
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.store import input_sha256
-from attncli.studies.heads import passes as likeness
-from attncli.studies.heads.result import ClusterOptions, HeadsResult
-from attncli.studies.patterns.passes import (
-    LENGTH,
-    SEEDS,
-    check_single_heads,
-    check_thresholds,
-    pattern_sink,
-    repeated_scores,
-    shuffled_numbers,
-)
-from attncli.studies.patterns.result import Patterns, Thresholds
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadsResult
+from attncli.studies.heads.study import HeadsStudy
+from attncli.studies.patterns.options import PatternsOptions, Thresholds
+from attncli.studies.patterns.result import Patterns
+from attncli.studies.patterns.study import PatternsStudy
+from attncli.studies.repeated.options import RepeatedOptions
 from attncli.studies.repeated.result import Repeated
+from attncli.studies.repeated.study import RepeatedStudy
+from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
 
 _log = logging.getLogger("attncli")
 
@@ -44,13 +42,32 @@ class Model(Runner):
     def run(
         self, text: Texts, *, pair: str | None = None, target: str | None = None, **options: Unpack[RunOptions]
     ) -> Run:
-        """Run the model on one or several texts and keep the maps of all heads, or what the options say.
+        """Run the model on one or several texts and return the run: with the maps of all heads, or as options say.
 
-        pair    the second segment, for one text
-        target  what the decoder of an encoder-decoder reads, for one text; without it the model writes one
-        Options are those of `attncli.RunOptions`: kind, layer, head, aggregate, words, metrics, …
+        pair     second segment, for one text
+        target   text that the decoder of an encoder-decoder reads, for one text; without it the model generates one
+        options  options of the forward pass, as in `attncli.RunOptions`: kind, layer, head, metrics, keep_maps, …
         """
         return Run(**vars(self.gather(parse_texts(text, pair, target), Request.of(options))))
+
+    def study(
+        self,
+        study: Study[ResultT],
+        text: Texts,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> ResultT:
+        """Return the result of a study of one or several texts; no maps are kept unless the study needs them.
+
+        pair         second segment, for one text
+        target       text that the decoder of an encoder-decoder reads, for one text
+        run_options  options of the forward pass, as in `attncli.RunOptions`
+        """
+        request = Request.of({**run_options, **study.run_options()})
+        study.check(request)
+        return study.run(Execution(request, parse_texts(text, pair, target), load=lambda: self))[1]
 
     def patterns(
         self,
@@ -59,53 +76,44 @@ class Model(Runner):
         pair: str | None = None,
         target: str | None = None,
         thresholds: Thresholds | None = None,
-        shuffle_seeds: int = 1,
-        **options: Unpack[RunOptions],
+        shuffle_seeds: int = SHUFFLE_SEEDS,
+        **run_options: Unpack[RunOptions],
     ) -> Patterns:
-        """What each head does on one or several texts: its classes and the numbers behind them, beside their baselines.
+        """Return the classes of all heads and the numbers behind them on one or several texts, beside their baselines.
 
-        thresholds     from where on a head bears a class, as in `attncli.Thresholds`
-        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
+        thresholds     thresholds of the classes
+        shuffle_seeds  number of passes over the same texts with their tokens shuffled; 0 for none
         """
-        asked, seeds = check_thresholds(thresholds or Thresholds()), check_shuffle_seeds(shuffle_seeds)
-        request = replace(check_single_heads(Request.of(options)), keep_maps=False)
-        texts = parse_texts(text, pair, target)
-        prepared = self.prepare(texts, request)
-        sink = pattern_sink(prepared)
-        self.finish(prepared, texts, more=[sink])
-        return sink.result(asked, shuffled_numbers(prepared, seeds))
+        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffle_seeds=shuffle_seeds)
+        return self.study(PatternsStudy(options), text, pair=pair, target=target, **run_options)[0]
 
-    def likeness(
+    def heads(
         self,
         text: Texts,
+        options: HeadsOptions | None = None,
         *,
         pair: str | None = None,
         target: str | None = None,
-        grouping: ClusterOptions | None = None,
-        shuffle_seeds: int = 1,
-        **options: Unpack[RunOptions],
+        **run_options: Unpack[RunOptions],
     ) -> HeadsResult:
-        """Which heads are alike on one or several texts, and whether the tokens of a layer become alike.
+        """Return the distances between all heads on one or several texts, clusters, and how alike tokens become.
 
-        grouping       how many clusters, and which pairs are redundant, as in `attncli.Grouping`
-        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
+        options  how many clusters, which pairs are redundant, and how many passes over shuffled tokens
         Needs `pip install "attncli[analyses]"`.
         """
-        asked, seeds = likeness.check_grouping(grouping or ClusterOptions()), check_shuffle_seeds(shuffle_seeds)
-        request = replace(likeness.check_single_heads(Request.of(options)), keep_maps=False)
-        texts = parse_texts(text, pair, target)
-        prepared = self.prepare(texts, request)
-        sink = likeness.heads_sink(prepared.inputs, prepared.heads, asked)
-        self.finish(prepared, texts, more=[sink])
-        return sink.result(asked, likeness.state_numbers([prepared]), likeness.of_shuffled(prepared, seeds))
+        return self.study(HeadsStudy(options or HeadsOptions()), text, pair=pair, target=target, **run_options)
 
-    def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
-        """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.
+    def probe_repeated(
+        self, length: int = PROBE_LENGTH, seeds: int = PROBE_SEEDS, **run_options: Unpack[RunOptions]
+    ) -> Repeated:
+        """Return scores of all heads on random tokens r that come twice: BOS r r.
 
-        length  tokens of r; seeds: how many r are drawn, by the seeds 0, 1, …
+        length  number of tokens of r
+        seeds   number of sequences r, drawn by the seeds 0, 1, …
         """
-        request = Request.of(options)
-        return repeated_scores(self.loaded, self.plan(request.capture), request, length, seeds)[0]
+        study, request = RepeatedStudy(RepeatedOptions(length=length, seeds=seeds)), Request.of(run_options)
+        study.check(request)
+        return study.run(Execution(request, load=lambda: self))[1]
 
     def describe(self, capture: str = "auto") -> dict[str, Any]:
         """What the model offers, as plain values: schema `attncli.info/1`."""

@@ -10,22 +10,35 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.engine import collected
 from attncli.engine.collected import Collected
+from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, find_in_maps
 from attncli.engine.kept_maps import check_weights
-from attncli.engine.memory import parse_size
-from attncli.engine.request import ENDS, RESOLUTION, Request, ZoomOptions, zoom_of
+from attncli.engine.request import Request, ZoomOptions, zoom_of
+from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.spans_file import as_spans
 from attncli.store import OutputFolder, digest, save_run
 from attncli.stream.zoom import zoomed
-from attncli.studies.flow.flow_result import FlowResult, results
-from attncli.studies.flow.tracing import FlowOptions, Tracing
-from attncli.studies.heads.result import ClusterOptions, HeadsResult
-from attncli.studies.heatmap.pictures import Show, fitted, pictures
-from attncli.studies.highlight.page import HighlightPage, highlights
-from attncli.studies.patterns.result import Patterns, Thresholds
+from attncli.studies.flow.flow_result import FlowResult, flow_results
+from attncli.studies.flow.options import FlowOptions
+from attncli.studies.flow.request import FlowArguments, FlowRequest
+from attncli.studies.flow.study import FlowStudy
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadsResult
+from attncli.studies.heads.study import HeadsStudy
+from attncli.studies.heatmap.pictures import PictureChoice, maps_per_layer, pictures
+from attncli.studies.highlight.compute import highlights
+from attncli.studies.highlight.page import HighlightPage
+from attncli.studies.patterns.options import PatternsOptions, Thresholds
+from attncli.studies.patterns.result import Patterns
+from attncli.studies.patterns.study import PatternsStudy
+from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
-from attncli.studies.view.page import HEIGHT, MAX_PAGE, Page, page_of, tables_of
+from attncli.studies.segments.study import SegmentsStudy
+from attncli.studies.view.compute import make_page
+from attncli.studies.view.fitting import page_budget, tables_of_edges
+from attncli.studies.view.result import HEIGHT, Page
+from attncli.vocabulary import ENDS, MAX_PAGE, RESOLUTION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,72 +49,75 @@ NamedSpans = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Run(Collected):
-    """One run: its texts, the maps that were kept and the statistics that were measured; see `Collected`."""
+    """The results of one forward pass or of a saved run: texts, kept maps and statistics; see `Collected`."""
 
     def attention(self, kind: Kind | None = None, text: int = 0) -> Attention:
-        """The maps of one kind and text; `kind` may be left out where there is only one."""
-        there = {attention.kind: attention for attention in self.maps if attention.text == text}
-        if not there:
+        """Return the maps of one kind and text; `kind` may be None if there is only one.
+
+        Raise UsageError if there are no such maps.
+        """
+        by_kind = {attention.kind: attention for attention in self.maps if attention.text == text}
+        if not by_kind:
             texts = sorted({attention.text for attention in self.maps})
             known = f"there are: {', '.join(map(str, texts))}" if texts else "no maps were kept"
             raise UsageError(f"there are no maps of text {text}; {known}")
         if kind is None:
-            if len(there) > 1:
-                raise UsageError(f"this run has several kinds of attention: say which of {', '.join(there)}")
-            return next(iter(there.values()))
-        if kind not in there:
-            raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, there)}")
-        return there[kind]
+            if len(by_kind) > 1:
+                raise UsageError(f"this run has several kinds of attention: say which of {', '.join(by_kind)}")
+            return next(iter(by_kind.values()))
+        if kind not in by_kind:
+            raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, by_kind)}")
+        return by_kind[kind]
 
     def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:
-        """Of each row the `top_k` largest weights, those from `min_weight` on, or what is both: of the kept maps.
+        """Return the `top_k` largest weights of each row, or the weights of at least `min_weight`, of the kept maps.
 
-        Without either, the edges of the pass: `model.run(text, top_k=5, keep_maps=False).edges()`.
+        With both, weights that are both. With neither, the edges of the forward pass:
+        `model.run(text, top_k=5, keep_maps=False).edges()`.
         """
         if top_k is None and min_weight is None:
             if self.strongest is None:
                 raise UsageError("say which edges: expected top_k or min_weight, got neither")
             return self.strongest
-        found = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
-        return found or Edges.none(self.inputs)
+        strongest = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
+        return strongest or Edges.empty(self.inputs)
 
     def profile(self, ends: int | None = None) -> Profile:
-        """Where attention goes over the whole texts: that of the pass, else of the kept maps.
+        """Return where attention goes over the whole texts: measured in the forward pass, else on the kept maps.
 
-        ends  how many tokens the first and the last of a text are, 64 unless said otherwise
+        ends  number of tokens of the first and of the last part of a text, 64 by default
         """
         if ends is None and self.whole is not None:
             return self.whole
-        found = self.with_extras(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
-        assert found is not None  # it was asked for
-        return found
+        profile = self.with_extras(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
+        assert profile is not None  # the request asks for it
+        return profile
 
     def patterns(self, thresholds: Thresholds | None = None) -> Patterns:
-        """What each head does, by the kept maps: its classes and the numbers behind them, beside their baselines.
+        """Return the classes of all heads and the numbers behind them, beside their baselines, from the kept maps.
 
-        thresholds  from where on a head bears a class, as in `attncli.Thresholds`
         `model.patterns` has the baseline of shuffled tokens too.
         """
+        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffle_seeds=0)
+        return self.study(PatternsStudy(options))[0]
+
+    def study(self, study: Study[ResultT]) -> ResultT:
+        """Return the result of a study of the kept maps: `run.study(HeadsStudy(HeadsOptions(clusters=4)))`."""
         if not self.maps:
-            raise UsageError("this run kept no maps to look at: use model.patterns, which needs none")
-        check_weights(self.maps)
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.patterns.passes import check_thresholds, patterns_in
+            raise UsageError(
+                f"this run kept no maps: run the model with keep_maps=True, or use model.{study.name}, which needs none"
+            )
+        request = Request.of({**study.run_options(), "by": self.maps[0].by})
+        study.check(request)
+        return study.run(Execution(request, existing=self))[1]
 
-        return patterns_in(self.maps, self.inputs, check_thresholds(thresholds or Thresholds()))
+    def heads(self, options: HeadsOptions | None = None) -> HeadsResult:
+        """Return the distances between all heads, clusters, and how alike the rows of a layer are, from the kept maps.
 
-    def heads(self, grouping: ClusterOptions | None = None) -> HeadsResult:
-        """Which heads are alike, by the kept maps: distances, a map, clusters, and how alike the rows of a layer are.
-
-        grouping  how many clusters, and which pairs are redundant, as in `attncli.Grouping`
-        Needs `pip install "attncli[analyses]"`. `model.likeness` compares hidden states too, and keeps no maps.
+        options  how many clusters, and which pairs are redundant
+        Needs `pip install "attncli[analyses]"`. `model.heads` compares hidden states too, and keeps no maps.
         """
-        if not self.maps:
-            raise UsageError("this run kept no maps to look at: use model.likeness, which needs none")
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.heads.passes import heads_of_maps
-
-        return heads_of_maps(self.maps, self.inputs, grouping or ClusterOptions())
+        return self.study(HeadsStudy(replace(options or HeadsOptions(), shuffle_seeds=0)))
 
     def heatmap(
         self,
@@ -113,50 +129,41 @@ class Run(Collected):
         log: bool | None = None,
         **zoom: Unpack[ZoomOptions],
     ) -> Figure:
-        """A picture of one head; of all heads of a layer; of all layers x heads where nothing is chosen.
+        """Return a picture of one head, of all heads of a layer, or of all layers x heads if nothing is selected.
 
-        log   colours by the logarithm of the weight; by default where more than 256 tokens are shown
+        log   whether colours are logarithmic; by default if more than 256 tokens are on a side
         zoom  rows, keys, resolution (1024 by default) and pool, as in `attncli.ZoomOptions`
         """
-        shown = self.attention(kind, text)
+        maps = self.attention(kind, text)
         if layer is not None or head is not None:
-            shown = shown.sel(layer=layer, head=head)
+            maps = maps.sel(layer=layer, head=head)
         single = layer is not None and head is not None
-        show = Show(layer is not None, head is not None, "each" if single else "grid", log)
-        wanted = zoom_of({"resolution": RESOLUTION, **zoom})
-        shown = zoomed(shown, fitted(wanted, show, [[len(maps.weights) for maps in shown.layers]]))
-        return pictures(shown, show)[0].draw(self.info.title, "", None)
+        choice = PictureChoice(grid=not single, each=single)
+        maps = zoomed(maps, choice.fit(zoom_of({"resolution": RESOLUTION, **zoom}), [maps_per_layer(maps)]))
+        return pictures(maps, choice)[0].draw(self.info.title, log=log)
 
     def view(self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT) -> Page:
-        """One page on which every head is explored: shown in place by a notebook, or `.save("view.html")`.
+        """Return one page on which every head is explored: a notebook shows it, `.save("view.html")` writes it.
 
-        max_page  bytes, or "32MB": what is larger shows the strongest weights of each row and a pooled map
-        height    of the page in a notebook, in pixels
+        max_page  largest size in bytes, or such as "32MB"; a page of longer texts has the strongest weights of each
+                  row and a pooled map
+        height    height of the page in a notebook, in pixels
         """
         if not self.maps:
-            raise UsageError("this run kept no maps to look at: ask for it when running the model")
+            raise UsageError("this run kept no maps to show: run the model with keep_maps=True")
         check_weights(self.maps)
-        budget = parse_size(max_page, "max_page") or MAX_PAGE
-        tables = None if self.strongest is None else tables_of(self.maps, self.strongest)
-        page = page_of(
-            self.info, self.inputs, self.maps, self.statistics, vectors=self.vectors, budget=budget, tables=tables
-        )
-        return replace(page, height=height)
+        budget = page_budget(max_page, "max_page")
+        tables = None if self.strongest is None else tables_of_edges(self.maps, self.strongest)
+        return replace(make_page(self, budget, tables), height=height)
 
     def segments(self, by: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
-        """How much attention goes between the segments of the texts, in the kept maps.
+        """Return how much attention goes between the segments of the texts, from the kept maps.
 
-        by     segment (pair, chat roles, what the model wrote), paragraph, line, or auto
-        spans  instead, of the text or of each: name → list of passages, `(start, end)` in characters or
-               `{"tokens": (start, end)}`
+        by     segment (pair, chat roles, generated tokens), paragraph, line, or auto
+        spans  instead, the segments of the text or of each text: name → list of passages, `(start, end)` in characters
+               or `{"tokens": (start, end)}`
         """
-        if not self.maps:
-            raise UsageError("this run kept no maps to look at: ask for them when running the model")
-        check_weights(self.maps)
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.segments.dividing import Dividing, segments_of
-
-        return segments_of(self.maps, self.inputs, Dividing(by, None if spans is None else as_spans(spans)))[0]
+        return self.study(SegmentsStudy(SegmentsOptions(by), None if spans is None else as_spans(spans)))[0]
 
     def highlight(
         self,
@@ -168,11 +175,11 @@ class Run(Collected):
         kind: Kind | None = None,
         text: int = 0,
     ) -> HighlightPage:
-        """Attention on the text itself, from some words or to them: the mean over all heads where none is chosen.
+        """Return attention on the text itself, from some words or to them: the mean over all heads if none is chosen.
 
-        focus      a word (all its places), `it#2`, the position of a token, `[CLS]`, or `all`
-        direction  from: where the focus looks; to: what looks at it
-        It shows itself in a notebook; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
+        focus      a word (all its occurrences), `it#2`, the position of a token, `[CLS]`, or `all`
+        direction  from: attention from the focus; to: attention to it
+        A notebook shows it; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
         """
         shown = self.attention(kind, text)
         check_weights([shown])
@@ -181,29 +188,29 @@ class Run(Collected):
             shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
         else:
             shown = shown.sel(layer=layer, head=head)
-        looking = FocusRequest(str(focus), direction)
-        find_in_maps([shown], [one for one in self.inputs if one.index == text], looking)
-        return HighlightPage(next(highlights([shown], self.inputs, looking)), self.info.title)
+        request = FocusRequest(str(focus), direction)
+        find_in_maps([shown], [each for each in self.inputs if each.index == text], request)
+        return HighlightPage(next(highlights([shown], self.inputs, request)), self.info.title)
 
-    def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """How much of each input token is in each token at the top, combined layer by layer (attncli explain rollout).
+    def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
+        """Return the share of each input token in each token at the top, layer by layer (attncli explain rollout).
 
-        options  focus, residual, start_layer and aggregate, as in `attncli.FlowOptions`
+        options  focus, residual, start_layer and aggregate
         """
-        return self._traced(Tracing.of("rollout", options), kind, text)
+        return self._flow(FlowRequest.of("rollout", options), kind, text)
 
-    def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """The maximum flow from each token at the top to each input token, with the options of `rollout`."""
-        return self._traced(Tracing.of("flow", options), kind, text)
+    def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
+        """Return the maximum flow from each token at the top to each input token, with the options of `rollout`."""
+        return self._flow(FlowRequest.of("flow", options), kind, text)
 
-    def _traced(self, tracing: Tracing, kind: Kind | None, text: int) -> FlowResult:
-        wanted = self.attention(kind, text).kind
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.flow.compute import of_maps
-
-        maps = [each for each in self.maps if each.text == text]
-        flows, _ = of_maps(maps, [one for one in self.inputs if one.index == text], None, tracing)
-        return next(one for one in results(flows, tracing.name, self.info.title) if one.flow.kind == wanted)
+    def _flow(self, request: FlowRequest, kind: Kind | None, text: int) -> FlowResult:
+        shown = self.attention(kind, text).kind
+        options = FlowOptions("weight", request.method, request.focus, request.residual, request.start_layer)
+        maps = tuple(each for each in self.maps if each.text == text)
+        inputs = tuple(each for each in self.inputs if each.index == text)
+        flows = replace(self, maps=maps, inputs=inputs).study(FlowStudy(options, request.aggregate))
+        results = flow_results(flows, request.name, self.info.title)
+        return next(result for result in results if result.flow.kind == shown)
 
     def save(
         self,

@@ -19,7 +19,7 @@ import typer.main
 
 from attncli import registry
 from attncli.cli.console import fail, forget
-from attncli.cli.options import flat
+from attncli.cli.typer_options import with_flat_options
 from attncli.errors import AttnError, UsageError, did_you_mean, is_out_of_memory
 
 INTERRUPTED = 130
@@ -70,7 +70,7 @@ def build() -> Any:
             print(context.get_help())
 
     for name, module in registry.modules("cli.commands").items():
-        app.command(name)(flat(getattr(module, name)))
+        app.command(name)(with_flat_options(getattr(module, name)))
     return typer.main.get_command(app)
 
 

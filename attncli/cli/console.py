@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from attncli.cli.options import ConsoleOptions
+from attncli.options import ConsoleOptions
 from attncli.terminal.escape import escaped
 
 if TYPE_CHECKING:

@@ -1,28 +1,28 @@
-"""From options to texts."""
+"""Texts from the options of the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from attncli.cli.options import InputOptions
 from attncli.errors import UsageError
+from attncli.options import InputOptions
 
 if TYPE_CHECKING:
     from attncli.data import Text
 
 
-def read(options: InputOptions) -> list[Text]:
-    """The texts that were given; none, or ways of giving them that exclude each other, are a `UsageError`."""
+def read_input(options: InputOptions) -> list[Text]:
+    """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
     from attncli.inputs.chat_file import read_chat
     from attncli.inputs.read_texts import read_texts
     from attncli.inputs.texts import parse_texts
 
-    given = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
-    if not given:
+    sources = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
+    if not sources:
         raise UsageError('there is no text to read: give --text "…", or --file PATH (--file - is stdin)')
-    if len(given) > 1:
-        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other: give one of them")
+    if len(sources) > 1:
+        raise UsageError(f"--{sources[0]} and --{sources[1]} exclude each other: give one of them")
     if options.column is not None and options.file is None:
         raise UsageError("--column names a column of a file: give --file too")
     if options.file is not None:

@@ -1,16 +1,14 @@
-"""From option groups to a job."""
+"""From option groups to an invocation: texts are read, options are checked, a saved run is opened."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli import inputs as _inputs
-from attncli.cli.options import (
-    DEFAULT_MODEL,
-    LAYOUTS,
-    MAPS_FORMATS,
-    MODEL_HEADS,
+from attncli.cli.inputs import read_input
+from attncli.errors import UsageError, did_you_mean
+from attncli.options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
@@ -18,9 +16,10 @@ from attncli.cli.options import (
     SelectionOptions,
     typed,
 )
-from attncli.errors import UsageError, did_you_mean
+from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 
 if TYPE_CHECKING:
+    from attncli.data import Text
     from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation, SharedPass
     from attncli.engine.request import Request, RunOptions
@@ -28,58 +27,71 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SharedModel(ModelOptions):
-    """The options of a model that is loaded already, with the texts and the pass that several commands share."""
+    """Options of a model that is loaded already, with the texts and the pass that several steps share."""
 
-    held: SharedPass | None = field(default=None, compare=False)
-
-
-Groups = tuple[ModelOptions, InputOptions, SelectionOptions, OutputOptions, SavedRunOptions]
+    shared: SharedPass | None = field(default=None, compare=False)
 
 
-def job_of(
+@dataclass(frozen=True)
+class CommonOptions:
+    """The option groups that all studies share."""
+
+    model: ModelOptions
+    texts: InputOptions
+    selection: SelectionOptions
+    output: OutputOptions
+    saved: SavedRunOptions = field(default_factory=SavedRunOptions)
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """Options that differ from their defaults, by the names that are typed."""
+        return typed(self.model, self.texts, self.selection, self.output, self.saved)
+
+
+def invocation_of(
     command: str,
-    groups: Groups,
-    own: dict[str, Any],
-    more: dict[str, Any],
-    asked: RunOptions,
-    *,
-    reads_text: bool = True,
+    common: CommonOptions,
+    own: Mapping[str, Any],
+    resolved: Mapping[str, Any],
+    run_options: RunOptions,
+    texts: Sequence[Text] | None = None,
 ) -> Invocation:
-    """The job that these options mean, checked as far as that goes without a model.
+    """Return the invocation that options mean, checked as far as that is possible without a model.
 
-    own    options of the command alone as they were typed; more: all of them that change its result
-    asked  what it asks of the run beside the selection
-    reads_text  whether there must be a text
+    own          options of the command alone as they were typed
+    resolved     all options of the command that change its result
+    run_options  what the command asks of the forward pass, beside the selection
+    texts        the texts if they need not be read; empty for a study that reads none
+    Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.invocation import Invocation, OutputSettings
 
-    model, texts, selection, files, again = groups
-    head, model_head = split_heads(selection.head, model.model_head)
-    request = request_of(groups, head, asked)
-    _check(files)
-    given = typed(*groups) | own
-    place = OutputSettings(files.out, files.force, files.save_maps, files.maps_format, files.layout)
-    if again.from_ is not None:
-        _alone(model, texts)
-        return Invocation(command, _reopened(again, selection), request, (), place, more, given)
-    if extra := typed(again):
+    model, output, saved = common.model, common.output, common.saved
+    head, model_head = split_heads(common.selection.head, model.model_head)
+    request = request_of(common, head, run_options)
+    _check_output(output)
+    settings = OutputSettings(output.out, output.force, output.save_maps, output.maps_format, output.layout)
+    more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**common.typed, **own}}
+    if saved.from_ is not None:
+        if extra := typed(model, common.texts):
+            raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
+        return Invocation(command, _open_saved(saved, common.selection), request, **more)
+    if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
-    source = load_arguments(model, head_for(model_head, texts))
-    if isinstance(model, SharedModel) and model.held is not None:
-        return Invocation(
-            command, source, request, model.held.texts if reads_text else (), place, more, given, model.held
-        )
-    read = tuple(_inputs.read(texts)) if reads_text else ()
-    return Invocation(command, source, request, read, place, more, given)
+    source = load_arguments(model, model_head_for(model_head, common.texts))
+    shared = model.shared if isinstance(model, SharedModel) else None
+    if texts is None:
+        texts = read_input(common.texts) if shared is None else shared.texts
+    return Invocation(command, source, request, tuple(texts), shared=shared, **more)
 
 
-def head_for(model_head: str, texts: InputOptions) -> str:
-    """With which head a model is loaded that is to read these texts."""
+def model_head_for(model_head: str, texts: InputOptions) -> str:
+    """Return the head to load a model with, for texts that it may have to continue."""
     return "auto-lm" if texts.generate and model_head == "auto" else model_head
 
 
 def load_arguments(model: ModelOptions, model_head: str = "auto") -> dict[str, Any]:
-    """The arguments of `attncli.load`."""
+    """Return the arguments of `attncli.models.load`."""
     return {
         "name": DEFAULT_MODEL if model.model is None else model.model,
         "revision": model.revision,
@@ -92,13 +104,13 @@ def load_arguments(model: ModelOptions, model_head: str = "auto") -> dict[str, A
     }
 
 
-def request_of(groups: Groups, head: str | None, asked: RunOptions) -> Request:
-    """What these options ask of a run, checked."""
+def request_of(common: CommonOptions, head: str | None, run_options: RunOptions) -> Request:
+    """Return the checked options of the forward pass; `head`: the chosen head numbers."""
     from attncli.engine.request import Request
 
-    model, texts, selection, files, _ = groups
+    model, texts, selection = common.model, common.texts, common.selection
     options: dict[str, Any] = {
-        "kind": _listed(selection.kind),
+        "kind": split_names(selection.kind),
         "layer": selection.layer,
         "head": head,
         "aggregate": selection.aggregate,
@@ -108,18 +120,19 @@ def request_of(groups: Groups, head: str | None, asked: RunOptions) -> Request:
         "max_tokens": texts.max_tokens,
         "generate": texts.generate,
         "batch_tokens": texts.batch_tokens,
-        "max_memory": files.max_memory,
+        "max_memory": common.output.max_memory,
         "capture": model.capture,
     }
-    return Request.of({**options, **asked})  # type: ignore[typeddict-item]
+    return Request.of({**options, **run_options})  # type: ignore[typeddict-item]
 
 
-def _listed(values: list[str] | None) -> list[str] | None:
+def split_names(values: list[str] | None) -> list[str] | None:
+    """Return names that were typed with commas or repeatedly as one list."""
     return None if values is None else [name.strip() for value in values for name in value.split(",")]
 
 
 def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, str]:
-    """`--head` chooses heads by number; the name of a model's head there means `--model-head`."""
+    """Return the head numbers of `--head`, and the model head: a name there means `--model-head`."""
     numbers = []
     for value in given or []:
         if value in MODEL_HEADS:
@@ -140,25 +153,20 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
     return ",".join(numbers) or None, model_head
 
 
-def _check(files: OutputOptions) -> None:
-    if files.maps_format not in MAPS_FORMATS:
+def _check_output(output: OutputOptions) -> None:
+    if output.maps_format not in MAPS_FORMATS:
         raise UsageError(
-            f"unknown --maps-format '{files.maps_format}': {did_you_mean(files.maps_format, MAPS_FORMATS)}"
+            f"unknown --maps-format '{output.maps_format}': {did_you_mean(output.maps_format, MAPS_FORMATS)}"
         )
-    if files.layout not in LAYOUTS:
-        raise UsageError(f"unknown --layout '{files.layout}': {did_you_mean(files.layout, LAYOUTS)}")
-    if not files.save_maps and typed(files).keys() & {"maps-format", "layout"}:
+    if output.layout not in LAYOUTS:
+        raise UsageError(f"unknown --layout '{output.layout}': {did_you_mean(output.layout, LAYOUTS)}")
+    if not output.save_maps and typed(output).keys() & {"maps-format", "layout"}:
         raise UsageError("--maps-format and --layout say how --save-maps writes, which is not given")
 
 
-def _alone(model: ModelOptions, texts: InputOptions) -> None:
-    if extra := typed(model, texts):
-        raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
-
-
-def _reopened(again: SavedRunOptions, selection: SelectionOptions) -> Collected:
+def _open_saved(saved: SavedRunOptions, selection: SelectionOptions) -> Collected:
     from attncli.engine.collected import open_saved
 
-    kinds = _listed(selection.kind)
+    kinds = split_names(selection.kind)
     kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
-    return open_saved(again.from_ or "", labels=again.labels, key_labels=again.key_labels, array=again.array, kind=kind)
+    return open_saved(saved.from_ or "", labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)

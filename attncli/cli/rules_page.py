@@ -29,6 +29,7 @@ rules:
 suites:
   - {name: coreference, file: coreference.jsonl, min-rate: 0.8, above: permutation 99}
 baseline: {file: baseline.json, absolute: 0.01, relative: 0.05, metrics: {entropy: {absolute: 0.1}}}
+tolerance: 0.00001
 
 Model       model, revision, tokenizer, target-tokenizer, model-head, device, dtype, trust-remote-code, capture; how
             texts are read: words, special, max-tokens, batch-tokens. What is typed goes before what the file says
@@ -41,7 +42,7 @@ Attention between words
 from, to    a word, it#2 for the second of its places, the position of a token, a special token such as [CLS], a
             piece. A word that has several places is refused. From a word of several tokens the mean, to it the sum
 min, max    limits of the weight on `to`, which may be reached
-than        a word on which the weight must be smaller
+than        a word on which the weight must be smaller, by more than the tolerance
 above       permutation N: the weight must stand above the Nth percentile of the same measure with the keys permuted,
             in all heads alike. The heads searched count as trials: the measure is the largest weight over all heads
             of the rule (with all, the smallest), in truth and in each permutation. All sets of keys are tried, of
@@ -79,7 +80,16 @@ metrics     tolerances of single measures. Of sink_position and diagonal_offset,
 Refused     a baseline of another model, of other texts, or of texts read otherwise. Names of the Hub must be the
             same; where a model is a folder, its class and heads: so a checkpoint can be held against an earlier one
 
-Weights and measures are rounded to 6 decimals before they are compared: the same verdict comes of 1 or 2 threads.
+Tolerance
+tolerance   from 0 to 0.1, by default 0.00001; above a limit of 1 it is a share of the limit. Weights differ in their
+            last digits between processors and numbers of threads. A value within the tolerance of a limit therefore
+            counts as equal to it, on every machine: it keeps min, max, >= and <=, and breaks <, > and than
+used by     min, max and than of rules and suites; budgets; the thresholds of classes (vertical, diagonal, local and
+            block may be reached, sparse and uniform must be passed); above, where permuted keys that give as much up
+            to the tolerance count against the rule; the baseline, where it is added to absolute and relative. Heads
+            that keep a rule equally well within the tolerance: the first one is shown
+Printed     weights and measures are rounded to 6 decimals
+
 Files are found from where the file of rules lies; ${NAME} is a variable of the environment, ${NAME:-else} has a
 default; 3.10 is not 3.1, and no is a word. Unknown keys, tags, anchors and files of more than 256 kB are refused.
 attncli explain rules --json prints the schema for editors, attncli explain check.json says what is written."""
@@ -103,10 +113,10 @@ p                  the share of permutations that give as much, where above was 
 low, high          95 % interval of Wilson of the rate of a suite
 Empty              what a sort of rule does not have
 
-check.json holds all tables as "rules", "cases" and "drifts", with "holds", whether all rules do. For each rule that
-does not hold rule-NN-KIND-L03-H01.png is the heatmap of the head concerned, NN the number of the row. --junit writes
-a test case for each rule. baseline.json (schema attncli.baseline/1) has the measures of every head, rounded to 6
-decimals. Exit code 1 where a rule does not hold, after all is written."""
+check.json holds all tables as "rules", "cases" and "drifts", with "holds", whether all rules do, and "tolerance", that
+of all comparisons. For each rule that does not hold rule-NN-KIND-L03-H01.png is the heatmap of the head concerned, NN
+the number of the row. --junit writes a test case for each rule. baseline.json (schema attncli.baseline/1) has the
+measures of every head, rounded to 6 decimals. Exit code 1 where a rule does not hold, after all is written."""
 
 
 def rules_schema() -> dict[str, Any]:

@@ -10,20 +10,21 @@ from typing import Any
 from attncli.data import (
     Attention,
     Edges,
+    EdgesConsumer,
     Input,
     Kind,
     Profile,
     RunInfo,
     Scores,
     Statistics,
-    TakeEdges,
     Vectors,
 )
 from attncli.engine.kept_maps import check_weights, reshape
-from attncli.engine.request import ALL_METRICS, Request, metric_names
+from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.store import open_run
 from attncli.store.foreign import as_inputs, maps_info, read_maps
+from attncli.vocabulary import ALL_METRICS
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Collected:
 
         return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
 
-    def with_extras(self, request: Request, take: TakeEdges | None = None) -> Collected:
+    def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Collected:
         """Return the same results with the edges and the profile that a request asks for, from the kept maps."""
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")

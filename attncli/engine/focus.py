@@ -10,8 +10,8 @@ import numpy as np
 from attncli.data import Array, Attention, Direction, Input, Kind, Tokens
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.focus import ALL, FocusMatch, describe_matches, find_focus
+from attncli.vocabulary import DIRECTIONS
 
-DIRECTIONS: tuple[Direction, ...] = ("from", "to")
 MOST_LINES = 256
 MOST_TOKENS = 50_000
 """Of all lines of one page: what is drawn in a minute or two."""
@@ -21,11 +21,11 @@ MOST_TOKENS = 50_000
 class FocusRequest:
     """What is looked at.
 
-    focus      a word (all its places), `it#2`, a position, `[CLS]` or `all`
+    wanted     a word (all its places), `it#2`, a position, `[CLS]` or `all`
     direction  from it (it is among the queries) or to it (it is among the keys)
     """
 
-    focus: str
+    wanted: str
     direction: Direction = "from"
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ def all_positions(found: Iterable[FocusMatch]) -> Array:
     return np.unique([at for one in found for at in one.positions])
 
 
-def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], looking: FocusRequest) -> FocusMatches:
+def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: FocusRequest) -> FocusMatches:
     """Find the focus in texts; where none has it, or there would be too many lines to show, a `UsageError`.
 
     kinds  how many maps there are of each kind
@@ -66,30 +66,31 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], looking: 
         for kind in kinds:
             where = f"text {one.index}, {kind}" if len(inputs) > 1 else kind
             try:
-                at[one.index, kind] = find_focus(looking.side(one.sides(kind)), looking.focus)
+                at[one.index, kind] = find_focus(focus.side(one.sides(kind)), focus.wanted)
             except UsageError as error:
                 errors.append((where, error))
     if not at and errors:
         raise errors[0][1]
     for one in inputs:
-        _check_size(at, one, kinds, looking)
-    return FocusMatches(at, (*(f"{where} is left out: {error}" for where, error in errors), *_several(at, looking)))
+        _check_size(at, one, kinds, focus)
+    return FocusMatches(at, (*(f"{where} is left out: {error}" for where, error in errors), *_several(at, focus)))
 
 
-def _several(at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], looking: FocusRequest) -> Iterator[str]:
+def _several(at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], focus: FocusRequest) -> Iterator[str]:
     """How to choose one of several places, said once."""
     found = next((found for found in at.values() if len(found) > 1), None)
-    if found is not None and looking.focus != ALL:
-        yield f"'{looking.focus}' is shown in all its places, {describe_matches(found)}: --focus '{found[-1].name}' shows one"
+    if found is not None and focus.wanted != ALL:
+        one = found[-1].name
+        yield f"'{focus.wanted}' is shown in all its places, {describe_matches(found)}: --focus '{one}' shows one"
 
 
 def _check_size(
-    at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], one: Input, kinds: Mapping[Kind, int], looking: FocusRequest
+    at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], one: Input, kinds: Mapping[Kind, int], focus: FocusRequest
 ) -> None:
     for kind, maps in kinds.items():
         found = at.get((one.index, kind), ())
         lines = maps * len(found)
-        tokens = len(one.sides(kind)[1 if looking.direction == "from" else 0])
+        tokens = len(one.sides(kind)[1 if focus.direction == "from" else 0])
         if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
             one_place = f"one place, such as --focus '{found[len(found) // 2].name}', " if len(found) > 1 else ""
             raise UsageError(
@@ -99,7 +100,7 @@ def _check_size(
             )
 
 
-def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], looking: FocusRequest) -> FocusMatches:
+def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusRequest) -> FocusMatches:
     """The same of kept maps, which must be whole."""
     for attention in maps:
         if not attention.whole:
@@ -111,4 +112,4 @@ def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], looking: Fo
     counts: dict[Kind, int] = {}
     for attention in maps:
         counts[attention.kind] = sum(len(layer.weights) for layer in attention.layers)
-    return find_in_inputs(inputs, counts, looking)
+    return find_in_inputs(inputs, counts, focus)

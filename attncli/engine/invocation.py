@@ -1,46 +1,48 @@
-"""Whole jobs as the command line does them: from texts, or from a saved run, to the files of a folder."""
+"""One command with everything that it was asked to do, and the execution of its study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attncli import store
-from attncli.data import RunInfo, TakeEdges, Text, Zoom
+from attncli.data import EdgesConsumer, RunInfo, Text
 from attncli.engine.collected import Collected
-from attncli.engine.progress import Track
+from attncli.engine.execution import Execution
+from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
-from attncli.errors import UsageError, did_you_mean
+from attncli.engine.study import Study
 from attncli.store import OutputFolder
+from attncli.vocabulary import LAYOUTS, MAPS_FORMATS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a saved run needs no torch
     from attncli.engine.runner import Runner
 
-PICTURES = ("png", "svg", "pdf")
-TABLES = ("json", "csv", "parquet", "jsonl")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Where results go. `out` None: a folder named after what was asked for."""
+    """Where results go; `out` None: `outputs/<command>/<model>/<digest>`."""
 
     out: str | None = None
     force: bool = False
     save_maps: bool = False
-    maps_format: str = "safetensors"
-    layout: str = "layer,head,query,key"
+    maps_format: str = MAPS_FORMATS[0]
+    layout: str = LAYOUTS[0]
 
 
 @dataclass(frozen=True, eq=False)
 class SharedPass:
-    """What several jobs share: a model, the texts for it, and their one forward pass.
+    """What the steps of a file share: a model, its texts, and their one forward pass.
 
-    run  with whole maps; None where these would not fit, so that each job makes a pass of its own
+    run  the pass with whole maps; None if these would not fit, then each step makes a pass of its own
     """
 
-    model: Runner
+    runner: Runner
     texts: tuple[Text, ...]
     info: RunInfo
     run: Collected | None = None
@@ -50,117 +52,100 @@ class SharedPass:
 class Invocation:
     """What one command was asked to do.
 
-    source  the arguments of `load`, or a saved run
-    more    options of this command alone that change its result
-    given   options as they were typed
-    held    what is shared with other jobs of the same model and texts
+    source    arguments of `attncli.models.load`, or a saved run
+    options   options of this command alone that change its result
+    typed     options as they were typed
+    shared    what is shared with other steps on the same model and texts
     """
 
     command: str
     source: Mapping[str, Any] | Collected
     request: Request
     texts: tuple[Text, ...] = ()
-    files: OutputSettings = field(default_factory=OutputSettings)
-    more: Mapping[str, Any] = field(default_factory=dict)
-    given: Mapping[str, Any] = field(default_factory=dict)
-    held: SharedPass | None = None
-
-    @property
-    def there(self) -> Collected | None:
-        """The run whose maps are there already, saved or shared; None where the model is to be run."""
-        if isinstance(self.source, Collected):
-            return self.source
-        # what is shared are weights, of which no norms can be made
-        return None if self.held is None or self.request.by == "norm" else self.held.run
+    output: OutputSettings = field(default_factory=OutputSettings)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    typed: Mapping[str, Any] = field(default_factory=dict)
+    shared: SharedPass | None = None
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """All options that change the result."""
-        files: dict[str, Any] = {"save_maps": self.files.save_maps}
-        if self.files.save_maps:
-            files |= {"maps_format": self.files.maps_format, "layout": self.files.layout}
+        """All options that change the result; they enter the digest."""
+        output = self.output
+        saved: dict[str, Any] = {"save_maps": output.save_maps}
+        if output.save_maps:
+            saved |= {"maps_format": output.maps_format, "layout": output.layout}
         if isinstance(self.source, Collected):
-            labels = store.input_sha256(one.text for one in self.source.inputs)
+            labels = store.input_sha256(text.text for text in self.source.inputs)
             origin = {"from": dict(self.source.info.resolved), "labels": labels}
         else:
             origin = dict(self.source)
-        return {**origin, **self.request.resolved(), **self.more, **files}
+        return {**origin, **self.request.resolved(), **self.options, **saved}
 
     @cached_property
     def folder(self) -> OutputFolder:
-        """The folder, looked at before the long work: an `OutputError` where it cannot be or is another's."""
+        """The output folder; OutputError if it cannot be written or belongs to another run."""
         if isinstance(self.source, Collected):
             info = self.source.info
             model, revision, inputs = info.model, info.revision, info.input_sha256
         else:
             model, revision = self.source["name"], self.source.get("revision")
             inputs = store.input_sha256(self.texts)
-        name = store.digest(model, revision, inputs, self.resolved)
-        path = self.files.out or store.default_folder(self.command, model, name)
-        return OutputFolder(path, self.command, name, self.files.force)
+        digest = store.digest(model, revision, inputs, self.resolved)
+        path = self.output.out or store.default_folder(self.command, model, digest)
+        return OutputFolder(path, self.command, digest, self.output.force)
 
-    def looked_at(self, track: Track) -> Iterator[Collected]:
-        """The rows or columns that the request looks at, run by run; whole maps where they are there, or to be kept."""
-        if self.there is not None or self.files.save_maps:
-            yield self.gather(track)
+    def execution(self, track: Track = untracked) -> Execution:
+        """Return how a study gets its attention."""
+        existing, load = None, None
+        if isinstance(self.source, Collected):
+            existing = self.source
         else:
-            yield from map(self.informed, self.load().runs(self.texts, self.request, track))
-
-    def gather(self, track: Track, take: TakeEdges | None = None) -> Collected:
-        """Everything as one run, its maps whole; `take` gets the strongest edges chunk by chunk."""
-        request = replace(self.request, zoom=Zoom(), looking=None)
-        if self.there is not None:
-            where = f"the {'maps' if self.there.info.cls == 'file' else 'run'} of {self.there.info.model}"
-            run = self.there.reshaped(request, where)
-            if self.held is not None and not request.neurons:
-                run = replace(run, vectors=())
-            if request.metrics:
-                run = replace(run, statistics=run.stats(request.metrics, request.per_query))
-            if request.beside:
-                run = run.with_extras(request, take)
-        else:
-            run = self.load().gather(self.texts, request, track, take)
-        return self.informed(run)
+            load = self.load
+            # shared maps are weights, from which no norms can be computed
+            existing = self.shared.run if self.shared is not None and self.request.by != "norm" else None
+        return Execution(
+            request=self.request,
+            texts=self.texts,
+            existing=existing,
+            load=load,
+            track=track,
+            arguments={} if isinstance(self.source, Collected) else self.source,
+            save_maps=self.output.save_maps,
+            draws=True,
+            finish=self.complete,
+            edges_file=self.edges_file,
+        )
 
     def load(self) -> Runner:
-        """The model that the job is for; a saved run has none."""
-        if self.held is not None:
-            return self.held.model
-        assert not isinstance(self.source, Collected)  # see `there`
-        return load_model(self.source)
+        """Load the model, or return the shared one."""
+        if self.shared is not None:
+            return self.shared.runner
+        # imported here: a saved run needs neither torch nor transformers
+        from attncli.engine.runner import load_runner
 
-    def informed(self, run: Collected) -> Collected:
-        """The same run, with what was asked for."""
-        return replace(run, info=replace(run.info, given=dict(self.given), resolved=self.resolved))
+        assert not isinstance(self.source, Collected)  # then nothing is loaded
+        return load_runner(self.source)
 
-    def save(self, run: Collected) -> None:
-        """Keep the maps where that was asked for."""
-        if self.files.save_maps:
-            layout, format = self.files.layout, self.files.maps_format
+    def complete(self, run: Collected) -> Collected:
+        """Return a run with what was asked for, and save its maps if `--save-maps` was given."""
+        run = replace(run, info=replace(run.info, given=dict(self.typed), resolved=self.resolved))
+        if self.output.save_maps and run.maps:
             parts = run.inputs, run.maps, run.statistics, run.vectors
-            store.save_run(self.folder, *parts, layout=layout, format=format)
+            store.save_run(self.folder, *parts, layout=self.output.layout, format=self.output.maps_format)
+        return run
+
+    @contextmanager
+    def edges_file(self) -> Iterator[EdgesConsumer]:
+        """Open `edges.parquet` of the output folder."""
+        with store.EdgesFile(self.folder) as edges:
+            yield edges.take
 
 
-def load_model(arguments: Mapping[str, Any]) -> Runner:
-    """The model of these arguments of `attncli.load`."""
-    # here and not above: to draw a saved run needs neither torch nor transformers
-    from attncli.engine.runner import load_runner
+def execute(invocation: Invocation, study: Study[ResultT], track: Track = untracked) -> tuple[Collected, ResultT]:
+    """Run a study on what a command was asked for; return the run that was read, and the result.
 
-    return load_runner(arguments)
-
-
-@dataclass(frozen=True, eq=False)
-class Published:
-    """What a job has written, and what its user should know."""
-
-    manifest: Mapping[str, Any]
-    notes: tuple[str, ...]
-
-
-def choose_formats(given: Iterable[str] | None, among: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
-    """Formats from what was typed (`png,svg`, perhaps repeatedly); an unknown one is a `UsageError`."""
-    names = [name.strip() for part in given or () for name in part.split(",")]
-    for name in names:
-        if name not in among:
-            raise UsageError(f"unknown --format '{name}': {did_you_mean(name, among)}")
-    return tuple(dict.fromkeys([*always, *names]))
+    Wrong options and a folder that cannot be written are refused before the heavy work.
+    """
+    study.check(invocation.request)
+    _ = invocation.folder
+    return study.run(invocation.execution(track))

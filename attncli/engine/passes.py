@@ -13,8 +13,8 @@ import numpy as np
 
 from attncli.capturing import CapturePlan, layer_bytes
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges, Vectors
-from attncli.data.selection import resolve, spans
+from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, Profile, Rows, Selection, Statistics, Vectors
+from attncli.data.selection import format_ranges, resolve
 from attncli.engine.extras import ExtraSinks
 from attncli.engine.focus import FocusMatches, find_in_inputs
 from attncli.engine.measuring import measure_for
@@ -55,7 +55,7 @@ class Pass:
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the texts and the layers that are left out."""
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
-        looked = self.places.notes if self.places else ()
+        looked = self.matches.notes if self.matches else ()
         of_texts = (note for batch in self.batches for note in batch.notes)
         return tuple(dict.fromkeys([*refused, *self._without_norms, *of_texts, *looked]))
 
@@ -71,16 +71,16 @@ class Pass:
             if site.no_norms and (site.kind, site.layer) in chosen:
                 left_out.setdefault((site.kind, site.no_norms), []).append(site.layer)
         return [
-            f"{kind} layers {spans(layers)} are left out, as they have no norms: {reason}"
+            f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
             for (kind, reason), layers in left_out.items()
         ]
 
     @cached_property
-    def places(self) -> FocusMatches | None:
+    def matches(self) -> FocusMatches | None:
         """Where the focus is, where only its rows or columns are wanted; one that is nowhere is a `UsageError`."""
-        if self.request.looking is None:
+        if self.request.focus is None:
             return None
-        return find_in_inputs(self.inputs, maps_per_kind(self.heads, **self._combine), self.request.looking)
+        return find_in_inputs(self.inputs, maps_per_kind(self.heads, **self._combine), self.request.focus)
 
     @property
     def _combine(self) -> dict[str, bool]:
@@ -88,7 +88,7 @@ class Pass:
 
     def check_memory(self, at_once: bool) -> None:
         """Refuse what would not fit, as `memory_excess` tells it, with the flags that would make it fit."""
-        if self.places is None:
+        if self.matches is None:
             self._check_window()
         if told := self.excess(at_once):
             raise UsageError(f"{told}; {self._advice(at_once)}")
@@ -96,7 +96,7 @@ class Pass:
     def excess(self, at_once: bool) -> str | None:
         """What would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
         request = self.request
-        if self.places is not None:  # they are few
+        if self.matches is not None:  # they are few
             return None
         parts = [self.inputs] if at_once else self.texts
         needed = max(
@@ -189,13 +189,15 @@ class Pass:
                 removed.append(share)
                 yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
 
-    def gather(self, track: Track = untracked, take: TakeEdges | None = None, more: Sequence[Sink] = ()) -> Gathered:
+    def gather(
+        self, track: Track = untracked, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
+    ) -> Gathered:
         """Everything that is wanted of all texts in one pass; `take` gets the edges chunk by chunk.
 
         more  sinks that see the same stream, and whose results are their owner's
         """
         request = self.request
-        extras = ExtraSinks(request, self.inputs if request.beside else (), take, self.heads)
+        extras = ExtraSinks(request, self.inputs if request.extras else (), take, self.heads)
         measure = measure_for(request, self.heads) if request.metrics and not request.combined else None
         inputs: list[Input] = []
         maps: list[Attention] = []
@@ -224,9 +226,9 @@ class Pass:
         """The sink for the maps of a batch: whole ones, where all of them are shown token by token."""
         request = self.request
         combine: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
-        if request.looking is not None and self.places is not None:
-            side: Literal["query", "key"] = "query" if request.looking.direction == "from" else "key"
-            return KeepChosen(side, self.places.positions, self.heads, **combine)
+        if request.focus is not None and self.matches is not None:
+            side: Literal["query", "key"] = "query" if request.focus.direction == "from" else "key"
+            return KeepChosen(side, self.matches.positions, self.heads, **combine)
         if any(request.zoom.changes(*map(len, one.sides(kind))) for one in self._read(batch) for kind in self._kinds):
             return PoolMaps(request.zoom, self.heads, **combine)
         return KeepMaps(self.heads, **combine)

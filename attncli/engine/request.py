@@ -8,23 +8,21 @@ from typing import Any, Literal, TypedDict
 
 from attncli import registry
 from attncli.data import By, Span, Zoom
-from attncli.data.selection import Choice, Wanted, choose, parse_span
+from attncli.data.selection import Choice, NumbersOption, choose, parse_span
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
-
-AGGREGATES = ("none", "mean", "max")
-LAYER_AGGREGATES = ("none", "mean")
-SPECIALS = ("keep", "drop")
-POOLS = ("mean", "max")
-CAPTURES = ("auto", "stream", "eager")
-BYS: tuple[By, ...] = ("weight", "norm")
-ALL_METRICS = "all"
-ENDS = 64
-
-
-RESOLUTION = 1024
-"""Most cells a side of a picture, unless another number is asked for."""
+from attncli.vocabulary import (
+    AGGREGATES,
+    ALL_METRICS,
+    BATCH_TOKENS,
+    BYS,
+    CAPTURES,
+    ENDS,
+    LAYER_AGGREGATES,
+    POOLS,
+    SPECIALS,
+)
 
 
 class ZoomOptions(TypedDict, total=False):
@@ -68,8 +66,8 @@ class RunOptions(ZoomOptions, total=False):
     """
 
     kind: str | Sequence[str] | None
-    layer: Wanted
-    head: Wanted
+    layer: NumbersOption
+    head: NumbersOption
     by: By
     aggregate: Literal["none", "mean", "max"]
     aggregate_layers: Literal["none", "mean"]
@@ -92,7 +90,7 @@ class RunOptions(ZoomOptions, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """The same, checked and read. `metrics` empty: nothing is measured; `looking`: only these rows or columns."""
+    """The same, checked and read. `metrics` empty: nothing is measured; `focus`: only these rows or columns."""
 
     choice: Choice = field(default_factory=Choice)
     by: By = "weight"
@@ -103,7 +101,7 @@ class Request:
     zoom: Zoom = field(default_factory=Zoom)
     max_tokens: int | None = None
     generate: int = 0
-    batch_tokens: int = 4096
+    batch_tokens: int = BATCH_TOKENS
     max_memory: int | None = None
     metrics: tuple[str, ...] = ()
     per_query: bool = False
@@ -114,7 +112,7 @@ class Request:
     neurons: bool = False
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
-    looking: FocusRequest | None = None
+    focus: FocusRequest | None = None
 
     @classmethod
     def of(cls, options: RunOptions) -> Request:
@@ -146,13 +144,13 @@ class Request:
             )
         if request.by == "norm":
             _check_norms(request)
-        if not (request.metrics or request.keep_maps or request.beside or request.neurons):
+        if not (request.metrics or request.keep_maps or request.extras or request.neurons):
             raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
         if request.metrics and request.combined and zoom != Zoom():
             raise UsageError(
                 "what is combined is measured on whole maps: leave out metrics, or the window and resolution"
             )
-        if request.beside and request.combined:
+        if request.extras and request.combined:
             raise UsageError(
                 "--top-k, --min-weight and --profile look at single heads: leave out --aggregate and --aggregate-layers"
             )
@@ -173,13 +171,13 @@ class Request:
         return self.top_k is not None or self.min_weight is not None
 
     @property
-    def beside(self) -> bool:
-        """Whether anything is wanted beside maps and metrics."""
+    def extras(self) -> bool:
+        """Whether edges or a profile are asked for, beside maps and metrics."""
         return self.edges or self.profile
 
     def resolved(self) -> dict[str, Any]:
         """All options that change the result, as plain values."""
-        left_out = ("choice", "zoom", "max_memory", "keep_maps", "looking")
+        left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus")
         chosen = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         chosen |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
         rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
@@ -188,7 +186,7 @@ class Request:
 
 def _check_norms(request: Request) -> None:
     """A `UsageError` for what is of weights alone."""
-    if request.beside or request.neurons:
+    if request.extras or request.neurons:
         raise UsageError("--top-k, --min-weight, --profile and --neurons are of weights: leave them out, or --by norm")
     if request.capture == "eager":
         raise UsageError(

@@ -15,14 +15,14 @@ from attncli.engine.runner import Runner
 _NAMES = ("model", "revision", "cls", "architecture", "dtype", "device", "capture", "tokenizer")
 
 
-def share_pass(model: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> SharedPass:
+def share_pass(runner: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> SharedPass:
     """One forward pass over texts, with the maps that the request chooses; without it where they would not fit."""
-    prepared = model.prepare(texts, request, track)
-    info = model.info_of(prepared, texts)
+    prepared = runner.prepare(texts, request, track)
+    info = runner.info_of(prepared, texts)
     if told := prepared.excess(at_once=True):
         info = replace(info, notes=(*info.notes, f"{told}: each step reads the texts anew"))
-        return SharedPass(model, tuple(texts), info)
-    return SharedPass(model, tuple(texts), info, model.finish(prepared, texts, track))
+        return SharedPass(runner, tuple(texts), info)
+    return SharedPass(runner, tuple(texts), info, runner.finish(prepared, texts, track))
 
 
 def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from attncli.data import Tokens
-from attncli.data.labels import labels, text_of
+from attncli.data.labels import labels, piece_text
 from attncli.data.words import merged_words, word_groups
 
 _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -57,7 +57,7 @@ def _from_pieces(tokens: Tokens) -> Iterator[tuple[str, str]]:
         if special:
             yield "", ""
             continue
-        text = text_of(piece, tokens.scheme)
+        text = piece_text(piece, tokens.scheme)
         if tokens.scheme == "bytelevel" or tokens.scheme == "metaspace":
             before, surface = _spaced("", decoder.decode(_HALVES.sub("�", text).encode("utf-8", "surrogateescape")))
         elif tokens.scheme == "wordpiece" and text.startswith("##"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from attncli.data import Attention, By, LayerMaps
+from attncli.data import Attention, By, LayerMaps, Zoom
 from attncli.errors import UsageError
 from attncli.plotting import mosaic as _mosaic
 from attncli.plotting.axis import (
@@ -107,6 +107,14 @@ def panel_side(counts: Sequence[int]) -> int:
         return _mosaic.panel_side((len(counts), max(counts)))
     panels = len(counts) if len(counts) > 1 else counts[0] + (counts[0] > 1)
     return _mosaic.panel_side((math.ceil(panels / _across(panels)), _across(panels)))
+
+
+def fit_to_pages(zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
+    """Return a zoom whose cells are no finer than the panels of some pages can show.
+
+    pages  for each page, the number of maps of each layer
+    """
+    return zoom if zoom.resolution is None else replace(zoom, panel=max(map(panel_side, pages)))
 
 
 def _content(attention: Attention, title: str, names: Sequence[str]) -> _Content:

@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from attncli.data.labels import visible
+from attncli.data.labels import escape_invisible
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fit, fonts, measure, style
 
 EDGE = 24
@@ -25,7 +25,7 @@ _LEAST_BAR, _MOST_BAR = 100, 800
 
 def header_size(title: str, lines: Sequence[str]) -> tuple[float, float]:
     """Width and height in pixels that a header needs; what is far wider than a usual page will be shortened."""
-    wide = max(measure([title], TITLE, "bold")[0], measure(list(map(visible, lines)), SUBTITLE)[0])
+    wide = max(measure([title], TITLE, "bold")[0], measure(list(map(escape_invisible, lines)), SUBTITLE)[0])
     return min(wide + 4, _LONGEST) + 2 * EDGE, 60 + 20 * len(lines)
 
 
@@ -64,7 +64,7 @@ class FigureLayout:
         room = self.width - 2 * EDGE
         self.write(EDGE, 16, fit(title, TITLE, room, "bold"), TITLE, weight="bold", gid="title")
         for number, line in enumerate(lines):
-            self.write(EDGE, 44 + 20 * number, fit(visible(line), SUBTITLE, room), SUBTITLE, FAINT)
+            self.write(EDGE, 44 + 20 * number, fit(escape_invisible(line), SUBTITLE, room), SUBTITLE, FAINT)
 
     def bar_beside(
         self, main: Axes, colours: ScalarMappable, label: str, extend: str = "neither", *, apart: float = 0

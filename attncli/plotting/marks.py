@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from attncli.data import Attention, Tokens
-from attncli.data.labels import visible
+from attncli.data.labels import escape_invisible
 from attncli.inputs.partitions import BLANK_LINE
 from attncli.plotting.text import FAINT, SMALL, fit, measure, style
 
@@ -105,7 +105,7 @@ def _named(parts: Sequence[MarkedPart], size: float) -> list[tuple[MarkedPart, s
     found = []
     for part in parts:
         room = (part.last - part.first) * size - 6
-        name = visible(part.name)
+        name = escape_invisible(part.name)
         if measure([name], SMALL)[0] > room and len(name) > 8:
             name = fit(name, SMALL, room)
         if measure([name], SMALL)[0] <= room:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Edges, Input, Kind, Rows, Selection, TakeEdges
+from attncli.data import KINDS, Array, Edges, EdgesConsumer, Input, Kind, Rows, Selection
 from attncli.stream.protocol import selected
 
 LIMIT = 1 << 20
@@ -51,7 +51,7 @@ class StrongestEdges:
     def __init__(
         self,
         inputs: Sequence[Input],
-        consume: TakeEdges | None = None,
+        consume: EdgesConsumer | None = None,
         *,
         top_k: int | None = None,
         min_weight: float | None = None,
@@ -111,7 +111,7 @@ class StrongestEdges:
     def _flush(self) -> Edges:
         """Return the collected edges in order and forget them."""
         if not self._blocks:
-            return Edges.none(self._inputs)
+            return Edges.empty(self._inputs)
         smallest = int(self._min_weight.view(np.int32)) * _WEIGHT_UNIT
         block_ranks, block_columns = zip(*(block.at_least(smallest) for block in self._blocks), strict=True)
         self._blocks, self._count = [], 0

@@ -152,7 +152,7 @@ def test_what_fits_in_no_page_is_refused() -> None:
 
 
 def test_a_run_without_maps_is_refused() -> None:
-    with pytest.raises(UsageError, match="this run kept no maps to look at: ask for it when running the model"):
+    with pytest.raises(UsageError, match="this run kept no maps to show: run the model with keep_maps=True"):
         attncli.load().run(TEXT, metrics="entropy", keep_maps=False).view()
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from families import FAMILIES
 
-from attncli.cli.groups.by import BYS
+from attncli.vocabulary import BYS
 
 if TYPE_CHECKING:
     from conftest import Called, RunCli

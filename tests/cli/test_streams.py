@@ -145,15 +145,15 @@ def test_many_notes_are_counted(run_cli: RunCli) -> None:
 
 
 def test_what_libraries_print_is_no_data(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attncli.api import model
+    from attncli.engine import runner
 
-    real = model.encode
+    real = runner.encode
 
     def talkative(*args: object, **options: object) -> object:
         sys.stdout.write("a library talks\n")
         return real(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(model, "encode", talkative)
+    monkeypatch.setattr(runner, "encode", talkative)
     done = run_cli("stats", "-t", TEXT, "--json")
     assert json.loads(done.out)["schema"] == "attncli.stats/1"
     assert done.err == "a library talks\n"
@@ -214,7 +214,7 @@ def test_ctrl_c_at_the_very_start_leaves_nothing(tmp_path: Path) -> None:
 
 STRAITENED = """
 import resource, sys
-import torch, transformers, matplotlib.pyplot, attncli.api.model
+import torch, transformers, matplotlib.pyplot, attncli.engine.runner
 from transformers import AutoModel, AutoModelForCausalLM
 from attncli.cli import main
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
@@ -275,12 +275,12 @@ def test_each_way_to_run_out_of_memory_is_known(error: Exception) -> None:
 
 
 def test_a_defect_of_ours_is_one_line_too(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attncli.engine import invocation as jobs
+    from attncli.studies.heatmap import report
 
     def broken(*_: object) -> None:
         raise KeyError("gone")
 
-    monkeypatch.setattr(jobs, "pictures", broken)
+    monkeypatch.setattr(report, "pictures", broken)
     done = run_cli("heatmap", "-t", TEXT)
     assert done.code == 1
     assert done.err == "error: unexpected KeyError: 'gone' (a defect of attncli; --debug shows where)\n"

@@ -262,7 +262,7 @@ REFUSED: list[tuple[list[str], str]] = [
         ["-t", TEXT, "--rows", "0-8", "--max-page", "1kB"],
         "the page would take 2.9 kB, allowed are 1 kB: give smaller --rows and --keys, or allow more with --max-page",
     ),
-    (["-t", TEXT, "--rows", "7-20"], "--rows 7-20 lies outside of the text: it has 11 query tokens, 0-10"),
+    (["-t", TEXT, "--rows", "7-20"], "--rows 7-20 is outside the text: it has 11 query tokens, 0-10"),
     (["-t", TEXT, "--format", "png"], "unknown --format 'png': known are: html"),
 ]
 
@@ -280,7 +280,7 @@ def test_a_run_that_kept_no_maps(run_cli: RunCli) -> None:
     assert run_cli("stats", "-t", TEXT, "-o", "bare").code == 0
     done = run_cli("view", "--from", "bare")
     assert done.code == 2
-    assert "kept no maps: do it again with --save-maps" in done.err
+    assert "has no maps: run 'stats' again with --save-maps" in done.err
 
 
 def test_pooled_maps_that_were_saved(run_cli: RunCli) -> None:
@@ -313,4 +313,4 @@ def test_the_page_is_opened_where_that_is_asked_for(tmp_path: Path, monkeypatch:
 
 def test_where_there_is_no_browser_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert opened_in("nothing-of-the-kind", "--open") == "note: there is no browser here that could open it\n"
+    assert opened_in("nothing-of-the-kind", "--open") == "note: no browser was found: open the page yourself\n"

@@ -17,7 +17,7 @@ from attncli.engine import memory
 from attncli.engine.kept_maps import reshape
 from attncli.engine.request import Request, RunOptions, ZoomOptions, metric_names
 from attncli.errors import UsageError
-from attncli.studies.heatmap.pictures import Show, pictures
+from attncli.studies.heatmap.pictures import PictureChoice, pictures
 
 
 @pytest.mark.parametrize(
@@ -91,25 +91,33 @@ def test_a_container_that_allows_less_is_heeded(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("show", "names"),
+    ("choice", "names"),
     [
-        (Show(), ["decoder-grid"]),
-        (Show(headed=True), ["decoder-grid"]),
-        (Show(layered=True), [f"decoder-L0{layer}-{what}" for layer in (0, 1) for what in ("grid", "mean")]),
-        (Show(layered=True, shape="grid"), ["decoder-grid"]),
-        (Show(True, True), [f"decoder-L0{layer}-H0{head}" for layer in (0, 1) for head in (0, 1, 2)]),
-        (Show(shape="each"), [f"decoder-L0{layer}-H0{head}" for layer in (0, 1) for head in (0, 1, 2)]),
+        (PictureChoice(), ["decoder-grid"]),
+        (PictureChoice(heads=True), ["decoder-grid"]),
+        (PictureChoice(layers=True), [f"decoder-L0{layer}-{what}" for layer in (0, 1) for what in ("grid", "mean")]),
+        (PictureChoice(layers=True, grid=True), ["decoder-grid"]),
+        (
+            PictureChoice(layers=True, heads=True),
+            [f"decoder-L0{layer}-H0{head}" for layer in (0, 1) for head in (0, 1, 2)],
+        ),
+        (PictureChoice(each=True), [f"decoder-L0{layer}-H0{head}" for layer in (0, 1) for head in (0, 1, 2)]),
     ],
 )
-def test_names_of_pictures(show: Show, names: list[str]) -> None:
-    assert [picture.name for picture in pictures(attention(), show)] == names
-    assert [picture.name for picture in pictures(attention(), show, texts=2)] == [f"T000-{name}" for name in names]
+def test_names_of_pictures(choice: PictureChoice, names: list[str]) -> None:
+    assert [picture.name for picture in pictures(attention(), choice)] == names
+    assert [picture.name for picture in pictures(attention(), choice, "T000-")] == [f"T000-{name}" for name in names]
 
 
 def test_names_stay_apart() -> None:
-    for show in (Show(), Show(True), Show(True, True), Show(shape="each")):
+    for choice in (
+        PictureChoice(),
+        PictureChoice(layers=True),
+        PictureChoice(layers=True, heads=True),
+        PictureChoice(each=True),
+    ):
         for maps in (attention(12, 12), attention().mean("head"), attention().mean("layer")):
-            names = [picture.name for picture in pictures(maps, show)]
+            names = [picture.name for picture in pictures(maps, choice)]
             assert len(set(names)) == len(names) > 0
 
 

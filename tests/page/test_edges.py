@@ -69,7 +69,7 @@ def test_a_row_that_sees_nothing_is_undefined_and_no_edges_are_no_trouble() -> N
     assert not found.codes[0, 0].any()
     assert found.keys[0, 1].tolist() == [1, 2]
     tables = EdgeTables({}, 3)
-    tables.take(Edges.none(()))
+    tables.take(Edges.empty(()))
     assert tables.tables == {}
 
 

@@ -18,7 +18,7 @@ from attncli.plotting import grid, heatmap
 from attncli.plotting.cells import DRAWN, INVISIBLE, Cells
 from attncli.plotting.marks import segment_starts
 from attncli.stream.zoom import zoomed
-from attncli.studies.heatmap.pictures import Show, fitted, pictures
+from attncli.studies.heatmap.pictures import PictureChoice, pictures
 
 
 def pooled(count: int, resolution: int, pool: Any = "mean", **more: Any) -> Attention:
@@ -155,21 +155,21 @@ def test_means_are_joined_by_their_mean_and_maxima_by_their_maximum() -> None:
 
 
 def test_what_is_pooled_for_a_page_is_no_finer_than_the_page() -> None:
-    zoom = fitted(Zoom(1024), Show(), [[12] * 12])
+    zoom = PictureChoice().fit(Zoom(1024), [[12] * 12])
     assert zoom.panel == 1900 // 12
     made = zoomed(attention(2000), zoom)
     figure = grid.draw(made)
     assert not any("means of" in text for text in words(figure))
-    assert fitted(Zoom(1024), Show(layered=True), [[12]]) == Zoom(1024)
-    assert fitted(Zoom(), Show(), [[12]]) == Zoom()
+    assert PictureChoice(layers=True).fit(Zoom(1024), [[12]]) == Zoom(1024)
+    assert PictureChoice().fit(Zoom(), [[12]]) == Zoom()
 
 
 @pytest.mark.parametrize(
     ("count", "log", "expected"), [(256, None, False), (257, None, True), (257, False, False), (9, True, True)]
 )
 def test_colours_are_logarithmic_by_default_past_256_tokens(count: int, log: bool | None, expected: bool) -> None:
-    (picture,) = pictures(attention(3, count, kind="cross"), Show(shape="each", log=log))
-    assert is_log(picture.draw("m", "", None)) is expected
+    (picture,) = pictures(attention(3, count, kind="cross"), PictureChoice(each=True))
+    assert is_log(picture.draw("m", log=log)) is expected
 
 
 def test_hostile_tokens_and_segments_are_drawn() -> None:

@@ -23,7 +23,8 @@ from attncli.models import wrap_model
 from attncli.stream.special_tokens import drop_special, removed_mass
 from attncli.stream.words import to_words
 from attncli.stream.zoom import zoomed
-from attncli.studies.flow.tracing import Tracing
+from attncli.studies.flow.options import FlowOptions
+from attncli.studies.flow.study import FlowStudy
 
 ANIMAL = "The animal didn't cross the street because it was too tired."
 PAIR: dict[str, Any] = {"pair": "It was a wide street."}
@@ -187,8 +188,8 @@ def test_rollout_uses_shares_of_the_mean_norms(norms: attncli.Run) -> None:
 @pytest.mark.parametrize("method", ["rollout", "flow"])
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
 def test_the_flow_of_the_stream_is_that_of_kept_maps(method: Any, aggregate: Any, tmp_path: Path) -> None:
-    tracing = Tracing(method, aggregate=aggregate)
-    (direct,) = streamed("demo:encoder", ["one two three"], tracing, tmp_path, by="norm")
+    study = FlowStudy(FlowOptions(by="norm", method=method), aggregate)
+    (direct,) = streamed("demo:encoder", ["one two three"], study)
     run = attncli.load("demo:encoder").run("one two three", by="norm")
     kept = getattr(run, method)(aggregate=aggregate).flow
     combined = attncli.load("demo:encoder").run("one two three", by="norm", aggregate=aggregate)

@@ -208,9 +208,9 @@ def test_a_cell_without_a_visible_pair_is_masked() -> None:
 def test_a_window_outside_of_the_text_names_its_length() -> None:
     one = random_map(1, 1, 4, 6)
     for zoom, said in (
-        (Zoom(rows=(2, 4)), "--rows 2-4 lies outside of the text: it has 4 query tokens, 0-3"),
-        (Zoom(keys=(6, 6)), "--keys 6 lies outside of the text: it has 6 key tokens, 0-5"),
-        (Zoom(keys=(-7, -1)), "--keys -7--1 lies outside"),
+        (Zoom(rows=(2, 4)), "--rows 2-4 is outside the text: it has 4 query tokens, 0-3"),
+        (Zoom(keys=(6, 6)), "--keys 6 is outside the text: it has 6 key tokens, 0-5"),
+        (Zoom(keys=(-7, -1)), "--keys -7--1 is outside"),
     ):
         with pytest.raises(UsageError, match=said):
             PoolMaps(zoom).add(block([one], "cross"))

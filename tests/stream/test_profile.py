@@ -153,7 +153,7 @@ def test_a_sink_is_a_key_that_enough_queries_see() -> None:
         row[i] += 0.4
     one = by_hand(rows, causal(n))
     received = profile([block([one], "decoder")], [one]).received[0]
-    assert np.flatnonzero(received.enough[0]).tolist() == list(range(8))  # key 8 is seen by 8, 9, 10 and 11 alone
+    assert np.flatnonzero(received.reliable[0]).tolist() == list(range(8))  # key 8 is seen by 8, 9, 10 and 11 alone
     assert received.values[0, 11] == pytest.approx(0.4)
     assert np.argwhere(received.sinks()).tolist() == [[0, 0]]
     assert np.flatnonzero(received.sinks(0.055)[0]).tolist() == [0, 5, 6, 7]

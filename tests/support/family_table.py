@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, Literal
 
 Kind = Literal["encoder", "decoder", "cross"]
@@ -61,6 +62,9 @@ _GEMMA: Mapping[str, Any] = {
     "dropout_rate": 0.0,
 }
 
+TRANSFORMERS = tuple(int(part) for part in version("transformers").split(".")[:2])
+SINCE_5_24: Route = "stream" if TRANSFORMERS >= (5, 24) else "eager"
+"""The route of families that dispatch their attention since Transformers 5.24."""
 FACTS = ("route", "see", "windows", "chunks", "sink", "refused", "pads", "notes")
 
 
@@ -278,7 +282,7 @@ DECODERS = (
         window_size=4,
         notes="no scaling by the head size",
     ),
-    _decoder("gptj", "GPTJForCausalLM", route="eager", rotary_dim=4),
+    _decoder("gptj", "GPTJForCausalLM", route=SINCE_5_24, rotary_dim=4),
     _decoder("gpt_neox", "GPTNeoXForCausalLM", rotary_pct=0.5),
     _decoder("opt", "OPTForCausalLM", ffn_dim=40, word_embed_proj_dim=32),
     _decoder(
@@ -353,7 +357,7 @@ DECODERS = (
     _decoder(
         "codegen",
         "CodeGenForCausalLM",
-        route="eager",
+        route=SINCE_5_24,
         n_embd=32,
         n_head=4,
         n_layer=2,

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from attncli.data import Kind, Tokens
-from attncli.studies.highlight.result import Direction, Highlight, Highlighted
+from attncli.studies.highlight.result import Direction, Highlight, HighlightLine
 
 OURS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p", "div", "i", "b", "span"),
@@ -18,15 +18,15 @@ OURS = {
 
 def line(
     weights: list[float], at: tuple[int, ...] = (0,), visible: list[bool] | None = None, **more: object
-) -> Highlighted:
+) -> HighlightLine:
     seen = np.ones(len(weights), bool) if visible is None else np.array(visible)
     named: dict[str, object] = {"layer": 3, "head": 1, "focus": "it", **more}
-    return Highlighted(at=at, weights=np.array(weights), visible=seen, **named)  # type: ignore[arg-type]
+    return HighlightLine(at=at, weights=np.array(weights), visible=seen, **named)  # type: ignore[arg-type]
 
 
 def of(
     tokens: Tokens,
-    *lines: Highlighted,
+    *lines: HighlightLine,
     direction: Direction = "from",
     kind: Kind = "encoder",
     focused: Tokens | None = None,

@@ -13,8 +13,8 @@ import typer
 from attncli.cli.console import command_console
 from attncli.cli.groups.check import CheckOptions, file_section, options_of
 from attncli.cli.invocations import load_arguments, request_of, split_heads
-from attncli.cli.options import ConsoleOptions, FolderOptions, ModelOptions, OutputOptions, SavedRunOptions, typed
 from attncli.errors import CheckError, UsageError
+from attncli.options import ConsoleOptions, FolderOptions, ModelOptions, OutputOptions, SavedRunOptions, typed
 from attncli.studies.check.annotations import github
 from attncli.terminal.escape import escaped
 

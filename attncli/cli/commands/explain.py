@@ -11,9 +11,9 @@ import typer
 
 from attncli import registry
 from attncli.cli.console import command_console
-from attncli.cli.options import ConsoleOptions
 from attncli.cli.pages import ANALYSES, PAGES, analysis_page, error_pages
 from attncli.errors import UsageError, did_you_mean
+from attncli.options import ConsoleOptions
 
 
 def explain(

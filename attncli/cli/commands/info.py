@@ -8,8 +8,8 @@ import typer
 
 from attncli.cli.console import command_console
 from attncli.cli.invocations import load_arguments, split_heads
-from attncli.cli.options import ConsoleOptions, ModelOptions
 from attncli.errors import UsageError
+from attncli.options import ConsoleOptions, ModelOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,10 +79,10 @@ def _longest(positions: int | None) -> str:
 
 
 def _offered(offered: dict[str, Any]) -> str:
-    from attncli.data.selection import spans
+    from attncli.data.selection import format_ranges
 
     layers, heads = offered["layers"], offered["heads"]
-    text = f"{len(layers)} layers ({spans(layers)}) x {heads} heads"
+    text = f"{len(layers)} layers ({format_ranges(layers)}) x {heads} heads"
     if offered["key_value_heads"] not in (None, heads):
         text += f", {offered['key_value_heads']} key/value heads"
     return text

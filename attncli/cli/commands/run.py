@@ -14,7 +14,8 @@ from attncli import registry
 from attncli.cli import inputs as _inputs
 from attncli.cli.console import CommandConsole, command_console, say_notes_once
 from attncli.cli.invocations import SharedModel, head_for, load_arguments, request_of, split_heads
-from attncli.cli.options import (
+from attncli.errors import AttnError
+from attncli.options import (
     ConsoleOptions,
     FolderOptions,
     InputOptions,
@@ -24,7 +25,6 @@ from attncli.cli.options import (
     SelectionOptions,
     changed,
 )
-from attncli.errors import AttnError
 
 if TYPE_CHECKING:
     from pathlib import Path

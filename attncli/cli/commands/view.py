@@ -5,76 +5,51 @@ from __future__ import annotations
 import webbrowser
 from typing import TYPE_CHECKING
 
-from attncli.cli.console import command_console
-from attncli.cli.groups.view import ViewOptions
-from attncli.cli.invocations import job_of
-from attncli.cli.options import (
+from attncli.cli.console import CommandConsole
+from attncli.cli.invocations import CommonOptions
+from attncli.cli.run_study import run_study
+from attncli.options import (
     ConsoleOptions,
     InputOptions,
     ModelOptions,
     OutputOptions,
     SavedRunOptions,
     SelectionOptions,
-    typed,
 )
+from attncli.studies.view.options import ViewOptions
+from attncli.studies.view.study import ViewStudy
 
 if TYPE_CHECKING:
-    from attncli.engine.request import RunOptions
+    from attncli.engine.publish import Published
 
 
 def view(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
-    files: OutputOptions,
-    talk: ConsoleOptions,
-    again: SavedRunOptions,
-    shown: ViewOptions,
+    output: OutputOptions,
+    console: ConsoleOptions,
+    saved: SavedRunOptions,
+    own: ViewOptions,
 ) -> None:
     """Explore every head on one page.
 
     Writes view.html: all layers and heads as lines, maps, text and numbers, in one file that needs no network and can
-    be passed on. --open shows it at once. In a pipe, prints its path.
+    be passed on. --open opens it in the browser. In a pipe, prints its path.
 
-    Weights are kept in 8 bits, off by less than 1/255 of the largest of their row. What would make the page larger than
-    --max-page streams by: the page has the strongest weights of each row and a pooled map, and says so.
+    Weights have 8 bits, with an error below 1/255 of the largest weight of their row. If the page would be larger than
+    --max-page, it shows the strongest weights of each row and a pooled map, and says so; then no whole map is in
+    memory.
 
-    With --neurons the page also has the query and key vectors behind each weight. --save-maps keeps them too.
+    With --neurons the page also has the query and key vectors behind each weight; --save-maps then saves them too.
 
     Example: attncli view --text "The cat sat on the mat."
     """
-    from attncli.engine.invocation import choose_formats
-    from attncli.engine.memory import parse_size
-    from attncli.store import json_text
-    from attncli.studies.view.job import write_page
-    from attncli.studies.view.page import MAX_PAGE
-
-    choose_formats(files.format, ("html",), ("html",))
-    budget = parse_size(shown.max_page, "--max-page") or MAX_PAGE
-    with command_console(talk) as say:
-        more = {"max_page": budget}
-        job = job_of(
-            "view", (model, texts, selection, files, again), typed(shown), more, _asked(selection, again, shown)
-        )
-        done = write_page(job, budget, say.track)
-        say.notes(done.notes)
-        (path,) = (path for path in job.folder.written if path.name == "view.html")
-        if talk.json:
-            say.data(json_text(done.manifest))
-        elif not say.to_person:
-            say.data(str(path))
-        for each in job.folder.written:
-            say.wrote(each)
-        if shown.open and not webbrowser.open_new_tab(path.resolve().as_uri()):
-            say.notes(["there is no browser here that could open it"])
+    common = CommonOptions(model, texts, selection, output, saved)
+    run_study(ViewStudy(own), common, console, afterwards=_open_page if own.open else None)
 
 
-def _asked(selection: SelectionOptions, again: SavedRunOptions, shown: ViewOptions) -> RunOptions:
-    """What these options ask of the run; kept maps are measured where they can be."""
-    combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
-    return {
-        "rows": shown.rows,
-        "keys": shown.keys,
-        "neurons": shown.neurons,
-        "metrics": None if again.from_ or combined else "all",
-    }
+def _open_page(published: Published, console: CommandConsole) -> None:
+    path = next(path for path in published.files if path.name == "view.html")
+    if not webbrowser.open_new_tab(path.resolve().as_uri()):
+        console.notes(["no browser was found: open the page yourself"])

@@ -8,8 +8,8 @@ from typing import Any
 
 from attncli.cli.config.sections import section
 from attncli.cli.config.shape import config, steps
-from attncli.cli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions
 from attncli.inputs.schema import Section
+from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions
 
 _HEAD = """What attncli run does: YAML with the options of the command line as keys.
 

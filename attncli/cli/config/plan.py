@@ -9,9 +9,9 @@ from typing import Any
 
 from attncli.cli.config.sections import given
 from attncli.cli.config.shape import SHARED, config, groups_of, steps
-from attncli.cli.options import DEFAULT_MODEL, FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.inputs.schema import Section, validate
-from attncli.inputs.yaml_file import Document, Path_, read_yaml
+from attncli.inputs.yaml_file import Document, KeyPath, read_yaml
+from attncli.options import DEFAULT_MODEL, FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.store.text import slug
 
 TEXTS = ("text", "file", "chat")
@@ -118,7 +118,7 @@ def _named(document: Document, where: str, names: Sequence[str], values: Sequenc
     """By names that folders can have, each once."""
     found: dict[str, Any] = {}
     for at, (name, value) in enumerate(zip(names, values, strict=True)):
-        way: Path_ = (where, at)
+        way: KeyPath = (where, at)
         if name != slug(name):
             raise document.error(way, f"expected a name of letters, digits, -, _ and ., got '{name}'")
         if name in found:

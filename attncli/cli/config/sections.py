@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from pydantic import AfterValidator, Field, WithJsonSchema, create_model
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.schema import File, Listed, Section, Text
+from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
 
 Group = TypeVar("Group")
 _FILES = ("file", "chat", "segments")
@@ -43,7 +43,7 @@ def section(
                 kind, told = get_args(hints[each.name])
                 values = told.autocompletion() if told.autocompletion else ()
                 found[each.name] = (
-                    File if each.name in _FILES else _checked(_kind(kind), key(each.name), values),
+                    FilePath if each.name in _FILES else _checked(_kind(kind), key(each.name), values),
                     Field(None, alias=key(each.name), description=told.help),
                 )
     return create_model(name, __base__=base, **found, **(more or {}))
@@ -59,8 +59,8 @@ def _kind(hint: Any) -> Any:
     """What a file may hold where the command line has this."""
     inner = next((each for each in get_args(hint) if each is not type(None)), hint)
     if inner is str:
-        return Text
-    return Listed if inner == list[str] else inner
+        return JoinedText
+    return TextList if inner == list[str] else inner
 
 
 def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
@@ -77,5 +77,5 @@ def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
 
     check: Callable[[Any], Any] = known
     one = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
-    schema = one if kind is Text else {"anyOf": [one, {"type": "array", "items": one}]}
+    schema = one if kind is JoinedText else {"anyOf": [one, {"type": "array", "items": one}]}
     return Annotated[kind, AfterValidator(check), WithJsonSchema(schema)]

@@ -11,7 +11,9 @@ from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
 from attncli import registry
 from attncli.cli.config.sections import section
-from attncli.cli.options import (
+from attncli.errors import UsageError
+from attncli.inputs.schema import JoinedText, Section
+from attncli.options import (
     ConsoleOptions,
     FolderOptions,
     InputOptions,
@@ -19,8 +21,6 @@ from attncli.cli.options import (
     SavedRunOptions,
     SelectionOptions,
 )
-from attncli.errors import UsageError
-from attncli.inputs.schema import Section, Text
 
 SHARED = (ModelOptions, InputOptions, SavedRunOptions, ConsoleOptions)
 """Groups that the steps of a file have in common, or that it has no use for."""
@@ -44,12 +44,12 @@ class _Short(Section):
 
 class _ModelEntry(_Short):
     main = "model"
-    name: Text | None = Field(None, description="how its folder is called (default: the model's name)")
+    name: JoinedText | None = Field(None, description="how its folder is called (default: the model's name)")
 
 
 class _InputEntry(_Short):
     main = "text"
-    name: Text | None = Field(None, description="how its folder is called (default: 000, 001, …)")
+    name: JoinedText | None = Field(None, description="how its folder is called (default: 000, 001, …)")
 
 
 class _StepEntry(Section):
@@ -91,7 +91,7 @@ def steps() -> dict[str, type[Section]]:
         groups = groups_of(command).values()
         if SavedRunOptions in groups:
             own = [group for group in groups if group not in SHARED]
-            name = (Text | None, Field(None, description=f"how its folder is called (default: {command})"))
+            name = (JoinedText | None, Field(None, description=f"how its folder is called (default: {command})"))
             found[command] = section(command, *own, without=(*_OF_ALL, "open"), more={"name": name})
     return found
 
@@ -106,7 +106,10 @@ def config() -> type[Section]:
     return section(
         *("config", ModelOptions, InputOptions, SelectionOptions, FolderOptions),
         more={
-            "name": (Text | None, Field(None, description="how the folder of the run is called (default: the file)")),
+            "name": (
+                JoinedText | None,
+                Field(None, description="how the folder of the run is called (default: the file)"),
+            ),
             "models": (list[model], Field([], description="several models instead of one")),  # type: ignore[valid-type]
             "inputs": (list[entry], Field([], description="several inputs instead of one")),  # type: ignore[valid-type]
             "steps": (list[step], Field(description="what is done: commands, alone or with their options")),  # type: ignore[valid-type]

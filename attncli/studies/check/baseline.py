@@ -10,11 +10,12 @@ from typing import Any
 from attncli import registry
 from attncli.data import KINDS, RunInfo
 from attncli.errors import UsageError
+from attncli.studies.check.limits import DIGITS
 from attncli.studies.check.measures import Values
 from attncli.studies.check.result import Drift, Verdict
 from attncli.studies.check.rules.baseline import Recorded
 from attncli.studies.check.rules.kinds import BaselineRule
-from attncli.studies.compare.compute import WHERE
+from attncli.vocabulary import POSITION_METRICS
 
 _SHOWN = 4
 
@@ -52,14 +53,14 @@ def _called(model: object, revision: object) -> str:
     return f"{model}" if revision is None else f"{model} at {revision}"
 
 
-def compare(rule: BaselineRule, recorded: Recorded, now: Values) -> tuple[Verdict, tuple[Drift, ...]]:
+def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: float) -> tuple[Verdict, tuple[Drift, ...]]:
     """Is every measure of every head where it was, within its tolerance: absolute, or a share of what it was?"""
-    names = [name for name in recorded.numbers if name not in WHERE or name in rule.metrics]
+    names = [name for name in recorded.numbers if name not in POSITION_METRICS or name in rule.metrics]
     for name in rule.metrics:
         if name not in recorded.numbers:
             raise rule.part.error(("metrics", name), f"{recorded.path} has no {name}: record it again with --record")
     drifts = sorted(
-        (drift for name in names for drift in _drifts(rule, name, recorded, now)),
+        (drift for name in names for drift in _drifts(rule, name, (recorded, now), tolerance)),
         key=lambda drift: (KINDS.index(drift.kind), drift.layer, drift.head, drift.metric),
     )
     heads = {(drift.kind, drift.layer, drift.head) for drift in drifts}
@@ -68,27 +69,33 @@ def compare(rule: BaselineRule, recorded: Recorded, now: Values) -> tuple[Verdic
     more: dict[str, Any] = {"heads": total, "met": total - len(heads)}
     if not drifts:
         why = f"{len(names)} measures of {total} heads are where they were"
-        return Verdict("baseline", "baseline", True, rule.part.place.line, wanted, why, **more), ()
+        return Verdict("baseline", "baseline", True, rule.part.position.line, wanted, why, **more), ()
     worst = max(drifts, key=_excess)
     why = f"{len(heads)} of {total} heads drifted: {_listed(drifts, worst)}"
     more |= {"kind": worst.kind, "layer": worst.layer, "head": worst.head, "text": 0}
     more |= {"found": worst.now, "than": worst.baseline}
-    return Verdict("baseline", "baseline", False, rule.part.place.line, wanted, why, **more), tuple(drifts)
+    return Verdict("baseline", "baseline", False, rule.part.position.line, wanted, why, **more), tuple(drifts)
 
 
-def _drifts(rule: BaselineRule, name: str, recorded: Recorded, now: Values) -> Iterator[Drift]:
+def _drifts(rule: BaselineRule, name: str, compared: tuple[Recorded, Values], tolerance: float) -> Iterator[Drift]:
+    recorded, now = compared
     absolute, relative = rule.metrics.get(name, (rule.absolute, rule.relative))
     today = now[name]
     if recorded.numbers[name].keys() != today.keys():
         raise UsageError(f"{recorded.path} is of another model, one with other heads: record one of its own")
     for place, before in recorded.numbers[name].items():
         value = today[place]  # type: ignore[index]
-        tolerance = round(max(absolute, relative * abs(before or 0.0)), 6)
+        allowed = round(max(absolute, relative * abs(before or 0.0)), DIGITS)
         undefined = before is None, math.isnan(value)
         if undefined == (True, True):
             continue
-        if any(undefined) or round(abs(value - (before or 0.0)), 6) > tolerance:
-            yield Drift(*place, name, before, None if undefined[1] else value, tolerance)  # type: ignore[arg-type]
+        if any(undefined) or not _within(value, before or 0.0, allowed, tolerance):
+            yield Drift(*place, name, before, None if undefined[1] else value, allowed)  # type: ignore[arg-type]
+
+
+def _within(value: float, before: float, allowed: float, tolerance: float) -> bool:
+    slack = tolerance * max(1.0, abs(before))
+    return round(abs(value - before) - allowed - slack, 9) <= 0
 
 
 def _excess(drift: Drift) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Selection, Text, Tokens
-from attncli.data.selection import layers_of, spans
+from attncli.data.selection import format_ranges, layers_of
 from attncli.errors import UsageError
 from attncli.inputs.focus import find_one_focus
 from attncli.inputs.yaml_file import Document
@@ -193,20 +193,23 @@ def _missing(first: int, last: int, head: int | None, there: Selection, kinds: S
     what = (
         f"head {first}.{head}" if head is not None else f"layer {first}" if first == last else f"layer {first}-{last}"
     )
-    has = [f"{kind} has layers {spans(layers_of(there, kind))}" for kind in kinds]
+    has = [f"{kind} has layers {format_ranges(layers_of(there, kind))}" for kind in kinds]
     if head is not None:
         numbers = sorted({number for (kind, _), each in there.items() if kind in kinds for number in each})
-        has.append(f"heads {spans(numbers)}")
+        has.append(f"heads {format_ranges(numbers)}")
     return f"{what} does not exist: {', '.join(has)}"
 
 
-def pick(margins: Array, over: Quantifier) -> int:
-    """Which head stands for a rule: of any the one that comes nearest or goes furthest, of all the one that is worst.
+def pick(margins: Array, over: Quantifier, tolerance: float) -> int:
+    """Return which head stands for a rule: the one with the largest margin (any) or with the smallest one (all).
 
-    Heads in which it is undefined never do.
+    Margins within the tolerance of it count as equal, and the first of these heads stands for the rule. It keeps the
+    rule where the head with that margin does. Heads in which the rule is undefined are left out.
     """
     filled = np.where(np.isnan(margins), -np.inf if over == "any" else np.inf, margins)
-    return int(filled.argmax() if over == "any" else filled.argmin())
+    decisive = filled.max() if over == "any" else filled.min()
+    equal = filled >= decisive - tolerance if over == "any" else filled <= decisive + tolerance
+    return int((equal & ((filled >= 0) == (decisive >= 0))).argmax())
 
 
 def kept(margins: Array, over: Quantifier) -> bool:

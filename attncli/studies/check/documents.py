@@ -23,7 +23,7 @@ def write_check(
     """Write `check`, and `check-cases` and `check-drifts` where there are any; returns the document."""
     tables = {"rules": found.table(), "cases": found.cases_table(), "drifts": found.drifts_table()}
     texts = [{"index": one.index, "text": one.text.text, **_more(one)} for one in inputs]
-    head = {"file": file, "holds": found.holds, "inputs": texts}
+    head = {"file": file, "holds": found.holds, "tolerance": found.tolerance, "inputs": texts}
     document = analysis_document(SCHEMA, info, head, tables)
     names = {"rules": "check", "cases": "check-cases", "drifts": "check-drifts"}
     written = {names[name]: table for name, table in tables.items() if name == "rules" or len(table["kind"])}
@@ -49,7 +49,7 @@ def write_baseline(path: Path, info: RunInfo, reading: Mapping[str, Any], number
         }
         for place in places
     ]
-    document = {
+    document: dict[str, Any] = {
         "schema": BASELINE_SCHEMA,
         "run": run_document(info, given=False),
         "reading": plain(reading),

@@ -15,7 +15,7 @@ from attncli.engine.progress import Track
 from attncli.engine.request import RESOLUTION
 from attncli.engine.runner import Runner
 from attncli.errors import OutputError, UsageError
-from attncli.inputs.text_files import decoded_whole
+from attncli.inputs.text_files import read_file_text
 from attncli.stream import KeepChosen, Sink
 from attncli.studies.check.baseline import check_same, compare, recorded_metrics
 from attncli.studies.check.bound import Binder, BoundAttention, BoundSuite, all_texts, places_of
@@ -165,17 +165,18 @@ def _found(
     run = job.informed(model.finish(prepared, job.texts, track, more=sinks))
     asked = [each.rule.above for each in bound.words] + [each.rule.above for each in bound.suites]
     rows = ChosenRows.of(chosen.result(prepared.inputs), places)
-    verdicts: list[Verdict] = [attention_verdict(each, rows) for each in bound.words]
-    verdicts += [measure_verdict(each, measures) for each in bound.measures]
+    verdicts: list[Verdict] = [attention_verdict(each, rows, file.tolerance) for each in bound.words]
+    verdicts += [measure_verdict(each, measures, file.tolerance) for each in bound.measures]
     verdicts.sort(key=lambda verdict: verdict.line)
-    suites = [suite_verdict(each, rows) for each in bound.suites]
+    suites = [suite_verdict(each, rows, file.tolerance) for each in bound.suites]
     verdicts += [verdict for verdict, _ in suites]
     numbers = measures.values(own) if rule is not None else {}
     drifts: tuple[Drift, ...] = ()
     if recorded is not None and rule is not None:
-        verdict, drifts = compare(rule, recorded, numbers)
+        verdict, drifts = compare(rule, recorded, numbers, file.tolerance)
         verdicts.append(verdict)
-    found = Checked(tuple(verdicts), tuple(case for _, cases_of in suites for case in cases_of), drifts)
+    cases_of = tuple(case for _, found_cases in suites for case in found_cases)
+    found = Checked(tuple(verdicts), cases_of, drifts, file.tolerance)
     return replace(run.info, seed=0 if any(asked) else None), found, numbers
 
 
@@ -240,5 +241,5 @@ def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], ob
 
 
 def _check_xml(path: Path) -> None:
-    if not decoded_whole(path).startswith("<?xml"):
+    if not read_file_text(path).startswith("<?xml"):
         raise UsageError(f"{path} is no XML")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,21 +14,16 @@ from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
 from attncli.stream.uniform_baseline import uniform_rows
 from attncli.studies.check.bound import Place, kept, pick, where
+from attncli.studies.check.limits import DIGITS, margins
 from attncli.studies.check.result import OFFSETS, Verdict
 from attncli.studies.check.rules.heads import said
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, Rule, wanted_of
-from attncli.studies.check.weights import DIGITS
 from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
-from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS, Thresholds
+from attncli.studies.patterns.options import Thresholds
+from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 
 SEGMENT_MASS = "segment_mass"
 _MEASURED = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
-_HOLDS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 _LEAST = 10.0**-DIGITS / 2
 _LOW = ("sparse",)
 """Classes whose number is low."""
@@ -130,27 +124,27 @@ def _undivided(one: Input) -> Input:
     return replace(one, source=replace(one.source, segments=("",) * len(one.source)))
 
 
-def measure_verdict(bound: BoundMeasure, measures: Measures) -> Verdict:
+def measure_verdict(bound: BoundMeasure, measures: Measures, tolerance: float) -> Verdict:
     """Is a measure of some head (or of every one) within its limits, or its class the one asked for?"""
     values, beside = measures.values(bound.texts), measures.even(bound.texts)
     rule = bound.rule
     if isinstance(rule, BudgetRule):
-        number, margins = rule.metric, _budget_margins(rule, bound.heads, values)
+        number, inside = rule.metric, _budget_margins(rule, bound.heads, values, tolerance)
     else:
         number = "diagonal" if rule.of in OFFSETS else CLASS_NUMBERS[rule.of]
-        margins = _class_margins(rule, bound.heads, (values, beside))
-    if np.isnan(margins).all():
+        inside = _class_margins(rule, bound.heads, (values, beside), _shifted(Thresholds(), tolerance))
+    if np.isnan(inside).all():
         raise rule.part.error((), f"{number} is undefined in what the rule is about (attncli explain {number})")
     over = rule.heads.quantifier
-    at = pick(margins, over)
-    place, met = bound.heads[at], int((margins >= 0).sum())
+    at = pick(inside, over, tolerance)
+    place, met = bound.heads[at], int((inside >= 0).sum())
     found, chance = _value(values, number, place), _value(beside, number, place)
-    holds = kept(margins, over)
-    more = f"; {met} of {len(margins)} heads hold" if len(margins) > 1 else ""
+    holds = kept(inside, over)
+    more = f"; {met} of {len(inside)} heads hold" if len(inside) > 1 else ""
     has = f"{number} {found:.3f}{_offset(rule, values, place)}"
     even_has = "" if np.isnan(chance) else f", even attention {chance:.3f}"
     why = f"head {place[1]}.{place[2]} has {has}{even_has}{more}"
-    shown: dict[str, Any] = {**where(bound.heads, at), "text": bound.texts[0], "heads": len(margins), "met": met}
+    shown: dict[str, Any] = {**where(bound.heads, at), "text": bound.texts[0], "heads": len(inside), "met": met}
     shown |= {"found": found, "chance": None if np.isnan(chance) else chance}
     sort: Any = "budget" if isinstance(rule, BudgetRule) else "class"
     return Verdict(rule.name, sort, holds, rule.line, _wanted(rule), why, **shown)
@@ -175,24 +169,28 @@ def _value(values: Values, name: str, place: Place) -> float:
     return values.get(name, {}).get(place, np.nan)
 
 
-def _budget_margins(rule: BudgetRule, heads: Sequence[Place], values: Values) -> Array:
+def _budget_margins(rule: BudgetRule, heads: Sequence[Place], values: Values, tolerance: float) -> Array:
     """[head] how far each value is within its limits, negative outside of them, NaN where it is undefined."""
     found = np.array([_value(values, rule.metric, place) for place in heads])
-    gaps = []
-    for sign, limit in rule.limits:
-        gap = limit - found if sign in ("<", "<=") else found - limit
-        gaps.append(np.where((gap >= 0) & ~_HOLDS[sign](found, limit), -_LEAST, gap))
-    margins: Array = np.min(gaps, axis=0)
-    return np.where(np.isnan(found), np.nan, margins)
+    smallest: Array = np.min([margins(found, sign, limit, tolerance) for sign, limit in rule.limits], axis=0)
+    return np.where(np.isnan(found), np.nan, smallest)
 
 
-def _class_margins(rule: ClassRule, heads: Sequence[Place], found: tuple[Values, Values]) -> Array:
+def _shifted(at: Thresholds, tolerance: float) -> Thresholds:
+    """Return the thresholds with the tolerance: values within it reach those with >=, and fail those with < and >."""
+    lower = {name: round(getattr(at, name) - tolerance, 9) for name in ("vertical", "diagonal", "local", "block")}
+    return replace(at, **lower, sparse=round(at.sparse - tolerance, 9), uniform=round(at.uniform + tolerance, 9))
+
+
+def _class_margins(
+    rule: ClassRule, heads: Sequence[Place], found: tuple[Values, Values], thresholds: Thresholds
+) -> Array:
     """[head] how clearly each is as asked, negative where it is not, NaN where what decides is undefined."""
-    scores = np.array([_clearly(rule.of, place, found) for place in heads])
+    scores = np.array([_clearly(rule.of, place, found, thresholds) for place in heads])
     return scores if rule.wanted else -scores
 
 
-def _clearly(of: str, place: Place, found: tuple[Values, Values]) -> float:
+def _clearly(of: str, place: Place, found: tuple[Values, Values], thresholds: Thresholds) -> float:
     """Above 0: how clearly the head bears the class; below: it does not, the less the further it is from it."""
     values, beside = found
     number = _value(values, "diagonal" if of in OFFSETS else CLASS_NUMBERS[of], place)
@@ -200,7 +198,7 @@ def _clearly(of: str, place: Place, found: tuple[Values, Values]) -> float:
         return np.nan
     numbers = {name: _value(values, name, place) for name in NUMBERS}
     numbers[UNIFORM_SEGMENT] = _value(beside, SEGMENT_MASS, place)
-    borne = verdicts(numbers, Thresholds())
+    borne = verdicts(numbers, thresholds)
     if of in OFFSETS:
         at_offset = abs(numbers["diagonal_offset"] - OFFSETS[of]) <= 0.5
         borne = {of: borne["diagonal"]} if "diagonal" in borne and at_offset else {}

@@ -13,6 +13,8 @@ from attncli.data.tokens import Array, Kind
 Quantifier = Literal["any", "all"]
 Sort = Literal["attention", "budget", "class", "suite", "baseline"]
 BASELINE_SCHEMA = "attncli.baseline/1"
+TOLERANCE = 1e-5
+"""The default tolerance of rules, far above what processors and thread counts change in float32 weights."""
 OFFSETS = {"previous-token": -1, "self": 0, "next-token": 1}
 """Classes of heads that are diagonals at one offset."""
 
@@ -107,11 +109,15 @@ class Drift:
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdicts on a file of rules, the cases of its suites, and the heads that drifted from its baseline."""
+    """The verdicts on a file of rules, the cases of its suites, and the heads that drifted from its baseline.
+
+    tolerance  the tolerance of all comparisons
+    """
 
     verdicts: tuple[Verdict, ...]
     cases: tuple[Case, ...] = ()
     drifts: tuple[Drift, ...] = ()
+    tolerance: float = TOLERANCE
 
     @property
     def holds(self) -> bool:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncli.data import Array
-
-DIGITS = 6
-"""Weights are read to so many decimals: what is beyond depends on the number of threads."""
+from attncli.studies.check.limits import DIGITS, margins
+from attncli.studies.check.result import TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,26 +62,23 @@ class Looked:
 class Demand:
     """What a rule asks of a weight.
 
-    least, most  its limits, which may be reached
-    more         whether it must be larger than the weight on another word
+    least, most  its limits, kept by a weight within the tolerance of them
+    more         whether it must be larger than the weight on another word by more than the tolerance
     """
 
     least: float | None = None
     most: float | None = None
     more: bool = False
+    tolerance: float = TOLERANCE
 
     def margins(self, weight: Array, than: Array | None) -> Array:
-        """[head] how far each weight is from breaking the demand, negative where it does; NaN where undefined.
-
-        To be no more than the other word breaks it by as little as there is.
-        """
+        """[head] how far each weight is from breaking the demand, negative where it does; NaN where undefined."""
         gaps = [np.full_like(weight, np.inf)]
         if self.least is not None:
-            gaps.append(weight - self.least)
+            gaps.append(margins(weight, ">=", self.least, self.tolerance))
         if self.most is not None:
-            gaps.append(self.most - weight)
+            gaps.append(margins(weight, "<=", self.most, self.tolerance))
         if self.more and than is not None:
-            gap = weight - than
-            gaps.append(np.where(gap == 0, -(10.0**-DIGITS) / 2, gap))
+            gaps.append(margins(weight, ">", than, self.tolerance))
         smallest: Array = np.min([np.where(np.isnan(weight), np.nan, gap) for gap in gaps], axis=0)
-        return np.round(smallest, 9)
+        return smallest

@@ -10,12 +10,13 @@ import numpy as np
 
 from attncli.data import Array, Attention, Kind
 from attncli.studies.check.bound import BoundAttention, BoundSuite, Place, Words, kept, pick, reaches, where
+from attncli.studies.check.limits import DIGITS
 from attncli.studies.check.permutations import permutation_p
 from attncli.studies.check.result import Case, Verdict
 from attncli.studies.check.rules.heads import said
 from attncli.studies.check.rules.kinds import AttentionRule, SuiteRule
 from attncli.studies.check.suites import Trial, suite_p, unit_counts
-from attncli.studies.check.weights import DIGITS, Demand, Looked
+from attncli.studies.check.weights import Demand, Looked
 from attncli.studies.check.wilson import wilson
 
 
@@ -46,16 +47,16 @@ class ChosenRows:
         return Looked.of(np.stack(weights), np.stack(visible))
 
 
-def attention_verdict(bound: BoundAttention, rows: ChosenRows) -> Verdict:
+def attention_verdict(bound: BoundAttention, rows: ChosenRows, tolerance: float) -> Verdict:
     """Does some head (or every one) look from one word to another as the rule asks?"""
     rule, words = bound.rule, bound.words
     looked = rows.looked(words, bound.heads)
     weight = looked.to(words.target)
     than = looked.to(words.than) if words.than else None
-    margins = Demand(rule.least, rule.most, rule.than is not None).margins(weight, than)
+    margins = Demand(rule.least, rule.most, rule.than is not None, tolerance).margins(weight, than)
     over = rule.heads.quantifier
-    at = pick(_or_weight(margins, weight), over)
-    p = None if rule.above is None else round(permutation_p(looked.rows, looked.visible, words.target, over), DIGITS)
+    at = pick(_or_weight(margins, weight), over, tolerance)
+    p = None if rule.above is None else permutation_p(looked.rows, looked.visible, words.target, over, tolerance)
     above = p is None or rule.above is None or reaches(p, rule.above)
     rank, keys = looked.rank(at, words.target)
     found = {
@@ -67,7 +68,7 @@ def attention_verdict(bound: BoundAttention, rows: ChosenRows) -> Verdict:
         "rank": rank,
         "keys": keys,
         "chance": looked.chance(words.target),
-        "p": p,
+        "p": None if p is None else round(p, DIGITS),
     }
     holds = kept(margins, over) and above
     return _verdict(rule, "attention", holds, _wanted(rule), _why(rule, found), text=words.text, **found)
@@ -99,19 +100,19 @@ def _why(rule: AttentionRule, found: Mapping[str, Any]) -> str:
     return text if found["p"] is None else f"{text}; p {found['p']:.4f}"
 
 
-def suite_verdict(bound: BoundSuite, rows: ChosenRows) -> tuple[Verdict, list[Case]]:
+def suite_verdict(bound: BoundSuite, rows: ChosenRows, tolerance: float) -> tuple[Verdict, list[Case]]:
     """Is one head right in as many cases as asked? Of any heads the best single one, of all the worst."""
     rule, over = bound.rule, bound.rule.heads.quantifier
     trials = [
         Trial(rows.looked(words, bound.heads), words.target, words.than, case.unit)
         for words, case in zip(bound.cases, rule.cases, strict=True)
     ]
-    demands = Demand(rule.least, None, True)
+    demands = Demand(rule.least, None, True, tolerance)
     units = [trial.unit for trial in trials]
     counts, count = unit_counts([trial.holds(demands) for trial in trials], units), len(set(units))
-    at = pick(counts + _mean_margin(trials, demands), over)
+    at = pick(counts + _clearness(trials, demands), over, tolerance)
     rate, held = counts / count, int(counts[at])
-    p = None if rule.above is None else round(suite_p(trials, demands, over), DIGITS)
+    p = None if rule.above is None else suite_p(trials, demands, over)
     enough = rule.rate is None or kept(np.round(rate - rule.rate, 9), over)
     holds = enough and (p is None or rule.above is None or reaches(p, rule.above))
     low, high = (round(end, DIGITS) for end in wilson(held, count))
@@ -122,7 +123,7 @@ def suite_verdict(bound: BoundSuite, rows: ChosenRows) -> tuple[Verdict, list[Ca
         "heads": len(bound.heads),
         "met": None if rule.rate is None else int((np.round(rate - rule.rate, 9) >= 0).sum()),
         "found": round(held / count, DIGITS),
-        "p": p,
+        "p": None if p is None else round(p, DIGITS),
         "low": low,
         "high": high,
     }
@@ -132,13 +133,13 @@ def suite_verdict(bound: BoundSuite, rows: ChosenRows) -> tuple[Verdict, list[Ca
     return _verdict(rule, "suite", holds, _rate_wanted(rule, pairs), why, text=first, **found), cases
 
 
-def _mean_margin(trials: Sequence[Trial], demand: Demand) -> Array:
-    """[head] below 1 and above -1: of heads that are right as often, the clearer one stands for the suite."""
+def _clearness(trials: Sequence[Trial], demand: Demand) -> Array:
+    """[head] from 0 to 1: of heads that are right as often, the clearer one stands for the suite."""
     margins = [
         demand.margins(trial.looked.to(trial.target), trial.looked.to(trial.other) if trial.other else None)
         for trial in trials
     ]
-    return np.asarray(np.round(np.mean(margins, axis=0), DIGITS) / 2)
+    return np.asarray(0.5 + np.round(np.mean(margins, axis=0), DIGITS) / 2)
 
 
 def _rate_wanted(rule: SuiteRule, pairs: str) -> str:

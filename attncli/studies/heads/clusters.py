@@ -9,7 +9,8 @@ import numpy as np
 
 from attncli.data import Array
 from attncli.errors import UsageError
-from attncli.studies.heads.result import ClusterOptions, HeadClusters
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadClusters
 
 
 def grouped(
@@ -17,7 +18,7 @@ def grouped(
     distances: Array,
     to_even: Array,
     baselines: Mapping[str, Array],
-    grouping: ClusterOptions,
+    grouping: HeadsOptions,
 ) -> HeadClusters:
     """The heads of a kind on a map, in a tree and in clusters; `places` are their layers and numbers."""
     points, stress = placed(distances)

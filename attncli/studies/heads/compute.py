@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from attncli.stream import KeepChosen
 from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
 from attncli.studies.heads.clusters import grouped
-from attncli.studies.heads.result import ClusterOptions, HeadsResult
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.smoothness import StateNumbers
 from attncli.studies.heads.text_distances import Place, TextDistances, sampled, text_distances
 
@@ -95,14 +95,6 @@ class Distances:
         return np.full(2, np.nan) if found is None else found.mean
 
 
-@dataclass(frozen=True, eq=False)
-class Shuffled:
-    """The same of the texts with their tokens in another order."""
-
-    distances: Distances
-    states: dict[Kind, StateNumbers] = field(default_factory=dict)
-
-
 class HeadsSink:
     """The sink behind `HeadsResult`: heads as they are, and as position alone would have them."""
 
@@ -122,12 +114,16 @@ class HeadsSink:
         self._explained.end_layer(kind, layer)
 
     def result(
-        self, grouping: ClusterOptions, states: States | None = None, shuffled: Shuffled | None = None
+        self,
+        grouping: HeadsOptions,
+        states: States | None = None,
+        shuffled: Distances | None = None,
+        shuffled_states: States | None = None,
     ) -> HeadsResult:
         """What all texts say; `states`: the hidden states of the stacks, where there is a model."""
         beside = {"positional": self._position}
         if shuffled is not None:
-            beside["shuffled"] = shuffled.distances
+            beside["shuffled"] = shuffled
         for each in (self._own, *beside.values()):
             each.compare()
         groups = {}
@@ -137,7 +133,7 @@ class HeadsSink:
             groups[kind] = grouped(_columns(places), distances, to_even, baselines, grouping)
         if not groups:
             raise UsageError("there is nothing to compare: no head has a map")
-        layers = _layers(self._own, beside, states or {}, None if shuffled is None else shuffled.states)
+        layers = _layers(self._own, beside, states or {}, shuffled_states)
         return HeadsResult(groups, layers, grouping, self._texts, self._own.rows)
 
 

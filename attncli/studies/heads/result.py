@@ -10,26 +10,13 @@ import numpy as np
 
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.tokens import Array, Kind
+from attncli.studies.heads.options import HeadsOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST_DISTANCE = float(np.sqrt(np.log(2)))
 """Of two heads without a key in common."""
-
-
-@dataclass(frozen=True)
-class ClusterOptions:
-    """Which heads are put together.
-
-    clusters   so many clusters; None for as many as `threshold` makes
-    threshold  clusters are joined while the mean distance between their heads is at most this
-    redundant  pairs under this distance are listed
-    """
-
-    clusters: int | None = None
-    threshold: float = 0.35
-    redundant: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +92,14 @@ class HeadsResult:
 
     groups: Mapping[Kind, HeadClusters]
     layers: Mapping[str, Scores]
-    grouping: ClusterOptions
+    grouping: HeadsOptions
     texts: int
     rows: int
+
+    @property
+    def has_states(self) -> bool:
+        """Whether there are numbers of hidden states."""
+        return not bool(np.isnan(self.layers["cosine"].values).all())
 
     def table(self) -> dict[str, Array]:
         """A row per head: kind, layer, head, x, y, cluster, nearest, nearest_distance, its baselines, to_even."""

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from attncli.data import Array
+from attncli.capturing.hidden import hidden_states
+from attncli.data import Array, Kind
+from attncli.engine.passes import Pass
+from attncli.engine.progress import Track, tokens_in, untracked
 from attncli.stream.moments import Moments
 
 Tensor = torch.Tensor
@@ -32,6 +35,19 @@ class StateNumbers:
             return np.full(2, np.nan)
         found: Array = self._moments.mean[layer + 1]
         return found
+
+
+def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind, StateNumbers]:
+    """Return how alike the hidden states of each stack are, by running the texts of these passes once more."""
+    numbers: dict[Kind, StateNumbers] = {}
+    batches = [(prepared, batch) for prepared in passes for batch in prepared.batches]
+    with track("hidden states", sum(tokens_in(batch) for _, batch in batches), "tokens") as advance:
+        for prepared, batch in batches:
+            for _, states in hidden_states(prepared.loaded, prepared.plan, batch):
+                for stack, layers in states.items():
+                    numbers.setdefault(stack, StateNumbers()).add(layers)
+            advance(tokens_in(batch))
+    return numbers
 
 
 def mean_cosine(states: Tensor) -> float:

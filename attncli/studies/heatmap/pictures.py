@@ -1,122 +1,121 @@
-"""Which pictures a selection of maps becomes, what they are called, and how they are drawn."""
+"""Which pictures the selected maps become, what they are called, and how they are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from attncli.data import Attention, LayerMaps, Zoom
+from attncli.vocabulary import LINEAR_UP_TO
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-LINEAR_UP_TO = 256
-"""Tokens a side up to which colours are linear by default: most weights of longer rows are too small for it."""
-
-
 @dataclass(frozen=True)
-class Show:
-    """How maps are laid out in pictures.
+class PictureChoice:
+    """What decides which pictures the maps of a text and kind become.
 
-    layered, headed  whether layers, heads were chosen: they get pictures of their own
-    shape            auto; grid: always the page; each: always one picture per map
-    log              colours by the logarithm of the weight; None: where more than 256 tokens are shown
-    scale            shared: one colour scale for all pictures of a text and kind; panel: each map its own
+    grid    whether one page of all maps is wanted
+    each    whether one picture of each map is wanted
+    layers  whether layers were selected, which then have pictures of their own
+    heads   whether heads were selected, which then have pictures of their own in selected layers
     """
 
-    layered: bool = False
-    headed: bool = False
-    shape: Literal["auto", "grid", "each"] = "auto"
-    log: bool | None = None
-    scale: Literal["shared", "panel"] = "shared"
+    grid: bool = False
+    each: bool = False
+    layers: bool = False
+    heads: bool = False
 
     @property
-    def on_page(self) -> bool:
-        """Whether all maps of a kind share one page, and none has a picture of its own."""
-        return self.shape == "grid" or (self.shape == "auto" and not self.layered)
+    def one_page(self) -> bool:
+        """Whether all maps share one page."""
+        return self.grid or not (self.each or self.layers)
+
+    @property
+    def single_maps(self) -> bool:
+        """Whether each map has a picture of its own."""
+        return self.each or (self.layers and self.heads and not self.grid)
+
+    def fit(self, zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
+        """Return a zoom whose cells are no finer than these pictures can show.
+
+        pages  for each page, the number of maps of each layer
+        """
+        if not self.one_page:
+            return zoom
+        # imported here: matplotlib takes long to load
+        from attncli.plotting.grid import fit_to_pages
+
+        return fit_to_pages(zoom, pages)
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture to be drawn: its name without suffix, its maps, and whether it is a page of many."""
+    """One picture: its file name without suffix, its maps, and whether it is a page of many maps."""
 
     name: str
     attention: Attention
     page: bool
-    show: Show
 
-    def draw(self, model: str, note: str, vmax: float | None) -> Figure:
-        """Draw it; `vmax` is the top of the shared colour scale."""
+    def draw(
+        self, model: str = "", note: str = "", *, log: bool | None = None, top: float | None = None, own: bool = False
+    ) -> Figure:
+        """Return the figure.
+
+        log  whether colours are logarithmic; None: if more than 256 tokens are on a side
+        top  upper end of the colour scale; None: the largest weight
+        own  whether each map has its own scale
+        """
+        # imported here: matplotlib takes long to load
         from attncli.plotting import grid, heatmap
 
-        shown = max(len(self.attention.queries), len(self.attention.keys))
-        log = shown > LINEAR_UP_TO if self.show.log is None else self.show.log
-        own = self.show.scale == "panel"
+        longest = max(len(self.attention.queries), len(self.attention.keys))
+        log = longest > LINEAR_UP_TO if log is None else log
         if self.page:
-            return grid.draw(self.attention, model=model, note=note, log=log, vmax=vmax, each=own)
-        return heatmap.draw(self.attention, model=model, note=note, log=log, vmax=None if own else vmax)
+            return grid.draw(self.attention, model=model, note=note, log=log, vmax=top, each=own)
+        return heatmap.draw(self.attention, model=model, note=note, log=log, vmax=None if own else top)
 
 
-def pictures(attention: Attention, show: Show, texts: int = 1) -> list[Picture]:
-    """The pictures of the maps of one text and kind.
+def pictures(attention: Attention, choice: PictureChoice, prefix: str = "") -> list[Picture]:
+    """Return the pictures of the maps of one text and kind.
 
-    Nothing chosen: one page. A layer chosen: its page and its mean. Layer and head chosen: a picture of each.
-    Names are `<kind>-grid`, `<kind>-L03-grid`, `<kind>-L03-mean`, `<kind>-L03-H05`; with several texts they begin
-    with the number of the text: `T000-encoder-grid`.
+    Nothing selected: one page. Layers selected: a page and the mean of each layer. Layers and heads selected: a
+    picture of each map. Names are `<kind>-grid`, `<kind>-L03-grid`, `<kind>-L03-mean` and `<kind>-L03-H05`.
+
+    prefix  text before the names, such as `T000-`
     """
-    prefix = f"T{attention.text:03}-" if texts > 1 else ""
     name = f"{prefix}{attention.kind}"
-    if show.shape == "each" or (show.shape == "auto" and show.layered and show.headed):
-        return [picture for maps in attention.layers for picture in _singles(name, attention, maps, show)]
-    if show.on_page:
-        (only,) = attention.layers if len(attention.layers) == 1 else (None,)
-        label = f"-{_layer(only)}" if only is not None and show.layered else ""
-        return [Picture(f"{name}{label}-grid", attention, True, show)]
-    return [picture for maps in attention.layers for picture in _layer_pictures(name, attention, maps, show)]
+    if choice.single_maps:
+        return [picture for maps in attention.layers for picture in _single_maps(name, attention, maps)]
+    if choice.one_page:
+        label = f"-{_label(attention.layers[0])}" if choice.layers and len(attention.layers) == 1 else ""
+        return [Picture(f"{name}{label}-grid", attention, page=True)]
+    return [picture for maps in attention.layers for picture in _page_and_mean(name, attention, maps)]
 
 
-def _singles(name: str, attention: Attention, maps: LayerMaps, show: Show) -> Iterator[Picture]:
-    one = _only(attention, maps)
+def _single_maps(name: str, attention: Attention, maps: LayerMaps) -> Iterator[Picture]:
+    layer = replace(attention, layers=(maps,))
     if not maps.heads:
-        yield Picture(f"{name}-{_layer(maps)}-{attention.aggregate}", one, False, show)
+        yield Picture(f"{name}-{_label(maps)}-{attention.aggregate}", layer, page=False)
     for head in maps.heads:
-        yield Picture(f"{name}-{_layer(maps)}-H{head:02}", one.sel(head=head), False, show)
+        yield Picture(f"{name}-{_label(maps)}-H{head:02}", layer.sel(head=head), page=False)
 
 
-def _layer_pictures(name: str, attention: Attention, maps: LayerMaps, show: Show) -> Iterator[Picture]:
+def _page_and_mean(name: str, attention: Attention, maps: LayerMaps) -> Iterator[Picture]:
     if not maps.heads:
-        yield from _singles(name, attention, maps, show)
+        yield from _single_maps(name, attention, maps)
         return
-    one = _only(attention, maps)
-    yield Picture(f"{name}-{_layer(maps)}-grid", one, True, show)
-    yield Picture(f"{name}-{_layer(maps)}-mean", one.mean("head"), False, show)
+    layer = replace(attention, layers=(maps,))
+    yield Picture(f"{name}-{_label(maps)}-grid", layer, page=True)
+    yield Picture(f"{name}-{_label(maps)}-mean", layer.mean("head"), page=False)
 
 
-def _only(attention: Attention, maps: LayerMaps) -> Attention:
-    return replace(attention, layers=(maps,))
-
-
-def _layer(maps: LayerMaps) -> str:
+def _label(maps: LayerMaps) -> str:
     return f"L{maps.layer:02}" if isinstance(maps.layer, int) else f"L{maps.layer}"
 
 
-def fitted(zoom: Zoom, show: Show, pages: Iterable[Sequence[int]]) -> Zoom:
-    """The same, pooled no finer than the panels of a page can show.
-
-    pages  for each page, how many maps each of its layers has
-    """
-    if not show.on_page or zoom.resolution is None:
-        return zoom
-    # here and not above: it loads matplotlib, which only pictures need
-    from attncli.plotting.grid import panel_side
-
-    return replace(zoom, panel=max(map(panel_side, pages)))
-
-
-def shared_top(attention: Attention) -> float:
-    """The top of the colour scale that all pictures of these maps share."""
-    from attncli.plotting.colour_scale import top
-
-    return top([attention])
+def maps_per_layer(attention: Attention) -> list[int]:
+    """Return the number of maps of each layer."""
+    return [len(maps.weights) for maps in attention.layers]

@@ -34,7 +34,7 @@ from attncli.studies.highlight.passage import (
     title,
     unit,
 )
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 WIDTH = 1200
 _SIZE, _CHIP = 10.0, 7.5
@@ -102,7 +102,7 @@ class _Part:
     turned: tuple[bool, bool]
 
     @classmethod
-    def of(cls, highlight: Highlight, line: Highlighted, cells: Sequence[Cell], other: Sequence[Cell]) -> _Part:
+    def of(cls, highlight: Highlight, line: HighlightLine, cells: Sequence[Cell], other: Sequence[Cell]) -> _Part:
         own, context = painted(highlight, line, cells), marked(line, other)
         said = "   ".join(f"{name} {weight}" for name, weight in strongest(own)) or "none"
         return cls(

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from attncli.data.labels import visible
+from attncli.data.labels import escape_invisible
 from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours, ink
 from attncli.studies.highlight.passage import (
     Cell,
@@ -29,7 +29,7 @@ from attncli.studies.highlight.passage import (
     title,
     unit,
 )
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 _ASSETS = Path(__file__).parent / "assets"
 _NIGHT = ":root { --paper: NIGHT; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; }"
@@ -49,7 +49,7 @@ def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
         .get_template("highlight.html")
         .render(
             title=title(highlight),
-            below=list(map(visible, lines_below(highlight, model, note))),
+            below=list(map(escape_invisible, lines_below(highlight, model, note))),
             css=css,
             hash=hash_,
             levels=range(LEVELS),
@@ -97,7 +97,7 @@ def _levels(dark: bool = False) -> Iterator[str]:
         yield f".c{level} {{ background: {colour}; color: {ink(colour)}; }}"
 
 
-def _line(highlight: Highlight, line: Highlighted, cells: Sequence[Cell], other: Sequence[Cell]) -> dict[str, Any]:
+def _line(highlight: Highlight, line: HighlightLine, cells: Sequence[Cell], other: Sequence[Cell]) -> dict[str, Any]:
     context = marked(line, other)
     return {
         "caption": caption(highlight, line),

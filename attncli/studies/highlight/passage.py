@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 
 from attncli.data import Tokens
-from attncli.data.labels import EMPTY, label, text_of, visible
+from attncli.data.labels import EMPTY, escape_invisible, label, piece_text
 from attncli.plotting.axis import KIND_WORDS, joined
 from attncli.plotting.highlight_colours import level
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 State = Literal["between", "drawn", "unseen", "undefined"]
 _LONGEST_BETWEEN = 80
@@ -70,7 +70,7 @@ def _placed(tokens: Tokens, at: int, reached: int) -> Iterator[Cell]:
     before, written, after = re.fullmatch(r"(\s*)(.*?)(\s*)", whole, re.DOTALL).groups()  # type: ignore[union-attr]
     if between := _between(tokens.text[reached:start] + (before if written else "")):
         yield Cell(between)
-    yield Cell(visible(written or whole) if whole.strip(" ") else whole, (at,))
+    yield Cell(escape_invisible(written or whole) if whole.strip(" ") else whole, (at,))
     if after := _between(after if written else "".join(char for char in whole if char == "\n")):
         yield Cell(after)
 
@@ -86,7 +86,7 @@ def _between(text: str) -> str:
 def _space(char: str) -> str:
     if char in "\n\u3000":
         return char
-    return " " if char == "\t" or unicodedata.category(char) == "Zs" else visible(char)
+    return " " if char == "\t" or unicodedata.category(char) == "Zs" else escape_invisible(char)
 
 
 def _apart(tokens: Tokens, at: int, words: bool, before: Sequence[Cell]) -> Iterator[Cell]:
@@ -99,15 +99,15 @@ def _apart(tokens: Tokens, at: int, words: bool, before: Sequence[Cell]) -> Iter
         yield Cell(" ")
         return
     scheme = "plain" if words else tokens.scheme
-    text = text_of(piece, scheme)
+    text = piece_text(piece, scheme)
     joins = scheme in ("bytelevel", "metaspace") or (scheme == "wordpiece" and piece.startswith("##"))
     if ends_open and (text.strip(" ") or not text) and (not joins or text.startswith(" ")):
         yield Cell(" ")
     core = text.removeprefix("##") if scheme == "wordpiece" else text
-    yield Cell(visible(core.strip(" ")) if core.strip(" ") else core or EMPTY, (at,))
+    yield Cell(escape_invisible(core.strip(" ")) if core.strip(" ") else core or EMPTY, (at,))
 
 
-def painted(highlight: Highlight, line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
+def painted(highlight: Highlight, line: HighlightLine, cells: Sequence[Cell]) -> list[Cell]:
     """The cells of a passage with the weights of one line."""
     focus = set() if highlight.across else set(line.at)
     top, drawn = highlight.top, line.drawn
@@ -126,7 +126,7 @@ def painted(highlight: Highlight, line: Highlighted, cells: Sequence[Cell]) -> l
     return found
 
 
-def marked(line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
+def marked(line: HighlightLine, cells: Sequence[Cell]) -> list[Cell]:
     """The cells of the text that has the focus but no weights."""
     return [replace(cell, focus=bool(set(line.at).intersection(cell.at))) for cell in cells]
 
@@ -166,7 +166,7 @@ def strongest(cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 def named(cell: Cell) -> str:
     """What a cell is called apart from the text: a space is shown there."""
-    return cell.text if cell.text.strip(" ") else visible(cell.text)
+    return cell.text if cell.text.strip(" ") else escape_invisible(cell.text)
 
 
 def title(highlight: Highlight) -> str:
@@ -179,7 +179,7 @@ def title(highlight: Highlight) -> str:
     )
 
 
-def caption(highlight: Highlight, line: Highlighted) -> str:
+def caption(highlight: Highlight, line: HighlightLine) -> str:
     """What is special to one line: its layer and head where there are several, and its focus."""
     layers, heads = ({getattr(each, name) for each in highlight.lines} for name in ("layer", "head"))
     first, last = line.at[0], line.at[-1]
@@ -189,7 +189,7 @@ def caption(highlight: Highlight, line: Highlighted) -> str:
     return joined(
         _numbered("layer", line.layer) if len(layers) > 1 else "",
         _numbered("head", line.head) if len(heads) > 1 else "",
-        f"{highlight.direction} {visible(line.focus)} ({where})",
+        f"{highlight.direction} {escape_invisible(line.focus)} ({where})",
     )
 
 

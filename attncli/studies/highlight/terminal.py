@@ -1,4 +1,4 @@
-"""A highlight on a terminal: the text itself in colour, with a legend."""
+"""A highlight on a terminal: the text in colour, with a legend."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 _BAR = 16
 _FAINT = 3
-"""Levels that would look darker than the page on many terminals get no colour."""
+"""Lower levels get no colour: they would look darker than the background of many terminals."""
 
 
-def painted_text(page: HighlightPage) -> Iterator[Text]:
-    """The title, the colours with their numbers, and each line with what is strongest in it."""
+def coloured_text(page: HighlightPage) -> Iterator[Text]:
+    """Yield the title, the legend, and each line with its strongest tokens."""
     from rich.text import Text
 
     from attncli.studies.highlight import passage as passages
@@ -38,14 +38,14 @@ def painted_text(page: HighlightPage) -> Iterator[Text]:
         yield Text()
         yield Text(escaped(passages.caption(highlight, line_)), style="dim")
         if other:
-            yield _set(passages.marked(line_, other))
-        yield _set(own)
-        said = "   ".join(f"{name} {weight}" for name, weight in passages.strongest(own)) or "none"
-        yield Text(escaped(f"strongest:   {said}"), style="dim")
+            yield _coloured(passages.marked(line_, other))
+        yield _coloured(own)
+        strongest = "   ".join(f"{name} {weight}" for name, weight in passages.strongest(own)) or "none"
+        yield Text(escaped(f"strongest:   {strongest}"), style="dim")
     yield Text()
 
 
-def _set(cells: Sequence[Cell]) -> Text:
+def _coloured(cells: Sequence[Cell]) -> Text:
     from rich.text import Text
 
     text = Text()
@@ -70,6 +70,6 @@ def _legend(top: str, unit: str) -> Text:
     from rich.text import Text
 
     text = Text("0 ")
-    for at in range(_BAR):
-        text.append(" ", style=Style(bgcolor=colours(dark=True)[at * (LEVELS - 1) // (_BAR - 1)]))
+    for cell in range(_BAR):
+        text.append(" ", style=Style(bgcolor=colours(dark=True)[cell * (LEVELS - 1) // (_BAR - 1)]))
     return text.append(f" {top}  {unit.replace('marked', 'underlined')}")

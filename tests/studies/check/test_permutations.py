@@ -64,6 +64,20 @@ def test_keys_that_are_not_seen_are_not_permuted() -> None:
     assert permutation_p(rows, np.ones(5, bool), [0]) == 1 / 5
 
 
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("noise", [-9e-6, -1e-7, 0.0, 1e-7, 9e-6])
+def test_a_key_that_gets_as_much_within_the_tolerance_counts_against_the_target(
+    noise: float, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exact:
+        monkeypatch.setattr(permuted, "EXACT_UP_TO", 1)
+    rows = np.array([[0.4, 0.4 + noise, 0.1, 0.1]])
+    expected = pytest.approx(1 / 2, abs=0.02)
+    assert permutation_p(rows, np.ones(4, bool), [0]) == expected
+    if noise < -1e-6:
+        assert permutation_p(rows, np.ones(4, bool), [0], tolerance=1e-6) == pytest.approx(1 / 4, abs=0.02)
+
+
 def test_samples_agree_with_all_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, visible = random_rows(4, 12, 1), np.ones(12, bool)
     exact = permutation_p(rows, visible, [2, 3])

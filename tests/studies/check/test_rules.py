@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from attncli.cli.groups.check import file_section
+
 from attncli.data import Text
 from attncli.errors import UsageError
 from attncli.inputs.schema import validate
@@ -144,8 +144,20 @@ def test_a_baseline_has_tolerances_of_its_own_for_some(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "tolerance"),
+    [("", 1e-5), ("tolerance: 0\n", 0.0), ("tolerance: 1e-4\n", 1e-4), ("tolerance: 0.1\n", 0.1)],
+)
+def test_the_tolerance_is_a_key_of_the_file(file: Path, line: str, tolerance: float) -> None:
+    assert read(file, f"{line}{HEAD}- sink < 0.9").tolerance == tolerance
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("tolerance: -1\nrules: []", "line 1, column 12: expected 'tolerance' to be at least 0.0, got '-1'"),
+        ("tolerance: 1\nrules: []", "line 1, column 12: expected 'tolerance' to be at most 0.1, got '1'"),
+        ("tolerance: nan\nrules: []", "line 1, column 12: expected 'tolerance' to be a finite number, got 'nan'"),
+        ("tolerance: low\nrules: []", "line 1, column 12: expected 'tolerance' to be a number, got 'low'"),
         ("model: demo:encoder", "line 1, column 1: there is nothing to check: expected rules, suites or baseline"),
         ("rules:", "line 1, column 7: expected 'rules' to be a list, got null"),
         ("rules: []", "line 1, column 1: there is nothing to check"),
@@ -199,7 +211,7 @@ def test_a_baseline_has_tolerances_of_its_own_for_some(file: Path) -> None:
         ("baseline: {metrics: {sink: {absolute: -1}}}", "line 1, column 39: expected 'absolute' to be at least 0.0"),
         ("baseline: {metrics: {sinc: {}}}", "line 1, column 28: unknown metric 'sinc': did you mean 'sink'"),
         ("rules: [!!python/object/apply:os.system [ls]]", "line 1, column 9: expected plain values, got the tag"),
-        ("rules: [&a sink < 1, *a]", "line 1, column 9: &a is an anchor"),
+        ("rules: [&a sink < 1, *a]", "line 1, column 9: anchors such as &a are not supported"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(file: Path, text: str, said: str) -> None:

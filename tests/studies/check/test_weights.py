@@ -69,6 +69,24 @@ def test_limits_may_be_reached_and_more_is_more(demand: Demand, kept: list[bool]
     assert (demand.margins(weight, than) >= 0).tolist() == kept
 
 
-def test_what_depends_on_threads_decides_nothing() -> None:
-    weights = np.array([[[0.3, 0.7]]]) - 1e-8
-    assert (Demand(least=0.3).margins(Looked.of(weights, np.ones((1, 1, 2), bool)).to([0]), None) >= 0).all()
+@pytest.mark.parametrize("noise", [-9e-6, -1e-6, -1e-8, 0.0, 1e-8, 1e-6, 9e-6])
+@pytest.mark.parametrize(
+    ("demand", "kept"), [(Demand(least=0.3), True), (Demand(most=0.3), True), (Demand(more=True), False)]
+)
+def test_a_weight_on_the_border_gives_one_verdict_whatever_its_last_digits(
+    demand: Demand, kept: bool, noise: float
+) -> None:
+    looked = Looked.of(np.array([[[0.3 + noise, 0.3, 0.4]]]), np.ones((1, 1, 3), bool))
+    assert bool(demand.margins(looked.to([0]), looked.to([1]))[0] >= 0) is kept
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-5, 1e-3])
+def test_beyond_the_tolerance_a_demand_is_broken(tolerance: float) -> None:
+    beyond = tolerance + 2e-6
+    weight, than = np.array([0.3 - beyond, 0.3 + beyond]), np.array([0.3, 0.3])
+    for demand, kept in (
+        (Demand(least=0.3, tolerance=tolerance), [False, True]),
+        (Demand(most=0.3, tolerance=tolerance), [True, False]),
+        (Demand(more=True, tolerance=tolerance), [False, True]),
+    ):
+        assert (demand.margins(weight, than) >= 0).tolist() == kept

@@ -11,7 +11,8 @@ from scipy.cluster import hierarchy
 
 from attncli.errors import UsageError
 from attncli.studies.heads.clusters import check_installed, clustered, grouped, leaves, linked, placed
-from attncli.studies.heads.result import ClusterOptions, HeadClusters
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import HeadClusters
 
 
 def between(points: Any) -> Any:
@@ -65,7 +66,7 @@ def test_clusters_are_numbered_in_the_order_of_the_tree_those_of_several_heads_f
 def group(points: Any, baselines: dict[str, Any] | None = None) -> HeadClusters:
     count = len(points)
     places = np.zeros(count, int), np.arange(count)
-    return grouped(places, between(points), np.zeros(count), baselines or {}, ClusterOptions())
+    return grouped(places, between(points), np.zeros(count), baselines or {}, HeadsOptions())
 
 
 def test_pairs_come_with_the_closest_first_and_heads_know_their_nearest() -> None:

@@ -27,9 +27,9 @@ from attncli.studies.heads.figures import (
 from attncli.studies.heads.figures import (
     map as heads_map,
 )
-from attncli.studies.heads.result import LARGEST_DISTANCE, ClusterOptions, HeadClusters, HeadsResult
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsOptions, HeadsResult
 
-GROUPING = ClusterOptions(threshold=0.3, redundant=0.05)
+GROUPING = HeadsOptions(threshold=0.3, redundant=0.05)
 MEASURES = {
     "rows_to_mean": ("uniform", "positional", "shuffled"),
     "cosine": ("input", "shuffled"),

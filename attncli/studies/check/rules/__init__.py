@@ -51,7 +51,8 @@ def read_rules(document: Document, section: RulesSection) -> RuleFile:
     if not (rules or suites or baseline):
         raise document.error((), "there is nothing to check: expected rules, suites or baseline")
     own = [rule.text for rule in rules if rule.text is not None]
-    return RuleFile(document, tuple(dict.fromkeys([*texts.values(), *own])), rules, suites, baseline)
+    measured = tuple(dict.fromkeys([*texts.values(), *own]))
+    return RuleFile(document, measured, rules, suites, baseline, section.tolerance)
 
 
 def _rule(part: Document, texts: Mapping[str, Text]) -> Rule:

@@ -11,8 +11,8 @@ from typing import TypeVar
 from attncli import registry
 from attncli.data import Kind, Text
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.yaml_file import Document, Path_
-from attncli.studies.check.result import OFFSETS, Candidates
+from attncli.inputs.yaml_file import Document, KeyPath
+from attncli.studies.check.result import OFFSETS, TOLERANCE, Candidates
 from attncli.studies.check.rules.sections import TextSection
 from attncli.studies.patterns.result import CLASSES
 
@@ -33,7 +33,7 @@ class Rule:
     @property
     def line(self) -> int:
         """Where it stands."""
-        return self.part.place.line
+        return self.part.position.line
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class CaseRule:
     @property
     def line(self) -> int:
         """Where it stands in the file of cases."""
-        return self.part.place.line
+        return self.part.position.line
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +111,9 @@ class BaselineRule:
 class RuleFile:
     """A whole file, checked as far as that goes without a model.
 
-    part   the whole
-    texts  those that are named, and those that rules bring, each once: what budgets and baselines measure
+    part       the whole
+    texts      those that are named, and those that rules bring, each once: what budgets and baselines measure
+    tolerance  a value within the tolerance of a limit counts as equal to it
     """
 
     part: Document
@@ -120,6 +121,7 @@ class RuleFile:
     rules: tuple[Rule, ...]
     suites: tuple[SuiteRule, ...]
     baseline: BaselineRule | None
+    tolerance: float = TOLERANCE
 
 
 def wanted_of(metric: str, limits: tuple[tuple[str, float], ...]) -> str:
@@ -130,7 +132,7 @@ def wanted_of(metric: str, limits: tuple[tuple[str, float], ...]) -> str:
 Made = TypeVar("Made")
 
 
-def placed(part: Document, way: Path_, make: Callable[[], Made]) -> Made:
+def placed(part: Document, way: KeyPath, make: Callable[[], Made]) -> Made:
     """What is made, its errors with their place."""
     try:
         return make()

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from attncli.data import Kind
-from attncli.inputs.schema import File, Listed, Section, Text
+from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
+from attncli.studies.check.result import TOLERANCE
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class TextSection(Section):
@@ -31,10 +32,10 @@ class AttentionSection(Section):
     name: str | None = None
     text: TextValue | None = None
     kind: Kind | None = None
-    heads: Listed = Field(default=["any"])
-    from_: Text = Field(alias="from")
-    to: Text
-    than: Text | None = None
+    heads: TextList = Field(default=["any"])
+    from_: JoinedText = Field(alias="from")
+    to: JoinedText
+    than: JoinedText | None = None
     min: Share | None = None
     max: Share | None = None
     above: str | None = None
@@ -43,7 +44,7 @@ class AttentionSection(Section):
 class LimitsSection(Section):
     """Within which limits a measure must be."""
 
-    heads: Listed = Field(default=["all"])
+    heads: TextList = Field(default=["all"])
     min: Number | None = None
     max: Number | None = None
 
@@ -62,7 +63,7 @@ class ClassSection(Section):
     name: str | None = None
     text: TextValue | None = None
     kind: Kind | None = None
-    heads: Listed = Field(default=["all"])
+    heads: TextList = Field(default=["all"])
     is_: str | None = Field(None, alias="is")
     is_not: str | None = Field(None, alias="is-not")
 
@@ -70,16 +71,16 @@ class ClassSection(Section):
 class SuiteSection(Section):
     """Many cases in a file of their own, and how many must hold."""
 
-    file: File
+    file: FilePath
     name: str | None = None
     kind: Kind | None = None
-    heads: Listed = Field(default=["any"])
+    heads: TextList = Field(default=["any"])
     min: Share | None = None
     min_rate: Share | None = Field(None, alias="min-rate")
     above: str | None = None
 
 
-Word = Annotated[Text, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+Word = Annotated[JoinedText, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 """Of JSON, where a position may be a number."""
 
 
@@ -97,16 +98,16 @@ class CaseSection(Section):
 class MeasureTolerance(Section):
     """How far one measure may drift."""
 
-    absolute: Tolerance | None = None
-    relative: Tolerance | None = None
+    absolute: Drift | None = None
+    relative: Drift | None = None
 
 
 class BaselineSection(Section):
     """Numbers that were recorded, and how far today's may be from them."""
 
     file: str | None = None
-    absolute: Tolerance = 0.01
-    relative: Tolerance = 0.05
+    absolute: Drift = 0.01
+    relative: Drift = 0.05
     metrics: dict[str, MeasureTolerance] = Field(default={})
 
 
@@ -117,3 +118,10 @@ class RulesSection(Section):
     rules: list[Any] = Field(default=[])
     suites: list[SuiteSection] = Field(default=[])
     baseline: BaselineSection | None = None
+    tolerance: float = Field(
+        TOLERANCE,
+        ge=0,
+        le=0.1,
+        allow_inf_nan=False,
+        description="a value within the tolerance of a limit counts as equal to it; relative for limits above 1",
+    )

@@ -12,7 +12,8 @@ from attncli.plotting.axis import KIND_WORDS, joined, side_of
 from attncli.plotting.layout import EDGE, FigureLayout, header_size
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style
 from attncli.plotting.theme import own_style
-from attncli.studies.heads.result import LARGEST_DISTANCE, ClusterOptions, HeadClusters
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters
 
 _WIDE, _ROW, _NUMBERS = 620, 18, 34
 _LONGEST = 3000
@@ -22,7 +23,7 @@ _DISTANCE = "distance √JS (√nat)"
 
 
 @own_style
-def draw(group: HeadClusters, kind: Kind, grouping: ClusterOptions, *, model: str = "", note: str = "") -> Figure:
+def draw(group: HeadClusters, kind: Kind, grouping: HeadsOptions, *, model: str = "", note: str = "") -> Figure:
     """Which heads are alike, and how alike?
 
     A line per head, joined where the mean distance between the heads of two branches is; clusters stand on bands with
@@ -87,7 +88,7 @@ def _put_scale(axes: Axes) -> None:
     axes.grid(axis="x", color="#dddddd", linewidth=0.6, zorder=0)
 
 
-def _key(grouping: ClusterOptions, median: float) -> list[list[Line2D]]:
+def _key(grouping: HeadsOptions, median: float) -> list[list[Line2D]]:
     redundant = Line2D([], [], color=_REDUNDANT, linewidth=1, linestyle=(0, (4, 2)))
     redundant.set_label(f"redundant pairs: under {grouping.redundant:g}")
     middle = Line2D([], [], color=_MEDIAN, linewidth=1, linestyle=(0, (1, 1.5)))

@@ -62,7 +62,7 @@ class _Grid:
         offset = patterns.heads["diagonal_offset"].values
         rows = [
             (layer, head, patterns.classes[at], offset[at])
-            for at, (of, layer, head) in enumerate(patterns.places())
+            for at, (of, layer, head) in enumerate(patterns.head_keys())
             if of == kind
         ]
         layers, heads = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
@@ -80,7 +80,7 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
     name all; of diagonal heads the offset stands below. Beside it a bar per layer: the mean distance between its
     heads, and marks for what position alone and shuffled tokens give.
     """
-    grids = [_Grid.of(kind, patterns) for kind in KINDS if any(of == kind for of, _, _ in patterns.places())]
+    grids = [_Grid.of(kind, patterns) for kind in KINDS if any(of == kind for of, _, _ in patterns.head_keys())]
     if not grids:
         raise UsageError("there is nothing to draw: no head was measured")
     tall, wide = _cell(grids)

@@ -19,7 +19,7 @@ def draw(patterns: Patterns, attention: Attention, *, model: str = "", note: str
 
     attention  maps of one text, those of these heads among them
     """
-    rows, places = patterns.clearest(attention.kind), list(patterns.places())
+    rows, places = patterns.strongest(attention.kind), list(patterns.head_keys())
     layers = tuple(_one(attention, places[row][1], places[row][2]) for row in rows.values())
     names = [_example(patterns, row, name) for name, row in rows.items()]
     shown = replace(attention, layers=layers)
@@ -32,7 +32,7 @@ def draw_layer(
 ) -> Figure:
     """What do the heads of this layer do? Their maps side by side, each with its classes."""
     (maps,) = attention.layers
-    rows = {place: row for row, place in enumerate(patterns.places())}
+    rows = {place: row for row, place in enumerate(patterns.head_keys())}
     names = []
     for head in maps.heads:
         row = rows[attention.kind, int(maps.layer), head]
@@ -48,7 +48,7 @@ def _one(attention: Attention, layer: int, head: int) -> LayerMaps:
 def _example(patterns: Patterns, row: int, name: str) -> str:
     number = CLASS_NUMBERS[name]
     word = _SHORT.get(number, number)
-    _, layer, head = list(patterns.places())[row]
+    _, layer, head = list(patterns.head_keys())[row]
     return f"{_with_offset(patterns, row, name)} · {layer}.{head} · {word} {patterns.heads[number].values[row]:.2f}"
 
 

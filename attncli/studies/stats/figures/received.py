@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from attncli.data import FEW, SINK, Array, Received, TokenWindow
+from attncli.data import MIN_QUERIES, SINK_THRESHOLD, Array, Received, TokenWindow
 from attncli.data.labels import label_with_position, labels
 from attncli.plotting.axis import (
     KEY,
@@ -57,7 +57,7 @@ class _Keys:
 
 
 @own_style
-def draw(received: Received, *, model: str = "", note: str = "", threshold: float = SINK) -> Figure:
+def draw(received: Received, *, model: str = "", note: str = "", threshold: float = SINK_THRESHOLD) -> Figure:
     """Which keys draw attention from everywhere?
 
     Rows are heads, layer by layer (in very large models layers, each as the largest of its heads), columns are keys.
@@ -91,8 +91,8 @@ def draw(received: Received, *, model: str = "", note: str = "", threshold: floa
 
 def _rows(received: Received, threshold: float) -> tuple[HeadRows, Cells, Array]:
     """The rows, their cells [row, key], and which of those are sinks."""
-    state = np.where(received.enough, DRAWN, UNDEFINED).astype(np.uint8)
-    cells = Cells(np.where(received.enough, received.values, 0).astype(np.float32), state)
+    state = np.where(received.reliable, DRAWN, UNDEFINED).astype(np.uint8)
+    cells = Cells(np.where(received.reliable, received.values, 0).astype(np.float32), state)
     sinks = received.sinks(threshold)
     if len(received.heads) <= _MOST_ROWS:
         return HeadRows.of(received.layers, received.heads), cells, sinks
@@ -164,6 +164,6 @@ def _legend(cells: Cells, sinks: Array, threshold: float) -> list[Artist]:
         words = f"sink: receives at least {threshold:g}"
         handles.append(Line2D([], [], marker="o", linestyle="none", markersize=4, color=_MARK, label=words))
     if (cells.state == UNDEFINED).any():
-        words = f"seen by fewer than {FEW} tokens"
+        words = f"seen by fewer than {MIN_QUERIES} tokens"
         handles.append(Patch(facecolor="white", edgecolor=HATCH_INK, hatch=HATCH, linewidth=0, label=words))
     return handles

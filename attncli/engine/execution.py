@@ -1,0 +1,213 @@
+"""How a study gets attention: from a forward pass or from kept maps, with memory checks and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attncli.data import Attention, By, EdgesConsumer, Input, Kind, Selection, Text, Zoom
+from attncli.engine.collected import Collected
+from attncli.engine.progress import Track, untracked
+from attncli.engine.request import Request
+from attncli.errors import UsageError
+
+if TYPE_CHECKING:  # a study of a saved run needs no torch
+    from attncli.engine.passes import Pass
+    from attncli.engine.runner import Runner
+    from attncli.stream import Sink
+
+SinkT = TypeVar("SinkT", bound="Sink")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a sink will see: texts and heads, and how attention is read.
+
+    name        the model, or "this run" for kept maps
+    inputs      the texts with their tokens as the sink sees them
+    heads       head numbers by kind and layer
+    max_memory  bytes that may be kept, None for half of what is free
+    """
+
+    name: str
+    inputs: Sequence[Input]
+    heads: Selection
+    aggregate: str = "none"
+    aggregate_layers: str = "none"
+    words: bool = False
+    dropped_special: bool = False
+    by: By = "weight"
+    max_memory: int | None = None
+
+    @classmethod
+    def of_maps(cls, maps: Sequence[Attention], inputs: Sequence[Input]) -> Source:
+        """Return the source that kept maps are; a mean over layers is layer 0."""
+        heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
+        for attention in maps:
+            for layer in attention.layers:
+                heads[attention.kind, layer.layer if isinstance(layer.layer, int) else 0] = layer.heads
+        first = maps[0]
+        return cls(
+            "this run",
+            inputs,
+            heads,
+            first.aggregate,
+            first.aggregate_layers,
+            first.words,
+            first.dropped_special,
+            first.by,
+        )
+
+    @classmethod
+    def of_pass(cls, prepared: Pass) -> Source:
+        """Return the source that a forward pass is."""
+        request = prepared.request
+        return cls(
+            prepared.loaded.name,
+            prepared.inputs,
+            prepared.heads,
+            request.aggregate,
+            request.aggregate_layers,
+            request.words,
+            request.drop,
+            request.by,
+            request.max_memory,
+        )
+
+
+def as_they_are(maps: Sequence[Attention]) -> Sequence[Attention]:
+    """Return kept maps unchanged."""
+    return maps
+
+
+def unchanged_run(run: Collected) -> Collected:
+    """Return a run unchanged."""
+    return run
+
+
+@dataclass(eq=False)
+class Execution:
+    """One execution of a study.
+
+    request     the options of the forward pass
+    texts       the texts to read
+    existing    kept maps that are used instead of a forward pass
+    load        loads the model; None if there is only a saved run
+    arguments   arguments that the model is loaded with
+    save_maps   whether all maps are kept
+    finish      completes a run: adds what was asked for, saves maps
+    draws       whether the result is drawn, so that example maps are worth a forward pass
+    edges_file  opens what receives the strongest edges chunk by chunk; without one the run holds them
+    """
+
+    request: Request
+    texts: Sequence[Text] = ()
+    existing: Collected | None = None
+    load: Callable[[], Runner] | None = None
+    track: Track = untracked
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    save_maps: bool = False
+    draws: bool = False
+    finish: Callable[[Collected], Collected] = unchanged_run
+    edges_file: Callable[[], AbstractContextManager[EdgesConsumer | None]] = nullcontext
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The loaded model; UsageError if there is only a saved run."""
+        if self.load is None:
+            raise UsageError("a saved run has no model: run the study on a model and a text")
+        return self.load()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether further forward passes are possible."""
+        return self.load is not None
+
+    @property
+    def keeps_all_maps(self) -> bool:
+        """Whether whole maps are in memory, because they exist or are to be saved."""
+        return self.existing is not None or self.save_maps
+
+    @cached_property
+    def prepared(self) -> Pass:
+        """The forward pass over the texts, before it runs."""
+        return self.runner.prepare(self.texts, replace(self.request, keep_maps=self.save_maps), self.track)
+
+    def stream(
+        self,
+        make_sink: Callable[[Source], SinkT],
+        adapt: Callable[[Sequence[Attention]], Sequence[Attention]] = as_they_are,
+    ) -> tuple[Collected, SinkT]:
+        """Feed all attention to a sink once; return the run and the sink.
+
+        adapt  changes kept maps before they are fed
+        """
+        if self.existing is not None:
+            # imported here: the help of the command line needs no torch
+            from attncli.stream.replay import replay
+
+            run = self.gather()
+            maps = adapt(run.maps)
+            sink = make_sink(Source.of_maps(maps, run.inputs))
+            for attention in maps:
+                replay(attention, [sink])
+            return run, sink
+        sink = make_sink(Source.of_pass(self.prepared))
+        if self.save_maps:
+            self.prepared.check_memory(at_once=True)
+        return self.run_pass(self.prepared, [sink]), sink
+
+    def run_pass(self, prepared: Pass, sinks: Sequence[Sink] = ()) -> Collected:
+        """Run a prepared pass over the texts and return its completed run; the sinks see the same attention."""
+        return self.finish(self.runner.finish(prepared, self.texts, self.track, more=sinks))
+
+    def gather(self) -> Collected:
+        """Return everything that the request asks for as one run; its maps, if it has any, are whole."""
+        keep_maps = self.request.keep_maps or self.save_maps
+        request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=keep_maps)
+        with self.edges_file() if request.edges else nullcontext() as take:
+            if self.existing is None:
+                run = self.runner.gather(self.texts, request, self.track, take)
+            else:
+                run = self._gather_existing(self.existing, request, take)
+        return self.finish(run)
+
+    def _gather_existing(self, existing: Collected, request: Request, take: EdgesConsumer | None) -> Collected:
+        info = existing.info
+        run = existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
+        if self.has_model and not request.neurons:
+            run = replace(run, vectors=())
+        if request.metrics:
+            run = replace(run, statistics=run.stats(request.metrics, request.per_query))
+        return run.with_extras(request, take) if request.extras else run
+
+    def batches(self, request: Request, track: Track = untracked) -> Iterator[Collected]:
+        """Yield the maps that a request asks for as one run per batch, so that few are in memory."""
+        yield from map(self.finish, self.runner.runs(self.texts, request, track))
+
+    def shuffled(self, seeds: int, make_sink: Callable[[Source], SinkT]) -> SinkT | None:
+        """Return a sink that has seen the texts with their tokens shuffled, once for each of the seeds 0, 1, ….
+
+        None for no seeds, or if there is no model.
+        """
+        if not seeds or not self.has_model:
+            return None
+        from attncli.engine.shuffles import shuffled_passes
+
+        sink = make_sink(Source.of_pass(self.prepared))
+        for shuffled_pass in shuffled_passes(self.prepared, seeds):
+            shuffled_pass.gather(self.track, more=[sink])
+        return sink
+
+    def maps_of(self, text: int, heads: Selection, zoom: Zoom) -> list[Attention]:
+        """Return the maps of some heads on one text, pooled to what a picture shows, by one more forward pass.
+
+        text  position of the text among the texts
+        """
+        request = replace(self.request, zoom=zoom, keep_maps=True)
+        prepared = replace(self.runner.prepare([self.texts[text]], request), heads=heads)
+        prepared.check_memory(at_once=True)
+        return list(prepared.gather().maps)

@@ -1,0 +1,104 @@
+"""What a study hands over to be written: a document, tables, drawings and notes, all as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attncli.errors import UsageError, did_you_mean
+from attncli.vocabulary import PAGE_FORMATS, PICTURE_FORMATS, TABLE_FORMATS
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+    from attncli.data import Array, RunInfo
+
+    Columns = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Formats:
+    """The file formats of a study.
+
+    allowed   formats that `--format` accepts
+    default   formats that are always written
+    replaced  whether formats that the user names replace the default
+    drawings  formats of drawings that are written whatever the user names
+    """
+
+    allowed: tuple[str, ...] = (*TABLE_FORMATS, *PICTURE_FORMATS)
+    default: tuple[str, ...] = ("json", "csv", "png")
+    replaced: bool = False
+    drawings: tuple[str, ...] = ()
+
+    def choose(self, named: Iterable[str] | None) -> tuple[str, ...]:
+        """Return the formats to write, from what was typed (`png,svg`, perhaps repeated).
+
+        Raise UsageError if one is unknown.
+        """
+        names = [name.strip() for part in named or () for name in part.split(",")]
+        for name in names:
+            if name not in self.allowed:
+                raise UsageError(f"unknown --format '{name}': {did_you_mean(name, self.allowed)}")
+        return tuple(dict.fromkeys([*(() if names and self.replaced else self.default), *names]))
+
+    def of_drawings(self, chosen: Sequence[str]) -> list[str]:
+        """Return the formats of drawings among the chosen ones."""
+        return [*self.drawings, *(name for name in chosen if name in (*PICTURE_FORMATS, *PAGE_FORMATS))]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table file.
+
+    parts   the columns; a long table comes in several parts with the same columns
+    schema  name in the metadata of Parquet files; that of the document if None
+    """
+
+    parts: Iterable[Columns]
+    schema: str | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One picture or page, drawn when it is written.
+
+    name         file name without its suffix
+    figure       draws the picture, or returns None if there is nothing to draw; None if it has no picture formats
+    html         makes the page; None if it has no page
+    description  text in the metadata of pictures; made from the model and the name if None
+    terminal     makes what a person at a terminal sees of it
+    """
+
+    name: str
+    figure: Callable[[], Figure | None] | None = None
+    html: Callable[[], str] | None = None
+    description: str | None = None
+    terminal: Callable[[], Iterable[RenderableType]] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a study writes and says.
+
+    info        where the results come from, for the manifest
+    document    contents of `<name>.json`; None if there is none
+    tables      tables by file name; the first is printed in a pipe
+    drawings    pictures and pages; made one after another while they are written, so that few are in memory
+    notes       what a reader should know beside the notes of `info`
+    late_notes  notes that only drawing the drawings finds out; a list that they append to
+    more_files  further files by path, which need not lie in the output folder
+    replaces    whether files of an earlier run with the same digest that this one did not write are removed
+    """
+
+    info: RunInfo
+    document: Mapping[str, Any] | None = None
+    tables: Mapping[str, Columns | Table] = field(default_factory=dict)
+    drawings: Iterable[Drawing] = ()
+    notes: tuple[str, ...] = ()
+    late_notes: list[str] = field(default_factory=list)
+    more_files: Mapping[Path, bytes] = field(default_factory=dict)
+    replaces: bool = False

@@ -1,0 +1,107 @@
+"""What every analysis is: a study, which names its options, consumes attention and reports its result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+
+from attncli.engine.report import Formats, Report
+from attncli.options import SelectionOptions, typed
+
+if TYPE_CHECKING:  # the help of the command line needs no torch
+    from rich.console import RenderableType
+
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution, Source
+    from attncli.engine.request import Request, RunOptions
+    from attncli.stream import Sink
+
+ResultT = TypeVar("ResultT")
+SinkT = TypeVar("SinkT", bound="Sink")
+
+
+@dataclass(frozen=True)
+class Study(ABC, Generic[ResultT]):
+    """One analysis with its options: `HeadsStudy(HeadsOptions(clusters=4))`.
+
+    A subclass names itself and its option group, runs (`run`) and says what is written (`report`). It writes nothing,
+    shows no progress, and does not care whether attention comes from a forward pass or a saved run: `Execution` and
+    `publish` do that.
+
+    name     the command, the document `<name>.json` and the folder `outputs/<name>`
+    group    the dataclass of its options
+    formats  which file formats it writes
+    prints   what a pipe reads: the first table as CSV, or the path of every drawing
+    reads    whether it reads the user's texts
+    """
+
+    options: Any
+
+    name: ClassVar[str]
+    group: ClassVar[type]
+    formats: ClassVar[Formats] = Formats()
+    prints: ClassVar[Literal["table", "paths"]] = "table"
+    reads: ClassVar[bool] = True
+
+    @property
+    def command(self) -> str:
+        """The command that runs the study, and its folder: its name, unless several studies share a command."""
+        return self.name
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study for what the command line selects.
+
+        Raise UsageError if its options do not go with the selection or with a saved run.
+        """
+        return self
+
+    def run_options(self) -> RunOptions:
+        """Return what the study asks of the forward pass, beside the selection."""
+        return {}
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options that change the result, as plain values; they enter the digest."""
+        return asdict(self.options)
+
+    def typed(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, by the names that are typed."""
+        return typed(self.options)
+
+    def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:
+        """Return `resolved` with the file formats, which enter the digest too."""
+        return {**self.resolved(), "format": formats}
+
+    def check(self, request: Request) -> None:
+        """Check the options and the request before any heavy work, and raise UsageError if they are wrong."""
+        return
+
+    @abstractmethod
+    def run(self, execution: Execution) -> tuple[Collected, ResultT]:
+        """Return the run that was read, and the result."""
+
+    @abstractmethod
+    def report(self, result: ResultT, run: Collected) -> Report:
+        """Return what is written: the document, the tables, the drawings and the notes."""
+
+    def terminal(self, result: ResultT, run: Collected) -> Iterable[RenderableType]:
+        """Return what a person at a terminal sees: tables, mostly."""
+        return ()
+
+
+class StreamStudy(Study[ResultT], Generic[SinkT, ResultT]):
+    """A study whose result comes from one sink that sees all attention once."""
+
+    @abstractmethod
+    def sink(self, source: Source) -> SinkT:
+        """Return the consumer of the attention of a source."""
+
+    @abstractmethod
+    def result(self, sink: SinkT, execution: Execution) -> ResultT:
+        """Return the result of a sink that has seen all attention; further passes are up to `execution`."""
+
+    def run(self, execution: Execution) -> tuple[Collected, ResultT]:
+        """Return the run that was read, and the result of the sink."""
+        run, sink = execution.stream(self.sink)
+        return run, self.result(sink, execution)

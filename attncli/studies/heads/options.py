@@ -1,0 +1,51 @@
+"""Options of `attncli heads`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from attncli.options import Option
+from attncli.vocabulary import CLUSTER_DISTANCE, REDUNDANT_DISTANCE, SHUFFLE_SEEDS
+
+
+@dataclass(frozen=True)
+class HeadsOptions:
+    """How heads are clustered, which pairs are redundant, and which baselines are computed.
+
+    clusters       number of clusters, instead of a threshold
+    threshold      largest mean distance within a cluster, √nat
+    redundant      pairs of heads under this distance are redundant, √nat
+    shuffle_seeds  number of passes over shuffled tokens, for that baseline
+    """
+
+    clusters: Annotated[
+        int | None, Option("Clusters", "--clusters", metavar="K", help="number of clusters, instead of --threshold")
+    ] = None
+    threshold: Annotated[
+        float,
+        Option(
+            "Clusters",
+            "--threshold",
+            metavar="D",
+            help=f"largest mean distance within a cluster (default: {CLUSTER_DISTANCE})",
+        ),
+    ] = CLUSTER_DISTANCE
+    redundant: Annotated[
+        float,
+        Option(
+            "Clusters",
+            "--redundant",
+            metavar="D",
+            help=f"largest distance of redundant pairs (default: {REDUNDANT_DISTANCE})",
+        ),
+    ] = REDUNDANT_DISTANCE
+    shuffle_seeds: Annotated[
+        int,
+        Option(
+            "Clusters",
+            "--shuffle-seeds",
+            metavar="N",
+            help=f"passes over shuffled tokens as a baseline (default: {SHUFFLE_SEEDS})",
+        ),
+    ] = SHUFFLE_SEEDS

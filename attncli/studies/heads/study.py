@@ -1,0 +1,123 @@
+"""The study `heads`: which heads attend alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+from attncli.engine.report import Report
+from attncli.engine.study import StreamStudy
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions, changed
+from attncli.studies.heads.options import HeadsOptions
+
+if TYPE_CHECKING:  # the help of the command line needs no torch
+    from rich.table import Table
+
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution, Source
+    from attncli.engine.request import Request
+    from attncli.studies.heads.compute import HeadsSink
+    from attncli.studies.heads.result import HeadsResult
+
+
+@dataclass(frozen=True)
+class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
+    """Distances between all heads, clusters, redundant pairs, and how alike the tokens of a layer become."""
+
+    options: HeadsOptions = field(default_factory=HeadsOptions)
+    name = "heads"
+    group = HeadsOptions
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study without shuffled passes for a saved run; raise UsageError if options exclude each other."""
+        typed = changed(self.options)
+        if {"clusters", "threshold"} <= typed.keys():
+            raise UsageError("--clusters and --threshold both say how many clusters there are: give one")
+        if not from_saved_run:
+            return self
+        if "shuffle_seeds" in typed:
+            raise UsageError("--shuffle-seeds runs the model on shuffled tokens, and --from has none: leave it out")
+        return replace(self, options=replace(self.options, shuffle_seeds=0))
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError if distances are impossible, heads are combined, or a package is missing."""
+        # imported here: the help of the command line needs no NumPy
+        from attncli.engine.shuffles import check_shuffle_seeds
+        from attncli.studies.heads.clusters import check_installed
+        from attncli.studies.heads.result import LARGEST_DISTANCE
+
+        if request.by == "norm":
+            raise UsageError("distances between heads are of attention weights: leave out by='norm'")
+        if request.combined:
+            raise UsageError("heads are compared one by one: leave out --aggregate and --aggregate-layers")
+        check_installed()
+        for name in ("threshold", "redundant"):
+            value = getattr(self.options, name)
+            if not 0 <= value <= LARGEST_DISTANCE + 1e-9:
+                raise UsageError(f"expected --{name} to be a distance from 0 to {LARGEST_DISTANCE:.3f}, got {value!r}")
+        if self.options.clusters is not None and self.options.clusters < 1:
+            raise UsageError(f"expected --clusters from 1 up, got {self.options.clusters}")
+        check_shuffle_seeds(self.options.shuffle_seeds)
+
+    def sink(self, source: Source) -> HeadsSink:
+        """Return the sink for the heads of a source; raise UsageError if there are more clusters than heads."""
+        from attncli.studies.heads.compute import HeadsSink
+
+        for kind in dict.fromkeys(kind for kind, _ in source.heads):
+            count = sum(len(heads) for (other, _), heads in source.heads.items() if other == kind)
+            if self.options.clusters is not None and self.options.clusters > count:
+                raise UsageError(
+                    f"expected --clusters up to {count}, the number of {kind} heads, got {self.options.clusters}"
+                )
+        return HeadsSink(source.inputs, source.heads)
+
+    def run(self, execution: Execution) -> tuple[Collected, HeadsResult]:
+        """Return the run with the seed of its shuffled passes, and the result."""
+        run, result = super().run(execution)
+        seed = 0 if self.options.shuffle_seeds else run.info.seed
+        return replace(run, info=replace(run.info, seed=seed)), result
+
+    def result(self, sink: HeadsSink, execution: Execution) -> HeadsResult:
+        """Return distances and clusters, beside hidden states and shuffled tokens where there is a model."""
+        if not execution.has_model:
+            return sink.result(self.options)
+        from attncli.engine.shuffles import shuffled_passes
+        from attncli.studies.heads.compute import Distances
+        from attncli.studies.heads.smoothness import state_numbers
+
+        prepared, seeds = execution.prepared, self.options.shuffle_seeds
+        states = state_numbers([prepared], execution.track)
+        shuffled = execution.shuffled(seeds, lambda source: Distances(source.inputs, source.heads))
+        if shuffled is None:
+            return sink.result(self.options, states)
+        shuffled_states = state_numbers(list(shuffled_passes(prepared, seeds)), execution.track)
+        return sink.result(self.options, states, shuffled, shuffled_states)
+
+    def report(self, result: HeadsResult, run: Collected) -> Report:
+        """Return the document, the tables of heads, pairs and layers, and the pictures."""
+        from attncli.studies.heads.report import document, drawings, tables
+
+        return Report(
+            run.info, document(result, run), tables(result), drawings(result, run), tuple(_notes(result, run))
+        )
+
+    def terminal(self, result: HeadsResult, run: Collected) -> Iterator[Table]:
+        """Return the tables of clusters, redundant pairs and layers."""
+        from attncli.studies.heads.terminal import heads_tables
+
+        return heads_tables(result)
+
+
+def _notes(result: HeadsResult, run: Collected) -> Iterator[str]:
+    """Yield why numbers are missing."""
+    if result.has_states:
+        return
+    if run.info.resolved.get("from") is not None:
+        yield (
+            "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine and "
+            "rank_one_distance are empty, and that baseline is left out"
+        )
+    else:
+        yield "the model gives no hidden states of these layers: cosine and rank_one_distance are left empty"

@@ -1,0 +1,99 @@
+"""What `stats` writes: stats.json, stats.csv, the tables of a profile, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from attncli.data import Array, Metric, Profile, Statistics
+from attncli.engine.collected import Collected
+from attncli.engine.report import Drawing, Table
+from attncli.engine.statistics_document import metric_entries, statistics_tables
+from attncli.store.tables import TableColumns, document_head, records
+
+SCHEMA = "attncli.stats/1"
+PROFILE_SCHEMA = "attncli.profile/1"
+
+
+@dataclass(frozen=True)
+class ReceivedParts:
+    """The table of what keys receive, head by head, so that it is never in memory as a whole."""
+
+    profile: Profile
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        return self.profile.received_tables()
+
+
+def tables(statistics: Statistics, profile: Profile | None, sink_threshold: float) -> dict[str, TableColumns | Table]:
+    """Return the tables by file name: `stats` first, those of the profile last.
+
+    sink_threshold  least attention that a sink receives
+    """
+    all_tables: dict[str, TableColumns | Table] = {**statistics_tables(statistics)}
+    if profile is not None:
+        all_tables["received"] = Table(ReceivedParts(profile), PROFILE_SCHEMA)
+        all_tables["sinks"] = Table([profile.sinks_table(sink_threshold)], PROFILE_SCHEMA)
+        all_tables["distance"] = Table([profile.distance_table()], PROFILE_SCHEMA)
+        all_tables["ends"] = Table([profile.ends_table()], PROFILE_SCHEMA)
+    return all_tables
+
+
+def document(statistics: Statistics, run: Collected, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """Return the contents of stats.json.
+
+    metrics  the metrics by name
+    """
+    columns = statistics_tables(statistics)
+    return {
+        **document_head(SCHEMA, run.info, run.inputs, columns["stats"]),
+        **({} if statistics.by == "weight" else {"by": statistics.by}),
+        "metrics": metric_entries(statistics, metrics),
+        "heads": list(records(columns["stats"])),
+        **{name.removeprefix("stats-"): list(records(table)) for name, table in columns.items() if name != "stats"},
+    }
+
+
+def has_values(statistics: Statistics) -> bool:
+    """Return whether any metric has a value for any head."""
+    return any(np.isfinite(scores.values).any() for scores in statistics.heads.values())
+
+
+def statistics_drawings(
+    statistics: Statistics, run: Collected, metrics: Mapping[str, Metric], spread_too: bool
+) -> Iterator[Drawing]:
+    """Yield the overview of all heads and, if `spread_too`, the heads of each layer as points."""
+    if not has_values(statistics):
+        return
+    # imported here: matplotlib takes long to load
+    from attncli.plotting import overview
+
+    norms = "shares of value-weighted norms" if statistics.by == "norm" else ""
+    labels: Any = {"model": run.info.title, "note": " · ".join(note for note in (norms, run.mean_note) if note)}
+    neutral = {name: metric.neutral for name, metric in metrics.items() if metric.neutral is not None}
+    yield Drawing("stats", partial(overview.draw, statistics, **labels, neutral=neutral))
+    if spread_too:
+        # imported here: seaborn takes seconds to load
+        from attncli.studies.stats.figures import spread
+
+        yield Drawing("stats-spread", partial(spread.draw, statistics, **labels))
+
+
+def profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -> Iterator[Drawing]:
+    """Yield what each key receives, for each text and kind, and distances for each kind but cross-attention."""
+    # imported here: matplotlib takes long to load
+    from attncli.studies.stats.figures import distances, received
+
+    model = run.info.title
+    for one in profile.received:
+        labels = {"model": model, "note": run.text_note(one.text)}
+        figure = partial(received.draw, one, **labels, threshold=sink_threshold)
+        yield Drawing(f"{run.text_prefix(one.text)}{one.kind}-received", figure)
+    for kind in dict.fromkeys(one.kind for one in profile.received):
+        if kind != "cross":
+            figure = partial(distances.draw, profile, kind, model=model, note=run.mean_note)
+            yield Drawing(f"{kind}-distance", figure)

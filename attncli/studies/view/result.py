@@ -1,0 +1,38 @@
+"""The page of `view`."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+
+from attncli.store import write_page
+
+HEIGHT = 640
+"""Height of a page in a notebook, in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """One HTML page on which a run is explored; it needs no network and no other file.
+
+    html    the document
+    notes   what the page leaves out of the run
+    height  height in a notebook, in pixels
+    A notebook shows the page in place.
+    """
+
+    html: str
+    notes: tuple[str, ...] = ()
+    height: int = HEIGHT
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page to a file, whole or not at all, and return the path."""
+        write_page(Path(path), self.html)
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        inside = html.escape(self.html, quote=True)
+        allowed = "allow-scripts allow-downloads"
+        style = f"width: 100%; height: {self.height}px; border: 0"
+        return f'<iframe srcdoc="{inside}" sandbox="{allowed}" style="{style}" title="attention"></iframe>'

@@ -1,0 +1,109 @@
+"""The study `view`: every head on one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.report import Drawing, Formats, Report
+from attncli.engine.study import Study
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions
+from attncli.studies.view.options import ViewOptions
+from attncli.vocabulary import ALL_METRICS, PAGE_FORMATS
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution
+    from attncli.engine.request import Request, RunOptions
+    from attncli.studies.view.result import Page
+
+
+@dataclass(frozen=True)
+class ViewStudy(Study["Page"]):
+    """One HTML page with all layers and heads as lines, maps, text and numbers.
+
+    measures  whether metrics are measured while the model runs; else kept maps are measured, if they can be
+    """
+
+    options: ViewOptions = field(default_factory=ViewOptions)
+    measures: bool = True
+    name = "view"
+    group = ViewOptions
+    formats = Formats(PAGE_FORMATS, PAGE_FORMATS)
+    prints = "paths"
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study without metrics for a saved run and for combined maps."""
+        combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
+        return replace(self, measures=not (from_saved_run or combined))
+
+    def run_options(self) -> RunOptions:
+        """Return the part of the maps that is shown, and whether vectors and metrics are needed."""
+        rows, keys = self.options.rows, self.options.keys
+        metrics = ALL_METRICS if self.measures else None
+        return {"rows": rows, "keys": keys, "neurons": self.options.neurons, "metrics": metrics}
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options that change the result, beside those of the forward pass."""
+        return {"max_page": self._budget}
+
+    def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:
+        """Return `resolved`: there is only one format."""
+        return self.resolved()
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError if the size is none, or norms are to be shown."""
+        if request.by == "norm":
+            raise UsageError("the page shows attention weights: leave out by='norm'")
+        _ = self._budget
+
+    @property
+    def _budget(self) -> int:
+        # imported here: the help of the command line needs no NumPy
+        from attncli.studies.view.fitting import page_budget
+
+        return page_budget(self.options.max_page, "--max-page")
+
+    def run(self, execution: Execution) -> tuple[Collected, Page]:
+        """Return the run, and its page."""
+        return self._of_kept_maps(execution) if execution.keeps_all_maps else self._of_pass(execution)
+
+    def _of_kept_maps(self, execution: Execution) -> tuple[Collected, Page]:
+        # imported here: the help of the command line needs no NumPy
+        from attncli.stream.zoom import zoomed
+        from attncli.studies.view.compute import make_page, neurons_command
+
+        saved = None if execution.has_model or execution.existing is None else execution.existing
+        if saved is not None and execution.request.neurons and not saved.vectors:
+            command = neurons_command(saved.info, saved.inputs[0].text.text)
+            raise UsageError(f"only the model gives query and key vectors, this run has none: {command}")
+        run = execution.gather()
+        shown = replace(run, maps=tuple(zoomed(attention, execution.request.zoom) for attention in run.maps))
+        return run, make_page(shown, self._budget, saved=None if saved is None else saved.info)
+
+    def _of_pass(self, execution: Execution) -> tuple[Collected, Page]:
+        """Keep no more than the page shows: maps that are too large are never in memory."""
+        # imported here: the help of the command line needs no torch
+        from attncli.page import EdgeTables
+        from attncli.stream import StrongestEdges
+        from attncli.studies.view.compute import make_page
+        from attncli.studies.view.fitting import fit_pass
+
+        request = replace(execution.request, keep_maps=True)
+        prepared = replace(execution.prepared, request=request)
+        fit = fit_pass(prepared, self._budget)
+        if fit is None:
+            prepared.check_memory(at_once=True)
+            run = execution.run_pass(prepared)
+            return run, make_page(run, self._budget)
+        tables = EdgeTables(prepared.heads, fit.edges)
+        edges = StrongestEdges(prepared.inputs, tables.take, top_k=fit.edges, heads=prepared.heads)
+        zoom = replace(request.zoom, resolution=fit.side)
+        run = execution.run_pass(replace(prepared, request=replace(request, zoom=zoom)), [edges])
+        edges.result()
+        return run, make_page(run, self._budget, tables.tables)
+
+    def report(self, result: Page, run: Collected) -> Report:
+        """Return the page, and the notes on what it leaves out."""
+        return Report(run.info, drawings=[Drawing("view", html=lambda: result.html)], notes=result.notes)

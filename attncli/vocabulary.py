@@ -1,0 +1,61 @@
+"""Choices and defaults of all options; everything that offers or checks them takes them from here. Imports nothing."""
+
+KINDS = ("encoder", "decoder", "cross")
+BYS = ("weight", "norm")
+DIRECTIONS = ("from", "to")
+AGGREGATES = ("none", "mean", "max")
+LAYER_AGGREGATES = ("none", "mean")
+SPECIALS = ("keep", "drop")
+CAPTURES = ("auto", "stream", "eager")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+MODEL_HEADS = (
+    *("auto", "base", "causal-lm", "masked-lm", "seq2seq-lm"),
+    *("sequence-classification", "token-classification", "question-answering"),
+)
+DEFAULT_MODEL = "demo:encoder"
+BATCH_TOKENS = 4096
+
+TABLE_FORMATS = ("json", "csv", "parquet", "jsonl")
+PICTURE_FORMATS = ("png", "svg", "pdf")
+PAGE_FORMATS = ("html",)
+HIGHLIGHT_FORMATS = ("html", "svg", "png", "pdf")
+MAPS_FORMATS = ("safetensors", "npz")
+LAYOUTS = ("layer,head,query,key", "query,key,head")
+
+POOLS = ("mean", "max")
+SCALES = ("shared", "panel")
+RESOLUTION = 1024
+"""Largest number of cells on a side of a picture."""
+LINEAR_UP_TO = 256
+"""Largest number of tokens on a side for which colours are linear by default."""
+MAX_PAGE = "32MB"
+
+ALL_METRICS = "all"
+POSITION_METRICS = ("sink_position", "diagonal_offset")
+"""Metrics that are positions: a mean over texts or a change says little."""
+ENDS = 64
+"""Tokens of the first and of the last part of a text, in a profile."""
+SINK_THRESHOLD = 0.3
+"""Least attention that a key must receive to be a sink."""
+
+CLASS_REACH = 1
+"""Largest offset of a diagonal head, in tokens."""
+CLASS_THRESHOLDS = {
+    "vertical": 0.3,
+    "diagonal": 0.3,
+    "local": 0.5,
+    "sparse": 0.3,
+    "uniform": 0.95,
+    "block": 0.3,
+}
+PROBES = ("repeated",)
+PROBE_LENGTH = 50
+PROBE_SEEDS = 3
+SHUFFLE_SEEDS = 1
+CLUSTER_DISTANCE = 0.35
+REDUNDANT_DISTANCE = 0.1
+
+FLOW_METHODS = ("rollout", "flow")
+DRAWN_UP_TO = 128
+"""Largest number of tokens whose layers are drawn."""
+DIVISIONS = ("auto", "segment", "paragraph", "line")
