@@ -123,7 +123,7 @@ class RowEmitter:
             largest=block.largest,
             parts=self.parts.get(site),
             norms=None if norms is None else norms[:, block.heads, block.strip.keys],
-            sums=block.sums if visibility.behind == block.strip.behind else None,
+            sums=block.sums if visibility.keys_before == block.strip.behind else None,
         )
         chosen = selected(rows, self._heads)
         if chosen is not None:
@@ -163,9 +163,9 @@ class RowEmitter:
             query_lengths=queries.lengths,
             key_lengths=keys.lengths,
             special_counts=keys.special_counts,
-            clear=(0, 0) if padded else (strip.clear.start, strip.clear.stop),
-            ahead=padded or strip.ahead,
-            runs=None if padded else (strip.rows, strip.keys),
+            common_keys=(0, 0) if padded else (strip.clear.start, strip.clear.stop),
+            sees_ahead=padded or strip.ahead,
+            slices=None if padded else (strip.rows, strip.keys),
         )
         if not per_head:
             strip.memory[kind] = visibility

@@ -25,7 +25,7 @@ from attncli.capturing.sites import Site
 from attncli.data import Input, Kind, Metric, Rows
 from attncli.inputs.batches import Batch
 from attncli.stream import MeasureProfile, Sink, StrongestEdges
-from attncli.stream.sums import LayerSums, column_values
+from attncli.stream.layer_sums import LayerSums, column_values
 
 TOKENS, HEADS, GROUPS, DIM = 700, 4, 2, 8
 METRICS: list[Metric] = [module.METRIC for module in registry.modules("metrics").values()]
