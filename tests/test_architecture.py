@@ -54,7 +54,7 @@ NEVER_IN = (
     ("transformers", "stream"),
 )
 MAY_PRINT = ("cli",)
-MAY_WRITE = ("store", "plotting.save", "studies.*.documents", "studies.stats.profile_files")
+MAY_WRITE = ("store", "plotting.render", "studies.*.documents", "studies.stats.profile_files")
 HEAVY_AT_START = (
     "torch",
     "transformers",
@@ -183,7 +183,7 @@ KEPT = {
     "if TYPE_CHECKING:\n    import torch\nSIZE: int = 3\nSIZE += 1\n"
     "def f():\n    import torch\n    return open('x').read() + open('y', 'rb').read()\n",
     "store.py": "def f(p):\n    p.write_text('')\n",
-    "plotting/save.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
+    "plotting/render.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
     "models.py": "import transformers\n",
     "engine.py": "import numpy\nfrom attncli import store, models\n",
     "cli/stats.py": "def f():\n    from attncli.engine import run\n    print(run)\n    os.open(os.devnull, 1)\n",

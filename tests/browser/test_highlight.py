@@ -11,7 +11,7 @@ from hostile import HOSTILE
 from opened import Made, Open
 
 from attncli.data import Tokens
-from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours
+from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours
 from attncli.studies.highlight.html import page as html_of
 
 
@@ -29,9 +29,9 @@ def test_colours_are_weights_by_day_and_by_night(dark: bool, made: Callable[[str
     run = made("minilm").run
     opened = open_page(run.highlight("it", layer=3, head=1).html, color_scheme="dark" if dark else "light")
     opened.page.goto(opened.url)
-    assert background(opened.page.locator("body")) == rgb(NIGHT if dark else PAPER)
+    assert background(opened.page.locator("body")) == rgb(DARK_PAGE if dark else LIGHT_PAGE)
     animal = opened.page.get_by_text("animal", exact=True).first
-    assert background(animal) == rgb(colours(dark)[LEVELS - 1])
+    assert background(animal) == rgb(level_colours(dark)[LEVELS - 1])
     assert animal.get_attribute("title") == "0.677 · animal · token 2"
     assert opened.page.locator(".text").inner_text() == f"[CLS] {run.inputs[0].text.text} [SEP]"
 

@@ -47,7 +47,7 @@ def test_of_kept_maps(count: int) -> None:
 def test_of_the_stream() -> None:
     made = [random_map(seed, 3, 12, 12, "causal") for seed in (1, 2)]
     tables = EdgeTables({("decoder", 5): (0, 1, 2)}, 4)
-    sink = StrongestEdges(inputs(made), tables.take, top_k=4, limit=20)
+    sink = StrongestEdges(inputs(made), tables.add, top_k=4, limit=20)
     for number, one in enumerate(made):
         sink.add(block_of([one], "decoder", layer=5, texts=[number]))
     sink.end_layer("decoder", 5)
@@ -69,7 +69,7 @@ def test_a_row_that_sees_nothing_is_undefined_and_no_edges_are_no_trouble() -> N
     assert not found.codes[0, 0].any()
     assert found.keys[0, 1].tolist() == [1, 2]
     tables = EdgeTables({}, 3)
-    tables.take(Edges.none(()))
+    tables.add(Edges.none(()))
     assert tables.tables == {}
 
 

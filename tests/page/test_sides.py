@@ -8,7 +8,7 @@ from hostile import HOSTILE
 
 import attncli
 from attncli.data import Scheme, Tokens
-from attncli.page.sides import side
+from attncli.page.sides import side_document
 
 
 def bare(pieces: list[str], scheme: Scheme = "plain") -> Tokens:
@@ -28,21 +28,21 @@ TEXTS = [" Once  upon a time.\nShe was naïve ", "👩‍👩‍👧 注意 e\u0
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_text_is_told_whole(model: str, text: str) -> None:
     run = attncli.load(model).run(text, target="x") if "seq2seq" in model else attncli.load(model).run(text)
-    found = side(run.inputs[0].source)
+    found = side_document(run.inputs[0].source)
     assert told(found) == text
     assert len({len(found[name]) for name in ("pieces", "labels", "words", "segments", "before", "surface")}) == 1
     assert max(found["words"]) == len(found["word_labels"]) - 1
 
 
 def test_both_texts_of_a_pair_are_told() -> None:
-    found = side(attncli.load("demo:encoder").run("The cat.", pair="It sat.").inputs[0].source)
+    found = side_document(attncli.load("demo:encoder").run("The cat.", pair="It sat.").inputs[0].source)
     assert told(found) == "The cat.\nIt sat."
     assert found["surface"][0] == ""
     assert {found["segments"][at] for at in found["special"]} == {""}
 
 
 def test_the_space_before_a_piece_is_not_its_own() -> None:
-    found = side(attncli.load("demo:decoder").run("The cat").inputs[0].source)
+    found = side_document(attncli.load("demo:decoder").run("The cat").inputs[0].source)
     assert found["pieces"] == ["<s>", "The", "Ġc", "at"]
     assert found["surface"] == ["", "The", "c", "at"]
     assert found["before"] == ["", "", " ", ""]
@@ -52,7 +52,7 @@ def test_the_space_before_a_piece_is_not_its_own() -> None:
 
 def test_what_a_model_wrote_is_told_by_its_pieces() -> None:
     run = attncli.load("demo:decoder", head="causal-lm").run("Once upon", generate=8)
-    found = side(run.inputs[0].source)
+    found = side_document(run.inputs[0].source)
     assert found["segments"][-1] == "generated"
     assert told(found).startswith("Once upon")
     assert len(told(found)) > len("Once upon") + 8
@@ -69,17 +69,17 @@ def test_what_a_model_wrote_is_told_by_its_pieces() -> None:
     ],
 )
 def test_pieces_without_a_text(scheme: Scheme, pieces: list[str], text: str) -> None:
-    assert told(side(bare(pieces, scheme))) == text
+    assert told(side_document(bare(pieces, scheme))) == text
 
 
 def test_a_part_of_a_text_tells_no_more_than_its_tokens() -> None:
     tokens = attncli.load("demo:encoder").run("The cat sat on the mat.").inputs[0].source
-    assert told(side(tokens.take([2, 3, 4]), cut=True)) == tokens.text[slice(*tokens.offsets[[2, 4], [0, 1]])]
+    assert told(side_document(tokens.take([2, 3, 4]), cut=True)) == tokens.text[slice(*tokens.offsets[[2, 4], [0, 1]])]
 
 
 @pytest.mark.parametrize("scheme", ["plain", "wordpiece", "bytelevel", "metaspace"])
 def test_hostile_pieces_are_kept_as_they_are(scheme: Scheme) -> None:
     pieces = [*HOSTILE, "\ud800", "\udce2"]
-    found = side(bare(pieces, scheme))
+    found = side_document(bare(pieces, scheme))
     assert found["pieces"] == pieces
     assert len(found["surface"]) == len(found["labels"]) == len(pieces)

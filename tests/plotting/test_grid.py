@@ -15,7 +15,7 @@ from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
 from attncli.plotting import grid
 from attncli.plotting.cells import DRAWN, GAP, INVISIBLE, UNDEFINED, Cells
-from attncli.plotting.mosaic import compose, plan
+from attncli.plotting.mosaic import compose_panels, plan_mosaic
 
 
 def panel(figure: Figure, made: Attention, row: int, column: int, down: int, across: int) -> NDArray[Any]:
@@ -159,8 +159,8 @@ def test_smaller_panels_leave_the_rest_of_their_place_empty() -> None:
     def cells(rows: int, columns: int) -> Cells:
         return Cells(np.ones((rows, columns), np.float32), np.full((rows, columns), DRAWN, np.uint8))
 
-    geometry = plan((3, 3), (1, 2), (5, 5))
-    whole = compose([[cells(3, 3), cells(2, 2)]], geometry)
+    geometry = plan_mosaic((3, 3), (1, 2), (5, 5))
+    whole = compose_panels([[cells(3, 3), cells(2, 2)]], geometry)
     assert (whole.state[:, : geometry.columns] == DRAWN).all()
     second = whole.state[:, geometry.left(1) :]
     assert (second[:2, :2] == DRAWN).all()

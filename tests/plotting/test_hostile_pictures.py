@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
+from attncli.plotting.save import FORMATS, save
 from hostile import HOSTILE
 from matplotlib.figure import Figure
 from pictures import attention, faults, shown, statistics, words
@@ -16,7 +17,6 @@ from PIL import Image
 from attncli.data import Scheme, Tokens
 from attncli.data.labels import label, labels
 from attncli.plotting import grid, heatmap, overview
-from attncli.plotting.save import FORMATS, save
 
 PARTS = [HOSTILE[n : n + 26] for n in range(0, len(HOSTILE), 26)]
 NAME = "$\\foo$ [/INST]\n</script> \u202e 注"

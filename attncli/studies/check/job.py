@@ -95,10 +95,10 @@ def check(job: Invocation, file: RuleFile, asked: Asked, track: Track) -> tuple[
 
 
 def _save(job: Invocation, name: str, figure: Figure, formats: Sequence[str]) -> None:
-    from attncli.plotting.save import save
+    from attncli.plotting.render import render
 
     for format in formats:
-        save(figure, job.folder.path_for(f"{name}.{format}"), description=name)
+        job.folder.write_bytes(f"{name}.{format}", render(figure, format, description=name))
 
 
 def _baseline_rule(file: RuleFile, asked: Asked) -> BaselineRule | None:

@@ -92,7 +92,7 @@ def _places(heads: Selection) -> list[Place]:
 
 
 def _draw(job: Invocation, found: Comparison, infos: tuple[RunInfo, RunInfo], formats: Sequence[str]) -> None:
-    from attncli.plotting.save import save
+    from attncli.plotting.render import render
     from attncli.studies.compare import figures as comparison
 
     names = tuple(map(_name, infos)) if infos[0].title == infos[1].title else tuple(info.title for info in infos)
@@ -100,7 +100,8 @@ def _draw(job: Invocation, found: Comparison, infos: tuple[RunInfo, RunInfo], fo
     if figure is None:
         return
     for format in formats:
-        save(figure, job.folder.path_for(f"compare.{format}"), description=f"{names[0]} {names[1]} compare")
+        data = render(figure, format, description=f"{names[0]} {names[1]} compare")
+        job.folder.write_bytes(f"compare.{format}", data)
 
 
 def _name(info: RunInfo) -> str:

@@ -75,7 +75,7 @@ def _draw(
     track: Track,
     wrote: Callable[[Path], None],
 ) -> None:
-    from attncli.plotting.save import save
+    from attncli.plotting.render import render
 
     with track("drawing", len(shown), "flows") as drawn:
         for one in shown:
@@ -83,9 +83,8 @@ def _draw(
             figures = {f"{prefix}{one.name}": one.figure(drawing.threshold)} if one.has_graph else {}
             for name, figure in (figures | {f"{prefix}{one.name}-matrix": one.matrix()}).items():
                 for format in drawing.pictures:
-                    path = job.folder.path_for(f"{name}.{format}")
-                    save(figure, path, description=f"{run.info.title} {name}")
-                    wrote(path)
+                    data = render(figure, format, description=f"{run.info.title} {name}")
+                    wrote(job.folder.write_bytes(f"{name}.{format}", data))
             drawn(1)
 
 

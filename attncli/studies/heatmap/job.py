@@ -42,14 +42,13 @@ def _with_top(attention: Attention, show: Show, texts: int) -> Iterator[tuple[Pi
 def _save(
     folder: OutputFolder, picture: Picture, model: str, texts: int, top: float | None, formats: Sequence[str]
 ) -> Iterator[Path]:
-    from attncli.plotting.save import save
+    from attncli.plotting.render import render
 
     note = f"text {picture.attention.text + 1} of {texts}" if texts > 1 else ""
     figure = picture.draw(model, note, top)
     for format in formats:
-        path = folder.path_for(f"{picture.name}.{format}")
-        save(figure, path, description=f"{model} {picture.name}")
-        yield path
+        data = render(figure, format, description=f"{model} {picture.name}")
+        yield folder.write_bytes(f"{picture.name}.{format}", data)
 
 
 def maps_to_draw(job: Invocation, track: Track, show: Show) -> Iterator[Collected]:

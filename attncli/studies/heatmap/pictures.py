@@ -117,6 +117,6 @@ def fitted(zoom: Zoom, show: Show, pages: Iterable[Sequence[int]]) -> Zoom:
 
 def shared_top(attention: Attention) -> float:
     """The top of the colour scale that all pictures of these maps share."""
-    from attncli.plotting.colour_scale import top
+    from attncli.plotting.colour_scale import largest_weight
 
-    return top([attention])
+    return largest_weight([attention])

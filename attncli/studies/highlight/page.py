@@ -62,9 +62,9 @@ class HighlightPage:
         if format == "html":
             write_atomic(target, utf8(self.html))
         else:
-            from attncli.plotting.save import save
+            from attncli.plotting.render import render
 
-            save(self.figure(), target, description=f"{self.model} {target.stem}")
+            write_atomic(target, render(self.figure(), format, description=f"{self.model} {target.stem}"))
         return target
 
 

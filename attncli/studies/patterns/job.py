@@ -169,10 +169,10 @@ def _doubts(patterns: Patterns) -> tuple[str, ...]:
 
 
 def _save(job: Invocation, info: RunInfo, name: str, figure: Figure, formats: Sequence[str]) -> None:
-    from attncli.plotting.save import save
+    from attncli.plotting.render import render
 
     for format in formats:
-        save(figure, job.folder.path_for(f"{name}.{format}"), description=f"{info.title} {name}")
+        job.folder.write_bytes(f"{name}.{format}", render(figure, format, description=f"{info.title} {name}"))
 
 
 def _note(run: Collected) -> str:

@@ -93,7 +93,7 @@ def _figures(run: Collected, found: Segments) -> Iterator[tuple[str, Figure]]:
 
 
 def _save(job: Invocation, run: Collected, name: str, figure: Figure, formats: Sequence[str]) -> None:
-    from attncli.plotting.save import save
+    from attncli.plotting.render import render
 
     for format in formats:
-        save(figure, job.folder.path_for(f"{name}.{format}"), description=f"{run.info.title} {name}")
+        job.folder.write_bytes(f"{name}.{format}", render(figure, format, description=f"{run.info.title} {name}"))

@@ -89,9 +89,9 @@ def _draw_profile(job: Invocation, run: Collected, profile: Profile, threshold: 
 
 
 def _save(job: Invocation, run: Collected, name: str, figure: Figure) -> None:
-    from attncli.plotting.save import save
+    from attncli.plotting.render import render
 
-    save(figure, job.folder.path_for(f"{name}.png"), description=f"{run.info.title} {name}")
+    job.folder.write_bytes(f"{name}.png", render(figure, "png", description=f"{run.info.title} {name}"))
 
 
 def _mean_note(run: Collected) -> str:

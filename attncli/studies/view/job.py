@@ -12,7 +12,7 @@ from attncli.engine.invocation import Invocation, Published
 from attncli.engine.memory import format_size, maps_per_kind
 from attncli.engine.progress import Track
 from attncli.errors import UsageError
-from attncli.page import EdgeTable, EdgeTables, Fit, MapSize, Place, fit, whole
+from attncli.page import EdgeTable, EdgeTables, LayerId, MapSize, PageFit, fit_page, full_page_bytes
 from attncli.store import write_view
 from attncli.stream.zoom import zoomed
 from attncli.studies.view.page import Page, advice, neurons_command, page_of, too_large
@@ -59,7 +59,7 @@ def _of_model(job: Invocation, model: Runner, budget: int, track: Track) -> tupl
         prepared.check_memory(at_once=True)
         return _page(job, model.finish(prepared, job.texts, track), budget)
     tables = EdgeTables(prepared.heads, found.edges)
-    edges = StrongestEdges(prepared.inputs, tables.take, top_k=found.edges, heads=prepared.heads)
+    edges = StrongestEdges(prepared.inputs, tables.add, top_k=found.edges, heads=prepared.heads)
     zoom = replace(job.request.zoom, resolution=found.side)
     pooled = replace(prepared, request=replace(job.request, zoom=zoom))
     run = model.finish(pooled, job.texts, track, more=[edges])
@@ -68,7 +68,7 @@ def _of_model(job: Invocation, model: Runner, budget: int, track: Track) -> tupl
 
 
 def _page(
-    job: Invocation, run: Collected, budget: int, tables: Mapping[Place, EdgeTable] | None = None
+    job: Invocation, run: Collected, budget: int, tables: Mapping[LayerId, EdgeTable] | None = None
 ) -> tuple[Collected, Page]:
     run = job.informed(run)
     return run, page_of(
@@ -76,18 +76,18 @@ def _page(
     )
 
 
-def _fitting(prepared: Pass, budget: int) -> Fit | None:
+def _fitting(prepared: Pass, budget: int) -> PageFit | None:
     """How much is to be shown; None where it is every weight. Combined maps are kept whole, as their edges need it."""
     request, sizes = prepared.request, _sizes(prepared)
-    if request.combined or whole(sizes) <= budget:
+    if request.combined or full_page_bytes(sizes) <= budget:
         return None
     several = len(prepared.inputs) > 1
     if request.zoom.windowed:
         raise UsageError(
-            f"the page would take {format_size(whole(sizes))}, allowed are {format_size(budget)}: "
+            f"the page would take {format_size(full_page_bytes(sizes))}, allowed are {format_size(budget)}: "
             "give smaller --rows and --keys, or allow more with --max-page"
         )
-    found = fit(sizes, budget)
+    found = fit_page(sizes, budget)
     if found is None:
         raise too_large(sizes, budget, advice("--max-tokens 512", several))
     return found

@@ -14,7 +14,19 @@ from attncli.data import Attention, Edges, Input, RunInfo, Statistics, Vectors, 
 from attncli.engine.memory import format_size
 from attncli.engine.request import ALL_METRICS, Request, metric_names
 from attncli.errors import UsageError
-from attncli.page import Content, EdgeTable, EdgeTables, Fit, MapSize, Place, fit, least, page_html, payload, whole
+from attncli.page import (
+    EdgeTable,
+    EdgeTables,
+    LayerId,
+    MapSize,
+    PageContent,
+    PageFit,
+    build_payload,
+    fit_page,
+    full_page_bytes,
+    page_html,
+    smallest_page_bytes,
+)
 from attncli.store import stats_document, write_page
 from attncli.stream.zoom import zoomed
 
@@ -64,7 +76,7 @@ def page_of(
     *,
     vectors: Sequence[Vectors] = (),
     budget: int = MAX_PAGE,
-    tables: Mapping[Place, EdgeTable] | None = None,
+    tables: Mapping[LayerId, EdgeTable] | None = None,
     made_by: RunInfo | None = None,
 ) -> Page:
     """The page of a run, of at most about `budget` bytes.
@@ -81,16 +93,16 @@ def page_of(
     origin = made_by or info
     in_vain = origin.resolved.get("neurons") and not vectors
     neurons = "" if usable or in_vain else neurons_command(origin, inputs[0].text.text)
-    content = Content(info, inputs, shown, there, usable, numbers, notes, neurons)
-    return Page(page_html(payload(content)), notes)
+    content = PageContent(info, inputs, shown, there, usable, numbers, notes, neurons)
+    return Page(page_html(build_payload(content)), notes)
 
 
 def too_large(sizes: Sequence[MapSize], budget: int, advice: str) -> UsageError:
     """What is said where not even the strongest weights fit."""
     longest = max(max(size.queries, size.keys) for size in sizes)
     return UsageError(
-        f"the page would take at least {format_size(least(sizes))} (longest text: {longest} tokens), allowed are "
-        f"{format_size(budget)}; {advice}, or allow more with --max-page"
+        f"the page would take at least {format_size(smallest_page_bytes(sizes))} (longest text: {longest} tokens), "
+        f"allowed are {format_size(budget)}; {advice}, or allow more with --max-page"
     )
 
 
@@ -99,7 +111,7 @@ def advice(part: str, several: bool) -> str:
     return f"show less with --layer 0, --head 0, {part}{' or fewer texts' if several else ''}"
 
 
-def tables_of(maps: Sequence[Attention], edges: Edges) -> dict[Place, EdgeTable]:
+def tables_of(maps: Sequence[Attention], edges: Edges) -> dict[LayerId, EdgeTable]:
     """The strongest weights that a run holds beside its pooled maps."""
     heads = {
         (attention.kind, layer.layer): layer.heads
@@ -108,7 +120,7 @@ def tables_of(maps: Sequence[Attention], edges: Edges) -> dict[Place, EdgeTable]
         if isinstance(layer.layer, int)
     }
     tables = EdgeTables(heads, edges.most_per_row)
-    tables.take(edges)
+    tables.add(edges)
     return tables.tables
 
 
@@ -132,7 +144,7 @@ def _size_of(attention: Attention, vectors: Sequence[Vectors]) -> MapSize:
 
 
 def _fitted(
-    maps: Sequence[Attention], budget: int, tables: dict[Place, EdgeTable], vectors: Sequence[Vectors]
+    maps: Sequence[Attention], budget: int, tables: dict[LayerId, EdgeTable], vectors: Sequence[Vectors]
 ) -> tuple[Attention, ...]:
     """Kept maps as they are where they fit; else the strongest weights of each row, into `tables`, and their cells."""
     for attention in maps:
@@ -143,15 +155,15 @@ def _fitted(
                 "run with top_k=16 beside resolution, or keep whole maps"
             )
     sizes = [_size_of(attention, vectors) for attention in maps if attention.pool == "none"]
-    if whole(sizes) <= budget:
+    if full_page_bytes(sizes) <= budget:
         return tuple(maps)
-    found = fit(sizes, budget)
+    found = fit_page(sizes, budget)
     if found is None:
         raise too_large(sizes, budget, advice("--rows and --keys", len({attention.text for attention in maps}) > 1))
     return tuple(attention if attention.pool != "none" else _strongest(attention, found, tables) for attention in maps)
 
 
-def _strongest(attention: Attention, found: Fit, tables: dict[Place, EdgeTable]) -> Attention:
+def _strongest(attention: Attention, found: PageFit, tables: dict[LayerId, EdgeTable]) -> Attention:
     pooled = zoomed(attention, Zoom(found.side))
     if pooled is not attention:
         for maps in attention.layers:
@@ -159,7 +171,7 @@ def _strongest(attention: Attention, found: Fit, tables: dict[Place, EdgeTable])
     return pooled
 
 
-def _notes(maps: Sequence[Attention], tables: Mapping[Place, EdgeTable]) -> tuple[str, ...]:
+def _notes(maps: Sequence[Attention], tables: Mapping[LayerId, EdgeTable]) -> tuple[str, ...]:
     """That a page does not hold every weight."""
     pooled = [attention for attention in maps if attention.pool != "none"]
     if not pooled:

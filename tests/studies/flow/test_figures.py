@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attncli.plotting.save import FORMATS, save
 from hostile import HOSTILE
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -15,7 +16,6 @@ from pictures import faults, shown, tokens, weights_image, words
 
 from attncli.data import Kind, Tokens
 from attncli.errors import UsageError
-from attncli.plotting.save import FORMATS, save
 from attncli.studies.flow import figures as view
 from attncli.studies.flow.layer_steps import Steps
 from attncli.studies.flow.result import Flow, Graph

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attncli.plotting.save import save
 from hostile import HOSTILE
 from matplotlib.patches import Circle
 from pictures import faults, words
 
 from attncli.data import Array, Kind, Scores
-from attncli.plotting.save import save
 from attncli.studies.heads.clusters import grouped
 from attncli.studies.heads.figures import (
     dendrogram as heads_tree,

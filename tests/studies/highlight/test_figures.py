@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from attncli.plotting.save import FORMATS, save
 from highlights import OURS, Read, line, of
 from hostile import HOSTILE
 from matplotlib.patches import Rectangle
@@ -18,11 +19,18 @@ from pictures import faults, shown, words
 
 from attncli.data import Scheme, Tokens
 from attncli.errors import UsageError
-from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours, contrast, ink, level
-from attncli.plotting.save import FORMATS, save
+from attncli.plotting.highlight_colours import (
+    DARK_PAGE,
+    LEVELS,
+    LIGHT_PAGE,
+    colour_level,
+    contrast,
+    level_colours,
+    readable_ink,
+)
 from attncli.studies.highlight import figures as view
 from attncli.studies.highlight.html import embedded, page, stylesheet
-from attncli.studies.highlight.passage import Cell, painted, passage, right_to_left, strongest
+from attncli.studies.highlight.passage import TextCell, right_to_left, strongest_tokens, text_cells, weighted_cells
 
 
 def tokens(
@@ -37,7 +45,7 @@ def tokens(
 SENTENCE = tokens("It  is\n\nwarm-er now", [(-1, -1), (0, 2), (4, 6), (8, 12), (12, 15), (16, 19)], (0,))
 
 
-def written(cells: list[Cell]) -> str:
+def written(cells: list[TextCell]) -> str:
     return "".join(cell.text for cell in cells)
 
 
@@ -45,7 +53,7 @@ def written(cells: list[Cell]) -> str:
 
 
 def test_the_text_comes_back_as_it_was() -> None:
-    assert written(passage(SENTENCE)) == "[CLS] It  is\n\nwarm-er now"
+    assert written(text_cells(SENTENCE)) == "[CLS] It  is\n\nwarm-er now"
 
 
 @pytest.mark.parametrize(
@@ -66,16 +74,16 @@ def test_the_text_comes_back_as_it_was() -> None:
     ],
 )
 def test_spaces_and_signs(text: str, spans: list[tuple[int, int]], expected: str) -> None:
-    assert written(passage(tokens(text, spans))) == expected
+    assert written(text_cells(tokens(text, spans))) == expected
 
 
 def test_several_tokens_of_one_character_are_shown_once_with_their_sum() -> None:
     emoji = tokens("a🤗", [(0, 1), (1, 2), (1, 2), (1, 2)])
-    cells = passage(emoji)
+    cells = text_cells(emoji)
     assert [(cell.text, cell.at) for cell in cells] == [("a", (0,)), ("🤗", (1, 2, 3))]
     lit = line([0.1, 0.2, 0.3, 0.4])
-    assert painted(of(emoji, lit), lit, cells)[1].weight == pytest.approx(0.9)
-    assert painted(of(emoji, lit, direction="to"), lit, cells)[1].weight == pytest.approx(0.3)
+    assert weighted_cells(of(emoji, lit), lit, cells)[1].weight == pytest.approx(0.9)
+    assert weighted_cells(of(emoji, lit, direction="to"), lit, cells)[1].weight == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
@@ -92,44 +100,44 @@ def test_tokens_without_a_place_in_a_text(pieces: list[str], scheme: Scheme, by_
     n = len(pieces)
     none = np.full((n, 2), -1)
     made = Tokens(tuple(pieces), np.arange(n), np.zeros(n), none, np.arange(n), ("",) * n, scheme=scheme)
-    assert written(passage(made, by_words)) == expected
+    assert written(text_cells(made, by_words)) == expected
 
 
 def test_the_direction_is_that_of_the_first_letter() -> None:
-    assert right_to_left(passage(tokens("1 שלום it", [(0, 1), (2, 6), (7, 9)])))
-    assert not right_to_left(passage(tokens("it שלום", [(0, 2), (3, 7)])))
-    assert not right_to_left(passage(tokens("123", [(0, 3)])))
+    assert right_to_left(text_cells(tokens("1 שלום it", [(0, 1), (2, 6), (7, 9)])))
+    assert not right_to_left(text_cells(tokens("it שלום", [(0, 2), (3, 7)])))
+    assert not right_to_left(text_cells(tokens("123", [(0, 3)])))
 
 
 # ------------------------------------------------------------------------------------------- colours
 
 
 def test_no_weight_is_the_page_and_each_level_is_darker_than_the_last() -> None:
-    assert (colours()[0], colours(dark=True)[0], len(colours())) == (PAPER, NIGHT, LEVELS)
-    for ramp, end in ((colours(), PAPER), (colours(dark=True), NIGHT)):
+    assert (level_colours()[0], level_colours(dark=True)[0], len(level_colours())) == (LIGHT_PAGE, DARK_PAGE, LEVELS)
+    for ramp, end in ((level_colours(), LIGHT_PAGE), (level_colours(dark=True), DARK_PAGE)):
         apart = [contrast(colour, end) for colour in ramp]
         assert all(one < other for one, other in pairwise(apart))
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_words_can_be_read_on_every_colour(dark: bool) -> None:
-    assert min(contrast(colour, ink(colour)) for colour in colours(dark)) >= 4.5
+    assert min(contrast(colour, readable_ink(colour)) for colour in level_colours(dark)) >= 4.5
 
 
 def test_levels_are_weights_and_states_are_told_apart() -> None:
     lit = line([0.5, 0.25, np.nan, 0.0, 0.1, 1.0], at=(1,), visible=[True, True, True, True, True, False])
-    cells = [cell for cell in painted(of(SENTENCE, lit), lit, passage(SENTENCE)) if cell.at]
+    cells = [cell for cell in weighted_cells(of(SENTENCE, lit), lit, text_cells(SENTENCE)) if cell.at]
     assert [cell.state for cell in cells] == ["drawn", "drawn", "undefined", "drawn", "drawn", "unseen"]
-    assert [cell.level for cell in cells[:2]] == [LEVELS - 1, level(0.25, 0.5)]
+    assert [cell.level for cell in cells[:2]] == [LEVELS - 1, colour_level(0.25, 0.5)]
     assert [cell.focus for cell in cells] == [False, True, False, False, False, False]
     assert [cell.special for cell in cells] == [True, *[False] * 5]
-    assert strongest(cells) == [("[CLS]", "0.500"), ("It", "0.250"), ("-er", "0.100"), ("warm", "0")]
+    assert strongest_tokens(cells) == [("[CLS]", "0.500"), ("It", "0.250"), ("-er", "0.100"), ("warm", "0")]
 
 
 def test_the_strongest_are_named_apart_where_they_look_alike() -> None:
     twice = tokens("a b a", [(0, 1), (2, 3), (4, 5)])
     lit = line([0.1, 0.5, 0.4])
-    found = strongest(painted(of(twice, lit), lit, passage(twice)))
+    found = strongest_tokens(weighted_cells(of(twice, lit), lit, text_cells(twice)))
     assert found == [("b", "0.500"), ("a (2)", "0.400"), ("a (0)", "0.100")]
 
 
@@ -176,9 +184,9 @@ def test_the_legend_names_what_occurs() -> None:
 def test_dark_and_light_pages_have_a_class_for_each_level() -> None:
     css = stylesheet()
     light, dark = css.split("@media screen and (prefers-color-scheme: dark)")
-    for ramp, part in ((colours(), light), (colours(dark=True), dark)):
+    for ramp, part in ((level_colours(), light), (level_colours(dark=True), dark)):
         for at, colour in enumerate(ramp):
-            assert f".c{at} {{ background: {colour}; color: {ink(colour)}; }}" in part
+            assert f".c{at} {{ background: {colour}; color: {readable_ink(colour)}; }}" in part
 
 
 def test_across_two_texts_the_focus_is_marked_in_its_own() -> None:

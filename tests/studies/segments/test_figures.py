@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attncli.plotting.save import save
 from hostile import HOSTILE
 from pictures import faults, tokens, words
 
 from attncli.data import Array, Scores
 from attncli.errors import UsageError
-from attncli.plotting.save import save
 from attncli.studies.segments.figures import means as segments
 from attncli.studies.segments.figures import tokens as segment_tokens
 from attncli.studies.segments.result import Segments

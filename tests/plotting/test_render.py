@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from attncli.plotting.save import FORMATS, render, save
 from matplotlib.figure import Figure
 from pictures import attention
 from PIL import Image
@@ -20,7 +21,6 @@ from attncli.data import Tokens
 from attncli.errors import OutputError, UsageError
 from attncli.plotting import grid, heatmap
 from attncli.plotting import save as _save
-from attncli.plotting.save import FORMATS, render, save
 
 
 def picture(**options: Any) -> Figure:
