@@ -1,4 +1,4 @@
-"""The page of a highlight in a real browser: its own policy lets its styles through, and nothing else happens."""
+"""The page of a highlight in a real browser: its policy allows its styles and nothing else."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from attncli.studies.highlight.html import page as html_of
 
 
 def rgb(colour: str) -> str:
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = (int(colour[first : first + 2], 16) for first in (1, 3, 5))
     return f"rgb({red}, {green}, {blue})"
 
 
 def background(locator: Any) -> str:
-    return str(locator.evaluate("each => getComputedStyle(each).backgroundColor"))
+    return str(locator.evaluate("node => getComputedStyle(node).backgroundColor"))
 
 
 @pytest.mark.parametrize("dark", [False, True])

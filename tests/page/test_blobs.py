@@ -1,4 +1,4 @@
-"""Numbers in few bytes: how far off they may be, what undefined becomes, and that equal parts are kept once."""
+"""Numbers in few bytes: their largest error, undefined rows, and equal parts that are stored once."""
 
 from __future__ import annotations
 

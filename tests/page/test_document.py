@@ -1,4 +1,4 @@
-"""The file itself: nothing in a text, a token or a name breaks out of the place that it is put in."""
+"""The HTML file: no text, token or name can break out of its element."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_hostile_tokens_break_out_of_nothing(scheme: Scheme, template: str | Non
     assert not set("<>&") & set(document)
 
 
-def test_half_surrogates_come_back() -> None:
+def test_half_surrogates_are_preserved() -> None:
     read = Read(page_html(build_payload(content(["\ud800", "a"])), TEMPLATE))
     assert read.document["sides"][0]["pieces"] == ["\ud800", "a"]
 
@@ -51,12 +51,12 @@ def test_the_same_content_is_the_same_file() -> None:
     assert page_html(build_payload(content(["a", "b"]))) == page_html(build_payload(content(["a", "b"])))
 
 
-def test_the_page_that_comes_with_the_package_has_its_places() -> None:
+def test_the_page_of_the_package_has_places_for_title_and_run() -> None:
     assert built_page().count("<!--run-->") == built_page().count("<title>attncli</title>") == 1
     assert "default-src 'none'" in built_page()
 
 
-def test_equal_sides_and_masks_are_held_once() -> None:
+def test_equal_sides_and_masks_are_stored_once() -> None:
     one = content(["a", "b"])
     visible = np.tri(2, dtype=bool)[None]
     (maps,) = one.maps[0].layers
@@ -70,7 +70,7 @@ def test_equal_sides_and_masks_are_held_once() -> None:
     assert read.visible(found, found["layers"][2]).tolist() == visible.tolist()
 
 
-def test_masks_of_each_head_are_one_where_they_are_equal_and_none_where_all_is_seen() -> None:
+def test_equal_masks_of_heads_are_stored_once_and_full_visibility_not_at_all() -> None:
     one = content(["a", "b", "c"])
     (maps,) = one.maps[0].layers
     seen = np.stack([np.tri(3, dtype=bool), np.tri(3, dtype=bool)])

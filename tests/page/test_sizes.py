@@ -1,4 +1,4 @@
-"""How large a page becomes, and how much of it fits."""
+"""The size of a page, and how much fits into a number of bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attncli.page import MapSize, PageFit, fit_page, full_page_bytes, smallest_p
 BUDGET = 32_000_000
 
 
-def test_twelve_by_twelve_heads_of_256_tokens_are_shown_whole() -> None:
+def test_twelve_by_twelve_heads_of_256_tokens_fit_with_every_weight() -> None:
     assert full_page_bytes([MapSize(144, 256, 256)]) < 13_000_000
 
 
@@ -25,15 +25,15 @@ def test_five_thousand_tokens_of_six_by_twelve_heads_have_sixteen_edges_a_row() 
     keys=st.integers(1, 90_000),
     budget=st.integers(1000, 10**9),
 )
-def test_what_fits_is_as_much_as_fits(maps: int, queries: int, keys: int, budget: int) -> None:
+def test_as_much_as_possible_fits(maps: int, queries: int, keys: int, budget: int) -> None:
     size = MapSize(maps, queries, keys)
-    found = fit_page([size], budget)
-    if found is None:
+    fit = fit_page([size], budget)
+    if fit is None:
         assert smallest_page_bytes([size]) > budget
     else:
-        assert size.strongest(found.edges, found.side) <= budget
-        assert 4 <= found.edges <= 64
-        assert found.edges == 64 or size.strongest(found.edges + 1, found.side) > budget
+        assert size.strongest(fit.edges, fit.side) <= budget
+        assert 4 <= fit.edges <= 64
+        assert fit.edges == 64 or size.strongest(fit.edges + 1, fit.side) > budget
 
 
 @pytest.mark.parametrize(("budget", "found"), [(68_000, None), (100_000_000, PageFit(64, 256))])
@@ -43,6 +43,6 @@ def test_by_hand(budget: int, found: PageFit | None) -> None:
     assert fit_page([MapSize(3, 1000, 1000)], budget) == found
 
 
-def test_short_texts_beside_a_long_one_stay_whole() -> None:
+def test_short_texts_keep_every_weight_next_to_a_long_one() -> None:
     short = MapSize(4, 20, 20)
     assert short.strongest(4, 32) == short.whole == 4 * 20 * 24 * 4 / 3

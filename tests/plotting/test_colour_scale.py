@@ -1,4 +1,4 @@
-"""Which weight gets which colour."""
+"""Colour scales of weights: their ends, and the advice to use a log scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attncli.plotting import grid, heatmap
 from attncli.plotting.colour_scale import colour_norm, faint_note, largest_weight
 
 
-def test_top_is_the_largest_weight_that_can_be_seen() -> None:
+def test_the_largest_weight_is_a_visible_one() -> None:
     small, large = one_map([[0.2, 0.8]]), one_map([[0.1, 0.9]], visible=[[True, False]])
     assert largest_weight([small, large]) == pytest.approx(0.8)
     assert largest_weight([]) == largest_weight([one_map([[0.0]])]) == 1.0
@@ -38,7 +38,7 @@ def test_weights_above_a_given_top_are_marked_on_the_bar() -> None:
     assert colour_norm(np.array([-1.0, 0.5]), None, log=False)[0].vmin == -1.0
 
 
-def test_a_log_scale_is_advised_only_where_a_sink_takes_it_all() -> None:
+def test_a_log_scale_is_advised_only_where_a_sink_receives_nearly_all() -> None:
     def note(weights: NDArray[np.float64], log: bool = False) -> str:
         return faint_note(weights, colour_norm(weights, None, log)[0])
 

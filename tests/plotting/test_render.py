@@ -1,26 +1,25 @@
-"""Pictures on disk: whole or not at all, the same bytes each time, one warning for all missing characters."""
+"""The bytes of pictures: the same each time, with metadata, and one warning for all characters without a font."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from attncli.plotting.save import FORMATS, render, save
 from matplotlib.figure import Figure
 from pictures import attention
 from PIL import Image
 
 from attncli.data import Tokens
-from attncli.errors import OutputError, UsageError
+from attncli.errors import UsageError
 from attncli.plotting import grid, heatmap
-from attncli.plotting import save as _save
+from attncli.plotting import render as module
+from attncli.plotting.render import FORMATS, render
 
 
 def picture(**options: Any) -> Figure:
@@ -30,19 +29,18 @@ def picture(**options: Any) -> Figure:
 @pytest.mark.parametrize("format", FORMATS)
 def test_same_figure_gives_same_bytes(format: str) -> None:
     assert render(picture(), format) == render(picture(), format)
-    assert render(grid.draw(attention(6, heads=[2, 3])), format) == render(
-        grid.draw(attention(6, heads=[2, 3])), format
-    )
+    first, second = (render(grid.draw(attention(6, heads=[2, 3])), format) for _ in range(2))
+    assert first == second
 
 
 SCRIPT = """
 import hashlib, sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {support!r})
 import matplotlib
 matplotlib.rcParams.update({settings!r})
 from pictures import attention
-from attncli.views import heatmap
-from attncli.views._save import FORMATS, render
+from attncli.plotting import heatmap
+from attncli.plotting.render import FORMATS, render
 for format in FORMATS:
     print(hashlib.sha256(render(heatmap.draw(attention(9, causal=True)), format)).hexdigest())
 """
@@ -51,78 +49,31 @@ for format in FORMATS:
 def test_another_process_and_a_users_own_matplotlib_settings_give_the_same_bytes(repo: Path) -> None:
     hashes = []
     for settings in ({}, {"text.usetex": True, "savefig.bbox": "tight", "figure.facecolor": "black"}):
-        script = SCRIPT.format(tests=str(repo / "tests"), settings=settings)
+        script = SCRIPT.format(support=str(repo / "tests" / "support"), settings=settings)
         call = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=repo)
         hashes.append(call.stdout)
     assert hashes[0] == hashes[1]
     assert len(set(hashes[0].split())) == len(FORMATS)
 
 
-def test_saved_files_are_what_their_names_say(tmp_path: Path) -> None:
-    for format in FORMATS:
-        save(picture(), tmp_path / f"a.{format}", description="demo · 5 tokens · café")
-    with Image.open(tmp_path / "a.png") as image:
+def test_bytes_are_of_their_format_and_have_the_description() -> None:
+    files = {format: render(picture(), format, description="demo · 5 tokens · café") for format in FORMATS}
+    with Image.open(BytesIO(files["png"])) as image:
         assert image.size == tuple((picture().get_size_inches() * 150).round())
         assert image.info["Software"] == "attncli"
         assert image.info["Description"] == "demo · 5 tokens · café"
-    assert "demo · 5 tokens · café" in "".join(ElementTree.parse(tmp_path / "a.svg").getroot().itertext())
-    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert "demo · 5 tokens · café" in "".join(ElementTree.fromstring(files["svg"]).itertext())
+    assert files["svg"].startswith(b"<?xml")
+    assert files["pdf"].startswith(b"%PDF")
 
 
-def test_given_format_wins_over_suffix(tmp_path: Path) -> None:
-    save(picture(), tmp_path / "picture.tmp", format="svg")
-    assert (tmp_path / "picture.tmp").read_bytes().startswith(b"<?xml")
-
-
-def test_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
+def test_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"unknown picture format 'pngg': did you mean 'png'\?"):
-        save(picture(), tmp_path / "a.pngg")
-    assert not list(tmp_path.iterdir())
+        render(picture(), "pngg")
 
 
-def test_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot write .*a\.png: No such file or directory; create the folder"):
-        save(picture(), tmp_path / "gone" / "a.png")
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), MemoryError()]
-)
-def test_failure_while_writing_leaves_the_old_file_and_nothing_else(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(descriptor: int) -> None:
-        raise error
-
-    target = tmp_path / "a.png"
-    target.write_bytes(b"old")
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OutputError if isinstance(error, OSError) else type(error)):
-        save(picture(), target)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    assert target.read_bytes() == b"old"
-
-
-def test_disk_that_takes_no_more_says_what_to_do(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(OutputError, match="free some space or choose another folder"):
-            save(picture(), tmp_path / "a.png")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list(tmp_path.iterdir())
-
-
-def test_new_file_has_the_rights_that_any_new_file_has(tmp_path: Path) -> None:
-    (tmp_path / "plain").touch()
-    save(picture(), tmp_path / "a.png")
-    assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_missing_characters_are_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_save, "_told", set())
+def test_missing_characters_are_named_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_warned_codes", set())
     figure = heatmap.draw(attention(Tokens.plain(["\U00012000", "\U00012001", "a"])))
     with caplog.at_level(logging.WARNING, "attncli"):
         for format in FORMATS:
@@ -134,4 +85,4 @@ def test_missing_characters_are_told_once(caplog: pytest.LogCaptureFixture, monk
 
 
 def test_advice_names_the_font_of_the_script() -> None:
-    assert _save._FONTS_FOR["HANGUL"] == _save._FONTS_FOR["CJK"] == "Noto Sans CJK"
+    assert module._FONTS_FOR["HANGUL"] == module._FONTS_FOR["CJK"] == "Noto Sans CJK"
