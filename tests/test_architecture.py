@@ -215,7 +215,7 @@ KEPT = {
     "if TYPE_CHECKING:\n    import torch\nSIZE: int = 3\nSIZE += 1\n"
     "def f():\n    import torch\n    return open('x').read() + open('y', 'rb').read()\n",
     "store.py": "def f(p):\n    p.write_text('')\n",
-    "plotting/save.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
+    "plotting/render.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
     "models.py": "import transformers\n",
     "engine.py": "import numpy\nfrom attncli import store, models\n",
     "cli/stats.py": "def f():\n    from attncli.engine import run\n    print(run)\n    os.open(os.devnull, 1)\n",
