@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 import attncli
 
+PATIENCE = 120_000
+"""Milliseconds until a page counts as stuck, also on a machine that has much else to do."""
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 IT = "The animal didn't cross the street because it was too tired."
 
@@ -25,7 +27,7 @@ def browser() -> Iterator[Browser]:
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     assert found, "no Chromium for the tests of the page: `make test` installs it, CHROMIUM=… names another"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=found, args=QUIET, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -46,7 +48,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         page.page.on("pageerror", lambda error: page.complaints.append(f"error: {error}"))
         page.page.on("dialog", lambda dialog: page.complaints.append(f"dialog: {dialog.message}"))
         page.page.on("request", lambda request: _refuse(page, request.url))
-        page.page.set_default_timeout(10_000)
+        page.page.set_default_timeout(PATIENCE)
         opened.append(page)
         return page
 

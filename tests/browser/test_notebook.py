@@ -31,7 +31,7 @@ def displayed(tmp_path_factory: pytest.TempPathFactory) -> str:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(folder))
-        nbclient.NotebookClient(notebook, kernel_name="here", timeout=120).execute()
+        nbclient.NotebookClient(notebook, kernel_name="here", timeout=600, startup_timeout=600).execute()
     (output,) = (output for output in notebook.cells[0].outputs if output.output_type == "execute_result")
     return str(output["data"]["text/html"])
 
