@@ -48,11 +48,11 @@ def test_every_token_is_shown(hostile_page: str, open_page: Open) -> None:
 def test_the_policy_stops_foreign_scripts_and_images(made: Callable[[str], Made], open_page: Open) -> None:
     opened = open_page(made("encoder").html)
     page = opened.go()
-    page.evaluate(
-        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))"
-    )
-    page.evaluate("document.body.append(Object.assign(new Image(), {src: 'https://example.org/x.png'}))")
-    page.wait_for_timeout(100)
+    script = "Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'})"
+    image = "Object.assign(new Image(), {src: 'https://example.org/x.png'})"
+    for element in (script, image):
+        with page.expect_console_message(lambda said: "Content Security Policy" in said.text):
+            page.evaluate(f"document.body.append({element})")
     assert page.evaluate("window.ran") is None
     messages = [message for message in opened.complaints if message.startswith("console")]
     opened.complaints.clear()

@@ -72,6 +72,7 @@ def test_pinned_tokens_are_summed(made: Callable[[str], Made], open_page: Open) 
     for at in (10, 7):
         page.locator(".tokens.query .token").nth(at).click()
     page.mouse.move(600, 790)
+    opened.settle()
     assert opened.state()["pinned"] == "7,10"
     assert near(opened.weights(), true[7] + true[10], true[7].max() + true[10].max())
 
@@ -81,9 +82,11 @@ def test_lines_are_drawn_for_the_chosen_heads(made: Callable[[str], Made], open_
     page = opened.go("view=head&layer=3&head=1&query=10")
     data = "c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
     inked = f"c => {data}.filter((value, at) => at % 4 === 3 && value > 0).length"
+    opened.settle()
     one = page.locator(".head-view canvas").evaluate(inked)
     page.get_by_role("button", name="all heads").click()
     assert len(opened.state()["heads"].split(",")) == 12
+    opened.settle()
     assert page.locator(".head-view canvas").evaluate(inked) > 1.1 * one > 0
 
 
@@ -110,15 +113,19 @@ def test_zoom_shows_a_part_with_the_right_weights(made: Callable[[str], Made], o
     opened = open_page(one.html)
     page = opened.go("view=matrix&layer=3&head=1&query=10&key=2")
     assert page.locator(".status").inner_text().endswith("animal (2): 0.677")
-    box = page.locator(".matrix-view canvas").bounding_box()
+    canvas = page.locator(".matrix-view canvas")
+    box = canvas.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    before = page.locator(".status").inner_text()
+    opened.settle()
+    before, whole = page.locator(".status").inner_text(), canvas.evaluate("canvas => canvas.toDataURL()")
     for _ in range(6):
         page.mouse.wheel(0, -200)
-    page.wait_for_timeout(100)
+    opened.settle()
+    assert canvas.evaluate("canvas => canvas.toDataURL()") != whole
     # the cell under the pointer stays under it
     page.mouse.move(box["x"] + box["width"] / 2 + 1, box["y"] + box["height"] / 2)
+    opened.settle()
     assert page.locator(".status").inner_text() == before
 
 

@@ -72,7 +72,7 @@ def test_cls_loses_the_mass_that_it_has_by_weight(weights: attncli.Run, norms: a
     by_weight, by_norm = (run.stats("first_mass")["first_mass"].values for run in (weights, norms))
     assert round(by_weight.mean(), 3) == 0.466
     assert round(by_norm.mean(), 3) == 0.097
-    assert (by_norm < by_weight).sum() == 71  # of 72 heads
+    assert (by_norm < by_weight - 0.01).sum() == 70  # of 72 heads; in one, both are equal up to 3e-6
 
 
 def equal_values(name: str) -> Any:

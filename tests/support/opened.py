@@ -29,6 +29,10 @@ class Opened:
         self.page.wait_for_selector("body[data-drawn]")
         return self.page
 
+    def settle(self) -> None:
+        """Wait until the page drew all that it was asked to draw: it draws at most once per frame."""
+        self.page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
     def state(self) -> dict[str, str]:
         """Return the parts of the address."""
         text = self.page.evaluate("location.hash").removeprefix("#")
