@@ -31,6 +31,7 @@ LAYERS = (
     ("metrics",),
     ("capturing",),
     ("engine",),
+    ("studies",),
     *((f"studies.{name}",) for name in ("patterns", "check")),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
@@ -61,7 +62,7 @@ NEVER_IN = (
     ("transformers", "stream"),
 )
 MAY_PRINT = ("cli",)
-MAY_WRITE = ("store", "engine.publish")
+MAY_WRITE = ("store", "engine.publish", "plotting.render")
 HEAVY_AT_START = (
     "torch",
     "transformers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
@@ -40,6 +41,7 @@ def with_flat_options(command: Callable[..., None]) -> Callable[..., None]:
     return flat_command
 
 
+@cache
 def _options_of(group: type) -> dict[str, inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     parameters = {}

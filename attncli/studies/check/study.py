@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import OutputError, UsageError
+from attncli.inputs.text_files import read_file_text
 from attncli.options import typed
 from attncli.studies.check.options import CheckOptions
+from attncli.vocabulary import RESOLUTION
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.console import RenderableType
@@ -173,7 +175,6 @@ def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Atte
     Also return why some are missing: the verdicts do not need them.
     """
     from attncli.data import Zoom
-    from attncli.vocabulary import RESOLUTION
 
     failed = [(row, each) for row, each in enumerate(checked.verdicts, 1) if not each.holds and each.text is not None]
     maps: dict[int, Attention] = {}
@@ -213,7 +214,5 @@ def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], ob
 
 
 def _check_xml(path: Path) -> None:
-    from attncli.inputs.text_files import read_file_text
-
     if not read_file_text(path).startswith("<?xml"):
         raise UsageError(f"{path} is no XML")

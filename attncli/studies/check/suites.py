@@ -10,7 +10,7 @@ import numpy as np
 from attncli.data import Array
 from attncli.studies.check.permutations import FOLDS, SUITE_SAMPLES, drawn
 from attncli.studies.check.result import Quantifier
-from attncli.studies.check.weights import Demand, Looked
+from attncli.studies.check.weights import Demand, MeanRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,15 +20,15 @@ class Trial:
     unit  cases of one unit (a minimal pair) hold together only
     """
 
-    looked: Looked
+    mean_rows: MeanRows
     target: tuple[int, ...]
     other: tuple[int, ...]
     unit: int
 
     def holds(self, demand: Demand) -> Array:
         """[head] whether each head is right."""
-        other = self.looked.to(self.other) if self.other else None
-        return demand.margins(self.looked.to(self.target), other) >= 0
+        other = self.mean_rows.to(self.other) if self.other else None
+        return demand.margins(self.mean_rows.to(self.target), other) >= 0
 
 
 def unit_counts(held: Iterable[Array], units: Sequence[int]) -> Array:
@@ -61,8 +61,8 @@ def suite_p(trials: Sequence[Trial], demand: Demand, over: Quantifier = "any") -
 
 def _sampled(trial: Trial, demand: Demand, rng: np.random.Generator) -> Array:
     """[head, sample] whether each head is right with the keys permuted."""
-    rows, count = trial.looked.rows, len(trial.target)
-    seen = np.flatnonzero(trial.looked.visible)
+    rows, count = trial.mean_rows.rows, len(trial.target)
+    seen = np.flatnonzero(trial.mean_rows.visible)
     chosen = drawn(rng, seen, count + len(trial.other), SUITE_SAMPLES)
     weight = rows[:, chosen[:, :count]].sum(-1)
     than = rows[:, chosen[:, count:]].sum(-1) if trial.other else None

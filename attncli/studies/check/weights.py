@@ -1,4 +1,4 @@
-"""What heads give from one word to another, and how far that is from what a rule asks."""
+"""The weights from one word to another, and their distance from the limits of a rule."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from attncli.studies.check.result import TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """Where some heads look from one word, which may be several tokens: the mean of their rows.
+class MeanRows:
+    """The weights from one word, which may be several tokens, in some heads: the mean of the rows of its tokens.
 
-    rows     [head, key] weights, rounded to 6 decimals; NaN where a head has no such row
-    visible  [key] which keys any of the rows may see, in any head
-    even     [key] what even attention over the visible keys would give
+    rows     [head, key] weights, rounded to 6 decimals; NaN if a head has no such row
+    visible  [key] which keys are visible to any of the rows, in any head
+    uniform  [key] the weights of uniform attention over the visible keys
     """
 
     rows: Array
     visible: Array
-    even: Array
+    uniform: Array
 
     @classmethod
-    def of(cls, weights: Array, visible: Array) -> Looked:
-        """Of weights [head, row, key] and visible [1 or head, row, key]; rows that see nothing are NaN."""
+    def of(cls, weights: Array, visible: Array) -> MeanRows:
+        """Return the mean of weights [head, row, key]; a row without visible keys [1 or head, row, key] is NaN."""
         wide = np.asarray(weights, np.float64)
         defined: Array = ~np.isnan(wide[..., 0])
         seen = np.broadcast_to(visible, wide.shape)
@@ -39,16 +39,16 @@ class Looked:
         return cls(np.round(mean, DIGITS), sees, shares.mean((0, 1)))
 
     def to(self, keys: Sequence[int]) -> Array:
-        """[head] the weight on a word: the sum over its tokens."""
+        """Return the weight [head] on a word: the sum over its tokens."""
         summed: Array = np.round(self.rows[:, list(keys)].sum(1), DIGITS)
         return summed
 
     def chance(self, keys: Sequence[int]) -> float:
-        """What even attention would give it."""
-        return float(np.round(self.even[list(keys)].sum(), DIGITS))
+        """Return the weight of uniform attention on a word."""
+        return float(np.round(self.uniform[list(keys)].sum(), DIGITS))
 
     def rank(self, head: int, keys: Sequence[int]) -> tuple[int, int]:
-        """Of a word among the visible keys for one head, 1 for the one that gets most, and how many there are.
+        """Return the rank of a word among the visible keys of one head, 1 for the largest weight, and their number.
 
         The tokens of the word count as one key.
         """
@@ -60,10 +60,10 @@ class Looked:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a rule asks of a weight.
+    """The limits of a rule for one weight.
 
-    least, most  its limits, kept by a weight within the tolerance of them
-    more         whether it must be larger than the weight on another word by more than the tolerance
+    least, most  the limits, with the tolerance
+    more         whether it must exceed the weight on another word by more than the tolerance
     """
 
     least: float | None = None
@@ -72,7 +72,7 @@ class Demand:
     tolerance: float = TOLERANCE
 
     def margins(self, weight: Array, than: Array | None) -> Array:
-        """[head] how far each weight is from breaking the demand, negative where it does; NaN where undefined."""
+        """Return how far each weight [head] is within the limits, negative beyond them; NaN where undefined."""
         gaps = [np.full_like(weight, np.inf)]
         if self.least is not None:
             gaps.append(margins(weight, ">=", self.least, self.tolerance))

@@ -16,7 +16,7 @@ from attncli.studies.check.result import Case, Verdict
 from attncli.studies.check.rules.heads import said
 from attncli.studies.check.rules.kinds import AttentionRule, SuiteRule
 from attncli.studies.check.suites import Trial, suite_p, unit_counts
-from attncli.studies.check.weights import Demand, Looked
+from attncli.studies.check.weights import Demand, MeanRows
 from attncli.studies.check.wilson import wilson
 
 
@@ -32,7 +32,7 @@ class ChosenRows:
         """Of the maps that the sink kept, by text and kind."""
         return cls({(attention.text, attention.kind): attention for attention in maps}, positions)
 
-    def looked(self, words: Words, heads: Sequence[Place]) -> Looked:
+    def mean_rows(self, words: Words, heads: Sequence[Place]) -> MeanRows:
         """Where these heads look from a word."""
         attention = self.maps[words.text, words.kind]
         rows = np.searchsorted(self.positions[words.text, words.kind], words.query)
@@ -44,21 +44,21 @@ class ChosenRows:
             weights.append(maps.weights[at][rows])
             everything = np.ones_like(weights[-1], bool)
             visible.append(everything if maps.visible is None else maps.visible[min(at, len(maps.visible) - 1)][rows])
-        return Looked.of(np.stack(weights), np.stack(visible))
+        return MeanRows.of(np.stack(weights), np.stack(visible))
 
 
 def attention_verdict(bound: BoundAttention, rows: ChosenRows, tolerance: float) -> Verdict:
     """Does some head (or every one) look from one word to another as the rule asks?"""
     rule, words = bound.rule, bound.words
-    looked = rows.looked(words, bound.heads)
-    weight = looked.to(words.target)
-    than = looked.to(words.than) if words.than else None
+    mean_rows = rows.mean_rows(words, bound.heads)
+    weight = mean_rows.to(words.target)
+    than = mean_rows.to(words.than) if words.than else None
     margins = Demand(rule.least, rule.most, rule.than is not None, tolerance).margins(weight, than)
     over = rule.heads.quantifier
     at = pick(_or_weight(margins, weight), over, tolerance)
-    p = None if rule.above is None else permutation_p(looked.rows, looked.visible, words.target, over, tolerance)
+    p = None if rule.above is None else permutation_p(mean_rows.rows, mean_rows.visible, words.target, over, tolerance)
     above = p is None or rule.above is None or reaches(p, rule.above)
-    rank, keys = looked.rank(at, words.target)
+    rank, keys = mean_rows.rank(at, words.target)
     found = {
         **where(bound.heads, at),
         "heads": len(bound.heads),
@@ -67,7 +67,7 @@ def attention_verdict(bound: BoundAttention, rows: ChosenRows, tolerance: float)
         "than": None if than is None else float(than[at]),
         "rank": rank,
         "keys": keys,
-        "chance": looked.chance(words.target),
+        "chance": mean_rows.chance(words.target),
         "p": None if p is None else round(p, DIGITS),
     }
     holds = kept(margins, over) and above
@@ -104,7 +104,7 @@ def suite_verdict(bound: BoundSuite, rows: ChosenRows, tolerance: float) -> tupl
     """Is one head right in as many cases as asked? Of any heads the best single one, of all the worst."""
     rule, over = bound.rule, bound.rule.heads.quantifier
     trials = [
-        Trial(rows.looked(words, bound.heads), words.target, words.than, case.unit)
+        Trial(rows.mean_rows(words, bound.heads), words.target, words.than, case.unit)
         for words, case in zip(bound.cases, rule.cases, strict=True)
     ]
     demands = Demand(rule.least, None, True, tolerance)
@@ -136,7 +136,7 @@ def suite_verdict(bound: BoundSuite, rows: ChosenRows, tolerance: float) -> tupl
 def _clearness(trials: Sequence[Trial], demand: Demand) -> Array:
     """[head] from 0 to 1: of heads that are right as often, the clearer one stands for the suite."""
     margins = [
-        demand.margins(trial.looked.to(trial.target), trial.looked.to(trial.other) if trial.other else None)
+        demand.margins(trial.mean_rows.to(trial.target), trial.mean_rows.to(trial.other) if trial.other else None)
         for trial in trials
     ]
     return np.asarray(0.5 + np.round(np.mean(margins, axis=0), DIGITS) / 2)
@@ -150,7 +150,7 @@ def _rate_wanted(rule: SuiteRule, pairs: str) -> str:
 
 def _cases(bound: BoundSuite, trials: Sequence[Trial], demand: Demand, at: int) -> Iterator[Case]:
     for case, words, trial in zip(bound.rule.cases, bound.cases, trials, strict=True):
-        rank, keys = trial.looked.rank(at, trial.target)
+        rank, keys = trial.mean_rows.rank(at, trial.target)
         yield Case(
             suite=bound.rule.name,
             line=case.line,
@@ -163,8 +163,8 @@ def _cases(bound: BoundSuite, trials: Sequence[Trial], demand: Demand, at: int) 
             kind=words.kind,
             layer=bound.heads[at][1],
             head=bound.heads[at][2],
-            weight=float(trial.looked.to(trial.target)[at]),
-            than_weight=float(trial.looked.to(trial.other)[at]) if trial.other else None,
+            weight=float(trial.mean_rows.to(trial.target)[at]),
+            than_weight=float(trial.mean_rows.to(trial.other)[at]) if trial.other else None,
             rank=rank,
             keys=keys,
         )

@@ -64,14 +64,14 @@ def draw(
         raise UsageError("the text is too long to draw its layers: draw the matrix, or give a shorter text")
     smallest = threshold if threshold is not None else FOCUS_THRESHOLD if focus else ALL_THRESHOLD
     lines = _Lines.of(graph, flow.rows if focus else None, smallest)
-    places = _Places.of(graph)
+    coordinates = _Coordinates.of(graph)
     title = _title(flow) + (f" from '{focus}'" if focus else "")
     header = Header.of(title, model, join_parts(_options(flow), note), lines.describe(focus))
-    page = FigureLayout.blank(places.width, header.height + places.height + 54, header)
-    axes = page.axes(0, header.height, page.width, places.height)
-    axes.set(xlim=(0, page.width), ylim=(places.height, 0))
-    places.draw_columns(axes, graph)
-    lines.draw(axes, places)
+    page = FigureLayout.blank(coordinates.width, header.height + coordinates.height + 54, header)
+    axes = page.axes(0, header.height, page.width, coordinates.height)
+    axes.set(xlim=(0, page.width), ylim=(coordinates.height, 0))
+    coordinates.draw_columns(axes, graph)
+    lines.draw(axes, coordinates)
     # the values of a flow are shares of the input of the decoder, or else of the encoder
     shares: dict[Stack, Array] = {
         "decoder" if part.kind == "decoder" else "encoder": part.values.mean(0)
@@ -79,8 +79,8 @@ def draw(
         if focus and part is not None
     }
     for stack, level in graph.inputs.items():
-        _write_inputs(axes, places, level, stack, shares.get(stack))
-    _write_top(axes, places, graph, set(flow.rows.tolist()) if focus else None)
+        _write_inputs(axes, coordinates, level, stack, shares.get(stack))
+    _write_top(axes, coordinates, graph, set(flow.rows.tolist()) if focus else None)
     kinds = np.unique(lines.kinds)
     handles = [Line2D([], [], color=_COLOURS[kind], linewidth=2.5, label=_NAMES[kind]) for kind in kinds]
     page.legend(handles, EDGE, page.height - 34)
@@ -147,19 +147,21 @@ class _Lines:
         fewer = f"only the {_MOST_LINES:,} strongest" if self.left_out else ""
         return join_parts(line, widest, f"under {self.smallest:g} left out", fewer)
 
-    def draw(self, axes: Axes, places: _Places) -> None:
+    def draw(self, axes: Axes, coordinates: _Coordinates) -> None:
         """Draw the lines, weak ones first so that strong ones are on top, then the tokens as dots."""
-        scale = places.row / _TALLEST_ROW
+        scale = coordinates.row / _TALLEST_ROW
         if len(self.weights):
             share = self.weights / self.weights.max()
             colours = np.array([to_rgb(colour) for colour in _COLOURS])[self.kinds]
             opacity = (0.1 + 0.75 * np.sqrt(share))[:, None]
-            paths = [_curve(places.of_token(*end[2:]), places.of_token(*end[:2])) for end in self.ends.tolist()]
+            paths = [
+                _curve(coordinates.of_token(*end[2:]), coordinates.of_token(*end[:2])) for end in self.ends.tolist()
+            ]
             look: dict[str, Any] = {"facecolors": "none", "edgecolors": np.hstack([colours, opacity])}
             widths = 0.4 + 5.6 * share * max(0.3, scale)
             axes.add_collection(PathCollection(paths, linewidths=widths, capstyle="butt", **look))
-        for level, size in enumerate(places.sizes):
-            x, y = np.array([places.of_token(level, token) for token in range(size)]).T
+        for level, size in enumerate(coordinates.sizes):
+            x, y = np.array([coordinates.of_token(level, token) for token in range(size)]).T
             mass = np.full(size, 0.02) if self.mass is None else self.mass[level]
             passed = mass >= (0 if self.mass is None else self.smallest)
             area = 2.5 + 26 * mass[passed] * scale
@@ -175,8 +177,8 @@ def _curve(left: tuple[float, float], right: tuple[float, float]) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class _Places:
-    """The places of the tokens in pixels from the top left; a decoder is below its encoder and to the right.
+class _Coordinates:
+    """The coordinates of the tokens in pixels from the top left; a decoder is below its encoder and to the right.
 
     names  labels of the tokens of each stack
     label  width of the widest label
@@ -198,8 +200,8 @@ class _Places:
     step: int
 
     @classmethod
-    def of(cls, graph: Graph) -> _Places:
-        """Return the places of all tokens of a graph."""
+    def of(cls, graph: Graph) -> _Coordinates:
+        """Return the coordinates of all tokens of a graph."""
         names = {stack: labels(graph.tokens[stack]) for stack in graph.inputs}
         row = max(_FLATTEST_ROW, min(_TALLEST_ROW, _TALLEST / sum(map(len, names.values()))))
         column = max(_NARROWEST_COLUMN, min(_WIDEST_COLUMN, 1100 / len(graph.levels)))
@@ -233,34 +235,34 @@ class _Places:
             axes.plot([left] * 2, [top, top + size * self.row], color="#ececec", linewidth=0.6, zorder=0)
 
 
-def _write_top(axes: Axes, places: _Places, graph: Graph, focus: set[int] | None) -> None:
+def _write_top(axes: Axes, coordinates: _Coordinates, graph: Graph, focus: set[int] | None) -> None:
     """Write the tokens at the top, pale where they are not in the focus."""
     top = len(graph.levels) - 1
-    for token, name in enumerate(places.names[graph.levels[top].stack]):
-        near_focus = any(abs(token - other) < places.step for other in focus or ())
-        if token in (focus or ()) or (token % places.step == 0 and not near_focus):
+    for token, name in enumerate(coordinates.names[graph.levels[top].stack]):
+        near_focus = any(abs(token - other) < coordinates.step for other in focus or ())
+        if token in (focus or ()) or (token % coordinates.step == 0 and not near_focus):
             ink = INK if focus is None or token in focus else _PALE
-            left, y = places.of_token(top, token)
+            left, y = coordinates.of_token(top, token)
             axes.text(left + _LABEL_ROOM, y, name, **style(SMALL, ink, ha="left", va="center"))
 
 
-def _write_inputs(axes: Axes, places: _Places, level: int, stack: Stack, shares: Array | None) -> None:
+def _write_inputs(axes: Axes, coordinates: _Coordinates, level: int, stack: Stack, shares: Array | None) -> None:
     """Write the tokens of an input, with the shares of the strongest in the focus."""
     strongest: Sequence[int] = ()
     if shares is not None:
         strongest = np.argsort(-np.nan_to_num(shares), kind="stable")[:_MOST_SHARES].tolist()
     written: list[int] = []
-    for token in [*strongest, *range(0, places.sizes[level], places.step)]:
-        if any(abs(token - other) < places.step for other in written):
+    for token in [*strongest, *range(0, coordinates.sizes[level], coordinates.step)]:
+        if any(abs(token - other) < coordinates.step for other in written):
             continue
         written.append(token)
-        left, y = places.of_token(level, token)
+        left, y = coordinates.of_token(level, token)
         ink = INK if shares is None or token in strongest else _GREY
-        name = places.names[stack][token]
+        name = coordinates.names[stack][token]
         axes.text(left - _LABEL_ROOM, y, name, **style(SMALL, ink, ha="right", va="center"))
         if token in strongest and shares is not None and shares[token] >= 0.005:
             look = style(SMALL, _COLOURS[MOVED], ha="right", va="center")
-            axes.text(left - 2 * _LABEL_ROOM - places.label, y, f"{shares[token]:.2f}", **look)
+            axes.text(left - 2 * _LABEL_ROOM - coordinates.label, y, f"{shares[token]:.2f}", **look)
 
 
 def _title(flow: Flow) -> str:

@@ -14,6 +14,7 @@ from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.options import SelectionOptions
 from attncli.studies.highlight.options import HighlightOptions
+from attncli.studies.highlight.terminal import coloured_text
 from attncli.vocabulary import HIGHLIGHT_FORMATS
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
@@ -90,7 +91,6 @@ class HighlightStudy(Study["RunsAndCount"]):
         from attncli.engine.focus import FocusRequest
         from attncli.studies.highlight.compute import highlights
         from attncli.studies.highlight.page import HighlightPage, file_name
-        from attncli.studies.highlight.terminal import coloured_text
 
         focus = FocusRequest(str(self.options.focus), self.options.direction)  # type: ignore[arg-type]  # checked there
         for run in runs:
