@@ -215,7 +215,7 @@ KEPT = {
     "if TYPE_CHECKING:\n    import torch\nSIZE: int = 3\nSIZE += 1\n"
     "def f():\n    import torch\n    return open('x').read() + open('y', 'rb').read()\n",
     "store.py": "def f(p):\n    p.write_text('')\n",
-    "plotting/save.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
+    "plotting/render.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
     "models.py": "import transformers\n",
     "engine.py": "import numpy\nfrom attncli import store, models\n",
     "cli/stats.py": "def f():\n    from attncli.engine import run\n    print(run)\n    os.open(os.devnull, 1)\n",
@@ -265,9 +265,24 @@ def test_starting_loads_nothing_heavy(code: str) -> None:
     assert set(HEAVY_AT_START) & set(loaded) == set()
 
 
-def test_help_costs_at_most_a_third_of_a_second_of_cpu() -> None:
-    code = f"{HELP}\nimport time\nprint(time.process_time())"
-    assert min(float(python(code)) for _ in range(3)) <= 0.35
+SMALLEST_HELP = """
+import contextlib, io
+import typer
+app = typer.Typer()
+for number in range(12):
+    @app.command(f"command-{number}", help="What it does.")
+    def command(text: str = typer.Option("x", help="what it reads")) -> None: pass
+with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+    app(["--help"])
+assert "command-11" in said.getvalue()
+"""
+
+
+def test_help_costs_at_most_2_5_times_the_cpu_of_the_smallest_program() -> None:
+    """The limit is relative, as seconds depend on the machine and on what else it does."""
+    clock = "\nimport time\nprint(time.process_time())"
+    pairs = [(float(python(HELP + clock)), float(python(SMALLEST_HELP + clock))) for _ in range(4)]
+    assert min(ours for ours, _ in pairs) <= 2.5 * min(smallest for _, smallest in pairs)
 
 
 # Third-party packages come first: what they change on import is theirs.

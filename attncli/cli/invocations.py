@@ -34,17 +34,23 @@ class SharedModel(ModelOptions):
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """The option groups that all studies share."""
+    """The option groups that all studies share.
+
+    given  the options that were typed, if a file sets some of the options too
+    """
 
     model: ModelOptions
     texts: InputOptions
     selection: SelectionOptions
     output: OutputOptions
     saved: SavedRunOptions = field(default_factory=SavedRunOptions)
+    given: Mapping[str, Any] | None = None
 
     @property
     def typed(self) -> dict[str, Any]:
         """Options that differ from their defaults, by the names that are typed."""
+        if self.given is not None:
+            return dict(self.given)
         return typed(self.model, self.texts, self.selection, self.output, self.saved)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.invocations import CommonOptions, invocation_of
 from attncli.engine.report import Drawing, Report, Table
-from attncli.engine.study import Study
+from attncli.engine.study import ResultT, Study
 from attncli.options import ConsoleOptions
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def run_study(
-    study: Study[Any],
+    study: Study[ResultT],
     common: CommonOptions,
     console_options: ConsoleOptions,
     texts: Sequence[Text] | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
-) -> None:
-    """Run a study on what the options say, write its report, and print what was asked for.
+) -> ResultT:
+    """Run a study on what the options say, write its report, and print what was asked for; return its result.
 
     texts       the texts, if they have been read already
     afterwards  called when everything is written and printed
@@ -53,6 +53,7 @@ def run_study(
         _print_result(console, study, report, published, lambda: study.terminal(result, run))
         if afterwards is not None:
             afterwards(published, console)
+    return result
 
 
 def _print_path(console: CommandConsole, study: Study[Any], path: Path) -> None:

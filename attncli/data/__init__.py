@@ -12,7 +12,7 @@ from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selec
 from attncli.data.profile import MIN_QUERIES, SINK_THRESHOLD, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
 from attncli.data.spans import Partition, Spans, TextSpan
-from attncli.data.stream import NEAR, Rows, Visibility
+from attncli.data.stream import MAX_OFFSET, Rows, Visibility
 from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme, Text, Tokens, read_only
 from attncli.data.vectors import ScoreParts, Vectors
 from attncli.data.zoom import Pooling, Span, TokenWindow, Zoom
@@ -20,6 +20,6 @@ from attncli.data.zoom import Pooling, Span, TokenWindow, Zoom
 __all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "Scheme", "Text", "Tokens", "read_only"]
 __all__ += ["MIN_QUERIES", "SINK_THRESHOLD", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
-__all__ += ["NEAR", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]
+__all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]
 __all__ += ["Attention", "Edges", "EdgesConsumer", "LayerMaps", "ScoreParts", "Vectors"]
 __all__ += ["Partition", "Pooling", "Span", "Spans", "TextSpan", "TokenWindow", "Zoom"]

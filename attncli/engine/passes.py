@@ -110,7 +110,7 @@ class Pass:
         found: dict[Kind, tuple[int, int, int]] = {}
         for site in self.plan.sites:
             heads = self.heads.get((site.kind, site.layer), ())
-            if site.how == "stream" and site.dim and site.kv_heads:
+            if site.route == "stream" and site.dim and site.kv_heads:
                 shared = {head * site.kv_heads // site.heads for head in heads}
                 query, key, count = found.get(site.kind, (0, 0, 0))
                 found[site.kind] = query + len(heads) * site.dim, key + len(shared) * site.dim, count + len(heads)

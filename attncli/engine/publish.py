@@ -95,7 +95,7 @@ def _write_drawing(drawing: Drawing, model: str, folder: OutputFolder, formats: 
             yield folder.write_text(f"{drawing.name}.{format}", drawing.html())
         elif format in pictures and figure is not None:
             # imported here: matplotlib takes long to load, and not all studies draw
-            from attncli.plotting.save import render
+            from attncli.plotting.render import render
 
             description = drawing.description or f"{model} {drawing.name}"
             yield folder.write_bytes(f"{drawing.name}.{format}", render(figure, format, description=description))

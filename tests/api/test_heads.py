@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from naive_likeness import naive_distances
+from naive_distances import naive_distances
 
 import attncli
 from attncli.data import Text

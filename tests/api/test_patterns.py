@@ -103,7 +103,7 @@ def test_the_numbers_and_baselines_of_a_real_model_are_those_of_loops() -> None:
         ):
             assert table["segment_mass"].values[row] == pytest.approx(within(weights, segments), abs=1e-5)
             for name in ("sink", "diagonal", "local_mass", "entropy_normalized"):
-                measure = {**naive.ROW, **naive.COLUMN}[name]
+                measure = naive.case(name).reference
                 value = measure(weights.tolist(), visible.tolist(), [False] * len(own))
                 value = naive.mean(value) if isinstance(value, list) else value
                 assert table[name].values[row] == pytest.approx(value, abs=1e-5), (name, layer, head)

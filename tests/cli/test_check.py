@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 import attncli
+from attncli.data import TOLERANCE
 from attncli.studies.patterns.result import CLASSES
 
 if TYPE_CHECKING:
@@ -699,8 +700,12 @@ def test_the_reference_is_a_file_that_is_right(run_cli: RunCli, minilm: Path) ->
     }
     schema = json.loads(run_cli("explain", "rules", "--json").out)
     jsonschema.validate(yaml.safe_load(example), schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"rules": [{"entropi": {"max": 1}}]}, schema)
+    for wrong in ({"rules": [{"entropi": {"max": 1}}]}, {"tolerance": -1}, {"tolerance": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+    default = schema["properties"]["tolerance"]["default"]
+    assert default == TOLERANCE
+    assert f"by default {default:.5f};" in page
 
 
 def test_the_page_of_the_files_names_every_column(run_cli: RunCli) -> None:

@@ -1,4 +1,4 @@
-"""Highlights made by hand, and how to read their HTML: our elements, the text, each token's class and tooltip."""
+"""Highlights made by hand, and a parser of their HTML: elements, texts, and class and tooltip of each token."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def of(
 
 @dataclass
 class Read(HTMLParser):
-    """What a browser would make of a page."""
+    """The parsed page: its elements, its texts, and (text, class, tooltip) of each token."""
 
     elements: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -76,5 +76,5 @@ class Read(HTMLParser):
         if self.in_text:
             self.texts[-1] += data
         if "t" in classes and self.open[-1] in ("span", "bdi"):
-            text, look, says = self.tokens[-1]
-            self.tokens[-1] = (text + data, look, says)
+            text, look, tooltip = self.tokens[-1]
+            self.tokens[-1] = (text + data, look, tooltip)

@@ -125,13 +125,13 @@ class Binder:
         return Words(one.index, kind, np.array(query), target, than)
 
 
-def places_of(words: Iterable[Words]) -> dict[tuple[int, Kind], Array]:
-    """The rows that are needed of each text and kind, ascending."""
-    found: dict[tuple[int, Kind], Array] = {}
-    for one in words:
-        before = found.get((one.text, one.kind), np.array([], np.int64))
-        found[one.text, one.kind] = np.union1d(before, one.query)
-    return found
+def rows_of(words: Iterable[Words]) -> dict[tuple[int, Kind], Array]:
+    """Return the rows that rules need, by text and kind, ascending."""
+    rows: dict[tuple[int, Kind], Array] = {}
+    for each in words:
+        before = rows.get((each.text, each.kind), np.array([], np.int64))
+        rows[each.text, each.kind] = np.union1d(before, each.query)
+    return rows
 
 
 def _found(part: Document, name: str, tokens: Tokens, word: str) -> tuple[int, ...]:

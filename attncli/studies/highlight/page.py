@@ -60,7 +60,7 @@ class HighlightPage:
         if format == "html":
             write_atomic(target, utf8(self.html))
         else:
-            from attncli.plotting.save import render
+            from attncli.plotting.render import render
 
             write_atomic(target, render(self.figure(), format, description=f"{self.model} {target.stem}"))
         return target

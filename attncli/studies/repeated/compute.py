@@ -11,8 +11,8 @@ import torch
 
 from attncli.data import KINDS, Array, Kind, Rows, Scores
 from attncli.stream import selected
+from attncli.stream.head_sums import Sums, add_sums, join_heads
 from attncli.stream.moments import Moments
-from attncli.stream.parts import Sums, add, join
 from attncli.studies.repeated.result import ALL_ROWS, SCORES, Repeated
 
 BASELINE = "uniform"
@@ -102,12 +102,12 @@ class RepeatedSink:
         part = selected(rows, None)
         assert part is not None
         parts = self._open.setdefault((part.kind, part.layer, part.texts), {})
-        parts[part.heads] = add(parts.get(part.heads), self._sums(part))
+        parts[part.heads] = add_sums(parts.get(part.heads), self._sums(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Add the scores of a layer to the moments over seeds."""
         for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            heads, total = join(self._open.pop(key).items())
+            heads, total = join_heads(self._open.pop(key).items())
             masses = torch.stack([total["mass"], total["uniform"]], dim=2)
             by_all = masses / total["rows"][:, :, None]
             scores = torch.cat([masses / total["targets"][:, :, None], by_all], dim=-1).cpu().numpy()
@@ -130,7 +130,7 @@ class RepeatedSink:
         """Return mass, uniform mass and targets [batch, head, score], and the number of rows [batch, head, 1]."""
         positions = rows.query_positions
         offsets = positions.new_tensor([target(self.length) for target in TARGETS.values()])
-        weights, exists = rows.at(positions[..., None] + offsets)
+        weights, exists = rows.weights_at(positions[..., None] + offsets)
         second = (positions >= self.start + self.length) & (positions < self.start + 2 * self.length)
         counts = (exists & (rows.real & second[:, None])[..., None]).expand(weights.shape).double()
         uniform = counts / rows.visible_count.clamp_min(1)[..., None]

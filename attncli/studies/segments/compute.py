@@ -130,7 +130,7 @@ class SegmentSums:
         return Segments(heads, std, self._token_scores())
 
     def _membership(self, rows: Rows) -> _Membership:
-        memory: dict[Any, Any] = rows.visibility.memory
+        memory: dict[Any, Any] = rows.visibility.cache
         if (self, rows.kind) not in memory:
             memory[self, rows.kind] = self._membership_of(rows)
         membership: _Membership = memory[self, rows.kind]
@@ -141,7 +141,7 @@ class SegmentSums:
             _indicator([self._sides[text, rows.kind][side] for text in rows.texts], self._names[rows.kind][side], at)
             for side, at in enumerate((rows.query_positions, rows.key_positions))
         )
-        uniform = (rows.seen.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
+        uniform = (rows.visible_pairs.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
         return _Membership(keys[:, None], queries[:, None].double() * rows.real[..., None], uniform)
 
     def _empty(self, rows: Rows, heads: int) -> _LayerTotals:

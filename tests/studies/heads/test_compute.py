@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_rows import Map, block, by_hand, inputs, part, random_map, with_visible
-from naive_likeness import naive_distances
+from naive_distances import naive_distances
 from stream.test_position_baseline import naive_positional
 
 from attncli.errors import UsageError

@@ -1,4 +1,4 @@
-"""What streams is looked at: a layer whose weights are no numbers is refused by its name, whatever its blocks."""
+"""A streamed layer whose weights are not finite is refused by its name, for blocks of any size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS = [module.METRIC for module in registry.modules("metrics").values()]
 
 
 @pytest.mark.parametrize("rows", [3, 128])
-def test_a_single_query_that_is_no_number_refuses_its_layer(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_nan_in_a_query_refuses_the_layer(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "ROWS", rows)
     config = LlamaConfig(vocab_size=20, hidden_size=16, intermediate_size=8, num_hidden_layers=3, num_attention_heads=4)
     loaded = wrap_model(LlamaModel(config).eval())

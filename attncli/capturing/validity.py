@@ -1,4 +1,4 @@
-"""The gate before any number: what does not look like attention weights never reaches a sink."""
+"""Checks whether tensors are attention weights; a tensor that fails never reaches a sink."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 1e-2, tor
 """How far above 1 a row may sum, by the dtype that the model computes in."""
 
 
-def refusal(weights: torch.Tensor, real: torch.Tensor, dtype: torch.dtype) -> str | None:
-    """Why these are not attention weights, None where they may be.
+def weights_problem(weights: torch.Tensor, real: torch.Tensor, dtype: torch.dtype) -> str | None:
+    """Return why a tensor cannot hold attention weights; None if it can.
 
-    weights [batch, head, row, key]; real [batch, row] bool: rows that are no padding.
+    weights  [batch, head, row, key]
+    real     [batch, row] bool: False for rows of padding
     """
     rows = weights.masked_fill(~real[:, None, :, None], 0)
     total = rows.sum(-1, dtype=torch.float64)
@@ -27,9 +28,9 @@ def refusal(weights: torch.Tensor, real: torch.Tensor, dtype: torch.dtype) -> st
 
 
 def visible_by_scores(scores: torch.Tensor) -> torch.Tensor:
-    """Which keys a softmax could see, from its scores: masked ones lie far below the row's largest.
+    """Return which keys are visible, judged by scores before a softmax: bool of the same shape.
 
-    Masks add the smallest number of the dtype, -inf or (older models) -10,000; true scores differ by far less.
+    Masks add the lowest number of the dtype, -inf or (older models) -10,000; scores of visible keys differ by far less.
     """
     lowest = scores.amin(-1, keepdim=True)
     top = scores.amax(-1, keepdim=True)
