@@ -19,7 +19,7 @@ import typer
 import typer.core
 import typer.main
 
-from attncli.cli.command_table import commands, panel_of
+from attncli.cli.command_table import all_commands, panel_of
 from attncli.cli.console import log_to_stderr, print_error, silence
 from attncli.cli.typer_options import with_flat_options
 from attncli.errors import AttnError, UsageError, did_you_mean, is_out_of_memory
@@ -67,7 +67,7 @@ def build() -> Any:
         if context.invoked_subcommand is None:
             print(context.get_help())
 
-    for name, command in commands().items():
+    for name, command in all_commands().items():
         app.command(name, rich_help_panel=panel_of(name))(with_flat_options(command))
     return typer.main.get_command(app)
 
@@ -146,7 +146,7 @@ def _message_and_code(error: BaseException, args: list[str]) -> tuple[str, int]:
 def _usage_message(error: Any, args: list[str]) -> str:
     """Return Typer's message about wrong options, in the form of our own errors."""
     context = getattr(error, "ctx", None)
-    path = f"attncli {args[0]}" if args and args[0] in commands() else "attncli"
+    path = f"attncli {args[0]}" if args and args[0] in all_commands() else "attncli"
     if unknown := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
         known = [name for parameter in context.command.params for name in parameter.opts] if context else []
         hint = did_you_mean(unknown, known)

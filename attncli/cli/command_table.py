@@ -38,7 +38,7 @@ OTHERS, PLUGINS = "More", "Plugins"
 
 
 @cache
-def commands() -> Mapping[str, Command]:
+def all_commands() -> Mapping[str, Command]:
     """Return the functions of all commands by name, in the order of the help."""
     own = {name: getattr(module, name) for name, module in registry.modules("cli.commands").items()}
     listed = [name for panel in PANELS.values() for name in panel if name in own]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attncli import errors, registry
-from attncli.cli.command_table import commands
+from attncli.cli.command_table import all_commands
 from attncli.cli.console import command_console
 from attncli.cli.help_pages import help_pages
 from attncli.cli.markdown import WIDTH, plain_text
@@ -112,7 +112,7 @@ def _groups() -> dict[str, dict[str, Callable[[str], ReferencePage]]]:
         "Metrics": dict.fromkeys(registry.names("metrics"), _metric_page),
         "Classes and scores of heads": dict.fromkeys([*CLASSES, *SCORES], _class_page),
         "Analyses": {name: makers[name] for name in analyses},
-        "Commands": dict.fromkeys(sorted(commands()), _command_page),
+        "Commands": dict.fromkeys(sorted(all_commands()), _command_page),
         "Files that you write": {name: makers[name] for name in inputs},
         "Files that attncli writes, and exit codes": {name: makers[name] for name in files},
         "Errors": dict.fromkeys(_errors(), _error_page),
@@ -152,7 +152,7 @@ def _class_page(name: str) -> ReferencePage:
 
 
 def _command_page(name: str) -> ReferencePage:
-    return ReferencePage(f"{inspect.getdoc(commands()[name])}\n\nAll options: attncli {name} --help")
+    return ReferencePage(f"{inspect.getdoc(all_commands()[name])}\n\nAll options: attncli {name} --help")
 
 
 def _errors() -> dict[str, type[AttnError]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attncli.cli.command_table import commands
+from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
 from attncli.cli.inputs import read_input
 from attncli.cli.invocations import (
@@ -154,7 +154,7 @@ class _PlanRun:
             ConsoleOptions: replace(self.console_options, json=False),
         }
         with contextlib.redirect_stdout(io.StringIO()):
-            commands()[step.command](**step.arguments(shared))
+            all_commands()[step.command](**step.arguments(shared))
         from attncli.store import manifest_files
 
         for name in manifest_files(self.folder.path / path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from attncli.cli.command_table import commands, groups_of
+from attncli.cli.command_table import all_commands, groups_of
 from attncli.cli.config.sections import given
 from attncli.cli.config.shape import SHARED, config, steps
 from attncli.inputs.schema import Section, validate
@@ -48,7 +48,7 @@ class ConfigStep:
     def arguments(self, shared: Mapping[type, Any]) -> dict[str, Any]:
         """Return the arguments of the command; `shared`: option groups that go before those of the step."""
         groups = {**self.groups, **shared}
-        return {parameter: groups[group] for parameter, group in groups_of(commands()[self.command]).items()}
+        return {parameter: groups[group] for parameter, group in groups_of(all_commands()[self.command]).items()}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[Conf
         (command,) = entry.model_fields_set
         options = getattr(entry, command)
         groups: dict[type, Any] = {}
-        for group in groups_of(commands()[command]).values():
+        for group in groups_of(all_commands()[command]).values():
             if group is SelectionOptions:
                 groups[group] = group(**{**selection, **given(options, group), **typed})
             elif group not in SHARED:

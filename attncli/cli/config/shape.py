@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
-from attncli.cli.command_table import commands, groups_of
+from attncli.cli.command_table import all_commands, groups_of
 from attncli.cli.config.sections import section
 from attncli.errors import UsageError
 from attncli.inputs.schema import JoinedText, Section
@@ -79,8 +79,8 @@ class _StepEntry(Section):
 def steps() -> dict[str, type[Section]]:
     """Return the commands that can be steps, those that also read saved runs, with the section of their options."""
     sections = {}
-    for command in sorted(commands()):
-        groups = groups_of(commands()[command]).values()
+    for command in sorted(all_commands()):
+        groups = groups_of(all_commands()[command]).values()
         if SavedRunOptions in groups:
             own = [group for group in groups if group not in SHARED]
             name = (JoinedText | None, Field(None, description=f"name of its folder (default: {command})"))
