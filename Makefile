@@ -18,7 +18,7 @@ PIP := -m pip --disable-pip-version-check -q install
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-real smoke web page lint format picture lock clean
+.PHONY: help demo test test-real metrics smoke web page lint format picture lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -37,7 +37,10 @@ test-real: $(READY) ## run the tests of all model families with the Transformers
 	@test -d build/transformers-$(OTHER_TRANSFORMERS) || \
 	  $(BIN)/python $(PIP) --target build/transformers-$(OTHER_TRANSFORMERS) --no-deps "transformers==$(OTHER_TRANSFORMERS).*"
 	@PYTHONPATH=$(CURDIR)/build/transformers-$(OTHER_TRANSFORMERS) ATTNCLI_TEST_TRANSFORMERS=$(OTHER_TRANSFORMERS) \
-	  $(BIN)/python -m pytest -q -n $(JOBS) tests/capturing/test_families.py tests/test_families_reference.py
+	  $(BIN)/python -m pytest -q -n $(JOBS) tests/capturing/test_families.py tests/capturing/test_families_reference.py
+
+metrics: $(READY) ## print the size and the structure of the code
+	@$(BIN)/python tests/support/structure.py
 
 smoke: $(READY) ## draw and measure a sentence with every bundled model, as configs/smoke.yaml says
 	@$(BIN)/attncli run configs/smoke.yaml --out outputs/smoke --force

@@ -41,13 +41,14 @@ if TYPE_CHECKING:
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
     from attncli.studies.flow.flow_result import FlowResult
+    from attncli.studies.flow.options import FlowOptions
     from attncli.studies.flow.result import Flow
-    from attncli.studies.flow.tracing import FlowOptions
     from attncli.studies.heads.options import HeadsOptions
     from attncli.studies.heads.result import HeadsResult
     from attncli.studies.highlight.page import HighlightPage
     from attncli.studies.highlight.result import Highlight
-    from attncli.studies.patterns.result import Patterns, Thresholds
+    from attncli.studies.patterns.options import Thresholds
+    from attncli.studies.patterns.result import Patterns
     from attncli.studies.repeated.result import Repeated
     from attncli.studies.segments.result import Segments
     from attncli.studies.view.result import Page
@@ -111,11 +112,12 @@ _HOMES = {
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.flow.flow_result": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
-    "attncli.studies.flow.tracing": ("FlowOptions",),
+    "attncli.studies.flow.options": ("FlowOptions",),
     "attncli.studies.heads.result": ("ClusterOptions", "HeadsResult"),
     "attncli.studies.highlight.page": ("HighlightPage",),
     "attncli.studies.highlight.result": ("Highlight",),
-    "attncli.studies.patterns.result": ("Patterns", "Thresholds"),
+    "attncli.studies.patterns.options": ("Thresholds",),
+    "attncli.studies.patterns.result": ("Patterns",),
     "attncli.studies.repeated.result": ("Repeated",),
     "attncli.studies.segments.result": ("Segments",),
     "attncli.studies.view.result": ("Page",),

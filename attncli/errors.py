@@ -1,7 +1,7 @@
-"""The errors that attncli raises on purpose; each says what was expected, what was got and what to do.
+"""The errors that attncli raises on purpose; each says what was expected, what was found and what to do.
 
 AttnError                exit code
-├── CheckError           1   a check did not hold
+├── CheckError           1   a check failed
 ├── UsageError           2   the call or the input is wrong
 ├── ModelError           3   the model cannot serve
 └── OutputError          4   an output could not be written
@@ -15,19 +15,19 @@ from collections.abc import Iterable
 
 
 class AttnError(Exception):
-    """Base of all errors that end in one line for the user instead of a traceback."""
+    """Base class of all errors that are shown to the user as one line instead of a traceback."""
 
     exit_code = 2
 
 
 class CheckError(AttnError):
-    """A check of the user's did not hold."""
+    """A check that the user defined failed."""
 
     exit_code = 1
 
 
 class UsageError(AttnError, ValueError):
-    """An option, a text, a file or an array is not what it should be."""
+    """An option, a text, a file or an array is not valid."""
 
     exit_code = 2
 
@@ -39,7 +39,7 @@ class ModelError(AttnError, RuntimeError):
 
 
 class OutputError(AttnError, OSError):
-    """A file or folder could not be written, or is not ours to replace."""
+    """A file or folder cannot be written, or must not be replaced because attncli did not write it."""
 
     exit_code = 4
 
@@ -50,7 +50,7 @@ _NO_MEMORY = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this error, or one that it was raised from, says that no memory is left: each library has its own.
+    """Return whether this error or one of its causes means that no memory is left; libraries use different errors.
 
     >>> is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"))
     True
@@ -68,7 +68,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:
-    """The tail of an error about an unknown name: close names if there are any, else all of them.
+    """Return the end of an error message about an unknown name: close names if there are any, else all names.
 
     >>> did_you_mean("entrpy", ["entropy", "distance"])
     "did you mean 'entropy'?"

@@ -1,17 +1,29 @@
-"""Names without imports: which metrics, views and subcommands exist, found by looking at the folders.
+"""Which metrics and commands exist, and what installed packages add: extension points of attncli.
 
-The file name is the name. Nothing is imported before it is asked for, so that `--help` stays quick.
-Installed packages add their own through the entry points `attncli.metrics` and `attncli.views`.
+A file `metrics/<name>.py` is the metric `<name>`, a file `cli/commands/<name>.py` is the command `<name>`. Our own
+modules are imported only when they are asked for, so that `--help` stays fast.
+
+Other packages add to attncli by entry points. The name of the entry point is the name of what it adds:
+
+    [project.entry-points."attncli.metrics"]
+    my_metric = "my_package.my_metric"          # a module with METRIC, an attncli.Metric
+
+    [project.entry-points."attncli.studies"]
+    my-study = "my_package.my_study:MyStudy"    # a subclass of attncli.engine.study.Study
+
+A plugin that cannot be loaded, or is not what its group expects, is left out everywhere, with one warning.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from attncli.errors import UsageError, did_you_mean
 
@@ -20,38 +32,69 @@ _PACKAGE = Path(__file__).parent
 _log = logging.getLogger("attncli")
 
 
-def _own(room: Room) -> list[str]:
-    return sorted(path.stem for path in (_PACKAGE / room.replace(".", "/")).glob("[!_]*.py"))
-
-
-def _plugins(room: Room) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"attncli.{room}")}
-
-
 def names(room: Room) -> list[str]:
-    """All names in a room, our own first, then those of plugins; nothing is imported."""
-    own = _own(room)
-    return own + sorted(set(_plugins(room)) - set(own))
+    """Return the names of all metrics or of our own commands: our own first, then those of plugins."""
+    return [*_own(room), *_plugin_modules(room)]
 
 
 def module(room: Room, name: str) -> ModuleType:
-    """The module behind a name; an unknown name is a `UsageError` with close names."""
+    """Return the module of a metric or a command; raise UsageError with close names if there is none."""
     if name in _own(room):
         return importlib.import_module(f"attncli.{room}.{name}")
-    if point := _plugins(room).get(name):
-        loaded = point.load()
-        if not isinstance(loaded, ModuleType):
-            raise UsageError(f"plugin '{name}' of attncli.{room} must be a module, got {type(loaded).__name__}")
-        return loaded
+    if name in _plugin_modules(room):
+        return _plugin_modules(room)[name]
     raise UsageError(f"unknown {room.rstrip('s')} '{name}': {did_you_mean(name, names(room))}")
 
 
 def modules(room: Room) -> dict[str, ModuleType]:
-    """All modules of a room by name; a plugin that does not import is warned about and left out."""
-    found = {name: module(room, name) for name in _own(room)}
-    for name in sorted(set(_plugins(room)) - set(found)):
+    """Return the modules of all metrics or commands by name."""
+    return {name: module(room, name) for name in names(room)}
+
+
+@cache
+def plugins(group: Literal["metrics", "studies"], check: Callable[[str, object], None]) -> Mapping[str, Any]:
+    """Return what other packages add to a group, by name; leave out what is broken and warn of it once.
+
+    check  raises an error if a loaded object is not what the group expects
+    """
+    loaded: dict[str, Any] = {}
+    for point in sorted(entry_points(group=f"attncli.{group}"), key=lambda point: point.name):
+        package = point.dist.name if point.dist is not None else "an unknown package"
         try:
-            found[name] = module(room, name)
-        except Exception as error:  # a stranger's code: whatever it raises, ours goes on
-            _log.warning("plugin '%s' of attncli.%s is left out: %s", name, room, error)
-    return found
+            if point.name in loaded:
+                raise UsageError("another package has a plugin of the same name")
+            plugin = point.load()
+            check(point.name, plugin)
+        except (Exception, SystemExit) as error:  # code of other people may raise anything
+            reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+            _log.warning("plugin '%s' of attncli.%s (package %s) is left out: %s", point.name, group, package, reason)
+        else:
+            loaded[point.name] = plugin
+    return loaded
+
+
+def _own(room: Room) -> list[str]:
+    return sorted(path.stem for path in (_PACKAGE / room.replace(".", "/")).glob("[!_]*.py"))
+
+
+def _plugin_modules(room: Room) -> Mapping[str, ModuleType]:
+    return plugins("metrics", _check_metric) if room == "metrics" else {}
+
+
+def _check_metric(name: str, plugin: object) -> None:
+    # imported here: names are listed without NumPy
+    from attncli.data import Metric
+
+    if name in _own("metrics"):
+        raise UsageError("attncli has a metric of the same name")
+    if not name.isidentifier():
+        raise UsageError("expected a name of letters, digits and _")
+    if not isinstance(plugin, ModuleType):
+        raise UsageError(f"expected a module, got {type(plugin).__name__}")
+    metric = getattr(plugin, "METRIC", None)
+    if not isinstance(metric, Metric):
+        raise UsageError(f"expected METRIC in {plugin.__name__} to be an attncli.Metric, got {type(metric).__name__}")
+    if metric.name != name:
+        raise UsageError(f"expected the metric to be called '{name}' as its entry point is, got '{metric.name}'")
+    if not metric.page:
+        raise UsageError(f"expected {metric.compute.__name__} to have a docstring that begins with a question")

@@ -18,6 +18,7 @@ BATCH_TOKENS = 4096
 TABLE_FORMATS = ("json", "csv", "parquet", "jsonl")
 PICTURE_FORMATS = ("png", "svg", "pdf")
 PAGE_FORMATS = ("html",)
+HIGHLIGHT_FORMATS = ("html", "svg", "png", "pdf")
 MAPS_FORMATS = ("safetensors", "npz")
 LAYOUTS = ("layer,head,query,key", "query,key,head")
 
@@ -30,15 +31,18 @@ LINEAR_UP_TO = 256
 MAX_PAGE = "32MB"
 
 ALL_METRICS = "all"
+POSITION_METRICS = ("sink_position", "diagonal_offset")
+"""Metrics that are positions: a mean over texts or a change says little."""
 ENDS = 64
 """Tokens of the first and of the last part of a text, in a profile."""
 SINK_THRESHOLD = 0.3
 """Least attention that a key must receive to be a sink."""
 
+CLASS_REACH = 1
+"""Largest offset of a diagonal head, in tokens."""
 CLASS_THRESHOLDS = {
     "vertical": 0.3,
     "diagonal": 0.3,
-    "reach": 1,
     "local": 0.5,
     "sparse": 0.3,
     "uniform": 0.95,
@@ -52,4 +56,6 @@ CLUSTER_DISTANCE = 0.35
 REDUNDANT_DISTANCE = 0.1
 
 FLOW_METHODS = ("rollout", "flow")
+DRAWN_UP_TO = 128
+"""Largest number of tokens whose layers are drawn."""
 DIVISIONS = ("auto", "segment", "paragraph", "line")

@@ -27,7 +27,7 @@ import seaborn
 
 from attncli.data import Attention, LayerMaps, Tokens
 from attncli.plotting import grid, heatmap
-from attncli.plotting.save import render
+from attncli.plotting.render import render
 
 WORDS = ["the", "animal", "did", "not", "cross", "a", "wide", "street", "because", "it", "was", "far", "too", "tired"]
 LAYERS = HEADS = 12

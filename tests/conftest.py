@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread (ATTNCLI_TEST_THREADS sets another number), real and bundled models, the command line in-process."""
+"""What all tests share: no network, one thread, real and bundled models, the command line in-process."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import hypothesis
 import pytest
 
 THREADS = os.environ.get("ATTNCLI_TEST_THREADS", "1")
+"""Numbers must not depend on it: ATTNCLI_TEST_THREADS=2 shows where they do."""
+
 # Before torch, matplotlib or the hub are imported: they read these once. Subprocesses inherit them.
 os.environ.update(
     HF_HUB_OFFLINE="1",

@@ -1,4 +1,4 @@
-"""The house stands as architecture.md drew it; and each law is shown to fail where it is broken."""
+"""The package keeps the rules of docs/architecture.md; each rule is shown to fail on a breach."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import laws
 import pytest
-from laws import Package
+import rules
+from rules import Package
 
-# From the ground up. A new module gets a room here, or the first test fails.
-FLOORS = (
-    ("errors",),
+PACKAGE = Path(__file__).parent.parent / "attncli"
+# Studies do not import each other, but for check, which uses the classes of heads of patterns.
+OTHER_STUDIES = sorted(
+    path.parent.name for path in PACKAGE.glob("studies/*/__init__.py") if path.parent.name not in ("patterns", "check")
+)
+# From the bottom up. A new package gets a layer here, or the first test fails.
+LAYERS = (
+    ("errors", "vocabulary"),
+    ("options",),
     ("data",),
     ("registry",),
     ("models",),
@@ -25,7 +31,8 @@ FLOORS = (
     ("metrics",),
     ("capturing",),
     ("engine",),
-    ("studies",),
+    *((f"studies.{name}",) for name in ("patterns", "check")),
+    tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
     ("cli",),
     ("__init__", "__main__"),
@@ -54,7 +61,7 @@ NEVER_IN = (
     ("transformers", "stream"),
 )
 MAY_PRINT = ("cli",)
-MAY_WRITE = ("store", "plotting.save", "studies.*.documents", "studies.stats.profile_files")
+MAY_WRITE = ("store", "engine.publish")
 HEAVY_AT_START = (
     "torch",
     "transformers",
@@ -69,59 +76,81 @@ HEAVY_AT_START = (
     "yaml",
 )
 
-Law = Callable[[Package], list[str]]
-LAWS: dict[str, Law] = {
-    "a room imports only from rooms below": lambda p: laws.one_way(p, FLOORS),
-    "no import cycles": laws.no_cycles,
-    "only heavy packages are imported late": laws.late_only_if_heavy,
-    "only cli talks": lambda p: laws.prints_only_in(p, MAY_PRINT),
-    "only store and one save write": lambda p: laws.writes_only_in(p, MAY_WRITE),
-    "no work on import": laws.no_work_on_import,
-    "files under 400 lines": lambda p: laws.small_files(p, 400),
-    "functions under 60 lines": lambda p: laws.small_functions(p, 60),
+NOT_IN_NAMES = (
+    *("asked", "beside", "catch", "done", "even", "fold", "folded", "found", "grouping", "held", "job", "likeness"),
+    *(
+        "looked",
+        "looking",
+        "painted",
+        "place",
+        "places",
+        "said",
+        "say",
+        "sight",
+        "take",
+        "taker",
+        "talk",
+        "there",
+        "told",
+    ),
+)
+"""Words that docs/glossary.md replaces by others, in names of modules and classes."""
+
+Rule = Callable[[Package], list[str]]
+RULES: dict[str, Rule] = {
+    "imports point to lower layers": lambda p: rules.one_way(p, LAYERS),
+    "no import cycles": rules.no_cycles,
+    "only heavy packages are imported late": rules.late_only_if_heavy,
+    "only cli prints": lambda p: rules.prints_only_in(p, MAY_PRINT),
+    "only store writes files": lambda p: rules.writes_only_in(p, MAY_WRITE),
+    "no work on import": rules.no_work_on_import,
+    "names keep to the vocabulary": lambda p: rules.plain_names(p, NOT_IN_NAMES),
+    "a name has one meaning": rules.names_used_once,
+    "files have at most 300 lines": lambda p: rules.small_files(p, 300),
+    "functions have at most 60 lines": lambda p: rules.small_functions(p, 60),
     **{
-        f"{library} only in {', '.join(rooms)}": lambda p, library=library, rooms=rooms: laws.known_only_in(
-            p, library, rooms
+        f"{library} only in {', '.join(names)}": lambda p, library=library, names=names: rules.known_only_in(
+            p, library, names
         )
-        for library, rooms in KNOWN_ONLY_IN.items()
+        for library, names in KNOWN_ONLY_IN.items()
     },
     **{
-        f"{room} never sees {library}": lambda p, library=library, room=room: laws.never_in(p, library, room)
-        for library, room in NEVER_IN
+        f"{name} never sees {library}": lambda p, library=library, name=name: rules.never_in(p, library, name)
+        for library, name in NEVER_IN
     },
 }
 
 
 @pytest.fixture(scope="module")
 def attncli_package() -> Package:
-    return Package(Path(__file__).parent.parent / "attncli")
+    return Package(PACKAGE)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_the_house_keeps_the_law(law: str, attncli_package: Package) -> None:
-    breaches = LAWS[law](attncli_package)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_package_keeps_the_rule(rule: str, attncli_package: Package) -> None:
+    breaches = RULES[rule](attncli_package)
     assert not breaches, "\n".join(breaches)
 
 
-def test_every_floor_is_lived_in(attncli_package: Package) -> None:
-    rooms = {attncli_package.room(name, FLOORS) for name in attncli_package.modules}
-    assert {room for floor in FLOORS for room in floor} == rooms
+def test_every_layer_has_modules(attncli_package: Package) -> None:
+    packages = {attncli_package.layer_package(name, LAYERS) for name in attncli_package.modules}
+    assert {name for layer in LAYERS for name in layer} == packages
 
 
 def lines(count: int, indent: str = "") -> str:
     return "".join(f"{indent}x{number} = {number}\n" for number in range(count))
 
 
-def module_path(room: str) -> str:
-    return f"{room.replace('*', 'heads').replace('.', '/')}/x.py"
+def module_path(name: str) -> str:
+    return f"{name.replace('*', 'heads').replace('.', '/')}/x.py"
 
 
 BROKEN: list[tuple[str, dict[str, str], str]] = [
-    ("a room imports only from rooms below", {"attic.py": ""}, "attncli.attic has no room"),
-    ("a room imports only from rooms below", {"cli/__init__.py": "", "data.py": "import attncli.cli"}, "not below"),
-    ("a room imports only from rooms below", {"data.py": "", "errors.py": "from . import data"}, "not below"),
+    ("imports point to lower layers", {"attic.py": ""}, "attncli.attic has no layer"),
+    ("imports point to lower layers", {"cli/__init__.py": "", "data.py": "import attncli.cli"}, "not below"),
+    ("imports point to lower layers", {"data.py": "", "errors.py": "from . import data"}, "not below"),
     (
-        "a room imports only from rooms below",
+        "imports point to lower layers",
         {"plotting/grid.py": "def f():\n  from ..store import x", "store.py": ""},
         "attncli.plotting.grid:2 imports attncli.store",
     ),
@@ -137,44 +166,47 @@ BROKEN: list[tuple[str, dict[str, str], str]] = [
         {"a.py": "class A:\n  def f(s):\n    import attncli.b", "b.py": ""},
         ":3",
     ),
-    ("only cli talks", {"data.py": "def f():\n  print(1)"}, "attncli.data:2 talks to the user (print)"),
-    ("only cli talks", {"engine.py": "import sys\nf = sys.stdout.write"}, "sys.stdout"),
-    ("only cli talks", {"clinic.py": "def f():\n  print(1)"}, "attncli.clinic:2"),
-    ("only store and one save write", {"data.py": "def f(p):\n  return open(p, 'w')"}, "open"),
-    ("only store and one save write", {"data.py": "def f(p, m):\n  return open(p, mode=m)"}, "open"),
-    ("only store and one save write", {"data.py": "def f(p):\n  return p.open('ab')"}, "p.open"),
-    ("only store and one save write", {"data.py": "def f(p):\n  p.write_text('')"}, "p.write_text"),
-    ("only store and one save write", {"data.py": "import os\ndef f(p):\n  os.replace(p, p)"}, "os.replace"),
-    ("only store and one save write", {"plotting/grid.py": "def f(fig):\n  fig.savefig('x')"}, "fig.savefig"),
+    ("only cli prints", {"data.py": "def f():\n  print(1)"}, "attncli.data:2 prints (print)"),
+    ("only cli prints", {"engine.py": "import sys\nf = sys.stdout.write"}, "sys.stdout"),
+    ("only cli prints", {"clinic.py": "def f():\n  print(1)"}, "attncli.clinic:2"),
+    ("only store writes files", {"data.py": "def f(p):\n  return open(p, 'w')"}, "open"),
+    ("only store writes files", {"data.py": "def f(p, m):\n  return open(p, mode=m)"}, "open"),
+    ("only store writes files", {"data.py": "def f(p):\n  return p.open('ab')"}, "p.open"),
+    ("only store writes files", {"data.py": "def f(p):\n  p.write_text('')"}, "p.write_text"),
+    ("only store writes files", {"data.py": "import os\ndef f(p):\n  os.replace(p, p)"}, "os.replace"),
+    ("only store writes files", {"plotting/grid.py": "def f(fig):\n  fig.savefig('x')"}, "fig.savefig"),
     ("no work on import", {"data.py": "import os\nos.environ['A'] = '1'"}, "attncli.data:2"),
     ("no work on import", {"data.py": "import logging\nlogging.basicConfig()"}, "logging.basicConfig()"),
     ("no work on import", {"data.py": "for x in 'ab':\n  pass"}, "for x in"),
-    ("files under 400 lines", {"data.py": lines(401)}, "attncli.data has 401 lines"),
-    ("functions under 60 lines", {"data.py": "def f():\n" + lines(60, " ")}, "f has 61 lines"),
-    ("functions under 60 lines", {"data.py": "class A:\n def f(s):\n" + lines(60, "  ")}, "f has 61 lines"),
+    ("names keep to the vocabulary", {"data.py": "class HeadLikeness:\n  pass"}, "'likeness' in 'HeadLikeness'"),
+    ("names keep to the vocabulary", {"looking.py": ""}, "attncli.looking uses the word 'looking'"),
+    ("a name has one meaning", {"a.py": "class A:\n  pass", "b.py": "class A:\n  pass"}, "attncli.a:1 and attncli.b:1"),
+    ("files have at most 300 lines", {"data.py": lines(301)}, "attncli.data has 301 lines"),
+    ("functions have at most 60 lines", {"data.py": "def f():\n" + lines(60, " ")}, "f has 61 lines"),
+    ("functions have at most 60 lines", {"data.py": "class A:\n def f(s):\n" + lines(60, "  ")}, "f has 61 lines"),
     *(
-        (f"{library} only in {', '.join(rooms)}", {"data.py": f"def f():\n  import {library}.x"}, "attncli.data:2")
-        for library, rooms in KNOWN_ONLY_IN.items()
+        (f"{library} only in {', '.join(names)}", {"data.py": f"def f():\n  import {library}.x"}, "attncli.data:2")
+        for library, names in KNOWN_ONLY_IN.items()
     ),
     *(
         (
-            f"{room} never sees {library}",
-            {f"{room.replace('*', 'heads').replace('.', '/')}/x.py": f"if TYPE_CHECKING:\n  import {library}"},
-            f"{room.replace('*', 'heads')}.x:2",
+            f"{name} never sees {library}",
+            {f"{name.replace('*', 'heads').replace('.', '/')}/x.py": f"if TYPE_CHECKING:\n  import {library}"},
+            f"{name.replace('*', 'heads')}.x:2",
         )
-        for library, room in NEVER_IN
+        for library, name in NEVER_IN
     ),
 ]
 
 
-@pytest.mark.parametrize(("law", "files", "said"), BROKEN)
-def test_a_broken_law_is_found(law: str, files: dict[str, str], said: str, tmp_path: Path) -> None:
-    breaches = LAWS[law](write_package(tmp_path, files))
+@pytest.mark.parametrize(("rule", "files", "said"), BROKEN)
+def test_a_breach_is_found(rule: str, files: dict[str, str], said: str, tmp_path: Path) -> None:
+    breaches = RULES[rule](write_package(tmp_path, files))
     assert any(said in breach for breach in breaches), breaches
 
 
-def test_every_law_is_shown_to_fail() -> None:
-    assert {law for law, _, _ in BROKEN} == set(LAWS)
+def test_every_rule_is_shown_to_fail() -> None:
+    assert {rule for rule, _, _ in BROKEN} == set(RULES)
 
 
 KEPT = {
@@ -183,16 +215,16 @@ KEPT = {
     "if TYPE_CHECKING:\n    import torch\nSIZE: int = 3\nSIZE += 1\n"
     "def f():\n    import torch\n    return open('x').read() + open('y', 'rb').read()\n",
     "store.py": "def f(p):\n    p.write_text('')\n",
-    "plotting/save.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
+    "plotting/render.py": "import matplotlib\ndef f(fig):\n    fig.savefig('x')\n",
     "models.py": "import transformers\n",
     "engine.py": "import numpy\nfrom attncli import store, models\n",
     "cli/stats.py": "def f():\n    from attncli.engine import run\n    print(run)\n    os.open(os.devnull, 1)\n",
 }
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_what_keeps_the_law_is_left_alone(law: str, tmp_path: Path) -> None:
-    assert LAWS[law](write_package(tmp_path, KEPT)) == []
+@pytest.mark.parametrize("rule", RULES)
+def test_a_package_without_breaches_passes(rule: str, tmp_path: Path) -> None:
+    assert RULES[rule](write_package(tmp_path, KEPT)) == []
 
 
 def write_package(folder: Path, files: dict[str, str]) -> Package:
@@ -233,9 +265,24 @@ def test_starting_loads_nothing_heavy(code: str) -> None:
     assert set(HEAVY_AT_START) & set(loaded) == set()
 
 
-def test_help_costs_at_most_a_third_of_a_second_of_cpu() -> None:
-    code = f"{HELP}\nimport time\nprint(time.process_time())"
-    assert min(float(python(code)) for _ in range(3)) <= 0.35
+SMALLEST_HELP = """
+import contextlib, io
+import typer
+app = typer.Typer()
+for number in range(12):
+    @app.command(f"command-{number}", help="What it does.")
+    def command(text: str = typer.Option("x", help="what it reads")) -> None: pass
+with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+    app(["--help"])
+assert "command-11" in said.getvalue()
+"""
+
+
+def test_help_costs_at_most_2_5_times_the_cpu_of_the_smallest_program() -> None:
+    """The limit is relative, as seconds depend on the machine and on what else it does."""
+    clock = "\nimport time\nprint(time.process_time())"
+    pairs = [(float(python(HELP + clock)), float(python(SMALLEST_HELP + clock))) for _ in range(4)]
+    assert min(ours for ours, _ in pairs) <= 2.5 * min(smallest for _, smallest in pairs)
 
 
 # Third-party packages come first: what they change on import is theirs.

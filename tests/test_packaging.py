@@ -1,4 +1,4 @@
-"""What `pip install` brings: everything that a run needs, nothing that only we need, ranges instead of pins."""
+"""The wheel has everything that a run needs and nothing else; dependencies are ranges, not pins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import Package
+from rules import Package
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,13 @@ def test_the_wheel_holds_the_whole_package(contents: set[str], sources: list[str
     assert package - contents == set()
 
 
+def test_the_wheel_holds_the_help_pages(contents: set[str], repo: Path) -> None:
+    package = repo / "attncli"
+    pages = [*package.glob("studies/*/help.md"), *package.glob("cli/help/*.md")]
+    assert {"attncli/studies/stats/help.md", "attncli/cli/help/output.md"} <= contents
+    assert {str(path.relative_to(repo)) for path in pages} - contents == set()
+
+
 @pytest.mark.parametrize("model", ["encoder", "decoder", "seq2seq"])
 def test_the_wheel_holds_the_bundled_models(model: str, contents: set[str], wheel: Path) -> None:
     folder = f"attncli/demo/{model}"
@@ -68,7 +75,7 @@ def test_the_wheel_holds_nothing_else(contents: set[str]) -> None:
     assert {name for name in contents if re.search(r"\.pyc$|/tests?/|/training/", name)} == set()
 
 
-def test_the_wheel_bears_the_licence_and_the_command(wheel: Path) -> None:
+def test_the_wheel_has_the_licence_and_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (info,) = {name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name}
         assert "Apache License" in archive.read(f"{info}/licenses/LICENSE").decode()
@@ -80,7 +87,7 @@ def test_the_wheel_alone_draws_a_heatmap_offline(wheel: Path, tmp_path: Path) ->
     zipfile.ZipFile(wheel).extractall(site)
     code = (
         "import sys, attncli; from attncli.cli import main; print(attncli.__file__, file=sys.stderr);"
-        "sys.exit(main(['heatmap', '--text', 'The cat sat.', '--out', 'pictures']))"
+        "sys.exit(main(['heatmap', '--text', 'The cat sat.', '--out', 'pictures']) or main(['explain', 'stats.json']))"
     )
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)}
     done = subprocess.run(
@@ -88,6 +95,7 @@ def test_the_wheel_alone_draws_a_heatmap_offline(wheel: Path, tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert str(site) in done.stderr
+    assert "Statistics of every head" in done.stdout
     assert (tmp_path / "pictures" / "encoder-grid.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -97,15 +105,15 @@ def test_users_keep_their_own_torch(project: Mapping[str, Any]) -> None:
     assert {name: need for name, need in ranges.items() if not re.fullmatch(r"[\w-]+>=[\d.]+", need)} == {}
 
 
-def test_what_is_imported_is_asked_for_and_the_reverse(repo: Path, project: Mapping[str, Any]) -> None:
+def test_all_imports_are_dependencies_and_the_reverse(repo: Path, project: Mapping[str, Any]) -> None:
     extras = [need for name, needs in project["optional-dependencies"].items() if name != "dev" for need in needs]
-    asked = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
+    declared = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
     modules = Package(repo / "attncli").modules.values()
-    imported = {found.target.partition(".")[0] for module in modules for found in module.imports}
+    imported = {statement.target.partition(".")[0] for module in modules for statement in module.imports}
     called = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
     foreign = {called.get(name, name) for name in imported - sys.stdlib_module_names - {"attncli"}}
-    assert asked - foreign == set()
-    assert foreign - asked == {"xarray"}  # only for `to_xarray`, which says so
+    assert declared - foreign == {"attncli"}  # the extra `all` is made of the other extras
+    assert foreign - declared == {"xarray"}  # only for `to_xarray`, which says so
 
 
 def test_the_pinned_set_is_whole_and_without_cuda(repo: Path, project: Mapping[str, Any]) -> None:

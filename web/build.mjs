@@ -1,5 +1,5 @@
-// Builds the one asset of the page: attncli/page/assets/page.html, with script, style and their hashes inside.
-// With --check it writes nothing and fails where what is there is not what would be built.
+// Builds the only asset of the page: attncli/page/assets/page.html, with script, style and their hashes inside.
+// With --check it writes nothing and fails where a file differs from what would be built.
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -10,7 +10,7 @@ import { compileFromFile } from "json-schema-to-typescript";
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const check = process.argv.includes("--check");
 
-/** Writes a file, or holds it against what is there. */
+/** Writes a file, or with --check compares it with the existing file. */
 async function put(name, text) {
   const path = here(name);
   if (!check) {
@@ -18,7 +18,7 @@ async function put(name, text) {
     await writeFile(path, text);
     console.log(`Wrote ${path} (${Math.round(text.length / 1000)} kB)`);
   } else if ((await readFile(path, "utf8").catch(() => "")) !== text) {
-    console.error(`error: ${path} is not what its sources make: run \`make page\``);
+    console.error(`error: ${path} is not built from its current sources: run \`make page\``);
     process.exitCode = 1;
   }
 }

@@ -16,7 +16,6 @@ from attncli.engine.passes import Pass
 from attncli.engine.progress import untracked
 from attncli.engine.request import Request, RunOptions
 from attncli.engine.runner import Runner, gathered
-from attncli.engine.shuffles import check_shuffle_seeds
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.batches import batch_from_tensors
@@ -25,17 +24,13 @@ from attncli.store import input_sha256
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
-from attncli.studies.patterns.passes import (
-    LENGTH,
-    SEEDS,
-    check_single_heads,
-    check_thresholds,
-    pattern_sink,
-    repeated_scores,
-    shuffled_numbers,
-)
-from attncli.studies.patterns.result import Patterns, Thresholds
+from attncli.studies.patterns.options import PatternsOptions, Thresholds
+from attncli.studies.patterns.result import Patterns
+from attncli.studies.patterns.study import PatternsStudy
+from attncli.studies.repeated.options import RepeatedOptions
 from attncli.studies.repeated.result import Repeated
+from attncli.studies.repeated.study import RepeatedStudy
+from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
 
 _log = logging.getLogger("attncli")
 
@@ -81,21 +76,16 @@ class Model(Runner):
         pair: str | None = None,
         target: str | None = None,
         thresholds: Thresholds | None = None,
-        shuffle_seeds: int = 1,
-        **options: Unpack[RunOptions],
+        shuffle_seeds: int = SHUFFLE_SEEDS,
+        **run_options: Unpack[RunOptions],
     ) -> Patterns:
-        """What each head does on one or several texts: its classes and the numbers behind them, beside their baselines.
+        """Return the classes of all heads and the numbers behind them on one or several texts, beside their baselines.
 
-        thresholds     from where on a head bears a class, as in `attncli.Thresholds`
-        shuffle_seeds  so many passes over the same texts with their tokens shuffled, for that baseline; 0 for none
+        thresholds     thresholds of the classes
+        shuffle_seeds  number of passes over the same texts with their tokens shuffled; 0 for none
         """
-        asked, seeds = check_thresholds(thresholds or Thresholds()), check_shuffle_seeds(shuffle_seeds)
-        request = replace(check_single_heads(Request.of(options)), keep_maps=False)
-        texts = parse_texts(text, pair, target)
-        prepared = self.prepare(texts, request)
-        sink = pattern_sink(prepared)
-        self.finish(prepared, texts, more=[sink])
-        return sink.result(asked, shuffled_numbers(prepared, seeds))
+        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffle_seeds=shuffle_seeds)
+        return self.study(PatternsStudy(options), text, pair=pair, target=target, **run_options)[0]
 
     def heads(
         self,
@@ -113,13 +103,17 @@ class Model(Runner):
         """
         return self.study(HeadsStudy(options or HeadsOptions()), text, pair=pair, target=target, **run_options)
 
-    def probe_repeated(self, length: int = LENGTH, seeds: int = SEEDS, **options: Unpack[RunOptions]) -> Repeated:
-        """Which heads look for what came before: scores on random tokens r that come twice, BOS r r.
+    def probe_repeated(
+        self, length: int = PROBE_LENGTH, seeds: int = PROBE_SEEDS, **run_options: Unpack[RunOptions]
+    ) -> Repeated:
+        """Return scores of all heads on random tokens r that come twice: BOS r r.
 
-        length  tokens of r; seeds: how many r are drawn, by the seeds 0, 1, …
+        length  number of tokens of r
+        seeds   number of sequences r, drawn by the seeds 0, 1, …
         """
-        request = Request.of(options)
-        return repeated_scores(self.loaded, self.plan(request.capture), request, length, seeds)[0]
+        study, request = RepeatedStudy(RepeatedOptions(length=length, seeds=seeds)), Request.of(run_options)
+        study.check(request)
+        return study.run(Execution(request, load=lambda: self))[1]
 
     def describe(self, capture: str = "auto") -> dict[str, Any]:
         """What the model offers, as plain values: schema `attncli.info/1`."""

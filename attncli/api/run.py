@@ -19,15 +19,22 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.spans_file import as_spans
 from attncli.store import OutputFolder, digest, save_run
 from attncli.stream.zoom import zoomed
-from attncli.studies.flow.flow_result import FlowResult, results
-from attncli.studies.flow.tracing import FlowOptions, Tracing
+from attncli.studies.flow.flow_result import FlowResult, flow_results
+from attncli.studies.flow.options import FlowOptions
+from attncli.studies.flow.request import FlowArguments, FlowRequest
+from attncli.studies.flow.study import FlowStudy
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.heatmap.pictures import PictureChoice, maps_per_layer, pictures
-from attncli.studies.highlight.page import HighlightPage, highlights
-from attncli.studies.patterns.result import Patterns, Thresholds
+from attncli.studies.highlight.compute import highlights
+from attncli.studies.highlight.page import HighlightPage
+from attncli.studies.patterns.options import PatternsOptions, Thresholds
+from attncli.studies.patterns.result import Patterns
+from attncli.studies.patterns.study import PatternsStudy
+from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
+from attncli.studies.segments.study import SegmentsStudy
 from attncli.studies.view.compute import make_page
 from attncli.studies.view.fitting import page_budget, tables_of_edges
 from attncli.studies.view.result import HEIGHT, Page
@@ -73,7 +80,7 @@ class Run(Collected):
                 raise UsageError("say which edges: expected top_k or min_weight, got neither")
             return self.strongest
         strongest = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
-        return strongest or Edges.none(self.inputs)
+        return strongest or Edges.empty(self.inputs)
 
     def profile(self, ends: int | None = None) -> Profile:
         """Return where attention goes over the whole texts: measured in the forward pass, else on the kept maps.
@@ -87,18 +94,12 @@ class Run(Collected):
         return profile
 
     def patterns(self, thresholds: Thresholds | None = None) -> Patterns:
-        """What each head does, by the kept maps: its classes and the numbers behind them, beside their baselines.
+        """Return the classes of all heads and the numbers behind them, beside their baselines, from the kept maps.
 
-        thresholds  from where on a head bears a class, as in `attncli.Thresholds`
         `model.patterns` has the baseline of shuffled tokens too.
         """
-        if not self.maps:
-            raise UsageError("this run kept no maps to look at: use model.patterns, which needs none")
-        check_weights(self.maps)
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.patterns.passes import check_thresholds, patterns_in
-
-        return patterns_in(self.maps, self.inputs, check_thresholds(thresholds or Thresholds()))
+        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffle_seeds=0)
+        return self.study(PatternsStudy(options))[0]
 
     def study(self, study: Study[ResultT]) -> ResultT:
         """Return the result of a study of the kept maps: `run.study(HeadsStudy(HeadsOptions(clusters=4)))`."""
@@ -156,19 +157,13 @@ class Run(Collected):
         return replace(make_page(self, budget, tables), height=height)
 
     def segments(self, by: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
-        """How much attention goes between the segments of the texts, in the kept maps.
+        """Return how much attention goes between the segments of the texts, from the kept maps.
 
-        by     segment (pair, chat roles, what the model wrote), paragraph, line, or auto
-        spans  instead, of the text or of each: name → list of passages, `(start, end)` in characters or
-               `{"tokens": (start, end)}`
+        by     segment (pair, chat roles, generated tokens), paragraph, line, or auto
+        spans  instead, the segments of the text or of each text: name → list of passages, `(start, end)` in characters
+               or `{"tokens": (start, end)}`
         """
-        if not self.maps:
-            raise UsageError("this run kept no maps to look at: ask for them when running the model")
-        check_weights(self.maps)
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.segments.dividing import Dividing, segments_of
-
-        return segments_of(self.maps, self.inputs, Dividing(by, None if spans is None else as_spans(spans)))[0]
+        return self.study(SegmentsStudy(SegmentsOptions(by), None if spans is None else as_spans(spans)))[0]
 
     def highlight(
         self,
@@ -180,11 +175,11 @@ class Run(Collected):
         kind: Kind | None = None,
         text: int = 0,
     ) -> HighlightPage:
-        """Attention on the text itself, from some words or to them: the mean over all heads where none is chosen.
+        """Return attention on the text itself, from some words or to them: the mean over all heads if none is chosen.
 
-        focus      a word (all its places), `it#2`, the position of a token, `[CLS]`, or `all`
-        direction  from: where the focus looks; to: what looks at it
-        It shows itself in a notebook; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
+        focus      a word (all its occurrences), `it#2`, the position of a token, `[CLS]`, or `all`
+        direction  from: attention from the focus; to: attention to it
+        A notebook shows it; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
         """
         shown = self.attention(kind, text)
         check_weights([shown])
@@ -193,29 +188,29 @@ class Run(Collected):
             shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
         else:
             shown = shown.sel(layer=layer, head=head)
-        looking = FocusRequest(str(focus), direction)
-        find_in_maps([shown], [one for one in self.inputs if one.index == text], looking)
-        return HighlightPage(next(highlights([shown], self.inputs, looking)), self.info.title)
+        request = FocusRequest(str(focus), direction)
+        find_in_maps([shown], [each for each in self.inputs if each.index == text], request)
+        return HighlightPage(next(highlights([shown], self.inputs, request)), self.info.title)
 
-    def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """How much of each input token is in each token at the top, combined layer by layer (attncli explain rollout).
+    def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
+        """Return the share of each input token in each token at the top, layer by layer (attncli explain rollout).
 
-        options  focus, residual, start_layer and aggregate, as in `attncli.FlowOptions`
+        options  focus, residual, start_layer and aggregate
         """
-        return self._traced(Tracing.of("rollout", options), kind, text)
+        return self._flow(FlowRequest.of("rollout", options), kind, text)
 
-    def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowOptions]) -> FlowResult:
-        """The maximum flow from each token at the top to each input token, with the options of `rollout`."""
-        return self._traced(Tracing.of("flow", options), kind, text)
+    def flow(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
+        """Return the maximum flow from each token at the top to each input token, with the options of `rollout`."""
+        return self._flow(FlowRequest.of("flow", options), kind, text)
 
-    def _traced(self, tracing: Tracing, kind: Kind | None, text: int) -> FlowResult:
-        wanted = self.attention(kind, text).kind
-        # here and not above: drawing maps needs no torch
-        from attncli.studies.flow.compute import of_maps
-
-        maps = [each for each in self.maps if each.text == text]
-        flows, _ = of_maps(maps, [one for one in self.inputs if one.index == text], None, tracing)
-        return next(one for one in results(flows, tracing.name, self.info.title) if one.flow.kind == wanted)
+    def _flow(self, request: FlowRequest, kind: Kind | None, text: int) -> FlowResult:
+        shown = self.attention(kind, text).kind
+        options = FlowOptions("weight", request.method, request.focus, request.residual, request.start_layer)
+        maps = tuple(each for each in self.maps if each.text == text)
+        inputs = tuple(each for each in self.inputs if each.index == text)
+        flows = replace(self, maps=maps, inputs=inputs).study(FlowStudy(options, request.aggregate))
+        results = flow_results(flows, request.name, self.info.title)
+        return next(result for result in results if result.flow.kind == shown)
 
     def save(
         self,

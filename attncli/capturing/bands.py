@@ -1,6 +1,6 @@
-"""Attention kept as bands or blocks of keys around each query, put back into rows over all tokens.
+"""Attention weights that a model stores as bands or blocks of keys around each query, as rows over all tokens.
 
-Models of long texts compute no more than the keys near a query. Two layouts are known:
+Models for long texts compute only the keys near a query. Two layouts are known:
 
 band    [batch, query, head, 2 w + 1]: column c is the key at query - w + c (Longformer, LED)
 blocks  [batch, block, head, query in block, 3 s]: column c is the key at (block - 1) s + c (LongT5, local)
@@ -16,54 +16,47 @@ Tensor = torch.Tensor
 Layout = Literal["band", "blocks"]
 
 
-def layout_of(weights: Tensor, batch: int, tokens: int) -> Layout | None:
-    """The layout that weights over a text of so many tokens may have; None where it is neither.
+def find_layout(weights: Tensor, batch: int, tokens: int) -> Layout | None:
+    """Return the layout of weights over `batch` texts of `tokens` tokens; None if they have neither.
 
-    No weight may lie outside of the text: that of global tokens, in columns of their own, would.
+    Weights outside of the text exclude a layout: global tokens have such weights, in columns of their own.
     """
-    for layout in _by_shape(weights, batch, tokens):
-        rows = unfold(weights, layout, 0, tokens, tokens)
-        lost = _by_query(weights, layout)[:, :, :tokens].sum(-1, dtype=torch.float64) - rows.sum(
-            -1, dtype=torch.float64
-        )
-        if float(lost.abs().max()) < 1e-6:
-            return layout
-    return None
-
-
-def _by_shape(weights: Tensor, batch: int, tokens: int) -> list[Layout]:
     shape = weights.shape
+    layout: Layout
     if len(shape) == 4 and shape[0] == batch and shape[1] >= tokens and shape[3] % 2 == 1:
-        return ["band"]
-    if len(shape) == 5 and shape[0] == batch and shape[1] * shape[3] >= tokens and shape[4] == 3 * shape[3]:
-        return ["blocks"]
-    return []
+        layout = "band"
+    elif len(shape) == 5 and shape[0] == batch and shape[1] * shape[3] >= tokens and shape[4] == 3 * shape[3]:
+        layout = "blocks"
+    else:
+        return None
+    total = _by_query(weights, layout)[:, :, :tokens].sum(-1, dtype=torch.float64)
+    inside = full_rows(weights, layout, 0, tokens, tokens).sum(-1, dtype=torch.float64)
+    return layout if float((total - inside).abs().max()) < 1e-6 else None
 
 
-def unfold(weights: Tensor, layout: Layout, first: int, last: int, tokens: int) -> Tensor:
-    """Rows first … last over the keys of the text: [batch, head, row, key]; keys that were left out get 0."""
+def full_rows(weights: Tensor, layout: Layout, first: int, last: int, tokens: int) -> Tensor:
+    """Return the rows of queries `first` to `last` - 1 over all keys of the text, [batch, head, row, key].
+
+    Keys that the layout does not store get 0.
+    """
     near = _by_query(weights, layout)[:, :, first:last]
     queries = torch.arange(first, last, device=weights.device)
     width = weights.shape[-1]
-    if layout == "band":
-        before = width // 2
-        start = queries
-    else:
-        before = width // 3
-        start = queries // before * before
-    index = start[:, None] + torch.arange(width, device=weights.device)  # of the key, counted from `before` keys left
+    before = width // 2 if layout == "band" else width // 3
+    start = queries if layout == "band" else queries // before * before
+    # column c of a row is the key at start - before + c: with `before` more columns on the left no index is negative
+    index = start[:, None] + torch.arange(width, device=weights.device)
     rows = near.new_zeros((*near.shape[:3], tokens + before + width))
     rows.scatter_(-1, index.expand(near.shape), near)
     return rows[..., before : before + tokens]
 
 
 def as_returned(weights: Tensor, layout: Layout, tokens: int) -> Tensor:
-    """The form in which models return such weights among their outputs."""
+    """Return the weights in the shape that models return them in."""
     return _by_query(weights, layout)[:, :, :tokens] if layout == "band" else weights
 
 
 def _by_query(weights: Tensor, layout: Layout) -> Tensor:
-    """[batch, head, query, column]"""
-    if layout == "band":
-        return weights.transpose(1, 2)
-    return weights.transpose(1, 2).flatten(2, 3)
+    """Return the weights as [batch, head, query, column]."""
+    transposed = weights.transpose(1, 2)
+    return transposed if layout == "band" else transposed.flatten(2, 3)

@@ -1,4 +1,4 @@
-"""From blocks of weights to `Rows`: positions, padding and head numbers are added, the gate is passed."""
+"""From blocks of weights to `Rows`: check the weights, then add positions, padding and head numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from attncli.capturing.blocks import Block
-from attncli.capturing.gate import refusal
-from attncli.capturing.plan import Site
+from attncli.capturing.sites import Site
+from attncli.capturing.validity import weights_problem
 from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
@@ -21,11 +21,14 @@ Tensor = torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class EmittedSide:
-    """One axis of a batch: what is real, where it stands in its text, what is special, [batch, position] each.
+class TokenAxis:
+    """The source or target tokens of a batch, as an axis of attention maps.
 
-    lengths         real positions of each text
-    special_counts  special tokens of each text
+    mask            [batch, token] bool: False for padding
+    positions       [batch, token] position of each token in its unpadded text; -1 for padding
+    special         [batch, token] bool: special tokens
+    lengths         number of real tokens of each text
+    special_counts  number of special tokens of each text
     """
 
     mask: Tensor
@@ -35,87 +38,79 @@ class EmittedSide:
     special_counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, mask: Tensor, tokens: Sequence[Tokens]) -> EmittedSide:
-        """From the real positions and what stands there."""
+    def from_tokens(cls, mask: Tensor, tokens: Sequence[Tokens]) -> TokenAxis:
+        """Return the axis of these texts; `mask` marks their tokens among padding."""
         special = torch.zeros_like(mask)
-        for row, one in enumerate(tokens):
-            special[row, mask[row]] = torch.from_numpy(np.array(one.special)).to(mask.device)
-        lengths, counts = (len(one) for one in tokens), (int(np.sum(one.special)) for one in tokens)
+        for row, text in enumerate(tokens):
+            special[row, mask[row]] = torch.from_numpy(np.array(text.special)).to(mask.device)
+        lengths, counts = (len(text) for text in tokens), (int(np.sum(text.special)) for text in tokens)
         return cls(mask, torch.where(mask, mask.cumsum(1) - 1, -1), special, tuple(lengths), tuple(counts))
 
     @cached_property
     def padded(self) -> bool:
-        """Whether some positions are not real."""
+        """Whether there is padding."""
         return not all(length == self.mask.shape[1] for length in self.lengths)
 
-    def on(self, device: torch.device) -> EmittedSide:
-        """The same beside the weights of a layer, which `device_map` may have put elsewhere than the inputs."""
+    def on(self, device: torch.device) -> TokenAxis:
+        """Return the axis on a device: `device_map` may put a layer on another device than the inputs."""
         if device == self.mask.device:
             return self
-        mask, positions, special = (part.to(device) for part in (self.mask, self.positions, self.special))
-        return EmittedSide(mask, positions, special, self.lengths, self.special_counts)
+        mask, positions, special = (tensor.to(device) for tensor in (self.mask, self.positions, self.special))
+        return TokenAxis(mask, positions, special, self.lengths, self.special_counts)
 
 
 class RowEmitter:
-    """Feeds the row blocks of one batch to the sinks."""
+    """Sends the row blocks of one batch to the sinks."""
 
     def __init__(self, batch: Batch, sinks: Sequence[Sink], heads: Selection | None, dtype: torch.dtype) -> None:
         self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
-        self._texts = tuple(one.index for one in batch.inputs)
+        self._texts = tuple(text.index for text in batch.inputs)
         self._scales: dict[Site, list[Tensor]] = {}
-        self._parts: dict[Site, ScoreParts] = {}
-        self._norms: dict[Site, Tensor] = {}
-        self.takes_vectors, self.takes_norms = (
-            any(getattr(sink, name, False) for sink in sinks) for name in ("takes_vectors", "takes_norms")
-        )
+        self.parts: dict[Site, ScoreParts] = {}
+        """The vectors and factors of the scores of a layer, for its blocks; needed if `needs_vectors`."""
+        self.norms: dict[Site, Tensor] = {}
+        """‖f(x_j)‖ of a layer, [batch, head, key], for its blocks; needed if `needs_norms`."""
+        self.needs_vectors = any(getattr(sink, "takes_vectors", False) for sink in sinks)
+        self.needs_norms = any(getattr(sink, "takes_norms", False) for sink in sinks)
         self.sink_error: Exception | None = None
-        """What a sink raised, to be told from what the model raises around it."""
+        """The error that a sink raised, to distinguish it from errors of the model."""
 
     @cached_property
-    def source(self) -> EmittedSide:
-        return EmittedSide.of(self._batch.source_mask, [one.source for one in self._batch.inputs])
+    def source(self) -> TokenAxis:
+        """The source tokens, or all tokens of a model with one stack."""
+        return TokenAxis.from_tokens(self._batch.source_mask, [text.source for text in self._batch.inputs])
 
     @cached_property
-    def target(self) -> EmittedSide:
+    def target(self) -> TokenAxis:
+        """The target tokens; the source tokens of a model with one stack."""
         if self._batch.target_mask is None:
             return self.source
-        return EmittedSide.of(
-            self._batch.target_mask, [one.target for one in self._batch.inputs if one.target is not None]
-        )
+        targets = [text.target for text in self._batch.inputs if text.target is not None]
+        return TokenAxis.from_tokens(self._batch.target_mask, targets)
 
-    def wanted(self, site: Site) -> tuple[int, ...]:
-        """The heads of a site that the sinks are to see."""
+    def axes(self, kind: Kind) -> tuple[TokenAxis, TokenAxis]:
+        """Return the query axis and the key axis of a kind."""
+        return self.source if kind == "encoder" else self.target, self.target if kind == "decoder" else self.source
+
+    def selected_heads(self, site: Site) -> tuple[int, ...]:
+        """Return the heads of a site that the sinks receive."""
         return tuple(range(site.heads)) if self._heads is None else self._heads.get((site.kind, site.layer), ())
 
-    def sides(self, kind: Kind) -> tuple[EmittedSide, EmittedSide]:
-        """The query side and the key side of a kind."""
-        queries = self.source if kind == "encoder" else self.target
-        return queries, self.target if kind == "decoder" else self.source
-
-    def begin(self, site: Site, queries: int, keys: int) -> None:
-        """A call over so many positions comes: they must be those of the tokens."""
-        expected = tuple(side.mask.shape[1] for side in self.sides(site.kind))
+    def begin_layer(self, site: Site, queries: int, keys: int) -> None:
+        """Check that a call covers exactly the tokens of the batch; raise ModelError if not."""
+        expected = tuple(axis.mask.shape[1] for axis in self.axes(site.kind))
         if (queries, keys) != expected:
             raise ModelError(
-                f"{site.kind} layer {site.layer} ({site.name}) attends over {queries} x {keys} positions instead of "
-                f"the tokens' {expected[0]} x {expected[1]}: use a text of another length"
+                f"{site.kind} layer {site.layer} ({site.name}) attends over {queries} x {keys} positions, expected "
+                f"{expected[0]} x {expected[1]} like the tokens: use a text of another length"
             )
 
-    def parts(self, site: Site, parts: ScoreParts) -> None:
-        """What the scores of the blocks to come are made of."""
-        self._parts[site] = parts
-
-    def norms(self, site: Site, norms: Tensor) -> None:
-        """‖f(x_j)‖ for the blocks to come, [batch, head, key]."""
-        self._norms[site] = norms
-
-    def block(self, site: Site, block: Block) -> None:
-        """Hand on one block of rows, [batch, head, row, key]."""
-        wanted = self.wanted(site)
-        if not any(block.heads.start <= head < block.heads.stop for head in wanted):
+    def emit(self, site: Site, block: Block) -> None:
+        """Check one block and send it to the sinks, if it has selected heads."""
+        if not any(block.heads.start <= head < block.heads.stop for head in self.selected_heads(site)):
             return
-        self._gate(site, block)
-        visibility, norms = self._visibility(site.kind, block), self._norms.get(site)
+        self._check_block(site, block)
+        visibility, norms = self._visibility(site.kind, block), self.norms.get(site)
         rows = Rows(
             kind=site.kind,
             layer=site.layer,
@@ -126,33 +121,33 @@ class RowEmitter:
             scores=block.scores,
             scale=block.scale,
             largest=block.largest,
-            parts=self._parts.get(site),
+            parts=self.parts.get(site),
             norms=None if norms is None else norms[:, block.heads, block.strip.keys],
-            sums=block.sums if visibility.behind == block.strip.behind else None,
+            sums=block.sums if visibility.keys_before == block.strip.behind else None,
         )
         chosen = selected(rows, self._heads)
         if chosen is not None:
-            self._feed(lambda sink: sink.add(chosen))
+            self._send(lambda sink: sink.add(chosen))
 
-    def end(self, site: Site) -> None:
-        """All rows of the site went by."""
-        self._parts.pop(site, None)
-        self._norms.pop(site, None)
-        if not self.wanted(site):
+    def end_layer(self, site: Site) -> None:
+        """Tell the sinks that all rows of the layer were sent; raise ModelError if a weight was not finite."""
+        self.parts.pop(site, None)
+        self.norms.pop(site, None)
+        if not self.selected_heads(site):
             return
         scales = self._scales.pop(site, None)
         if scales is not None and not bool(torch.cat(scales).isfinite().all()):
-            raise self._refused(site, "its weights are not finite")
-        self._feed(lambda sink: sink.end_layer(site.kind, site.layer))
+            raise self._refusal(site, "its weights are not finite")
+        self._send(lambda sink: sink.end_layer(site.kind, site.layer))
 
     def _visibility(self, kind: Kind, block: Block) -> Visibility:
-        """What the blocks of all heads of a strip share, where they see the same keys."""
+        """Return the visibility of a block; the blocks of a strip share it unless the heads see different keys."""
         strip, visible = block.strip, block.strip.visible
         per_head = visible is not None and visible.shape[1] > 1
         if not per_head and kind in strip.memory:
-            known: Visibility = strip.memory[kind]
-            return known
-        queries, keys = (side.on(block.raw.device) for side in self.sides(kind))
+            cached: Visibility = strip.memory[kind]
+            return cached
+        queries, keys = (axis.on(block.raw.device) for axis in self.axes(kind))
         if visible is None:
             visible = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=block.raw.device)
         elif per_head:
@@ -168,30 +163,30 @@ class RowEmitter:
             query_lengths=queries.lengths,
             key_lengths=keys.lengths,
             special_counts=keys.special_counts,
-            clear=(0, 0) if padded else (strip.clear.start, strip.clear.stop),
-            ahead=padded or strip.ahead,
-            runs=None if padded else (strip.rows, strip.keys),
+            common_keys=(0, 0) if padded else (strip.clear.start, strip.clear.stop),
+            sees_ahead=padded or strip.ahead,
+            slices=None if padded else (strip.rows, strip.keys),
         )
         if not per_head:
             strip.memory[kind] = visibility
         return visibility
 
-    def _gate(self, site: Site, block: Block) -> None:
-        """What the model computed is looked at here; of what we computed only that it is finite, once per layer."""
+    def _check_block(self, site: Site, block: Block) -> None:
+        """Check weights that the model computed; of streamed weights keep the scales, which `end_layer` checks."""
         if block.scale is not None:
             self._scales.setdefault(site, []).append(block.scale.flatten())
             return
-        real = self.sides(site.kind)[0].on(block.raw.device).mask[:, block.strip.rows]
-        if reason := refusal(block.raw, real, self._dtype):
-            raise self._refused(site, reason)
+        real = self.axes(site.kind)[0].on(block.raw.device).mask[:, block.strip.rows]
+        if reason := weights_problem(block.raw, real, self._dtype):
+            raise self._refusal(site, reason)
 
-    def _refused(self, site: Site, reason: str) -> ModelError:
+    def _refusal(self, site: Site, reason: str) -> ModelError:
         return ModelError(f"{site.kind} layer {site.layer} ({site.name}) is refused: {reason}")
 
-    def _feed(self, give: Callable[[Sink], None]) -> None:
+    def _send(self, call_sink: Callable[[Sink], None]) -> None:
         try:
             for sink in self._sinks:
-                give(sink)
+                call_sink(sink)
         except Exception as error:
             self.sink_error = error
             raise

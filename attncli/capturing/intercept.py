@@ -1,7 +1,7 @@
-"""Standing between a running model and its attention: where it dispatches, and where it calls softmax itself.
+"""Interception of the attention calls of a running model, at the dispatch of Transformers and at softmax.
 
-All of it lasts for one `with` block and is taken back also on error. The wrapped lookups are global to the process,
-so one capture runs at a time.
+Everything is set up for one `with` block and undone afterwards, also on error. Some of it is global to the process, so
+only one capture runs at a time.
 """
 
 from __future__ import annotations
@@ -16,35 +16,40 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedConfig
 from transformers.modeling_utils import AttentionInterface
 
 from attncli.capturing.masks import lazy_masks
 
 Tensor = torch.Tensor
-Key = tuple[str, int]
-"""A call: the qualified name of the running module and how often it called before in this pass."""
+Args = tuple[Any, ...]
+KwArgs = dict[str, Any]
+Output = tuple[Tensor, Tensor | None]
+"""What an attention function returns: its output [batch, query, head, dim], and its weights or None."""
+CallKey = tuple[str, int]
+"""Identifies a call: the qualified name of the module that makes it, and how many calls it made before in this pass."""
 
-_ONE_AT_A_TIME = threading.RLock()
+_CAPTURE_LOCK = threading.RLock()
 
 
 class Handler(Protocol):
-    """What a route does with the calls that it is shown."""
+    """What a pass does with the calls that are intercepted."""
 
-    def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """In place of the attention function that Transformers would call: (output, weights or None)."""
+    def dispatched(self, key: CallKey, function: Callable[..., Output], args: Args, kwargs: KwArgs) -> Output:
+        """Replace an attention function that Transformers would call; `args` begins with the calling module."""
 
-    def sdpa(self, key: Key, function: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
-        """In place of a direct call of `scaled_dot_product_attention`: its output."""
+    def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
+        """Replace a direct call of `scaled_dot_product_attention`; return its output."""
 
-    def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
-        """After a softmax outside of any dispatched attention."""
+    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
+        """Read the scores and result of a softmax outside of any dispatched attention."""
 
     def inner_softmax(self, scores: Tensor) -> None:
-        """After a softmax of the dispatched attention that is running."""
+        """Read the scores of a softmax inside the dispatched attention that is running."""
 
 
 class Trace:
-    """Which modules are running, outermost first, and how often each called attention."""
+    """The modules that are running, outermost first, and the number of attention calls of each module."""
 
     def __init__(self, model: nn.Module) -> None:
         self.stack: list[str] = []
@@ -53,32 +58,29 @@ class Trace:
         self._attention = {name for name, module in model.named_modules() if name and _is_attention(name, module)}
         self._calls: Counter[str] = Counter()
 
-    def key(self) -> Key:
-        """The name of the innermost running module and the number of its calls so far; counts this one."""
+    def next_key(self) -> CallKey:
+        """Return the key of a call by the innermost running module, and count the call."""
         name = self.stack[-1] if self.stack else ""
         self._calls[name] += 1
         return name, self._calls[name] - 1
 
-    def attention(self) -> str | None:
-        """The innermost running module that is attention by its name or class."""
+    def attention_module(self) -> str | None:
+        """Return the innermost running module that is attention by its name or class."""
         return next((name for name in reversed(self.stack) if name in self._attention), None)
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
-        """Hooks on every module for the length of the block."""
+        """Follow the running modules by hooks, inside the `with` block."""
         with ExitStack() as hooks:
             for module in model.modules():
-                for handle in (
-                    module.register_forward_pre_hook(self._enter),
-                    module.register_forward_hook(self._leave, always_call=True),
-                ):
-                    hooks.callback(handle.remove)
+                hooks.callback(module.register_forward_pre_hook(self._enter).remove)
+                hooks.callback(module.register_forward_hook(self._leave, always_call=True).remove)
             yield
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
+    def _enter(self, module: nn.Module, args: object) -> None:
         self.stack.append(self._names[id(module)])
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, args: object, output: object) -> None:
         self.stack.pop()
 
 
@@ -88,46 +90,43 @@ def _is_attention(name: str, module: nn.Module) -> bool:
 
 @contextmanager
 def intercepted(model: nn.Module, handler: Handler, *, functions: bool) -> Iterator[Trace]:
-    """Show every attention call of `model` to `handler`.
+    """Hand every attention call of `model` to `handler`, inside the `with` block.
 
-    functions   whether softmax and `scaled_dot_product_attention` outside of the dispatch are watched too
+    functions  also intercept softmax and `scaled_dot_product_attention` where the model calls them itself
     """
     trace = Trace(model)
-    with _ONE_AT_A_TIME, ExitStack() as stack:
-        stack.enter_context(_left_as_found(model))
-        stack.enter_context(_eager_everywhere(model))
+    with _CAPTURE_LOCK, ExitStack() as stack:
+        stack.enter_context(_restored_modules(model))
+        stack.enter_context(_eager_configs(model))
         stack.enter_context(trace.follow(model))
         stack.enter_context(lazy_masks())
-        stack.enter_context(_dispatch(model, trace, handler))
+        stack.enter_context(_intercepted_dispatch(model, trace, handler))
         if functions:
-            stack.enter_context(_Functions(trace, handler))
+            stack.enter_context(_TorchFunctions(trace, handler))
         yield trace
 
 
-# --------------------------------------------------------------------------------------- the dispatch
-
-
 @contextmanager
-def _dispatch(model: nn.Module, trace: Trace, handler: Handler) -> Iterator[None]:
-    """Wrap what `AttentionInterface.get_interface` answers, under the implementation's own name.
+def _intercepted_dispatch(model: nn.Module, trace: Trace, handler: Handler) -> Iterator[None]:
+    """Wrap the functions that `AttentionInterface.get_interface` returns, without renaming the implementation.
 
-    Transformers 5.0 has no such method: its models ask by subscript. Modules of files that bypass it name
-    `eager_attention_forward` in their own file: it is replaced there.
+    Transformers 5.0 has no such method: its models use a subscript. Model files that bypass the interface call
+    `eager_attention_forward` of their own file: it is replaced there.
     """
     method = "get_interface" if hasattr(AttentionInterface, "get_interface") else "__getitem__"
     original = getattr(AttentionInterface, method)
 
-    def answer(*args: Any, **kwargs: Any) -> Callable[..., Any]:
-        return _shown(original(*args, **kwargs), trace, handler)
+    def get_wrapped(*args: object, **kwargs: object) -> Callable[..., Output]:
+        return _wrapped(original(*args, **kwargs), trace, handler)
 
-    setattr(AttentionInterface, method, answer)
+    setattr(AttentionInterface, method, get_wrapped)
     replaced = []
     try:
-        for file in _files(model):
+        for file in _source_modules(model):
             function = getattr(file, "eager_attention_forward", None)
             if function is not None:
                 replaced.append((file, function))
-                file.eager_attention_forward = _shown(function, trace, handler)
+                file.eager_attention_forward = _wrapped(function, trace, handler)
         yield
     finally:
         setattr(AttentionInterface, method, original)
@@ -135,56 +134,55 @@ def _dispatch(model: nn.Module, trace: Trace, handler: Handler) -> Iterator[None
             file.eager_attention_forward = function
 
 
-def _files(model: nn.Module) -> list[Any]:
+def _source_modules(model: nn.Module) -> list[Any]:
+    """Return the Python modules that define the classes of a model."""
     names = {cls.__module__ for module in model.modules() for cls in type(module).__mro__}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch")]
 
 
-def _shown(function: Callable[..., Any], trace: Trace, handler: Handler) -> Callable[..., Any]:
-    real = getattr(function, "_attncli_wraps", function)
+def _wrapped(function: Callable[..., Output], trace: Trace, handler: Handler) -> Callable[..., Output]:
+    """Return an attention function that calls the handler; one that is wrapped already is not wrapped twice."""
+    original = getattr(function, "_attncli_wraps", function)
 
-    def attention(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def attention(*args: Any, **kwargs: Any) -> Output:
         trace.inside += 1
         try:
-            return handler.dispatched(trace.key(), real, module, *args, **kwargs)
+            return handler.dispatched(trace.next_key(), original, args, kwargs)
         finally:
             trace.inside -= 1
 
-    attention._attncli_wraps = real  # type: ignore[attr-defined]
+    attention._attncli_wraps = original  # type: ignore[attr-defined]
     return attention
 
-
-# ------------------------------------------------------------------------------------- softmax itself
 
 _SOFTMAX = frozenset({torch.softmax, torch.nn.functional.softmax, torch.Tensor.softmax, torch.special.softmax})
 
 
-class _Functions(TorchFunctionMode):
+class _TorchFunctions(TorchFunctionMode):
+    """A mode that intercepts softmax and `scaled_dot_product_attention`."""
+
     def __init__(self, trace: Trace, handler: Handler) -> None:
         super().__init__()
         self._trace, self._handler = trace, handler
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self._trace.inside:
-            if func in _SOFTMAX:
-                self._handler.inner_softmax(args[0] if args else kwargs["input"])
-            return func(*args, **kwargs)
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            return self._handler.sdpa(self._trace.key(), func, args, kwargs)
-        result = func(*args, **kwargs)
         if func in _SOFTMAX:
             scores = args[0] if args else kwargs["input"]
-            self._handler.softmax(self._trace.key(), scores, result)
-        return result
-
-
-# -------------------------------------------------------------------------------------- configuration
+            if self._trace.inside:
+                self._handler.inner_softmax(scores)
+                return func(*args, **kwargs)
+            weights = func(*args, **kwargs)
+            self._handler.softmax(self._trace.next_key(), scores, weights)
+            return weights
+        if func is torch.nn.functional.scaled_dot_product_attention and not self._trace.inside:
+            return self._handler.sdpa(self._trace.next_key(), func, args, kwargs)
+        return func(*args, **kwargs)
 
 
 @contextmanager
-def _eager_everywhere(model: nn.Module) -> Iterator[None]:
-    """The implementation name `eager` in every configuration, and eval mode; both as found afterwards."""
+def _eager_configs(model: nn.Module) -> Iterator[None]:
+    """Set the implementation `eager` in every configuration and eval mode in the model, inside the `with` block."""
     configs = {id(config): config for config in _configs(model)}
     before = [(config, config._attn_implementation_internal) for config in configs.values()]
     try:
@@ -198,38 +196,37 @@ def _eager_everywhere(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _left_as_found(model: nn.Module) -> Iterator[None]:
-    """Every attribute, parameter, buffer and hook of every module as before.
+def _restored_modules(model: nn.Module) -> Iterator[None]:
+    """Restore every attribute, parameter, buffer and hook of every module after the `with` block.
 
-    BigBird, for one, swaps its attention modules by text length, dynamic rotary positions their frequencies; and
-    Transformers leaves hooks behind where it was asked for attention, which would answer twice the next time.
+    BigBird replaces its attention modules depending on the text length, dynamic rotary positions replace their
+    frequencies, and Transformers leaves hooks behind that would record attention twice in the next pass.
     """
     before = [
-        (module, dict(module.__dict__), [(part, part.copy()) for part in vars(module).values() if _is_kept(part)])
+        (module, dict(vars(module)), [(part, part.copy()) for part in vars(module).values() if _is_container(part)])
         for module in model.modules()
     ]
     try:
         yield
     finally:
         for module, attributes, contents in before:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
+            vars(module).clear()
+            vars(module).update(attributes)
             for part, content in contents:
                 part.clear()
                 part.update(content)
 
 
-def _is_kept(part: Any) -> bool:
+def _is_container(part: object) -> bool:
     return isinstance(part, dict | set)
 
 
-def _configs(model: nn.Module) -> Iterator[Any]:
+def _configs(model: nn.Module) -> Iterator[PreTrainedConfig]:
+    """Return the configurations of all modules and the configurations inside them."""
     for module in model.modules():
-        config = getattr(module, "config", None)
-        todo = [config]
-        while todo:
-            one = todo.pop()
-            if not hasattr(one, "_attn_implementation_internal"):
-                continue
-            yield one
-            todo += [getattr(one, name, None) for name in getattr(one, "sub_configs", {})]
+        waiting = [getattr(module, "config", None)]
+        while waiting:
+            config = waiting.pop()
+            if config is not None and hasattr(config, "_attn_implementation_internal"):
+                yield config
+                waiting += [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]

@@ -1,4 +1,4 @@
-"""Who called: the layer number and the kind of an attention call, from the module tree and the call itself."""
+"""The layer number and the kind of an attention call, from module names and from the call itself."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from collections.abc import Sequence
 
 from attncli.data import KINDS, Kind
 
-_STACK = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?=\.|$)")
-_INTEGER = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
+LAYER_PATH = re.compile(r"^(.*?(?:^|\.)(?:layers|layer|blocks|block|h))\.(\d+)(?=\.|$)")
+"""Matches the qualified name of a module in a layer: (name of the stack of layers, layer number)."""
+_INTEGER = re.compile(r"^(|.*?\.)(\d+)(?=\.|$)")
 _CROSS = re.compile(r"cross|enc_?dec|encoder_attn|encoder_decoder", re.IGNORECASE)
 
 
 def layer_number(stack: Sequence[str]) -> int | None:
-    """The layer that a stack of running modules (outermost first, qualified names) is in.
+    """Return the number of the layer that is running; None if no module name has a number.
 
-    The outermost name decides: `block.0` of `encoder.block.0.layer.1.EncDecAttention`, and the calling layer where
-    one shared module stands under several (Zamba).
+    stack  qualified names of the running modules, outermost first. The outermost number counts: 0 for
+           `encoder.block.0.layer.1.EncDecAttention`, and the calling layer where layers share a module (Zamba).
 
     >>> layer_number(["", "model", "model.layers.11", "model.layers.5.shared.self_attn"])
     11
     >>> layer_number(["", "attentions.2"])
     2
     """
-    for pattern in (_STACK, _INTEGER):
+    for pattern in (LAYER_PATH, _INTEGER):
         for name in stack:
-            if found := pattern.search(name):
-                return int(found.group(1))
+            if match := pattern.match(name):
+                return int(match[2])
     return None
 
 
 def tree_kind(name: str) -> Kind | None:
-    """The kind that a qualified module name states, the outermost part first; None where it says nothing.
+    """Return the kind that a qualified module name states, by its outermost part; None if it states none.
 
     >>> tree_kind("decoder.bert.encoder.layer.0.crossattention.self")
     'cross'
@@ -48,11 +49,13 @@ def tree_kind(name: str) -> Kind | None:
 
 
 def call_kind(name: str, query: int, key: int, lengths: tuple[int, int | None], causal: bool, decoder: bool) -> Kind:
-    """The kind of one call.
+    """Return the kind of one call.
 
-    lengths   source and target tokens of the run; with a target of another length, the shape of the call decides
-    causal    no row of the call sees a later key
-    decoder   the configuration declares the model a decoder
+    name        qualified name of the module that makes the call
+    query, key  numbers of queries and keys of the call
+    lengths     source and target tokens of the input; if they differ, the shape of the call decides
+    causal      whether no query of the call sees a later key
+    decoder     whether the configuration declares the model a decoder
     """
     source, target = lengths
     if target is not None and target != source:

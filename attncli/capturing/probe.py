@@ -1,4 +1,4 @@
-"""The probing pass: a model's own eager attention on a short text, call by call, beside our computation of it."""
+"""The probing pass: one eager pass on a short text that compares each attention call with attncli's own computation."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from attncli.capturing.blocks import AttentionCall, Block, attend, visible_cells
-from attncli.capturing.gate import visible_by_scores
-from attncli.capturing.intercept import Key, Trace, intercepted
-from attncli.capturing.plan import Function
+from attncli.capturing.attention_call import AttentionCall
+from attncli.capturing.blocks import Block, attend
+from attncli.capturing.intercept import Args, CallKey, KwArgs, Output, Trace, intercepted
 from attncli.capturing.projection import Projection, ProjectionFinder
+from attncli.capturing.sites import Function
+from attncli.capturing.validity import visible_by_scores
 from attncli.inputs.batches import Batch, accepted_arguments
 
 Tensor = torch.Tensor
 AGREE = 1e-5
 ROUNDING = {torch.bfloat16: 2e-2, torch.float16: 4e-3}
-"""How far two computations in half precision may differ; others may by `AGREE`."""
+"""How far two computations may differ in half precision; in other dtypes they may differ by `AGREE`."""
 
 
 @dataclass(frozen=True, eq=False)
 class ProbedCall:
     """One call of the probing pass.
 
-    owner     the innermost running module that is attention by name or class
-    function  how it came: dispatched by Transformers, `sdpa` or `softmax` called by the model itself
-    weights   [batch, head, query, key] as the model computed them
-    streams   whether our block function gives the same weights and output
-    projects  the module that is given the output, where one is given just that
+    stack       qualified names of the running modules, outermost first
+    owner       the innermost running module that is attention by name or class
+    function    where the call was intercepted
+    weights     [batch, head, query, key] as the model computed them
+    visible     which keys each row may see, like weights; None if all
+    streamable  whether attncli computes the same weights and output
+    projection  the module that multiplies exactly the output of the call by W_O
     """
 
-    key: Key
+    key: CallKey
     stack: tuple[str, ...]
     owner: str | None
     function: Function
@@ -42,117 +45,113 @@ class ProbedCall:
     visible: Tensor | None
     kv_heads: int | None = None
     dim: int | None = None
-    streams: bool = False
-    projects: Projection | None = None
+    streamable: bool = False
+    projection: Projection | None = None
 
 
 @dataclass(eq=False)
 class Recorder:
-    """The handler that only looks: every call runs as the model wrote it."""
+    """A handler that records every call and changes none."""
 
-    seen: list[ProbedCall] = field(default_factory=list)
+    calls: list[ProbedCall] = field(default_factory=list)
     trace: Trace | None = None
     scores: Tensor | None = None
     finder: ProjectionFinder = field(default_factory=ProjectionFinder)
 
-    def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Run the model's function and ours on the same call."""
+    def dispatched(self, key: CallKey, function: Callable[..., Output], args: Args, kwargs: KwArgs) -> Output:
+        """Run the function of the model and compare it with attncli's computation of the same call."""
         self.scores = None
-        output, weights = function(module, *args, **kwargs)
-        seen = None if weights is None else probe_model(weights, self.scores)
-        call = bound_call(function, module, args, kwargs)
-        ours, visible, mine = whole(call)
-        truth = ours if weights is None else weights
-        streams = agree(ours, truth) and agree(mine.transpose(1, 2), output)
-        if not streams and seen is not None:
-            visible = seen
-        self._add(key, "dispatch", truth, visible, call.key, streams)
-        if streams:
-            self.finder.came(key, output)
+        output, weights = function(*args, **kwargs)
+        self._compare(key, "dispatch", AttentionCall.from_dispatch(function, args, kwargs), output, weights)
         return output, weights
 
-    def sdpa(self, key: Key, function: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
-        """A direct call of torch's attention: its output checks our weights."""
-        output: Tensor = function(*args, **kwargs)
-        call = AttentionCall.torch_sdpa(*args, **kwargs)
+    def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
+        """Run torch's attention; it returns no weights, so only its output is compared."""
+        output = function(*args, **kwargs)
+        call = AttentionCall.from_sdpa(*args, **kwargs)
         if call.query.dim() == 4:
-            ours, visible, mine = whole(call)
-            streams = agree(mine, output)
-            self._add(key, "sdpa", ours, visible, call.key, streams)
-            if streams:
-                self.finder.came(key, output.transpose(1, 2))
+            self._compare(key, "sdpa", call, output.transpose(1, 2), None)
         return output
 
-    def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
-        """A softmax of the model's own over the last axis of something that may be [batch, head, query, key]."""
-        if weights.dim() < 3:
-            return
-        self._add(key, "softmax", weights, visible_by_scores(scores), None, False)
+    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
+        """Record a softmax of the model that may be over keys."""
+        if weights.dim() >= 3:
+            self._add(key, "softmax", weights, visible_by_scores(scores))
 
     def inner_softmax(self, scores: Tensor) -> None:
-        """What the model's own function gives to its softmax: it may mask more than it is handed a mask for."""
+        """Keep the scores: the function of the model may mask more keys than the mask that it is given."""
         self.scores = scores
 
-    def _add(
-        self, key: Key, function: Function, weights: Tensor, visible: Tensor | None, keys: Tensor | None, ok: bool
+    def _compare(
+        self, key: CallKey, function: Function, call: AttentionCall, output: Tensor, weights: Tensor | None
     ) -> None:
+        """Record a call with its output [batch, query, head, dim]; it is streamable if attncli computes the same."""
+        own_weights, visible, own_output = compute_full(call)
+        truth = own_weights if weights is None else weights
+        streamable = agree(own_weights, truth) and agree(own_output.transpose(1, 2), output)
+        if not streamable and weights is not None:
+            model_visible = visible_in_softmax(weights, self.scores)
+            visible = visible if model_visible is None else model_visible
+        self._add(key, function, truth, visible, call.key.shape[1], call.key.shape[3], streamable)
+        if streamable:
+            self.finder.note_output(key, output)
+
+    def _add(self, key: CallKey, function: Function, *facts: Any) -> None:
+        """Record a call; `facts` are the fields of `ProbedCall` from `weights` on."""
         assert self.trace is not None
-        owner = self.trace.attention()
-        heads, dim = (None, None) if keys is None else (keys.shape[1], keys.shape[3])
-        self.seen.append(ProbedCall(key, tuple(self.trace.stack), owner, function, weights, visible, heads, dim, ok))
+        stack, owner = tuple(self.trace.stack), self.trace.attention_module()
+        self.calls.append(ProbedCall(key, stack, owner, function, *facts))
 
 
-def bound_call(function: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> AttentionCall:
-    """The call by name: the first five parameters of every attention function are module, query, key, value, mask."""
-    bound = inspect.signature(function).bind(module, *args, **kwargs).arguments
-    first = [bound.pop(name) for name in list(bound)[:5]]
-    more = {**bound.pop("kwargs", {}), **bound}
-    return AttentionCall.dispatched(*first, **more)
+def visible_in_softmax(weights: Tensor, scores: Tensor | None) -> Tensor | None:
+    """Return which keys each row may see, by the scores of the softmax that gave these weights as its first columns.
 
-
-def probe_model(weights: Tensor, scores: Tensor | None) -> Tensor | None:
-    """Which keys each row may see, by the scores of a softmax whose first columns became these weights."""
+    None if the scores have another shape.
+    """
     if scores is None or scores.shape[:-1] != weights.shape[:-1] or scores.shape[-1] < weights.shape[-1]:
         return None
     return visible_by_scores(scores)[..., : weights.shape[-1]]
 
 
-def whole(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
-    """All weights, visibility and output of a short call."""
+def compute_full(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return all weights, the visibility and the output of a short call, computed in blocks."""
     weights = call.query.new_zeros(call.shape, dtype=torch.promote_types(call.query.dtype, torch.float32))
 
-    def lay(block: Block) -> None:
+    def copy(block: Block) -> None:
         assert block.scale is not None
         weights[:, block.heads, block.strip.rows, block.strip.keys] = block.raw * block.scale[..., None]
 
-    output = attend(call, lay)
-    every = (slice(0, size) for size in call.shape[2:])
-    return weights, visible_cells(call, *every), output
+    output = attend(call, copy)
+    rows, keys = (slice(0, size) for size in call.shape[2:])
+    return weights, call.visible(rows, keys), output
 
 
-def agree(one: Tensor, other: Tensor) -> bool:
-    """Equal up to the rounding of the coarser dtype."""
-    if one.shape != other.shape:
+def agree(first: Tensor, second: Tensor) -> bool:
+    """Return whether two tensors are equal up to the rounding of the coarser dtype."""
+    if first.shape != second.shape:
         return False
-    allowed = max(ROUNDING.get(each.dtype, AGREE) for each in (one, other))
-    scale = max(1.0, float(other.abs().max()))
-    return bool((one.double() - other.double()).abs().max() <= allowed * scale)
+    allowed = max(ROUNDING.get(tensor.dtype, AGREE) for tensor in (first, second))
+    scale = max(1.0, float(second.abs().max()))
+    return bool((first.double() - second.double()).abs().max() <= allowed * scale)
 
 
 def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
-    """All attention-like calls of one eager pass, and the model's outputs (with `output_attentions=True`)."""
+    """Run one eager pass; return its calls that may be attention, and the outputs of the model."""
     recorder = Recorder()
     watch = recorder.finder.watch(model)
     with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace, watch:
         recorder.trace = trace
         outputs = call_model(caller, batch.tensors, output_attentions=True)
-    found = recorder.finder.found
-    return [replace(one, projects=found.get(one.key)) for one in recorder.seen], outputs
+    projections = recorder.finder.projections
+    return [replace(call, projection=projections.get(call.key)) for call in recorder.calls], outputs
 
 
-def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: Any) -> Any:
-    """One forward pass with the inputs and options that it takes, without a cache and with no more logits than must."""
-    given = accepted_arguments(caller, {**tensors, "use_cache": False, "logits_to_keep": 1})
+def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: bool) -> Any:
+    """Return the outputs of one forward pass, without a cache and with the logits of one token at most.
+
+    Inputs and options that the forward function does not accept are left out.
+    """
+    inputs = accepted_arguments(caller, {**tensors, "use_cache": False, "logits_to_keep": 1})
     parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
-    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
-    return caller(**given, **(options if takes_any else accepted_arguments(caller, options)))
+    has_kwargs = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    return caller(**inputs, **(options if has_kwargs else accepted_arguments(caller, options)))

@@ -1,4 +1,4 @@
-"""The output projection of attention: found by what it is given, not by its name; and the norms that it makes."""
+"""The output projection of attention, found by its input and not by its name, and the norms of what it writes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from attncli.capturing.gate import TOLERANCE
-from attncli.capturing.intercept import Key
+from attncli.capturing.intercept import CallKey
+from attncli.capturing.validity import TOLERANCE
 
 Tensor = torch.Tensor
 Form = Literal["out_in", "in_out", "called"]
-READ: tuple[Form, ...] = ("out_in", "in_out")
+WEIGHT_FORMS: tuple[Form, ...] = ("out_in", "in_out")
 CELLS = 1 << 22
-"""Numbers of f(x) that are there at once."""
+"""Numbers of f(x) that are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The module that writes what the heads gathered: all heads side by side times W_O, plus a bias.
+    """The module that multiplies the outputs of all heads, side by side, by W_O and adds a bias.
 
-    name  in the model
-    form  how W_O is read: its weight is [out, in] or [in, out], or it is asked for the answer to each unit vector,
-          as a module with adapters or packed weights must be
+    name  qualified name in the model
+    form  how W_O is read: from a weight [out, in] or [in, out]; or by calling the module with unit vectors, which is
+          needed for adapters and packed weights
     """
 
     name: str
     form: Form
 
     def matrix(self, module: nn.Module, like: Tensor, width: int) -> Tensor:
-        """W_O as [in, out], at least float32, beside `like`, a tensor in the dtype that the model computes in."""
+        """Return W_O as [in, out] in float32 at least.
+
+        like   a tensor on the right device, in the dtype that the model computes in
+        width  size of the input: heads · dim
+        """
         dtype = torch.promote_types(like.dtype, torch.float32)
         if self.form != "called":
             weight = cast(Tensor, module.weight)
@@ -44,93 +48,93 @@ class Projection:
 
 
 def value_norms(value: Tensor, matrix: Tensor, heads: int) -> Tensor:
-    """‖f(x_j)‖, f(x) = (V x + b_v) W_O: how long the vector is that each head would write, were the weight 1.
+    """Return ‖f(x_j)‖ with f(x) = (V x + b_v) W_O, [batch, head, key]: the length of what a weight of 1 would write.
 
-    value   [batch, kv head, key, dim] as attention weighs them, which is V x + b_v
-    matrix  [heads · dim, out]
-    Returns [batch, head, key].
+    value   [batch, kv head, key, dim]: V x + b_v
+    matrix  [heads · dim, out]: W_O
     """
-    batch, shared, keys, dim = value.shape
-    own = matrix.view(heads, dim, -1)
+    batch, kv_heads, keys, dim = value.shape
+    by_head = matrix.view(heads, dim, -1)
     norms = matrix.new_empty(batch, heads, keys)
-    step = max(1, CELLS // (batch * own.shape[2]))
+    step = max(1, CELLS // (batch * by_head.shape[2]))
     for head in range(heads):
-        of_head = value[:, head * shared // heads]
+        head_value = value[:, head * kv_heads // heads]
         for first in range(0, keys, step):
             part = slice(first, first + step)
-            norms[:, head, part] = (of_head[:, part].to(own.dtype) @ own[head]).norm(dim=-1)
+            norms[:, head, part] = (head_value[:, part].to(by_head.dtype) @ by_head[head]).norm(dim=-1)
     return norms
 
 
 @dataclass(eq=False)
 class ProjectionFinder:
-    """Looks during a pass for the module that is given exactly what an attention call put out, and is affine in it.
+    """Finds, during a pass, the module whose input is exactly the output of an attention call and which is affine.
 
-    The outermost such module is taken: an adapter rather than the matrix inside.
+    Of several such modules the outermost counts: an adapter, not the matrix inside it.
     """
 
-    found: dict[Key, Projection] = field(default_factory=dict)
-    _latest: tuple[Key, Tensor] | None = None
+    projections: dict[CallKey, Projection] = field(default_factory=dict)
+    _latest: tuple[CallKey, Tensor] | None = None
     _paused: bool = False
 
-    def came(self, key: Key, output: Tensor) -> None:
-        """A call put out [batch, query, head, dim]."""
+    def note_output(self, key: CallKey, output: Tensor) -> None:
+        """Store the output of a call, [batch, query, head, dim]."""
         if output.dim() == 4:
             self._latest = key, output.flatten(2).clone()
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
-        """Hooks on every module for the length of the block."""
+        """Watch every module by hooks, inside the `with` block."""
         with ExitStack() as hooks:
             for name, module in model.named_modules():
-                handle = module.register_forward_hook(self._looker(name), with_kwargs=True)
+                handle = module.register_forward_hook(self._hook(name), with_kwargs=True)
                 hooks.callback(handle.remove)
             yield
 
-    def _looker(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
-        def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
+        def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
             if self._latest is None or self._paused or len(args) != 1 or kwargs:
                 return
-            key, given = self._latest
-            known = self.found.get(key)
-            inner = known is None or known.name.startswith(f"{name}.")
-            if inner and isinstance(output, Tensor) and _same(args[0], given):
+            key, attended = self._latest
+            known = self.projections.get(key)
+            if known is not None and not known.name.startswith(f"{name}."):  # this module is not around the known one
+                return
+            if isinstance(output, Tensor) and _same_values(args[0], attended):
                 self._paused = True
-                form = _form(module, args[0], output)
+                form = _find_form(module, args[0], output)
                 self._paused = False
                 if form is not None:
-                    self.found[key] = Projection(name, form)
+                    self.projections[key] = Projection(name, form)
 
-        return look
+        return compare
 
 
-def _same(one: Any, given: Tensor) -> bool:
-    """Whether a module's input is what attention put out, all heads of a token side by side."""
-    if not isinstance(one, Tensor) or one.dim() < 2 or one.shape[-1] != given.shape[-1] or one.numel() != given.numel():
+def _same_values(given: object, attended: Tensor) -> bool:
+    """Return whether the input of a module is the output of attention, all heads of a token side by side."""
+    if not isinstance(given, Tensor) or given.dim() < 2 or given.shape[-1] != attended.shape[-1]:
         return False
-    return torch.equal(one.reshape(given.shape).to(given.dtype), given)
+    return given.numel() == attended.numel() and torch.equal(given.reshape(attended.shape).to(attended.dtype), attended)
 
 
-def _form(module: nn.Module, given: Tensor, output: Tensor) -> Form | None:
-    """How W_O of a module can be read, None where its output is not what W_O would make of its input."""
+def _find_form(module: nn.Module, given: Tensor, output: Tensor) -> Form | None:
+    """Return how W_O of a module can be read; None if the output is not the input times a matrix plus a bias."""
     try:
         bias = module(torch.zeros_like(given))[..., :1, :]
-        for form in READ:
+        for form in WEIGHT_FORMS:
             weight = _weight(module, form, given)
-            if weight is not None and weight.shape[1] == output.shape[-1] and _near(given @ weight + bias, output):
+            if weight is not None and weight.shape[1] == output.shape[-1] and _close(given @ weight + bias, output):
                 return form
-        both = output + (output.flip(-2) - bias) / 2
-        return "called" if _near(module(given + given.flip(-2) / 2), both) else None
-    except Exception:  # a module of any kind, called otherwise than its author thought
+        expected = output + (output.flip(-2) - bias) / 2
+        return "called" if _close(module(given + given.flip(-2) / 2), expected) else None
+    except Exception:  # a module of any kind, called with inputs that its author did not expect
         return None
 
 
-def _near(one: Tensor, other: Tensor) -> bool:
-    return float((one - other).abs().max()) <= TOLERANCE[other.dtype] * float(other.abs().max())
+def _close(tensor: Tensor, expected: Tensor) -> bool:
+    return float((tensor - expected).abs().max()) <= TOLERANCE[expected.dtype] * float(expected.abs().max())
 
 
 def _weight(module: nn.Module, form: Form, like: Tensor) -> Tensor | None:
-    """The weight of a module as [in, out], None where it has none that could be read so."""
+    """Return the weight of a module as [in, out]; None if it has none that fits the input `like`."""
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.dtype != like.dtype:
         return None

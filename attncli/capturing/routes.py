@@ -1,4 +1,4 @@
-"""The capturing pass: each planned call is taken by its route and its rows are pushed into the sinks."""
+"""The handler of a capturing pass: it captures each planned call by its route and sends its rows to the sinks."""
 
 from __future__ import annotations
 
@@ -10,175 +10,170 @@ from typing import Any
 import torch
 from torch import nn
 
-from attncli.capturing.bands import Layout, layout_of, unfold
-from attncli.capturing.blocks import AttentionCall, Block, Scratch, attend, row_blocks, rows_at_once, visible_cells
+from attncli.capturing.attention_call import AttentionCall
+from attncli.capturing.bands import Layout, find_layout, full_rows
+from attncli.capturing.blocks import Block, Scratch, attend, rows_per_block
 from attncli.capturing.emit import RowEmitter
-from attncli.capturing.gate import visible_by_scores
-from attncli.capturing.intercept import Key
-from attncli.capturing.masks import Strip
-from attncli.capturing.plan import CapturePlan, Site
-from attncli.capturing.probe import bound_call, probe_model
+from attncli.capturing.intercept import Args, CallKey, KwArgs
+from attncli.capturing.masks import Strip, slices
+from attncli.capturing.probe import visible_in_softmax
 from attncli.capturing.projection import value_norms
+from attncli.capturing.sites import CapturePlan, Site
+from attncli.capturing.validity import visible_by_scores
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
 
 
 class RouteHandler:
-    """The handler of a capturing pass."""
+    """A handler that captures the planned calls and lets the model compute all others."""
 
     def __init__(self, plan: CapturePlan, emitter: RowEmitter, batch: int, model: nn.Module) -> None:
         self._emitter, self._batch, self._model = emitter, batch, model
-        self._sites: dict[Key, list[Site]] = {}
+        self._sites: dict[CallKey, list[Site]] = {}
         for site in plan.sites:
             self._sites.setdefault(site.key, []).append(site)
-        self._taken: set[Key] = set()
+        self._captured: set[CallKey] = set()
         self._scores: Tensor | None = None
-        self._memory = Scratch()
+        self._scratch = Scratch()
 
-    def dispatched(self, key: Key, function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Our block function in place of the model's, or the model's own with its weights taken."""
-        sites = self._take(key)
+    def dispatched(self, key: CallKey, function: Callable[..., Any], args: Args, kwargs: KwArgs) -> Any:
+        """Stream the call, or run the function of the model and emit its weights."""
+        sites = self._capture(key)
         if not sites:
-            return function(module, *args, **kwargs)
-        if sites[0].how == "stream":
-            output = self._attend(sites, bound_call(function, module, args, kwargs))
+            return function(*args, **kwargs)
+        if sites[0].route == "stream":
+            output = self._stream(sites, AttentionCall.from_dispatch(function, args, kwargs))
             return output.transpose(1, 2).contiguous(), None
         self._scores = None
-        output, weights = function(module, *args, **kwargs)
-        visible = probe_model(weights, self._scores)
+        output, weights = function(*args, **kwargs)
+        visible = visible_in_softmax(weights, self._scores)
         if visible is None:
-            every = (slice(0, size) for size in weights.shape[2:])
-            visible = visible_cells(bound_call(function, module, args, kwargs), *every)
-        self._whole(sites, weights, visible)
+            rows, keys = (slice(0, size) for size in weights.shape[2:])
+            visible = AttentionCall.from_dispatch(function, args, kwargs).visible(rows, keys)
+        self._emit_weights(sites, weights, visible)
         return output, weights
 
+    def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
+        """Stream the call in place of torch's attention."""
+        sites = self._capture(key)
+        return self._stream(sites, AttentionCall.from_sdpa(*args, **kwargs)) if sites else function(*args, **kwargs)
+
     def inner_softmax(self, scores: Tensor) -> None:
-        """What the model's own function gives to its softmax."""
+        """Keep the scores that show which keys are visible."""
         self._scores = scores
 
-    def sdpa(self, key: Key, function: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
-        """Our block function in place of torch's."""
-        sites = self._take(key)
-        if not sites:
-            return function(*args, **kwargs)  # type: ignore[no-any-return]
-        return self._attend(sites, AttentionCall.torch_sdpa(*args, **kwargs))
-
-    def softmax(self, key: Key, scores: Tensor, weights: Tensor) -> None:
-        """The model's own softmax."""
-        sites = self._take(key)
+    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
+        """Emit the weights of a softmax that the model calls itself."""
+        sites = self._capture(key)
         if not sites:
             return
         visible = visible_by_scores(scores)
         if sites[0].layout:
-            self._unfolded(sites, sites[0].layout, weights, visible)
+            self._emit_layout(sites, sites[0].layout, weights, visible)
             return
         if weights.dim() == 3:
             weights, visible = (part.reshape(self._batch, -1, *part.shape[1:]) for part in (weights, visible))
-        self._whole(sites, weights, visible)
+        self._emit_weights(sites, weights, visible)
 
-    def _unfolded(self, sites: Sequence[Site], layout: Layout, weights: Tensor, visible: Tensor) -> None:
-        """Bands and blocks, as rows over all tokens."""
-        tokens = self._emitter.source.mask.shape[1]
-        if layout_of(weights, self._batch, tokens) != layout:
-            raise ModelError(
-                f"{sites[0].kind} layer {sites[0].layer} ({sites[0].name}) has keys outside of its {layout}, such as "
-                "global tokens, and cannot be put back into rows over the tokens"
-            )
-        self._begin(sites, tokens, tokens)
-        for rows in row_blocks(tokens, rows_at_once(tokens)):
-            near, seen = (unfold(part, layout, rows.start, rows.stop, tokens) for part in (weights, visible))
-            self._emit(sites, Block.whole(near, seen, rows.start))
-        self._end(sites)
-
-    def outputs(self, outputs: Any) -> None:
-        """What is only in the model's outputs."""
+    def emit_outputs(self, outputs: object) -> None:
+        """Emit the weights that only the outputs of the model hold."""
         for key, sites in self._sites.items():
             maps = getattr(outputs, key[0], None) or ()
             if sites[0].function == "output" and key[1] < len(maps):
-                self._taken.add(key)
-                self._whole(sites, maps[key[1]], None)
+                self._captured.add(key)
+                self._emit_weights(sites, maps[key[1]], None)
 
     def check_complete(self) -> None:
-        """Every planned layer must have come; one that did not would be missing silently."""
-        gone = [sites[0] for key, sites in self._sites.items() if key not in self._taken]
-        if gone:
-            names = ", ".join(f"{site.kind} layer {site.layer} ({site.name})" for site in gone[:3])
+        """Check that every planned call was captured; raise ModelError that names the missing layers."""
+        missing = [sites[0] for key, sites in self._sites.items() if key not in self._captured]
+        if missing:
+            names = ", ".join(f"{site.kind} layer {site.layer} ({site.name})" for site in missing[:3])
             raise ModelError(
-                f"{len(gone)} attention layers work otherwise at this length than on short texts and cannot "
+                f"{len(missing)} attention layers work differently at this length than on short texts and cannot "
                 f"be measured: {names}; use a shorter text"
             )
 
-    def _take(self, key: Key) -> list[Site]:
+    def _capture(self, key: CallKey) -> list[Site]:
+        """Return the sites of a call and mark it as captured."""
         sites = self._sites.get(key, [])
         if sites:
-            self._taken.add(key)
+            self._captured.add(key)
         return sites
 
-    def _attend(self, sites: Sequence[Site], call: AttentionCall) -> Tensor:
+    def _stream(self, sites: Sequence[Site], call: AttentionCall) -> Tensor:
+        """Emit the blocks of a call; return its output."""
         self._begin(sites, *call.shape[2:])
-        if self._emitter.takes_vectors:
-            for site in sites:
-                self._emitter.parts(site, call.parts(*self._extent(site, *call.shape[2:])))
-        if self._emitter.takes_norms:
-            for site in sites:
-                self._norms(site, call)
-        output = attend(call, lambda block: self._emit(sites, block), self._memory)
+        for site in sites:
+            if self._emitter.needs_vectors:
+                self._emitter.parts[site] = call.score_parts(*self._extent(site, *call.shape[2:]))
+            if self._emitter.needs_norms and site.projection and self._emitter.selected_heads(site):
+                module = self._model.get_submodule(site.projection.name)
+                matrix = site.projection.matrix(module, call.value, call.shape[1] * call.value.shape[3])
+                value = call.value[:, :, self._extent(site, *call.shape[2:])[1]]
+                self._emitter.norms[site] = value_norms(value, matrix, call.shape[1])
+        output = attend(call, lambda block: self._emit(sites, block), self._scratch)
         self._end(sites)
         return output
 
-    def _norms(self, site: Site, call: AttentionCall) -> None:
-        if site.projects is None or not self._emitter.wanted(site):
-            return
-        _, heads, queries, keys = call.shape
-        module = self._model.get_submodule(site.projects.name)
-        matrix = site.projects.matrix(module, call.value, heads * call.value.shape[3])
-        value = call.value[:, :, self._extent(site, queries, keys)[1]]
-        self._emitter.norms(site, value_norms(value, matrix, heads))
-
-    def _whole(self, sites: Sequence[Site], weights: Tensor, visible: Tensor | None) -> None:
+    def _emit_weights(self, sites: Sequence[Site], weights: Tensor, visible: Tensor | None) -> None:
         self._begin(sites, *weights.shape[2:])
-        self._emit(sites, Block.whole(weights, visible))
+        self._emit(sites, Block.from_weights(weights, visible))
         self._end(sites)
+
+    def _emit_layout(self, sites: Sequence[Site], layout: Layout, weights: Tensor, visible: Tensor) -> None:
+        """Emit weights that are stored as bands or blocks."""
+        tokens = self._emitter.source.mask.shape[1]
+        if find_layout(weights, self._batch, tokens) != layout:
+            raise ModelError(
+                f"{sites[0].kind} layer {sites[0].layer} ({sites[0].name}) has keys outside of its {layout}, such as "
+                "global tokens: its rows over all tokens cannot be rebuilt"
+            )
+        self._begin(sites, tokens, tokens)
+        for rows in slices(tokens, rows_per_block(tokens)):
+            part, seen = (full_rows(stored, layout, rows.start, rows.stop, tokens) for stored in (weights, visible))
+            self._emit(sites, Block.from_weights(part, seen, rows.start))
+        self._end(sites)
+
+    def _extent(self, site: Site, queries: int, keys: int) -> tuple[slice, slice]:
+        """Return the rows and the keys of a call that belong to a site."""
+        targets = self._emitter.target.mask.shape[1]
+        rows = slice(0, targets if site.part == "main" else queries)
+        return rows, {"first": slice(0, targets), "rest": slice(targets, keys)}.get(site.part, slice(0, keys))
 
     def _begin(self, sites: Sequence[Site], queries: int, keys: int) -> None:
         for site in sites:
             rows, columns = self._extent(site, queries, keys)
-            self._emitter.begin(site, rows.stop - rows.start, columns.stop - columns.start)
-
-    def _extent(self, site: Site, queries: int, keys: int) -> tuple[slice, slice]:
-        """The rows and keys of a call that are a site's."""
-        own = self._emitter.target.mask.shape[1]
-        rows = slice(0, own if site.part == "main" else queries)
-        return rows, {"first": slice(0, own), "rest": slice(own, keys)}.get(site.part, slice(0, keys))
+            self._emitter.begin_layer(site, rows.stop - rows.start, columns.stop - columns.start)
 
     def _emit(self, sites: Sequence[Site], block: Block) -> None:
         for site in sites:
-            part = block if site.part == "all" else _cut(block, *self._extent(site, block.strip.rows.stop, sys.maxsize))
+            part: Block | None = block
+            if site.part != "all":
+                part = _cut_block(block, *self._extent(site, block.strip.rows.stop, sys.maxsize))
             if part is not None:
-                self._emitter.block(site, part)
+                self._emitter.emit(site, part)
 
     def _end(self, sites: Sequence[Site]) -> None:
         for site in sites:
-            self._emitter.end(site)
+            self._emitter.end_layer(site)
 
 
-def _cut(block: Block, rows: slice, keys: slice) -> Block | None:
-    """What of a block lies in these rows and keys, which are then counted from the first of them."""
+def _cut_block(block: Block, rows: slice, keys: slice) -> Block | None:
+    """Return the part of a block in these rows and keys, numbered from their start; None if it has none of the rows."""
     strip = block.strip
     row, key = _overlap(strip.rows, rows), _overlap(strip.keys, keys)
     if row.stop <= row.start:
         return None
-    inside = _moved(row, strip.rows.start), _moved(key, strip.keys.start)
+    inside = _shifted(row, strip.rows.start), _shifted(key, strip.keys.start)
     visible = strip.visible
     if visible is not None:
         visible = visible.expand(-1, -1, *block.raw.shape[2:])[:, :, *inside]
-    clear = _moved(_overlap(strip.clear, inside[1]), inside[1].start)
-    left = Strip(_moved(row, rows.start), _moved(key, keys.start), visible, clear)
+    clear = _shifted(_overlap(strip.clear, inside[1]), inside[1].start)
     scores, scale, largest = block.scores, block.scale, block.largest
     return replace(
         block,
-        strip=left,
+        strip=Strip(_shifted(row, rows.start), _shifted(key, keys.start), visible, clear),
         raw=block.raw[:, :, *inside],
         scores=None if scores is None else scores[:, :, *inside],
         scale=None if scale is None else scale[:, :, inside[0]],
@@ -186,10 +181,10 @@ def _cut(block: Block, rows: slice, keys: slice) -> Block | None:
     )
 
 
-def _overlap(one: slice, other: slice) -> slice:
-    first = max(one.start, other.start)
-    return slice(first, max(first, min(one.stop, other.stop)))
+def _overlap(first: slice, second: slice) -> slice:
+    start = max(first.start, second.start)
+    return slice(start, max(start, min(first.stop, second.stop)))
 
 
-def _moved(positions: slice, origin: int) -> slice:
+def _shifted(positions: slice, origin: int) -> slice:
     return slice(positions.start - origin, positions.stop - origin)

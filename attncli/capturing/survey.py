@@ -1,241 +1,230 @@
-"""From the calls of the probing pass to a plan: which calls are attention over the tokens, of which kind and layer."""
+"""From probed calls to sites: which calls are attention over the tokens, and of which kind and layer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
-from attncli.capturing.bands import Layout, as_returned, layout_of, unfold
-from attncli.capturing.gate import refusal
+from attncli.capturing.bands import Layout, as_returned, find_layout, full_rows
 from attncli.capturing.naming import call_kind, layer_number, tree_kind
-from attncli.capturing.plan import Part, Site
 from attncli.capturing.probe import ProbedCall, agree
+from attncli.capturing.sites import Part, Site
+from attncli.capturing.validity import weights_problem
 from attncli.data import Kind
 from attncli.inputs.batches import Batch
 
 Tensor = torch.Tensor
+ReturnedMap = tuple[str, int, Tensor]
+"""An attention map among the outputs of a model: (name of the output, index in it, map)."""
 OUTPUTS: dict[str, Kind | None] = {
     "encoder_attentions": "encoder",
     "decoder_attentions": "decoder",
     "cross_attentions": "cross",
     "attentions": None,
 }
-"""The model's outputs that hold attention, by name; position means nothing."""
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What the configuration says of a model's stacks.
-
-    decoder  the only stack is declared a decoder
-    streams  rows that the decoder's cross-attention has per token: ProphetNet foretells n-grams in rows of their own,
-             after those of the main stream
-    """
-
-    decoder: bool
-    streams: int
-
-    @classmethod
-    def of(cls, config: Any) -> ModelFacts:
-        """Read off a configuration."""
-        ngram = getattr(config, "ngram", None)
-        return cls(bool(getattr(config, "is_decoder", False)), 1 + ngram if isinstance(ngram, int) else 1)
+"""The outputs that hold attention maps, with their kind. They are read by name: their order differs between models."""
 
 
 @dataclass(frozen=True, eq=False)
 class SurveyedCall:
-    """A call or an output that is attention of some kind; `problem` says why it cannot be measured."""
+    """A call or an output that is attention of some kind.
+
+    problem  why it cannot be captured; "" if it can
+    """
 
     kind: Kind
-    number: int | None
-    seen: ProbedCall
+    layer: int | None
+    call: ProbedCall
     part: Part = "all"
     layout: Layout | None = None
     problem: str = ""
 
 
 def survey(
-    seen: Sequence[ProbedCall], outputs: Any, batch: Batch, facts: ModelFacts
+    calls: Sequence[ProbedCall], outputs: object, batch: Batch, config: PreTrainedConfig
 ) -> tuple[list[Site], list[tuple[str, str]]]:
-    """The sites that can be captured, and the refused ones as (name, reason)."""
-    stated = list(_stated(outputs))
-    found: list[SurveyedCall] = []
-    for one in _distinct(seen):
-        found += _judge(one, batch, stated, facts)
-    found += _left_over(seen, found, tokens=min(length for length in batch.lengths if length is not None))
-    found += _only_in_outputs(found, stated, batch, facts)
-    _number(found)
-    sites = [_site(one) for one in found if not one.problem]
-    return sites, [(one.seen.key[0], one.problem) for one in found if one.problem]
+    """Return the sites that can be captured, and the refused calls as (name, reason)."""
+    returned = [
+        (name, index, weights)
+        for name in OUTPUTS
+        for index, weights in enumerate(getattr(outputs, name, None) or ())
+        if isinstance(weights, torch.Tensor) and weights.dim() >= 3
+    ]
+    surveyed: list[SurveyedCall] = []
+    for call in _distinct(calls):
+        surveyed += _classify(call, batch, returned, config)
+    surveyed += _unclassified(calls, surveyed, tokens=min(length for length in batch.lengths if length is not None))
+    surveyed += _only_in_outputs(surveyed, returned, batch, config)
+    _renumber_layers(surveyed)
+    sites = [_site(attention) for attention in surveyed if not attention.problem]
+    return sites, [(attention.call.key[0], attention.problem) for attention in surveyed if attention.problem]
 
 
-def _stated(outputs: Any) -> Iterator[tuple[str, int, Tensor]]:
-    """The maps that the model itself returns: (output name, index, map)."""
-    for name in OUTPUTS:
-        for index, weights in enumerate(getattr(outputs, name, None) or ()):
-            if isinstance(weights, torch.Tensor) and weights.dim() >= 3:
-                yield name, index, weights
-
-
-def _distinct(seen: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
-    """Without a module's second call on the same weights (differential attention splits the values in two)."""
+def _distinct(calls: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
+    """Return the calls without repeated ones: differential attention calls twice, for the two halves of the values."""
     kept: list[ProbedCall] = []
-    for one in seen:
-        same = (old for old in kept if old.key[0] == one.key[0] and old.key[1] == one.key[1] - 1)
-        if any(agree(one.weights, old.weights) for old in same):
-            continue
-        kept.append(one)
-        yield one
+    for call in calls:
+        name, number = call.key
+        if not any(old.key == (name, number - 1) and agree(call.weights, old.weights) for old in kept):
+            kept.append(call)
+            yield call
 
 
-def _judge(
-    one: ProbedCall, batch: Batch, stated: list[tuple[str, int, Tensor]], facts: ModelFacts
+def _classify(
+    call: ProbedCall, batch: Batch, returned: Sequence[ReturnedMap], config: PreTrainedConfig
 ) -> list[SurveyedCall]:
-    """What a call is: nothing of ours, one kind of attention, or two in one softmax."""
+    """Return the attention in a call: none, one kind, or two kinds in one softmax."""
     source, target = batch.lengths
-    one, layout = _straight(one, batch, stated)
-    listed = any(_equal(one.weights, other) for _, _, other in stated)
-    shaped = one.weights.dim() == 4 and one.weights.shape[0] == len(batch.inputs)
-    own_softmax = one.function == "softmax" and not listed
-    if own_softmax and not (shaped and one.owner):
+    call, layout = _as_rows(call, batch, returned)
+    four_axes = call.weights.dim() == 4 and call.weights.shape[0] == len(batch.inputs)
+    only_softmax = call.function == "softmax" and not _is_returned(call.weights, returned)
+    if only_softmax and not (four_axes and call.owner):
         return []
-    queries, keys = one.weights.shape[-2:] if shaped else (0, 0)
-    number = layer_number(one.stack)
+    queries, keys = call.weights.shape[-2:] if four_axes else (0, 0)
+    layer = layer_number(call.stack)
     if target is not None and (queries, keys) == (target, target + source):
-        own, other = one.weights[..., :target], one.weights[..., target:]
+        own, cross = call.weights[..., :target], call.weights[..., target:]
         return [
-            SurveyedCall("decoder", number, replace(one, weights=own), "first"),
-            SurveyedCall("cross", number, replace(one, weights=other), "rest"),
+            SurveyedCall("decoder", layer, replace(call, weights=own), "first"),
+            SurveyedCall("cross", layer, replace(call, weights=cross), "rest"),
         ]
-    if target is not None and facts.streams > 1 and (queries, keys) == (facts.streams * target, source):
-        return [SurveyedCall("cross", number, replace(one, weights=one.weights[:, :, :target]), "main")]
-    kind = call_kind(one.key[0], queries, keys, batch.lengths, _is_causal(one), facts.decoder)
-    if not shaped:  # hashed or pooled: their shape says nothing of the kind
-        kind = tree_kind(one.key[0]) or kind
-    problem = _problem(one.weights, batch) if shaped else _not_tokens(one.weights.shape, source)
-    if problem and own_softmax:
+    # ProphetNet predicts n-grams: its cross-attention has rows for each of them, after those of the main stream
+    ngram = getattr(config, "ngram", None)
+    streams = 1 + ngram if isinstance(ngram, int) else 1
+    if target is not None and streams > 1 and (queries, keys) == (streams * target, source):
+        return [SurveyedCall("cross", layer, replace(call, weights=call.weights[:, :, :target]), "main")]
+    is_decoder = bool(getattr(config, "is_decoder", False))
+    kind = call_kind(call.key[0], queries, keys, batch.lengths, _is_causal(call), is_decoder)
+    if not four_axes:  # hashed or pooled attention: its shape does not show the kind
+        kind = tree_kind(call.key[0]) or kind
+    problem = _shape_or_value_problem(call.weights, batch) if four_axes else _no_tokens(call.weights.shape, source)
+    if problem and only_softmax:
         return []
-    if one.function == "sdpa" and not one.streams:
+    if call.function == "sdpa" and not call.streamable:
         problem = problem or "its output is not that of the plain formula, and torch's attention shows no weights"
-    return [SurveyedCall(kind, number, one, layout=layout, problem=problem or "")]
+    return [SurveyedCall(kind, layer, call, layout=layout, problem=problem or "")]
 
 
-def _straight(one: ProbedCall, batch: Batch, stated: list[tuple[str, int, Tensor]]) -> tuple[ProbedCall, Layout | None]:
-    """The call with its weights as [batch, head, query, key] where they can be put so, and how they were kept."""
+def _as_rows(call: ProbedCall, batch: Batch, returned: Sequence[ReturnedMap]) -> tuple[ProbedCall, Layout | None]:
+    """Return the call, with weights [batch, head, query, key] if they can be rebuilt, and the layout of its weights."""
     size, source = len(batch.inputs), batch.lengths[0]
-    weights, visible = one.weights, one.visible
+    weights, visible = call.weights, call.visible
     if weights.dim() == 3 and weights.shape[0] % size == 0:
         shape = (size, -1, *weights.shape[1:])
-        return replace(one, weights=weights.reshape(shape), visible=_reshaped(visible, shape)), None
-    layout = layout_of(weights, size, source) if one.function == "softmax" else None
-    if layout is None or not any(_equal(as_returned(weights, layout, source), other) for _, _, other in stated):
-        return one, None
-    seen = None if visible is None else unfold(visible, layout, 0, source, source)
-    return replace(one, weights=unfold(weights, layout, 0, source, source), visible=seen), layout
+        visible = None if visible is None else visible.reshape(shape)
+        return replace(call, weights=weights.reshape(shape), visible=visible), None
+    layout = find_layout(weights, size, source) if call.function == "softmax" else None
+    if layout is None or not _is_returned(as_returned(weights, layout, source), returned):
+        return call, None
+    visible = None if visible is None else full_rows(visible, layout, 0, source, source)
+    return replace(call, weights=full_rows(weights, layout, 0, source, source), visible=visible), layout
 
 
-def _reshaped(visible: Tensor | None, shape: Sequence[int]) -> Tensor | None:
-    return None if visible is None else visible.reshape(tuple(shape))
+def _is_returned(weights: Tensor, returned: Sequence[ReturnedMap]) -> bool:
+    """Return whether the model returns these weights among its outputs."""
+    return any(agree(weights, attention_map) for _, _, attention_map in returned)
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and agree(one, other)
-
-
-def _problem(weights: Tensor, batch: Batch) -> str | None:
-    """Why weights [batch, head, query, key] are none over the tokens of the batch."""
+def _shape_or_value_problem(weights: Tensor, batch: Batch) -> str | None:
+    """Return why weights [batch, head, query, key] are not attention over the tokens of the batch; None if they are."""
     source, target = batch.lengths
     shape = tuple(weights.shape[-2:])
     if shape not in {(source, source), (target, target), (target, source)}:
-        return _not_tokens(shape, source)
+        return _no_tokens(shape, source)
     real = batch.source_mask if shape[0] == source else batch.target_mask
     assert real is not None
-    return refusal(weights, real, weights.dtype)
+    return weights_problem(weights, real, weights.dtype)
 
 
-def _not_tokens(shape: Sequence[int], source: int) -> str:
-    return f"its map is {' x '.join(map(str, shape))}, not one row and column per token ({source})"
+def _no_tokens(shape: Sequence[int], source: int) -> str:
+    return f"its map is {_shape_text(shape)}, not one row and column per token ({source})"
 
 
-def _is_causal(one: ProbedCall) -> bool:
-    if one.visible is None or one.visible.shape[-1] < 2:
+def _shape_text(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _is_causal(call: ProbedCall) -> bool:
+    if call.visible is None or call.visible.shape[-1] < 2:
         return False
-    return not bool(torch.triu(one.visible.expand_as(one.weights), diagonal=1).any())
+    return not bool(torch.triu(call.visible.expand_as(call.weights), diagonal=1).any())
+
+
+def _unclassified(calls: Sequence[ProbedCall], surveyed: list[SurveyedCall], tokens: int) -> Iterator[SurveyedCall]:
+    """Return a refusal for each attention module whose softmax covers blocks, global tokens or landmarks.
+
+    A softmax over fewer scores than tokens is not attention: it mixes streams, experts or kernels.
+    """
+    known = {attention.call.owner for attention in surveyed}
+    for call in calls:
+        owner = call.owner
+        if call.function != "softmax" or owner is None or owner in known or call.weights.shape[-1] < tokens:
+            continue
+        known.add(owner)
+        problem = f"its softmax is over {_shape_text(call.weights.shape)} scores, not over one row and column per token"
+        yield SurveyedCall(tree_kind(owner) or "encoder", layer_number(call.stack), call, problem=problem)
 
 
 def _only_in_outputs(
-    found: list[SurveyedCall], stated: list[tuple[str, int, Tensor]], batch: Batch, facts: ModelFacts
+    surveyed: list[SurveyedCall], returned: Sequence[ReturnedMap], batch: Batch, config: PreTrainedConfig
 ) -> Iterator[SurveyedCall]:
-    """Maps that the model returns and no call gave: taken from its outputs where they pass the gate.
+    """Return the maps that only the outputs of the model hold.
 
-    Softmax results of the same kind that match no output are given up for them: the model changed them afterwards.
+    They replace softmax calls of the same kind in `surveyed`: the model changed those weights afterwards.
     """
     source, target = batch.lengths
-    for name, index, weights in stated:
-        if any(_equal(one.seen.weights, weights) for one in found):
+    is_decoder = bool(getattr(config, "is_decoder", False))
+    for name, index, weights in returned:
+        if any(agree(attention.call.weights, weights) for attention in surveyed):
             continue
-        stack = (f"{name}.{index}",)
-        seen = ProbedCall((name, index), stack, None, "output", weights, None)
-        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, facts.decoder)
-        rows, columns = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
-        if weights.dim() != 4 or tuple(weights.shape[-2:]) != (rows, columns):
-            shape = " x ".join(map(str, weights.shape))
-            if not any(one.kind == kind for one in found):
-                yield SurveyedCall(
-                    kind, index, seen, problem=f"the model returns it as {shape}, not as tokens x tokens"
-                )
+        call = ProbedCall((name, index), (f"{name}.{index}",), None, "output", weights, None)
+        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, is_decoder)
+        of_kind = [attention for attention in surveyed if attention.kind == kind]
+        shape = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
+        if weights.dim() != 4 or tuple(weights.shape[-2:]) != shape:
+            if not of_kind:
+                problem = f"the model returns it as {_shape_text(weights.shape)}, not as tokens x tokens"
+                yield SurveyedCall(kind, index, call, problem=problem)
             continue
         mask = batch.source_mask if kind == "encoder" or target is None else batch.target_mask
         assert mask is not None
-        reason = refusal(weights, mask, weights.dtype)
-        if reason and not any(one.kind == kind and not one.problem for one in found):
-            yield SurveyedCall(kind, index, seen, problem=reason)
+        reason = weights_problem(weights, mask, weights.dtype)
+        if reason and all(attention.problem for attention in of_kind):
+            yield SurveyedCall(kind, index, call, problem=reason)
         if not reason:
-            found[:] = [one for one in found if one.kind != kind or one.seen.function != "softmax"]
-            yield SurveyedCall(kind, index, seen)
+            surveyed[:] = [
+                attention for attention in surveyed if attention.kind != kind or attention.call.function != "softmax"
+            ]
+            yield SurveyedCall(kind, index, call)
 
 
-def _left_over(seen: Sequence[ProbedCall], found: list[SurveyedCall], tokens: int) -> Iterator[SurveyedCall]:
-    """Attention modules whose softmax is over blocks, global tokens or landmarks: refused by name, never silent.
-
-    A softmax over less than the tokens mixes something else: streams, experts, kernels.
-    """
-    known = {one.seen.owner for one in found}
-    for one in seen:
-        if one.function != "softmax" or one.owner is None or one.owner in known or one.weights.shape[-1] < tokens:
-            continue
-        known.add(one.owner)
-        shape = " x ".join(map(str, one.weights.shape))
-        problem = f"its softmax is over {shape} scores, not over one row and column per token"
-        yield SurveyedCall(tree_kind(one.owner) or "encoder", layer_number(one.stack), one, problem=problem)
+def _renumber_layers(surveyed: list[SurveyedCall]) -> None:
+    """Set layer numbers to the order of calls in each kind whose names lack or repeat a number (shared modules)."""
+    for kind in {attention.kind for attention in surveyed}:
+        members = [index for index, attention in enumerate(surveyed) if attention.kind == kind]
+        layers = [surveyed[index].layer for index in members if not surveyed[index].problem]
+        if None in layers or len(set(layers)) < len(layers):
+            for layer, index in enumerate(members):
+                surveyed[index] = replace(surveyed[index], layer=layer)
 
 
-def _number(found: list[SurveyedCall]) -> None:
-    """True layer numbers; where modules are shared or nested and numbers repeat, the place in the order of calls."""
-    for kind in {one.kind for one in found}:
-        members = [at for at, one in enumerate(found) if one.kind == kind]
-        numbers = [found[at].number for at in members if not found[at].problem]
-        if None in numbers or len(set(numbers)) < len(numbers):
-            for place, at in enumerate(members):
-                found[at] = replace(found[at], number=place)
-
-
-def _site(one: SurveyedCall) -> Site:
-    assert one.number is not None
+def _site(attention: SurveyedCall) -> Site:
+    assert attention.layer is not None
+    call = attention.call
     return Site(
-        kind=one.kind,
-        layer=one.number,
-        heads=one.seen.weights.shape[1],
-        kv_heads=one.seen.kv_heads,
-        name=one.seen.key[0],
-        key=one.seen.key,
-        how="stream" if one.seen.streams else "eager",
-        function=one.seen.function,
-        part=one.part,
-        layout=one.layout,
-        dim=one.seen.dim,
-        projects=one.seen.projects,
+        kind=attention.kind,
+        layer=attention.layer,
+        heads=call.weights.shape[1],
+        kv_heads=call.kv_heads,
+        name=call.key[0],
+        key=call.key,
+        route="stream" if call.streamable else "eager",
+        function=call.function,
+        part=attention.part,
+        layout=attention.layout,
+        dim=call.dim,
+        projection=call.projection,
     )

@@ -1,15 +1,17 @@
-"""The command line: one file per subcommand; `main` holds the only `try`.
+"""The command line: `main` runs it and turns every error into one line and an exit code.
 
-A file `cli/<name>.py` is the subcommand `<name>`: a function of the same name whose docstring is its help.
+A file `cli/commands/<name>.py` is the command `<name>`: a function of the same name whose docstring is its help.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -17,8 +19,8 @@ import typer
 import typer.core
 import typer.main
 
-from attncli import registry
-from attncli.cli.console import fail, forget
+from attncli.cli.command_table import commands, panel_of
+from attncli.cli.console import log_to_stderr, print_error, silence
 from attncli.cli.typer_options import with_flat_options
 from attncli.errors import AttnError, UsageError, did_you_mean, is_out_of_memory
 
@@ -35,16 +37,12 @@ class _Commands(typer.core.TyperGroup):
             raise UsageError(f"unknown command '{args[0]}': {did_you_mean(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        names = ("attncli", "transformers", "torch")
-        print(", ".join(f"{name} {version(name)}" for name in names))
-        raise typer.Exit
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
 
 
 def build() -> Any:
-    """The command with all its subcommands."""
+    """Return the command `attncli` with all its subcommands."""
     app = typer.Typer(
         cls=_Commands,
         context_settings={"help_option_names": ["--help", "-h"]},
@@ -62,15 +60,15 @@ def build() -> Any:
             typer.Option("--version", help="show versions and exit", callback=_print_version, is_eager=True),
         ] = False,
     ) -> None:
-        """See and measure what the attention heads of a Hugging Face model look at.
+        """See and measure the attention heads of Hugging Face models.
 
         Example: attncli heatmap --text "The cat sat on the mat."
         """
         if context.invoked_subcommand is None:
             print(context.get_help())
 
-    for name, module in registry.modules("cli.commands").items():
-        app.command(name)(with_flat_options(getattr(module, name)))
+    for name, command in commands().items():
+        app.command(name, rich_help_panel=panel_of(name))(with_flat_options(command))
     return typer.main.get_command(app)
 
 
@@ -84,57 +82,74 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         if "--debug" in args and not isinstance(error, typer.Exit | SystemExit):
             traceback.print_exception(error)
-        return _ended(error, args)
+        return _exit_code(error, args)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        names = ("attncli", "transformers", "torch")
+        print(", ".join(f"{name} {version(name)}" for name in names))
+        raise typer.Exit
 
 
 def _run(args: list[str]) -> int:
-    command = build()
-    if _COMPLETE in os.environ:
-        return int(command.main(args, prog_name="attncli", complete_var=_COMPLETE, standalone_mode=False) or 0)
+    completes = _COMPLETE in os.environ
+    with _plugins_on_stderr(quiet=completes or bool({"--quiet", "-q"} & {*args})):
+        command = build()
+    if completes:
+        with log_to_stderr(logging.ERROR):
+            return int(command.main(args, prog_name="attncli", complete_var=_COMPLETE, standalone_mode=False) or 0)
     with command.make_context("attncli", args) as context:
         command.invoke(context)
     return 0
 
 
-def _ended(error: BaseException, args: list[str]) -> int:
-    """The exit code of what stopped a command, after saying what it was."""
+@contextlib.contextmanager
+def _plugins_on_stderr(quiet: bool) -> Iterator[None]:
+    """Send what plugins print while they are loaded, and warnings about them, to stderr; stdout is for data."""
+    with log_to_stderr(logging.ERROR if quiet else logging.WARNING), contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _exit_code(error: BaseException, args: list[str]) -> int:
+    """Return the exit code of an error, and print the error if it is one."""
     if isinstance(error, typer.Exit):
         return error.exit_code
-    # rich makes an exit of a reader that went away
+    # rich raises SystemExit if the reader of a pipe has gone away
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
-        forget(sys.stdout)
+        silence(sys.stdout)
         return 0
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0
-    message, code = _explained(error, args)
-    fail(message)
+    message, code = _message_and_code(error, args)
+    print_error(message)
     return code
 
 
-def _explained(error: BaseException, args: list[str]) -> tuple[str, int]:
+def _message_and_code(error: BaseException, args: list[str]) -> tuple[str, int]:
     if is_out_of_memory(error):
         return (
             "out of memory: give shorter or fewer texts (--max-tokens, --batch-tokens), fewer maps (--layer, --head, "
             "--aggregate mean), a smaller --dtype such as bfloat16, or another --device; "
-            "the files that are there are whole"
+            "the files that were written are complete"
         ), 3
     if isinstance(error, AttnError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "interrupted; the files that are there are whole", INTERRUPTED
+        return "interrupted; the files that were written are complete", INTERRUPTED
     if isinstance(error, _click_error):
-        return _usage(error, args), 2
+        return _usage_message(error, args), 2
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return f"unexpected {what} (a defect of attncli; --debug shows where)", 1
 
 
-def _usage(error: Any, args: list[str]) -> str:
-    """Typer's message about wrong options, in our words."""
+def _usage_message(error: Any, args: list[str]) -> str:
+    """Return Typer's message about wrong options, in the form of our own errors."""
     context = getattr(error, "ctx", None)
-    path = f"attncli {args[0]}" if args and args[0] in registry.names("cli.commands") else "attncli"
+    path = f"attncli {args[0]}" if args and args[0] in commands() else "attncli"
     if unknown := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
-        there = [name for parameter in context.command.params for name in parameter.opts] if context else []
-        hint = did_you_mean(unknown, there)
+        known = [name for parameter in context.command.params for name in parameter.opts] if context else []
+        hint = did_you_mean(unknown, known)
         hint = hint if hint.startswith("did") else f"see {path} --help"
         return f"unknown option '{unknown}' of {path}: {hint}"
     message = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")

@@ -1,4 +1,4 @@
-"""What is said, and where: data on stdout, everything else on stderr."""
+"""What a command prints: data on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -20,60 +20,62 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("attncli")
 MOST_NOTES = 8
+"""Largest number of notes that are printed without --verbose."""
 NOTE = (logging.INFO + logging.WARNING) // 2
+"""Level of notes, between INFO, which needs --verbose, and WARNING."""
 
 
 @dataclass(frozen=True)
 class CommandConsole:
-    """The two streams of one command. `stdout` is for data; a reader that goes away does not stop the work."""
+    """The two streams of one command; `stdout` is for data, and the command goes on if its reader goes away."""
 
     options: ConsoleOptions
     stdout: TextIO
 
     @property
     def to_person(self) -> bool:
-        """Whether a person reads stdout, and no program."""
+        """Whether a person reads stdout, not a program."""
         return self.stdout.isatty() and not self.options.json
 
     def data(self, text: str) -> None:
-        """What a program reads; also what was asked for with --json."""
+        """Print data on stdout, for a program or because of --json."""
         try:
-            _put(self.stdout, text if text.endswith("\n") else text + "\n")
+            _write_utf8(self.stdout, text if text.endswith("\n") else text + "\n")
         except BrokenPipeError:
-            forget(self.stdout)
+            silence(self.stdout)
 
     def wrote(self, path: object) -> None:
-        """A file is there: a `Wrote …` line for a person."""
+        """Print `Wrote PATH` for a person."""
         if self.to_person and not self.options.quiet:
             self.data(f"Wrote {escaped(str(path))}")
 
-    def show(self, *things: RenderableType) -> None:
-        """Tables for a person."""
+    def show(self, *tables: RenderableType) -> None:
+        """Print tables for a person."""
         if self.options.quiet:
             return
         console = self._console(self.stdout)
-        for thing in things:
-            console.print(thing)
+        for table in tables:
+            console.print(table)
 
     def result(
         self,
         document: Callable[[], str],
         table: Callable[[], str],
-        shown: Callable[[], Iterable[RenderableType]],
+        tables: Callable[[], Iterable[RenderableType]],
         written: Iterable[object],
     ) -> None:
-        """What was asked for: the one document, or tables and `Wrote …` lines for a person, else the main table."""
+        """Print the document with --json, tables and `Wrote …` lines for a person, else the main table."""
         if self.options.json:
             self.data(document())
         elif self.to_person:
-            self.show(*shown())
+            self.show(*tables())
             for path in written:
                 self.wrote(path)
         else:
             self.data(table())
 
     def notes(self, notes: Sequence[str]) -> None:
-        """What a person should know: a few lines, all of them with --verbose."""
+        """Print notes on stderr: the first few, all of them with --verbose."""
         shown = len(notes) if self.options.verbose else MOST_NOTES
         for note in notes[:shown]:
             _log.log(NOTE, "%s", note)
@@ -82,13 +84,14 @@ class CommandConsole:
 
     @contextlib.contextmanager
     def track(self, what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
-        """How far some work is: a bar on stderr where a person looks on, once it has taken a while."""
+        """Show progress as a bar on stderr if that is a terminal; the caller reports each step done."""
         if self.options.quiet or not sys.stderr.isatty():
-            yield lambda done: None
+            yield lambda steps: None
             return
-        from attncli.cli.progress_bar import bar
+        # imported here: the help needs no progress bar
+        from attncli.cli.progress_bar import progress_bar
 
-        with bar(self._console(sys.stderr), what, total, unit) as advance:
+        with progress_bar(self._console(sys.stderr), what, total, unit) as advance:
             yield advance
 
     def _console(self, stream: TextIO) -> Console:
@@ -99,28 +102,28 @@ class CommandConsole:
 
 @contextlib.contextmanager
 def command_console(options: ConsoleOptions) -> Iterator[CommandConsole]:
-    """For the length of a command: what libraries print goes to stderr, and as much of it as was asked for."""
+    """Open the console of one command; until it ends, everything that libraries print goes to stderr."""
     with contextlib.ExitStack() as stack:
-        talk = CommandConsole(options, sys.stdout)
+        console = CommandConsole(options, sys.stdout)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        stack.enter_context(_logging_at(_level(options)))
+        stack.enter_context(log_to_stderr(_level(options)))
         stack.enter_context(warnings.catch_warnings())
-        stack.enter_context(_libraries(options))
-        warnings.showwarning = _tell_warning
+        stack.enter_context(_quiet_libraries(options))
+        warnings.showwarning = _log_warning
         if options.quiet:
             warnings.simplefilter("ignore")
-        yield talk
+        yield console
 
 
 @contextlib.contextmanager
-def say_notes_once() -> Iterator[None]:
-    """For the length of several commands: what one has said, the others need not."""
-    before: set[str] = set()
+def each_note_once() -> Iterator[None]:
+    """Print each note only once, however many commands run within."""
+    printed: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        new = message not in before
-        before.add(message)
+        new = message not in printed
+        printed.add(message)
         return new
 
     _log.addFilter(is_new)
@@ -139,7 +142,8 @@ def _level(options: ConsoleOptions) -> int:
 
 
 @contextlib.contextmanager
-def _logging_at(level: int) -> Iterator[None]:
+def log_to_stderr(level: int) -> Iterator[None]:
+    """Print log messages of attncli from this level on to stderr; at ERROR, none of any library below it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
     before = _log.level, _log.propagate, logging.root.manager.disable
@@ -158,44 +162,62 @@ def _logging_at(level: int) -> Iterator[None]:
 
 
 class _Line(logging.Formatter):
-    """`note: …` and `warning: …` as errors are `error: …`."""
+    """The format of messages: `note: …` and `warning: …`, like `error: …`."""
 
     def format(self, record: logging.LogRecord) -> str:
         word = "note" if record.levelno <= NOTE else record.levelname.lower()
         return f"{word}: {escaped(record.getMessage())}"
 
 
-def _tell_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    # libraries warn their developers, not our users, about what will change one day
+def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    # these warnings of libraries are meant for developers, not for our users
     if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):
         _log.warning("%s", message)
 
 
 @contextlib.contextmanager
-def _libraries(options: ConsoleOptions) -> Iterator[None]:
-    """What Transformers and the Hub say of their own accord: nothing but errors, unless asked for."""
+def _quiet_libraries(options: ConsoleOptions) -> Iterator[None]:
+    """Let Transformers and the Hub print errors only, unless --verbose or --debug is given."""
     wanted = {}
     if not (options.verbose or options.debug):
         wanted["TRANSFORMERS_VERBOSITY"] = "error"
     if options.quiet or not sys.stderr.isatty():
         wanted["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    # read when they are imported; what the user has set stays
+    # libraries read these when they are imported; values that the user has set stay
     wanted = {name: value for name, value in wanted.items() if name not in os.environ}
-    chatty = logging.getLogger("transformers")
-    before = chatty.level
+    transformers_log = logging.getLogger("transformers")
+    before = transformers_log.level
     os.environ.update(wanted)
     if "TRANSFORMERS_VERBOSITY" in wanted:
-        chatty.setLevel(logging.ERROR)
+        transformers_log.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        chatty.setLevel(before)
+        transformers_log.setLevel(before)
         for name in wanted:
             os.environ.pop(name, None)
 
 
-def _put(stream: TextIO, text: str) -> None:
-    """Data is UTF-8 whatever the terminal's locale; names of files keep their bytes."""
+def print_error(message: str) -> None:
+    """Print an error as one line on stderr."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"error: {escaped(' '.join(message.split()))}\n")
+        sys.stderr.flush()
+
+
+def silence(stream: TextIO) -> None:
+    """Discard everything that is still written to a stream that has no reader any more, also at exit."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.ENOTSUP, None):
+            raise
+
+
+def _write_utf8(stream: TextIO, text: str) -> None:
+    """Write data as UTF-8 whatever the locale is; file names keep their bytes."""
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
         stream.write(text)
@@ -203,21 +225,3 @@ def _put(stream: TextIO, text: str) -> None:
         stream.flush()
         buffer.write(text.encode("utf-8", "surrogateescape"))
     stream.flush()
-
-
-def fail(message: str) -> None:
-    """The one line of an error."""
-    with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(f"error: {escaped(' '.join(message.split()))}\n")
-        sys.stderr.flush()
-
-
-def forget(stream: TextIO) -> None:
-    """Nobody reads this stream any more: what is still written goes nowhere, also at exit."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-    except OSError as error:
-        if error.errno not in (errno.EBADF, errno.ENOTSUP, None):
-            raise

@@ -26,15 +26,15 @@ def read_input(options: InputOptions) -> list[Text]:
     if options.column is not None and options.file is None:
         raise UsageError("--column names a column of a file: give --file too")
     if options.file is not None:
-        _text_only(options, "--file")
+        _refuse(options, "--file", ("pair", "target"))
         return parse_texts(list(read_texts(options.file, options.column)))
     if options.chat is not None:
-        _text_only(options, "--chat", ("pair",))
+        _refuse(options, "--chat", ("pair",))
         return parse_texts(read_chat(options.chat), target=options.target)
     return parse_texts(options.text or [], options.pair, options.target)
 
 
-def _text_only(options: InputOptions, with_: str, names: Iterable[str] = ("pair", "target")) -> None:
+def _refuse(options: InputOptions, source: str, names: Iterable[str]) -> None:
     for name in names:
         if getattr(options, name) is not None:
-            raise UsageError(f"--{name} goes with --text, not with {with_}: leave one of them out")
+            raise UsageError(f"--{name} goes with --text, not with {source}: leave one of them out")

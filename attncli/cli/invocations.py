@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli.inputs import read_input
@@ -19,6 +19,7 @@ from attncli.options import (
 from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 
 if TYPE_CHECKING:
+    from attncli.data import Text
     from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation, SharedPass
     from attncli.engine.request import Request, RunOptions
@@ -33,17 +34,23 @@ class SharedModel(ModelOptions):
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """The option groups that all studies share."""
+    """The option groups that all studies share.
+
+    given  the options that were typed, if a file sets some of the options too
+    """
 
     model: ModelOptions
     texts: InputOptions
     selection: SelectionOptions
     output: OutputOptions
     saved: SavedRunOptions = field(default_factory=SavedRunOptions)
+    given: Mapping[str, Any] | None = None
 
     @property
     def typed(self) -> dict[str, Any]:
         """Options that differ from their defaults, by the names that are typed."""
+        if self.given is not None:
+            return dict(self.given)
         return typed(self.model, self.texts, self.selection, self.output, self.saved)
 
 
@@ -53,15 +60,14 @@ def invocation_of(
     own: Mapping[str, Any],
     resolved: Mapping[str, Any],
     run_options: RunOptions,
-    *,
-    reads_text: bool = True,
+    texts: Sequence[Text] | None = None,
 ) -> Invocation:
     """Return the invocation that options mean, checked as far as that is possible without a model.
 
     own          options of the command alone as they were typed
     resolved     all options of the command that change its result
     run_options  what the command asks of the forward pass, beside the selection
-    reads_text   whether there must be a text
+    texts        the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.invocation import Invocation, OutputSettings
@@ -80,8 +86,12 @@ def invocation_of(
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
     source = load_arguments(model, model_head_for(model_head, common.texts))
     shared = model.shared if isinstance(model, SharedModel) else None
-    texts = () if not reads_text else tuple(read_input(common.texts)) if shared is None else shared.texts
-    return Invocation(command, source, request, texts, shared=shared, **more)
+    if texts is None:
+        texts = read_input(common.texts) if shared is None else shared.texts
+    elif shared is not None:
+        # the pass that the steps of a file share has read other texts
+        shared = replace(shared, run=None)
+    return Invocation(command, source, request, tuple(texts), shared=shared, **more)
 
 
 def model_head_for(model_head: str, texts: InputOptions) -> str:

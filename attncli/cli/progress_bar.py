@@ -1,4 +1,4 @@
-"""A bar on a terminal: how far, how fast, how long still."""
+"""The progress bar on a terminal: how far, how fast, and how long it still takes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 WAIT = 0.5
-"""Seconds: what is done sooner needs no bar, which would only flash."""
+"""Seconds before a bar is shown; in shorter work it would only flash."""
 
 
 class _Rate(ProgressColumn):
-    """`1,234 tokens/s`."""
+    """The column with the speed, such as `1,234 tokens/s`."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -26,19 +26,19 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def bar(console: Console, what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
-    """Hears what is done, and draws it from the first news after `WAIT` on; gone when all is done."""
+def progress_bar(console: Console, what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar while work goes on, from the first step after `WAIT` seconds; the caller reports each step done."""
     columns = (
         *(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), _Rate()),
         *(TimeRemainingColumn(), TextColumn("left")),
     )
     progress = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
     task = progress.add_task(what, total=total, unit=unit)
-    begun = time.monotonic()
+    start = time.monotonic()
 
-    def advance(done: float) -> None:
-        progress.advance(task, done)
-        if not progress.live.is_started and not progress.finished and time.monotonic() - begun >= WAIT:
+    def advance(steps: float) -> None:
+        progress.advance(task, steps)
+        if not progress.live.is_started and not progress.finished and time.monotonic() - start >= WAIT:
             progress.start()
 
     try:

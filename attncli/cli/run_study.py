@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.invocations import CommonOptions, invocation_of
 from attncli.engine.report import Drawing, Report, Table
-from attncli.engine.study import Study
-from attncli.options import ConsoleOptions, typed
+from attncli.engine.study import ResultT, Study
+from attncli.options import ConsoleOptions
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from attncli.data import Text
     from attncli.engine.publish import Published
 
 
 def run_study(
-    study: Study[Any],
+    study: Study[ResultT],
     common: CommonOptions,
     console_options: ConsoleOptions,
+    texts: Sequence[Text] | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
-) -> None:
-    """Run a study on what the options say, write its report, and print what was asked for.
+) -> ResultT:
+    """Run a study on what the options say, write its report, and print what was asked for; return its result.
 
+    texts       the texts, if they have been read already
     afterwards  called when everything is written and printed
     """
     # imported here: the help of the command line needs no NumPy
@@ -34,8 +39,8 @@ def run_study(
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
         resolved = study.resolved_with_formats(formats)
-        own, asked = typed(study.options), study.run_options()
-        invocation = invocation_of(study.command, common, own, resolved, asked, reads_text=study.reads)
+        texts = texts if study.reads else ()
+        invocation = invocation_of(study.command, common, study.typed(), resolved, study.run_options(), texts)
         run, result = execute(invocation, study, console.track)
         report = study.report(result, run)
         published = publish(
@@ -48,6 +53,7 @@ def run_study(
         _print_result(console, study, report, published, lambda: study.terminal(result, run))
         if afterwards is not None:
             afterwards(published, console)
+    return result
 
 
 def _print_path(console: CommandConsole, study: Study[Any], path: Path) -> None:
@@ -61,7 +67,11 @@ def _show_drawing(console: CommandConsole, drawing: Drawing) -> None:
 
 
 def _print_result(
-    console: CommandConsole, study: Study[Any], report: Report, published: Published, tables: Any
+    console: CommandConsole,
+    study: Study[Any],
+    report: Report,
+    published: Published,
+    tables: Callable[[], Iterable[RenderableType]],
 ) -> None:
     """Print the JSON document or the manifest, tables and `Wrote …` lines for a person, or the main table."""
     from attncli.store import json_text, table_csv

@@ -1,10 +1,10 @@
-"""Single weights out of many maps: which token looks at which, how strongly."""
+"""Single strong attention weights out of many maps, as edges from query tokens to key tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -13,17 +13,21 @@ from attncli.data.tokens import KINDS, Array, Input, read_only
 if TYPE_CHECKING:
     import pandas as pd
 
-_TYPES = {"text": np.int32, "kind": np.int8, "weight": np.float32}
+Column = TypeVar("Column")
+_NUMBERS = ("text", "kind", "layer", "head", "query", "key")
+_DTYPES = {"kind": np.int8, "weight": np.float32}
 
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """The strongest weights, one entry each.
+    """The strongest attention weights: parallel arrays with one entry per edge.
 
     inputs  the texts, for the tokens
-    kind    its number in `KINDS`; text, layer, head, query, key as they are numbered everywhere
+    kind    index into `KINDS`
+    text, layer, head, query, key  numbers as used everywhere
     weight  float32, after softmax
-    Ordered by text, kind, layer, head and query; of one query the largest first, of equal ones the first key.
+
+    Sorted by text, kind, layer, head and query; within a query by descending weight, then by key.
     """
 
     inputs: Sequence[Input]
@@ -37,7 +41,7 @@ class Edges:
 
     def __post_init__(self) -> None:
         for field in fields(self)[1:]:
-            entries = read_only(getattr(self, field.name), _TYPES.get(field.name, np.int32))
+            entries = read_only(getattr(self, field.name), _DTYPES.get(field.name, np.int32))
             object.__setattr__(self, field.name, entries)
 
     def __len__(self) -> int:
@@ -45,60 +49,57 @@ class Edges:
 
     @property
     def row_starts(self) -> Array:
-        """Where the edges of each query begin."""
+        """The index of the first edge of each query."""
         columns = np.stack([self.text, self.kind, self.layer, self.head, self.query])
         changes: Array = (np.diff(columns, axis=1) != 0).any(0)
         return np.flatnonzero(np.concatenate([[True], changes])[: len(self)])
 
     @property
-    def most_per_row(self) -> int:
-        """How many edges the query with the most of them has."""
+    def max_per_row(self) -> int:
+        """The largest number of edges of one query."""
         return int(np.diff([*self.row_starts, len(self)]).max(initial=0))
 
     @classmethod
-    def none(cls, inputs: Sequence[Input]) -> Edges:
-        """No edge of these texts."""
+    def empty(cls, inputs: Sequence[Input]) -> Edges:
+        """Return no edges for these texts."""
         return cls(inputs, *[np.zeros(0)] * (len(fields(cls)) - 1))
 
     def query_tokens(self) -> tuple[Array, list[str]]:
-        """The token that looks: for each edge a number, and the pieces that these numbers count."""
+        """Return the query token of each edge as an index into a list of pieces, and that list."""
         return self._tokens(0, self.query)
 
     def key_tokens(self) -> tuple[Array, list[str]]:
-        """The same of the token that is looked at."""
+        """Return the key token of each edge as an index into a list of pieces, and that list."""
         return self._tokens(1, self.key)
 
     def _tokens(self, side: int, positions: Array) -> tuple[Array, list[str]]:
-        there = {one.index: one for one in self.inputs}
-        places, which = np.unique(self.text.astype(np.int64) * len(KINDS) + self.kind, return_inverse=True)
-        sides = [there[place // len(KINDS)].sides(KINDS[place % len(KINDS)])[side].pieces for place in places.tolist()]
+        inputs = {one.index: one for one in self.inputs}
+        codes, code_of_edge = np.unique(self.text.astype(np.int64) * len(KINDS) + self.kind, return_inverse=True)
+        sides = [inputs[code // len(KINDS)].sides(KINDS[code % len(KINDS)])[side].pieces for code in codes.tolist()]
         numbers: dict[str, int] = {}
-        counted = [numbers.setdefault(piece, len(numbers)) for pieces in sides for piece in pieces]
+        piece_numbers = [numbers.setdefault(piece, len(numbers)) for pieces in sides for piece in pieces]
         starts = np.cumsum([0, *map(len, sides)])
-        return np.array(counted, np.int32)[starts[which] + positions], list(numbers)
+        return np.array(piece_numbers, np.int32)[starts[code_of_edge] + positions], list(numbers)
+
+    def columns(self, categories: Callable[[Array, Sequence[str]], Column]) -> dict[str, Array | Column]:
+        """Return the columns of a table of edges.
+
+        categories  makes a column of names from an index for each edge and the list of names
+        """
+        numbers: dict[str, Array | Column] = {name: getattr(self, name) for name in _NUMBERS}
+        tokens = {"query_token": categories(*self.query_tokens()), "key_token": categories(*self.key_tokens())}
+        return {**numbers, "kind": categories(self.kind, KINDS), **tokens, "weight": self.weight}
 
     def to_frame(self) -> pd.DataFrame:
-        """A long table: text, kind, layer, head, query, key, query_token, key_token, weight."""
+        """Return a pandas table: text, kind, layer, head, query, key, query_token, key_token, weight."""
         import pandas as pd
 
-        def words(numbers: Array, pieces: Sequence[str]) -> pd.Categorical[str]:
-            # objects: pandas' own text cannot hold half surrogates
+        def categories(numbers: Array, pieces: Sequence[str]) -> pd.Categorical[str]:
+            # dtype object: the text type of pandas cannot hold half surrogates
             return pd.Categorical.from_codes(numbers, pd.Index(np.array(pieces, dtype=object), dtype="object"))
 
-        return pd.DataFrame(
-            {
-                "text": self.text,
-                "kind": words(self.kind, KINDS),
-                "layer": self.layer,
-                "head": self.head,
-                "query": self.query,
-                "key": self.key,
-                "query_token": words(*self.query_tokens()),
-                "key_token": words(*self.key_tokens()),
-                "weight": self.weight,
-            }
-        )
+        return pd.DataFrame(self.columns(categories))
 
 
-TakeEdges = Callable[[Edges], None]
-"""Gets edges chunk by chunk while they are found."""
+EdgesConsumer = Callable[[Edges], None]
+"""A function that receives edges chunk by chunk during the forward pass."""

@@ -1,11 +1,11 @@
-"""The one labeller: exact vocabulary pieces → text that a person can read on an axis.
+"""Readable labels of tokens, made from vocabulary pieces.
 
-Labels are for the eye only; data and files keep the exact pieces. What would be invisible, break the layout
-or turn the reading direction is shown escaped:
+Labels are for display only; data and files keep the exact pieces. Characters that are invisible, break the layout or
+change the reading direction are escaped:
 
-    space before or after a word   ·the          bytes that are no whole character   ⟨E2 80⟩
-    newline, tab, control          \\n \\t \\x1b    other invisible characters          ⟨U+202E⟩
-    no text at all                 ⟨empty⟩
+    space before or after a word   ·the          bytes of an incomplete character   ⟨E2 80⟩
+    newline, tab, control          \\n \\t \\x1b    other invisible characters         ⟨U+202E⟩
+    empty text                     ⟨empty⟩
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ EMPTY = "⟨empty⟩"
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f"
 _LEFT_TO_RIGHT = "\u200e"
-_STACK = 3
+_MAX_MARKS = 3
 _BAD_BYTES = re.compile("[\udc80-\udcff]+")
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def labels(tokens: Tokens, width: int = WIDTH) -> list[str]:
-    """One label per token, at most `width` columns wide (east Asian characters take two)."""
+    """Return one label per token, at most `width` columns wide (East Asian characters take two)."""
     return [
         label(piece, "plain" if special else tokens.scheme, width)
         for piece, special in zip(tokens.pieces, tokens.special.tolist(), strict=True)
@@ -36,20 +36,20 @@ def labels(tokens: Tokens, width: int = WIDTH) -> list[str]:
 
 
 def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:
-    """What to show for one piece.
+    """Return the label of one piece.
 
     >>> label("Ġthe", "bytelevel"), label("▁the", "metaspace"), label("##ing", "wordpiece")
     ('·the', '·the', '##ing')
     >>> label("âĢ", "bytelevel"), label("<0x0A>", "metaspace")
     ('⟨E2 80⟩', '\\\\n')
     """
-    return _shorten(visible(text_of(piece, scheme)), width)
+    return _shorten(escape_invisible(piece_text(piece, scheme)), width)
 
 
-def text_of(piece: str, scheme: Scheme) -> str:
-    """The text that a piece stands for; bytes that are no whole character become lone surrogates."""
-    if scheme == "bytelevel" and all(char in _byte_of() for char in piece):
-        return bytes(_byte_of()[char] for char in piece).decode("utf-8", "surrogateescape")
+def piece_text(piece: str, scheme: Scheme) -> str:
+    """Return the text of a piece; bytes of an incomplete character become lone surrogates."""
+    if scheme == "bytelevel" and all(char in _gpt2_bytes() for char in piece):
+        return bytes(_gpt2_bytes()[char] for char in piece).decode("utf-8", "surrogateescape")
     if scheme == "metaspace":
         if byte := _BYTE_PIECE.fullmatch(piece):
             return bytes.fromhex(byte[1]).decode("utf-8", "surrogateescape")
@@ -58,51 +58,51 @@ def text_of(piece: str, scheme: Scheme) -> str:
 
 
 @cache
-def _byte_of() -> dict[str, int]:
-    """GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others follow from U+0100 on."""
+def _gpt2_bytes() -> dict[str, int]:
+    """Return the byte of each character of GPT-2's alphabet: printable Latin-1 bytes, then the others from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-def visible(text: str) -> str:
-    """The text with everything shown that one could not see or that would break the line."""
+def escape_invisible(text: str) -> str:
+    """Return the text with outer spaces as `·` and characters that are invisible or break the line escaped."""
     core = text.strip(" ")
     if not core:
         return SPACE * len(text) or EMPTY
     before = len(text) - len(text.lstrip(" "))
     after = len(text) - before - len(core)
     core = _BAD_BYTES.sub(lambda bad: f"⟨{' '.join(f'{ord(char) - 0xDC00:02X}' for char in bad[0])}⟩", core)
-    shown = "".join(_shown(core, at) for at in range(len(core)))
-    return SPACE * before + _unstack(shown) + SPACE * after
+    escaped = "".join(_escape_at(core, index) for index in range(len(core)))
+    return SPACE * before + _limit_marks(escaped) + SPACE * after
 
 
-def _shown(text: str, at: int) -> str:
-    char = text[at]
+def _escape_at(text: str, index: int) -> str:
+    char = text[index]
     if char == " " or (char.isprintable() and char not in _JOINERS):
         return char
     if char in _ESCAPES:
         return _ESCAPES[char]
     if unicodedata.category(char) == "Cc":
         return f"\\x{ord(char):02x}"
-    if char in _JOINERS and 0 < at < len(text) - (char <= "\u200d") and not text[at - 1].isascii():
+    if char in _JOINERS and 0 < index < len(text) - (char <= "\u200d") and not text[index - 1].isascii():
         return char
     return f"⟨U+{ord(char):04X}⟩"
 
 
-def label_with_position(shown: str, position: int) -> str:
-    """A label with its position behind it, also in scripts that run from right to left."""
-    turned = any(unicodedata.bidirectional(char) in ("R", "AL") for char in shown)
-    return f"{shown}{_LEFT_TO_RIGHT if turned else ''} {position}"
+def label_with_position(label: str, position: int) -> str:
+    """Return a label followed by its position, also for scripts that run from right to left."""
+    leftward = any(unicodedata.bidirectional(char) in ("R", "AL") for char in label)
+    return f"{label}{_LEFT_TO_RIGHT if leftward else ''} {position}"
 
 
-def _unstack(text: str) -> str:
-    """No more than a few marks on one base character, so that a label stays in its line."""
+def _limit_marks(text: str) -> str:
+    """Return the text with at most `_MAX_MARKS` combining marks per character, so that a label stays in its line."""
     kept = ["◌"] if unicodedata.combining(text[0]) else []
     marks = 0
     for char in text:
         marks = marks + 1 if unicodedata.combining(char) else 0
-        if marks <= _STACK:
+        if marks <= _MAX_MARKS:
             kept.append(char)
     return "".join(kept)
 

@@ -1,4 +1,4 @@
-"""The maps that were kept."""
+"""Attention maps that were kept, as NumPy arrays with named axes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LayerMaps:
-    """The maps of one layer that were kept.
+    """The kept maps of one layer.
 
-    heads    head numbers as the model counts them; () where heads were aggregated into one map
+    heads    head numbers of the model; () if the heads were combined into one map
     weights  [head, query, key] float32
-    visible  [1 or head, query, key] bool, None where every key is visible to every row
+    visible  [1 or head, query, key] bool, False for masked pairs; None if every key is visible to every query
 
-    Where maps are pooled, rows and columns are cells of several tokens, and a cell is visible if any of its pairs
-    is. What is not visible is missing, whatever its weight.
+    Rows and columns of pooled maps are cells of several tokens; a cell is visible if any of its pairs is.
+    The weight of a masked cell has no meaning.
     """
 
     layer: int | str
@@ -42,18 +42,17 @@ class LayerMaps:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """The maps that were kept of one kind and text: layers in order, with their true layer and head numbers.
+    """The kept maps of one kind of attention in one text, with layer and head numbers of the model.
 
-    aggregate         what was done to heads: none, mean or max
-    aggregate_layers  what was done to layers: none or mean
+    queries, keys     all shown tokens, even if several share a cell
+    aggregate         how heads were combined: none, mean or max
+    aggregate_layers  how layers were combined: none or mean
     words             whether rows and columns are words instead of pieces
     dropped_special   whether special tokens were removed from both axes and rows renormalised
-    window            first and last query, first and last key that are shown; None for the whole text
-    pool              what a cell is of its visible (query, key) pairs: mean, max, or none where it is one pair
-    cell              how many queries and keys share a cell; the last cell of a side may hold fewer
+    window            first and last shown query, first and last shown key; None for the whole text
+    pool              how the visible (query, key) pairs of a cell were combined: mean, max, or none (one pair per cell)
+    cell              number of queries and of keys per cell; the last cell of a side may hold fewer
     by                weight, or norm: then all weights are value-weighted norms, whose rows do not sum to 1
-
-    `queries` and `keys` are all tokens that are shown, also where several of them share a cell.
     """
 
     kind: Kind
@@ -72,25 +71,29 @@ class Attention:
 
     @property
     def sides(self) -> tuple[TokenWindow, TokenWindow]:
-        """Which queries and keys of the text are shown, in cells of how many."""
+        """The shown queries and the shown keys, as windows of the text."""
         first = (0, 0) if self.window is None else (self.window[0][0], self.window[1][0])
         counts = len(self.queries), len(self.keys)
         rows, columns = (
-            TokenWindow(at, at + count - 1, cell) for at, count, cell in zip(first, counts, self.cell, strict=True)
+            TokenWindow(start, start + count - 1, cell)
+            for start, count, cell in zip(first, counts, self.cell, strict=True)
         )
         return rows, columns
 
     @property
     def whole(self) -> bool:
-        """Whether every token of the text has its own row and column."""
+        """Whether every token of the text has its own row and column: neither cut nor pooled."""
         return self.window is None and self.pool == "none"
 
     def zoomed(self, sides: tuple[TokenWindow, TokenWindow], pool: Pooling, layers: tuple[LayerMaps, ...]) -> Attention:
-        """The same text with `layers` that show only these sides of what is shown now, which is not pooled yet."""
+        """Return maps of a part (`sides`) of the shown tokens with maps `layers`; `self` must not be pooled."""
         (rows, keys), cell = sides, (sides[0].cell, sides[1].cell)
-        at = [side.first for side in self.sides]
+        first_query, first_key = (side.first for side in self.sides)
         cut = (rows.tokens, keys.tokens) != (len(self.queries), len(self.keys))
-        window = ((at[0] + rows.first, at[0] + rows.last), (at[1] + keys.first, at[1] + keys.last))
+        window = (
+            (first_query + rows.first, first_query + rows.last),
+            (first_key + keys.first, first_key + keys.last),
+        )
         return replace(
             self,
             queries=self.queries.take(np.arange(rows.first, rows.last + 1)) if cut else self.queries,
@@ -103,20 +106,20 @@ class Attention:
 
     @property
     def values(self) -> Array:
-        """The weights without axes of length one: of one layer and one head `[query, key]`."""
+        """The weights without layer and head axes of length one, so `[query, key]` for a single map."""
         stacked = self.stack()
-        lead = tuple(axis for axis in (0, 1) if stacked.shape[axis] == 1)
-        return read_only(np.squeeze(stacked, axis=lead))
+        singles = tuple(axis for axis in (0, 1) if stacked.shape[axis] == 1)
+        return read_only(np.squeeze(stacked, axis=singles))
 
     def stack(self) -> Array:
-        """`[layer, head, query, key]`; layers with unequal head counts are a `UsageError` (use `sel`)."""
+        """Return weights [layer, head, query, key]; raise UsageError if layers differ in their number of heads."""
         counts = {maps.weights.shape[0] for maps in self.layers}
         if len(counts) != 1:
             raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")
         return read_only(np.stack([maps.weights for maps in self.layers]))
 
     def sel(self, layer: int | None = None, head: int | None = None) -> Attention:
-        """The maps of one layer, one head or both; negative numbers count from the end."""
+        """Return the maps of one layer, one head or both; negative numbers count from the end."""
         layers = self.layers if layer is None else (self._layer(layer),)
         if head is not None:
             layers = tuple(_one_head(maps, head) for maps in layers)
@@ -132,34 +135,34 @@ class Attention:
         raise UsageError(f"layer {layer} does not exist in kind '{self.kind}'; there are: {known}")
 
     def mean(self, axis: Literal["head", "layer"]) -> Attention:
-        """The mean map over heads or over layers."""
+        """Return the mean map over heads or over layers; a pair is visible if it is visible in any of the maps."""
         if axis == "head":
             layers = tuple(_mean_heads(maps) for maps in self.layers)
             return replace(self, layers=layers, aggregate="mean")
         stacked = self.stack().mean(axis=0, dtype=np.float64)
-        seen = [maps.visible for maps in self.layers if maps.visible is not None]
-        visible = reduce(np.logical_or, seen) if len(seen) == len(self.layers) else None
-        one = LayerMaps("mean", self.layers[0].heads, stacked, visible)
-        return replace(self, layers=(one,), aggregate_layers="mean")
+        masks = [maps.visible for maps in self.layers if maps.visible is not None]
+        visible = reduce(np.logical_or, masks) if len(masks) == len(self.layers) else None
+        mean = LayerMaps("mean", self.layers[0].heads, stacked, visible)
+        return replace(self, layers=(mean,), aggregate_layers="mean")
 
     @property
-    def _starts(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Position and piece of the first token of each row; of each column."""
-        found = []
-        for tokens, side in zip((self.queries, self.keys), self.sides, strict=True):
-            at = np.arange(0, side.tokens, side.cell)
-            found.append((side.first + at, np.asarray(tokens.pieces, dtype=object)[at]))
-        rows, columns = found
+    def _cell_starts(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Position and piece of the first token of each row, and of each column."""
+        rows, columns = (
+            (side.first + starts, np.asarray(tokens.pieces, dtype=object)[starts])
+            for tokens, side in zip((self.queries, self.keys), self.sides, strict=True)
+            for starts in [np.arange(0, side.tokens, side.cell)]
+        )
         return rows, columns
 
     def to_frame(self) -> pd.DataFrame:
-        """A long table: kind, layer, head, query, key, query_token, key_token, weight.
+        """Return a pandas table: kind, layer, head, query, key, query_token, key_token, weight.
 
-        Of a cell of several tokens the first stands in the table.
+        A pooled cell is named by its first query and key.
         """
         import pandas as pd
 
-        (queries, query_tokens), (keys, key_tokens) = self._starts
+        (queries, query_tokens), (keys, key_tokens) = self._cell_starts
         parts = []
         for maps in self.layers:
             heads = maps.heads or (self.aggregate,)
@@ -181,13 +184,13 @@ class Attention:
         return pd.concat(parts, ignore_index=True)
 
     def to_xarray(self) -> xr.DataArray:
-        """An `xarray.DataArray` with dims layer, head, query, key (needs `pip install xarray`)."""
+        """Return an `xarray.DataArray` with dims layer, head, query, key; needs `pip install xarray`."""
         try:
             import xarray as xr
         except ImportError as error:
             raise UsageError("to_xarray needs xarray, which is not installed: pip install xarray") from error
         heads = self.layers[0].heads or (self.aggregate,)
-        (queries, query_tokens), (keys, key_tokens) = self._starts
+        (queries, query_tokens), (keys, key_tokens) = self._cell_starts
         coords: dict[str, Any] = {
             "layer": [maps.layer for maps in self.layers],
             "head": list(heads),
@@ -201,20 +204,19 @@ class Attention:
 
 def _one_head(maps: LayerMaps, head: int) -> LayerMaps:
     if not maps.heads:
-        raise UsageError(f"layer {maps.layer} keeps one aggregated map, so head {head} cannot be taken from it")
-    wanted = maps.heads[head] if head < 0 and -head <= len(maps.heads) else head
-    if wanted not in maps.heads:
+        raise UsageError(f"layer {maps.layer} keeps one combined map, so head {head} cannot be selected")
+    number = maps.heads[head] if head < 0 and -head <= len(maps.heads) else head
+    if number not in maps.heads:
         known = ", ".join(map(str, maps.heads))
         raise UsageError(f"head {head} does not exist in layer {maps.layer}; there are: {known}")
-    at = maps.heads.index(wanted)
+    index = maps.heads.index(number)
     visible = maps.visible
     if visible is not None and visible.shape[0] > 1:
-        visible = visible[at : at + 1]
-    return LayerMaps(maps.layer, (wanted,), maps.weights[at : at + 1], visible)
+        visible = visible[index : index + 1]
+    return LayerMaps(maps.layer, (number,), maps.weights[index : index + 1], visible)
 
 
 def _mean_heads(maps: LayerMaps) -> LayerMaps:
-    seen = maps.visible
-    visible = None if seen is None else np.logical_or.reduce(seen, axis=0, keepdims=True)
+    visible = None if maps.visible is None else np.logical_or.reduce(maps.visible, axis=0, keepdims=True)
     mean = maps.weights.mean(axis=0, keepdims=True, dtype=np.float64)
     return LayerMaps(maps.layer, (), mean, visible)

@@ -1,4 +1,4 @@
-"""Where attention goes over whole texts: what each key gets, how far heads look, what the ends of a text get."""
+"""Attention profiles of texts: attention received by each key, by distance, and by the ends of the text."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from attncli.data.tokens import Array, Kind, Tokens, read_only
 if TYPE_CHECKING:
     import pandas as pd
 
-FEW = 5
-SINK = 0.3
-"""Above this Gu et al. 2024 call a key a sink."""
+MIN_QUERIES = 5
+"""Number of queries that must see a key for a reliable mean."""
+SINK_THRESHOLD = 0.3
+"""Keys that receive more attention than this are sinks (Gu et al. 2024)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """How much attention does each key of a text get, in every head of one kind?
+    """The mean attention that each key of a text receives, in every head of one kind.
 
-    values  [head, key] α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, NaN where no query may see the key
-    seen    [head, key] how many queries may see the key
-    rows    [head] how many queries there are
-    layers, heads  [head] their numbers
+    values  [head, key] α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, NaN if the key is masked for all queries
+    seen    [head, key] number of queries that see the key
+    rows    [head] number of queries
+    layers, heads  [head] layer and head numbers
     """
 
     text: int
@@ -43,19 +44,19 @@ class Received:
             object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @property
-    def enough(self) -> Array:
-        """[head, key] bool: keys that at least 5 queries (or all, if fewer) may see; the others rest on little."""
-        enough: Array = self.seen >= np.minimum(self.rows, FEW)[:, None]
+    def reliable(self) -> Array:
+        """[head, key] bool: keys seen by at least 5 queries, or by all if there are fewer."""
+        enough: Array = self.seen >= np.minimum(self.rows, MIN_QUERIES)[:, None]
         return enough & (self.seen > 0)
 
-    def sinks(self, threshold: float = SINK) -> Array:
-        """[head, key] bool: keys that get at least this much, of those that enough queries see."""
+    def sinks(self, threshold: float = SINK_THRESHOLD) -> Array:
+        """Return [head, key] bool: reliable keys that receive at least `threshold`."""
         with np.errstate(invalid="ignore"):
-            found: Array = self.enough & (self.values >= threshold)
-        return found
+            is_sink: Array = self.reliable & (self.values >= threshold)
+        return is_sink
 
     def table(self, head: Array, key: Array) -> dict[str, Array]:
-        """A row for each of these cells."""
+        """Return the columns of a table with one row per (head index, key position)."""
         pieces = np.array([*self.keys.pieces, None], dtype=object)[:-1]
         return {
             "text": np.full(len(head), self.text),
@@ -71,17 +72,17 @@ class Received:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Where does attention go over the whole text?
+    """The attention to near, distant, first and last keys of texts.
 
-    received  of each text and kind
-    distance  `mass` and `uniform_mass` with dims head, bin (coords kind, layer, head; from, to): the mean over a
-              text's tokens of the attention to keys |i-j| = from … to tokens away, and of what attention spread
-              evenly over the visible keys would put there; over several texts, the mean of those
-    ends      the same with dims head, end (coords …; end, tokens): first, the keys 0 … N-1; near, |i-j| < N, which
-              for causal rows is the window of recent keys; rest, neither first nor near; last, the last N keys of
-              the text. The mean over the tokens that see more than N keys
-    *_std     the population standard deviation over texts (empty with one text)
-    NaN where no token sees such a key.
+    received  attention received by each key, for each text and kind
+    distance  `mass` and `uniform_mass`, dims head, bin (coords kind, layer, head; from, to): attention to keys at
+              distance |i-j| = from … to, and what uniform attention over the visible keys would give; the mean over
+              the tokens of a text, then over texts
+    ends      `mass` and `uniform_mass`, dims head, end (coords kind, layer, head; end, tokens): attention to the
+              first N keys, to near keys (|i-j| < N), to the rest (neither first nor near), and to the last N keys;
+              the mean over tokens that see more than N keys, then over texts
+    *_std     population standard deviation over texts; empty with one text
+    NaN if no token sees such a key.
     """
 
     received: tuple[Received, ...]
@@ -91,45 +92,45 @@ class Profile:
     ends_std: Mapping[str, Scores] = field(default_factory=dict)
 
     def received_tables(self) -> Iterator[dict[str, Array]]:
-        """text, kind, layer, head, key, token, received, seen_by: a table for each head, one after the other."""
-        for one in self.received:
-            for head in range(len(one.heads)):
-                yield one.table(np.full(len(one.keys), head), np.arange(len(one.keys)))
+        """Yield one table per head: text, kind, layer, head, key, token, received, seen_by."""
+        for received in self.received:
+            for head in range(len(received.heads)):
+                yield received.table(np.full(len(received.keys), head), np.arange(len(received.keys)))
 
-    def sinks_table(self, threshold: float = SINK) -> dict[str, Array]:
-        """The keys that get at least this much, of those that at least 5 queries (or all, if fewer) may see."""
-        return _joined(one.table(*np.nonzero(one.sinks(threshold))) for one in self.received)
+    def sinks_table(self, threshold: float = SINK_THRESHOLD) -> dict[str, Array]:
+        """Return the table of sinks: reliable keys that receive at least `threshold`."""
+        return _concatenate(received.table(*np.nonzero(received.sinks(threshold))) for received in self.received)
 
     def distance_table(self) -> dict[str, Array]:
-        """kind, layer, head, from, to, mass, uniform_mass, each with its `_std` where there are several texts."""
-        return _long(self.distance, self.distance_std)
+        """Return kind, layer, head, from, to, mass, uniform_mass; with several texts also their `_std`."""
+        return _flat_columns(self.distance, self.distance_std)
 
     def ends_table(self) -> dict[str, Array]:
-        """kind, layer, head, end, tokens, mass, uniform_mass, in the same way."""
-        return _long(self.ends, self.ends_std)
+        """Return kind, layer, head, end, tokens, mass, uniform_mass; with several texts also their `_std`."""
+        return _flat_columns(self.ends, self.ends_std)
 
     def received_frame(self) -> pd.DataFrame:
-        """What each key gets as a pandas table."""
-        return frame_of(_joined(self.received_tables()))
+        """Return the attention received by each key as a pandas table."""
+        return frame_of(_concatenate(self.received_tables()))
 
-    def sinks_frame(self, threshold: float = SINK) -> pd.DataFrame:
-        """The sinks as a pandas table."""
+    def sinks_frame(self, threshold: float = SINK_THRESHOLD) -> pd.DataFrame:
+        """Return `sinks_table` as a pandas table."""
         return frame_of(self.sinks_table(threshold))
 
     def distance_frame(self) -> pd.DataFrame:
-        """How far heads look as a pandas table."""
+        """Return `distance_table` as a pandas table."""
         return frame_of(self.distance_table())
 
     def ends_frame(self) -> pd.DataFrame:
-        """What the ends of the text get as a pandas table."""
+        """Return `ends_table` as a pandas table."""
         return frame_of(self.ends_table())
 
 
-def _long(scores: Mapping[str, Scores], std: Mapping[str, Scores]) -> dict[str, Array]:
-    flat, flat_std = ({name: each.flat() for name, each in table.items()} for table in (scores, std))
+def _flat_columns(scores: Mapping[str, Scores], std: Mapping[str, Scores]) -> dict[str, Array]:
+    flat, flat_std = ({name: score.flat() for name, score in table.items()} for table in (scores, std))
     return columns_of(flat, flat_std)
 
 
-def _joined(tables: Iterable[dict[str, Array]]) -> dict[str, Array]:
+def _concatenate(tables: Iterable[dict[str, Array]]) -> dict[str, Array]:
     parts = list(tables)
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}

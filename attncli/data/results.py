@@ -1,4 +1,4 @@
-"""What was measured, and where it comes from."""
+"""Scores of metrics, tables made of them, and the description of the run that produced them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a measurement returns: values with named dims and coordinates, and what they mean.
+    """The values of one metric, with named dims and coordinates.
 
+    values  float64, NaN if undefined
     dims    names of the axes of `values`
-    coords  name → (dim, one entry per position along it)
-    Undefined is NaN, never a sentinel number.
+    coords  name → (dim, one entry per position along that dim)
     """
 
     metric: str
@@ -36,30 +36,30 @@ class Scores:
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", read_only(self.values, np.float64))
 
-    def sel(self, **where: Any) -> Scores:
-        """The part where coordinates have these values: `scores.sel(kind="encoder", layer=3)`."""
+    def sel(self, **where: object) -> Scores:
+        """Return the scores whose coordinates have these values: `scores.sel(kind="encoder", layer=3)`."""
         values, coords = self.values, dict(self.coords)
-        for name, wanted in where.items():
+        for name, value in where.items():
             if name not in coords:
                 raise UsageError(f"unknown coordinate '{name}': known are {', '.join(coords)}")
             dim, entries = coords[name]
-            mask = entries == wanted
+            mask = entries == value
             values = np.compress(mask, values, axis=self.dims.index(dim))
             coords = {n: (d, e[mask] if d == dim else e) for n, (d, e) in coords.items()}
         return replace(self, values=values, coords=coords)
 
     def mean(self, axis: str) -> Scores:
-        """The mean along a dim, undefined values left out."""
-        at = self.dims.index(axis)
+        """Return the mean along the dim `axis`, without undefined values."""
+        index = self.dims.index(axis)
         with np.errstate(invalid="ignore"):
-            total = np.nansum(self.values, axis=at)
-            count = np.sum(~np.isnan(self.values), axis=at)
+            total = np.nansum(self.values, axis=index)
+            count = np.sum(~np.isnan(self.values), axis=index)
             values = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        dims = self.dims[:at] + self.dims[at + 1 :]
+        dims = self.dims[:index] + self.dims[index + 1 :]
         return replace(self, values=values, dims=dims, coords={n: c for n, c in self.coords.items() if c[0] != axis})
 
     def flat(self) -> Scores:
-        """The same along one dim `row`, the last of the dims running fastest."""
+        """Return the scores along one dim `row`; the last dim varies fastest."""
         index = np.indices(self.values.shape)
         coords = {
             name: ("row", entries[index[self.dims.index(dim)].ravel()]) for name, (dim, entries) in self.coords.items()
@@ -67,11 +67,11 @@ class Scores:
         return replace(self, values=self.values.ravel(), dims=("row",), coords=coords)
 
     def to_frame(self) -> pd.DataFrame:
-        """A long table: one column per coordinate and one named after the metric."""
-        return columns_frame({self.metric: self.flat()})
+        """Return a pandas table: one column per coordinate, and one named after the metric."""
+        return frame_of(columns_of({self.metric: self.flat()}))
 
     def to_xarray(self) -> xr.DataArray:
-        """An `xarray.DataArray` (needs `pip install xarray`)."""
+        """Return an `xarray.DataArray`; needs `pip install xarray`."""
         try:
             import xarray as xr
         except ImportError as error:
@@ -81,13 +81,13 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Every metric for every head, over one or many texts.
+    """The scores of all metrics for all heads, over one or many texts.
 
-    heads   metric → Scores with dim `head` (coords kind, layer, head, texts, queries): mean over texts
-    std     the same: population standard deviation over texts (empty with one text)
-    tokens  metric → Scores with dim `row` (coords text, kind, layer, head, query, token); only on request
-    keys    metric → Scores with dim `key` (coords text, kind, layer, head, key, token); only on request
-    by      weight, or norm: then rows are shares of value-weighted norms
+    heads   metric → mean over texts; dim `head` (coords kind, layer, head, texts, queries)
+    std     metric → population standard deviation over texts, same dim; empty with one text
+    tokens  metric → score of each query; dim `row` (coords text, kind, layer, head, query, token); only on request
+    keys    metric → score of each key; dim `key` (coords text, kind, layer, head, key, token); only on request
+    by      weight, or norm: then metrics measure the shares of value-weighted norms
     """
 
     heads: Mapping[str, Scores]
@@ -100,16 +100,16 @@ class Statistics:
         return self.heads[metric]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per head: kind, layer, head, texts, queries, then each metric (and `<metric>_std`)."""
-        return columns_frame(self.heads, self.std)
+        """Return a pandas table of heads: kind, layer, head, texts, queries, each metric (and `<metric>_std`)."""
+        return frame_of(columns_of(self.heads, self.std))
 
     def tokens_frame(self) -> pd.DataFrame:
-        """One row per text, head and query token."""
-        return columns_frame(self.tokens)
+        """Return a pandas table, one row per text, head and query token."""
+        return frame_of(columns_of(self.tokens))
 
 
 def columns_of(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = None) -> dict[str, Array]:
-    """The columns of one table: the shared coordinates, then the metrics, each with its `_std` beside it."""
+    """Return the columns of one table: the shared coordinates, then each metric, followed by its `_std`."""
     if not scores:
         return {}
     first = next(iter(scores.values()))
@@ -127,24 +127,20 @@ def baseline_table(
     baselines: Mapping[str, Mapping[str, Scores]],
     more: Mapping[str, Array],
 ) -> dict[str, Array]:
-    """A row per head: what it is called, more of it, then each number with its `_std` and its baselines."""
-    plain = columns_of(heads, std)
-    table = {name: column for name, column in plain.items() if name.removesuffix("_std") not in heads} | dict(more)
+    """Return the columns of a table of heads: coordinates, `more`, then each metric with its `_std` and baselines."""
+    columns = columns_of(heads, std)
+    table = {name: column for name, column in columns.items() if name.removesuffix("_std") not in heads} | dict(more)
     for name in heads:
-        table |= {key: plain[key] for key in (name, f"{name}_std") if key in plain}
-        table |= {f"{name}_{by}": found[name].values for by, found in baselines.items()}
+        table |= {key: columns[key] for key in (name, f"{name}_std") if key in columns}
+        table |= {f"{name}_{baseline}": scores[name].values for baseline, scores in baselines.items()}
     return table
 
 
-def columns_frame(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = None) -> pd.DataFrame:
-    """`columns_of` as a pandas table."""
-    return frame_of(columns_of(scores, std))
-
-
 def frame_of(columns: Mapping[str, Array]) -> pd.DataFrame:
-    """Columns as a pandas table; tokens stay objects, as pandas' own text cannot hold half surrogates."""
+    """Return columns as a pandas table."""
     import pandas as pd
 
+    # the dtype stays object for tokens: the text type of pandas cannot hold half surrogates
     return pd.DataFrame({name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()})
 
 
@@ -153,7 +149,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Where a result comes from; it goes into every artefact."""
+    """The model, versions, options and input of a run; written into every output."""
 
     model: str
     revision: str | None = None
@@ -173,7 +169,7 @@ class RunInfo:
 
     @property
     def title(self) -> str:
-        """The model's name for pictures: of a long path the last two parts.
+        """The model name for figures; a long path is cut to its last two parts.
 
         >>> RunInfo("google-bert/bert-base-uncased").title, RunInfo("/home/me/runs/bert/model").title
         ('google-bert/bert-base-uncased', '…/bert/model')

@@ -1,4 +1,4 @@
-"""The parts of a text that have names: spans as a user gives them, and the segment of each token."""
+"""The named segments of a text: spans as a user gives them, and the segment of each token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Unit = Literal["characters", "tokens", "passage"]
 
 @dataclass(frozen=True)
 class TextSpan:
-    """One stretch of a text: its first character or token and the one behind the last, or the passage itself."""
+    """One span of a text: the characters or tokens from `start` up to, not including, `end`; or a quoted passage."""
 
     unit: Unit
     start: int = 0
@@ -24,19 +24,19 @@ class TextSpan:
 
 
 Spans = Mapping[str, tuple[TextSpan, ...]]
-"""The stretches of each segment of a text, by its name."""
+"""The spans of each segment of a text, by segment name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Which segment each token of a side belongs to.
+    """The segment of each token on one side of a map.
 
-    names   in the order of the text, those that stand for what is left over last
-    places  [token] the number of its name
+    names    segment names in text order; the segments of all remaining tokens come last
+    numbers  [token] index into `names`
     """
 
     names: tuple[str, ...]
-    places: Array
+    numbers: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "places", read_only(self.places, np.int64))
+        object.__setattr__(self, "numbers", read_only(self.numbers, np.int64))

@@ -1,27 +1,30 @@
-"""What stands at each position of an input, and the inputs themselves."""
+"""Tokens, texts and model inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from attncli.errors import UsageError
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
 Kind = Literal["encoder", "decoder", "cross"]
 KINDS: tuple[Kind, ...] = ("encoder", "decoder", "cross")
 Direction = Literal["from", "to"]
-"""Attention from chosen tokens, which are then queries, or to them."""
+"""Attention from chosen tokens (they are queries), or to chosen tokens (they are keys)."""
 By = Literal["weight", "norm"]
-"""What maps are of: attention weights, or the norms of the values that they weigh (value-weighted norms)."""
+"""What maps contain: attention weights, or value-weighted norms (weights times the norms of the values)."""
 Scheme = Literal["plain", "wordpiece", "bytelevel", "metaspace"]
 Array = np.ndarray[Any, Any]
 
 
-def read_only(array: Any, dtype: Any = None) -> Array:
-    """A read-only view of `array` (copied only where the dtype must change), itself where it is read-only."""
+def read_only(array: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+    """Return a read-only view of `array`, or `array` itself if it is read-only; copy only to change the dtype."""
     as_array = np.asarray(array, dtype=dtype)
     if not as_array.flags.writeable:
         return as_array
@@ -32,15 +35,15 @@ def read_only(array: Any, dtype: Any = None) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """One side of an attention map: what stands at each position.
+    """The tokens along one side of an attention map.
 
-    pieces   exact vocabulary pieces (`##ing`, `Ġthe`, `▁the`); never altered, also not for display
-    ids      vocabulary ids, -1 where unknown (maps from elsewhere)
-    special  which pieces the tokenizer added ([CLS], </s>, …)
-    offsets  [token, 2] character offsets into `text`, (-1, -1) where a piece has none
-    words    word number of each piece, -1 for none; pieces with the same number are one word
-    segments name of the part of the input that each piece belongs to (pair: a, b; chat: role); "" for none
-    scheme   how the tokenizer marks words and bytes in pieces; the labeller needs it
+    pieces   exact vocabulary pieces (`##ing`, `Ġthe`, `▁the`), never changed for display
+    ids      vocabulary ids, -1 if unknown
+    special  whether the tokenizer added the piece ([CLS], </s>, …)
+    offsets  [token, 2] character offsets into `text`, (-1, -1) for a piece without offsets
+    words    word number of each piece, -1 for none; the pieces of a word share its number
+    segments name of the part of the input that contains the piece (pair: a, b; chat: role); "" for none
+    scheme   how the tokenizer marks words and bytes in pieces; labels need it
     """
 
     pieces: tuple[str, ...]
@@ -53,11 +56,9 @@ class Tokens:
     scheme: Scheme = "plain"
 
     def __post_init__(self) -> None:
-        set_ = object.__setattr__
-        set_(self, "ids", read_only(self.ids, np.int64))
-        set_(self, "special", read_only(self.special, np.bool_))
-        set_(self, "offsets", read_only(self.offsets, np.int64).reshape(-1, 2))
-        set_(self, "words", read_only(self.words, np.int64))
+        for name, dtype in (("ids", np.int64), ("special", np.bool_), ("offsets", np.int64), ("words", np.int64)):
+            object.__setattr__(self, name, read_only(getattr(self, name), dtype))
+        object.__setattr__(self, "offsets", self.offsets.reshape(-1, 2))
         lengths = {len(self.pieces), len(self.ids), len(self.special), len(self.offsets), len(self.words)}
         if lengths != {len(self.segments)}:
             raise UsageError(f"the fields of Tokens must have one entry per piece, got lengths {sorted(lengths)}")
@@ -66,36 +67,26 @@ class Tokens:
         return len(self.pieces)
 
     @classmethod
-    def plain(cls, pieces: list[str] | tuple[str, ...], text: str = "") -> Tokens:
-        """Tokens of which nothing but the labels is known, as for maps from elsewhere; each is a word."""
+    def plain(cls, pieces: Sequence[str], text: str = "") -> Tokens:
+        """Return tokens with pieces only, as for maps from other tools; each token is a word."""
         n = len(pieces)
-        return cls(
-            pieces=tuple(pieces),
-            ids=np.full(n, -1),
-            special=np.zeros(n, bool),
-            offsets=np.full((n, 2), -1),
-            words=np.arange(n),
-            segments=("",) * n,
-            text=text,
-        )
+        unknown, offsets = np.full(n, -1), np.full((n, 2), -1)
+        return cls(tuple(pieces), unknown, np.zeros(n, bool), offsets, np.arange(n), ("",) * n, text)
 
     def take(self, index: Array | list[int]) -> Tokens:
-        """The tokens at these positions, in this order."""
-        at = np.asarray(index, dtype=np.int64)
+        """Return the tokens at these positions, in this order."""
+        positions = np.asarray(index, dtype=np.int64)
         return replace(
             self,
-            pieces=tuple(self.pieces[i] for i in at),
-            ids=self.ids[at],
-            special=self.special[at],
-            offsets=self.offsets[at],
-            words=self.words[at],
-            segments=tuple(self.segments[i] for i in at),
+            pieces=tuple(self.pieces[i] for i in positions),
+            segments=tuple(self.segments[i] for i in positions),
+            **{name: getattr(self, name)[positions] for name in ("ids", "special", "offsets", "words")},
         )
 
 
 @dataclass(frozen=True)
 class Text:
-    """One input as the user gave it: a text, perhaps with a second segment, a target or as chat messages."""
+    """One input as the user gave it: a text, optionally with a second segment, a target, or chat messages."""
 
     text: str
     pair: str | None = None
@@ -107,8 +98,8 @@ class Text:
 class Input:
     """One input as the model read it.
 
-    source   what an encoder or a decoder-only model reads
-    target   what the decoder of an encoder-decoder reads, None for models of one stack
+    source   tokens that an encoder or a decoder-only model reads
+    target   tokens that the decoder of an encoder-decoder reads; None for other models
     """
 
     index: int
@@ -117,7 +108,7 @@ class Input:
     target: Tokens | None = None
 
     def sides(self, kind: Kind) -> tuple[Tokens, Tokens]:
-        """The query tokens and key tokens of a kind of attention."""
+        """Return the query tokens and the key tokens of a kind of attention."""
         if self.target is None:
             return self.source, self.source
         queries = self.source if kind == "encoder" else self.target

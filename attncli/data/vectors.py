@@ -1,4 +1,4 @@
-"""Query and key vectors: what attention scores are made of."""
+"""Query and key vectors, from which attention scores are computed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Why does a token look where it looks? The query and key vectors of one layer, of one text and kind.
+    """The query and key vectors of one layer, for one text and kind of attention: they explain each weight.
 
-    score   s_ij = softcap(scale · q_i · k_j), softcap(x) = c tanh(x / c) where the model caps its scores, else x
-    weight  A_ij = exp(s_ij + b_ij - n_i) on the keys that row i may see, n_i = ln Σ_j exp(s_ij + b_ij) its normalizer;
-            a learned sink is one more term of that sum. b_ij is 0 unless `bias`: then a position bias (ALiBi, T5)
+    score   s_ij = softcap(scale · q_i · k_j), softcap(x) = c tanh(x / c) if the model caps its scores, else x
+    weight  A_ij = exp(s_ij + b_ij - n_i) for visible keys, n_i = ln Σ_j exp(s_ij + b_ij) the normalizer of row i;
+            a learned sink adds one term to that sum. b_ij is a position bias (ALiBi, T5) if `bias`, else 0
 
-    heads       head numbers as the model counts them
-    key_heads   for each of them which entry of `key` it reads: several share one in grouped-query attention
-    query       [head, query, dim] float32 as it is multiplied: after rotary positions, before `scale`
-    key         [key head, key, dim] float32 in the same way
-    normalizer  [head, query] float32, NaN for rows that see no key
+    heads       head numbers of the model
+    key_heads   index into `key` for each head; with grouped-query attention several heads share one
+    query       [head, query, dim] float32, after rotary positions and before `scale`
+    key         [key head, key, dim] float32, after rotary positions
+    normalizer  [head, query] float32, NaN for rows without a visible key
     """
 
     text: int
@@ -45,18 +45,18 @@ class Vectors:
             object.__setattr__(self, name, read_only(getattr(self, name), np.float32))
 
     def scores(self, head: int) -> Array:
-        """[query, key] float64: the scores of one head, without bias and mask."""
-        at = self.heads.index(head)
-        scores: Array = self.scale * (self.query[at].astype(np.float64) @ self.key[self.key_heads[at]].T)
+        """Return the scores of one head, [query, key] float64, without bias and mask."""
+        index = self.heads.index(head)
+        scores: Array = self.scale * (self.query[index].astype(np.float64) @ self.key[self.key_heads[index]].T)
         return scores if self.softcap is None else self.softcap * np.tanh(scores / self.softcap)
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreParts:
-    """What the scores of one call are made of, on the model's device; `Vectors` says what each is.
+    """The query and key vectors of one attention call, on the model's device; `Vectors` explains the fields.
 
-    query  [batch, head, query, dim] of all heads and tokens of texts without padding
-    key    [batch, key head, key, dim] in the same way
+    query  [batch, head, query, dim] for all heads and tokens of texts without padding
+    key    [batch, key head, key, dim]
     """
 
     query: torch.Tensor

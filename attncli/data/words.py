@@ -1,4 +1,4 @@
-"""Words of a text: which tokens belong to one word, and what the word is called."""
+"""Words of a text: which tokens form a word, and the text of each word."""
 
 from __future__ import annotations
 
@@ -8,62 +8,61 @@ import numpy as np
 
 from attncli.data.tokens import Array, Tokens
 
-_MARKS = {"bytelevel": "Ġ", "metaspace": "▁"}
-"""What stands before a piece that begins a word."""
+_WORD_MARKS = {"bytelevel": "Ġ", "metaspace": "▁"}
+"""The character before a piece that begins a word, by tokenizer scheme."""
 
 
 def merged_words(tokens: Tokens) -> Tokens:
-    """One token per word: its text as written where that is known, else its pieces joined."""
+    """Return one token per word; its piece is the word as written in the text if known, else the joined pieces."""
     groups = word_groups(tokens)
-    members = [np.flatnonzero(groups == group) for group in range(groups.max(initial=-1) + 1)]
-    first = [each[0] for each in members]
-    offsets = np.array([_span(tokens.offsets[each]) for each in members]).reshape(-1, 2)
+    words = [np.flatnonzero(groups == group) for group in range(groups.max(initial=-1) + 1)]
+    first = [positions[0] for positions in words]
+    offsets = np.array([_word_offsets(tokens.offsets[positions]) for positions in words]).reshape(-1, 2)
     return replace(
         tokens.take(first),
-        pieces=tuple(_names(tokens, members, offsets)),
-        ids=np.array([tokens.ids[each[0]] if len(each) == 1 else -1 for each in members]),
+        pieces=tuple(_word_texts(tokens, words, offsets)),
+        ids=np.array([tokens.ids[positions[0]] if len(positions) == 1 else -1 for positions in words]),
         offsets=offsets,
     )
 
 
 def word_groups(tokens: Tokens) -> Array:
-    """For each piece the place of its word in the order of first appearance."""
-    places: dict[tuple[str, int], int] = {}
+    """Return for each piece the number of its word, counted in order of first appearance."""
+    numbers: dict[tuple[str, int], int] = {}
     keys = [
-        ("alone", at) if special or word < 0 else ("word", word)
-        for at, (word, special) in enumerate(zip(tokens.words.tolist(), tokens.special.tolist(), strict=True))
+        ("alone", position) if special or word < 0 else ("word", word)
+        for position, (word, special) in enumerate(zip(tokens.words.tolist(), tokens.special.tolist(), strict=True))
     ]
-    return np.array([places.setdefault(key, len(places)) for key in keys], dtype=np.int64)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
-def _span(offsets: Array) -> tuple[int, int]:
+def _word_offsets(offsets: Array) -> tuple[int, int]:
     if (offsets < 0).any():
         return -1, -1
     return int(offsets[:, 0].min()), int(offsets[:, 1].max())
 
 
-def _names(tokens: Tokens, members: list[Array], offsets: Array) -> list[str]:
-    names = []
-    ascending, reached = True, 0
-    for each, (start, end) in zip(members, offsets.tolist(), strict=True):
-        known = start >= 0 and not tokens.special[each[0]]
+def _word_texts(tokens: Tokens, words: list[Array], offsets: Array) -> list[str]:
+    texts = []
+    ascending, last_end = True, 0
+    for positions, (start, end) in zip(words, offsets.tolist(), strict=True):
+        known = start >= 0 and not tokens.special[positions[0]]
         if known:
-            # offsets that run backwards count in another string, as those of the second of a pair do
-            ascending, reached = ascending and start >= reached, end
-        # byte-level pieces lose nothing, and their scheme would misread plain text
-        written = known and ascending and tokens.scheme != "bytelevel"
-        names.append((tokens.text[start:end].strip() if written else "") or _joined(tokens, each))
-    return names
+            # offsets that run backwards refer to another string, as those of the second text of a pair do
+            ascending, last_end = ascending and start >= last_end, end
+        # byte-level pieces lose nothing, and labels would misread plain text by their scheme
+        use_text = known and ascending and tokens.scheme != "bytelevel"
+        texts.append((tokens.text[start:end].strip() if use_text else "") or _join_pieces(tokens, positions))
+    return texts
 
 
-def _joined(tokens: Tokens, members: Array) -> str:
-    """The pieces of one word in one, readable by the same scheme; the mark of a new word goes."""
-    pieces: list[str] = [tokens.pieces[at] for at in members]
-    first, *rest = pieces
-    if tokens.special[members[0]] or tokens.words[members[0]] < 0:
+def _join_pieces(tokens: Tokens, positions: Array) -> str:
+    """Return the pieces of one word as one piece of the same scheme, without the mark of a new word."""
+    first, *rest = (str(tokens.pieces[position]) for position in positions)
+    if tokens.special[positions[0]] or tokens.words[positions[0]] < 0:
         return first
     if tokens.scheme == "wordpiece":
         rest = [piece.removeprefix("##") for piece in rest]
     joined = "".join((first, *rest))
-    mark = _MARKS.get(tokens.scheme)
+    mark = _WORD_MARKS.get(tokens.scheme)
     return (joined.lstrip(mark) if mark else joined) or joined

@@ -1,4 +1,4 @@
-"""Which part of a text a map shows, and how fine: a window of its tokens, and how many of them share a cell."""
+"""The part of a text that a map shows: a window of its tokens, and the number of tokens that share one cell."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Literal
 from attncli.errors import UsageError
 
 Span = tuple[int, int]
-"""First and last position; negative ones count from the end."""
+"""First and last position; negative positions count from the end."""
 Pooling = Literal["none", "mean", "max"]
 
 
 @dataclass(frozen=True)
 class TokenWindow:
-    """The tokens along one side of a map, in cells of equal size; the last cell may hold fewer.
+    """The tokens along one side of a map, in cells of equal size; the last cell may hold fewer tokens.
 
-    first, last  positions of the first and the last token in their text
-    cell         tokens in a cell
+    first, last  positions of the first and the last token in the text
+    cell         number of tokens in a cell
     """
 
     first: int
@@ -25,23 +25,23 @@ class TokenWindow:
     cell: int = 1
 
     def __len__(self) -> int:
-        """How many cells."""
+        """Return the number of cells."""
         return -(-self.tokens // self.cell)
 
     @property
     def tokens(self) -> int:
-        """How many tokens."""
+        """The number of tokens."""
         return self.last - self.first + 1
 
 
 @dataclass(frozen=True)
 class Zoom:
-    """What to show of maps that may be long.
+    """The part of each map to show, and how to pool long maps.
 
-    resolution  most cells a side: longer sides are pooled; None: every token has its own
-    pool        what a cell is of its visible (query, key) pairs
+    resolution  largest number of cells on a side; longer sides are pooled. None: one cell per token
+    pool        how the visible (query, key) pairs of a cell are combined
     rows, keys  the queries and keys to show; None: all
-    panel       most cells a side where one is pooled at all, as a panel of a page has no more pixels
+    panel       largest number of cells on a pooled side if it must be smaller than `resolution`, as in small panels
     """
 
     resolution: int | None = None
@@ -52,20 +52,20 @@ class Zoom:
 
     @property
     def windowed(self) -> bool:
-        """Whether less than the whole text is wanted."""
+        """Whether only a part of the text is shown."""
         return (self.rows, self.keys) != (None, None)
 
     def sides(self, queries: int, keys: int) -> tuple[TokenWindow, TokenWindow]:
-        """What is shown of a text with so many queries and keys; a window outside of it is a `UsageError`."""
-        whole = (_window(self.rows, queries, "rows", "query"), _window(self.keys, keys, "keys", "key"))
-        if self.resolution is None or max(side.tokens for side in whole) <= self.resolution:
-            return whole
-        most = min(self.resolution, self.panel or self.resolution)
-        rows, columns = (TokenWindow(side.first, side.last, -(-side.tokens // most)) for side in whole)
+        """Return the shown part of `queries` query tokens and `keys` key tokens; raise UsageError if it is outside."""
+        windows = (_window(self.rows, queries, "rows", "query"), _window(self.keys, keys, "keys", "key"))
+        if self.resolution is None or max(window.tokens for window in windows) <= self.resolution:
+            return windows
+        max_cells = min(self.resolution, self.panel or self.resolution)
+        rows, columns = (TokenWindow(side.first, side.last, -(-side.tokens // max_cells)) for side in windows)
         return rows, columns
 
     def changes(self, queries: int, keys: int) -> bool:
-        """Whether such a text is shown other than whole and token by token."""
+        """Return whether a text of this size is cut or pooled."""
         return self.windowed or self.sides(queries, keys) != Zoom().sides(queries, keys)
 
 
@@ -74,6 +74,6 @@ def _window(span: Span | None, tokens: int, option: str, side: str) -> TokenWind
         return TokenWindow(0, tokens - 1)
     first, last = (position + tokens if position < 0 else position for position in span)
     if not 0 <= first <= last < tokens:
-        shown = str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"
-        raise UsageError(f"--{option} {shown} lies outside of the text: it has {tokens} {side} tokens, 0-{tokens - 1}")
+        text = str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"
+        raise UsageError(f"--{option} {text} is outside the text: it has {tokens} {side} tokens, 0-{tokens - 1}")
     return TokenWindow(first, last)

@@ -10,13 +10,13 @@ from typing import Any
 from attncli.data import (
     Attention,
     Edges,
+    EdgesConsumer,
     Input,
     Kind,
     Profile,
     RunInfo,
     Scores,
     Statistics,
-    TakeEdges,
     Vectors,
 )
 from attncli.engine.kept_maps import check_weights, reshape
@@ -81,7 +81,7 @@ class Collected:
 
         return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
 
-    def with_extras(self, request: Request, take: TakeEdges | None = None) -> Collected:
+    def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Collected:
         """Return the same results with the edges and the profile that a request asks for, from the kept maps."""
         if not self.maps:
             raise UsageError("this run kept no maps to look at: ask for it when running the model")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from attncli.data import Attention, By, Input, Kind, Selection, TakeEdges, Text, Zoom
+from attncli.data import Attention, By, EdgesConsumer, Input, Kind, Selection, Text, Zoom
 from attncli.engine.collected import Collected
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
@@ -96,8 +96,10 @@ class Execution:
     texts       the texts to read
     existing    kept maps that are used instead of a forward pass
     load        loads the model; None if there is only a saved run
+    arguments   arguments that the model is loaded with
     save_maps   whether all maps are kept
     finish      completes a run: adds what was asked for, saves maps
+    draws       whether the result is drawn, so that example maps are worth a forward pass
     edges_file  opens what receives the strongest edges chunk by chunk; without one the run holds them
     """
 
@@ -106,9 +108,11 @@ class Execution:
     existing: Collected | None = None
     load: Callable[[], Runner] | None = None
     track: Track = untracked
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     save_maps: bool = False
+    draws: bool = False
     finish: Callable[[Collected], Collected] = unchanged_run
-    edges_file: Callable[[], AbstractContextManager[TakeEdges | None]] = nullcontext
+    edges_file: Callable[[], AbstractContextManager[EdgesConsumer | None]] = nullcontext
 
     @cached_property
     def runner(self) -> Runner:
@@ -171,7 +175,7 @@ class Execution:
                 run = self._gather_existing(self.existing, request, take)
         return self.finish(run)
 
-    def _gather_existing(self, existing: Collected, request: Request, take: TakeEdges | None) -> Collected:
+    def _gather_existing(self, existing: Collected, request: Request, take: EdgesConsumer | None) -> Collected:
         info = existing.info
         run = existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
         if self.has_model and not request.neurons:

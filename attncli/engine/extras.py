@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attncli.data import KINDS, Attention, Edges, Input, Profile, Selection, TakeEdges, Vectors
-from attncli.data.selection import layers_of, spans
+from attncli.data import KINDS, Attention, Edges, EdgesConsumer, Input, Profile, Selection, Vectors
+from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.request import Request
 from attncli.stream import KeepVectors, MeasureProfile, Sink, StrongestEdges
 from attncli.stream.replay import replay
@@ -30,7 +30,11 @@ class ExtraSinks:
     """
 
     def __init__(
-        self, request: Request, inputs: Sequence[Input], take: TakeEdges | None = None, heads: Selection | None = None
+        self,
+        request: Request,
+        inputs: Sequence[Input],
+        take: EdgesConsumer | None = None,
+        heads: Selection | None = None,
     ) -> None:
         self._notes = _notes(request, inputs)
         self._edges = None
@@ -57,7 +61,7 @@ class ExtraSinks:
 
 
 def extras_of_maps(
-    maps: Sequence[Attention], inputs: Sequence[Input], request: Request, take: TakeEdges | None = None
+    maps: Sequence[Attention], inputs: Sequence[Input], request: Request, take: EdgesConsumer | None = None
 ) -> Extras:
     """The same of kept maps."""
     extras = ExtraSinks(request, inputs, take)
@@ -84,7 +88,7 @@ def _without(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
     """Which layers have no vectors: those whose weights are taken from the model itself."""
     missing = dict.fromkeys(heads.keys() - {(one.kind, one.layer) for one in vectors}, ())
     return [
-        f"{kind} layers {spans(layers_of(missing, kind))} have no query and key vectors: "
+        f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
         "their weights are the model's own (attncli info says why)"
         for kind in KINDS
         if layers_of(missing, kind)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attncli import store
-from attncli.data import RunInfo, TakeEdges, Text
+from attncli.data import EdgesConsumer, RunInfo, Text
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
@@ -104,7 +104,16 @@ class Invocation:
             # shared maps are weights, from which no norms can be computed
             existing = self.shared.run if self.shared is not None and self.request.by != "norm" else None
         return Execution(
-            self.request, self.texts, existing, load, track, self.output.save_maps, self.complete, self.edges_file
+            request=self.request,
+            texts=self.texts,
+            existing=existing,
+            load=load,
+            track=track,
+            arguments={} if isinstance(self.source, Collected) else self.source,
+            save_maps=self.output.save_maps,
+            draws=True,
+            finish=self.complete,
+            edges_file=self.edges_file,
         )
 
     def load(self) -> Runner:
@@ -126,7 +135,7 @@ class Invocation:
         return run
 
     @contextmanager
-    def edges_file(self) -> Iterator[TakeEdges]:
+    def edges_file(self) -> Iterator[EdgesConsumer]:
         """Open `edges.parquet` of the output folder."""
         with store.EdgesFile(self.folder) as edges:
             yield edges.take

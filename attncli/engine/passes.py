@@ -13,8 +13,8 @@ import numpy as np
 
 from attncli.capturing import CapturePlan, layer_bytes
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, Edges, Input, Kind, Profile, Rows, Selection, Statistics, TakeEdges, Vectors
-from attncli.data.selection import resolve, spans
+from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, Profile, Rows, Selection, Statistics, Vectors
+from attncli.data.selection import format_ranges, resolve
 from attncli.engine.extras import ExtraSinks
 from attncli.engine.focus import FocusMatches, find_in_inputs
 from attncli.engine.measuring import measure_for
@@ -71,7 +71,7 @@ class Pass:
             if site.no_norms and (site.kind, site.layer) in chosen:
                 left_out.setdefault((site.kind, site.no_norms), []).append(site.layer)
         return [
-            f"{kind} layers {spans(layers)} are left out, as they have no norms: {reason}"
+            f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
             for (kind, reason), layers in left_out.items()
         ]
 
@@ -110,7 +110,7 @@ class Pass:
         found: dict[Kind, tuple[int, int, int]] = {}
         for site in self.plan.sites:
             heads = self.heads.get((site.kind, site.layer), ())
-            if site.how == "stream" and site.dim and site.kv_heads:
+            if site.route == "stream" and site.dim and site.kv_heads:
                 shared = {head * site.kv_heads // site.heads for head in heads}
                 query, key, count = found.get(site.kind, (0, 0, 0))
                 found[site.kind] = query + len(heads) * site.dim, key + len(shared) * site.dim, count + len(heads)
@@ -189,7 +189,9 @@ class Pass:
                 removed.append(share)
                 yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
 
-    def gather(self, track: Track = untracked, take: TakeEdges | None = None, more: Sequence[Sink] = ()) -> Gathered:
+    def gather(
+        self, track: Track = untracked, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
+    ) -> Gathered:
         """Everything that is wanted of all texts in one pass; `take` gets the edges chunk by chunk.
 
         more  sinks that see the same stream, and whose results are their owner's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from attncli.engine.report import Drawing, Formats, Report, Table
 from attncli.store import OutputFolder, json_text
 from attncli.store.files import make_folder, write_atomic
 from attncli.store.table_files import write_table
-from attncli.store.text import utf8
 from attncli.vocabulary import PAGE_FORMATS, TABLE_FORMATS
 
 
@@ -80,20 +79,23 @@ def _draw(
     counted = track("drawing", len(drawings), "pictures") if isinstance(drawings, Sized) else untracked("", 0, "")
     with counted as advance:
         for drawing in drawings:
-            figure = None
-            for format in formats:
-                path = folder.path_for(f"{drawing.name}.{format}")
-                if format in PAGE_FORMATS and drawing.html is not None:
-                    write_atomic(path, utf8(drawing.html()))
-                elif format not in PAGE_FORMATS and drawing.figure is not None:
-                    # imported here: matplotlib takes long to load, and not all studies draw
-                    from attncli.plotting.save import render
-
-                    figure = figure or drawing.figure()
-                    description = drawing.description or f"{model} {drawing.name}"
-                    write_atomic(path, render(figure, format, description=description))
-                else:
-                    continue
+            for path in _write_drawing(drawing, model, folder, formats):
                 wrote(path)
             drew(drawing)
             advance(1)
+
+
+def _write_drawing(drawing: Drawing, model: str, folder: OutputFolder, formats: Iterable[str]) -> Iterator[Path]:
+    """Write a drawing in all formats that it has; yield the paths."""
+    pages = [format for format in formats if format in PAGE_FORMATS] if drawing.html is not None else []
+    pictures = [format for format in formats if format not in PAGE_FORMATS]
+    figure = drawing.figure() if pictures and drawing.figure is not None else None
+    for format in formats:
+        if format in pages and drawing.html is not None:
+            yield folder.write_text(f"{drawing.name}.{format}", drawing.html())
+        elif format in pictures and figure is not None:
+            # imported here: matplotlib takes long to load, and not all studies draw
+            from attncli.plotting.render import render
+
+            description = drawing.description or f"{model} {drawing.name}"
+            yield folder.write_bytes(f"{drawing.name}.{format}", render(figure, format, description=description))

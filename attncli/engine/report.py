@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.console import RenderableType
 
     from attncli.data import Array, RunInfo
+    from attncli.engine.collected import Collected
 
     Columns = Mapping[str, Array]
 
@@ -67,14 +68,14 @@ class Drawing:
     """One picture or page, drawn when it is written.
 
     name         file name without its suffix
-    figure       draws the picture; None if it has no picture formats
+    figure       draws the picture, or returns None if there is nothing to draw; None if it has no picture formats
     html         makes the page; None if it has no page
     description  text in the metadata of pictures; made from the model and the name if None
     terminal     makes what a person at a terminal sees of it
     """
 
     name: str
-    figure: Callable[[], Figure] | None = None
+    figure: Callable[[], Figure | None] | None = None
     html: Callable[[], str] | None = None
     description: str | None = None
     terminal: Callable[[], Iterable[RenderableType]] | None = None
@@ -102,3 +103,15 @@ class Report:
     late_notes: list[str] = field(default_factory=list)
     more_files: Mapping[Path, bytes] = field(default_factory=dict)
     replaces: bool = False
+
+
+def table_document(name: str, run: Collected, **tables: Columns) -> dict[str, Any]:
+    """Return a document with the schema `attncli.<name>/1`, where it comes from, and each table as a list of rows.
+
+    tables  columns by key of the document; the first decides for which kinds of attention texts are listed
+    """
+    # imported here: the help of the command line needs no NumPy
+    from attncli.store.tables import document_head, records
+
+    head = document_head(f"attncli.{name}/1", run.info, run.inputs, next(iter(tables.values())))
+    return {**head, **{key: list(records(columns)) for key, columns in tables.items()}}

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from attncli import registry
 from attncli.data import By, Span, Zoom
-from attncli.data.selection import Choice, Wanted, choose, parse_span
+from attncli.data.selection import Choice, NumbersOption, choose, parse_span
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
@@ -66,8 +66,8 @@ class RunOptions(ZoomOptions, total=False):
     """
 
     kind: str | Sequence[str] | None
-    layer: Wanted
-    head: Wanted
+    layer: NumbersOption
+    head: NumbersOption
     by: By
     aggregate: Literal["none", "mean", "max"]
     aggregate_layers: Literal["none", "mean"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from attncli import models
 from attncli.capturing import CapturePlan, plan
-from attncli.data import RunInfo, Selection, TakeEdges, Text
+from attncli.data import EdgesConsumer, RunInfo, Selection, Text
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import measure_maps
 from attncli.engine.passes import Gathered, Pass
@@ -40,7 +40,7 @@ class Runner:
         return self._plans[capture]
 
     def gather(
-        self, texts: Sequence[Text], request: Request, track: Track = untracked, take: TakeEdges | None = None
+        self, texts: Sequence[Text], request: Request, track: Track = untracked, take: EdgesConsumer | None = None
     ) -> Collected:
         """All texts as one run; `take` gets the strongest edges chunk by chunk, else the run holds them."""
         prepared = self.prepare(texts, request, track)
@@ -53,7 +53,7 @@ class Runner:
         prepared: Pass,
         texts: Sequence[Text],
         track: Track = untracked,
-        take: TakeEdges | None = None,
+        take: EdgesConsumer | None = None,
         more: Sequence[Sink] = (),
     ) -> Collected:
         """The same of what `prepare` made of these texts; `more` sinks see the pass too."""
@@ -78,7 +78,7 @@ class Runner:
         found = self.plan(request.capture)
         asked: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "batch_tokens")}
         with track("writing", sum(text.target is None for text in texts), "texts") as written:
-            batches = tuple(encode(self.loaded, texts, **asked, written=written))
+            batches = tuple(encode(self.loaded, texts, **asked, on_generated=written))
         prepared = Pass.prepare(self.loaded, found, batches, request)
         _log.info("capture by %s: %s", found.route, found.reason)
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))
@@ -97,7 +97,7 @@ def load_runner(arguments: Mapping[str, Any]) -> Runner:
 
 
 def gathered(
-    prepared: Pass, info: RunInfo, track: Track, take: TakeEdges | None = None, more: Sequence[Sink] = ()
+    prepared: Pass, info: RunInfo, track: Track, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
 ) -> Collected:
     request = prepared.request
     found: Gathered = prepared.gather(track, take, more)

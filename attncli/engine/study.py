@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from attncli.engine.report import Formats, Report
-from attncli.options import SelectionOptions
+from attncli.options import SelectionOptions, typed
 
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from rich.console import RenderableType
@@ -35,6 +35,7 @@ class Study(ABC, Generic[ResultT]):
     formats  which file formats it writes
     prints   what a pipe reads: the first table as CSV, or the path of every drawing
     reads    whether it reads the user's texts
+    help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
 
     options: Any
@@ -44,6 +45,7 @@ class Study(ABC, Generic[ResultT]):
     formats: ClassVar[Formats] = Formats()
     prints: ClassVar[Literal["table", "paths"]] = "table"
     reads: ClassVar[bool] = True
+    help: ClassVar[str] = ""
 
     @property
     def command(self) -> str:
@@ -64,6 +66,10 @@ class Study(ABC, Generic[ResultT]):
     def resolved(self) -> dict[str, Any]:
         """Return the options that change the result, as plain values; they enter the digest."""
         return asdict(self.options)
+
+    def typed(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, by the names that are typed."""
+        return typed(self.options)
 
     def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:
         """Return `resolved` with the file formats, which enter the digest too."""

@@ -1,11 +1,11 @@
-"""Texts as a model gets them: tensors, real positions, and what stands there."""
+"""Batches: the tensors that a model reads, their real (not padded) positions, and their tokens."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -15,15 +15,20 @@ from attncli.errors import UsageError
 from attncli.inputs.tokens import TokenReader
 from attncli.models import Loaded
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some texts as the model gets them.
+    """Some texts as model input.
 
-    tensors      what the forward pass takes, on the model's device
+    tensors      arguments of the forward pass, on the model's device
     source_mask  [batch, source] bool: real tokens
-    target_mask  [batch, target] bool, None for models of one stack
-    notes        what the user should know, such as a target that the model wrote itself
+    target_mask  [batch, target] bool; None for models without a separate decoder
+    notes        messages for the user, such as a target that the model generated
     """
 
     inputs: tuple[Input, ...]
@@ -34,54 +39,53 @@ class Batch:
 
     @property
     def lengths(self) -> tuple[int, int | None]:
-        """Padded source and target tokens."""
+        """The number of source and target tokens, including padding."""
         return self.source_mask.shape[1], None if self.target_mask is None else self.target_mask.shape[1]
 
 
-def accepted_arguments(caller: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that a forward pass names; others would vanish in its keyword arguments or be refused."""
-    named = inspect.signature(getattr(caller, "forward", caller)).parameters
-    return {name: value for name, value in tensors.items() if name in named}
+def accepted_arguments(model: object, tensors: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the tensors that are named parameters of the forward pass; it would ignore or refuse the others."""
+    parameters = inspect.signature(getattr(model, "forward", model)).parameters  # type: ignore[arg-type]
+    return {name: value for name, value in tensors.items() if name in parameters}
 
 
-def batch_from_tensors(loaded: Loaded, inputs: Mapping[str, Any]) -> Batch:
-    """A batch from encoded inputs that the user holds: `input_ids`, and what else the forward pass takes."""
+def batch_from_tensors(loaded: Loaded, inputs: Mapping[str, object]) -> Batch:
+    """Return a batch of already encoded inputs: `input_ids` and other arguments of the forward pass."""
     if "input_ids" not in inputs:
         raise UsageError(f"expected encoded inputs with input_ids, got: {', '.join(map(str, inputs)) or 'nothing'}")
     tensors = {name: torch.as_tensor(value, device=loaded.device) for name, value in inputs.items()}
     ids = tensors["input_ids"]
     if ids.dim() != 2 or 0 in ids.shape:
         raise UsageError(f"expected input_ids of shape [batch, token], got {list(ids.shape)}")
-    source_mask = _mask(tensors, "attention_mask", ids)
-    target_mask = None
+    source_mask, target_mask = _mask(tensors, "attention_mask", ids), None
     if loaded.is_encoder_decoder:
         if "decoder_input_ids" not in tensors:
             raise UsageError("an encoder-decoder also needs decoder_input_ids in the encoded inputs")
         target_mask = _mask(tensors, "decoder_attention_mask", tensors["decoder_input_ids"])
-    made = []
-    for at in range(len(ids)):
-        source = _bare_tokens(loaded.tokenizer, ids[at][source_mask[at]])
+    encoded = []
+    for row in range(len(ids)):
+        source = _decode_tokens(loaded.tokenizer, ids[row][source_mask[row]])
         target = None
         if target_mask is not None:
-            target = _bare_tokens(loaded.target_tokenizer, tensors["decoder_input_ids"][at][target_mask[at]])
-        made.append(Input(at, Text(source.text), source, target))
-    return Batch(tuple(made), tensors, source_mask, target_mask)
+            target = _decode_tokens(loaded.target_tokenizer, tensors["decoder_input_ids"][row][target_mask[row]])
+        encoded.append(Input(row, Text(source.text), source, target))
+    return Batch(tuple(encoded), tensors, source_mask, target_mask)
 
 
 def unpadded(batch: Batch) -> Iterator[Batch]:
-    """The same texts without padding, those of equal length together.
+    """Yield the texts of a batch without padding, texts of equal length together.
 
-    A model may number padded positions, or put weight on them; so padding never reaches it, and each text gives
-    exactly what it gives alone.
+    A model may count padded positions or attend to them. Without padding each text gives exactly the result that it
+    gives alone.
     """
     masks = [mask for mask in (batch.source_mask, batch.target_mask) if mask is not None]
     if all(bool(mask.all()) for mask in masks):
         yield batch
         return
-    groups: dict[tuple[int, ...], list[int]] = {}
+    rows_by_lengths: dict[tuple[int, ...], list[int]] = {}
     for row in range(len(batch.inputs)):
-        groups.setdefault(tuple(_real_tokens(mask[row], row) for mask in masks), []).append(row)
-    for lengths, rows in groups.items():
+        rows_by_lengths.setdefault(tuple(_real_length(mask[row], row) for mask in masks), []).append(row)
+    for lengths, rows in rows_by_lengths.items():
         sides = [torch.ones(len(rows), length, dtype=torch.bool, device=masks[0].device) for length in lengths]
         yield replace(
             batch,
@@ -92,12 +96,12 @@ def unpadded(batch: Batch) -> Iterator[Batch]:
         )
 
 
-def _real_tokens(mask: torch.Tensor, row: int) -> int:
-    at = mask.nonzero().flatten().tolist()
-    if not at or at[-1] - at[0] + 1 != len(at):
-        what = "has no token" if not at else "leaves out tokens between others"
-        raise UsageError(f"the attention mask of text {row} {what}; expected padding on the left or the right only")
-    return len(at)
+def _real_length(mask: torch.Tensor, row: int) -> int:
+    positions = mask.nonzero().flatten().tolist()
+    if not positions or positions[-1] - positions[0] + 1 != len(positions):
+        problem = "has no token" if not positions else "leaves out tokens between others"
+        raise UsageError(f"the attention mask of text {row} {problem}; expected padding on the left or the right only")
+    return len(positions)
 
 
 def _without_padding(name: str, tensor: torch.Tensor, batch: Batch, rows: list[int]) -> torch.Tensor:
@@ -107,7 +111,7 @@ def _without_padding(name: str, tensor: torch.Tensor, batch: Batch, rows: list[i
         return torch.stack([tensor[row][mask[row]] for row in rows])
     if tensor.dim() and len(tensor) == len(batch.inputs) and mask.shape[1] not in tensor.shape[1:]:
         return tensor[rows]
-    raise UsageError(f"the padding cannot be taken out of {name} {list(tensor.shape)}; pass texts of equal length")
+    raise UsageError(f"cannot remove the padding from {name} {list(tensor.shape)}; pass texts of equal length")
 
 
 def _mask(tensors: Mapping[str, torch.Tensor], name: str, ids: torch.Tensor) -> torch.Tensor:
@@ -119,8 +123,9 @@ def _mask(tensors: Mapping[str, torch.Tensor], name: str, ids: torch.Tensor) -> 
     return mask.bool()
 
 
-def _bare_tokens(tokenizer: Any, ids: torch.Tensor) -> Tokens:
+def _decode_tokens(tokenizer: PreTrainedTokenizerBase | None, ids: torch.Tensor) -> Tokens:
     numbers = ids.tolist()
     if tokenizer is None:
         return replace(Tokens.plain([str(number) for number in numbers]), ids=np.asarray(numbers))
-    return TokenReader(tokenizer).tokens(numbers, text=tokenizer.decode(numbers, skip_special_tokens=True))
+    text = str(tokenizer.decode(numbers, skip_special_tokens=True))
+    return TokenReader(tokenizer).tokens(numbers, text=text)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.text_files import check_text, decoded_json, display_name, type_name
+from attncli.inputs.text_files import check_text, display_name, read_json, type_name
 
 
 def read_chat(path: str | Path) -> Text:
-    """A chat: JSON, a list of `{"role": …, "content": …}` or an object with such a list under `messages`."""
-    where, document = display_name(path), decoded_json(path)
+    """Return a chat from a JSON file: a list of `{"role": …, "content": …}`, or an object with it as `messages`."""
+    where, document = display_name(path), read_json(path)
     messages = document.get("messages") if isinstance(document, dict) else document
     if not isinstance(messages, list) or not messages:
         raise UsageError(f'{where}: expected a list of {{"role": …, "content": …}}, got {type_name(messages)}')
-    checked = tuple(_message(f"{where}, message {n}", entry) for n, entry in enumerate(messages, start=1))
+    checked = tuple(_check_message(f"{where}, message {n}", message) for n, message in enumerate(messages, start=1))
     return Text("\n".join(message["content"] for message in checked), messages=checked)
 
 
-def _message(where: str, message: Any) -> dict[str, str]:
+def _check_message(where: str, message: object) -> dict[str, str]:
     if not isinstance(message, dict):
         raise UsageError(f'{where}: expected {{"role": …, "content": …}}, got {type_name(message)}')
     for name in ("role", "content"):

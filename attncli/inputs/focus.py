@@ -1,8 +1,9 @@
-"""Which tokens a person means by a word: `it`, `it#2`, `7`, `[CLS]`, `all` against the tokens of a text."""
+"""Tokens that a user names by a word or a position: `it`, `it#2`, `7`, `[CLS]`, `all`, found in a text."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,160 +15,157 @@ from attncli.errors import UsageError, did_you_mean
 
 ALL = "all"
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)
-_INDEX = re.compile(r"-?\d{1,9}")
+_POSITION = re.compile(r"-?\d{1,9}")
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Scripts that put no spaces between words: there a word may begin and end anywhere."""
-_IN_A_WORD = f"[^\\W{_UNSPACED}]"
-_NAMES_IN_AN_ERROR = 12
+"""Scripts without spaces between words: there a match may begin and end anywhere."""
+_WORD_CHARACTER = f"[^\\W{_UNSPACED}]"
+_NAMES_IN_ERROR = 12
+Positions = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class FocusMatch:
-    """One place of a text that is meant: a word, a part of one, or a special token.
+    """One match in a text: a word, a part of a word, or a special token.
 
-    name       as it stands in the text; `it#2` where the same was found in several places
-    positions  of its tokens, in order
+    name       text of the match; with a number (`it#2`) if several matches have the same text
+    positions  positions of its tokens, in order
     """
 
     name: str
-    positions: tuple[int, ...]
+    positions: Positions
 
 
-def find_focus(tokens: Tokens, wanted: str, called: str = "--focus") -> tuple[FocusMatch, ...]:
-    """All places of a text that `wanted` means, in order; a `UsageError` with close names where there is none.
+def find_focus(tokens: Tokens, query: str, option: str = "--focus") -> tuple[FocusMatch, ...]:
+    """Return all matches of `query` in text order; raise UsageError with close names if there is none.
 
-    it        a word, in all its places, also where it is several tokens (`didn't`); as it is written if the text has
-              that, else in any case
-    it#2      the second of them
-    7, -1     the token of this position, counted from 0, from the end where negative; where the text is shorter, the
-              word
-    [CLS]     a special token, or a piece as the vocabulary has it (`##ing`)
-    all       every token, each by itself
-    Errors call it as `called` says.
+    it        a word, at all its positions, also if it is several tokens (`didn't`); the exact case is preferred
+    it#2      the second match of `it`
+    7, -1     the token at this position, counted from 0 or from the end; if the text is shorter, the word
+    [CLS]     a special token, or a vocabulary piece (`##ing`)
+    all       every token, each as one match
+
+    Error messages name the option that the user typed, `option`.
 
     >>> text = Tokens.plain(["It", "is", "what", "it", "is"])
-    >>> find(text, "is")
-    (Focus(name='is#1', positions=(1,)), Focus(name='is#2', positions=(4,)))
-    >>> find(text, "is#2"), find(text, "-2")
-    ((Focus(name='is#2', positions=(4,)),), (Focus(name='it', positions=(3,)),))
+    >>> [(match.name, match.positions) for match in find_focus(text, "is")]
+    [('is#1', (1,)), ('is#2', (4,))]
+    >>> find_focus(text, "is#2"), find_focus(text, "-2")
+    ((FocusMatch(name='is#2', positions=(4,)),), (FocusMatch(name='it', positions=(3,)),))
     """
-    if not wanted.strip():
-        raise UsageError(f"{called} is empty: give a word of the text, the position of a token, or all")
-    if wanted == ALL:
-        return _named(tokens, [(at,) for at in range(len(tokens))])
-    if _INDEX.fullmatch(wanted) and -len(tokens) <= (at := int(wanted)) < len(tokens):
-        at %= len(tokens)
-        return (FocusMatch(_name(tokens, (at,)), (at,)),)
-    if places := _places(tokens, wanted):
-        return _named(tokens, places)
-    if (numbered := _NUMBERED.fullmatch(wanted)) and _places(tokens, numbered[1]):
-        return (_nth(tokens, numbered[1], int(numbered[2])),)
-    raise UsageError(_missing(tokens, wanted, called))
+    if not query.strip():
+        raise UsageError(f"{option} is empty: give a word of the text, the position of a token, or all")
+    if query == ALL:
+        return _name_matches(tokens, [(position,) for position in range(len(tokens))])
+    if _POSITION.fullmatch(query) and -len(tokens) <= (position := int(query)) < len(tokens):
+        position %= len(tokens)
+        return (FocusMatch(_match_text(tokens, (position,)), (position,)),)
+    if matches := _find_word(tokens, query):
+        return _name_matches(tokens, matches)
+    if (numbered := _NUMBERED.fullmatch(query)) and _find_word(tokens, numbered[1]):
+        return (_nth_match(tokens, numbered[1], int(numbered[2])),)
+    raise UsageError(_no_match_message(tokens, query, option))
 
 
-def find_one_focus(tokens: Tokens, wanted: str, called: str = "--focus") -> FocusMatch:
-    """The one place that is meant; a `UsageError` that says how to choose where there are several."""
-    found = find_focus(tokens, wanted, called)
-    if len(found) > 1:
-        raise UsageError(f"'{wanted}' is meant to be one place of the text, {describe_matches(found)}")
-    return found[0]
+def find_one_focus(tokens: Tokens, query: str, option: str = "--focus") -> FocusMatch:
+    """Return the only match of `query`; if there are several, raise UsageError that lists them."""
+    matches = find_focus(tokens, query, option)
+    if len(matches) > 1:
+        raise UsageError(f"'{query}' must match once in the text, {describe_matches(matches)}")
+    return matches[0]
 
 
-def describe_matches(found: Sequence[FocusMatch]) -> str:
-    """How to choose one of several places.
+def describe_matches(matches: Sequence[FocusMatch]) -> str:
+    """Return the number of matches and the name and position of the first ones, for an error message.
 
-    >>> choosing(find(Tokens.plain(["is", "it", "is"]), "is"))
+    >>> describe_matches(find_focus(Tokens.plain(["is", "it", "is"]), "is"))
     'it has 2: is#1 is token 0, is#2 is token 2'
     """
-    told = [f"{one.name} is token {one.positions[0]}" for one in found[:4]]
-    return f"it has {len(found)}: {', '.join(told)}{', …' if len(found) > 4 else ''}"
+    names = [f"{match.name} is token {match.positions[0]}" for match in matches[:4]]
+    return f"it has {len(matches)}: {', '.join(names)}{', …' if len(matches) > 4 else ''}"
 
 
-def _nth(tokens: Tokens, word: str, number: int) -> FocusMatch:
-    found = _named(tokens, _places(tokens, word))
-    if number > len(found):
-        found = _named(tokens, _places(tokens, word, in_any_case=True))
-    if 1 <= number <= len(found):
-        return found[number - 1]
-    times = "once" if len(found) == 1 else f"{len(found)} times"
+def _nth_match(tokens: Tokens, word: str, number: int) -> FocusMatch:
+    matches = _name_matches(tokens, _find_word(tokens, word))
+    if number > len(matches):
+        matches = _name_matches(tokens, _find_word(tokens, word, ignore_case=True))
+    if 1 <= number <= len(matches):
+        return matches[number - 1]
+    times = "once" if len(matches) == 1 else f"{len(matches)} times"
     raise UsageError(f"'{word}' occurs {times}, so there is no {word}#{number}: counted from 1")
 
 
-def _places(tokens: Tokens, word: str, in_any_case: bool = False) -> list[tuple[int, ...]]:
-    """Where a word stands: as it is written, else in any case."""
-    for same in (str.casefold,) if in_any_case else (str, str.casefold):
-        if places := _in_text(tokens, word, same) | _among_names(tokens, word, same):
-            return sorted(places)
+def _find_word(tokens: Tokens, word: str, ignore_case: bool = False) -> list[Positions]:
+    """Return the positions of each occurrence of a word: in its exact case if it has any, else in any case."""
+    for fold in (str.casefold,) if ignore_case else (str, str.casefold):
+        if matches := _find_in_text(tokens, word, fold) | _find_in_pieces(tokens, word, fold):
+            return sorted(matches)
     return []
 
 
-def _in_text(tokens: Tokens, word: str, same: Callable[[str], str]) -> set[tuple[int, ...]]:
-    """The tokens that lie on each occurrence of a word in the text."""
+def _find_in_text(tokens: Tokens, word: str, fold: Callable[[str], str]) -> set[Positions]:
+    """Return the positions of the tokens that overlap each occurrence of a word in the text."""
     word = word.strip()
-    begins = "" if re.match(f"[{_UNSPACED}]", word) else f"(?<!{_IN_A_WORD})" if re.match(r"\w", word) else ""
-    ends = f"(?!{_IN_A_WORD})" if re.search(rf"[^\W{_UNSPACED}]$", word) else ""
-    flags = re.IGNORECASE if same is str.casefold else 0
+    begins = "" if re.match(f"[{_UNSPACED}]", word) else f"(?<!{_WORD_CHARACTER})" if re.match(r"\w", word) else ""
+    ends = f"(?!{_WORD_CHARACTER})" if re.search(rf"[^\W{_UNSPACED}]$", word) else ""
+    flags = re.IGNORECASE if fold is str.casefold else 0
     starts, stops = tokens.offsets[:, 0], tokens.offsets[:, 1]
-    found = set()
+    matches = set()
     for match in re.finditer(begins + re.escape(word) + ends, tokens.text, flags):
-        on = np.flatnonzero((starts >= 0) & (starts < match.end()) & (stops > match.start()))
-        if len(on):
-            found.add(tuple(on.tolist()))
-    return found
+        overlap = np.flatnonzero((starts >= 0) & (starts < match.end()) & (stops > match.start()))
+        if len(overlap):
+            matches.add(tuple(overlap.tolist()))
+    return matches
 
 
-def _among_names(tokens: Tokens, word: str, same: Callable[[str], str]) -> set[tuple[int, ...]]:
-    """Words without a place in the text, and pieces as the vocabulary has them."""
-    wanted = same(word)
-    pieces = {(at,) for at, piece in enumerate(tokens.pieces) if same(piece) == wanted}
-    covered = {at for at in range(len(tokens)) if tokens.offsets[at, 0] >= 0}
-    words = {each for each, name in _words(tokens) if same(name) == wanted and not covered & set(each)}
-    inside = {place for place in pieces if any(set(place) < set(each) for each in words)}
-    return words | (pieces - inside)
+def _find_in_pieces(tokens: Tokens, word: str, fold: Callable[[str], str]) -> set[Positions]:
+    """Return the positions of words without offsets and of vocabulary pieces that are equal to `word`."""
+    folded = fold(word)
+    pieces = {(position,) for position, piece in enumerate(tokens.pieces) if fold(piece) == folded}
+    in_text = {position for position in range(len(tokens)) if tokens.offsets[position, 0] >= 0}
+    words = {found for found, name in _words(tokens) if fold(name) == folded and not in_text & set(found)}
+    inside_words = {piece for piece in pieces if any(set(piece) < set(found) for found in words)}
+    return words | (pieces - inside_words)
 
 
-def _words(tokens: Tokens) -> Iterator[tuple[tuple[int, ...], str]]:
-    """The positions of each word, and its name."""
+def _words(tokens: Tokens) -> Iterator[tuple[Positions, str]]:
+    """Yield the positions of the tokens of each word, and the word."""
     members: dict[int, list[int]] = {}
-    for at, place in enumerate(word_groups(tokens).tolist()):
-        members.setdefault(place, []).append(at)
-    for place, name in enumerate(merged_words(tokens).pieces):
-        yield tuple(members[place]), name
+    for position, word in enumerate(word_groups(tokens).tolist()):
+        members.setdefault(word, []).append(position)
+    for word, name in enumerate(merged_words(tokens).pieces):
+        yield tuple(members[word]), name
 
 
-def _named(tokens: Tokens, places: Sequence[tuple[int, ...]]) -> tuple[FocusMatch, ...]:
-    """Each with its name in the text, numbered where several have the same."""
-    names = [_name(tokens, place) for place in places]
-    totals: dict[str, int] = {}
-    for name in names:
-        totals[name.casefold()] = totals.get(name.casefold(), 0) + 1
-    counts: dict[str, int] = {}
-    found = []
-    for name, place in zip(names, places, strict=True):
-        number = counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
-        found.append(FocusMatch(f"{name}#{number}" if totals[name.casefold()] > 1 else name, place))
-    return tuple(found)
+def _name_matches(tokens: Tokens, matches: Sequence[Positions]) -> tuple[FocusMatch, ...]:
+    """Return each match with its text as name, numbered if several have the same text in any case."""
+    names = [_match_text(tokens, positions) for positions in matches]
+    totals, counts = Counter(name.casefold() for name in names), Counter[str]()
+    named = []
+    for name, positions in zip(names, matches, strict=True):
+        counts[name.casefold()] += 1
+        number = f"#{counts[name.casefold()]}" if totals[name.casefold()] > 1 else ""
+        named.append(FocusMatch(name + number, positions))
+    return tuple(named)
 
 
-def _name(tokens: Tokens, positions: tuple[int, ...]) -> str:
-    """What stands there: in the text, else the pieces."""
+def _match_text(tokens: Tokens, positions: Positions) -> str:
+    """Return the text of some tokens; without offsets, their piece or word."""
     spans = tokens.offsets[list(positions)]
-    if (spans >= 0).all() and (written := tokens.text[spans[:, 0].min() : spans[:, 1].max()].strip()):
-        return written
+    if (spans >= 0).all() and (text := tokens.text[spans[:, 0].min() : spans[:, 1].max()].strip()):
+        return text
     if len(positions) == 1:
         return tokens.pieces[positions[0]]
-    return next(name for each, name in _words(tokens) if each == positions)
+    return next(name for word, name in _words(tokens) if word == positions)
 
 
-def _missing(tokens: Tokens, wanted: str, called: str) -> str:
-    names = [name for _, name in _words(tokens) if name.strip()]
-    if _INDEX.fullmatch(wanted):
-        return f"{called} {wanted} lies outside of the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}"
-    known = list(dict.fromkeys(names))
-    hint = did_you_mean(wanted, known)
+def _no_match_message(tokens: Tokens, query: str, option: str) -> str:
+    if _POSITION.fullmatch(query):
+        return f"{option} {query} is outside the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}"
+    known = list(dict.fromkeys(name for _, name in _words(tokens) if name.strip()))
+    hint = did_you_mean(query, known)
     if not hint.startswith("did"):
-        hint = did_you_mean(wanted.casefold(), [name.casefold() for name in known])
+        hint = did_you_mean(query.casefold(), [name.casefold() for name in known])
     if not hint.startswith("did"):
-        more = ", …" if len(known) > _NAMES_IN_AN_ERROR else ""
-        hint = f"there are {', '.join(known[:_NAMES_IN_AN_ERROR])}{more}"
-    return f"'{wanted}' does not occur in the text: {hint}"
+        more = ", …" if len(known) > _NAMES_IN_ERROR else ""
+        hint = f"there are {', '.join(known[:_NAMES_IN_ERROR])}{more}"
+    return f"'{query}' does not occur in the text: {hint}"

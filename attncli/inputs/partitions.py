@@ -1,159 +1,160 @@
-"""Which segment of a text each token belongs to: as the text came, by paragraph or line, or as spans say."""
+"""Division of a text into named segments: by its parts (pair, chat roles), by paragraph or line, or by given spans."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from attncli.data import Array, Input, Kind, Partition, Spans, TextSpan, Tokens
 from attncli.errors import UsageError, did_you_mean
 
-WAYS = ("auto", "segment", "paragraph", "line")
+DIVISIONS = ("auto", "segment", "paragraph", "line")
 SPECIAL, REST, GENERATED, PROMPT = "special", "rest", "generated", "prompt"
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _BREAKS = {"paragraph": (BLANK_LINE, "¶"), "line": (re.compile(r"\n\s*"), "line ")}
-_SHOWN = 40
+_PASSAGE_WIDTH = 40
 
 Sides = tuple[Partition, Partition]
+"""The segments of the queries and of the keys."""
 
 
 def partitions(one: Input, kind: Kind, by: str = "auto", spans: Spans | None = None) -> Sides:
-    """The segments of the queries and of the keys of a text.
+    """Return the segments of the queries and of the keys of a text.
 
-    by     segment: a and b of a pair, the roles of a chat, what the model wrote; paragraph: between blank lines; line;
-           auto: segments where the text has several, else paragraphs
-    spans  instead, the stretches of what an encoder or a decoder-only model reads
-    Special tokens are the segment `special`, what the model wrote is `generated`, what no span covers is `rest`.
+    by     segment: a and b of a pair, the roles of a chat, the generated part; paragraph: between blank lines; line;
+           auto: segments if the text has several, else paragraphs
+    spans  if given, replaces `by`: the segments of the input of the encoder or the decoder-only model
+
+    Special tokens are in the segment `special`, generated tokens in `generated`, tokens outside all spans in `rest`.
     """
     check_division(by)
-    way = _way(one) if by == "auto" else by
-    source = _spanned(one.source, spans) if spans is not None else _named(one.source, _first_name(one), way)
+    division = _choose_division(one) if by == "auto" else by
+    source = _divide_by_spans(one.source, spans) if spans is not None else _divide(one.source, _name(one), division)
     if one.target is None:
         return source, source
-    target = _named(one.target, "target", "segment" if spans is not None else way)
+    target = _divide(one.target, "target", "segment" if spans is not None else division)
     queries = source if kind == "encoder" else target
     return queries, target if kind == "decoder" else source
 
 
 def check_division(by: str) -> None:
-    """A `UsageError` with close names unless there is such a way to divide a text."""
-    if by not in WAYS:
-        raise UsageError(f"unknown --by '{by}': {did_you_mean(by, WAYS)}")
+    """Raise UsageError with close names if `by` is not a way to divide a text."""
+    if by not in DIVISIONS:
+        raise UsageError(f"unknown --by '{by}': {did_you_mean(by, DIVISIONS)}")
 
 
-def check_has_segments(inputs: Sequence[Input], found: Sequence[Sides]) -> None:
-    """A `UsageError` where no text has more than one segment beside special tokens: nothing goes between."""
-    if any(len(_told(side)) > 1 for sides in found for side in sides):
+def check_has_segments(inputs: Sequence[Input], sides: Sequence[Sides]) -> None:
+    """Raise UsageError if no text has two segments besides special tokens: there is no attention between segments."""
+    if any(len(_ordinary_names(part)) > 1 for parts in sides for part in parts):
         return
-    text = "the text has" if len(inputs) == 1 else "each text has"
+    texts = "the text has" if len(inputs) == 1 else "each text has"
     raise UsageError(
-        f"{text} one segment ({', '.join(_told(found[0][0])) or SPECIAL}), and nothing to look at between segments: "
-        "give --pair, --chat, --generate, a text with blank lines, --by line, or spans with --segments FILE"
+        f"{texts} one segment ({', '.join(_ordinary_names(sides[0][0])) or SPECIAL}), so there is no attention between "
+        "segments: give --pair, --chat, --generate, a text with blank lines, --by line, or spans with --segments FILE"
     )
 
 
-def _told(side: Partition) -> list[str]:
-    return [name for name in side.names if name != SPECIAL]
+def _ordinary_names(part: Partition) -> list[str]:
+    return [name for name in part.names if name != SPECIAL]
 
 
-def _first_name(one: Input) -> str:
+def _name(one: Input) -> str:
     return "text" if one.target is None else "source"
 
 
-def _way(one: Input) -> str:
-    """Segments where the text came in several, else paragraphs where it has several, else segments again."""
-    own = {name for name in one.source.segments if name}
-    if len(own - {PROMPT, GENERATED}) > 1:
+def _choose_division(one: Input) -> str:
+    """Return segment if the text has several parts, else paragraph if it has several paragraphs, else segment."""
+    segments = {name for name in one.source.segments if name}
+    if len(segments - {PROMPT, GENERATED}) > 1:
         return "segment"
-    paragraphs = _told(_named(one.source, _first_name(one), "paragraph"))
-    return "paragraph" if len(paragraphs) > max(1, len(own)) else "segment"
+    paragraphs = _ordinary_names(_divide(one.source, _name(one), "paragraph"))
+    return "paragraph" if len(paragraphs) > max(1, len(segments)) else "segment"
 
 
-def _named(tokens: Tokens, name: str, way: str) -> Partition:
-    """By the names that tokens came with; `name` for those that have none."""
+def _divide(tokens: Tokens, name: str, division: str) -> Partition:
+    """Divide by the segments of the tokens, and these by paragraph or line; `name` is for tokens without segment."""
     keys: list[str | tuple[str, int]] = []
-    cut = _stretches(tokens, way)
-    for segment, special, stretch in zip(tokens.segments, tokens.special.tolist(), cut.tolist(), strict=True):
-        own = segment or name
+    blocks = _block_numbers(tokens, division)
+    for segment, special, block in zip(tokens.segments, tokens.special.tolist(), blocks.tolist(), strict=True):
+        segment_name = segment or name
         if special:
             keys.append(SPECIAL)
         else:
-            keys.append(own if way == "segment" or own == GENERATED else (own, stretch))
-    return _partition(_numbered(keys, way))
+            keys.append(segment_name if division == "segment" or segment == GENERATED else (segment_name, block))
+    return _partition(_name_blocks(keys, division))
 
 
-def _stretches(tokens: Tokens, way: str) -> Array:
-    """[token] in which paragraph or line of its text it begins; what has no place belongs to the one before."""
-    if way == "segment":
+def _block_numbers(tokens: Tokens, division: str) -> Array:
+    """Return for each token the number of its paragraph or line; tokens without offsets belong to the one before."""
+    if division == "segment":
         return np.zeros(len(tokens), np.int64)
-    ends = [found.end() for found in _BREAKS[way][0].finditer(tokens.text)]
-    found = np.searchsorted(ends, tokens.offsets[:, 0], side="right")
-    last: Array = np.maximum.accumulate(np.where(tokens.offsets[:, 0] >= 0, found, 0))
-    return last
+    ends = [match.end() for match in _BREAKS[division][0].finditer(tokens.text)]
+    numbers = np.searchsorted(ends, tokens.offsets[:, 0], side="right")
+    filled: Array = np.maximum.accumulate(np.where(tokens.offsets[:, 0] >= 0, numbers, 0))
+    return filled
 
 
-def _numbered(keys: Sequence[str | tuple[str, int]], way: str) -> list[str]:
-    """Paragraphs and lines by their number in their segment, which is named only where there are several."""
-    stretches = list(dict.fromkeys(key for key in keys if isinstance(key, tuple)))
-    several = len({segment for segment, _ in stretches}) > 1
+def _name_blocks(keys: Sequence[str | tuple[str, int]], division: str) -> list[str]:
+    """Name paragraphs and lines by their number in their segment; add the segment name if there are several."""
+    blocks = list(dict.fromkeys(key for key in keys if isinstance(key, tuple)))
+    several = len({segment for segment, _ in blocks}) > 1
     counts: dict[str, int] = {}
     names: dict[str | tuple[str, int], str] = {}
-    for key in stretches:
-        segment = key[0]
+    for block in blocks:
+        segment = block[0]
         counts[segment] = counts.get(segment, 0) + 1
-        names[key] = f"{segment + ' ' if several else ''}{_BREAKS[way][1]}{counts[segment]}"
+        names[block] = f"{segment + ' ' if several else ''}{_BREAKS[division][1]}{counts[segment]}"
     return [key if isinstance(key, str) else names[key] for key in keys]
 
 
-def _partition(found: Sequence[str]) -> Partition:
-    names = ordered(dict.fromkeys(found))
-    numbers = {name: at for at, name in enumerate(names)}
-    return Partition(names, np.array([numbers[name] for name in found], dtype=np.int64))
+def _partition(token_names: Sequence[str]) -> Partition:
+    names = order_segment_names(token_names)
+    numbers = {name: number for number, name in enumerate(names)}
+    return Partition(names, np.array([numbers[name] for name in token_names], dtype=np.int64))
 
 
-def ordered(names: Sequence[str] | dict[str, None]) -> tuple[str, ...]:
-    """In their order, but for what is written behind the text and what is left over.
+def order_segment_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return each name once, in order, but `generated`, `rest` and `special` last.
 
-    >>> ordered(["special", "b", "rest", "a"])
+    >>> order_segment_names(["special", "b", "rest", "a"])
     ('b', 'a', 'rest', 'special')
     """
-    last = (GENERATED, REST, SPECIAL)
-    return (*(name for name in names if name not in last), *(name for name in last if name in names))
+    unique, last = dict.fromkeys(names), (GENERATED, REST, SPECIAL)
+    return (*(name for name in unique if name not in last), *(name for name in last if name in unique))
 
 
-def _spanned(tokens: Tokens, spans: Spans) -> Partition:
+def _divide_by_spans(tokens: Tokens, spans: Spans) -> Partition:
     owners: list[str] = [GENERATED if name == GENERATED else "" for name in tokens.segments]
-    for name, stretches in spans.items():
-        for span in stretches:
-            for at in _covered(tokens, name, span):
-                if owners[at] not in ("", name):
-                    raise UsageError(
-                        f"segments '{owners[at]}' and '{name}' both have token {at} ({tokens.pieces[at]!r}): "
-                        "let each token belong to one"
-                    )
-                owners[at] = name
+    for name, segment_spans in spans.items():
+        for position in (position for span in segment_spans for position in _tokens_in_span(tokens, name, span)):
+            if owners[position] not in ("", name):
+                raise UsageError(
+                    f"segments '{owners[position]}' and '{name}' both have token {position} "
+                    f"({tokens.pieces[position]!r}): let each token belong to one"
+                )
+            owners[position] = name
     special = tokens.special.tolist()
-    return _partition([SPECIAL if special[at] else owner or REST for at, owner in enumerate(owners)])
+    return _partition([SPECIAL if special[position] else owner or REST for position, owner in enumerate(owners)])
 
 
-def _covered(tokens: Tokens, name: str, span: TextSpan) -> list[int]:
-    """The tokens of a span, special ones left out."""
+def _tokens_in_span(tokens: Tokens, name: str, span: TextSpan) -> list[int]:
+    """Return the positions of the ordinary tokens that overlap a span."""
     if span.unit == "tokens":
         _check_inside(name, span, len(tokens), "tokens")
-        found = np.arange(span.start, span.end)
+        positions = np.arange(span.start, span.end)
     else:
-        start, end = _characters(tokens, name, span)
-        first, last = tokens.offsets.T
-        found = np.flatnonzero((first >= 0) & (first < end) & (last > start))
-    kept: list[int] = [at for at in found.tolist() if not tokens.special[at]]
-    if not kept:
-        raise UsageError(f"segment '{name}': no token lies on {_shown(span)}: give a span with words in it")
-    return kept
+        start, end = _character_range(tokens, name, span)
+        starts, ends = tokens.offsets.T
+        positions = np.flatnonzero((starts >= 0) & (starts < end) & (ends > start))
+    ordinary: list[int] = [position for position in positions.tolist() if not tokens.special[position]]
+    if not ordinary:
+        raise UsageError(f"segment '{name}': {_describe(span)} contains no token: give a span with words in it")
+    return ordinary
 
 
-def _characters(tokens: Tokens, name: str, span: TextSpan) -> tuple[int, int]:
+def _character_range(tokens: Tokens, name: str, span: TextSpan) -> tuple[int, int]:
     if span.unit == "characters":
         _check_inside(name, span, len(tokens.text), "characters")
         return span.start, span.end
@@ -161,8 +162,8 @@ def _characters(tokens: Tokens, name: str, span: TextSpan) -> tuple[int, int]:
     if count != 1:
         times = "does not occur" if not count else f"occurs {count} times"
         raise UsageError(
-            f"segment '{name}': {_shown(span)} {times} in the text: give it word for word, and more of it where it is "
-            "not the only one, or [start, end] in characters"
+            f"segment '{name}': {_describe(span)} {times} in the text: give a passage that occurs once, word for word, "
+            "or [start, end] in characters"
         )
     start = tokens.text.index(span.passage)
     return start, start + len(span.passage)
@@ -170,11 +171,11 @@ def _characters(tokens: Tokens, name: str, span: TextSpan) -> tuple[int, int]:
 
 def _check_inside(name: str, span: TextSpan, length: int, unit: str) -> None:
     if span.end > length:
-        raise UsageError(f"segment '{name}': {_shown(span)} ends behind the text, which has {length} {unit}")
+        raise UsageError(f"segment '{name}': {_describe(span)} ends after the text, which has {length} {unit}")
 
 
-def _shown(span: TextSpan) -> str:
+def _describe(span: TextSpan) -> str:
     if span.unit == "passage":
-        passage = span.passage if len(span.passage) <= _SHOWN else f"{span.passage[:_SHOWN]}…"
+        passage = span.passage if len(span.passage) <= _PASSAGE_WIDTH else f"{span.passage[:_PASSAGE_WIDTH]}…"
         return f"{passage!r}"
     return f"{span.unit} {span.start} to {span.end}"

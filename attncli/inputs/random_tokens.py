@@ -1,11 +1,11 @@
-"""Random tokens that come twice: what a head does on them is looking for what came before."""
+"""Inputs of random tokens that are repeated once: what a head does with them shows how it uses earlier tokens."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,16 +15,19 @@ from attncli.errors import UsageError
 from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.models import Loaded
 
-_MARKED = re.compile(r"\[.+\]|<.+>|\{.+\}")
-"""Pieces that stand for no text: [unused1], <extra_id_0>, the bytes <0x0A>."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_NOT_TEXT = re.compile(r"\[.+\]|<.+>|\{.+\}")
+"""Pieces that are not text: [unused1], <extra_id_0>, the byte <0x0A>."""
 
 
 @dataclass(frozen=True, eq=False)
 class RandomTokens:
-    """What repeated inputs of a model are made of.
+    """The tokens from which repeated inputs of a model are made.
 
-    vocabulary   ids of ordinary tokens: neither special nor added, nor in brackets
-    start, end   ids of the special tokens before and behind the text
+    vocabulary   ids of ordinary tokens: not special, not added to the tokenizer, not in brackets
+    start, end   ids of the special tokens before and after a text
     """
 
     loaded: Loaded
@@ -34,62 +37,64 @@ class RandomTokens:
 
     @classmethod
     def of(cls, loaded: Loaded) -> RandomTokens:
-        """Those of a model of one stack; another one is a `UsageError`."""
+        """Return the tokens of an encoder or a decoder-only model; raise UsageError for any other model."""
         if loaded.is_encoder_decoder:
             raise UsageError(
-                f"the probe of repeated tokens is for models of one stack, {loaded.name} has an encoder and a decoder: "
-                "take an encoder or a decoder-only model"
+                f"the probe of repeated tokens is for encoders and decoder-only models, {loaded.name} is an "
+                "encoder-decoder: give another model"
             )
         tokenizer = loaded.tokenizer
         if tokenizer is None:
-            raise UsageError("this model was given without a tokenizer, which says what is an ordinary token: pass one")
+            raise UsageError("this model has no tokenizer, which is needed to find ordinary tokens: pass a tokenizer")
         special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
         limit = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None) or len(tokenizer)
         ordinary = {
             number
             for piece, number in tokenizer.get_vocab().items()
-            if number < limit and number not in special and not _MARKED.fullmatch(str(piece))
+            if number < limit and number not in special and not _NOT_TEXT.fullmatch(str(piece))
         }
-        return cls(loaded, np.array(sorted(ordinary)), *_frame(tokenizer))
+        return cls(loaded, np.array(sorted(ordinary)), *_outer_tokens(tokenizer))
 
     def batches(self, length: int, seeds: Sequence[int], batch_tokens: int, again: bool = True) -> Iterator[Batch]:
-        """START r r END for each seed, r of `length` different tokens; without `again` the second r in another order.
+        """Yield batches of START r r END, one input per seed; r is `length` different random tokens.
 
-        Raises `UsageError` where the model reads fewer tokens, or the vocabulary has fewer.
+        again  False: the second r has another order
+
+        Raises `UsageError` if the model reads fewer tokens, or the vocabulary has fewer.
         """
         total = len(self.start) + 2 * length + len(self.end)
-        self._check(length, total)
-        made = np.array([self._sequence(length, seed, again) for seed in seeds])
+        self._check_length(length, total)
+        sequences = np.array([self._sequence(length, seed, again) for seed in seeds])
         step = max(1, batch_tokens // total)
-        for first in range(0, len(made), step):
-            ids = torch.from_numpy(made[first : first + step])
+        for first in range(0, len(sequences), step):
+            ids = torch.from_numpy(sequences[first : first + step])
             batch = batch_from_tensors(self.loaded, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
             yield replace(batch, inputs=tuple(replace(one, index=first + one.index) for one in batch.inputs))
 
     def _sequence(self, length: int, seed: int, again: bool) -> list[int]:
         rng = np.random.default_rng(seed)
-        once = rng.choice(self.vocabulary, length, replace=False)
-        twice = once if again else rng.permutation(once)
-        return [*self.start, *once.tolist(), *twice.tolist(), *self.end]
+        first = rng.choice(self.vocabulary, length, replace=False)
+        second = first if again else rng.permutation(first)
+        return [*self.start, *first.tolist(), *second.tolist(), *self.end]
 
-    def _check(self, length: int, total: int) -> None:
-        limit, around = self.loaded.max_positions, total - 2 * length
-        most = len(self.vocabulary) if limit is None else min(len(self.vocabulary), (limit - around) // 2)
-        if length <= most:
+    def _check_length(self, length: int, total: int) -> None:
+        limit, special = self.loaded.max_positions, total - 2 * length
+        longest = len(self.vocabulary) if limit is None else min(len(self.vocabulary), (limit - special) // 2)
+        if length <= longest:
             return
         if limit is not None and total > limit:
-            what = f"{total} tokens ({around} special, 2 x {length} random), the model reads at most {limit}"
+            needed = f"{total} tokens ({special} special, 2 x {length} random), the model reads at most {limit}"
         else:
-            what = f"{length} different ordinary tokens, the tokenizer has {len(self.vocabulary)}"
-        advice = f"pass --length {most} or less" if most > 1 else "take another model"
-        raise UsageError(f"the probe of repeated tokens needs {what}: {advice}")
+            needed = f"{length} different ordinary tokens, the tokenizer has {len(self.vocabulary)}"
+        advice = f"pass --length {longest} or less" if longest > 1 else "give another model"
+        raise UsageError(f"the probe of repeated tokens needs {needed}: {advice}")
 
 
-def _frame(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The special tokens before and behind a text; the beginning of sequence also where the tokenizer leaves it out."""
+def _outer_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the special tokens before and after a text; without any before, the token that begins a sequence."""
     special = set(tokenizer.all_special_ids) - {getattr(tokenizer, "unk_token_id", None)}
     ids = list(tokenizer("a")["input_ids"])
-    inner = [at for at, number in enumerate(ids) if number not in special] or [0]
+    inner = [position for position, number in enumerate(ids) if number not in special] or [0]
     start, end = tuple(ids[: inner[0]]), tuple(ids[inner[-1] + 1 :])
-    named = (getattr(tokenizer, name, None) for name in ("bos_token_id", "cls_token_id"))
-    return start or tuple(number for number in named if number is not None)[:1], end
+    first = (getattr(tokenizer, name, None) for name in ("bos_token_id", "cls_token_id"))
+    return start or tuple(number for number in first if number is not None)[:1], end

@@ -1,4 +1,4 @@
-"""Texts as a user gives them become texts as a model takes them."""
+"""Texts given as strings, checked and completed with a pair or a target."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ Texts = str | Text | Sequence[str | Text]
 
 
 def parse_texts(text: Texts, pair: str | None = None, target: str | None = None) -> list[Text]:
-    """Texts as a model takes them; an empty one is a `UsageError`."""
-    several = [text] if isinstance(text, str | Text) else list(text)
-    if not several:
+    """Return texts as `Text` objects; raise UsageError if there is none or one is empty."""
+    given = [text] if isinstance(text, str | Text) else list(text)
+    if not given:
         raise UsageError("there is no text to read: give at least one")
-    if (pair is not None or target is not None) and len(several) > 1:
-        what = "pair" if pair is not None else "target"
-        raise UsageError(f"--{what} goes with one text, got {len(several)}: run them one by one")
-    found = [one if isinstance(one, Text) else Text(one) for one in several]
+    texts = [one if isinstance(one, Text) else Text(one) for one in given]
+    if (pair is not None or target is not None) and len(texts) > 1:
+        option = "pair" if pair is not None else "target"
+        raise UsageError(f"--{option} goes with one text, got {len(texts)}: run them one by one")
     if pair is not None:
-        found = [replace(found[0], pair=pair)]
+        texts = [replace(texts[0], pair=pair)]
     if target is not None:
-        found = [replace(found[0], target=target)]
-    for one in found:
-        _check_text(one)
-    return found
+        texts = [replace(texts[0], target=target)]
+    for one in texts:
+        _check_not_empty(one)
+    return texts
 
 
-def _check_text(text: Text) -> None:
+def _check_not_empty(text: Text) -> None:
     for name, value in (("text", text.text), ("pair", text.pair), ("target", text.target)):
         if value is None:
             continue

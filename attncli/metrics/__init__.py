@@ -1,5 +1,5 @@
-"""The measures: one file per metric, each a pure function from rows (or column sums) to values.
+"""The measures: one file per metric, each a pure function from rows (or sums over rows) to values.
 
-A metric file defines `METRIC = row_metric(function, ...)` or `column_metric(function, ...)`; the file name is
-the metric's name, the function's docstring is its reference page.
+A metric file declares `METRIC = Metric(function, "row" or "column", ...)`, from which its command-line name, help page,
+schema and tests follow. File and function have the name of the metric; the docstring is its reference page.
 """

@@ -1,11 +1,8 @@
 """The mean weight on the strongest diagonal."""
 
-from __future__ import annotations
-
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 from attncli.metrics._shared import strongest_offset
 
 
@@ -15,16 +12,16 @@ def diagonal(columns: Columns) -> torch.Tensor:
     Formula   max_o mean_i A_i,i+o, the mean over rows where i+o is visible, o from -8 to 8, over offsets that at
               least 5 rows (or all rows, if fewer) have
     Axes      sums over rows [batch, head, offset] → [batch, head]
-    Unit      1, from 0 to 1 (every row looks at the same offset with all it has)
-    Undefined where no offset has so many rows
-    Caveat    A causal head that looks evenly has some of it at offset 0, where the first rows see little else.
-              In cross-attention i and j count different texts, so only equal positions line up.
+    Unit      1, from 0 to 1 (every row puts all its attention at the same offset)
+    Undefined where no offset has that many rows
+    Caveat    A uniform causal head has some of it at offset 0, as its first rows see few other keys. In
+              cross-attention i and j count different texts, so only equal positions line up.
     Source    the positional heads of Voita et al. 2019, "Analyzing Multi-Head Self-Attention", who count how often
-              the largest weight is at one offset; ours is the mean weight A_i,i+o there
+              the largest weight is at one offset; ours is the mean weight A_i,i+o at that offset
 
     Two rows 1, 0 and 1/4, 3/4 have the mean (1 + 3/4) / 2 = 7/8 at offset 0: diagonal is 7/8.
     """
     return strongest_offset(columns)[0]
 
 
-METRIC = column_metric(diagonal, unit="1", range=(0.0, 1.0), source="after Voita et al. 2019")
+METRIC = Metric(diagonal, "column", unit="1", range=(0.0, 1.0), source="after Voita et al. 2019")

@@ -1,31 +1,33 @@
-"""The weight of a token on its neighbourhood."""
-
-from __future__ import annotations
+"""The weight of a token on its neighbours."""
 
 import torch
 
-from attncli.data import NEAR, Rows, RowSums
-from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import LOCAL, SELF, where_defined
+from attncli.data import MAX_OFFSET, Metric
+from attncli.metrics._shared import LOCAL_WINDOW, SELF_ATTENTION, AnyRows, where_defined
 
 
-def local_mass(rows: Rows | RowSums, window: int = LOCAL) -> torch.Tensor:
+def local_mass(rows: AnyRows, window: int = LOCAL_WINDOW) -> torch.Tensor:
     """How much attention stays within two tokens?
 
     Formula   Σ_{j: |i-j| <= window} A_ij, with a window of 2 unless another is given
     Axes      weights [batch, head, row, key] → [batch, head, row]
     Unit      1, from 0 to 1 (all of it)
     Undefined for padding rows and in cross-attention
-    Caveat    In a text of three tokens everything is local; even attention over n keys has about 5/n.
+    Caveat    In a text of three tokens everything is local; uniform attention over n keys has about 5/n.
     Source    the local heads of Clark et al. 2019 and Kovaleva et al. 2019; their α_ij is our A_ij
 
-    Row 0 that gives 1/4 to each of keys 0, 1, 2 and 3 has local_mass 3/4.
+    Row 0 with weight 1/4 on each of keys 0, 1, 2 and 3 has local_mass 3/4.
     """
-    near = slice(NEAR - window, NEAR + window + 1)
-    weights, visible = (part[..., near] for part in rows.near)
+    weights, visible = (part[..., MAX_OFFSET - window : MAX_OFFSET + window + 1] for part in rows.near)
     return where_defined(rows.real, (weights * visible).sum(-1, dtype=torch.float64))
 
 
-METRIC = row_metric(
-    local_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019; Kovaleva et al. 2019", kinds=SELF, needs=()
+METRIC = Metric(
+    local_mass,
+    "row",
+    unit="1",
+    range=(0.0, 1.0),
+    source="Clark et al. 2019; Kovaleva et al. 2019",
+    kinds=SELF_ATTENTION,
+    needs=(),
 )

@@ -1,28 +1,27 @@
-"""The weight of a token on the one before it."""
-
-from __future__ import annotations
+"""The weight of a token on the previous token."""
 
 import torch
 
-from attncli.data import Rows, RowSums
-from attncli.metrics._declare import row_metric
-from attncli.metrics._shared import SELF, mass_at
+from attncli.data import Metric
+from attncli.metrics._shared import SELF_ATTENTION, AnyRows, weight_at_offset
 
 
-def previous_mass(rows: Rows | RowSums) -> torch.Tensor:
+def previous_mass(rows: AnyRows) -> torch.Tensor:
     """How much attention goes to the token just before?
 
     Formula   A_i,i-1
     Axes      weights [batch, head, row, key] → [batch, head, row]
     Unit      1, from 0 to 1 (all of it)
-    Undefined for padding rows, in cross-attention, for the first token, and where that key is not visible
+    Undefined for padding rows, in cross-attention, for the first token, and where that key is masked
     Caveat    A local head scores here too, and so does row 1 of a causal sink head: compare with diagonal_offset.
     Source    Clark et al. 2019, "What Does BERT Look At?", their α_ij is our A_ij. (They divide by n; we
               take the mean over the rows that have such a key.)
 
-    Row 1 that gives 1/4, 3/4 has previous_mass 1/4; row 0 has none.
+    Row 1 with weights 1/4, 3/4 has previous_mass 1/4; for row 0 it is undefined.
     """
-    return mass_at(rows, -1)
+    return weight_at_offset(rows, -1)
 
 
-METRIC = row_metric(previous_mass, unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF, needs=())
+METRIC = Metric(
+    previous_mass, "row", unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
+)

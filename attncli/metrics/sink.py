@@ -1,23 +1,20 @@
-"""The attention of the key that gets most."""
-
-from __future__ import annotations
+"""The mean attention of the key that receives most."""
 
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 from attncli.metrics._shared import strongest_key
 
 
 def sink(columns: Columns) -> torch.Tensor:
-    """How much attention does the head's favourite key get from every row?
+    """How much attention does the strongest key of the head get from every row?
 
     Formula   max_k α_k, α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, over keys that at least 5 rows (or all rows,
               if fewer) can see
     Axes      sums over rows [batch, head, key] → [batch, head]
-    Unit      1, from 0 to 1 (every row gives it everything): a vertical stripe in the map
-    Undefined where no key is seen by so many rows
-    Caveat    In short texts even attention alone reaches 1/n.
+    Unit      1, from 0 to 1 (all attention of every row): a vertical stripe in the map
+    Undefined where no key is visible to that many rows
+    Caveat    In short texts uniform attention alone reaches 1/n.
     Source    Gu et al. 2024, "When Attention Sink Emerges in Language Models"; their α_k^h is our α_k, and they
               call a head a sink head above 0.3
 
@@ -26,4 +23,4 @@ def sink(columns: Columns) -> torch.Tensor:
     return strongest_key(columns)[0]
 
 
-METRIC = column_metric(sink, unit="1", range=(0.0, 1.0), source="Gu et al. 2024")
+METRIC = Metric(sink, "column", unit="1", range=(0.0, 1.0), source="Gu et al. 2024")

@@ -1,21 +1,18 @@
-"""The position of the key that gets most attention."""
-
-from __future__ import annotations
+"""The position of the key that receives most attention."""
 
 import torch
 
-from attncli.data import Columns
-from attncli.metrics._declare import column_metric
+from attncli.data import Columns, Metric
 from attncli.metrics._shared import strongest_key
 
 
 def sink_position(columns: Columns) -> torch.Tensor:
-    """Which key is the head's favourite?
+    """Which key gets most attention of the head?
 
     Formula   argmax_k α_k, α_k and the keys as for sink; of equal keys the first
     Axes      sums over rows [batch, head, key] → [batch, head]
     Unit      position, from 0 (the first token)
-    Undefined where no key is seen by at least 5 rows (or all rows, if fewer)
+    Undefined where no key is visible to at least 5 rows (or all rows, if fewer)
     Caveat    Means little where sink is small. Over several texts it is the mean of positions: read it with its
               standard deviation, 0 where all texts agree.
     Source    Gu et al. 2024, "When Attention Sink Emerges in Language Models"; their α_k^h is our α_k, and they
@@ -26,4 +23,4 @@ def sink_position(columns: Columns) -> torch.Tensor:
     return strongest_key(columns)[1]
 
 
-METRIC = column_metric(sink_position, unit="position", range=(0.0, None), source="Gu et al. 2024")
+METRIC = Metric(sink_position, "column", unit="position", range=(0.0, None), source="Gu et al. 2024")

@@ -1,4 +1,4 @@
-"""Loading models and tokenizers: with encoding and capture, the only rooms that know Transformers."""
+"""Loading of models and tokenizers. Only this package, `inputs` and `capturing` import Transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters (LoRA and others) as PEFT saves them: weights that go on top of a base model."""
+"""Adapters (LoRA and others) as PEFT saves them: weights that are added to a base model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from attncli.errors import ModelError
 
 
 def adapter_base(path: str, name: str, revision: str | None) -> str | None:
-    """The model that an adapter goes on top of, as its configuration names it; None where this is no adapter."""
+    """Return the base model that an adapter names; None if `path` is not an adapter.
+
+    Raises `ModelError` if PEFT is not installed or the adapter names no base model.
+    """
     if (Path(path) / "config.json").is_file() or find_adapter_config_file(path, revision=revision) is None:
         return None
     try:
@@ -26,10 +29,10 @@ def adapter_base(path: str, name: str, revision: str | None) -> str | None:
 
 
 def load_adapter(model: PreTrainedModel, path: str, name: str, revision: str | None) -> None:
-    """Load an adapter onto its base model; one that is of another model is a `ModelError`."""
-    found: Any = model.load_adapter(path, adapter_kwargs={"revision": revision})
-    wrong = sorted([*found.missing_keys, *found.unexpected_keys, *(key for key, *_ in found.mismatched_keys)])
-    if wrong:
+    """Load an adapter into its base model; raise ModelError if it belongs to another model."""
+    report: Any = model.load_adapter(path, adapter_kwargs={"revision": revision})
+    keys = sorted([*report.missing_keys, *report.unexpected_keys, *(key for key, *_ in report.mismatched_keys)])
+    if keys:
         raise ModelError(
-            f"adapter '{name}' does not go on {type(model).__name__}: {len(wrong)} of its weights, {wrong[0]}"
+            f"adapter '{name}' does not fit {type(model).__name__}: {len(keys)} weights differ, the first is {keys[0]}"
         )

@@ -1,4 +1,4 @@
-"""A loaded model: what it says of itself, and the ways to run it from text alone."""
+"""A loaded model: the facts about it, and the ways to run it on text alone."""
 
 from __future__ import annotations
 
@@ -11,39 +11,25 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.data import RunInfo
 
-_PADDED_POSITIONS = frozenset(
-    [
-        "roberta",
-        "xlm-roberta",
-        "xlm-roberta-xl",
-        "camembert",
-        "roberta-prelayernorm",
-        "xmod",
-        "longformer",
-        "mpnet",
-        "prophetnet",
-        "esm",
-        "ibert",
-        "data2vec-text",
-        "layoutlmv3",
-        "lilt",
-        "luke",
-        "mluke",
-        "altclip",
-        "ernie_m",
-    ]
+_POSITIONS_AFTER_PADDING = re.compile(
+    "roberta|xlm-roberta|xlm-roberta-xl|camembert|roberta-prelayernorm|xmod|longformer|mpnet|prophetnet|esm|ibert|"
+    "data2vec-text|layoutlmv3|lilt|luke|mluke|altclip|ernie_m"
 )
+"""Model types that number positions from the padding index + 1: the first rows of their position table stay unused."""
+_NO_TEXT = re.compile("audio|codec|image|protein|speech|vision|visual")
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A model in eval mode with the tokenizers that make and name its tokens.
+    """A model in eval mode with its tokenizers.
 
-    tokenizer is None only for a model that its user handed over without one.
+    tokenizer         None only for a model that the user passed without one
+    target_tokenizer  the tokenizer of decoder texts
+    name              hub id, folder, demo:NAME or class name
     """
 
     model: PreTrainedModel
@@ -54,38 +40,38 @@ class Loaded:
 
     @property
     def is_encoder_decoder(self) -> bool:
-        """Whether a decoder of its own reads text too (MusicGen's and Dia's read codes of sound)."""
+        """Whether the model has a decoder that reads text (those of MusicGen and Dia read audio codes)."""
         config = self.model.config
         reads_ids = "decoder_input_ids" in inspect.signature(self.model.forward).parameters
         decoders = [getattr(config, name, None) for name in ("decoder", "decoder_config", "text_config")]
-        codes = any(hasattr(one, "num_codebooks") or hasattr(one, "num_channels") for one in decoders)
-        return bool(getattr(config, "is_encoder_decoder", False)) and reads_ids and not codes
+        reads_codes = any(hasattr(part, "num_codebooks") or hasattr(part, "num_channels") for part in decoders)
+        return bool(getattr(config, "is_encoder_decoder", False)) and reads_ids and not reads_codes
 
     @property
     def architecture(self) -> str:
+        """The model type of the configuration, such as bert."""
         return str(self.model.config.model_type)
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: with the embeddings, which may lie elsewhere than the last layers (`device_map`)."""
+        """The device of the embeddings, where inputs go; `device_map` may put later layers on other devices."""
         try:
-            embeddings = self.model.get_input_embeddings()
-            return next(embeddings.parameters()).device
+            return next(self.model.get_input_embeddings().parameters()).device
         except (NotImplementedError, AttributeError, StopIteration):
             return torch.device(self.model.device)
 
     @property
     def max_positions(self) -> int | None:
-        """How many tokens the model can read, None where its configuration sets no end."""
+        """The most tokens that the model can read; None if its configuration sets no limit."""
         return max_positions(self.model)
 
     @cached_property
     def callers(self) -> list[tuple[str, Callable[..., Any]]]:
-        """The ways to run the model from text alone, in order of preference."""
+        """The ways to run the model on text alone, as (name, callable), the preferred one first."""
         return list(_callers(self.model))
 
     def run_info(self, capture: str = "") -> RunInfo:
-        """Where the results of a run of this model come from."""
+        """Return what the results of a run record about the model; `capture` is the route of the capture."""
         names = ("attncli", "transformers", "torch", "tokenizers")
         return RunInfo(
             model=self.name,
@@ -101,52 +87,47 @@ class Loaded:
 
 
 def max_positions(model: PreTrainedModel) -> int | None:
-    """The longest input: rows of a learned position table, else what the configuration says; None for no end."""
+    """Return the length of the longest input, by the position table or the configuration; None for no limit."""
     try:
         config = model.config.get_text_config()
-    except ValueError:  # two text towers (MusicGen): the encoder is the one that reads the text
+    except ValueError:  # two text configurations (MusicGen): the encoder reads the text
         config = model.config.get_text_config(encoder=True)
-    if _without_end(config):
+    if _has_no_limit(config):
         return None
     names = ("max_position_embeddings", "n_positions", "max_source_positions", "n_ctx", "max_seq_len")
     limits = [value for name in names if isinstance(value := getattr(config, name, None), int) and value > 0]
     if not limits:
         return None
-    # RoBERTa and its kin start counting behind the padding index, so that many rows of the table are never reached
-    padded = config.model_type in _PADDED_POSITIONS
-    ahead = 1 if getattr(config, "ngram", None) else 0  # ProphetNet's foretelling streams stand one place further
-    limit = limits[0] - ahead - ((config.pad_token_id or 0) + 1 if padded else 0)
-    return max([limit, *(_stretched(rotary) for rotary in _rotary(config))])
+    unused = (config.pad_token_id or 0) + 1 if _POSITIONS_AFTER_PADDING.fullmatch(config.model_type) else 0
+    if getattr(config, "ngram", None):  # the n-gram streams of ProphetNet are one position ahead
+        unused += 1
+    return max([limits[0] - unused, *(_scaled_limit(rotary) for rotary in _rotary_parameters(config))])
 
 
-def _without_end(config: Any) -> bool:
-    """Whether positions go on past any number that the configuration states: distances, or angles that adapt."""
-    # T5's checkpoints state the length that they were taught with; their buckets of distances have no end
+def _has_no_limit(config: PreTrainedConfig) -> bool:
+    """Return whether positions may exceed the configuration: they are distances, or rotary angles that adapt."""
+    # the configurations of T5 state the length of their training texts; buckets of distances have no limit
     if getattr(config, "relative_attention_num_buckets", None) and not hasattr(config, "max_position_embeddings"):
         return True
-    own = getattr(config, "attn_config", None)
-    alibi = getattr(config, "alibi", False) or getattr(own, "alibi", False) or config.model_type == "bloom"
-    return bool(alibi) or any(rotary.get("rope_type") == "dynamic" for rotary in _rotary(config))
+    nested = getattr(config, "attn_config", None)
+    alibi = getattr(config, "alibi", False) or getattr(nested, "alibi", False) or config.model_type == "bloom"
+    return bool(alibi) or any(rotary.get("rope_type") == "dynamic" for rotary in _rotary_parameters(config))
 
 
-def _rotary(config: Any) -> list[Mapping[str, Any]]:
-    """The parameters of rotary positions, of each type of layer where they differ."""
-    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    nested = [value for value in found.values() if isinstance(value, Mapping)]
-    return nested or [found]
+def _rotary_parameters(config: PreTrainedConfig) -> list[Mapping[str, Any]]:
+    """Return the parameters of rotary positions, one entry for each type of layer if they differ."""
+    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    return [value for value in parameters.values() if isinstance(value, Mapping)] or [parameters]
 
 
-def _stretched(rotary: Mapping[str, Any]) -> int:
-    """How far rotary positions reach that were taught on shorter texts and stretched; 0 where nothing says so."""
+def _scaled_limit(rotary: Mapping[str, Any]) -> int:
+    """Return the length that rotary positions reach after scaling; 0 if they are not scaled."""
     original, factor = rotary.get("original_max_position_embeddings"), rotary.get("factor")
     return int(original * factor) if original and factor else 0
 
 
-_NO_TEXT = re.compile("audio|codec|image|protein|speech|vision|visual")
-
-
 def _callers(model: PreTrainedModel) -> Iterator[tuple[str, Any]]:
-    """The whole model, then its parts that read token ids of text; no decoder without its encoder."""
+    """Return the whole model, then its parts that read token ids of text; never a decoder without its encoder."""
     yield "forward", model
     if hasattr(model, "get_text_features"):
         yield "get_text_features", model.get_text_features

@@ -1,30 +1,31 @@
-"""The page of `attncli view`: from maps, edges, vectors and statistics to one HTML file. NumPy only.
+"""The page of `attncli view`: maps, edges, vectors and statistics as one HTML file. NumPy only.
 
-blobs     the binary parts: weights in 8 bits, masks in bits, vectors in 16
-sides     token lists, with the text around them
-payload   what the page holds, as `web/page.schema.json` says
-sizes     how much of it fits into so many bytes
+blobs     the binary parts: weights in 8 bits, masks in bits, vectors in 16 bits
+sides     token lists with the text around the tokens
+edges     the strongest weights of each row
+payload   the content of the page, as `web/page.schema.json` defines it
+sizes     the bytes of a page, and how much of a run fits into a number of bytes
 document  the file: the payload put into `assets/page.html`, which is built from `web/`
 """
 
 from __future__ import annotations
 
 from attncli.page.document import page_html
-from attncli.page.edges import EdgeTable, EdgeTables, Place
-from attncli.page.payload import Content, Payload, payload
-from attncli.page.sizes import Fit, MapSize, fit, least, whole
+from attncli.page.edges import EdgeTable, EdgeTables, LayerId
+from attncli.page.payload import PageContent, Payload, build_payload
+from attncli.page.sizes import MapSize, PageFit, fit_page, full_page_bytes, smallest_page_bytes
 
 __all__ = [
-    "Content",
     "EdgeTable",
     "EdgeTables",
-    "Fit",
+    "LayerId",
     "MapSize",
+    "PageContent",
+    "PageFit",
     "Payload",
-    "Place",
-    "fit",
-    "least",
+    "build_payload",
+    "fit_page",
+    "full_page_bytes",
     "page_html",
-    "payload",
-    "whole",
+    "smallest_page_bytes",
 ]

@@ -1,4 +1,4 @@
-"""The binary parts of the page: numbers in as few bytes as the eye allows, little endian, compressed, kept once."""
+"""The binary parts of the page: numbers in few bytes, little endian, compressed, equal parts stored once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from attncli.data import Array
 
 LEVEL = 6
-"""Of the nine of zlib: the ninth takes four times as long for 1.5 % less on maps of MiniLM, the first is 8 % larger."""
+"""Level of zlib: 9 needs four times as long for 1.5 % less on maps of MiniLM, 1 gives 8 % more."""
 CODES = 255
 VECTOR_CODES = 32767
 
 
 class Blobs:
-    """Collects parts under numbers; an equal part is kept once."""
+    """The binary parts under their numbers; equal parts have one number."""
 
     def __init__(self) -> None:
         self.compressed: list[bytes] = []
         self._numbers: dict[bytes, int] = {}
 
-    def add(self, parts: Sequence[Array]) -> int:
-        """The number of a part made of these arrays, one after the other."""
-        data = b"".join(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).tobytes() for part in parts)
+    def add(self, arrays: Sequence[Array]) -> int:
+        """Add a part made of these arrays, one after the other, and return its number."""
+        data = b"".join(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes() for array in arrays)
         digest = hashlib.sha256(data).digest()
         if digest not in self._numbers:
             self._numbers[digest] = len(self.compressed)
@@ -33,36 +33,39 @@ class Blobs:
         return self._numbers[digest]
 
 
-def coded_weights(weights: Array) -> tuple[Array, Array]:
-    """[head, row, key] in 8 bits: `weight ≈ (code / 255)² · scale`, off by less than 1/255 of the row's largest weight.
+def encode_weights(weights: Array) -> tuple[Array, Array]:
+    """Return weights [head, row, key] as scale [head, row] float32 and codes [head, row, key] uint8.
 
-    By the square small weights keep more of themselves: one of 1/100 of the largest is off by at most 1/2500 of it,
-    five times less than in even steps. Readers that leave sinks out and scale the rest up need that.
-    Returns scale [head, row] float32, which is the largest weight, NaN where the row is undefined, and code uint8.
+    `weight ≈ (code / 255)² · scale`, off by less than 1/255 of the largest weight of the row, which is the scale; it
+    is NaN where the row is undefined. The square keeps small weights more exact: one of 1/100 of the largest is off
+    by at most 1/2500 of it, five times less than with equal steps. Readers that drop sinks and rescale rows need that.
     """
     undefined = np.logical_or.reduce(np.isnan(weights), axis=-1)
     defined = np.where(undefined[..., None], np.float32(0), weights)
     scale = defined.max(-1, initial=0).astype(np.float32)
     codes = np.empty(weights.shape, np.uint8)
-    for head, (one, largest) in enumerate(zip(defined, scale, strict=True)):  # all at once would take twice their room
-        codes[head] = weight_codes(one, largest[:, None])
+    for head, (rows, largest) in enumerate(zip(defined, scale, strict=True)):  # all heads at once need twice the memory
+        codes[head] = encode_shares(rows, largest[:, None])
     return np.where(undefined, np.float32(np.nan), scale), codes
 
 
-def weight_codes(weights: Array, largest: Array) -> Array:
-    """The codes of weights, given the largest of their rows."""
+def encode_shares(weights: Array, largest: Array) -> Array:
+    """Return the codes of weights, given the largest weight of the row of each."""
     shares = np.divide(weights, largest, out=np.zeros(weights.shape, np.float32), where=largest > 0)
     codes: Array = np.rint(np.sqrt(shares.clip(0, 1)) * CODES).astype(np.uint8)
     return codes
 
 
-def coded_vectors(vectors: Array) -> tuple[Array, Array]:
-    """[head, token, dim] in 16 bits: `value ≈ code / 32767 · scale`, scale [head, token] the largest magnitude."""
+def encode_vectors(vectors: Array) -> tuple[Array, Array]:
+    """Return vectors [head, token, dim] as scale [head, token] float32, the largest magnitude, and codes int16.
+
+    `value ≈ code / 32767 · scale`.
+    """
     scale = np.abs(vectors).max(-1, initial=0).astype(np.float32)
     factor = np.divide(VECTOR_CODES, scale, out=np.zeros(scale.shape), where=scale > 0)
     return scale, np.rint(vectors * factor[..., None]).astype(np.int16)
 
 
-def bits(visible: Array) -> Array:
-    """Which keys each row sees, eight to the byte, the first in the highest bit."""
+def pack_bits(visible: Array) -> Array:
+    """Return a mask with eight keys per byte, the first key in the highest bit."""
     return np.packbits(visible)

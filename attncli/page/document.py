@@ -1,4 +1,4 @@
-"""The file: what the page holds, put into the page that is built from `web/`."""
+"""The HTML file of the page: a payload put into the page that is built from `web/`."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from attncli.page.payload import Payload
 
 PLACE = "<!--run-->"
 TITLE = "<title>attncli</title>"
-_ESCAPES = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
+_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&"})
 
 
 def page_html(payload: Payload, template: str | None = None) -> str:
-    """One document that needs nothing else; `template` stands in for the page that comes with the package."""
+    """Return the page as one document that needs no other file; `template` replaces the page of the package."""
     page = built_page() if template is None else template
     title = f"<title>{html.escape(payload.document['title'])} · attncli</title>"
     before, _, after = page.replace(TITLE, title, 1).partition(PLACE)
-    return "".join([before, *_parts(payload), after])
+    return "".join([before, *_scripts(payload), after])
 
 
 @cache
 def built_page() -> str:
-    """The page that comes with the package, still empty."""
+    """Return the page of the package, without content."""
     return files("attncli.page").joinpath("assets", "page.html").read_text(encoding="utf-8")
 
 
-def _parts(payload: Payload) -> Iterator[str]:
-    # ASCII, and without the signs that a parser of HTML could take for the end of the script
+def _scripts(payload: Payload) -> Iterator[str]:
+    # ASCII only, and without the characters that could end the script for an HTML parser
     document = json.dumps(payload.document, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
     yield f'<script type="application/json" id="page">{document}</script>\n'
     for number, blob in enumerate(payload.blobs):

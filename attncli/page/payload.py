@@ -1,4 +1,4 @@
-"""What the page holds: plain values as `web/page.schema.json` says, and the binary parts that they count."""
+"""The content of the page: plain values as `web/page.schema.json` defines them, and numbered binary parts."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens, Vectors
-from attncli.page.blobs import Blobs, bits, coded_vectors, coded_weights
-from attncli.page.edges import EdgeTable, Place
-from attncli.page.sides import side
+from attncli.page.blobs import Blobs, encode_vectors, encode_weights, pack_bits
+from attncli.page.edges import EdgeTable, LayerId
+from attncli.page.sides import side_document
 
 SCHEMA = "attncli.page/1"
 NAME = 80
-"""Characters of a text that name it."""
+"""Characters of the name of a text."""
 Plain = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
-    """What is to be shown.
+class PageContent:
+    """What the page shows.
 
-    maps     whole ones, or pooled ones whose strongest weights are in `edges`
-    vectors  of these maps and their heads, which are of single heads and all tokens then
+    maps     full maps, or pooled ones with their strongest weights in `edges`
+    vectors  query and key vectors; maps with vectors are of single heads and of all tokens
     stats    `metrics` and `heads` of stats.json; None where nothing could be measured
-    notes    what a reader should know beside what the run says
-    neurons  the command that would add vectors, empty where they are there
+    notes    notes for the reader, after those of the run
+    neurons  the command that would add vectors; empty where there are vectors
     """
 
     info: RunInfo
     inputs: Sequence[Input]
     maps: Sequence[Attention]
-    edges: Mapping[Place, EdgeTable] = field(default_factory=dict)
+    edges: Mapping[LayerId, EdgeTable] = field(default_factory=dict)
     vectors: Sequence[Vectors] = ()
     stats: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
@@ -41,45 +41,46 @@ class Content:
 
 @dataclass(frozen=True, eq=False)
 class Payload:
-    """A page without its looks: the document, and its binary parts, compressed."""
+    """The data of a page: the document, and its compressed binary parts."""
 
     document: Plain
     blobs: tuple[bytes, ...]
 
 
-def payload(content: Content) -> Payload:
-    """Everything that is to be shown, in as few bytes as may be."""
-    writer = _Writer(Blobs())
-    texts = {one.index: _name(one) for one in content.inputs}
-    maps = [writer.map(attention, texts[attention.text], content.edges) for attention in content.maps]
+def build_payload(content: PageContent) -> Payload:
+    """Return the data of a page; equal token lists and binary parts are stored once."""
+    writer = _Writer(Blobs(), content.edges)
+    info, names = content.info, {source.index: _text_name(source) for source in content.inputs}
+    maps = [writer.map(attention, names[attention.text]) for attention in content.maps]
+    run = {name: getattr(info, name) for name in ("model", "revision", "dtype", "device", "capture")}
     document: Plain = {
         "schema": SCHEMA,
-        "title": content.info.title,
-        "run": _run(content.info),
-        "notes": [*content.info.notes, *content.notes],
+        "title": info.title,
+        "run": {**run, "class": info.cls, "versions": dict(info.versions)},
+        "notes": [*info.notes, *content.notes],
         "neurons": content.neurons,
         "sides": writer.sides,
         "maps": maps,
-        "stats": None if content.stats is None else _stats(content.stats),
+        "stats": None if content.stats is None else {name: content.stats[name] for name in ("metrics", "heads")},
         "vectors": [*writer.vectors(content.vectors, content.maps)],
     }
     return Payload(document, tuple(writer.blobs.compressed))
 
 
 class _Writer:
-    """Gives sides and binary parts their numbers; what is equal is held once."""
+    """The numbers of sides and binary parts while a document is built."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, edges: Mapping[LayerId, EdgeTable]) -> None:
         self.blobs = blobs
+        self.edges = edges
         self.sides: list[Plain] = []
         self._numbers: dict[str, int] = {}
-        self._known: dict[tuple[int, bool], int] = {}
-        self._alive: list[Tokens] = []  # or else others could come to lie at the same place
+        self._by_id: dict[tuple[int, bool], int] = {}
+        self._alive: list[Tokens] = []  # keeps tokens alive, so that no others get the same id
 
-    def map(self, attention: Attention, name: str, edges: Mapping[Place, EdgeTable]) -> Plain:
-        """The `Maps` of one text and kind."""
-        window = None if attention.window is None else [list(span) for span in attention.window]
-        cut = window is not None
+    def map(self, attention: Attention, name: str) -> Plain:
+        """Return the `Maps` of one text and kind."""
+        cut = attention.window is not None
         return {
             "text": attention.text,
             "name": name,
@@ -90,80 +91,68 @@ class _Writer:
             "aggregate_layers": attention.aggregate_layers,
             "words": attention.words,
             "dropped_special": attention.dropped_special,
-            "window": window,
+            "window": None if attention.window is None else [list(span) for span in attention.window],
             "form": "whole" if attention.pool == "none" else "strongest",
             "pool": attention.pool,
             "cell": list(attention.cell),
-            "layers": list(self._layers(attention, edges)),
+            "layers": [self._layer(attention, maps) for maps in attention.layers],
         }
 
     def _side(self, tokens: Tokens, cut: bool) -> int:
-        if (id(tokens), cut) not in self._known:
-            made = side(tokens, cut)
-            number = self._numbers.setdefault(json.dumps(made), len(self.sides))
+        """Return the number of a side."""
+        if (id(tokens), cut) not in self._by_id:
+            document = side_document(tokens, cut)
+            number = self._numbers.setdefault(json.dumps(document), len(self.sides))
             if number == len(self.sides):
-                self.sides.append(made)
-            self._known[id(tokens), cut] = number
+                self.sides.append(document)
+            self._by_id[id(tokens), cut] = number
             self._alive.append(tokens)
-        return self._known[id(tokens), cut]
+        return self._by_id[id(tokens), cut]
 
-    def _layers(self, attention: Attention, edges: Mapping[Place, EdgeTable]) -> Iterator[Plain]:
-        for maps in attention.layers:
-            pooled = attention.pool != "none"
-            yield self._layer(maps, edges[attention.text, attention.kind, maps.layer] if pooled else None)
-
-    def _layer(self, maps: LayerMaps, edges: EdgeTable | None) -> Plain:
+    def _layer(self, attention: Attention, maps: LayerMaps) -> Plain:
+        pooled = attention.pool != "none"
+        edges = self.edges[attention.text, attention.kind, maps.layer] if pooled else None
         visible = maps.visible
         if visible is not None and len(visible) > 1 and (visible == visible[:1]).all():
             visible = visible[:1]
         return {
             "layer": maps.layer,
             "heads": list(maps.heads),
-            "weights": self.blobs.add(coded_weights(maps.weights)),
-            "visible": None if visible is None or visible.all() else self.blobs.add([bits(visible)]),
+            "weights": self.blobs.add(encode_weights(maps.weights)),
+            "visible": None if visible is None or visible.all() else self.blobs.add([pack_bits(visible)]),
             "edges": None if edges is None else self.blobs.add([edges.scale, edges.keys, edges.codes]),
             "per_row": 0 if edges is None else edges.per_row,
         }
 
     def vectors(self, vectors: Sequence[Vectors], maps: Sequence[Attention]) -> Iterator[Plain]:
-        """The `Vectors` of the heads and tokens of these maps."""
+        """Yield the `Vectors` of the heads and tokens of these maps."""
         shown = {
             (attention.text, attention.kind, layer.layer): (layer.heads, attention)
             for attention in maps
             for layer in attention.layers
         }
-        for one in vectors:
-            heads, attention = shown.get((one.text, one.kind, one.layer), ((), None))
-            if attention is not None and (chosen := [head for head in heads if head in one.heads]):
-                yield self._vectors(one, chosen, attention)
+        for of_layer in vectors:
+            heads, attention = shown.get((of_layer.text, of_layer.kind, of_layer.layer), ((), None))
+            if attention is not None and (both := [head for head in heads if head in of_layer.heads]):
+                yield self._vectors(of_layer, both, attention)
 
-    def _vectors(self, one: Vectors, heads: Sequence[int], attention: Attention) -> Plain:
-        places = [one.heads.index(head) for head in heads]
-        read = [one.key_heads[place] for place in places]
-        shared = sorted(set(read))
-        rows, keys = (slice(side.first, side.last + 1) for side in attention.sides)
+    def _vectors(self, of_layer: Vectors, heads: Sequence[int], attention: Attention) -> Plain:
+        rows = [of_layer.heads.index(head) for head in heads]
+        key_heads = [of_layer.key_heads[row] for row in rows]
+        shared = sorted(set(key_heads))
+        queries, keys = (slice(side.first, side.last + 1) for side in attention.sides)
         return {
-            **{name: getattr(one, name) for name in ("text", "kind", "layer", "scale", "softcap", "bias")},
+            **{name: getattr(of_layer, name) for name in ("text", "kind", "layer", "scale", "softcap", "bias")},
             "heads": list(heads),
-            "key_heads": [shared.index(number) for number in read],
-            "dim": one.query.shape[-1],
-            "query": self.blobs.add(coded_vectors(one.query[places, rows])),
-            "key": self.blobs.add(coded_vectors(one.key[shared, keys])),
-            "normalizer": self.blobs.add([one.normalizer[places, rows]]),
+            "key_heads": [shared.index(number) for number in key_heads],
+            "dim": of_layer.query.shape[-1],
+            "query": self.blobs.add(encode_vectors(of_layer.query[rows, queries])),
+            "key": self.blobs.add(encode_vectors(of_layer.key[shared, keys])),
+            "normalizer": self.blobs.add([of_layer.normalizer[rows, queries]]),
         }
 
 
-def _name(one: Input) -> str:
-    """The beginning of a text, in one line."""
-    text = " ".join(one.text.text.split()) or f"text {one.index}"
+def _text_name(source: Input) -> str:
+    """Return the beginning of a text in one line."""
+    text = " ".join(source.text.text.split()) or f"text {source.index}"
     return text if len(text) <= NAME else text[: NAME - 1] + "…"
-
-
-def _run(info: RunInfo) -> Plain:
-    names = ("model", "revision", "dtype", "device", "capture")
-    said = {name: getattr(info, name) for name in names}
-    return {**said, "class": info.cls, "versions": dict(info.versions)}
-
-
-def _stats(found: Mapping[str, Any]) -> Plain:
-    return {name: found[name] for name in ("metrics", "heads")}

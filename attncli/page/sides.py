@@ -1,4 +1,4 @@
-"""One side of a map for the page: its tokens, what is shown of them, and the text that they cover."""
+"""One side of a map for the page: its tokens, their labels, and the text that they cover."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from attncli.data import Tokens
-from attncli.data.labels import labels, text_of
+from attncli.data.labels import labels, piece_text
 from attncli.data.words import merged_words, word_groups
 
-_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Half surrogates that stand for no byte."""
+_HALF_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Half surrogates that do not stand for a byte."""
 
 
-def side(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
-    """The `Side` of the schema; `cut`: the tokens are a part of their text, which is not told."""
+def side_document(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
+    """Return the `Side` of the schema; `cut` leaves out the text around tokens that are a part of their text."""
     words = merged_words(tokens)
     covered = list(_from_text(tokens, cut) if (tokens.offsets >= 0).any() else _from_pieces(tokens))
-    reached = max((end for _, end in tokens.offsets.tolist()), default=-1)
+    last_end = max((end for _, end in tokens.offsets.tolist()), default=-1)
     return {
         "pieces": list(tokens.pieces),
         "labels": labels(tokens),
@@ -29,37 +29,42 @@ def side(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
         "segments": list(tokens.segments),
         "before": [before for before, _ in covered],
         "surface": [surface for _, surface in covered],
-        "after": "" if cut or reached < 0 else tokens.text[reached:],
+        "after": "" if cut or last_end < 0 else tokens.text[last_end:],
     }
 
 
 def _from_text(tokens: Tokens, cut: bool) -> Iterator[tuple[str, str]]:
-    """For each piece the text before it and the text that it covers; of pieces of one character the first has it.
+    """Yield for each piece (text before it, text that it covers); of pieces of one character the first covers it.
 
-    What has no place in the text, as what a model wrote behind it, is told by its pieces.
+    A piece without an offset, such as a generated one, covers the text that it stands for.
     """
-    reached = 0 if not cut else None
-    spoken = list(_from_pieces(tokens))
-    for at, (start, end) in enumerate(tokens.offsets.tolist()):
+    previous_end = 0 if not cut else None
+    piece_texts = list(_from_pieces(tokens))
+    for from_piece, (start, end) in zip(piece_texts, tokens.offsets.tolist(), strict=True):
         if start < 0:
-            yield spoken[at]
+            yield from_piece
             continue
-        reached = start if reached is None else reached
-        yield _spaced(tokens.text[reached : max(start, reached)], tokens.text[max(start, reached) : end])
-        reached = max(end, reached)
+        previous_end = start if previous_end is None else previous_end
+        start = max(start, previous_end)
+        yield _move_space(tokens.text[previous_end:start], tokens.text[start:end])
+        previous_end = max(end, previous_end)
 
 
 def _from_pieces(tokens: Tokens) -> Iterator[tuple[str, str]]:
-    """The same without a text: what the pieces stand for, a character of several bytes where its last byte is."""
+    """Yield for each piece (text before it, text that it stands for), without the text of the tokens.
+
+    A character of several bytes belongs to the piece of its last byte.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     first = True
     for piece, special in zip(tokens.pieces, tokens.special.tolist(), strict=True):
         if special:
             yield "", ""
             continue
-        text = text_of(piece, tokens.scheme)
+        text = piece_text(piece, tokens.scheme)
         if tokens.scheme == "bytelevel" or tokens.scheme == "metaspace":
-            before, surface = _spaced("", decoder.decode(_HALVES.sub("�", text).encode("utf-8", "surrogateescape")))
+            raw = _HALF_SURROGATES.sub("�", text).encode("utf-8", "surrogateescape")
+            before, surface = _move_space("", decoder.decode(raw))
         elif tokens.scheme == "wordpiece" and text.startswith("##"):
             before, surface = "", text.removeprefix("##")
         else:
@@ -68,7 +73,7 @@ def _from_pieces(tokens: Tokens) -> Iterator[tuple[str, str]]:
         first = False
 
 
-def _spaced(before: str, surface: str) -> tuple[str, str]:
-    """With the space that begins a piece in front of it, unless it is all of the piece."""
+def _move_space(before: str, surface: str) -> tuple[str, str]:
+    """Return (before, surface) with the space at the start of a piece moved in front of it, unless it is all space."""
     bare = surface.lstrip()
     return (before + surface[: len(surface) - len(bare)], bare) if bare else (before, surface)

@@ -1,4 +1,4 @@
-"""Which token labels stand along an axis: as many as fit at a readable size, never one over another."""
+"""Labels of the axes of a map: as many as fit at a readable size without overlap, and the words that name a map."""
 
 from __future__ import annotations
 
@@ -10,94 +10,100 @@ from matplotlib.axes import Axes
 
 from attncli.data import Attention, Kind, LayerMaps, Tokens, TokenWindow
 from attncli.data.labels import label_with_position, labels
-from attncli.plotting.text import DPI, SUBTITLE, measure, style
+from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, measure, style
 
 KIND_WORDS: dict[Kind, str] = {
     "encoder": "encoder self-attention",
     "decoder": "decoder self-attention",
     "cross": "cross-attention",
 }
-QUERY, KEY = "query token (looks from)", "key token (looked at)"
-QUERY_AT, KEY_AT = "query position (looks from)", "key position (looked at)"
-TICK = 10
+QUERY, KEY = "query token", "key token"
+QUERY_POSITION, KEY_POSITION = "query position", "key position"
+TICK_ROOM = 10
+TICK_STYLE: dict[str, Any] = {"length": 3, "width": 0.6, "pad": 2, "color": FAINT}
 _SMALLEST, _LARGEST = 6.0, 9.0
-_POSITION, _APART = 8.0, 80
+_POSITION_SIZE, _POSITION_STEP = 8.0, 80
 _PIXELS_PER_POINT = DPI / 72
 
 
 @dataclass(frozen=True)
-class AxisTokens:
+class AxisLabels:
     """The labels of one axis.
 
-    at      where along the axis a label stands, in cells
-    texts   those labels
-    size    their size in points
-    width   of the widest one in pixels
-    step    from one label to the next, in cells
-    flat    whether each is narrower than its cell, or its place
-    tokens  whether labels are tokens and not only positions
+    centres     where each label stands along the axis, in cells
+    texts       the labels
+    size        their size in points
+    width       width of the widest label in pixels
+    step        cells from one label to the next
+    horizontal  whether each label fits the width of its cell, so that key labels need no rotation
+    are_tokens  whether the labels are tokens; False for positions
     """
 
-    at: list[float]
+    centres: list[float]
     texts: list[str]
     size: float
     width: float
     step: int
-    flat: bool
-    tokens: bool = True
+    horizontal: bool
+    are_tokens: bool = True
 
 
-def side_of(
-    shown: list[str], cell: float, factor: int = 1, *, positions: bool = True, largest: float = _LARGEST
-) -> AxisTokens:
-    """The labels that fit along cells of `cell` pixels, each standing for `factor` tokens.
+def fit_labels(
+    names: list[str], cell: float, factor: int = 1, *, with_positions: bool = True, largest: float = _LARGEST
+) -> AxisLabels:
+    """Return the labels that fit along cells of `cell` pixels, each cell standing for `factor` tokens.
 
-    Where not every token has its label, each label bears its position too if `positions`.
+    Where only some tokens get a label, `with_positions` adds the position to each label.
     """
     size = min(largest, max(_SMALLEST, cell / _PIXELS_PER_POINT / 1.3))
-    height = measure(shown, size)[1]
+    height = measure(names, size)[1]
     step = max(1, math.ceil((height + 2) / cell))
-    at = list(range(0, math.ceil(len(shown) / factor), step))
-    thinned = positions and step * factor > 1
-    texts = [label_with_position(shown[n * factor], n * factor) if thinned else shown[n] for n in at]
+    cells = range(0, math.ceil(len(names) / factor), step)
+    numbered = with_positions and step * factor > 1
+    texts = [label_with_position(names[n * factor], n * factor) if numbered else names[n] for n in cells]
     width = measure(texts, size)[0]
-    return AxisTokens([n + 0.5 for n in at], texts, size, width, step, step == 1 and width <= 0.9 * cell)
+    return AxisLabels([n + 0.5 for n in cells], texts, size, width, step, step == 1 and width <= 0.9 * cell)
 
 
-def axis_of(attention: Attention, axis: int, shown: list[str], cell: float, factor: int, **more: Any) -> AxisTokens:
-    """The labels of the queries (axis 0) or keys (axis 1): tokens of a whole text, or of a window where all fit.
+def labels_of_axis(
+    attention: Attention, axis: int, names: list[str], cell: float, factor: int, *, with_positions: bool = True
+) -> AxisLabels:
+    """Return the labels of the queries (axis 0) or keys (axis 1): tokens where they fit, else round positions.
 
-    Elsewhere round positions. `shown` are the labels of all tokens, or cells; `factor` of them share `cell` pixels.
+    Tokens label a map of a whole text, and a window in which every token has room for its label.
+
+    names   labels of all tokens, or of all cells of a pooled map
+    cell    pixels of a cell of the picture, which stands for `factor` entries of `names`
     """
-    stretch = attention.sides[axis]
-    if attention.window is not None and stretch.cell == 1:
-        placed = [label_with_position(name, stretch.first + n) for n, name in enumerate(shown)]
-        side = side_of(placed, cell, factor, **{**more, "positions": False})
-        if side.step * factor == 1:
-            return side
+    window = attention.sides[axis]
+    if attention.window is not None and window.cell == 1:
+        numbered = [label_with_position(name, window.first + n) for n, name in enumerate(names)]
+        token_labels = fit_labels(numbered, cell, factor, with_positions=False)
+        if token_labels.step * factor == 1:
+            return token_labels
     elif attention.pool == "none":
-        return side_of(shown, cell, factor, **more)
-    return positions(stretch, cell / (stretch.cell * factor), cell)
+        return fit_labels(names, cell, factor, with_positions=with_positions)
+    return position_labels(window, cell / (window.cell * factor), cell)
 
 
-def positions(stretch: TokenWindow, token: float, cell: float) -> AxisTokens:
-    """Round positions along an axis of which each token has `token` pixels."""
-    height = measure([], _POSITION)[1]
-    widest = measure([str(stretch.last)], _POSITION)[0]
-    step = _round_step(max(_APART, widest + 2 * height) / token)
-    places = range(-(-stretch.first // step) * step, stretch.last + 1, step)
-    at = [(place - stretch.first + 0.5) * token / cell for place in places]
-    return AxisTokens(at, [str(place) for place in places], _POSITION, widest, step, True, tokens=False)
+def position_labels(window: TokenWindow, token: float, cell: float) -> AxisLabels:
+    """Return round positions along an axis on which a token has `token` pixels and a cell `cell` pixels."""
+    height = measure([], _POSITION_SIZE)[1]
+    widest = measure([str(window.last)], _POSITION_SIZE)[0]
+    step = _round_step(max(_POSITION_STEP, widest + 2 * height) / token)
+    positions = range(-(-window.first // step) * step, window.last + 1, step)
+    centres = [(position - window.first + 0.5) * token / cell for position in positions]
+    return AxisLabels(centres, [str(n) for n in positions], _POSITION_SIZE, widest, step, True, are_tokens=False)
 
 
-def _round_step(least: float) -> int:
-    """The smallest of 1, 2, 5, 10, 20, … that is no smaller than this."""
-    power = int(10 ** max(0, math.floor(math.log10(least))))
-    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= least)
+def _round_step(smallest: float) -> int:
+    """Return the smallest of 1, 2, 5, 10, 20, … that is at least `smallest`."""
+    power = int(10 ** max(0, math.floor(math.log10(smallest))))
+    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= smallest)
 
 
-def sides_of(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[str]]:
-    """Labels of queries and keys; positions where a layer's maps have other lengths than the tokens."""
+def side_labels(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[str]]:
+    """Return the labels of queries and keys; numbers where a map is not as long as its tokens."""
     _, queries, keys = maps.weights.shape
     return _labels_or_numbers(attention.queries, queries), _labels_or_numbers(attention.keys, keys)
 
@@ -106,59 +112,74 @@ def _labels_or_numbers(tokens: Tokens, length: int) -> list[str]:
     return labels(tokens) if len(tokens) == length else [str(n) for n in range(length)]
 
 
-def draw_ticks(axes: Axes, queries: AxisTokens, keys: AxisTokens) -> None:
-    """Both axes' labels as ticks in the middle of their cells."""
-    axes.tick_params(length=3, width=0.6, pad=2, color="#666666")
-    axes.set_yticks(queries.at, labels=queries.texts, **style(queries.size))
+def draw_ticks(axes: Axes, queries: AxisLabels, keys: AxisLabels) -> None:
+    """Write the labels of both axes as ticks at the centres of their cells."""
+    draw_query_ticks(axes, queries)
     draw_key_ticks(axes, keys)
 
 
-def draw_key_ticks(axes: Axes, keys: AxisTokens) -> None:
-    """The labels of the lower axis, upright where they are narrower than their cells."""
-    axes.tick_params(length=3, width=0.6, pad=2, color="#666666")
-    turned = 0 if keys.flat else 90
-    axes.set_xticks(keys.at, labels=keys.texts, **style(keys.size, rotation=turned))
+def draw_query_ticks(axes: Axes, queries: AxisLabels) -> None:
+    """Write the labels of the left axis."""
+    axes.tick_params(**TICK_STYLE)
+    axes.set_yticks(queries.centres, labels=queries.texts, **style(queries.size))
 
 
-def draw_titles(axes: Axes, queries: AxisTokens, keys: AxisTokens, query: str = QUERY, key: str = KEY) -> None:
-    """What the two axes are, in as many words as they are long."""
+def draw_key_ticks(axes: Axes, keys: AxisLabels) -> None:
+    """Write the labels of the lower axis, rotated unless each fits its cell."""
+    axes.tick_params(**TICK_STYLE)
+    axes.set_xticks(keys.centres, labels=keys.texts, **style(keys.size, rotation=0 if keys.horizontal else 90))
+
+
+def draw_layer_head_axes(axes: Axes, layers: list[str], heads: list[str], cell: tuple[int, int]) -> None:
+    """Label the rows of a map as layers and its columns as heads; `cell` is (height, width) in pixels."""
+    rows, columns = (
+        fit_labels(names, size, with_positions=False, largest=SMALL)
+        for names, size in zip((layers, heads), cell, strict=True)
+    )
+    draw_ticks(axes, rows, columns)
+    axes.set_ylabel("layer", **style(SUBTITLE))
+    axes.set_xlabel("head", **style(SUBTITLE))
+
+
+def draw_axis_titles(axes: Axes, queries: AxisLabels, keys: AxisLabels, query: str = QUERY, key: str = KEY) -> None:
+    """Write the titles of both axes, shortened where they are longer than the axis."""
     box = axes.get_window_extent()
-    axes.set_ylabel(fitted(query if queries.tokens else QUERY_AT, box.height), **style(SUBTITLE))
-    axes.set_xlabel(fitted(key if keys.tokens else KEY_AT, box.width), **style(SUBTITLE))
+    axes.set_ylabel(fit_axis_title(query if queries.are_tokens else QUERY_POSITION, box.height), **style(SUBTITLE))
+    axes.set_xlabel(fit_axis_title(key if keys.are_tokens else KEY_POSITION, box.width), **style(SUBTITLE))
 
 
-def fitted(words: str, room: float) -> str:
-    """The title of an axis, its first word where there is no room for more."""
-    return words if measure([words], SUBTITLE)[0] <= room else words.split()[0]
+def fit_axis_title(title: str, room: float) -> str:
+    """Return the title of an axis, or its first word where it is wider than `room` pixels."""
+    return title if measure([title], SUBTITLE)[0] <= room else title.split()[0]
 
 
-def layer_words(maps: LayerMaps) -> str:
-    """`layer 3`, or how layers were joined."""
+def layer_name(maps: LayerMaps) -> str:
+    """Return `layer 3`, or `mean of layers` for combined layers."""
     return f"layer {maps.layer}" if isinstance(maps.layer, int) else f"{maps.layer} of layers"
 
 
 def describe_processing(attention: Attention) -> list[str]:
-    """How these maps differ from what the model computed, for the lines below the title."""
+    """Return how these maps differ from what the model computed, in words for the header of a picture."""
     norms = attention.by == "norm"
     words = ["value-weighted norms"] if norms else []
-    words += ["pieces joined to words"] if attention.words else []
+    words += ["pieces merged into words"] if attention.words else []
     words += ["special tokens dropped" + ("" if norms else ", rows renormalised")] if attention.dropped_special else []
     if attention.window is not None:
         words.append("{} {}-{}, {} {}-{}".format("queries", *attention.window[0], "keys", *attention.window[1]))
     return words
 
 
-def pooling(attention: Attention, down: int, across: int) -> str:
-    """What a cell of a picture that joins `down` x `across` cells of the maps is of; nothing for one weight."""
+def pooling_note(attention: Attention, down: int, across: int) -> str:
+    """Return what a cell of a picture shows that pools `down` x `across` cells of the maps; empty for one weight."""
     rows, keys = attention.cell
     if attention.pool == "mean" and max(down, across) > 1:
         return f"each cell is the mean of {down} x {across} means of {rows} x {keys} {attention.by}s"
     if max(down * rows, across * keys) == 1:
         return ""
-    what = "mean" if attention.pool == "mean" else "largest"
-    return f"each cell is the {what} of {down * rows} x {across * keys} {attention.by}s"
+    pooled_by = "mean" if attention.pool == "mean" else "largest"
+    return f"each cell is the {pooled_by} of {down * rows} x {across * keys} {attention.by}s"
 
 
-def joined(*parts: str) -> str:
-    """Those that are not empty, in one line."""
-    return " · ".join(part for part in parts if part)
+def join_parts(*parts: str) -> str:
+    """Return the parts that are not empty, joined into one line."""
+    return " · ".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""Attention weights on their way to a picture: what is drawn, what no query may see, what is undefined."""
+"""The cells of a drawn map: weights with a colour, masked keys, undefined weights and gaps."""
 
 from __future__ import annotations
 
@@ -15,41 +15,44 @@ from matplotlib.patches import Patch
 from attncli.data import Array, LayerMaps
 from attncli.plotting.text import style
 
-# In the order in which they win when cells are pooled: one drawn weight shows, whatever is around it.
+# A pooled cell has the largest state of its parts: one drawn weight is shown, whatever is around it.
 INVISIBLE, UNDEFINED, DRAWN, GAP = 0, 1, 2, 3
-COLOURS = "viridis"
-GREY, HATCH, HATCH_INK = "#d9d9d9", "xxxxxx", "#b0b0b0"
+COLOURS, DIVERGING = "viridis", "RdBu_r"
+GREY = "#d9d9d9"
+HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": "#b0b0b0", "hatch": "xxxxxx", "linewidth": 0}
+"""The look of undefined cells."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """weights [..., query, key] float32 and, of the same shape, the state of each cell."""
+    """Weights [..., query, key] float32 and the state of each cell, in the same shape."""
 
     weights: Array
     state: Array
 
     def pooled(self, down: int, across: int, mean: bool = False) -> Cells:
-        """Blocks of `down` x `across` cells as their largest weight, so that no strong one is lost, or as the mean."""
+        """Return blocks of `down` x `across` cells as their largest weight, which keeps strong ones, or their mean."""
         if down == across == 1:
             return self
-        state = _blocks(np.maximum, self.state, down, across, INVISIBLE)
-        there = self.state == DRAWN
+        state = _reduce_blocks(np.maximum, self.state, down, across, INVISIBLE)
+        drawn = self.state == DRAWN
         if mean:
-            counts = _blocks(np.add, there.astype(np.float64), down, across, 0)
-            found = _blocks(np.add, np.where(there, self.weights, 0.0), down, across, 0) / np.maximum(counts, 1)
+            counts = _reduce_blocks(np.add, drawn.astype(np.float64), down, across, 0)
+            sums = _reduce_blocks(np.add, np.where(drawn, self.weights, 0.0), down, across, 0)
+            weights = sums / np.maximum(counts, 1)
         else:
-            found = _blocks(np.maximum, np.where(there, self.weights, -np.inf), down, across, -np.inf)
-        return Cells(np.where(state == DRAWN, found, 0).astype(np.float32), state)
+            weights = _reduce_blocks(np.maximum, np.where(drawn, self.weights, -np.inf), down, across, -np.inf)
+        return Cells(np.where(state == DRAWN, weights, 0).astype(np.float32), state)
 
     @property
     def drawn(self) -> Array:
-        """The weights that have a colour, in a row."""
+        """The weights that have a colour, as a flat array."""
         weights: Array = self.weights[self.state == DRAWN]
         return weights
 
 
-def cells_of(maps: LayerMaps) -> Cells:
-    """All maps of a layer as cells [head, query, key]."""
+def layer_cells(maps: LayerMaps) -> Cells:
+    """Return all maps of a layer as cells [head, query, key]."""
     weights = np.asarray(maps.weights)
     state = np.where(np.isfinite(weights), DRAWN, UNDEFINED).astype(np.uint8)
     if maps.visible is not None:
@@ -57,7 +60,8 @@ def cells_of(maps: LayerMaps) -> Cells:
     return Cells(weights, state)
 
 
-def _blocks(operation: np.ufunc, values: Array, down: int, across: int, fill: float) -> Array:
+def _reduce_blocks(operation: np.ufunc, values: Array, down: int, across: int, fill: float) -> Array:
+    """Return `values` [..., row, column] with each block of `down` x `across` reduced to one number."""
     rows, columns = values.shape[-2:]
     edge = [(0, 0)] * (values.ndim - 2) + [(0, -rows % down), (0, -columns % across)]
     padded = np.pad(values, edge, constant_values=fill)
@@ -66,55 +70,54 @@ def _blocks(operation: np.ufunc, values: Array, down: int, across: int, fill: fl
     return blocks
 
 
-def paint(axes: Axes, cells: Cells, norm: Normalize, colours: str = COLOURS) -> AxesImage:
-    """The cells as one picture, first row on top; grey what may not be seen, hatched what is undefined."""
+def draw_cells(axes: Axes, cells: Cells, norm: Normalize, colours: str = COLOURS) -> AxesImage:
+    """Draw the cells, first row on top, and return the image: masked keys are grey, undefined weights hatched."""
     rows, columns = cells.state.shape
-    place: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
+    image_style: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
     if (cells.state != DRAWN).any():
-        under = np.zeros((rows, columns, 4), np.uint8)
-        under[cells.state == INVISIBLE] = (0xD9, 0xD9, 0xD9, 0xFF)
-        under[cells.state == GAP] = 0xFF
-        axes.imshow(under, zorder=0, **place)
+        background = np.zeros((rows, columns, 4), np.uint8)
+        background[cells.state == INVISIBLE] = (0xD9, 0xD9, 0xD9, 0xFF)
+        background[cells.state == GAP] = 0xFF
+        axes.imshow(background, zorder=0, **image_style)
     if (cells.state == UNDEFINED).any():
         axes.set_frame_on(True)
-        axes.patch.set(facecolor="white", edgecolor=HATCH_INK, hatch=HATCH, linewidth=0)
+        axes.patch.set(**HATCHED)
         for spine in axes.spines.values():
             spine.set_visible(False)
     weights = np.ma.masked_array(cells.weights, cells.state != DRAWN)
-    return axes.imshow(weights, cmap=colours, norm=norm, zorder=1, **place)
+    return axes.imshow(weights, cmap=colours, norm=norm, zorder=1, **image_style)
 
 
 def write_values(axes: Axes, cells: Cells, image: AxesImage) -> None:
-    """Each drawn value as a number in its cell, in an ink that stands out from the cell's colour."""
+    """Write each drawn value into its cell, in black or white, whichever is readable on the colour of the cell."""
     drawn = np.abs(cells.weights[cells.state == DRAWN])
     top = float(drawn.max()) if drawn.size else 0.0
     inks = np.where(image.to_rgba(cells.weights)[..., :3] @ (0.3, 0.59, 0.11) < 0.55, "white", "black")
     for row, column in zip(*np.nonzero(cells.state == DRAWN), strict=True):
         value, ink = cells.weights[row, column], str(inks[row, column])
-        axes.text(column + 0.5, row + 0.5, fits_cell(float(value), top), **style(7.5, ink, ha="center", va="center"))
+        axes.text(column + 0.5, row + 0.5, format_value(float(value), top), **style(7.5, ink, ha="center", va="center"))
 
 
-def fits_cell(value: float, top: float) -> str:
-    """A number in as few characters as tell it from others; `top` is the largest beside it.
+def format_value(value: float, top: float) -> str:
+    """Return a number in as few characters as distinguish it from others; `top` is the largest of the picture.
 
-    >>> in_a_cell(0.254, 0.9), in_a_cell(12.34, 12.34), in_a_cell(-0.0123, 0.03), in_a_cell(0.0001, 0.03)
+    >>> format_value(0.254, 0.9), format_value(12.34, 12.34), format_value(-0.0123, 0.03), format_value(0.0001, 0.03)
     ('0.25', '12', '-.012', '0')
     """
     if abs(value) >= 10:
         return f"{value:.0f}"
     if top >= 0.05 or top == 0:
         return f"{value:.2f}"
-    places = min(3, 1 - math.floor(math.log10(top)))
-    shown = f"{value:.{places}f}".replace("0.", ".", 1)
-    return shown if shown.strip("-.0") else "0"
+    decimals = min(3, 1 - math.floor(math.log10(top)))
+    text = f"{value:.{decimals}f}".replace("0.", ".", 1)
+    return text if text.strip("-.0") else "0"
 
 
-def legend(state: Array) -> list[Patch]:
-    """What the looks without a colour mean, for those that occur."""
+def missing_legend(state: Array) -> list[Patch]:
+    """Return legend entries for masked and undefined cells, where `state` has any."""
     handles = []
     if (state == INVISIBLE).any():
-        handles.append(Patch(facecolor=GREY, label="key that the query may not see"))
+        handles.append(Patch(facecolor=GREY, label="masked key"))
     if (state == UNDEFINED).any():
-        look: dict[str, Any] = {"facecolor": "white", "edgecolor": HATCH_INK, "hatch": HATCH, "linewidth": 0}
-        handles.append(Patch(**look, label="undefined"))
+        handles.append(Patch(**HATCHED, label="undefined"))
     return handles

@@ -1,4 +1,4 @@
-"""Which weight gets which colour: one scale for all panels of a run, linear or logarithmic."""
+"""Colour scales of attention weights: linear or logarithmic, shared by all panels of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
 from attncli.data import Array, Attention, By
-from attncli.plotting.cells import cells_of
+from attncli.plotting.cells import layer_cells
 
 DECADES = 4
 NAMES: dict[By, str] = {"weight": "attention weight", "norm": "value-weighted norm ‖A f(x)‖"}
@@ -18,23 +18,23 @@ _FAINT, _FAINT_SHARE = 0.05, 0.9
 
 
 def weight_label(attention: Attention, log: bool, factors: tuple[int, int]) -> str:
-    """What the colour bar shows of these maps, of which the picture joins so many cells, down and across."""
+    """Return the label of the colour bar; the picture pools `factors` (down, across) cells of the maps into one."""
     name, unit = NAMES[attention.by], f"({UNITS[attention.by]}{', log scale' if log else ''})"
     if attention.pool == "none":
         return f"{name} {unit}"
     rows, keys = (tokens * factor for tokens, factor in zip(attention.cell, factors, strict=True))
-    what = "mean" if attention.pool == "mean" else "largest"
-    return f"{what} {name} in {rows} x {keys} tokens {unit}"
+    pooled_by = "mean" if attention.pool == "mean" else "largest"
+    return f"{pooled_by} {name} in {rows} x {keys} tokens {unit}"
 
 
-def top(attentions: Iterable[Attention]) -> float:
-    """The largest weight in all of these maps: the shared upper end of their colour scales."""
-    tops = [cells_of(maps).drawn.max(initial=0.0) for attention in attentions for maps in attention.layers]
+def largest_weight(attentions: Iterable[Attention]) -> float:
+    """Return the largest visible weight of all maps, the top of a shared colour scale; 1 where all are 0."""
+    tops = [layer_cells(maps).drawn.max(initial=0.0) for attention in attentions for maps in attention.layers]
     return float(max(tops, default=0.0)) or 1.0
 
 
-def norm_of(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str]:
-    """The colour scale for these weights, and at which ends some lie beyond it (as matplotlib's `extend`)."""
+def colour_norm(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str]:
+    """Return the colour scale for these weights, and at which ends some lie beyond it (matplotlib's `extend`)."""
     largest = float(drawn.max(initial=0.0))
     high = vmax or largest or 1.0
     low = high / 10**DECADES if log else min(0.0, float(drawn.min(initial=0.0)))
@@ -44,9 +44,9 @@ def norm_of(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str
 
 
 def faint_note(drawn: Array, norm: Normalize, by: By = "weight") -> str:
-    """What to say of a linear scale on which nearly all weights are too dark to tell apart; mostly nothing.
+    """Return the advice to use a log scale where a linear one makes nearly all weights dark; empty elsewhere.
 
-    That is so where at least 90 % of them lie below 5 % of the top, as when a sink takes nearly all attention.
+    Nearly all: at least 90 % of the weights are below 5 % of the top of the scale, as with an attention sink.
     """
     if isinstance(norm, LogNorm) or norm.vmax is None or not drawn.size:
         return ""

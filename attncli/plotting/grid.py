@@ -1,4 +1,4 @@
-"""Many heads on one page: all layers x heads of a kind, or the heads of one layer and their mean."""
+"""Many heads on one page: all layers x heads of a kind, the heads of one layer and their mean, or named maps."""
 
 from __future__ import annotations
 
@@ -8,34 +8,32 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from attncli.data import Attention, By, LayerMaps, Zoom
+from attncli.data import Attention, LayerMaps, Zoom
 from attncli.errors import UsageError
-from attncli.plotting import mosaic as _mosaic
 from attncli.plotting.axis import (
     KIND_WORDS,
-    AxisTokens,
-    axis_of,
+    AxisLabels,
     describe_processing,
-    joined,
-    layer_words,
-    pooling,
-    sides_of,
+    join_parts,
+    labels_of_axis,
+    layer_name,
+    pooling_note,
+    side_labels,
 )
-from attncli.plotting.cells import DRAWN, Cells, cells_of, legend, paint
-from attncli.plotting.colour_scale import faint_note, norm_of, weight_label
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
-from attncli.plotting.marks import Parts, draw_lines, parts_of, segment_starts
-from attncli.plotting.mosaic import Geometry, Panels, compose, own_scale, plan
+from attncli.plotting.cells import DRAWN, Cells, draw_cells, layer_cells, missing_legend
+from attncli.plotting.colour_scale import colour_norm, faint_note, weight_label
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
+from attncli.plotting.marks import Parts, draw_part_lines, segment_starts, text_parts
+from attncli.plotting.mosaic import Geometry, Panels, compose_panels, page_panel_side, plan_mosaic, scale_each_panel
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import own_style
+from attncli.plotting.theme import with_fixed_style
 
-READING = "in each panel: rows are query tokens (look from), columns are key tokens (looked at)"
+READING = "in each panel: rows are query tokens, columns are key tokens"
 _OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"
-_CLOSE, _WITH_NAMES = (5, 5), (44, 14)
-_SPARSEST = 4
+_GAPS, _GAPS_WITH_NAMES = (5, 5), (44, 14)
+_MOST_TOKENS_PER_LABEL = 4
 _LINE = 26
 
 
@@ -49,13 +47,8 @@ class _Content:
     columns: Sequence[str] = ()
     names: Sequence[Sequence[str]] = ()
 
-    @property
-    def gap(self) -> tuple[int, int]:
-        """Pixels between panels, down and across."""
-        return _WITH_NAMES if self.names else _CLOSE
 
-
-@own_style
+@with_fixed_style
 def draw(
     attention: Attention,
     *,
@@ -68,45 +61,45 @@ def draw(
     names: Sequence[str] = (),
     reading: str = READING,
 ) -> Figure:
-    """What do all these heads look like beside each other?
+    """Return a page of all maps: what do these heads look like side by side?
 
-    Several layers: one row per layer, one column per head. One layer: its heads and, last, their mean. With `names`,
-    which differ, all maps one after the other, each under its name, and `title` says what they are. Panels
-    share one colour scale unless `each` gives every panel its own, as the picture then says. Panels of many
-    tokens are pooled: a cell is its largest weight, so that single strong weights stay visible, or the mean where
-    the maps are means already. `reading` says what rows and columns are, below the panels.
+    Several layers: a row per layer, a column per head. One layer: its heads and, last, their mean. Panels of many
+    tokens are pooled: a cell is the largest weight, so that single strong weights stay visible, or the mean where the
+    maps are means already. Raises UsageError where there is no map or no token.
+
+    vmax     top of the shared colour scale; by default the largest weight
+    each     give each panel its own colour scale, as the picture then says
+    names    different names of all maps: they are drawn one after the other, each under its name, below `title`
+    reading  what rows and columns are, for the line below the panels
     """
     content = _content(attention, title, names)
-    shown = _longest_sides(attention)
-    panels = own_scale(content.panels) if each else content.panels
-    size = (len(panels), max(map(len, panels)))
-    geometry = _with_room_for_names(plan((len(shown[0]), len(shown[1])), size, content.gap), content)
-    cells = compose(panels, geometry, attention.pool == "mean")
-    norm, extend = norm_of(cells.drawn, 1.0 if each else vmax, log)
+    sides = _longest_sides(attention)
+    panels = scale_each_panel(content.panels) if each else content.panels
+    geometry = _geometry(content, (len(sides[0]), len(sides[1])))
+    cells = compose_panels(panels, geometry, attention.pool == "mean")
+    norm, extend = colour_norm(cells.drawn, 1.0 if each else vmax, log)
 
-    details = joined(_details(attention, note, geometry, each), _faint(panels, norm, attention.by))
-    lines = [line for line in (model, details) if line]
-    labels = _margin_labels(attention, shown, geometry)
-    layout = _Layout(content, geometry, labels, header_size(content.title, lines))
-    page, axes = layout.page(cells)
-    image = paint(axes, cells, norm)
+    drawn = np.concatenate([panel.drawn for line in panels for panel in line if panel])
+    details = join_parts(_details(attention, note, geometry, each), faint_note(drawn, norm, attention.by))
+    layout = _Layout(content, geometry, _margin_labels(attention, sides, geometry))
+    page, axes = layout.page(cells, Header.of(content.title, model, details))
+    image = draw_cells(axes, cells, norm)
     layout.write_names(axes)
     layout.write_tokens(axes)
     layout.draw_lines(axes, attention)
-    page.header(content.title, lines)
     label = (_OWN_LOG if log else _OWN) if each else weight_label(attention, log, geometry.pool)
-    page.bar_beside(axes, image, label, extend, apart=layout.spill)
+    page.colour_bar(axes, image, label, extend, apart=layout.spill)
     page.write(EDGE, page.height - 56, reading, SMALL, FAINT)
-    page.legend(legend(cells.state), EDGE, page.height - 30)
+    page.legend(missing_legend(cells.state), EDGE, page.height - 30)
     return page.figure
 
 
 def panel_side(counts: Sequence[int]) -> int:
-    """Pixels a side of the panels of a page on which each layer has so many maps."""
+    """Return the pixels per side of the panels of a page; `counts` are the maps of each layer."""
     if len(counts) > 1 and max(counts) > 1:
-        return _mosaic.panel_side((len(counts), max(counts)))
+        return page_panel_side((len(counts), max(counts)))
     panels = len(counts) if len(counts) > 1 else counts[0] + (counts[0] > 1)
-    return _mosaic.panel_side((math.ceil(panels / _across(panels)), _across(panels)))
+    return page_panel_side((math.ceil(panels / _columns(panels)), _columns(panels)))
 
 
 def fit_to_pages(zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
@@ -120,66 +113,65 @@ def fit_to_pages(zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
 def _content(attention: Attention, title: str, names: Sequence[str]) -> _Content:
     if not attention.layers or any(0 in maps.weights.shape for maps in attention.layers):
         raise UsageError("a grid needs at least one layer, one head, one query and one key token, got none")
+    kind = KIND_WORDS[attention.kind]
+    layers = [_named_cells(attention, maps) for maps in attention.layers]
     if names:
-        cells = [each for maps in attention.layers for each in _named(attention, maps).values()]
-        return _wrapped(joined(KIND_WORDS[attention.kind], title), dict(zip(names, cells, strict=True)))
-    if len(attention.layers) == 1:
-        return _heads_of_layer(attention)
-    if all(len(maps.weights) == 1 for maps in attention.layers):
-        return _map_per_layer(attention)
-    return _layers_by_heads(attention)
-
-
-def _layers_by_heads(attention: Attention) -> _Content:
-    rows = [_named(attention, maps) for maps in attention.layers]
+        cells = [cells for layer in layers for cells in layer.values()]
+        return _wrapped(join_parts(kind, title), dict(zip(names, cells, strict=True)))
+    if len(layers) == 1:
+        return _heads_of_layer(attention, layers[0])
+    if all(len(layer) == 1 for layer in layers):
+        return _map_per_layer(attention, layers)
     heads = sorted({head for maps in attention.layers for head in maps.heads})
     return _Content(
-        title=joined(KIND_WORDS[attention.kind], f"{len(rows)} layers x {len(heads)} heads"),
-        panels=[[row.get(f"head {head}") for head in heads] for row in rows],
+        title=join_parts(kind, f"{len(layers)} layers x {len(heads)} heads"),
+        panels=[[layer.get(f"head {head}") for head in heads] for layer in layers],
         rows=[str(maps.layer) for maps in attention.layers],
         columns=list(map(str, heads)),
     )
 
 
-def _heads_of_layer(attention: Attention) -> _Content:
+def _heads_of_layer(attention: Attention, panels: dict[str, Cells]) -> _Content:
     maps = attention.layers[0]
-    panels = _named(attention, maps)
-    counted = f"{len(panels)} heads" if len(panels) > 1 else next(iter(panels))
+    heads = f"{len(panels)} heads" if len(panels) > 1 else next(iter(panels))
     if len(maps.heads) > 1:
         mean = attention.mean("head")
-        panels |= _named(mean, mean.layers[0])
-        counted += " and their mean"
-    return _wrapped(joined(KIND_WORDS[attention.kind], layer_words(maps), counted), panels)
+        panels |= _named_cells(mean, mean.layers[0])
+        heads += " and their mean"
+    return _wrapped(join_parts(KIND_WORDS[attention.kind], layer_name(maps), heads), panels)
 
 
-def _map_per_layer(attention: Attention) -> _Content:
-    named = [(layer_words(maps), *_named(attention, maps).popitem()) for maps in attention.layers]
-    kinds = {name for _, name, _ in named}
-    same = kinds.pop() if len(kinds) == 1 else ""
-    panels = {layer if same else f"{layer} · {name}": cells for layer, name, cells in named}
-    return _wrapped(joined(KIND_WORDS[attention.kind], f"{len(panels)} layers", same), panels)
+def _map_per_layer(attention: Attention, layers: Sequence[dict[str, Cells]]) -> _Content:
+    named = [(layer_name(maps), *layer.popitem()) for maps, layer in zip(attention.layers, layers, strict=True)]
+    head_names = {name for _, name, _ in named}
+    common = head_names.pop() if len(head_names) == 1 else ""
+    panels = {layer if common else f"{layer} · {name}": cells for layer, name, cells in named}
+    return _wrapped(join_parts(KIND_WORDS[attention.kind], f"{len(panels)} layers", common), panels)
 
 
 def _wrapped(title: str, panels: Mapping[str, Cells]) -> _Content:
-    names, across = list(panels), _across(len(panels))
-    lines = [names[n : n + across] for n in range(0, len(names), across)]
+    """Return named panels in rows of a near square."""
+    names, columns = list(panels), _columns(len(panels))
+    lines = [names[n : n + columns] for n in range(0, len(names), columns)]
     return _Content(title, panels=[[panels[name] for name in line] for line in lines], names=lines)
 
 
-def _named(attention: Attention, maps: LayerMaps) -> dict[str, Cells]:
-    cells = cells_of(maps)
+def _named_cells(attention: Attention, maps: LayerMaps) -> dict[str, Cells]:
+    cells = layer_cells(maps)
     names = [f"head {head}" for head in maps.heads] or [f"{attention.aggregate} of heads"]
     return {name: Cells(*pair) for name, *pair in zip(names, cells.weights, cells.state, strict=True)}
 
 
-def _across(panels: int) -> int:
-    """Columns of a near square that leave few places empty: 5 for 13 panels, 4 for 8."""
+def _columns(panels: int) -> int:
+    """Return the columns of a near square that leave few places empty: 5 for 13 panels, 4 for 8."""
     widths = range(int(np.ceil(panels**0.5)), int(np.ceil((2 * panels) ** 0.5)) + 1)
     return min(widths, key=lambda width: -panels % width)
 
 
-def _with_room_for_names(geometry: Geometry, content: _Content) -> Geometry:
-    """Panels further apart where they are narrower than what stands above them."""
+def _geometry(content: _Content, tokens: tuple[int, int]) -> Geometry:
+    """Return the sizes of the mosaic, with panels further apart where they are narrower than their names."""
+    counts = (len(content.panels), max(map(len, content.panels)))
+    geometry = plan_mosaic(tokens, counts, _GAPS_WITH_NAMES if content.names else _GAPS)
     names = [name for line in content.names for name in line] or content.columns
     needed = measure(names, SUBTITLE)[0] + 8 - geometry.columns * geometry.wide
     across = max(geometry.gap[1], math.ceil(needed / geometry.wide))
@@ -187,125 +179,122 @@ def _with_room_for_names(geometry: Geometry, content: _Content) -> Geometry:
 
 
 def _longest_sides(attention: Attention) -> tuple[list[str], list[str]]:
-    sides = [sides_of(attention, maps) for maps in attention.layers]
+    sides = [side_labels(attention, maps) for maps in attention.layers]
     return max((queries for queries, _ in sides), key=len), max((keys for _, keys in sides), key=len)
 
 
 def _details(attention: Attention, note: str, geometry: Geometry, each: bool) -> str:
     scale = "each panel has its own colour scale" if each else "all panels share one colour scale"
     segments = dict.fromkeys(name for _, name in segment_starts(attention.queries))
-    lines = f"lines where segments begin: {', '.join(segments)}" if any(_lines(attention, geometry)) else ""
-    return joined(*describe_processing(attention), note, scale, pooling(attention, *geometry.pool), lines)
+    lines = f"lines where segments begin: {', '.join(segments)}" if any(_segments(attention, geometry)) else ""
+    return join_parts(*describe_processing(attention), note, scale, pooling_note(attention, *geometry.pool), lines)
 
 
-def _lines(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
-    """Where segments begin in each panel."""
-    return parts_of(attention, (geometry.tall, geometry.wide), geometry.pool, segments_only=True)
-
-
-def _faint(panels: Panels, norm: Normalize, by: By) -> str:
-    drawn = [panel.drawn for line in panels for panel in line if panel]
-    return faint_note(np.concatenate(drawn), norm, by)
+def _segments(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
+    """Return the segments of queries and keys whose starts are marked in each panel."""
+    return text_parts(attention, (geometry.tall, geometry.wide), geometry.pool, segments_only=True)
 
 
 def _margin_labels(
-    attention: Attention, shown: tuple[list[str], list[str]], geometry: Geometry
-) -> tuple[AxisTokens | None, AxisTokens | None]:
-    """Labels for the panels at the margins: positions, or tokens where at least every fourth would get one."""
+    attention: Attention, sides: tuple[list[str], list[str]], geometry: Geometry
+) -> tuple[AxisLabels | None, AxisLabels | None]:
+    """Return the labels beside the panels: positions, or tokens where at least every fourth gets a label."""
     sizes, counts = (geometry.tall, geometry.wide), (geometry.rows, geometry.columns)
     queries, keys = (
-        axis_of(attention, axis, shown[axis], sizes[axis], geometry.pool[axis], positions=False) for axis in (0, 1)
+        labels_of_axis(attention, axis, sides[axis], sizes[axis], geometry.pool[axis], with_positions=False)
+        for axis in (0, 1)
     )
-    return _dense(queries, counts[0] - 16 / sizes[0]), _dense(keys, counts[1] - keys.width / 2 / sizes[1])
+    return _useful_labels(queries, counts[0] - 16 / sizes[0]), _useful_labels(
+        keys, counts[1] - keys.width / 2 / sizes[1]
+    )
 
 
-def _dense(side: AxisTokens, last: float) -> AxisTokens | None:
-    """The labels where they are enough to be of use; without positions that would stand past `last`, over the next."""
-    if side.tokens:
-        return side if side.step <= _SPARSEST else None
-    count = sum(at <= last for at in side.at)
-    return replace(side, at=side.at[:count], texts=side.texts[:count]) if count > 1 else None
+def _useful_labels(side: AxisLabels, last: float) -> AxisLabels | None:
+    """Return the labels, None where they are too few; positions past cell `last` would reach into the next panel."""
+    if side.are_tokens:
+        return side if side.step <= _MOST_TOKENS_PER_LABEL else None
+    count = sum(centre <= last for centre in side.centres)
+    return replace(side, centres=side.centres[:count], texts=side.texts[:count]) if count > 1 else None
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where panels, their names and the tokens stand."""
+    """The places of panels, of their names and of the token labels."""
 
     content: _Content
     geometry: Geometry
-    labels: tuple[AxisTokens | None, AxisTokens | None]
-    header: tuple[float, float]
+    labels: tuple[AxisLabels | None, AxisLabels | None]
 
-    def page(self, cells: Cells) -> tuple[FigureLayout, Axes]:
-        """A page with room for everything, and axes over all panels."""
+    def page(self, cells: Cells, header: Header) -> tuple[FigureLayout, Axes]:
+        """Return a page with room for everything, and axes over all panels."""
         rows, columns = cells.state.shape
         height, width = rows * self.geometry.tall, columns * self.geometry.wide
         queries, keys = self.labels
-        left = EDGE + self._token_room(queries) + self._name_room()
-        top = self.header[1] + (2 * _LINE if self.content.columns else _LINE)
+        left = EDGE + self._label_room(queries) + self._row_name_room()
+        top = header.height + (2 * _LINE if self.content.columns else _LINE)
+        below = measure([], keys.size)[1] + 14 if keys and not keys.are_tokens else self._label_room(keys)
         legend_room = 34 if (cells.state < DRAWN).any() else 6
-        below = measure([], keys.size)[1] + 14 if keys and not keys.tokens else self._token_room(keys)
-        bottom = max(top + height + below, self.header[1] + 300) + 64 + legend_room
-        right = self.spill + BAR_ROOM
-        page = FigureLayout.blank(
-            max(left + width + right, self.header[0], 2 * EDGE + measure([READING], SMALL)[0]), bottom
-        )
+        bottom = max(top + height + below, header.height + 300) + 64 + legend_room
+        needed = max(left + width + self.spill + BAR_ROOM, 2 * EDGE + measure([READING], SMALL)[0])
+        page = FigureLayout.blank(needed, bottom, header)
         return page, page.axes(left, top, width, height)
 
     @property
     def spill(self) -> float:
-        """How far the widest name above a last panel reaches beyond it, in pixels."""
+        """The pixels by which the widest name above a panel of the last column reaches beyond the panel."""
         full = max(map(len, self.content.panels))
         last = [names[-1] for names in self.content.names if len(names) == full]
         return max(0.0, measure(last, SUBTITLE)[0] - self.geometry.columns * self.geometry.wide) if last else 0.0
 
-    def _token_room(self, side: AxisTokens | None) -> float:
+    def _label_room(self, side: AxisLabels | None) -> float:
         return side.width + 14 if side else 0
 
-    def _name_room(self) -> float:
+    def _row_name_room(self) -> float:
         return measure(self.content.rows, SUBTITLE)[0] + _LINE + 16 if self.content.rows else 0
 
     def write_names(self, axes: Axes) -> None:
-        """Layer numbers on the left and head numbers on top, or a name above each panel."""
-        at, content = self.geometry, self.content
-        aside = -(self._token_room(self.labels[0]) + 10) / at.wide
+        """Write layer numbers on the left and head numbers on top, or a name above each panel."""
+        geometry, content = self.geometry, self.content
+        left = -(self._label_room(self.labels[0]) + 10) / geometry.wide
         for row, name in enumerate(content.rows):
             look = style(SUBTITLE, ha="right", va="center")
-            axes.text(aside, at.top(row) + at.rows / 2, name, **look)
+            axes.text(left, geometry.top(row) + geometry.rows / 2, name, **look)
         for column, name in enumerate(content.columns):
             look = style(SUBTITLE, ha="center", va="bottom")
-            axes.text(at.left(column) + at.columns / 2, -6 / at.tall, name, **look)
+            axes.text(geometry.left(column) + geometry.columns / 2, -6 / geometry.tall, name, **look)
         for row, names in enumerate(content.names):
             for column, name in enumerate(names):
                 look = style(SUBTITLE, ha="left", va="bottom")
-                axes.text(at.left(column), at.top(row) - 5 / at.tall, name, **look)
+                axes.text(geometry.left(column), geometry.top(row) - 5 / geometry.tall, name, **look)
         if content.rows:
             down, across = len(content.rows), len(content.columns)
-            middle = (at.top(down) - at.gap[0]) / 2, (at.left(across) - at.gap[1]) / 2
-            aside -= (self._name_room() - 16) / at.wide
-            axes.text(aside, middle[0], "layer", **style(SUBTITLE, rotation=90, ha="left", va="center"))
-            axes.text(middle[1], -(6 + _LINE) / at.tall, "head", **style(SUBTITLE, ha="center", va="bottom"))
+            middle = (geometry.top(down) - geometry.gap[0]) / 2, (geometry.left(across) - geometry.gap[1]) / 2
+            left -= (self._row_name_room() - 16) / geometry.wide
+            axes.text(left, middle[0], "layer", **style(SUBTITLE, rotation=90, ha="left", va="center"))
+            axes.text(middle[1], -(6 + _LINE) / geometry.tall, "head", **style(SUBTITLE, ha="center", va="bottom"))
 
     def write_tokens(self, axes: Axes) -> None:
-        """Queries beside the first panel of each row, keys below the last panel of each column."""
-        at, (queries, keys) = self.geometry, self.labels
+        """Write queries beside the first panel of each row, keys below the last panel of each column."""
+        geometry, (queries, keys) = self.geometry, self.labels
         panels = self.content.panels
-        for row in range(len(panels) if queries else 0):
-            assert queries
+        if queries:
             look = style(queries.size, ha="right", va="center_baseline")
-            for n, text in zip(queries.at, queries.texts, strict=True):
-                axes.text(-8 / at.wide, at.top(row) + n, text, **look)
-        for column in range(len(panels[0]) if keys else 0):
-            assert keys
-            last = max(row for row, line in enumerate(panels) if column < len(line) and line[column])
-            look = style(keys.size, ha="center", va="top", rotation=0 if keys.flat else 90)
-            for n, text in zip(keys.at, keys.texts, strict=True):
-                axes.text(at.left(column) + n, at.top(last) + at.rows + 8 / at.tall, text, **look)
+            for row in range(len(panels)):
+                for centre, text in zip(queries.centres, queries.texts, strict=True):
+                    axes.text(-8 / geometry.wide, geometry.top(row) + centre, text, **look)
+        if keys:
+            look = style(keys.size, ha="center", va="top", rotation=0 if keys.horizontal else 90)
+            for column in range(len(panels[0])):
+                last = max(row for row, line in enumerate(panels) if column < len(line) and line[column])
+                bottom = geometry.top(last) + geometry.rows + 8 / geometry.tall
+                for centre, text in zip(keys.centres, keys.texts, strict=True):
+                    axes.text(geometry.left(column) + centre, bottom, text, **look)
 
     def draw_lines(self, axes: Axes, attention: Attention) -> None:
-        """In each panel of a long text, where its segments begin."""
-        at, parts = self.geometry, _lines(attention, self.geometry)
+        """Draw lines in each panel of a long text where its segments begin."""
+        geometry, parts = self.geometry, _segments(attention, self.geometry)
         for row, line in enumerate(self.content.panels if any(parts) else ()):
             for column, panel in enumerate(line):
                 if panel is not None:
-                    draw_lines(axes, parts, (at.top(row), at.left(column)), (at.rows, at.columns))
+                    corner = geometry.top(row), geometry.left(column)
+                    draw_part_lines(axes, parts, corner, (geometry.rows, geometry.columns))

@@ -1,51 +1,49 @@
-"""The colours behind words: from the colour of the page to the strongest, on light pages and on dark ones."""
+"""The colours behind highlighted words: from the colour of the page to the strongest, on light and dark pages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 LEVELS = 64
-PAPER, NIGHT = "#ffffff", "#15171c"
-_LIGHT = (PAPER, "#ffebb0", "#fed480", "#fca542", "#e2660f", "#a83c07", "#5c1f05")
-_DARK = (NIGHT, "#3a290e", "#5e3b0b", "#93590a", "#cb8317", "#f2b84b", "#fff0c2")
-_BLACK, _WHITE = "#000000", "#ffffff"
+LIGHT_PAGE, DARK_PAGE = "#ffffff", "#15171c"
+_LIGHT = (LIGHT_PAGE, "#ffebb0", "#fed480", "#fca542", "#e2660f", "#a83c07", "#5c1f05")
+_DARK = (DARK_PAGE, "#3a290e", "#5e3b0b", "#93590a", "#cb8317", "#f2b84b", "#fff0c2")
 
 
-def level(weight: float, top: float) -> int:
-    """Which of the `LEVELS` colours a weight gets on a scale that ends at `top`.
+def colour_level(weight: float, top: float) -> int:
+    """Return which of the `LEVELS` colours a weight gets on a scale from 0 to `top`.
 
-    >>> level(0.0, 0.5), level(0.25, 0.5), level(0.5, 0.5)
+    >>> colour_level(0.0, 0.5), colour_level(0.25, 0.5), colour_level(0.5, 0.5)
     (0, 32, 63)
     """
     return round(min(max(weight / top, 0.0), 1.0) * (LEVELS - 1))
 
 
 @cache
-def colours(dark: bool = False) -> tuple[str, ...]:
-    """The colour of each level."""
+def level_colours(dark: bool = False) -> tuple[str, ...]:
+    """Return the colour of each level, interpolated between a few fixed ones."""
     anchors = [_channels(colour) for colour in (_DARK if dark else _LIGHT)]
-    found = []
+    colours = []
     for number in range(LEVELS):
-        at = number / (LEVELS - 1) * (len(anchors) - 1)
-        first = min(int(at), len(anchors) - 2)
-        mixed = [low + (high - low) * (at - first) for low, high in zip(*anchors[first : first + 2], strict=True)]
-        found.append("#" + "".join(f"{round(channel):02x}" for channel in mixed))
-    return tuple(found)
+        place = number / (LEVELS - 1) * (len(anchors) - 1)
+        first = min(int(place), len(anchors) - 2)
+        mixed = [low + (high - low) * (place - first) for low, high in zip(*anchors[first : first + 2], strict=True)]
+        colours.append("#" + "".join(f"{round(channel):02x}" for channel in mixed))
+    return tuple(colours)
 
 
-def ink(background: str) -> str:
-    """Black or white, whichever stands out more from a colour: always by 4.5 to 1 at least."""
-    return max((_BLACK, _WHITE), key=lambda colour: contrast(colour, background))
+def readable_ink(background: str) -> str:
+    """Return black or white, whichever has more contrast with the background: at least 4.5 to 1."""
+    return max(("#000000", "#ffffff"), key=lambda colour: contrast(colour, background))
 
 
-def contrast(one: str, other: str) -> float:
-    """The contrast of two colours as WCAG 2 has it, from 1 to 21.
+def contrast(colour: str, other: str) -> float:
+    """Return the contrast of two colours by WCAG 2, from 1 to 21.
 
     >>> contrast("#000000", "#ffffff")
     21.0
     """
-    low, high = sorted(map(_luminance, (one, other)))
+    low, high = sorted(map(_luminance, (colour, other)))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -55,5 +53,5 @@ def _luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _channels(colour: str) -> Sequence[int]:
-    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+def _channels(colour: str) -> list[int]:
+    return [int(colour[first : first + 2], 16) for first in (1, 3, 5)]

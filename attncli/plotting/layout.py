@@ -1,8 +1,8 @@
-"""A figure laid out in pixels from its top left corner, so cells are whole pixels and nothing overlaps."""
+"""A figure laid out in pixels from its top left corner, so that cells are whole pixels and nothing overlaps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,70 +14,91 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from attncli.data.labels import visible
-from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fit, fonts, measure, style
+from attncli.data import Kind
+from attncli.data.labels import escape_invisible
+from attncli.plotting.axis import KIND_WORDS, join_parts
+from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fonts, measure, shorten_middle, style
 
 EDGE = 24
 BAR_WIDTH, BAR_ROOM = 18, 150
-_LONGEST = 1200
-_LEAST_BAR, _MOST_BAR = 100, 800
+_WIDEST_HEADER = 1200
+_SHORTEST_BAR, _LONGEST_BAR = 100, 800
 
 
-def header_size(title: str, lines: Sequence[str]) -> tuple[float, float]:
-    """Width and height in pixels that a header needs; what is far wider than a usual page will be shortened."""
-    wide = max(measure([title], TITLE, "bold")[0], measure(list(map(visible, lines)), SUBTITLE)[0])
-    return min(wide + 4, _LONGEST) + 2 * EDGE, 60 + 20 * len(lines)
+@dataclass(frozen=True)
+class Header:
+    """The title of a figure and the lines below it."""
+
+    title: str
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, title: str, *lines: str) -> Header:
+        """Return the header with those of the lines that are not empty."""
+        return cls(title, tuple(filter(None, lines)))
+
+    @property
+    def width(self) -> float:
+        """The pixels that it needs; a header far wider than a usual figure is shortened instead."""
+        widest_line = measure(list(map(escape_invisible, self.lines)), SUBTITLE)[0]
+        return min(max(measure([self.title], TITLE, "bold")[0], widest_line) + 4, _WIDEST_HEADER) + 2 * EDGE
+
+    @property
+    def height(self) -> int:
+        """Pixels from the top of the figure to what follows the header."""
+        return 60 + 20 * len(self.lines)
 
 
 @dataclass(frozen=True)
 class FigureLayout:
-    """A blank figure of `width` x `height` pixels at `DPI`, and how to put things on it."""
+    """A figure of `width` x `height` pixels at `DPI`, and the ways to put things on it."""
 
     figure: Figure
     width: int
     height: int
 
     @classmethod
-    def blank(cls, width: float, height: float) -> FigureLayout:
-        """A white page; it never touches pyplot, so nothing piles up and no window opens."""
-        columns, rows = round(width), round(height)
+    def blank(cls, width: float, height: float, header: Header, *, widen: bool = True) -> FigureLayout:
+        """Return a white figure with a header; pyplot is not used, so that no window opens.
+
+        widen  make the figure wide enough for its header, which is shortened otherwise
+        """
+        columns, rows = round(max(width, header.width) if widen else width), round(height)
         figure = Figure(figsize=(columns / DPI, rows / DPI), dpi=DPI, facecolor="white")
         FigureCanvasAgg(figure)
-        return cls(figure, columns, rows)
+        page = cls(figure, columns, rows)
+        room = page.width - 2 * EDGE
+        title = shorten_middle(header.title, TITLE, room, "bold")
+        page.write(EDGE, 16, title, TITLE, weight="bold", gid="title")
+        for number, line in enumerate(header.lines):
+            page.write(EDGE, 44 + 20 * number, shorten_middle(escape_invisible(line), SUBTITLE, room), SUBTITLE, FAINT)
+        return page
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes without frame and ticks."""
+        """Return new axes without frame and ticks at this place."""
         down = self.height - top - height
-        place = (left / self.width, down / self.height, width / self.width, height / self.height)
-        axes = self.figure.add_axes(place)
+        axes = self.figure.add_axes((left / self.width, down / self.height, width / self.width, height / self.height))
         axes.set_frame_on(False)
         axes.set(xticks=[], yticks=[])
         return axes
 
-    def write(self, left: float, top: float, text: str, size: float, color: str = INK, **more: Any) -> Text:
-        """A text whose top left corner (or what `ha`, `va` say) is there."""
+    def write(self, left: float, top: float, text: str, size: float, color: str = INK, **more: object) -> Text:
+        """Write a text with its top left corner, or what `ha` and `va` name, at this place."""
         look = {"ha": "left", "va": "top", **more}
         return self.figure.text(left / self.width, 1 - top / self.height, text, **style(size, color, **look))
 
-    def header(self, title: str, lines: Sequence[str]) -> None:
-        """The title and the lines below it, shortened where the page is too narrow."""
-        room = self.width - 2 * EDGE
-        self.write(EDGE, 16, fit(title, TITLE, room, "bold"), TITLE, weight="bold", gid="title")
-        for number, line in enumerate(lines):
-            self.write(EDGE, 44 + 20 * number, fit(visible(line), SUBTITLE, room), SUBTITLE, FAINT)
-
-    def bar_beside(
+    def colour_bar(
         self, main: Axes, colours: ScalarMappable, label: str, extend: str = "neither", *, apart: float = 0
     ) -> Axes:
-        """A colour bar on the right of the main axes, from their top down, long enough for its label.
+        """Draw a colour bar on the right of the main axes and return its axes; it is long enough for its label.
 
-        apart  pixels of space beyond the usual
+        apart  pixels of additional space between the main axes and the bar
         """
         box = main.get_position()
-        beside = box.height * self.height
-        if measure([label], SUBTITLE)[0] > max(beside, _LEAST_BAR):
+        main_height = box.height * self.height
+        if measure([label], SUBTITLE)[0] > max(main_height, _SHORTEST_BAR):
             label = label.replace(" (", "\n(")
-        height = min(max(beside, _LEAST_BAR, measure(label.split("\n"), SUBTITLE)[0]), _MOST_BAR)
+        height = min(max(main_height, _SHORTEST_BAR, measure(label.split("\n"), SUBTITLE)[0]), _LONGEST_BAR)
         axes = self.axes(box.x1 * self.width + BAR_WIDTH + apart, (1 - box.y1) * self.height, BAR_WIDTH, height)
         axes.set_frame_on(True)
         bar = self.figure.colorbar(colours, cax=axes, extend=extend)
@@ -90,19 +111,65 @@ class FigureLayout:
         return bar.ax
 
     def legend(self, handles: Sequence[Artist], left: float, top: float) -> None:
-        """One line that says what cells without a colour mean."""
-        if handles:
-            place: dict[str, Any] = {
-                "loc": "upper left",
-                "bbox_to_anchor": (left / self.width, 1 - top / self.height),
-                "ncols": len(handles),
-                "borderpad": 0,
-                "borderaxespad": 0,
-            }
-            look: dict[str, Any] = {
-                "prop": {"family": list(fonts()), "size": SMALL},
-                "labelcolor": INK,
-                "frameon": False,
-            }
-            for text in self.figure.legend(handles=handles, **place, **look).get_texts():
-                text.set_parse_math(False)
+        """Draw the handles with their labels as one line; nothing without handles."""
+        if not handles:
+            return
+        legend = self.figure.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(left / self.width, 1 - top / self.height),
+            ncols=len(handles),
+            borderpad=0,
+            borderaxespad=0,
+            **legend_style(),
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def legend_style() -> dict[str, Any]:
+    """Return the keyword arguments that give every legend the same look."""
+    return {"prop": {"family": list(fonts()), "size": SMALL}, "labelcolor": INK, "frameon": False}
+
+
+@dataclass(frozen=True)
+class PanelSize:
+    """The pixels of one panel of a page and of the space around it."""
+
+    width: float
+    height: float
+    left: int
+    above: int
+    below: int
+    right: int
+
+
+def panel_page(
+    title: str, lines: Sequence[str], counts: Mapping[Kind, int], size: PanelSize, below: int = 0
+) -> tuple[FigureLayout, dict[Kind, list[tuple[float, float]]]]:
+    """Return a page of equal panels in rows of at most four, and for each kind the top left corners of its panels.
+
+    A page of several kinds of attention has a heading above the panels of each; a page of one has it in the title.
+
+    counts  panels of each kind
+    below   pixels below the last row, for a legend
+    """
+    several = len(counts) > 1
+    heading = 36 if several else 0
+    header = Header.of(title if several else join_parts(KIND_WORDS[next(iter(counts))], title), *lines)
+    columns = min(4, max(counts.values()))
+    across, down = size.left + size.width + size.right, size.above + size.height + size.below
+    rows = sum(-(-count // columns) for count in counts.values())
+    height = header.height + len(counts) * heading + rows * down + below
+    page = FigureLayout.blank(2 * EDGE + columns * across, height, header)
+    top: float = header.height
+    corners = {}
+    for kind, count in counts.items():
+        if several:
+            page.write(EDGE, top, KIND_WORDS[kind], 9.5, weight="bold")
+        top += heading
+        corners[kind] = [
+            (EDGE + n % columns * across + size.left, top + n // columns * down + size.above) for n in range(count)
+        ]
+        top += -(-count // columns) * down
+    return page, corners

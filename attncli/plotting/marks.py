@@ -1,4 +1,4 @@
-"""Where parts of a long text begin: segments of a pair or chat, paragraphs; thin lines, named at the map's edge."""
+"""Marks where parts of a long text begin: segments of a pair or chat, or paragraphs, as thin lines with names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from attncli.data import Attention, Tokens
-from attncli.data.labels import visible
+from attncli.data.labels import escape_invisible
 from attncli.inputs.partitions import BLANK_LINE
-from attncli.plotting.text import FAINT, SMALL, fit, measure, style
+from attncli.plotting.text import FAINT, SMALL, measure, shorten_middle, style
 
 LONG = 256
-"""Tokens a side up to which labels tell enough of a whole text."""
-ROOM = 20
-_LEAST_PIXELS, _LEAST_IN_PANEL = 14, 40
+"""Tokens per side up to which the token labels of a whole text are enough."""
+NAME_ROOM = 20
+"""Pixels for the names above and on the right of a map."""
+_SMALLEST_PART, _SMALLEST_IN_PANEL = 14, 40
 
 
 @dataclass(frozen=True)
 class MarkedPart:
-    """A part of a text along one side of a map: where it begins and ends, in cells, and what it is called."""
+    """A part of a text along one side of a map: its first and last edge in cells, and its name."""
 
     first: float
     last: float
@@ -32,19 +33,19 @@ class MarkedPart:
 Parts = tuple[MarkedPart, ...]
 
 
-def parts_of(
+def text_parts(
     attention: Attention, sizes: tuple[float, float], factors: tuple[int, int], *, segments_only: bool = False
 ) -> tuple[Parts, Parts]:
-    """The parts of the queries and of the keys of a long text or of a window; none where lines would crowd.
+    """Return the parts of the queries and of the keys of a long text or a window; none where lines would be crowded.
 
     sizes          pixels of a cell of the picture, down and across
-    factors        how many cells of the maps it joins
-    segments_only  no paragraphs, and fewer lines, as a panel of a page is small
+    factors        cells of the maps that one cell of the picture pools, down and across
+    segments_only  leave out paragraphs and show fewer lines, for the small panels of a page
     """
     if attention.whole and max(len(attention.queries), len(attention.keys)) <= LONG:
         return (), ()
     rows, columns = (
-        _parts(tokens, cell * factor, size, segments_only)
+        _side_parts(tokens, cell * factor, size, segments_only)
         for tokens, cell, factor, size in zip(
             (attention.queries, attention.keys), attention.cell, factors, sizes, strict=True
         )
@@ -52,62 +53,68 @@ def parts_of(
     return rows, columns
 
 
-def _parts(tokens: Tokens, cell: int, size: float, segments_only: bool) -> Parts:
+def _side_parts(tokens: Tokens, cell: int, size: float, segments_only: bool) -> Parts:
+    """Return the parts of one side, of which a cell of `size` pixels stands for `cell` tokens."""
     starts = segment_starts(tokens)
     if len(starts) < 2 and not segments_only:
         starts = _paragraph_starts(tokens)
-    least = _LEAST_IN_PANEL if segments_only else _LEAST_PIXELS
-    if len(starts) < 2 or len(tokens) / cell * size / len(starts) < least:
+    smallest = _SMALLEST_IN_PANEL if segments_only else _SMALLEST_PART
+    if len(starts) < 2 or len(tokens) / cell * size / len(starts) < smallest:
         return ()
-    ends = [*(at for at, _ in starts[1:]), len(tokens)]
-    return tuple(MarkedPart(at / cell, end / cell, name) for (at, name), end in zip(starts, ends, strict=True))
+    ends = [*(start for start, _ in starts[1:]), len(tokens)]
+    return tuple(MarkedPart(start / cell, end / cell, name) for (start, name), end in zip(starts, ends, strict=True))
 
 
 def segment_starts(tokens: Tokens) -> list[tuple[int, str]]:
-    """Where each segment begins, and its name; tokens of no segment belong to the one before them."""
+    """Return the first token and the name of each segment; a token of no segment belongs to the one before it."""
     starts: list[tuple[int, str]] = []
-    for at, name in enumerate(tokens.segments):
+    for position, name in enumerate(tokens.segments):
         if name and (not starts or starts[-1][1] != name):
-            starts.append((at, name))
+            starts.append((position, name))
     return starts
 
 
 def _paragraph_starts(tokens: Tokens) -> list[tuple[int, str]]:
-    """Where each paragraph begins, by the blank lines of the text, and its number in it."""
-    placed = np.flatnonzero(tokens.offsets[:, 0] >= 0)
-    ends = [0, *(found.end() for found in BLANK_LINE.finditer(tokens.text.rstrip()))]
-    after = np.searchsorted(tokens.offsets[placed, 0], ends)
-    numbered = {int(placed[at]) if at else 0: f"¶{n}" for n, at in enumerate(after, start=1) if at < len(placed)}
+    """Return the first token of each paragraph and its number as ¶1, ¶2, …; blank lines divide paragraphs."""
+    in_text = np.flatnonzero(tokens.offsets[:, 0] >= 0)
+    ends = [0, *(match.end() for match in BLANK_LINE.finditer(tokens.text.rstrip()))]
+    after = np.searchsorted(tokens.offsets[in_text, 0], ends)
+    numbered = {int(in_text[at]) if at else 0: f"¶{n}" for n, at in enumerate(after, start=1) if at < len(in_text)}
     return sorted(numbered.items())
 
 
-def draw_lines(axes: Axes, parts: tuple[Parts, Parts], origin: tuple[float, float], size: tuple[float, float]) -> None:
-    """A line where each part but the first begins, over the map of this `size` whose first cell is at `origin`."""
+def draw_part_lines(
+    axes: Axes, parts: tuple[Parts, Parts], origin: tuple[float, float], size: tuple[float, float]
+) -> None:
+    """Draw a line at the start of each part but the first, over the map of `size` cells whose first is at `origin`."""
     look: dict[str, Any] = {"colors": "white", "linewidth": 0.7, "alpha": 0.5, "zorder": 2}
     (top, left), (rows, columns) = origin, size
-    if down := [top + part.first for part in parts[0][1:]]:
-        axes.hlines(down, left, left + columns, **look)
-    if across := [left + part.first for part in parts[1][1:]]:
-        axes.vlines(across, top, top + rows, **look)
+    if query_starts := [top + part.first for part in parts[0][1:]]:
+        axes.hlines(query_starts, left, left + columns, **look)
+    if key_starts := [left + part.first for part in parts[1][1:]]:
+        axes.vlines(key_starts, top, top + rows, **look)
 
 
-def write_names(axes: Axes, parts: tuple[Parts, Parts], sizes: tuple[float, float], shape: tuple[int, int]) -> None:
-    """The names of parts that are long enough: of queries on the right, of keys on top."""
-    tall, wide = sizes
-    for part, name in _named(parts[0], tall):
+def write_part_names(
+    axes: Axes, parts: tuple[Parts, Parts], sizes: tuple[float, float], shape: tuple[int, int]
+) -> None:
+    """Write the names of parts that are long enough: of queries on the right of the map, of keys above it."""
+    height, width = sizes
+    for part, name in _fitting_names(parts[0], height):
         look = style(SMALL, FAINT, ha="left", va="center", rotation=270)
-        axes.text(shape[1] + 4 / wide, (part.first + part.last) / 2, name, **look)
-    for part, name in _named(parts[1], wide):
-        axes.text((part.first + part.last) / 2, -4 / tall, name, **style(SMALL, FAINT, ha="center", va="bottom"))
+        axes.text(shape[1] + 4 / width, (part.first + part.last) / 2, name, **look)
+    for part, name in _fitting_names(parts[1], width):
+        axes.text((part.first + part.last) / 2, -4 / height, name, **style(SMALL, FAINT, ha="center", va="bottom"))
 
 
-def _named(parts: Sequence[MarkedPart], size: float) -> list[tuple[MarkedPart, str]]:
-    found = []
+def _fitting_names(parts: Sequence[MarkedPart], size: float) -> list[tuple[MarkedPart, str]]:
+    """Return the parts whose name, perhaps shortened, fits along their cells of `size` pixels."""
+    fitting = []
     for part in parts:
         room = (part.last - part.first) * size - 6
-        name = visible(part.name)
+        name = escape_invisible(part.name)
         if measure([name], SMALL)[0] > room and len(name) > 8:
-            name = fit(name, SMALL, room)
+            name = shorten_middle(name, SMALL, room)
         if measure([name], SMALL)[0] <= room:
-            found.append((part, name))
-    return found
+            fitting.append((part, name))
+    return fitting

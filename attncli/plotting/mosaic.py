@@ -1,4 +1,4 @@
-"""Many maps as one picture: panels side by side in one array, so that one image draws them all."""
+"""Many maps as one array: panels side by side, so that one image draws them all."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from attncli.plotting.cells import DRAWN, GAP, Cells
 
 _PAGE_WIDTH, _PAGE_HEIGHT = 1900, 2300
-_LEAST, _MOST = 40, 420
+_SMALLEST_PANEL, _LARGEST_PANEL = 40, 420
 _LARGEST_CELL = 26
 Panels = Sequence[Sequence[Cells | None]]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of a mosaic; cells in pixels, panels and gaps in cells.
+    """The sizes of a mosaic: cells in pixels, panels and gaps in cells.
 
-    tall, wide        height and width of one cell in pixels
-    rows, columns     cells of one panel
-    gap               (down, across) cells between panels
-    pool              (down, across) how many tokens one cell stands for
+    tall, wide     height and width of a cell in pixels
+    rows, columns  cells of a panel
+    gap            (down, across) cells between panels
+    pool           (down, across) tokens that one cell stands for
     """
 
     tall: int
@@ -34,26 +34,27 @@ class Geometry:
     pool: tuple[int, int]
 
     def top(self, row: int) -> int:
-        """The first cell row of the panels in this row."""
+        """Return the first cell row of the panels in this row."""
         return row * (self.rows + self.gap[0])
 
     def left(self, column: int) -> int:
-        """The first cell column of the panels in this column."""
+        """Return the first cell column of the panels in this column."""
         return column * (self.columns + self.gap[1])
 
 
-def panel_side(panels: tuple[int, int]) -> int:
-    """Pixels a side of the panels of a page that has so many, down and across."""
-    return max(_LEAST, min(_MOST, _PAGE_WIDTH // panels[1], _PAGE_HEIGHT // panels[0]))
+def page_panel_side(panels: tuple[int, int]) -> int:
+    """Return the pixels per side of the panels of a page with this many panels, down and across."""
+    return max(_SMALLEST_PANEL, min(_LARGEST_PANEL, _PAGE_WIDTH // panels[1], _PAGE_HEIGHT // panels[0]))
 
 
-def plan(tokens: tuple[int, int], panels: tuple[int, int], gap: tuple[int, int]) -> Geometry:
-    """Sizes at which `panels` (down, across) of maps of `tokens` (queries, keys) fill a page.
+def plan_mosaic(tokens: tuple[int, int], panels: tuple[int, int], gap: tuple[int, int]) -> Geometry:
+    """Return the sizes at which `panels` (down, across) of maps of `tokens` (queries, keys) fill a page.
 
-    `gap` is the space between panels in pixels. Cells are whole pixels; where a panel has fewer pixels than
-    tokens, several tokens share a cell.
+    Cells are whole pixels; where a panel has fewer pixels than tokens, several tokens share a cell.
+
+    gap  pixels between panels, down and across
     """
-    side = panel_side(panels)
+    side = page_panel_side(panels)
     square = max(1, min(_LARGEST_CELL, side // max(tokens)))
     pool = tuple(math.ceil(n / side) for n in tokens)
     counts = tuple(math.ceil(n / share) for n, share in zip(tokens, pool, strict=True))
@@ -62,34 +63,31 @@ def plan(tokens: tuple[int, int], panels: tuple[int, int], gap: tuple[int, int])
     return Geometry(tall, wide, counts[0], counts[1], gaps, (pool[0], pool[1]))
 
 
-def compose(panels: Panels, geometry: Geometry, mean: bool = False) -> Cells:
-    """One array of all panels; gaps between them, and where a panel is missing or smaller than the others.
+def compose_panels(panels: Panels, geometry: Geometry, mean: bool = False) -> Cells:
+    """Return one array of all panels, with gaps between them and where one is missing or smaller than the others.
 
-    mean  cells that share one are their mean, not the largest
+    mean  pool cells by their mean instead of their largest weight
     """
-    down, across = len(panels), max(len(row) for row in panels)
+    down, across = len(panels), max(len(line) for line in panels)
     shape = (geometry.top(down) - geometry.gap[0], geometry.left(across) - geometry.gap[1])
-    whole = Cells(np.zeros(shape, np.float32), np.full(shape, GAP, np.uint8))
+    mosaic = Cells(np.zeros(shape, np.float32), np.full(shape, GAP, np.uint8))
     for row, line in enumerate(panels):
         for column, panel in enumerate(line):
-            if panel is not None:
-                _set(whole, panel.pooled(*geometry.pool, mean), geometry.top(row), geometry.left(column))
-    return whole
+            if panel is None:
+                continue
+            pooled = panel.pooled(*geometry.pool, mean)
+            (rows, columns), top, left = pooled.state.shape, geometry.top(row), geometry.left(column)
+            area = (slice(top, top + rows), slice(left, left + columns))
+            mosaic.weights[area], mosaic.state[area] = pooled.weights, pooled.state
+    return mosaic
 
 
-def own_scale(panels: Panels) -> list[list[Cells | None]]:
-    """Each panel as shares of its own largest weight."""
-    return [[None if panel is None else _share(panel) for panel in row] for row in panels]
+def scale_each_panel(panels: Panels) -> list[list[Cells | None]]:
+    """Return each panel as shares of its own largest weight."""
+    return [[None if panel is None else _shares(panel) for panel in line] for line in panels]
 
 
-def _share(panel: Cells) -> Cells:
+def _shares(panel: Cells) -> Cells:
     largest = panel.drawn.max(initial=0.0)
     weights = np.where(panel.state == DRAWN, panel.weights, 0) / (largest or 1)
     return replace(panel, weights=weights.astype(np.float32))
-
-
-def _set(whole: Cells, panel: Cells, top: int, left: int) -> None:
-    rows, columns = panel.state.shape
-    place = (slice(top, top + rows), slice(left, left + columns))
-    whole.weights[place] = panel.weights
-    whole.state[place] = panel.state

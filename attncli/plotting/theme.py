@@ -1,4 +1,4 @@
-"""One look whatever a user's own matplotlib settings are, so that the same run gives the same picture."""
+"""One look for all pictures, whatever a user's matplotlib settings are: the same run gives the same picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 _Args = ParamSpec("_Args")
-_OURS = {
+_SETTINGS = {
     "svg.hashsalt": "attncli",
     "svg.fonttype": "path",
     "image.composite_image": False,
@@ -20,17 +20,17 @@ _OURS = {
 
 
 def fixed_style() -> AbstractContextManager[None]:
-    """Matplotlib's defaults with few settings of ours, until the block ends; nothing is changed on import."""
+    """Return a context in which matplotlib has its defaults and a few settings of attncli."""
     settings: Any = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
-    return matplotlib.rc_context(settings | _OURS)
+    return matplotlib.rc_context(settings | _SETTINGS)
 
 
-def own_style(draw: Callable[_Args, Figure]) -> Callable[_Args, Figure]:
-    """Make a `draw` function work under `fixed_style`."""
+def with_fixed_style(draw: Callable[_Args, Figure]) -> Callable[_Args, Figure]:
+    """Return the `draw` function so that it runs under `fixed_style`."""
 
     @wraps(draw)
-    def drawn(*args: _Args.args, **kwargs: _Args.kwargs) -> Figure:
+    def styled(*args: _Args.args, **kwargs: _Args.kwargs) -> Figure:
         with fixed_style():
             return draw(*args, **kwargs)
 
-    return drawn
+    return styled

@@ -1,14 +1,10 @@
-"""All files that attncli writes, and the runs that it reads back.
+"""Files that attncli writes, and the saved runs that it reads.
 
-files    one file, whole or not at all            folder   the folder of a run and its manifest
-text     JSON, safe names                         tables   tables as CSV, JSON Lines, Parquet
-arrays   safetensors and npz, never pickle        runs     saved runs (codec: as plain values and arrays)
-edges    edges.parquet, while they are found      profile  its tables, the long one head by head
-page     the page of attncli view                patterns what heads do
-flow     rollout and attention flow
-analyses what segments and compare find
-likeness which heads are alike
-checks   what became of rules, baselines          junit    the same for CI servers
+files      atomic files                            folder     the folder of a run and its manifest
+text       JSON text, safe names                   tables     statistics and tables: JSON, CSV, JSON Lines, Parquet
+documents  results of analyses                     edges      edges.parquet, written during the forward pass
+arrays     safetensors and npz files               runs       saved runs (codec: conversion to plain values and arrays)
+page       HTML pages                              foreign    attention maps of other tools
 """
 
 from attncli.store.arrays import load_arrays
@@ -21,24 +17,7 @@ from attncli.store.runs import SavedRun, open_run, save_run
 from attncli.store.tables import table_csv, table_jsonl, table_parquet
 from attncli.store.text import json_text
 
-__all__ = [
-    "EdgesFile",
-    "OutputFolder",
-    "SavedRun",
-    "analysis_document",
-    "atomic_file",
-    "default_folder",
-    "digest",
-    "input_sha256",
-    "json_text",
-    "load_arrays",
-    "manifest_files",
-    "open_run",
-    "run_document",
-    "save_run",
-    "table_csv",
-    "table_jsonl",
-    "table_parquet",
-    "write_analysis",
-    "write_page",
-]
+__all__ = ["EdgesFile", "atomic_file", "json_text", "load_arrays", "write_page"]
+__all__ += ["OutputFolder", "default_folder", "digest", "input_sha256", "manifest_files", "run_document"]
+__all__ += ["SavedRun", "analysis_document", "open_run", "save_run", "write_analysis"]
+__all__ += ["table_csv", "table_jsonl", "table_parquet"]

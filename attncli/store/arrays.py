@@ -1,4 +1,4 @@
-"""Arrays by name in one file: safetensors or npz, never pickle; equal arrays are kept once."""
+"""Named arrays in one file: safetensors or npz, never pickle; equal arrays are stored once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.store.files import atomic_file
 
 SUFFIXES = {"safetensors": ".safetensors", "npz": ".npz"}
-_TYPES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
-_DAMAGE = (
+_DTYPE_CODES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
+_READ_ERRORS = (
     *(OSError, ValueError, KeyError, EOFError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
 )
@@ -28,7 +28,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class ArrayStack:
-    """One array in one or more parts; with `stacked` each part is one step along a first axis of its own."""
+    """One array, or with `stacked` several arrays that are written as one, stacked along a new first axis."""
 
     parts: tuple[Array, ...]
     stacked: bool = False
@@ -39,85 +39,86 @@ class ArrayStack:
         return (len(self.parts), *shape) if self.stacked else shape
 
     @property
-    def whole(self) -> Array:
+    def array(self) -> Array:
         return np.stack(self.parts) if self.stacked else self.parts[0]
 
 
 class ArrayPool:
-    """Collects arrays under names that are free; `share` gives an equal array its earlier name."""
+    """Collects arrays under unique names; equal arrays can share a name."""
 
     def __init__(self) -> None:
-        self.piles: dict[str, ArrayStack] = {}
-        self._seen: dict[object, str] = {}
-        self._alive: list[Array] = []  # or else another array could come to lie at the same place
+        self.stacks: dict[str, ArrayStack] = {}
+        self._names: dict[object, str] = {}
+        self._alive: list[Array] = []  # keeps the arrays, so that no other array gets the same address
 
     def add(self, name: str, parts: Sequence[Array], stacked: bool = False) -> str:
-        """Keep an array; returns its name, with a number behind it where the name was taken."""
-        name = name.replace("\0", "")  # where a name in a zip file would end
+        """Add an array; return its name, with a number appended if the name is in use."""
+        name = name.replace("\0", "")  # a zip file would cut the name there
         free, number = name, 1
-        while free in self.piles:
+        while free in self.stacks:
             free, number = f"{name}~{number}", number + 1
-        self.piles[free] = ArrayStack(tuple(parts), stacked)
+        self.stacks[free] = ArrayStack(tuple(parts), stacked)
         return free
 
     def share(self, name: str, array: Array) -> str:
-        """Keep an array unless the same memory or the same content is kept already."""
-        place = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
-        if place not in self._seen:
+        """Add an array unless the same memory or the same content was shared before; return its name."""
+        memory = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+        if memory not in self._names:
             content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
-            same = (content, array.shape, array.dtype.str)
-            if same not in self._seen:
-                self._seen[same] = self.add(name, [array])
-            self._seen[place] = self._seen[same]
+            key = (content, array.shape, array.dtype.str)
+            if key not in self._names:
+                self._names[key] = self.add(name, [array])
+            self._names[memory] = self._names[key]
             self._alive.append(array)
-        return self._seen[place]
+        return self._names[memory]
 
 
-def save_arrays(path: Path, piles: Mapping[str, ArrayStack]) -> None:
-    """Write arrays to a `.safetensors` or `.npz` file; equal arrays give equal bytes."""
+def save_arrays(path: Path, stacks: Mapping[str, ArrayStack]) -> None:
+    """Write arrays to a `.safetensors` or `.npz` file; the same arrays always give the same bytes."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".npz":
-            # without `allow_pickle`, which NumPy before 2.1 would keep as one more array; ours are plain numbers
-            whole: dict[str, Any] = {name: pile.whole for name, pile in piles.items()}
-            np.savez(file, **whole)
+            # no `allow_pickle`: NumPy before 2.1 would store it as another array
+            arrays: dict[str, Any] = {name: stack.array for name, stack in stacks.items()}
+            np.savez(file, **arrays)
         else:
-            _write_safetensors(file, piles)
+            _write_safetensors(file, stacks)
 
 
-def _write_safetensors(file: BinaryIO, piles: Mapping[str, ArrayStack]) -> None:
-    # part by part: the library's own writer wants each array in one piece, which doubles the memory of a run
-    header, at = {}, 0
-    order = sorted(piles, key=lambda name: (-piles[name].parts[0].itemsize, name))
+def _write_safetensors(file: BinaryIO, stacks: Mapping[str, ArrayStack]) -> None:
+    # part by part: the writer of the library needs each array in one piece, which doubles the memory of a run
+    header, offset = {}, 0
+    order = sorted(stacks, key=lambda name: (-stacks[name].parts[0].itemsize, name))
     for name in order:
-        end = at + sum(part.nbytes for part in piles[name].parts)
-        code = _TYPES[piles[name].parts[0].dtype.name]
-        header[name] = {"dtype": code, "shape": piles[name].shape, "data_offsets": [at, end]}
-        at = end
+        end = offset + sum(part.nbytes for part in stacks[name].parts)
+        code = _DTYPE_CODES[stacks[name].parts[0].dtype.name]
+        header[name] = {"dtype": code, "shape": stacks[name].shape, "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(struct.pack("<Q", len(text)) + text)
     for name in order:
-        for part in piles[name].parts:
+        for part in stacks[name].parts:
             file.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).tobytes())
 
 
 def load_arrays(path: Path, pick: Callable[[list[str]], Iterable[str]] = list) -> dict[str, Array]:
-    """Read arrays of a `.safetensors`, `.npz` or `.npy` file; a damaged or pickled one is a `UsageError`.
+    """Return arrays of a `.safetensors`, `.npz` or `.npy` file; raise UsageError for a damaged or pickled file.
 
-    pick  gets the names of all arrays and gives those to read; a `.npy` file has one, named after the file
+    pick  function that receives the names of all arrays and returns those to read; a `.npy` file has one array, named
+          after the file
     """
     load = _load_safetensors if path.suffix.lower() == ".safetensors" else _load_numpy
     try:
         return load(path, pick)
     except UsageError:
         raise
-    except _DAMAGE as error:
+    except _READ_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"cannot read {path}: {reason}; expected plain numbers, no pickles") from error
 
 
 def _load_numpy(path: Path, pick: Callable[[list[str]], Iterable[str]]) -> dict[str, Array]:
-    with path.open("rb") as file:  # a name would leave the file open where NumPy finds it damaged
+    with path.open("rb") as file:  # given a path, NumPy would leave a damaged file open
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return dict.fromkeys(pick([path.stem]), loaded)
@@ -132,13 +133,13 @@ def _load_safetensors(path: Path, pick: Callable[[list[str]], Iterable[str]]) ->
         with safe_open(path, framework="np") as file:
             return {name: file.get_tensor(name) for name in pick(list(file.keys()))}
     except SafetensorError as error:
-        raise UsageError(f"cannot read {path}: {error}; expected a whole .safetensors file") from error
+        raise UsageError(f"cannot read {path}: {error}; expected a complete .safetensors file") from error
     except (TypeError, AttributeError, KeyError) as error:  # NumPy has no bfloat16 and no 8-bit floats
-        raise UsageError(f"{path} holds a type that NumPy lacks ({error}): save it as float32") from error
+        raise UsageError(f"{path} contains a type that NumPy lacks ({error}): save it as float32") from error
 
 
 def check_format(format: str) -> str:
-    """The file ending of a format of arrays; an unknown one is a `UsageError`."""
+    """Return the file name suffix of an array format; raise UsageError if the format is unknown."""
     if format not in SUFFIXES:
         raise UsageError(f"unknown format '{format}' of saved maps: {did_you_mean(format, SUFFIXES)}")
     return SUFFIXES[format]

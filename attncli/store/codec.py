@@ -1,4 +1,4 @@
-"""Runs as plain JSON values and named arrays, there and back."""
+"""Conversion of runs to plain JSON values and named arrays, and back."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ AXES = ("layer", "head", "query", "key")
 VECTORS = ("query", "key", "normalizer")
 SCORING = ("text", "kind", "layer", "scale", "softcap", "bias")
 Plain = dict[str, Any]
+"""A JSON object."""
 
 
 def parse_layout(layout: str) -> tuple[str, ...]:
-    """The axes of saved maps in their order on disk; `layer` may be left out: one array per layer then."""
+    """Return the axes of saved maps in their order on disk; without `layer` each layer is one array."""
     axes = tuple(part.strip() for part in layout.split(","))
     if sorted(axes) not in (sorted(AXES), sorted(AXES[1:])):
         raise UsageError(
             f"unknown layout '{layout}': expected head, query and key in some order, and layer if all layers "
-            "shall share one array, such as layer,head,query,key or query,key,head"
+            "share one array, such as layer,head,query,key or query,key,head"
         )
     return axes
 
 
 class Encoder:
-    """Turns the parts of a run into plain values.
+    """Converts the parts of a run to plain values.
 
-    Arrays go into `pool`, tokens into `tokens`, so that what several maps share is written once.
+    Arrays are collected in `pool` and tokens in `tokens`, so that shared ones are written once.
     """
 
     def __init__(self, axes: tuple[str, ...]) -> None:
@@ -40,7 +41,7 @@ class Encoder:
         self.tokens: list[Plain] = []
         self._token_numbers: dict[int, int] = {}
 
-    def tokens_number(self, tokens: Tokens) -> int:
+    def _tokens_number(self, tokens: Tokens) -> int:
         if id(tokens) not in self._token_numbers:
             self._token_numbers[id(tokens)] = len(self.tokens)
             arrays = {name: getattr(tokens, name).tolist() for name in ("ids", "special", "offsets", "words")}
@@ -49,18 +50,17 @@ class Encoder:
         return self._token_numbers[id(tokens)]
 
     def input(self, one: Input) -> Plain:
-        text = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
         messages = [dict(message) for message in one.text.messages]
-        target = None if one.target is None else self.tokens_number(one.target)
-        given = {**text, "messages": messages}
-        return {"index": one.index, "text": given, "source": self.tokens_number(one.source), "target": target}
+        text = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target, "messages": messages}
+        target = None if one.target is None else self._tokens_number(one.target)
+        return {"index": one.index, "text": text, "source": self._tokens_number(one.source), "target": target}
 
     def attention(self, attention: Attention) -> Plain:
         return {
             "kind": attention.kind,
             "text": attention.text,
-            "queries": self.tokens_number(attention.queries),
-            "keys": self.tokens_number(attention.keys),
+            "queries": self._tokens_number(attention.queries),
+            "keys": self._tokens_number(attention.keys),
             "aggregate": attention.aggregate,
             "aggregate_layers": attention.aggregate_layers,
             "words": attention.words,
@@ -71,7 +71,7 @@ class Encoder:
         }
 
     def _zoom(self, attention: Attention) -> Plain:
-        """Nothing for whole maps, which earlier versions read too."""
+        """Return the window and pooling; nothing for whole maps, so that earlier versions can read them."""
         if attention.whole:
             return {}
         window = None if attention.window is None else [list(span) for span in attention.window]
@@ -81,29 +81,26 @@ class Encoder:
         name = f"text-{attention.text}.{attention.kind}{'.norms' if attention.by == 'norm' else ''}"
         shapes = {maps.weights.shape for maps in attention.layers}
         one_array = "layer" in self.axes and len(shapes) == 1
-        places = self._stacked(name, attention) if one_array else self._apart(name, attention)
+        arrays = self._one_array(name, attention) if one_array else self._array_per_layer(name, attention)
         return [
-            {"layer": maps.layer, "heads": list(maps.heads), **place, "visible": self._visible(name, maps)}
-            for maps, place in zip(attention.layers, places, strict=True)
+            {"layer": maps.layer, "heads": list(maps.heads), **array, "visible": self._visible(name, maps)}
+            for maps, array in zip(attention.layers, arrays, strict=True)
         ]
 
-    def _stacked(self, name: str, attention: Attention) -> list[Plain]:
+    def _one_array(self, name: str, attention: Attention) -> list[Plain]:
         order = [AXES.index(axis) for axis in self.axes]
         if order[0] == 0:
             parts = [maps.weights.transpose([axis - 1 for axis in order[1:]]) for maps in attention.layers]
             array = self.pool.add(name, parts, stacked=True)
         else:
             array = self.pool.add(name, [attention.stack().transpose(order)])
-        return [{"array": array, "axes": list(self.axes), "at": at} for at in range(len(attention.layers))]
+        return [{"array": array, "axes": list(self.axes), "at": index} for index in range(len(attention.layers))]
 
-    def _apart(self, name: str, attention: Attention) -> list[Plain]:
+    def _array_per_layer(self, name: str, attention: Attention) -> list[Plain]:
         axes = [axis for axis in self.axes if axis != "layer"]
         order = [AXES.index(axis) - 1 for axis in axes]
         return [
-            {
-                "array": self.pool.add(f"{name}.layer-{maps.layer}", [maps.weights.transpose(order)]),
-                "axes": axes,
-            }
+            {"array": self.pool.add(f"{name}.layer-{maps.layer}", [maps.weights.transpose(order)]), "axes": axes}
             for maps in attention.layers
         ]
 
@@ -118,20 +115,20 @@ class Encoder:
 
     def statistics(self, statistics: Statistics) -> Plain:
         tables = {name: getattr(statistics, name) for name in ("heads", "std", "tokens", "keys")}
-        found: Plain = {
+        document: Plain = {
             table: {metric: self._scores(f"{table}.{metric}", score) for metric, score in scores.items()}
             for table, scores in tables.items()
         }
-        return found if statistics.by == "weight" else {**found, "by": statistics.by}
+        return document if statistics.by == "weight" else {**document, "by": statistics.by}
 
     def _scores(self, name: str, score: Scores) -> Plain:
         coords = {
             coord: {"dim": dim, **self._column(f"{name}.{coord}", entries)}
             for coord, (dim, entries) in score.coords.items()
         }
-        said = {"unit": score.unit, "range": list(score.range), "source": score.source}
+        meaning = {"unit": score.unit, "range": list(score.range), "source": score.source}
         values = self.pool.share(f"stats.{name}", score.values)
-        return {"metric": score.metric, "values": values, "dims": list(score.dims), "coords": coords, **said}
+        return {"metric": score.metric, "values": values, "dims": list(score.dims), "coords": coords, **meaning}
 
     def _column(self, name: str, entries: Array) -> Plain:
         if entries.dtype.kind not in "OU":
@@ -144,64 +141,64 @@ class Encoder:
 
 
 class Decoder:
-    """Turns plain values and arrays back into the parts of a run."""
+    """Converts plain values and arrays back to the parts of a run."""
 
     def __init__(self, tokens: Sequence[Plain], arrays: Mapping[str, Array]) -> None:
-        self.tokens = [_tokens(one) for one in tokens]
+        self.tokens = [_decode_tokens(document) for document in tokens]
         self.arrays = arrays
 
-    def input(self, one: Plain) -> Input:
-        given = one["text"]
+    def input(self, document: Plain) -> Input:
+        given = document["text"]
         text = Text(given["text"], given["pair"], given["target"], tuple(given["messages"]))
-        target = None if one["target"] is None else self.tokens[one["target"]]
-        return Input(one["index"], text, self.tokens[one["source"]], target)
+        target = None if document["target"] is None else self.tokens[document["target"]]
+        return Input(document["index"], text, self.tokens[document["source"]], target)
 
-    def attention(self, one: Plain) -> Attention:
-        same = ("kind", "text", "aggregate", "aggregate_layers", "words", "dropped_special")
+    def attention(self, document: Plain) -> Attention:
+        unchanged = ("kind", "text", "aggregate", "aggregate_layers", "words", "dropped_special")
         return Attention(
-            queries=self.tokens[one["queries"]],
-            keys=self.tokens[one["keys"]],
-            layers=tuple(map(self._layer, one["layers"])),
-            **{name: one[name] for name in same},
-            by=one.get("by", "weight"),
-            **self._zoom(one),
+            queries=self.tokens[document["queries"]],
+            keys=self.tokens[document["keys"]],
+            layers=tuple(map(self._layer, document["layers"])),
+            **{name: document[name] for name in unchanged},
+            by=document.get("by", "weight"),
+            **self._zoom(document),
         )
 
-    def _zoom(self, one: Plain) -> Plain:
-        if "cell" not in one:
+    def _zoom(self, document: Plain) -> Plain:
+        if "cell" not in document:
             return {}
-        window = None if one["window"] is None else tuple(map(tuple, one["window"]))
-        return {"window": window, "pool": one["pool"], "cell": tuple(one["cell"])}
+        window = None if document["window"] is None else tuple(map(tuple, document["window"]))
+        return {"window": window, "pool": document["pool"], "cell": tuple(document["cell"])}
 
-    def _layer(self, one: Plain) -> LayerMaps:
-        array, axes = self.arrays[one["array"]], one["axes"]
+    def _layer(self, document: Plain) -> LayerMaps:
+        array, axes = self.arrays[document["array"]], document["axes"]
         weights = array.transpose([axes.index(axis) for axis in AXES if axis in axes])
-        weights = weights[one["at"]] if "layer" in axes else weights
-        visible = None if one["visible"] is None else self.arrays[one["visible"]]
-        return LayerMaps(one["layer"], tuple(one["heads"]), weights, visible)
+        weights = weights[document["at"]] if "layer" in axes else weights
+        visible = None if document["visible"] is None else self.arrays[document["visible"]]
+        return LayerMaps(document["layer"], tuple(document["heads"]), weights, visible)
 
-    def vectors(self, one: Plain) -> Vectors:
-        heads: Plain = {part: tuple(one[part]) for part in ("heads", "key_heads")}
-        arrays: Plain = {part: self.arrays[one[part]] for part in VECTORS}
-        return Vectors(**{part: one[part] for part in SCORING}, **heads, **arrays)
+    def vectors(self, document: Plain) -> Vectors:
+        heads: Plain = {part: tuple(document[part]) for part in ("heads", "key_heads")}
+        arrays: Plain = {part: self.arrays[document[part]] for part in VECTORS}
+        return Vectors(**{part: document[part] for part in SCORING}, **heads, **arrays)
 
     def statistics(self, tables: Plain) -> Statistics:
-        read: Plain = {
-            name: {metric: self._scores(one) for metric, one in table.items()}
+        scores: Plain = {
+            name: {metric: self._scores(document) for metric, document in table.items()}
             for name, table in tables.items()
             if name != "by"
         }
-        return Statistics(**read, by=tables.get("by", "weight"))
+        return Statistics(**scores, by=tables.get("by", "weight"))
 
-    def _scores(self, one: Plain) -> Scores:
+    def _scores(self, document: Plain) -> Scores:
         return Scores(
-            metric=one["metric"],
-            values=self.arrays[one["values"]],
-            dims=tuple(one["dims"]),
-            coords={name: (column["dim"], self._column(column)) for name, column in one["coords"].items()},
-            unit=one["unit"],
-            range=tuple(one["range"]),
-            source=one["source"],
+            metric=document["metric"],
+            values=self.arrays[document["values"]],
+            dims=tuple(document["dims"]),
+            coords={name: (column["dim"], self._column(column)) for name, column in document["coords"].items()},
+            unit=document["unit"],
+            range=tuple(document["range"]),
+            source=document["source"],
         )
 
     def _column(self, column: Plain) -> Array:
@@ -211,7 +208,7 @@ class Decoder:
         return np.array([column["names"][code] for code in codes], dtype=column["dtype"])
 
 
-def _tokens(one: Plain) -> Tokens:
-    fields: Plain = {name: np.array(one[name]) for name in ("ids", "special", "offsets", "words")}
-    fields |= {name: tuple(one[name]) for name in ("pieces", "segments")}
-    return Tokens(**fields, text=one["text"], scheme=one["scheme"])
+def _decode_tokens(document: Plain) -> Tokens:
+    fields: Plain = {name: np.array(document[name]) for name in ("ids", "special", "offsets", "words")}
+    fields |= {name: tuple(document[name]) for name in ("pieces", "segments")}
+    return Tokens(**fields, text=document["text"], scheme=document["scheme"])

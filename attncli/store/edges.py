@@ -1,26 +1,30 @@
-"""The strongest edges as Parquet, written while they are found: schema `attncli.edges/1`."""
+"""The strongest edges as a Parquet file, written during the forward pass: schema `attncli.edges/1`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attncli.data import KINDS, Edges
+from attncli.data import Array, Edges
 from attncli.store.files import atomic_file
 from attncli.store.folder import OutputFolder
 from attncli.store.tables import arrow
 from attncli.store.text import utf8
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA = "attncli.edges/1"
 NAME = "edges.parquet"
 
 
 class EdgesFile:
-    """`edges.parquet` of a folder, chunk by chunk: `with EdgesFile(folder) as file: … file.take(edges)`.
+    """`edges.parquet` in a folder, written in chunks: `with EdgesFile(folder) as file: … file.take(edges)`.
 
-    Until the block ends well it is a temporary file, which vanishes on any error; folder and file are made for the
-    first chunk. Missing pyarrow is a `UsageError` at once.
+    The file is temporary until the block ends, and deleted on any error. Folder and file are created for the first
+    chunk. Raises `UsageError` at once if pyarrow is missing.
     """
 
     def __init__(self, folder: OutputFolder) -> None:
@@ -36,32 +40,20 @@ class EdgesFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._writer is None:
-            self.take(Edges.none(()))
+            self.take(Edges.empty(()))
         self._open.__exit__(kind, error, trace)
 
     def take(self, edges: Edges) -> None:
-        """Write one chunk."""
+        """Write a chunk of edges."""
         table = self._table(edges)
         if self._writer is None:
             path = self._open.enter_context(atomic_file(self._folder.path_for(NAME)))
             self._writer = self._open.enter_context(self._arrow.parquet.ParquetWriter(path, table.schema))
         self._writer.write_table(table)
 
-    def _table(self, edges: Edges) -> Any:
-        pa = self._arrow
-        columns = {
-            "text": pa.array(edges.text),
-            "kind": self._coded(edges.kind, KINDS),
-            "layer": pa.array(edges.layer),
-            "head": pa.array(edges.head),
-            "query": pa.array(edges.query),
-            "key": pa.array(edges.key),
-            "query_token": self._coded(*edges.query_tokens()),
-            "key_token": self._coded(*edges.key_tokens()),
-            "weight": pa.array(edges.weight),
-        }
-        return pa.table(columns).replace_schema_metadata({"schema": SCHEMA})
+    def _table(self, edges: Edges) -> pa.Table:
+        return self._arrow.table(edges.columns(self._categories)).replace_schema_metadata({"schema": SCHEMA})
 
-    def _coded(self, numbers: Any, pieces: Any) -> Any:
-        words = self._arrow.array([utf8(piece).decode() for piece in pieces], self._arrow.string())
-        return self._arrow.DictionaryArray.from_arrays(self._arrow.array(numbers).cast("int32"), words)
+    def _categories(self, numbers: Array, pieces: Sequence[str]) -> pa.DictionaryArray:
+        texts = self._arrow.array([utf8(piece).decode() for piece in pieces], self._arrow.string())
+        return self._arrow.DictionaryArray.from_arrays(self._arrow.array(numbers).cast("int32"), texts)

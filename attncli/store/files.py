@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the error where the disk will not have them."""
+"""Atomic files: readers see the old file or the new one, never a part; and errors of the file system."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from attncli.errors import OutputError
 
 TEMPORARY = ".attncli-"
-NEED_ROOM = "free some space or choose another folder with --out"
+NEED_SPACE = "free some space or choose another folder with --out"
 NEED_RIGHTS = "choose a folder that you may write to with --out"
 _ADVICE = {
-    errno.ENOSPC: NEED_ROOM,
-    errno.EDQUOT: NEED_ROOM,
-    errno.EFBIG: NEED_ROOM,
+    errno.ENOSPC: NEED_SPACE,
+    errno.EDQUOT: NEED_SPACE,
+    errno.EFBIG: NEED_SPACE,
     errno.EACCES: NEED_RIGHTS,
     errno.EPERM: NEED_RIGHTS,
     errno.EROFS: NEED_RIGHTS,
@@ -29,7 +29,7 @@ _ADVICE = {
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    """The one line for the user when the system refuses to write."""
+    """Return the error for a file that the system refuses to write, with advice."""
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "choose another folder with --out")
     return OutputError(f"cannot write {path}: {reason}; {advice}")
@@ -37,36 +37,36 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write into; at the end it replaces `path`, on any error it vanishes.
+    """Return a context with a temporary file next to `path`, which replaces `path` at the end.
 
-    Readers see the old file or the new one, never a part. The system's refusals come out as `OutputError`.
+    On any error the temporary file is deleted and `path` stays unchanged. Raises `OutputError` for system errors.
     """
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
     try:
-        # not mkstemp: its files are private to the user, these get the rights that any new file gets
+        # not mkstemp: its files are private to the user, these get the usual permissions of a new file
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        _discard(temporary)
+        _delete(temporary)
         if isinstance(error, OutputError):
             raise
         raise cannot_write(path, error) from error
     except BaseException:
-        _discard(temporary)
+        _delete(temporary)
         raise
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that the file is there whole or not at all."""
+    """Write `data` to `path`, completely or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """Write `data` to `path` unless something is there already, in one step; whether it was written."""
+    """Write `data` to `path` in one step unless it exists; return whether it was written."""
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
     try:
         write_atomic(temporary, data)
@@ -76,14 +76,14 @@ def write_new(path: Path, data: bytes) -> bool:
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        return _write_new_unlinked(path, data)
+        return _write_new_without_link(path, data)
     finally:
-        _discard(temporary)
+        _delete(temporary)
     return True
 
 
-def _write_new_unlinked(path: Path, data: bytes) -> bool:
-    """The same on file systems without hard links: there a reader may for a moment see an empty file."""
+def _write_new_without_link(path: Path, data: bytes) -> bool:
+    """Like `write_new`, for file systems without hard links; a reader may briefly see an empty file."""
     try:
         with path.open("xb") as file:
             file.write(data)
@@ -95,15 +95,15 @@ def _write_new_unlinked(path: Path, data: bytes) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it."""
+    """Create a folder and its parents; raise OutputError if the system refuses."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
-def _discard(temporary: Path) -> None:
+def _delete(temporary: Path) -> None:
     try:
         temporary.unlink(missing_ok=True)
-    except OSError:  # the folder itself is gone or was never there: nothing is left behind
+    except OSError:  # the folder does not exist, so there is no file to delete
         return

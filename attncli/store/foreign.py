@@ -1,4 +1,4 @@
-"""Attention maps from elsewhere: an array file and its labels become maps like all others."""
+"""Attention maps of other tools: an array file and its labels, read as `Attention`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, RunInfo, Text, Tokens
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.text_files import check_exists, decoded_lines, decoded_whole, display_name
+from attncli.inputs.text_files import check_exists, display_name, read_file_text, read_lines
 from attncli.store import load_arrays
 
 AXES = ("text", "layer", "head", "query", "key")
 NORMS = ".norms"
-"""How arrays of ours end that are no weights."""
+"""Suffix of the names of arrays of value-weighted norms in saved runs of attncli."""
 SUFFIXES = (".npz", ".npy", ".safetensors")
 
 
@@ -28,15 +28,15 @@ def read_maps(
     array: str | None = None,
     kind: Kind | None = None,
 ) -> tuple[Attention, ...]:
-    """The maps of an array of 2 to 5 axes: (query, key), before them head, layer and text as far as they go.
+    """Return the maps in an array with axes [text, layer, head, query, key]; text, or text and more, may be missing.
 
-    labels      file with one token a line for the queries, and for the keys too unless `key_labels` says
-                otherwise; a `.json` file is a list of texts. Without it tokens are called by their position
-    array       which array, where a file holds several
-    kind        without it: `encoder` where queries and keys are the same tokens, else `cross`
+    labels      file with one query token per line, or a `.json` list of texts; None: tokens are named by position
+    key_labels  file with the key tokens; None: the query tokens
+    array       name of the array, needed if the file has several
+    kind        None: `encoder` if queries and keys are the same tokens, else `cross`
 
-    Weights must be finite, not negative, and a row may sum to at most 1. Where in all maps of a text everything
-    above the diagonal is exactly zero, the maps are taken for causal: row i could see the keys up to i, no others.
+    Weights must be finite and not negative, and a row may sum to at most 1. If in all maps of a text everything above
+    the diagonal is exactly zero, they are read as causal: keys after the query are masked.
     """
     check_exists(path)
     weights = _five_axes(path, _load(Path(path), array))
@@ -47,40 +47,40 @@ def read_maps(
 
 
 def as_inputs(attention: Sequence[Attention]) -> tuple[Input, ...]:
-    """The inputs that such maps stand for, one per text, as far as they are known: their tokens."""
-    return tuple(_as_input(one) for one in attention)
+    """Return one input per text, with the tokens of its maps."""
+    return tuple(_as_input(maps) for maps in attention)
 
 
 def maps_info(path: str | Path) -> RunInfo:
-    """Where such maps come from: the file stands for the model, the hash of its bytes for that of the input."""
+    """Return the description of a run for these maps: the file name as model, the hash of the file as input hash."""
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return RunInfo(Path(path).name, cls="file", capture="file", input_sha256=sha256)
 
 
-def _as_input(one: Attention) -> Input:
-    text = Text(" ".join(one.queries.pieces))
-    if one.kind == "cross":
-        return Input(one.text, text, source=one.keys, target=one.queries)
-    return Input(one.text, text, source=one.queries)
+def _as_input(maps: Attention) -> Input:
+    text = Text(" ".join(maps.queries.pieces))
+    if maps.kind == "cross":
+        return Input(maps.text, text, source=maps.keys, target=maps.queries)
+    return Input(maps.text, text, source=maps.queries)
 
 
 def _load(path: Path, name: str | None) -> Array:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot tell what {path} is: expected a file that ends in {', '.join(SUFFIXES)}")
-    (array,) = load_arrays(path, lambda names: [_choose(path, names, name)]).values()
+    (array,) = load_arrays(path, lambda names: [_choose_array(path, names, name)]).values()
     return array
 
 
-def _choose(path: Path, names: Sequence[str], wanted: str | None) -> str:
+def _choose_array(path: Path, names: Sequence[str], array: str | None) -> str:
     if any(name.endswith(NORMS) for name in names):
-        raise UsageError(f"{path} holds value-weighted norms, not weights: give its folder, and --by norm")
-    if wanted is not None:
-        if wanted not in names:
-            raise UsageError(f"{path} has no array '{wanted}': {did_you_mean(wanted, names)}")
-        return wanted
+        raise UsageError(f"{path} contains value-weighted norms, not weights: give its folder, and --by norm")
+    if array is not None:
+        if array not in names:
+            raise UsageError(f"{path} has no array '{array}': {did_you_mean(array, names)}")
+        return array
     if len(names) != 1:
-        known = f" ({', '.join(names)}): choose one with --array" if names else ": save the maps there first"
+        known = f" ({', '.join(names)}): choose one with --array" if names else ": save the maps in it first"
         raise UsageError(f"expected one array in {path}, got {len(names)}{known}")
     return names[0]
 
@@ -90,7 +90,7 @@ def _five_axes(path: str | Path, array: Array) -> Array:
         raise UsageError(f"{path}: expected an array of numbers, got dtype {array.dtype}: save it as float32")
     if not 2 <= array.ndim <= 5:
         raise UsageError(
-            f"{path}: expected 2 to 5 axes (query, key; before them head, layer and text as far as they go), "
+            f"{path}: expected 2 to 5 axes (query, key; optionally head, layer and text before them), "
             f"got {array.ndim}, shape {array.shape}: reshape the array"
         )
     if 0 in array.shape:
@@ -102,23 +102,23 @@ def _check_weights(path: str | Path, weights: Array) -> None:
     tolerance = 1e-2 if weights.dtype == np.float16 else 1e-3
     for text, layer in np.ndindex(weights.shape[:2]):
         maps = weights[text, layer].astype(np.float64)
-        _refuse(path, ~np.isfinite(maps), maps, (text, layer), "finite numbers")
-        _refuse(path, maps < 0, maps, (text, layer), "weights from 0 to 1 (not scores)")
+        _refuse_if(path, ~np.isfinite(maps), maps, (text, layer), "finite numbers")
+        _refuse_if(path, maps < 0, maps, (text, layer), "weights from 0 to 1 (not scores)")
         sums = maps.sum(-1)
-        _refuse(path, sums > 1 + tolerance, sums, (text, layer), "rows that sum to 1 or less")
+        _refuse_if(path, sums > 1 + tolerance, sums, (text, layer), "rows that sum to 1 or less")
 
 
-def _refuse(path: str | Path, wrong: Array, values: Array, lead: tuple[int, int], expected: str) -> None:
+def _refuse_if(path: str | Path, wrong: Array, values: Array, lead: tuple[int, int], expected: str) -> None:
     if wrong.any():
-        first = tuple(int(at) for at in np.argwhere(wrong)[0])
-        place = ", ".join(f"{axis} {at}" for axis, at in zip(AXES, lead + first, strict=False))
-        raise UsageError(f"{path}: expected {expected}, got {values[first]:.6g} at {place}: check the array")
+        first = tuple(int(index) for index in np.argwhere(wrong)[0])
+        where = ", ".join(f"{axis} {index}" for axis, index in zip(AXES, lead + first, strict=False))
+        raise UsageError(f"{path}: expected {expected}, got {values[first]:.6g} at {where}: check the array")
 
 
 def _sides(
     path: str | Path, shape: tuple[int, ...], labels: str | Path | None, key_labels: str | Path | None
 ) -> tuple[Tokens, Tokens]:
-    """Query and key tokens; one object where they are the same."""
+    """Return query and key tokens; the same object if they are the same tokens."""
     n, m = shape[-2:]
     queries = _tokens(labels, n, f"queries in {path}")
     if key_labels is None and n == m:
@@ -137,16 +137,16 @@ def _tokens(labels: str | Path | None, count: int, what: str) -> Tokens:
     pieces = _labels(labels)
     if len(pieces) != count:
         got = f"got {len(pieces)} in {display_name(labels)}"
-        raise UsageError(f"expected one label for each of the {count} {what}, {got}: one a line")
+        raise UsageError(f"expected one label for each of the {count} {what}, {got}: one per line")
     return Tokens.plain(pieces)
 
 
 def _labels(path: str | Path) -> list[str]:
-    """One label a line, kept as it is; `\\r` at its end is part of it unless every line has one."""
+    """Return one label per line, unchanged; a `\\r` at its end is part of it unless every line has one."""
     check_exists(path)
     if Path(path).suffix.lower() == ".json":
         return _json_labels(path)
-    lines = [line.removesuffix("\n") for line, _ in decoded_lines(path, keep_ends=True)]
+    lines = [line.removesuffix("\n") for line, _ in read_lines(path, keep_ends=True)]
     if lines and all(line.endswith("\r") for line in lines):
         return [line.removesuffix("\r") for line in lines]
     return lines
@@ -154,7 +154,7 @@ def _labels(path: str | Path) -> list[str]:
 
 def _json_labels(path: str | Path) -> list[str]:
     try:
-        labels = json.loads(decoded_whole(path))
+        labels = json.loads(read_file_text(path))
     except UsageError:
         raise
     except (ValueError, RecursionError) as error:

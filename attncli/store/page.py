@@ -1,4 +1,4 @@
-"""Write a page of HTML to a file."""
+"""Files of HTML pages."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from attncli.store.text import utf8
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page to any path, whole or not at all."""
+    """Write a page to any path, completely or not at all."""
     write_atomic(path, utf8(html))

@@ -1,4 +1,4 @@
-"""Saved runs: maps and statistics on disk, opened again without the model."""
+"""Saved runs: maps, statistics and vectors on disk, opened without the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = "attncli.saved/1"
 
 @dataclass(frozen=True, eq=False)
 class SavedRun:
-    """What `open_run` found: everything that `save_run` was given, and the command that made it."""
+    """A run read from disk: the arguments of `save_run`, and the command that saved it."""
 
     info: RunInfo
     inputs: tuple[Input, ...]
@@ -44,10 +44,10 @@ def save_run(
     layout: str = "layer,head,query,key",
     format: str = "safetensors",
 ) -> None:
-    """Write maps, statistics and vectors so that `open_run` gives them back; `folder.finish` makes the run complete.
+    """Write maps, statistics and vectors for `open_run`; `folder.finish` then completes the run.
 
-    layout  order of the axes on disk. With `layer`, the layers of a text and kind share one array where they
-            agree; without it (`query,key,head`) each has its own. Masks are always `[1 or head, query, key]`
+    layout  order of the axes on disk. With `layer`, the layers of a text and kind share one array if their shapes
+            agree; without it (`query,key,head`) each layer has its own. Masks are always `[1 or head, query, key]`
     format  safetensors or npz
     """
     maps_file = f"maps{check_format(format)}"
@@ -61,12 +61,12 @@ def save_run(
         "statistics": None if statistics is None else encoder.statistics(statistics),
         **({"vectors": list(map(encoder.vectors, vectors))} if vectors else {}),
     }
-    save_arrays(folder.path_for(maps_file), encoder.pool.piles)
+    save_arrays(folder.path_for(maps_file), encoder.pool.stacks)
     folder.write_text(RUN_FILE, json_text({**document, "tokens": encoder.tokens}))
 
 
 def open_run(directory: str | Path) -> SavedRun:
-    """Read a saved run; where there is none, or a newer, incomplete or damaged one, a `UsageError`."""
+    """Return a saved run; raise UsageError if it is missing, incomplete, damaged or of a newer format."""
     folder = Path(directory)
     manifest = _checked_manifest(folder)
     document = _read_document(folder)
@@ -75,7 +75,7 @@ def open_run(directory: str | Path) -> SavedRun:
         decoder = Decoder(document["tokens"], arrays)
         statistics = document["statistics"]
         return SavedRun(
-            info=_info(manifest["run"]),
+            info=_run_info(manifest["run"]),
             inputs=tuple(map(decoder.input, document["inputs"])),
             attention=tuple(map(decoder.attention, document["attention"])),
             statistics=None if statistics is None else decoder.statistics(statistics),
@@ -90,11 +90,11 @@ def open_run(directory: str | Path) -> SavedRun:
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise UsageError(f"expected the folder of a saved run, but {folder} {found}: give a folder with {MANIFEST}")
+        problem = "is a file" if folder.exists() else "does not exist"
+        raise UsageError(f"expected the folder of a saved run, but {folder} {problem}: give a folder with {MANIFEST}")
     manifest = read_manifest(folder)
     if manifest is None:
-        raise UsageError(f"{folder} is no run of attncli: expected a folder with a {MANIFEST} that attncli wrote")
+        raise UsageError(f"{folder} is not a run of attncli: expected a folder with a {MANIFEST} that attncli wrote")
     _check_version(folder, manifest)
     if not manifest.get("complete"):
         raise UsageError(f"the run in {folder} was interrupted before its end: run the same command again")
@@ -105,13 +105,13 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
 def _check_version(folder: Path, manifest: dict[str, Any]) -> None:
     run = manifest.get("run")
     run = run if isinstance(run, dict) else {}
-    tail = re.search(r"\d+$", str(manifest["schema"]))
-    found = max(int(tail.group()) if tail else 0, run["format"] if isinstance(run.get("format"), int) else 0)
-    if found > FORMAT:
+    version = re.search(r"\d+$", str(manifest["schema"]))
+    format = max(int(version.group()) if version else 0, run["format"] if isinstance(run.get("format"), int) else 0)
+    if format > FORMAT:
         versions = run.get("versions")
-        maker = versions.get("attncli", "unknown") if isinstance(versions, dict) else "unknown"
+        writer = versions.get("attncli", "unknown") if isinstance(versions, dict) else "unknown"
         raise UsageError(
-            f"the run in {folder} has format {found} (written by attncli {maker}), "
+            f"the run in {folder} has format {format} (written by attncli {writer}), "
             f"this attncli reads formats up to {FORMAT}: install a newer attncli"
         )
 
@@ -121,19 +121,16 @@ def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     needed = [entry for entry in entries if _is_saved_part(entry.get("name"))]
     if not any(entry["name"] == RUN_FILE for entry in needed):
-        raise UsageError(
-            f"the run in {folder} kept no maps: do it again with --save-maps "
-            f"(it was made by '{manifest.get('command')}')"
-        )
+        raise UsageError(f"the run in {folder} has no maps: run '{manifest.get('command')}' again with --save-maps")
     for entry in needed:
         name = entry["name"]
         if not (folder / name).is_file():
             raise UsageError(f"{folder / name} is missing, though {MANIFEST} lists it: save the run again")
         if name not in unchanged(folder, [entry]):
-            raise UsageError(f"{folder / name} is not as {MANIFEST} says (changed or damaged): save the run again")
+            raise UsageError(f"{folder / name} differs from {MANIFEST} (changed or damaged): save the run again")
 
 
-def _is_saved_part(name: Any) -> bool:
+def _is_saved_part(name: object) -> bool:
     return name == RUN_FILE or (isinstance(name, str) and re.fullmatch(r"maps\.(safetensors|npz)", name) is not None)
 
 
@@ -156,6 +153,6 @@ def _maps_name(document: dict[str, Any]) -> str:
     return str(name)
 
 
-def _info(run: dict[str, Any]) -> RunInfo:
+def _run_info(run: dict[str, Any]) -> RunInfo:
     fields = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
     return RunInfo(**{field.name: fields[field.name] for field in dataclasses.fields(RunInfo)})

@@ -5,107 +5,119 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import KINDS, Array, By, Input, Kind, RunInfo
+from attncli.data import KINDS, Array, By, Input, Kind, RunInfo, Scores
 from attncli.errors import UsageError
 from attncli.store.folder import OutputFolder, run_document
 from attncli.store.text import json_line, utf8
 
-Columns = Mapping[str, Array]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TableColumns = Mapping[str, Array]
+"""A table: column name → one entry per row."""
 
 
-def write_tables(folder: OutputFolder, tables: Mapping[str, Columns], formats: Sequence[str], schema: str) -> None:
-    """Write each table under its name in those of `formats` that are of tables; `schema` is that of Parquet files."""
-    for wanted in formats:
-        for name, columns in tables.items() if wanted in _WRITERS else ():
-            folder.write_bytes(f"{name}.{wanted}", _WRITERS[wanted](columns, schema))
+def write_tables(folder: OutputFolder, tables: Mapping[str, TableColumns], formats: Sequence[str], schema: str) -> None:
+    """Write each table as `<name>.<format>`; formats without tables, such as json, are ignored.
+
+    schema  name of the schema, written into Parquet files
+    """
+    for suffix in formats:
+        for name, columns in tables.items() if suffix in _WRITERS else ():
+            folder.write_bytes(f"{name}.{suffix}", _WRITERS[suffix](columns, schema))
 
 
-def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Columns) -> dict[str, Any]:
-    """How documents of results begin: schema, run, and the inputs for the kinds that the table of heads has."""
-    run = run_document(info, given=False)
-    entries = [entry for one in inputs for entry in _input_entries(one, _kinds(heads))]
-    return {"schema": schema, "run": run, "inputs": entries}
+def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns) -> dict[str, Any]:
+    """Return the first keys of a document: schema, run, and the inputs for each kind in the table of heads."""
+    kinds = set(heads["kind"].tolist()) if "kind" in heads else set()
+    entries = [entry for one in inputs for entry in _input_entries(one, [kind for kind in KINDS if kind in kinds])]
+    return {"schema": schema, "run": run_document(info, given=False), "inputs": entries}
 
 
-def mark_unit(columns: Columns, by: By) -> dict[str, Array]:
-    """A table with a last column that says so where it is not of weights."""
+def mark_unit(columns: TableColumns, by: By) -> dict[str, Array]:
+    """Return the table, with a last column `by` unless it measures weights."""
     rows = len(next(iter(columns.values()), ()))
     return dict(columns) if by == "weight" else {**columns, "by": np.full(rows, by, dtype=object)}
 
 
-def table_csv(columns: Columns, header: bool = True) -> str:
-    """A table as CSV: shortest exact numbers, an empty cell where undefined, `""` for an empty text."""
-    lines = [",".join(map(_cell, columns))] if header else []
-    lines += map(",".join, zip(*([*map(_cell, _plain_column(column))] for column in columns.values()), strict=True))
+def table_csv(columns: TableColumns, header: bool = True) -> str:
+    """Return a table as CSV: shortest exact numbers, an empty cell if undefined, `""` for an empty text."""
+    lines = [",".join(map(_csv_cell, columns))] if header else []
+    lines += map(",".join, zip(*([*map(_csv_cell, _plain_column(column))] for column in columns.values()), strict=True))
     return "".join(f"{line}\n" for line in lines)
 
 
-def table_jsonl(columns: Columns) -> str:
-    """A table as JSON Lines: one object per row, null where undefined."""
+def table_jsonl(columns: TableColumns) -> str:
+    """Return a table as JSON Lines: one object per row, null if undefined."""
     return "".join(map(json_line, records(columns)))
 
 
-def table_parquet(columns: Columns, schema: str) -> bytes:
-    """A table as Parquet with true types and the name of its schema, null where undefined; needs pyarrow."""
+def table_parquet(columns: TableColumns, schema: str) -> bytes:
+    """Return a table as Parquet, with column types and the name of its schema, null if undefined; needs pyarrow."""
     buffer = io.BytesIO()
     arrow().parquet.write_table(arrow_table(columns, schema), buffer)
     return buffer.getvalue()
 
 
-def arrow() -> Any:
-    """pyarrow with its Parquet; a `UsageError` where it is not installed."""
+def arrow() -> ModuleType:
+    """Return the module pyarrow, with pyarrow.parquet; raise UsageError if it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
-    return pyarrow
+    module: ModuleType = pyarrow
+    return module
 
 
-def arrow_table(columns: Columns, schema: str) -> Any:
-    """The same as pyarrow holds it, with the name of its schema."""
-    pa = arrow()
+def arrow_table(columns: TableColumns, schema: str) -> pa.Table:
+    """Return a `pyarrow.Table` with the name of its schema."""
+    module = arrow()
     arrays = {
-        # a column of objects without rows would have no type
-        name: pa.array(
+        # an empty column of objects would have no type
+        name: module.array(
             _parquet_column(column),
-            pa.string() if column.dtype == object and not len(column) else None,
+            module.string() if column.dtype == object and not len(column) else None,
             from_pandas=True,
         )
         for name, column in columns.items()
     }
-    return pa.table(arrays).replace_schema_metadata({"schema": schema})
+    return module.table(arrays).replace_schema_metadata({"schema": schema})
 
 
-_WRITERS: dict[str, Callable[[Columns, str], bytes]] = {
+_WRITERS: dict[str, Callable[[TableColumns, str], bytes]] = {
     "csv": lambda columns, _: utf8(table_csv(columns)),
     "jsonl": lambda columns, _: table_jsonl(columns).encode(),
     "parquet": table_parquet,
 }
 
 
-def _kinds(heads: Columns) -> list[Kind]:
-    there = set(heads["kind"].tolist()) if "kind" in heads else set()
-    return [kind for kind in KINDS if kind in there]
-
-
 def _input_entries(one: Input, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
-    given = {"pair": one.text.pair, "target": one.text.target}
-    more = {name: text for name, text in given.items() if text is not None}
+    texts = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
+    given = {name: text for name, text in texts.items() if text is not None}
     for kind in kinds:
         queries, keys = one.sides(kind)
         sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
         parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
         named = {name: segments for name, segments in parts.items() if any(segments)}
-        yield {"index": one.index, "text": one.text.text, **more, **sides, **named}
+        yield {"index": one.index, **given, **sides, **named}
 
 
-def records(columns: Columns) -> Iterator[dict[str, Any]]:
-    """A table row by row as plain values; undefined is None."""
+def declared_numbers(scores: Mapping[str, Scores], questions: Mapping[str, str]) -> dict[str, Any]:
+    """Return unit, range, source and question of numbers, as documents state them."""
+    return {
+        name: {"unit": score.unit, "range": list(score.range), "source": score.source, "question": questions[name]}
+        for name, score in scores.items()
+    }
+
+
+def records(columns: TableColumns) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table as plain values; undefined values are None."""
     names = list(columns)
     for row in zip(*map(_plain_column, columns.values()), strict=True):
         yield dict(zip(names, row, strict=True))
@@ -120,12 +132,12 @@ def _plain_column(column: Array) -> list[Any]:
     return values
 
 
-def _cell(value: Any) -> str:
+def _csv_cell(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else repr(value)
-    # csv.writer of Python 3.11 leaves a bare carriage return unquoted, which ends the row for readers
-    if text == "" or any(sign in text for sign in ',"\r\n') or text != text.strip():
+    # csv.writer of Python 3.11 does not quote a single carriage return, which ends the row for readers
+    if text == "" or any(character in text for character in ',"\r\n') or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
     return text
 

@@ -1,4 +1,4 @@
-"""Text that can be written anywhere: JSON that every parser takes, plain values, safe names."""
+"""Text for files: JSON that every parser accepts, plain values, safe names."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-# half surrogates cannot be UTF-8; the others end lines, hide or turn the text around in editors and browsers
+# half surrogates are not valid UTF-8; the others end lines, or hide or reverse text in editors and browsers
 _ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def json_text(document: Mapping[str, Any]) -> str:
-    """A document as we write it: same document, same text; one line per entry; NaN refused with `ValueError`.
+    """Return a document as JSON text: always the same text, one line per entry; raise ValueError for NaN.
 
     >>> print(json_text({"heads": [{"head": 0}, {"head": 1}]}), end="")
     {
@@ -25,11 +25,11 @@ def json_text(document: Mapping[str, Any]) -> str:
      {"head": 1}]
     }
     """
-    # json's own indent leaves its quick encoder, and puts each number of a long list on a line
+    # the indent option of json is slow, and puts each number of a long list on a line
     return "{\n" + ",\n".join(f"{_dumps(name)}: {_entries(value)}" for name, value in document.items()) + "\n}\n"
 
 
-def _entries(value: Any) -> str:
+def _entries(value: object) -> str:
     if isinstance(value, Mapping) and value:
         return "{\n " + ",\n ".join(f"{_dumps(key)}: {_dumps(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
@@ -37,18 +37,22 @@ def _entries(value: Any) -> str:
     return _dumps(value)
 
 
-def json_line(document: Any) -> str:
-    """The same in one line, for JSON Lines."""
+def json_line(document: object) -> str:
+    """Return a value as one line of JSON Lines."""
     return _dumps(document) + "\n"
 
 
-def _dumps(value: Any) -> str:
+def _dumps(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON knows it: paths become text, tuples and sets lists, NumPy numbers numbers, NaN null."""
+@overload
+def plain(value: Mapping[str, Any]) -> dict[str, Any]: ...
+@overload
+def plain(value: object) -> object: ...
+def plain(value: object) -> object:
+    """Return a value of JSON types: paths become text, tuples and sets lists, NumPy values numbers, NaN null."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (set, frozenset)):
@@ -63,7 +67,7 @@ def plain(value: Any) -> Any:
 
 
 def slug(name: str) -> str:
-    """A model's name as a folder name: `org/name` → `org--name`, a path → its end.
+    """Return a model name as a folder name: `org/name` → `org--name`, a path → its last part.
 
     >>> slug("sentence-transformers/all-MiniLM-L6-v2"), slug("/models/mine/"), slug("../..")
     ('sentence-transformers--all-MiniLM-L6-v2', 'mine', 'model')
@@ -75,7 +79,7 @@ def slug(name: str) -> str:
 
 
 def path_inside(folder: Path, name: str) -> Path | None:
-    """The path of a file named in a manifest, None where the name would lead out of the folder."""
+    """Return the path of a file named in a manifest; None if it is not inside the folder."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or re.search(r"[\\:\0]", name):
         return None
@@ -84,5 +88,5 @@ def path_inside(folder: Path, name: str) -> Path | None:
 
 
 def utf8(text: str) -> bytes:
-    """UTF-8 bytes of any text; half surrogates, which UTF-8 cannot hold, are written as `\\udcff`."""
+    """Return text as UTF-8; half surrogates, which UTF-8 cannot encode, are written as `\\udcff`."""
     return text.encode("utf-8", "backslashreplace")

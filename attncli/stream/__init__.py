@@ -1,9 +1,9 @@
-"""Where the stream of row blocks ends; each sink holds only what its scope needs.
+"""The consumers of the stream of row blocks (sinks); each keeps only what its result needs.
 
-keep     whole maps                              pool     their cells, or a part of them
-chosen   their rows or columns of a few tokens
-edges    the strongest weights of every row      profile  what each key gets, and how far heads look
-measure  every metric of every head              vectors  query and key vectors
+keep     whole maps                              pool     maps pooled into cells, or a window of them
+chosen   the rows or columns of a few tokens     vectors  query and key vectors
+edges    the strongest weights of every row      profile  attention by key, by distance and at the ends of a text
+measure  every metric of every head
 """
 
 from __future__ import annotations

@@ -1,114 +1,117 @@
-"""The sink that keeps the rows or the columns of a few tokens, so that a text of any length can be looked at."""
+"""The sink that keeps the maps of a few tokens only, so that texts of any length can be analysed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
 
-from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selection
-from attncli.stream.keep import Aggregate, KeepMaps
+from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selection, Visibility
+from attncli.stream.keep import Combination, KeepMaps
 
 Side = Literal["query", "key"]
-_NOT_CUT: dict[str, Any] = {"scores": None, "largest": None, "parts": None}
-"""What maps need nothing of."""
 
 
 class KeepChosen(KeepMaps):
-    """Maps with few queries and all keys, or with all queries and few keys; whole maps never exist.
+    """Maps with a few queries and all keys, or with all queries and a few keys; whole maps never exist.
 
-    side    which of the two are chosen
-    places  of each text and kind the positions of the chosen tokens, ascending; texts that are not there are left out
-    Folding is that of `KeepMaps`: what comes is what its maps would have at these places.
+    side       the side whose tokens are chosen
+    positions  ascending positions of the chosen tokens, by text and kind; other texts are left out
+
+    Heads and layers are combined as by `KeepMaps`: the result is that of `KeepMaps` at the chosen tokens.
     """
 
     def __init__(
         self,
         side: Side,
-        places: Mapping[tuple[int, Kind], Sequence[int] | Array],
+        positions: Mapping[tuple[int, Kind], Sequence[int] | Array],
         heads: Selection | None = None,
-        *,
-        aggregate: Aggregate = "none",
-        aggregate_layers: Literal["none", "mean"] = "none",
+        **combination: Unpack[Combination],
     ) -> None:
-        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
+        super().__init__(heads, **combination)
         self._side: Side = side
-        self._at = {place: np.asarray(positions, np.int64) for place, positions in places.items() if len(positions)}
+        self._positions = {key: np.asarray(chosen, np.int64) for key, chosen in positions.items() if len(chosen)}
 
     def add(self, rows: Rows) -> None:
-        """Copy what is chosen of one block."""
+        """Copy the chosen tokens of one block."""
         for entry, text in enumerate(rows.texts):
-            chosen = self._at.get((text, rows.kind))
+            chosen = self._positions.get((text, rows.kind))
             if chosen is None:
                 continue
-            part = _queries(rows, entry, chosen) if self._side == "query" else _keys(rows, entry, chosen)
+            part = _chosen_queries(rows, entry, chosen) if self._side == "query" else _chosen_keys(rows, entry, chosen)
             if part is not None:
                 super().add(part)
 
     def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
-        """The maps by text, then kind; their queries or keys are the chosen ones alone."""
-        return tuple(self._chosen(attention) for attention in super().result(inputs))
+        """Return the maps ordered by text and kind, with the chosen queries or keys."""
+        return tuple(self._with_chosen_tokens(attention) for attention in super().result(inputs))
 
-    def _chosen(self, attention: Attention) -> Attention:
-        at = self._at[attention.text, attention.kind]
+    def _with_chosen_tokens(self, attention: Attention) -> Attention:
+        chosen = self._positions[attention.text, attention.kind]
         if self._side == "query":
-            return replace(attention, queries=attention.queries.take(at))
-        return replace(attention, keys=attention.keys.take(at), layers=tuple(map(_without_rest, attention.layers)))
+            return replace(attention, queries=attention.queries.take(chosen))
+        layers = tuple(_without_last_key(maps) for maps in attention.layers)
+        return replace(attention, keys=attention.keys.take(chosen), layers=layers)
 
 
-def _queries(rows: Rows, entry: int, chosen: Array) -> Rows | None:
-    """The chosen rows of one text, numbered among themselves; None where the block has none."""
+def _chosen_queries(rows: Rows, entry: int, chosen: Array) -> Rows | None:
+    """Return the chosen rows of one text, renumbered from 0, or None if the block has none of them."""
     positions = rows.query_positions[entry].cpu().numpy()
-    here = np.flatnonzero(np.isin(positions, chosen))
-    if not len(here):
+    in_block = np.flatnonzero(np.isin(positions, chosen))
+    if not len(in_block):
         return None
-    at = torch.from_numpy(here).to(rows.raw.device)
-    numbers = torch.from_numpy(np.searchsorted(chosen, positions[here])).to(rows.raw.device)
+    index = torch.from_numpy(in_block).to(rows.raw.device)
+    numbers = torch.from_numpy(np.searchsorted(chosen, positions[in_block])).to(rows.raw.device)
     visibility = replace(
         rows.visibility,
-        visible=rows.seen[entry : entry + 1, :, at],
+        visible=rows.visible_pairs[entry, None][:, :, index],
         query_positions=numbers[None],
-        key_positions=rows.key_positions[entry : entry + 1],
+        key_positions=rows.key_positions[entry, None],
         query_lengths=(len(chosen),),
         key_lengths=(rows.key_lengths[entry],),
-        clear=(0, 0),
-        runs=None,
+        common_keys=(0, 0),
+        slices=None,
     )
-    scale = None if rows.scale is None else rows.scale[entry : entry + 1, :, at]
-    raw = rows.raw[entry : entry + 1, :, at]
-    return replace(rows, texts=(rows.texts[entry],), raw=raw, visibility=visibility, scale=scale, **_NOT_CUT)
+    scale = None if rows.scale is None else rows.scale[entry, None][:, :, index]
+    return _of_text(rows, entry, rows.raw[entry, None][:, :, index], scale, visibility)
 
 
-def _keys(rows: Rows, entry: int, chosen: Array) -> Rows:
-    """All rows of one text with the chosen keys, and a last key that every real row sees, as they do see some key."""
+def _chosen_keys(rows: Rows, entry: int, chosen: Array) -> Rows:
+    """Return all rows of one text with the chosen keys, renumbered from 0.
+
+    An additional last key of weight 0 is visible to every real row, as a row that sees no key counts as undefined.
+    """
     positions = rows.key_positions[entry].cpu().numpy()
-    slots = np.full(len(chosen), -1)
-    here = np.flatnonzero(np.isin(positions, chosen))
-    slots[np.searchsorted(chosen, positions[here])] = here
-    at = torch.from_numpy(slots).to(rows.raw.device)
-    there = (at >= 0)[None, None, None]
-    visible = rows.seen[entry : entry + 1][..., at.clamp_min(0)] & there
-    raw = rows.raw[entry : entry + 1][..., at.clamp_min(0)] * there
-    real = rows.real[entry : entry + 1, ..., None]
-    count = len(chosen) + 1
+    indices = np.full(len(chosen), -1)
+    in_block = np.flatnonzero(np.isin(positions, chosen))
+    indices[np.searchsorted(chosen, positions[in_block])] = in_block
+    index = torch.from_numpy(indices).to(rows.raw.device)
+    exists, index = index >= 0, index.clamp_min(0)
+    visible = rows.visible_pairs[entry, None][..., index] & exists
+    raw = rows.raw[entry, None][..., index] * exists
     visibility = replace(
         rows.visibility,
-        visible=torch.cat([visible, real], dim=-1),
-        query_positions=rows.query_positions[entry : entry + 1],
-        key_positions=torch.arange(count, device=at.device)[None],
+        visible=torch.cat([visible, rows.real[entry, None, ..., None]], dim=-1),
+        query_positions=rows.query_positions[entry, None],
+        key_positions=torch.arange(len(chosen) + 1, device=index.device)[None],
         query_lengths=(rows.query_lengths[entry],),
-        key_lengths=(count,),
-        clear=(0, 0),
-        runs=None,
+        key_lengths=(len(chosen) + 1,),
+        common_keys=(0, 0),
+        slices=None,
     )
-    scale = None if rows.scale is None else rows.scale[entry : entry + 1]
-    raw = torch.cat([raw, torch.zeros_like(raw[..., :1])], dim=-1)
-    return replace(rows, texts=(rows.texts[entry],), raw=raw, visibility=visibility, scale=scale, **_NOT_CUT)
+    scale = None if rows.scale is None else rows.scale[entry, None]
+    return _of_text(rows, entry, torch.cat([raw, torch.zeros_like(raw[..., :1])], dim=-1), scale, visibility)
 
 
-def _without_rest(maps: LayerMaps) -> LayerMaps:
+def _of_text(rows: Rows, entry: int, raw: torch.Tensor, scale: torch.Tensor | None, visibility: Visibility) -> Rows:
+    """Return a block of one text, without the scores and vectors, which maps do not need."""
+    block = replace(rows, texts=(rows.texts[entry],), visibility=visibility, scores=None, largest=None, parts=None)
+    return replace(block, raw=raw, scale=scale)
+
+
+def _without_last_key(maps: LayerMaps) -> LayerMaps:
     visible = None if maps.visible is None else maps.visible[..., :-1]
     return replace(maps, weights=maps.weights[..., :-1], visible=visible)

@@ -1,4 +1,4 @@
-"""The sink that keeps the strongest weights of every row, and hands them on while the stream goes by."""
+"""The sink that keeps the strongest weights of every row, or passes them on while the stream goes on."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Edges, Input, Kind, Rows, Selection, TakeEdges
+from attncli.data import KINDS, Array, Edges, EdgesConsumer, Input, Kind, Rows, Selection
 from attncli.stream.protocol import selected
 
 LIMIT = 1 << 20
 _CELLS = 1 << 20
-_SLAB = 1 << 18
-_LAST = (1 << 31) - 1
-_HALF = 1 << 32
+"""Weights that are ranked at once: ranks need twice the memory of the weights."""
+_PIECE = 1 << 18
+"""Ranks in one piece of memory: a small tensor left by each block would leave holes too small to use."""
+_LAST_KEY = (1 << 31) - 1
+_WEIGHT_UNIT = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class _RankedBlock:
     """The strongest weights of one block: ranks [batch, head, row, n], largest first."""
 
     kind: int
@@ -29,118 +31,119 @@ class _Block:
     positions: torch.Tensor
     ranks: torch.Tensor
 
-    def found(self, least: int) -> tuple[Array, Array]:
-        """Ranks of at least this much, row by row, and (text, kind, layer, head, query) of each."""
+    def at_least(self, smallest: int) -> tuple[Array, Array]:
+        """Return the ranks that are not below `smallest`, row by row, and their [text, kind, layer, head, query]."""
         ranks = self.ranks.cpu().numpy()
         texts, heads = np.array(self.texts)[:, None, None], np.array(self.heads)[None, :, None]
-        places = (texts, np.array(self.kind), np.array(self.layer), heads, self.positions.cpu().numpy()[:, None])
-        *row, _ = wanted = np.nonzero(ranks >= least)
-        return ranks[wanted], np.stack([np.broadcast_to(place, ranks.shape[:3])[tuple(row)] for place in places])
+        columns = (texts, np.array(self.kind), np.array(self.layer), heads, self.positions.cpu().numpy()[:, None])
+        *row, _ = indices = np.nonzero(ranks >= smallest)
+        return ranks[indices], np.stack([np.broadcast_to(column, ranks.shape[:3])[tuple(row)] for column in columns])
 
 
 class StrongestEdges:
-    """Of each row the `top_k` largest weights on visible keys, those from `min_weight` on, or what is both.
+    """The `top_k` largest weights of each row on visible keys, or those from `min_weight` up, or what is both.
 
-    `take` gets them in ordered chunks of one layer or several, so that about `limit` edges are held at a time (of a
-    very large layer up to eight times that, then a part of its rows). Without it all are held, for `result`.
-    Of equal weights the first key wins, wherever the stream was cut.
+    `consume` gets them in ordered chunks of one or more layers, so that about `limit` edges are in memory (for a very
+    large layer up to eight times that, then a chunk has a part of its rows). Without it all are kept for `result`. Of
+    equal weights the first key wins, however the stream is split.
     """
 
     def __init__(
         self,
         inputs: Sequence[Input],
-        take: TakeEdges | None = None,
+        consume: EdgesConsumer | None = None,
         *,
         top_k: int | None = None,
         min_weight: float | None = None,
         heads: Selection | None = None,
         limit: int = LIMIT,
     ) -> None:
-        self._inputs, self._take, self._heads = tuple(inputs), take, heads
+        self._inputs, self._consume, self._heads = tuple(inputs), consume, heads
         self._limit = limit
         self._top_k = top_k
-        # as the weights are: 0.7 in float32 is less than 0.7
-        self._least = np.float32(0 if min_weight is None else min_weight)
-        self._held = 0
-        self._blocks: list[_Block] = []
+        # in the precision of the weights: 0.7 in float32 is less than 0.7
+        self._min_weight = np.float32(0 if min_weight is None else min_weight)
+        self._count = 0
+        self._blocks: list[_RankedBlock] = []
         self._free = torch.empty(0, dtype=torch.int64)
 
     def add(self, rows: Rows) -> None:
-        """Take the strongest out of one block; they stay where they are until enough have come together."""
+        """Copy the strongest weights of one block; they stay on the device until there are enough for a chunk."""
         part = selected(rows, self._heads)
         if part is None:
             return
-        ranks = self._stored(_strongest(part, self._count(part)))
+        ranks = self._copied(_strongest(part, self._needed_per_row(part)))
         kind = KINDS.index(part.kind)
-        self._blocks.append(_Block(kind, part.layer, part.heads, part.texts, part.query_positions, ranks))
-        self._held += ranks.numel()
-        self._hand_on(8)
+        self._blocks.append(_RankedBlock(kind, part.layer, part.heads, part.texts, part.query_positions, ranks))
+        self._count += ranks.numel()
+        self._pass_on(8)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Hand on what has come together."""
-        self._hand_on(1)
+        """Pass on a chunk if there are enough edges."""
+        self._pass_on(1)
 
     def result(self) -> Edges | None:
-        """All edges, None where they were handed on; the last of those are handed on now."""
-        if self._take is None:
-            return self._flushed()
+        """Return all edges, or pass on the last chunk and return None if `consume` got the others."""
+        if self._consume is None:
+            return self._flush()
         if self._blocks:
-            self._take(self._flushed())
+            self._consume(self._flush())
         return None
 
-    def _count(self, rows: Rows) -> int:
-        """How many weights of a row are needed at most."""
+    def _needed_per_row(self, rows: Rows) -> int:
+        """Return how many weights of a row are needed at most."""
         if self._top_k is not None:
             return min(self._top_k, rows.weights.shape[3])
-        return int(((rows.weights >= float(self._least)) & rows.seen).sum(-1).amax())
+        return int(((rows.weights >= float(self._min_weight)) & rows.visible_pairs).sum(-1).amax())
 
-    def _stored(self, ranks: torch.Tensor) -> torch.Tensor:
-        """The same in a large piece of memory: a small one left behind by each block would leave holes too small."""
+    def _copied(self, ranks: torch.Tensor) -> torch.Tensor:
+        """Return the ranks in the current piece of memory, or in a new one if it is full."""
         size = ranks.numel()
         if size > len(self._free):
-            self._free = ranks.new_empty(max(size, _SLAB))
-        place, self._free = self._free[:size], self._free[size:]
-        return place.view(ranks.shape).copy_(ranks)
+            self._free = ranks.new_empty(max(size, _PIECE))
+        copy, self._free = self._free[:size], self._free[size:]
+        return copy.view(ranks.shape).copy_(ranks)
 
-    def _hand_on(self, times: int) -> None:
-        if self._take is not None and self._held > times * self._limit:
-            self._take(self._flushed())
+    def _pass_on(self, times_limit: int) -> None:
+        if self._consume is not None and self._count > times_limit * self._limit:
+            self._consume(self._flush())
 
-    def _flushed(self) -> Edges:
-        """What is held, in order; nothing is held after that."""
+    def _flush(self) -> Edges:
+        """Return the collected edges in order and forget them."""
         if not self._blocks:
-            return Edges.none(self._inputs)
-        least = int(self._least.view(np.int32)) * _HALF
-        found, places = zip(*(block.found(least) for block in self._blocks), strict=True)
-        self._blocks, self._held = [], 0
-        ranks, columns = np.concatenate(found), np.concatenate(places, axis=1)
-        # stable: of one row they stand in order already
+            return Edges.empty(self._inputs)
+        smallest = int(self._min_weight.view(np.int32)) * _WEIGHT_UNIT
+        block_ranks, block_columns = zip(*(block.at_least(smallest) for block in self._blocks), strict=True)
+        self._blocks, self._count = [], 0
+        ranks, columns = np.concatenate(block_ranks), np.concatenate(block_columns, axis=1)
+        # stable: the edges of one row are in order already
         order = np.lexsort(columns[::-1])
         ranks = ranks[order]
-        weight = (ranks // _HALF).astype(np.int32).view(np.float32)
+        weight = (ranks // _WEIGHT_UNIT).astype(np.int32).view(np.float32)
         text, kind, layer, head, query = columns[:, order]
-        return Edges(self._inputs, text, kind, layer, head, query, _LAST - ranks % _HALF, weight)
+        return Edges(self._inputs, text, kind, layer, head, query, _LAST_KEY - ranks % _WEIGHT_UNIT, weight)
 
 
 def _strongest(rows: Rows, count: int) -> torch.Tensor:
-    """The largest ranks of each row: [batch, head, row, count].
+    """Return the largest ranks of each row, [batch, head, row, count], negative for masked keys.
 
-    The rank of a weight is its bits, and after them how early its key is: ranks order as the weights do, and equal
-    weights by key. It is negative where the key is not visible.
+    The high bits of a rank are the bits of the weight, the low bits order keys: ranks order like weights, and equal
+    weights by key, first key first.
     """
-    early = _LAST - rows.key_positions[:, None, None, :]
-    return torch.cat([_ranks(*part, early).topk(count).values for part in _by_heads(rows)], dim=1)
+    key_rank = _LAST_KEY - rows.key_positions[:, None, None, :]
+    return torch.cat([_ranks(*part, key_rank).topk(count).values for part in _head_groups(rows)], dim=1)
 
 
-def _ranks(weights: torch.Tensor, seen: torch.Tensor, early: torch.Tensor) -> torch.Tensor:
-    bits = torch.where(seen, weights.float(), -1.0).view(torch.int32)
-    return torch.add(early, bits, alpha=_HALF)
+def _ranks(weights: torch.Tensor, visible: torch.Tensor, key_rank: torch.Tensor) -> torch.Tensor:
+    bits = torch.where(visible, weights.float(), -1.0).view(torch.int32)
+    return torch.add(key_rank, bits, alpha=_WEIGHT_UNIT)
 
 
-def _by_heads(rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Weights and what is seen, of a few heads at a time: ranks take twice the room of the weights."""
+def _head_groups(rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield weights and visible pairs of a few heads at a time."""
     batch, heads, queries, keys = rows.weights.shape
     step = max(1, _CELLS // max(1, batch * queries * keys))
     for first in range(0, heads, step):
-        some = slice(first, first + step)
-        yield rows.weights[:, some], rows.seen if rows.seen.shape[1] == 1 else rows.seen[:, some]
+        group = slice(first, first + step)
+        visible = rows.visible_pairs
+        yield rows.weights[:, group], visible if visible.shape[1] == 1 else visible[:, group]

@@ -1,4 +1,4 @@
-"""How differently heads look: the Jensen-Shannon distance between their rows, pair by pair, while they stream by."""
+"""How differently heads attend: the Jensen-Shannon distance between their rows, head by head, while they stream."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Selection
-from attncli.stream import selected
 from attncli.stream.moments import Moments
+from attncli.stream.protocol import selected
 
 Tensor = torch.Tensor
-MOST_ROWS = 1024
-Texts = tuple[int, ...]
+MAX_ROWS = 1024
+_TextsKey = tuple[tuple[int, ...], int]
+"""The texts of a batch, and the index of the one text of a piece (0 if it has all)."""
 
 
-def divergence(one: Tensor, other: Tensor, one_sum: Tensor, other_sum: Tensor) -> Tensor:
+def divergence(weights: Tensor, other: Tensor, log_sum: Tensor, other_log_sum: Tensor) -> Tensor:
     """How far apart are two rows of weights, as distributions over keys?
 
     Formula   JS = ½ [KL(p‖m) + KL(q‖m)], m = (p + q) / 2, as ½ Σ p ln p + ½ Σ q ln q - Σ m ln m
@@ -25,48 +26,50 @@ def divergence(one: Tensor, other: Tensor, one_sum: Tensor, other_sum: Tensor) -
     Unit      nat, from 0 (equal) to ln 2 = 0.693 (no key in common)
     Source    Lin 1991, "Divergence measures based on the Shannon entropy"; Clark et al. 2019 for heads
     """
-    middle = (one + other) / 2
-    return ((one_sum + other_sum) / 2 - torch.xlogy(middle, middle).sum(-1)).clamp_min(0)
+    middle = (weights + other) / 2
+    return ((log_sum + other_log_sum) / 2 - torch.xlogy(middle, middle).sum(-1)).clamp_min(0)
 
 
 class HeadDistances:
-    """The distance between all heads of a layer: sqrt(JS), JS the mean over the rows of a text; over texts the mean.
+    """The distances between all heads of a layer: sqrt(JS), JS the mean over the rows of a text, then the text mean.
 
-    heads  the heads that are compared, by kind and layer; all their rows will come
-    most   of longer texts at most so many rows are compared, evenly spread, so that the cost grows with the length
+    heads     the heads to compare, by kind and layer; the stream must have all their rows
+    max_rows  of longer texts at most this many evenly spaced rows are compared, so that the cost grows linearly
 
-    Rows that sum to less than 1 are rescaled to 1. The rows of some heads are held until those of all others came:
-    as heads follow each other block by block, that is one strip of rows of one layer, at most `most` x keys x heads
-    numbers of 8 bytes.
+    Rows that sum to less than 1 are rescaled to 1. Rows are kept until those of all other heads came. Heads follow each
+    other block by block, so this is one strip of rows of one layer: at most `max_rows` x keys x heads float64 numbers.
     """
 
-    def __init__(self, heads: Selection, most: int = MOST_ROWS) -> None:
-        self._heads, self._most = heads, most
-        self._open: dict[tuple[Kind, int], dict[tuple[Texts, int], _Pairs]] = {}
-        self._done: dict[tuple[Kind, int], Moments] = {}
+    def __init__(self, heads: Selection, max_rows: int = MAX_ROWS) -> None:
+        self._heads, self._max_rows = heads, max_rows
+        self._open: dict[tuple[Kind, int], dict[_TextsKey, _Pairs]] = {}
+        self._moments: dict[tuple[Kind, int], Moments] = {}
 
     def add(self, rows: Rows) -> None:
-        """Compare the rows of one block with each other and with those that wait for them."""
+        """Compare the rows of one block with each other and with the rows that wait for them."""
         part = selected(rows, self._heads)
         if part is None:
             return
         numbers = self._heads[part.kind, part.layer]
-        opened = self._open.setdefault((part.kind, part.layer), {})
-        for piece, place in _pieces(part, numbers, self._most):
-            if place not in opened:
-                opened[place] = _Pairs.blank(piece, len(numbers), max(part.query_lengths))
-            opened[place].take(piece)
+        pairs = self._open.setdefault((part.kind, part.layer), {})
+        for piece, key in _pieces(part, numbers, self._max_rows):
+            if key not in pairs:
+                pairs[key] = _Pairs.blank(piece, len(numbers), max(part.query_lengths))
+            pairs[key].add(piece)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Combine the distances of a layer into the mean over texts."""
+        """Add the distances of a layer to the mean over texts."""
         count = len(self._heads.get((kind, layer), ()))
         for pairs in self._open.pop((kind, layer), {}).values():
-            done = self._done.setdefault((kind, layer), Moments((count, count)))
-            done.add((pairs.sums / pairs.rows).sqrt().cpu().numpy())
+            moments = self._moments.setdefault((kind, layer), Moments((count, count)))
+            moments.add((pairs.sums / pairs.rows).sqrt().cpu().numpy())
 
     def result(self) -> Mapping[tuple[Kind, int], Array]:
-        """[head, head] of each kind and layer, the mean over texts, 0 on the diagonal; NaN where no row is common."""
-        return {place: _closed(moments.mean) for place, moments in self._done.items()}
+        """Return [head, head] for each kind and layer: the mean over texts, NaN for heads without a common row."""
+        distances = {key: moments.mean for key, moments in self._moments.items()}
+        for matrix in distances.values():
+            np.fill_diagonal(matrix, 0)
+        return distances
 
 
 def differentiation(distances: Array) -> float:
@@ -74,59 +77,61 @@ def differentiation(distances: Array) -> float:
 
     Formula   mean over all pairs of heads of their distance sqrt(JS)
     Axes      distances [head, head] → one number for the layer
-    Unit      sqrt(nat), from 0 (all heads alike) to sqrt(ln 2) = 0.833
+    Unit      √nat, from 0 (all heads equal) to √(ln 2) = 0.833
     Undefined where a layer has a single head
     Source    the distance is that of Clark et al. 2019, averaged over rows instead of summed
     """
-    above = distances[np.triu_indices(len(distances), 1)]
-    known = above[~np.isnan(above)]
-    return float(known.mean()) if len(known) else float("nan")
+    pairs = distances[np.triu_indices(len(distances), 1)]
+    defined = pairs[~np.isnan(pairs)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some rows of some heads of one text, or of texts with the same rows and keys.
+    """Some rows of some heads, of one text or of several texts with the same rows and keys.
 
-    places     of its heads among all heads that are compared
-    positions  [row] and keys [key]: where they stand in the text
-    weights    [text, head, row, key] float64 that sum to 1; logs: Σ p ln p, [text, head, row]
-    real       [text, head, row] rows that count, as numbers
+    heads      index of each head among the heads to compare
+    positions  [row] positions of the rows in their text
+    keys       [key] positions of the keys
+    weights    [text, head, row, key] float64, each row sums to 1
+    log_sums   [text, head, row] Σ p ln p
+    real       [text, head, row] 1 for rows that count, else 0
     """
 
-    places: list[int]
+    heads: list[int]
     positions: Array
     keys: Array
     weights: Tensor
-    logs: Tensor
+    log_sums: Tensor
     real: Tensor
 
     @classmethod
-    def of(cls, places: list[int], positions: Array, keys: Array, weights: Tensor, real: Tensor) -> _Piece:
+    def of(cls, heads: list[int], positions: Array, keys: Array, weights: Tensor, real: Tensor) -> _Piece:
         weights = weights.double()
         total = weights.sum(-1)
         real = (real & (total > 0)).expand(total.shape)
         weights = torch.where(real[..., None], weights / total[..., None], 0.0)
-        return cls(places, positions, keys, weights, torch.xlogy(weights, weights).sum(-1), real.double())
+        return cls(heads, positions, keys, weights, torch.xlogy(weights, weights).sum(-1), real.double())
 
     def part(self, rows: Array, keys: Array) -> _Piece:
-        """Some of its rows, with all these keys: those that it lacks are 0."""
-        at = torch.from_numpy(rows).to(self.weights.device)
-        weights = self.weights[:, :, at]
+        """Return some of its rows over all of `keys`, with weight 0 on the keys that it lacks."""
+        index = torch.from_numpy(rows).to(self.weights.device)
+        weights = self.weights[:, :, index]
         if len(keys) != len(self.keys):
             wider = weights.new_zeros((*weights.shape[:3], len(keys)))
-            wider[..., torch.from_numpy(np.searchsorted(keys, self.keys)).to(at.device)] = weights
+            wider[..., torch.from_numpy(np.searchsorted(keys, self.keys)).to(index.device)] = weights
             weights = wider
-        positions = self.positions[rows]
-        return _Piece(self.places, positions, keys, weights, self.logs[:, :, at], self.real[:, :, at])
+        log_sums, real = self.log_sums[:, :, index], self.real[:, :, index]
+        return _Piece(self.heads, self.positions[rows], keys, weights, log_sums, real)
 
 
 @dataclass(eq=False)
 class _Pairs:
-    """All pairs of heads of some texts so far.
+    """The sums of all pairs of heads of some texts so far.
 
-    sums, rows  [text, head, head]: Σ JS over common rows, and how many these are
-    came        [position] how many heads have brought that row
-    waiting     rows that still wait for other heads
+    sums, rows  [text, head, head] Σ JS over common rows, and the number of these rows
+    came        [position] number of heads whose row at this position came
+    waiting     pieces with rows that some heads still lack
     """
 
     sums: Tensor
@@ -139,58 +144,55 @@ class _Pairs:
         zeros = like.weights.new_zeros((len(like.weights), heads, heads))
         return cls(zeros, zeros.clone(), np.zeros(length, np.int64))
 
-    def take(self, piece: _Piece) -> None:
-        """Compare a piece with itself and with what waits for it."""
-        for at in range(len(piece.places) - 1):
-            self._compare(piece, piece, at, slice(at + 1, None))
+    def add(self, piece: _Piece) -> None:
+        """Compare the heads of a piece with each other and with the heads of waiting pieces."""
+        for head in range(len(piece.heads) - 1):
+            self._compare(piece, piece, head, slice(head + 1, None))
         for other in self.waiting:
-            _, mine, theirs = np.intersect1d(piece.positions, other.positions, return_indices=True)
-            if len(mine):
+            _, rows, other_rows = np.intersect1d(piece.positions, other.positions, return_indices=True)
+            if len(rows):
                 keys = np.union1d(piece.keys, other.keys)
-                one, two = piece.part(mine, keys), other.part(theirs, keys)
-                for at in range(len(one.places)):
-                    self._compare(one, two, at, slice(None))
-        self.came[piece.positions] += len(piece.places)
+                part, other_part = piece.part(rows, keys), other.part(other_rows, keys)
+                for head in range(len(part.heads)):
+                    self._compare(part, other_part, head, slice(None))
+        self.came[piece.positions] += len(piece.heads)
         heads = self.sums.shape[1]
-        self.waiting = [each for each in (*self.waiting, piece) if (self.came[each.positions] < heads).any()]
+        pieces = (*self.waiting, piece)
+        self.waiting = [waiting for waiting in pieces if (self.came[waiting.positions] < heads).any()]
 
-    def _compare(self, one: _Piece, other: _Piece, at: int, others: slice) -> None:
-        """The head at this place of one with some heads of the other."""
-        common = one.real[:, at, None] * other.real[:, others]
-        found = divergence(
-            one.weights[:, at, None], other.weights[:, others], one.logs[:, at, None], other.logs[:, others]
+    def _compare(self, piece: _Piece, other: _Piece, head: int, others: slice) -> None:
+        """Add the divergences of one head of a piece from some heads of another piece."""
+        common = piece.real[:, head, None] * other.real[:, others]
+        values = divergence(
+            piece.weights[:, head, None],
+            other.weights[:, others],
+            piece.log_sums[:, head, None],
+            other.log_sums[:, others],
         )
-        head, rest = one.places[at], other.places[others]
-        for total, value in ((self.sums, found * common), (self.rows, common)):
-            each = value.sum(-1)
-            total[:, head, rest] += each
-            total[:, rest, head] += each
+        first, second = piece.heads[head], other.heads[others]
+        for total, terms in ((self.sums, values * common), (self.rows, common)):
+            row_sum = terms.sum(-1)
+            total[:, first, second] += row_sum
+            total[:, second, first] += row_sum
 
 
-def _pieces(rows: Rows, numbers: tuple[int, ...], most: int) -> Iterator[tuple[_Piece, tuple[Texts, int]]]:
-    """The rows of a block that are compared: of all texts at once where they stand at the same places."""
-    places = [numbers.index(head) for head in rows.heads]
-    runs = rows.visibility.runs
-    if runs is not None:
-        step = -(-max(rows.query_lengths) // most)
-        positions, keys = (np.arange(run.start, run.stop) for run in runs)
-        chosen = slice(-runs[0].start % step, None, step)
+def _pieces(rows: Rows, numbers: tuple[int, ...], max_rows: int) -> Iterator[tuple[_Piece, _TextsKey]]:
+    """Yield the rows of a block that are compared: of all texts at once if they have the same positions."""
+    heads = [numbers.index(head) for head in rows.heads]
+    slices = rows.visibility.slices
+    if slices is not None:
+        step = -(-max(rows.query_lengths) // max_rows)
+        positions, keys = (np.arange(part.start, part.stop) for part in slices)
+        chosen = slice(-slices[0].start % step, None, step)
         if len(positions[chosen]):
             weights, real = rows.weights[:, :, chosen], rows.real[..., chosen]
-            yield _Piece.of(places, positions[chosen], keys, weights, real), (rows.texts, 0)
+            yield _Piece.of(heads, positions[chosen], keys, weights, real), (rows.texts, 0)
         return
     for entry, length in enumerate(rows.query_lengths):
         positions, keys = (side[entry].cpu().numpy() for side in (rows.query_positions, rows.key_positions))
-        here = np.flatnonzero((positions >= 0) & (positions % -(-length // most) == 0))
-        if len(here):
-            there = np.flatnonzero(keys >= 0)
-            at, on = (torch.from_numpy(each).to(rows.weights.device) for each in (here, there))
-            weights, real = rows.weights[entry, None][:, :, at][..., on], rows.real[entry, None][..., at]
-            yield _Piece.of(places, positions[here], keys[there], weights, real), (rows.texts, entry)
-
-
-def _closed(mean: Array) -> Array:
-    """With 0 between each head and itself."""
-    closed = mean.copy()
-    np.fill_diagonal(closed, 0)
-    return closed
+        row_indices = np.flatnonzero((positions >= 0) & (positions % -(-length // max_rows) == 0))
+        if len(row_indices):
+            key_indices = np.flatnonzero(keys >= 0)
+            row, key = (torch.from_numpy(index).to(rows.weights.device) for index in (row_indices, key_indices))
+            weights, real = rows.weights[entry, None][:, :, row][..., key], rows.real[entry, None][..., row]
+            yield _Piece.of(heads, positions[row_indices], keys[key_indices], weights, real), (rows.texts, entry)

@@ -1,10 +1,10 @@
-"""The sink that keeps whole maps: of the heads asked for, one by one or combined together while they stream by."""
+"""The sink that keeps whole maps, head by head or combined while they stream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -15,45 +15,47 @@ from attncli.stream.protocol import selected
 
 Aggregate = Literal["none", "mean", "max"]
 ALL = -1
-"""Stands in place of a head number for one map of all heads."""
-FOLD: dict[Aggregate, np.ufunc] = {"none": np.add, "mean": np.add, "max": np.maximum}
-"""How rows that come in join those that are there; one head's come once, onto zeros."""
+"""The head number of a map that combines all heads."""
+_COMBINE: dict[Aggregate, np.ufunc] = {"none": np.add, "mean": np.add, "max": np.maximum}
+"""How new rows are combined with those of earlier heads; rows of a single head are added once, to zeros."""
+
+
+class Combination(TypedDict, total=False):
+    """How kept maps are combined.
+
+    aggregate         none, or the mean or maximum over heads: one map per layer is kept, never all heads
+    aggregate_layers  none, or the mean over layers: one map per head (or for all heads) is kept
+    """
+
+    aggregate: Aggregate
+    aggregate_layers: Literal["none", "mean"]
 
 
 class KeepMaps:
-    """Whole maps, float32 on the host: [query, key] of every head asked for, or of all heads combined into one.
+    """Whole maps, float32 on the host: [query, key] of every selected head, or of all heads combined.
 
-    aggregate         none, or the mean or maximum over heads: one map per layer is held, never all heads
-    aggregate_layers  none, or the mean over layers: one map per head (or in all) is held
-    Rows that may see no key are NaN; they count neither in a mean nor in a maximum.
+    Rows that see no key are NaN; they do not count in a mean or a maximum.
     """
 
-    def __init__(
-        self,
-        heads: Selection | None = None,
-        *,
-        aggregate: Aggregate = "none",
-        aggregate_layers: Literal["none", "mean"] = "none",
-    ) -> None:
+    def __init__(self, heads: Selection | None = None, **combination: Unpack[Combination]) -> None:
         self._heads = heads
-        self._aggregate: Aggregate = aggregate
-        self._aggregate_layers = aggregate_layers
+        self._aggregate: Aggregate = combination.get("aggregate", "none")
+        self._aggregate_layers = combination.get("aggregate_layers", "none")
         self._open: dict[tuple[Kind, int, int], Canvas] = {}
         self._kept: dict[tuple[int, Kind], list[LayerMaps]] = {}
         self._means: dict[tuple[int, Kind], _LayerMean] = {}
 
     def add(self, rows: Rows) -> None:
-        """Copy one block out."""
+        """Copy one block to the host."""
         part = selected(rows, self._heads)
         if part is None:
             return
         block = _Block.of(part, self._aggregate)
         sizes = zip(part.query_lengths, part.key_lengths, strict=True)
         for entry, (text, size) in enumerate(zip(part.texts, sizes, strict=True)):
-            new = Canvas(self._aggregate, size)
-            canvas = self._open.setdefault((part.kind, part.layer, text), new)
+            canvas = self._open.setdefault((part.kind, part.layer, text), Canvas(self._aggregate, size))
             canvas.heads |= set(part.heads)
-            canvas.lay(block, entry)
+            canvas.add(block, entry)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the maps of a layer."""
@@ -61,32 +63,34 @@ class KeepMaps:
             self._finish(key[2], kind, layer, self._open.pop(key))
 
     def _finish(self, text: int, kind: Kind, layer: int, canvas: Canvas) -> None:
-        self._store((text, kind), canvas.finish(layer))
+        self._store(text, kind, canvas.finish(layer))
 
-    def _store(self, place: tuple[int, Kind], maps: LayerMaps) -> None:
+    def _store(self, text: int, kind: Kind, maps: LayerMaps) -> None:
         if self._aggregate_layers == "mean":
-            self._means.setdefault(place, _LayerMean()).add(maps)
+            self._means.setdefault((text, kind), _LayerMean()).add(maps)
         else:
-            kept = self._kept.setdefault(place, [])
-            kept.append(_sharing(maps, kept))
+            kept = self._kept.setdefault((text, kind), [])
+            kept.append(_share_visible(maps, kept))
 
     def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
-        """The maps by text, then kind; `inputs` are the texts that went by."""
-        sides = {one.index: one for one in inputs}
-        kept = {place: [mean.finish()] for place, mean in self._means.items()} | self._kept
-        found = []
-        for text, kind in sorted(kept, key=lambda place: (place[0], KINDS.index(place[1]))):
+        """Return the maps ordered by text and kind; `inputs` are the texts that were streamed."""
+        sides = {text.index: text for text in inputs}
+        kept = {key: [mean.finish()] for key, mean in self._means.items()} | self._kept
+        attentions = []
+        for text, kind in sorted(kept, key=lambda key: (key[0], KINDS.index(key[1]))):
             queries, keys = sides[text].sides(kind)
-            layers = sorted(kept[text, kind], key=lambda maps: maps.layer)
-            found.append(Attention(kind, queries, keys, tuple(layers), text, self._aggregate, self._aggregate_layers))
-        return tuple(found)
+            layers = tuple(sorted(kept[text, kind], key=lambda maps: maps.layer))
+            attentions.append(Attention(kind, queries, keys, layers, text, self._aggregate, self._aggregate_layers))
+        return tuple(attentions)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """One block on the host, its heads already combined where they are to be.
+    """One block on the host, with its heads combined if `aggregate` says so.
 
-    weights [batch, head, row, key] and counts [batch, head, row], how many heads have the row; heads may be (ALL,)
+    heads    head numbers, or (ALL,)
+    weights  [batch, head, row, key]
+    counts   [batch, head, row] how many heads have the row
     """
 
     heads: tuple[int, ...]
@@ -99,7 +103,7 @@ class _Block:
     @classmethod
     def of(cls, rows: Rows, aggregate: Aggregate) -> _Block:
         real = rows.real.expand(rows.raw.shape[:3])
-        weights, seen = rows.weights, rows.seen
+        weights, visible = rows.weights, rows.visible_pairs
         if aggregate == "mean":
             weights = weights.masked_fill(~real[..., None], 0).sum(1, keepdim=True, dtype=torch.float64)
         elif aggregate == "max":
@@ -107,19 +111,18 @@ class _Block:
         else:
             weights = weights.float()
         if aggregate != "none":
-            real, seen = real.sum(1, keepdim=True), seen.any(1, keepdim=True)
-        heads = rows.heads if aggregate == "none" else (ALL,)
-        on_host = (each.cpu().numpy() for each in (weights, real, seen, rows.query_positions, rows.key_positions))
-        return cls(heads, *on_host)
+            real, visible = real.sum(1, keepdim=True), visible.any(1, keepdim=True)
+        tensors = (weights, real, visible, rows.query_positions, rows.key_positions)
+        return cls(rows.heads if aggregate == "none" else (ALL,), *(tensor.cpu().numpy() for tensor in tensors))
 
 
 @dataclass
 class Canvas:
-    """The maps of one layer and text while their rows come in, by head number or `ALL`.
+    """The maps of one layer of one text while its rows stream, by head number or `ALL`.
 
-    weights  [query, key] sum or maximum of the maps that came in
+    weights  [query, key] sum or maximum of the maps added so far
     counts   [query] how many of them have this row
-    visible  [query, key], under `ALL` where all heads see the same
+    visible  [query, key]; a single one, under `ALL`, if all heads see the same keys
     """
 
     aggregate: Aggregate
@@ -129,35 +132,33 @@ class Canvas:
     counts: dict[int, Array] = field(default_factory=dict)
     visible: dict[int, Array] = field(default_factory=dict)
 
-    def lay(self, block: _Block, entry: int) -> None:
-        """Put the rows of one text where they belong."""
+    def add(self, block: _Block, entry: int) -> None:
+        """Combine the rows of one text into the maps, at their positions."""
         rows, keys = block.query_positions[entry] >= 0, block.key_positions[entry] >= 0
-        row, key = _run(block.query_positions[entry, rows]), _run(block.key_positions[entry, keys])
-        for place, head in enumerate(block.heads):
-            self._blank(head, block.weights.dtype)
-            map_, came = self.weights[head][row, key], block.weights[entry, place][rows][:, keys]
-            FOLD[self.aggregate](map_, came, out=map_)
-            self.counts[head][row] += block.counts[entry, place, rows]
-        same = block.visible.shape[1] == 1
-        for place, head in enumerate((ALL,) if same else block.heads):
+        at = _as_slice(block.query_positions[entry, rows]), _as_slice(block.key_positions[entry, keys])
+        combine = _COMBINE[self.aggregate]
+        for index, head in enumerate(block.heads):
+            if head not in self.weights:
+                start = -np.inf if self.aggregate == "max" else 0.0
+                self.weights[head] = np.full(self.size, start, block.weights.dtype)
+                self.counts[head] = np.zeros(self.size[0], np.int64)
+            target = self.weights[head][at]
+            combine(target, block.weights[entry, index][rows][:, keys], out=target)
+            self.counts[head][at[0]] += block.counts[entry, index, rows]
+        shared = block.visible.shape[1] == 1
+        for index, head in enumerate((ALL,) if shared else block.heads):
             visible = self.visible.setdefault(head, np.zeros(self.size, bool))
-            visible[row, key] |= block.visible[entry, place][rows][:, keys]
-
-    def _blank(self, head: int, dtype: np.dtype[np.floating]) -> None:
-        if head not in self.weights:
-            start = -np.inf if self.aggregate == "max" else 0.0
-            self.weights[head] = np.full(self.size, start, dtype)
-            self.counts[head] = np.zeros(self.size[0], np.int64)
+            visible[at] |= block.visible[entry, index][rows][:, keys]
 
     def settle(self) -> None:
-        """Make means of sums, now that all rows are there; rows that see nothing become NaN."""
+        """Divide sums into means after the last row, and set rows that see no key to NaN."""
         for head, weights in self.weights.items():
             if self.aggregate == "mean":
                 weights /= np.maximum(self.counts[head], 1)[:, None]
             weights[self.counts[head] == 0] = np.nan
 
     def finish(self, layer: int) -> LayerMaps:
-        """The maps, head by head in order."""
+        """Return the maps, ordered by head."""
         self.settle()
         heads = () if self.aggregate != "none" else tuple(sorted(self.heads))
         weights = np.stack([self.weights[head] for head in sorted(self.weights)])
@@ -165,13 +166,13 @@ class Canvas:
         return LayerMaps(layer, heads, weights, None if visible.all() else visible)
 
 
-def _run(positions: Array) -> slice:
-    """Where tokens that follow each other stand in their text."""
+def _as_slice(positions: Array) -> slice:
+    """Return consecutive positions as a slice."""
     return slice(int(positions[0]), int(positions[-1]) + 1) if len(positions) else slice(0)
 
 
 class _LayerMean:
-    """The mean of maps over layers, of the rows that each has."""
+    """The running mean of maps over layers; each row counts in the layers that have it."""
 
     def __init__(self) -> None:
         self._heads: tuple[int, ...] | None = None
@@ -181,14 +182,14 @@ class _LayerMean:
 
     def add(self, maps: LayerMaps) -> None:
         if self._heads not in (None, maps.heads):
+            names = [", ".join(map(str, heads)) for heads in (maps.heads, self._heads or ())]
             raise UsageError(
-                f"the mean over layers needs the same heads in every layer, got {_listed(maps.heads)} in layer "
-                f"{maps.layer} after {_listed(self._heads or ())}: select heads that agree, or --aggregate mean"
+                f"the mean over layers needs the same heads in every layer, got {names[0]} in layer "
+                f"{maps.layer} after {names[1]}: select the same heads in every layer, or use --aggregate mean"
             )
         self._heads = maps.heads
-        defined = ~np.isnan(maps.weights[..., 0])
         self._sum = self._sum + np.nan_to_num(maps.weights.astype(np.float64))
-        self._count = self._count + defined
+        self._count = self._count + ~np.isnan(maps.weights[..., 0])
         self._visible = self._visible | (np.True_ if maps.visible is None else maps.visible)
 
     def finish(self) -> LayerMaps:
@@ -198,12 +199,8 @@ class _LayerMean:
         return LayerMaps("mean", self._heads or (), mean, None if visible.all() else visible)
 
 
-def _listed(heads: tuple[int, ...]) -> str:
-    return ", ".join(map(str, heads))
-
-
-def _sharing(maps: LayerMaps, others: Sequence[LayerMaps]) -> LayerMaps:
-    """The same maps, holding another layer's visible array where theirs is equal."""
+def _share_visible(maps: LayerMaps, others: Sequence[LayerMaps]) -> LayerMaps:
+    """Return the maps with the visible array of another layer if it is equal, to keep it in memory once."""
     if maps.visible is not None:
         for other in others:
             if other.visible is not None and np.array_equal(maps.visible, other.visible):

@@ -1,37 +1,28 @@
-"""The sink that reduces the stream to measures: nothing of a block outlives it but sums."""
+"""The sink that reduces the stream to measures; it keeps only sums of a block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
-from attncli.stream.moments import Moments
-from attncli.stream.positions import Positions, PositionValues
-from attncli.stream.protocol import selected
-from attncli.stream.sums import LayerSums, column_values
-
-Heads = tuple[int, ...]
-
-
-@dataclass
-class _Done:
-    """Some heads of a layer over all texts so far; the moments are [head, metric]."""
-
-    moments: Moments
-    texts: int = 0
-    queries: int = 0
+from attncli.data import Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
+from attncli.stream.head_table import HeadTable
+from attncli.stream.layer_sums import LayerSums, column_values
+from attncli.stream.protocol import LayerKey, pop_layer, selected
+from attncli.stream.token_table import TokenTable, TokenValues
 
 
 class Measure:
-    """Every measure for every head, over one or many texts, in any order and batching.
+    """Every measure of every head, over one or many texts, in any order and in batches of any size.
 
-    A head's value for a text is the mean over its real query rows where the measure is defined; over texts, the
-    mean of those where it is defined. Values leave the device once per layer. With `per_text` those of single texts are
-    held too, so that means over some of them can be had.
+    The value of a head for a text is the mean over its real query rows where the measure is defined; over texts, the
+    mean of those where it is defined. Values leave the device once per layer.
+
+    per_query  keep the value of every query and key too
+    per_text   keep the values of single texts too, for means over some of them
     """
 
     def __init__(
@@ -42,93 +33,78 @@ class Measure:
         per_text: bool = False,
         heads: Selection | None = None,
     ) -> None:
-        self._rows = [metric for metric in metrics if metric.scope == "row"]
-        self._columns = [metric for metric in metrics if metric.scope == "column" and not metric.per_key]
-        self._per_key = [metric for metric in metrics if metric.per_key]
-        self._order = [metric for metric in metrics if not metric.per_key]
+        self._row_metrics = [metric for metric in metrics if metric.scope == "row"]
+        self._column_metrics = [metric for metric in metrics if metric.scope == "column" and not metric.per_key]
+        self._key_metrics = [metric for metric in metrics if metric.per_key]
+        self._head_metrics = [metric for metric in metrics if not metric.per_key]
         self._heads = heads
-        self._open: dict[tuple[Kind, int, tuple[int, ...]], LayerSums] = {}
-        self._done: dict[tuple[Kind, int, Heads], _Done] = {}
-        self._per_query = per_query
-        self._texts: dict[int, dict[tuple[Kind, int, Heads], tuple[Array, int]]] | None = {} if per_text else None
-        self._tokens, self._keys = Positions("query"), Positions("key")
+        self._open: dict[LayerKey, LayerSums] = {}
+        self._table = HeadTable()
+        self._per_query, self._per_text = per_query, per_text
+        self._texts: dict[int, dict[tuple[Kind, int, tuple[int, ...]], tuple[Array, int]]] = {}
+        self._query_table, self._key_table = TokenTable("query"), TokenTable("key")
 
     def add(self, rows: Rows) -> None:
-        """Measure one block and let it go."""
+        """Measure one block."""
         part = selected(rows, self._heads)
         if part is None:
             return
-        place = part.kind, part.layer, part.texts
-        if place not in self._open:
-            self._open[place] = LayerSums(part, self._rows)
-        self._open[place].add(part)
+        key = part.kind, part.layer, part.texts
+        if key not in self._open:
+            self._open[key] = LayerSums(part, self._row_metrics)
+        self._open[key].add(part)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the measures of a layer and combine them into the moments over texts."""
-        for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            self._finish(layer, self._open.pop(key))
+        """Finish the measures of a layer and add them to the moments over texts."""
+        for _, sums in pop_layer(self._open, kind, layer):
+            self._finish(layer, sums)
 
     def result(self, inputs: Sequence[Input]) -> Statistics:
-        """What was measured; `inputs` are the texts that went by."""
-        several = any(done.texts > 1 for done in self._done.values())
+        """Return the measures; `inputs` are the texts that were streamed."""
         return Statistics(
-            heads=self._table(self._done, "mean"),
-            std=self._table(self._done, "std") if several else {},
-            tokens=self._tokens.scores(self._rows, inputs),
-            keys=self._keys.scores(self._per_key, inputs),
+            heads=self._scores(self._table, "mean"),
+            std=self._scores(self._table, "std") if self._table.several_texts else {},
+            tokens=self._query_table.scores(self._row_metrics, inputs),
+            keys=self._key_table.scores(self._key_metrics, inputs),
         )
 
-    def heads_of(self, texts: Iterable[int]) -> dict[str, Scores]:
-        """The mean over some texts alone; only with `per_text`."""
-        done: dict[tuple[Kind, int, Heads], _Done] = {}
+    def means_over(self, texts: Iterable[int]) -> dict[str, Scores]:
+        """Return the mean over some texts alone, one entry per head; needs `per_text`."""
+        table = HeadTable()
         for text in texts:
-            for place, (values, queries) in (self._texts or {}).get(text, {}).items():
-                of = done.setdefault(place, _Done(Moments(values.shape)))
-                of.moments.add(values[None])
-                of.texts += 1
-                of.queries += queries
-        return self._table(done, "mean")
+            for key, (values, queries) in self._texts.get(text, {}).items():
+                table.add(*key, values[None], queries)
+        return self._scores(table, "mean")
 
-    def _finish(self, number: int, layer: LayerSums) -> None:
-        place = layer.kind, number, layer.heads, layer.texts
-        columns, by_query = layer.columns(), []
-        values = list(column_values(columns, self._columns))
-        for at, by_row in enumerate(layer.row_values(self._rows)):
-            values.insert(at, by_row.nanmean(2))
-            by_query += [by_row] if self._per_query else []
-        found = torch.stack(values, dim=-1).cpu().numpy() if values else np.zeros((*columns.mass.shape[:2], 0))
-        names = [metric.name for metric in (*self._rows, *self._columns)]
-        found = found[..., [names.index(metric.name) for metric in self._order]]
-        done = self._done.setdefault((layer.kind, number, layer.heads), _Done(Moments(found.shape[1:])))
-        done.moments.add(found)
-        done.texts += len(layer.texts)
-        done.queries += sum(layer.query_lengths)
-        if self._texts is not None:
-            for text, single, queries in zip(layer.texts, found, layer.query_lengths, strict=True):
-                self._texts.setdefault(text, {})[layer.kind, number, layer.heads] = single, queries
-        if by_query:
-            self._tokens.add(PositionValues(*place, layer.query_lengths, torch.stack(by_query, dim=-1)))
-        if self._per_query and self._per_key:
-            by_key = torch.stack(list(column_values(columns, self._per_key)), dim=-1)
-            self._keys.add(PositionValues(*place, layer.key_lengths, by_key))
+    def _finish(self, layer: int, sums: LayerSums) -> None:
+        columns, row_values = sums.columns(), []
+        by_name = {}
+        for metric, values in zip(self._row_metrics, sums.row_values(self._row_metrics), strict=True):
+            by_name[metric.name] = values.nanmean(2)
+            row_values += [values] if self._per_query else []
+        for metric, values in zip(self._column_metrics, column_values(columns, self._column_metrics), strict=True):
+            by_name[metric.name] = values
+        if by_name:
+            head_values = torch.stack([by_name[metric.name] for metric in self._head_metrics], dim=-1).cpu().numpy()
+        else:
+            head_values = np.zeros((*columns.mass.shape[:2], 0))
+        self._table.add(sums.kind, layer, sums.heads, head_values, sum(sums.query_lengths))
+        if self._per_text:
+            for text, values_of_text, queries in zip(sums.texts, head_values, sums.query_lengths, strict=True):
+                self._texts.setdefault(text, {})[sums.kind, layer, sums.heads] = values_of_text, queries
+        key = sums.kind, layer, sums.heads, sums.texts
+        if row_values:
+            self._query_table.add(TokenValues(*key, sums.query_lengths, torch.stack(row_values, dim=-1)))
+        if self._per_query and self._key_metrics:
+            key_values = torch.stack(list(column_values(columns, self._key_metrics)), dim=-1)
+            self._key_table.add(TokenValues(*key, sums.key_lengths, key_values))
 
-    def _table(self, found: Mapping[tuple[Kind, int, Heads], _Done], what: str) -> dict[str, Scores]:
-        """One entry per head, ordered by kind, layer and head; `what` is mean or std."""
-        rows = []
-        for (kind, layer, heads), done in found.items():
-            moments: Array = getattr(done.moments, what)
-            rows += [((KINDS.index(kind), layer, head), done, moments[at]) for at, head in enumerate(heads)]
-        rows.sort(key=lambda row: row[0])
-        coords = {
-            "kind": np.array([KINDS[where[0]] for where, _, _ in rows], dtype=object),
-            "layer": np.array([where[1] for where, _, _ in rows], dtype=np.int64),
-            "head": np.array([where[2] for where, _, _ in rows], dtype=np.int64),
-            "texts": np.array([done.texts for _, done, _ in rows], dtype=np.int64),
-            "queries": np.array([done.queries for _, done, _ in rows], dtype=np.int64),
-        }
-        named = {name: ("head", entries) for name, entries in coords.items()}
-        values = np.array([value for _, _, value in rows]).reshape(len(rows), len(self._order))
+    def _scores(self, table: HeadTable, what: Literal["mean", "std"]) -> dict[str, Scores]:
+        """Return one table per metric with an entry per head, ordered by kind, layer and head."""
+        coords, values = table.rows(what, (len(self._head_metrics),))
         return {
-            m.name: Scores(m.name, values[:, at], ("head",), named, m.unit, m.range, m.source)
-            for at, m in enumerate(self._order)
+            metric.name: Scores(
+                metric.name, values[:, index], ("head",), coords, metric.unit, metric.range, metric.source
+            )
+            for index, metric in enumerate(self._head_metrics)
         }

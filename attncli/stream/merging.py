@@ -1,4 +1,4 @@
-"""A stream read by words or without special tokens, row by row: whole maps are never held."""
+"""A stream merged into words or without special tokens, row by row: whole maps are never in memory."""
 
 from __future__ import annotations
 
@@ -10,204 +10,203 @@ import torch
 
 from attncli.data import Input, Kind, Rows, Tokens
 from attncli.data.words import merged_words, word_groups
-from attncli.stream import Sink, selected
+from attncli.stream.protocol import Sink, on_host
 from attncli.stream.replay import rows_of
 from attncli.stream.special_tokens import without_special
 
+_TextLayer = tuple[Kind, int, int]
+"""Kind, layer and text."""
+
 
 def merge_inputs(inputs: Sequence[Input], *, words: bool, drop: bool) -> tuple[Input, ...]:
-    """The texts with words for pieces, and without their special tokens, where that is asked for."""
+    """Return the texts with words instead of pieces (`words`) and without special tokens (`drop`)."""
 
-    def side(tokens: Tokens) -> Tokens:
+    def merge(tokens: Tokens) -> Tokens:
         tokens = merged_words(tokens) if words else tokens
         return without_special(tokens) if drop else tokens
 
     return tuple(
-        replace(one, source=side(one.source), target=None if one.target is None else side(one.target)) for one in inputs
+        replace(text, source=merge(text.source), target=None if text.target is None else merge(text.target))
+        for text in inputs
     )
 
 
 @dataclass(frozen=True)
-class _Side:
-    """How one side of a text is read.
+class _Groups:
+    """How the tokens of one side of a text are merged into words.
 
-    places  [token] number of the word or token that each becomes, one past the last for those that are dropped
-    pieces  [word] how many tokens each has
+    word_of  [token] number of the word of each token; the number of words for dropped tokens
+    pieces   number of tokens of each word
     """
 
-    places: torch.Tensor
+    word_of: torch.Tensor
     pieces: tuple[int, ...]
 
     @classmethod
-    def of(cls, tokens: Tokens, words: bool, drop: bool) -> _Side:
-        places = word_groups(tokens) if words else np.arange(len(tokens))
-        first = np.unique(places, return_index=True)[1]
+    def of(cls, tokens: Tokens, words: bool, drop: bool, device: torch.device) -> _Groups:
+        groups = word_groups(tokens) if words else np.arange(len(tokens))
+        first = np.unique(groups, return_index=True)[1]
         kept = ~tokens.special[first] if drop else np.ones(len(first), bool)
         count = int(kept.sum())
-        places = np.where(kept, kept.cumsum() - 1, count)[places]
-        return cls(torch.from_numpy(places), tuple(np.bincount(places, minlength=count)[:count].tolist()))
+        word_of = np.where(kept, kept.cumsum() - 1, count)[groups]
+        pieces = tuple(np.bincount(word_of, minlength=count)[:count].tolist())
+        return cls(torch.from_numpy(word_of).to(device), pieces)
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Rows of words, or what came of them so far.
+class _WordSums:
+    """Rows of words, summed over the pieces that came so far.
 
-    weights  [head, word, key word] sum over the rows of each word; last of all what dropped keys had
-    rows     [1 or head, word] how many rows that is: those that see a key
-    visible  [1 or head, word, key word] how many pairs of pieces see each other
+    weights  [head, word, key word] sums of weights; the last key word collects dropped keys
+    rows     [1 or head, word] number of summed rows that see a key
+    visible  [1 or head, word, key word] number of visible pairs of pieces
     """
 
     weights: torch.Tensor
     rows: torch.Tensor
     visible: torch.Tensor
 
-    def take(self, words: torch.Tensor | list[int]) -> _Sums:
-        return _Sums(self.weights[:, words], self.rows[:, words], self.visible[:, words])
+    def of_words(self, words: list[int]) -> _WordSums:
+        return _WordSums(self.weights[:, words], self.rows[:, words], self.visible[:, words])
 
-    def head(self, at: int) -> _Sums:
-        own = min(at, len(self.rows) - 1)
-        return _Sums(self.weights[[at]], self.rows[[own]], self.visible[[own]])
+    def of_head(self, index: int) -> _WordSums:
+        mask_index = min(index, len(self.rows) - 1)
+        return _WordSums(self.weights[[index]], self.rows[[mask_index]], self.visible[[mask_index]])
 
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(self.weights + other.weights, self.rows + other.rows, self.visible + other.visible)
-
-
-@dataclass
-class _Begun:
-    """A word of which some rows are still to come."""
-
-    pieces: int
-    sums: _Sums
+    def __add__(self, other: _WordSums) -> _WordSums:
+        return _WordSums(self.weights + other.weights, self.rows + other.rows, self.visible + other.visible)
 
 
 class MergedRows:
-    """A sink in front of another: reads each row by words or without special tokens, and hands it on.
+    """A sink that merges each row into words, or drops special tokens, and passes it on to another sink.
 
-    A word whose rows come in several blocks is handed on when the last has come; nothing else is held. What it is
-    for whole maps, `to_words` and `drop_special` say.
+    A word whose rows come in several blocks is passed on with its last row; no other rows are kept. The result is that
+    of `to_words` and `drop_special` for whole maps.
 
-    norms         what comes are norms, which are left as they are where weights are scaled up to 1
-    inputs        the texts as the other sink sees them; its `result` wants these
-    removed_mass  mean share of attention that dropped special tokens took, NaN where none was dropped
+    norms         whether the stream has norms, which are not rescaled when tokens are dropped
+    inputs        the texts as the other sink gets them; its `result` needs these
+    removed_mass  mean share of attention on dropped special tokens, NaN if none was dropped
     """
 
     def __init__(
         self, sink: Sink, inputs: Sequence[Input], *, words: bool = False, drop: bool = False, norms: bool = False
     ) -> None:
         self._sink, self._words, self._drop, self._norms = sink, words, drop, norms
-        self._given = {one.index: one for one in inputs}
+        self._texts = {text.index: text for text in inputs}
         self.inputs = merge_inputs(inputs, words=words, drop=drop)
-        self._read = {one.index: one for one in self.inputs}
-        self._sides: dict[tuple[int, Kind, torch.device], tuple[_Side, _Side]] = {}
-        self._begun: dict[tuple[int, int, tuple[int, ...]], _Begun] = {}
-        self._taken: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._removed: list[float] = []
+        self._merged_texts = {text.index: text for text in self.inputs}
+        self._groups: dict[tuple[int, Kind, torch.device], tuple[_Groups, _Groups]] = {}
+        self._incomplete: dict[tuple[int, int, tuple[int, ...]], tuple[int, _WordSums]] = {}
+        self._removed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._removed_shares: list[float] = []
 
     @property
     def removed_mass(self) -> float:
-        """Over the layers and texts so far."""
-        return float(np.mean(self._removed)) if self._removed else float("nan")
+        """Return the mean over the layers and texts so far."""
+        return float(np.mean(self._removed_shares)) if self._removed_shares else float("nan")
 
     def add(self, rows: Rows) -> None:
-        """Read one block and hand it on."""
-        part = selected(rows, None)
-        assert part is not None
-        for entry, text in enumerate(part.texts):
-            self._read_rows(part, entry, text)
+        """Merge one block and pass on its complete words."""
+        rows = on_host(rows)
+        for entry, text in enumerate(rows.texts):
+            self._merge_text(rows, entry, text)
 
-    def _read_rows(self, rows: Rows, entry: int, text: int) -> None:
-        queries, keys = self._sides_of(text, rows.kind, rows.weights.device)
+    def _merge_text(self, rows: Rows, entry: int, text: int) -> None:
+        queries, keys = self._groups_of(text, rows.kind, rows.weights.device)
         positions = rows.query_positions[entry]
-        words = torch.where(positions < 0, len(queries.pieces), queries.places[positions])
-        came, inverse = torch.unique(words, return_inverse=True)
-        sums = _by_word(rows, entry, inverse, len(came), keys)
-        counts = inverse.bincount(minlength=len(came)).tolist()
-        place = (rows.kind, rows.layer, text)
-        done = []
-        for at, (word, count) in enumerate(zip(came.tolist(), counts, strict=True)):
+        words_of_rows = torch.where(positions < 0, len(queries.pieces), queries.word_of[positions])
+        words, inverse = torch.unique(words_of_rows, return_inverse=True)
+        sums = _sums_by_word(rows, entry, inverse, len(words), keys)
+        counts = inverse.bincount(minlength=len(words)).tolist()
+        layer = (rows.kind, rows.layer, text)
+        complete = []
+        for index, (word, count) in enumerate(zip(words.tolist(), counts, strict=True)):
             if word == len(queries.pieces):
                 continue
             if count == queries.pieces[word]:
-                done.append(at)
+                complete.append(index)
             else:
-                self._go_on(place, rows.heads, word, count, sums.take([at]))
-        if done:
-            self._hand_on(place, rows.heads, came[done], sums.take(done))
+                self._continue_word(layer, rows.heads, word, count, sums.of_words([index]))
+        if complete:
+            self._pass_on(layer, rows.heads, words[complete], sums.of_words(complete))
 
-    def _go_on(self, place: tuple[Kind, int, int], heads: tuple[int, ...], word: int, count: int, sums: _Sums) -> None:
-        """Add to a word that is not complete; hand it on where it is now."""
-        key = (place[2], word, heads)
-        before = self._begun.pop(key, None)
-        begun = _Begun(count, sums) if before is None else _Begun(before.pieces + count, before.sums + sums)
-        queries = self._sides_of(place[2], place[0], sums.weights.device)[0]
-        if begun.pieces == queries.pieces[word]:
-            self._hand_on(place, heads, torch.tensor([word], device=sums.weights.device), begun.sums)
+    def _continue_word(self, layer: _TextLayer, heads: tuple[int, ...], word: int, count: int, sums: _WordSums) -> None:
+        """Add rows to an incomplete word, and pass it on if it is complete now."""
+        kind, _, text = layer
+        key, device = (text, word, heads), sums.weights.device
+        if (before := self._incomplete.pop(key, None)) is not None:
+            count, sums = before[0] + count, before[1] + sums
+        if count == self._groups_of(text, kind, device)[0].pieces[word]:
+            self._pass_on(layer, heads, torch.tensor([word], device=device), sums)
         else:
-            self._begun[key] = begun
+            self._incomplete[key] = count, sums
 
-    def _hand_on(self, place: tuple[Kind, int, int], heads: tuple[int, ...], words: torch.Tensor, sums: _Sums) -> None:
+    def _pass_on(self, layer: _TextLayer, heads: tuple[int, ...], words: torch.Tensor, sums: _WordSums) -> None:
         weights = sums.weights / sums.rows.clamp_min(1)[..., None]
-        seen = sums.rows > 0
+        defined = sums.rows > 0
         removed, weights = weights[..., -1], weights[..., :-1]
+        kind, _, text = layer
         if self._drop:
-            remains = weights.sum(-1)
-            whole = removed + remains
-            self._note(place[2], removed / torch.where(whole > 0, whole, 1.0) if self._norms else removed, seen)
+            remaining = weights.sum(-1)
+            total = removed + remaining
+            self._note_removed(text, removed / torch.where(total > 0, total, 1.0) if self._norms else removed, defined)
             if not self._norms:
-                weights = weights / torch.where(remains > 0, remains, 1.0)[..., None]
-            seen = seen & (remains > 0)
-        visible = (sums.visible > 0) & seen[..., None]
-        sides = self._read[place[2]].sides(place[0])
-        self._sink.add(rows_of(place, heads, weights.float(), visible, words, sides))
+                weights = weights / torch.where(remaining > 0, remaining, 1.0)[..., None]
+            defined = defined & (remaining > 0)
+        visible = (sums.visible > 0) & defined[..., None]
+        sides = self._merged_texts[text].sides(kind)
+        self._sink.add(rows_of(layer, heads, weights.float(), visible, words, sides))
 
-    def _note(self, text: int, removed: torch.Tensor, seen: torch.Tensor) -> None:
-        total, count = self._taken.get(text, (removed.new_zeros(()), removed.new_zeros(())))
-        seen = seen.expand_as(removed)
-        self._taken[text] = (total + (removed * seen).sum(), count + seen.sum())
+    def _note_removed(self, text: int, removed: torch.Tensor, defined: torch.Tensor) -> None:
+        total, count = self._removed.get(text, (removed.new_zeros(()), removed.new_zeros(())))
+        defined = defined.expand_as(removed)
+        self._removed[text] = total + (removed * defined).sum(), count + defined.sum()
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Hand on words whose rows came with other heads each time, and end the layer."""
-        apart: dict[tuple[int, int, int], _Sums] = {}
-        for (text, word, heads), begun in self._begun.items():
-            for at, head in enumerate(heads):
-                own = begun.sums.head(at)
-                before = apart.get((text, word, head))
-                apart[text, word, head] = own if before is None else before + own
-        self._begun.clear()
-        for (text, word, head), sums in apart.items():
-            words = torch.tensor([word], device=sums.weights.device)
-            self._hand_on((kind, layer, text), (head,), words, sums)
-        shares = [float(total / count) for total, count in self._taken.values()]
-        self._removed += [share for share in shares if not np.isnan(share)]
-        self._taken.clear()
+        """Pass on words whose rows came with different heads each time, and end the layer."""
+        by_head: dict[tuple[int, int, int], _WordSums] = {}
+        for (text, word, heads), (_, sums) in self._incomplete.items():
+            for index, head in enumerate(heads):
+                before, of_head = by_head.get((text, word, head)), sums.of_head(index)
+                by_head[text, word, head] = of_head if before is None else before + of_head
+        self._incomplete.clear()
+        for (text, word, head), sums in by_head.items():
+            self._pass_on((kind, layer, text), (head,), torch.tensor([word], device=sums.weights.device), sums)
+        shares = [float(total / count) for total, count in self._removed.values()]
+        self._removed_shares += [share for share in shares if not np.isnan(share)]
+        self._removed.clear()
         self._sink.end_layer(kind, layer)
 
-    def _sides_of(self, text: int, kind: Kind, device: torch.device) -> tuple[_Side, _Side]:
-        if (text, kind, device) not in self._sides:
-            queries, keys = (_Side.of(tokens, self._words, self._drop) for tokens in self._given[text].sides(kind))
-            self._sides[text, kind, device] = (
-                replace(queries, places=queries.places.to(device)),
-                replace(keys, places=keys.places.to(device)),
+    def _groups_of(self, text: int, kind: Kind, device: torch.device) -> tuple[_Groups, _Groups]:
+        key = text, kind, device
+        if key not in self._groups:
+            queries, keys = self._texts[text].sides(kind)
+            self._groups[key] = (
+                _Groups.of(queries, self._words, self._drop, device),
+                _Groups.of(keys, self._words, self._drop, device),
             )
-        return self._sides[text, kind, device]
+        return self._groups[key]
 
 
-def _by_word(rows: Rows, entry: int, word: torch.Tensor, words: int, keys: _Side) -> _Sums:
-    """Sums over the rows of each word, and over the keys of each key word; `word` [row] counts from 0."""
+def _sums_by_word(rows: Rows, entry: int, word_of_row: torch.Tensor, words: int, keys: _Groups) -> _WordSums:
+    """Return the rows of one text summed over the rows of each word and the keys of each key word."""
     positions = rows.key_positions[entry]
     count = len(keys.pieces)
-    columns = torch.where(positions < 0, count, keys.places[positions])
-    real, seen = rows.real[entry], rows.seen[entry]
+    word_of_key = torch.where(positions < 0, count, keys.word_of[positions])
+    real, visible = rows.real[entry], rows.visible_pairs[entry]
     weights = rows.weights[entry].masked_fill(~real[..., None], 0)
-    return _Sums(
-        _grouped(weights.double(), columns, count + 1, word, words),
-        real.double().new_zeros((len(real), words)).index_add_(1, word, real.double()),
-        _grouped(seen.float(), columns, count + 1, word, words)[..., :-1],
+    sizes = words, count + 1
+    return _WordSums(
+        _sum_groups(weights.double(), word_of_row, word_of_key, sizes),
+        real.double().new_zeros((len(real), words)).index_add_(1, word_of_row, real.double()),
+        _sum_groups(visible.float(), word_of_row, word_of_key, sizes)[..., :-1],
     )
 
 
-def _grouped(values: torch.Tensor, columns: torch.Tensor, width: int, rows: torch.Tensor, height: int) -> torch.Tensor:
-    """[head, row, key] added up over rows and columns of the same number."""
+def _sum_groups(
+    values: torch.Tensor, row_groups: torch.Tensor, key_groups: torch.Tensor, sizes: tuple[int, int]
+) -> torch.Tensor:
+    """Return [head, row, key] summed over the rows and keys of each group: [head, row group, key group]."""
     heads, _, keys = values.shape
-    by_row = values.new_zeros((heads, height, keys)).index_add_(1, rows, values)
-    return by_row.new_zeros((heads, height, width)).index_add_(2, columns, by_row)
+    by_row = values.new_zeros((heads, sizes[0], keys)).index_add_(1, row_groups, values)
+    return by_row.new_zeros((heads, *sizes)).index_add_(2, key_groups, by_row)

@@ -1,43 +1,37 @@
-"""The sink that pools rows and keys into cells while they stream by, so that a map of any length stays small."""
+"""The sink that pools rows and keys into cells while they stream, so that the map of a text of any length is small."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Unpack
 
 import torch
 
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, TokenWindow, Zoom
-from attncli.stream.keep import Aggregate, KeepMaps
+from attncli.stream.keep import Aggregate, Combination, KeepMaps
 from attncli.stream.protocol import selected
 
-RUN = 32
-"""At least so many rows are pooled at a time."""
+Tensor = torch.Tensor
+_MIN_ROWS = 32
+"""At least this many rows are pooled at once."""
 
 
 class PoolMaps(KeepMaps):
     """Maps in which several tokens share a cell, or of a window of the text; whole maps never exist.
 
     A cell is the mean, or the maximum, of the weights of its visible (query, key) pairs; a cell without such a pair is
-    not visible. Each cell holds equally many tokens, the last of a side perhaps fewer. Heads and layers are combined
-    after pooling, which is the same for the mean of means and the maximum of maxima. Where every token has its own
-    cell, the maps are those of `KeepMaps`. Sums are taken in float64, of a few rows in float32.
+    masked. All cells have the same number of tokens, except perhaps the last of a side. Heads and layers are combined
+    after pooling, which gives the same mean of means and maximum of maxima. With one token per cell the maps are those
+    of `KeepMaps`. Sums are float64, of a few rows float32.
     """
 
-    def __init__(
-        self,
-        zoom: Zoom,
-        heads: Selection | None = None,
-        *,
-        aggregate: Aggregate = "none",
-        aggregate_layers: Literal["none", "mean"] = "none",
-    ) -> None:
-        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
+    def __init__(self, zoom: Zoom, heads: Selection | None = None, **combination: Unpack[Combination]) -> None:
+        super().__init__(heads, **combination)
         self._zoom = zoom
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
-        self._places: dict[int, _Places] = {}
-        self._visibility: tuple[torch.Tensor, ...] = ()
+        self._assignments: dict[int, _Assignment] = {}
+        self._visibility: tuple[Tensor, ...] = ()
 
     def add(self, rows: Rows) -> None:
         """Pool one block."""
@@ -47,191 +41,186 @@ class PoolMaps(KeepMaps):
         for entry, text in enumerate(part.texts):
             sides = self._zoom.sides(part.query_lengths[entry], part.key_lengths[entry])
             cells = self._cells.setdefault((part.kind, part.layer, text), _Cells(sides, self._zoom.pool == "max"))
-            cells.lay(part, entry, self._place(part, entry, sides))
+            cells.add(part, entry, self._assignment(part, entry, sides))
 
-    def _place(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Places:
-        """Where the rows and keys of a text go; the blocks of other heads go to the same places."""
+    def _assignment(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
+        """Return the cells of the rows and keys of a text, computed once for the blocks of all heads."""
         visibility = (rows.visible, rows.query_positions, rows.key_positions)
         if [*map(id, visibility)] != [*map(id, self._visibility)]:
-            self._places.clear()
+            self._assignments.clear()
             self._visibility = visibility
-        if entry not in self._places:
-            self._places[entry] = _Places.of(rows, entry, sides)
-        return self._places[entry]
+        if entry not in self._assignments:
+            self._assignments[entry] = _Assignment.of(rows, entry, sides)
+        return self._assignments[entry]
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the cells of a layer: what was pooled on the device comes to the host."""
-        self._places.clear()
+        """Finish the cells of a layer and copy them from the device to the host."""
+        self._assignments.clear()
         self._visibility = ()
         for key in [key for key in self._cells if key[:2] == (kind, layer)]:
-            self._store((key[2], kind), self._cells.pop(key).finish(layer, self._aggregate))
+            self._store(key[2], kind, self._cells.pop(key).finish(layer, self._aggregate))
 
     def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
-        """The maps by text, then kind; `inputs` are the texts that went by."""
+        """Return the maps ordered by text and kind; `inputs` are the texts that were streamed."""
         return tuple(
-            each.zoomed(self._zoom.sides(len(each.queries), len(each.keys)), self._zoom.pool, each.layers)
-            for each in super().result(inputs)
+            maps.zoomed(self._zoom.sides(len(maps.queries), len(maps.keys)), self._zoom.pool, maps.layers)
+            for maps in super().result(inputs)
         )
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A few rows of one text and the cells that they lie in.
+class _RowGroup:
+    """A few rows of one text and the query cells to which they belong.
 
-    rows    where in the block they are
-    target  [cell] numbers of those cells; one past the last for those that do not exist
-    member  [1 or head, cell, row] 1 where a row that counts lies in a cell, else 0
-    pairs   [1 or head, cell, key cell] how many visible pairs they bring
+    rows    indices of the rows in the block
+    cells   [cell] numbers of these query cells; the number of cells stands for a cell that does not exist
+    member  [1 or head, cell, row] 1 if a real row belongs to a cell, else 0
+    pairs   [1 or head, cell, key cell] number of visible pairs
     """
 
     rows: slice
-    target: torch.Tensor
-    member: torch.Tensor
-    pairs: torch.Tensor
+    cells: Tensor
+    member: Tensor
+    pairs: Tensor
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where the rows and keys of one text in a block go.
+class _Assignment:
+    """The cells to which the rows and keys of one text in a block belong.
 
-    key_slots  [token of a cell x key cell] place in the block of each key that is shown, one past the last for none
+    key_index  [token of a cell x key cell] index in the block of each key; the number of keys for a missing one
     """
 
-    runs: tuple[_Run, ...]
-    key_slots: torch.Tensor
+    groups: tuple[_RowGroup, ...]
+    key_index: Tensor
     keys: TokenWindow
 
     @classmethod
-    def of(cls, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Places:
+    def of(cls, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
         queries, keys = sides
-        slots = _key_slots(rows.key_positions[entry], keys)
-        seen, real = rows.seen[entry], rows.real[entry]
-        places = cls((), slots, keys)
-        runs = []
-        for here, cells, inside in _runs(rows.query_positions[entry], queries):
-            start = torch.where(inside, cells, len(queries)).min()
-            steps = torch.arange(int(here.stop - here.start - 1) // queries.cell + 2, device=cells.device)
-            member = (((cells - start) == steps[:, None]) & inside & real[:, None, here]).float()
-            pairs = places.by_key(member @ seen[:, here].float()).double().sum(-2)
-            runs.append(_Run(here, (start + steps).clamp_max(len(queries)), member, pairs))
-        return cls(tuple(runs), slots, keys)
+        visible, real = rows.visible_pairs[entry], rows.real[entry]
+        assignment = cls((), _key_index(rows.key_positions[entry], keys), keys)
+        groups = []
+        for group, cells, inside in _row_groups(rows.query_positions[entry], queries):
+            first_cell = torch.where(inside, cells, len(queries)).min()
+            steps = torch.arange(int(group.stop - group.start - 1) // queries.cell + 2, device=cells.device)
+            member = (((cells - first_cell) == steps[:, None]) & inside & real[:, None, group]).float()
+            pairs = assignment.by_key_cell(member @ visible[:, group].float()).double().sum(-2)
+            groups.append(_RowGroup(group, (first_cell + steps).clamp_max(len(queries)), member, pairs))
+        return cls(tuple(groups), assignment.key_index, keys)
 
-    def by_key(self, weights: torch.Tensor) -> torch.Tensor:
-        """[…, key] as [token of a cell, key cell], 0 for keys that are not there."""
-        padded = torch.nn.functional.pad(weights, (0, 1))
-        found = padded.gather(-1, self.key_slots.expand(*weights.shape[:-1], -1))
-        return found.view(*weights.shape[:-1], self.keys.cell, len(self.keys))
+    def by_key_cell(self, values: Tensor) -> Tensor:
+        """Return values [..., key] as [..., token of a cell, key cell], 0 for missing keys."""
+        padded = torch.nn.functional.pad(values, (0, 1))
+        gathered = padded.gather(-1, self.key_index.expand(*values.shape[:-1], -1))
+        return gathered.view(*values.shape[:-1], self.keys.cell, len(self.keys))
 
 
-def _runs(positions: torch.Tensor, queries: TokenWindow) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Rows a few at a time: where they are in the block, the cell of each, and whether it is shown at all."""
-    step = queries.cell * -(-RUN // queries.cell)
-    places = positions - queries.first
-    inside = (places >= 0) & (places < queries.tokens)
-    cells = places.div(queries.cell, rounding_mode="floor")
+def _row_groups(positions: Tensor, queries: TokenWindow) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield groups of rows: their indices in the block, the cell of each row, and whether it is in the window."""
+    step = queries.cell * -(-_MIN_ROWS // queries.cell)
+    in_window = positions - queries.first
+    inside = (in_window >= 0) & (in_window < queries.tokens)
+    cells = in_window.div(queries.cell, rounding_mode="floor")
     for first in range(0, len(positions), step):
-        here = slice(first, min(first + step, len(positions)))
-        yield here, cells[here], inside[here]
+        group = slice(first, min(first + step, len(positions)))
+        yield group, cells[group], inside[group]
 
 
-def _key_slots(positions: torch.Tensor, keys: TokenWindow) -> torch.Tensor:
-    count = len(positions)
-    places = positions - keys.first
-    none = len(keys) * keys.cell
-    places = torch.where((places >= 0) & (places < keys.tokens), places, none)
-    slots = positions.new_full((none + 1,), count)
-    slots = slots.scatter_(0, places, torch.arange(count, device=positions.device))[:-1]
-    return slots.view(len(keys), keys.cell).T.flatten()
+def _key_index(positions: Tensor, keys: TokenWindow) -> Tensor:
+    count, outside = len(positions), len(keys) * keys.cell
+    in_window = positions - keys.first
+    in_window = torch.where((in_window >= 0) & (in_window < keys.tokens), in_window, outside)
+    index = positions.new_full((outside + 1,), count)
+    index = index.scatter_(0, in_window, torch.arange(count, device=positions.device))[:-1]
+    return index.view(len(keys), keys.cell).T.flatten()
 
 
 @dataclass
-class _Part:
-    """What some heads brought so far; one row more than there are cells takes what belongs to none.
+class _Sums:
+    """The cells of some heads so far; one more row than there are cells collects rows that belong to none.
 
     values  [head, cell, key cell] sums in float64, or maxima
-    pairs   [1 or head, cell, key cell] visible pairs
-    came    [1 or head, cell] whether any row of a cell went by
+    pairs   [1 or head, cell, key cell] number of visible pairs
+    rows    [1 or head, cell] number of rows
     """
 
-    values: torch.Tensor
-    pairs: torch.Tensor
-    came: torch.Tensor
+    values: Tensor
+    pairs: Tensor
+    rows: Tensor
 
 
 @dataclass
 class _Cells:
-    """The cells of one layer and text while their rows come in, by the heads that come together."""
+    """The cells of one layer of one text while its rows stream, by the heads of a block and the heads of its mask."""
 
     sides: tuple[TokenWindow, TokenWindow]
-    largest: bool
-    parts: dict[tuple[tuple[int, ...], int], _Part] = field(default_factory=dict)
+    maximum: bool
+    sums: dict[tuple[tuple[int, ...], int], _Sums] = field(default_factory=dict)
 
-    def lay(self, rows: Rows, entry: int, places: _Places) -> None:
+    def add(self, rows: Rows, entry: int, assignment: _Assignment) -> None:
         """Pool the rows of one text."""
         weights = rows.weights[entry]
-        for run in places.runs:
-            part = self._part(rows.heads, weights, run)
-            block = weights[:, run.rows]
-            if self.largest:
-                pooled = places.by_key(_largest(block, run.member)).amax(-2)
-                part.values[:, run.target] = part.values[:, run.target].maximum(pooled)
+        for group in assignment.groups:
+            sums = self._sums_of(rows.heads, weights, len(group.member))
+            block = weights[:, group.rows]
+            if self.maximum:
+                pooled = assignment.by_key_cell(_largest(block, group.member)).amax(-2)
+                sums.values[:, group.cells] = sums.values[:, group.cells].maximum(pooled)
             else:
-                member = run.member.to(block.dtype).expand(len(block), -1, -1)
-                pooled = places.by_key(member @ block).double().sum(-2)
-                part.values.index_add_(1, run.target, pooled)
-            part.pairs.index_add_(1, run.target, run.pairs)
-            part.came.index_add_(1, run.target, run.member.sum(-1))
+                member = group.member.to(block.dtype).expand(len(block), -1, -1)
+                pooled = assignment.by_key_cell(member @ block).double().sum(-2)
+                sums.values.index_add_(1, group.cells, pooled)
+            sums.pairs.index_add_(1, group.cells, group.pairs)
+            sums.rows.index_add_(1, group.cells, group.member.sum(-1))
 
-    def _part(self, heads: tuple[int, ...], weights: torch.Tensor, run: _Run) -> _Part:
-        own = run.member.shape[0]
-        if (heads, own) not in self.parts:
+    def _sums_of(self, heads: tuple[int, ...], weights: Tensor, mask_heads: int) -> _Sums:
+        if (heads, mask_heads) not in self.sums:
             shape = (len(self.sides[0]) + 1, len(self.sides[1]))
-            dtype = weights.dtype if self.largest else torch.float64
-            self.parts[heads, own] = _Part(
-                weights.new_zeros((len(heads), *shape), dtype=dtype),
-                weights.new_zeros((own, *shape), dtype=torch.float64),
-                weights.new_zeros((own, shape[0]), dtype=torch.float32),
+            self.sums[heads, mask_heads] = _Sums(
+                weights.new_zeros((len(heads), *shape), dtype=weights.dtype if self.maximum else torch.float64),
+                weights.new_zeros((mask_heads, *shape), dtype=torch.float64),
+                weights.new_zeros((mask_heads, shape[0]), dtype=torch.float32),
             )
-        return self.parts[heads, own]
+        return self.sums[heads, mask_heads]
 
     def finish(self, layer: int, aggregate: Aggregate) -> LayerMaps:
-        """The maps, head by head in order, combined where they are to be."""
-        heads, values, pairs, came = self._joined()
-        if not self.largest:
+        """Return the maps ordered by head, or combined over heads."""
+        heads, values, pairs, rows = self._all_heads()
+        if not self.maximum:
             values = values / pairs.clamp_min(1)
-        came, visible = came > 0, pairs > 0
+        defined, visible = rows > 0, pairs > 0
         if aggregate == "none":
-            values = values.masked_fill(~came[..., None], torch.nan)
+            values = values.masked_fill(~defined[..., None], torch.nan)
         else:
-            came = came.expand(len(heads), -1)[..., None]
+            defined = defined.expand(len(heads), -1)[..., None]
             if aggregate == "mean":
-                values = values.masked_fill(~came, 0).sum(0) / came.sum(0)
+                values = values.masked_fill(~defined, 0).sum(0) / defined.sum(0)
             else:
-                values = values.masked_fill(~came, -torch.inf).amax(0).masked_fill(~came.any(0), torch.nan)
+                values = values.masked_fill(~defined, -torch.inf).amax(0).masked_fill(~defined.any(0), torch.nan)
             values, visible, heads = values[None], visible.any(0, keepdim=True), ()
-        shown = visible.cpu().numpy()
-        return LayerMaps(layer, heads, values.cpu().numpy(), None if shown.all() else shown)
+        mask = visible.cpu().numpy()
+        return LayerMaps(layer, heads, values.cpu().numpy(), None if mask.all() else mask)
 
-    def _joined(self) -> tuple[tuple[int, ...], torch.Tensor, torch.Tensor, torch.Tensor]:
-        """All heads in order, their values, their pairs and which cells came; without the row for none."""
-        (names, _), part = next(iter(self.parts.items()))
-        if len(self.parts) == 1 and list(names) == sorted(names):
-            return names, part.values[:, :-1], part.pairs[:, :-1], part.came[:, :-1]
-        heads = tuple(sorted({head for names, _ in self.parts for head in names}))
-        count = len(heads)
-        values = part.values.new_zeros((count, *part.values.shape[1:]))
-        pairs = part.pairs.new_zeros((count, *part.pairs.shape[1:]))
-        came = part.came.new_zeros((count, *part.came.shape[1:]))
-        for (names, _), part in self.parts.items():
-            at = [heads.index(head) for head in names]
-            values[at] = values[at].maximum(part.values) if self.largest else values[at] + part.values
-            pairs[at] += part.pairs
-            came[at] += part.came
-        if bool((pairs == pairs[:1]).all()) and bool((came == came[:1]).all()):
-            pairs, came = pairs[:1], came[:1]
-        return heads, values[:, :-1], pairs[:, :-1], came[:, :-1]
+    def _all_heads(self) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor]:
+        """Return all heads in order with their values, pairs and rows, without the row for no cell."""
+        (some_heads, _), first = next(iter(self.sums.items()))
+        if len(self.sums) == 1 and list(some_heads) == sorted(some_heads):
+            return some_heads, first.values[:, :-1], first.pairs[:, :-1], first.rows[:, :-1]
+        heads = tuple(sorted({head for some_heads, _ in self.sums for head in some_heads}))
+        values, pairs, rows = (
+            part.new_zeros((len(heads), *part.shape[1:])) for part in (first.values, first.pairs, first.rows)
+        )
+        for (some_heads, _), sums in self.sums.items():
+            index = [heads.index(head) for head in some_heads]
+            values[index] = values[index].maximum(sums.values) if self.maximum else values[index] + sums.values
+            pairs[index] += sums.pairs
+            rows[index] += sums.rows
+        if bool((pairs == pairs[:1]).all()) and bool((rows == rows[:1]).all()):
+            pairs, rows = pairs[:1], rows[:1]
+        return heads, values[:, :-1], pairs[:, :-1], rows[:, :-1]
 
 
-def _largest(weights: torch.Tensor, member: torch.Tensor) -> torch.Tensor:
-    """[head, cell, key]: the largest of each cell's rows; weights are never negative."""
-    return torch.stack([weights.masked_fill(own[..., None] == 0, 0).amax(1) for own in member.unbind(1)], 1)
+def _largest(weights: Tensor, member: Tensor) -> Tensor:
+    """Return the largest weight of the rows of each cell, [head, cell, key]; weights are never negative."""
+    return torch.stack([weights.masked_fill(rows[..., None] == 0, 0).amax(1) for rows in member.unbind(1)], 1)

@@ -1,154 +1,128 @@
-"""The sink that sees where attention goes over the whole text; it holds a number per key and head."""
+"""The sink that measures where attention goes over the whole text; it keeps one number per key and head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Profile, Received, Rows, Scores, Selection
-from attncli.stream.moments import Moments
-from attncli.stream.parts import Sums, add, join
+from attncli.stream.head_sums import LayerParts, OpenLayers, Sums
+from attncli.stream.head_table import Coords, HeadTable
 from attncli.stream.protocol import selected
 from attncli.stream.regions import ENDS, SELF_ONLY, Regions
 
-Heads = tuple[int, ...]
-Place = tuple[Kind, int, tuple[int, ...]]
-VALUES = ("mass", "uniform_mass")
+_VALUES = ("mass", "uniform_mass")
 
 
 @dataclass(frozen=True, eq=False)
-class _Layer:
-    """What one layer of one text gave to each key: values, seen [head, key], rows [head]."""
+class _ReceivedInLayer:
+    """What each key of one text receives in one layer: values, seen [head, key], rows [head]."""
 
     layer: int
-    heads: Heads
+    heads: tuple[int, ...]
     values: Array
     seen: Array
     rows: Array
 
 
-@dataclass
-class _Done:
-    """Some heads of a layer over all texts so far: moments [head, region, mass or uniform mass]."""
-
-    moments: Moments
-    texts: int = 0
-
-
-@dataclass
-class _Open:
-    """A layer of some texts whose rows are still going by."""
-
-    key_lengths: tuple[int, ...]
-    parts: dict[Heads, Sums] = field(default_factory=dict)
-
-
 class MeasureProfile:
-    """For every head: what each key gets, how far it looks, what the first and last `ends` tokens get."""
+    """For every head: what each key receives, and the mass by distance and at the first and last `ends` tokens."""
 
     def __init__(self, inputs: Sequence[Input], *, ends: int = 64, heads: Selection | None = None) -> None:
         self._inputs, self._heads = tuple(inputs), heads
-        longest = max((len(side) for one in inputs for kind in KINDS for side in one.sides(kind)), default=1)
+        longest = max((len(side) for text in inputs for kind in KINDS for side in text.sides(kind)), default=1)
         self._regions = Regions(longest, ends)
-        self._open: dict[Place, _Open] = {}
-        self._received: dict[tuple[int, Kind], list[_Layer]] = {}
-        self._done: dict[tuple[Kind, int, Heads], _Done] = {}
+        self._open = OpenLayers()
+        self._received: dict[tuple[int, Kind], list[_ReceivedInLayer]] = {}
+        self._table = HeadTable()
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block and let it go."""
+        """Sum up one block."""
         part = selected(rows, self._heads)
-        if part is None:
-            return
-        parts = self._open.setdefault((part.kind, part.layer, part.texts), _Open(part.key_lengths)).parts
-        parts[part.heads] = add(parts.get(part.heads), self._regions.sums(part) | _by_key(part))
+        if part is not None:
+            self._open.add(part, self._regions.sums(part) | _sums_by_key(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Combine what a layer gave into the moments over texts."""
-        for place in [place for place in self._open if place[:2] == (kind, layer)]:
-            self._finish(place, self._open.pop(place))
+        """Add the sums of a layer to the moments over texts."""
+        for opened in self._open.pop(kind, layer):
+            self._finish(kind, layer, opened)
 
     def result(self) -> Profile:
-        """What was seen of all texts that went by."""
-        several = any(done.texts > 1 for done in self._done.values())
-        bins = self._regions.bins
-        coords = (
-            {"from": ("bin", np.array([near for near, _ in bins])), "to": ("bin", np.array([far for _, far in bins]))},
-            {
-                "end": ("end", np.array(ENDS, dtype=object)),
-                "tokens": ("end", np.full(len(ENDS), self._regions.ends)),
-            },
+        """Return the profile of all texts that were streamed."""
+        bins = np.array(self._regions.bins).reshape(-1, 2).T
+        bin_coords = {"from": ("bin", bins[0]), "to": ("bin", bins[1])}
+        end_coords = {
+            "end": ("end", np.array(ENDS, dtype=object)),
+            "tokens": ("end", np.full(len(ENDS), self._regions.ends)),
+        }
+        distance, ends = self._scores("mean", bin_coords), self._scores("mean", end_coords)
+        if not self._table.several_texts:
+            return Profile(self._by_text(), distance, ends, {}, {})
+        return Profile(
+            self._by_text(), distance, ends, self._scores("std", bin_coords), self._scores("std", end_coords)
         )
-        (distance, distance_std), (ends, ends_std) = (
-            [self._scores(what, named) if several or what == "mean" else {} for what in ("mean", "std")]
-            for named in coords
-        )
-        return Profile(self._by_text(), distance, ends, distance_std, ends_std)
 
-    def _finish(self, place: Place, layer: _Open) -> None:
-        kind, number, texts = place
-        heads, total = join(layer.parts.items())
-        counted = torch.where(total["uniform"] > 0, total["count"], torch.nan)
-        means = torch.stack([total["mass"], total["uniform"]], dim=-1) / counted[..., None]
-        found = means.cpu().numpy()
+    def _finish(self, kind: Kind, layer: int, opened: LayerParts) -> None:
+        heads, total = opened.joined()
+        count = torch.where(total["uniform"] > 0, total["count"], torch.nan)
+        means = (torch.stack([total["mass"], total["uniform"]], dim=-1) / count[..., None]).cpu().numpy()
         if kind == "cross":
-            found[:, :, [len(self._regions.bins) + ENDS.index(name) for name in SELF_ONLY]] = np.nan
-        done = self._done.setdefault((kind, number, heads), _Done(Moments(found.shape[1:])))
-        done.moments.add(found)
-        done.texts += len(texts)
-        received = (total["received"] / total["seen"]).cpu().numpy()
-        seen, rows = (total[name].cpu().numpy().astype(np.int32) for name in ("seen", "rows"))
-        for entry, (text, keys) in enumerate(zip(texts, layer.key_lengths, strict=True)):
-            one = _Layer(number, heads, received[entry, :, :keys], seen[entry, :, :keys], rows[entry])
-            self._received.setdefault((text, kind), []).append(one)
+            means[:, :, [len(self._regions.bins) + ENDS.index(name) for name in SELF_ONLY]] = np.nan
+        self._table.add(kind, layer, heads, means)
+        received = (total["received"] / total["visible_rows"]).cpu().numpy()
+        seen, rows = (total[name].cpu().numpy().astype(np.int32) for name in ("visible_rows", "rows"))
+        for entry, (text, keys) in enumerate(zip(opened.texts, opened.key_lengths, strict=True)):
+            self._received.setdefault((text, kind), []).append(
+                _ReceivedInLayer(layer, heads, received[entry, :, :keys], seen[entry, :, :keys], rows[entry])
+            )
 
     def _by_text(self) -> tuple[Received, ...]:
-        sides = {one.index: one for one in self._inputs}
-        found = []
-        for text, kind in sorted(self._received, key=lambda place: (place[0], KINDS.index(place[1]))):
-            layers = sorted(self._received[text, kind], key=lambda one: one.layer)
-            numbers = np.repeat([one.layer for one in layers], [len(one.heads) for one in layers])
-            joined = (
-                np.concatenate([getattr(one, name) for one in layers]) for name in ("heads", "values", "seen", "rows")
+        sides = {text.index: text for text in self._inputs}
+        texts = []
+        for text, kind in sorted(self._received, key=lambda key: (key[0], KINDS.index(key[1]))):
+            layers = sorted(self._received[text, kind], key=lambda part: part.layer)
+            numbers = np.repeat([part.layer for part in layers], [len(part.heads) for part in layers])
+            columns = (
+                np.concatenate([getattr(part, name) for part in layers]) for name in ("heads", "values", "seen", "rows")
             )
-            found.append(Received(text, kind, sides[text].sides(kind)[1], numbers, *joined))
-        return tuple(found)
+            texts.append(Received(text, kind, sides[text].sides(kind)[1], numbers, *columns))
+        return tuple(texts)
 
-    def _scores(self, what: str, named: dict[str, tuple[str, Array]]) -> dict[str, Scores]:
-        """The mean or std over texts as [head, bin] or [head, end], ordered by kind, layer and head."""
-        dim = next(iter(named.values()))[0]
+    def _scores(self, what: Literal["mean", "std"], region_coords: Coords) -> dict[str, Scores]:
+        """Return `_VALUES` with the axes [head, bin] or [head, end], ordered by kind, layer and head."""
+        regions = len(self._regions.bins) + len(ENDS)
+        dim = next(iter(region_coords.values()))[0]
+        # distances: not in cross-attention, where i and j count different texts
+        kinds = ("encoder", "decoder") if dim == "bin" else KINDS
+        coords, values = self._table.rows(what, (regions, len(_VALUES)), kinds)
         bins = len(self._regions.bins)
-        regions = slice(0, bins) if dim == "bin" else slice(bins, None)
-        rows = []
-        for (kind, layer, heads), done in self._done.items():
-            if kind == "cross" and dim == "bin":  # i and j count different texts
-                continue
-            moments: Array = getattr(done.moments, what)
-            rows += [((KINDS.index(kind), layer, head), moments[at, regions]) for at, head in enumerate(heads)]
-        rows.sort(key=lambda row: row[0])
-        coords = {
-            "kind": ("head", np.array([KINDS[where[0]] for where, _ in rows], dtype=object)),
-            "layer": ("head", np.array([where[1] for where, _ in rows], dtype=np.int64)),
-            "head": ("head", np.array([where[2] for where, _ in rows], dtype=np.int64)),
-            **named,
-        }
-        width = len(next(iter(named.values()))[1])
-        values = np.array([value for _, value in rows]).reshape(len(rows), width, len(VALUES))
+        values = values[:, :bins] if dim == "bin" else values[:, bins:]
+        coords = {name: coords[name] for name in ("kind", "layer", "head")} | region_coords
         source = "Xiao et al. 2023" if dim == "end" else "Vig & Belinkov 2019"
         return {
-            name: Scores(name, values[..., at], ("head", dim), coords, "1", (0.0, 1.0), source)
-            for at, name in enumerate(VALUES)
+            name: Scores(name, values[..., index], ("head", dim), coords, "1", (0.0, 1.0), source)
+            for index, name in enumerate(_VALUES)
         }
 
 
-def _by_key(rows: Rows) -> Sums:
-    """received [batch, head, key] Σ_i A_ik, seen [batch, head, key] how many rows see k, rows [batch, head]."""
-    heads, past = rows.weights.shape[1], max(rows.key_lengths)
+def _sums_by_key(rows: Rows) -> Sums:
+    """Return sums over the rows of a block.
+
+    received      [batch, head, key] Σ_i A_ik
+    visible_rows  [batch, head, key] number of rows that see the key
+    rows          [batch, head] number of rows
+    """
+    heads, padding = rows.weights.shape[1], max(rows.key_lengths)
     real = rows.real.to(rows.weights.dtype)[:, :, None].expand(-1, heads, -1, -1)
-    slots = torch.where(rows.key_positions < 0, past, rows.key_positions)[:, None].expand(-1, heads, -1)
-    blank = rows.weights.new_zeros((len(slots), heads, past + 1), dtype=torch.float64)
-    given = {"received": (real @ rows.weights).squeeze(2), "seen": rows.seen.sum(2).expand(-1, heads, -1)}
-    by_key = {name: blank.scatter_add(-1, slots, each.double())[..., :past] for name, each in given.items()}
-    return by_key | {"rows": rows.real.sum(2).double().expand(-1, heads)}
+    index = torch.where(rows.key_positions < 0, padding, rows.key_positions)[:, None].expand(-1, heads, -1)
+    zeros = rows.weights.new_zeros((len(index), heads, padding + 1), dtype=torch.float64)
+    by_block_key = {
+        "received": (real @ rows.weights).squeeze(2),
+        "visible_rows": rows.visible_pairs.sum(2).expand(-1, heads, -1),
+    }
+    sums = {name: zeros.scatter_add(-1, index, values.double())[..., :padding] for name, values in by_block_key.items()}
+    return sums | {"rows": rows.real.sum(2).double().expand(-1, heads)}

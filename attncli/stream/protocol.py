@@ -1,67 +1,73 @@
-"""What a sink is, and how one leaves out heads that were not asked for."""
+"""The protocol of a sink, and the helpers that sinks share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from attncli.data import Kind, Rows, Selection
+from attncli.data import Kind, Rows, Selection, Visibility
+
+LayerKey = tuple[Kind, int, tuple[int, ...]]
+"""The kind, the layer and the texts of one layer of a batch."""
+State = TypeVar("State")
+WITHOUT_FLOAT64 = frozenset({"mps"})
+"""Devices without float64 sums; their blocks are measured on the host."""
 
 
 class Sink(Protocol):
-    """What capture pushes row blocks into; it cannot tell a sentence from a book."""
+    """A consumer of the row blocks that capture streams."""
 
     def add(self, rows: Rows) -> None:
-        """Take one block. The blocks of a layer hold each row of each head once, in any order and any split."""
+        """Process one block. The blocks of a layer have each row of each head once, in any order and any split."""
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """All rows of this layer of the current batch went by."""
-
-
-WITHOUT_FLOAT64 = frozenset({"mps"})
-"""Devices on which sums in float64 are impossible; their blocks are measured on the host."""
+        """Finish a layer: all its rows for the current batch were added."""
 
 
 def selected(rows: Rows, heads: Selection | None) -> Rows | None:
-    """The part of a block with these heads, the block itself where that is all of it, None where it is nothing."""
-    part = _chosen(rows, heads)
-    return _on_host(part) if part is not None and part.raw.device.type in WITHOUT_FLOAT64 else part
-
-
-def _on_host(rows: Rows) -> Rows:
-    visibility = replace(
-        rows.visibility,
-        visible=rows.visible.cpu(),
-        query_positions=rows.query_positions.cpu(),
-        key_positions=rows.key_positions.cpu(),
-        special_keys=rows.special_keys.cpu(),
-    )
-    return _with_parts(rows, lambda part: part.cpu(), visibility=visibility)
-
-
-def _chosen(rows: Rows, heads: Selection | None) -> Rows | None:
+    """Return the part of a block with the selected heads, or None if there is none; all heads for `heads=None`."""
     if heads is None:
-        return rows
+        return on_host(rows)
     wanted = heads.get((rows.kind, rows.layer), ())
-    places = [place for place, head in enumerate(rows.heads) if head in wanted]
-    if len(places) == len(rows.heads):
-        return rows
-    if not places:
+    indices = [index for index, head in enumerate(rows.heads) if head in wanted]
+    if len(indices) == len(rows.heads):
+        return on_host(rows)
+    if not indices:
         return None
     visibility = rows.visibility
     if rows.visible.shape[1] > 1:
-        visibility = replace(visibility, visible=rows.visible[:, places])
-    return _with_parts(
-        rows, lambda part: part[:, places], visibility=visibility, heads=tuple(rows.heads[place] for place in places)
-    )
+        visibility = replace(visibility, visible=rows.visible[:, indices])
+    numbers = tuple(rows.heads[index] for index in indices)
+    return on_host(_with_tensors(rows, lambda tensor: tensor[:, indices], visibility, numbers))
 
 
-def _with_parts(rows: Rows, change: Callable[[Tensor], Tensor], **more: Any) -> Rows:
-    """The same block with its weights and what belongs to them changed."""
-    names = ("scores", "scale", "largest", "norms")
-    changed: dict[str, Any] = {name: change(part) for name in names if (part := getattr(rows, name)) is not None}
+def on_host(rows: Rows) -> Rows:
+    """Return the block, copied to the host if its device has no float64."""
+    if rows.raw.device.type not in WITHOUT_FLOAT64:
+        return rows
+    names = ("visible", "query_positions", "key_positions", "special_keys")
+    copies = {name: getattr(rows, name).cpu() for name in names}
+    return _with_tensors(rows, lambda tensor: tensor.cpu(), replace(rows.visibility, **copies), rows.heads)
+
+
+def _with_tensors(
+    rows: Rows, change: Callable[[Tensor], Tensor], visibility: Visibility, heads: tuple[int, ...]
+) -> Rows:
+    """Return the block with its weights and the other tensors of all heads changed."""
+    names = ("raw", "scores", "scale", "largest", "norms")
+    changed: dict[str, Any] = {name: change(tensor) for name in names if (tensor := getattr(rows, name)) is not None}
     sums = None if rows.sums is None else (change(rows.sums[0]), change(rows.sums[1]))
-    return replace(rows, raw=change(rows.raw), sums=sums, **changed, **more)
+    return replace(rows, visibility=visibility, heads=heads, sums=sums, **changed)
+
+
+def with_weights(rows: Rows, weights: Tensor) -> Rows:
+    """Return the block with other weights, without the fields that describe the old ones."""
+    return replace(rows, raw=weights, scores=None, scale=None, largest=None, parts=None, norms=None, sums=None)
+
+
+def pop_layer(open_layers: dict[LayerKey, State], kind: Kind, layer: int) -> list[tuple[LayerKey, State]]:
+    """Remove the entries of a layer and return them, one for each group of texts."""
+    return [(key, open_layers.pop(key)) for key in [key for key in open_layers if key[:2] == (kind, layer)]]

@@ -1,4 +1,4 @@
-"""How much of each row lies in which region of the text: at a distance, at its ends. One cumulative sum per block."""
+"""How much attention of each row is in which region of the text, from one cumulative sum per block."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from attncli.data import Rows
 
 ENDS = ("first", "near", "rest", "last")
 SELF_ONLY = ("near", "rest")
-"""Those that need queries and keys to count the same text."""
+"""Regions that need queries and keys to be positions in the same text."""
 
 
 @dataclass(frozen=True)
 class Regions:
     """Regions of keys, relative to the query or fixed in the text.
 
-    bins  (from, to) distances |i-j|: 0, 1, 2-3, 4-7, 8-15, … as far as texts of `longest` tokens reach
-    ends  N: first, the keys 0 … N-1; near, |i-j| < N, which for causal rows is the window of recent keys; rest,
-          neither first nor near; last, the last N keys of the text
+    bins  (from, to) distances |i-j|: 0, 1, 2-3, 4-7, 8-15, … up to the longest distance in texts of `longest` tokens
+    ends  N: first, the keys 0 … N-1; near, |i-j| < N, for causal rows the window of recent keys; rest, neither
+          first nor near; last, the last N keys of the text
     """
 
     longest: int
@@ -31,59 +31,54 @@ class Regions:
         return tuple((start, max(0, 2 * start - 1)) for start in starts)
 
     def sums(self, rows: Rows) -> dict[str, torch.Tensor]:
-        """Sums over the rows of a block, [batch, head, region] float64, first the bins, then the ends.
+        """Return sums over the rows of a block, [batch, head, region] float64, for the bins, then the ends.
 
         mass     Σ_i Σ_{j in region} A_ij over the rows that count
-        uniform  the same of 1/|S_i| on each visible key
-        count    how many rows count: all real ones for distances, those that see more than N keys for the ends
+        uniform  the same for weights 1/|S_i| on each visible key
+        count    number of rows that count: all real ones for the bins, those that see more than N keys for the ends
         """
-        low, high = self._borders(rows)
-        mass = self._combined(_between(rows.weights, low, high, rows.key_positions))
-        visible = self._combined(_between(rows.seen, low, high, rows.key_positions))
-        choice = rows.real & (rows.visible_count > self.ends)
-        counts = torch.cat(
-            [
-                rows.real[..., None].expand(*rows.real.shape, len(self.bins)),
-                choice[..., None].expand(*choice.shape, len(ENDS)),
-            ],
-            dim=-1,
-        ).double()
+        start, stop = self._borders(rows)
+        mass = self._join_sides(_sums_between(rows.weights, start, stop, rows.key_positions))
+        visible = self._join_sides(_sums_between(rows.visible_pairs, start, stop, rows.key_positions))
+        in_bins, in_ends = rows.real, rows.real & (rows.visible_count > self.ends)
+        regions = ((in_bins, len(self.bins)), (in_ends, len(ENDS)))
+        counts = torch.cat([row[..., None].expand(*row.shape, size) for row, size in regions], dim=-1).double()
         uniform = visible / rows.visible_count.clamp_min(1)[..., None]
-        found = {"mass": mass * counts, "uniform": uniform * counts, "count": counts}
-        heads = rows.weights.shape[1]
-        return {name: each.sum(2).expand(-1, heads, -1) for name, each in found.items()}
+        sums = {"mass": mass * counts, "uniform": uniform * counts, "count": counts}
+        return {name: values.sum(2).expand(-1, rows.weights.shape[1], -1) for name, values in sums.items()}
 
     def _borders(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        """First key and the one behind the last of each region, [batch, row, region].
+        """Return start and stop position of the keys of each region, [batch, row, region].
 
-        The bins to the left of the query, those to its right, first, near, the rest left and right, last.
+        The regions are: the bins left of the query, the bins right of it, first, near, the rest left and right, last.
         """
-        at = rows.query_positions[..., None]
-        near, far = at.new_tensor(self.bins).T
-        length = at.new_tensor(rows.key_lengths)[:, None, None].expand_as(at)
-        zero, n = torch.zeros_like(at), self.ends
-        low = [at - far, (at + near).maximum(at + 1), zero, at - n + 1, zero + n, (at + n).clamp_min(n), length - n]
-        high = [at - near + 1, at + far + 1, zero + n, at + n, at - n + 1, length, length]
-        return torch.cat(low, dim=-1), torch.cat(high, dim=-1)
+        query = rows.query_positions[..., None]
+        nearest, farthest = query.new_tensor(self.bins).T
+        length = query.new_tensor(rows.key_lengths)[:, None, None].expand_as(query)
+        zero, n = torch.zeros_like(query), self.ends
+        right = (query + nearest).maximum(query + 1)
+        start = [query - farthest, right, zero, query - n + 1, zero + n, (query + n).clamp_min(n), length - n]
+        stop = [query - nearest + 1, query + farthest + 1, zero + n, query + n, query - n + 1, length, length]
+        return torch.cat(start, dim=-1), torch.cat(stop, dim=-1)
 
-    def _combined(self, sides: torch.Tensor) -> torch.Tensor:
-        """Left and right of the query together."""
+    def _join_sides(self, sums: torch.Tensor) -> torch.Tensor:
+        """Return the regions of `_borders` with those left and right of the query added."""
         bins = len(self.bins)
-        left, right, first, near, before, behind, last = torch.split(sides, [bins, bins, 1, 1, 1, 1, 1], dim=-1)
-        return torch.cat([left + right, first, near, before + behind, last], dim=-1)
+        left, right, first, near, rest_left, rest_right, last = torch.split(sums, [bins, bins, 1, 1, 1, 1, 1], dim=-1)
+        return torch.cat([left + right, first, near, rest_left + rest_right, last], dim=-1)
 
 
-def _between(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Sums of [batch, head, row, key] over the keys low <= position < high: [batch, head, row, region] float64.
+def _sums_between(values: torch.Tensor, start: torch.Tensor, stop: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Return sums of [batch, head, row, key] over keys start <= position < stop: [batch, head, row, region] float64.
 
-    Key positions ascend, some may be missing; what stands on padding is 0 in every row that counts.
+    Key positions ascend, some may be missing; values on padding are 0 in every row that counts.
     """
-    summed = values.cumsum(-1) if values.is_floating_point() else values.cumsum(-1, dtype=torch.int32)
+    cumulative = values.cumsum(-1) if values.is_floating_point() else values.cumsum(-1, dtype=torch.int32)
     ascending = keys.cummax(-1).values.contiguous()
 
-    def up_to(border: torch.Tensor) -> torch.Tensor:
-        behind = torch.searchsorted(ascending, border.flatten(1)).view(border.shape)[:, None]
-        found = summed.gather(-1, (behind - 1).clamp_min(0).expand(-1, values.shape[1], -1, -1)).double()
-        return found.masked_fill_(behind == 0, 0)
+    def sum_below(border: torch.Tensor) -> torch.Tensor:
+        count = torch.searchsorted(ascending, border.flatten(1)).view(border.shape)[:, None]
+        sums = cumulative.gather(-1, (count - 1).clamp_min(0).expand(-1, values.shape[1], -1, -1)).double()
+        return sums.masked_fill_(count == 0, 0)
 
-    return up_to(high.maximum(low)) - up_to(low)
+    return sum_below(stop.maximum(start)) - sum_below(start)

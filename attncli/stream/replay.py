@@ -1,4 +1,4 @@
-"""Finished maps fed back into the stream, so that any sink can take them without a model."""
+"""Kept maps streamed again, so that any sink can consume them without a model."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 from attncli.data import Array, Attention, Kind, LayerMaps, Rows, Tokens, Visibility
 from attncli.errors import UsageError
-from attncli.stream import Sink
+from attncli.stream.protocol import Sink
 
 BLOCK_CELLS = 1 << 20
 
 
 def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
-    """Feed the maps of one text and kind to sinks, layer by layer, as the model would have.
+    """Stream the maps of one text and kind to sinks, layer by layer, as a forward pass does.
 
-    Rows that are NaN are rows that see nothing. Maps in which heads or layers were combined together are a
-    `UsageError`, as measures are of single heads; so are cells and parts of maps, as they are of all tokens.
+    Rows that are NaN become rows that see no key. Raise UsageError for maps combined over heads or layers, as measures
+    are of single heads, and for pooled or partial maps, as measures are of all tokens.
     """
     if not attention.whole:
         raise UsageError(
@@ -27,26 +27,20 @@ def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
             "(metrics=…, top_k=…, profile=True), or keep whole maps"
         )
     for maps in attention.layers:
-        layer = _feed(attention, maps, sinks)
+        if not maps.heads or isinstance(maps.layer, str):
+            how, combined = ("mean", "layers") if maps.heads else (attention.aggregate, "heads")
+            raise UsageError(
+                f"these maps are the {how} over {combined}, measures need those of single heads: "
+                f"save them without --aggregate{'-layers' if maps.heads else ''}"
+            )
+        step = max(1, BLOCK_CELLS // max(1, len(maps.heads) * len(attention.keys)))
+        for first in range(0, len(attention.queries), step):
+            block = slice(first, min(first + step, len(attention.queries)))
+            rows = _rows(attention, maps, maps.layer, block)
+            for sink in sinks:
+                sink.add(rows)
         for sink in sinks:
-            sink.end_layer(attention.kind, layer)
-
-
-def _feed(attention: Attention, maps: LayerMaps, sinks: Sequence[Sink]) -> int:
-    layer = maps.layer
-    if not maps.heads or isinstance(layer, str):
-        combined = "heads" if not maps.heads else "layers"
-        raise UsageError(
-            f"these maps are the {attention.aggregate if not maps.heads else 'mean'} over {combined}, measures need "
-            f"those of single heads: save them without --aggregate{'' if not maps.heads else '-layers'}"
-        )
-    step = max(1, BLOCK_CELLS // max(1, len(maps.heads) * len(attention.keys)))
-    for first in range(0, len(attention.queries), step):
-        last = min(first + step, len(attention.queries))
-        rows = _rows(attention, maps, layer, slice(first, last))
-        for sink in sinks:
-            sink.add(rows)
-    return layer
+            sink.end_layer(attention.kind, maps.layer)
 
 
 def _rows(attention: Attention, maps: LayerMaps, layer: int, block: slice) -> Rows:
@@ -64,20 +58,26 @@ def _rows(attention: Attention, maps: LayerMaps, layer: int, block: slice) -> Ro
         torch.arange(block.start, block.stop),
         (attention.queries, attention.keys),
     )
-    return replace(rows, visibility=replace(rows.visibility, runs=(block, slice(0, len(attention.keys)))))
+    return replace(rows, visibility=replace(rows.visibility, slices=(block, slice(0, len(attention.keys)))))
 
 
 def rows_of(
-    place: tuple[Kind, int, int],
+    layer_of_text: tuple[Kind, int, int],
     heads: tuple[int, ...],
     weights: torch.Tensor,
     visible: torch.Tensor,
     positions: torch.Tensor,
     sides: tuple[Tokens, Tokens],
 ) -> Rows:
-    """A block with all keys of one text: `place` is its kind, layer and text, [head, row, key] its axes."""
+    """Return a block with rows at these positions and all keys of one text.
+
+    layer_of_text  kind, layer and text
+    weights        [head, row, key]
+    visible        [1 or head, row, key]
+    sides          the queries and keys of the text
+    """
     queries, keys = sides
-    kind, layer, text = place
+    kind, layer, text = layer_of_text
     special = np.array(keys.special)
     visibility = Visibility(
         visible=visible[None],

@@ -1,14 +1,14 @@
-"""Even attention: what a head would give if it looked at all visible keys alike."""
+"""Uniform attention: the weights of a head that attends equally to all visible keys."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from attncli.data import Rows
+from attncli.stream.protocol import with_weights
 
 
 def uniform_rows(rows: Rows) -> Rows:
-    """The same rows with 1 / |S_i| on each visible key: of one head, where all see the same."""
-    weights = rows.seen.double() / rows.visible_count.clamp_min(1)[..., None]
-    nothing = {"scores": None, "scale": None, "largest": None, "parts": None, "norms": None, "sums": None}
-    return replace(rows, raw=weights, heads=rows.heads[: weights.shape[1]], **nothing)  # type: ignore[arg-type]
+    """Return the block with weight 1 / |S_i| on each visible key; with one head if all heads see the same keys."""
+    weights = rows.visible_pairs.double() / rows.visible_count.clamp_min(1)[..., None]
+    return replace(with_weights(rows, weights), heads=rows.heads[: weights.shape[1]])

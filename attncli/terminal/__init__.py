@@ -1,1 +1,1 @@
-"""Tables and text for a person at a terminal, shared by all studies."""
+"""Tables and text on the terminal, shared by all studies."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def escaped(text: str) -> str:
-    """Return the text with control characters and half surrogates as escapes."""
+    """Return the text with control characters and half surrogates escaped."""
     return "".join(_escape(character) for character in text)
 
 

@@ -1,18 +1,20 @@
-"""Tables for a person, made alike by all commands."""
+"""Tables on the terminal, with the same look for all commands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from attncli.data import Scores
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def blank_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    """An empty table; columns of numbers stand at the right."""
+    """Return an empty table with left-aligned columns `words` and right-aligned columns `numbers`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -25,12 +27,19 @@ def blank_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Tab
 
 
 def add_row(table: Table, cells: Sequence[str]) -> None:
-    """One row, none of whose text is markup."""
+    """Add a row; its cells are plain text, not markup."""
     from rich.text import Text
 
     table.add_row(*map(Text, cells))
 
 
 def three_digits(value: float) -> str:
-    """A number, nothing where it is undefined."""
+    """Return a number with three decimals, or an empty text for NaN."""
     return "" if np.isnan(value) else f"{value:z.3f}"
+
+
+def with_baselines(
+    heads: Mapping[str, Scores], baselines: Mapping[str, Mapping[str, Scores]], name: str, row: int
+) -> list[str]:
+    """Return a number of one head and of its baselines with three digits."""
+    return [three_digits(scores[name].values[row]) for scores in (heads, *baselines.values())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import networkx
@@ -11,13 +12,12 @@ from numpy.testing import assert_allclose
 
 import attncli
 from attncli.data import KINDS, Array, Kind
-from attncli.engine.invocation import Invocation, OutputSettings
-from attncli.engine.progress import untracked
+from attncli.engine.execution import Execution
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.studies.flow.job import Drawing, trace
+from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.result import Flow
-from attncli.studies.flow.tracing import Tracing
+from attncli.studies.flow.study import FlowStudy
 
 ANIMAL = "The animal didn't cross the street because it was too tired."
 
@@ -36,11 +36,12 @@ def by_hand(run: attncli.Run, kind: Kind = "encoder") -> Array:
     return found
 
 
-def streamed(model: str | Path, texts: list[str], tracing: Tracing, out: Path, **options: object) -> tuple[Flow, ...]:
+def streamed(model: str | Path, texts: list[str], study: FlowStudy, **options: object) -> Sequence[Flow]:
     """As the command does it, without keeping maps."""
-    request = Request.of(options)  # type: ignore[arg-type]
-    job = Invocation("flow", {"name": str(model)}, request, tuple(map(attncli.Text, texts)), OutputSettings(str(out)))
-    return trace(job, tracing, Drawing((), ()), untracked, lambda path: None)[0]
+    request = Request.of({**options, **study.run_options()})  # type: ignore[arg-type, typeddict-item]
+    loaded = attncli.load(str(model))
+    execution = Execution(request, tuple(map(attncli.Text, texts)), load=lambda: loaded)
+    return study.run(execution)[1]
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
@@ -84,7 +85,7 @@ def test_maximum_flow_of_a_real_model_is_that_of_networkx(minilm: Path) -> None:
 def test_streamed_and_kept_maps_give_the_same(method: str, name: str, tmp_path: Path) -> None:
     texts = ["one two three", "four", "five six seven eight"]
     kept = attncli.load(f"demo:{name}").run(texts)
-    found = streamed(f"demo:{name}", texts, Tracing(method), tmp_path / "out")  # type: ignore[arg-type]
+    found = streamed(f"demo:{name}", texts, FlowStudy(FlowOptions(method=method)))
     assert len(found) == 3 * (3 if name == "seq2seq" else 1)
     for flow in found:
         again = getattr(kept, method)(flow.kind, flow.text).flow
@@ -124,7 +125,7 @@ def test_the_graph_knows_the_tokens_of_both_stacks_whatever_is_shown() -> None:
 
 def test_words_and_special_tokens_are_read_before_layers_are_joined(tmp_path: Path) -> None:
     texts = [ANIMAL]
-    (flow,) = streamed("demo:encoder", texts, Tracing(), tmp_path / "out", words=True, special="drop")
+    (flow,) = streamed("demo:encoder", texts, FlowStudy(), words=True, special="drop")
     run = attncli.load("demo:encoder").run(ANIMAL, words=True, special="drop")
     assert flow.queries.pieces == run.attention().queries.pieces
     assert_allclose(flow.values, by_hand(run), atol=1e-6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from naive_likeness import naive_distances
+from naive_distances import naive_distances
 
 import attncli
 from attncli.data import Text
@@ -34,7 +34,7 @@ def same(one: HeadsResult, other: HeadsResult) -> None:
 @pytest.mark.parametrize("name", ["encoder", "decoder", "seq2seq"])
 def test_a_pass_and_kept_maps_say_the_same(name: str) -> None:
     model = attncli.load(f"demo:{name}")
-    streamed, kept = model.likeness(TEXTS), model.run(TEXTS).heads()
+    streamed, kept = model.heads(TEXTS), model.run(TEXTS).heads()
     assert list(streamed.groups) == list(kept.groups)
     same(streamed, kept)
     rows = [one.layers["rows_to_mean"].values for one in (streamed, kept)]
@@ -58,25 +58,25 @@ def test_hidden_states_are_those_of_the_model() -> None:
     ids = model.loaded.tokenizer(TEXTS[0], return_tensors="pt")
     with torch.inference_mode():
         states = model.loaded.model(**ids, output_hidden_states=True).hidden_states
-    found = model.likeness(TEXTS[0]).layers
+    found = model.heads(TEXTS[0]).layers
     assert found["cosine"].values == pytest.approx([mean_cosine(one[0]) for one in states[1:]])
     assert found["rank_one_distance_input"].values == pytest.approx([rank_one_distance(states[0][0])] * len(states[1:]))
 
 
 def test_the_shuffled_baseline_is_what_the_model_does_with_shuffled_tokens() -> None:
     model = attncli.load("demo:encoder")
-    found = model.likeness(TEXTS[0]).groups["encoder"].baselines["shuffled"]
+    found = model.heads(TEXTS[0]).groups["encoder"].baselines["shuffled"]
     prepared = model.prepare([Text(TEXTS[0])], Request())
     plain, mixed = (batch.tensors for batch in (prepared.batches[0], shuffle_batch(prepared.batches[0], 0)))
     assert plain["input_ids"].tolist() != mixed["input_ids"].tolist()
     maps = attncli.capture(model.loaded.model, mixed).maps[0].layers
     assert found == pytest.approx(naive_distances(np.concatenate([one.weights for one in maps])), abs=1e-5)
-    assert "shuffled" not in model.likeness(TEXTS[0], shuffle_seeds=0).groups["encoder"].baselines
+    assert "shuffled" not in model.heads(TEXTS[0], attncli.HeadsOptions(shuffle_seeds=0)).groups["encoder"].baselines
 
 
 def test_words_and_a_choice_of_heads_are_compared_too() -> None:
     model = attncli.load("demo:encoder")
-    found = model.likeness(TEXTS, words=True, layer="1,2", head="0,2", special="drop")
+    found = model.heads(TEXTS, words=True, layer="1,2", head="0,2", special="drop")
     group = found.groups["encoder"]
     assert group.names == ["1.0", "1.2", "2.0", "2.2"]
     same(found, model.run(TEXTS, words=True, layer="1,2", head="0,2", special="drop").heads())
@@ -84,7 +84,7 @@ def test_words_and_a_choice_of_heads_are_compared_too() -> None:
 
 
 def test_minilm_has_no_two_heads_that_do_the_same(minilm: Path) -> None:
-    found = attncli.load(str(minilm)).likeness("The animal didn't cross the street because it was too tired.")
+    found = attncli.load(str(minilm)).heads("The animal didn't cross the street because it was too tired.")
     group = found.groups["encoder"]
     assert len(found.redundant_pairs()["distance"]) == 0
     closest = [tuple(group.names[at] for at in pair) for pair in group.pairs[:2].tolist()]
@@ -96,7 +96,7 @@ def test_minilm_has_no_two_heads_that_do_the_same(minilm: Path) -> None:
 
 def test_runs_without_maps_say_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     run = attncli.load("demo:encoder").run(TEXTS[0], keep_maps=False, metrics="sink")
-    with pytest.raises(UsageError, match=r"model\.likeness"):
+    with pytest.raises(UsageError, match=r"model\.heads"):
         run.heads(HeadsOptions())
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     with pytest.raises(UsageError, match=r'pip install "attncli\[analyses\]"'):

@@ -16,7 +16,7 @@ from attncli.engine.focus import FocusRequest
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.inputs.focus import find_focus
-from attncli.studies.highlight.page import highlights
+from attncli.studies.highlight.compute import highlights
 
 if TYPE_CHECKING:
     from attncli.data import Array, Direction
@@ -85,7 +85,7 @@ def test_rows_that_stream_by_give_what_whole_maps_give(options: dict[str, object
     whole = model.gather(texts, request)
     expected = {(each.kind, each.text): each for each in highlights(whole.maps, whole.inputs, looking)}
     came = 0
-    for run in model.runs(texts, replace(request, looking=looking)):
+    for run in model.runs(texts, replace(request, focus=looking)):
         for found in highlights(run.maps, run.inputs, looking):
             other = expected[found.kind, found.text]
             assert [(line.layer, line.head, line.at) for line in found.lines] == [
@@ -144,7 +144,7 @@ def test_what_cannot_be_highlighted_is_an_error() -> None:
     long = " ".join(f"and so it went on {at}" for at in range(10))
     too_many = r"\d+ lines of 62 tokens are more than a page can show .* such as --focus 'and#6', --layer and --head"
     with pytest.raises(UsageError, match=too_many):
-        list(model.runs([attncli.Text(long)], replace(Request(), looking=FocusRequest("all"))))
+        list(model.runs([attncli.Text(long)], replace(Request(), focus=FocusRequest("all"))))
 
 
 def test_rows_of_a_few_words_are_kept_of_a_text_whose_maps_would_not_fit() -> None:
@@ -154,7 +154,7 @@ def test_rows_of_a_few_words_are_kept_of_a_text_whose_maps_would_not_fit() -> No
     with pytest.raises(UsageError, match="would keep"):
         list(model.runs([attncli.Text(text)], request))
     looking = FocusRequest("Animal#100")
-    (run,) = model.runs([attncli.Text(text)], replace(request, looking=looking))
+    (run,) = model.runs([attncli.Text(text)], replace(request, focus=looking))
     (shown,) = highlights(run.maps, run.inputs, looking)
     assert len(shown.lines) == 3 * 8
     assert sum(each.weights.nbytes for each in run.maps[0].layers) < 1_000_000

@@ -92,7 +92,7 @@ def test_the_numbers_and_baselines_of_a_real_model_are_those_of_loops() -> None:
     found, maps = run.patterns(), run.attention()
     segments = run.inputs[0].source.segments
     assert found.classes
-    for row, (_, layer, head) in enumerate(found.places()):
+    for row, (_, layer, head) in enumerate(found.head_keys()):
         own = maps.sel(layer=layer, head=head).values.astype(float)
         visible = np.ones(own.shape, bool)
         even = visible / visible.sum(1, keepdims=True)
@@ -103,7 +103,7 @@ def test_the_numbers_and_baselines_of_a_real_model_are_those_of_loops() -> None:
         ):
             assert table["segment_mass"].values[row] == pytest.approx(within(weights, segments), abs=1e-5)
             for name in ("sink", "diagonal", "local_mass", "entropy_normalized"):
-                measure = {**naive.ROW, **naive.COLUMN}[name]
+                measure = naive.case(name).reference
                 value = measure(weights.tolist(), visible.tolist(), [False] * len(own))
                 value = naive.mean(value) if isinstance(value, list) else value
                 assert table[name].values[row] == pytest.approx(value, abs=1e-5), (name, layer, head)
@@ -160,7 +160,7 @@ def test_the_shuffled_baseline_is_the_model_on_shuffled_tokens() -> None:
 
 def test_the_known_heads_of_the_demo_encoder_are_found() -> None:
     found = attncli.load("demo:encoder").patterns(LONGER)
-    places = {place[1:]: row for row, place in enumerate(found.places())}
+    places = {place[1:]: row for row, place in enumerate(found.head_keys())}
     previous, next_, cls = places[0, 2], places[1, 0], places[0, 1]
     assert found.classes[previous][0] == found.classes[next_][0] == "diagonal"
     assert (value(found, "diagonal_offset", previous), value(found, "diagonal_offset", next_)) == (-1, 1)
@@ -173,7 +173,7 @@ def test_minilm_is_classified(minilm: Path) -> None:
     found = attncli.load(str(minilm)).patterns(LONGER)
     counts = Counter(name for classes in found.classes for name in classes)
     assert counts["vertical"] > 30 > counts["mixed"] > 5
-    places = list(found.places())
+    places = list(found.head_keys())
     assert next(places[row] for row, classes in enumerate(found.classes) if "diagonal" in classes) == ("encoder", 0, 2)
     assert found.verdicts[places.index(("encoder", 0, 2))]["diagonal"] > 0.9
     assert all(set(classes) <= set(CLASSES) for classes in found.classes)
@@ -254,7 +254,7 @@ def test_a_text_of_one_token_has_numbers_where_there_are_any() -> None:
 def test_words_and_chosen_heads() -> None:
     model = attncli.load("demo:encoder")
     found = model.patterns(LONGER, words=True, special="drop", layer=1, head="0,2")
-    assert [place[1:] for place in found.places()] == [(1, 0), (1, 2)]
+    assert [place[1:] for place in found.head_keys()] == [(1, 0), (1, 2)]
     kept = model.run(LONGER, words=True, special="drop", layer=1, head="0,2").patterns()
     assert found.heads["sink"].values == pytest.approx(kept.heads["sink"].values, abs=1e-5)
     assert found.layers["differentiation"].values == pytest.approx(kept.layers["differentiation"].values, abs=1e-5)

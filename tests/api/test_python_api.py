@@ -109,7 +109,7 @@ def test_a_run_is_saved_and_opened(run: attncli.Run, tmp_path: Path) -> None:
     assert again.stats().to_frame().equals(run.stats().to_frame())
     assert run.save(place) == place
     other = attncli.load("demo:encoder").run("Another text.")
-    with pytest.raises(attncli.OutputError, match="holds another run"):
+    with pytest.raises(attncli.OutputError, match="contains another run"):
         other.save(place)
     other.save(place, force=True, format="npz", layout="query,key,head")
     assert attncli.open(place).info.model == "demo:encoder"
@@ -288,7 +288,7 @@ def test_a_run_that_kept_whole_maps_is_drawn_in_any_part(decoder: attncli.Model)
     run = decoder.run(STORY[:900], layer=0)
     for options in ({}, {"resolution": 30, "pool": "max"}, {"rows": "5-80", "keys": 7}, {"log": True}):
         assert run.heatmap(layer=0, head=1, **options).axes  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="--rows 5-8000 lies outside"):
+    with pytest.raises(UsageError, match="--rows 5-8000 is outside"):
         run.heatmap(rows="5-8000")
 
 

@@ -10,10 +10,11 @@ import pytest
 from naive_segments import naive_mass
 
 import attncli
+from attncli.engine.execution import Execution
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.inputs.partitions import partitions
-from attncli.studies.segments.dividing import Dividing, sink_for
+from attncli.studies.segments.study import SegmentsStudy
 
 QUESTION, PASSAGE = "Who sat on the mat?", "The cat sat on the mat. The dog slept in the garden."
 CHAT = attncli.Text(
@@ -28,7 +29,7 @@ def check(run: attncli.Run, by: str = "auto", **more: Any) -> None:
     count = 0
     for attention in run.maps:
         one = run.inputs[attention.text]
-        names = [[side.names[at] for at in side.places] for side in partitions(one, attention.kind, by, **more)]
+        names = [[side.names[at] for at in side.numbers] for side in partitions(one, attention.kind, by, **more)]
         for maps in attention.layers:
             for at, head in enumerate(maps.heads):
                 visible = np.ones(maps.weights.shape[1:], bool) if maps.visible is None else maps.visible[0]
@@ -84,11 +85,9 @@ def test_the_stream_gives_what_kept_maps_give(options: dict[str, Any]) -> None:
     model = attncli.load("demo:encoder")
     texts = [attncli.Text(QUESTION, PASSAGE), attncli.Text(PASSAGE, QUESTION), attncli.Text("A cat.", "A dog ran.")]
     request = Request.of(options)
-    whole = model.gather(texts, request).segments()
-    prepared = model.prepare(texts, Request.of({**options, "batch_tokens": 1}))
-    sink, _ = sink_for(Dividing(), prepared.inputs, prepared.heads, (request.aggregate, request.aggregate_layers))
-    model.finish(prepared, texts, more=[sink])
-    streamed = sink.result()
+    whole = attncli.Run(**vars(model.gather(texts, request))).segments()
+    execution = Execution(Request.of({**options, "batch_tokens": 1}), texts, load=lambda: model)
+    streamed, _ = SegmentsStudy().run(execution)[1]
     for name in ("mass", "uniform_mass", "ratio"):
         np.testing.assert_allclose(streamed[name].values, whole[name].values, rtol=1e-5, atol=1e-7)
     if not options.keys() & {"aggregate", "aggregate_layers"}:  # the position of a mean is not the mean of positions
@@ -142,7 +141,9 @@ def test_spans_in_python() -> None:
 
 def test_what_cannot_be_divided() -> None:
     model = attncli.load("demo:encoder")
-    with pytest.raises(UsageError, match=r"the text has one segment \(text\), and nothing to look at between segments"):
+    with pytest.raises(
+        UsageError, match=r"the text has one segment \(text\), so there is no attention between segments"
+    ):
         model.run("The cat sat.").segments()
     with pytest.raises(UsageError, match="the largest weight over heads is no distribution"):
         model.run("A\nb", aggregate="max").segments("line")

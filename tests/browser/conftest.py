@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 import attncli
 
+PATIENCE = 120_000
+"""Milliseconds until a page counts as stuck, also on a machine that has much else to do."""
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 IT = "The animal didn't cross the street because it was too tired."
 
@@ -25,14 +27,14 @@ def browser() -> Iterator[Browser]:
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     assert found, "no Chromium for the tests of the page: `make test` installs it, CHROMIUM=… names another"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=found, args=QUIET, timeout=PATIENCE)
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """`open_page(html)`; at the end nothing may have been said on the console, thrown, asked for or loaded."""
+    """`open_page(html)` opens a page; a console message, an error, a dialog or a request fails the test at its end."""
     opened: list[Opened] = []
     contexts = []
 
@@ -41,24 +43,24 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         contexts.append(context)
         path = tmp_path / f"page-{len(opened)}.html"
         path.write_text(html, encoding="utf-8")
-        one = Opened(context.new_page(), path.as_uri())
-        one.page.on("console", lambda said: one.complaints.append(f"console: {said.text}"))
-        one.page.on("pageerror", lambda error: one.complaints.append(f"thrown: {error}"))
-        one.page.on("dialog", lambda dialog: one.complaints.append(f"dialog: {dialog.message}"))
-        one.page.on("request", lambda request: _refuse(one, request.url))
-        one.page.set_default_timeout(10_000)
-        opened.append(one)
-        return one
+        page = Opened(context.new_page(), path.as_uri())
+        page.page.on("console", lambda message: page.complaints.append(f"console: {message.text}"))
+        page.page.on("pageerror", lambda error: page.complaints.append(f"error: {error}"))
+        page.page.on("dialog", lambda dialog: page.complaints.append(f"dialog: {dialog.message}"))
+        page.page.on("request", lambda request: _refuse(page, request.url))
+        page.page.set_default_timeout(PATIENCE)
+        opened.append(page)
+        return page
 
     yield open_
     for context in contexts:
         context.close()
-    assert [each for one in opened for each in one.complaints] == []
+    assert [complaint for page in opened for complaint in page.complaints] == []
 
 
-def _refuse(one: Opened, url: str) -> None:
-    if not url.startswith((one.url, "about:", "blob:", "data:")):
-        one.complaints.append(f"request: {url}")
+def _refuse(page: Opened, url: str) -> None:
+    if not url.startswith((page.url, "about:", "blob:", "data:")):
+        page.complaints.append(f"request: {url}")
 
 
 @pytest.fixture(scope="session")

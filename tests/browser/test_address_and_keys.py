@@ -1,4 +1,4 @@
-"""Where one is stands in the address; every key does what the help says of it."""
+"""The address has the state of the page; every key does what the help says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from opened import VIEWS, Made, Open
 
 
-def test_a_link_opens_what_it_was_copied_from(made: Callable[[str], Made], open_page: Open) -> None:
+def test_a_link_opens_the_state_that_it_was_copied_from(made: Callable[[str], Made], open_page: Open) -> None:
     opened = open_page(made("minilm").html)
     address = "view=head&layer=3&head=1&query=10&pinned=7,10&words=1&special=drop&theme=dark"
     page = opened.go(address)
@@ -25,13 +25,13 @@ def test_a_link_opens_what_it_was_copied_from(made: Callable[[str], Made], open_
     }
 
 
-def test_an_address_changed_by_hand_is_followed(made: Callable[[str], Made], open_page: Open) -> None:
+def test_a_new_address_changes_the_view(made: Callable[[str], Made], open_page: Open) -> None:
     page = open_page(made("minilm").html).go("view=head")
     page.evaluate("location.hash = 'view=model&layer=2'")
     page.wait_for_selector("body[data-drawn=model]")
 
 
-def test_an_address_that_nothing_answers_to_shows_the_start(made: Callable[[str], Made], open_page: Open) -> None:
+def test_an_invalid_address_shows_the_start(made: Callable[[str], Made], open_page: Open) -> None:
     opened = open_page(made("encoder").html)
     page = opened.go("view=<b>&kind=cross&layer=99&head=-3&query=9999&special=maybe")
     assert page.locator("body").get_attribute("data-drawn") == "head"
@@ -91,8 +91,8 @@ def test_tokens_are_reached_and_pinned_by_keyboard_alone(made: Callable[[str], M
     opened = open_page(made("minilm").html)
     page = opened.go("layer=3&head=1")
     page.locator(".tokens.query .token").first.focus()
-    page.locator(".said", has_text=re.compile(r"^\[CLS\] looks at")).wait_for()
+    page.locator(".status", has_text=re.compile(r"^\[CLS\] attends to")).wait_for()
     page.keyboard.press("Enter")
     assert opened.state()["query"] == "0"
-    # drawing anew leaves the focus where it was
+    # drawing again keeps the keyboard focus
     assert page.evaluate("document.activeElement.dataset.keep") == "query-0"

@@ -15,7 +15,7 @@ from PIL import Image
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_is_saved_as_it_is_seen(view: str, made: Callable[[str], Made], open_page: Open) -> None:
+def test_every_view_is_saved_in_each_format(view: str, made: Callable[[str], Made], open_page: Open) -> None:
     page = open_page(made("minilm").html).go(f"view={view}&layer=3&head=1&query=10&key=2")
     files: dict[str, Path] = {}
     for name in ("SVG", "PNG", "CSV"):

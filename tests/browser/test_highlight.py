@@ -1,4 +1,4 @@
-"""The page of a highlight in a real browser: its own policy lets its styles through, and nothing else happens."""
+"""The page of a highlight in a real browser: its policy allows its styles and nothing else."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hostile import HOSTILE
 from opened import Made, Open
 
 from attncli.data import Tokens
-from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours
+from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours
 from attncli.studies.highlight.html import page as html_of
 
 
 def rgb(colour: str) -> str:
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = (int(colour[first : first + 2], 16) for first in (1, 3, 5))
     return f"rgb({red}, {green}, {blue})"
 
 
 def background(locator: Any) -> str:
-    return str(locator.evaluate("each => getComputedStyle(each).backgroundColor"))
+    return str(locator.evaluate("node => getComputedStyle(node).backgroundColor"))
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -29,9 +29,9 @@ def test_colours_are_weights_by_day_and_by_night(dark: bool, made: Callable[[str
     run = made("minilm").run
     opened = open_page(run.highlight("it", layer=3, head=1).html, color_scheme="dark" if dark else "light")
     opened.page.goto(opened.url)
-    assert background(opened.page.locator("body")) == rgb(NIGHT if dark else PAPER)
+    assert background(opened.page.locator("body")) == rgb(DARK_PAGE if dark else LIGHT_PAGE)
     animal = opened.page.get_by_text("animal", exact=True).first
-    assert background(animal) == rgb(colours(dark)[LEVELS - 1])
+    assert background(animal) == rgb(level_colours(dark)[LEVELS - 1])
     assert animal.get_attribute("title") == "0.677 · animal · token 2"
     assert opened.page.locator(".text").inner_text() == f"[CLS] {run.inputs[0].text.text} [SEP]"
 

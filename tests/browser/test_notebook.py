@@ -1,4 +1,4 @@
-"""`run.view()` shows the page in place in a notebook: one is run for real, and what it displays is opened."""
+"""`run.view()` shows the page in a notebook: a real notebook runs, and its output is opened in the browser."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ attncli.load("demo:encoder").run("The cat sat on the mat.").view(height=500)
 
 @pytest.fixture(scope="module")
 def displayed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The HTML that a notebook's cell gave back."""
+    """The HTML output of the cell of a notebook."""
     folder = tmp_path_factory.mktemp("kernels")
-    # the kernel of this interpreter, whatever else is installed on the machine
+    # the kernel of this interpreter, whatever kernels are installed
     spec = folder / "kernels" / "here"
     spec.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -31,20 +31,20 @@ def displayed(tmp_path_factory: pytest.TempPathFactory) -> str:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(folder))
-        nbclient.NotebookClient(notebook, kernel_name="here", timeout=120).execute()
-    (output,) = (each for each in notebook.cells[0].outputs if each.output_type == "execute_result")
+        nbclient.NotebookClient(notebook, kernel_name="here", timeout=600, startup_timeout=600).execute()
+    (output,) = (output for output in notebook.cells[0].outputs if output.output_type == "execute_result")
     return str(output["data"]["text/html"])
 
 
 def test_a_notebook_shows_the_page_in_place(displayed: str, open_page: Open) -> None:
-    # as notebooks put it: among other things, with styles of their own
+    # as in a notebook: among other elements, with other styles
     opened = open_page(f"<!doctype html><title>notebook</title><style>body {{ color: red }}</style>{displayed}")
     opened.page.goto(opened.url)
     frame = opened.page.frame_locator("iframe")
     frame.locator("body[data-drawn=head]").wait_for(state="attached")
     assert opened.page.locator("iframe").bounding_box()["height"] == 500  # type: ignore[index]
     frame.locator(".tokens.query .token").nth(1).click()
-    frame.locator(".said", has_text="the looks at").wait_for()
+    frame.locator(".status", has_text="the attends to").wait_for()
     frame.get_by_role("tab", name="Matrix").click()
     frame.locator("body[data-drawn=matrix]").wait_for(state="attached")
 

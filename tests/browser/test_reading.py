@@ -1,4 +1,4 @@
-"""How maps are read in the page: words, without special tokens, without sinks, combined; as the library reads them."""
+"""Transforms of maps in the page equal those of the library: words, no special tokens, no sinks, combined heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attncli.stream.special_tokens import drop_special
 from attncli.stream.words import to_words
 
 WORDY = "Unbelievably, the anthropologist mispronounced hippopotamuses."
-READINGS: dict[str, Callable[[Attention], Attention]] = {
+TRANSFORMS: dict[str, Callable[[Attention], Attention]] = {
     "words=1": to_words,
     "special=drop": drop_special,
     "words=1&special=drop": lambda attention: drop_special(to_words(attention)),
@@ -30,24 +30,24 @@ def wordy(minilm: object) -> Made:
 
 
 @pytest.fixture(scope="module")
-def travelled(wordy: Made) -> Attention:
-    """The maps as they are in the page, rounded."""
+def rounded(wordy: Made) -> Attention:
+    """The maps in the page, which are rounded."""
     read = Read(wordy.html)
     (maps,) = read.document["maps"]
-    layers = [LayerMaps(each["layer"], tuple(each["heads"]), read.weights(maps, each)) for each in maps["layers"]]
+    layers = [LayerMaps(layer["layer"], tuple(layer["heads"]), read.weights(maps, layer)) for layer in maps["layers"]]
     return replace(wordy.run.attention("encoder"), layers=tuple(layers))
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_a_reading_gives_what_the_library_gives(
-    reading: str, wordy: Made, travelled: Attention, open_page: Open
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_transform_equals_that_of_the_library(
+    transform: str, wordy: Made, rounded: Attention, open_page: Open
 ) -> None:
-    true = READINGS[reading](travelled).sel(layer=2, head=4).values
-    exact = READINGS[reading](wordy.run.attention("encoder")).sel(layer=2, head=4).values
+    true = TRANSFORMS[transform](rounded).sel(layer=2, head=4).values
+    exact = TRANSFORMS[transform](wordy.run.attention("encoder")).sel(layer=2, head=4).values
     assert np.abs(true - exact).max() < 0.02
     opened = open_page(wordy.html)
     for query in range(len(true)):
-        page = opened.go(f"view=head&layer=2&head=4&query={query}&{reading}")
+        page = opened.go(f"view=head&layer=2&head=4&query={query}&{transform}")
         assert page.locator(".tokens.query .token").count() == len(true)
         assert opened.weights() == pytest.approx(true[query].tolist(), abs=6e-4)
 
@@ -74,7 +74,7 @@ def test_without_sinks_the_other_keys_share_the_row(wordy: Made, open_page: Open
     assert np.nanmax(np.abs(shown - true[4])) < 0.02
 
 
-def test_what_was_read_before_cannot_be_read_again(minilm: object, open_page: Open) -> None:
+def test_transforms_of_the_run_cannot_be_changed_in_the_page(minilm: object, open_page: Open) -> None:
     run = attncli.load(str(minilm)).run(WORDY, words=True, special="drop")
     page = open_page(run.view().html).go("words=1&special=drop&query=1")
     assert page.locator("[data-switch=words]").is_disabled()
@@ -82,7 +82,7 @@ def test_what_was_read_before_cannot_be_read_again(minilm: object, open_page: Op
     assert page.locator(".tokens.query .token").all_inner_texts()[0] == "Unbelievably"
 
 
-def test_too_large_a_run_shows_its_strongest_weights_and_says_so(open_page: Open) -> None:
+def test_a_run_that_is_too_large_shows_its_strongest_weights_with_a_note(open_page: Open) -> None:
     text = " ".join(f"word {number} stands here" for number in range(60))
     run = attncli.load("demo:decoder").run(text)
     true = run.attention("decoder").sel(layer=1, head=1).values
@@ -98,9 +98,9 @@ def test_too_large_a_run_shows_its_strongest_weights_and_says_so(open_page: Open
     assert "strongest weights" in page.locator("footer").inner_text()
     opened.go("view=head&layer=1&head=1&key=0&direction=to")
     known = np.array(opened.weights("query"))
-    there = ~np.isnan(known)
-    assert there.sum() > 5
-    assert near(known[there], true[there, 0], 1)
+    in_page = ~np.isnan(known)
+    assert in_page.sum() > 5
+    assert near(known[in_page], true[in_page, 0], 1)
     for view in ("matrix", "model", "text"):
         opened.go(f"view={view}&layer=1&head=mean&query=200&key=3")
 

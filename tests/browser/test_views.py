@@ -54,13 +54,13 @@ def _visible(attention: object) -> np.ndarray:
     return np.ones(maps.weights.shape[1:], bool) if maps.visible is None else maps.visible[0]
 
 
-def test_it_looks_at_the_animal(made: Callable[[str], Made], open_page: Open) -> None:
+def test_it_attends_to_the_animal(made: Callable[[str], Made], open_page: Open) -> None:
     opened = open_page(made("minilm").html)
     page = opened.go("view=head&layer=3&head=1&query=10")
     assert opened.weights()[2] == pytest.approx(0.677, abs=0.002)
-    assert page.locator(".said").inner_text().startswith("it looks at animal 0.67")
+    assert page.locator(".status").inner_text().startswith("it attends to animal 0.67")
     page.locator(".tokens.key .token").nth(2).hover()
-    page.locator(".said", has_text=re.compile("^animal is looked at by")).wait_for()
+    page.locator(".status", has_text=re.compile("^animal receives attention from")).wait_for()
     assert opened.weights("query")[10] == pytest.approx(0.677, abs=0.002)
 
 
@@ -72,23 +72,26 @@ def test_pinned_tokens_are_summed(made: Callable[[str], Made], open_page: Open) 
     for at in (10, 7):
         page.locator(".tokens.query .token").nth(at).click()
     page.mouse.move(600, 790)
+    opened.settle()
     assert opened.state()["pinned"] == "7,10"
     assert near(opened.weights(), true[7] + true[10], true[7].max() + true[10].max())
 
 
-def test_lines_are_there_for_the_heads_that_are_chosen(made: Callable[[str], Made], open_page: Open) -> None:
+def test_lines_are_drawn_for_the_chosen_heads(made: Callable[[str], Made], open_page: Open) -> None:
     opened = open_page(made("minilm").html)
     page = opened.go("view=head&layer=3&head=1&query=10")
     data = "c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
     inked = f"c => {data}.filter((value, at) => at % 4 === 3 && value > 0).length"
+    opened.settle()
     one = page.locator(".head-view canvas").evaluate(inked)
     page.get_by_role("button", name="all heads").click()
     assert len(opened.state()["heads"].split(",")) == 12
+    opened.settle()
     assert page.locator(".head-view canvas").evaluate(inked) > 1.1 * one > 0
 
 
 @pytest.mark.parametrize("kind", KINDS["seq2seq"])
-def test_matrix_reads_the_weight_under_the_pointer(kind: Kind, made: Callable[[str], Made], open_page: Open) -> None:
+def test_matrix_shows_the_weight_under_the_pointer(kind: Kind, made: Callable[[str], Made], open_page: Open) -> None:
     one = made("seq2seq")
     true = one.run.attention(kind).sel(layer=1, head=3)
     opened = open_page(one.html)
@@ -99,30 +102,34 @@ def test_matrix_reads_the_weight_under_the_pointer(kind: Kind, made: Callable[[s
     margin, size = (float(canvas.get_attribute(f"data-{name}") or 0) for name in ("margin", "size"))
     at = {"x": margin + (column + 0.5) * size / columns, "y": margin + (row + 0.5) * size / rows}
     canvas.hover(position=at)
-    page.locator(".said", has_text=f"({row}) → ").wait_for()
-    said = page.locator(".said").inner_text()
-    assert f"({column}): " in said
-    assert near(float(said.rsplit(": ", 1)[1]), true.values[row, column], true.values[row].max())
+    page.locator(".status", has_text=f"({row}) → ").wait_for()
+    status = page.locator(".status").inner_text()
+    assert f"({column}): " in status
+    assert near(float(status.rsplit(": ", 1)[1]), true.values[row, column], true.values[row].max())
 
 
-def test_zoom_shows_a_part_and_reads_it_right(made: Callable[[str], Made], open_page: Open) -> None:
+def test_zoom_shows_a_part_with_the_right_weights(made: Callable[[str], Made], open_page: Open) -> None:
     one = made("minilm")
     opened = open_page(one.html)
     page = opened.go("view=matrix&layer=3&head=1&query=10&key=2")
-    assert page.locator(".said").inner_text().endswith("animal (2): 0.677")
-    box = page.locator(".matrix-view canvas").bounding_box()
+    assert page.locator(".status").inner_text().endswith("animal (2): 0.677")
+    canvas = page.locator(".matrix-view canvas")
+    box = canvas.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    before = page.locator(".said").inner_text()
+    opened.settle()
+    before, whole = page.locator(".status").inner_text(), canvas.evaluate("canvas => canvas.toDataURL()")
     for _ in range(6):
         page.mouse.wheel(0, -200)
-    page.wait_for_timeout(100)
+    opened.settle()
+    assert canvas.evaluate("canvas => canvas.toDataURL()") != whole
     # the cell under the pointer stays under it
     page.mouse.move(box["x"] + box["width"] / 2 + 1, box["y"] + box["height"] / 2)
-    assert page.locator(".said").inner_text() == before
+    opened.settle()
+    assert page.locator(".status").inner_text() == before
 
 
-def test_model_view_leads_to_a_head(made: Callable[[str], Made], open_page: Open) -> None:
+def test_model_view_opens_a_head(made: Callable[[str], Made], open_page: Open) -> None:
     opened = open_page(made("minilm").html)
     page = opened.go("view=model")
     assert page.locator(".thumb").count() == 72
@@ -159,7 +166,7 @@ def test_neuron_view_goes_from_vectors_to_the_weight(
     steps = {
         name: float(page.locator(f"[data-step={name}]").inner_text()) for name in ("score", "normalizer", "weight")
     }
-    # vectors travel in 16 bits, so that this is nearer than the map itself
+    # vectors have 16 bits, so that this is closer than the map itself
     assert steps["weight"] == pytest.approx(true[query, key], abs=2e-3)
     assert math.exp(steps["score"] - steps["normalizer"]) == pytest.approx(steps["weight"], rel=1e-3)
     shown = [float(text) for text in page.locator(".score .weight").all_inner_texts()]
@@ -195,9 +202,9 @@ def test_flow_is_rollout(model: str, residual: bool, made: Callable[[str], Made]
     assert opened.weights("input") == pytest.approx(true[query].tolist(), abs=4e-3)
 
 
-def test_flow_of_what_is_not_whole_says_why(made: Callable[[str], Made], open_page: Open) -> None:
+def test_flow_of_cross_attention_says_why_not(made: Callable[[str], Made], open_page: Open) -> None:
     page = open_page(made("seq2seq").html).go("view=flow&kind=cross")
-    assert "self-attention" in page.locator(".said").inner_text()
+    assert "self-attention" in page.locator(".status").inner_text()
 
 
 def test_numbers_are_those_of_stats(made: Callable[[str], Made], open_page: Open) -> None:

@@ -1,4 +1,4 @@
-"""On a GPU the stream gives what it gives on the host, and waits for the device once per layer, not per block."""
+"""On a GPU the stream gives the numbers of the CPU, and waits for the device once per layer, not once per block."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONFIG = LlamaConfig(
 )
 
 
-def measured(device: str, dtype: torch.dtype, watch: bool = False) -> Statistics:
+def measure_on(device: str, dtype: torch.dtype, watch: bool = False) -> Statistics:
     torch.manual_seed(0)
     loaded = wrap_model(LlamaModel(CONFIG).eval().to(device, dtype))
     ids = torch.randint(0, 50, (1, TOKENS), generator=torch.Generator().manual_seed(1))
@@ -41,13 +41,13 @@ def measured(device: str, dtype: torch.dtype, watch: bool = False) -> Statistics
     plan = make_plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": ids[:, :12]}))
     assert plan.route == "stream"
     measure = Measure([module.METRIC for module in registry.modules("metrics").values()])
-    sinks: Sequence[Sink] = [Watched(measure) if watch else measure]
+    sinks: Sequence[Sink] = [NoWaitSink(measure) if watch else measure]
     capture_run(loaded, plan, batch, sinks)
     return measure.result(batch.inputs)
 
 
-class Watched:
-    """A sink whose blocks may not wait for the device."""
+class NoWaitSink:
+    """A sink that fails if a block waits for the device."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink, self.blocks = sink, 0
@@ -63,6 +63,7 @@ class Watched:
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
+    """Make torch raise an error if it waits for the device."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -72,12 +73,12 @@ def no_waiting() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)])
-def test_statistics_are_those_of_the_host(dtype: torch.dtype, allowed: float) -> None:
-    here, there = measured("cpu", torch.float32), measured("cuda", dtype)
+def test_statistics_equal_those_of_the_cpu(dtype: torch.dtype, allowed: float) -> None:
+    on_cpu, on_gpu = measure_on("cpu", torch.float32), measure_on("cuda", dtype)
     for name in ("entropy", "confidence", "distance", "local_mass", "first_mass", "sink"):
-        np.testing.assert_allclose(there[name].values, here[name].values, rtol=allowed, err_msg=name)
+        np.testing.assert_allclose(on_gpu[name].values, on_cpu[name].values, rtol=allowed, err_msg=name)
 
 
 def test_no_block_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "CELLS", {"cuda": 1 << 18})
-    measured("cuda", torch.bfloat16, watch=True)
+    measure_on("cuda", torch.bfloat16, watch=True)

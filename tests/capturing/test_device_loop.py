@@ -1,7 +1,7 @@
-"""The loop over blocks on a device that is not the host: torch's meta tensors lie elsewhere and have no numbers.
+"""The loop over blocks on a device that is not the CPU: the meta device of torch, whose tensors have no numbers.
 
-Whatever would wait for the device to read one, or mix what lies on it with what lies on the host, raises, with a GPU at
-hand or without. The numbers of a real GPU are held against the host's in test_cuda.py.
+Code raises an error there if it reads a number (which waits for a GPU) or mixes tensors of two devices. No GPU is
+needed. test_cuda.py compares the numbers of a real GPU with those of the CPU.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from transformers import masking_utils
 
 from attncli import registry
 from attncli.capturing import blocks
-from attncli.capturing.blocks import AttentionCall, attend
-from attncli.capturing.emit import EmittedSide, RowEmitter
+from attncli.capturing.attention_call import AttentionCall
+from attncli.capturing.blocks import attend
+from attncli.capturing.emit import RowEmitter, TokenAxis
 from attncli.capturing.masks import LazyMask
-from attncli.capturing.plan import Site
+from attncli.capturing.sites import Site
 from attncli.data import Input, Kind, Metric, Rows
 from attncli.inputs.batches import Batch
 from attncli.stream import MeasureProfile, Sink, StrongestEdges
-from attncli.stream.sums import LayerSums, column_values
+from attncli.stream.layer_sums import LayerSums, column_values
 
 TOKENS, HEADS, GROUPS, DIM = 700, 4, 2, 8
 METRICS: list[Metric] = [module.METRIC for module in registry.modules("metrics").values()]
@@ -38,7 +39,7 @@ RULES = {
 
 
 class Sums:
-    """A sink that sums up a layer and goes no further: where a layer ends, the device is waited for."""
+    """A sink that sums up blocks, but may not end a layer: the end of a layer waits for the device."""
 
     def __init__(self) -> None:
         self.layer: LayerSums | None = None
@@ -50,61 +51,61 @@ class Sums:
         self.blocks += 1
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        raise AssertionError("no layer is to end here")
+        raise AssertionError("no layer may end here")
 
 
 def emitter(sink: Sink, padded: int) -> RowEmitter:
-    """What hands blocks to the sink, its tokens on the device."""
+    """An emitter for this sink whose tokens are on the device."""
     batch = Batch(TEXT, {}, torch.ones(1, TOKENS, dtype=torch.bool))
-    made, length = RowEmitter(batch, [sink], None, torch.float32), TOKENS - padded
+    row_emitter, length = RowEmitter(batch, [sink], None, torch.float32), TOKENS - padded
     positions = torch.arange(TOKENS, device="meta")[None]
     mask = positions < length
-    made.source = EmittedSide(mask, torch.where(mask, positions, -1), torch.zeros_like(mask), (length,), (0,))
-    return made
+    row_emitter.source = TokenAxis(mask, torch.where(mask, positions, -1), torch.zeros_like(mask), (length,), (0,))
+    return row_emitter
 
 
 def call(rule: str, dtype: torch.dtype) -> AttentionCall:
-    """One on the device, of which is known which keys a strip needs: that is read once per pass, before the loop."""
-    asked: dict[str, Any] = {"batch_size": 1, "q_length": TOKENS, "kv_length": TOKENS, "mask_function": RULES[rule]}
-    here, there = (
-        LazyMask(masking_utils.eager_mask, {**asked, "dtype": dtype, "device": torch.device(device)})
+    """A call on the device whose mask knows the bounds of its strips, which are read once per pass, before the loop."""
+    request: dict[str, Any] = {"batch_size": 1, "q_length": TOKENS, "kv_length": TOKENS, "mask_function": RULES[rule]}
+    on_cpu, on_device = (
+        LazyMask(masking_utils.eager_mask, {**request, "dtype": dtype, "device": torch.device(device)})
         for device in ("cpu", "meta")
     )
-    list(here.strips(blocks.ROWS))
-    there._reaches = here._reaches
+    list(on_cpu.strips(blocks.ROWS))
+    on_device._bounds_by_step = on_cpu._bounds_by_step
     query, key = (torch.empty(1, heads, TOKENS, DIM, dtype=dtype, device="meta") for heads in (HEADS, GROUPS))
-    return AttentionCall(query, key, key, mask=there, bias=None, scale=0.3, softcap=None, sinks=None)
+    return AttentionCall(query, key, key, mask=on_device, bias=None, scale=0.3, softcap=None, sinks=None)
 
 
 @pytest.mark.parametrize("padded", [0, 50])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rule", RULES)
-def test_no_block_waits_for_the_device_or_goes_through_the_host(
+def test_no_block_waits_for_the_device_or_is_copied_to_the_cpu(
     rule: str, dtype: torch.dtype, padded: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "CELLS", {"cpu": 1 << 18})
     sums = Sums()
-    hand_on = emitter(sums, padded)
-    output = attend(call(rule, dtype), lambda block: hand_on.block(SITE, block))
+    row_emitter = emitter(sums, padded)
+    output = attend(call(rule, dtype), lambda block: row_emitter.emit(SITE, block))
     assert sums.layer is not None
     values = [*sums.layer.row_values(ROW), *column_values(sums.layer.columns(), COLUMN)]
-    assert sums.blocks > 5, "there is a loop"
-    assert {each.device.type for each in (output, *values)} == {"meta"}
+    assert sums.blocks > 5, "there are several blocks"
+    assert {tensor.device.type for tensor in (output, *values)} == {"meta"}
     assert output.dtype == dtype
 
 
 @pytest.mark.parametrize("padded", [0, 50])
 @pytest.mark.parametrize("make", [MeasureProfile, partial(StrongestEdges, top_k=3)], ids=["profile", "edges"])
-def test_nor_does_what_looks_at_long_texts(make: Callable[[Sequence[Input]], Sink], padded: int) -> None:
-    hand_on = emitter(make(TEXT), padded)
-    assert attend(call("causal", torch.float32), lambda block: hand_on.block(SITE, block)).device.type == "meta"
+def test_sinks_for_long_texts_do_not_wait_either(make: Callable[[Sequence[Input]], Sink], padded: int) -> None:
+    row_emitter = emitter(make(TEXT), padded)
+    assert attend(call("causal", torch.float32), lambda block: row_emitter.emit(SITE, block)).device.type == "meta"
 
 
-def test_waiting_and_mixing_are_caught_here() -> None:
-    there = torch.ones(2, device="meta")
+def test_reading_and_mixing_raise_errors_on_the_meta_device() -> None:
+    on_device = torch.ones(2, device="meta")
     with pytest.raises(RuntimeError, match="meta"):
-        bool(there.sum() > 0)
+        bool(on_device.sum() > 0)
     with pytest.raises(NotImplementedError, match="meta"):
-        there.nonzero()
+        on_device.nonzero()
     with pytest.raises(RuntimeError, match="expected device"):
-        there + torch.ones(2)
+        on_device + torch.ones(2)

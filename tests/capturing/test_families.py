@@ -1,4 +1,4 @@
-"""Every family by every route: the maps that capture gives are those of the float64 reference, or refused by name."""
+"""Captured maps of every family, by every route, equal the float64 reference or are refused by name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.inputs.encode import encode
 from attncli.models import Loaded, load, wrap_model
 
-Place = tuple[str, int]
+Layer = tuple[str, int]
 SERVED = [name for name, family in FAMILIES.items() if family.route != "refuse"]
 STREAMED = [name for name in SERVED if FAMILIES[name].route == "stream"]
 INLINE = [name for name in SERVED if FAMILIES[name].route == "eager"]
@@ -39,44 +39,44 @@ def truth(name: str) -> families.Maps:
 
 
 class Collector:
-    """A sink that puts the row blocks of each text back into whole matrices."""
+    """A sink that joins the row blocks of each text to full matrices."""
 
     def __init__(self) -> None:
-        self.weights: dict[tuple[int, Place], np.ndarray] = {}
-        self.visible: dict[tuple[int, Place], np.ndarray] = {}
-        self.ended: list[Place] = []
+        self.weights: dict[tuple[int, Layer], np.ndarray] = {}
+        self.visible: dict[tuple[int, Layer], np.ndarray] = {}
+        self.ended: list[Layer] = []
         self.blocks = 0
 
     def add(self, rows: Rows) -> None:
         self.blocks += 1
-        seen = rows.visible.expand_as(rows.weights)
+        visible, heads = rows.visible.expand_as(rows.weights), np.array(rows.heads)
         for entry, text in enumerate(rows.texts):
-            at, to = rows.query_positions[entry].numpy(), rows.key_positions[entry].numpy()
-            place = (text, (str(rows.kind), rows.layer))
+            queries, keys = rows.query_positions[entry].numpy(), rows.key_positions[entry].numpy()
+            layer = (text, (str(rows.kind), rows.layer))
             shape = (rows.query_lengths[entry], rows.key_lengths[entry])
-            for store, values in ((self.weights, rows.weights.double()), (self.visible, seen)):
-                block = values[entry][:, at >= 0][:, :, to >= 0].numpy()
-                whole = store[place] = _with_heads(store.get(place), 1 + max(rows.heads), shape)
-                strip = np.ix_(np.array(rows.heads), at[at >= 0])
-                assert np.isnan(whole[strip]).all(), "each row of each head comes once"
-                whole[strip] = 0
-                whole[np.ix_(np.array(rows.heads), at[at >= 0], to[to >= 0])] = block
+            for store, values in ((self.weights, rows.weights.double()), (self.visible, visible)):
+                block = values[entry][:, queries >= 0][:, :, keys >= 0].numpy()
+                matrices = store[layer] = _with_heads(store.get(layer), 1 + max(rows.heads), shape)
+                all_keys = np.ix_(heads, queries[queries >= 0])
+                assert np.isnan(matrices[all_keys]).all(), "each row of each head comes once"
+                matrices[all_keys] = 0
+                matrices[np.ix_(heads, queries[queries >= 0], keys[keys >= 0])] = block
 
     def end_layer(self, kind: str, layer: int) -> None:
         self.ended.append((kind, layer))
 
-    def text(self, number: int) -> dict[Place, np.ndarray]:
-        return {place: weights for (text, place), weights in self.weights.items() if text == number}
+    def text(self, number: int) -> dict[Layer, np.ndarray]:
+        return {layer: weights for (text, layer), weights in self.weights.items() if text == number}
 
 
 def _with_heads(maps: np.ndarray | None, heads: int, shape: tuple[int, int]) -> np.ndarray:
-    """The maps so far with room for so many heads, NaN where nothing came yet."""
+    """The maps extended to so many heads; NaN for rows that did not arrive yet."""
     maps = np.empty((0, *shape)) if maps is None else maps
     return np.concatenate([maps, np.full((max(0, heads - len(maps)), *shape), np.nan)])
 
 
-def caught(loaded: Loaded, batch: Batch, route: Any = "auto") -> tuple[CapturePlan, Collector]:
-    """One planned and captured pass."""
+def capture(loaded: Loaded, batch: Batch, route: Any = "auto") -> tuple[CapturePlan, Collector]:
+    """Plan and capture one pass."""
     plan, sink = make_plan(loaded, route, batch), Collector()
     capture_run(loaded, plan, batch, [sink])
     return plan, sink
@@ -84,13 +84,13 @@ def caught(loaded: Loaded, batch: Batch, route: Any = "auto") -> tuple[CapturePl
 
 def run(family: Family, route: str = "auto", **sizes: Any) -> tuple[CapturePlan, Collector]:
     loaded = wrap_model(families.build(family))
-    return caught(loaded, batch_from_tensors(loaded, families.inputs(family, **sizes)), route)
+    return capture(loaded, batch_from_tensors(loaded, families.inputs(family, **sizes)), route)
 
 
 def check(family: Family, plan: CapturePlan, sink: Collector, truth: families.Maps) -> None:
-    """What came is exact and complete, but for layers that the plan refuses by name and the table lets it refuse."""
+    """Check that maps are exact and complete, except layers that the plan refuses and the table lets it refuse."""
     maps = sink.text(0)
-    lacking = {place for place in truth if place not in maps}
+    lacking = {layer for layer in truth if layer not in maps}
     may_lack = {(kind, layer) for kind, layers in family.refused.items() for layer in layers}
     assert lacking <= may_lack
     assert not lacking or plan.refused
@@ -105,34 +105,34 @@ def check(family: Family, plan: CapturePlan, sink: Collector, truth: families.Ma
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_the_chosen_route_is_exact_and_tells_which_keys_a_row_may_see(name: str) -> None:
+def test_the_chosen_route_gives_exact_weights_and_visibility(name: str) -> None:
     family = FAMILIES[name]
     plan, sink = run(family)
     assert plan.route == family.route
     check(family, plan, sink, truth(name))
-    for (_, (kind, layer)), seen in sink.visible.items():
-        assert (seen == families.visible(family, kind, layer, *seen.shape[1:])).all(), (kind, layer)  # type: ignore[arg-type]
+    for (_, (kind, layer)), visible in sink.visible.items():
+        assert (visible == families.visible(family, kind, layer, *visible.shape[1:])).all(), (kind, layer)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", STREAMED)
 def test_both_routes_give_the_same_numbers(name: str) -> None:
     family = FAMILIES[name]
-    (plan, streamed), (other, taken) = run(family, "stream"), run(family, "eager")
+    (plan, streamed), (other, eager) = run(family, "stream"), run(family, "eager")
     assert (plan.route, other.route) == ("stream", "eager")
-    assert all(site.how == "eager" for site in other.sites)
-    ours, theirs = streamed.text(0), taken.text(0)
+    assert all(site.route == "eager" for site in other.sites)
+    ours, theirs = streamed.text(0), eager.text(0)
     assert sorted(ours) == sorted(theirs)
-    for place, weights in ours.items():
-        np.testing.assert_allclose(weights, theirs[place], atol=1e-5, rtol=0)
-        assert (streamed.visible[0, place] == taken.visible[0, place]).all()
+    for layer, weights in ours.items():
+        np.testing.assert_allclose(weights, theirs[layer], atol=1e-5, rtol=0)
+        assert (streamed.visible[0, layer] == eager.visible[0, layer]).all()
 
 
 @pytest.mark.parametrize("name", [name for name in SERVED if FAMILIES[name].is_encoder_decoder])
-def test_kinds_are_told_apart_when_source_and_target_are_equally_long(name: str) -> None:
+def test_kinds_are_distinguished_if_source_and_target_have_the_same_length(name: str) -> None:
     family = FAMILIES[name]
     tensors = {key: value[:, :8] for key, value in families.inputs(family).items()}
     loaded = wrap_model(families.build(family))
-    plan, sink = caught(loaded, batch_from_tensors(loaded, tensors))
+    plan, sink = capture(loaded, batch_from_tensors(loaded, tensors))
     check(family, plan, sink, families.reference(family, tensors))
 
 
@@ -141,7 +141,7 @@ def test_a_saved_model_loads_and_gives_every_layer_of_a_real_text(name: str, tmp
     family = FAMILIES[name]
     loaded = load(str(families.save(family, tmp_path / name)), device="cpu")
     batch = next(encode(loaded, [Text("The animal did not cross.", target="It was")]))
-    plan, sink = caught(loaded, batch)
+    plan, sink = capture(loaded, batch)
     check(family, plan, sink, families.reference(family, batch.tensors))
 
 
@@ -157,7 +157,7 @@ def test_blocks_of_few_rows_give_the_same_numbers(name: str, monkeypatch: pytest
 # -------------------------------------------------------------------------------------------- refused
 
 
-def test_a_text_for_which_a_model_attends_otherwise_is_refused() -> None:
+def test_a_text_for_which_a_model_attends_differently_is_refused() -> None:
     family = FAMILIES["big_bird"]
     loaded = wrap_model(families.build(family))
     plan = make_plan(loaded, "auto", batch_from_tensors(loaded, families.inputs(family)))
@@ -191,14 +191,14 @@ def test_a_padded_text_gives_what_it_gives_alone(name: str, side: str) -> None:
     loaded = wrap_model(families.build(family))
     right = families.inputs(family, (12, 7))
     both = right if side == "right" else {key: _padded_left(key, right) for key in right}
-    _, sink = caught(loaded, batch_from_tensors(loaded, both))
+    _, sink = capture(loaded, batch_from_tensors(loaded, both))
     for text in (0, 1):
         alone = _without_padding(right, text)
-        _, single = caught(loaded, batch_from_tensors(loaded, alone))
+        _, single = capture(loaded, batch_from_tensors(loaded, alone))
         ours, theirs = sink.text(text), single.text(0)
         assert sorted(ours) == sorted(theirs)
-        for place, weights in ours.items():
-            np.testing.assert_allclose(weights, theirs[place], atol=5e-6, rtol=0)
+        for layer, weights in ours.items():
+            np.testing.assert_allclose(weights, theirs[layer], atol=5e-6, rtol=0)
 
 
 def _padded_left(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -223,7 +223,7 @@ def test_a_bfloat16_model_is_measured_in_float32_or_better(name: str) -> None:
     family = FAMILIES[name]
     model: Any = families.build(family)
     loaded = wrap_model(model.to(torch.bfloat16))
-    _, sink = caught(loaded, batch_from_tensors(loaded, families.inputs(family)))
+    _, sink = capture(loaded, batch_from_tensors(loaded, families.inputs(family)))
     exact = truth(name)
     for (kind, layer), weights in sink.text(0).items():
         assert weights.sum(-1).max() <= 1.005
@@ -231,7 +231,7 @@ def test_a_bfloat16_model_is_measured_in_float32_or_better(name: str) -> None:
         assert np.abs(weights - exact[kind, layer][0]).mean() < 0.02  # type: ignore[index]
 
 
-# ---------------------------------------------------------------------------------------- left as found
+# ------------------------------------------------------------------------------------------ left unchanged
 
 
 def _state(model: PreTrainedModel) -> Iterator[Any]:
@@ -249,27 +249,27 @@ def _state(model: PreTrainedModel) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_a_model_is_left_as_found(name: str) -> None:
+def test_a_model_is_unchanged(name: str) -> None:
     model = families.build(FAMILIES[name]).train()
     before = list(_state(model))
     loaded = wrap_model(model)
-    caught(loaded, batch_from_tensors(loaded, families.inputs(FAMILIES[name])))
+    capture(loaded, batch_from_tensors(loaded, families.inputs(FAMILIES[name])))
     assert list(_state(model)) == before
 
 
 @pytest.mark.parametrize("name", ["bert", "bloom", "t5"])
-def test_a_model_still_answers_for_its_attention_itself(name: str) -> None:
+def test_a_model_still_returns_its_own_attention(name: str) -> None:
     family = FAMILIES[name]
     model, tensors = families.build(family, "eager"), families.inputs(family)
     loaded = wrap_model(model)
-    caught(loaded, batch_from_tensors(loaded, tensors))
+    capture(loaded, batch_from_tensors(loaded, tensors))
     with torch.no_grad():
         output = model(**tensors, output_attentions=True)
     for kind, layers in family.layers.items():
         assert len(families.named(output, families.OUTPUTS[kind])) == len(layers)
 
 
-class Disk(Collector):
+class FailingDisk(Collector):
     """A sink that fails in the middle of a pass."""
 
     def end_layer(self, kind: str, layer: int) -> None:
@@ -277,14 +277,14 @@ class Disk(Collector):
 
 
 @pytest.mark.parametrize("name", ["bert", "bloom", "big_bird", "llama_dynamic", "t5", "qwen2_vl", "zamba2"])
-def test_a_model_is_left_as_found_after_an_error(name: str) -> None:
+def test_a_model_is_unchanged_after_an_error(name: str) -> None:
     model = families.build(FAMILIES[name]).train()
     before = list(_state(model))
     loaded = wrap_model(model)
     batch = batch_from_tensors(loaded, families.inputs(FAMILIES[name]))
     plan = make_plan(loaded, "auto", batch)
     with pytest.raises(OutputError, match="no space left"):
-        capture_run(loaded, plan, batch, [Disk()])
+        capture_run(loaded, plan, batch, [FailingDisk()])
     assert list(_state(model)) == before
 
 
@@ -295,7 +295,7 @@ class Broken(Collector):
         raise OSError("disk full")
 
 
-def test_what_a_sink_raises_is_not_blamed_on_the_model() -> None:
+def test_an_error_of_a_sink_is_not_reported_as_one_of_the_model() -> None:
     family = FAMILIES["bert"]
     loaded = wrap_model(families.build(family))
     batch = batch_from_tensors(loaded, families.inputs(family))

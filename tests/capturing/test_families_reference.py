@@ -1,4 +1,4 @@
-"""The zoo is what its table says, and Transformers' eager attention is what the papers' formulas say."""
+"""The tiny models match their table, and eager attention of Transformers matches the formulas of the papers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAIVE: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_a_family_has_the_attention_that_its_table_says(name: str) -> None:
+def test_a_family_has_the_attention_of_its_table(name: str) -> None:
     family = FAMILIES[name]
     maps = families.reference(family)
     assert {kind: tuple(n for k, n in maps if k == kind) for kind in family.layers} == family.layers
@@ -46,7 +46,7 @@ def _check_rows(weights: np.ndarray, visible: np.ndarray, sink: bool) -> None:
 
 
 @pytest.mark.parametrize("name", NAIVE)
-def test_eager_attention_is_what_the_formula_gives(name: str) -> None:
+def test_eager_attention_equals_the_formula(name: str) -> None:
     family = FAMILIES[name]
     naive = NAIVE[name](families.build(family, "eager").double(), families.inputs(family))
     maps = families.reference(family)

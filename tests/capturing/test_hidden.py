@@ -1,4 +1,4 @@
-"""The hidden states of every layer are those that the model itself gives, text by text."""
+"""The hidden states of every layer are those that the model itself returns, text by text."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_padding_never_reaches_the_states(name: str, stack: str) -> None:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.bos_token
     batch = batch_from_tensors(model.loaded, tokenizer(TEXTS, padding=True, return_tensors="pt"))
     assert not batch.source_mask.all()
-    found = {one.index: states for one, states in hidden_states(model.loaded, model.plan(), batch)}
+    states_by_text = {text.index: states for text, states in hidden_states(model.loaded, model.plan(), batch)}
     for index, text in enumerate(TEXTS):
         with torch.inference_mode():
             alone = model.loaded.model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True)
-        assert list(found[index]) == [stack]
-        for mine, expected in zip(found[index][stack], alone.hidden_states, strict=True):  # type: ignore[index]
-            torch.testing.assert_close(mine, expected[0], atol=1e-5, rtol=1e-5)
+        assert list(states_by_text[index]) == [stack]
+        for layer, expected in zip(states_by_text[index][stack], alone.hidden_states, strict=True):  # type: ignore[index]
+            torch.testing.assert_close(layer, expected[0], atol=1e-5, rtol=1e-5)
 
 
 def test_an_encoder_decoder_has_both_stacks() -> None:
@@ -43,9 +43,11 @@ def test_an_encoder_decoder_has_both_stacks() -> None:
 
 
 @pytest.mark.parametrize(("name", "layers"), [("jamba", 4), ("bamba", 3), ("funnel", 0)])
-def test_layers_without_attention_count_and_pooled_tokens_give_nothing(name: str, layers: int, tmp_path: Path) -> None:
+def test_layers_without_attention_have_states_and_pooled_tokens_have_none(
+    name: str, layers: int, tmp_path: Path
+) -> None:
     model = attncli.load(str(families.save(families.FAMILIES[name], tmp_path)))
     prepared = model.prepare([Text("the cat sat on the mat")], Request())
     ((_, states),) = hidden_states(prepared.loaded, prepared.plan, prepared.batches[0])
-    assert [len(each) - 1 for each in states.values()] == ([layers] if layers else [])
+    assert [len(layers_of_stack) - 1 for layers_of_stack in states.values()] == ([layers] if layers else [])
     assert all(layer < layers for _, layer in prepared.heads) or not layers

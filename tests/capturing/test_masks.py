@@ -1,4 +1,4 @@
-"""Masks asked for block by block are those that Transformers makes whole, and nothing grows with the text squared."""
+"""Masks computed in blocks equal the full masks of Transformers, and no tensor grows with the square of the text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transformers import masking_utils as masks
 from transformers.masking_utils import AttentionMaskInterface
 
 from attncli import registry
-from attncli.capturing import masks as own
+from attncli.capturing import masks as capturing_masks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.capturing.masks import LazyMask, lazy_masks
@@ -59,26 +59,26 @@ def request(function: Callable[..., Any], padding: torch.Tensor | None = None) -
 
 @pytest.mark.parametrize("padding", [None, PADDED], ids=["unpadded", "padded"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_strips_put_together_are_the_mask_that_transformers_makes(name: str, padding: torch.Tensor | None) -> None:
-    asked = request(FUNCTIONS[name], padding)
-    whole = masks.eager_mask(**asked) == 0
-    mask = LazyMask(masks.eager_mask, asked)
+def test_strips_together_are_the_mask_of_transformers(name: str, padding: torch.Tensor | None) -> None:
+    mask_request = request(FUNCTIONS[name], padding)
+    full = masks.eager_mask(**mask_request) == 0
+    mask = LazyMask(masks.eager_mask, mask_request)
     for step in (1, 4, 5, TOKENS):
-        for _ in range(2):  # the second time from what was kept
-            found = torch.zeros_like(whole)
+        for _ in range(2):  # the second time from the kept strips
+            joined = torch.zeros_like(full)
             for strip in mask.strips(step):
                 assert strip.visible is not None
-                found[:, :, strip.rows, strip.keys] = strip.visible
+                joined[:, :, strip.rows, strip.keys] = strip.visible
                 clear = strip.visible[..., strip.clear]
                 assert clear.all()
-                beside = torch.zeros(strip.visible.shape[-1], dtype=torch.bool)
-                for side, seen in strip.unclear:
-                    beside[side] = True
-                    assert torch.equal(seen == 1, strip.visible[..., side])
-                assert not strip.visible[..., ~beside].logical_not().any()
-                ahead = whole[:, :, strip.rows].triu(strip.rows.start + 1).any()
+                listed = torch.zeros(strip.visible.shape[-1], dtype=torch.bool)
+                for side, visible in strip.outside_clear:
+                    listed[side] = True
+                    assert torch.equal(visible == 1, strip.visible[..., side])
+                assert not strip.visible[..., ~listed].logical_not().any()
+                ahead = full[:, :, strip.rows].triu(strip.rows.start + 1).any()
                 assert strip.ahead == bool(ahead)
-            assert torch.equal(found, whole)
+            assert torch.equal(joined, full)
 
 
 def test_causal_strips_end_with_their_rows_and_mask_only_their_triangle() -> None:
@@ -89,15 +89,15 @@ def test_causal_strips_end_with_their_rows_and_mask_only_their_triangle() -> Non
     assert not any(strip.ahead for strip in strips)
 
 
-def test_no_more_is_kept_from_layer_to_layer_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "KEPT_CELLS", 4 * 4 + 4 * 8)
+def test_no_more_cells_are_kept_for_later_layers_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capturing_masks, "KEPT_CELLS", 4 * 4 + 4 * 8)
     mask = LazyMask(masks.eager_mask, request(FUNCTIONS["causal"]))
     first, second = list(mask.strips(4)), list(mask.strips(4))
-    assert [one is other for one, other in zip(first, second, strict=True)] == [True] * 2 + [False] * 4
+    assert [strip is again for strip, again in zip(first, second, strict=True)] == [True] * 2 + [False] * 4
 
 
 @pytest.mark.parametrize(
-    "touch",
+    "operation",
     [
         lambda mask: mask + 0,
         lambda mask: mask[:, :, :5, :7],
@@ -106,19 +106,19 @@ def test_no_more_is_kept_from_layer_to_layer_than_there_is_room_for(monkeypatch:
     ],
     ids=["added", "cut", "compared", "expanded"],
 )
-def test_whatever_a_model_does_with_a_mask_it_does_with_the_whole(
-    touch: Callable[[torch.Tensor], torch.Tensor],
+def test_a_torch_operation_on_a_mask_gets_the_full_mask(
+    operation: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
-    asked = request(FUNCTIONS["sliding"], PADDED)
-    mask = LazyMask(masks.eager_mask, asked)
+    mask_request = request(FUNCTIONS["sliding"], PADDED)
+    mask = LazyMask(masks.eager_mask, mask_request)
     assert mask.shape == (2, 1, TOKENS, TOKENS)
     assert mask.dtype == torch.float32
-    result = touch(mask)
+    result = operation(mask)
     assert not isinstance(result, LazyMask)
-    assert torch.equal(result, touch(masks.eager_mask(**asked)))
+    assert torch.equal(result, operation(masks.eager_mask(**mask_request)))
 
 
-def test_transformers_makes_its_own_masks_again_afterwards_also_on_error() -> None:
+def test_transformers_makes_full_masks_again_afterwards_also_on_error() -> None:
     def interrupted() -> None:
         with lazy_masks():
             assert isinstance(AttentionMaskInterface()["eager"](**request(FUNCTIONS["causal"])), LazyMask)
@@ -131,18 +131,18 @@ def test_transformers_makes_its_own_masks_again_afterwards_also_on_error() -> No
 
 
 def test_a_text_that_needs_no_mask_gets_none() -> None:
-    asked = {**request(FUNCTIONS["all"]), "allow_is_bidirectional_skip": True}
+    mask_request = {**request(FUNCTIONS["all"]), "allow_is_bidirectional_skip": True}
     with lazy_masks():
         make = AttentionMaskInterface()["eager"]
-        assert make(**asked) is None
-        assert isinstance(make(**{**asked, "attention_mask": PADDED}), LazyMask)
+        assert make(**mask_request) is None
+        assert isinstance(make(**{**mask_request, "attention_mask": PADDED}), LazyMask)
 
 
 # ------------------------------------------------------------------------------------ linear memory
 
 
-class Largest(TorchDispatchMode):
-    """The most cells that any tensor had."""
+class LargestTensor(TorchDispatchMode):
+    """A mode that records the most cells of any tensor."""
 
     cells = 0
 
@@ -167,33 +167,33 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 }
 
 
-def largest(config: PreTrainedConfig, tokens: int, **more: torch.Tensor) -> int:
-    """The cells of the largest tensor while all statistics of a text are taken."""
+def most_cells(config: PreTrainedConfig, tokens: int, **more: torch.Tensor) -> int:
+    """The cells of the largest tensor while all statistics of a text are computed."""
     torch.manual_seed(0)
     loaded = wrap_model(AutoModel.from_config(config).eval())
     batch = batch_from_tensors(loaded, {"input_ids": torch.randint(1, 50, (1, tokens)), **more})
     plan = make_plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": torch.randint(1, 50, (1, 12))}))
     assert plan.route == "stream"
     sink = Measure([module.METRIC for module in registry.modules("metrics").values()])
-    with Largest() as watched:
+    with LargestTensor() as recorded:
         capture_run(loaded, plan, batch, [sink])
     assert sink.result(batch.inputs).heads["entropy"].values.all()
-    return watched.cells
+    return recorded.cells
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_tensor_grows_with_the_square_of_the_text(name: str) -> None:
-    short, long = largest(CONFIGS[name], 4096), largest(CONFIGS[name], 8192)
+    short, long = most_cells(CONFIGS[name], 4096), most_cells(CONFIGS[name], 8192)
     assert long <= 2 * short + 1
     assert long < 8192 * 8192 // 16
 
 
-def test_packed_texts_are_masked_block_by_block_too() -> None:
+def test_packed_texts_are_masked_in_blocks_too() -> None:
     positions = torch.arange(8192).remainder(1000)[None]
-    assert largest(CONFIGS["llama"], 8192, position_ids=positions) < 8192 * 8192 // 16
+    assert most_cells(CONFIGS["llama"], 8192, position_ids=positions) < 8192 * 8192 // 16
 
 
-def test_packed_texts_give_the_weights_of_eager_attention() -> None:
+def test_packed_texts_have_the_weights_of_eager_attention() -> None:
     torch.manual_seed(0)
     model = AutoModel.from_config(CONFIGS["llama"], attn_implementation="eager").eval()
     inputs = {"input_ids": torch.randint(1, 50, (1, 300)), "position_ids": torch.arange(300).remainder(90)[None]}

@@ -1,4 +1,4 @@
-"""Kind and layer come from the module tree and the call, never from luck of call order."""
+"""Kind and layer come from module names and the call, never from the order of calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attncli.capturing import naming
 from attncli.capturing.naming import call_kind, layer_number, tree_kind
 
 
-def test_the_examples_in_the_docstrings_hold() -> None:
+def test_the_examples_in_the_docstrings_are_right() -> None:
     result = doctest.testmod(naming)
     assert result.attempted >= 4
     assert result.failed == 0
@@ -46,7 +46,7 @@ def test_layer_is_the_first_number_of_the_outermost_stack_of_layers(stack: list[
         ("h.0.attn", None),
     ],
 )
-def test_the_outermost_part_of_the_tree_states_the_kind(name: str, kind: str | None) -> None:
+def test_the_outermost_part_of_a_name_states_the_kind(name: str, kind: str | None) -> None:
     assert tree_kind(name) == kind
 
 
@@ -56,10 +56,10 @@ def test_lengths_of_the_call_decide_where_source_and_target_differ() -> None:
     assert call_kind("x", 7, 12, (12, 7), False, False) == "cross"
 
 
-def test_one_stack_without_a_word_in_its_tree_is_told_by_causality() -> None:
+def test_the_kind_of_one_stack_without_a_stated_kind_follows_from_causality() -> None:
     assert call_kind("h.0.attn", 9, 9, (9, None), True, False) == "decoder"
     assert call_kind("h.0.attn", 9, 9, (9, None), False, False) == "encoder"
 
 
-def test_a_configuration_that_declares_a_decoder_outweighs_the_tree() -> None:
+def test_a_configuration_that_declares_a_decoder_overrides_the_module_names() -> None:
     assert call_kind("bert.encoder.layer.0.attention.self", 9, 9, (9, None), True, True) == "decoder"

@@ -1,4 +1,4 @@
-"""What a plan says of models that cannot be captured whole: every attention module by name, and the true reason."""
+"""Plans of models that cannot be captured completely name every refused module and the true reason."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def pegasus_x() -> PegasusXForConditionalGeneration:
     return PegasusXForConditionalGeneration(config)
 
 
-def test_attention_over_blocks_and_global_tokens_is_refused_by_the_name_of_each_module() -> None:
+def test_attention_over_blocks_and_global_tokens_is_refused_with_the_name_of_each_module() -> None:
     loaded, tensors = seq2seq(pegasus_x())
-    made = plan(loaded, batch=batch_from_tensors(loaded, tensors))
-    assert [name for name, _ in made.refused] == [f"model.encoder.layers.{layer}.self_attn" for layer in (0, 1)]
-    assert all("scores, not over one row and column per token" in reason for _, reason in made.refused)
-    assert made.kinds == ("decoder", "cross")
+    capture_plan = plan(loaded, batch=batch_from_tensors(loaded, tensors))
+    assert [name for name, _ in capture_plan.refused] == [f"model.encoder.layers.{layer}.self_attn" for layer in (0, 1)]
+    assert all("scores, not over one row and column per token" in reason for _, reason in capture_plan.refused)
+    assert capture_plan.kinds == ("decoder", "cross")
 
 
-def test_a_decoder_is_never_read_without_its_encoder() -> None:
+def test_a_decoder_never_runs_without_its_encoder() -> None:
     config = UdopConfig(
         vocab_size=60, d_model=16, d_kv=8, d_ff=16, num_heads=2, num_layers=2, num_decoder_layers=2, image_size=32
     )
@@ -56,25 +56,25 @@ def test_a_decoder_is_never_read_without_its_encoder() -> None:
         plan(loaded, batch=batch_from_tensors(loaded, tensors))
 
 
-def test_a_model_that_writes_codes_of_sound_is_read_by_its_encoder_only() -> None:
+def test_only_the_encoder_of_a_model_that_writes_audio_codes_is_captured() -> None:
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
     stack = {"num_hidden_layers": 2, "hidden_size": 16, "intermediate_size": 16, **heads}
     cross = {"cross_hidden_size": 16, **{f"cross_{name}": size for name, size in heads.items()}}
     config = DiaConfig(encoder_config={**stack, "vocab_size": 60}, decoder_config={**stack, **cross})
     loaded = wrap_model(DiaForConditionalGeneration(config).eval())
     assert not loaded.is_encoder_decoder
-    made = plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS}))
-    assert [(site.kind, site.layer) for site in made.sites] == [("encoder", 0), ("encoder", 1)]
-    assert {reason.partition(",")[0] for _, reason in made.refused} == {"its map is 1 x 1", "its map is 1 x 12"}
+    capture_plan = plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS}))
+    assert [(site.kind, site.layer) for site in capture_plan.sites] == [("encoder", 0), ("encoder", 1)]
+    assert {reason.partition(",")[0] for _, reason in capture_plan.refused} == {"its map is 1 x 1", "its map is 1 x 12"}
 
 
-def test_stacks_without_a_start_token_are_told_apart() -> None:
+def test_stacks_without_a_start_token_are_distinguished() -> None:
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
     side = BertConfig(vocab_size=60, **shape)
     config = EncoderDecoderConfig.from_encoder_decoder_configs(side, BertConfig(vocab_size=60, **shape))
     loaded, tensors = seq2seq(EncoderDecoderModel(config))
-    made = plan(loaded, batch=batch_from_tensors(loaded, tensors))
-    assert sorted((site.kind, site.layer) for site in made.sites) == [
+    capture_plan = plan(loaded, batch=batch_from_tensors(loaded, tensors))
+    assert sorted((site.kind, site.layer) for site in capture_plan.sites) == [
         (kind, layer) for kind in ("cross", "decoder", "encoder") for layer in (0, 1)
     ]
 
@@ -87,20 +87,20 @@ def test_a_token_beyond_the_vocabulary_is_named() -> None:
 
 
 class Float32Only(BertModel):
-    """A model that computes with a constant of its own, as old code does."""
+    """A model that computes with a float32 constant, as old code does."""
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         return torch.ones(1, 12, 12) @ self.embeddings.word_embeddings(input_ids)
 
 
-def test_a_model_that_computes_only_in_float32_says_so() -> None:
+def test_the_error_of_a_model_that_computes_only_in_float32_names_the_option() -> None:
     config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     loaded = wrap_model(Float32Only(config).bfloat16().eval())
     with pytest.raises(ModelError, match="try --dtype float32"):
         plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS}))
 
 
-def test_a_mask_with_holes_is_no_padding() -> None:
+def test_a_mask_with_holes_is_refused() -> None:
     config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     loaded = wrap_model(BertModel(config).eval())
     holes = torch.ones_like(IDS)

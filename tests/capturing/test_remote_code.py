@@ -1,4 +1,4 @@
-"""Models whose code comes with their folder: caught by both routes, and never run without leave."""
+"""Models that bring their own code are captured by both routes, and their code never runs without permission."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class Attention(SmallAttention):
 TEXT = Text("the animal did not cross the street because it was too tired .")
 
 
-def folder(path: Path, code: str) -> Path:
-    """A model's folder that brings its own code."""
+def write_model(path: Path, code: str) -> Path:
+    """Write a model with its own code into a folder."""
     config = {
         "model_type": "small-of-its-own",
         "architectures": ["SmallModel"],
@@ -110,8 +110,8 @@ def folder(path: Path, code: str) -> Path:
     return path
 
 
-class Whole:
-    """A sink that keeps the maps of one short text, which come as one block."""
+class FullMaps:
+    """A sink that keeps the maps of one short text, each of which is one block."""
 
     def __init__(self) -> None:
         self.maps: dict[int, torch.Tensor] = {}
@@ -134,15 +134,15 @@ def own_module_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [(TORCH, "stream", "sdpa"), (EAGER, "eager", "dispatch"), (OWN, "eager", "softmax")],
     ids=["torch", "eager", "own"],
 )
-def test_foreign_code_is_caught_by_both_routes(tmp_path: Path, code: str, route: str, function: str) -> None:
+def test_foreign_code_is_captured_by_both_routes(tmp_path: Path, code: str, route: str, function: str) -> None:
     (tmp_path / "model").mkdir()
-    loaded = load(str(folder(tmp_path / "model", code)), device="cpu", trust_remote_code=True)
+    loaded = load(str(write_model(tmp_path / "model", code)), device="cpu", trust_remote_code=True)
     batch = next(encode(loaded, [TEXT]))
     auto, eager = plan(loaded), plan(loaded, "eager")
     assert (auto.route, {site.function for site in auto.sites}) == (route, {function})
     assert [(site.kind, site.layer) for site in auto.sites] == [("decoder", 0), ("decoder", 1)]
     assert not auto.refused
-    sinks = Whole(), Whole()
+    sinks = FullMaps(), FullMaps()
     run(loaded, auto, batch, [sinks[0]])
     run(loaded, eager, batch, [sinks[1]])
     hidden = loaded.model.embed(batch.tensors["input_ids"])  # type: ignore[operator, union-attr]
@@ -166,9 +166,9 @@ def _weights(module: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     return weights.detach()
 
 
-def test_foreign_code_never_runs_without_leave(tmp_path: Path) -> None:
+def test_foreign_code_never_runs_without_permission(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    path = folder(tmp_path / "model", "raise SystemExit('ran')\n" + TORCH)
+    path = write_model(tmp_path / "model", "raise SystemExit('ran')\n" + TORCH)
     with pytest.raises(ModelError, match=r"code of its own \(modeling_small\.py\).*--trust-remote-code") as error:
         load(str(path), device="cpu")
     assert error.value.exit_code == 3

@@ -54,16 +54,16 @@ CALLS: list[tuple[list[str], int, str]] = [
         ["heatmap", *T, "--target", "x"],
         *(2, "--target is what a decoder reads beside an encoder, demo:encoder has one stack"),
     ),
-    (["heatmap", "-f", "-"], 2, "stdin holds no text: expected at least one that is not blank"),
+    (["heatmap", "-f", "-"], 2, "stdin contains no text: expected at least one that is not blank"),
     # a part of it, and how fine
     (["heatmap", *T, "--resolution", "0"], 2, "expected --resolution to be a number from 1 up, got 0"),
-    (["heatmap", *T, "--rows", "5-20"], 2, "--rows 5-20 lies outside of the text: it has 7 query tokens, 0-6"),
-    (["heatmap", *T, "--keys", "7"], 2, "--keys 7 lies outside of the text: it has 7 key tokens, 0-6"),
-    (["heatmap", *T, "--save-maps", "--keys", "-8"], 2, "--keys -8 lies outside of the text: it has 7 key tokens, 0-6"),
-    (["heatmap", *T, "--words", "--rows", "6"], 2, "--rows 6 lies outside of the text: it has 6 query tokens, 0-5"),
+    (["heatmap", *T, "--rows", "5-20"], 2, "--rows 5-20 is outside the text: it has 7 query tokens, 0-6"),
+    (["heatmap", *T, "--keys", "7"], 2, "--keys 7 is outside the text: it has 7 key tokens, 0-6"),
+    (["heatmap", *T, "--save-maps", "--keys", "-8"], 2, "--keys -8 is outside the text: it has 7 key tokens, 0-6"),
+    (["heatmap", *T, "--words", "--rows", "6"], 2, "--rows 6 is outside the text: it has 6 query tokens, 0-5"),
     (
         ["heatmap", *T, "-t", "Once upon a time.", "--rows", "6-7"],
-        *(2, "text 0: --rows 6-7 lies outside of the text: it has 7 query tokens, 0-6"),
+        *(2, "text 0: --rows 6-7 is outside the text: it has 7 query tokens, 0-6"),
     ),
     (["heatmap", *T, "--rows", "3-1"], 2, "--rows 3-1 ends before it begins: write the smaller number first"),
     (["heatmap", *T, "--rows", "1,3"], 2, "expected --rows like 17 or 8000-8400 (counted from 0), got '1,3'"),
@@ -80,7 +80,7 @@ CALLS: list[tuple[list[str], int, str]] = [
         *(2, "'zzz' does not occur in the text: there are [CLS], The, cat, sat, ., [SEP]"),
     ),
     (["highlight", *T, "--focus", "cat#2"], 2, "'cat' occurs once, so there is no cat#2: counted from 1"),
-    (["highlight", *T, "--focus", "7"], 2, "--focus 7 lies outside of the text: it has 7 tokens, 0-6"),
+    (["highlight", *T, "--focus", "7"], 2, "--focus 7 is outside the text: it has 7 tokens, 0-6"),
     (
         ["highlight", *T, "--focus", " "],
         *(2, "--focus is empty: give a word of the text, the position of a token, or all"),
@@ -99,7 +99,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     # the way through the layers
     (["flow"], 2, NO_TEXT),
     (["flow", *T, "--focus", "cta"], 2, "'cta' does not occur in the text: did you mean 'cat'?"),
-    (["flow", *T, "--focus", "7"], 2, "--focus 7 lies outside of the text: it has 7 tokens, 0-6"),
+    (["flow", *T, "--focus", "7"], 2, "--focus 7 is outside the text: it has 7 tokens, 0-6"),
     (["flow", *T, "--method", "roll"], 2, "unknown --method 'roll': did you mean 'rollout'?"),
     (["flow", *T, "--start-layer", "4"], 2, "--start-layer 4 leaves no encoder layer: there are layers 0-3"),
     (["flow", *T, "--start-layer", "-1"], 2, "expected --start-layer to be a number from 0 up, got -1"),
@@ -219,8 +219,8 @@ def test_a_text_longer_than_the_model(run_cli: RunCli) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "options", "said"),
     [
-        ("a.txt", b"", [], "a.txt holds no text"),
-        ("a.txt", b"\n  \n", [], "a.txt holds no text"),
+        ("a.txt", b"", [], "a.txt contains no text"),
+        ("a.txt", b"\n  \n", [], "a.txt contains no text"),
         ("a.txt", b"caf\xe9", [], "a.txt is not UTF-8 (0xe9 at byte 3, line 1)"),
         ("a.csv", b"body\nx\n", [], "text"),
         ("a.csv", b"body\nx\n", ["--column", "bodi"], "did you mean 'body'"),
@@ -282,9 +282,9 @@ def test_generating_with_an_encoder(run_cli: RunCli) -> None:
 
 def test_folders_that_are_no_runs(run_cli: RunCli) -> None:
     Path("empty").mkdir()
-    assert "empty is no run of attncli" in refused(run_cli, "heatmap", "--from", "empty")
+    assert "empty is not a run of attncli" in refused(run_cli, "heatmap", "--from", "empty")
     assert run_cli("stats", *T, "--out", "bare").code == 0
-    assert "kept no maps: do it again with --save-maps" in refused(run_cli, "heatmap", "--from", "bare")
+    assert "has no maps: run 'stats' again with --save-maps" in refused(run_cli, "heatmap", "--from", "bare")
     assert run_cli("heatmap", *T, "--out", "run", "--save-maps").code == 0
     manifest = json.loads(Path("run/manifest.json").read_text())
     Path("run/manifest.json").write_text(json.dumps({**manifest, "schema": "attncli.run/99"}))
@@ -310,7 +310,7 @@ def test_outputs_that_are_not_ours(run_cli: RunCli) -> None:
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("")
     said = refused(run_cli, "heatmap", *T, "--out", "mine", code=4)
-    assert "mine holds files that are not of a run (thesis.txt)" in said
+    assert "mine contains files that attncli did not write (thesis.txt)" in said
 
 
 def test_a_full_disk_leaves_what_was_whole(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:

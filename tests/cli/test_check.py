@@ -204,7 +204,7 @@ def test_classes_are_those_of_patterns(run_cli: RunCli) -> None:
     found = attncli.load("demo:encoder").patterns(MAT, shuffle_seeds=0)
     lines = [
         f"head {layer}.{head} is {name}"
-        for (_, layer, head), borne in zip(found.places(), found.classes, strict=True)
+        for (_, layer, head), borne in zip(found.head_keys(), found.classes, strict=True)
         for name in (
             *borne,
             next(name for name in CLASSES if name not in (*borne, "block")),
@@ -214,7 +214,7 @@ def test_classes_are_those_of_patterns(run_cli: RunCli) -> None:
     done = rows(run_cli("check", wrote(f"texts: {{a: '{MAT}'}}\nrules:\n{rules}"), "-q", "--format", "csv").out)
     assert [row["name"] for row in done] == lines
     borne = {
-        f"{layer}.{head}": classes for (_, layer, head), classes in zip(found.places(), found.classes, strict=True)
+        f"{layer}.{head}": classes for (_, layer, head), classes in zip(found.head_keys(), found.classes, strict=True)
     }
     for row in done:
         place, name = row["name"].split()[1], row["name"].split()[-1]
@@ -244,7 +244,7 @@ def test_blocks_need_two_segments(run_cli: RunCli) -> None:
     found = attncli.load("demo:encoder").patterns(
         "The cat sat on the mat.", pair="A dog ran over the wide green field today.", shuffle_seeds=0
     )
-    rules = "".join(f"- head {layer}.{head} is block\n" for _, layer, head in found.places())
+    rules = "".join(f"- head {layer}.{head} is block\n" for _, layer, head in found.head_keys())
     done = rows(run_cli("check", wrote(f"texts: {pair}\nrules:\n{rules}"), "-q").out)
     assert [float(row["found"]) for row in done] == pytest.approx(found.heads["segment_mass"].values, abs=2e-6)
     even = found.baselines["uniform"]["segment_mass"].values
@@ -612,9 +612,9 @@ BAD = [
     ),
     (
         "rules: [{text: The cat the dog., from: the, to: cat, min: 0}]",
-        "is meant to be one place of the text, it has 2: ",
+        "must match once in the text, it has 2: ",
     ),
-    ("rules: [{text: The cat sat., from: cat, to: 99, min: 0}]", "the word of 'to' 99 lies outside of the text"),
+    ("rules: [{text: The cat sat., from: cat, to: 99, min: 0}]", "the word of 'to' 99 is outside the text"),
     ("rules: [{text: The cat sat., from: cat, to: ' ', min: 0}]", "the word of 'to' is empty"),
     ("rules: [{text: The cat sat., from: cat, to: sat#2, min: 0}]", "so there is no sat#2"),
     ("rules: [{text: The cat., from: cat, to: the, than: 1, min: 0}]", "are the same tokens: name another word"),

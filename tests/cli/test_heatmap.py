@@ -101,7 +101,7 @@ def test_another_run_is_replaced_by_force_only(run_cli: RunCli) -> None:
     before = Path("here/encoder-grid.png").read_bytes()
     refused = run_cli("heatmap", "-t", "Another text.", "--out", "here")
     assert refused.code == 4
-    assert refused.err.startswith("error: here holds another run (heatmap ")
+    assert refused.err.startswith("error: here contains another run (heatmap ")
     assert Path("here/encoder-grid.png").read_bytes() == before
     assert run_cli("heatmap", "-t", TEXT, "--out", "here").code == 0
     assert run_cli("heatmap", "-t", "Another text.", "--out", "here", "--force").code == 0

@@ -1,4 +1,4 @@
-"""What `--help`, `--version`, `explain` and `info` promise, and that it is so."""
+"""What `--help`, `--version`, `explain` and `info` promise, and that it is true."""
 
 from __future__ import annotations
 
@@ -17,22 +17,33 @@ import pyarrow.parquet as pq
 import pytest
 
 from attncli import registry
-from attncli.cli import options as _options
 from attncli.cli.commands.explain import names
 from attncli.models import HEADS
+from attncli.vocabulary import MODEL_HEADS
 
 if TYPE_CHECKING:
     from conftest import RunCli
 
 COMMANDS = registry.names("cli.commands")
+PANELS = {
+    "Look": "heatmap view highlight",
+    "Measure": "stats patterns heads flow segments compare",
+    "Automate": "run check",
+    "Reference": "info explain",
+}
 GROUPS = {
     "Model": "--model --revision --tokenizer --target-tokenizer --model-head --device --dtype --trust-remote-code "
     "--capture",
     "Input": "--text --pair --target --file --column --chat --generate --max-tokens --batch-tokens",
     "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --special",
     "Output": "--out --force --format --save-maps --maps-format --layout --max-memory --json --quiet --verbose --debug",
-    "Again": "--from --labels --key-labels --array",
+    "Saved run": "--from --labels --key-labels --array",
 }
+
+
+def panels_of(shown: str) -> dict[str, str]:
+    """Return the panels of a help by heading."""
+    return {part.split("─", 1)[0].strip(): part for part in shown.split("╭─ ")[1:]}
 
 
 def text_of(run_cli: RunCli, *args: str) -> str:
@@ -65,12 +76,17 @@ def test_help_shows_the_commands(args: list[str], run_cli: RunCli) -> None:
     assert all(re.search(rf"│ {command} +\S", shown) for command in COMMANDS)
 
 
+def test_help_groups_the_commands(run_cli: RunCli) -> None:
+    panels = panels_of(text_of(run_cli, "--help"))
+    assert {name: " ".join(re.findall(r"│ ([a-z]+) +\S", panels[name])) for name in PANELS} == PANELS
+    assert list(panels) == ["Options", *PANELS]
+
+
 @pytest.mark.parametrize("command", ["flow", "heads", "heatmap", "highlight", "patterns", "segments", "stats", "view"])
 def test_all_commands_of_runs_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
     shown = text_of(run_cli, command, "--help")
-    panels = {part.split(" ", 1)[0].rstrip(","): part for part in shown.split("╭─ ")[1:]}
     for panel, options in GROUPS.items():
-        assert set(re.findall(r"│ (--[a-z-]+)", panels[panel])) == set(options.split()), panel
+        assert set(re.findall(r"│ (--[a-z-]+)", panels_of(shown)[panel])) == set(options.split()), panel
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -86,12 +102,12 @@ def test_the_help_ends_in_an_example_that_runs(command: str, run_cli: RunCli, re
     assert done.out
 
 
-def test_the_example_of_the_whole_runs(run_cli: RunCli) -> None:
+def test_the_example_of_the_top_help_runs(run_cli: RunCli) -> None:
     (example,) = re.findall(r"Example: attncli (.+)", text_of(run_cli, "--help"))
     assert run_cli(*shlex.split(example)).code == 0
 
 
-def test_versions_are_told_without_loading_them(run_cli: RunCli) -> None:
+def test_versions_are_printed_without_loading_packages(run_cli: RunCli) -> None:
     expected = ", ".join(f"{name} {version(name)}" for name in ("attncli", "transformers", "torch"))
     assert text_of(run_cli, "--version") == expected + "\n"
 
@@ -112,13 +128,13 @@ def test_completion_is_offered(run_cli: RunCli) -> None:
 
 
 def test_the_names_of_model_heads_are_those_that_load() -> None:
-    assert {*_options.MODEL_HEADS} == {"auto", *HEADS}
+    assert {*MODEL_HEADS} == {"auto", *HEADS}
 
 
 # ------------------------------------------------------------------------------------------- explain
 
 
-def test_explain_lists_everything_with_its_first_line(run_cli: RunCli) -> None:
+def test_explain_lists_everything_with_a_summary(run_cli: RunCli) -> None:
     shown = text_of(run_cli, "explain")
     assert {*registry.names("metrics"), *COMMANDS, "stats.json", "manifest.json", "ModelError"} <= set(names())
     for name in names():
@@ -131,7 +147,7 @@ def test_everything_has_a_page(name: str, run_cli: RunCli) -> None:
     assert page.startswith(f"{name}\n\n")
     assert len(page.splitlines()) > 3
     document = json.loads(text_of(run_cli, "explain", name, "--json"))
-    if "$schema" in document:  # of a file that people write
+    if "$schema" in document:  # the schema of a file that people write
         jsonschema.Draft202012Validator.check_schema(document)
     else:
         assert document["page"] == page.rstrip("\n")
@@ -157,10 +173,11 @@ def test_the_pages_of_edges_and_profile_name_every_column(run_cli: RunCli) -> No
     options = ("--profile", "--top-k", "2", "--format", "parquet", "--out", "here")
     assert run_cli("stats", "-t", "The cat sat.", "--metric", "sink", *options, "--quiet").code == 0
     edges, profile = text_of(run_cli, "explain", "edges.parquet"), text_of(run_cli, "explain", "profile")
-    assert f"Columns {', '.join(pq.read_schema('here/edges.parquet').names)}." in edges
+    assert f"Columns: {', '.join(pq.read_schema('here/edges.parquet').names)}." in edges
+    entries = re.split(r"^(\w+\.csv) ", profile, flags=re.MULTILINE)
     for name in ("received", "distance", "ends"):
-        (line,) = re.findall(rf"^{name}\.csv .*: (.+)$", profile, re.MULTILINE)
-        assert line.split(", ") == pq.read_schema(f"here/{name}.parquet").names
+        entry = " ".join(entries[entries.index(f"{name}.csv") + 1].split("\n\n")[0].split())
+        assert entry.partition("Columns: ")[2].split(", ") == pq.read_schema(f"here/{name}.parquet").names
     for name in json.loads(Path("here/manifest.json").read_text())["files"]:
         if "stats" not in name["name"] and name["name"].endswith((".csv", ".png")):
             assert name["name"].replace("encoder", "<kind>") in profile
@@ -190,15 +207,15 @@ def test_info_says_what_a_model_offers(run_cli: RunCli) -> None:
     assert lines["longest input"] == f"{found['max_positions']} tokens"
 
 
-def test_info_takes_the_model_head_by_either_name(run_cli: RunCli) -> None:
+def test_info_accepts_the_model_head_by_either_name(run_cli: RunCli) -> None:
     for name in ("--head", "--model-head"):
         assert json.loads(text_of(run_cli, "info", name, "masked-lm", "--json"))["class"] == "BertForMaskedLM"
     done = run_cli("info", "--head", "3")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "error: --head 3 chooses heads of a run, info is about the whole model: leave it out\n"
+    assert done.err == "error: --head 3 selects heads of a run, info describes the whole model: leave it out\n"
 
 
-def test_info_says_which_route_was_asked_for(run_cli: RunCli) -> None:
+def test_info_says_which_capture_was_asked_for(run_cli: RunCli) -> None:
     found = json.loads(text_of(run_cli, "info", "--capture", "eager", "--json"))
     assert found["capture"] == {"route": "eager", "reason": "asked for with --capture eager"}
     assert list(Path().iterdir()) == []

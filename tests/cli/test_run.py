@@ -1,4 +1,4 @@
-"""`attncli run`: what a file says is done as its commands alone would do it, with one pass for all."""
+"""`attncli run`: each step of a file writes what its command alone would write, and all steps share one pass."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_the_page_has_every_key(run_cli: RunCli) -> None:
     page = run_cli("explain", "config").out
     sections = [config(), *steps().values()]
     keys = {field.alias or name for found in sections for name, field in found.model_fields.items()}
-    assert {key for key in keys if f"\n  {key} " not in page} == set()
+    assert {key for key in keys if f"\n{key} " not in page} == set()
 
 
 @pytest.mark.parametrize("name", ["smoke", "chat"])

@@ -13,6 +13,6 @@ def test_a_shell_script_can_rely_on_it(tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        ["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=900
+        ["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=3600
     )
     assert (done.returncode, done.stdout) == (0, "holds\n"), done.stderr

@@ -262,7 +262,7 @@ REFUSED: list[tuple[list[str], str]] = [
         ["-t", TEXT, "--rows", "0-8", "--max-page", "1kB"],
         "the page would take 2.9 kB, allowed are 1 kB: give smaller --rows and --keys, or allow more with --max-page",
     ),
-    (["-t", TEXT, "--rows", "7-20"], "--rows 7-20 lies outside of the text: it has 11 query tokens, 0-10"),
+    (["-t", TEXT, "--rows", "7-20"], "--rows 7-20 is outside the text: it has 11 query tokens, 0-10"),
     (["-t", TEXT, "--format", "png"], "unknown --format 'png': known are: html"),
 ]
 
@@ -280,7 +280,7 @@ def test_a_run_that_kept_no_maps(run_cli: RunCli) -> None:
     assert run_cli("stats", "-t", TEXT, "-o", "bare").code == 0
     done = run_cli("view", "--from", "bare")
     assert done.code == 2
-    assert "kept no maps: run again with --save-maps" in done.err
+    assert "has no maps: run 'stats' again with --save-maps" in done.err
 
 
 def test_pooled_maps_that_were_saved(run_cli: RunCli) -> None:

@@ -1,4 +1,4 @@
-"""The labeller: readable, in one line, nothing hidden, and never more than the eye needs."""
+"""Labels of tokens: readable, one line, without hidden characters, and of limited width."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ SCHEMES: tuple[Scheme, ...] = ("plain", "wordpiece", "bytelevel", "metaspace")
         ("$a$", "plain", "$a$"),
     ],
 )
-def test_piece_reads_as(piece: str, scheme: Scheme, expected: str) -> None:
+def test_label_of_a_piece(piece: str, scheme: Scheme, expected: str) -> None:
     assert label(piece, scheme) == expected
 
 
-def test_special_tokens_are_shown_as_they_are() -> None:
+def test_labels_of_special_tokens_are_their_pieces() -> None:
     pieces = ("Ġ<s>", "Ġthe")
-    one = np.arange(2)
-    tokens = Tokens(pieces, one, one == 0, np.zeros((2, 2)), one, ("", ""), scheme="bytelevel")
+    numbers = np.arange(2)
+    tokens = Tokens(pieces, numbers, numbers == 0, np.zeros((2, 2)), numbers, ("", ""), scheme="bytelevel")
     assert labels(tokens) == ["Ġ<s>", "·the"]
 
 
 def hidden(text: str) -> list[str]:
-    """Characters that a reader could not see: all but spaces, letters and marks, and joiners inside a word."""
+    """Return the characters that a reader cannot see: control and format characters, except joiners inside a word."""
     return [
         char
         for at, char in enumerate(text)
@@ -81,30 +81,30 @@ def hidden(text: str) -> list[str]:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_piece_becomes_one_visible_line(piece: str, scheme: Scheme) -> None:
-    shown = label(piece, scheme)
-    assert shown.strip()
-    assert not hidden(shown)
-    assert len(shown.splitlines()) == 1
+    text_label = label(piece, scheme)
+    assert text_label.strip()
+    assert not hidden(text_label)
+    assert len(text_label.splitlines()) == 1
 
 
 @given(piece=st.text(st.characters(), max_size=40), scheme=st.sampled_from(SCHEMES), width=st.integers(2, 30))
 def test_any_text_becomes_one_visible_line_of_bounded_width(piece: str, scheme: Scheme, width: int) -> None:
-    shown = label(piece, scheme, width)
-    assert shown.strip()
-    assert not hidden(shown)
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in shown)
-    marks = sum(unicodedata.combining(char) > 0 or char in "\u200c\u200d\ufe0e\ufe0f" for char in shown)
-    assert len(shown) - marks + wide <= width
+    text_label = label(piece, scheme, width)
+    assert text_label.strip()
+    assert not hidden(text_label)
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text_label)
+    marks = sum(unicodedata.combining(char) > 0 or char in "\u200c\u200d\ufe0e\ufe0f" for char in text_label)
+    assert len(text_label) - marks + wide <= width
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12))
-def test_bytes_written_in_gpt2s_alphabet_read_as_the_text_itself(text: str) -> None:
+def test_pieces_in_the_byte_alphabet_of_gpt2_have_the_label_of_their_text(text: str) -> None:
     from tokenizers.pre_tokenizers import ByteLevel
 
     pieces = ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
     assert label("".join(piece for piece, _ in pieces), "bytelevel", 200) == label(text, "plain", 200)
 
 
-def test_position_stands_behind_words_that_run_leftward() -> None:
+def test_position_follows_labels_in_right_to_left_scripts() -> None:
     assert label_with_position("cat", 12) == "cat 12"
     assert label_with_position("קשב", 12) == "קשב\u200e 12"

@@ -1,4 +1,4 @@
-"""Which layers and heads a wish means, and what is said of those that do not exist."""
+"""Selection of kinds, layers and heads, and errors for those that do not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.data import Kind
-from attncli.data.selection import choose, parse_numbers, resolve, spans
+from attncli.data.selection import choose, format_ranges, parse_numbers, resolve
 from attncli.errors import UsageError
 
 HEADS: dict[tuple[Kind, int], tuple[int, ...]] = {("encoder", layer): tuple(range(4)) for layer in range(6)}
@@ -44,7 +44,7 @@ def test_heads_are_chosen_in_every_layer() -> None:
     assert resolve(choose(layers="1,2", heads="-1,0"), HEADS) == {("encoder", 1): (0, 3), ("encoder", 2): (0, 3)}
 
 
-def test_the_end_is_that_of_each_kind() -> None:
+def test_negative_layers_count_from_the_end_of_each_kind() -> None:
     assert list(resolve(choose(layers="-1"), BOTH)) == [("encoder", 5), ("decoder", 2), ("cross", 0)]
 
 
@@ -53,12 +53,12 @@ def test_a_kind_is_chosen() -> None:
     assert list(resolve(choose(["cross", "decoder"], layers=0), BOTH)) == [("decoder", 0), ("cross", 0)]
 
 
-def test_a_head_that_only_some_layers_have_is_chosen_there() -> None:
+def test_a_head_of_some_layers_only_is_chosen_in_those() -> None:
     assert list(resolve(choose(heads=3), BOTH)) == [("encoder", layer) for layer in range(6)]
 
 
 @pytest.mark.parametrize(
-    ("choice", "said"),
+    ("choice", "message"),
     [
         ({"layers": 9}, "layer 9 does not exist: encoder has layers 0-5"),
         ({"layers": -7}, "layer -7 does not exist: encoder has layers 0-5"),
@@ -69,19 +69,19 @@ def test_a_head_that_only_some_layers_have_is_chosen_there() -> None:
         ({"kinds": "cross"}, "my model has no cross attention; it has: encoder"),
     ],
 )
-def test_what_does_not_exist_is_said_with_what_does(choice: dict[str, str | int], said: str) -> None:
+def test_errors_for_missing_layers_and_heads_list_the_existing_ones(choice: dict[str, str | int], message: str) -> None:
     with pytest.raises(UsageError) as error:
         resolve(choose(**choice), HEADS, "my model")  # type: ignore[arg-type]
-    assert str(error.value) == said
+    assert str(error.value) == message
 
 
-def test_layers_without_attention_are_named_by_those_with() -> None:
+def test_errors_list_the_layers_with_attention() -> None:
     with pytest.raises(UsageError, match=r"^layer 1 does not exist: decoder has layers 0, 2$"):
         resolve(choose("decoder", layers=1), BOTH)
 
 
 @pytest.mark.parametrize("wanted", ["", "x", "1.5", "1-", "-", "1,,2", "--1", "1-2-3", "0x1", "²", "9" * 40])
-def test_what_is_no_number_is_refused(wanted: str) -> None:
+def test_text_that_is_not_a_number_is_refused(wanted: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_numbers(wanted, "layer")
     assert str(error.value) == f"expected --layer like all, 3, -1 or 0,2,5-7 (counted from 0), got {wanted!r}"
@@ -100,16 +100,16 @@ def test_an_unknown_kind_is_refused() -> None:
 
 
 @given(st.lists(st.integers(0, 5), min_size=1))
-def test_any_list_of_existing_numbers_is_that_set(numbers: list[int]) -> None:
+def test_any_list_of_existing_numbers_selects_these_numbers(numbers: list[int]) -> None:
     chosen = resolve(choose(layers=",".join(map(str, numbers))), HEADS)
     assert [layer for _, layer in chosen] == sorted(set(numbers))
 
 
 @given(st.sets(st.integers(0, 30)))
-def test_spans_can_be_read_back(numbers: set[int]) -> None:
-    there = {("encoder", layer): (0,) for layer in range(31)}
+def test_formatted_ranges_can_be_parsed(numbers: set[int]) -> None:
+    available = {("encoder", layer): (0,) for layer in range(31)}
     if numbers:
-        chosen = resolve(choose(layers=spans(sorted(numbers)).replace(" ", "")), there)  # type: ignore[arg-type]
+        chosen = resolve(choose(layers=format_ranges(sorted(numbers)).replace(" ", "")), available)  # type: ignore[arg-type]
         assert {layer for _, layer in chosen} == numbers
     else:
-        assert spans([]) == "none"
+        assert format_ranges([]) == "none"

@@ -1,4 +1,4 @@
-"""What the model reads and what stands at each position: pieces, words, segments, targets, chats."""
+"""Encoding of texts: pieces, words, segments, targets, generated text and chats."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def seq2seq(demo_dirs: dict[str, Path]) -> Loaded:
     return models.load(str(demo_dirs["seq2seq"]), device="cpu")
 
 
-def test_tokens_know_pieces_words_offsets_and_special_ones(real: Loaded) -> None:
+def test_tokens_have_pieces_words_offsets_and_special_flags(real: Loaded) -> None:
     (batch,) = encode(real, [Text("Unbelievable animals")])
     tokens = batch.inputs[0].source
     assert tokens.pieces == ("[CLS]", "unbelievable", "animals", "[SEP]")
@@ -64,7 +64,7 @@ def test_a_pair_has_segments_a_and_b(real: Loaded) -> None:
     assert len(set(tokens.words[tokens.words >= 0])) == int(tokens.words.max()) + 1
 
 
-def test_batches_hold_texts_of_one_length_and_keep_their_numbers(real: Loaded) -> None:
+def test_batches_contain_texts_of_one_length_with_their_numbers(real: Loaded) -> None:
     texts = [Text("a cat"), Text("a very big cat"), Text("a dog")]
     batches = list(encode(real, texts))
     assert sorted(tuple(one.index for one in batch.inputs) for batch in batches) == [(0, 2), (1,)]
@@ -116,9 +116,7 @@ def test_generating_nothing_leaves_the_text_as_it_is(decoder: Loaded) -> None:
     assert set(batch.inputs[0].source.segments) == {""}
 
 
-def test_a_long_prompt_read_in_parts_goes_on_as_one_read_at_once(
-    decoder: Loaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_prompt_read_in_parts_gives_the_same_answer(decoder: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     text = Text("The animal did not cross the street because it was too tired. " * 8)
     (at_once,) = encode(decoder, [text], generate=6)
     monkeypatch.setattr(targets, "PREFILL", 16)
@@ -130,10 +128,10 @@ def test_a_long_prompt_read_in_parts_goes_on_as_one_read_at_once(
     assert in_parts.inputs[0].source.ids.tolist() == at_once.inputs[0].source.ids.tolist()
 
 
-def test_prompts_of_models_with_a_running_state_are_read_at_once() -> None:
+def test_prompts_of_models_with_a_running_state_are_not_read_in_parts() -> None:
     for family, parts in (("llama", True), ("gpt2", True), ("jamba", False), ("zamba2", False), ("bart", False)):
         model = families.build(families.FAMILIES[family])
-        assert targets._reads_in_parts(model) == parts, family
+        assert targets._supports_prefill(model) == parts, family
 
 
 @pytest.fixture
@@ -143,20 +141,20 @@ def short() -> Loaded:
     return models.wrap_model(model, families.tiny_tokenizer(families.FAMILIES["opt"]))
 
 
-def test_prompt_and_answer_must_fit_before_anything_is_written(decoder: Loaded) -> None:
+def test_prompt_and_answer_must_fit_before_anything_is_generated(decoder: Loaded) -> None:
     words = len(decoder.tokenizer("cat " * 50)["input_ids"])
     limit, texts = decoder.max_positions or 0, [Text("a"), Text("cat " * 50)]
-    heard: list[float] = []
+    generated_counts: list[float] = []
     count, sum_ = limit - 10, limit - 10 + words
     message = rf"text 1 has {words} tokens, with --generate {count} that makes {sum_}, the model reads at most {limit}"
     with pytest.raises(UsageError, match=message + "; shorten it or pass --max-tokens 10 or a smaller --generate$"):
-        list(encode(decoder, texts, generate=count, written=heard.append))
+        list(encode(decoder, texts, generate=count, on_generated=generated_counts.append))
     with pytest.raises(UsageError, match=r"shorten it or pass a smaller --generate$"):
-        list(encode(decoder, texts, generate=limit, written=heard.append))
-    assert heard == []
+        list(encode(decoder, texts, generate=limit, on_generated=generated_counts.append))
+    assert generated_counts == []
 
 
-def test_a_text_that_fills_the_positions_to_the_last_is_read(short: Loaded) -> None:
+def test_a_text_that_fills_all_positions_is_encoded(short: Loaded) -> None:
     limit = short.max_positions
     assert limit == 128
     (batch,) = encode(short, [Text("cat " * 300)], max_tokens=limit)
@@ -167,11 +165,11 @@ def test_a_text_that_fills_the_positions_to_the_last_is_read(short: Loaded) -> N
         list(encode(short, [Text("cat " * 300)], max_tokens=limit + 1))
 
 
-def test_the_text_that_cannot_be_read_is_named_by_its_number(real: Loaded) -> None:
+def test_errors_name_the_number_of_the_text(real: Loaded) -> None:
     texts = [Text("a cat")] * 700
-    for at, bad, said in ((0, " ", "is empty"), (612, " ", "is empty"), (300, "cat " * 600, "has 602 tokens")):
+    for at, bad, message in ((0, " ", "is empty"), (612, " ", "is empty"), (300, "cat " * 600, "has 602 tokens")):
         given = [*texts[:at], Text(bad), *texts[at:]]
-        with pytest.raises(UsageError, match=f"text {at} {said}"):
+        with pytest.raises(UsageError, match=f"text {at} {message}"):
             list(encode(real, given))
 
 
@@ -183,7 +181,7 @@ def test_pairs_and_single_texts_mix(real: Loaded) -> None:
         assert ("b" in found[index].segments) == (text.pair is not None)
 
 
-def test_a_given_target_is_shifted_behind_the_start_token(seq2seq: Loaded) -> None:
+def test_a_given_target_follows_the_start_token(seq2seq: Loaded) -> None:
     (batch,) = encode(seq2seq, [Text("two cats", target="stac owt")])
     target = batch.inputs[0].target
     assert target is not None
@@ -192,7 +190,7 @@ def test_a_given_target_is_shifted_behind_the_start_token(seq2seq: Loaded) -> No
     assert not batch.notes
 
 
-def test_without_a_target_the_model_writes_one_and_says_so(seq2seq: Loaded) -> None:
+def test_without_a_target_the_model_generates_one_with_a_note(seq2seq: Loaded) -> None:
     (batch,) = encode(seq2seq, [Text("two cats")])
     target = batch.inputs[0].target
     assert target is not None
@@ -206,14 +204,14 @@ def test_without_a_target_the_model_writes_one_and_says_so(seq2seq: Loaded) -> N
     assert target.ids.tolist() == (read[:-1] if read[-1] == end else read)
 
 
-def test_generate_bounds_what_an_encoder_decoder_writes(seq2seq: Loaded) -> None:
+def test_generate_limits_the_target_of_an_encoder_decoder(seq2seq: Loaded) -> None:
     (batch,) = encode(seq2seq, [Text("two cats")], generate=3)
     assert batch.lengths[1] == 4
     with pytest.raises(UsageError, match="--generate 512: the decoder reads at most 512; pass --generate 511"):
         list(encode(seq2seq, [Text("two cats")], generate=512))
 
 
-def test_a_model_that_fails_while_writing_asks_for_a_target() -> None:
+def test_the_error_of_a_model_that_fails_to_generate_suggests_a_target() -> None:
     model = families.build(families.FAMILIES["bart"])
     model.generation_config.decoder_start_token_id = model.config.vocab_size + 5  # no such row of the embeddings
     loaded = models.wrap_model(model, families.tiny_tokenizer(families.FAMILIES["bart"]))
@@ -225,13 +223,13 @@ def test_chat_turns_become_segments(decoder: Loaded) -> None:
     messages = ({"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "A cat."})
     (batch,) = encode(decoder, [Text("", messages=messages)])
     tokens = batch.inputs[0].source
-    said = {
+    turns = {
         role: "".join(tokens.text[a:b] for (a, b), s in zip(tokens.offsets, tokens.segments, strict=True) if s == role)
         for role in ("user", "assistant")
     }
-    assert "Who is it?" in said["user"]
-    assert "A cat." in said["assistant"]
-    assert "Who" not in said["assistant"]
+    assert "Who is it?" in turns["user"]
+    assert "A cat." in turns["assistant"]
+    assert "Who" not in turns["assistant"]
 
 
 CHAT = ({"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "A cat."})
@@ -249,7 +247,7 @@ def test_the_answer_to_a_chat_opens_the_turn_of_the_assistant(decoder: Loaded) -
     assert tokens.ids.tolist() == expected
 
 
-def test_an_answer_that_has_begun_is_gone_on_with(decoder: Loaded) -> None:
+def test_an_answer_that_has_begun_is_continued(decoder: Loaded) -> None:
     (batch,) = encode(decoder, [Text("", messages=CHAT)], generate=3)
     tokens = batch.inputs[0].source
     assert tokens.text.endswith("assistant: A cat.")
@@ -271,7 +269,7 @@ def test_encoded_inputs_of_the_user_keep_their_padding(real: Loaded) -> None:
         ({"input_ids": [[1, 2]], "attention_mask": [[1]]}, r"attention_mask of shape \[1, 2\]"),
     ],
 )
-def test_encoded_inputs_of_another_form_are_explained(real: Loaded, inputs: dict[str, object], message: str) -> None:
+def test_invalid_encoded_inputs_are_refused(real: Loaded, inputs: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         batch_from_tensors(real, inputs)
 

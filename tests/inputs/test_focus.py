@@ -1,4 +1,4 @@
-"""What a person means by a word: all its places, one of them, a part of it; and what is said of what is not there."""
+"""Finding the tokens of a word: all matches, one of them, a part of a word; and errors for words without a match."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tokens() -> Tokens:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "places"),
+    ("query", "matches"),
     [
         ("said", {"said": (2,)}),
         ("it", {"It#1": (1,), "it#2": (7,), "IT#3": (9,)}),  # all are the piece `it`
@@ -54,33 +54,33 @@ def tokens() -> Tokens:
         (",", {",": (8,)}),
     ],
 )
-def test_a_word_is_found_where_it_stands(wanted: str, places: dict[str, tuple[int, ...]]) -> None:
-    assert {one.name: one.positions for one in find_focus(tokens(), wanted)} == places
+def test_all_matches_of_a_word_are_found(query: str, matches: dict[str, tuple[int, ...]]) -> None:
+    assert {match.name: match.positions for match in find_focus(tokens(), query)} == matches
 
 
-def test_all_is_every_token_by_itself() -> None:
+def test_all_matches_every_token_by_itself() -> None:
     found = find_focus(tokens(), "all")
-    assert [one.positions for one in found] == [(at,) for at in range(len(PIECES))]
-    assert len({one.name for one in found}) == len(PIECES)
+    assert [match.positions for match in found] == [(at,) for at in range(len(PIECES))]
+    assert len({match.name for match in found}) == len(PIECES)
 
 
-def test_each_name_finds_the_same_place_again() -> None:
-    for wanted in ("it", "said", "didn't", "[CLS]", "注意"):
-        for one in find_focus(tokens(), wanted):
-            assert find_one_focus(tokens(), one.name).positions == one.positions
+def test_the_name_of_a_match_finds_this_match() -> None:
+    for query in ("it", "said", "didn't", "[CLS]", "注意"):
+        for match in find_focus(tokens(), query):
+            assert find_one_focus(tokens(), match.name).positions == match.positions
 
 
-def test_a_part_of_a_word_is_no_word() -> None:
+def test_a_part_of_a_word_does_not_match() -> None:
     with pytest.raises(UsageError, match="'sai' does not occur in the text: did you mean 'said'"):
         find_focus(tokens(), "sai")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("query", "message"),
     [
         ("zzz", "'zzz' does not occur in the text: there are [CLS], It, said, :, didn, ', t, it, ,, IT, ?, 注, …"),
-        ("18", "--focus 18 lies outside of the text: it has 18 tokens, 0-17"),
-        ("-19", "--focus -19 lies outside of the text: it has 18 tokens, 0-17"),
+        ("18", "--focus 18 is outside the text: it has 18 tokens, 0-17"),
+        ("-19", "--focus -19 is outside the text: it has 18 tokens, 0-17"),
         ("it#4", "'it' occurs 3 times, so there is no it#4: counted from 1"),
         ("said#2", "'said' occurs once, so there is no said#2: counted from 1"),
         ("it#0", "'it' occurs 3 times, so there is no it#0: counted from 1"),
@@ -88,14 +88,14 @@ def test_a_part_of_a_word_is_no_word() -> None:
         (" ", "--focus is empty: give a word of the text, the position of a token, or all"),
     ],
 )
-def test_what_is_not_there_is_an_error(wanted: str, said: str) -> None:
-    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
-        find_focus(tokens(), wanted)
+def test_a_word_without_match_is_an_error(query: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        find_focus(tokens(), query)
 
 
-def test_one_place_is_asked_for_where_there_are_several() -> None:
-    said = "'it' is meant to be one place of the text, it has 3: It#1 is token 1, it#2 is token 7, IT#3 is token 9"
-    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
+def test_several_matches_are_refused_where_one_is_needed() -> None:
+    message = "'it' must match once in the text, it has 3: It#1 is token 1, it#2 is token 7, IT#3 is token 9"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         find_one_focus(tokens(), "it")
 
 
@@ -106,6 +106,6 @@ def test_a_number_past_the_end_is_a_word() -> None:
     assert len(find_focus(years, "all")) == 4
 
 
-@pytest.mark.parametrize("piece", [each for each in HOSTILE if each.strip() and each not in ("0", "-1")])
+@pytest.mark.parametrize("piece", [text for text in HOSTILE if text.strip() and text not in ("0", "-1")])
 def test_any_token_is_found_by_its_piece(piece: str) -> None:
     assert find_focus(Tokens.plain(["x1", piece, "y1"]), piece)[0].positions == (1,)

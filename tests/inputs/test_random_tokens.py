@@ -1,4 +1,4 @@
-"""Repeated random tokens: what stands there, and what is said where a model cannot read them."""
+"""Inputs of repeated random tokens, and errors for models that cannot read them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def tokens(name: str | Path) -> RandomTokens:
 @pytest.mark.parametrize(
     ("name", "start", "end"), [("demo:encoder", ["[CLS]"], ["[SEP]"]), ("demo:decoder", ["<s>"], [])]
 )
-def test_random_tokens_come_twice_between_special_ones(name: str, start: list[str], end: list[str]) -> None:
-    made = tokens(name)
-    (batch,) = made.batches(20, [0, 1, 2], 4096)
+def test_random_tokens_are_repeated_between_special_tokens(name: str, start: list[str], end: list[str]) -> None:
+    random_tokens = tokens(name)
+    (batch,) = random_tokens.batches(20, [0, 1, 2], 4096)
     assert [one.index for one in batch.inputs] == [0, 1, 2]
     seen = set()
     for one in batch.inputs:
@@ -30,14 +30,14 @@ def test_random_tokens_come_twice_between_special_ones(name: str, start: list[st
         assert (pieces[: len(start)], pieces[len(start) + 40 :]) == (start, end)
         assert first.tolist() == second.tolist()
         assert len(set(first.tolist())) == 20
-        assert set(first.tolist()) <= set(made.vocabulary.tolist())
+        assert set(first.tolist()) <= set(random_tokens.vocabulary.tolist())
         seen.add(tuple(first.tolist()))
     assert len(seen) == 3
 
 
 def test_without_again_the_second_copy_has_another_order() -> None:
-    made = tokens("demo:decoder")
-    (twice,), (mixed,) = (list(made.batches(20, [3], 4096, again)) for again in (True, False))
+    random_tokens = tokens("demo:decoder")
+    (twice,), (mixed,) = (list(random_tokens.batches(20, [3], 4096, again)) for again in (True, False))
     one, other = twice.inputs[0].source.ids, mixed.inputs[0].source.ids
     assert one[:21].tolist() == other[:21].tolist()
     assert one[21:].tolist() != other[21:].tolist()
@@ -45,23 +45,23 @@ def test_without_again_the_second_copy_has_another_order() -> None:
 
 
 def test_the_same_seeds_give_the_same_tokens_in_any_batches() -> None:
-    made = tokens("demo:encoder")
-    whole = [one.source.pieces for batch in made.batches(10, range(5), 4096) for one in batch.inputs]
-    parts = list(made.batches(10, range(5), 50))
+    random_tokens = tokens("demo:encoder")
+    whole = [one.source.pieces for batch in random_tokens.batches(10, range(5), 4096) for one in batch.inputs]
+    parts = list(random_tokens.batches(10, range(5), 50))
     assert [len(batch.inputs) for batch in parts] == [2, 2, 1]
     assert [one.source.pieces for batch in parts for one in batch.inputs] == whole
     assert [one.index for batch in parts for one in batch.inputs] == [0, 1, 2, 3, 4]
 
 
-def test_the_vocabulary_is_of_ordinary_tokens(minilm: Path) -> None:
-    made = tokens(minilm)
-    pieces = made.loaded.tokenizer.convert_ids_to_tokens(made.vocabulary.tolist())
+def test_the_vocabulary_contains_ordinary_tokens_only(minilm: Path) -> None:
+    random_tokens = tokens(minilm)
+    pieces = random_tokens.loaded.tokenizer.convert_ids_to_tokens(random_tokens.vocabulary.tolist())
     assert len(pieces) == 30522 - 5 - 994  # without [PAD] [UNK] [CLS] [SEP] [MASK], and [unused0] to [unused993]
     assert not any(piece.startswith("[") and piece.endswith("]") for piece in pieces if len(piece) > 2)
-    assert np.all(np.diff(made.vocabulary) > 0)
+    assert np.all(np.diff(random_tokens.vocabulary) > 0)
 
 
-def test_too_few_positions_or_tokens_are_said_with_what_would_do() -> None:
+def test_errors_for_too_few_positions_or_tokens_name_the_longest_length() -> None:
     with pytest.raises(
         UsageError, match=r"needs 522 tokens \(2 special, 2 x 260 random\).* at most 512: pass --length 255"
     ):
@@ -74,5 +74,5 @@ def test_too_few_positions_or_tokens_are_said_with_what_would_do() -> None:
 
 
 def test_an_encoder_decoder_is_refused() -> None:
-    with pytest.raises(UsageError, match="is for models of one stack, demo:seq2seq has an encoder and a decoder"):
+    with pytest.raises(UsageError, match="is for encoders and decoder-only models, demo:seq2seq is an encoder-decoder"):
         tokens("demo:seq2seq")

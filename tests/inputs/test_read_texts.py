@@ -1,4 +1,4 @@
-"""Texts come in as they are, and what cannot be read is named by line, byte, row or column."""
+"""Texts are read unchanged; errors name the line, byte, row or column."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def refusal(path: Path | str, column: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("content", ["one\ntwo\n", "one\ntwo", "\n one\r\n \ntwo\r\n\r\n", "\ufeffone\ntwo"])
-def test_a_plain_file_has_one_text_a_line(tmp_path: Path, content: str) -> None:
+def test_a_plain_file_has_one_text_per_line(tmp_path: Path, content: str) -> None:
     assert [text.strip() for text in texts(write(tmp_path / "a.txt", content))] == ["one", "two"]
 
 
-def test_lines_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_lines_are_read_unchanged(tmp_path: Path) -> None:
     lines = [text for text in VISIBLE if "\n" not in text and text != "\ufeff"]
     assert texts(write(tmp_path / "a.txt", "\n".join(lines))) == lines
 
@@ -64,7 +64,7 @@ def test_a_huge_line_is_one_text(tmp_path: Path) -> None:
 def test_stdin_is_read_as_a_plain_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("ein\nzwei é\n".encode())))
     assert texts("-") == ["ein", "zwei é"]
-    assert refusal("-") == "stdin holds no text: expected at least one that is not blank"
+    assert refusal("-") == "stdin contains no text: expected at least one that is not blank"
 
 
 def test_reading_is_a_stream(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_reading_is_a_stream(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "\n\n", " \t\r\n", "\ufeff"])
 def test_a_file_without_text_is_refused(tmp_path: Path, content: str) -> None:
     path = write(tmp_path / "a.txt", content)
-    assert refusal(path) == f"{path} holds no text: expected at least one that is not blank"
+    assert refusal(path) == f"{path} contains no text: expected at least one that is not blank"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_column_of_a_plain_file_is_refused(tmp_path: Path) -> None:
 
 
 def save(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Rows as a table in the format that the name says, written by tools that are not ours."""
+    """Write rows as a table in the format of the suffix, with tools other than attncli."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".jsonl":
@@ -140,14 +140,14 @@ TABLES = pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"
 
 
 @TABLES
-def test_a_table_has_one_text_a_row(tmp_path: Path, suffix: str) -> None:
+def test_a_table_has_one_text_per_row(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a{suffix}", [{"id": "1", "text": "one"}, {"id": "2", "text": "two"}])
     assert texts(path) == ["one", "two"]
     assert texts(path, "id") == ["1", "2"]
 
 
 @TABLES
-def test_hostile_cells_come_in_as_they_are(tmp_path: Path, suffix: str) -> None:
+def test_hostile_cells_are_read_unchanged(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a{suffix}", [{"text": text, "more": "x"} for text in HOSTILE])
     assert texts(path) == VISIBLE
 
@@ -170,7 +170,7 @@ def test_a_missing_column_offers_close_names(tmp_path: Path, suffix: str) -> Non
 @TABLES
 def test_a_table_of_blank_texts_is_refused(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a{suffix}", [{"text": " ", "more": "x"}])
-    assert refusal(path) == f"{path} holds no text: expected at least one that is not blank"
+    assert refusal(path) == f"{path} contains no text: expected at least one that is not blank"
 
 
 @TABLES
@@ -179,15 +179,15 @@ def test_an_empty_file_is_refused(tmp_path: Path, suffix: str) -> None:
 
 
 @given(st.lists(st.tuples(PLAIN, PLAIN), min_size=1))
-def test_any_csv_that_python_writes_comes_in_as_it_was(rows: list[tuple[str, str]]) -> None:
+def test_any_csv_that_python_writes_is_read_unchanged(rows: list[tuple[str, str]]) -> None:
     buffer = io.StringIO(newline="")
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([("text", "more"), *rows])
-    wanted = [text for text, _ in rows if text.strip()]
-    assert read_bytes("a.csv", buffer.getvalue().encode()) == wanted
+    expected = [text for text, _ in rows if text.strip()]
+    assert read_bytes("a.csv", buffer.getvalue().encode()) == expected
 
 
 @given(st.lists(PLAIN, min_size=1), st.booleans())
-def test_any_json_lines_come_in_as_they_were(rows: list[str], escaped: bool) -> None:
+def test_any_json_lines_are_read_unchanged(rows: list[str], escaped: bool) -> None:
     lines = "".join(json.dumps({"text": text}, ensure_ascii=escaped) + "\r\n" for text in rows)
     assert read_bytes("a.jsonl", lines.encode()) == [text for text in rows if text.strip()]
 
@@ -198,7 +198,7 @@ def test_any_bytes_are_read_or_refused(content: bytes, name: str) -> None:
 
 
 def read_bytes(name: str, content: bytes) -> list[str]:
-    """The texts of a file with this content; none where it is refused in one line."""
+    """Return the texts of a file with this content; none if it is refused with a one-line error."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder, name), content)
         try:
@@ -209,7 +209,7 @@ def read_bytes(name: str, content: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('{"text": "a"}\n\n{"text": ', ", line 3 is not JSON: Expecting value"),
         ('{"text": "a"}\n[1]\n', ", line 2: expected a JSON object with 'text', got a list"),
@@ -224,13 +224,13 @@ def read_bytes(name: str, content: bytes) -> list[str]:
         ("9" * 10_000, ", line 1 is not JSON: Exceeds the limit (4300 digits)"),
     ],
 )
-def test_broken_json_lines_are_named_by_line(tmp_path: Path, content: str, said: str) -> None:
+def test_broken_json_lines_are_named_by_line(tmp_path: Path, content: str, message: str) -> None:
     path = write(tmp_path / "a.jsonl", content)
-    assert refusal(path).startswith(f"{path}{said}")
+    assert refusal(path).startswith(f"{path}{message}")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('text\n"open\nend', ", line 3 is broken CSV: unexpected end of data"),
         ('text\n"a"b\n', ", line 2 is broken CSV: ',' expected after '\"'"),
@@ -240,12 +240,12 @@ def test_broken_json_lines_are_named_by_line(tmp_path: Path, content: str, said:
         ("text\na\rb\n", ", line 2 is broken CSV: new-line character seen in unquoted field"),
     ],
 )
-def test_broken_csv_is_named_by_line(tmp_path: Path, content: str, said: str) -> None:
+def test_broken_csv_is_named_by_line(tmp_path: Path, content: str, message: str) -> None:
     path = write(tmp_path / "a.csv", content)
-    assert refusal(path).startswith(f"{path}{said}")
+    assert refusal(path).startswith(f"{path}{message}")
 
 
-def test_reading_csv_leaves_the_limits_of_others_alone(tmp_path: Path) -> None:
+def test_reading_csv_does_not_change_the_field_size_limit(tmp_path: Path) -> None:
     limit = csv.field_size_limit()
     assert texts(write(tmp_path / "a.csv", "text\na\n")) == ["a"]
     assert csv.field_size_limit() == limit
@@ -254,7 +254,7 @@ def test_reading_csv_leaves_the_limits_of_others_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "got"), [(pa.array([1, 2]), "a number"), (pa.array(["a", None]), "null"), (pa.array([["a"]]), "a list")]
 )
-def test_cells_of_parquet_that_are_no_text_are_named_by_row(tmp_path: Path, column: Any, got: str) -> None:
+def test_errors_name_the_row_of_parquet_cells_without_text(tmp_path: Path, column: Any, got: str) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": column}), path)
     row = 2 if got == "null" else 1
@@ -310,12 +310,12 @@ BROKEN_CHATS = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), BROKEN_CHATS)
-def test_a_broken_chat_is_named_by_message(tmp_path: Path, content: str, said: str) -> None:
+@pytest.mark.parametrize(("content", "message"), BROKEN_CHATS)
+def test_a_broken_chat_is_named_by_message(tmp_path: Path, content: str, message: str) -> None:
     path = write(tmp_path / "a.json", content)
     with pytest.raises(UsageError) as refused:
         read_chat(path)
-    assert str(refused.value).startswith(f"{path}{said}")
+    assert str(refused.value).startswith(f"{path}{message}")
 
 
 def test_a_chat_that_is_not_utf8_is_named_by_byte(tmp_path: Path) -> None:

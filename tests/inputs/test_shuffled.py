@@ -1,4 +1,4 @@
-"""Shuffled tokens: the same ones, in an order that seed and text decide, within their segments."""
+"""Shuffling of tokens within their segments, in an order that depends on the seed and the text."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def batches(name: str, *texts: Text) -> list[Batch]:
         ("seq2seq", Text("Stop the cat", target="potS eht tac")),
     ],
 )
-def test_ordinary_tokens_change_places_within_their_segment(name: str, text: Text) -> None:
+def test_ordinary_tokens_are_shuffled_within_their_segment(name: str, text: Text) -> None:
     (batch,) = batches(name, text)
-    mixed = shuffle_batch(batch, 0)
-    sides = [(batch.inputs[0].source, mixed.inputs[0].source, "input_ids")]
-    if batch.inputs[0].target is not None and mixed.inputs[0].target is not None:
-        sides.append((batch.inputs[0].target, mixed.inputs[0].target, "decoder_input_ids"))
+    shuffled = shuffle_batch(batch, 0)
+    sides = [(batch.inputs[0].source, shuffled.inputs[0].source, "input_ids")]
+    if batch.inputs[0].target is not None and shuffled.inputs[0].target is not None:
+        sides.append((batch.inputs[0].target, shuffled.inputs[0].target, "decoder_input_ids"))
     for before, after, ids in sides:
         assert after.pieces != before.pieces
         assert after.segments == before.segments
         assert after.special.tolist() == before.special.tolist()
-        assert mixed.tensors[ids][0].tolist() == after.ids.tolist()
+        assert shuffled.tensors[ids][0].tolist() == after.ids.tolist()
         assert after.ids[after.special].tolist() == before.ids[before.special].tolist()
         for segment in set(before.segments):
-            here = np.array(before.segments) == segment
-            assert sorted(np.array(before.pieces)[here]) == sorted(np.array(after.pieces)[here])
+            in_segment = np.array(before.segments) == segment
+            assert sorted(np.array(before.pieces)[in_segment]) == sorted(np.array(after.pieces)[in_segment])
     others = batch.tensors.keys() - {ids for _, _, ids in sides}
-    assert all((batch.tensors[name] == mixed.tensors[name]).all() for name in others)
+    assert all((batch.tensors[name] == shuffled.tensors[name]).all() for name in others)
 
 
-def test_seed_and_text_decide_and_nothing_else() -> None:
+def test_the_order_depends_on_seed_and_text_only() -> None:
     texts = [Text(TEXT), Text(TEXT), Text("A cat sat.")]
     together, again = (
         {one.index: one.source.pieces for batch in batches("encoder", *texts) for one in shuffle_batch(batch, 7).inputs}
@@ -60,7 +60,7 @@ def test_seed_and_text_decide_and_nothing_else() -> None:
     assert shuffle_batch(alone, 8).inputs[0].source.pieces != together[0]
 
 
-def test_what_was_given_is_left_as_it_is() -> None:
+def test_the_given_batch_is_not_changed() -> None:
     (batch,) = batches("encoder", Text(TEXT))
     before = batch.tensors["input_ids"].clone()
     shuffle_batch(batch, 0)

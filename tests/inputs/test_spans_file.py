@@ -1,4 +1,4 @@
-"""Files that name the passages of a text: what is taken, and what is said of the others."""
+"""Files of spans: valid forms, and errors for all others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def test_each_form_of_a_span(tmp_path: Path) -> None:
         "b": (TextSpan("tokens", 2, 3),),
     }
     (tmp_path / "two.json").write_text('[{"a": ["x"]}, {"b": ["y"]}]')
-    assert [list(each) for each in read_spans(tmp_path / "two.json")] == [["a"], ["b"]]
+    assert [list(spans) for spans in read_spans(tmp_path / "two.json")] == [["a"], ["b"]]
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ("[", "spans.json is not JSON (line 1, column 2)"),
         ([], "expected an object of segments, each a list of"),
@@ -40,21 +40,24 @@ def test_each_form_of_a_span(tmp_path: Path) -> None:
         ({"a": [[0, 1.5]]}, "two whole numbers"),
         ({"a": [[True, 2]]}, "two whole numbers"),
         ({"a": [{"tokens": 3}]}, "two whole numbers [start, end] with 0 <= start < end, got 3"),
-        ({"special": ["x"]}, "'special' cannot name a segment, special, rest, generated are those of other tokens"),
-        ({" ": ["x"]}, "' ' cannot name a segment"),
+        (
+            {"special": ["x"]},
+            "'special' cannot be the name of a segment (special, rest, generated are reserved): choose",
+        ),
+        ({" ": ["x"]}, "' ' cannot be the name of a segment"),
         ({"a": ["\ud800"]}, "half a surrogate pair"),
         ({"\udfff": ["x"]}, "half a surrogate pair"),
     ],
 )
-def test_what_is_not_of_this_form(document: Any, said: str, tmp_path: Path) -> None:
+def test_invalid_content_is_refused(document: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "spans.json"
     path.write_text(document if isinstance(document, str) else json.dumps(document))
     with pytest.raises(UsageError) as caught:
         read_spans(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_with_close_names(tmp_path: Path) -> None:
     (tmp_path / "spans.json").write_text("{}")
     with pytest.raises(UsageError, match=r"no such file: .*; did you mean 'spans.json'"):
         read_spans(tmp_path / "span.json")

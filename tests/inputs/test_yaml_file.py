@@ -1,4 +1,4 @@
-"""YAML is read as plain values with their places; what is wrong is one line that says where."""
+"""YAML is read as plain values with their positions; an error is one line with the position."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from attncli.errors import UsageError
-from attncli.inputs.schema import Listed, Section, validate
-from attncli.inputs.yaml_file import MOST_BYTES, read_yaml
+from attncli.inputs.schema import Section, TextList, validate
+from attncli.inputs.yaml_file import MAX_BYTES, read_yaml
 
 
 class Inner(Section):
@@ -26,7 +26,7 @@ class Sample(Section):
     count: int = Field(1, ge=1)
     share: float = 0.5
     kind: Literal["encoder", "cross"] = "encoder"
-    format: Listed = Field(default=[])
+    format: TextList = Field(default=[])
     inner: list[Inner] = Field(default=[])
 
 
@@ -54,11 +54,11 @@ def refused(file: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("word", ["no", "on", "Yes", "3.10", "1:30", "0x10", "2026-01-01", "1_000", "007", "true"])
-def test_a_word_stays_what_it_is(file: Path, word: str) -> None:
+def test_a_word_stays_text(file: Path, word: str) -> None:
     assert values(file, f"a: {word}") == {"a": word}
 
 
-def test_nothing_is_none_and_quotes_make_it_a_text(file: Path) -> None:
+def test_missing_values_are_none_and_quoted_values_are_texts(file: Path) -> None:
     assert values(file, "a:\nb: ~\nc: null\nd: ''\ne: 'null'") == {
         "a": None,
         "b": None,
@@ -68,24 +68,24 @@ def test_nothing_is_none_and_quotes_make_it_a_text(file: Path) -> None:
     }
 
 
-def test_the_schema_makes_numbers_and_truths_of_texts(file: Path) -> None:
+def test_the_schema_converts_texts_to_numbers_and_booleans(file: Path) -> None:
     file.write_text("heads: 3.10\nper-query: true\ncount: 12\nshare: 1e-3\nformat: png\ninner:\n- name: 7\n")
     read = validate(read_yaml(file), Sample)
     assert (read.heads, read.per_query, read.count, read.share, read.format) == ("3.10", True, 12, 0.001, ["png"])
     assert read.inner[0].name == "7"
 
 
-def test_variables_of_the_environment_stand_in_values(file: Path) -> None:
+def test_variables_of_the_environment_are_replaced_in_values(file: Path) -> None:
     text = "a: ${HOME}/x\nb: '${NONE:-else}'\nc: $${HOME} $5\nd: ${HOME:-y}\n${HOME}: key"
     assert values(file, text, HOME="/h") == {"a": "/h/x", "b": "else", "c": "${HOME} $5", "d": "/h", "${HOME}": "key"}
 
 
-def test_a_variable_brings_a_text_and_no_yaml(file: Path) -> None:
+def test_the_value_of_a_variable_is_text_and_not_yaml(file: Path) -> None:
     assert values(file, "a: ${EVIL}", EVIL="[1, *x]\nb: 2") == {"a": "[1, *x]\nb: 2"}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message_start"),
     [
         ("heads: 1\nper_query: true", ", line 2, column 1: unknown key 'per_query': did you mean 'per-query'?"),
         ("inner:\n - name: a\n   nam: b", ", line 3, column 4: unknown key 'nam': did you mean 'name'?"),
@@ -102,17 +102,17 @@ def test_a_variable_brings_a_text_and_no_yaml(file: Path) -> None:
         ("- a", ", line 1, column 1: expected keys and values, got a list"),
         ("", " is empty: expected keys and values"),
         ("# nothing\n", " is empty: expected keys and values"),
-        ("heads: 1\nheads: 2", ", line 2, column 1: the key 'heads' stands there twice: leave one out"),
+        ("heads: 1\nheads: 2", ", line 2, column 1: the key 'heads' occurs twice: remove one"),
         ("heads: [", " is not YAML (line 1, column 9): expected the node content, but found '<stream end>'"),
-        ("heads: 1\n--- 2", ", line 2, column 1: expected one document, got a second: leave out what follows ---"),
+        ("heads: 1\n--- 2", ", line 2, column 1: expected one document, got a second: remove everything from --- on"),
         ("? [a]\n: b", ", line 1, column 3: expected the name of a key"),
         ("heads: ${NONE}", ", line 1, column 8: the environment has no variable NONE: set it, or give a default as"),
         ("heads: ${a b}", ", line 1, column 8: expected the name of a variable in ${a b}"),
         ("heads: \0", " is not YAML: unacceptable character"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(file: Path, text: str, said: str) -> None:
-    assert refused(file, text).startswith(said)
+def test_errors_name_the_position(file: Path, text: str, message_start: str) -> None:
+    assert refused(file, text).startswith(message_start)
 
 
 @pytest.mark.parametrize(
@@ -131,22 +131,22 @@ def test_tags_anchors_and_merges_are_refused(file: Path, text: str) -> None:
     assert "line 1" in refused(file, text)
 
 
-def test_a_part_of_a_file_knows_its_places_in_the_whole(file: Path) -> None:
+def test_a_part_of_a_file_has_positions_in_the_whole_file(file: Path) -> None:
     file.write_text("inner:\n- name: a\n- {name: b, nam: c}\n", encoding="utf-8")
     whole = read_yaml(file)
     part = whole.part("inner", 1)
-    assert (part.values, part.place.line, part.place.column) == ({"name": "b", "nam": "c"}, 3, 3)
+    assert (part.values, part.position.line, part.position.column) == ({"name": "b", "nam": "c"}, 3, 3)
     assert part.part("name").values == "b"
     with pytest.raises(UsageError, match=r"line 3, column 13: unknown key 'nam': did you mean 'name'\?"):
         validate(part, Inner)
 
 
-def test_a_file_grows_neither_large_nor_deep(file: Path) -> None:
-    assert "larger than 256 kB" in refused(file, "heads: " + "x" * MOST_BYTES)
+def test_large_and_deep_files_are_refused(file: Path) -> None:
+    assert "larger than 256 kB" in refused(file, "heads: " + "x" * MAX_BYTES)
     assert "at most 20 levels" in refused(file, "heads: " + "[" * 2000)
 
 
-def test_a_file_that_is_not_there_names_its_neighbours(file: Path) -> None:
+def test_a_missing_file_is_refused_with_close_names(file: Path) -> None:
     file.write_text("a: b")
     with pytest.raises(UsageError, match=r"no such file: .*; did you mean 'rules\.yaml'\?"):
         read_yaml(file.with_name("rule.yaml"))

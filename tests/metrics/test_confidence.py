@@ -1,11 +1,19 @@
-"""`confidence` on rows that one can work out by hand."""
+"""`confidence`: its reference, and rows computed by hand."""
 
 from __future__ import annotations
 
 import pytest
 from made_rows import by_hand, row_values
+from naive_metrics import TOKENS, Case, Mask, Matrix, Special, Value, by_row
 
 from attncli.metrics.confidence import METRIC
+
+
+def naive(weights: Matrix, visible: Mask, special: Special) -> list[Value]:
+    return by_row(visible, lambda i: max(weights[i]))
+
+
+CASE = Case(naive, uniform=1 / TOKENS, last_key=1)
 
 
 def test_the_largest_weight() -> None:

@@ -1,11 +1,22 @@
-"""`effective_keys` on rows that one can work out by hand."""
+"""`effective_keys`: its reference, and rows computed by hand."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from made_rows import by_hand, head_value, row_values
+from metrics.test_entropy import naive as naive_entropy
+from naive_metrics import TOKENS, Case, Mask, Matrix, Special, Value
 
 from attncli.metrics.effective_keys import METRIC
+
+
+def naive(weights: Matrix, visible: Mask, special: Special) -> list[Value]:
+    return [None if value is None else math.exp(value) for value in naive_entropy(weights, visible, special)]
+
+
+CASE = Case(naive, uniform=TOKENS, last_key=1)
 
 
 def test_a_quarter_each_is_four_keys() -> None:

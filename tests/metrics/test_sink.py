@@ -1,4 +1,4 @@
-"""`sink` on rows that one can work out by hand."""
+"""`sink`: its reference, and rows computed by hand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,26 @@ import math
 
 import pytest
 from made_rows import by_hand, causal, head_value
+from metrics.test_received import naive as naive_received
+from naive_metrics import TOKENS, Case, Mask, Matrix, Special, Value, min_rows
 
 from attncli.metrics.sink import METRIC
+
+
+def naive_candidates(weights: Matrix, visible: Mask, special: Special) -> dict[int, float]:
+    """Return what each key receives that enough rows see."""
+    return {
+        k: value
+        for k, value in enumerate(naive_received(weights, visible, special))
+        if value is not None and sum(row[k] for row in visible) >= min_rows(visible)
+    }
+
+
+def naive(weights: Matrix, visible: Mask, special: Special) -> Value:
+    return max(naive_candidates(weights, visible, special).values(), default=None)
+
+
+CASE = Case(naive, uniform=1 / TOKENS, last_key=1)
 
 
 def test_the_key_that_gets_most() -> None:
@@ -22,10 +40,10 @@ def test_late_causal_keys_do_not_count() -> None:
 
 
 def test_in_a_text_of_three_all_rows_must_see_the_key() -> None:
-    one = by_hand([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.25, 0.0, 0.75]], causal(3))
-    assert head_value(METRIC, one, "decoder") == pytest.approx(0.5)
+    text = by_hand([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.25, 0.0, 0.75]], causal(3))
+    assert head_value(METRIC, text, "decoder") == pytest.approx(0.5)
 
 
-def test_no_key_that_all_see_has_none() -> None:
-    one = by_hand([[1.0, 0.0], [0.0, 1.0]], [[True, False], [False, True]])
-    assert math.isnan(head_value(METRIC, one))
+def test_without_a_key_that_all_rows_see_it_is_undefined() -> None:
+    text = by_hand([[1.0, 0.0], [0.0, 1.0]], [[True, False], [False, True]])
+    assert math.isnan(head_value(METRIC, text))

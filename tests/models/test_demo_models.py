@@ -1,4 +1,4 @@
-"""The bundled demo models are small, load offline and cleanly, and do what their cards say."""
+"""The bundled demo models are small, load offline without missing weights, and do what their cards state."""
 
 from __future__ import annotations
 
@@ -82,26 +82,26 @@ def test_the_whole_model_folder_is_under_three_megabytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_weight_is_loaded_and_every_stored_weight_is_used(name: str) -> None:
-    model, found = LOADERS[name].from_pretrained(DEMO / name, output_loading_info=True)
-    assert not found["missing_keys"]
-    assert not found["unexpected_keys"]
+    model, loading_info = LOADERS[name].from_pretrained(DEMO / name, output_loading_info=True)
+    assert not loading_info["missing_keys"]
+    assert not loading_info["unexpected_keys"]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("name", ["decoder", "seq2seq"])
-def test_the_bare_model_loads_cleanly_too(name: str) -> None:
-    _, found = AutoModel.from_pretrained(DEMO / name, output_loading_info=True)
-    assert not found["missing_keys"]
-    assert not found["unexpected_keys"]
+def test_the_base_model_loads_without_missing_weights(name: str) -> None:
+    _, loading_info = AutoModel.from_pretrained(DEMO / name, output_loading_info=True)
+    assert not loading_info["missing_keys"]
+    assert not loading_info["unexpected_keys"]
 
 
-def test_the_bare_encoder_lacks_nothing_but_its_unused_pooler() -> None:
-    _, found = AutoModel.from_pretrained(DEMO / "encoder", output_loading_info=True)
-    assert all(key.startswith("pooler.") for key in found["missing_keys"])
-    assert all(key.startswith("cls.") for key in found["unexpected_keys"])
+def test_the_base_encoder_lacks_only_its_unused_pooler() -> None:
+    _, loading_info = AutoModel.from_pretrained(DEMO / "encoder", output_loading_info=True)
+    assert all(key.startswith("pooler.") for key in loading_info["missing_keys"])
+    assert all(key.startswith("cls.") for key in loading_info["unexpected_keys"])
 
 
-def test_the_data_folder_holds_no_code_and_no_path_of_the_training_machine() -> None:
+def test_the_demo_folder_contains_no_code_and_no_local_path() -> None:
     files = [file for file in DEMO.rglob("*") if file.is_file()]
     assert files
     assert not [file for file in files if file.suffix == ".py"]
@@ -110,7 +110,7 @@ def test_the_data_folder_holds_no_code_and_no_path_of_the_training_machine() -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tokenizer_gives_back_what_it_read(name: str) -> None:
+def test_the_tokenizer_decodes_to_the_original_text(name: str) -> None:
     tokenizer = demo(name)[1]
     ids = tokenizer(ANIMAL)["input_ids"]
     decoded = tokenizer.decode(ids, skip_special_tokens=True)
@@ -130,18 +130,18 @@ def test_the_encoder_marks_both_sentences_of_a_pair() -> None:
 
 
 def test_the_encoder_guesses_hidden_words_far_better_than_word_frequency() -> None:
-    found = scores.encoder_scores(*demo("encoder"), PLAIN_SENTENCES)
-    assert found["masked_loss"] < found["unigram_loss"] - 0.5
-    assert found["masked_accuracy"] > found["unigram_accuracy"] + 0.15
+    trained = scores.encoder_scores(*demo("encoder"), PLAIN_SENTENCES)
+    assert trained["masked_loss"] < trained["unigram_loss"] - 0.5
+    assert trained["masked_accuracy"] > trained["unigram_accuracy"] + 0.15
 
 
 def test_the_encoder_has_neighbour_and_copying_heads_that_training_made() -> None:
     model, tokenizer = demo("encoder")
-    found = scores.encoder_scores(model, tokenizer, PLAIN_SENTENCES)
+    trained = scores.encoder_scores(model, tokenizer, PLAIN_SENTENCES)
     before = scores.encoder_scores(untrained(model), tokenizer, PLAIN_SENTENCES)
     for name in ("previous", "next", "cls"):
-        assert found[name][1] > 0.5 > before[name][1]
-    assert found["copy"][1] > 0.3 > before["copy"][1]
+        assert trained[name][1] > 0.5 > before[name][1]
+    assert trained["copy"][1] > 0.3 > before["copy"][1]
 
 
 def test_the_decoder_groups_its_queries() -> None:
@@ -163,13 +163,13 @@ def test_the_decoder_reads_a_chat() -> None:
 
 def test_the_decoder_has_induction_and_previous_token_heads_that_training_made() -> None:
     model, tokenizer = demo("decoder")
-    found = scores.decoder_scores(model, tokenizer, [])
+    trained = scores.decoder_scores(model, tokenizer, [])
     before = scores.decoder_scores(untrained(model), tokenizer, [])
-    assert found["induction"][1] > 0.5 > before["induction"][1]
-    assert found["previous"][1] > 0.5 > before["previous"][1]
+    assert trained["induction"][1] > 0.5 > before["induction"][1]
+    assert trained["previous"][1] > 0.5 > before["previous"][1]
 
 
-def test_the_decoder_stays_sane_at_four_times_its_usual_length() -> None:
+def test_the_decoder_still_predicts_well_at_four_times_its_usual_length() -> None:
     model, tokenizer = demo("decoder")
     loss = scores.text_loss(model, tokenizer, [" ".join(PLAIN_SENTENCES * 4)])
     assert loss < 4.0

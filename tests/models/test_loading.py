@@ -1,4 +1,4 @@
-"""A model loads, or one line says why it cannot serve and what to do."""
+"""A model loads, or one line says why it cannot be used and what to do."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def broken(bert: Path, tmp_path: Path) -> Path:
-    """A copy of a whole model folder, to be broken."""
+    """A copy of a complete model folder, for tests that break it."""
     return Path(shutil.copytree(bert, tmp_path / "model"))
 
 
-def _config(folder: Path, **changes: Any) -> None:
+def _change_config(folder: Path, **changes: Any) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def _remove(*names: str) -> Callable[[Path], None]:
-    def act(folder: Path) -> None:
+    def remove(folder: Path) -> None:
         for name in names:
             (folder / name).unlink()
 
-    return act
+    return remove
 
 
 def _halve_weights(folder: Path) -> None:
@@ -73,24 +73,24 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "corrupt weights": (lambda f: (f / "model.safetensors").write_bytes(b"x" * 99) and None, "safetensors.*corrupt"),
     "half the weights": (_halve_weights, "safetensors file is corrupt or incomplete"),
     "broken config": (lambda f: (f / "config.json").write_text("{") and None, "not a valid JSON"),
-    "another shape": (lambda f: _config(f, vocab_size=77), "another shape than config.json says"),
+    "another shape": (lambda f: _change_config(f, vocab_size=77), "another shape than config.json says"),
     "a layer missing": (_lose_layer, "lacks .* of its weights, the first is .*layer.1.attention"),
-    "unknown type": (lambda f: _config(f, model_type="quux"), "quux"),
+    "unknown type": (lambda f: _change_config(f, model_type="quux"), "quux"),
     "code of its own": (
-        lambda f: _config(f, model_type="mine", auto_map={"AutoConfig": "conf.C", "AutoModel": "net.M"}),
+        lambda f: _change_config(f, model_type="mine", auto_map={"AutoConfig": "conf.C", "AutoModel": "net.M"}),
         r"needs code of its own \(conf\.py, net\.py\).*--trust-remote-code",
     ),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_folder_is_named_with_exit_code_3(what: str, broken: Path) -> None:
-    act, message = BROKEN[what]
-    act(broken)
-    with pytest.raises(ModelError, match=message) as caught:
+def test_a_broken_folder_is_reported_with_exit_code_3(what: str, broken: Path) -> None:
+    damage, message = BROKEN[what]
+    damage(broken)
+    with pytest.raises(ModelError, match=message) as error:
         models.load(str(broken), device="cpu")
-    assert caught.value.exit_code == 3
-    assert "\n" not in str(caught.value)
+    assert error.value.exit_code == 3
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_broken_folder_is_named_with_exit_code_3(what: str, broken: Path) -> N
         (" ", UsageError, "name is empty"),
     ],
 )
-def test_names_that_lead_nowhere(name: str, error: type[Exception], message: str) -> None:
+def test_names_without_a_model_are_reported(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         models.load(name)
 
@@ -116,19 +116,19 @@ def test_names_that_lead_nowhere(name: str, error: type[Exception], message: str
         ({"device": "cuda"}, "sees no CUDA device"),
     ],
 )
-def test_wrong_options_are_named(bert: Path, options: dict[str, str], message: str) -> None:
+def test_wrong_options_are_reported(bert: Path, options: dict[str, str], message: str) -> None:
     if options.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(UsageError, match=message):
         models.load(str(bert), **options)  # type: ignore[arg-type]
 
 
-def test_a_file_in_place_of_a_folder_is_told_apart(bert: Path) -> None:
+def test_a_file_instead_of_a_folder_is_reported(bert: Path) -> None:
     with pytest.raises(ModelError, match="found a file"):
         models.load(str(bert / "config.json"))
 
 
-def test_a_checkpoint_loads_as_its_base_model_in_eval_mode_without_noise(
+def test_a_checkpoint_loads_as_its_base_model_in_eval_mode_without_messages(
     bert: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     loaded = models.load(str(bert), device="cpu")
@@ -138,7 +138,7 @@ def test_a_checkpoint_loads_as_its_base_model_in_eval_mode_without_noise(
     assert capfd.readouterr() == ("", "")
 
 
-def test_head_and_dtype_are_obeyed(bert: Path) -> None:
+def test_head_and_dtype_are_used(bert: Path) -> None:
     loaded = models.load(str(bert), device="cpu", head="masked-lm", dtype="bfloat16")
     assert type(loaded.model).__name__ == "BertForMaskedLM"
     assert loaded.run_info("stream").dtype == "bfloat16"
@@ -161,7 +161,7 @@ def test_a_pickle_checkpoint_is_read_with_weights_only(broken: Path) -> None:
     assert not marker.exists()
 
 
-def test_only_a_transformers_model_can_be_adopted() -> None:
+def test_only_a_transformers_model_can_be_wrapped() -> None:
     with pytest.raises(UsageError, match=r"expected a Transformers model .* got Linear"):
         models.wrap_model(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
 
@@ -179,13 +179,13 @@ LLAMA = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidd
     ],
     ids=lambda value: value["rope_type"] if isinstance(value, dict) else "",
 )
-def test_rotary_positions_end_where_they_were_stretched_to(rotary: dict[str, Any], limit: int | None) -> None:
+def test_rotary_positions_end_at_their_scaled_limit(rotary: dict[str, Any], limit: int | None) -> None:
     config = LlamaConfig(**LLAMA, max_position_embeddings=64, rope_parameters=rotary)
     assert models.wrap_model(LlamaModel(config)).max_positions == limit
 
 
-def test_positions_that_are_distances_have_no_end() -> None:
-    # what T5's own checkpoints say: the length that they were taught with
+def test_positions_that_are_distances_have_no_limit() -> None:
+    # the checkpoints of T5 state the length of their training texts
     t5 = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, n_positions=512)
     bloom = BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2, max_position_embeddings=64)
     mpt = MptConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, max_seq_len=64)

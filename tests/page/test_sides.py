@@ -1,4 +1,4 @@
-"""What the page knows of each token: its label, its word, and the text that it covers."""
+"""The tokens of the page: their labels, their words, and the text that they cover."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hostile import HOSTILE
 
 import attncli
 from attncli.data import Scheme, Tokens
-from attncli.page.sides import side
+from attncli.page.sides import side_document
 
 
 def bare(pieces: list[str], scheme: Scheme = "plain") -> Tokens:
@@ -17,8 +17,8 @@ def bare(pieces: list[str], scheme: Scheme = "plain") -> Tokens:
     return Tokens(tuple(pieces), at, at < 0, np.full((n, 2), -1), at, ("",) * n, scheme=scheme)
 
 
-def told(found: dict) -> str:
-    return "".join(a + b for a, b in zip(found["before"], found["surface"], strict=True)) + found["after"]
+def full_text(side: dict) -> str:
+    return "".join(a + b for a, b in zip(side["before"], side["surface"], strict=True)) + side["after"]
 
 
 TEXTS = [" Once  upon a time.\nShe was naïve ", "👩‍👩‍👧 注意 e\u0301"]
@@ -26,36 +26,36 @@ TEXTS = [" Once  upon a time.\nShe was naïve ", "👩‍👩‍👧 注意 e\u0
 
 @pytest.mark.parametrize("model", ["demo:encoder", "demo:decoder", "demo:seq2seq"])
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_text_is_told_whole(model: str, text: str) -> None:
+def test_the_text_is_complete(model: str, text: str) -> None:
     run = attncli.load(model).run(text, target="x") if "seq2seq" in model else attncli.load(model).run(text)
-    found = side(run.inputs[0].source)
-    assert told(found) == text
-    assert len({len(found[name]) for name in ("pieces", "labels", "words", "segments", "before", "surface")}) == 1
-    assert max(found["words"]) == len(found["word_labels"]) - 1
+    side = side_document(run.inputs[0].source)
+    assert full_text(side) == text
+    assert len({len(side[name]) for name in ("pieces", "labels", "words", "segments", "before", "surface")}) == 1
+    assert max(side["words"]) == len(side["word_labels"]) - 1
 
 
-def test_both_texts_of_a_pair_are_told() -> None:
-    found = side(attncli.load("demo:encoder").run("The cat.", pair="It sat.").inputs[0].source)
-    assert told(found) == "The cat.\nIt sat."
-    assert found["surface"][0] == ""
-    assert {found["segments"][at] for at in found["special"]} == {""}
+def test_both_texts_of_a_pair_are_full_text() -> None:
+    side = side_document(attncli.load("demo:encoder").run("The cat.", pair="It sat.").inputs[0].source)
+    assert full_text(side) == "The cat.\nIt sat."
+    assert side["surface"][0] == ""
+    assert {side["segments"][at] for at in side["special"]} == {""}
 
 
-def test_the_space_before_a_piece_is_not_its_own() -> None:
-    found = side(attncli.load("demo:decoder").run("The cat").inputs[0].source)
-    assert found["pieces"] == ["<s>", "The", "Ġc", "at"]
-    assert found["surface"] == ["", "The", "c", "at"]
-    assert found["before"] == ["", "", " ", ""]
-    assert (found["special"], found["words"]) == ([0], [0, 1, 2, 2])
-    assert found["word_labels"] == ["<s>", "The", "cat"]
+def test_the_space_before_a_piece_is_not_part_of_it() -> None:
+    side = side_document(attncli.load("demo:decoder").run("The cat").inputs[0].source)
+    assert side["pieces"] == ["<s>", "The", "Ġc", "at"]
+    assert side["surface"] == ["", "The", "c", "at"]
+    assert side["before"] == ["", "", " ", ""]
+    assert (side["special"], side["words"]) == ([0], [0, 1, 2, 2])
+    assert side["word_labels"] == ["<s>", "The", "cat"]
 
 
-def test_what_a_model_wrote_is_told_by_its_pieces() -> None:
+def test_generated_text_comes_from_its_pieces() -> None:
     run = attncli.load("demo:decoder", head="causal-lm").run("Once upon", generate=8)
-    found = side(run.inputs[0].source)
-    assert found["segments"][-1] == "generated"
-    assert told(found).startswith("Once upon")
-    assert len(told(found)) > len("Once upon") + 8
+    side = side_document(run.inputs[0].source)
+    assert side["segments"][-1] == "generated"
+    assert full_text(side).startswith("Once upon")
+    assert len(full_text(side)) > len("Once upon") + 8
 
 
 @pytest.mark.parametrize(
@@ -69,17 +69,20 @@ def test_what_a_model_wrote_is_told_by_its_pieces() -> None:
     ],
 )
 def test_pieces_without_a_text(scheme: Scheme, pieces: list[str], text: str) -> None:
-    assert told(side(bare(pieces, scheme))) == text
+    assert full_text(side_document(bare(pieces, scheme))) == text
 
 
-def test_a_part_of_a_text_tells_no_more_than_its_tokens() -> None:
+def test_a_part_of_a_text_has_only_the_text_of_its_tokens() -> None:
     tokens = attncli.load("demo:encoder").run("The cat sat on the mat.").inputs[0].source
-    assert told(side(tokens.take([2, 3, 4]), cut=True)) == tokens.text[slice(*tokens.offsets[[2, 4], [0, 1]])]
+    assert (
+        full_text(side_document(tokens.take([2, 3, 4]), cut=True))
+        == tokens.text[slice(*tokens.offsets[[2, 4], [0, 1]])]
+    )
 
 
 @pytest.mark.parametrize("scheme", ["plain", "wordpiece", "bytelevel", "metaspace"])
 def test_hostile_pieces_are_kept_as_they_are(scheme: Scheme) -> None:
     pieces = [*HOSTILE, "\ud800", "\udce2"]
-    found = side(bare(pieces, scheme))
-    assert found["pieces"] == pieces
-    assert len(found["surface"]) == len(found["labels"]) == len(pieces)
+    side = side_document(bare(pieces, scheme))
+    assert side["pieces"] == pieces
+    assert len(side["surface"]) == len(side["labels"]) == len(pieces)

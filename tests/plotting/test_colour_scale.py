@@ -1,4 +1,4 @@
-"""Which weight gets which colour."""
+"""Colour scales of weights: their ends, and the advice to use a log scale."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from numpy.typing import NDArray
 from pictures import one_map, words
 
 from attncli.plotting import grid, heatmap
-from attncli.plotting.colour_scale import faint_note, norm_of, top
+from attncli.plotting.colour_scale import colour_norm, faint_note, largest_weight
 
 
-def test_top_is_the_largest_weight_that_can_be_seen() -> None:
+def test_the_largest_weight_is_a_visible_one() -> None:
     small, large = one_map([[0.2, 0.8]]), one_map([[0.1, 0.9]], visible=[[True, False]])
-    assert top([small, large]) == pytest.approx(0.8)
-    assert top([]) == top([one_map([[0.0]])]) == 1.0
+    assert largest_weight([small, large]) == pytest.approx(0.8)
+    assert largest_weight([]) == largest_weight([one_map([[0.0]])]) == 1.0
 
 
 def test_undefined_weights_do_not_count() -> None:
-    assert top([one_map([[0.25, np.nan], [np.inf, 0.5]])]) == 0.5
+    assert largest_weight([one_map([[0.25, np.nan], [np.inf, 0.5]])]) == 0.5
 
 
 def test_linear_scale_starts_at_zero_and_log_scale_spans_four_decades() -> None:
     weights = np.array([0.0, 0.2, 0.5])
-    linear, beyond = norm_of(weights, None, log=False)
+    linear, beyond = colour_norm(weights, None, log=False)
     assert (linear.vmin, linear.vmax, beyond) == (0.0, 0.5, "neither")
-    logarithmic, beyond = norm_of(weights, None, log=True)
+    logarithmic, beyond = colour_norm(weights, None, log=True)
     assert isinstance(logarithmic, LogNorm)
     assert (logarithmic.vmin, logarithmic.vmax, beyond) == (0.5e-4, 0.5, "min")
     assert np.asarray(logarithmic(np.array([0.0, 0.5e-2, 0.5]))) == pytest.approx([0.0, 0.5, 1.0])
 
 
 def test_weights_above_a_given_top_are_marked_on_the_bar() -> None:
-    assert norm_of(np.array([0.1, 0.9]), 0.5, log=False)[1] == "max"
-    assert norm_of(np.array([0.0, 0.9]), 0.5, log=True)[1] == "both"
-    assert norm_of(np.array([-1.0, 0.5]), None, log=False)[0].vmin == -1.0
+    assert colour_norm(np.array([0.1, 0.9]), 0.5, log=False)[1] == "max"
+    assert colour_norm(np.array([0.0, 0.9]), 0.5, log=True)[1] == "both"
+    assert colour_norm(np.array([-1.0, 0.5]), None, log=False)[0].vmin == -1.0
 
 
-def test_a_log_scale_is_advised_only_where_a_sink_takes_it_all() -> None:
+def test_a_log_scale_is_advised_only_where_a_sink_receives_nearly_all() -> None:
     def note(weights: NDArray[np.float64], log: bool = False) -> str:
-        return faint_note(weights, norm_of(weights, None, log)[0])
+        return faint_note(weights, colour_norm(weights, None, log)[0])
 
     sink = np.full((40, 40), 0.001)
     sink[:, 0] = 0.961

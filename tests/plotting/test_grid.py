@@ -1,4 +1,4 @@
-"""Many heads on one page: every panel in its place, one scale, gaps where there is no head."""
+"""Many heads on one page: each panel at its layer and head, one colour scale, gaps without a head."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
 from attncli.plotting import grid
 from attncli.plotting.cells import DRAWN, GAP, INVISIBLE, UNDEFINED, Cells
-from attncli.plotting.mosaic import compose, plan
+from attncli.plotting.mosaic import compose_panels, plan_mosaic
 
 
 def panel(figure: Figure, made: Attention, row: int, column: int, down: int, across: int) -> NDArray[Any]:
-    """The cells of one panel of the mosaic, found from its place in the drawn array."""
+    """The cells of one panel of the mosaic, cut out of the drawn array."""
     whole = np.ma.asarray(weights_image(figure).get_array())
     rows, columns = (len(side) for side in (made.queries, made.keys))
     tall, wide = (whole.shape[0] - down * rows) // max(down - 1, 1), (whole.shape[1] - across * columns)
@@ -94,7 +94,7 @@ def test_all_panels_share_one_scale_unless_each_has_its_own() -> None:
     assert any(text.startswith("share of own maximum") for text in words(own))
 
 
-def test_given_top_and_log_are_followed() -> None:
+def test_vmax_and_log_are_used() -> None:
     figure = grid.draw(attention(4, heads=[2, 2]), vmax=2.0, log=True)
     assert weights_image(figure).norm.vmax == 2.0
     assert is_log(figure)
@@ -113,12 +113,12 @@ def test_texts_never_overlap_and_stay_on_the_page(queries: int, keys: int, heads
     assert not faults(grid.draw(made, model="some/model", note="text 1 of 2"))
 
 
-def test_tokens_stand_at_the_margins_where_they_fit_and_nowhere_else() -> None:
+def test_tokens_label_the_margins_only_where_they_fit() -> None:
     assert {"animal", "tired"} <= words(grid.draw(attention(14, heads=[4] * 4)))
     assert "animal" not in words(grid.draw(attention(256, heads=[4] * 4)))
 
 
-def test_many_tokens_are_pooled_to_their_largest_and_the_picture_says_so() -> None:
+def test_many_tokens_are_pooled_to_their_largest_as_the_header_says() -> None:
     made = attention(512, heads=[12])
     weights = np.zeros((12, 512, 512), np.float32)
     weights[7, 401, 33] = 0.5
@@ -129,12 +129,12 @@ def test_many_tokens_are_pooled_to_their_largest_and_the_picture_says_so() -> No
     assert max(figure.bbox.size) < 3000
 
 
-def test_undefined_rows_and_unseen_keys_have_their_own_looks() -> None:
+def test_undefined_rows_and_masked_keys_have_their_own_looks() -> None:
     made = attention(5, heads=[2, 2], causal=True)
     weights = np.array(made.layers[0].weights)
     weights[0, 3] = np.nan
     figure = grid.draw(replace(made, layers=(LayerMaps(0, (0, 1), weights, made.layers[0].visible), made.layers[1])))
-    assert {"undefined", "key that the query may not see"} <= words(figure)
+    assert {"undefined", "masked key"} <= words(figure)
     drawn = panel(figure, made, 0, 0, 2, 2)
     assert np.ma.getmaskarray(drawn)[3].all()
     assert not np.ma.getmaskarray(drawn)[4].any()
@@ -155,12 +155,12 @@ def test_pooling_keeps_the_strongest_state_of_each_block() -> None:
     assert pooled.state.tolist() == [[DRAWN, UNDEFINED]]
 
 
-def test_smaller_panels_leave_the_rest_of_their_place_empty() -> None:
+def test_smaller_panels_leave_a_gap() -> None:
     def cells(rows: int, columns: int) -> Cells:
         return Cells(np.ones((rows, columns), np.float32), np.full((rows, columns), DRAWN, np.uint8))
 
-    geometry = plan((3, 3), (1, 2), (5, 5))
-    whole = compose([[cells(3, 3), cells(2, 2)]], geometry)
+    geometry = plan_mosaic((3, 3), (1, 2), (5, 5))
+    whole = compose_panels([[cells(3, 3), cells(2, 2)]], geometry)
     assert (whole.state[:, : geometry.columns] == DRAWN).all()
     second = whole.state[:, geometry.left(1) :]
     assert (second[:2, :2] == DRAWN).all()

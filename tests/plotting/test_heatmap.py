@@ -1,4 +1,4 @@
-"""One head as a picture: what is drawn, where labels stand, how what is missing looks."""
+"""One head as a picture: what is drawn, where the labels are, how masked and undefined cells look."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_weights_are_drawn_as_they_are_first_query_on_top() -> None:
     assert brightest.sum() > darkest.sum()
 
 
-def test_title_axes_and_bar_say_what_is_seen() -> None:
+def test_title_axes_and_colour_bar_name_what_is_drawn() -> None:
     figure = heatmap.draw(one_map(np.full((6, 6), 1 / 6)), model="bert-base", note="text 2 of 3")
-    said = words(figure)
-    assert "encoder self-attention · layer 3 · head 5" in said
-    assert {"bert-base", "text 2 of 3", "query token (looks from)", "key token (looked at)"} <= said
-    assert any(text.startswith("attention weight") for text in said)
+    texts = words(figure)
+    assert "encoder self-attention · layer 3 · head 5" in texts
+    assert {"bert-base", "text 2 of 3", "query token", "key token"} <= texts
+    assert any(text.startswith("attention weight") for text in texts)
 
 
 def test_aggregates_and_transforms_are_named() -> None:
@@ -79,7 +79,7 @@ def test_texts_never_overlap_and_stay_on_the_page(queries: int, keys: int, causa
     assert not faults(figure)
 
 
-def test_labels_thin_out_evenly_and_tell_their_position() -> None:
+def test_fewer_labels_are_evenly_spaced_and_have_their_position() -> None:
     axes = heatmap.draw(attention(512)).axes[0]
     shown = [tick.get_text() for tick in axes.get_yticklabels()]
     positions = [int(text.split()[1]) for text in shown]
@@ -108,13 +108,13 @@ def test_few_weights_are_written_into_their_cells() -> None:
     assert not any(text.startswith("0.0") and len(text) == 4 for text in words(heatmap.draw(attention(9))) - {"0.00"})
 
 
-def test_keys_that_may_not_be_seen_are_grey_with_a_legend() -> None:
+def test_masked_keys_are_grey_with_a_legend() -> None:
     figure = heatmap.draw(attention(4, causal=True))
     assert (cell(figure, 0, 3, (4, 4)) == GREY).all()
     assert not (cell(figure, 3, 0, (4, 4)) == GREY).all(-1).any()
-    assert "key that the query may not see" in words(figure)
+    assert "masked key" in words(figure)
     assert "undefined" not in words(figure)
-    assert "key that the query may not see" not in words(heatmap.draw(attention(4)))
+    assert "masked key" not in words(heatmap.draw(attention(4)))
 
 
 def test_undefined_rows_are_hatched_with_a_legend() -> None:
@@ -134,12 +134,12 @@ def test_everything_undefined_still_draws() -> None:
     assert "undefined" in words(heatmap.draw(one_map(np.full((3, 3), np.nan)), log=True))
 
 
-def test_colour_scale_is_ones_own_or_the_given_one() -> None:
+def test_colour_scale_ends_at_the_largest_weight_or_at_vmax() -> None:
     assert weights_image(heatmap.draw(one_map([[0.2, 0.4]]))).norm.vmax == pytest.approx(0.4)
     assert weights_image(heatmap.draw(one_map([[0.2, 0.4]]), vmax=1.0)).norm.vmax == 1.0
 
 
-def test_log_scale_is_asked_for_and_said() -> None:
+def test_log_scale_is_an_option_that_the_colour_bar_names() -> None:
     figure = heatmap.draw(attention(5), log=True)
     assert is_log(figure)
     assert any("log scale" in text for text in words(figure))
@@ -173,8 +173,14 @@ def test_labels_fall_back_to_positions_where_lengths_differ() -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1"]
 
 
-def test_512_tokens_cost_less_than_three_cpu_seconds() -> None:
-    made = attention(512)
+def cpu_seconds(tokens: int) -> float:
+    made = attention(tokens)
     start = time.process_time()
     FigureCanvasAgg(heatmap.draw(made)).draw()
-    assert time.process_time() - start < 3
+    return time.process_time() - start
+
+
+def test_512_tokens_cost_less_than_four_times_the_cpu_of_64() -> None:
+    """The limit is relative, as seconds depend on the machine and on what else it does."""
+    pairs = [(cpu_seconds(64), cpu_seconds(512)) for _ in range(2)]
+    assert min(many for _, many in pairs) < 4 * min(few for few, _ in pairs)

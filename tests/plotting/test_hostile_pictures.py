@@ -1,8 +1,8 @@
-"""Tokens that broke real tools go through every view and every format without a crash or a warning."""
+"""Tokens that broke real tools are drawn in every view and format without a crash or a warning."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from io import BytesIO
 from xml.etree import ElementTree
 
 import matplotlib
@@ -16,7 +16,7 @@ from PIL import Image
 from attncli.data import Scheme, Tokens
 from attncli.data.labels import label, labels
 from attncli.plotting import grid, heatmap, overview
-from attncli.plotting.save import FORMATS, save
+from attncli.plotting.render import FORMATS, render
 
 PARTS = [HOSTILE[n : n + 26] for n in range(0, len(HOSTILE), 26)]
 NAME = "$\\foo$ [/INST]\n</script> \u202e 注"
@@ -28,32 +28,31 @@ def side(pieces: list[str], scheme: Scheme = "plain") -> Tokens:
     return Tokens(tuple(pieces), at, at < 0, np.zeros((n, 2)), at, ("",) * n, scheme=scheme)
 
 
-def check_file(path: Path) -> None:
-    if path.suffix == ".png":
-        with Image.open(path) as image:
+def check_picture(data: bytes, format: str) -> None:
+    if format == "png":
+        with Image.open(BytesIO(data)) as image:
             image.verify()
-    elif path.suffix == ".svg":
-        ElementTree.parse(path)
+    elif format == "svg":
+        ElementTree.fromstring(data)
     else:
-        assert path.read_bytes().rstrip().endswith(b"%%EOF")
+        assert data.rstrip().endswith(b"%%EOF")
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("scheme", ["plain", "bytelevel", "metaspace"])
-def test_all_at_once_in_every_view_and_format(scheme: Scheme, format: str, tmp_path: Path) -> None:
+def test_all_at_once_in_every_view_and_format(scheme: Scheme, format: str) -> None:
     tokens = side(HOSTILE, scheme)
     figures: dict[str, Figure] = {
         "heatmap": heatmap.draw(attention(tokens), model=NAME, note=NAME),
         "grid": grid.draw(attention(side(HOSTILE[:12], scheme), heads=[2, 2]), model=NAME, note=NAME),
         "overview": overview.draw(statistics([("encoder", 0, 0)], sink=[0.5]), model=NAME, note=NAME),
     }
-    for name, figure in figures.items():
-        save(figure, tmp_path / f"{name}.{format}", description=f"{NAME} 🤗")
-        check_file(tmp_path / f"{name}.{format}")
+    for figure in figures.values():
+        check_picture(render(figure, format, description=f"{NAME} 🤗"), format)
 
 
 @pytest.mark.parametrize("pieces", PARTS, ids=lambda part: repr(part[0]))
-def test_each_label_stands_in_the_picture_as_text_and_none_overlaps(pieces: list[str]) -> None:
+def test_each_label_is_in_the_picture_as_text_and_none_overlap(pieces: list[str]) -> None:
     tokens = side(pieces)
     figure = heatmap.draw(attention(tokens))
     assert set(labels(tokens)) - {"·", "··"} <= words(figure) | {label(piece) for piece in ("", " ")}
@@ -63,6 +62,6 @@ def test_each_label_stands_in_the_picture_as_text_and_none_overlaps(pieces: list
 
 def test_nothing_is_read_as_mathematics() -> None:
     figure = heatmap.draw(attention(side(["$a$", "$\\foo$"])), model="$a$")
-    said = [text for text in shown(figure) if "$" in text.get_text()]
-    assert len(said) == 5
-    assert not any(text.get_parse_math() or text.get_usetex() for text in said)
+    dollars = [text for text in shown(figure) if "$" in text.get_text()]
+    assert len(dollars) == 5
+    assert not any(text.get_parse_math() or text.get_usetex() for text in dollars)

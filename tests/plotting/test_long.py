@@ -32,27 +32,27 @@ def ticks(figure: Figure, axis: str = "y") -> list[str]:
 
 
 def lines(figure: Figure) -> list[LineCollection]:
-    return [found for found in figure.axes[0].collections if isinstance(found, LineCollection)]
+    return [artist for artist in figure.axes[0].collections if isinstance(artist, LineCollection)]
 
 
-def parted(count: int, **names: int) -> Tokens:
-    """Tokens of which each segment has so many."""
+def tokens_in_segments(count: int, **names: int) -> Tokens:
+    """Tokens in segments of these lengths."""
     segments = [name for name, share in names.items() for _ in range(share)]
     return replace(tokens(count), segments=tuple(segments))
 
 
-def test_the_bar_says_what_a_cell_is_of() -> None:
+def test_the_colour_bar_names_the_pooling() -> None:
     assert "mean attention weight in 4 x 4 tokens (fraction)" in words(heatmap.draw(pooled(60, 15)))
     made = pooled(60, 20, "max")
     assert "largest attention weight in 3 x 3 tokens (fraction, log scale)" in words(heatmap.draw(made, log=True))
     assert any("attention weight (fraction)" in text for text in words(heatmap.draw(attention(12))))
 
 
-def test_cells_that_no_query_may_see_look_as_they_always_do() -> None:
+def test_fully_masked_cells_are_grey_in_pooled_maps_too() -> None:
     figure = heatmap.draw(pooled(60, 15))
     drawn = np.ma.getmaskarray(weights_image(figure).get_array())
     np.testing.assert_array_equal(drawn, ~np.tri(15, dtype=bool))
-    assert "key that the query may not see" in words(figure)
+    assert "masked key" in words(figure)
 
 
 @pytest.mark.parametrize(("count", "resolution"), [(300, 100), (2000, 200), (777, 64), (5000, 50)])
@@ -66,7 +66,7 @@ def test_pooled_axes_carry_round_positions(count: int, resolution: int) -> None:
     assert 3 <= len(places) <= 40
     at = [float(place) for place in figure.axes[0].get_yticks()]
     assert at == pytest.approx([(place + 0.5) / made.cell[0] for place in places])
-    assert "query position (looks from)" in words(figure)
+    assert "query position" in words(figure)
     assert not faults(figure)
 
 
@@ -89,7 +89,7 @@ def test_a_large_window_has_round_positions_of_the_text() -> None:
 
 
 def test_segments_of_a_long_text_are_lines_with_names() -> None:
-    side = parted(300, system=40, user=100, assistant=160)
+    side = tokens_in_segments(300, system=40, user=100, assistant=160)
     figure = heatmap.draw(zoomed(attention(side), Zoom(100)))
     across, down = lines(figure)
     assert [float(segment[0][1]) for segment in across.get_segments()] == pytest.approx([40 / 3, 140 / 3])
@@ -114,7 +114,7 @@ def test_paragraphs_are_lines_by_the_blank_lines_of_the_text() -> None:
 
 
 def test_short_texts_and_crowded_parts_have_no_lines() -> None:
-    assert not lines(heatmap.draw(attention(parted(60, a=30, b=30))))
+    assert not lines(heatmap.draw(attention(tokens_in_segments(60, a=30, b=30))))
     many = replace(tokens(400), segments=tuple("ab"[n % 2] for n in range(400)))
     assert not lines(heatmap.draw(zoomed(attention(many), Zoom(100))))
 
@@ -125,7 +125,7 @@ def test_tokens_of_no_segment_belong_to_the_one_before() -> None:
 
 
 def test_a_page_of_long_texts_has_positions_and_lines_of_segments() -> None:
-    side = parted(1000, user=500, assistant=500)
+    side = tokens_in_segments(1000, user=500, assistant=500)
     made = zoomed(attention(side, heads=[4, 4], causal=True), Zoom(100))
     figure = grid.draw(made, model="m")
     assert {"0", "200", "800"} <= words(figure)
@@ -137,24 +137,24 @@ def test_a_page_of_long_texts_has_positions_and_lines_of_segments() -> None:
 
 @pytest.mark.parametrize(("count", "heads"), [(700, [12] * 12), (300, [8]), (2000, [3] * 3), (400, [32] * 20)])
 def test_pages_of_long_texts_never_overlap(count: int, heads: list[int]) -> None:
-    side = parted(count, system=count // 4, user=count - count // 4)
+    side = tokens_in_segments(count, system=count // 4, user=count - count // 4)
     made = attention(side, heads=heads if count < 2000 else [1])
     assert not faults(grid.draw(zoomed(made, Zoom(100)), model="some/model", note="text 1 of 2"))
 
 
-def test_means_are_joined_by_their_mean_and_maxima_by_their_maximum() -> None:
+def test_means_are_pooled_by_their_mean_and_maxima_by_their_maximum() -> None:
     weights = np.array([[0.1, 0.5, 0.3], [0.2, 0.9, 0.7]], np.float32)
     state = np.array([[DRAWN, INVISIBLE, DRAWN], [DRAWN, DRAWN, INVISIBLE]], np.uint8)
-    joined = Cells(weights, state).pooled(2, 2, mean=True)
-    np.testing.assert_allclose(joined.weights, [[0.4, 0.3]], rtol=1e-6)
-    assert joined.state.tolist() == [[DRAWN, DRAWN]]
+    pooled_cells = Cells(weights, state).pooled(2, 2, mean=True)
+    np.testing.assert_allclose(pooled_cells.weights, [[0.4, 0.3]], rtol=1e-6)
+    assert pooled_cells.state.tolist() == [[DRAWN, DRAWN]]
     page = grid.draw(zoomed(attention(900, heads=[12]), Zoom(899, panel=700)))
     assert any("each cell is the mean of" in text and "means of 2 x 2 weights" in text for text in words(page))
     page = grid.draw(zoomed(attention(900, heads=[12]), Zoom(899, "max", panel=700)))
     assert any("each cell is the largest of 4 x 4 weights" in text for text in words(page))
 
 
-def test_what_is_pooled_for_a_page_is_no_finer_than_the_page() -> None:
+def test_maps_pooled_for_a_page_have_at_most_the_pixels_of_a_panel() -> None:
     zoom = PictureChoice().fit(Zoom(1024), [[12] * 12])
     assert zoom.panel == 1900 // 12
     made = zoomed(attention(2000), zoom)

@@ -1,4 +1,4 @@
-"""All heads by numbers: a panel per metric, its unit, its scale, and what is undefined."""
+"""All heads by numbers: a panel per metric with its unit and colour scale; undefined heads are hatched."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from pictures import faults, statistics, words
 from attncli.data import Kind, Statistics
 from attncli.errors import UsageError
 from attncli.plotting import overview
+from attncli.plotting.cells import DIVERGING
 
 ONE = [("encoder", layer, head) for layer, head in product(range(2), range(3))]
 
 
 def panels(figure: Figure) -> dict[str, list[Axes]]:
-    """Axes by the metric that stands above them."""
+    """Axes by the metric in their title."""
     found: dict[str, list[Axes]] = {}
     for axes in figure.axes:
         if name := axes.get_title("left"):
@@ -38,7 +39,7 @@ def many(kinds: list[Kind], layers: int, heads: int, metrics: int) -> Statistics
     return statistics(places, **{name: rng.random(len(places)) for name in overview.MAIN[:metrics]})
 
 
-def test_values_stand_at_their_layer_and_head() -> None:
+def test_values_are_drawn_at_their_layer_and_head() -> None:
     values = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     (axes,) = panels(overview.draw(statistics(ONE, sink=values)))["sink"]
     assert np.asarray(image(axes).get_array()) == pytest.approx(np.reshape(values, (2, 3)))
@@ -46,7 +47,7 @@ def test_values_stand_at_their_layer_and_head() -> None:
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("layer", "head")
 
 
-def test_each_panel_says_its_unit() -> None:
+def test_each_panel_has_its_unit() -> None:
     made = statistics(
         ONE,
         sink=np.ones(6) / 2,
@@ -79,7 +80,7 @@ def test_metrics_with_a_middle_have_two_colours_around_it() -> None:
     made = statistics(ONE, distance_ratio=([0.5, 1, 1, 1, 1, 3.0], "1", (0.0, None)))
     figure = overview.draw(made, neutral={"distance_ratio": 1.0})
     drawn = image(panels(figure)["distance_ratio"][0])
-    assert drawn.get_cmap().name == overview.DIVERGING
+    assert drawn.get_cmap().name == DIVERGING
     assert (drawn.norm.vmin, drawn.norm.vmax) == (-1.0, 3.0)
     bar = next(axes for axes in figure.axes if axes.get_ylabel() == "ratio")
     assert bar.get_ylim() == (0.0, 3.0)

@@ -1,4 +1,4 @@
-"""`edges.parquet`: written while edges are found, read back as they were, whole or not at all."""
+"""`edges.parquet`: written in chunks, read back unchanged, complete or not at all."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_same_edges_give_the_same_bytes(tmp_path: Path) -> None:
     assert written(tmp_path / "a", chunks()).read_bytes() == written(tmp_path / "b", chunks()).read_bytes()
 
 
-def test_no_edge_is_a_table_without_rows(tmp_path: Path) -> None:
+def test_a_file_without_edges_is_a_table_without_rows(tmp_path: Path) -> None:
     read = pq.read_table(written(tmp_path, iter(())))
     assert (read.num_rows, read.schema.names[-1]) == (0, "weight")
 
@@ -83,7 +83,7 @@ def test_hostile_tokens_come_back_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
-def test_what_is_not_finished_leaves_nothing_behind(stop: type[BaseException], tmp_path: Path) -> None:
+def test_an_interrupted_file_leaves_nothing_behind(stop: type[BaseException], tmp_path: Path) -> None:
     def broken() -> Iterator[Edges]:
         yield next(chunks())
         assert list(tmp_path.glob(".attncli-*.parquet"))
@@ -94,20 +94,20 @@ def test_what_is_not_finished_leaves_nothing_behind(stop: type[BaseException], t
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
-def test_nothing_is_made_before_the_first_edge(tmp_path: Path) -> None:
+def test_no_folder_is_created_before_the_first_edge(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), EdgesFile(folder(tmp_path / "out")):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_finished_file_stands_in_the_manifest(tmp_path: Path) -> None:
-    here = folder(tmp_path)
-    with EdgesFile(here) as file:
+def test_the_manifest_lists_a_finished_file(tmp_path: Path) -> None:
+    output = folder(tmp_path)
+    with EdgesFile(output) as file:
         file.take(next(chunks()))
-    assert [entry["name"] for entry in here.finish(info())["files"]] == ["edges.parquet"]
+    assert [entry["name"] for entry in output.finish(info())["files"]] == ["edges.parquet"]
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_one_line_error(tmp_path: Path) -> None:
     many = edges(*[(0, 0, layer, 0, 0, 1, 0.5) for layer in range(100_000)])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
@@ -119,13 +119,13 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
-def test_a_missing_library_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_an_error_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r'pip install "attncli\[parquet\]"'):
         EdgesFile(folder(tmp_path))
 
 
-def test_the_file_of_a_pass_is_its_table(tmp_path: Path) -> None:
+def test_the_file_equals_the_table_of_the_run(tmp_path: Path) -> None:
     run = attncli.load("demo:decoder").run(["one two three", "one"], top_k=2, keep_maps=False)
     read = pq.read_table(written(tmp_path, iter([run.edges()]))).to_pandas()
     frame = run.edges().to_frame()

@@ -1,4 +1,4 @@
-"""Whose folder it is: a run replaces its own files, never another's, and the manifest says what is there."""
+"""Output folders: a run replaces only its own files, and the manifest lists them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_manifest_lists_every_file_with_size_and_hash(tmp_path: Path) -> Non
     assert manifest["created"].endswith("+00:00")
 
 
-def test_files_that_others_save_are_listed_too(tmp_path: Path) -> None:
+def test_files_written_by_the_caller_are_listed_too(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path / "run", "heatmap", "abc")
     path = out.path_for("grid.png")
     path.write_bytes(b"png")
@@ -57,14 +57,14 @@ def test_files_that_others_save_are_listed_too(tmp_path: Path) -> None:
     assert [entry["name"] for entry in out.finish(info())["files"]] == ["grid.png"]
 
 
-def test_a_file_that_was_promised_but_never_saved_is_an_error(tmp_path: Path) -> None:
+def test_a_listed_file_that_was_never_written_is_an_error(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path / "run", "heatmap", "abc")
     out.path_for("grid.png")
     with pytest.raises(OutputError, match=r"grid\.png: No such file"):
         out.finish(info())
 
 
-def test_looking_leaves_no_trace(tmp_path: Path) -> None:
+def test_the_constructor_creates_no_files(tmp_path: Path) -> None:
     OutputFolder(tmp_path / "a" / "b", "stats", "abc")
     assert list(tmp_path.iterdir()) == []
 
@@ -75,7 +75,7 @@ def test_the_same_run_replaces_its_own_files(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"a.txt": "new"}
 
 
-def test_the_same_run_keeps_listing_what_it_made_before(tmp_path: Path) -> None:
+def test_the_same_run_still_lists_its_earlier_files(tmp_path: Path) -> None:
     write_run(tmp_path, "abc", {"a.txt": "a", "changed.txt": "as written"})
     (tmp_path / "changed.txt").write_text("by hand")
     manifest = write_run(tmp_path, "abc", {"b.txt": "b"})
@@ -90,12 +90,12 @@ def test_another_run_is_refused_and_nothing_changes(tmp_path: Path, command: str
     with pytest.raises(OutputError) as refused:
         OutputFolder(tmp_path, command, key)
     assert str(refused.value) == (
-        f"{tmp_path} holds another run (stats abc): choose another folder with --out, or replace it with --force"
+        f"{tmp_path} contains another run (stats abc): choose another folder with --out, or replace it with --force"
     )
     assert (tmp_path / "manifest.json").read_bytes() == before
 
 
-def test_force_replaces_another_run_and_spares_what_is_not_its_own(tmp_path: Path) -> None:
+def test_force_replaces_another_run_but_keeps_other_files(tmp_path: Path) -> None:
     write_run(tmp_path, "abc", {"a.txt": "a", "stale.txt": "s", "edited.txt": "e"})
     (tmp_path / "edited.txt").write_text("by hand")
     (tmp_path / "notes.txt").write_text("a stranger's")
@@ -104,7 +104,7 @@ def test_force_replaces_another_run_and_spares_what_is_not_its_own(tmp_path: Pat
     assert [entry["name"] for entry in manifest["files"]] == ["a.txt"]
 
 
-def test_an_interrupted_forced_run_still_cleans_up_when_it_is_taken_up_again(tmp_path: Path) -> None:
+def test_an_interrupted_forced_run_cleans_up_when_it_continues(tmp_path: Path) -> None:
     write_run(tmp_path, "abc", {"stale.txt": "s"})
     OutputFolder(tmp_path, "stats", "other", force=True).write_text("a.txt", "half the work")
     assert contents(tmp_path) == {"a.txt": "half the work", "stale.txt": "s"}
@@ -127,32 +127,32 @@ def test_a_manifest_cannot_make_force_delete_files_elsewhere(tmp_path: Path) -> 
     assert contents(folder) == {"b.txt": "b", "link.txt": "mine"}
 
 
-def test_an_interrupted_run_leaves_whole_files_and_may_be_taken_up_again(tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_complete_files_and_may_continue(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path, "stats", "abc")
     out.write_text("a.txt", "a")
     assert json.loads((tmp_path / "manifest.json").read_text())["complete"] is False
-    with pytest.raises(OutputError, match="holds another run"):
+    with pytest.raises(OutputError, match="contains another run"):
         OutputFolder(tmp_path, "stats", "other")
     assert write_run(tmp_path, "abc", {"a.txt": "a"})["complete"] is True
 
 
-def test_a_complete_run_that_is_interrupted_when_done_again_stays_complete(tmp_path: Path) -> None:
+def test_a_complete_run_stays_complete_when_its_repetition_is_interrupted(tmp_path: Path) -> None:
     manifest = write_run(tmp_path, "abc", {"a.txt": "a"})
     OutputFolder(tmp_path, "stats", "abc").write_text("a.txt", "a")
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
 
 
 @pytest.mark.parametrize("manifest", ["not JSON", '{"schema": "other/1"}', '["attncli.run/1"]', "[" * 100_000])
-def test_a_strangers_files_are_refused_unless_forced(tmp_path: Path, manifest: str) -> None:
+def test_a_folder_with_other_files_is_refused_unless_forced(tmp_path: Path, manifest: str) -> None:
     (tmp_path / "manifest.json").write_text(manifest)
     (tmp_path / "b.txt").write_text("")
-    with pytest.raises(OutputError, match=r"holds files that are not of a run \(b.txt, manifest.json\): choose"):
+    with pytest.raises(OutputError, match=r"files that attncli did not write \(b.txt, manifest.json\): choose"):
         OutputFolder(tmp_path, "stats", "abc")
     assert write_run(tmp_path, "abc", {"a.txt": "a"}, force=True)["complete"]
     assert contents(tmp_path) == {"a.txt": "a", "b.txt": ""}
 
 
-def test_dot_files_do_not_make_a_folder_a_strangers(tmp_path: Path) -> None:
+def test_dot_files_are_not_other_files(tmp_path: Path) -> None:
     (tmp_path / ".gitkeep").write_text("")
     assert write_run(tmp_path, "abc", {"a.txt": "a"})["complete"]
 
@@ -172,10 +172,10 @@ def test_no_file_of_a_run_leaves_its_folder(tmp_path: Path, name: str) -> None:
         OutputFolder(tmp_path / "run", "stats", "abc").write_text(name, "")
 
 
-def test_of_two_different_runs_at_once_the_later_is_refused(tmp_path: Path) -> None:
+def test_the_later_of_two_different_runs_at_once_is_refused(tmp_path: Path) -> None:
     first, second = (OutputFolder(tmp_path / "run", "stats", key) for key in ("abc", "other"))
     first.write_text("a.txt", "first")
-    with pytest.raises(OutputError, match="holds another run"):
+    with pytest.raises(OutputError, match="contains another run"):
         second.write_text("a.txt", "second")
     assert contents(tmp_path / "run") == {"a.txt": "first"}
 
@@ -278,7 +278,7 @@ def test_any_name_becomes_one_safe_part_of_a_path(name: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("./\\a:\0")))
-def test_a_name_from_a_manifest_never_leads_out_of_the_folder(name: str) -> None:
+def test_a_name_from_a_manifest_never_leaves_the_folder(name: str) -> None:
     path = path_inside(Path("/nowhere/run"), name)
     assert path is None or path.resolve().is_relative_to("/nowhere/run")
 

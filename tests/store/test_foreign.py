@@ -74,7 +74,7 @@ def test_numbers_of_any_type_become_float32(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(one.values, np.eye(3)[::-1])
 
 
-def test_half_precision_may_miss_one_by_a_little(tmp_path: Path) -> None:
+def test_rows_in_half_precision_may_sum_to_slightly_more_than_one(tmp_path: Path) -> None:
     rows = np.full((1, 3), 0.3345, np.float16)
     assert rows.astype(float).sum() > 1.003
     assert len(read_maps(save(tmp_path / "a.npy", rows))) == 1
@@ -113,7 +113,7 @@ def test_hostile_labels_are_kept_exactly(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r")), min_size=1, max_size=5))
-def test_any_labels_come_back_with_either_end_of_line(labels: list[str]) -> None:
+def test_any_labels_are_read_back_with_either_end_of_line(labels: list[str]) -> None:
     if labels[0].startswith("\ufeff"):
         labels[0] = "x"
     with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +140,7 @@ def test_zeros_above_the_diagonal_mean_causal(tmp_path: Path) -> None:
     assert {maps.visible for maps in second.layers} == {None}
 
 
-def test_one_token_and_cross_attention_are_never_taken_for_causal(tmp_path: Path) -> None:
+def test_one_token_and_cross_attention_are_never_causal(tmp_path: Path) -> None:
     (one,) = read_maps(save(tmp_path / "a.npy", np.ones((1, 1))))
     assert one.layers[0].visible is None
     (cross,) = read_maps(save(tmp_path / "b.npy", np.eye(3)), kind="cross")
@@ -150,7 +150,7 @@ def test_one_token_and_cross_attention_are_never_taken_for_causal(tmp_path: Path
 # ------------------------------------------------------------------------------------------------ inputs and source
 
 
-def test_maps_know_the_inputs_that_they_stand_for(tmp_path: Path) -> None:
+def test_maps_have_inputs_with_their_tokens(tmp_path: Path) -> None:
     square = read_maps(save(tmp_path / "a.npy", softmax_maps(2, 1, 1, 3, 3)))
     first, second = as_inputs(square)
     assert (first.index, second.index) == (0, 1)
@@ -160,7 +160,7 @@ def test_maps_know_the_inputs_that_they_stand_for(tmp_path: Path) -> None:
     assert one.sides("cross") == (cross.queries, cross.keys)
 
 
-def test_the_source_is_the_file(tmp_path: Path) -> None:
+def test_the_run_is_described_by_the_file(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npy", softmax_maps(2, 2))
     about = maps_info(path)
     assert (about.model, about.capture) == ("a.npy", "file")
@@ -174,7 +174,7 @@ def test_the_source_is_the_file(tmp_path: Path) -> None:
 def test_a_wrong_number_of_axes_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = save(tmp_path / "a.npy", np.ones(shape))
     assert refusal(path) == (
-        f"{path}: expected 2 to 5 axes (query, key; before them head, layer and text as far as they go), "
+        f"{path}: expected 2 to 5 axes (query, key; optionally head, layer and text before them), "
         f"got {len(shape)}, shape {shape}: reshape the array"
     )
 
@@ -185,7 +185,7 @@ def test_an_empty_axis_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("array", [np.ones((2, 2), complex), np.full((2, 2), "a"), np.zeros((2, 2), "M8[s]")])
-def test_what_is_no_number_is_refused(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
+def test_arrays_without_numbers_are_refused(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
     path = save(tmp_path / "a.npy", array)
     assert refusal(path) == f"{path}: expected an array of numbers, got dtype {array.dtype}: save it as float32"
 
@@ -199,22 +199,22 @@ def test_what_is_no_number_is_refused(tmp_path: Path, array: np.ndarray[Any, Any
         (2.0, "rows that sum to 1 or less", "", ""),
     ],
 )
-def test_the_first_wrong_weight_is_named_by_its_place(
+def test_errors_name_the_position_of_the_first_invalid_weight(
     tmp_path: Path, value: float, expected: str, got: str, place: str
 ) -> None:
     array = softmax_maps(2, 3, 2, 4, 4)
     array[1, 2, 0, 1, 3] = value
-    said = refusal(save(tmp_path / "a.npy", array))
-    assert f"expected {expected}, got {got}" in said
+    message = refusal(save(tmp_path / "a.npy", array))
+    assert f"expected {expected}, got {got}" in message
     wanted = ", ".join(filter(None, ["text 1, layer 2, head 0, query 1", place]))
-    assert said.endswith(f" at {wanted}: check the array")
+    assert message.endswith(f" at {wanted}: check the array")
 
 
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npy", softmax_maps(3, 3))
     labels = write(tmp_path / "t.txt", "a\nb\n")
-    said = f"expected one label for each of the 3 queries in {path}, got 2 in {labels}: one a line"
-    assert refusal(path, labels) == said
+    message = f"expected one label for each of the 3 queries in {path}, got 2 in {labels}: one per line"
+    assert refusal(path, labels) == message
     wide = save(tmp_path / "b.npy", softmax_maps(2, 3))
     assert refusal(wide, labels) == (
         f"{wide} has 2 queries and 3 keys: --labels names the queries, name the keys with --key-labels"
@@ -238,8 +238,8 @@ def test_labels_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_self_attention_needs_the_same_tokens_on_both_sides(tmp_path: Path, kind: Any) -> None:
     path = save(tmp_path / "a.npy", softmax_maps(2, 3))
-    said = f"{path}: maps of kind '{kind}' have the same tokens as queries and keys, these differ: use --kind cross"
-    assert refusal(path, kind=kind).startswith(said)
+    message = f"{path}: maps of kind '{kind}' have the same tokens as queries and keys, these differ: use --kind cross"
+    assert refusal(path, kind=kind).startswith(message)
 
 
 def test_an_unknown_kind_offers_close_names(tmp_path: Path) -> None:
@@ -247,14 +247,14 @@ def test_an_unknown_kind_offers_close_names(tmp_path: Path) -> None:
     assert refusal(path, kind="cros") == "unknown kind 'cros': did you mean 'cross'?"
 
 
-def test_of_several_arrays_one_must_be_chosen(tmp_path: Path) -> None:
+def test_one_of_several_arrays_must_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, maps=softmax_maps(2, 2), more=softmax_maps(3, 3))
     assert refusal(path) == f"expected one array in {path}, got 2 (maps, more): choose one with --array"
     assert refusal(path, array="mops") == f"{path} has no array 'mops': did you mean 'maps'?"
     assert read_maps(path, array="more")[0].values.shape == (3, 3)
     np.savez(path)
-    assert refusal(path) == f"expected one array in {path}, got 0: save the maps there first"
+    assert refusal(path) == f"expected one array in {path}, got 0: save the maps in it first"
 
 
 def test_pickled_objects_are_refused_and_never_run(tmp_path: Path) -> None:
@@ -286,10 +286,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path, suffix: str, size: int) -> No
 def test_types_that_numpy_lacks_are_refused(tmp_path: Path) -> None:
     header = json.dumps({"maps": {"dtype": "BF16", "shape": [1, 1], "data_offsets": [0, 2]}}).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, sys.byteorder) + header + b"\x80\x3f")
-    assert "holds a type that NumPy lacks" in refusal(tmp_path / "a.safetensors")
+    assert "contains a type that NumPy lacks" in refusal(tmp_path / "a.safetensors")
 
 
-def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
+def test_files_without_arrays_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "1 2")
     assert refusal(path) == f"cannot tell what {path} is: expected a file that ends in .npz, .npy, .safetensors"
     assert refusal(tmp_path / "b.npy").startswith(f"no such file: {tmp_path / 'b.npy'}")

@@ -1,4 +1,4 @@
-"""Saved runs: what was saved is what is opened, and anything damaged is named."""
+"""Saved runs: opening gives back what was saved, and errors name damaged files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def saved(folder: Path, run: SavedRun, format: str = "safetensors", key: str = "
 
 
 def vectors() -> tuple[Vectors, ...]:
-    """Those of two layers whose two heads share a key, one of them with a softcap."""
+    """Return the vectors of two layers whose two heads share a key; one layer has a softcap."""
     made = np.random.default_rng(0)
     return tuple(
         Vectors(
@@ -83,8 +83,8 @@ def token_sides(draw: st.DrawFn, n: int) -> Tokens:
 def layer_maps(draw: st.DrawFn, layer: int | str, n: int, m: int, visible: Any) -> LayerMaps:
     heads = draw(st.lists(st.integers(0, 99), max_size=3, unique=True))
     weights = draw(hnp.arrays(np.float32, (max(len(heads), 1), n, m), elements=st.floats(width=32)))
-    own = draw(st.sampled_from([None, visible]) | hnp.arrays(np.bool_, (weights.shape[0], n, m)))
-    return LayerMaps(layer, tuple(heads), weights, own)
+    mask = draw(st.sampled_from([None, visible]) | hnp.arrays(np.bool_, (weights.shape[0], n, m)))
+    return LayerMaps(layer, tuple(heads), weights, mask)
 
 
 @st.composite
@@ -133,7 +133,7 @@ def runs(draw: st.DrawFn) -> SavedRun:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_names_that_a_zip_file_would_cut_short_stay_apart(tmp_path: Path, format: str) -> None:
+def test_names_that_a_zip_file_would_cut_stay_different(tmp_path: Path, format: str) -> None:
     coords = {"head": ("row", np.arange(2))}
     tables = {
         name: Scores(name, np.arange(2) + i, ("row",), coords, "", (0, 1), "") for i, name in enumerate(["", "\0"])
@@ -144,7 +144,7 @@ def test_names_that_a_zip_file_would_cut_short_stay_apart(tmp_path: Path, format
 
 
 @given(runs(), st.sampled_from(FORMATS))
-def test_what_was_saved_is_what_is_opened(run: SavedRun, format: str) -> None:
+def test_opening_gives_back_what_was_saved(run: SavedRun, format: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         saved(Path(folder), run, format)
         assert parts(open_run(folder)) == parts(run)
@@ -183,7 +183,7 @@ def test_the_arrays_on_disk_have_the_axes_of_the_layout(tmp_path: Path) -> None:
             np.testing.assert_array_equal(array, wanted[layout][name])
 
 
-def test_layers_that_differ_are_kept_apart(tmp_path: Path) -> None:
+def test_layers_of_different_shape_are_separate_arrays(tmp_path: Path) -> None:
     maps = (attention(1, 2).layers[0], attention(2, 3).layers[1])
     side = tokens()
     run = SavedRun(info(), (), (Attention("decoder", side, side, maps),), None, LAYOUTS[0], "stats")
@@ -195,7 +195,7 @@ def test_layers_that_differ_are_kept_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_mask_that_layers_share_is_kept_once(tmp_path: Path, format: str) -> None:
+def test_a_mask_that_layers_share_is_stored_once(tmp_path: Path, format: str) -> None:
     run = a_run()
     copy = np.array(run.attention[0].layers[0].visible)
     last = LayerMaps(2, (0, 1, 2), run.attention[0].layers[0].weights, copy)
@@ -222,22 +222,22 @@ def test_npz_has_no_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_arrays_of_any_order_of_bytes_and_axes_come_back(tmp_path: Path, format: str) -> None:
     numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
-    piles = {
+    stacks = {
         "turned": ArrayStack((numbers.T,)),
         "big": ArrayStack((numbers.astype(">f4"),)),
-        "piled": ArrayStack((numbers[0], numbers[1]), stacked=True),
+        "stacked": ArrayStack((numbers[0], numbers[1]), stacked=True),
         "empty": ArrayStack((np.zeros((0, 3)),)),
         "flags": ArrayStack((numbers > 2,)),
     }
-    save_arrays(tmp_path / f"a.{format}", piles)
+    save_arrays(tmp_path / f"a.{format}", stacks)
     arrays = load_arrays(tmp_path / f"a.{format}")
-    assert arrays.keys() == piles.keys()
+    assert arrays.keys() == stacks.keys()
     for name, array in arrays.items():
-        np.testing.assert_array_equal(array, piles[name].whole)
+        np.testing.assert_array_equal(array, stacks[name].array)
 
 
 @pytest.mark.parametrize("layout", ["layer", "head,query", "query,key,head,head", "quer,key,head", ""])
-def test_a_layout_that_is_none_is_refused(tmp_path: Path, layout: str) -> None:
+def test_an_invalid_layout_is_refused(tmp_path: Path, layout: str) -> None:
     with pytest.raises(UsageError, match=f"unknown layout '{layout}': expected head, query and key in some order"):
         saved(tmp_path / "run", a_run(layout))
     assert not (tmp_path / "run").exists()
@@ -252,7 +252,7 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 
 
 def edit(folder: Path, name: str, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a JSON file of a run by hand, with a manifest that agrees."""
+    """Change a JSON file of a run, and the manifest accordingly."""
     document = json.loads((folder / name).read_text())
     change(document)
     (folder / name).write_text(json.dumps(document))
@@ -274,22 +274,22 @@ def refusal(folder: Path) -> str:
     return str(refused.value)
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no") == (
         f"expected the folder of a saved run, but {tmp_path / 'no'} does not exist: give a folder with manifest.json"
     )
     (tmp_path / "file").write_text("")
     assert "is a file" in refusal(tmp_path / "file")
-    assert refusal(tmp_path).startswith(f"{tmp_path} is no run of attncli: expected a folder with a manifest.json")
+    assert refusal(tmp_path).startswith(f"{tmp_path} is not a run of attncli: expected a folder with a manifest.json")
     (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
-    assert "is no run of attncli" in refusal(tmp_path)
+    assert "is not a run of attncli" in refusal(tmp_path)
 
 
 def test_a_run_without_maps_says_how_to_keep_them(tmp_path: Path) -> None:
     out = OutputFolder(tmp_path, "heatmap", "abc")
     out.write_text("grid.png", "")
     out.finish(info())
-    assert "kept no maps: do it again with --save-maps" in refusal(tmp_path)
+    assert "has no maps: run 'heatmap' again with --save-maps" in refusal(tmp_path)
 
 
 def test_an_interrupted_run_is_refused(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_missing_or_changed_file_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert refusal(tmp_path) == f"{path} is not as manifest.json says (changed or damaged): save the run again"
+    assert refusal(tmp_path) == f"{path} differs from manifest.json (changed or damaged): save the run again"
     path.unlink()
     assert refusal(tmp_path) == f"{path} is missing, though manifest.json lists it: save the run again"
 
@@ -332,7 +332,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     maps = tmp_path / "run" / "maps.safetensors"
     maps.rename(tmp_path / "elsewhere.safetensors")
     maps.symlink_to(tmp_path / "elsewhere.safetensors")
-    assert "is not as manifest.json says" in refusal(tmp_path / "run")
+    assert "differs from manifest.json" in refusal(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         lambda document: document.update(statistics={"heads": [], "more": {}}),
     ],
 )
-def test_a_document_that_does_not_fit_is_called_damaged(tmp_path: Path, change: Any) -> None:
+def test_an_inconsistent_document_is_damaged(tmp_path: Path, change: Any) -> None:
     saved(tmp_path, a_run())
     edit(tmp_path, "run.json", change)
     assert refusal(tmp_path).startswith(f"the saved run in {tmp_path} is damaged (")
@@ -378,7 +378,7 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
         load_arrays(tmp_path / "a.npz")
 
 
-def test_runs_of_before_there_were_vectors_are_opened(tmp_path: Path) -> None:
+def test_runs_without_vectors_are_opened(tmp_path: Path) -> None:
     saved(tmp_path, replace(a_run(), vectors=()))
     assert "vectors" not in json.loads((tmp_path / "run.json").read_text())
     assert open_run(tmp_path).vectors == ()

@@ -1,4 +1,4 @@
-"""Rows and columns of a few tokens are those of the whole maps, however the stream is cut."""
+"""Rows and columns of a few tokens are those of whole maps, however the stream is split."""
 
 from __future__ import annotations
 
@@ -9,32 +9,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, inputs, of_keys, part, random_map
+from made_rows import Map, batches, block, feed, inputs, of_keys, part, random_map
 
 from attncli.data import Attention, Input, Kind, Rows
-from attncli.stream import KeepChosen, KeepMaps, Sink
+from attncli.stream import KeepChosen, KeepMaps
 from attncli.stream.chosen import Side
 
 
-def fed(sink: Sink, rows: list[Rows]) -> None:
-    for each in rows:
-        sink.add(each)
-    for kind, layer in dict.fromkeys((each.kind, each.layer) for each in rows):
-        sink.end_layer(kind, layer)
-
-
-def whole(rows: list[Rows], given_: list[Input], **options: Any) -> tuple[Attention, ...]:
+def whole(rows: list[Rows], texts: list[Input], **options: Any) -> tuple[Attention, ...]:
     sink = KeepMaps(**options)
-    fed(sink, rows)
-    return sink.result(given_)
+    feed(sink, rows)
+    return sink.result(texts)
 
 
 def chosen(
-    side: Side, at: dict[tuple[int, Kind], list[int]], rows: list[Rows], given_: list[Input], **options: Any
+    side: Side, at: dict[tuple[int, Kind], list[int]], rows: list[Rows], texts: list[Input], **options: Any
 ) -> tuple[Attention, ...]:
     sink = KeepChosen(side, at, **options)
-    fed(sink, rows)
-    return sink.result(given_)
+    feed(sink, rows)
+    return sink.result(texts)
 
 
 def same(found: Attention, full: Attention, side: Side, at: list[int]) -> None:
@@ -50,7 +43,9 @@ def same(found: Attention, full: Attention, side: Side, at: list[int]) -> None:
 
 
 @given(batches(), st.sampled_from(["query", "key"]), st.data())
-def test_they_are_those_of_whole_maps(made: tuple[Kind, list[Map]], side: Side, data: st.DataObject) -> None:
+def test_chosen_rows_and_columns_are_those_of_whole_maps(
+    made: tuple[Kind, list[Map]], side: Side, data: st.DataObject
+) -> None:
     kind, maps = made
     padding = data.draw(st.sampled_from([(0, 0), (2, 3)]))
     rows = block(maps, kind, padding=padding, left=data.draw(st.booleans()))
@@ -71,7 +66,7 @@ def test_they_are_those_of_whole_maps(made: tuple[Kind, list[Map]], side: Side, 
 
 
 @pytest.mark.parametrize("side", ["query", "key"])
-def test_blocks_may_lack_keys_that_none_of_their_rows_see(side: Literal["query", "key"]) -> None:
+def test_blocks_may_lack_keys_that_no_row_sees(side: Literal["query", "key"]) -> None:
     one = random_map(3, 2, 12, 12, "sliding")
     rows = block([one], "decoder")
     parts = [of_keys(part(rows, first, first + 4), slice(max(0, first - 2), first + 4)) for first in (0, 4, 8)]

@@ -1,4 +1,4 @@
-"""The strongest edges: those that a sort of the whole map gives, however the stream is cut and ties lie."""
+"""The strongest edges are those of sorted whole maps, however the stream is split, with ties in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, of_keys, part, random_map
+from made_rows import Map, batches, block, by_hand, causal, feed, inputs, of_keys, part, random_map
 from naive_attention import Array
 
 import attncli
@@ -26,7 +26,7 @@ Edge = tuple[int, str, int, int, int, int, float]
 def naive(
     weights: Array, visible: Array, top_k: int | None, min_weight: float | None
 ) -> Iterator[tuple[int, int, int, float]]:
-    """(head, query, key, weight) from whole maps [head, query, key] by sorting every row."""
+    """Yield (head, query, key, weight) of whole maps [head, query, key] by sorting every row."""
     for head, query in np.ndindex(weights.shape[:2]):
         row = [(-float(weights[head, query, key]), key) for key in np.flatnonzero(visible[query])]
         for negative, key in sorted(row)[:top_k]:
@@ -43,10 +43,7 @@ def listed(edges: Edges) -> list[Edge]:
 
 def found(rows: Sequence[Rows], maps: Sequence[Map], top_k: int | None, min_weight: float | None = None) -> Edges:
     sink = StrongestEdges(inputs(maps), top_k=top_k, min_weight=min_weight)
-    for each in rows:
-        sink.add(each)
-    for kind, layer in dict.fromkeys((each.kind, each.layer) for each in rows):
-        sink.end_layer(kind, layer)
+    feed(sink, rows)
     edges = sink.result()
     assert edges is not None
     return edges
@@ -64,7 +61,7 @@ WANTED = [(1, None), (3, None), (100, None), (None, 0.2), (None, 1.0), (2, 0.05)
 
 
 @given(batches(), st.sampled_from(WANTED), st.integers(0, 3), st.integers(1, 13), st.booleans())
-def test_edges_are_those_of_sorted_rows_however_the_stream_is_cut(
+def test_edges_are_those_of_sorted_rows_however_the_stream_is_split(
     made: tuple[Kind, list[Map]], wanted: tuple[int | None, float | None], padding: int, cut: int, left: bool
 ) -> None:
     kind, maps = made
@@ -74,7 +71,7 @@ def test_edges_are_those_of_sorted_rows_however_the_stream_is_cut(
     assert listed(found(blocks, maps, *wanted)) == expected(kind, maps, *wanted)
 
 
-def test_of_equal_weights_the_first_keys_win() -> None:
+def test_the_first_of_equal_weights_win() -> None:
     even = by_hand([[1 / 8] * 8] * 3)
     edges = found([block([even])], [even], 3)
     assert edges.key.tolist() == [0, 1, 2] * 3
@@ -87,12 +84,12 @@ def test_one_hot_rows_have_one_edge_from_any_threshold() -> None:
     assert [edge[4:] for edge in listed(edges)] == [(0, 0, 1.0), (1, 0, 1.0), (2, 1, 1.0)]
 
 
-def test_a_threshold_counts_in_the_precision_of_the_weights() -> None:
+def test_the_threshold_has_the_precision_of_the_weights() -> None:
     one = by_hand([[0.7, 0.3], [0.3, 0.7]])
     assert len(found([block([one])], [one], None, 0.7)) == 2
 
 
-def test_blocks_with_a_part_of_the_keys_and_of_the_heads_join() -> None:
+def test_blocks_with_some_keys_and_some_heads_are_joined() -> None:
     one = random_map(3, 3, 9, 9, "causal")
     rows = block([one], "decoder")
     blocks = []
@@ -101,7 +98,7 @@ def test_blocks_with_a_part_of_the_keys_and_of_the_heads_join() -> None:
     assert listed(found(blocks, [one], 4)) == expected("decoder", [one], 4, None)
 
 
-def test_chunks_are_handed_on_before_much_is_held() -> None:
+def test_chunks_are_passed_on_when_the_limit_is_reached() -> None:
     one = random_map(1, 2, 16, 16)
     chunks: list[Edges] = []
     sink = StrongestEdges(inputs([one]), chunks.append, top_k=2, limit=40)
@@ -165,7 +162,7 @@ def test_kept_maps_give_the_edges_of_the_pass(options: attncli.RunOptions) -> No
     assert len(some) == sum((layer.weights >= 0.5).sum() for one in run.maps for layer in one.layers)
 
 
-def test_more_edges_than_keys_are_all_keys_and_a_note_says_so() -> None:
+def test_top_k_above_the_number_of_keys_gives_all_keys_and_a_note() -> None:
     run = attncli.load("demo:decoder").run("one two three", top_k=50, keep_maps=False)
     tokens = len(run.inputs[0].source)
     assert len(run.edges()) == 3 * 8 * tokens * (tokens + 1) // 2
@@ -182,12 +179,12 @@ def test_more_edges_than_keys_are_all_keys_and_a_note_says_so() -> None:
         ({"top_k": 2, "aggregate": "mean"}, "look at single heads"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options: attncli.RunOptions, said: str) -> None:
+def test_invalid_options_are_refused(options: attncli.RunOptions, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         attncli.load().run("one", **options)
 
 
-def test_edges_that_were_not_asked_for_are_said() -> None:
+def test_edges_that_were_not_kept_are_an_error() -> None:
     run = attncli.load().run("one two")
     with pytest.raises(UsageError, match="expected top_k or min_weight, got neither"):
         run.edges()
@@ -195,7 +192,7 @@ def test_edges_that_were_not_asked_for_are_said() -> None:
         attncli.load().run("one two", metrics="entropy", keep_maps=False).edges(top_k=1)
 
 
-def test_hostile_tokens_stand_in_the_table_as_they_are() -> None:
+def test_hostile_tokens_are_unchanged_in_the_table() -> None:
     pieces = [*HOSTILE, "\udcff"]
     n = len(pieces)
     here = Input(0, Text("x"), attncli.Tokens.plain(pieces))
@@ -205,7 +202,7 @@ def test_hostile_tokens_stand_in_the_table_as_they_are() -> None:
     assert edges.to_frame()["key_token"].tolist() == pieces[::-1]
 
 
-def test_no_edge_is_an_empty_table() -> None:
+def test_without_edges_the_table_is_empty() -> None:
     run = attncli.load().run("one two three", min_weight=1.0, layer=2, keep_maps=False)
     assert len(run.edges()) == 0
     assert list(run.edges().to_frame())[-1] == "weight"

@@ -1,4 +1,4 @@
-"""The distance between heads: against plain loops, closed forms, and any cut of the stream."""
+"""The distance between heads: against loops and closed forms, however the stream is split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attncli.stream.head_distance import HeadDistances, differentiation, diverge
 
 
 def naive_distance(one: Array, other: Array, visible: Array, step: int = 1) -> float:
-    """sqrt of the mean over rows of JS, of rows rescaled to sum to 1."""
+    """Return the square root of the mean JS over rows, which are rescaled to sum to 1."""
     found = []
     for i in range(0, len(one), step):
         if not visible[i].any():
@@ -39,7 +39,7 @@ def distances(rows: list[Rows], heads: int, most: int = 1024) -> Array:
 
 
 @given(batches(), st.integers(0, 2), st.integers(1, 13), st.integers(1, 3), st.randoms(use_true_random=False))
-def test_distances_are_those_of_loops_however_the_stream_is_cut(
+def test_distances_are_those_of_loops_however_the_stream_is_split(
     made: tuple[Kind, list[Map]], padding: int, cut: int, by: int, random: object
 ) -> None:
     kind, maps = made
@@ -65,7 +65,7 @@ def test_distances_are_those_of_loops_however_the_stream_is_cut(
             assert found[a, b] == pytest.approx(expected, abs=2e-4, nan_ok=True)
 
 
-def test_heads_alike_are_at_0_and_heads_without_a_common_key_at_the_most() -> None:
+def test_equal_heads_have_distance_0_and_heads_without_a_common_key_the_maximum() -> None:
     rows = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     made = Map(torch.stack([rows, rows, rows.roll(1, 1)]), torch.ones((2, 3), dtype=torch.bool), torch.zeros(3) > 0)
     found = distances([block([made], "cross")], 3)
@@ -74,7 +74,7 @@ def test_heads_alike_are_at_0_and_heads_without_a_common_key_at_the_most() -> No
     assert differentiation(found) == pytest.approx(2 / 3 * top)
 
 
-def test_the_page_of_the_divergence_is_right() -> None:
+def test_the_divergence_of_two_rows_by_hand() -> None:
     p, q = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.tensor([[0.5, 0.5]], dtype=torch.float64)
     logs = [torch.xlogy(each, each).sum(-1) for each in (p, q)]
     expected = 0.5 * math.log(1 / 0.75) + 0.5 * (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
@@ -82,13 +82,13 @@ def test_the_page_of_the_divergence_is_right() -> None:
     assert divergence(p, p, logs[0], logs[0]).item() == 0
 
 
-def test_what_a_learned_sink_took_makes_no_difference() -> None:
+def test_the_mass_of_a_learned_sink_makes_no_difference() -> None:
     made = random_map(0, 1, 6, 6)
     both = Map(torch.cat([made.weights, made.weights * 0.6]), made.visible, made.special)
     assert distances([block([both])], 2) == pytest.approx(np.zeros((2, 2)), abs=1e-3)
 
 
-def test_of_long_texts_evenly_spread_rows_are_compared() -> None:
+def test_in_long_texts_evenly_spaced_rows_are_compared() -> None:
     made = random_map(3, 2, 23, 23, "causal")
     rows = block([made], "decoder")
     cut = [part(rows, first, min(first + 7, 23)) for first in range(0, 23, 7)]
@@ -96,7 +96,7 @@ def test_of_long_texts_evenly_spread_rows_are_compared() -> None:
     assert distances(cut, 2, most=5)[0, 1] == pytest.approx(expected, abs=1e-5)
 
 
-def test_rows_wait_only_for_the_heads_that_are_missing() -> None:
+def test_rows_wait_only_for_missing_heads() -> None:
     made = random_map(5, 4, 12, 12)
     rows = block([made])
     sink = HeadDistances({("encoder", 0): (0, 1, 2, 3)})

@@ -1,4 +1,4 @@
-"""Value-weighted norms in runs of real models: drawn, measured, followed, combined, saved; never taken for weights."""
+"""Value-weighted norms of real models: measured, traced, combined, saved; never mistaken for weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from attncli.models import wrap_model
 from attncli.stream.special_tokens import drop_special, removed_mass
 from attncli.stream.words import to_words
 from attncli.stream.zoom import zoomed
-from attncli.studies.flow.tracing import Tracing
+from attncli.studies.flow.options import FlowOptions
+from attncli.studies.flow.study import FlowStudy
 
 ANIMAL = "The animal didn't cross the street because it was too tired."
 PAIR: dict[str, Any] = {"pair": "It was a wide street."}
@@ -53,7 +54,7 @@ def shares(run: attncli.Run) -> Array:
 # -------------------------------------------------------------------------------------- what they are
 
 
-def test_of_a_pretrained_model_they_are_those_of_its_weights(minilm: Path, norms: attncli.Run) -> None:
+def test_norms_of_a_pretrained_model_are_those_of_its_parameters(minilm: Path, norms: attncli.Run) -> None:
     exact = BertModel.from_pretrained(minilm, attn_implementation="eager").double().eval()
     tensors = {"input_ids": torch.from_numpy(norms.attention().queries.ids.copy())[None]}
     with torch.no_grad():
@@ -67,15 +68,15 @@ def test_of_a_pretrained_model_they_are_those_of_its_weights(minilm: Path, norms
 
 
 def test_cls_loses_the_mass_that_it_has_by_weight(weights: attncli.Run, norms: attncli.Run) -> None:
-    """As Kobayashi et al. found: where much attention goes, little is written."""
+    """As in Kobayashi et al.: [CLS] gets much attention, but heads write little for it."""
     by_weight, by_norm = (run.stats("first_mass")["first_mass"].values for run in (weights, norms))
     assert round(by_weight.mean(), 3) == 0.466
     assert round(by_norm.mean(), 3) == 0.097
-    assert (by_norm < by_weight).sum() == 71  # of 72 heads
+    assert (by_norm < by_weight - 0.01).sum() == 70  # of 72 heads; in one, both are equal up to 3e-6
 
 
 def equal_values(name: str) -> Any:
-    """A bundled model in which all tokens have the same value."""
+    """Return a bundled model in which all tokens have the same value vector."""
     loaded = attncli.load(name).loaded
     with torch.no_grad():
         for path, module in loaded.model.named_modules():
@@ -116,7 +117,7 @@ def test_measures_are_of_rows_that_sum_to_one(model: Model, norms: attncli.Run) 
     [{}, {"words": True}, {"special": "drop"}, {"words": True, "special": "drop"}, {"aggregate": "mean"}],
     ids=lambda options: "-".join(options) or "plain",
 )
-def test_measured_in_the_pass_as_on_kept_maps(model: Model, options: Any) -> None:
+def test_measures_of_the_stream_are_those_of_kept_maps(model: Model, options: Any) -> None:
     run = model.run([ANIMAL, LONG], by="norm", metrics="all", **options)
     kept = replace(run, statistics=None).stats()
     assert kept.by == run.stats().by == "norm"
@@ -124,7 +125,7 @@ def test_measured_in_the_pass_as_on_kept_maps(model: Model, options: Any) -> Non
         assert_allclose(kept.heads[name].values, scores.values, atol=1e-5, err_msg=name)
 
 
-def test_per_query_too(model: Model) -> None:
+def test_measures_per_query(model: Model) -> None:
     run = model.run(ANIMAL, by="norm", metrics=["received", "sink"], per_query=True)
     assert_allclose(run.stats().keys["received"].values, shares(run).mean(2).ravel(), atol=1e-6)
 
@@ -141,7 +142,7 @@ def test_words_add_norms_of_keys_and_take_the_mean_of_queries(model: Model) -> N
     assert_allclose(read.attention().stack()[:, :, 1, 1], by_hand, atol=1e-5)
 
 
-def test_without_special_tokens_the_other_norms_stay(model: Model, norms: attncli.Run) -> None:
+def test_dropping_special_tokens_leaves_the_other_norms_unchanged(model: Model, norms: attncli.Run) -> None:
     read = model.run(ANIMAL, by="norm", special="drop")
     assert_allclose(read.attention().stack(), norms.attention().stack()[..., 1:-1, 1:-1], atol=1e-6)
     assert_allclose(drop_special(norms.attention()).stack(), read.attention().stack(), atol=1e-6)
@@ -160,13 +161,13 @@ def test_heads_are_combined_norm_by_norm(model: Model, norms: attncli.Run, aggre
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
-def test_pooled_while_they_stream_as_when_whole(model: Model, norms: attncli.Run, pool: Any) -> None:
+def test_norms_are_pooled_in_the_stream_as_in_whole_maps(model: Model, norms: attncli.Run, pool: Any) -> None:
     pooled = model.run(ANIMAL, by="norm", resolution=5, pool=pool).attention()
     assert pooled.by == "norm"
     assert_allclose(pooled.stack(), zoomed(norms.attention(), Zoom(5, pool)).stack(), atol=1e-6)
 
 
-def test_of_several_texts_each_has_its_own(model: Model, norms: attncli.Run) -> None:
+def test_several_texts_have_their_own_norms(model: Model, norms: attncli.Run) -> None:
     both = model.run([LONG, ANIMAL], by="norm")
     assert_allclose(both.attention(text=1).stack(), norms.attention().stack(), atol=2e-5)
 
@@ -174,7 +175,7 @@ def test_of_several_texts_each_has_its_own(model: Model, norms: attncli.Run) -> 
 # --------------------------------------------------------------------------------------------- followed
 
 
-def test_rollout_goes_through_shares_of_the_mean_norms(norms: attncli.Run) -> None:
+def test_rollout_uses_shares_of_the_mean_norms(norms: attncli.Run) -> None:
     found = np.eye(len(norms.attention().keys))
     for layer in norms.attention().stack().astype(np.float64):
         found = one(one(layer.mean(0)) + np.eye(len(found))) @ found
@@ -186,9 +187,9 @@ def test_rollout_goes_through_shares_of_the_mean_norms(norms: attncli.Run) -> No
 
 @pytest.mark.parametrize("method", ["rollout", "flow"])
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
-def test_flow_that_streams_is_that_of_kept_maps(method: Any, aggregate: Any, tmp_path: Path) -> None:
-    tracing = Tracing(method, aggregate=aggregate)
-    (direct,) = streamed("demo:encoder", ["one two three"], tracing, tmp_path, by="norm")
+def test_the_flow_of_the_stream_is_that_of_kept_maps(method: Any, aggregate: Any, tmp_path: Path) -> None:
+    study = FlowStudy(FlowOptions(by="norm", method=method), aggregate)
+    (direct,) = streamed("demo:encoder", ["one two three"], study)
     run = attncli.load("demo:encoder").run("one two three", by="norm")
     kept = getattr(run, method)(aggregate=aggregate).flow
     combined = attncli.load("demo:encoder").run("one two three", by="norm", aggregate=aggregate)
@@ -197,7 +198,7 @@ def test_flow_that_streams_is_that_of_kept_maps(method: Any, aggregate: Any, tmp
     assert_allclose(getattr(combined, method)().flow.values, kept.values, atol=1e-6)
 
 
-def test_rollout_of_norms_goes_less_to_cls(weights: attncli.Run, norms: attncli.Run) -> None:
+def test_rollout_of_norms_gives_less_to_cls(weights: attncli.Run, norms: attncli.Run) -> None:
     by_weight, by_norm = (run.rollout(focus="it").flow.values[0, 0] for run in (weights, norms))
     assert by_weight > 0.5
     assert by_norm < 0.1
@@ -213,7 +214,7 @@ def test_an_encoder_decoder_has_all_kinds() -> None:
 # ---------------------------------------------------------------------------------- kept, never mistaken
 
 
-def test_saved_and_opened_they_are_norms_still(model: Model, tmp_path: Path) -> None:
+def test_saved_norms_are_opened_as_norms(model: Model, tmp_path: Path) -> None:
     run = model.run(ANIMAL, by="norm", metrics=["entropy"])
     folder = run.save(tmp_path / "run")
     opened = attncli.open(folder)
@@ -226,7 +227,7 @@ def test_saved_and_opened_they_are_norms_still(model: Model, tmp_path: Path) -> 
         attncli.open(folder / "maps.safetensors")
 
 
-def test_saved_weights_are_as_before(weights: attncli.Run, tmp_path: Path) -> None:
+def test_saved_weights_do_not_mention_norms(weights: attncli.Run, tmp_path: Path) -> None:
     folder = weights.save(tmp_path / "run")
     assert '"by"' not in (folder / "run.json").read_text()
     assert attncli.open(folder).attention().by == "weight"
@@ -245,7 +246,7 @@ def test_saved_weights_are_as_before(weights: attncli.Run, tmp_path: Path) -> No
         lambda run: run.heads(),
     ],
 )
-def test_what_is_of_weights_is_refused(norms: attncli.Run, look: Any) -> None:
+def test_analyses_of_weights_refuse_norms(norms: attncli.Run, look: Any) -> None:
     with pytest.raises(UsageError, match="these maps are value-weighted norms"):
         look(norms)
 
@@ -258,7 +259,7 @@ def test_what_is_of_weights_is_refused(norms: attncli.Run, look: Any) -> None:
         lambda model: model.likeness(ANIMAL, by="norm"),
     ],
 )
-def test_so_are_passes_for_it(model: Model, look: Any) -> None:
+def test_passes_for_such_analyses_refuse_norms(model: Model, look: Any) -> None:
     with pytest.raises(UsageError, match="of attention weights: leave out by='norm'"):
         look(model)
 
@@ -273,7 +274,7 @@ def test_so_are_passes_for_it(model: Model, look: Any) -> None:
         ({"capture": "eager"}, "use --capture auto"),
     ],
 )
-def test_calls_that_make_no_sense(model: Model, options: Any, said: str) -> None:
+def test_invalid_calls_are_refused(model: Model, options: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
         model.run(ANIMAL, **{"by": "norm", **options})
 
@@ -281,12 +282,12 @@ def test_calls_that_make_no_sense(model: Model, options: Any, said: str) -> None
 def test_layers_without_norms_are_left_out_with_a_note() -> None:
     model = attncli.load("demo:encoder")
     plan = model.plan()
-    sites = tuple(replace(site, projects=None) if site.layer == 0 else site for site in plan.sites)
+    sites = tuple(replace(site, projection=None) if site.layer == 0 else site for site in plan.sites)
     half = Model(model.loaded, {"auto": replace(plan, sites=sites)})
     run = half.run("one two", by="norm")
     assert [maps.layer for maps in run.attention().layers] == [site.layer for site in plan.sites if site.layer]
     (note,) = run.info.notes
-    assert note.startswith("encoder layers 0 are left out, as they have no norms: no output projection is given just")
+    assert note.startswith("encoder layers 0 are left out, as they have no norms: no output projection reads")
     assert half.run("one two").info.notes == ()
     with pytest.raises(ModelError, match=r"has no value-weighted norms here .*use --by weight"):
         half.run("one two", by="norm", layer=0)

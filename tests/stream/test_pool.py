@@ -1,4 +1,4 @@
-"""Pooled maps: every cell is the mean or maximum of its visible pairs, however the rows came in."""
+"""Pooled maps: each cell is the mean or maximum of its visible pairs, however the stream is split."""
 
 from __future__ import annotations
 
@@ -12,43 +12,36 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, inputs, of_keys, part, random_map, with_visible
+from made_rows import Map, batches, block, feed, inputs, of_keys, part, random_map, with_visible
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Zoom
 from attncli.errors import UsageError
-from attncli.stream import KeepMaps, PoolMaps, Sink
+from attncli.stream import KeepMaps, PoolMaps
 from attncli.stream.zoom import zoomed
 
 
-def fed(sink: Sink, rows: list[Rows]) -> None:
-    for each in rows:
-        sink.add(each)
-    for kind, layer in dict.fromkeys((each.kind, each.layer) for each in rows):
-        sink.end_layer(kind, layer)
-
-
-def pooled(rows: list[Rows], given_: list[Input], zoom: Zoom, **options: Any) -> tuple[Attention, ...]:
+def pooled(rows: list[Rows], texts: list[Input], zoom: Zoom, **options: Any) -> tuple[Attention, ...]:
     sink = PoolMaps(zoom, **options)
-    fed(sink, rows)
-    return sink.result(given_)
+    feed(sink, rows)
+    return sink.result(texts)
 
 
-def kept(rows: list[Rows], given_: list[Input], **options: Any) -> tuple[Attention, ...]:
+def kept(rows: list[Rows], texts: list[Input], **options: Any) -> tuple[Attention, ...]:
     sink = KeepMaps(**options)
-    fed(sink, rows)
-    return sink.result(given_)
+    feed(sink, rows)
+    return sink.result(texts)
 
 
 def blocks(rows: Rows, cuts: list[int], split: int) -> list[Rows]:
-    """The same rows in several blocks, the heads apart and the last rows first."""
+    """Return the rows in several blocks, in two groups of heads and with the last rows first."""
     edges = sorted({0, *cuts, rows.weights.shape[2]})
     heads = [some for some in (range(split, len(rows.heads)), range(split)) if some]
     return [part(rows, first, last, some) for first, last in list(pairwise(edges))[::-1] for some in heads]
 
 
 def naive(one: Map, zoom: Zoom) -> tuple[Array, Array]:
-    """Cells and which of them are visible, pair by pair in float64."""
+    """Return cells and which of them are visible, computed pair by pair in float64."""
     weights, visible = one.weights.double().numpy(), one.visible.numpy()
     heads, n, m = weights.shape
     (r0, r1), (k0, k1) = zoom.rows or (0, n - 1), zoom.keys or (0, m - 1)
@@ -82,7 +75,7 @@ ZOOMS = st.builds(Zoom, resolution=st.integers(1, 16), pool=st.sampled_from(["me
 
 
 @given(batches(), ZOOMS, st.booleans(), st.data())
-def test_cells_are_those_of_naive_pooling_however_the_rows_came(
+def test_cells_are_those_of_naive_pooling_however_the_stream_is_split(
     batch: tuple[Kind, list[Map]], zoom: Zoom, left: bool, data: st.DataObject
 ) -> None:
     kind, maps = batch
@@ -108,7 +101,7 @@ def test_cells_of_longer_texts_are_exact(rule: str, n: int, m: int, pool: Any) -
 
 
 @given(batches(), st.integers(1, 16), st.sampled_from(["mean", "max"]), st.data())
-def test_a_window_is_exact_and_pooled_in_its_turn(
+def test_a_window_is_exact_and_then_pooled(
     batch: tuple[Kind, list[Map]], resolution: int, pool: Any, data: st.DataObject
 ) -> None:
     kind, maps = batch
@@ -125,7 +118,7 @@ def test_a_window_is_exact_and_pooled_in_its_turn(
 
 
 @given(batches(), st.sampled_from(["none", "mean", "max"]), st.sampled_from(["none", "mean"]))
-def test_a_text_that_fits_has_the_maps_that_are_kept_whole(
+def test_a_text_that_needs_no_pooling_has_whole_maps(
     batch: tuple[Kind, list[Map]], aggregate: str, aggregate_layers: str
 ) -> None:
     kind, maps = batch
@@ -143,7 +136,7 @@ def test_a_text_that_fits_has_the_maps_that_are_kept_whole(
 
 
 @given(batches(), ZOOMS)
-def test_kept_maps_pool_to_what_the_stream_gives(batch: tuple[Kind, list[Map]], zoom: Zoom) -> None:
+def test_kept_maps_are_pooled_like_the_stream(batch: tuple[Kind, list[Map]], zoom: Zoom) -> None:
     kind, maps = batch
     rows = block(maps, kind)
     later = [zoomed(attention, zoom) for attention in kept([rows], inputs(maps))]
@@ -154,7 +147,7 @@ def test_kept_maps_pool_to_what_the_stream_gives(batch: tuple[Kind, list[Map]], 
 
 
 @pytest.mark.parametrize("combine", ["mean", "max"])
-def test_heads_and_layers_combine_after_pooling(combine: Any) -> None:
+def test_heads_and_layers_are_combined_after_pooling(combine: Any) -> None:
     maps = [random_map(seed, 3, 21, 21, "causal") for seed in (1, 2)]
     rows = [each for at, one in enumerate(maps) for each in blocks(block([one], "decoder", layer=at), [8], 2)]
     zoom = Zoom(resolution=5, pool=combine)
@@ -166,7 +159,7 @@ def test_heads_and_layers_combine_after_pooling(combine: Any) -> None:
     np.testing.assert_allclose(layer.weights[0], np.mean(combined, axis=0), rtol=2e-6)
 
 
-def test_only_the_heads_asked_for_are_pooled() -> None:
+def test_only_selected_heads_are_pooled() -> None:
     one = random_map(1, 4, 9, 9)
     rows = [block([one], layer=layer) for layer in (0, 3)]
     [attention] = pooled(rows, inputs([one]), Zoom(3), heads={("encoder", 3): (1, 3)})
@@ -175,7 +168,7 @@ def test_only_the_heads_asked_for_are_pooled() -> None:
     np.testing.assert_allclose(layer.weights, naive(one, Zoom(3))[0][[1, 3]], rtol=2e-6)
 
 
-def test_keys_may_come_in_part_and_in_any_order() -> None:
+def test_blocks_may_have_some_keys_in_any_order() -> None:
     one = random_map(3, 2, 40, 40, "causal")
     rows = block([one], "decoder")
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
@@ -184,7 +177,7 @@ def test_keys_may_come_in_part_and_in_any_order() -> None:
     check(attention.layers[0], one, Zoom(7))
 
 
-def test_heads_that_see_different_keys_have_their_own_pairs() -> None:
+def test_heads_with_different_masks_have_their_own_pairs() -> None:
     wide, near = random_map(1, 1, 12, 12, "causal"), random_map(2, 1, 12, 12, "sliding")
     rows = with_visible(block([wide], "decoder"), torch.stack([wide.visible, near.visible])[None])
     both = replace(rows, heads=(0, 1), raw=torch.cat([wide.weights, near.weights])[None])
@@ -197,13 +190,13 @@ def test_heads_that_see_different_keys_have_their_own_pairs() -> None:
             check(LayerMaps(0, (head,), maps.weights[[head]], maps.visible[[head]]), one, zoom)
 
 
-def test_a_panel_bounds_what_is_pooled_and_nothing_else() -> None:
+def test_a_panel_size_limits_pooled_maps_only() -> None:
     assert Zoom(1024, panel=100).sides(1024, 30)[0].cell == 1
     rows, keys = Zoom(1024, panel=100).sides(2048, 30)
     assert (rows.cell, len(rows), keys.cell, len(keys)) == (21, 98, 1, 30)
 
 
-def test_a_cell_without_a_visible_pair_is_missing() -> None:
+def test_a_cell_without_a_visible_pair_is_masked() -> None:
     one = random_map(1, 1, 4, 4, "causal")
     [attention] = pooled([block([one], "decoder")], inputs([one]), Zoom(2))
     assert attention.layers[0].visible is not None
@@ -215,9 +208,9 @@ def test_a_cell_without_a_visible_pair_is_missing() -> None:
 def test_a_window_outside_of_the_text_names_its_length() -> None:
     one = random_map(1, 1, 4, 6)
     for zoom, said in (
-        (Zoom(rows=(2, 4)), "--rows 2-4 lies outside of the text: it has 4 query tokens, 0-3"),
-        (Zoom(keys=(6, 6)), "--keys 6 lies outside of the text: it has 6 key tokens, 0-5"),
-        (Zoom(keys=(-7, -1)), "--keys -7--1 lies outside"),
+        (Zoom(rows=(2, 4)), "--rows 2-4 is outside the text: it has 4 query tokens, 0-3"),
+        (Zoom(keys=(6, 6)), "--keys 6 is outside the text: it has 6 key tokens, 0-5"),
+        (Zoom(keys=(-7, -1)), "--keys -7--1 is outside"),
     ):
         with pytest.raises(UsageError, match=said):
             PoolMaps(zoom).add(block([one], "cross"))
@@ -226,7 +219,7 @@ def test_a_window_outside_of_the_text_names_its_length() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Notes the size of the largest tensor that is made."""
+    """Records the size of the largest new tensor."""
 
     size = 0
 
@@ -238,7 +231,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
-def test_nothing_is_larger_than_a_block_or_than_the_cells(pool: Any) -> None:
+def test_no_tensor_is_larger_than_a_block_or_the_cells(pool: Any) -> None:
     n, step = 600, 50
     one = random_map(2, 1, n, n, "causal")
     sink = PoolMaps(Zoom(20, pool))

@@ -1,4 +1,4 @@
-"""Uniform and positional attention: against plain loops over maps, and any cut of the stream."""
+"""Uniform and positional baselines: against loops over maps, however the stream is split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attncli.stream.position_baseline import PositionBaseline
 
 
 def naive_positional(weights: Array, visible: Array) -> Array:
-    """p(j-i) / Σ_{k ∈ S_i} p(k-i), p the mean weight at each offset over the rows that see it."""
+    """Return p(j-i) / Σ_{k ∈ S_i} p(k-i), p the mean weight at each offset over the rows that see it."""
     n, m = weights.shape
     profile = {}
     for offset in range(1 - n, m):
@@ -33,8 +33,8 @@ def naive_positional(weights: Array, visible: Array) -> Array:
     return made
 
 
-def explained(rows: list[Rows], maps: list[Map]) -> tuple[list[Array], list[Array]]:
-    """Of each text the uniform maps and the positional ones, [head, query, key]."""
+def baselines(rows: list[Rows], maps: list[Map]) -> tuple[list[Array], list[Array]]:
+    """Return the uniform maps and the positional maps of each text, [head, query, key]."""
     sinks = KeepMaps(), KeepMaps()
     feeder = PositionBaseline(*sinks)
     for each in rows:
@@ -45,14 +45,14 @@ def explained(rows: list[Rows], maps: list[Map]) -> tuple[list[Array], list[Arra
 
 
 @given(batches(), st.integers(0, 2), st.integers(1, 13), st.booleans())
-def test_both_are_those_of_loops_however_the_stream_is_cut(
+def test_both_baselines_are_those_of_loops_however_the_stream_is_split(
     made: tuple[Kind, list[Map]], padding: int, cut: int, left: bool
 ) -> None:
     kind, maps = made
     whole = block(maps, kind, padding=(padding, padding), left=left)
     n, heads = whole.weights.shape[2], len(maps[0].weights)
     rows = [part(whole, at, min(at + cut, n), [head]) for head in range(heads) for at in range(0, n, cut)][::-1]
-    uniform, positional = explained(rows, maps)
+    uniform, positional = baselines(rows, maps)
     for one, even, by_offset in zip(maps, uniform, positional, strict=True):
         visible = one.visible.numpy()
         counts = visible.sum(1, keepdims=True)
@@ -66,30 +66,30 @@ def test_both_are_those_of_loops_however_the_stream_is_cut(
 
 
 @pytest.mark.parametrize("rule", ["all", "causal", "sliding"])
-def test_blocks_without_padding_are_summed_the_same(rule: str) -> None:
+def test_blocks_without_padding_have_the_same_sums(rule: str) -> None:
     made = random_map(1, 3, 11, 11, rule)
     rows = block([made], "decoder")
     known = []
     for first in range(0, 11, 4):
         piece = part(rows, first, min(first + 4, 11))
-        runs = slice(first, min(first + 4, 11)), slice(0, 11)
-        known.append(replace(piece, visibility=replace(piece.visibility, runs=runs)))
-    for one, other in zip(explained([rows], [made]), explained(known, [made]), strict=True):
+        slices = slice(first, min(first + 4, 11)), slice(0, 11)
+        known.append(replace(piece, visibility=replace(piece.visibility, slices=slices)))
+    for one, other in zip(baselines([rows], [made]), baselines(known, [made]), strict=True):
         assert one[0] == pytest.approx(other[0], abs=1e-6)
 
 
-def test_a_head_of_position_is_its_own_explanation() -> None:
+def test_the_baseline_of_a_previous_token_head_by_hand() -> None:
     made = by_hand([[1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], causal(4))
-    _, ((found,),) = explained([block([made], "decoder")], [made])
+    _, ((found,),) = baselines([block([made], "decoder")], [made])
     # the first row sees itself alone, where no other row looks: p(0) is 1/4 of it
     assert found == pytest.approx(np.array([[1, 0, 0, 0], [0.8, 0.2, 0, 0], [0, 0.8, 0.2, 0], [0, 0, 0.8, 0.2]]))
 
 
-def test_a_head_that_sees_other_keys_has_a_baseline_of_its_own() -> None:
+def test_heads_with_different_masks_have_their_own_baselines() -> None:
     made = random_map(2, 2, 6, 6)
     visible = torch.stack([torch.ones(6, 6, dtype=torch.bool).tril(), torch.ones(6, 6, dtype=torch.bool)])[None]
     rows = with_visible(block([made]), visible)
-    uniform, positional = explained([rows], [made])
+    uniform, positional = baselines([rows], [made])
     assert uniform[0].shape == (2, 6, 6)
     assert uniform[0][0, 2] == pytest.approx([1 / 3] * 3 + [0] * 3)
     assert uniform[0][1, 2] == pytest.approx([1 / 6] * 6)
@@ -98,9 +98,9 @@ def test_a_head_that_sees_other_keys_has_a_baseline_of_its_own() -> None:
     )
 
 
-def test_rows_with_gaps_in_what_they_see_have_none() -> None:
+def test_layers_with_gaps_in_the_visible_keys_are_left_out() -> None:
     made = random_map(2, 2, 6, 6)
     visible = torch.ones(1, 1, 6, 6, dtype=torch.bool)
     visible[..., 4, 2] = False
     rows = with_visible(replace(block([made]), raw=made.weights[None] * visible), visible)
-    assert explained([rows], [made]) == ([], [])
+    assert baselines([rows], [made]) == ([], [])

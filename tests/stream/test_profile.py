@@ -1,4 +1,4 @@
-"""Where attention goes over whole texts: against plain loops over maps, closed forms, and any cut of the stream."""
+"""Profiles: against loops over maps and closed forms, however the stream is split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, of_keys, part, random_map
+from made_rows import Map, batches, block, by_hand, causal, feed, inputs, of_keys, part, random_map
 from naive_attention import Array
 
 import attncli
@@ -29,7 +29,7 @@ def naive_bins(longest: int) -> list[tuple[int, int]]:
 
 
 def naive_regions(weights: Array, visible: Array, longest: int, n: int, self_attention: bool) -> Array:
-    """[region, mass or uniform] of one map by loops: bins, then the ends."""
+    """Return [region, mass or uniform] of one map by loops: bins, then the ends."""
     keys = weights.shape[1]
     bins = naive_bins(longest)
     sums = np.zeros((len(bins) + 4, 2))
@@ -72,15 +72,12 @@ def naive_received(weights: Array, visible: Array) -> tuple[Array, Array]:
 def profile(rows: Iterable[Rows], maps: Sequence[Map], ends: int = 3) -> Profile:
     blocks = list(rows)
     sink = MeasureProfile(inputs(maps), ends=ends)
-    for each in blocks:
-        sink.add(each)
-    for kind, layer in dict.fromkeys((each.kind, each.layer) for each in blocks):
-        sink.end_layer(kind, layer)
+    feed(sink, blocks)
     return sink.result()
 
 
 def regions(found: Profile, head: int, std: bool = False) -> Array:
-    """[region, mass or uniform] of one head; cross-attention has no bins."""
+    """Return [region, mass or uniform] of one head; cross-attention has no bins."""
     tables = (found.distance_std, found.ends_std) if std else (found.distance, found.ends)
     parts = [
         np.stack([table[name].values[head] for name in ("mass", "uniform_mass")], axis=-1)
@@ -91,7 +88,7 @@ def regions(found: Profile, head: int, std: bool = False) -> Array:
 
 
 @given(batches(), st.integers(1, 15), st.integers(0, 3), st.integers(1, 13), st.booleans())
-def test_profiles_are_those_of_loops_however_the_stream_is_cut(
+def test_profiles_are_those_of_loops_however_the_stream_is_split(
     made: tuple[Kind, list[Map]], ends: int, padding: int, cut: int, left: bool
 ) -> None:
     kind, maps = made
@@ -115,13 +112,13 @@ def test_profiles_are_those_of_loops_however_the_stream_is_cut(
         assert regions(found, head) == pytest.approx(mean[bins:], abs=1e-6, nan_ok=True)
         if len(maps) > 1:
             assert regions(found, head, std=True) == pytest.approx(spread[bins:], abs=1e-6, nan_ok=True)
-        for one, given_ in zip(maps, found.received, strict=True):
+        for one, received in zip(maps, found.received, strict=True):
             values, seen = naive_received(one.weights[head].numpy(), one.visible.numpy())
-            assert given_.values[head] == pytest.approx(values, abs=1e-6, nan_ok=True)
-            assert given_.seen[head].tolist() == seen.tolist()
+            assert received.values[head] == pytest.approx(values, abs=1e-6, nan_ok=True)
+            assert received.seen[head].tolist() == seen.tolist()
 
 
-def test_even_rows_are_their_own_baseline() -> None:
+def test_uniform_rows_equal_their_baseline() -> None:
     n = 40
     even = by_hand([[1 / (i + 1)] * (i + 1) + [0.0] * (n - i - 1) for i in range(n)], causal(n))
     found = profile([block([even], "decoder")], [even])
@@ -133,7 +130,7 @@ def test_even_rows_are_their_own_baseline() -> None:
     )
 
 
-def test_the_head_of_the_previous_token_looks_one_token_far() -> None:
+def test_a_previous_token_head_attends_at_distance_one() -> None:
     n = 9
     previous = by_hand([[1.0] + [0.0] * (n - 1), *np.eye(n)[:-1].tolist()], causal(n))
     found = profile([block([previous], "decoder")], [previous], ends=2)
@@ -156,21 +153,21 @@ def test_a_sink_is_a_key_that_enough_queries_see() -> None:
         row[i] += 0.4
     one = by_hand(rows, causal(n))
     received = profile([block([one], "decoder")], [one]).received[0]
-    assert np.flatnonzero(received.enough[0]).tolist() == list(range(8))  # key 8 is seen by 8, 9, 10 and 11 alone
+    assert np.flatnonzero(received.reliable[0]).tolist() == list(range(8))  # key 8 is seen by 8, 9, 10 and 11 alone
     assert received.values[0, 11] == pytest.approx(0.4)
     assert np.argwhere(received.sinks()).tolist() == [[0, 0]]
     assert np.flatnonzero(received.sinks(0.055)[0]).tolist() == [0, 5, 6, 7]
     assert not received.sinks(0.99).any()
 
 
-def test_a_window_leaves_far_keys_undefined() -> None:
+def test_distances_beyond_a_sliding_window_are_undefined() -> None:
     one = random_map(1, 2, 12, 12, "sliding")
     found = profile([block([one], "decoder")], [one], ends=2)
     assert np.isnan(found.distance["mass"].values[0]).tolist() == [False, False, False, True, True]
     assert np.isnan(found.distance["uniform_mass"].values).tolist() == np.isnan(found.distance["mass"].values).tolist()
 
 
-def test_blocks_with_a_part_of_the_keys_and_of_the_heads_join() -> None:
+def test_blocks_with_some_keys_and_some_heads_are_joined() -> None:
     one = random_map(3, 3, 20, 20, "causal")
     blocks = []
     for first, heads in ((10, [2, 0]), (0, [1]), (10, [1]), (0, [0, 2])):
@@ -181,7 +178,7 @@ def test_blocks_with_a_part_of_the_keys_and_of_the_heads_join() -> None:
     assert cut.received[0].values == pytest.approx(whole.received[0].values, abs=1e-6)
 
 
-def test_keys_that_a_block_leaves_out_in_the_middle_count_as_they_stand() -> None:
+def test_keys_after_a_gap_count_at_their_positions() -> None:
     one = random_map(5, 2, 16, 16, "all")
     kept = [0, 1, 2, 7, 8, 9, 10, 15]
     sees = one.visible.clone()
@@ -198,7 +195,7 @@ def test_keys_that_a_block_leaves_out_in_the_middle_count_as_they_stand() -> Non
 
 
 @pytest.mark.parametrize("name", ["demo:encoder", "demo:decoder", "demo:seq2seq", "minilm"])
-def test_a_pass_gives_what_loops_over_its_eager_maps_give(name: str, minilm: Path) -> None:
+def test_the_profile_of_a_pass_is_that_of_loops_over_its_eager_maps(name: str, minilm: Path) -> None:
     model = attncli.load(str(minilm) if name == "minilm" else name)
     text = "one two three four five six seven eight nine ten"
     found = model.run(text, profile=True, ends=4, keep_maps=False).profile()
@@ -235,7 +232,7 @@ def test_kept_maps_give_the_profile_of_the_pass() -> None:
     assert run.profile(ends=2).ends["mass"].coords["tokens"][1].tolist() == [2] * 4
 
 
-def test_frames_say_where_each_number_belongs() -> None:
+def test_tables_have_the_coordinates_of_each_number() -> None:
     found = attncli.load().run(["one two three", "one"], profile=True, keep_maps=False, ends=2).profile()
     assert list(found.received_frame()) == ["text", "kind", "layer", "head", "key", "token", "received", "seen_by"]
     assert list(found.sinks_frame(0.2)) == list(found.received_frame())
@@ -249,7 +246,7 @@ def test_frames_say_where_each_number_belongs() -> None:
     assert sums.to_numpy() == pytest.approx(1, abs=1e-6)
 
 
-def test_a_text_no_longer_than_its_ends_is_said() -> None:
+def test_a_text_not_longer_than_its_ends_gets_a_note() -> None:
     run = attncli.load().run("one two three", profile=True, keep_maps=False)
     (note,) = run.info.notes
     assert note.startswith("--ends 64 is all of a text of ")
@@ -257,12 +254,12 @@ def test_a_text_no_longer_than_its_ends_is_said() -> None:
 
 
 @pytest.mark.parametrize("ends", [0, -1])
-def test_ends_of_no_token_are_refused(ends: int) -> None:
+def test_ends_below_one_are_refused(ends: int) -> None:
     with pytest.raises(UsageError, match=f"expected --ends to be a number from 1 up, got {ends}"):
         attncli.load().run("one", profile=True, ends=ends)
 
 
-def test_hostile_tokens_stand_in_the_tables_as_they_are() -> None:
+def test_hostile_tokens_are_unchanged_in_the_tables() -> None:
     pieces = [*HOSTILE, "\udcff"]
     n = len(pieces)
     keys = attncli.Tokens.plain(pieces)

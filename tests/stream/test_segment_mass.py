@@ -1,4 +1,4 @@
-"""Attention within segments: against loops, and what is undefined."""
+"""Attention within segments: against loops, and where it is undefined."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from attncli.stream.segment_mass import SegmentMass
 
 
 def named(maps: list[Map], segments: list[tuple[str, ...]]) -> list[Input]:
-    """Inputs of one stack whose tokens have these segments."""
+    """Return inputs whose tokens have these segments."""
     return [
         Input(one.index, one.text, replace(one.source, segments=names))
         for one, names in zip(inputs(maps), segments, strict=True)
     ]
 
 
-def masses(rows: list[Rows], given_: list[Input]) -> dict[tuple[Kind, int, int], tuple[float, float]]:
-    sink = SegmentMass(given_)
+def masses(rows: list[Rows], texts: list[Input]) -> dict[tuple[Kind, int, int], tuple[float, float]]:
+    sink = SegmentMass(texts)
     for each in rows:
         sink.add(each)
     sink.end_layer(rows[0].kind, rows[0].layer)
@@ -38,7 +38,7 @@ def naive(one: Map, names: tuple[str, ...], head: int) -> float:
 
 
 @given(st.data(), st.integers(1, 7), st.integers(0, 2), st.sampled_from(["all", "causal"]))
-def test_masses_are_those_of_loops_however_the_stream_is_cut(
+def test_masses_are_those_of_loops_however_the_stream_is_split(
     data: st.DataObject, cut: int, padding: int, rule: str
 ) -> None:
     lengths = data.draw(st.lists(st.integers(2, 9), min_size=1, max_size=3))
@@ -55,7 +55,7 @@ def test_masses_are_those_of_loops_however_the_stream_is_cut(
         assert found["decoder", 0, head] == pytest.approx((mean, spread), abs=1e-6)
 
 
-def test_a_block_has_it_all_and_special_tokens_count_nowhere() -> None:
+def test_a_block_head_has_mass_1_and_special_tokens_do_not_count() -> None:
     rows = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
     one = by_hand(rows)
     found = masses([block([one])], named([one], [("", "a", "b", "b")]))
@@ -65,7 +65,7 @@ def test_a_block_has_it_all_and_special_tokens_count_nowhere() -> None:
 @pytest.mark.parametrize(
     ("kind", "names"), [("encoder", ("a", "a", "")), ("encoder", ("", "", "")), ("cross", ("a", "b", "b"))]
 )
-def test_it_is_undefined_without_two_segments_and_in_cross_attention(kind: Kind, names: tuple[str, ...]) -> None:
+def test_undefined_without_two_segments_and_in_cross_attention(kind: Kind, names: tuple[str, ...]) -> None:
     one = random_map(0, 1, 3, 3)
     made = named([one], [names])
     made = [replace(each, target=each.source) for each in made] if kind == "cross" else made

@@ -1,4 +1,4 @@
-"""The sinks: what of the stream is measured, what is kept, and that how it comes in does not matter."""
+"""The sinks `Measure` and `KeepMaps`: their results, however the stream is split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map, with_visible
+from made_rows import Map, batches, block, by_hand, causal, feed, inputs, part, random_map, with_visible
 
 from attncli.data import Attention, Input, Kind, Rows, Selection, Statistics
 from attncli.errors import UsageError
@@ -19,20 +19,13 @@ from attncli.metrics.entropy import METRIC as ENTROPY
 from attncli.metrics.previous_mass import METRIC as PREVIOUS
 from attncli.metrics.received import METRIC as RECEIVED
 from attncli.metrics.sink import METRIC as SINK
-from attncli.stream import KeepMaps, Measure, Sink, selected
+from attncli.stream import KeepMaps, Measure, selected
 from attncli.stream.moments import Moments
-
-
-def fed(sink: Sink, rows: list[Rows]) -> None:
-    for each in rows:
-        sink.add(each)
-    for kind, layer in dict.fromkeys((each.kind, each.layer) for each in rows):
-        sink.end_layer(kind, layer)
 
 
 def measured(rows: list[Rows], given: list[Input], per_query: bool = False) -> Statistics:
     sink = Measure([SINK, CONFIDENCE, PREVIOUS, RECEIVED, ENTROPY], per_query=per_query)
-    fed(sink, rows)
+    feed(sink, rows)
     return sink.result(given)
 
 
@@ -43,32 +36,32 @@ def column(found: Statistics, name: str) -> list[object]:
 # --------------------------------------------------------------------------------------------- Measure
 
 
-def test_heads_come_by_kind_layer_and_head() -> None:
+def test_heads_are_ordered_by_kind_layer_and_head() -> None:
     one = random_map(1, 2, 4, 4)
     where: list[tuple[Kind, int]] = [("cross", 1), ("decoder", 10), ("encoder", 2), ("decoder", 9)]
     sink = Measure([ENTROPY])
     for kind, layer in where:
-        fed(sink, [block([one], kind, layer=layer)])
+        feed(sink, [block([one], kind, layer=layer)])
     found = sink.result(inputs([one]))
     assert column(found, "kind") == ["encoder"] * 2 + ["decoder"] * 4 + ["cross"] * 2
     assert column(found, "layer") == [2, 2, 9, 9, 10, 10, 1, 1]
     assert column(found, "head") == [0, 1] * 4
 
 
-def test_means_over_some_of_the_texts_are_those_of_these_alone() -> None:
+def test_means_over_some_texts_are_those_of_a_stream_of_these_texts() -> None:
     maps = [random_map(seed, 2, length, length) for seed, length in ((1, 4), (2, 6), (3, 5))]
     sink = Measure([ENTROPY, SINK], per_text=True)
-    fed(sink, [block(maps)])
+    feed(sink, [block(maps)])
     for chosen in ([0], [2, 0], [0, 1, 2]):
         alone = measured([block([maps[text] for text in chosen])], inputs([maps[text] for text in chosen]))
-        found = sink.heads_of(chosen)
+        found = sink.means_over(chosen)
         for name in ("entropy", "sink"):
             assert found[name].values == pytest.approx(alone[name].values)
         assert column(Statistics(found), "texts") == [len(chosen)] * 2
         assert column(Statistics(found), "queries") == [sum(maps[text].weights.shape[1] for text in chosen)] * 2
 
 
-def test_measures_keep_the_order_in_which_they_were_asked_for() -> None:
+def test_metrics_keep_the_requested_order() -> None:
     one = random_map(1, 1, 4, 4)
     found = measured([block([one])], inputs([one]))
     assert list(found.heads) == ["sink", "confidence", "previous_mass", "entropy"]
@@ -82,47 +75,47 @@ def test_texts_and_real_queries_are_counted() -> None:
     assert column(found, "queries") == [8, 8]
 
 
-def test_only_the_heads_asked_for_are_measured() -> None:
+def test_only_selected_heads_are_measured() -> None:
     one = random_map(1, 4, 4, 4)
     sink = Measure([ENTROPY], heads={("encoder", 3): (3, 1)})
-    fed(sink, [block([one], layer=2), block([one], layer=3)])
+    feed(sink, [block([one], layer=2), block([one], layer=3)])
     found = sink.result(inputs([one]))
     assert column(found, "layer") == [3, 3]
     assert column(found, "head") == [1, 3]
     alone = Measure([ENTROPY])
-    fed(alone, [block([one], layer=3)])
+    feed(alone, [block([one], layer=3)])
     assert found["entropy"].values == pytest.approx(alone.result(inputs([one]))["entropy"].values[[1, 3]])
 
 
-def test_a_block_with_no_other_heads_passes_as_it_is() -> None:
+def test_a_block_of_selected_heads_is_returned_unchanged() -> None:
     rows = block([random_map(1, 2, 4, 4)])
     assert selected(rows, {("encoder", 0): (0, 1)}) is rows
     assert selected(rows, {("encoder", 1): (0, 1)}) is None
 
 
-def test_the_spread_over_texts_is_that_of_the_population() -> None:
+def test_the_standard_deviation_over_texts_is_that_of_the_population() -> None:
     maps = [by_hand([[top, 1 - top]] * 2) for top in (0.5, 0.75, 1.0)]
     found = measured([block(maps)], inputs(maps))
     assert found["confidence"].values == pytest.approx(0.75)
     assert found.std["confidence"].values == pytest.approx(np.std([0.5, 0.75, 1.0]))
 
 
-def test_one_text_has_no_spread() -> None:
+def test_one_text_has_no_standard_deviation() -> None:
     one = random_map(1, 1, 4, 4)
     assert measured([block([one])], inputs([one])).std == {}
 
 
-def test_texts_in_which_a_measure_is_undefined_do_not_count() -> None:
+def test_texts_in_which_a_metric_is_undefined_do_not_count() -> None:
     maps = [by_hand([[1.0]]), by_hand([[1.0, 0.0], [0.25, 0.75]])]
     found = measured([block(maps)], inputs(maps))
     assert found["previous_mass"].values == pytest.approx(0.25)
     assert found.std["previous_mass"].values == pytest.approx(0)
 
 
-def test_a_measure_that_a_kind_does_not_have_is_undefined() -> None:
+def test_a_metric_is_undefined_for_other_kinds_of_attention() -> None:
     one = random_map(1, 1, 4, 4)
     sink = Measure([ALIGNMENT, ENTROPY])
-    fed(sink, [block([one], "encoder"), block([one], "cross")])
+    feed(sink, [block([one], "encoder"), block([one], "cross")])
     found = sink.result(inputs([one]))
     assert list(np.isnan(found["alignment_distance"].values)) == [True, False]
     assert not np.isnan(found["entropy"].values).any()
@@ -157,7 +150,7 @@ def test_blocks_of_a_device_without_float64_are_measured_on_the_host(monkeypatch
     assert moved == set(map(id, tensors))
 
 
-def test_nothing_per_token_unless_asked_for() -> None:
+def test_values_per_token_are_kept_only_on_request() -> None:
     one = random_map(1, 1, 4, 4)
     found = measured([block([one])], inputs([one]))
     assert found.tokens == found.keys == {}
@@ -176,10 +169,10 @@ def test_order_and_batching_of_texts_do_not_matter(batch: tuple[Kind, list[Map]]
     sizes = data.draw(st.lists(st.integers(1, 4), min_size=len(maps), max_size=len(maps)))
     one_by_one, grouped = Measure([SINK, ENTROPY]), Measure([SINK, ENTROPY])
     for text, one in enumerate(maps):
-        fed(one_by_one, [block([one], kind, texts=[text])])
+        feed(one_by_one, [block([one], kind, texts=[text])])
     while order:
         some, order = order[: sizes[0]], order[sizes.pop(0) :]
-        fed(grouped, [block([maps[at] for at in some], kind, texts=some)])
+        feed(grouped, [block([maps[at] for at in some], kind, texts=some)])
     expected, found = one_by_one.result(inputs(maps)), grouped.result(inputs(maps))
     for name in ("sink", "entropy"):
         np.testing.assert_allclose(found[name].values, expected[name].values, rtol=1e-12, atol=1e-12)
@@ -188,7 +181,7 @@ def test_order_and_batching_of_texts_do_not_matter(batch: tuple[Kind, list[Map]]
 
 @given(st.lists(st.lists(st.floats(-1e3, 1e3) | st.just(float("nan")), min_size=3, max_size=3), min_size=1), st.data())
 def test_moments_are_those_of_all_values_at_once(values: list[list[float]], data: st.DataObject) -> None:
-    """To 1e-12 of the largest value that there may be, and of its square."""
+    """The error is at most 1e-12 of the largest possible value, and of its square."""
     table = np.array(values)
     moments, rest = Moments((3,)), table[data.draw(st.permutations(range(len(table))))]
     while len(rest):
@@ -208,12 +201,12 @@ def test_moments_are_those_of_all_values_at_once(values: list[list[float]], data
 
 def kept(rows: list[Rows], given: list[Input], heads: Selection | None = None, **options: str) -> tuple[Attention, ...]:
     sink = KeepMaps(heads, **options)  # type: ignore[arg-type]
-    fed(sink, rows)
+    feed(sink, rows)
     return sink.result(given)
 
 
 @given(batches(), st.booleans(), st.data())
-def test_maps_are_kept_as_they_were_however_they_came(
+def test_maps_are_kept_unchanged_however_the_stream_is_split(
     batch: tuple[Kind, list[Map]], left: bool, data: st.DataObject
 ) -> None:
     kind, maps = batch
@@ -248,7 +241,7 @@ def test_kept_maps_are_float32_and_read_only() -> None:
         attention.values[0, 0] = 1
 
 
-def test_a_selection_keeps_its_true_names() -> None:
+def test_selected_heads_keep_their_numbers() -> None:
     one = random_map(1, 4, 3, 3)
     [attention] = kept([block([one], layer=at) for at in range(3)], inputs([one]), {("encoder", 2): (1, 3)})
     [layer] = attention.layers
@@ -256,7 +249,7 @@ def test_a_selection_keeps_its_true_names() -> None:
     np.testing.assert_array_equal(layer.weights, one.weights[[1, 3]])
 
 
-def test_texts_kinds_and_layers_come_in_order() -> None:
+def test_texts_kinds_and_layers_are_ordered() -> None:
     one = random_map(1, 1, 3, 3)
     rows = [
         block([one], kind, layer=layer, texts=[text])
@@ -278,7 +271,7 @@ def test_queries_and_keys_are_those_of_the_kind() -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
-def test_heads_combine_into_one_map_while_they_stream(aggregate: str) -> None:
+def test_heads_are_combined_into_one_map_while_they_stream(aggregate: str) -> None:
     one = random_map(1, 4, 5, 5, "causal")
     rows = block([one], "decoder")
     blocks = [part(rows, 0, 2, [0, 1]), part(rows, 0, 2, [2, 3]), part(rows, 2, 5)]
@@ -292,7 +285,7 @@ def test_heads_combine_into_one_map_while_they_stream(aggregate: str) -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["none", "mean", "max"])
-def test_layers_combine_into_their_mean(aggregate: str) -> None:
+def test_layers_are_combined_into_their_mean(aggregate: str) -> None:
     maps = [random_map(seed, 3, 4, 4, "causal") for seed in range(3)]
     rows = [block([one], "decoder", layer=at) for at, one in enumerate(maps)]
     [attention] = kept(rows, inputs(maps[:1]), aggregate=aggregate, aggregate_layers="mean")
@@ -305,7 +298,7 @@ def test_layers_combine_into_their_mean(aggregate: str) -> None:
     np.testing.assert_array_equal(layer.visible, maps[0].visible[None])
 
 
-def test_layers_with_other_heads_have_no_mean() -> None:
+def test_the_mean_over_layers_needs_the_same_heads() -> None:
     one = random_map(1, 3, 4, 4)
     rows = [block([one], layer=0), block([one], layer=1)]
     heads: Selection = {("encoder", 0): (0, 1), ("encoder", 1): (0, 2)}
@@ -313,35 +306,35 @@ def test_layers_with_other_heads_have_no_mean() -> None:
         kept(rows, inputs([one]), heads, aggregate_layers="mean")
 
 
-def blind_in_one_head() -> Rows:
-    """Two heads of two rows; row 1 of head 0 sees nothing."""
+def masked_row_in_one_head() -> Rows:
+    """Return two heads of two rows; row 1 of head 0 sees no key."""
     sees = torch.tensor([[[True, True], [False, False]], [[True, True], [True, True]]])[None]
     weights = torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.25, 0.75], [0.25, 0.75]]])[None]
     return replace(with_visible(block([by_hand([[0.5, 0.5]] * 2)]), sees), heads=(0, 1), raw=weights)
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
-def test_rows_that_see_nothing_count_in_no_combine(aggregate: str) -> None:
-    [attention] = kept([blind_in_one_head()], inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate=aggregate)
+def test_rows_that_see_no_key_do_not_count_in_combined_heads(aggregate: str) -> None:
+    [attention] = kept([masked_row_in_one_head()], inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate=aggregate)
     np.testing.assert_allclose(attention.values[1], [0.25, 0.75])
 
 
-def test_rows_that_see_nothing_count_in_no_mean_over_layers() -> None:
-    rows = [replace(blind_in_one_head(), layer=0), replace(block([by_hand([[0.5, 0.5]] * 2)]), layer=1)]
+def test_rows_that_see_no_key_do_not_count_in_the_mean_over_layers() -> None:
+    rows = [replace(masked_row_in_one_head(), layer=0), replace(block([by_hand([[0.5, 0.5]] * 2)]), layer=1)]
     both = replace(rows[1], heads=(0, 1), raw=rows[1].weights.expand(1, 2, 2, 2))
     [attention] = kept([rows[0], both], inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate_layers="mean")
     np.testing.assert_allclose(attention.layers[0].weights[:, 1], [[0.5, 0.5], [0.375, 0.625]])
 
 
-def test_heads_that_see_different_keys_keep_their_own_masks() -> None:
-    [attention] = kept([blind_in_one_head()], inputs([by_hand([[1.0, 0.0]] * 2)]))
+def test_heads_with_different_masks_keep_them() -> None:
+    [attention] = kept([masked_row_in_one_head()], inputs([by_hand([[1.0, 0.0]] * 2)]))
     [layer] = attention.layers
     assert layer.visible is not None
     assert layer.visible[:, 1].tolist() == [[False, False], [True, True]]
 
 
-def test_one_map_of_all_heads_sees_what_any_head_sees() -> None:
-    rows = blind_in_one_head()
+def test_keys_visible_to_any_head_are_visible_in_the_combined_map() -> None:
+    rows = masked_row_in_one_head()
     heads = [
         with_visible(replace(rows, heads=(at,), raw=rows.weights[:, [at]]), rows.visible[:, [at]]) for at in (1, 0)
     ]
@@ -349,7 +342,7 @@ def test_one_map_of_all_heads_sees_what_any_head_sees() -> None:
     assert attention.layers[0].visible is None
 
 
-def test_layers_that_see_the_same_share_one_mask() -> None:
+def test_layers_with_equal_masks_share_one_array() -> None:
     near, wide = random_map(1, 1, 6, 6, "sliding"), random_map(2, 1, 6, 6, "causal")
     rows = [block([one], "decoder", layer=at) for at, one in enumerate([near, wide, near, wide])]
     [attention] = kept(rows, inputs([near]))

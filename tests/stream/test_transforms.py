@@ -1,4 +1,4 @@
-"""Maps by words and without special tokens, and maps fed back into the stream."""
+"""Maps of words, maps without special tokens, and kept maps that are streamed again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = [found.METRIC for found in registry.modules("metrics").values()]
 def tokens(
     *pieces: str, words: list[int], spans: list[tuple[int, int]] | None = None, text: str = "", scheme: Scheme = "plain"
 ) -> Tokens:
-    """Pieces in [brackets] are special."""
+    """Return tokens; pieces in [brackets] are special."""
     return Tokens(
         pieces=pieces,
         ids=np.arange(len(pieces)),
@@ -74,7 +74,7 @@ def test_keys_are_summed_and_queries_averaged_over_the_pieces_of_a_word() -> Non
     assert (found.layers[0].layer, found.layers[0].heads) == (3, (0,))
 
 
-def test_a_word_sees_what_any_of_its_pieces_sees() -> None:
+def test_keys_visible_to_any_piece_are_visible_to_the_word() -> None:
     sees = np.tril(np.ones((4, 4), bool))
     sees[1, 3] = True
     found = to_words(attention(CLS_UN_HAPPY, WEIGHTS, sees))
@@ -82,14 +82,14 @@ def test_a_word_sees_what_any_of_its_pieces_sees() -> None:
     assert found.layers[0].visible[0].tolist() == [[True, False, False], [True, True, True], [True, True, True]]
 
 
-def test_pieces_of_a_word_need_not_stand_together() -> None:
+def test_pieces_of_a_word_need_not_be_neighbours() -> None:
     side = tokens("look", "it", "up", words=[0, 1, 0])
     found = to_words(attention(side, [[0.25, 0.0, 0.75], [0.25, 0.5, 0.25], [0.0, 1.0, 0.0]]))
     assert found.queries.pieces == ("lookup", "it")
     np.testing.assert_allclose(found.values, [[0.5, 0.5], [0.5, 0.5]])
 
 
-def test_words_of_words_are_the_same_words() -> None:
+def test_maps_of_words_are_not_merged_again() -> None:
     once = to_words(attention(CLS_UN_HAPPY, WEIGHTS))
     assert to_words(once) is once
 
@@ -108,7 +108,7 @@ def test_special_tokens_and_pieces_of_no_word_stay_alone() -> None:
     assert merged_words(side).pieces == ("[A]", "[B]", "x", "y")
 
 
-def test_merged_tokens_say_what_is_known_of_them() -> None:
+def test_merged_tokens_keep_ids_offsets_and_flags() -> None:
     merged = merged_words(CLS_UN_HAPPY)
     assert merged.ids.tolist() == [0, -1, 3]
     assert merged.offsets.tolist() == [[-1, -1], [0, 7], [8, 11]]
@@ -116,7 +116,7 @@ def test_merged_tokens_say_what_is_known_of_them() -> None:
     assert merged.words.tolist() == [-1, 0, 1]
 
 
-def test_a_word_of_which_one_piece_has_no_place_in_the_text_has_none() -> None:
+def test_a_word_with_a_piece_without_offsets_has_no_offsets() -> None:
     side = tokens("un", "##happy", words=[0, 0], spans=[(0, 2), (-1, -1)], text="Unhappy", scheme="wordpiece")
     merged = merged_words(side)
     assert merged.offsets.tolist() == [[-1, -1]]
@@ -186,13 +186,13 @@ def test_a_row_whose_whole_mass_was_removed_is_nan() -> None:
     assert np.isnan(found.values).all(axis=1).tolist() == [True, True, False]
 
 
-def test_masks_lose_the_same_rows_and_keys() -> None:
+def test_special_tokens_are_removed_from_masks_too() -> None:
     found = drop_special(attention(CLS_UN_HAPPY, WEIGHTS, np.tril(np.ones((4, 4), bool))))
     assert found.layers[0].visible is not None
     assert found.layers[0].visible[0].tolist() == np.tril(np.ones((3, 3), bool)).tolist()
 
 
-def test_what_was_removed_is_the_mean_over_ordinary_rows() -> None:
+def test_the_removed_mass_is_the_mean_over_ordinary_rows() -> None:
     assert removed_mass(attention(CLS_UN_HAPPY, WEIGHTS)) == pytest.approx((0.5 + 0.1 + 0.0) / 3)
 
 
@@ -205,26 +205,26 @@ def test_a_text_of_special_tokens_only_is_an_error() -> None:
 
 
 @given(batches())
-def test_saved_maps_measure_as_the_stream_did(batch: tuple[Kind, list[Map]]) -> None:
+def test_kept_maps_have_the_measures_of_the_stream(batch: tuple[Kind, list[Map]]) -> None:
     kind, maps = batch
     maps = [replace(one, weights=one.weights.float()) for one in maps]
-    given_ = _with_special(inputs(maps), maps)
+    texts = _with_special(inputs(maps), maps)
     direct, again, keep = Measure(ALL, per_query=True), Measure(ALL, per_query=True), KeepMaps()
     for sink in (direct, keep):
         sink.add(block(maps, kind))
         sink.end_layer(kind, 0)
-    for one in keep.result(given_):
+    for one in keep.result(texts):
         replay(one, [again])
-    expected, found = direct.result(given_), again.result(given_)
+    expected, found = direct.result(texts), again.result(texts)
     for table, other in ((expected.heads, found.heads), (expected.tokens, found.tokens), (expected.keys, found.keys)):
         for name in table:
             np.testing.assert_allclose(other[name].values, table[name].values, rtol=1e-6, atol=1e-7, err_msg=name)
 
 
-def _with_special(given_: list[Input], maps: list[Map]) -> list[Input]:
-    """Inputs whose key side has the special tokens of the maps."""
+def _with_special(texts: list[Input], maps: list[Map]) -> list[Input]:
+    """Return inputs whose keys have the special tokens of the maps."""
     made = []
-    for one, each in zip(given_, maps, strict=True):
+    for one, each in zip(texts, maps, strict=True):
         special = each.special.numpy()
         target = one.target
         if target is not None and len(target) == len(special):
@@ -236,7 +236,7 @@ def _with_special(given_: list[Input], maps: list[Map]) -> list[Input]:
 def test_long_maps_are_replayed_in_blocks() -> None:
     n = 1100
     one = random_map(1, 1, n, n)
-    given_ = inputs([one])
+    texts = inputs([one])
     blocks: list[Rows] = []
 
     class Counting(Measure):
@@ -245,10 +245,10 @@ def test_long_maps_are_replayed_in_blocks() -> None:
             super().add(rows)
 
     sink = Counting([CONFIDENCE])
-    replay(Attention("encoder", given_[0].source, given_[0].source, (LayerMaps(0, (0,), one.weights.numpy()),)), [sink])
+    replay(Attention("encoder", texts[0].source, texts[0].source, (LayerMaps(0, (0,), one.weights.numpy()),)), [sink])
     assert len(blocks) == 2
     expected = one.weights.amax(-1).mean().item()
-    assert sink.result(given_)["confidence"].values == pytest.approx(expected, rel=1e-6)
+    assert sink.result(texts)["confidence"].values == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("axis", ["head", "layer"])
@@ -280,11 +280,11 @@ def streamed(sink: Sink, weights: list[list[float]], cut: int = 2) -> None:
 
 
 @pytest.mark.parametrize(("words", "drop"), [(True, False), (False, True), (True, True)])
-def test_a_transformed_stream_is_the_stream_of_transformed_maps(words: bool, drop: bool) -> None:
-    given_ = [Input(0, Text("x"), CLS_UN_HAPPY)]
+def test_a_merged_stream_is_the_stream_of_merged_maps(words: bool, drop: bool) -> None:
+    texts = [Input(0, Text("x"), CLS_UN_HAPPY)]
     keep, measure = KeepMaps(), Measure([CONFIDENCE, ENTROPY], per_query=True)
     for sink in (keep, measure):
-        front = MergedRows(sink, given_, words=words, drop=drop)
+        front = MergedRows(sink, texts, words=words, drop=drop)
         streamed(front, WEIGHTS)
     expected = attention(CLS_UN_HAPPY, WEIGHTS)
     expected = to_words(expected) if words else expected
@@ -298,7 +298,9 @@ def test_a_transformed_stream_is_the_stream_of_transformed_maps(words: bool, dro
 
 
 @given(st.integers(1, 12), st.integers(0, 3), st.booleans(), st.booleans(), st.integers(0, 10**6))
-def test_words_come_whole_however_their_rows_came(step: int, split: int, words: bool, drop: bool, seed: int) -> None:
+def test_words_are_passed_on_complete_however_the_stream_is_split(
+    step: int, split: int, words: bool, drop: bool, seed: int
+) -> None:
     pieces = tuple(f"p{n}" for n in range(12))
     special = np.array([n in (0, 7, 11) for n in range(12)])
     of = np.array([-1, 0, 0, 0, 1, 2, 2, -1, 3, 4, 4, -1])
@@ -325,21 +327,21 @@ def test_words_come_whole_however_their_rows_came(step: int, split: int, words: 
         assert front.removed_mass == pytest.approx(removed_mass(before), rel=1e-5)
 
 
-def test_both_sides_of_an_encoder_decoder_are_transformed() -> None:
-    given_ = [Input(0, Text("x"), CLS_UN_HAPPY, CLS_UN_HAPPY)]
-    [one] = MergedRows(KeepMaps(), given_, words=True, drop=True).inputs
+def test_both_sides_of_an_encoder_decoder_are_merged() -> None:
+    texts = [Input(0, Text("x"), CLS_UN_HAPPY, CLS_UN_HAPPY)]
+    [one] = MergedRows(KeepMaps(), texts, words=True, drop=True).inputs
     assert one.target is not None
     assert one.source.pieces == one.target.pieces == ("Unhappy", "cat")
 
 
-def test_what_a_transformed_stream_dropped_is_known() -> None:
+def test_the_merged_stream_reports_the_removed_mass() -> None:
     front = MergedRows(KeepMaps(), [Input(0, Text("x"), CLS_UN_HAPPY)], drop=True)
     assert math.isnan(front.removed_mass)
     streamed(front, WEIGHTS)
     assert front.removed_mass == pytest.approx(0.2)
 
 
-def test_layers_that_were_left_out_end_quietly() -> None:
+def test_a_layer_without_rows_can_end() -> None:
     keep = KeepMaps()
     front = MergedRows(keep, [Input(0, Text("x"), CLS_UN_HAPPY)], words=True)
     front.end_layer("encoder", 0)
@@ -350,7 +352,7 @@ def test_layers_that_were_left_out_end_quietly() -> None:
 
 
 class Last:
-    """Keeps the block that came last."""
+    """A sink that keeps the last block."""
 
     rows: Rows
 
@@ -361,7 +363,7 @@ class Last:
         pass
 
 
-def test_norms_are_weights_times_how_long_each_value_is() -> None:
+def test_norms_are_weights_times_the_norm_of_each_key() -> None:
     rows = replace(block([by_hand([[0.5, 0.5], [0.0, 1.0]])]), norms=torch.tensor([[[4.0, 1.0]]]))
     sink = Last()
     NormRows(sink).add(rows)
@@ -369,7 +371,7 @@ def test_norms_are_weights_times_how_long_each_value_is() -> None:
     assert sink.rows.norms is None
 
 
-def test_shares_sum_to_one_and_a_row_of_zeros_stays_one() -> None:
+def test_shares_sum_to_one_and_rows_of_zeros_stay_zero() -> None:
     sink = Last()
     NormShares(sink).add(block([by_hand([[3.0, 1.0], [0.0, 0.0]])]))
     assert sink.rows.weights.tolist() == [[[[0.75, 0.25], [0.0, 0.0]]]]

@@ -1,8 +1,8 @@
-"""A zoo of tiny random models, one for each attention mechanism, and the float64 truth for capture to meet.
+"""Tiny random models, one for each attention mechanism, with reference attention in float64.
 
-`FAMILIES[name]` says what is true of a family, `build` makes its model (seeded, with weights so large that a
-wrong scale or a lost bias shows in the rows), `reference` its attention in float64, `save` a folder like any
-other to load from. Nothing here knows attncli.
+`FAMILIES[name]` holds the facts of a family. `build` makes its model (seeded, with weights so large that a wrong scale
+or a lost bias changes the rows), `reference` computes its attention in float64, `save` writes a folder to load from.
+This module does not use attncli.
 """
 
 from __future__ import annotations
@@ -109,10 +109,10 @@ def reference(family: Family, tensors: Mapping[str, torch.Tensor] | None = None)
     tensors = dict(tensors or inputs(family))
     if family.name == "big_bird":  # what it changes to by itself for a short text, losing visibility of its attention
         model.bert.set_attention_type("original_full")
-    if family.name == "prophetnet":  # a whole-number mask times the lowest float64 is not a number there
+    if family.name == "prophetnet":  # a whole-number mask times the lowest float64 gives nan
         tensors |= {name: mask.double() for name, mask in tensors.items() if name.endswith("mask")}
     output = model(**tensors, output_attentions=True, return_dict=True)
-    found: dict[tuple[Kind, int], np.ndarray] = {}
+    maps_by_layer: dict[tuple[Kind, int], np.ndarray] = {}
     for kind, layers in family.layers.items():
         maps = named(output, OUTPUTS[kind])
         if family.name == "funnel":  # one list of maps for its two stacks
@@ -121,8 +121,10 @@ def reference(family: Family, tensors: Mapping[str, torch.Tensor] | None = None)
         numbered = sorted({*layers, *family.refused.get(kind, ())})
         if len(maps) != len(numbered):
             raise AssertionError(f"{family.name} has {len(maps)} maps of kind {kind}, its table says {numbered}")
-        found |= {(kind, n): weights.double().numpy() for n, weights in zip(numbered, maps, strict=True) if n in layers}
-    return found
+        maps_by_layer |= {
+            (kind, n): weights.double().numpy() for n, weights in zip(numbered, maps, strict=True) if n in layers
+        }
+    return maps_by_layer
 
 
 def named(output: Any, names: tuple[str, ...]) -> tuple[torch.Tensor, ...]:

@@ -1,7 +1,7 @@
-"""The table of tiny model families: which class, which config, and what is true of its attention.
+"""The table of tiny model families: the class, the configuration and the facts about the attention of each.
 
-Numbers stay small (2-4 layers, 2-4 heads, 100 words) but every mechanism bites on a text of a dozen tokens:
-sliding windows are shorter than the text, chunks smaller, caps low, key/value heads fewer than query heads.
+Sizes are small (2-4 layers, 2-4 heads, 100 words), but every mechanism changes the attention of a text of a dozen
+tokens: sliding windows and chunks are shorter than the text, caps are low, key heads are fewer than query heads.
 """
 
 from __future__ import annotations
@@ -72,19 +72,19 @@ FACTS = ("route", "see", "windows", "chunks", "sink", "refused", "pads", "notes"
 class Family:
     """One architecture, small.
 
-    cls      the class in transformers that a hub model of this family is loaded with
+    cls      the class of Transformers that loads a hub model of this family
     layers   kind → the true numbers of the layers that have softmax attention over the tokens
     heads    kind → attention heads per layer
     route    what capture is expected to use: `stream` where the model dispatches its attention, `eager` where
              it computes inline, `refuse` where there is no softmax attention
-    see      what a row may see where nothing narrower is said: `all` or `causal`
+    see      which keys a row may see outside of windows and chunks: `all` or `causal`
     windows  (kind, layer) → how many tokens back (and ahead, if not causal) are visible, itself included
     chunks   (kind, layer) → size of the chunks outside of which nothing is visible
     sink     whether rows may sum to less than 1
-    refused  kind → layers that the model has in no token x token form (pooled, in bands, beside other streams):
-             capture may say so instead of giving them
-    pads     whether padding leaves the other tokens alone (convolutions and pooling over it do not, nor do
-             rotary frequencies that follow the longest text)
+    refused  kind → layers that have no token x token form (pooled, in bands, with other streams): capture may
+             refuse them
+    pads     whether padding does not change the other tokens (convolutions, pooling and rotary frequencies that
+             depend on the longest text do change them)
     """
 
     name: str
@@ -107,7 +107,7 @@ class Family:
 
 
 def _config(layers: tuple[int, ...], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The common shape, bettered by the family's own settings; None takes a setting out."""
+    """The common shape, overridden by the settings of the family; None removes a setting."""
     return _without_none({**_SHAPE, "num_hidden_layers": len(layers), **own})
 
 
@@ -116,7 +116,7 @@ def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(rest: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    """Take out of `rest` what is a fact of the family and no setting; a bare layer is one of `kind`."""
+    """Remove from `rest` the facts of the family, which are no settings, and return them; a bare layer is of `kind`."""
     facts = {key: rest.pop(key) for key in FACTS if key in rest}
     for name in ("windows", "chunks"):
         if name in facts:
@@ -163,7 +163,7 @@ ENCODERS = (
         "AlbertForMaskedLM",
         layers=(0, 1, 2),
         embedding_size=16,
-        notes="one shared layer, called thrice",
+        notes="one shared layer, called three times",
     ),
     _encoder("distilbert", "DistilBertForMaskedLM", hidden_dim=40),
     _encoder("electra", "ElectraModel", embedding_size=16),
@@ -206,7 +206,7 @@ ENCODERS = (
         d_head=8,
         d_inner=40,
         max_position_embeddings=None,
-        notes="relative positions; refuses to be told a longest input",
+        notes="relative positions; accepts no longest input",
     ),
     _encoder("xlm", "XLMWithLMHeadModel", route="eager"),
     _encoder(
@@ -249,7 +249,7 @@ ENCODERS = (
         see="all",
         refused={"encoder": (2,)},
         pads=False,
-        notes="the third layer reads pooled tokens; one of the decoder, not causal, all of them again",
+        notes="the third layer reads pooled tokens; the decoder layer is not causal and reads all tokens",
     ),
     _encoder(
         "big_bird",
@@ -258,7 +258,7 @@ ENCODERS = (
         attention_type="block_sparse",
         block_size=4,
         num_random_blocks=1,
-        notes="puts full attention in place of its sparse one for texts of up to 28 tokens",
+        notes="replaces its sparse attention by full attention for texts of up to 28 tokens",
     ),
     _encoder(
         "longformer",
@@ -299,7 +299,7 @@ DECODERS = (
         max_position_embeddings=8,
         rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
         pads=False,
-        notes="puts a new buffer in place of its rotary frequencies for texts of more than 8 tokens",
+        notes="replaces the buffer of its rotary frequencies for texts of more than 8 tokens",
     ),
     _decoder("mistral", "MistralForCausalLM", windows={0: 4, 1: 4}, num_key_value_heads=2, sliding_window=4),
     _decoder("qwen2", "Qwen2ForCausalLM", num_key_value_heads=1),
@@ -387,7 +387,7 @@ DECODERS = (
     _decoder("cohere", "CohereForCausalLM", num_key_value_heads=2),
     _decoder("stablelm", "StableLmForCausalLM", num_key_value_heads=2, partial_rotary_factor=0.5),
     _decoder("granite", "GraniteForCausalLM", num_key_value_heads=2, attention_multiplier=0.5),
-    _decoder("diffllama", "DiffLlamaForCausalLM", num_key_value_heads=2, notes="two calls a layer, one map"),
+    _decoder("diffllama", "DiffLlamaForCausalLM", num_key_value_heads=2, notes="two calls per layer, one map"),
     _decoder(
         "deepseek_v3",
         "DeepseekV3ForCausalLM",
@@ -662,7 +662,7 @@ SEQ2SEQ = (
         },
         route="eager",
         layers=(0, 1),
-        notes="the main stream; n-gram streams run beside it",
+        notes="the main stream; n-gram streams run in parallel",
     ),
     _seq2seq(
         "t5gemma",

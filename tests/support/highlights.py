@@ -1,4 +1,4 @@
-"""Highlights made by hand, and how to read their HTML: our elements, the text, each token's class and tooltip."""
+"""Highlights made by hand, and a parser of their HTML: elements, texts, and class and tooltip of each token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from attncli.data import Kind, Tokens
-from attncli.studies.highlight.result import Direction, Highlight, Highlighted
+from attncli.studies.highlight.result import Direction, Highlight, HighlightLine
 
 OURS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p", "div", "i", "b", "span"),
@@ -18,15 +18,15 @@ OURS = {
 
 def line(
     weights: list[float], at: tuple[int, ...] = (0,), visible: list[bool] | None = None, **more: object
-) -> Highlighted:
+) -> HighlightLine:
     seen = np.ones(len(weights), bool) if visible is None else np.array(visible)
     named: dict[str, object] = {"layer": 3, "head": 1, "focus": "it", **more}
-    return Highlighted(at=at, weights=np.array(weights), visible=seen, **named)  # type: ignore[arg-type]
+    return HighlightLine(at=at, weights=np.array(weights), visible=seen, **named)  # type: ignore[arg-type]
 
 
 def of(
     tokens: Tokens,
-    *lines: Highlighted,
+    *lines: HighlightLine,
     direction: Direction = "from",
     kind: Kind = "encoder",
     focused: Tokens | None = None,
@@ -37,7 +37,7 @@ def of(
 
 @dataclass
 class Read(HTMLParser):
-    """What a browser would make of a page."""
+    """The parsed page: its elements, its texts, and (text, class, tooltip) of each token."""
 
     elements: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -76,5 +76,5 @@ class Read(HTMLParser):
         if self.in_text:
             self.texts[-1] += data
         if "t" in classes and self.open[-1] in ("span", "bdi"):
-            text, look, says = self.tokens[-1]
-            self.tokens[-1] = (text + data, look, says)
+            text, look, tooltip = self.tokens[-1]
+            self.tokens[-1] = (text + data, look, tooltip)

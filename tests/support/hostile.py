@@ -1,4 +1,4 @@
-"""Token texts that broke real tools; every view and every writer must take all of them as they are."""
+"""Token texts that broke real tools; every view and every writer must accept all of them unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOSTILE: list[str] = [
     "#",
     "%s",
     "{0}",
-    # scripts and signs that the default font lacks or that run the other way
+    # characters that the default font lacks, and right-to-left scripts
     "注意力",
     "アテンション",
     "주의",
@@ -100,7 +100,7 @@ HOSTILE: list[str] = [
     "a" * 300,
     "=" * 80,
     "長" * 60,
-    # words that mean something to someone
+    # texts with a meaning for some programs
     "null",
     "None",
     "NaN",

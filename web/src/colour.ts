@@ -1,4 +1,4 @@
-// Colours: viridis for weights, one hue per head, and whatever the page's theme says.
+// Colours: viridis for weights, a hue per head, and the colours of the theme.
 import { hcl } from "d3-color";
 import { interpolateViridis } from "d3-scale-chromatic";
 
@@ -8,7 +8,7 @@ const VIRIDIS_BYTES = VIRIDIS.map((hex) => [1, 3, 5].map((at) => Number.parseInt
 
 const VIRIDIS_PIXELS = new Uint32Array(Uint8Array.from(VIRIDIS_BYTES.flatMap((rgb) => [...rgb, 255])).buffer);
 
-/** The step of a share between 0 and 1. */
+/** Returns the step of viridis for a share between 0 and 1. */
 function step(share: number): number {
   return Math.max(0, Math.min(STEPS - 1, Math.round(share * (STEPS - 1))));
 }
@@ -17,15 +17,15 @@ export function viridis(share: number): string {
   return VIRIDIS[step(share)];
 }
 
-/** The same as canvases hold it: four bytes in one number. */
+/** Returns a colour of viridis as a pixel of a canvas: four bytes in one number. */
 export function viridisPixel(share: number): number {
   return VIRIDIS_PIXELS[step(share)];
 }
 
-/** Black or white, whichever can be read on viridis. */
+/** Returns black or white, whichever is readable on this colour of viridis. */
 export function ink(share: number): string {
   const [red, green, blue] = VIRIDIS_BYTES[step(share)].map((byte) => linear(byte / 255));
-  // where white and black are told from it equally well, by WCAG 2
+  // the luminance at which white and black have equal contrast, by WCAG 2
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
 }
 
@@ -33,12 +33,12 @@ function linear(part: number): number {
   return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
 }
 
-/** A hue for each head, far from its neighbours'. */
+/** Returns the colour of a head, far from the colours of its neighbours. */
 export function headColour(at: number): string {
   return hcl((35 + at * 137.5) % 360, 62, 56).formatHex();
 }
 
-/** Weights to shares of the colour scale; by logarithm over three decades below the top. */
+/** Returns a function from weights to shares of the colour scale; `log` spans three decades below the top. */
 export function shares(top: number, log: boolean): (weight: number) => number {
   if (!(top > 0)) return () => 0;
   if (!log) return (weight) => weight / top;
@@ -47,7 +47,7 @@ export function shares(top: number, log: boolean): (weight: number) => number {
 
 export const DECADES = 3;
 
-/** What a colour of the theme is now. */
+/** Returns a colour of the current theme by name. */
 export function themed(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }

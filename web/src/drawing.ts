@@ -1,9 +1,9 @@
-// What a view is: it draws a state into a host, and can say it again as a picture and as numbers.
+// The interface of a view: it draws a state into a host, and gives it as a picture and as numbers for export.
 import type { Pen } from "./pen";
 import type { Run } from "./run";
 import type { State, Store } from "./state";
 
-/** A token under the pointer or with the keyboard's focus; it is not part of the address. */
+/** The token under the pointer or with the keyboard focus; it is not part of the address. */
 export interface Pointed {
   side: "query" | "key";
   at: number;
@@ -11,22 +11,22 @@ export interface Pointed {
 
 export interface Stage {
   host: HTMLElement;
-  /** How much room there is, in pixels. */
+  /** Size of the view in pixels. */
   width: number;
   height: number;
   run: Run;
   store: Store;
   state: State;
-  /** Says something to whoever cannot see the drawing, and beside it. */
-  say(text: string): void;
+  /** Shows a line below the view, which screen readers read out. */
+  announce(text: string): void;
 }
 
 export interface Drawing {
-  /** The whole view as a picture of this size. */
+  /** The view as a picture of this size. */
   picture: { width: number; height: number; paint(pen: Pen): void };
-  /** Its numbers: a head and rows. */
+  /** The numbers of the view. */
   table(): Table;
-  /** Called before the view goes. */
+  /** Called before the view is removed. */
   end?(): void;
 }
 

@@ -1,7 +1,7 @@
-// How what a token holds at the top came from the inputs: attention rollout (Abnar and Zuidema 2020), read from one token.
+// How much of each input is in a token at the top: attention rollout (Abnar and Zuidema 2020), from one token down.
 import type { Grid } from "./maps";
 
-/** What one layer passes on: `(Ā + I)` with rows scaled to 1, or Ā itself; [row, column], undefined rows pass themselves. */
+/** Returns the step of one layer [row, column]: `Ā + I` with rows scaled to 1, or Ā; the identity in undefined rows. */
 export function passed(mean: Grid, residual: boolean): Float64Array {
   const { rows, columns, weights } = mean;
   const made = new Float64Array(rows * columns);
@@ -19,35 +19,35 @@ export function passed(mean: Grid, residual: boolean): Float64Array {
   return made;
 }
 
-/** The same map with even weights over what each row can see: what a head would pass on that knows nothing. */
-export function even(mean: Grid): Grid {
+/** Returns the map with uniform weights over the visible keys of each row, as a baseline. */
+export function uniform(mean: Grid): Grid {
   const weights = mean.weights.map((weight) => (Number.isNaN(weight) ? weight : 1));
   for (let row = 0; row < mean.rows; row++) {
     const line = weights.subarray(row * mean.columns, (row + 1) * mean.columns);
-    const seen = line.reduce((count, weight) => count + (weight === 1 ? 1 : 0), 0);
+    const visible = line.reduce((count, weight) => count + (weight === 1 ? 1 : 0), 0);
     line.forEach((weight, column) => {
-      line[column] = weight / seen;
+      line[column] = weight / visible;
     });
   }
   return { ...mean, weights };
 }
 
 /**
- * How much of a token at the top stands at each token below each layer: the last of `layers` first weighs its row, and
- * so on down. Entry 0 is the share of each input, the last entry is the token itself. Each sums to 1.
+ * Returns the shares of a token at the top in each token of each level: entry 0 has the share of each input, the last
+ * entry is the token itself. `layers` are the steps from the lowest layer to the highest. Each entry sums to 1.
  */
 export function shares(layers: readonly Float64Array[], token: number, count: number): Float64Array[] {
-  let now = new Float64Array(count);
-  now[token] = 1;
-  const found = [now];
+  let level = new Float64Array(count);
+  level[token] = 1;
+  const levels = [level];
   for (const layer of [...layers].reverse()) {
     const below = new Float64Array(count);
-    now.forEach((share, row) => {
+    level.forEach((share, row) => {
       if (share === 0) return;
       for (let column = 0; column < count; column++) below[column] += share * layer[row * count + column];
     });
-    found.unshift(below);
-    now = below;
+    levels.unshift(below);
+    level = below;
   }
-  return found;
+  return levels;
 }

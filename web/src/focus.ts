@@ -1,26 +1,26 @@
-// The tokens in focus: pinned ones, or the one that was chosen last, on the side that the state's direction names.
+// The tokens in focus: the pinned ones, or the one chosen last; queries for direction `from`, keys for `to`.
 import type { Change, State } from "./state";
 
 export type Direction = State["direction"];
 
 export const UNFOCUSED: Change = { query: null, key: null, pinned: [] };
 
-/** Places of the tokens in focus; several are summed. */
+/** Returns the positions of the tokens in focus; the attention of several is summed. */
 export function focusOf(state: State): number[] {
   if (state.pinned.length) return state.pinned;
-  const one = state.direction === "from" ? state.query : state.key;
-  return one === null ? [] : [one];
+  const chosen = state.direction === "from" ? state.query : state.key;
+  return chosen === null ? [] : [chosen];
 }
 
-/** A token comes into focus, or leaves it. */
+/** Returns the change that adds a token to the focus, or removes it. */
 export function toggled(state: State, direction: Direction, at: number): Change {
-  const there = state.direction === direction ? focusOf(state) : [];
-  const rest = there.includes(at) ? there.filter((each) => each !== at) : [...there, at];
-  const last = rest.length ? rest[rest.length - 1] : null;
-  return { direction, pinned: rest.length > 1 ? rest : [], [direction === "from" ? "query" : "key"]: last };
+  const before = state.direction === direction ? focusOf(state) : [];
+  const after = before.includes(at) ? before.filter((other) => other !== at) : [...before, at];
+  const last = after.length ? after[after.length - 1] : null;
+  return { direction, pinned: after.length > 1 ? after : [], [direction === "from" ? "query" : "key"]: last };
 }
 
-/** The same tokens, looked at from the other side. */
+/** Returns the change of direction: queries become keys and keys become queries. */
 export function turned(state: State): Change {
   const direction = state.direction === "from" ? "to" : "from";
   return { direction, query: state.key, key: state.query, pinned: [] };

@@ -1,4 +1,4 @@
-// The page: reads the run that it carries, and draws the view that its address names.
+// The page: reads the run that it contains, and draws the view of its address.
 import { select } from "d3-selection";
 import { blobsOf } from "./blobs";
 import type { Drawing, View } from "./drawing";
@@ -26,14 +26,14 @@ const DRAWN: Record<ViewName, { title: string; draw: View }> = {
   numbers: { title: "Numbers", draw: numbersView },
   flow: { title: "Flow", draw: flowView },
 };
-/** Pixels that the line below the view takes. */
-const SAID = 90;
+/** Pixels of the status line below the view. */
+const STATUS_HEIGHT = 90;
 const SCHEMA: Page["schema"] = "attncli.page/1";
 
 function readPage(): Page {
-  const found = document.getElementById("page");
-  if (!found) throw new Error("this page carries no run: make one with `attncli view`");
-  const page = JSON.parse(found.textContent ?? "") as Page;
+  const script = document.getElementById("page");
+  if (!script) throw new Error("this page contains no run: make one with `attncli view`");
+  const page = JSON.parse(script.textContent ?? "") as Page;
   if (page.schema !== SCHEMA) throw new Error(`expected a page of ${SCHEMA}, got ${page.schema}`);
   return page;
 }
@@ -70,7 +70,7 @@ class App {
     this.draw();
   }
 
-  /** Where a page may not change its address, as inside a notebook, the state simply is not kept there. */
+  /** Writes the state into the address; a page inside a notebook cannot replace its history entry. */
   private address(): void {
     try {
       history.replaceState(null, "", written(this.store.state, this.start));
@@ -89,14 +89,14 @@ class App {
     this.drawing?.end?.();
     this.parts.view.replaceChildren();
     this.parts.view.setAttribute("aria-labelledby", `tab-${state.view}`);
-    const say = (text: string) => {
-      this.parts.said.textContent = text;
+    const announce = (text: string) => {
+      this.parts.status.textContent = text;
     };
     const { view } = this.parts;
     const look = getComputedStyle(view);
     const width = view.clientWidth - Number.parseFloat(look.paddingLeft) - Number.parseFloat(look.paddingRight);
-    const height = innerHeight - view.getBoundingClientRect().top - scrollY - SAID;
-    const stage = { host: view, width, height, run: this.run, store: this.store, state, say };
+    const height = innerHeight - view.getBoundingClientRect().top - scrollY - STATUS_HEIGHT;
+    const stage = { host: view, width, height, run: this.run, store: this.store, state, announce };
     this.drawing = DRAWN[state.view].draw(stage);
     document.body.dataset.drawn = state.view;
     if (keep) document.querySelector<HTMLElement>(`[data-keep="${CSS.escape(keep)}"]`)?.focus({ preventScroll: true });
@@ -123,14 +123,14 @@ class App {
     const { model, class: kind, dtype, capture } = page.run;
     document.title = `${page.title} · attention`;
     select(this.parts.title).text(page.title);
-    select(this.parts.about).text([kind, dtype, capture && `${capture} route`].filter(Boolean).join(" · "));
+    select(this.parts.about).text([kind, dtype, capture && `${capture} capture`].filter(Boolean).join(" · "));
     this.parts.about.title = model;
     const buttons: [string, string, () => void][] = [
       ["SVG", "this view as an SVG file", () => this.save("svg")],
       ["PNG", "this view as a PNG file", () => this.save("png")],
       ["CSV", "the numbers of this view as a CSV file", () => this.save("csv")],
       ["◐", "light or dark (t)", () => this.store.change({ theme: isDark(this.store.state) ? "light" : "dark" })],
-      ["?", "keys (?)", help],
+      ["?", "keyboard (?)", help],
     ];
     select(this.parts.buttons)
       .selectAll("button")
@@ -153,13 +153,13 @@ class App {
     else {
       const made = await pngOf(this.drawing);
       if (made) download(name, made);
-      else this.parts.said.textContent = "this view is too large for a PNG: save it as SVG";
+      else this.parts.status.textContent = "this view is too large for a PNG: save it as SVG";
     }
   }
 
   private footer(page: Page): void {
-    const exact = "Weights are kept in 8 bits: each is off by less than 1/255 of the largest of its row.";
-    const honest = "Attention shows where a head reads from, not why the model answers as it does.";
+    const exact = "Weights have 8 bits: each is off by less than 1/255 of the largest weight of its row.";
+    const honest = "Attention shows where a head reads from, not why the model gives its answer.";
     select(this.parts.notes)
       .selectAll("p")
       .data([...page.notes, exact, honest])
@@ -180,7 +180,7 @@ function layout() {
   const main = body.append("main");
   const tools = main.append("div").attr("class", "tools").attr("role", "toolbar").attr("aria-label", "selection");
   const view = main.append("div").attr("id", "view").attr("role", "tabpanel").attr("tabindex", -1);
-  const said = main.append("p").attr("class", "said").attr("role", "status");
+  const status = main.append("p").attr("class", "status").attr("role", "status");
   const notes = body.append("footer").node() as HTMLElement;
   return {
     title,
@@ -190,7 +190,7 @@ function layout() {
     buttons,
     tools: tools.node() as HTMLElement,
     view: view.node() as HTMLElement,
-    said: said.node() as HTMLElement,
+    status: status.node() as HTMLElement,
     notes,
   };
 }

@@ -1,5 +1,5 @@
-// Maps of attention as plain numbers, and how they are read: as words, without special tokens, without sinks.
-// Everything here is a pure function; NaN stands for what cannot be seen, is undefined or was not kept.
+// Maps of attention as plain numbers, and their transforms: words, no special tokens, no sinks, combined heads.
+// Everything here is a pure function; NaN is a weight that is masked, undefined or not in the page.
 
 /** weights[row * columns + column] */
 export interface Grid {
@@ -8,14 +8,14 @@ export interface Grid {
   weights: Float32Array;
 }
 
-/** Which row or column each old one becomes, -1 where it goes. */
+/** The new row or column of each old one; -1 where it is dropped. */
 export type Places = readonly number[];
 
 export function grid(rows: number, columns: number): Grid {
   return { rows, columns, weights: new Float32Array(rows * columns).fill(Number.NaN) };
 }
 
-/** One byte per weight, each row with its own scale; bits say what is visible, none that all is. */
+/** Returns the map of one byte per weight and a scale per row; without a mask, everything is visible. */
 export function dequantized(
   codes: Uint8Array,
   scales: Float32Array,
@@ -32,7 +32,7 @@ export function dequantized(
   return made;
 }
 
-/** A weight of its byte and the largest of its row: by the square, so that small ones keep more of themselves. */
+/** Returns a weight from its byte and the largest weight of its row; the square keeps small weights more exact. */
 export function decoded(code: number, largest: number): number {
   return (code / 255) ** 2 * largest;
 }
@@ -45,7 +45,7 @@ export function columnOf(map: Grid, column: number): Float32Array {
   return Float32Array.from({ length: map.rows }, (_, row) => map.weights[row * map.columns + column]);
 }
 
-/** Attention to a word is the sum over its pieces, from a word the mean over those whose row is defined. */
+/** Returns the map merged into words: the sum over the pieces of a key, the mean over the defined pieces of a query. */
 export function merged(map: Grid, queries: Places, keys: Places): Grid {
   const made = grid(Math.max(...queries) + 1, Math.max(...keys) + 1);
   const counts = new Float64Array(made.rows);
@@ -64,31 +64,31 @@ export function merged(map: Grid, queries: Places, keys: Places): Grid {
   return made;
 }
 
-/** Only these rows and columns; what remains of each row is scaled up to 1. */
+/** Returns only these rows and columns, with each row scaled to 1. */
 export function kept(map: Grid, queries: readonly number[], keys: readonly number[]): Grid {
   const made = grid(queries.length, keys.length);
   queries.forEach((query, row) => {
     const weights = rowOf(map, query);
-    const remains = keys.reduce((sum, key) => sum + (weights[key] || 0), 0);
+    const remaining = keys.reduce((sum, key) => sum + (weights[key] || 0), 0);
     keys.forEach((key, column) => {
-      made.weights[row * made.columns + column] = remains > 0 ? weights[key] / remains : Number.NaN;
+      made.weights[row * made.columns + column] = remaining > 0 ? weights[key] / remaining : Number.NaN;
     });
   });
   return made;
 }
 
-/** What share of a defined row a key gets at least to be a sink, as in `attncli stats --profile`. */
+/** The mean attention that makes a key a sink, as in `attncli stats --profile`. */
 export const SINK = 0.3;
 
-/** The keys that get at least `SINK` of the attention of the rows that see them, in the mean. */
+/** Returns the keys that receive at least `SINK`, in the mean over the rows that can see them. */
 export function sinksOf(map: Grid): number[] {
   return Array.from({ length: map.columns }, (_, key) => key).filter((key) => {
-    const seen = columnOf(map, key).filter((weight) => !Number.isNaN(weight));
-    return seen.length > 1 && total(seen) / seen.length >= SINK;
+    const visible = columnOf(map, key).filter((weight) => !Number.isNaN(weight));
+    return visible.length > 1 && total(visible) / visible.length >= SINK;
   });
 }
 
-/** The columns of sinks become invisible, rows are scaled up to 1. */
+/** Returns the map with the columns of sinks masked and rows scaled to 1. */
 export function withoutSinks(map: Grid, sinks: readonly number[]): Grid {
   const keys = Array.from({ length: map.columns }, (_, key) => key).filter((key) => !sinks.includes(key));
   const rows = Array.from({ length: map.rows }, (_, row) => row);
@@ -102,30 +102,30 @@ export function withoutSinks(map: Grid, sinks: readonly number[]): Grid {
   return made;
 }
 
-/** The mean or the largest over maps of one shape, of what is visible in any. */
-export function folded(maps: readonly Grid[], how: "mean" | "max"): Grid {
+/** Returns the mean or the largest over maps of one shape, NaN where no map has a weight. */
+export function combined(maps: readonly Grid[], how: "mean" | "max"): Grid {
   const made = grid(maps[0].rows, maps[0].columns);
   for (let at = 0; at < made.weights.length; at++) {
     let sum = 0;
     let most = Number.NEGATIVE_INFINITY;
-    let seen = 0;
+    let count = 0;
     for (const map of maps) {
       const weight = map.weights[at];
       if (Number.isNaN(weight)) continue;
-      seen++;
+      count++;
       sum += weight;
       most = Math.max(most, weight);
     }
-    if (seen) made.weights[at] = how === "mean" ? sum / maps.length : most;
+    if (count) made.weights[at] = how === "mean" ? sum / maps.length : most;
   }
   return made;
 }
 
-/** The sum of rows (or columns), NaN where none of them is visible. */
+/** Returns the sum of rows or columns, NaN where none has a weight. */
 export function added(parts: readonly Float32Array[]): Float32Array {
   return Float32Array.from(parts[0] ?? [], (_, at) => {
-    const seen = parts.map((part) => part[at]).filter((weight) => !Number.isNaN(weight));
-    return seen.length ? total(seen) : Number.NaN;
+    const visible = parts.map((part) => part[at]).filter((weight) => !Number.isNaN(weight));
+    return visible.length ? total(visible) : Number.NaN;
   });
 }
 

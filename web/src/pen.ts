@@ -1,22 +1,22 @@
-// One way to draw on a canvas and into an SVG file, so that what is exported is what is seen.
+// One interface to draw on a canvas and into an SVG file, so that the export equals the view.
 
 export interface TextLook {
   anchor?: "start" | "middle" | "end";
   size?: number;
   fill?: string;
   bold?: boolean;
-  /** Degrees, around the text's own place. */
+  /** Degrees of rotation around the position of the text. */
   turn?: number;
 }
 
 export interface Pen {
   rect(x: number, y: number, width: number, height: number, fill: string): void;
-  /** A line, bent so that it leaves and arrives level. */
+  /** A curve that is horizontal at both ends. */
   link(from: Point, to: Point, stroke: string, opacity: number): void;
   line(from: Point, to: Point, stroke: string): void;
   text(x: number, y: number, text: string, look?: TextLook): void;
   image(x: number, y: number, width: number, height: number, pixels: HTMLCanvasElement): void;
-  /** What `draw` draws, moved. */
+  /** Everything that `draw` draws, moved. */
   group(x: number, y: number, draw: () => void): void;
 }
 
@@ -130,7 +130,7 @@ export class SvgPen implements Pen {
     this.parts.push("</g>");
   }
 
-  /** The whole file. */
+  /** Returns the file. */
   file(width: number, height: number): string {
     const size = `width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`;
     return `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="${escaped(FONT)}">${this.parts.join("")}</svg>\n`;
@@ -150,14 +150,14 @@ function short(value: number): number {
   return Math.round(value * 100) / 100;
 }
 
-/** Text as XML takes it; what XML cannot hold at all becomes a sign for it. */
+/** Returns text escaped for XML; characters that XML does not allow become U+FFFD. */
 export function escaped(text: string): string {
   return text
     .replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
     .replace(/[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu, "\uFFFD");
 }
 
-/** Gives a canvas this size, sharp on this screen; what is returned clears it and gives the pen for it. */
+/** Sets the size of a canvas, sharp on this screen; returns a function that clears it and returns its pen. */
 export function sized(canvas: HTMLCanvasElement, width: number, height: number, ratio: number): () => CanvasPen {
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));

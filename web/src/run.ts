@@ -1,10 +1,10 @@
-// The run behind the page: which layers, heads and tokens there are, and the map of each head as it is to be read.
+// The run in the page: its layers, heads and tokens, and the map of each head with the transforms of a state.
 import type { Blobs } from "./blobs";
 import {
   columnOf,
+  combined,
   decoded,
   dequantized,
-  folded,
   type Grid,
   grid,
   kept,
@@ -16,10 +16,10 @@ import {
 import type { Layer, Maps, Page, Side, Vectors } from "./schema";
 import { type HeadName, KINDS, type LayerName, type State } from "./state";
 
-/** One axis as it is shown: pieces or words, with or without special tokens. */
+/** One axis of a map: pieces or words, with or without special tokens. */
 export interface Axis {
   labels: string[];
-  /** For each piece of the text its place on the axis, -1 where it is left out. */
+  /** The place of each piece on the axis; -1 where it is left out. */
   places: number[];
   segments: string[];
   special: boolean[];
@@ -30,8 +30,8 @@ interface Edge {
   weight: number;
 }
 
-/** So many weights of maps that were read are kept at hand. */
-const REMEMBERED = 3e7;
+/** Largest number of weights of transformed maps in the cache. */
+const MOST_CACHED = 3e7;
 
 export class Run {
   private readonly grids = new Map<string, Grid>();
@@ -48,8 +48,8 @@ export class Run {
   }
 
   kinds(text: number): Maps["kind"][] {
-    const there = this.page.maps.filter((maps) => maps.text === text).map((maps) => maps.kind);
-    return KINDS.filter((kind) => there.includes(kind));
+    const kinds = this.page.maps.filter((maps) => maps.text === text).map((maps) => maps.kind);
+    return KINDS.filter((kind) => kinds.includes(kind));
   }
 
   maps(state: State): Maps {
@@ -62,8 +62,8 @@ export class Run {
     return this.maps(state).layers.find((layer) => layer.layer === state.layer) as Layer;
   }
 
-  /** Whether words and special tokens can be told apart here: not in pooled maps, nor where it was done before. */
-  readable(state: State): { words: boolean; special: boolean } {
+  /** Whether words can be merged and special tokens dropped: not in pooled maps, nor where the run did so. */
+  transformable(state: State): { words: boolean; special: boolean } {
     const maps = this.maps(state);
     const whole = maps.form === "whole" && maps.pool === "none";
     return { words: whole && !maps.words, special: whole && !maps.dropped_special };
@@ -77,28 +77,28 @@ export class Run {
     return axisOf(this.side(state, which), state.words, state.special === "drop");
   }
 
-  /** The map of a head, or of all of a layer folded, as the state reads it. */
+  /** Returns the map of a head, or of the combined heads of a layer, with the transforms of the state. */
   grid(state: State, layer: LayerName = state.layer, head: HeadName = state.head): Grid {
     const { text, kind, words, special, sinks } = state;
-    return this.remembered(`${text} ${kind} ${layer} ${head} ${words} ${special} ${sinks}`, () => {
-      const whole = this.plain({ ...state, layer }, head);
-      return sinks === "drop" ? withoutSinks(whole, sinksOf(whole)) : whole;
+    return this.cached(`${text} ${kind} ${layer} ${head} ${words} ${special} ${sinks}`, () => {
+      const map = this.withSinks({ ...state, layer }, head);
+      return sinks === "drop" ? withoutSinks(map, sinksOf(map)) : map;
     });
   }
 
-  /** The keys of a head that count as sinks. */
+  /** Returns the keys of a head that are sinks. */
   sinks(state: State): number[] {
     return sinksOf(this.grid({ ...state, sinks: "keep" }));
   }
 
-  private plain(state: State, head: HeadName): Grid {
+  private withSinks(state: State, head: HeadName): Grid {
     const layer = this.layer(state);
     if (typeof head === "string" && layer.heads.length > 0) {
-      const each = layer.heads.map((one) => this.grid({ ...state, sinks: "keep" }, state.layer, one));
-      return folded(each, head);
+      const maps = layer.heads.map((number) => this.grid({ ...state, sinks: "keep" }, state.layer, number));
+      return combined(maps, head);
     }
-    const whole = this.decoded(this.maps(state), layer, Math.max(0, layer.heads.indexOf(head as number)));
-    return read(whole, this.side(state, "queries"), this.side(state, "keys"), state);
+    const map = this.decoded(this.maps(state), layer, Math.max(0, layer.heads.indexOf(head as number)));
+    return transformed(map, this.side(state, "queries"), this.side(state, "keys"), state);
   }
 
   private decoded(maps: Maps, layer: Layer, at: number): Grid {
@@ -117,7 +117,7 @@ export class Run {
     );
   }
 
-  /** Rows and columns of the maps as they travel. */
+  /** Returns rows and columns of the maps in the page, which may be pooled. */
   shape(maps: Maps): [number, number] {
     const sides = [this.page.sides[maps.queries], this.page.sides[maps.keys]];
     const [rows, columns] = sides.map((side, axis) => Math.ceil(side.pieces.length / maps.cell[axis]));
@@ -129,41 +129,41 @@ export class Run {
     const bits = this.bytes(layer.visible);
     const first = bits.length > Math.ceil(size / 8) ? at * size : 0;
     const name = `${layer.visible} ${first}`;
-    let there = this.masks.get(name);
-    if (!there) {
-      there = new Uint8Array(size);
+    let mask = this.masks.get(name);
+    if (!mask) {
+      mask = new Uint8Array(size);
       for (let cell = 0; cell < size; cell++) {
         const bit = first + cell;
-        there[cell] = (bits[bit >> 3] >> (7 - (bit & 7))) & 1;
+        mask[cell] = (bits[bit >> 3] >> (7 - (bit & 7))) & 1;
       }
-      this.masks.set(name, there);
+      this.masks.set(name, mask);
     }
-    return there;
+    return mask;
   }
 
-  /** The weights of one row, a number for each key of the axis; NaN where not visible or not kept. */
+  /** Returns the weights of one row, one for each key of the axis; NaN where masked or not in the page. */
   row(state: State, head: HeadName, row: number): Float32Array {
     return this.layer(state).edges === null
       ? rowOf(this.grid(state, state.layer, head), row)
-      : this.sparse(state, head, (one) => this.edgesOf(state, one, row), "keys");
+      : this.sparse(state, head, (number) => this.edgesOf(state, number, row), "keys");
   }
 
-  /** The weights on one key, a number for each row. */
+  /** Returns the weights of one key, one for each row. */
   column(state: State, head: HeadName, key: number): Float32Array {
     if (this.layer(state).edges === null) return columnOf(this.grid(state, state.layer, head), key);
     const rows = this.side(state, "queries").pieces.length;
-    return this.sparse(state, head, (one) => this.edgesTo(state, one, key, rows), "queries");
+    return this.sparse(state, head, (number) => this.edgesTo(state, number, key, rows), "queries");
   }
 
   private sparse(state: State, head: HeadName, edges: (head: number) => Edge[], along: "queries" | "keys") {
     const count = this.side(state, along).pieces.length;
     const { heads } = this.layer(state);
-    const each = (typeof head === "number" ? [head] : heads.length ? heads : [0]).map((one) => {
+    const rows = (typeof head === "number" ? [head] : heads.length ? heads : [0]).map((number) => {
       const made = grid(1, count);
-      for (const { at, weight } of edges(one)) made.weights[at] = weight;
+      for (const { at, weight } of edges(number)) made.weights[at] = weight;
       return made;
     });
-    return each.length === 1 ? each[0].weights : folded(each, head === "max" ? "max" : "mean").weights;
+    return rows.length === 1 ? rows[0].weights : combined(rows, head === "max" ? "max" : "mean").weights;
   }
 
   private edgesOf(state: State, head: number, row: number): Edge[] {
@@ -189,7 +189,7 @@ export class Run {
     return found;
   }
 
-  /** The edges of a layer, and the number of the first row of a head among them. */
+  /** Returns the edges of a layer, and the number of the first row of a head in them. */
   private edgeTable(state: State, head: number) {
     const layer = this.layer(state);
     const [rows, columns] = [this.side(state, "queries").pieces.length, this.side(state, "keys").pieces.length];
@@ -205,30 +205,29 @@ export class Run {
 
   vectors(state: State): Vectors | undefined {
     return this.page.vectors.find(
-      (one) => one.text === state.text && one.kind === state.kind && one.layer === state.layer,
+      (part) => part.text === state.text && part.kind === state.kind && part.layer === state.layer,
     );
   }
 
   bytes(number: number): Uint8Array {
-    let there = this.unpacked.get(number);
-    if (!there) {
-      there = this.blobs(number);
-      this.unpacked.set(number, there);
+    let part = this.unpacked.get(number);
+    if (!part) {
+      part = this.blobs(number);
+      this.unpacked.set(number, part);
     }
-    return there;
+    return part;
   }
 
-  private remembered(name: string, make: () => Grid): Grid {
-    let there = this.grids.get(name);
-    if (there) this.grids.delete(name);
-    else there = make();
-    this.grids.set(name, there);
-    if (this.grids.size * there.weights.length > REMEMBERED)
-      this.grids.delete(this.grids.keys().next().value as string);
-    return there;
+  private cached(name: string, make: () => Grid): Grid {
+    let map = this.grids.get(name);
+    if (map) this.grids.delete(name);
+    else map = make();
+    this.grids.set(name, map);
+    if (this.grids.size * map.weights.length > MOST_CACHED) this.grids.delete(this.grids.keys().next().value as string);
+    return map;
   }
 
-  /** The state at the start: the first text and kind, its first layer and head. */
+  /** Returns the state at the start: the first text and kind, its first layer and head. */
   start(): State {
     const maps = this.page.maps[0];
     const layer = maps.layers[0];
@@ -253,21 +252,21 @@ export class Run {
     };
   }
 
-  /** The nearest state that this run can show. */
+  /** Returns the closest state that this run can show. */
   legal(state: State): State {
     const text = this.texts.includes(state.text) ? state.text : this.texts[0];
     const kinds = this.kinds(text);
     const kind = kinds.includes(state.kind) ? state.kind : kinds[0];
     let next: State = { ...state, text, kind };
     const { layers } = this.maps(next);
-    const layer = layers.find((one) => one.layer === state.layer) ?? layers[0];
-    const folds = typeof state.head === "string" && layer.heads.length > 0;
-    const head = folds || layer.heads.includes(state.head as number) ? state.head : (layer.heads[0] ?? "mean");
-    const can = this.readable(next);
+    const layer = layers.find((candidate) => candidate.layer === state.layer) ?? layers[0];
+    const combines = typeof state.head === "string" && layer.heads.length > 0;
+    const head = combines || layer.heads.includes(state.head as number) ? state.head : (layer.heads[0] ?? "mean");
+    const can = this.transformable(next);
     next = { ...next, layer: layer.layer, head };
     next.words = state.words && can.words;
     next.special = can.special && this.hasOrdinary(next) ? state.special : "keep";
-    if (state.heads) next.heads = state.heads.filter((one) => layer.heads.includes(one));
+    if (state.heads) next.heads = state.heads.filter((number) => layer.heads.includes(number));
     const [rows, columns] = [this.axis(next, "queries").labels.length, this.axis(next, "keys").labels.length];
     next.query = inside(state.query, rows);
     next.key = inside(state.key, columns);
@@ -308,15 +307,15 @@ function axisOf(side: Side, words: boolean, drop: boolean): Axis {
   };
 }
 
-function read(map: Grid, queries: Side, keys: Side, state: State): Grid {
+function transformed(map: Grid, queries: Side, keys: Side, state: State): Grid {
   let made = map;
   if (state.words) made = merged(made, queries.words, keys.words);
   if (state.special === "drop") made = kept(made, ordinary(queries, state.words), ordinary(keys, state.words));
   return made;
 }
 
-/** Places of the pieces or words that are not special. */
+/** Returns the positions of the pieces or words that are not special. */
 function ordinary(side: Side, words: boolean): number[] {
-  const gone = new Set(words ? side.special.map((at) => side.words[at]) : side.special);
-  return [...(words ? side.word_labels : side.labels).keys()].filter((at) => !gone.has(at));
+  const special = new Set(words ? side.special.map((at) => side.words[at]) : side.special);
+  return [...(words ? side.word_labels : side.labels).keys()].filter((at) => !special.has(at));
 }

@@ -12,18 +12,18 @@ export type Span = [number, number];
 export type BlobNumber = number;
 
 /**
- * What the page of `attncli view` shows. Blobs are numbers of the page's binary parts; docs/page.md says how they are laid out.
+ * The content of the page of `attncli view`. Blobs are numbers of its binary parts; docs/page.md describes their layout.
  */
 export interface Page {
   schema: "attncli.page/1";
   title: string;
   run: RunInfo;
   /**
-   * What a reader should know.
+   * Notes for the reader.
    */
   notes: string[];
   /**
-   * The command that would add vectors; empty where they are there.
+   * The command that would add vectors; empty where there are vectors.
    */
   neurons: string;
   sides: Side[];
@@ -46,7 +46,7 @@ export interface RunInfo {
   };
 }
 /**
- * One list of tokens; arrays have an entry per piece.
+ * One list of tokens; arrays have one entry per piece.
  */
 export interface Side {
   /**
@@ -54,35 +54,35 @@ export interface Side {
    */
   pieces: string[];
   /**
-   * What is shown of them.
+   * Their labels.
    */
   labels: string[];
   /**
-   * Positions of pieces that the tokenizer added.
+   * Positions of special tokens.
    */
   special: number[];
   /**
-   * For each piece the place of its word; a special piece is a word of its own.
+   * The number of the word of each piece; a special token is a word by itself.
    */
   words: number[];
   /**
-   * What is shown of each word.
+   * The label of each word.
    */
   word_labels: string[];
   /**
-   * Part of the input, empty for none.
+   * The segment of each piece; empty for none.
    */
   segments: string[];
   /**
-   * Text between the piece before and this.
+   * The text between the previous piece and this one.
    */
   before: string[];
   /**
-   * Text that the piece covers.
+   * The text that the piece covers.
    */
   surface: string[];
   /**
-   * Text after the last piece.
+   * The text after the last piece.
    */
   after: string;
 }
@@ -106,11 +106,11 @@ export interface Maps {
   words: boolean;
   dropped_special: boolean;
   /**
-   * First and last query, first and last key that are shown; null for the whole text.
+   * First and last query, first and last key; null for the whole text.
    */
   window: [Span, Span] | null;
   /**
-   * whole: every weight; strongest: the strongest of each row, and a pooled map.
+   * whole: every weight; strongest: the strongest weights of each row, and a pooled map.
    */
   form: "whole" | "strongest";
   pool: "none" | "mean" | "max";
@@ -120,14 +120,14 @@ export interface Maps {
 export interface Layer {
   layer: number | "mean";
   /**
-   * Heads as the model counts them; empty where they are folded into one map.
+   * Numbers of the heads; empty where they are combined into one map.
    */
   heads: number[];
   weights: BlobNumber;
   visible: BlobNumber | null;
   edges: BlobNumber | null;
   /**
-   * Edges of a row; 0 where the map is whole.
+   * Edges per row; 0 where the map has every weight.
    */
   per_row: number;
 }
@@ -165,7 +165,7 @@ export interface Vectors {
   layer: number;
   heads: number[];
   /**
-   * Which key vectors each head reads.
+   * The key head of each head.
    */
   key_heads: number[];
   dim: number;

@@ -1,4 +1,4 @@
-// What is shown, as it stands in the address: `#view=head&kind=encoder&layer=3&head=1&query=9`.
+// The state of the page, which is in its address: `#view=head&kind=encoder&layer=3&head=1&query=9`.
 import type { Kind } from "./schema";
 
 export const VIEWS = ["head", "model", "matrix", "neuron", "text", "numbers", "flow"] as const;
@@ -6,7 +6,7 @@ export const KINDS: readonly Kind[] = ["encoder", "decoder", "cross"];
 
 export type ViewName = (typeof VIEWS)[number];
 export type LayerName = number | "mean";
-/** A head as the model counts it, or all heads folded. */
+/** The number of a head, or how all heads are combined. */
 export type HeadName = number | "mean" | "max";
 
 export interface State {
@@ -17,18 +17,18 @@ export interface State {
   head: HeadName;
   /** The heads whose lines the head view draws; null for all. */
   heads: number[] | null;
-  /** The token that looks, and the one that is looked at; pinned ones are summed with them. */
+  /** The chosen query token and key token; the attention of several pinned tokens is summed. */
   query: number | null;
   key: number | null;
   pinned: number[];
-  /** Whether focus and pins are on tokens that look, or on those that are looked at. */
+  /** from: the focus is on query tokens; to: on key tokens. */
   direction: "from" | "to";
   words: boolean;
   special: "keep" | "drop";
   sinks: "keep" | "drop";
   scale: "auto" | "linear" | "log";
   metric: string;
-  /** Whether flow counts what passes a layer by. */
+  /** Whether flow includes the residual connection. */
   residual: boolean;
   theme: "auto" | "light" | "dark";
 }
@@ -40,7 +40,7 @@ const numbers = {
   write: (values: readonly number[]) => values.join(","),
 };
 
-/** How each part is read and written; reading throws where the text is none of the allowed. */
+/** Reads each part of an address; throws where the text is not allowed. */
 const PARTS: { [K in keyof State]: (text: string) => State[K] } = {
   view: (text) => among(VIEWS, text),
   text: count,
@@ -62,9 +62,9 @@ const PARTS: { [K in keyof State]: (text: string) => State[K] } = {
 };
 
 function among<T extends string>(allowed: readonly T[], text: string): T {
-  const found = allowed.find((each) => each === text);
-  if (found === undefined) throw new Error(`expected ${allowed.join(", ")}, got ${text}`);
-  return found;
+  const value = allowed.find((candidate) => candidate === text);
+  if (value === undefined) throw new Error(`expected ${allowed.join(", ")}, got ${text}`);
+  return value;
 }
 
 function count(text: string): number {
@@ -72,7 +72,7 @@ function count(text: string): number {
   return Number(text);
 }
 
-/** The parts of an address that can be read; the others are left out. */
+/** Returns the valid parts of an address; others are left out. */
 export function parsed(hash: string): Change {
   const change: Record<string, unknown> = {};
   for (const [name, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
@@ -81,13 +81,13 @@ export function parsed(hash: string): Change {
     try {
       change[name] = part(text);
     } catch {
-      // an address that somebody wrote by hand may say anything
+      // an address written by hand can contain anything
     }
   }
   return change as Change;
 }
 
-/** The address of a state: only what is not as at the start. */
+/** Returns the address of a state: only the parts that differ from the start. */
 export function written(state: State, start: State): string {
   const parts = new URLSearchParams();
   for (const name of Object.keys(PARTS) as (keyof State)[]) {
@@ -103,7 +103,7 @@ function text(value: State[keyof State]): string {
   return value === null ? "" : String(value);
 }
 
-/** Holds the state, and tells whoever listens what it became. */
+/** The current state; listeners are called after each change. */
 export class Store {
   private readonly listeners: ((state: State, before: State) => void)[] = [];
 

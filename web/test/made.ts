@@ -24,7 +24,7 @@ export function bytes(...parts: ArrayBufferView[]): Uint8Array {
   return Uint8Array.from(parts.flatMap((part) => [...new Uint8Array(part.buffer, part.byteOffset, part.byteLength)]));
 }
 
-/** Weights of two heads with each row's own scale. */
+/** Encodes the weights of two heads with a scale per row. */
 function coded(weights: number[][]): Uint8Array {
   const rows = weights.flatMap((head) => [0, 4, 8, 12].map((at) => head.slice(at, at + 4)));
   const scales = rows.map((row) => Math.max(...row));
@@ -32,10 +32,10 @@ function coded(weights: number[][]): Uint8Array {
   return bytes(Float32Array.from(scales), Uint8Array.from(codes));
 }
 
-/** Which keys a causal model sees, one bit each. */
+/** The causal mask, one bit per key. */
 export const CAUSAL = Uint8Array.of(0b10001100, 0b11101111);
 
-/** The two strongest of each row of `WEIGHTS`. */
+/** Encodes the two strongest weights of each row of `WEIGHTS`. */
 export function edges(): Uint8Array {
   const rows = WEIGHTS.flatMap((head) => [0, 4, 8, 12].map((at) => head.slice(at, at + 4)));
   const sorted = rows.map((row) => [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 2));

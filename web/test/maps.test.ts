@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import {
   added,
   columnOf,
+  combined,
   dequantized,
-  folded,
   type Grid,
   kept,
   largest,
@@ -14,7 +14,7 @@ import {
   withoutSinks,
 } from "../src/maps";
 
-const gone = Number.NaN;
+const masked = Number.NaN;
 
 function grid(rows: number[][]): Grid {
   return { rows: rows.length, columns: rows[0].length, weights: Float32Array.from(rows.flat()) };
@@ -28,22 +28,22 @@ function close(map: Grid, rows: number[][]): void {
   });
 }
 
-describe("a map that travelled in bytes", () => {
-  it("has each row on its own scale, and nothing where nothing may be seen", () => {
+describe("a map decoded from bytes", () => {
+  it("has a scale per row, and no weight where it is masked", () => {
     const map = dequantized(Uint8Array.of(255, 0, 51, 255), Float32Array.of(0.5, 1), [2, 2], Uint8Array.of(1, 0, 1, 1));
     close(map, [
-      [0.5, gone],
+      [0.5, masked],
       [0.04, 1],
     ]);
   });
 
   it("has no weights in a row whose scale is undefined", () => {
-    close(dequantized(Uint8Array.of(0, 0), Float32Array.of(gone), [1, 2], null), [[gone, gone]]);
+    close(dequantized(Uint8Array.of(0, 0), Float32Array.of(masked), [1, 2], null), [[masked, masked]]);
   });
 });
 
 describe("words", () => {
-  it("get the sum over their pieces and give the mean", () => {
+  it("are the sum over pieces as keys and the mean as queries", () => {
     const pieces = grid([
       [0.5, 0.2, 0.3],
       [0.1, 0.4, 0.5],
@@ -57,59 +57,59 @@ describe("words", () => {
 
   it("see a word of which they see any piece, and leave undefined rows out of the mean", () => {
     const pieces = grid([
-      [1, gone, gone],
-      [0.3, 0.7, gone],
-      [gone, gone, gone],
+      [1, masked, masked],
+      [0.3, 0.7, masked],
+      [masked, masked, masked],
     ]);
     close(merged(pieces, [0, 1, 1], [0, 1, 1]), [
-      [1, gone],
+      [1, masked],
       [0.3, 0.7],
     ]);
   });
 });
 
-describe("what is left out", () => {
-  it("leaves rows that sum to one", () => {
+describe("a map without some tokens", () => {
+  it("has rows that sum to one", () => {
     const map = grid([
       [0.5, 0.25, 0.25],
       [1, 0, 0],
     ]);
     close(kept(map, [0, 1], [1, 2]), [
       [0.5, 0.5],
-      [gone, gone],
+      [masked, masked],
     ]);
   });
 
-  it("keeps the columns of sinks, but nothing in them", () => {
+  it("keeps the columns of sinks without weights", () => {
     const map = grid([
       [0.6, 0.2, 0.2],
       [0.8, 0.1, 0.1],
     ]);
     expect(sinksOf(map)).toEqual([0]);
     close(withoutSinks(map, [0]), [
-      [gone, 0.5, 0.5],
-      [gone, 0.5, 0.5],
+      [masked, 0.5, 0.5],
+      [masked, 0.5, 0.5],
     ]);
   });
 
-  it("does not call a key a sink that one row alone can see", () => {
+  it("has no sink that only one row can see", () => {
     const map = grid([
-      [1, gone],
+      [1, masked],
       [0.1, 0.9],
     ]);
     expect(sinksOf(map)).toEqual([0]);
   });
 });
 
-it("heads are folded by their mean or their largest", () => {
-  const maps = [grid([[0.2, 0.8]]), grid([[0.6, gone]])];
-  close(folded(maps, "mean"), [[0.4, 0.4]]);
-  close(folded(maps, "max"), [[0.6, 0.8]]);
+it("heads are combined by their mean or their largest", () => {
+  const maps = [grid([[0.2, 0.8]]), grid([[0.6, masked]])];
+  close(combined(maps, "mean"), [[0.4, 0.4]]);
+  close(combined(maps, "max"), [[0.6, 0.8]]);
 });
 
 it("rows and columns are read and summed", () => {
   const map = grid([
-    [0.25, gone],
+    [0.25, masked],
     [0.5, 0.5],
   ]);
   expect([...rowOf(map, 1)]).toEqual([0.5, 0.5]);

@@ -31,7 +31,7 @@ it("a weight comes from the product of two vectors", () => {
   expect(pairOf(run, VECTORS, 0, [0, 1], 0.3).weight).toBeCloseTo(0.2689414, 5);
 });
 
-it("a soft cap bends the score, and what is added to it shows in the weight", () => {
+it("a soft cap changes the score, and a bias is computed from the weight", () => {
   const run = madeRun({}, [QUERY, KEY, NORMALIZER]);
   expect(pairOf(run, { ...VECTORS, softcap: 2 }, 0, [0, 0], 1).score).toBeCloseTo(2 * Math.tanh(0.5), 6);
   const biased = pairOf(run, { ...VECTORS, bias: true }, 0, [0, 0], 0.25);

@@ -15,11 +15,11 @@ describe("a run", () => {
     expect([start.kind, start.layer, start.head]).toEqual(["decoder", 0, 0]);
   });
 
-  it("gives the map of a head as it was, nothing where the mask is", () => {
+  it("returns the map of a head, without weights where it is masked", () => {
     const map = run.grid(start);
     for (const [at, weight] of WEIGHTS[0].entries()) {
-      const seen = at % 4 <= Math.floor(at / 4);
-      if (seen) expect(Math.abs(map.weights[at] - weight)).toBeLessThanOrEqual(1 / 255);
+      const visible = at % 4 <= Math.floor(at / 4);
+      if (visible) expect(Math.abs(map.weights[at] - weight)).toBeLessThanOrEqual(1 / 255);
       else expect(map.weights[at]).toBeNaN();
     }
   });
@@ -29,10 +29,10 @@ describe("a run", () => {
     expect(run.axis(state, "keys").labels).toEqual(["the", "cats"]);
     expect(run.axis(state, "keys").places).toEqual([-1, 0, 1, 1]);
     const map = run.grid(state);
-    expect(shown(map.weights).map((each) => each && Math.round(each * 100) / 100)).toEqual([1, null, 0.33, 0.67]);
+    expect(shown(map.weights).map((weight) => weight && Math.round(weight * 100) / 100)).toEqual([1, null, 0.33, 0.67]);
   });
 
-  it("folds heads", () => {
+  it("combines heads", () => {
     expect(run.row(start, "mean", 3)[3]).toBeCloseTo(0.625, 2);
     expect(run.row(start, "max", 3)[3]).toBeCloseTo(1, 2);
   });
@@ -46,9 +46,9 @@ describe("a state that a run cannot show", () => {
   const run = madeRun();
   const start = run.start();
 
-  it("becomes the nearest that it can", () => {
-    const asked: State = { ...start, kind: "cross", layer: 7, head: 9, query: 40, pinned: [2, 2, 40, 1], text: 5 };
-    const { kind, layer, head, query, pinned, text } = run.legal(asked);
+  it("becomes the closest one that it can", () => {
+    const impossible: State = { ...start, kind: "cross", layer: 7, head: 9, query: 40, pinned: [2, 2, 40, 1], text: 5 };
+    const { kind, layer, head, query, pinned, text } = run.legal(impossible);
     expect({ kind, layer, head, query, pinned, text }).toEqual({
       kind: "decoder",
       layer: 0,
@@ -59,10 +59,10 @@ describe("a state that a run cannot show", () => {
     });
   });
 
-  it("keeps special tokens where nothing else is there", () => {
-    const only = madeRun();
-    only.page.sides[0] = { ...SIDE, special: [0, 1, 2, 3] };
-    expect(only.legal({ ...start, special: "drop" }).special).toBe("keep");
+  it("keeps special tokens where there are no others", () => {
+    const onlySpecial = madeRun();
+    onlySpecial.page.sides[0] = { ...SIDE, special: [0, 1, 2, 3] };
+    expect(onlySpecial.legal({ ...start, special: "drop" }).special).toBe("keep");
   });
 });
 
@@ -71,13 +71,13 @@ describe("a run of which only the strongest weights were kept", () => {
   const run = madeRun({ form: "strongest", pool: "mean", layers: [layer] }, [edges()]);
   const start = run.legal(run.start());
 
-  it("gives what it knows of a row and of a column", () => {
+  it("returns the known weights of a row and of a column", () => {
     expect(shown(run.row(start, 0, 1))).toEqual([0.5, 0.5, null, null]);
     expect(shown(run.column({ ...start, head: 1 }, 1, 3))).toEqual([null, null, null, 1]);
     expect(run.row(start, 0, 2)[2]).toBeCloseTo(0.5, 2);
   });
 
-  it("tells words and special tokens apart no more", () => {
+  it("cannot merge words or drop special tokens", () => {
     expect(run.legal({ ...start, words: true, special: "drop" })).toMatchObject({ words: false, special: "keep" });
   });
 });

@@ -22,12 +22,12 @@ const START: State = {
 };
 
 describe("the address", () => {
-  it("says what is not as at the start", () => {
+  it("has the parts that differ from the start", () => {
     const state: State = { ...START, layer: 3, head: 1, query: 9, pinned: [2, 9], words: true };
     expect(written(state, START)).toBe("#view=head&layer=3&head=1&query=9&pinned=2,9&words=1");
   });
 
-  it("is read as it was written, whatever the state", () => {
+  it("is read back as it was written, for any state", () => {
     const states: State[] = [
       START,
       { ...START, view: "matrix", kind: "cross", layer: "mean", head: "max", scale: "log", sinks: "drop" },
@@ -36,16 +36,16 @@ describe("the address", () => {
     for (const state of states) expect({ ...START, ...parsed(written(state, START)) }).toEqual(state);
   });
 
-  it("leaves out what it cannot read", () => {
+  it("ignores parts that are not valid", () => {
     expect(parsed("#view=nothing&layer=-1&query=1e9&words=2&__proto__=1&head=<b>&key=4&unknown=1")).toEqual({ key: 4 });
   });
 });
 
-it("a store tells what it became, and holds only what is legal", () => {
+it("a store calls its listeners, and has only legal states", () => {
   const store = new Store(START, (state) => ({ ...state, layer: Math.min(Number(state.layer), 5) }));
-  const heard: unknown[] = [];
-  store.listen((state, before) => heard.push([before.layer, state.layer]));
+  const calls: unknown[] = [];
+  store.listen((state, before) => calls.push([before.layer, state.layer]));
   store.change({ layer: 9 });
   expect(store.state.layer).toBe(5);
-  expect(heard).toEqual([[0, 5]]);
+  expect(calls).toEqual([[0, 5]]);
 });

@@ -1,123 +1,202 @@
-"""`attncli explain`: the reference page of anything that has a name."""
+"""`attncli explain`: the reference page of everything that has a name."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from types import ModuleType
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attncli import registry
+from attncli import errors, registry
+from attncli.cli.command_table import commands
 from attncli.cli.console import command_console
+from attncli.cli.help_pages import help_pages
+from attncli.cli.markdown import WIDTH, plain_text
+from attncli.errors import AttnError, UsageError, did_you_mean
 from attncli.options import ConsoleOptions
-from attncli.cli.pages import ANALYSES, PAGES, analysis_page, error_pages
-from attncli.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+INPUT_FILES = ("config", "rules", "segments-file")
+"""Pages of files that people write."""
+OTHER_FILES = ("exit-codes", "maps", "profile")
+"""Pages of files and codes without a dot in their names."""
+
+
+@dataclass(frozen=True)
+class ReferencePage:
+    """One page of the reference, as Markdown or as text with its lines."""
+
+    text: str
+    is_markdown: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The page without markup."""
+        return plain_text(self.text) if self.is_markdown else self.text
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph, or the first line of a text with its own lines."""
+        return " ".join(self.plain.split("\n\n" if self.is_markdown else "\n")[0].split())
+
+    def for_terminal(self) -> RenderableType:
+        """Return the page for a person at a terminal."""
+        from rich.markdown import Markdown
+        from rich.text import Text
+
+        return Markdown(self.text) if self.is_markdown else Text(self.text)
 
 
 def explain(
-    talk: ConsoleOptions,
+    console: ConsoleOptions,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="what to explain; without it, all names", autocompletion=lambda: names()),
     ] = None,
 ) -> None:
-    """Show the reference page of a metric, a class of heads, an analysis, a command, an error or an output file.
+    """Show the reference page of a metric, a class of heads, an analysis, a command, an error or a file.
 
-    Without a name, lists all that there is. With --json the page as a JSON document; of config and
-    rules, the files that attncli run and check read, a JSON Schema for editors.
+    Without a name, lists all names. With --json, prints the page as a JSON document; for config and rules, which are
+    the files of attncli run and attncli check, a JSON Schema for editors.
 
     Example: attncli explain entropy
     """
-    with command_console(talk) as say:
-        text = _overview() if name is None else page(name)
-        if talk.json:
+    with command_console(console) as opened:
+        if console.json:
             from attncli.store import json_text
 
-            schema = _schemas().get(name or "")
-            say.data(json_text(schema() if schema else {"schema": "attncli.page/1", "name": name or "", "page": text}))
+            opened.data(json_text(_document(name)))
+        elif opened.to_person and not console.quiet:
+            opened.show(*(_overview_tables() if name is None else _terminal_pages(name)))
         else:
-            say.data(text)
+            opened.data(_overview() if name is None else page(name))
 
 
 def names() -> list[str]:
-    """Everything that has a page."""
+    """Return everything that has a page."""
     return list(dict.fromkeys(name for group in _groups().values() for name in group))
 
 
 def page(name: str) -> str:
-    """The page of a name; an unknown one is a `UsageError` with close names."""
+    """Return the page of a name as plain text; raise UsageError with close names if there is none."""
+    return "\n\n".join([name, *(found.plain for found in _pages(name))])
+
+
+def _pages(name: str) -> list[ReferencePage]:
+    """Return the pages of a name: a metric and a class of heads may have the same name."""
     pages = [group[name](name) for group in _groups().values() if name in group]
-    if pages:
-        return "\n\n".join([name, *pages])
-    raise UsageError(f"nothing is called '{name}': {did_you_mean(name, names())}")
+    if not pages:
+        raise UsageError(f"nothing is called '{name}': {did_you_mean(name, names())}")
+    return pages
 
 
-def _groups() -> dict[str, dict[str, Callable[[str], str]]]:
+def _groups() -> dict[str, dict[str, Callable[[str], ReferencePage]]]:
+    """Return what makes the page of each name, by group of names."""
+    # imported here: the help of the command line needs no NumPy
     from attncli.studies.patterns.result import CLASSES
     from attncli.studies.repeated.result import SCORES
 
+    written = help_pages()
+    inputs = [name for name in written if name in INPUT_FILES]
+    files = [name for name in written if name not in INPUT_FILES and (name in OTHER_FILES or "." in name)]
+    analyses = [name for name in written if name not in (*inputs, *files)]
+    makers: dict[str, Callable[[str], ReferencePage]] = {
+        name: lambda name: ReferencePage(written[name], is_markdown=True) for name in written
+    }
+    makers["config"] = lambda name: ReferencePage(f"{written[name]}\n\n{_config_keys()}", is_markdown=True)
     return {
-        "Metrics": dict.fromkeys(registry.names("metrics"), _metric),
-        "What heads do": dict.fromkeys([*CLASSES, *SCORES], _behaviour),
-        "Analyses": dict.fromkeys(ANALYSES, analysis_page),
-        "Commands": dict.fromkeys(registry.names("cli.commands"), _command),
-        "Files to write": {"config": lambda _: _config_page(), "rules": lambda _: _rules_page().RULES},
-        "Files and exit codes": {
-            **dict.fromkeys(PAGES, PAGES.__getitem__),
-            "check.json": lambda _: _rules_page().CHECK,
-        },
-        "Errors": dict.fromkeys(error_pages(), lambda name: error_pages()[name]),
+        "Metrics": dict.fromkeys(registry.names("metrics"), _metric_page),
+        "Classes and scores of heads": dict.fromkeys([*CLASSES, *SCORES], _class_page),
+        "Analyses": {name: makers[name] for name in analyses},
+        "Commands": dict.fromkeys(sorted(commands()), _command_page),
+        "Files that you write": {name: makers[name] for name in inputs},
+        "Files that attncli writes, and exit codes": {name: makers[name] for name in files},
+        "Errors": dict.fromkeys(_errors(), _error_page),
     }
 
 
-def _schemas() -> dict[str, Callable[[], dict[str, Any]]]:
-    """Of the files that people write."""
-    # here and not above: the help needs no pydantic
-    from attncli.cli.config.page import config_schema
+def _document(name: str | None) -> dict[str, Any]:
+    """Return the JSON document of a page, or the JSON Schema of a file that people write."""
+    # imported here: the help needs no pydantic
+    if name == "config":
+        from attncli.cli.config.page import config_schema
 
-    return {"config": config_schema, "rules": lambda: _rules_page().rules_schema()}
+        return config_schema()
+    if name == "rules":
+        from attncli.cli.config.rules import rules_schema
 
-
-def _config_page() -> str:
-    from attncli.cli.config.page import config_page
-
-    return config_page()
-
-
-def _rules_page() -> ModuleType:
-    # here and not above: the help needs no pydantic
-    from attncli.cli import rules_page as page
-
-    return page
+        return rules_schema()
+    return {"schema": "attncli.page/1", "name": name or "", "page": _overview() if name is None else page(name)}
 
 
-def _metric(name: str) -> str:
-    return str(registry.module("metrics", name).METRIC.page)
+def _config_keys() -> str:
+    from attncli.cli.config.page import config_keys
+
+    return config_keys()
 
 
-def _behaviour(name: str) -> str:
-    """The page of a class of heads, or of a score on repeated tokens."""
+def _metric_page(name: str) -> ReferencePage:
+    return ReferencePage(str(registry.module("metrics", name).METRIC.page))
+
+
+def _class_page(name: str) -> ReferencePage:
+    """Return the page of a class of heads, or of a score on repeated tokens."""
     from attncli.studies.patterns import classes
     from attncli.studies.repeated import compute as repeated
 
-    return (classes.pages() | repeated.pages())[name]
+    return ReferencePage((classes.pages() | repeated.pages())[name])
 
 
-def _command(name: str) -> str:
-    module = registry.module("cli.commands", name)
-    return f"{inspect.getdoc(getattr(module, name))}\n\nAll options: attncli {name} --help"
+def _command_page(name: str) -> ReferencePage:
+    return ReferencePage(f"{inspect.getdoc(commands()[name])}\n\nAll options: attncli {name} --help")
+
+
+def _errors() -> dict[str, type[AttnError]]:
+    kinds = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, AttnError)]
+    return {kind.__name__: kind for kind in kinds}
+
+
+def _error_page(name: str) -> ReferencePage:
+    kind = _errors()[name]
+    return ReferencePage(f"{inspect.getdoc(kind)}\n\nExit code {kind.exit_code}.")
 
 
 def _overview() -> str:
     parts = []
-    for title, group in _groups().items():
-        width = max(map(len, group))
-        lines = [f"  {name:{width}}  {_first_line(name, group[name])}".rstrip() for name in group]
-        parts.append("\n".join([title, *lines]))
+    for title, lines in _summaries().items():
+        width = max(map(len, lines))
+        parts.append("\n".join([title, *(f"  {name:{width}}  {line}" for name, line in lines.items())]))
     return "\n\n".join([*parts, "attncli explain NAME shows the page."])
 
 
-def _first_line(name: str, shown: Callable[[str], str]) -> str:
-    return shown(name).splitlines()[0]
+def _overview_tables() -> Iterator[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    for title, lines in _summaries().items():
+        table = Table(title=Text(title), title_justify="left", box=None, show_header=False, title_style="bold")
+        for name, line in lines.items():
+            table.add_row(Text(name, no_wrap=True), Text(line))
+        yield table
+        yield ""
+    yield Text("attncli explain NAME shows the page.")
+
+
+def _terminal_pages(name: str) -> Iterator[RenderableType]:
+    from rich.constrain import Constrain
+    from rich.text import Text
+
+    for found in _pages(name):
+        yield Text(f"{name}\n", style="bold")
+        # text with its own lines may be wider than the lines of Markdown
+        yield Constrain(found.for_terminal(), WIDTH if found.is_markdown else None)
+        yield ""
+
+
+def _summaries() -> dict[str, dict[str, str]]:
+    """Return the summary of each page by name, by group."""
+    return {title: {name: make(name).summary for name, make in group.items()} for title, group in _groups().items()}

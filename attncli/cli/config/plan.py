@@ -1,127 +1,155 @@
-"""From the file of `attncli run`, and the options typed beside it, to what is to be done."""
+"""The plan of `attncli run`: what its file and the options of the command line ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
+from attncli.cli.command_table import commands, groups_of
 from attncli.cli.config.sections import given
-from attncli.cli.config.shape import SHARED, config, groups_of, steps
-from attncli.options import DEFAULT_MODEL, FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
+from attncli.cli.config.shape import SHARED, config, steps
 from attncli.inputs.schema import Section, validate
-from attncli.inputs.yaml_file import Document, Path_, read_yaml
+from attncli.inputs.yaml_file import Document, read_yaml
+from attncli.options import FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.store.text import slug
+from attncli.vocabulary import DEFAULT_MODEL
 
-TEXTS = ("text", "file", "chat")
+SOURCES = ("text", "file", "chat")
+"""Options that say which texts are read."""
+ValueT = TypeVar("ValueT")
+GroupT = TypeVar("GroupT")
 
 
 @dataclass(frozen=True)
 class ConfigStep:
-    """One command by a name of its own, with the groups of its options by parameter."""
+    """One command of a file.
+
+    name    name of its folder
+    groups  its options by type of option group, without those that all steps share
+    """
 
     name: str
     command: str
-    groups: Mapping[str, Any]
+    groups: Mapping[type, Any]
 
     @property
     def selection(self) -> SelectionOptions:
-        return next(group for group in self.groups.values() if isinstance(group, SelectionOptions))
+        """The attention that the step reads."""
+        selection: SelectionOptions = self.groups[SelectionOptions]
+        return selection
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the step by field, as plain values."""
+        return {name: value for group in self.groups.values() for name, value in vars(group).items()}
+
+    def arguments(self, shared: Mapping[type, Any]) -> dict[str, Any]:
+        """Return the arguments of the command; `shared`: option groups that go before those of the step."""
+        groups = {**self.groups, **shared}
+        return {parameter: groups[group] for parameter, group in groups_of(commands()[self.command]).items()}
 
 
 @dataclass(frozen=True)
 class ConfigPlan:
-    """What is to be done: each model reads each input, and each step shows it. All have names of their own."""
+    """What a file asks for: each model reads each input, and each step runs on both; all by the names of their folders.
+
+    name    name of the folder of the run
+    output  the options of that folder
+    """
 
     name: str
     models: Mapping[str, ModelOptions]
     inputs: Mapping[str, InputOptions]
     steps: Sequence[ConfigStep]
-    place: FolderOptions
+    output: FolderOptions
 
 
-def read_plan(path: str, *flags: Any) -> ConfigPlan:
-    """What a file asks for; what is wrong in it is a `UsageError` with line and column.
+def read_plan(path: str, *typed_groups: Any) -> ConfigPlan:
+    """Return what a file asks for; raise UsageError with line and column if it is wrong.
 
-    flags  the groups of options that were typed; what was, goes before the file
+    typed_groups  option groups of the command line, which override the file
     """
     document = read_yaml(path)
     read: Any = validate(document, config())
-    typed = {type(group): changed(group) for group in flags}
+    typed = {type(group): changed(group) for group in typed_groups}
     return ConfigPlan(
         name=read.name or PurePath(document.name).stem,
         models=_models(document, read, typed[ModelOptions]),
         inputs=_inputs(document, read, typed[InputOptions]),
         steps=_steps(document, read, typed[SelectionOptions]),
-        place=FolderOptions(**{**given(read, FolderOptions), **typed[FolderOptions]}),
+        output=FolderOptions(**{**given(read, FolderOptions), **typed[FolderOptions]}),
     )
 
 
 def _models(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str, ModelOptions]:
-    """A model that is typed takes the place of all that the file names."""
+    """Return the models; one on the command line replaces all in the file."""
     base = given(read, ModelOptions)
     if read.models and "model" in base:
         raise document.error(("model",), "model and models exclude each other: give one of them", at_key=True)
     entries = read.models if read.models and "model" not in typed else [None]
-    made = [ModelOptions(**{**base, **_own(entry, ModelOptions), **typed}) for entry in entries]
-    names = [_name(entry) or slug(options.model or DEFAULT_MODEL) for entry, options in zip(entries, made, strict=True)]
-    return _named(document, "models", names, made)
+    models = [_merge(ModelOptions, base, entry, typed) for entry in entries]
+    names = [
+        _name_of(entry) or slug(options.model or DEFAULT_MODEL) for entry, options in zip(entries, models, strict=True)
+    ]
+    return _by_name(document, "models", names, models)
 
 
 def _inputs(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str, InputOptions]:
-    """A text that is typed takes the place of all in the file."""
+    """Return the inputs; one on the command line replaces all in the file."""
     base = given(read, InputOptions)
-    if read.inputs and (there := [name for name in TEXTS if name in base]):
-        raise document.error((there[0],), f"{there[0]} and inputs exclude each other: give one of them", at_key=True)
+    if read.inputs and (source := next((name for name in SOURCES if name in base), None)):
+        raise document.error((source,), f"{source} and inputs exclude each other: give one of them", at_key=True)
     entries = read.inputs or [None]
-    if any(name in typed for name in TEXTS):
+    if any(name in typed for name in SOURCES):
         base = {name: value for name, value in base.items() if name in ("generate", "max_tokens", "batch_tokens")}
         entries = [None]
-    made = [InputOptions(**{**base, **_own(entry, InputOptions), **typed}) for entry in entries]
-    for at, options in enumerate(made):
-        if not any(getattr(options, name) for name in TEXTS):
-            raise document.error(("inputs", at), f"there is no text to read: give {', '.join(TEXTS)} or inputs")
-    return _named(document, "inputs", [_name(entry) or f"{at:03}" for at, entry in enumerate(entries)], made)
+    inputs = [_merge(InputOptions, base, entry, typed) for entry in entries]
+    for number, options in enumerate(inputs):
+        if not any(getattr(options, name) for name in SOURCES):
+            raise document.error(("inputs", number), f"there is no text to read: give {', '.join(SOURCES)} or inputs")
+    names = [_name_of(entry) or f"{number:03}" for number, entry in enumerate(entries)]
+    return _by_name(document, "inputs", names, inputs)
 
 
 def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[ConfigStep]:
-    """Selections that are typed go before those of a step, which go before those of the file."""
+    """Return the steps; the selection of the command line overrides that of a step, and this that of the file."""
     if not read.steps:
         raise document.error(("steps",), f"there are no steps: give some of {', '.join(steps())}", at_key=True)
     selection = given(read, SelectionOptions)
-    found: list[ConfigStep] = []
+    made: list[ConfigStep] = []
     for entry in read.steps:
         (command,) = entry.model_fields_set
         options = getattr(entry, command)
-        groups: dict[str, Any] = {}
-        for parameter, group in groups_of(command).items():
+        groups: dict[type, Any] = {}
+        for group in groups_of(commands()[command]).values():
             if group is SelectionOptions:
-                groups[parameter] = group(**{**selection, **given(options, group), **typed})
+                groups[group] = group(**{**selection, **given(options, group), **typed})
             elif group not in SHARED:
-                groups[parameter] = group(**given(options, group))
-        earlier = sum(each.command == command for each in found)
+                groups[group] = group(**given(options, group))
+        earlier = sum(step.command == command for step in made)
         name = options.name or (f"{command}-{earlier + 1}" if earlier else command)
-        found.append(ConfigStep(name, command, groups))
-    return list(_named(document, "steps", [step.name for step in found], found).values())
+        made.append(ConfigStep(name, command, groups))
+    return list(_by_name(document, "steps", [step.name for step in made], made).values())
 
 
-def _own(entry: Section | None, group: type) -> dict[str, Any]:
-    return {} if entry is None else given(entry, group)
+def _merge(group: type[GroupT], base: Mapping[str, Any], entry: Section | None, typed: Mapping[str, Any]) -> GroupT:
+    """Return an option group: the command line overrides an entry of the file, which overrides the rest of the file."""
+    return group(**{**base, **({} if entry is None else given(entry, group)), **typed})
 
 
-def _name(entry: Any) -> str | None:
+def _name_of(entry: Any) -> str | None:
     return None if entry is None else entry.name
 
 
-def _named(document: Document, where: str, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    """By names that folders can have, each once."""
-    found: dict[str, Any] = {}
-    for at, (name, value) in enumerate(zip(names, values, strict=True)):
-        way: Path_ = (where, at)
+def _by_name(document: Document, key: str, names: Sequence[str], values: Sequence[ValueT]) -> dict[str, ValueT]:
+    """Return values by name; raise UsageError if a name is used twice or cannot be the name of a folder."""
+    named: dict[str, ValueT] = {}
+    for number, (name, value) in enumerate(zip(names, values, strict=True)):
         if name != slug(name):
-            raise document.error(way, f"expected a name of letters, digits, -, _ and ., got '{name}'")
-        if name in found:
-            raise document.error(way, f"two {where} are called '{name}': give this one another name")
-        found[name] = value
-    return found
+            raise document.error((key, number), f"expected a name of letters, digits, -, _ and ., got '{name}'")
+        if name in named:
+            raise document.error((key, number), f"two {key} are called '{name}': give this one another name")
+        named[name] = value
+    return named

@@ -1,4 +1,4 @@
-"""The options of commands as keys of a file: of the same names, held against the same values."""
+"""Option groups as sections of a YAML file: the same names, the same values."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from pydantic import AfterValidator, Field, WithJsonSchema, create_model
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.schema import File, Listed, Section, Text
+from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
+from attncli.options import key
 
 Group = TypeVar("Group")
 _FILES = ("file", "chat", "segments")
-
-
-def key(name: str) -> str:
-    """How the field of a group is called on the command line and in files.
-
-    >>> key("max_tokens")
-    'max-tokens'
-    """
-    return name.rstrip("_").replace("_", "-")
+"""Options that name a file; it is found relative to the YAML file."""
 
 
 def section(
@@ -31,51 +24,52 @@ def section(
     more: dict[str, Any] | None = None,
     base: type[Section] = Section,
 ) -> type[Section]:
-    """A section of a file with a key for each option of these groups, none of which must be there.
+    """Return a section with an optional key for each option of some groups.
 
-    without  fields that no file may set; more: further keys, as `pydantic.create_model` takes them
+    without  fields that no file may set
+    more     further keys, as `pydantic.create_model` takes them
     """
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     for group in groups:
         hints = get_type_hints(group, include_extras=True)
-        for each in fields(group):
-            if each.name not in without:
-                kind, told = get_args(hints[each.name])
-                values = told.autocompletion() if told.autocompletion else ()
-                found[each.name] = (
-                    File if each.name in _FILES else _checked(_kind(kind), key(each.name), values),
-                    Field(None, alias=key(each.name), description=told.help),
+        for field in fields(group):
+            if field.name not in without:
+                kind, option = get_args(hints[field.name])
+                name_in_file = key(field.name)
+                value = (
+                    FilePath if field.name in _FILES else _checked(_kind_in_file(kind), name_in_file, option.values())
                 )
-    return create_model(name, __base__=base, **found, **(more or {}))
+                keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
+    return create_model(name, __base__=base, **keys, **(more or {}))
 
 
 def given(read: Section, group: type[Group]) -> dict[str, Any]:
-    """The options of a group that a section sets, by the names of their fields."""
-    names = [each.name for each in fields(group)]  # type: ignore[arg-type]
+    """Return the options of a group that a section sets, by field."""
+    names = [field.name for field in fields(group)]  # type: ignore[arg-type]
     return {name: getattr(read, name) for name in names if name in read.model_fields_set}
 
 
-def _kind(hint: Any) -> Any:
-    """What a file may hold where the command line has this."""
-    inner = next((each for each in get_args(hint) if each is not type(None)), hint)
+def _kind_in_file(hint: Any) -> Any:
+    """Return the type of a value in a file, for the type of an option."""
+    inner = next((part for part in get_args(hint) if part is not type(None)), hint)
     if inner is str:
-        return Text
-    return Listed if inner == list[str] else inner
+        return JoinedText
+    return TextList if inner == list[str] else inner
 
 
 def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
-    """The same, of these values alone; `a,b` is both of them, `all` is every one."""
+    """Return a type that accepts only the values of an option; `a,b` means both, `all` means every value."""
     if not values:
         return kind
 
-    def known(value: Any) -> Any:
-        for one in [value] if isinstance(value, str) else value:
-            for part in str(one).split(","):
+    def check_values(value: Any) -> Any:
+        for text in [value] if isinstance(value, str) else value:
+            for part in str(text).split(","):
                 if part.strip() not in (*values, "all"):
                     raise UsageError(f"unknown {name} '{part.strip()}': {did_you_mean(part.strip(), values)}")
         return value
 
-    check: Callable[[Any], Any] = known
-    one = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
-    schema = one if kind is Text else {"anyOf": [one, {"type": "array", "items": one}]}
+    check: Callable[[Any], Any] = check_values
+    single = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
+    schema = single if kind is JoinedText else {"anyOf": [single, {"type": "array", "items": single}]}
     return Annotated[kind, AfterValidator(check), WithJsonSchema(schema)]

@@ -1,16 +1,18 @@
-"""What the file of `attncli run` may say: its keys are the options of the command line."""
+"""The keys of the file of `attncli run`: they are the options of the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
-from attncli import registry
+from attncli.cli.command_table import commands, groups_of
 from attncli.cli.config.sections import section
+from attncli.errors import UsageError
+from attncli.inputs.schema import JoinedText, Section
 from attncli.options import (
     ConsoleOptions,
     FolderOptions,
@@ -19,22 +21,20 @@ from attncli.options import (
     SavedRunOptions,
     SelectionOptions,
 )
-from attncli.errors import UsageError
-from attncli.inputs.schema import Section, Text
 
 SHARED = (ModelOptions, InputOptions, SavedRunOptions, ConsoleOptions)
-"""Groups that the steps of a file have in common, or that it has no use for."""
-_OF_ALL = tuple(each.name for each in fields(FolderOptions))
+"""Option groups that a step cannot set: its file does, or it has no use for them."""
+_NOT_IN_STEPS = (*(field.name for field in fields(FolderOptions)), "open")
 
 
-class _Short(Section):
+class _ShortSection(Section):
     """A section that may be written as one text, the value of its main key."""
 
     main: ClassVar[str]
 
     @model_validator(mode="before")
     @classmethod
-    def _spelt_out(cls, values: Any) -> Any:
+    def _expand(cls, values: Any) -> Any:
         return {cls.main: values} if isinstance(values, str) else values
 
     @classmethod
@@ -42,22 +42,22 @@ class _Short(Section):
         return {"anyOf": [{"type": "string"}, handler(core)]}
 
 
-class _ModelEntry(_Short):
+class _ModelEntry(_ShortSection):
     main = "model"
-    name: Text | None = Field(None, description="how its folder is called (default: the model's name)")
+    name: JoinedText | None = Field(None, description="name of its folder (default: the model's name)")
 
 
-class _InputEntry(_Short):
+class _InputEntry(_ShortSection):
     main = "text"
-    name: Text | None = Field(None, description="how its folder is called (default: 000, 001, …)")
+    name: JoinedText | None = Field(None, description="name of its folder (default: 000, 001, …)")
 
 
 class _StepEntry(Section):
-    """One command as the only key; the name alone stands for a command without options."""
+    """A step: one command as the only key, or its name alone if it has no options."""
 
     @model_validator(mode="before")
     @classmethod
-    def _spelt_out(cls, values: Any) -> Any:
+    def _expand(cls, values: Any) -> Any:
         if isinstance(values, str):
             return {values: {}}
         if isinstance(values, Mapping):
@@ -65,7 +65,7 @@ class _StepEntry(Section):
         return values
 
     @model_validator(mode="after")
-    def _one(self) -> _StepEntry:
+    def _check_single(self) -> _StepEntry:
         if len(self.model_fields_set) != 1:
             raise UsageError(f"expected one command, got {len(self.model_fields_set)}: give each step its own -")
         return self
@@ -75,40 +75,35 @@ class _StepEntry(Section):
         return {"anyOf": [{"enum": list(steps())}, {**handler(core), "minProperties": 1, "maxProperties": 1}]}
 
 
-def groups_of(command: str) -> dict[str, type]:
-    """The groups of options of a command, by its parameters."""
-    hints = get_type_hints(getattr(registry.module("cli.commands", command), command))
-    return {
-        name: hint for name, hint in hints.items() if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__")
-    }
-
-
 @cache
 def steps() -> dict[str, type[Section]]:
-    """The commands that can be steps, those that show texts to a model, each with the section of its options."""
-    found = {}
-    for command in registry.names("cli.commands"):
-        groups = groups_of(command).values()
+    """Return the commands that can be steps, those that also read saved runs, with the section of their options."""
+    sections = {}
+    for command in sorted(commands()):
+        groups = groups_of(commands()[command]).values()
         if SavedRunOptions in groups:
             own = [group for group in groups if group not in SHARED]
-            name = (Text | None, Field(None, description=f"how its folder is called (default: {command})"))
-            found[command] = section(command, *own, without=(*_OF_ALL, "open"), more={"name": name})
-    return found
+            name = (JoinedText | None, Field(None, description=f"name of its folder (default: {command})"))
+            sections[command] = section(command, *own, without=_NOT_IN_STEPS, more={"name": name})
+    return sections
 
 
 @cache
 def config() -> type[Section]:
-    """The whole file."""
-    commands: dict[str, Any] = {name: (options | None, None) for name, options in steps().items()}
-    step = create_model("step", __base__=_StepEntry, **commands)
+    """Return the section of the whole file."""
+    options: dict[str, Any] = {name: (options | None, None) for name, options in steps().items()}
+    step = create_model("step", __base__=_StepEntry, **options)
     model = section("model", ModelOptions, base=_ModelEntry)
     entry = section("input", InputOptions, base=_InputEntry)
     return section(
         *("config", ModelOptions, InputOptions, SelectionOptions, FolderOptions),
         more={
-            "name": (Text | None, Field(None, description="how the folder of the run is called (default: the file)")),
+            "name": (
+                JoinedText | None,
+                Field(None, description="name of the folder of the run (default: that of the file)"),
+            ),
             "models": (list[model], Field([], description="several models instead of one")),  # type: ignore[valid-type]
             "inputs": (list[entry], Field([], description="several inputs instead of one")),  # type: ignore[valid-type]
-            "steps": (list[step], Field(description="what is done: commands, alone or with their options")),  # type: ignore[valid-type]
+            "steps": (list[step], Field(description="commands, alone or with their options")),  # type: ignore[valid-type]
         },
     )

@@ -15,7 +15,7 @@ from attncli.studies.check.measures import Values
 from attncli.studies.check.result import Drift, Verdict
 from attncli.studies.check.rules.baseline import Recorded
 from attncli.studies.check.rules.kinds import BaselineRule
-from attncli.studies.compare.compute import WHERE
+from attncli.vocabulary import POSITION_METRICS
 
 _SHOWN = 4
 
@@ -55,7 +55,7 @@ def _called(model: object, revision: object) -> str:
 
 def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: float) -> tuple[Verdict, tuple[Drift, ...]]:
     """Is every measure of every head where it was, within its tolerance: absolute, or a share of what it was?"""
-    names = [name for name in recorded.numbers if name not in WHERE or name in rule.metrics]
+    names = [name for name in recorded.numbers if name not in POSITION_METRICS or name in rule.metrics]
     for name in rule.metrics:
         if name not in recorded.numbers:
             raise rule.part.error(("metrics", name), f"{recorded.path} has no {name}: record it again with --record")
@@ -69,12 +69,12 @@ def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: floa
     more: dict[str, Any] = {"heads": total, "met": total - len(heads)}
     if not drifts:
         why = f"{len(names)} measures of {total} heads are where they were"
-        return Verdict("baseline", "baseline", True, rule.part.place.line, wanted, why, **more), ()
+        return Verdict("baseline", "baseline", True, rule.part.position.line, wanted, why, **more), ()
     worst = max(drifts, key=_excess)
     why = f"{len(heads)} of {total} heads drifted: {_listed(drifts, worst)}"
     more |= {"kind": worst.kind, "layer": worst.layer, "head": worst.head, "text": 0}
     more |= {"found": worst.now, "than": worst.baseline}
-    return Verdict("baseline", "baseline", False, rule.part.place.line, wanted, why, **more), tuple(drifts)
+    return Verdict("baseline", "baseline", False, rule.part.position.line, wanted, why, **more), tuple(drifts)
 
 
 def _drifts(rule: BaselineRule, name: str, compared: tuple[Recorded, Values], tolerance: float) -> Iterator[Drift]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Selection, Text, Tokens
-from attncli.data.selection import layers_of, spans
+from attncli.data.selection import format_ranges, layers_of
 from attncli.errors import UsageError
 from attncli.inputs.focus import find_one_focus
 from attncli.inputs.yaml_file import Document
@@ -125,13 +125,13 @@ class Binder:
         return Words(one.index, kind, np.array(query), target, than)
 
 
-def places_of(words: Iterable[Words]) -> dict[tuple[int, Kind], Array]:
-    """The rows that are needed of each text and kind, ascending."""
-    found: dict[tuple[int, Kind], Array] = {}
-    for one in words:
-        before = found.get((one.text, one.kind), np.array([], np.int64))
-        found[one.text, one.kind] = np.union1d(before, one.query)
-    return found
+def rows_of(words: Iterable[Words]) -> dict[tuple[int, Kind], Array]:
+    """Return the rows that rules need, by text and kind, ascending."""
+    rows: dict[tuple[int, Kind], Array] = {}
+    for each in words:
+        before = rows.get((each.text, each.kind), np.array([], np.int64))
+        rows[each.text, each.kind] = np.union1d(before, each.query)
+    return rows
 
 
 def _found(part: Document, name: str, tokens: Tokens, word: str) -> tuple[int, ...]:
@@ -193,10 +193,10 @@ def _missing(first: int, last: int, head: int | None, there: Selection, kinds: S
     what = (
         f"head {first}.{head}" if head is not None else f"layer {first}" if first == last else f"layer {first}-{last}"
     )
-    has = [f"{kind} has layers {spans(layers_of(there, kind))}" for kind in kinds]
+    has = [f"{kind} has layers {format_ranges(layers_of(there, kind))}" for kind in kinds]
     if head is not None:
         numbers = sorted({number for (kind, _), each in there.items() if kind in kinds for number in each})
-        has.append(f"heads {spans(numbers)}")
+        has.append(f"heads {format_ranges(numbers)}")
     return f"{what} does not exist: {', '.join(has)}"
 
 

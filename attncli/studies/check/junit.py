@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from attncli.store.files import make_folder, write_atomic
 from attncli.studies.check.result import Checked, Verdict
 
 # what XML 1.0 cannot hold, what CI pages would act on, and what would turn the line around
@@ -15,14 +13,8 @@ _FORBIDDEN = re.compile(
 )
 
 
-def write_junit(path: Path, file: str, found: Checked) -> None:
-    """Write one test case for each rule, whole or not at all; a rule that does not hold is a failure that says why."""
-    make_folder(path.parent)
-    write_atomic(path, junit(file, found).encode())
-
-
 def junit(file: str, found: Checked) -> str:
-    """The document: testsuites, one testsuite for the file, a testcase for each rule."""
+    """Return the document: testsuites, one testsuite for the file, a testcase for each rule; a failure says why."""
     counts = f'tests="{len(found.verdicts)}" failures="{len(found.failed)}" errors="0" skipped="0"'
     cases = "".join(_case(file, verdict, found) for verdict in found.verdicts)
     suite = f"<testsuite name={_attribute(file)} {counts}>\n{cases}</testsuite>\n"

@@ -19,7 +19,8 @@ from attncli.studies.check.result import OFFSETS, Verdict
 from attncli.studies.check.rules.heads import said
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, Rule, wanted_of
 from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
-from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS, Thresholds
+from attncli.studies.patterns.options import Thresholds
+from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 
 SEGMENT_MASS = "segment_mass"
 _MEASURED = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
@@ -62,7 +63,7 @@ class Measures:
                 self._segments[texts] = SegmentMass(alone), SegmentMass(alone)
 
     @property
-    def wanted(self) -> bool:
+    def needed(self) -> bool:
         """Whether there is anything to measure."""
         return self._any
 
@@ -113,7 +114,7 @@ class Measures:
 
 def _by_place(measure: Measure, texts: Texts) -> dict[str, Mapping[Place, float]]:
     found: dict[str, Mapping[Place, float]] = {}
-    for name, scores in measure.heads_of(texts).items():
+    for name, scores in measure.means_over(texts).items():
         places = zip(*(scores.coords[each][1].tolist() for each in ("kind", "layer", "head")), strict=True)
         found[name] = dict(zip(places, np.round(scores.values, DIGITS).tolist(), strict=True))
     return found

@@ -1,4 +1,4 @@
-"""What is different between two models, texts or runs: heads by their distance, and by the change of each measure."""
+"""The differences between two models, texts or runs: the distance of each head, and the change of each measure."""
 
 from __future__ import annotations
 
@@ -11,41 +11,33 @@ from attncli.studies.compare.result import Comparison
 
 
 def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> Figure | None:
-    """Which heads changed, and in what?
+    """Return the page of differences: which heads changed, and in what? None where no number is defined.
 
-    First the distance of each head from the same head of the other, where there is one, then the change of each main
-    measure from A to B: red is more in B, blue is less, white is no change. None where nothing is defined.
+    First the distance of each head of A from the same head of B, where there is one, then the change of each main
+    measure from A to B: red is more in B, blue is less, white is no change.
     """
     distance = comparison.heads["js_distance"]
     panels = {"js_distance": distance} if np.isfinite(distance.values).any() else {}
     metrics = comparison.measures["change"].coords["metric"][1].tolist()
-    wanted = [name for name in overview.MAIN if name in metrics] or list(dict.fromkeys(metrics))
-    changes = {f"change of {name}": _change(comparison, name) for name in wanted}
+    shown = [name for name in overview.MAIN if name in metrics] or list(dict.fromkeys(metrics))
+    changes = {f"change of {name}": _change(comparison, name) for name in shown}
     statistics = Statistics({**panels, **changes})
     if not any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
         return None
     texts = int(distance.coords["texts"][1].max())
-    note = "change from A to B" + (f" · mean over {texts} texts" if texts > 1 else "")
     return overview.draw(
         statistics,
         model=f"A: {names[0]}   B: {names[1]}",
-        note=note,
+        note="change from A to B" + (f" · mean over {texts} texts" if texts > 1 else ""),
         metrics=list(statistics.heads),
         neutral=dict.fromkeys(changes, 0.0),
     )
 
 
 def _change(comparison: Comparison, metric: str) -> Scores:
-    """The change of one measure, of all heads."""
+    """Return the change of one measure for every head."""
     scores = comparison.measures["change"].sel(metric=metric)
     coords = {name: ("head", scores.coords[name][1]) for name in ("kind", "layer", "head")}
     unit = comparison.units.get(metric, "1")
-    return Scores(
-        f"change of {metric}",
-        scores.values,
-        ("head",),
-        coords,
-        "change" if unit == "1" else f"change ({unit})",
-        (None, None),
-        "",
-    )
+    unit = "change" if unit == "1" else f"change ({unit})"
+    return Scores(f"change of {metric}", scores.values, ("head",), coords, unit, (None, None), "")

@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from attncli.options import Option
+from attncli.vocabulary import DTYPES
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """How B differs from A; of `compare` alone."""
+    """How B differs from A, and what is compared.
+
+    dtype_b, revision_b  precision and revision of B, if they differ from those of A
+    against_text         texts that B reads instead of the texts of A
+    metric               names of the metrics to compare
+    """
 
     dtype_b: Annotated[
         str | None,
         Option(
             "Comparison",
             "--dtype-b",
-            choices=("float32", "bfloat16", "float16"),
-            help="the precision of B, where it is not that of A",
+            choices=DTYPES[1:],
+            help="precision of B, if it differs from that of A",
         ),
     ] = None
     revision_b: Annotated[
@@ -27,7 +33,12 @@ class CompareOptions:
     ] = None
     against_text: Annotated[
         list[str] | None,
-        Option("Comparison", "--against-text", metavar="TEXT", help="what B reads instead of --text; as often as that"),
+        Option(
+            "Comparison",
+            "--against-text",
+            metavar="TEXT",
+            help="text that B reads instead of --text; one for each --text",
+        ),
     ] = None
     metric: Annotated[
         list[str] | None,
@@ -35,6 +46,6 @@ class CompareOptions:
             "Comparison",
             "--metric",
             metavar="NAME",
-            help="only the change of this one; may be repeated (see attncli explain)",
+            help="compare only this metric; may be repeated (see attncli explain)",
         ),
     ] = None

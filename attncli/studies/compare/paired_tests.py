@@ -1,4 +1,4 @@
-"""Whether a change over paired texts is more than chance: intervals, sign-flip tests, and many of them at once."""
+"""Statistics of changes over paired texts: intervals, sign-flip tests, and adjustment for many tests."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _TIE = 1e-12
 
 
 def intervals(values: Array, confidence: float = 0.95) -> Array:
-    """Between which values does the mean over texts lie?
+    """In which interval does the mean over texts lie?
 
     Formula   percentiles of the means of 2000 samples of the texts, drawn with replacement, seeded
     Axes      values [cell, text] → [cell, 2] low and high
-    Undefined NaN where fewer than 6 texts have a value; texts without are left out
+    Undefined NaN if fewer than 6 texts have a value; texts without a value are left out
     Source    Efron & Tibshirani 1993, the percentile interval; scipy.stats.bootstrap
     """
 
-    def of(known: Array) -> Array:
-        found = (
+    def interval(known: Array) -> Array:
+        bounds = (
             _scipy()
             .bootstrap(
                 (known,),
@@ -45,24 +45,24 @@ def intervals(values: Array, confidence: float = 0.95) -> Array:
             )
             .confidence_interval
         )
-        return np.stack([found.low, found.high], axis=-1)
+        return np.stack([bounds.low, bounds.high], axis=-1)
 
-    return _by_pattern(values, of, 2)
+    return _by_pattern(values, interval, 2)
 
 
 def sign_flip(values: Array) -> Array:
     """Could the mean of these paired differences be chance?
 
-    Formula   share of all ways to turn signs around (9999 seeded ones for more than 13 texts, and the given one) in
-              which |mean| is at least that found
+    Formula   share of all sign patterns (9999 seeded ones for more than 13 texts, and the given one) for which |mean|
+              is at least the observed one
     Axes      values [cell, text] → [cell]
     Range     2/2^n … 1 for n texts: two-sided
-    Undefined NaN where fewer than 6 texts have a value
-    Caveat    It takes texts as independent, and differences as likely to be positive as negative where nothing changed.
+    Undefined NaN if fewer than 6 texts have a value
+    Caveat    Assumes that texts are independent, and that without a change differences are symmetric around 0.
     Source    Fisher 1935, the randomization test of paired differences
     """
 
-    def of(known: Array) -> Array:
+    def p_values(known: Array) -> Array:
         count = known.shape[1]
         if count <= _EXACT:
             signs = np.array(list(product((1.0, -1.0), repeat=count)))
@@ -77,31 +77,31 @@ def sign_flip(values: Array) -> Array:
             reached += (means >= least).sum(0)
         return (reached / len(signs))[:, None]
 
-    flat: Array = _by_pattern(values, of, 1)[:, 0]
+    flat: Array = _by_pattern(values, p_values, 1)[:, 0]
     return flat
 
 
 def adjusted(p: Array) -> Array:
-    """Which of many p-values hold, when a share of those that are called so may be wrong?
+    """Which of many p-values remain, if the share of false discoveries is controlled?
 
     Formula   min over k >= rank of p_(k) · m / k
     Axes      p [test] → [test]; NaN stays and does not count
     Source    Benjamini & Hochberg 1995; scipy.stats.false_discovery_control
     """
     known = ~np.isnan(p)
-    found = np.full(len(p), np.nan)
+    result = np.full(len(p), np.nan)
     if known.any():
-        found[known] = _scipy().false_discovery_control(p[known])
-    return found
+        result[known] = _scipy().false_discovery_control(p[known])
+    return result
 
 
-def _by_pattern(values: Array, of: Callable[[Array], Array], columns: int) -> Array:
-    """`of` the cells that have values for the same texts, all of them at once."""
-    found = np.full((len(values), columns), np.nan)
+def _by_pattern(values: Array, compute: Callable[[Array], Array], columns: int) -> Array:
+    """Return the results of `compute`, called once for all cells that have values for the same texts."""
+    result = np.full((len(values), columns), np.nan)
     for cells, texts in _patterns(~np.isnan(values)):
         if texts.sum() >= FEWEST:
-            found[cells] = of(values[np.ix_(cells, texts)])
-    return found
+            result[cells] = compute(values[np.ix_(cells, texts)])
+    return result
 
 
 def _patterns(known: Array) -> Iterator[tuple[Array, Array]]:

@@ -1,4 +1,4 @@
-"""How two models, two texts or two runs differ, head by head."""
+"""Differences between two models, texts or runs, head by head."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST = 6
-"""Texts from which on there are intervals and tests: of fewer, no paired test could tell a change at 5 %."""
+"""Least number of texts for intervals and tests: with fewer, no paired test can find a change at 5 %."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What is different between A and B?
+    """Differences between A and B.
 
     heads     `js_distance` with `js_low` and `js_high`, and `nearest_distance` as its baseline, with dim `head` (coords
-              kind, layer, head, texts): how far the map of a head in B is from that in A, and how far the nearest other
-              head of its layer in A is from it
+              kind, layer, head, texts), √nat: distance of a head's map in B to its map in A, and of the nearest other
+              head of its layer in A
     measures  `a`, `b`, `change`, `change_low`, `change_high`, `p`, `p_adjusted` and `effect` with dim `row` (coords
-              kind, layer, head, metric, texts): each measure in A and in B, the mean over texts; the effect is the
-              change in shares of the standard deviation of the measure over all heads of its kind, of A and of B
-    units     of the measures
-    notes     what a user should know
-    Intervals and p-values are NaN for fewer than 6 texts; all is NaN where it is undefined.
+              kind, layer, head, metric, texts): means over texts; the effect is the change divided by the standard
+              deviation of the measure over all heads of its kind, of A and of B
+    units     units of the measures
+    notes     what a reader should know
+    Intervals and p-values are NaN for fewer than 6 texts, like everything that is undefined.
     """
 
     heads: Mapping[str, Scores]
@@ -42,23 +42,23 @@ class Comparison:
         return self.heads[name] if name in self.heads else self.measures[name]
 
     def table(self) -> dict[str, Array]:
-        """The heads, those that differ most first."""
+        """Return the heads, largest distance first."""
         return _by(columns_of(self.heads), "js_distance")
 
     def measures_table(self) -> dict[str, Array]:
-        """The measures of all heads, the largest change first, each in shares of how much heads differ in it."""
+        """Return the measures of all heads, largest effect first."""
         return _by(columns_of(self.measures), "effect")
 
     def to_frame(self) -> pd.DataFrame:
-        """The heads as a pandas table."""
+        """Return the heads as a pandas table."""
         return frame_of(self.table())
 
     def measures_frame(self) -> pd.DataFrame:
-        """The measures as a pandas table."""
+        """Return the measures as a pandas table."""
         return frame_of(self.measures_table())
 
 
 def _by(columns: dict[str, Array], name: str) -> dict[str, Array]:
-    """The same rows, the largest first, undefined ones last."""
+    """Return the rows ordered by a column, largest first, undefined last."""
     order = np.argsort(-np.nan_to_num(np.abs(columns[name]), nan=-1.0), kind="stable")
     return {column: values[order] for column, values in columns.items()}

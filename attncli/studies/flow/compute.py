@@ -1,4 +1,4 @@
-"""From the layers of texts, as they stream by or as they were kept, to rollout and attention flow."""
+"""Rollout and attention flow from the layers of texts, while they stream by."""
 
 from __future__ import annotations
 
@@ -7,76 +7,80 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attncli.data import KINDS, Array, Attention, By, Input, Kind, Selection
+from attncli.data import KINDS, Array, Input, Kind, Rows, Selection
 from attncli.data.selection import layers_of
+from attncli.engine.execution import Source
 from attncli.engine.focus import FocusMatches
 from attncli.engine.progress import Advance, Track, untracked
 from attncli.errors import UsageError
-from attncli.stream.replay import replay
+from attncli.studies.flow.cost import check_cost
 from attncli.studies.flow.layer_steps import VARIANTS, LayerSteps, Maps, Steps
 from attncli.studies.flow.maximum_flow import maximum_flows
+from attncli.studies.flow.request import FlowRequest, layer_notes, used_layers
 from attncli.studies.flow.result import Flow, Graph, Stack
 from attncli.studies.flow.rollout import Rollout
-from attncli.studies.flow.tracing import DRAWN, Tracing, check_cost, layer_notes, layers_through
+from attncli.vocabulary import DRAWN_UP_TO
 
 
 @dataclass(frozen=True, eq=False)
 class FlowPlan:
-    """What is traced: kinds that are shown, heads of the layers gone through, where the focus is, what to say of it."""
+    """What is computed: the kinds that are shown, the heads of the used layers, and where the focus occurs."""
 
-    tracing: Tracing
+    request: FlowRequest
     inputs: tuple[Input, ...]
     kinds: tuple[Kind, ...]
     heads: Selection
-    places: FocusMatches
+    matches: FocusMatches
     notes: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls,
-        inputs: Sequence[Input],
-        heads: Selection,
-        kinds: Sequence[Kind] | None,
-        tracing: Tracing,
-        where: str = "this run",
-        limit: int | None = None,
-    ) -> FlowPlan:
-        """Make sure that it can be done, before anything is; `limit`: bytes that may be held."""
-        through = layers_through(heads, tracing, inputs, where)
-        there = [kind for kind in KINDS if layers_of(through, kind)]
+    def of(cls, source: Source, kinds: Sequence[Kind] | None, request: FlowRequest) -> FlowPlan:
+        """Return the plan for a source; raise UsageError if it is impossible or takes too much memory or time."""
+        heads = used_layers(source.heads, request, source.inputs, source.name)
+        available = [kind for kind in KINDS if layers_of(heads, kind)]
         for kind in kinds or ():
-            if kind not in there:
-                raise UsageError(f"{where} has no {kind} attention; it has: {', '.join(there)}")
-        shown = tuple(kind for kind in there if kinds is None or kind in kinds)
-        places = tracing.places(inputs, shown)
-        notes = (*layer_notes(through, tracing), *places.notes)
-        plan = cls(tracing, tuple(inputs), shown, through, places, notes)
-        counts = {(one.index, kind): len(plan.rows(one, kind)) for one in inputs for kind in shown}
-        check_cost(inputs, through, tracing, counts, limit)
+            if kind not in available:
+                raise UsageError(f"{source.name} has no {kind} attention; it has: {', '.join(available)}")
+        shown = tuple(kind for kind in available if kinds is None or kind in kinds)
+        matches = request.matches(source.inputs, shown)
+        notes = (*layer_notes(heads, request), *matches.notes)
+        plan = cls(request, tuple(source.inputs), shown, heads, matches, notes)
+        counts = {(text.index, kind): len(plan.rows(text, kind)) for text in source.inputs for kind in shown}
+        check_cost(source.inputs, heads, request, counts, source.max_memory)
         return plan
 
-    def rows(self, one: Input, kind: Kind) -> Array:
-        """Positions of the queries that are asked for."""
-        return self.tracing.rows(self.places, one, kind)
+    def rows(self, text: Input, kind: Kind) -> Array:
+        """Return the positions of the queries that are asked for."""
+        return self.request.rows(self.matches, text, kind)
 
 
-class Tracer:
-    """What comes of the layers of some texts; `sink` is to be fed."""
+class FlowSink:
+    """A sink that combines the heads of each layer and follows attention through the layers."""
 
-    def __init__(
-        self, plan: FlowPlan, *, words: bool = False, dropped_special: bool = False, by: By = "weight"
-    ) -> None:
-        self._plan, self._words, self._dropped, self._by = plan, words, dropped_special, by
-        self.sink = LayerSteps(
-            plan.heads, self._take, aggregate=plan.tracing.aggregate, heads=plan.heads, shares=by == "norm"
+    def __init__(self, plan: FlowPlan, source: Source) -> None:
+        self.plan, self._source = plan, source
+        self._layers = LayerSteps(
+            plan.heads,
+            self._add_layer,
+            aggregate=plan.request.aggregate,
+            heads=plan.heads,
+            shares=source.by == "norm",
         )
-        self._inputs = {one.index: one for one in plan.inputs}
+        self._inputs = {text.index: text for text in plan.inputs}
         self._rollouts: dict[int, list[Rollout]] = {}
         self._steps: dict[int, list[Steps]] = {}
 
-    def _take(self, text: int, kind: Kind, layer: int, maps: Maps) -> None:
+    def add(self, rows: Rows) -> None:
+        """Add text block of rows."""
+        self._layers.add(rows)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """Finish a layer."""
+        self._layers.end_layer(kind, layer)
+
+    def _add_layer(self, text: int, kind: Kind, layer: int, maps: Maps) -> None:
         if text not in self._steps:
-            residual, rolls = self._plan.tracing.residual, self._plan.tracing.method == "rollout"
+            residual, rolls = self.plan.request.residual, self.plan.request.method == "rollout"
             kept = int(_drawn(self._inputs[text])) if rolls else len(VARIANTS)
             self._rollouts[text] = [Rollout(residual) for _ in VARIANTS if rolls]
             self._steps[text] = [Steps(residual) for _ in range(kept)]
@@ -86,111 +90,89 @@ class Tracer:
             steps.add(kind, layer, map_)
 
     def flows(self, track: Track = untracked) -> tuple[Flow, ...]:
-        """The flows of all texts, by text and kind."""
-        if self._plan.tracing.method == "rollout":
-            return tuple(flow for one in self._plan.inputs for flow in self._rolled(one))
-        pairs = sum(len(VARIANTS) * len(self._rows(one, stack)) for one in self._plan.inputs for stack in self._stacks)
+        """Return the flows of all texts, by text and kind."""
+        if self.plan.request.method == "rollout":
+            return tuple(flow for text in self.plan.inputs for flow in self._rolled(text))
+        pairs = sum(len(VARIANTS) * len(self._rows(text, stack)) for text in self.plan.inputs for stack in self._stacks)
         with track("finding flows", pairs, "tokens") as advance:
-            return tuple(flow for one in self._plan.inputs for flow in self._maximum(one, advance))
+            return tuple(flow for text in self.plan.inputs for flow in self._maximum(text, advance))
 
-    def _rolled(self, one: Input) -> Iterator[Flow]:
-        for kind in self._plan.kinds:
-            rows = self._plan.rows(one, kind)
+    def _rolled(self, text: Input) -> Iterator[Flow]:
+        for kind in self.plan.kinds:
+            rows = self.plan.rows(text, kind)
             if len(rows):
-                yield self._flow(one, kind, rows, [rollout.of(kind)[rows] for rollout in self._rollouts[one.index]])
+                yield self._flow(text, kind, rows, [rollout.of(kind)[rows] for rollout in self._rollouts[text.index]])
 
     @property
     def _stacks(self) -> tuple[Stack, ...]:
-        kinds = self._plan.kinds
+        kinds = self.plan.kinds
         stacks: tuple[Stack, ...] = ("encoder", "decoder")
         return tuple(stack for stack in stacks if stack in kinds or (stack == "decoder" and "cross" in kinds))
 
-    def _rows(self, one: Input, stack: Stack) -> Array:
-        """The tokens on top of a stack that are asked for; `decoder` and `cross` start from the same."""
-        kind: Kind = stack if stack in self._plan.kinds else "cross"
-        return self._plan.rows(one, kind)
+    def _rows(self, text: Input, stack: Stack) -> Array:
+        """Return the tokens at the top of a stack that are asked for; `decoder` and `cross` share them."""
+        kind: Kind = stack if stack in self.plan.kinds else "cross"
+        return self.plan.rows(text, kind)
 
-    def _maximum(self, one: Input, advance: Advance) -> list[Flow]:
+    def _maximum(self, text: Input, advance: Advance) -> list[Flow]:
         flows = []
         for stack in self._stacks:
-            rows = self._rows(one, stack)
+            rows = self._rows(text, stack)
             if not len(rows):
                 continue
-            graphs = [steps.graph(stack) for steps in self._steps[one.index]]
-            found = [maximum_flows(graph, rows, advance) for graph in graphs]
+            graphs = [steps.graph(stack) for steps in self._steps[text.index]]
+            maximums = [maximum_flows(graph, rows, advance) for graph in graphs]
             below: tuple[Kind, ...] = ("cross", "decoder") if len(graphs[0].inputs) > 1 else (stack,)
-            ends = np.cumsum([len(one.sides(kind)[1]) for kind in below])[:-1]
-            parts = zip(*(np.split(_shares(each), ends, axis=1) for each in found), strict=True)
-            whole = np.split(found[0], ends, axis=1)
+            ends = np.cumsum([len(text.sides(kind)[1]) for kind in below])[:-1]
+            parts = zip(*(np.split(_shares(each), ends, axis=1) for each in maximums), strict=True)
+            whole = np.split(maximums[0], ends, axis=1)
             flows += [
-                self._flow(one, kind, rows, part, maximum)
+                self._flow(text, kind, rows, part, maximum)
                 for kind, part, maximum in zip(below, parts, whole, strict=True)
-                if kind in self._plan.kinds
+                if kind in self.plan.kinds
             ]
         return sorted(flows, key=lambda flow: KINDS.index(flow.kind))
 
-    def _graph(self, one: Input, stack: Stack) -> Graph | None:
-        """What is drawn of a stack, with its tokens; None of long texts."""
-        if not _drawn(one):
+    def _graph(self, text: Input, stack: Stack) -> Graph | None:
+        """Return the graph of a stack with its tokens, None for long texts."""
+        if not _drawn(text):
             return None
-        graph = self._steps[one.index][0].graph(stack)
-        return replace(graph, tokens={each: one.sides(each)[0] for each in graph.inputs})
+        graph = self._steps[text.index][0].graph(stack)
+        return replace(graph, tokens={each: text.sides(each)[0] for each in graph.inputs})
 
-    def _flow(self, one: Input, kind: Kind, rows: Array, values: Sequence[Array], maximum: Array | None = None) -> Flow:
-        tracing = self._plan.tracing
+    def _flow(
+        self, text: Input, kind: Kind, rows: Array, values: Sequence[Array], maximum: Array | None = None
+    ) -> Flow:
+        request = self.plan.request
         own, uniform, position = values
         return Flow(
-            tracing.method,
+            request.method,
             kind,
-            one.index,
-            *one.sides(kind),
+            text.index,
+            *text.sides(kind),
             rows,
             own,
             uniform,
             np.full(position.shape, np.nan) if kind == "cross" else position,
-            layers=tuple(layers_of(self._plan.heads, kind)),
+            layers=tuple(layers_of(self.plan.heads, kind)),
             maximum=maximum,
-            steps=self._graph(one, "encoder" if kind == "encoder" else "decoder"),
-            residual=tracing.residual,
-            aggregate=tracing.aggregate,
-            words=self._words,
-            dropped_special=self._dropped,
-            by=self._by,
+            steps=self._graph(text, "encoder" if kind == "encoder" else "decoder"),
+            residual=request.residual,
+            aggregate=request.aggregate,
+            words=self._source.words,
+            dropped_special=self._source.dropped_special,
+            by=self._source.by,
         )
 
 
-def _drawn(one: Input) -> bool:
-    """Whether a text is short enough for a picture of its layers."""
-    return len(one.source) + len(one.target or ()) <= DRAWN
+def _drawn(text: Input) -> bool:
+    """Return whether a text is short enough for a picture of its layers."""
+    return len(text.source) + len(text.target or ()) <= DRAWN_UP_TO
 
 
 def _shares(flows: Array) -> Array:
-    """Rows made to sum to 1, NaN where nothing flows."""
+    """Return rows scaled to sum to 1, NaN if nothing flows."""
     total = flows.sum(-1, keepdims=True)
     with np.errstate(invalid="ignore"):
         shares: Array = flows / np.where(total == 0, np.nan, total)
     return shares
-
-
-def of_maps(
-    maps: Sequence[Attention],
-    inputs: Sequence[Input],
-    kinds: Sequence[Kind] | None,
-    tracing: Tracing,
-    track: Track = untracked,
-) -> tuple[tuple[Flow, ...], tuple[str, ...]]:
-    """The flows of kept maps, and what to say of them."""
-    if any(attention.aggregate_layers != "none" for attention in maps):
-        raise UsageError(
-            "flow goes from layer to layer, these maps are the mean over layers: keep them without --aggregate-layers"
-        )
-    if combined := {attention.aggregate for attention in maps} - {"none"}:
-        tracing = replace(tracing, aggregate=combined.pop())  # type: ignore[arg-type]
-    heads = {(each.kind, int(layer.layer)): layer.heads or (0,) for each in maps for layer in each.layers}
-    plan = FlowPlan.of(inputs, heads, kinds, tracing)
-    marks = maps[0]
-    tracer = Tracer(plan, words=marks.words, dropped_special=marks.dropped_special, by=marks.by)
-    for attention in maps:
-        layers = tuple(replace(layer, heads=layer.heads or (0,)) for layer in attention.layers)
-        replay(replace(attention, layers=layers), [tracer.sink])
-    return tracer.flows(track), plan.notes

@@ -1,4 +1,4 @@
-"""How information travels through the layers: tokens as rows, layers as columns, lines as wide as what runs there."""
+"""Information flow through the layers: tokens as rows, layers as columns, lines as wide as the flow along them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from attncli.data import Array, Attention, LayerMaps
 from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
 from attncli.plotting import heatmap
-from attncli.plotting.axis import joined
-from attncli.plotting.layout import EDGE, FigureLayout, header_size
+from attncli.plotting.axis import join_parts
+from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, INK, SMALL, measure, style
-from attncli.plotting.theme import own_style
+from attncli.plotting.theme import with_fixed_style
 from attncli.studies.flow.result import Flow, Graph, Stack
 
 KEPT, MOVED, ACROSS = 0, 1, 2
 _COLOURS = ("#7c8ba1", "#c2410c", "#0f766e")
-_NAMES = ("kept by the token itself", "taken from another token", "taken from the source")
-_PALE = "#b4b4b4"
+_NAMES = ("from the token itself", "from another token", "from the source")
+_PALE, _GREY = "#b4b4b4", "#8a8a8a"
 FOCUS_THRESHOLD, ALL_THRESHOLD = 0.01, 0.05
 _MOST_LINES = 3000
-_HIGHEST, _TALL, _LOW = 1040, 26, 9
-_WIDEST, _NARROW = 128, 64
-_LABEL_ROOM, _GAP, _BLOCK_GAP = 12, 12, 46
-_SAID = 12
-_AXES = ("token at the top", "token of the input")
+_TALLEST, _TALLEST_ROW, _FLATTEST_ROW = 1040, 26, 9
+_WIDEST_COLUMN, _NARROWEST_COLUMN = 128, 64
+_LABEL_ROOM, _GAP, _STACK_GAP = 12, 12, 46
+_MOST_SHARES = 12
+_AXES = ("token at the top", "input token")
 _METHODS = {"rollout": "attention rollout", "flow": "attention flow"}
 
 
-@own_style
+@with_fixed_style
 def draw(
     flow: Flow,
     beside: Flow | None = None,
@@ -48,69 +48,79 @@ def draw(
     note: str = "",
     threshold: float | None = None,
 ) -> Figure:
-    """Through which tokens of which layers does a token at the top get what is in it?
+    """Return the graph of layers: through which tokens does information reach a token at the top?
 
-    From left to right the input, the layers, the top; each row is a token. A line is as wide and as dark as its weight:
-    with a `focus` the share of its rollout that runs along there, and only its paths are shown; else what each token
-    takes of each token of the layer below. On the left stand the shares of the inputs in the focus.
+    From left to right: the input, the layers, the top; each row is a token. A line is as wide and as dark as its
+    weight. With a `focus` only its paths are drawn, the weight is the share of its rollout along the line, and the
+    shares of the inputs are on the left; otherwise the weight is that of each token of the layer below in each token.
+    Raises UsageError where the text is too long for the graph.
 
-    beside     where a decoder reads an encoder the flow to the inputs of the other
-    focus      its name, where the rows of `flow` are those of a focus
-    threshold  lines of less are left out: by default 0.01 of the focus, 0.05 of a token
+    beside     the flow to the other input, where a decoder reads an encoder
+    focus      name of the focus, where the rows of `flow` are its tokens
+    threshold  smallest weight of a drawn line; by default 0.01 with a focus, else 0.05
     """
     graph = flow.steps
     if graph is None:
         raise UsageError("the text is too long to draw its layers: draw the matrix, or give a shorter text")
-    least = threshold if threshold is not None else FOCUS_THRESHOLD if focus else ALL_THRESHOLD
-    lines = _Lines.of(graph, flow.rows if focus else None, least)
-    plan = _Plan.of(graph)
-    title = joined(_where(flow), _METHODS[flow.method] + (f" from '{focus}'" if focus else ""))
-    said = [each for each in (model, joined(_how(flow), note), lines.said(focus)) if each]
-    need, top = header_size(title, said)
-    page = FigureLayout.blank(max(plan.width, need), top + plan.height + 54)
-    page.header(title, said)
-    axes = page.axes(0, top, page.width, plan.height)
-    axes.set(xlim=(0, page.width), ylim=(plan.height, 0))
-    plan.columns(axes, graph)
-    lines.draw(axes, plan)
-    shares = {_stack_below(one): one.values.mean(0) for one in (flow, beside) if focus and one is not None}
+    smallest = threshold if threshold is not None else FOCUS_THRESHOLD if focus else ALL_THRESHOLD
+    lines = _Lines.of(graph, flow.rows if focus else None, smallest)
+    places = _Places.of(graph)
+    title = _title(flow) + (f" from '{focus}'" if focus else "")
+    header = Header.of(title, model, join_parts(_options(flow), note), lines.describe(focus))
+    page = FigureLayout.blank(places.width, header.height + places.height + 54, header)
+    axes = page.axes(0, header.height, page.width, places.height)
+    axes.set(xlim=(0, page.width), ylim=(places.height, 0))
+    places.draw_columns(axes, graph)
+    lines.draw(axes, places)
+    # the values of a flow are shares of the input of the decoder, or else of the encoder
+    shares: dict[Stack, Array] = {
+        "decoder" if part.kind == "decoder" else "encoder": part.values.mean(0)
+        for part in (flow, beside)
+        if focus and part is not None
+    }
     for stack, level in graph.inputs.items():
-        _name_inputs(axes, plan, level, stack, shares.get(stack))
-    _name_top(axes, plan, graph, set(flow.rows.tolist()) if focus else None)
-    handles = [Line2D([], [], color=_COLOURS[kind], linewidth=2.5, label=_NAMES[kind]) for kind in lines.kinds]
+        _write_inputs(axes, places, level, stack, shares.get(stack))
+    _write_top(axes, places, graph, set(flow.rows.tolist()) if focus else None)
+    kinds = np.unique(lines.kinds)
+    handles = [Line2D([], [], color=_COLOURS[kind], linewidth=2.5, label=_NAMES[kind]) for kind in kinds]
     page.legend(handles, EDGE, page.height - 34)
     return page.figure
 
 
 def matrix(flow: Flow, *, model: str = "", note: str = "") -> Figure:
-    """How much of each input token (columns) is in each token at the top (rows)? Grey: no path leads there."""
-    seen = (flow.uniform > 0) | np.isnan(flow.values)
-    maps = LayerMaps(flow.layers[-1], (0,), flow.values[None], None if seen.all() else seen[None])
-    shown = Attention(flow.kind, flow.queries.take(flow.rows), flow.keys, (maps,), flow.text)
-    title = joined(_where(flow), _METHODS[flow.method])
-    what = f"share of the input token ({_METHODS[flow.method]})"
-    return heatmap.draw(
-        shown, model=model, note=joined(_how(flow), note), words=heatmap.HeatmapText(title, what, _AXES)
-    )
+    """Return the matrix of shares: how much of each input token (columns) is in each token at the top (rows)?
+
+    Grey: no path leads from the input token to the token at the top.
+    """
+    reachable = (flow.uniform > 0) | np.isnan(flow.values)
+    maps = LayerMaps(flow.layers[-1], (0,), flow.values[None], None if reachable.all() else reachable[None])
+    attention = Attention(flow.kind, flow.queries.take(flow.rows), flow.keys, (maps,), flow.text)
+    words = heatmap.HeatmapText(_title(flow), f"share of the input token ({_METHODS[flow.method]})", _AXES)
+    return heatmap.draw(attention, model=model, note=join_parts(_options(flow), note), words=words)
 
 
 @dataclass(frozen=True, eq=False)
 class _Lines:
-    """Lines from a token of one level down to one of another: ends [line, 4] are level, token, level, token.
+    """Lines from a token of one level down to a token of another.
 
-    mass  of each level [token] how much of the focus runs through it, None where there is no focus
+    ends      [line, 4] upper level, upper token, lower level, lower token
+    weights   [line]
+    kinds     [line] KEPT, MOVED or ACROSS
+    mass      [token] of each level: the share of the focus that passes through the token; None without a focus
+    smallest  weight below which lines are left out
+    left_out  number of lines that are left out because there are too many
     """
 
     ends: Array
     weights: Array
-    kind: Array
+    kinds: Array
     mass: list[Array] | None
-    least: float
+    smallest: float
     left_out: int
 
     @classmethod
-    def of(cls, graph: Graph, rows: Array | None, least: float) -> _Lines:
-        """All lines of at least this weight; of very many the strongest."""
+    def of(cls, graph: Graph, rows: Array | None, smallest: float) -> _Lines:
+        """Return all lines of at least this weight, the strongest where there are very many; `rows` are the focus."""
         mass = None if rows is None else [np.zeros(size) for size in graph.sizes()]
         if mass is not None and rows is not None:
             mass[-1][rows] = 1 / len(rows)
@@ -119,66 +129,62 @@ class _Lines:
             carried = step.weights if mass is None else mass[step.upper][:, None] * step.weights
             if mass is not None:
                 mass[step.lower] += carried.sum(0)
-            upper, lower = np.nonzero(carried >= least)
-            within = graph.levels[step.upper].stack == graph.levels[step.lower].stack
+            upper, lower = np.nonzero(carried >= smallest)
+            same_stack = graph.levels[step.upper].stack == graph.levels[step.lower].stack
             levels = np.full(len(upper), step.upper), np.full(len(upper), step.lower)
             ends.append(np.stack([levels[0], upper, levels[1], lower], axis=1))
             weights.append(carried[upper, lower])
-            kinds.append(np.where(upper == lower, KEPT, MOVED) if within else np.full(len(upper), ACROSS))
-        found = np.concatenate(weights)
-        order = np.argsort(found, kind="stable")[-_MOST_LINES:]
-        places, kind = np.concatenate(ends)[order], np.concatenate(kinds)[order]
-        return cls(places, found[order], kind, mass, least, len(found) - len(order))
+            kinds.append(np.where(upper == lower, KEPT, MOVED) if same_stack else np.full(len(upper), ACROSS))
+        strong = np.concatenate(weights)
+        order = np.argsort(strong, kind="stable")[-_MOST_LINES:]
+        left_out = len(strong) - len(order)
+        return cls(np.concatenate(ends)[order], strong[order], np.concatenate(kinds)[order], mass, smallest, left_out)
 
-    @property
-    def kinds(self) -> list[int]:
-        return [int(kind) for kind in np.unique(self.kind)]
-
-    def said(self, focus: str) -> str:
-        """What a line is, how wide the widest is, and which are left out."""
-        what = (
-            f"line: share of '{focus}' that runs along it" if focus else "line: what a token takes of the layer below"
-        )
+    def describe(self, focus: str) -> str:
+        """Return what a line is, the weight of the widest, and which lines are left out."""
+        line = f"line: share of '{focus}' along it" if focus else "line: share of a token of the layer below"
         widest = f"widest {self.weights.max():.2g}" if len(self.weights) else "no line is that strong"
         fewer = f"only the {_MOST_LINES:,} strongest" if self.left_out else ""
-        return joined(what, widest, f"under {self.least:g} left out", fewer)
+        return join_parts(line, widest, f"under {self.smallest:g} left out", fewer)
 
-    def draw(self, axes: Axes, plan: _Plan) -> None:
-        """Weak lines first, so that strong ones lie on top; then the tokens."""
+    def draw(self, axes: Axes, places: _Places) -> None:
+        """Draw the lines, weak ones first so that strong ones are on top, then the tokens as dots."""
+        scale = places.row / _TALLEST_ROW
         if len(self.weights):
             share = self.weights / self.weights.max()
-            colours = np.array([to_rgb(colour) for colour in _COLOURS])[self.kind]
+            colours = np.array([to_rgb(colour) for colour in _COLOURS])[self.kinds]
             opacity = (0.1 + 0.75 * np.sqrt(share))[:, None]
-            paths = [_curve(plan.at(*end[2:]), plan.at(*end[:2])) for end in self.ends.tolist()]
+            paths = [_curve(places.of_token(*end[2:]), places.of_token(*end[:2])) for end in self.ends.tolist()]
             look: dict[str, Any] = {"facecolors": "none", "edgecolors": np.hstack([colours, opacity])}
-            axes.add_collection(
-                PathCollection(
-                    paths, linewidths=0.4 + 5.6 * share * max(0.3, plan.tall / _TALL), capstyle="butt", **look
-                )
-            )
-        for level, size in enumerate(plan.sizes):
-            places = np.array([plan.at(level, token) for token in range(size)])
+            widths = 0.4 + 5.6 * share * max(0.3, scale)
+            axes.add_collection(PathCollection(paths, linewidths=widths, capstyle="butt", **look))
+        for level, size in enumerate(places.sizes):
+            x, y = np.array([places.of_token(level, token) for token in range(size)]).T
             mass = np.full(size, 0.02) if self.mass is None else self.mass[level]
-            shown = mass >= (0 if self.mass is None else self.least)
-            area = 2.5 + 26 * mass[shown] * plan.tall / _TALL
-            across, down = places.T
-            axes.scatter(across[shown], down[shown], s=area, color=INK, linewidths=0, zorder=3)
-            axes.scatter(across[~shown], down[~shown], s=1.2, color=_PALE, linewidths=0, zorder=2)
+            passed = mass >= (0 if self.mass is None else self.smallest)
+            area = 2.5 + 26 * mass[passed] * scale
+            axes.scatter(x[passed], y[passed], s=area, color=INK, linewidths=0, zorder=3)
+            axes.scatter(x[~passed], y[~passed], s=1.2, color=_PALE, linewidths=0, zorder=2)
 
 
 def _curve(left: tuple[float, float], right: tuple[float, float]) -> Path:
-    """From one token to the other, level at both ends."""
+    """Return a curve from one token to another that is horizontal at both ends."""
     middle = (left[0] + right[0]) / 2
     points = [left, (middle, left[1]), (middle, right[1]), right]
     return Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """Where each token of each level is, in pixels from the top left; the decoder is below the encoder, on its right.
+class _Places:
+    """The places of the tokens in pixels from the top left; a decoder is below its encoder and to the right.
 
-    names   of each stack the label of each token, the widest of which has `label` pixels
-    lefts   [level] the column, and tops [level] the first row
+    names  labels of the tokens of each stack
+    label  width of the widest label
+    sizes  [level] number of tokens
+    lefts  [level] column
+    tops   [level] top of the first row
+    row    height of a row
+    step   rows from one label to the next
     """
 
     names: dict[Stack, list[str]]
@@ -186,105 +192,87 @@ class _Plan:
     sizes: tuple[int, ...]
     lefts: list[float]
     tops: list[float]
-    tall: float
+    row: float
     width: float
     height: float
     step: int
 
     @classmethod
-    def of(cls, graph: Graph) -> _Plan:
+    def of(cls, graph: Graph) -> _Places:
+        """Return the places of all tokens of a graph."""
         names = {stack: labels(graph.tokens[stack]) for stack in graph.inputs}
-        total = sum(len(each) for each in names.values())
-        tall = max(_LOW, min(_TALL, _HIGHEST / total))
-        wide = max(_NARROW, min(_WIDEST, 1100 / len(graph.levels)))
-        step = int(np.ceil((measure([], SMALL)[1] + 1) / tall))
+        row = max(_FLATTEST_ROW, min(_TALLEST_ROW, _TALLEST / sum(map(len, names.values()))))
+        column = max(_NARROWEST_COLUMN, min(_WIDEST_COLUMN, 1100 / len(graph.levels)))
+        step = int(np.ceil((measure([], SMALL)[1] + 1) / row))
         if step > 1:
             names = {
-                stack: [label_with_position(name, at) for at, name in enumerate(each)] for stack, each in names.items()
+                stack: [label_with_position(name, n) for n, name in enumerate(stack_names)]
+                for stack, stack_names in names.items()
             }
-        label = max(measure(each, SMALL)[0] for each in names.values())
-        left = EDGE + _numbers() + label + 2 * _LABEL_ROOM
-        lefts: list[float] = []
-        tops: list[float] = []
-        top = 34.0
-        for at, level in enumerate(graph.levels):
-            new = at > 0 and level.stack != graph.levels[at - 1].stack
-            top += (len(names["encoder"]) * tall + _BLOCK_GAP) if new else 0
-            gap = max(wide, label + 2 * _LABEL_ROOM) if new else wide
-            lefts.append(lefts[-1] + gap if lefts else left)
+        label = max(measure(stack_names, SMALL)[0] for stack_names in names.values())
+        left = EDGE + measure(["0.00"], SMALL)[0] + 10 + label + 2 * _LABEL_ROOM
+        lefts, tops, top = [left], [34.0], 34.0
+        for below, level in zip(graph.levels, graph.levels[1:], strict=False):
+            new_stack = level.stack != below.stack
+            top += (len(names["encoder"]) * row + _STACK_GAP) if new_stack else 0
+            lefts.append(lefts[-1] + (max(column, label + 2 * _LABEL_ROOM) if new_stack else column))
             tops.append(top)
         rows = len(names[graph.levels[-1].stack])
         width = lefts[-1] + label + 2 * _LABEL_ROOM + EDGE
-        return cls(names, label, graph.sizes(), lefts, tops, tall, width, top + rows * tall + _GAP, step)
+        return cls(names, label, graph.sizes(), lefts, tops, row, width, top + rows * row + _GAP, step)
 
-    def at(self, level: int, token: int) -> tuple[float, float]:
-        return self.lefts[level], self.tops[level] + (token + 0.5) * self.tall
+    def of_token(self, level: int, token: int) -> tuple[float, float]:
+        """Return x and y of a token."""
+        return self.lefts[level], self.tops[level] + (token + 0.5) * self.row
 
-    def columns(self, axes: Axes, graph: Graph) -> None:
-        """What each column is."""
-        for at, level in enumerate(graph.levels):
+    def draw_columns(self, axes: Axes, graph: Graph) -> None:
+        """Draw a line for each level with its name above."""
+        for level, left, top, size in zip(graph.levels, self.lefts, self.tops, self.sizes, strict=True):
             name = level.name if level.name == "input" else f"layer {level.name}"
-            look = style(SMALL, FAINT, ha="center", va="bottom")
-            axes.text(self.lefts[at], self.tops[at] - 8, name.replace(" cross", "\ncross"), **look)
-            bottom = self.tops[at] + self.sizes[at] * self.tall
-            axes.plot([self.lefts[at]] * 2, [self.tops[at], bottom], color="#ececec", linewidth=0.6, zorder=0)
+            axes.text(left, top - 8, name.replace(" cross", "\ncross"), **style(SMALL, FAINT, ha="center", va="bottom"))
+            axes.plot([left] * 2, [top, top + size * self.row], color="#ececec", linewidth=0.6, zorder=0)
 
 
-def _name_top(axes: Axes, plan: _Plan, graph: Graph, chosen: set[int] | None) -> None:
-    """The tokens at the top, faint where they are not the focus."""
+def _write_top(axes: Axes, places: _Places, graph: Graph, focus: set[int] | None) -> None:
+    """Write the tokens at the top, pale where they are not in the focus."""
     top = len(graph.levels) - 1
-    for token, name in enumerate(plan.names[graph.levels[top].stack]):
-        known = chosen is None or token in chosen
-        if token in (chosen or ()) or (token % plan.step == 0 and not _near(token, chosen or set(), plan.step)):
-            left, down = plan.at(top, token)
-            axes.text(left + _LABEL_ROOM, down, name, **style(SMALL, INK if known else _PALE, ha="left", va="center"))
+    for token, name in enumerate(places.names[graph.levels[top].stack]):
+        near_focus = any(abs(token - other) < places.step for other in focus or ())
+        if token in (focus or ()) or (token % places.step == 0 and not near_focus):
+            ink = INK if focus is None or token in focus else _PALE
+            left, y = places.of_token(top, token)
+            axes.text(left + _LABEL_ROOM, y, name, **style(SMALL, ink, ha="left", va="center"))
 
 
-def _near(token: int, chosen: set[int], step: int) -> bool:
-    return any(abs(token - one) < step for one in chosen)
-
-
-def _name_inputs(axes: Axes, plan: _Plan, level: int, stack: Stack, shares: Array | None) -> None:
-    """The tokens of an input, with how much of the strongest is in the focus."""
-    strongest: Sequence[int] = (
-        () if shares is None else np.argsort(-np.nan_to_num(shares), kind="stable")[:_SAID].tolist()
-    )
-    placed: list[int] = []
-    for token in [*strongest, *range(0, plan.sizes[level], plan.step)]:
-        if any(abs(token - other) < plan.step for other in placed):
+def _write_inputs(axes: Axes, places: _Places, level: int, stack: Stack, shares: Array | None) -> None:
+    """Write the tokens of an input, with the shares of the strongest in the focus."""
+    strongest: Sequence[int] = ()
+    if shares is not None:
+        strongest = np.argsort(-np.nan_to_num(shares), kind="stable")[:_MOST_SHARES].tolist()
+    written: list[int] = []
+    for token in [*strongest, *range(0, places.sizes[level], places.step)]:
+        if any(abs(token - other) < places.step for other in written):
             continue
-        placed.append(token)
-        left, down = plan.at(level, token)
-        said = token in strongest
-        ink = INK if shares is None or said else "#8a8a8a"
-        name = plan.names[stack][token]
-        axes.text(left - _LABEL_ROOM, down, name, **style(SMALL, ink, ha="right", va="center"))
-        if said and shares is not None and shares[token] >= 0.005:
-            axes.text(
-                left - 2 * _LABEL_ROOM - plan.label,
-                down,
-                f"{shares[token]:.2f}",
-                **style(SMALL, _COLOURS[MOVED], ha="right", va="center"),
-            )
+        written.append(token)
+        left, y = places.of_token(level, token)
+        ink = INK if shares is None or token in strongest else _GREY
+        name = places.names[stack][token]
+        axes.text(left - _LABEL_ROOM, y, name, **style(SMALL, ink, ha="right", va="center"))
+        if token in strongest and shares is not None and shares[token] >= 0.005:
+            look = style(SMALL, _COLOURS[MOVED], ha="right", va="center")
+            axes.text(left - 2 * _LABEL_ROOM - places.label, y, f"{shares[token]:.2f}", **look)
 
 
-def _numbers() -> float:
-    return measure(["0.00"], SMALL)[0] + 10
+def _title(flow: Flow) -> str:
+    where = {"encoder": "encoder", "decoder": "decoder", "cross": "decoder to encoder"}[flow.kind]
+    return join_parts(where, _METHODS[flow.method])
 
 
-def _stack_below(flow: Flow) -> Stack:
-    """The stack whose inputs the values of a flow are of."""
-    return "decoder" if flow.kind == "decoder" else "encoder"
-
-
-def _where(flow: Flow) -> str:
-    return {"encoder": "encoder", "decoder": "decoder", "cross": "decoder to encoder"}[flow.kind]
-
-
-def _how(flow: Flow) -> str:
+def _options(flow: Flow) -> str:
+    """Return the options of the flow in words, for the header."""
     layers = f"layers {flow.layers[0]}-{flow.layers[-1]}" if len(flow.layers) > 1 else f"layer {flow.layers[0]}"
     residual = "with residual" if flow.residual else "attention alone, no residual"
-    words = "pieces joined to words" if flow.words else ""
+    words = "pieces merged into words" if flow.words else ""
     dropped = "special tokens dropped" if flow.dropped_special else ""
     norms = "by value-weighted norms" if flow.by == "norm" else ""
-    return joined(layers, norms, f"{flow.aggregate} over heads", residual, words, dropped)
+    return join_parts(layers, norms, f"{flow.aggregate} over heads", residual, words, dropped)

@@ -1,4 +1,4 @@
-"""Flows in tables for a person: the inputs that are strongest in each token asked for, beside the baselines."""
+"""Flows in tables for a person: the strongest inputs of each token, beside the baselines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from attncli.data import Array
 from attncli.data.labels import label_with_position, labels
 from attncli.studies.flow.result import Flow
+from attncli.terminal.tables import blank_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,8 +19,8 @@ _OF_FOCUS, _OF_EACH = 8, 3
 _MOST_ROWS = 40
 
 
-def strongest(flows: Sequence[Flow], focus: str) -> Iterator[Table]:
-    """A table per text and kind: of a focus its strongest inputs, else of each token a few."""
+def flow_tables(flows: Sequence[Flow], focus: str) -> Iterator[Table]:
+    """Yield a table for each text and kind: the strongest inputs of the focus, else a few of each token."""
     texts = len({flow.text for flow in flows})
     for flow in flows:
         where = f"text {flow.text}, {flow.kind}" if texts > 1 else flow.kind
@@ -30,7 +31,7 @@ def strongest(flows: Sequence[Flow], focus: str) -> Iterator[Table]:
 def _of_focus(flow: Flow, focus: str, where: str) -> Table:
     from rich.text import Text
 
-    table = _table(f"{where}: {flow.method} from '{focus}'", ("input token", flow.method, "uniform", "position"))
+    table = blank_table(f"{where}: {flow.method} from '{focus}'", ["input token"], [flow.method, "uniform", "position"])
     values, uniform, position = (each.mean(0) for each in (flow.values, flow.uniform, flow.position))
     names = _names(flow)
     for key in _largest(values, _OF_FOCUS):
@@ -44,27 +45,17 @@ def _of_all(flow: Flow, where: str) -> Table:
 
     more = len(flow.rows) - _MOST_ROWS
     title = f"{where}: {flow.method}, strongest inputs" + (f" (first {_MOST_ROWS} tokens)" if more > 0 else "")
-    table = _table(title, ("token at the top", "input tokens"))
+    table = blank_table(title, ["token at the top", "input tokens"], [])
     queries, keys = labels(flow.queries), _names(flow)
-    for row, at in enumerate(flow.rows[:_MOST_ROWS].tolist()):
-        said = (f"{keys[key]} {flow.values[row, key]:.3f}" for key in _largest(flow.values[row], _OF_EACH))
-        table.add_row(Text(label_with_position(queries[at], at)), Text("   ".join(said)))
-    return table
-
-
-def _table(title: str, columns: Sequence[str]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left")
-    for name in columns:
-        table.add_column(name, justify="right" if name in ("rollout", "flow", "uniform", "position") else "left")
+    for row, position in enumerate(flow.rows[:_MOST_ROWS].tolist()):
+        shown = (f"{keys[key]} {flow.values[row, key]:.3f}" for key in _largest(flow.values[row], _OF_EACH))
+        table.add_row(Text(label_with_position(queries[position], position)), Text("   ".join(shown)))
     return table
 
 
 def _names(flow: Flow) -> list[str]:
-    """The input tokens with their positions."""
-    return [label_with_position(name, at) for at, name in enumerate(labels(flow.keys))]
+    """Return the input tokens with their positions."""
+    return [label_with_position(name, position) for position, name in enumerate(labels(flow.keys))]
 
 
 def _largest(values: Array, count: int) -> list[int]:

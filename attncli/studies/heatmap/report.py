@@ -17,7 +17,7 @@ def drawings(maps: MapsToDraw, choice: PictureChoice, options: HeatmapOptions, n
     notes  is filled with the notes of the run that is drawn; those of the last run hold for all texts
     """
     # imported here: matplotlib takes long to load
-    from attncli.plotting.colour_scale import top
+    from attncli.plotting.colour_scale import largest_weight
 
     own = options.scale == "panel"
     for run in maps.runs:
@@ -26,7 +26,7 @@ def drawings(maps: MapsToDraw, choice: PictureChoice, options: HeatmapOptions, n
             several = maps.texts > 1
             prefix = f"T{attention.text:03}-" if several else ""
             note = f"text {attention.text + 1} of {maps.texts}" if several else ""
-            shared = None if own else top([attention])
+            shared = None if own else largest_weight([attention])
             for picture in pictures(attention, choice, prefix):
                 draw = partial(picture.draw, run.info.title, note, log=options.log, top=shared, own=own)
                 yield Drawing(picture.name, draw)

@@ -1,4 +1,4 @@
-"""Attention from chosen words to the text, or from the text to them."""
+"""Attention from chosen tokens to the text, or from the text to them."""
 
 from __future__ import annotations
 
@@ -6,35 +6,47 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from attncli.data import Array, Attention, LayerMaps, Tokens
+from attncli.data import Array, Attention, Direction, Input, LayerMaps, Tokens
 from attncli.engine.focus import FocusRequest, all_positions
-from attncli.inputs.focus import FocusMatch
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.inputs.focus import FocusMatch, find_focus
+from attncli.studies.highlight.result import Highlight, HighlightLine
+
+
+def highlights(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusRequest) -> Iterator[Highlight]:
+    """Yield one highlight for each text and kind; the maps are whole, or hold only the rows or columns of the focus."""
+    texts = {text.index: text for text in inputs}
+    for attention in maps:
+        sides = texts[attention.text].sides(attention.kind)
+        yield highlight(attention, sides, find_focus(focus.side(sides), focus.wanted), focus)
 
 
 def highlight(
-    attention: Attention, sides: tuple[Tokens, Tokens], found: Sequence[FocusMatch], looking: FocusRequest
+    attention: Attention, sides: tuple[Tokens, Tokens], matches: Sequence[FocusMatch], focus: FocusRequest
 ) -> Highlight:
-    """What the maps of one text and kind say of these places; the maps are whole, or only what was chosen of them.
+    """Return the highlight of one text and kind.
 
-    sides  the query and key tokens of the whole text
+    attention  whole maps, or only the rows or columns of the focus
+    sides      the query and key tokens of the whole text
+    matches    where the focus occurs
     """
-    focused, painted = sides if looking.direction == "from" else sides[::-1]
-    chosen = all_positions(found)
-    shown = attention.queries if looking.direction == "from" else attention.keys
-    rows = chosen if len(shown) == len(focused) else np.arange(len(chosen))
+    focus_tokens, text_tokens = sides if focus.direction == "from" else sides[::-1]
+    chosen = all_positions(matches)
+    shown = attention.queries if focus.direction == "from" else attention.keys
+    rows = chosen if len(shown) == len(focus_tokens) else np.arange(len(chosen))
     combined: tuple[int | str, ...] = (attention.aggregate,)
     lines = [
         line
         for maps in attention.layers
-        for at, head in enumerate(maps.heads or combined)
-        for line in _lines(_turned(maps, at, rows, looking), (maps.layer, head), found, chosen, looking)
+        for number, head in enumerate(maps.heads or combined)
+        for line in _lines(
+            _weights_and_visibility(maps, number, rows, focus.direction), (maps.layer, head), matches, chosen, focus
+        )
     ]
     return Highlight(
         attention.kind,
-        looking.direction,
-        painted,
-        focused,
+        focus.direction,
+        text_tokens,
+        focus_tokens,
         tuple(lines),
         attention.text,
         attention.words,
@@ -42,32 +54,34 @@ def highlight(
     )
 
 
-def _turned(maps: LayerMaps, at: int, rows: Array, looking: FocusRequest) -> tuple[Array, Array]:
-    """Weights and visibility [chosen token, painted token] of one head."""
-    weights = np.asarray(maps.weights[at], np.float64)
-    visible = np.ones_like(weights, bool) if maps.visible is None else maps.visible[min(at, len(maps.visible) - 1)]
-    if looking.direction == "to":
+def _weights_and_visibility(maps: LayerMaps, number: int, rows: Array, direction: Direction) -> tuple[Array, Array]:
+    """Return weights and visibility of one head: [focus token, text token]."""
+    weights = np.asarray(maps.weights[number], np.float64)
+    visible = np.ones_like(weights, bool)
+    if maps.visible is not None:
+        visible = maps.visible[min(number, len(maps.visible) - 1)]
+    if direction == "to":
         weights, visible = weights.T, visible.T
     return weights[rows], visible[rows]
 
 
 def _lines(
-    map_: tuple[Array, Array],
-    place: tuple[int | str, int | str],
-    found: Sequence[FocusMatch],
+    head_map: tuple[Array, Array],
+    head: tuple[int | str, int | str],
+    matches: Sequence[FocusMatch],
     chosen: Array,
-    looking: FocusRequest,
-) -> Iterator[Highlighted]:
-    for one in found:
-        own = np.searchsorted(chosen, one.positions)
-        weights, visible = map_[0][own], map_[1][own]
-        seen: Array = np.logical_or.reduce(visible, axis=0)
-        yield Highlighted(*place, one.name, one.positions, _combined(weights, looking), seen)
+    focus: FocusRequest,
+) -> Iterator[HighlightLine]:
+    for match in matches:
+        rows = np.searchsorted(chosen, match.positions)
+        visible: Array = np.logical_or.reduce(head_map[1][rows], axis=0)
+        weights = _combined(head_map[0][rows], focus.direction)
+        yield HighlightLine(*head, match.name, match.positions, weights, visible)
 
 
-def _combined(weights: Array, looking: FocusRequest) -> Array:
-    """From several tokens the mean over those whose row is defined, to them the sum."""
-    if looking.direction == "to":
+def _combined(weights: Array, direction: Direction) -> Array:
+    """Return the mean over the rows of a focus that are defined; to a focus, the sum over its columns."""
+    if direction == "to":
         summed: Array = weights.sum(0)
         return summed
     defined = ~np.isnan(weights).all(1)

@@ -1,4 +1,4 @@
-"""A highlight as a picture: the text itself, a colour behind each token, a line for each head and focus."""
+"""A highlight as a picture: the text itself, a colour behind each token, a part for each head and focus."""
 
 from __future__ import annotations
 
@@ -14,42 +14,32 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.errors import UsageError
-from attncli.plotting.cells import HATCH, HATCH_INK
-from attncli.plotting.highlight_colours import LEVELS, colours, ink
-from attncli.plotting.layout import EDGE, FigureLayout, header_size
-from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, widths
-from attncli.plotting.theme import own_style
-from attncli.studies.highlight.passage import (
-    Cell,
-    caption,
-    direction,
-    legend,
-    lines_below,
-    marked,
-    number,
-    painted,
-    passage,
-    right_to_left,
-    strongest,
-    title,
-    unit,
-)
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.plotting.axis import TICK_STYLE
+from attncli.plotting.cells import HATCHED
+from attncli.plotting.highlight_colours import LEVELS, level_colours, readable_ink
+from attncli.plotting.layout import EDGE, FigureLayout, Header
+from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, text_widths
+from attncli.plotting.theme import with_fixed_style
+from attncli.studies.highlight import passage
+from attncli.studies.highlight.passage import State, TextCell
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 WIDTH = 1200
-_SIZE, _CHIP = 10.0, 7.5
-_SPACE, _PAD, _CHIP_PAD = 5.5, 2.0, 6.0
+_LINE_WIDTH = WIDTH - 2 * EDGE
+_SIZE, _SPECIAL_SIZE = 10.0, 7.5
+_SPACE, _PAD, _SPECIAL_PAD = 5.5, 2.0, 6.0
 _LINE, _BOX = 38, 28
-_UNSEEN = "#767676"
+_MASKED_INK = "#767676"
 _BAR = 380
-_HIGHEST = 60_000
+_TALLEST = 60_000
+_OUTLINE: dict[str, Any] = {"fill": False, "edgecolor": INK, "linewidth": 1.4}
 
 
 @dataclass(frozen=True)
 class _Box:
-    """A cell, or a part of one that is longer than a line, with its place from the left of its row."""
+    """A cell, or a part of one that is longer than a line; `left` is counted from the left of its row."""
 
-    cell: Cell
+    cell: TextCell
     text: str
     left: float
     width: float
@@ -58,90 +48,98 @@ class _Box:
 _Row = list[_Box]
 
 
-@own_style
+@with_fixed_style
 def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
-    """Where do heads look from a word, or from where is it looked at, on the text itself?
+    """Return the picture of a highlight: where does attention from, or to, a word go on the text itself?
 
-    Colours are weights on one scale for all lines; the focus is outlined and underlined. Grey words have no weight:
-    they may not be seen from the focus, or may not see it.
+    Colours are weights, on one scale for all lines; the focus has an outline and an underline. Grey words are masked.
+    Raises UsageError where the picture would be too tall.
     """
-    cells = passage(highlight.painted, highlight.words)
-    other = passage(highlight.focused, highlight.words) if highlight.across else []
+    cells = passage.text_cells(highlight.painted, highlight.words)
+    other = passage.text_cells(highlight.focused, highlight.words) if highlight.across else []
     parts = [_Part.of(highlight, line, cells, other) for line in highlight.lines]
-    named, below = title(highlight), lines_below(highlight, model, note)
-    top = header_size(named, below)[1] + 10
-    room = 92
-    height = top + room + sum(part.height for part in parts) + 10
-    if height > _HIGHEST:
+    header = Header.of(passage.highlight_title(highlight), *passage.lines_below(highlight, model, note))
+    scale_top = header.height + 10
+    top = scale_top + 92
+    height = top + sum(part.height for part in parts) + 10
+    if height > _TALLEST:
         raise UsageError(
-            f"the picture would be {height:,.0f} pixels high, of at most {_HIGHEST:,}: choose fewer lines (--focus, "
+            f"the picture would be {height:,.0f} pixels high, of at most {_TALLEST:,}: choose fewer lines (--focus, "
             "--layer, --head), or --format html"
         )
-    page = FigureLayout.blank(WIDTH, height)
-    page.header(named, below)
+    page = FigureLayout.blank(WIDTH, height, header, widen=False)
     canvas = page.axes(0, 0, page.width, page.height)
     canvas.set(xlim=(0, page.width), ylim=(page.height, 0))
-    _scale(page, highlight, top)
-    _looks(canvas, highlight, {cell.state for part in parts for cell in part.cells}, top + 14)
-    down = top + room
+    _draw_scale(page, highlight, scale_top)
+    _draw_legend(canvas, highlight, {cell.state for part in parts for cell in part.cells}, scale_top + 14)
     for part in parts:
-        part.draw(canvas, down)
-        down += part.height
+        part.draw(canvas, top)
+        top += part.height
     return page.figure
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One line of a highlight, set in rows."""
+    """One line of a highlight, set in rows.
+
+    rows, other   rows of the text with weights, and of the text that contains the focus where that is another
+    from_right    whether `other` and `rows` are read from right to left
+    """
 
     caption: str
-    cells: list[Cell]
+    cells: list[TextCell]
     rows: list[_Row]
     other: list[_Row]
     strongest: str
-    turned: tuple[bool, bool]
+    from_right: tuple[bool, bool]
 
     @classmethod
-    def of(cls, highlight: Highlight, line: Highlighted, cells: Sequence[Cell], other: Sequence[Cell]) -> _Part:
-        own, context = painted(highlight, line, cells), marked(line, other)
-        said = "   ".join(f"{name} {weight}" for name, weight in strongest(own)) or "none"
+    def of(
+        cls, highlight: Highlight, line: HighlightLine, cells: Sequence[TextCell], other: Sequence[TextCell]
+    ) -> _Part:
+        """Return the part of one line; `cells` and `other` are those of the two texts, without weights."""
+        weighted, context = passage.weighted_cells(highlight, line, cells), passage.focus_cells(line, other)
+        strongest = "   ".join(f"{name} {weight}" for name, weight in passage.strongest_tokens(weighted)) or "none"
         return cls(
-            caption(highlight, line),
-            own,
-            _rows(own),
+            passage.line_caption(highlight, line),
+            weighted,
+            _rows(weighted),
             _rows(context),
-            f"strongest:   {said}",
-            (right_to_left(context), right_to_left(own)),
+            f"strongest:   {strongest}",
+            (bool(passage.right_to_left(context)), bool(passage.right_to_left(weighted))),
         )
 
     @property
     def height(self) -> int:
+        """The pixels of the part."""
         return 84 + _LINE * (len(self.rows) + len(self.other))
 
     def draw(self, axes: Axes, top: float) -> None:
+        """Draw the part below `top`."""
         axes.plot([EDGE, WIDTH - EDGE], [top, top], color="#d8d8d8", linewidth=0.6)
-        top += 8
-        axes.text(EDGE, top + 4, self.caption, **style(SUBTITLE, FAINT, ha="left", va="top"))
-        top += 28
-        for rows, turned in zip((self.other, self.rows), self.turned, strict=True):
+        axes.text(EDGE, top + 12, self.caption, **style(SUBTITLE, FAINT, ha="left", va="top"))
+        top += 36
+        for rows, from_right in zip((self.other, self.rows), self.from_right, strict=True):
             for row in rows:
-                _draw_row(axes, row, top, turned)
+                for box, left in _places(row, from_right):
+                    _draw_box(axes, box, left, top)
                 top += _LINE
         axes.text(EDGE, top + 4, self.strongest, **style(SMALL, FAINT, ha="left", va="top"))
 
 
-def _rows(cells: Sequence[Cell]) -> list[_Row]:
-    """Cells in rows of the page, broken at spaces, within words only where one is longer than a row."""
+def _rows(cells: Sequence[TextCell]) -> list[_Row]:
+    """Return the cells in rows, broken at spaces, and within a word only where it is longer than a row.
+
+    There is at most one empty row between others, and none at the start or end.
+    """
     rows: list[_Row] = [[]]
     left = 0.0
-    room = WIDTH - 2 * EDGE
-    for unit_, space in _units(cells):
-        width = sum(box.width for box in unit_)
-        if left and (left + width > room):
+    for boxes, space in _words(cells):
+        if left and left + sum(box.width for box in boxes) > _LINE_WIDTH:
             rows.append([])
             left = 0.0
-        for box in unit_:
-            if left and left + box.width > room:
+        for box in boxes:
+            if left and left + box.width > _LINE_WIDTH:
                 rows.append([])
                 left = 0.0
             rows[-1].append(_Box(box.cell, box.text, left, box.width))
@@ -150,11 +148,6 @@ def _rows(cells: Sequence[Cell]) -> list[_Row]:
         for _ in range(space.count("\n")):
             rows.append([])
             left = 0.0
-    return _tidy(rows)
-
-
-def _tidy(rows: Sequence[_Row]) -> list[_Row]:
-    """The rows with at most one empty one between others, and none around them."""
     kept: list[_Row] = []
     for row in rows:
         if row or (kept and kept[-1]):
@@ -162,115 +155,107 @@ def _tidy(rows: Sequence[_Row]) -> list[_Row]:
     return kept if kept and kept[-1] else kept[:-1]
 
 
-def _units(cells: Sequence[Cell]) -> Iterator[tuple[list[_Box], str]]:
-    """What must stay together, and the space after it."""
-    unit_: list[_Box] = []
-    for cell, box in _measured(cells):
-        if not cell.text.strip() and not cell.at:
-            yield unit_, cell.text
-            unit_ = []
+def _words(cells: Sequence[TextCell]) -> Iterator[tuple[list[_Box], str]]:
+    """Yield the boxes that must stay together, and the space after them."""
+    word: list[_Box] = []
+    for cell, boxes in _measured(cells):
+        if not cell.text.strip() and not cell.positions:
+            yield word, cell.text
+            word = []
             continue
-        unit_ += box
+        word += boxes
         if not cell.text.strip():
-            yield unit_, ""
-            unit_ = []
-    yield unit_, ""
+            yield word, ""
+            word = []
+    yield word, ""
 
 
-def _measured(cells: Sequence[Cell]) -> list[tuple[Cell, list[_Box]]]:
-    """Each cell with its boxes: one, unless it is longer than a row."""
-    plain = widths([cell.text for cell in cells if not cell.special], _SIZE)
-    chips = widths([cell.text for cell in cells if cell.special], _CHIP)
-    sizes = {False: iter(plain), True: iter(chips)}
-    return [(cell, list(_boxes(cell, next(sizes[cell.special])))) for cell in cells]
+def _measured(cells: Sequence[TextCell]) -> Iterator[tuple[TextCell, list[_Box]]]:
+    """Yield each cell with its boxes: one, unless the cell is longer than a row."""
+    # measured together, as measuring is slow
+    plain = iter(text_widths([cell.text for cell in cells if not cell.special], _SIZE))
+    special = iter(text_widths([cell.text for cell in cells if cell.special], _SPECIAL_SIZE))
+    for cell in cells:
+        yield cell, list(_boxes(cell, next(special if cell.special else plain)))
 
 
-def _boxes(cell: Cell, width: float) -> Iterator[_Box]:
-    pad = _CHIP_PAD if cell.special else _PAD if cell.at else 0.0
+def _boxes(cell: TextCell, width: float) -> Iterator[_Box]:
+    pad = _SPECIAL_PAD if cell.special else _PAD if cell.positions else 0.0
     if not cell.text.strip(" "):
         width = _SPACE * len(cell.text)
-    pieces = -(-width // (WIDTH - 2 * EDGE - 2 * pad - 20)) or 1
+    pieces = -(-width // (_LINE_WIDTH - 2 * pad - 20)) or 1
     step = -(-len(cell.text) // int(pieces))
     for first in range(0, max(1, len(cell.text)), max(1, step)):
         text = cell.text[first : first + step]
-        own = width if pieces == 1 else widths([text], _CHIP if cell.special else _SIZE)[0]
-        yield _Box(cell, text, 0.0, own + 2 * pad)
+        box_width = width if pieces == 1 else text_widths([text], _SPECIAL_SIZE if cell.special else _SIZE)[0]
+        yield _Box(cell, text, 0.0, box_width + 2 * pad)
 
 
-def _draw_row(axes: Axes, row: _Row, top: float, turned: bool) -> None:
-    for box, left in _turned(row, turned):
-        _draw_box(axes, box, left, top)
+def _places(row: _Row, from_right: bool) -> Iterator[tuple[_Box, float]]:
+    """Yield each box with its left edge on the page; runs against the direction of the text are reversed."""
+    for reverse, group in groupby(zip(row, _against(row, from_right), strict=True), key=lambda pair: pair[1]):
+        run = [box for box, _ in group]
+        first, last = run[0].left, run[-1].left + run[-1].width
+        for box in run:
+            left = first + last - box.left - box.width if reverse else box.left
+            yield box, WIDTH - EDGE - left - box.width if from_right else EDGE + left
 
 
-def _turned(row: _Row, turned: bool) -> Iterator[tuple[_Box, float]]:
-    """Each box with its place on the page: stretches that run against the direction of the text are turned round."""
-    for against, group in groupby(zip(row, _against(row, turned), strict=True), key=lambda pair: pair[1]):
-        stretch = [box for box, _ in group]
-        first, last = stretch[0].left, stretch[-1].left + stretch[-1].width
-        for box in stretch:
-            left = first + last - box.left - box.width if against else box.left
-            yield box, WIDTH - EDGE - left - box.width if turned else EDGE + left
-
-
-def _against(row: _Row, turned: bool) -> list[bool]:
-    """Whether each box runs against the text; what has no direction of its own does where both neighbours do."""
-    own = [None if box.cell.special else direction([box.cell]) for box in row]
-    found = []
-    for at, mine in enumerate(own):
-        before = next((each for each in reversed(own[:at]) if each is not None), turned)
-        after = next((each for each in own[at:] if each is not None), turned)
-        resolved = mine if mine is not None else before if before == after else turned
-        found.append(resolved != turned)
-    return found
+def _against(row: _Row, from_right: bool) -> list[bool]:
+    """Return whether each box runs against the text; one without letters does where both neighbours do."""
+    directions = [None if box.cell.special else passage.right_to_left([box.cell]) for box in row]
+    against = []
+    for n, direction in enumerate(directions):
+        if direction is None:
+            before = next((other for other in reversed(directions[:n]) if other is not None), from_right)
+            after = next((other for other in directions[n:] if other is not None), from_right)
+            direction = before if before == after else from_right
+        against.append(direction != from_right)
+    return against
 
 
 def _draw_box(axes: Axes, box: _Box, left: float, top: float) -> None:
     cell = box.cell
-    colour = colours()[cell.level]
-    if cell.at and cell.state in ("drawn", "undefined"):
-        look: dict[str, Any] = {"facecolor": colour, "linewidth": 0}
-        if cell.state == "undefined":
-            look = {"facecolor": "white", "edgecolor": HATCH_INK, "hatch": HATCH, "linewidth": 0}
+    if cell.positions and cell.state in ("drawn", "undefined"):
+        colour: dict[str, Any] = {"facecolor": level_colours()[cell.level], "linewidth": 0}
+        look = HATCHED if cell.state == "undefined" else colour
         axes.add_patch(Rectangle((left, top), box.width, _BOX, **look))
     if cell.special and not cell.focus:
         axes.add_patch(Rectangle((left + 1, top), box.width - 2, _BOX, fill=False, edgecolor="#c8c8c8", linewidth=0.6))
     if cell.focus:
-        axes.add_patch(Rectangle((left, top), box.width, _BOX, fill=False, edgecolor=INK, linewidth=1.4, zorder=3))
+        axes.add_patch(Rectangle((left, top), box.width, _BOX, zorder=3, **_OUTLINE))
         axes.plot([left + 3, left + box.width - 3], [top + _BOX - 4] * 2, color=_ink(cell), linewidth=1.2, zorder=3)
-    size = _CHIP if cell.special else _SIZE
-    axes.text(left + box.width / 2, top + 20, box.text, **style(size, _ink(cell), ha="center", va="baseline", zorder=4))
+    look = style(_SPECIAL_SIZE if cell.special else _SIZE, _ink(cell), ha="center", va="baseline", zorder=4)
+    axes.text(left + box.width / 2, top + 20, box.text, **look)
 
 
-def _ink(cell: Cell) -> str:
+def _ink(cell: TextCell) -> str:
     if cell.state == "drawn":
-        return ink(colours()[cell.level])
-    return _UNSEEN if cell.state == "unseen" else INK
+        return readable_ink(level_colours()[cell.level])
+    return _MASKED_INK if cell.state == "unseen" else INK
 
 
-def _scale(page: FigureLayout, highlight: Highlight, top: float) -> None:
-    """The colour bar with its numbers and unit."""
+def _draw_scale(page: FigureLayout, highlight: Highlight, top: float) -> None:
+    """Draw the colour bar with its numbers and unit."""
     axes = page.axes(EDGE, top, _BAR, 16)
-    axes.imshow(np.arange(LEVELS)[None], cmap=ListedColormap(colours()), aspect="auto", extent=(0, 4, 0, 1))
+    axes.imshow(np.arange(LEVELS)[None], cmap=ListedColormap(level_colours()), aspect="auto", extent=(0, 4, 0, 1))
     axes.set_frame_on(True)
     for spine in axes.spines.values():
         spine.set(linewidth=0.5, color="#c8c8c8")
-    ticks = [number(highlight.top * part / 4) for part in range(5)]
-    axes.tick_params(length=3, width=0.6, pad=2, color=FAINT)
+    ticks = [passage.format_weight(highlight.top * part / 4) for part in range(5)]
+    axes.tick_params(**TICK_STYLE)
     axes.set_xticks(range(5), labels=ticks, **style(SMALL))
-    page.write(EDGE, top + 46, unit(highlight), SUBTITLE, FAINT)
+    page.write(EDGE, top + 46, passage.scale_label(highlight), SUBTITLE, FAINT)
 
 
-def _looks(axes: Axes, highlight: Highlight, states: set[Any], middle: float) -> None:
-    """What is not told by colours, beside the bar."""
+def _draw_legend(axes: Axes, highlight: Highlight, states: set[State], middle: float) -> None:
+    """Draw the looks that are not colours, on the right of the colour bar."""
     left = EDGE + _BAR + 60.0
-    for name, meaning in legend(highlight, states):
-        state = "between" if name == "focus" else name
-        cell = Cell(meaning, (0,), state=state, focus=name == "focus")  # type: ignore[arg-type]
-        width = widths([meaning], SMALL)[0] + 12
-        if name == "focus":
-            axes.add_patch(Rectangle((left, middle - 16), width, 26, fill=False, edgecolor=INK, linewidth=1.4))
-        elif name == "undefined":
-            look: dict[str, Any] = {"facecolor": "white", "edgecolor": HATCH_INK, "hatch": HATCH, "linewidth": 0}
-            axes.add_patch(Rectangle((left, middle - 16), width, 26, **look))
-        axes.text(left + 6, middle + 3, meaning, **style(SMALL, _ink(cell), ha="left", va="baseline"))
+    for look, meaning in passage.legend_entries(highlight, states):
+        width = text_widths([meaning], SMALL)[0] + 12
+        if look in ("focus", "undefined"):
+            box = _OUTLINE if look == "focus" else HATCHED
+            axes.add_patch(Rectangle((left, middle - 16), width, 26, **box))
+        ink = _MASKED_INK if look == "unseen" else INK
+        axes.text(left + 6, middle + 3, meaning, **style(SMALL, ink, ha="left", va="baseline"))
         left += width + 24

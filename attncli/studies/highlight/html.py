@@ -1,4 +1,4 @@
-"""A highlight as one page of HTML: no script, nothing loaded from anywhere, light and dark, for screen and paper."""
+"""A highlight as one HTML page: no script, nothing loaded from anywhere, light and dark, for screen and paper."""
 
 from __future__ import annotations
 
@@ -12,57 +12,38 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from attncli.data.labels import visible
-from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours, ink
-from attncli.studies.highlight.passage import (
-    Cell,
-    caption,
-    legend,
-    lines_below,
-    marked,
-    named,
-    number,
-    painted,
-    passage,
-    right_to_left,
-    strongest,
-    title,
-    unit,
-)
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.data.labels import escape_invisible
+from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours, readable_ink
+from attncli.studies.highlight import passage
+from attncli.studies.highlight.passage import TextCell
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 _ASSETS = Path(__file__).parent / "assets"
-_NIGHT = ":root { --paper: NIGHT; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; }"
+_DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; }"
 
 
 def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
-    """The text with a colour behind each token, for each line of a highlight; weights stand in tooltips too."""
-    cells = passage(highlight.painted, highlight.words)
-    other = passage(highlight.focused, highlight.words) if highlight.across else []
-    lines = [_line(highlight, line, painted(highlight, line, cells), other) for line in highlight.lines]
-    states = {cell.state for line in lines for cell in line["cells_of"]}
+    """Return the page: for each line of the highlight the text with a colour and a tooltip for each token."""
+    cells = passage.text_cells(highlight.painted, highlight.words)
+    other = passage.text_cells(highlight.focused, highlight.words) if highlight.across else []
+    weighted = [passage.weighted_cells(highlight, line, cells) for line in highlight.lines]
     css = stylesheet()
-    hash_ = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    top = highlight.top
-    return (
-        _environment()
-        .get_template("highlight.html")
-        .render(
-            title=title(highlight),
-            below=list(map(visible, lines_below(highlight, model, note))),
-            css=css,
-            hash=hash_,
-            levels=range(LEVELS),
-            ticks=[number(top * part / 4) for part in range(5)],
-            unit=unit(highlight),
-            looks=legend(highlight, states),
-            lines=lines,
-        )
+    template = _environment().get_template("highlight.html")
+    return template.render(
+        title=passage.highlight_title(highlight),
+        below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
+        css=css,
+        hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+        levels=range(LEVELS),
+        ticks=[passage.format_weight(highlight.top * part / 4) for part in range(5)],
+        unit=passage.scale_label(highlight),
+        looks=passage.legend_entries(highlight, {cell.state for line_cells in weighted for cell in line_cells}),
+        lines=[_line(highlight, *line, other) for line in zip(highlight.lines, weighted, strict=True)],
     )
 
 
 def embedded(html: str) -> str:
-    """The page within another one, as a notebook shows it: its styles stay its own."""
+    """Return the page within an iframe, as a notebook shows it: its styles do not reach the notebook."""
     rows = html.count("<section") * 6 + len(html) // 9000 + 10
     return (
         f'<iframe srcdoc="{escape(html)}" sandbox="" title="attention highlighted on the text" '
@@ -84,46 +65,50 @@ def _environment() -> Environment:
 
 @cache
 def stylesheet() -> str:
-    """All styles of the page: one class per colour, as the page's own policy allows no styles elsewhere."""
-    written = _ASSETS.joinpath("highlight.css").read_text(encoding="utf-8").replace("PAPER", PAPER)
-    dark = "\n".join([_NIGHT.replace("NIGHT", NIGHT), *_levels(dark=True)])
-    return "\n".join(
-        ["", *written.splitlines(), *_levels(), f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}", ""]
-    )
+    """Return all styles of the page, with a class for each colour: its policy allows no styles elsewhere."""
+    css = _ASSETS.joinpath("highlight.css").read_text(encoding="utf-8").replace("PAPER", LIGHT_PAGE)
+    dark = "\n".join([_DARK.replace("DARK_PAGE", DARK_PAGE), *_level_classes(dark=True)])
+    media = f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    return "\n".join(["", *css.splitlines(), *_level_classes(), media, ""])
 
 
-def _levels(dark: bool = False) -> Iterator[str]:
-    for level, colour in enumerate(colours(dark)):
-        yield f".c{level} {{ background: {colour}; color: {ink(colour)}; }}"
+def _level_classes(dark: bool = False) -> Iterator[str]:
+    for level, colour in enumerate(level_colours(dark)):
+        yield f".c{level} {{ background: {colour}; color: {readable_ink(colour)}; }}"
 
 
-def _line(highlight: Highlight, line: Highlighted, cells: Sequence[Cell], other: Sequence[Cell]) -> dict[str, Any]:
-    context = marked(line, other)
+def _line(
+    highlight: Highlight, line: HighlightLine, cells: Sequence[TextCell], other: Sequence[TextCell]
+) -> dict[str, Any]:
+    """Return the template values of one line."""
+    context = passage.focus_cells(line, other)
     return {
-        "caption": caption(highlight, line),
-        "cells_of": cells,
-        "cells": [_shown(cell) for cell in cells],
+        "caption": passage.line_caption(highlight, line),
+        "cells": list(map(_cell, cells)),
         "direction": _direction(cells),
-        "other": [_shown(cell) for cell in context],
+        "other": list(map(_cell, context)),
         "other_direction": _direction(context),
-        "strongest": strongest(cells),
+        "strongest": passage.strongest_tokens(cells),
     }
 
 
-def _direction(cells: Sequence[Cell]) -> str:
-    return "rtl" if right_to_left(cells) else "ltr"
+def _direction(cells: Sequence[TextCell]) -> str:
+    return "rtl" if passage.right_to_left(cells) else "ltr"
 
 
-def _shown(cell: Cell) -> dict[str, Any]:
+def _cell(cell: TextCell) -> dict[str, Any]:
+    """Return the template values of one cell."""
     look = ["t", *(["special"] if cell.special else []), *(["focus"] if cell.focus else [])]
     look += {"drawn": [f"c{cell.level}"], "between": []}.get(cell.state, [cell.state])
-    return {"text": cell.text, "at": cell.at, "special": cell.special, "look": " ".join(look), "says": _says(cell)}
+    values = {"text": cell.text, "positions": cell.positions, "special": cell.special}
+    return {**values, "look": " ".join(look), "tooltip": _tooltip(cell)}
 
 
-def _says(cell: Cell) -> str:
-    """The tooltip: the weight in numbers, and which token it is."""
+def _tooltip(cell: TextCell) -> str:
+    """Return the tooltip of a cell: its weight, its name and the positions of its tokens."""
     if cell.state == "between":
         return ""
-    which = f"token {cell.at[0]}" if len(cell.at) == 1 else f"tokens {cell.at[0]}-{cell.at[-1]}"
-    value = number(cell.weight) if cell.state == "drawn" else "no weight" if cell.state == "unseen" else "undefined"
-    return f"{value} · {named(cell)} · {which}{' · focus' if cell.focus else ''}"
+    first, last = cell.positions[0], cell.positions[-1]
+    tokens = f"token {first}" if len(cell.positions) == 1 else f"tokens {first}-{last}"
+    value = {"drawn": passage.format_weight(cell.weight), "unseen": "no weight"}.get(cell.state, "undefined")
+    return f"{value} · {passage.cell_name(cell)} · {tokens}{' · focus' if cell.focus else ''}"

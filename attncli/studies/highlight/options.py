@@ -11,17 +11,21 @@ from attncli.vocabulary import DIRECTIONS
 
 @dataclass(frozen=True)
 class HighlightOptions:
-    """What is looked at; of `highlight` alone."""
+    """The focus whose attention is shown on the text.
+
+    focus      a word (all its occurrences), `it#2`, the position of a token, `[CLS]` or `all`
+    direction  from: attention from the focus; to: attention to it
+    """
 
     focus: Annotated[
         str | None,
         Option(
             *("Focus", "--focus"),
             metavar="WORD",
-            help="a word, it#2 for its second place, the position of a token, or all",
+            help="a word, it#2 for its second occurrence, the position of a token, or all",
         ),
     ] = None
     direction: Annotated[
         str,
         Option("Focus", "--direction", choices=DIRECTIONS, help="attention from the focus, or to it (default: from)"),
-    ] = "from"
+    ] = DIRECTIONS[0]

@@ -1,4 +1,4 @@
-"""A text put together again from its tokens, each with its weight: what every kind of highlight shows."""
+"""The cells of a highlighted text: the text put together again from its tokens, each with its weight."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Literal
 import numpy as np
 
 from attncli.data import Tokens
-from attncli.data.labels import EMPTY, label, text_of, visible
-from attncli.plotting.axis import KIND_WORDS, joined
-from attncli.plotting.highlight_colours import level
-from attncli.studies.highlight.result import Highlight, Highlighted
+from attncli.data.labels import EMPTY, escape_invisible, label, piece_text
+from attncli.plotting.axis import KIND_WORDS, join_parts
+from attncli.plotting.highlight_colours import colour_level
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 State = Literal["between", "drawn", "unseen", "undefined"]
-_LONGEST_BETWEEN = 80
 STRONGEST = 5
+_LONGEST_GAP = 80
 _RIGHT_TO_LEFT = ("R", "AL")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A part of the text: of one token, of several that share a character, or of none.
+class TextCell:
+    """A part of the text: of one token, of several tokens that share a character, or of no token.
 
-    text     as it is shown: nothing in it can hide or turn the text around; spaces and line breaks are themselves
-    at       positions of its tokens
-    special  whether it is a special token
-    state    between tokens; drawn with a colour; a token that may not be seen, or does not see; undefined
-    weight   of what is drawn: from the focus the sum over its tokens, to it the mean
-    level    which of the colours it has
-    focus    whether the focus is there
+    text       the text with control and direction characters escaped; spaces and line breaks are themselves
+    positions  positions of its tokens; empty between tokens
+    special    whether it is a special token
+    state      between: no token; drawn: has a colour; unseen: masked; undefined: no number
+    weight     of a drawn cell: the sum over its tokens of weights from the focus, or the mean of weights to it
+    level      number of its colour
+    focus      whether one of its tokens is in the focus
     """
 
     text: str
-    at: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
     special: bool = False
     state: State = "between"
     weight: float = 0.0
@@ -44,183 +44,180 @@ class Cell:
     focus: bool = False
 
 
-def passage(tokens: Tokens, words: bool = False) -> list[Cell]:
-    """The text with a cell for each token and for what stands between; no weights yet."""
-    cells: list[Cell] = []
-    reached, last = 0, 0
-    for at, (start, end) in enumerate(tokens.offsets.tolist()):
+def text_cells(tokens: Tokens, words: bool = False) -> list[TextCell]:
+    """Return the text as cells without weights: one for each token and one for each gap between tokens.
+
+    words  whether the tokens are words and not pieces
+    """
+    cells: list[TextCell] = []
+    end_of_text, last = 0, 0
+    for position, (start, end) in enumerate(tokens.offsets.tolist()):
         if not 0 <= start < end:
-            cells += _apart(tokens, at, words, cells)
-        elif start >= reached:
-            came = list(_placed(tokens, at, reached))
-            last = len(cells) + next(n for n, cell in enumerate(came) if cell.at)
-            cells += came
-            reached = end
+            cells += _cells_without_offset(tokens, position, words, cells)
+        elif start >= end_of_text:
+            new_cells = list(_cells_in_text(tokens, position, end_of_text))
+            last = len(cells) + next(n for n, cell in enumerate(new_cells) if cell.positions)
+            cells += new_cells
+            end_of_text = end
         else:  # several tokens in one character
-            cells[last] = replace(cells[last], at=(*cells[last].at, at))
-    if tokens.text[reached:].strip() and reached:
-        cells.append(Cell(" …"))
-    return cells[:-1] if cells and cells[-1] == Cell(" ") else cells
+            cells[last] = replace(cells[last], positions=(*cells[last].positions, position))
+    if tokens.text[end_of_text:].strip() and end_of_text:
+        cells.append(TextCell(" …"))
+    return cells[:-1] if cells and cells[-1] == TextCell(" ") else cells
 
 
-def _placed(tokens: Tokens, at: int, reached: int) -> Iterator[Cell]:
-    """A token where it stands in the text, after what lies before it."""
-    start, end = tokens.offsets[at].tolist()
-    whole = tokens.text[start:end]
-    before, written, after = re.fullmatch(r"(\s*)(.*?)(\s*)", whole, re.DOTALL).groups()  # type: ignore[union-attr]
-    if between := _between(tokens.text[reached:start] + (before if written else "")):
-        yield Cell(between)
-    yield Cell(visible(written or whole) if whole.strip(" ") else whole, (at,))
-    if after := _between(after if written else "".join(char for char in whole if char == "\n")):
-        yield Cell(after)
+def _cells_in_text(tokens: Tokens, position: int, previous_end: int) -> Iterator[TextCell]:
+    """Yield the cell of a token with an offset, between those of the space around it."""
+    start, end = tokens.offsets[position].tolist()
+    covered = tokens.text[start:end]
+    before, core, after = re.fullmatch(r"(\s*)(.*?)(\s*)", covered, re.DOTALL).groups()  # type: ignore[union-attr]
+    if gap := _gap(tokens.text[previous_end:start] + (before if core else "")):
+        yield TextCell(gap)
+    yield TextCell(escape_invisible(core or covered) if covered.strip(" ") else covered, (position,))
+    if gap := _gap(after if core else "".join(char for char in covered if char == "\n")):
+        yield TextCell(gap)
 
 
-def _between(text: str) -> str:
-    """What no token covers: space as it is, all else visible; a long part is left out."""
+def _gap(text: str) -> str:
+    """Return text that no token covers: space as it is, other characters visible, and a long gap as an ellipsis."""
     text = text.replace("\r\n", "\n")
-    if len(text) > _LONGEST_BETWEEN and text.strip():
+    if len(text) > _LONGEST_GAP and text.strip():
         return " … "
-    return "".join(_space(char) for char in text)
+    return "".join(_space_or_visible(char) for char in text)
 
 
-def _space(char: str) -> str:
+def _space_or_visible(char: str) -> str:
     if char in "\n\u3000":
         return char
-    return " " if char == "\t" or unicodedata.category(char) == "Zs" else visible(char)
+    return " " if char == "\t" or unicodedata.category(char) == "Zs" else escape_invisible(char)
 
 
-def _apart(tokens: Tokens, at: int, words: bool, before: Sequence[Cell]) -> Iterator[Cell]:
-    """A token that has no place in the text: a special one, one that the model wrote, one of maps from elsewhere."""
-    piece = tokens.pieces[at]
-    ends_open = bool(before) and not before[-1].text.endswith((" ", "\n"))
-    if tokens.special[at]:
-        yield from (Cell(" "),) if ends_open else ()
-        yield Cell(label(piece), (at,), special=True)
-        yield Cell(" ")
+def _cells_without_offset(
+    tokens: Tokens, position: int, words: bool, previous: Sequence[TextCell]
+) -> Iterator[TextCell]:
+    """Yield the cells of a token without an offset: a special token, a generated one, or one of foreign maps."""
+    piece = tokens.pieces[position]
+    needs_space = bool(previous) and not previous[-1].text.endswith((" ", "\n"))
+    if tokens.special[position]:
+        yield from (TextCell(" "),) if needs_space else ()
+        yield TextCell(label(piece), (position,), special=True)
+        yield TextCell(" ")
         return
     scheme = "plain" if words else tokens.scheme
-    text = text_of(piece, scheme)
+    text = piece_text(piece, scheme)
     joins = scheme in ("bytelevel", "metaspace") or (scheme == "wordpiece" and piece.startswith("##"))
-    if ends_open and (text.strip(" ") or not text) and (not joins or text.startswith(" ")):
-        yield Cell(" ")
+    if needs_space and (text.strip(" ") or not text) and (not joins or text.startswith(" ")):
+        yield TextCell(" ")
     core = text.removeprefix("##") if scheme == "wordpiece" else text
-    yield Cell(visible(core.strip(" ")) if core.strip(" ") else core or EMPTY, (at,))
+    yield TextCell(escape_invisible(core.strip(" ")) if core.strip(" ") else core or EMPTY, (position,))
 
 
-def painted(highlight: Highlight, line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of a passage with the weights of one line."""
+def weighted_cells(highlight: Highlight, line: HighlightLine, cells: Sequence[TextCell]) -> list[TextCell]:
+    """Return the cells with the weights of one line of a highlight."""
     focus = set() if highlight.across else set(line.at)
-    top, drawn = highlight.top, line.drawn
-    found = []
+    weighted = []
     for cell in cells:
-        at = list(cell.at)
-        if not at:
-            found.append(cell)
+        positions = list(cell.positions)
+        if not positions:
+            weighted.append(cell)
             continue
-        there = [place for place in at if drawn[place]]
-        state: State = "drawn" if there else "undefined" if line.visible[at].any() else "unseen"
-        summed = float(np.sum(line.weights[there], dtype=np.float64))
-        weight = summed / max(1, len(there)) if highlight.direction == "to" else summed
-        mark = bool(focus.intersection(at))
-        found.append(replace(cell, state=state, weight=weight, level=level(weight, top), focus=mark))
-    return found
+        drawn = [position for position in positions if line.drawn[position]]
+        state: State = "drawn" if drawn else "undefined" if line.visible[positions].any() else "unseen"
+        weight = float(np.sum(line.weights[drawn], dtype=np.float64))
+        if highlight.direction == "to":
+            weight /= max(1, len(drawn))
+        level, in_focus = colour_level(weight, highlight.top), bool(focus.intersection(positions))
+        weighted.append(replace(cell, state=state, weight=weight, level=level, focus=in_focus))
+    return weighted
 
 
-def marked(line: Highlighted, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of the text that has the focus but no weights."""
-    return [replace(cell, focus=bool(set(line.at).intersection(cell.at))) for cell in cells]
+def focus_cells(line: HighlightLine, cells: Sequence[TextCell]) -> list[TextCell]:
+    """Return the cells of the text that contains the focus but has no weights."""
+    return [replace(cell, focus=bool(set(line.at).intersection(cell.positions))) for cell in cells]
 
 
-def right_to_left(cells: Sequence[Cell]) -> bool:
-    """Whether the first letter of the text belongs to a script that is read from the right."""
-    return bool(direction(cells))
-
-
-def direction(cells: Sequence[Cell]) -> bool | None:
-    """The same; None where there is no letter."""
+def right_to_left(cells: Sequence[TextCell]) -> bool | None:
+    """Return whether the first letter belongs to a script that is read from the right; None without a letter."""
     for cell in cells:
         for char in "" if cell.special else cell.text:
-            if (strong := unicodedata.bidirectional(char)) in ("L", *_RIGHT_TO_LEFT):
-                return strong in _RIGHT_TO_LEFT
+            if (direction := unicodedata.bidirectional(char)) in ("L", *_RIGHT_TO_LEFT):
+                return direction in _RIGHT_TO_LEFT
     return None
 
 
-def number(weight: float) -> str:
-    """A weight for people.
+def format_weight(weight: float) -> str:
+    """Return a weight as text.
 
-    >>> number(0.67712), number(0.0), number(0.00001234)
+    >>> format_weight(0.67712), format_weight(0.0), format_weight(0.00001234)
     ('0.677', '0', '1.2e-05')
     """
     return f"{weight:.3f}" if weight >= 0.001 else f"{weight:.2g}"
 
 
-def strongest(cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """What has the largest weights, and these; the position too where two look alike."""
+def strongest_tokens(cells: Sequence[TextCell]) -> list[tuple[str, str]]:
+    """Return name and weight of the cells with the largest weights; equal names get a position too."""
     drawn = sorted((cell for cell in cells if cell.state == "drawn"), key=lambda cell: -cell.weight)[:STRONGEST]
-    names = [named(cell) for cell in drawn]
+    names = [cell_name(cell) for cell in drawn]
     return [
-        (f"{name} ({cell.at[0]})" if names.count(name) > 1 else name, number(cell.weight))
+        (f"{name} ({cell.positions[0]})" if names.count(name) > 1 else name, format_weight(cell.weight))
         for name, cell in zip(names, drawn, strict=True)
     ]
 
 
-def named(cell: Cell) -> str:
-    """What a cell is called apart from the text: a space is shown there."""
-    return cell.text if cell.text.strip(" ") else visible(cell.text)
+def cell_name(cell: TextCell) -> str:
+    """Return the text of a cell for use outside of the text, where a space must be visible."""
+    return cell.text if cell.text.strip(" ") else escape_invisible(cell.text)
 
 
-def title(highlight: Highlight) -> str:
-    """What all lines have in common: kind, layer, head."""
+def highlight_title(highlight: Highlight) -> str:
+    """Return what all lines have in common: kind, layer, head."""
     layers, heads = ({getattr(line, name) for line in highlight.lines} for name in ("layer", "head"))
-    return joined(
+    return join_parts(
         KIND_WORDS[highlight.kind],
         _numbered("layer", layers.pop()) if len(layers) == 1 else "",
         _numbered("head", heads.pop()) if len(heads) == 1 else "",
     )
 
 
-def caption(highlight: Highlight, line: Highlighted) -> str:
-    """What is special to one line: its layer and head where there are several, and its focus."""
-    layers, heads = ({getattr(each, name) for each in highlight.lines} for name in ("layer", "head"))
+def line_caption(highlight: Highlight, line: HighlightLine) -> str:
+    """Return what identifies one line: its layer and head where there are several, and its focus."""
+    layers, heads = ({getattr(other, name) for other in highlight.lines} for name in ("layer", "head"))
     first, last = line.at[0], line.at[-1]
-    where = f"token {first}" if len(line.at) == 1 else f"tokens {first}-{last}"
-    if highlight.words:
-        where = where.replace("token", "word")
-    return joined(
+    unit = "word" if highlight.words else "token"
+    where = f"{unit} {first}" if len(line.at) == 1 else f"{unit}s {first}-{last}"
+    return join_parts(
         _numbered("layer", line.layer) if len(layers) > 1 else "",
         _numbered("head", line.head) if len(heads) > 1 else "",
-        f"{highlight.direction} {visible(line.focus)} ({where})",
+        f"{highlight.direction} {escape_invisible(line.focus)} ({where})",
     )
 
 
-def _numbered(what: str, which: int | str) -> str:
-    return f"{what} {which}" if isinstance(which, int) else f"{which} of {what}s"
+def _numbered(axis: str, number: int | str) -> str:
+    return f"{axis} {number}" if isinstance(number, int) else f"{number} of {axis}s"
 
 
 def lines_below(highlight: Highlight, model: str, note: str) -> list[str]:
-    """The lines below the title: the model, what was done, and what to try."""
-    done = ["pieces joined to words"] if highlight.words else []
-    done += ["special tokens dropped, rows renormalised"] if highlight.dropped_special else []
-    tried = "special tokens are the strongest: --special drop shows the rest" if _faint(highlight) else ""
-    return [line for line in (model, joined(*done, note, tried)) if line]
+    """Return the lines below the title: the model, how the maps were processed, and advice."""
+    merged = "pieces merged into words" if highlight.words else ""
+    dropped = "special tokens dropped, rows renormalised" if highlight.dropped_special else ""
+    advice = "special tokens are the strongest: --special drop shows the rest" if _faint(highlight) else ""
+    return list(filter(None, (model, join_parts(merged, dropped, note, advice))))
 
 
 def _faint(highlight: Highlight) -> bool:
-    """Whether special tokens leave little colour to all others."""
-    others = [line.weights[line.drawn & ~highlight.painted.special] for line in highlight.lines]
-    return max((float(each.max(initial=0.0)) for each in others), default=0.0) < highlight.top / 4
+    """Return whether all tokens but special ones have little colour."""
+    ordinary = [line.weights[line.drawn & ~highlight.painted.special] for line in highlight.lines]
+    return max((float(weights.max(initial=0.0)) for weights in ordinary), default=0.0) < highlight.top / 4
 
 
-def unit(highlight: Highlight) -> str:
-    """What the colour bar shows."""
-    if highlight.direction == "from":
-        return "attention weight from the marked word (fraction)"
-    return "attention weight to the marked word (fraction)"
+def scale_label(highlight: Highlight) -> str:
+    """Return the label of the colour bar."""
+    return f"attention weight {highlight.direction} the marked word (fraction)"
 
 
-def legend(highlight: Highlight, states: set[State]) -> list[tuple[str, str]]:
-    """Name and meaning of each look that occurs besides colours."""
-    missing = "may not be seen from there" if highlight.direction == "from" else "may not see it"
-    found = [("focus", "the word looked from" if highlight.direction == "from" else "the word looked at")]
-    found += [("unseen", missing)] if "unseen" in states else []
-    return found + ([("undefined", "undefined")] if "undefined" in states else [])
+def legend_entries(highlight: Highlight, states: set[State]) -> list[tuple[State | Literal["focus"], str]]:
+    """Return (look, meaning) of each look without a colour that occurs; the first is that of the focus."""
+    masked = "masked key" if highlight.direction == "from" else "query for which the focus is masked"
+    entries: list[tuple[State | Literal["focus"], str]] = [("focus", "focus")]
+    entries += [("unseen", masked)] if "unseen" in states else []
+    return entries + ([("undefined", "undefined")] if "undefined" in states else [])

@@ -11,7 +11,7 @@ from attncli.data.tokens import Array, Direction, Kind, Tokens, read_only
 
 
 @dataclass(frozen=True, eq=False)
-class Highlighted:
+class HighlightLine:
     """The weights of one place of the text, in one head.
 
     layer    its number, or `mean`
@@ -54,7 +54,7 @@ class Highlight:
     direction: Direction
     painted: Tokens
     focused: Tokens
-    lines: tuple[Highlighted, ...]
+    lines: tuple[HighlightLine, ...]
     text: int = 0
     words: bool = False
     dropped_special: bool = False

@@ -6,54 +6,54 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from attncli.options import Option
-from attncli.vocabulary import PROBES
+from attncli.vocabulary import CLASS_REACH, CLASS_THRESHOLDS, SHUFFLE_SEEDS
+
+
+def _threshold(name: str, help: str) -> Option:
+    return Option("Classes", f"--{name}", metavar="SHARE", help=f"{help} (default: {CLASS_THRESHOLDS[name]})")
 
 
 @dataclass(frozen=True)
-class PatternsOptions:
-    """From where on a head bears a class, and what stands beside."""
+class Thresholds:
+    """Thresholds of the classes of heads.
 
-    vertical: Annotated[float, Option("Classes", "--vertical", metavar="SHARE", help="least sink (default: 0.3)")] = 0.3
-    diagonal: Annotated[
-        float, Option("Classes", "--diagonal", metavar="SHARE", help="least diagonal (default: 0.3)")
-    ] = 0.3
+    vertical  least `sink`
+    diagonal  least `diagonal`, at offsets of at most `reach` tokens
+    local     least `local_mass`
+    sparse    `entropy_normalized` must be below it
+    uniform   `entropy_normalized` must be above it
+    block     least `segment_mass` beyond that of uniform weights
+    """
+
+    vertical: Annotated[float, _threshold("vertical", "least sink")] = CLASS_THRESHOLDS["vertical"]
+    diagonal: Annotated[float, _threshold("diagonal", "least diagonal")] = CLASS_THRESHOLDS["diagonal"]
     reach: Annotated[
         int,
-        Option("Classes", "--reach", metavar="N", help="how far off the diagonal it may be, in tokens (default: 1)"),
-    ] = 1
-    local: Annotated[
-        float, Option("Classes", "--local", metavar="SHARE", help="least weight within two tokens (default: 0.5)")
-    ] = 0.5
-    sparse: Annotated[
-        float, Option("Classes", "--sparse", metavar="SHARE", help="below this entropy_normalized (default: 0.3)")
-    ] = 0.3
-    uniform: Annotated[
-        float, Option("Classes", "--uniform", metavar="SHARE", help="above this entropy_normalized (default: 0.95)")
-    ] = 0.95
-    block: Annotated[
-        float,
         Option(
             "Classes",
-            "--block",
-            metavar="SHARE",
-            help="least weight in the own segment beyond the uniform (default: 0.3)",
+            "--reach",
+            metavar="N",
+            help=f"largest offset of a diagonal, in tokens (default: {CLASS_REACH})",
         ),
-    ] = 0.3
+    ] = CLASS_REACH
+    local: Annotated[float, _threshold("local", "least weight within two tokens")] = CLASS_THRESHOLDS["local"]
+    sparse: Annotated[float, _threshold("sparse", "largest entropy_normalized")] = CLASS_THRESHOLDS["sparse"]
+    uniform: Annotated[float, _threshold("uniform", "least entropy_normalized")] = CLASS_THRESHOLDS["uniform"]
+    block: Annotated[float, _threshold("block", "least weight in the own segment, beyond that of uniform weights")] = (
+        CLASS_THRESHOLDS["block"]
+    )
+
+
+@dataclass(frozen=True)
+class PatternsOptions(Thresholds):
+    """Thresholds of the classes, and the number of passes over shuffled tokens for that baseline."""
+
     shuffle_seeds: Annotated[
         int,
         Option(
-            "Classes", "--shuffle-seeds", metavar="N", help="passes over shuffled tokens as a baseline (default: 1)"
+            "Classes",
+            "--shuffle-seeds",
+            metavar="N",
+            help=f"passes over shuffled tokens as a baseline (default: {SHUFFLE_SEEDS})",
         ),
-    ] = 1
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """The test of repeated random tokens."""
-
-    probe: Annotated[
-        str | None,
-        Option("Probe", "--probe", choices=PROBES, help="instead of a text: random tokens r, read as BOS r r"),
-    ] = None
-    length: Annotated[int, Option("Probe", "--length", metavar="N", help="tokens of r (default: 50)")] = 50
-    seeds: Annotated[int, Option("Probe", "--seeds", metavar="N", help="how many r are drawn (default: 3)")] = 3
+    ] = SHUFFLE_SEEDS

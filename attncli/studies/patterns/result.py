@@ -1,4 +1,4 @@
-"""What heads do: the classes that they bear, the numbers behind each verdict, and what else could explain them."""
+"""Classes of heads, the numbers behind them, and the baselines of these numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from attncli.data.results import Scores, baseline_table, columns_of, frame_of
 from attncli.data.tokens import Array, Kind
+from attncli.studies.patterns.options import Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ CLASS_NUMBERS = {
     "uniform": "entropy_normalized",
     "mixed": "entropy_normalized",
 }
-"""The classes of heads, and the number that says most of each."""
+"""The classes of heads, each with its main number."""
 CLASSES = tuple(CLASS_NUMBERS)
 BASELINES = ("uniform", "positional", "shuffled")
 NUMBERS = (
@@ -32,41 +33,21 @@ NUMBERS = (
 )
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """From where on a head bears a class.
-
-    vertical  least `sink`          diagonal  least `diagonal`, at offsets of at most `reach` tokens
-    local     least `local_mass`    sparse    below this `entropy_normalized`
-    uniform   above this `entropy_normalized`
-    block     least `segment_mass` beyond what uniform attention has of it
-    """
-
-    vertical: float = 0.3
-    diagonal: float = 0.3
-    reach: int = 1
-    local: float = 0.5
-    sparse: float = 0.3
-    uniform: float = 0.95
-    block: float = 0.3
-
-
 @dataclass(frozen=True, eq=False)
 class Patterns:
-    """What does each head do, by which numbers, and what would even or positional attention give?
+    """Classes of every head with the numbers behind them, and the distances between the heads of each layer.
 
     heads       sink, sink_position, diagonal, diagonal_offset, local_mass, entropy_normalized and segment_mass with dim
-                `head` (coords kind, layer, head, texts, queries): mean over texts
-    std         the same: population standard deviation over texts (empty with one text)
-    verdicts    of each head in that order its classes, the clearest first, and how clearly it bears them: from 0, just
-                beyond the threshold, to 1, as far as can be; none where nothing is defined
-    baselines   the same numbers under `uniform` weights over the keys that each row may see; under `positional` ones,
-                the head's own mean weight at each offset; on `shuffled` tokens, if a model was there
-    layers      `differentiation` with dim `layer` (coords kind, layer, heads): the mean distance between the heads of a
-                layer; the same under `positional` weights and on `shuffled` tokens
-    distances   [head, head] of each kind and layer, heads in order: the square root of the mean Jensen-Shannon
-                divergence of their rows
-    NaN where undefined.
+                `head` (coords kind, layer, head, texts, queries), averaged over texts
+    std         population standard deviation of the same over texts; empty for one text
+    verdicts    the classes of each head, strongest first, with their strength: from 0, just beyond the threshold, to 1,
+                the largest possible value; empty if the numbers are undefined
+    baselines   the same numbers for `uniform` weights over the visible keys; for `positional` weights, the head's own
+                mean weight at each offset; and on `shuffled` tokens, if there was a model
+    layers      `differentiation` with dim `layer` (coords kind, layer, heads): mean distance between the heads of a
+                layer; the same for `positional` weights and on `shuffled` tokens
+    distances   [head, head] by kind and layer: √ of the mean Jensen-Shannon divergence of their rows, √nat
+    Undefined is NaN.
     """
 
     heads: Mapping[str, Scores]
@@ -79,36 +60,36 @@ class Patterns:
 
     @property
     def classes(self) -> tuple[tuple[str, ...], ...]:
-        """Those of each head, the clearest first."""
+        """The classes of each head, strongest first."""
         return tuple(map(tuple, self.verdicts))
 
-    def clearest(self, kind: Kind) -> dict[str, int]:
-        """For each class that occurs in a kind, the row of the head that bears it most clearly."""
+    def strongest(self, kind: Kind) -> dict[str, int]:
+        """Return the row of the strongest head of each class that occurs in a kind."""
         best: dict[str, int] = {}
         for name in CLASSES:
-            rows = [row for row, (of, _, _) in enumerate(self.places()) if of == kind and name in self.verdicts[row]]
+            rows = [row for row, (of, _, _) in enumerate(self.head_keys()) if of == kind and name in self.verdicts[row]]
             if rows:
                 best[name] = max(rows, key=lambda row: self.verdicts[row][name])
         return best
 
     def table(self) -> dict[str, Array]:
-        """A row per head: kind, layer, head, texts, queries, classes, each number with its std and its baselines."""
+        """Return a row per head: coordinates, classes, each number with its std and its baselines."""
         classes = np.array([" ".join(classes) for classes in self.classes] + [None], dtype=object)[:-1]
         return baseline_table(self.heads, self.std, self.baselines, {"classes": classes})
 
     def layers_table(self) -> dict[str, Array]:
-        """A row per layer: kind, layer, heads, differentiation and its baselines."""
+        """Return a row per layer: kind, layer, heads, differentiation and its baselines."""
         return columns_of(self.layers)
 
-    def places(self) -> Iterator[tuple[Kind, int, int]]:
-        """Kind, layer and head of each row."""
+    def head_keys(self) -> Iterator[tuple[Kind, int, int]]:
+        """Return kind, layer and head of each row."""
         coords = self.heads["sink"].coords
         return zip(*(coords[name][1].tolist() for name in ("kind", "layer", "head")), strict=True)
 
     def to_frame(self) -> pd.DataFrame:
-        """The table as a pandas one."""
+        """Return the table of heads as a pandas table."""
         return frame_of(self.table())
 
     def layers_frame(self) -> pd.DataFrame:
-        """The layers' table as a pandas one."""
+        """Return the table of layers as a pandas table."""
         return frame_of(self.layers_table())

@@ -18,13 +18,14 @@ ALL_ROWS = "_all_rows"
 
 @dataclass(frozen=True, eq=False)
 class Repeated:
-    """Which heads look for what came before: random tokens r, read as BOS r r.
+    """Scores of all heads on random tokens r, read as BOS r r.
 
-    heads      previous, duplicate, induction with dim `head` (coords kind, layer, head, texts, queries), the mean over
-               seeds; each again as `<name>_all_rows`
-    std        the same: population standard deviation over seeds (empty with one seed)
-    baselines  the same under `uniform` weights, and on `shuffled` tokens: the second r in another order
-    length     tokens of r, seeds: what they were drawn by
+    heads      previous, duplicate, induction with dim `head` (coords kind, layer, head, texts, queries), averaged over
+               seeds, from 0 to 1; each again as `<name>_all_rows`, divided by all rows
+    std        population standard deviation of the same over seeds; empty for one seed
+    baselines  the same for `uniform` weights, and on `shuffled` tokens: the second r in another order
+    length     number of tokens of r
+    seeds      seeds that drew them
     """
 
     heads: Mapping[str, Scores]
@@ -34,9 +35,9 @@ class Repeated:
     std: Mapping[str, Scores] = field(default_factory=dict)
 
     def table(self) -> dict[str, Array]:
-        """A row per head: kind, layer, head, texts, queries, each score with its std and its baselines."""
+        """Return a row per head: coordinates, each score with its std and its baselines."""
         return baseline_table(self.heads, self.std, self.baselines, {})
 
     def to_frame(self) -> pd.DataFrame:
-        """The table as a pandas one."""
+        """Return the table as a pandas table."""
         return frame_of(self.table())

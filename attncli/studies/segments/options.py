@@ -11,15 +11,19 @@ from attncli.vocabulary import DIVISIONS
 
 @dataclass(frozen=True)
 class SegmentsOptions:
-    """How a text is divided; of `segments` alone."""
+    """How a text is divided into segments.
+
+    by        way to divide it: auto, segment, paragraph or line
+    segments  path of a JSON file that names passages or spans, instead
+    """
 
     by: Annotated[
         str,
         Option(
             *("Segments", "--by"),
             choices=DIVISIONS,
-            help="segment: pair, chat roles, what the model wrote; paragraph: between blank lines; line "
-            "(default: segments where there are several, else paragraphs)",
+            help="segment: texts of a pair, chat roles, generated tokens; paragraph: between blank lines; line "
+            "(default: segments if there are several, else paragraphs)",
         ),
     ] = "auto"
     segments: Annotated[
@@ -27,6 +31,6 @@ class SegmentsOptions:
         Option(
             *("Segments", "--segments"),
             metavar="FILE",
-            help="JSON: name and list of passages or spans (see attncli explain segments-file)",
+            help="JSON file of names with passages or spans (see attncli explain segments-file)",
         ),
     ] = None

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """How much attention goes from each segment of a text to each other?
+    """Attention from each segment of a text to each other.
 
     heads   `mass`, `uniform_mass`, `positional_mass` and `ratio` with dim `row` (coords kind, layer, head, from, to,
-            texts): the mean over the real query tokens of a segment of their attention to all keys of another; what
-            attention spread evenly over the visible keys would put there, and what the head's own mean weight at each
-            offset would; how many times the even share is what is found. Over several texts, the mean of those that
-            have both segments
-    std     `mass`, `uniform_mass`: the population standard deviation over texts (empty with one text)
-    tokens  `mass`, `uniform_mass` with dim `row` (coords text, kind, layer, query, token, to): the same for each token
-            that the model wrote, the mean over the heads of a layer (empty where it wrote none)
-    NaN is undefined: a ratio to nothing, where no token of a segment may see the other; position in cross-attention.
+            texts). mass: attention to all keys of a segment, averaged over the real queries of another, from 0 to 1;
+            uniform_mass and positional_mass: the same under uniform weights over the visible keys, and under the
+            head's own mean weight at each offset; ratio: mass / uniform_mass. Over several texts, the mean over those
+            that have both segments
+    std     population standard deviation of `mass` and `uniform_mass` over texts; empty for one text
+    tokens  `mass` and `uniform_mass` with dim `row` (coords text, kind, layer, query, token, to): the same for each
+            generated token, averaged over the heads of a layer; empty if none was generated
+    Undefined is NaN: a ratio if no token of a segment sees the other, and position in cross-attention.
     """
 
     heads: Mapping[str, Scores]
@@ -38,44 +38,44 @@ class Segments:
         return self.heads[name]
 
     def table(self) -> dict[str, Array]:
-        """kind, layer, head, from, to, texts, mass, uniform_mass, positional_mass, ratio; `_std` over several texts."""
+        """Return a row per head and pair of segments; `_std` columns for several texts."""
         return columns_of(self.heads, self.std)
 
     def mean_table(self) -> dict[str, Array]:
-        """The mean over layers and heads, and the head that gives most: the columns of `MEAN_COLUMNS`."""
+        """Return the mean over layers and heads, and the head with the highest mass: the columns `MEAN_COLUMNS`."""
         rows = list(self._means())
         return {name: _column([row[at] for row in rows]) for at, name in enumerate(MEAN_COLUMNS)}
 
     def _means(self) -> Iterator[tuple[object, ...]]:
         table = self.table()
-        places = list(zip(*(table[name].tolist() for name in ("kind", "from", "to")), strict=True))
-        rows: dict[tuple[str, ...], list[int]] = {}
-        for row, place in enumerate(places):
-            rows.setdefault(place, []).append(row)
-        for place, at in rows.items():
-            mass, uniform, position = (_mean(table[name][at]) for name in ("mass", "uniform_mass", "positional_mass"))
-            texts = int(table["texts"][at].max())
-            top = at[int(np.nanargmax(table["mass"][at]))]
+        pairs = list(zip(*(table[name].tolist() for name in ("kind", "from", "to")), strict=True))
+        rows_of_pair: dict[tuple[str, ...], list[int]] = {}
+        for row, pair in enumerate(pairs):
+            rows_of_pair.setdefault(pair, []).append(row)
+        for pair, rows in rows_of_pair.items():
+            mass, uniform, position = (_mean(table[name][rows]) for name in ("mass", "uniform_mass", "positional_mass"))
+            texts = int(table["texts"][rows].max())
+            top = rows[int(np.nanargmax(table["mass"][rows]))]
             if uniform:
-                found = (table[name][top] for name in ("mass", "layer", "head"))
-                yield *place, texts, mass, uniform, position, mass / uniform, *found
+                highest = (table[name][top] for name in ("mass", "layer", "head"))
+                yield *pair, texts, mass, uniform, position, mass / uniform, *highest
             else:
-                yield *place, texts, mass, uniform, position, np.nan, np.nan, None, None
+                yield *pair, texts, mass, uniform, position, np.nan, np.nan, None, None
 
     def tokens_table(self) -> dict[str, Array]:
-        """text, kind, layer, query, token, to, mass, uniform_mass: a row for each token that the model wrote."""
+        """Return a row per generated token and segment."""
         return columns_of(self.tokens)
 
     def to_frame(self) -> pd.DataFrame:
-        """Every head as a pandas table."""
+        """Return every head as a pandas table."""
         return frame_of(self.table())
 
     def mean_frame(self) -> pd.DataFrame:
-        """The mean over layers and heads as a pandas table."""
+        """Return the mean over layers and heads as a pandas table."""
         return frame_of(self.mean_table())
 
     def tokens_frame(self) -> pd.DataFrame:
-        """The tokens that the model wrote as a pandas table."""
+        """Return the generated tokens as a pandas table."""
         return frame_of(self.tokens_table())
 
 
@@ -86,7 +86,7 @@ MEAN_COLUMNS = (
 
 
 def _mean(values: Array) -> float:
-    """Over those that are defined, NaN where none is."""
+    """Return the mean of the defined values, NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 

@@ -13,7 +13,7 @@ from attncli.data import Array, Metric, Profile, Statistics
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Table
 from attncli.engine.statistics_document import metric_entries, statistics_tables
-from attncli.store.tables import Columns, document_head, records
+from attncli.store.tables import TableColumns, document_head, records
 
 SCHEMA = "attncli.stats/1"
 PROFILE_SCHEMA = "attncli.profile/1"
@@ -29,18 +29,18 @@ class ReceivedParts:
         return self.profile.received_tables()
 
 
-def tables(statistics: Statistics, profile: Profile | None, sink_threshold: float) -> dict[str, Columns | Table]:
+def tables(statistics: Statistics, profile: Profile | None, sink_threshold: float) -> dict[str, TableColumns | Table]:
     """Return the tables by file name: `stats` first, those of the profile last.
 
     sink_threshold  least attention that a sink receives
     """
-    found: dict[str, Columns | Table] = {**statistics_tables(statistics)}
+    all_tables: dict[str, TableColumns | Table] = {**statistics_tables(statistics)}
     if profile is not None:
-        found["received"] = Table(ReceivedParts(profile), PROFILE_SCHEMA)
-        found["sinks"] = Table([profile.sinks_table(sink_threshold)], PROFILE_SCHEMA)
-        found["distance"] = Table([profile.distance_table()], PROFILE_SCHEMA)
-        found["ends"] = Table([profile.ends_table()], PROFILE_SCHEMA)
-    return found
+        all_tables["received"] = Table(ReceivedParts(profile), PROFILE_SCHEMA)
+        all_tables["sinks"] = Table([profile.sinks_table(sink_threshold)], PROFILE_SCHEMA)
+        all_tables["distance"] = Table([profile.distance_table()], PROFILE_SCHEMA)
+        all_tables["ends"] = Table([profile.ends_table()], PROFILE_SCHEMA)
+    return all_tables
 
 
 def document(statistics: Statistics, run: Collected, metrics: Mapping[str, Metric]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def statistics_drawings(
     from attncli.plotting import overview
 
     norms = "shares of value-weighted norms" if statistics.by == "norm" else ""
-    labels = {"model": run.info.title, "note": " · ".join(note for note in (norms, run.mean_note) if note)}
+    labels: Any = {"model": run.info.title, "note": " · ".join(note for note in (norms, run.mean_note) if note)}
     neutral = {name: metric.neutral for name, metric in metrics.items() if metric.neutral is not None}
     yield Drawing("stats", partial(overview.draw, statistics, **labels, neutral=neutral))
     if spread_too:

@@ -12,7 +12,7 @@ from attncli.engine.collected import Collected
 from attncli.engine.kept_maps import check_weights
 from attncli.engine.request import Request, metric_names
 from attncli.engine.statistics_document import metric_entries, statistics_tables
-from attncli.page import Content, page_html, payload
+from attncli.page import PageContent, build_payload, page_html
 from attncli.store.tables import records
 from attncli.studies.view.fitting import Tables, fit_maps, pooling_notes
 from attncli.studies.view.result import Page
@@ -43,8 +43,8 @@ def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: 
     asked_in_vain = origin.resolved.get("neurons") and not run.vectors
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)
     numbers = None if statistics is None else _numbers(statistics)
-    content = Content(run.info, run.inputs, maps, edges, vectors, numbers, notes, command)
-    return Page(page_html(payload(content)), notes)
+    content = PageContent(run.info, run.inputs, maps, edges, vectors, numbers, notes, command)
+    return Page(page_html(build_payload(content)), notes)
 
 
 def _is_of_model(attention: Attention) -> bool:

@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING
 from attncli.data import KINDS, Attention, Edges, Vectors, Zoom
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
 from attncli.errors import UsageError
-from attncli.page import EdgeTable, EdgeTables, Fit, MapSize, Place, fit, least, whole
+from attncli.page import (
+    EdgeTable,
+    EdgeTables,
+    LayerId,
+    MapSize,
+    PageFit,
+    fit_page,
+    full_page_bytes,
+    smallest_page_bytes,
+)
 from attncli.stream.zoom import zoomed
 from attncli.vocabulary import MAX_PAGE
 
 if TYPE_CHECKING:  # the page of a saved run needs no torch
     from attncli.engine.passes import Pass
 
-Tables = Mapping[Place, EdgeTable]
+Tables = Mapping[LayerId, EdgeTable]
 
 
 def page_budget(size: int | str | None, option: str) -> int:
@@ -25,18 +34,18 @@ def page_budget(size: int | str | None, option: str) -> int:
     return budget
 
 
-def fit_pass(prepared: Pass, budget: int) -> Fit | None:
+def fit_pass(prepared: Pass, budget: int) -> PageFit | None:
     """Return how much of the maps of a forward pass fits into `budget` bytes; None if every weight does.
 
     None for combined maps too: they are kept whole, because their strongest weights are only known at the end.
     Raise UsageError if not even the strongest weights fit.
     """
     request, sizes = prepared.request, _sizes_of_pass(prepared)
-    if request.combined or whole(sizes) <= budget:
+    if request.combined or full_page_bytes(sizes) <= budget:
         return None
     if request.zoom.windowed:
         raise UsageError(
-            f"the page would take {format_size(whole(sizes))}, allowed are {format_size(budget)}: "
+            f"the page would take {format_size(full_page_bytes(sizes))}, allowed are {format_size(budget)}: "
             "give smaller --rows and --keys, or allow more with --max-page"
         )
     return _fit_strongest(sizes, budget, "--max-tokens 512", len(prepared.inputs) > 1)
@@ -58,7 +67,7 @@ def fit_maps(
                 "run with top_k=16 beside resolution, or keep whole maps"
             )
     sizes = [_size_of_maps(attention, vectors) for attention in maps if attention.pool == "none"]
-    if whole(sizes) <= budget:
+    if full_page_bytes(sizes) <= budget:
         return tuple(maps), tables
     several = len({attention.text for attention in maps}) > 1
     strongest = _fit_strongest(sizes, budget, "--rows and --keys", several)
@@ -80,8 +89,8 @@ def tables_of_edges(maps: Sequence[Attention], edges: Edges) -> Tables:
         for layer in attention.layers
         if isinstance(layer.layer, int)
     }
-    tables = EdgeTables(heads, edges.most_per_row)
-    tables.take(edges)
+    tables = EdgeTables(heads, edges.max_per_row)
+    tables.add(edges)
     return tables.tables
 
 
@@ -106,18 +115,18 @@ def pooling_notes(maps: Sequence[Attention], tables: Tables) -> tuple[str, ...]:
     )
 
 
-def _fit_strongest(sizes: Sequence[MapSize], budget: int, shorter: str, several: bool) -> Fit:
+def _fit_strongest(sizes: Sequence[MapSize], budget: int, shorter: str, several: bool) -> PageFit:
     """Return how many strongest weights and cells fit.
 
     shorter  options that show less of a text
     several  whether there are several texts
     """
-    found = fit(sizes, budget)
+    found = fit_page(sizes, budget)
     if found is None:
         longest = max(max(size.queries, size.keys) for size in sizes)
         raise UsageError(
-            f"the page would take at least {format_size(least(sizes))} (longest text: {longest} tokens), allowed are "
-            f"{format_size(budget)}; show less with --layer 0, --head 0, {shorter}"
+            f"the page would take at least {format_size(smallest_page_bytes(sizes))} (longest text: {longest} tokens), "
+            f"allowed are {format_size(budget)}; show less with --layer 0, --head 0, {shorter}"
             f"{' or fewer texts' if several else ''}, or allow more with --max-page"
         )
     return found

@@ -98,7 +98,7 @@ class ViewStudy(Study["Page"]):
             run = execution.run_pass(prepared)
             return run, make_page(run, self._budget)
         tables = EdgeTables(prepared.heads, fit.edges)
-        edges = StrongestEdges(prepared.inputs, tables.take, top_k=fit.edges, heads=prepared.heads)
+        edges = StrongestEdges(prepared.inputs, tables.add, top_k=fit.edges, heads=prepared.heads)
         zoom = replace(request.zoom, resolution=fit.side)
         run = execution.run_pass(replace(prepared, request=replace(request, zoom=zoom)), [edges])
         edges.result()

@@ -211,7 +211,7 @@ def test_the_tolerance_is_a_key_of_the_file(file: Path, line: str, tolerance: fl
         ("baseline: {metrics: {sink: {absolute: -1}}}", "line 1, column 39: expected 'absolute' to be at least 0.0"),
         ("baseline: {metrics: {sinc: {}}}", "line 1, column 28: unknown metric 'sinc': did you mean 'sink'"),
         ("rules: [!!python/object/apply:os.system [ls]]", "line 1, column 9: expected plain values, got the tag"),
-        ("rules: [&a sink < 1, *a]", "line 1, column 9: &a is an anchor"),
+        ("rules: [&a sink < 1, *a]", "line 1, column 9: anchors such as &a are not supported"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(file: Path, text: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Differences as a picture: distances first, changes on a scale of two colours with nothing in the middle."""
+"""The picture of differences: distances first, then changes on a scale of two colours with 0 in the middle."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def drawn(found: Comparison, names: tuple[str, str] = ("A", "B")) -> Figure:
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (6, 12), (40, 40)])
-def test_any_size_is_a_whole_picture(layers: int, heads: int) -> None:
+def test_pictures_of_any_size_are_complete(layers: int, heads: int) -> None:
     figure = drawn(made(layers, heads), names=("one", "$\\foo$"))
     assert not faults(figure)
     assert {"js_distance", "change of sink", "A: one   B: $\\foo$"} <= words(figure)
@@ -55,7 +55,7 @@ def test_no_change_is_the_middle_of_the_scale() -> None:
     assert image.cmap(image.norm(0.0))[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.03)
 
 
-def test_what_has_no_distance_has_its_changes() -> None:
+def test_heads_without_a_distance_still_have_their_changes() -> None:
     found = made(2, 2)
     nothing = replace(found.heads["js_distance"], values=np.full(4, np.nan))
     assert "js_distance" not in words(drawn(replace(found, heads={"js_distance": nothing})))

@@ -1,9 +1,8 @@
-"""The layers as a graph and the matrix: what is drawn is what the numbers say, whatever stands in the tokens."""
+"""The graph of layers and the matrix of a flow: they draw the numbers, whatever the tokens contain."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from pictures import faults, shown, tokens, weights_image, words
 
 from attncli.data import Kind, Tokens
 from attncli.errors import UsageError
-from attncli.plotting.save import FORMATS, save
+from attncli.plotting.render import FORMATS, render
 from attncli.studies.flow import figures as view
 from attncli.studies.flow.layer_steps import Steps
 from attncli.studies.flow.result import Flow, Graph
@@ -32,10 +31,10 @@ def flow_of(
         steps.add("encoder", layer, np.tril(weights) if causal else weights)
     at = np.arange(n) if rows is None else np.array(rows)
     values = rng.dirichlet(np.ones(n), n)[at]
-    even = np.tri(n)[at] / (at + 1)[:, None] if causal else np.full((len(at), n), 1 / n)
-    values = values * (even > 0)
+    uniform = np.tri(n)[at] / (at + 1)[:, None] if causal else np.full((len(at), n), 1 / n)
+    values = values * (uniform > 0)
     graph = replace(steps.graph("encoder"), tokens={"encoder": side}) if drawn else None
-    return Flow("rollout", "encoder", 0, side, side, at, values, even, even, tuple(range(layers)), steps=graph)
+    return Flow("rollout", "encoder", 0, side, side, at, values, uniform, uniform, tuple(range(layers)), steps=graph)
 
 
 def across(kind: Kind, source: Tokens, target: Tokens, rows: list[int]) -> Flow:
@@ -54,13 +53,17 @@ def across(kind: Kind, source: Tokens, target: Tokens, rows: list[int]) -> Flow:
 
 
 def lines(figure: Figure) -> PathCollection:
-    """The curves, which are paths of four points."""
-    found = (each for each in figure.axes[0].collections if isinstance(each, PathCollection))
-    return next(each for each in found if each.get_paths() and len(np.asarray(each.get_paths()[0].vertices)) == 4)
+    """The lines between tokens, which are curves of four points."""
+    collections = (
+        artist for artist in figure.axes[0].collections if isinstance(artist, PathCollection) and artist.get_paths()
+    )
+    return next(
+        paths for paths in collections if paths.get_paths() and len(np.asarray(paths.get_paths()[0].vertices)) == 4
+    )
 
 
 def carried(graph: Graph, row: int) -> float:
-    """The widest share of a token at the top on any line, by a loop."""
+    """The largest share of a token at the top on any line, by a plain loop."""
     shares = {(len(graph.levels) - 1, row): 1.0}
     widest = 0.0
     for step in reversed(graph.steps):
@@ -74,39 +77,37 @@ def carried(graph: Graph, row: int) -> float:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 14, 40, 90])
-def test_the_graph_is_whole_and_nothing_lies_over_anything(count: int, causal: bool) -> None:
+def test_the_graph_is_complete_and_no_texts_overlap(count: int, causal: bool) -> None:
     figure = view.draw(flow_of(tokens(count), causal=causal), model="a/model")
     assert not faults(figure)
     assert {"input", "layer 0", "layer 2", "encoder · attention rollout", "a/model"} <= words(figure)
 
 
 @pytest.mark.parametrize("count", [14, 60])
-def test_from_a_focus_its_inputs_bear_their_shares_and_its_name_stands_out(count: int) -> None:
+def test_with_a_focus_inputs_have_their_shares_and_the_focus_is_dark(count: int) -> None:
     flow = flow_of(tokens(count), rows=[9])
     figure = view.draw(flow, focus="it")
     assert not faults(figure)
-    said = words(figure)
-    assert "encoder · attention rollout from 'it'" in said
-    assert f"{flow.values.max():.2f}" in said
+    texts = words(figure)
+    assert "encoder · attention rollout from 'it'" in texts
+    assert f"{flow.values.max():.2f}" in texts
     ink = [text.get_color() for text in shown(figure) if text.get_text().startswith("it")]
     assert view.INK in ink
     assert view._PALE in [text.get_color() for text in shown(figure)]
 
 
-def test_lines_are_as_wide_as_what_runs_along_them() -> None:
+def test_lines_are_as_wide_as_the_flow_along_them() -> None:
     flow = flow_of(tokens(6), rows=[2])
     assert flow.steps is not None
-    said = next(line for line in words(view.draw(flow, focus="did")) if line.startswith("line:"))
-    assert (
-        said == f"line: share of 'did' that runs along it · widest {carried(flow.steps, 2):.2g} · under 0.01 left out"
-    )
-    all_of_them = view._Lines.of(flow.steps, flow.rows, 1e-9)
-    assert all_of_them.mass is not None
-    assert_allclose([mass.sum() for mass in all_of_them.mass], 1)
-    assert_allclose([all_of_them.weights[all_of_them.ends[:, 0] == level].sum() for level in (1, 2, 3)], 1)
+    described = next(line for line in words(view.draw(flow, focus="did")) if line.startswith("line:"))
+    assert described == f"line: share of 'did' along it · widest {carried(flow.steps, 2):.2g} · under 0.01 left out"
+    all_lines = view._Lines.of(flow.steps, flow.rows, 1e-9)
+    assert all_lines.mass is not None
+    assert_allclose([mass.sum() for mass in all_lines.mass], 1)
+    assert_allclose([all_lines.weights[all_lines.ends[:, 0] == level].sum() for level in (1, 2, 3)], 1)
 
 
-def test_weak_lines_are_left_out_and_that_is_said() -> None:
+def test_weak_lines_are_left_out_as_the_header_says() -> None:
     flow = flow_of(tokens(8))
     assert flow.steps is not None
     strong = sum(int((step.weights >= 0.3).sum()) for step in flow.steps.steps)
@@ -116,32 +117,32 @@ def test_weak_lines_are_left_out_and_that_is_said() -> None:
     assert any("no line is that strong" in line for line in words(view.draw(flow, threshold=1.0)))
 
 
-def test_of_very_many_lines_the_strongest_are_drawn_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_lines_the_strongest_are_drawn_as_the_header_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "_MOST_LINES", 50)
     figure = view.draw(flow_of(tokens(20)), threshold=0.001)
     assert len(lines(figure).get_paths()) == 50
     assert any("only the 50 strongest" in line for line in words(figure))
 
 
-def test_source_and_target_stand_in_one_picture() -> None:
+def test_source_and_target_are_in_one_picture() -> None:
     source, target = tokens(9), tokens(5)
     cross, own = (across(kind, source, target, [3]) for kind in ("cross", "decoder"))
     figure = view.draw(cross, own, focus="not")
     assert not faults(figure)
-    said = words(figure)
-    assert {"taken from the source", "layer 1\ncross", "decoder to encoder · attention rollout from 'not'"} <= said
-    assert f"{cross.values.max():.2f}" in said
-    assert f"{own.values.max():.2f}" in said
+    texts = words(figure)
+    assert {"from the source", "layer 1\ncross", "decoder to encoder · attention rollout from 'not'"} <= texts
+    assert f"{cross.values.max():.2f}" in texts
+    assert f"{own.values.max():.2f}" in texts
 
 
-def test_the_matrix_shows_the_values_and_greys_what_no_path_leads_to() -> None:
+def test_the_matrix_shows_the_values_and_unreachable_cells_are_grey() -> None:
     flow = flow_of(tokens(6), causal=True, rows=[1, 4])
     figure = view.matrix(flow, model="a/model", note="text 1 of 2")
     assert not faults(figure)
     image = np.ma.asarray(weights_image(figure).get_array())
     assert_allclose(image.filled(0), flow.values, atol=1e-6)
     assert image.mask.tolist() == (flow.uniform == 0).tolist()
-    assert {"token at the top", "token of the input", "encoder · attention rollout"} <= words(figure)
+    assert {"token at the top", "input token", "encoder · attention rollout"} <= words(figure)
     assert "share of the input token (attention rollout)" in {word.replace("\n", " ") for word in words(figure)}
 
 
@@ -151,7 +152,7 @@ def test_a_text_too_long_for_the_graph_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_hostile_tokens(format: str, tmp_path: Path) -> None:
+def test_hostile_tokens(format: str) -> None:
     for part in (HOSTILE[:40], HOSTILE[40:]):
         flow = flow_of(Tokens.plain(part), layers=1, rows=[0, 3])
         for name, figure in (
@@ -159,10 +160,9 @@ def test_hostile_tokens(format: str, tmp_path: Path) -> None:
             ("matrix", view.matrix(flow)),
         ):
             assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())
-            save(figure, tmp_path / f"{name}.{format}")
+            assert render(figure, format), name
 
 
-def test_a_picture_is_the_same_each_time(tmp_path: Path) -> None:
-    for name in ("one.svg", "two.svg"):
-        save(view.draw(flow_of(tokens(7), rows=[2]), focus="did"), tmp_path / name)
-    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+def test_a_picture_is_the_same_each_time() -> None:
+    first, second = (render(view.draw(flow_of(tokens(7), rows=[2]), focus="did"), "svg") for _ in range(2))
+    assert first == second

@@ -1,9 +1,8 @@
-"""Heads as pictures: the map, the tree, the distances beside their baselines, the layers."""
+"""Pictures of heads: the map, the dendrogram, the distances next to their baselines, the layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,14 @@ from matplotlib.patches import Circle
 from pictures import faults, words
 
 from attncli.data import Array, Kind, Scores
-from attncli.plotting.save import save
+from attncli.plotting.render import render
 from attncli.studies.heads.clusters import grouped
-from attncli.studies.heads.figures import (
-    dendrogram as heads_tree,
-)
-from attncli.studies.heads.figures import (
-    distances as heads_distances,
-)
-from attncli.studies.heads.figures import (
-    layers as heads_layers,
-)
-from attncli.studies.heads.figures import (
-    map as heads_map,
-)
-from attncli.studies.heads.result import LARGEST_DISTANCE, HeadsOptions, HeadClusters, HeadsResult
+from attncli.studies.heads.figures import dendrogram as heads_tree
+from attncli.studies.heads.figures import distances as heads_distances
+from attncli.studies.heads.figures import layers as heads_layers
+from attncli.studies.heads.figures import map as heads_map
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsResult
 
 GROUPING = HeadsOptions(threshold=0.3, redundant=0.05)
 MEASURES = {
@@ -39,15 +31,15 @@ MEASURES = {
 
 def between(count: int, seed: int = 0) -> Array:
     points = np.random.default_rng(seed).random((count, 4)) * 0.4
-    found: Array = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    return found
+    distances: Array = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    return distances
 
 
 def made(layers: int, heads: int, baselines: Mapping[str, Array] | None = None) -> HeadClusters:
     count = layers * heads
     places = np.repeat(np.arange(layers), heads), np.tile(np.arange(heads), layers)
-    beside = {"positional": between(count, 1), "shuffled": between(count, 2)} if baselines is None else baselines
-    return grouped(places, between(count), np.linspace(0, 0.8, count), beside, GROUPING)
+    matrices = {"positional": between(count, 1), "shuffled": between(count, 2)} if baselines is None else baselines
+    return grouped(places, between(count), np.linspace(0, 0.8, count), matrices, GROUPING)
 
 
 def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> HeadsResult:
@@ -69,7 +61,7 @@ def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> 
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (4, 4), (6, 12), (12, 12)])
-def test_any_number_of_heads_is_a_whole_picture(layers: int, heads: int) -> None:
+def test_pictures_of_any_number_of_heads_are_complete(layers: int, heads: int) -> None:
     group = made(layers, heads)
     assert not faults(heads_tree.draw(group, "encoder", GROUPING, model="m", note="n"))
     assert not faults(heads_distances.draw(group, "encoder", model="m", note="n"))
@@ -96,7 +88,7 @@ def test_branches_join_where_the_tree_says() -> None:
     assert {"redundant pairs: under 0.05", f"median of all pairs: {group.medians['distance']:.2f}"} <= words(figure)
 
 
-def test_the_distances_stand_in_the_order_of_the_tree_beside_their_baselines() -> None:
+def test_distances_are_in_the_order_of_the_dendrogram_next_to_their_baselines() -> None:
     group = made(2, 4)
     figure = heads_distances.draw(group, "encoder")
     images = [np.ma.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
@@ -105,34 +97,34 @@ def test_the_distances_stand_in_the_order_of_the_tree_beside_their_baselines() -
         np.testing.assert_allclose(image, matrix[np.ix_(order, order)])
     np.testing.assert_allclose(images[1][:, 0], group.to_even[order])
     assert {axes.images[0].get_clim() for axes in figure.axes if axes.images} == {(0, LARGEST_DISTANCE)}
-    assert {"on the text", "by position alone", "on shuffled tokens", "even attention"} <= words(figure)
+    assert {"on the text", "position alone", "tokens shuffled", "uniform attention"} <= words(figure)
 
 
-def test_a_baseline_that_is_not_there_has_no_panel() -> None:
+def test_a_missing_baseline_has_no_panel() -> None:
     none = np.full((8, 8), np.nan)
     found = words(heads_distances.draw(made(2, 4, {"positional": none}), "encoder"))
-    assert not {"by position alone", "on shuffled tokens"} & found
+    assert not {"position alone", "tokens shuffled"} & found
     assert not faults(heads_distances.draw(made(2, 4, {}), "encoder"))
 
 
-def test_layers_are_lines_beside_their_baselines() -> None:
+def test_measures_of_layers_are_lines_with_their_baselines() -> None:
     found = likeness({"encoder": 6}, cosine=np.array([-0.1, 0, 0.1, 0.2, 0.3, 0.4]))
     figure = heads_layers.draw(found, model="m")
     assert not faults(figure)
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
     np.testing.assert_allclose(lines["layer"], found.layers["cosine"].values)  # type: ignore[arg-type]
-    assert set(lines) == {"layer", "input of layer 0", "shuffled tokens"}
+    assert set(lines) == {"layer", "input of layer 0", "tokens shuffled"}
     assert figure.axes[1].get_ylim()[0] < -0.1
     assert {line.get_label() for line in figure.axes[0].lines} == {
         "layer",
-        "even attention",
+        "uniform attention",
         "position alone",
-        "shuffled tokens",
+        "tokens shuffled",
     }
 
 
 @pytest.mark.parametrize("kinds", [{"encoder": 1}, {"encoder": 3, "decoder": 2, "cross": 2}, {"decoder": 32}])
-def test_layers_of_all_kinds_are_a_whole_picture(kinds: Mapping[Kind, int]) -> None:
+def test_pictures_of_all_kinds_are_complete(kinds: Mapping[Kind, int]) -> None:
     assert not faults(heads_layers.draw(likeness(kinds), model="m", note="mean over 3 texts"))
 
 
@@ -140,7 +132,7 @@ def test_without_hidden_states_there_is_one_panel() -> None:
     assert len(heads_layers.draw(likeness({"encoder": 3}, states=False)).axes) == 1
 
 
-def test_hostile_names(tmp_path: Path) -> None:
+def test_hostile_names() -> None:
     group, layers = made(1, 3), likeness({"encoder": 2})
     for start in range(0, len(HOSTILE), 4):
         look: dict[str, Any] = {
@@ -149,4 +141,4 @@ def test_hostile_names(tmp_path: Path) -> None:
         }
         figures = [heads_tree.draw(group, "encoder", GROUPING, **look), heads_map.draw(group, "encoder", **look)]
         figures += [heads_distances.draw(group, "cross", **look), heads_layers.draw(layers, **look)]
-        save(figures[start // 4 % len(figures)], tmp_path / "one.svg")
+        assert render(figures[start // 4 % len(figures)], "svg")

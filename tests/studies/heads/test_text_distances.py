@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from naive_likeness import naive_distance, naive_distances
+from naive_distances import naive_distance, naive_distances
 from scipy.spatial.distance import jensenshannon
 
 from attncli.data import Attention, LayerMaps, Tokens

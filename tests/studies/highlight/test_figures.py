@@ -1,4 +1,4 @@
-"""Attention on the text itself: the text comes back whole, colours are weights, nothing in it can do harm."""
+"""Attention on the text itself: the text is complete, colours are weights, hostile text does no harm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 from itertools import pairwise
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,11 +17,19 @@ from pictures import faults, shown, words
 
 from attncli.data import Scheme, Tokens
 from attncli.errors import UsageError
-from attncli.plotting.highlight_colours import LEVELS, NIGHT, PAPER, colours, contrast, ink, level
-from attncli.plotting.save import FORMATS, save
+from attncli.plotting.highlight_colours import (
+    DARK_PAGE,
+    LEVELS,
+    LIGHT_PAGE,
+    colour_level,
+    contrast,
+    level_colours,
+    readable_ink,
+)
+from attncli.plotting.render import FORMATS, render
 from attncli.studies.highlight import figures as view
 from attncli.studies.highlight.html import embedded, page, stylesheet
-from attncli.studies.highlight.passage import Cell, painted, passage, right_to_left, strongest
+from attncli.studies.highlight.passage import TextCell, right_to_left, strongest_tokens, text_cells, weighted_cells
 
 
 def tokens(
@@ -37,15 +44,15 @@ def tokens(
 SENTENCE = tokens("It  is\n\nwarm-er now", [(-1, -1), (0, 2), (4, 6), (8, 12), (12, 15), (16, 19)], (0,))
 
 
-def written(cells: list[Cell]) -> str:
+def written(cells: list[TextCell]) -> str:
     return "".join(cell.text for cell in cells)
 
 
-# ------------------------------------------------------------------------------------------- the text again
+# ------------------------------------------------------------------------------------------- cells of the text
 
 
 def test_the_text_comes_back_as_it_was() -> None:
-    assert written(passage(SENTENCE)) == "[CLS] It  is\n\nwarm-er now"
+    assert written(text_cells(SENTENCE)) == "[CLS] It  is\n\nwarm-er now"
 
 
 @pytest.mark.parametrize(
@@ -66,16 +73,16 @@ def test_the_text_comes_back_as_it_was() -> None:
     ],
 )
 def test_spaces_and_signs(text: str, spans: list[tuple[int, int]], expected: str) -> None:
-    assert written(passage(tokens(text, spans))) == expected
+    assert written(text_cells(tokens(text, spans))) == expected
 
 
 def test_several_tokens_of_one_character_are_shown_once_with_their_sum() -> None:
     emoji = tokens("a🤗", [(0, 1), (1, 2), (1, 2), (1, 2)])
-    cells = passage(emoji)
-    assert [(cell.text, cell.at) for cell in cells] == [("a", (0,)), ("🤗", (1, 2, 3))]
+    cells = text_cells(emoji)
+    assert [(cell.text, cell.positions) for cell in cells] == [("a", (0,)), ("🤗", (1, 2, 3))]
     lit = line([0.1, 0.2, 0.3, 0.4])
-    assert painted(of(emoji, lit), lit, cells)[1].weight == pytest.approx(0.9)
-    assert painted(of(emoji, lit, direction="to"), lit, cells)[1].weight == pytest.approx(0.3)
+    assert weighted_cells(of(emoji, lit), lit, cells)[1].weight == pytest.approx(0.9)
+    assert weighted_cells(of(emoji, lit, direction="to"), lit, cells)[1].weight == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
@@ -92,44 +99,44 @@ def test_tokens_without_a_place_in_a_text(pieces: list[str], scheme: Scheme, by_
     n = len(pieces)
     none = np.full((n, 2), -1)
     made = Tokens(tuple(pieces), np.arange(n), np.zeros(n), none, np.arange(n), ("",) * n, scheme=scheme)
-    assert written(passage(made, by_words)) == expected
+    assert written(text_cells(made, by_words)) == expected
 
 
 def test_the_direction_is_that_of_the_first_letter() -> None:
-    assert right_to_left(passage(tokens("1 שלום it", [(0, 1), (2, 6), (7, 9)])))
-    assert not right_to_left(passage(tokens("it שלום", [(0, 2), (3, 7)])))
-    assert not right_to_left(passage(tokens("123", [(0, 3)])))
+    assert right_to_left(text_cells(tokens("1 שלום it", [(0, 1), (2, 6), (7, 9)])))
+    assert not right_to_left(text_cells(tokens("it שלום", [(0, 2), (3, 7)])))
+    assert not right_to_left(text_cells(tokens("123", [(0, 3)])))
 
 
 # ------------------------------------------------------------------------------------------- colours
 
 
 def test_no_weight_is_the_page_and_each_level_is_darker_than_the_last() -> None:
-    assert (colours()[0], colours(dark=True)[0], len(colours())) == (PAPER, NIGHT, LEVELS)
-    for ramp, end in ((colours(), PAPER), (colours(dark=True), NIGHT)):
+    assert (level_colours()[0], level_colours(dark=True)[0], len(level_colours())) == (LIGHT_PAGE, DARK_PAGE, LEVELS)
+    for ramp, end in ((level_colours(), LIGHT_PAGE), (level_colours(dark=True), DARK_PAGE)):
         apart = [contrast(colour, end) for colour in ramp]
         assert all(one < other for one, other in pairwise(apart))
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_words_can_be_read_on_every_colour(dark: bool) -> None:
-    assert min(contrast(colour, ink(colour)) for colour in colours(dark)) >= 4.5
+    assert min(contrast(colour, readable_ink(colour)) for colour in level_colours(dark)) >= 4.5
 
 
-def test_levels_are_weights_and_states_are_told_apart() -> None:
+def test_levels_are_weights_and_each_token_has_its_state() -> None:
     lit = line([0.5, 0.25, np.nan, 0.0, 0.1, 1.0], at=(1,), visible=[True, True, True, True, True, False])
-    cells = [cell for cell in painted(of(SENTENCE, lit), lit, passage(SENTENCE)) if cell.at]
+    cells = [cell for cell in weighted_cells(of(SENTENCE, lit), lit, text_cells(SENTENCE)) if cell.positions]
     assert [cell.state for cell in cells] == ["drawn", "drawn", "undefined", "drawn", "drawn", "unseen"]
-    assert [cell.level for cell in cells[:2]] == [LEVELS - 1, level(0.25, 0.5)]
+    assert [cell.level for cell in cells[:2]] == [LEVELS - 1, colour_level(0.25, 0.5)]
     assert [cell.focus for cell in cells] == [False, True, False, False, False, False]
     assert [cell.special for cell in cells] == [True, *[False] * 5]
-    assert strongest(cells) == [("[CLS]", "0.500"), ("It", "0.250"), ("-er", "0.100"), ("warm", "0")]
+    assert strongest_tokens(cells) == [("[CLS]", "0.500"), ("It", "0.250"), ("-er", "0.100"), ("warm", "0")]
 
 
-def test_the_strongest_are_named_apart_where_they_look_alike() -> None:
+def test_the_strongest_tokens_with_equal_text_get_their_position() -> None:
     twice = tokens("a b a", [(0, 1), (2, 3), (4, 5)])
     lit = line([0.1, 0.5, 0.4])
-    found = strongest(painted(of(twice, lit), lit, passage(twice)))
+    found = strongest_tokens(weighted_cells(of(twice, lit), lit, text_cells(twice)))
     assert found == [("b", "0.500"), ("a (2)", "0.400"), ("a (0)", "0.100")]
 
 
@@ -150,9 +157,9 @@ def test_the_page_is_one_file_that_runs_and_loads_nothing() -> None:
     assert "@import" not in css[1]
 
 
-def test_a_token_says_its_weight_and_the_focus_is_marked_not_by_colour_alone() -> None:
+def test_a_token_has_its_weight_as_a_tooltip_and_the_focus_is_not_marked_by_colour_alone() -> None:
     read = Read.page(page(of(SENTENCE, line([0.1, 0.677, 0.2, 0.0, 0.3, 0.05], at=(2,)))))
-    by_text = {text: (look.split(), says) for text, look, says in read.tokens}
+    by_text = {text: (look.split(), tooltip) for text, look, tooltip in read.tokens}
     assert by_text["It"] == (["t", f"c{LEVELS - 1}"], "0.677 · It · token 1")
     assert by_text["is"][0][:2] == ["t", "focus"]
     assert by_text["is"][1] == "0.200 · is · token 2 · focus"
@@ -167,21 +174,23 @@ def test_a_token_says_its_weight_and_the_focus_is_marked_not_by_colour_alone() -
 def test_the_legend_names_what_occurs() -> None:
     seen = page(of(SENTENCE, line([0.1] * 6)))
     some = page(of(SENTENCE, line([0.1] * 5 + [np.nan], visible=[True] * 4 + [False, True])))
-    assert "may not be seen" not in seen
-    assert "may not be seen from there" in some
+    assert "masked" not in seen
+    assert ">masked key<" in some
     assert ">undefined<" in some
-    assert "may not see it" in page(of(SENTENCE, line([0.1] * 6, visible=[False] + [True] * 5), direction="to"))
+    assert "query for which the focus is masked" in page(
+        of(SENTENCE, line([0.1] * 6, visible=[False] + [True] * 5), direction="to")
+    )
 
 
 def test_dark_and_light_pages_have_a_class_for_each_level() -> None:
     css = stylesheet()
     light, dark = css.split("@media screen and (prefers-color-scheme: dark)")
-    for ramp, part in ((colours(), light), (colours(dark=True), dark)):
+    for ramp, part in ((level_colours(), light), (level_colours(dark=True), dark)):
         for at, colour in enumerate(ramp):
-            assert f".c{at} {{ background: {colour}; color: {ink(colour)}; }}" in part
+            assert f".c{at} {{ background: {colour}; color: {readable_ink(colour)}; }}" in part
 
 
-def test_across_two_texts_the_focus_is_marked_in_its_own() -> None:
+def test_in_cross_attention_the_focus_is_marked_in_its_own_text() -> None:
     other = tokens("rot", [(0, 3)])
     read = Read.page(page(of(SENTENCE, line([0.1] * 6, at=(0,), focus="rot"), kind="cross", focused=other)))
     assert read.texts == ["rot", "[CLS] It  is\n\nwarm-er now"]
@@ -233,10 +242,10 @@ def boxes(figure: view.Figure) -> list[Rectangle]:
 
 def test_the_picture_has_the_text_the_scale_and_the_numbers() -> None:
     figure = view.draw(of(SENTENCE, line([0.1, 0.677, 0.2, 0.0, 0.3, 0.05], at=(2,))), model="some/model")
-    said = words(figure)
-    assert {"[CLS]", "It", "is", "warm", "-er", "now", "some/model", "from it (token 2)"} <= said
-    assert {"0", "0.338", "0.677", "attention weight from the marked word (fraction)"} <= said
-    assert any(text.startswith("strongest:   It 0.677   -er 0.300") for text in said)
+    texts = words(figure)
+    assert {"[CLS]", "It", "is", "warm", "-er", "now", "some/model", "from it (token 2)"} <= texts
+    assert {"0", "0.338", "0.677", "attention weight from the marked word (fraction)"} <= texts
+    assert any(text.startswith("strongest:   It 0.677   -er 0.300") for text in texts)
     assert not faults(figure)
 
 
@@ -250,7 +259,7 @@ def test_long_text_wraps_inside_the_page() -> None:
     assert not faults(figure)
 
 
-def test_a_picture_higher_than_any_viewer_takes_is_refused_with_advice() -> None:
+def test_a_picture_too_tall_for_viewers_is_refused_with_advice() -> None:
     lines = [line([0.1] * 6)] * 500
     with pytest.raises(
         UsageError, match=r"the picture would be 61,\d+ pixels high, of at most 60,000: .*--format html"
@@ -258,7 +267,7 @@ def test_a_picture_higher_than_any_viewer_takes_is_refused_with_advice() -> None
         view.draw(of(tokens("a\n\nb c d e f", [(0, 1), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12)]), *lines[:310]))
 
 
-def test_stretches_against_the_direction_of_the_text_are_turned_round() -> None:
+def test_runs_against_the_direction_of_the_text_are_reversed() -> None:
     mixed = tokens("it שלום עולם is", [(0, 2), (3, 7), (8, 12), (13, 15)])
     left = {text.get_text(): text.get_position()[0] for text in shown(view.draw(of(mixed, line([0.1] * 4))))}
     assert left["it"] < left["עולם"] < left["שלום"] < left["is"]
@@ -268,18 +277,17 @@ def test_stretches_against_the_direction_of_the_text_are_turned_round() -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_hostile_tokens_in_pictures(format: str, tmp_path: Path) -> None:
+def test_hostile_tokens_in_pictures(format: str) -> None:
     figure = view.draw(of(hostile("plain", False), line([0.5] * len(HOSTILE), focus="$\\foo$ [/INST]")), model="$a$")
     assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())
-    save(figure, tmp_path / f"it.{format}")
+    data = render(figure, format)
     if format == "svg":
-        ElementTree.parse(tmp_path / "it.svg")
+        ElementTree.fromstring(data)
 
 
-def test_a_picture_is_the_same_each_time(tmp_path: Path) -> None:
-    for name in ("one.svg", "two.svg"):
-        save(view.draw(of(SENTENCE, line([0.1] * 6))), tmp_path / name)
-    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+def test_a_picture_is_the_same_each_time() -> None:
+    first, second = (render(view.draw(of(SENTENCE, line([0.1] * 6))), "svg") for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.parametrize("weights", [[0.0], [np.nan], [1.0]])

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from attncli.studies.patterns.classes import RULES, UNIFORM_SEGMENT, pages, questions, verdicts
-from attncli.studies.patterns.result import CLASSES, NUMBERS, Thresholds
+from attncli.studies.patterns.options import Thresholds
+from attncli.studies.patterns.result import CLASSES, NUMBERS
 
 NOTHING = {
     "sink": 0.1,

@@ -1,4 +1,4 @@
-"""The page of what heads do: asked what was drawn."""
+"""The page of head classes: what is drawn for each head and layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pictures import faults, shown, words
 from attncli.data import Kind, Scores
 from attncli.errors import UsageError
 from attncli.studies.patterns.figures import classes as view
-from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS, Patterns, Thresholds
+from attncli.studies.patterns.options import Thresholds
+from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS, Patterns
 
 
 def made(
@@ -89,15 +90,15 @@ def test_bars_are_the_differences_of_each_layer() -> None:
     assert np.asarray(marks) == pytest.approx(np.array([[0.1, 0.3, 0.5]] * 2))
 
 
-def test_all_kinds_stand_below_each_other() -> None:
+def test_kinds_are_below_each_other() -> None:
     one, other = made([("mixed",)] * 4), made([("diagonal",)] * 4, kind="cross", offset=0.0)
 
-    def joined(a: Scores, b: Scores) -> Scores:
-        coords = {name: (dim, np.concatenate([own, b.coords[name][1]])) for name, (dim, own) in a.coords.items()}
+    def concatenated(a: Scores, b: Scores) -> Scores:
+        coords = {name: (dim, np.concatenate([column, b.coords[name][1]])) for name, (dim, column) in a.coords.items()}
         return replace(a, values=np.concatenate([a.values, b.values]), coords=coords)
 
-    heads = {name: joined(scores, other.heads[name]) for name, scores in one.heads.items()}
-    layers = {name: joined(scores, other.layers[name]) for name, scores in one.layers.items()}
+    heads = {name: concatenated(scores, other.heads[name]) for name, scores in one.heads.items()}
+    layers = {name: concatenated(scores, other.layers[name]) for name, scores in one.layers.items()}
     both = Patterns(heads, (*one.verdicts, *other.verdicts), {}, layers, {}, Thresholds())
     figure = view.draw(both, model="a model")
     assert {"encoder self-attention", "cross-attention", "D0", "M", "a model"} <= words(figure)
@@ -118,6 +119,6 @@ def test_hostile_names_are_written_as_they_are() -> None:
     assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())
 
 
-def test_nothing_measured_is_said() -> None:
+def test_without_heads_there_is_nothing_to_draw() -> None:
     with pytest.raises(UsageError, match="nothing to draw"):
         view.draw(made([]))

@@ -1,4 +1,4 @@
-"""Maps beside their classes: which maps, under which names."""
+"""Maps with their classes: which maps are drawn, under which names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studies.patterns.test_figures_classes import made
 from attncli.studies.patterns.figures import examples
 
 
-def test_the_clearest_head_of_each_class_is_shown_under_its_name() -> None:
+def test_the_strongest_head_of_each_class_is_drawn_under_its_name() -> None:
     found = made([("vertical",), ("local", "diagonal"), ("diagonal",), ("mixed",)], heads=2)
     figure = examples.draw(found, attention(5, heads=[2, 2]), model="a model")
     names = {text for text in words(figure) if "·" in text and "token" not in text and "self-attention" not in text}
@@ -23,7 +23,7 @@ def test_the_clearest_head_of_each_class_is_shown_under_its_name() -> None:
         "local · 0.1 · within 2 0.40",
         "mixed · 1.1 · entropy 0.40",
     }
-    assert "encoder self-attention · the clearest head of each class" in words(figure)
+    assert "encoder self-attention · the strongest head of each class" in words(figure)
     assert not faults(figure)
 
 
@@ -33,7 +33,7 @@ def test_one_class_is_one_map() -> None:
     assert not faults(figure)
 
 
-def test_heads_of_a_layer_stand_under_their_classes() -> None:
+def test_heads_of_a_layer_are_drawn_under_their_classes() -> None:
     found = made([("mixed",)] * 3 + [("vertical", "diagonal"), (), ("sparse",)], heads=3)
     maps = attention(6, heads=[3, 3])
     figure = examples.draw_layer(found, replace(maps, layers=maps.layers[1:]), note="the first text")
@@ -43,7 +43,7 @@ def test_heads_of_a_layer_stand_under_their_classes() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 300])
-def test_long_names_lie_over_nothing(count: int) -> None:
+def test_long_names_overlap_nothing(count: int) -> None:
     found = made([("vertical", "diagonal", "block", "local", "sparse")] * 4, heads=4)
     figure = examples.draw_layer(found, attention(count, heads=[4]))
     assert not faults(figure)

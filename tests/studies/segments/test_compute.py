@@ -13,7 +13,7 @@ from naive_segments import naive_mass
 
 from attncli.data import Kind, Partition, Rows
 from attncli.inputs.partitions import Sides
-from attncli.studies.segments.compute import SegmentMassBeside
+from attncli.studies.segments.compute import SegmentsSink
 from attncli.studies.segments.result import Segments
 
 NAMES = ("a", "b", "special")
@@ -38,7 +38,7 @@ def found(table: dict[str, np.ndarray], **where: object) -> dict[tuple[str, str]
 def sums(maps: list[Map], rows: list[Rows], sides: list[Sides], kind: Kind = "encoder", **combine: bool) -> Segments:
     heads = tuple(range(maps[0].weights.shape[0]))
     placed = {(text, kind): each for text, each in enumerate(sides)}
-    sink = SegmentMassBeside(inputs(maps), placed, {(kind, 0): heads}, **combine)
+    sink = SegmentsSink(inputs(maps), placed, {(kind, 0): heads}, **combine)
     for each in rows:
         sink.add(each)
     sink.end_layer(kind, 0)

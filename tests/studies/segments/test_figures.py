@@ -1,9 +1,8 @@
-"""Attention between segments as pictures: the mean beside even attention, every head, the written tokens."""
+"""Pictures of attention between segments: the mean next to uniform attention, every head, generated tokens."""
 
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,20 +11,20 @@ from pictures import faults, tokens, words
 
 from attncli.data import Array, Scores
 from attncli.errors import UsageError
-from attncli.plotting.save import save
+from attncli.plotting.render import render
 from attncli.studies.segments.figures import means as segments
 from attncli.studies.segments.figures import tokens as segment_tokens
 from attncli.studies.segments.result import Segments
 
 
-def made(names: list[str], layers: int = 2, heads: int = 2, written: int = 0, causal: bool = False) -> Segments:
-    made = np.random.default_rng(0)
+def made(names: list[str], layers: int = 2, heads: int = 2, generated: int = 0, causal: bool = False) -> Segments:
+    rng = np.random.default_rng(0)
     n = len(names)
     rows = list(product(range(layers), range(heads), names, names))
-    mass = made.dirichlet(np.ones(n), layers * heads * n).ravel()
+    mass = rng.dirichlet(np.ones(n), layers * heads * n).ravel()
     seen = np.tile(np.tri(n).ravel() if causal else np.ones(n * n), layers * heads) > 0
     mass = np.where(seen, mass, 0)
-    even = np.where(seen, 1 / n, 0)
+    uniform = np.where(seen, 1 / n, 0)
     columns = {
         "kind": np.array(["encoder"] * len(rows), dtype=object),
         "layer": np.array([row[0] for row in rows]),
@@ -35,13 +34,13 @@ def made(names: list[str], layers: int = 2, heads: int = 2, written: int = 0, ca
         "texts": np.ones(len(rows), int),
     }
     with np.errstate(invalid="ignore"):
-        ratio = np.where(seen, mass / np.where(seen, even, 1), np.nan)
-    values = {"mass": mass, "uniform_mass": even, "positional_mass": even, "ratio": ratio}
-    return Segments(scores(values, columns), tokens=shares(names, written) if written else {})
+        ratio = np.where(seen, mass / np.where(seen, uniform, 1), np.nan)
+    values = {"mass": mass, "uniform_mass": uniform, "positional_mass": uniform, "ratio": ratio}
+    return Segments(scores(values, columns), tokens=shares(names, generated) if generated else {})
 
 
-def shares(names: list[str], written: int) -> dict[str, Scores]:
-    cells = [(at, name) for at in range(written) for name in names]
+def shares(names: list[str], generated: int) -> dict[str, Scores]:
+    cells = [(at, name) for at in range(generated) for name in names]
     columns = {
         "text": np.zeros(len(cells), int),
         "kind": np.array(["encoder"] * len(cells), dtype=object),
@@ -50,7 +49,7 @@ def shares(names: list[str], written: int) -> dict[str, Scores]:
         "token": np.array([str(at) for at, _ in cells], dtype=object),
         "to": np.array([name for _, name in cells] + [None], dtype=object)[:-1],
     }
-    mass = np.random.default_rng(1).dirichlet(np.ones(len(names)), written).ravel()
+    mass = np.random.default_rng(1).dirichlet(np.ones(len(names)), generated).ravel()
     return scores({"mass": mass, "uniform_mass": np.full(len(cells), 1 / len(names))}, columns)
 
 
@@ -59,19 +58,19 @@ def scores(values: dict[str, Array], columns: dict[str, Array]) -> dict[str, Sco
     return {name: Scores(name, each, ("row",), coords, "1", (0.0, 1.0), "made up") for name, each in values.items()}
 
 
-def test_the_share_and_its_ratio_stand_side_by_side() -> None:
+def test_the_share_and_its_ratio_are_side_by_side() -> None:
     found = made(["a", "b"], causal=True)
     figure = segments.draw(found, "encoder", model="m", note="n")
     share, ratio = (np.ma.asarray(axes.images[-1].get_array()) for axes in figure.axes if axes.get_title("left"))
     mean = found["mass"].values.reshape(4, 2, 2).mean(0)
     np.testing.assert_allclose(share.filled(-1), np.where(np.tri(2) > 0, mean, -1), rtol=1e-6)
     np.testing.assert_allclose(ratio[1], np.log2(mean[1] * 2), rtol=1e-5)
-    assert {"share of the attention", "against even attention", "from", "to", "m"} <= words(figure)
-    assert any("key that the query may not see" in word for word in words(figure))
+    assert {"share of the attention", "relative to uniform attention", "from", "to", "m"} <= words(figure)
+    assert "masked key" in words(figure)
 
 
 @pytest.mark.parametrize("count", [2, 5, 16, 40, 128])
-def test_any_number_of_segments_is_a_whole_picture(count: int) -> None:
+def test_pictures_of_any_number_of_segments_are_complete(count: int) -> None:
     names = [f"paragraph {at}" for at in range(count)]
     assert not faults(segments.draw(made(names, 1, 2), "encoder", model="m"))
     page = segments.draw_heads(made(names, 2, 2), "encoder", 16)
@@ -92,21 +91,21 @@ def test_heads_have_their_own_numbers() -> None:
     assert {"head 0", "head 1", "mean of heads", "a", "b", "c"} <= words(page)
 
 
-@pytest.mark.parametrize(("written", "count"), [(1, 2), (7, 8), (60, 12), (400, 3)])
-def test_written_tokens_are_bars_that_sum_to_one(written: int, count: int) -> None:
+@pytest.mark.parametrize(("generated", "count"), [(1, 2), (7, 8), (60, 12), (400, 3)])
+def test_generated_tokens_are_bars_that_sum_to_one(generated: int, count: int) -> None:
     names = [f"¶{at}" for at in range(count)] + ["special"]
-    figure = segment_tokens.draw(made(names, written=written), "encoder", 0, tokens(written), model="m")
+    figure = segment_tokens.draw(made(names, generated=generated), "encoder", 0, tokens(generated), model="m")
     assert not faults(figure)
     share = next(axes for axes in figure.axes if axes.get_title("left") == "share of the attention")
-    heights = np.array([bar.get_height() for bar in share.patches]).reshape(len(names), written)
+    heights = np.array([bar.get_height() for bar in share.patches]).reshape(len(names), generated)
     np.testing.assert_allclose(heights.sum(0), 1)
     assert set(names) <= words(figure)
 
 
-def test_hostile_names(tmp_path: Path) -> None:
+def test_hostile_names() -> None:
     for start in range(0, len(HOSTILE), 14):
         names = list(dict.fromkeys(HOSTILE[start : start + 14]))
-        found = made(names, written=3)
+        found = made(names, generated=3)
         figures = {
             "mean": segments.draw(found, "encoder"),
             "heads": segments.draw_heads(found, "encoder", 16),
@@ -114,11 +113,11 @@ def test_hostile_names(tmp_path: Path) -> None:
         }
         for name, figure in figures.items():
             assert figure is not None
-            save(figure, tmp_path / f"{name}.svg")
+            assert render(figure, "svg"), name
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_missing_segments_and_tokens_are_refused() -> None:
     with pytest.raises(UsageError, match="nothing to draw: no segments of kind 'decoder'"):
         segments.draw(made(["a"]), "decoder")
-    with pytest.raises(UsageError, match="no token of text 0, encoder, was written by the model"):
+    with pytest.raises(UsageError, match="no token of text 0, encoder, was generated by the model"):
         segment_tokens.draw(made(["a"]), "encoder", 0, tokens(1))

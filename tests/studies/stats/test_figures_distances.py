@@ -1,4 +1,4 @@
-"""How far heads look as a picture: the share on the left, against even attention on the right."""
+"""The picture of attention by distance: the share on the left, relative to uniform attention on the right."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from attncli.errors import UsageError
 from attncli.studies.stats.figures import distances
 
 
-def made(mass: Array, even: Array, heads: Sequence[int] = (), kind: str = "encoder") -> Profile:
-    """`heads` counts the heads of each layer; mass and even are [head, bin]."""
+def made(mass: Array, uniform: Array, heads: Sequence[int] = (), kind: str = "encoder") -> Profile:
+    """`heads` counts the heads of each layer; mass and uniform are [head, bin]."""
     rows, bins = mass.shape
     counts = heads or (rows,)
     starts = [0, *(1 << power for power in range(bins - 1))]
@@ -27,7 +27,7 @@ def made(mass: Array, even: Array, heads: Sequence[int] = (), kind: str = "encod
     }
     tables = {
         name: Scores(name, values, ("head", "bin"), coords, "1", (0.0, 1.0), "made up")
-        for name, values in (("mass", mass), ("uniform_mass", even))
+        for name, values in (("mass", mass), ("uniform_mass", uniform))
     }
     return Profile((), tables, {})
 
@@ -37,16 +37,16 @@ def images(profile: Profile) -> list[Array]:
     return [np.ma.asarray(axes.images[-1].get_array()) for axes in figure.axes if axes.get_title("left")]
 
 
-def test_the_share_and_its_ratio_stand_side_by_side() -> None:
-    mass, even = np.array([[0.5, 0.25, 0.25], [0.0, 0.9, 0.1]]), np.full((2, 3), 0.25)
-    share, ratio = images(made(mass, even))
+def test_the_share_and_its_ratio_are_side_by_side() -> None:
+    mass, uniform = np.array([[0.5, 0.25, 0.25], [0.0, 0.9, 0.1]]), np.full((2, 3), 0.25)
+    share, ratio = images(made(mass, uniform))
     assert share.data == pytest.approx(mass)
     assert ratio[0].tolist() == [1, 0, 0]
     assert ratio[1, 0] < -50  # no attention at all: the darkest colour
     assert ratio[1, 1] == pytest.approx(np.log2(3.6))
 
 
-def test_layers_stand_apart_and_what_no_token_sees_is_grey() -> None:
+def test_layers_have_gaps_and_distances_without_visible_keys_are_grey() -> None:
     mass = np.full((4, 5), 0.2)
     mass[2:, 3:] = np.nan
     share, ratio = images(made(mass, mass, heads=[2, 2]))
@@ -55,17 +55,17 @@ def test_layers_stand_apart_and_what_no_token_sees_is_grey() -> None:
         assert image.shape == (5, 5)
         assert hidden[2].all()
         assert np.argwhere(np.delete(hidden, 2, axis=0)).tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
-    assert "no token sees so far" in words(distances.draw(made(mass, mass, heads=[2, 2]), "encoder"))
+    assert "no visible key at this distance" in words(distances.draw(made(mass, mass, heads=[2, 2]), "encoder"))
 
 
 @pytest.mark.parametrize(("heads", "bins"), [([1], 1), ([4] * 4, 6), ([12] * 12, 17), ([40] * 40, 21)])
-def test_any_size_is_a_whole_picture(heads: list[int], bins: int) -> None:
+def test_pictures_of_any_size_are_complete(heads: list[int], bins: int) -> None:
     mass = np.random.default_rng(0).dirichlet(np.ones(bins), sum(heads))
     figure = distances.draw(made(mass, np.full_like(mass, 1 / bins), heads), "encoder", model="m", note="n")
     assert not faults(figure)
-    assert {"share of the attention", "against even attention", "m", "n", "0"} <= words(figure)
+    assert {"share of the attention", "relative to uniform attention", "m", "n", "0"} <= words(figure)
 
 
-def test_a_kind_without_distances_is_said() -> None:
+def test_a_kind_without_distances_is_refused() -> None:
     with pytest.raises(UsageError, match="nothing to draw: no distance of kind 'decoder'"):
         distances.draw(made(np.ones((1, 1)), np.ones((1, 1))), "decoder")

@@ -1,4 +1,4 @@
-"""What each key receives as a picture: every stripe shows, sinks are marked and named, nothing is cut."""
+"""The picture of received attention: strong keys are never lost, sinks have dots and names, nothing is cut."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dots(figure: Figure) -> list[tuple[float, float]]:
     return list(zip(*np.asarray(line.get_data()).tolist(), strict=True))
 
 
-def test_rows_are_heads_with_room_between_layers_and_columns_are_keys() -> None:
+def test_rows_are_heads_with_gaps_between_layers_and_columns_are_keys() -> None:
     values = np.random.default_rng(0).random((6, 9)) / 9
     image = weights_image(received.draw(made(values, heads=[2, 4])))
     drawn = np.ma.asarray(image.get_array())
@@ -48,7 +48,7 @@ def test_rows_are_heads_with_room_between_layers_and_columns_are_keys() -> None:
     assert np.delete(drawn.data, 2, axis=0) == pytest.approx(values)
 
 
-def test_of_a_long_text_each_column_shows_its_largest_key() -> None:
+def test_in_a_long_text_each_column_shows_its_largest_key() -> None:
     values = flat(3, 5000, [(1, 4321)])
     figure = received.draw(made(values), model="m")
     drawn = np.ma.asarray(weights_image(figure).get_array())
@@ -56,13 +56,13 @@ def test_of_a_long_text_each_column_shows_its_largest_key() -> None:
     assert np.argwhere(drawn.data > 0.5).tolist() == [[1, 4321 // 4]]
     assert {
         "each column is the largest of 4 keys",
-        "key position (looked at)",
+        "key position",
         f"{tokens(5000).pieces[4321]} 4321",
     } <= words(figure)
     assert not faults(figure)
 
 
-def test_sinks_bear_a_dot_and_their_token_is_named_once() -> None:
+def test_sinks_have_a_dot_and_their_token_is_named_once() -> None:
     figure = received.draw(made(flat(4, 30, [(0, 0), (2, 0), (3, 17)]), heads=[2, 2]))
     assert dots(figure) == [(0.5, 0.5), (0.5, 3.5), (17.5, 4.5)]
     assert {"the 0", "not 17", "sink: receives at least 0.3"} <= words(figure)
@@ -78,7 +78,7 @@ def test_names_of_neighbouring_sinks_do_not_touch() -> None:
     assert sorted(float(np.asarray(end)[0]) for end in ends) == [3 * at + 0.5 for at in range(30)] + [399.5]
 
 
-def test_more_sinks_than_there_is_room_for_leave_out_the_rarest() -> None:
+def test_of_too_many_sinks_the_rarest_are_not_named() -> None:
     everywhere = np.full((3, 1300), 0.5)
     everywhere[0, ::2] = 0.1
     figure = received.draw(made(everywhere))
@@ -87,17 +87,17 @@ def test_more_sinks_than_there_is_room_for_leave_out_the_rarest() -> None:
     assert 60 < named < 100
 
 
-def test_keys_that_few_tokens_see_are_hatched_not_coloured() -> None:
+def test_keys_that_few_queries_see_are_hatched() -> None:
     values = flat(2, 40)
     values[:, -2:] = 0.9
     figure = received.draw(made(values, causal=True))
     mask = np.ma.getmaskarray(weights_image(figure).get_array())
     assert np.flatnonzero(mask[0]).tolist() == [36, 37, 38, 39]
-    assert "seen by fewer than 5 tokens" in words(figure)
+    assert "visible to fewer than 5 queries" in words(figure)
     assert not [line for line in figure.axes[0].get_lines() if len(line.get_xdata())]
 
 
-def test_of_very_many_heads_layers_show_their_largest() -> None:
+def test_very_many_heads_are_combined_to_the_largest_of_each_layer() -> None:
     figure = received.draw(made(flat(600, 20, [(599, 3), (10, 5)]), heads=[20] * 30))
     drawn = np.ma.asarray(weights_image(figure).get_array())
     assert drawn.shape == (30, 20)
@@ -106,17 +106,17 @@ def test_of_very_many_heads_layers_show_their_largest() -> None:
 
 
 @pytest.mark.parametrize(("rows", "keys"), [(1, 1), (1, 2), (2, 60), (144, 13), (400, 3000)])
-def test_any_size_is_a_whole_picture(rows: int, keys: int) -> None:
+def test_pictures_of_any_size_are_complete(rows: int, keys: int) -> None:
     figure = received.draw(made(flat(rows, keys, [(0, 0)])), model="a/model", note="text 1 of 2")
     assert is_log(figure)
     assert not faults(figure)
     assert {"a/model", "received (fraction, log scale)"} <= {word.replace("\n", " ") for word in words(figure)}
 
 
-@pytest.mark.parametrize(("least", "low"), [(0.02, 0.02), (0.4, 0.05), (0.0, 0.05), (1e-9, 0.5e-4)])
-def test_the_scale_holds_what_is_drawn_from_one_decade_to_four(least: float, low: float) -> None:
+@pytest.mark.parametrize(("smallest", "low"), [(0.02, 0.02), (0.4, 0.05), (0.0, 0.05), (1e-9, 0.5e-4)])
+def test_the_scale_spans_the_values_but_at_least_one_decade_and_at_most_four(smallest: float, low: float) -> None:
     values = np.full((1, 4), 0.5)
-    values[0, 0] = least
+    values[0, 0] = smallest
     norm = weights_image(received.draw(made(values))).norm
     assert (norm.vmin, norm.vmax) == pytest.approx((low, 0.5))
 

@@ -1,4 +1,4 @@
-"""How heads spread by layer: each head a point at its layer, the line at the medians, nothing cut or random."""
+"""The spread of heads by layer: a point per head, the line at the medians, nothing cut or random."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def panel(figure: Figure, name: str) -> Axes:
 
 def test_every_head_is_a_point_at_its_layer() -> None:
     axes = panel(spread.draw(statistics(PLACES, sink=VALUES)), "sink")
-    clouds = [each for each in axes.collections if isinstance(each, PathCollection)]
+    clouds = [cloud for cloud in axes.collections if isinstance(cloud, PathCollection)]
     points = np.concatenate([np.asarray(cloud.get_offsets()) for cloud in clouds])
     expected = {(layer, value) for (_, layer, _), value in zip(PLACES, VALUES, strict=True)}
     assert {(round(x), float(y)) for x, y in points} == expected
@@ -34,11 +34,11 @@ def test_every_head_is_a_point_at_its_layer() -> None:
 
 def test_the_line_joins_the_medians_of_the_layers() -> None:
     axes = panel(spread.draw(statistics(PLACES, sink=VALUES)), "sink")
-    line = max(axes.lines, key=lambda each: len(each.get_xdata()))
+    line = max(axes.lines, key=lambda line: len(line.get_xdata()))
     assert np.asarray(line.get_ydata()) == pytest.approx([0.25, 0.5, 0.5])
 
 
-def test_panels_say_unit_and_layers_and_nothing_overlaps_or_is_cut() -> None:
+def test_panels_name_unit_and_layers_and_nothing_overlaps_or_is_cut() -> None:
     many = [("decoder", layer, head) for layer, head in product(range(40), range(3))]
     values = np.linspace(0, 1, len(many))
     figure = spread.draw(statistics(many, sink=values, distance=(values * 9, "tokens", (0.0, None))), model="m")
@@ -53,9 +53,9 @@ def test_an_undefined_head_has_no_point() -> None:
     values = VALUES.copy()
     values[3] = np.nan
     axes = panel(spread.draw(statistics(PLACES, sink=values)), "sink")
-    assert sum(len(each.get_offsets()) for each in axes.collections if isinstance(each, PathCollection)) == 11
+    assert sum(len(cloud.get_offsets()) for cloud in axes.collections if isinstance(cloud, PathCollection)) == 11
 
 
-def test_nothing_to_draw_is_said() -> None:
+def test_without_values_there_is_nothing_to_draw() -> None:
     with pytest.raises(UsageError, match="nothing to draw"):
         spread.draw(statistics(PLACES, sink=np.full(12, np.nan)))

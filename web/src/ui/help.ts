@@ -12,7 +12,7 @@ const NAMES: Record<string, string> = {
 
 export function helpDialog(host: HTMLElement): () => void {
   const dialog = select(host).append("dialog").attr("aria-labelledby", "help-title");
-  dialog.append("h2").attr("id", "help-title").text("Keys");
+  dialog.append("h2").attr("id", "help-title").text("Keyboard");
   const list = dialog.append("dl");
   for (const { keys, does } of [{ keys: ["?"], does: "show these keys" }, ...KEYS]) {
     const line = list.append("div");

@@ -1,4 +1,4 @@
-// The keyboard: every key, what it says of itself, and what it changes.
+// The keyboard: every key, its description in the help, and the change that it makes.
 import { turned, UNFOCUSED } from "../focus";
 import type { Run } from "../run";
 import { type Change, type State, type Store, VIEWS } from "../state";
@@ -12,14 +12,14 @@ export interface Key {
 export const KEYS: Key[] = [
   ...VIEWS.map((view, at) => ({ keys: [String(at + 1)], does: `${view} view`, change: () => ({ view }) })),
   { keys: ["ArrowRight"], does: "next head", change: (run, state) => headBy(run, state, 1) },
-  { keys: ["ArrowLeft"], does: "head before", change: (run, state) => headBy(run, state, -1) },
+  { keys: ["ArrowLeft"], does: "previous head", change: (run, state) => headBy(run, state, -1) },
   { keys: ["ArrowDown"], does: "next layer", change: (run, state) => layerBy(run, state, 1) },
-  { keys: ["ArrowUp"], does: "layer before", change: (run, state) => layerBy(run, state, -1) },
-  { keys: ["j"], does: "next token that looks", change: (run, state) => tokenBy(run, state, "query", 1) },
-  { keys: ["k"], does: "token before", change: (run, state) => tokenBy(run, state, "query", -1) },
-  { keys: ["J"], does: "next token that is looked at", change: (run, state) => tokenBy(run, state, "key", 1) },
-  { keys: ["K"], does: "token before it", change: (run, state) => tokenBy(run, state, "key", -1) },
-  { keys: ["d"], does: "from tokens, or to tokens", change: (_, state) => turned(state) },
+  { keys: ["ArrowUp"], does: "previous layer", change: (run, state) => layerBy(run, state, -1) },
+  { keys: ["j"], does: "next query token", change: (run, state) => tokenBy(run, state, "query", 1) },
+  { keys: ["k"], does: "previous query token", change: (run, state) => tokenBy(run, state, "query", -1) },
+  { keys: ["J"], does: "next key token", change: (run, state) => tokenBy(run, state, "key", 1) },
+  { keys: ["K"], does: "previous key token", change: (run, state) => tokenBy(run, state, "key", -1) },
+  { keys: ["d"], does: "attention from tokens, or to tokens", change: (_, state) => turned(state) },
   { keys: ["a"], does: "lines of all heads, or of one", change: (run, state) => allHeads(run, state) },
   { keys: ["w"], does: "words or pieces", change: (_, state) => ({ words: !state.words, ...UNFOCUSED }) },
   {
@@ -37,7 +37,7 @@ export const KEYS: Key[] = [
   { keys: ["Escape"], does: "no token in focus", change: () => UNFOCUSED },
 ];
 
-/** Listens to the whole document, except where somebody is choosing or typing. */
+/** Handles the keys of the whole document, except in menus, text fields and dialogs. */
 export function keyboard(run: Run, store: Store, help: () => void): void {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
@@ -46,10 +46,10 @@ export function keyboard(run: Run, store: Store, help: () => void): void {
       help();
       return;
     }
-    const found = KEYS.find((key) => key.keys.includes(event.key));
-    if (!found) return;
+    const key = KEYS.find(({ keys }) => keys.includes(event.key));
+    if (!key) return;
     event.preventDefault();
-    store.change(found.change(run, store.state));
+    store.change(key.change(run, store.state));
   });
 }
 
@@ -78,7 +78,7 @@ function tokenBy(run: Run, state: State, side: "query" | "key", by: number): Cha
   return { [side]: stepped(places, from, by) ?? null, pinned: [], direction: side === "query" ? "from" : "to" };
 }
 
-/** The member so many places on, round the end. */
+/** Returns the member `by` places after `at`, wrapping around at the end. */
 function stepped<T>(members: readonly T[], at: number, by: number): T | undefined {
   return members[(at + by + members.length) % members.length];
 }

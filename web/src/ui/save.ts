@@ -1,4 +1,4 @@
-// Exports: the view as SVG or PNG, its numbers as CSV.
+// Export: the view as SVG or PNG, its numbers as CSV.
 import { themed } from "../colour";
 import type { Drawing, Table } from "../drawing";
 import { SvgPen, sized } from "../pen";

@@ -1,4 +1,4 @@
-// What is shown can be chosen here: text, kind, layer, head, and how maps are read.
+// The menus and switches: text, kind, layer, head, and the transforms of maps.
 import { type Selection, select } from "d3-selection";
 import { UNFOCUSED } from "../focus";
 import type { Run } from "../run";
@@ -16,8 +16,8 @@ interface Switch {
   name: string;
   label: string;
   on: boolean;
-  why: string;
-  able: boolean;
+  tooltip: string;
+  enabled: boolean;
   flip: Change;
 }
 
@@ -26,8 +26,12 @@ export function toolbar(host: HTMLElement, run: Run, store: Store): void {
   const bar = select(host);
   bar.selectAll("*").remove();
   for (const choice of choices(run, state)) drawChoice(bar, choice, store);
-  const box = bar.append("div").attr("class", "switches").attr("role", "group").attr("aria-label", "how maps are read");
-  for (const each of switches(run, state)) drawSwitch(box, each, store);
+  const box = bar
+    .append("div")
+    .attr("class", "switches")
+    .attr("role", "group")
+    .attr("aria-label", "transforms of maps");
+  for (const option of switches(run, state)) drawSwitch(box, option, store);
 }
 
 function drawChoice(bar: Selection<HTMLElement, unknown, null, undefined>, choice: Choice, store: Store): void {
@@ -48,24 +52,24 @@ function drawChoice(bar: Selection<HTMLElement, unknown, null, undefined>, choic
     .text((option) => option.text);
 }
 
-function drawSwitch(bar: Selection<HTMLDivElement, unknown, null, undefined>, each: Switch, store: Store): void {
+function drawSwitch(bar: Selection<HTMLDivElement, unknown, null, undefined>, option: Switch, store: Store): void {
   bar
     .append("button")
     .attr("type", "button")
     .attr("class", "switch")
-    .attr("data-keep", each.name)
-    .attr("data-switch", each.name)
-    .attr("aria-pressed", String(each.on))
-    .attr("title", each.why)
-    .property("disabled", !each.able)
-    .text(each.label)
-    .on("click", () => store.change(each.flip));
+    .attr("data-keep", option.name)
+    .attr("data-switch", option.name)
+    .attr("aria-pressed", String(option.on))
+    .attr("title", option.tooltip)
+    .property("disabled", !option.enabled)
+    .text(option.label)
+    .on("click", () => store.change(option.flip));
 }
 
 function choices(run: Run, state: State): Choice[] {
   const layers = run.maps(state).layers.map((layer) => layer.layer);
   const { heads } = run.layer(state);
-  const folds: HeadName[] = heads.length > 1 ? ["mean", "max"] : [];
+  const combined: HeadName[] = heads.length > 1 ? ["mean", "max"] : [];
   return [
     {
       name: "text",
@@ -91,7 +95,7 @@ function choices(run: Run, state: State): Choice[] {
     {
       name: "head",
       label: "head",
-      options: [...heads, ...folds].map((head) => ({
+      options: [...heads, ...combined].map((head) => ({
         value: String(head),
         text: typeof head === "number" ? String(head) : `${head} of all`,
       })),
@@ -110,40 +114,45 @@ function numbered(value: string): number | string {
 }
 
 function switches(run: Run, state: State): Switch[] {
-  const can = run.readable(state);
+  const can = run.transformable(state);
   const maps = run.maps(state);
-  const cannot = maps.form === "strongest" || maps.pool !== "none" ? "only whole maps can be read so" : "done already";
+  const cannot =
+    maps.form === "strongest" || maps.pool !== "none"
+      ? "only possible for maps with every weight"
+      : "already done in this run";
   return [
     {
       name: "words",
       label: "words",
       on: state.words || maps.words,
-      why: can.words ? "words instead of pieces: the sum over pieces as keys, the mean as queries (w)" : cannot,
-      able: can.words,
+      tooltip: can.words
+        ? "words instead of pieces: the sum over the pieces of a key, the mean over those of a query (w)"
+        : cannot,
+      enabled: can.words,
       flip: { words: !state.words, ...UNFOCUSED },
     },
     {
       name: "special",
       label: "without special",
       on: state.special === "drop" || maps.dropped_special,
-      why: can.special ? "special tokens leave both axes, rows are scaled up to 1 (s)" : cannot,
-      able: can.special && run.hasSpecial(state),
+      tooltip: can.special ? "drop special tokens from both axes and scale rows to 1 (s)" : cannot,
+      enabled: can.special && run.hasSpecial(state),
       flip: { special: state.special === "keep" ? "drop" : "keep", ...UNFOCUSED },
     },
     {
       name: "sinks",
       label: "without sinks",
       on: state.sinks === "drop",
-      why: "keys that get 0.3 or more of the attention of the rows that see them leave, rows are scaled up to 1 (x)",
-      able: maps.form === "whole",
+      tooltip: "drop keys that receive 0.3 or more from the rows that can see them, and scale rows to 1 (x)",
+      enabled: maps.form === "whole",
       flip: { sinks: state.sinks === "keep" ? "drop" : "keep" },
     },
     {
       name: "log",
       label: "log scale",
       on: state.scale === "log",
-      why: "colours of maps by the logarithm of the weight (l)",
-      able: true,
+      tooltip: "logarithmic colour scale of maps (l)",
+      enabled: true,
       flip: { scale: state.scale === "log" ? "linear" : "log" },
     },
   ];

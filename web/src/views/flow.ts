@@ -1,8 +1,8 @@
-// Flow view: how information reaches a token at the top, layer by layer, from the inputs.
+// Flow view: how information reaches a token at the top from the inputs, layer by layer.
 import { select } from "d3-selection";
 import { themed } from "../colour";
 import type { Drawing, Stage, Table } from "../drawing";
-import { even, passed, shares } from "../flow";
+import { passed, shares, uniform } from "../flow";
 import type { Pen } from "../pen";
 import { type Line, lineCanvas, oncePerFrame, paintLines } from "./lines";
 import { missing } from "./missing";
@@ -11,16 +11,16 @@ import { LINE, tokenColumn, weight } from "./tokens";
 const SIDE = 190;
 const LEAST_STEP = 34;
 const MOST_STEP = 130;
-/** Weaker lines are not drawn: shares of one token, or weights of all. */
+/** Smallest share of a drawn line of one token, and smallest weight of all tokens. */
 const FAINT = 0.004;
 const FAINT_OF_ALL = 0.06;
-/** Past so many tokens a layer's map is too much work for a page. */
+/** Largest number of tokens that a page can draw. */
 const MOST_TOKENS = 1024;
 
 interface Layers {
   names: string[];
   passed: Float64Array[];
-  even: Float64Array[];
+  uniform: Float64Array[];
 }
 
 export function flowView(stage: Stage): Drawing {
@@ -28,14 +28,14 @@ export function flowView(stage: Stage): Drawing {
   return why ? missing(stage, why) : drawn(stage);
 }
 
-/** Why there is no flow to draw here, empty where there is. */
+/** Returns why there is no flow to draw; empty where there is. */
 function unable({ run, state }: Stage): string {
   const maps = run.maps(state);
-  if (state.kind === "cross") return "Flow is read in self-attention: choose the encoder or the decoder.";
-  if (maps.form !== "whole" || maps.pool !== "none" || maps.window) return "Flow needs the whole map of every layer.";
+  if (state.kind === "cross") return "Flow needs self-attention: choose the encoder or the decoder.";
+  if (maps.form !== "whole" || maps.pool !== "none" || maps.window) return "Flow needs every weight of every layer.";
   if (maps.aggregate_layers !== "none") return "Flow needs every layer; this run kept their mean.";
   const tokens = run.axis(state, "queries").labels.length;
-  return tokens > MOST_TOKENS ? `Flow is drawn of at most ${MOST_TOKENS} tokens, this text has ${tokens}.` : "";
+  return tokens > MOST_TOKENS ? `Flow is drawn for at most ${MOST_TOKENS} tokens, this text has ${tokens}.` : "";
 }
 
 function drawn(stage: Stage): Drawing {
@@ -51,7 +51,7 @@ function drawn(stage: Stage): Drawing {
     .attr("class", "switch")
     .attr("data-keep", "residual")
     .attr("aria-pressed", String(state.residual))
-    .attr("title", "half of each layer's output is what came in: count it, as rollout does")
+    .attr("title", "include the residual connection, as half of the output of each layer")
     .text("with residual")
     .on("click", () => store.change({ residual: !state.residual }));
   const names = select(stage.host).append("div").attr("class", "layers").style("padding-inline-start", `${SIDE}px`);
@@ -79,9 +79,11 @@ function drawn(stage: Stage): Drawing {
     const token = pointed ?? state.query;
     right.mark(token === null ? [] : [token]);
     between.show((pen) => paintFlow(pen, layers, token, step, count));
-    const found = token === null ? null : Float32Array.from(shares(layers.passed, token, count)[0]);
-    left.shade(found, themed("accent"), pointed !== null);
-    stage.say(token === null || !found ? "choose a token at the top" : sentence(axis.labels, token, found, layers));
+    const inputs = token === null ? null : Float32Array.from(shares(layers.passed, token, count)[0]);
+    left.shade(inputs, themed("accent"), pointed !== null);
+    stage.announce(
+      token === null || !inputs ? "choose a token at the top" : sentence(axis.labels, token, inputs, layers),
+    );
   };
   const refresh = oncePerFrame(draw);
   draw();
@@ -102,24 +104,24 @@ function layersOf({ run, state }: Stage): Layers {
   return {
     names: layers.map((layer) => String(layer.layer)),
     passed: means.map((mean) => passed(mean, state.residual)),
-    even: means.map((mean) => passed(even(mean), state.residual)),
+    uniform: means.map((mean) => passed(uniform(mean), state.residual)),
   };
 }
 
-/** Of one token the shares that each line carries, of all tokens the weights. */
+/** Draws lines: the shares of one token, or the weights of all tokens. */
 function paintFlow(pen: Pen, layers: Layers, token: number | null, step: number, count: number): void {
-  const held = token === null ? null : shares(layers.passed, token, count);
+  const carried = token === null ? null : shares(layers.passed, token, count);
   layers.passed.forEach((layer, at) => {
     const lines: Line[] = [];
     for (let query = 0; query < count; query++) {
-      const share = held ? held[at + 1][query] : 1;
+      const share = carried ? carried[at + 1][query] : 1;
       for (let key = 0; key < count && share > 0; key++) {
         const value = share * layer[query * count + key];
-        if (value > (held ? FAINT : FAINT_OF_ALL)) lines.push({ query: key, key: query, weight: value, head: 0 });
+        if (value > (carried ? FAINT : FAINT_OF_ALL)) lines.push({ query: key, key: query, weight: value, head: 0 });
       }
     }
     lines.sort((a, b) => a.weight - b.weight);
-    paintLines(pen, lines, [at * step, (at + 1) * step], [themed("accent")], held !== null);
+    paintLines(pen, lines, [at * step, (at + 1) * step], [themed("accent")], carried !== null);
   });
 }
 
@@ -140,9 +142,9 @@ function paintAll(pen: Pen, labels: string[], layers: Layers, token: number | nu
 }
 
 function sentence(labels: string[], token: number, found: Float32Array, layers: Layers): string {
-  const plain = shares(layers.even, token, labels.length)[0];
+  const baseline = shares(layers.uniform, token, labels.length)[0];
   const best = [...found.keys()].sort((a, b) => found[b] - found[a]).slice(0, 3);
-  const named = best.map((at) => `${labels[at]} ${weight(found[at])} (even attention: ${weight(plain[at])})`);
+  const named = best.map((at) => `${labels[at]} ${weight(found[at])} (uniform attention: ${weight(baseline[at])})`);
   return `${labels[token]} at the top comes from ${named.join(", ")}`;
 }
 
@@ -150,8 +152,8 @@ function tableOf({ run, state }: Stage, layers: Layers): Table {
   const { labels } = run.axis(state, "queries");
   const chosen = state.query === null ? [...labels.keys()] : [state.query];
   const rows = chosen.flatMap((query) => {
-    const [found, plain] = [layers.passed, layers.even].map((each) => shares(each, query, labels.length)[0]);
-    return labels.map((label, key) => [state.kind, query, key, labels[query], label, found[key], plain[key]]);
+    const [rollout, baseline] = [layers.passed, layers.uniform].map((steps) => shares(steps, query, labels.length)[0]);
+    return labels.map((label, key) => [state.kind, query, key, labels[query], label, rollout[key], baseline[key]]);
   });
   return { columns: ["kind", "query", "key", "query_token", "key_token", "rollout", "rollout_even"], rows };
 }

@@ -1,4 +1,4 @@
-// Head view: tokens that look on the left, what they look at on the right, a line for every weight worth seeing.
+// Head view: query tokens on the left, key tokens on the right, a line for every visible weight.
 import { select } from "d3-selection";
 import { headColour, themed } from "../colour";
 import type { Drawing, Pointed, Stage, Table } from "../drawing";
@@ -29,13 +29,13 @@ export function headView(stage: Stage): Drawing {
     refresh();
   };
   const pin = (direction: Direction) => (at: number) => store.change(toggled(state, direction, at));
-  const left = tokenColumn(box, { name: "query", label: "tokens that look", left: true }, queries, {
+  const left = tokenColumn(box, { name: "query", label: "query tokens", left: true }, queries, {
     point: point("query"),
     pin: pin("from"),
   });
   const label = `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`;
   const between = lineCanvas(box, label, gap, height);
-  const right = tokenColumn(box, { name: "key", label: "tokens that are looked at", left: false }, keys, {
+  const right = tokenColumn(box, { name: "key", label: "key tokens", left: false }, keys, {
     point: point("key"),
     pin: pin("to"),
   });
@@ -54,7 +54,7 @@ export function headView(stage: Stage): Drawing {
     const colour = heads.length === 1 ? colours[0] : themed("accent");
     left.shade(fromQuery ? null : sums, colour, pointed !== null);
     right.shade(fromQuery ? sums : null, colour, pointed !== null);
-    if (sums) stage.say(sentence(at, fromQuery, sums, queries.labels, keys.labels));
+    if (sums) stage.announce(sentence(at, fromQuery, sums, queries.labels, keys.labels));
   };
   const refresh = oncePerFrame(draw);
   draw();
@@ -70,12 +70,12 @@ export function headView(stage: Stage): Drawing {
   };
 }
 
-/** Pixels between the two columns of tokens. */
+/** Returns the pixels between the two columns of tokens. */
 function gapOf({ width }: Stage): number {
   return Math.max(LEAST_GAP, Math.min(MOST_GAP, width - 2 * SIDE, width * 0.4));
 }
 
-/** The heads whose lines are drawn: the chosen ones, or the fold of all. */
+/** Returns the heads whose lines are drawn: the chosen ones, or all combined. */
 function drawnHeads({ run, state }: Stage): HeadName[] {
   const { heads } = run.layer(state);
   if (typeof state.head === "string" || !heads.length) return [state.head];
@@ -86,7 +86,7 @@ function colourOf({ run, state }: Stage, head: HeadName): string {
   return typeof head === "number" ? headColour(run.layer(state).heads.indexOf(head)) : themed("accent");
 }
 
-/** A chip for each head: it turns its lines on or off. */
+/** Adds a button for each head, which shows or hides its lines. */
 function headChips(stage: Stage, drawn: readonly HeadName[]): void {
   const { run, store, state } = stage;
   const { heads } = run.layer(state);
@@ -108,8 +108,8 @@ function headChips(stage: Stage, drawn: readonly HeadName[]): void {
     .attr("title", (head) => `head ${head}: click to draw or hide its lines`)
     .text((head) => head)
     .on("click", (_, head) => {
-      const next = drawn.includes(head) ? drawn.filter((each) => each !== head) : [...drawn, head];
-      const numbers = heads.filter((each) => next.includes(each));
+      const next = drawn.includes(head) ? drawn.filter((other) => other !== head) : [...drawn, head];
+      const numbers = heads.filter((number) => next.includes(number));
       store.change(numbers.length === 1 ? { head: numbers[0], heads: null } : { heads: numbers });
     });
   const all = drawn.length === heads.length;
@@ -128,10 +128,10 @@ function pinnedOf(state: State): { side: Pointed["side"]; pinned: number[] } | n
 }
 
 function summed({ run, state }: Stage, heads: HeadName[], focus: number[], fromQuery: boolean): Float32Array {
-  const each = heads.map((head) =>
+  const sums = heads.map((head) =>
     added(focus.map((at) => (fromQuery ? run.row(state, head, at) : run.column(state, head, at)))),
   );
-  return heads.length === 1 ? each[0] : added(each).map((sum) => sum / heads.length);
+  return heads.length === 1 ? sums[0] : added(sums).map((sum) => sum / heads.length);
 }
 
 function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
@@ -167,13 +167,13 @@ function tableOf({ run, state }: Stage, heads: HeadName[]): Table {
   return { columns: ["kind", "layer", "head", "query", "key", "query_token", "key_token", "weight"], rows };
 }
 
-/** What somebody hears who cannot see the lines. */
+/** Returns the lines in words, for the status line. */
 function sentence(at: number[], fromQuery: boolean, sums: Float32Array, queries: string[], keys: string[]): string {
-  const [own, others] = fromQuery ? [queries, keys] : [keys, queries];
-  const best = [...sums.keys()].filter((each) => sums[each] > 0).sort((a, b) => sums[b] - sums[a]);
-  const named = best.slice(0, 3).map((each) => `${others[each]} ${weight(sums[each])}`);
-  const focus = at.map((each) => own[each]).join(" + ");
+  const [focusLabels, otherLabels] = fromQuery ? [queries, keys] : [keys, queries];
+  const best = [...sums.keys()].filter((other) => sums[other] > 0).sort((a, b) => sums[b] - sums[a]);
+  const named = best.slice(0, 3).map((other) => `${otherLabels[other]} ${weight(sums[other])}`);
+  const focus = at.map((token) => focusLabels[token]).join(" + ");
   const all = total(sums);
   const rest = fromQuery || at.length > 1 ? "" : `, ${weight(all)} in all`;
-  return `${focus} ${fromQuery ? "looks at" : "is looked at by"} ${named.join(", ") || "nothing"}${rest}`;
+  return `${focus} ${fromQuery ? "attends to" : "receives attention from"} ${named.join(", ") || "nothing"}${rest}`;
 }

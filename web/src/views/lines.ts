@@ -1,11 +1,11 @@
-// The lines between two columns of tokens: which are worth drawing, and a canvas that draws those in sight.
+// The lines between two columns of tokens: which are drawn, and a canvas that draws those on the screen.
 import { select } from "d3-selection";
 import type { Stage } from "../drawing";
 import { type Pen, sized } from "../pen";
 import type { HeadName } from "../state";
 import { LINE } from "./tokens";
 
-/** Fainter lines are not drawn, and no more than so many: the strongest, of tokens in focus and of all tokens. */
+/** Smallest weight and largest number of drawn lines: of tokens in focus, and of all tokens. */
 const FAINT = 0.002;
 const MOST_OF_ONE = 800;
 const FAINT_OF_ALL = 0.02;
@@ -15,11 +15,11 @@ export interface Line {
   query: number;
   key: number;
   weight: number;
-  /** Which of the heads that are drawn. */
+  /** Place of the head in the drawn heads. */
   head: number;
 }
 
-/** The lines of the tokens in focus, faintest first. */
+/** Returns the lines of the tokens in focus, faintest first. */
 export function linesOf({ run, state }: Stage, heads: HeadName[], focus: number[], fromQuery: boolean): Line[] {
   const lines: Line[] = [];
   heads.forEach((head, place) => {
@@ -34,7 +34,7 @@ export function linesOf({ run, state }: Stage, heads: HeadName[], focus: number[
   return mostOf(lines, MOST_OF_ONE);
 }
 
-/** Of all rows the lines worth seeing, faintest first. */
+/** Returns the strong lines of all rows, faintest first. */
 export function strongest({ run, state }: Stage, heads: HeadName[]): Line[] {
   const rows = run.axis(state, "queries").labels.length;
   const lines: Line[] = [];
@@ -52,7 +52,7 @@ function mostOf(lines: Line[], most: number): Line[] {
   return lines.sort((a, b) => a.weight - b.weight).slice(-most);
 }
 
-/** Lines from one edge to the other; the tokens stand `LINE` apart. */
+/** Draws lines from the left edge to the right; tokens are `LINE` pixels apart. */
 export function paintLines(
   pen: Pen,
   lines: readonly Line[],
@@ -67,10 +67,10 @@ export function paintLines(
   }
 }
 
-/** Paints lines; `inSight` tells whether one can be seen at all. */
+/** Draws lines; `inSight` returns whether a line is on the screen. */
 type Show = (pen: Pen, inSight: (line: Line) => boolean) => void;
 
-/** A canvas as tall as the screen that stays in sight while a long text scrolls by, and draws the part beside it. */
+/** Adds a canvas as tall as the screen, which stays on the screen while a long text scrolls and draws its part. */
 export function lineCanvas(host: HTMLElement, label: string, width: number, height: number) {
   const box = select(host).append("div").attr("class", "lines").style("height", `${height}px`);
   const canvas = box.append("canvas").attr("role", "img").attr("aria-label", label).node() as HTMLCanvasElement;
@@ -96,14 +96,14 @@ export function lineCanvas(host: HTMLElement, label: string, width: number, heig
   };
 }
 
-/** However often it is asked for, done once before the next frame. */
+/** Returns a function that runs `act` once before the next frame, however often it is called. */
 export function oncePerFrame(act: () => void): () => void {
-  let asked = false;
+  let waiting = false;
   return () => {
-    if (asked) return;
-    asked = true;
+    if (waiting) return;
+    waiting = true;
     requestAnimationFrame(() => {
-      asked = false;
+      waiting = false;
       act();
     });
   };

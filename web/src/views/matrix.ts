@@ -1,4 +1,4 @@
-// Matrix view: the whole map on a canvas, with zoom, pan and a crosshair that reads the exact weight.
+// Matrix view: the map on a canvas, with zoom, pan and a crosshair that shows the weight of a cell.
 import { pointer, select } from "d3-selection";
 import { type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
 import { DECADES, shares, themed, viridis, viridisPixel } from "../colour";
@@ -13,7 +13,7 @@ const LEAST_MARGIN = 40;
 const MOST_MARGIN = 150;
 const BAR = 64;
 const LEAST_LABEL = 9;
-/** Past so many tokens colours are logarithmic, as in the pictures of `attncli heatmap`. */
+/** Number of tokens above which colours are logarithmic, as in the pictures of `attncli heatmap`. */
 const LINEAR_UP_TO = 256;
 
 export function isLog({ run, state }: Stage): boolean {
@@ -21,7 +21,7 @@ export function isLog({ run, state }: Stage): boolean {
   return state.scale === "log" || (state.scale === "auto" && tokens > LINEAR_UP_TO);
 }
 
-/** A map as pixels, one for each cell; what cannot be seen is left clear. */
+/** Returns a map as pixels, one for each cell; cells without a weight are transparent. */
 export function pixels(map: Grid, share: (weight: number) => number): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
   canvas.width = map.columns;
@@ -42,7 +42,7 @@ interface Label {
   place: string;
 }
 
-/** How far the last map was zoomed: heads of one text are looked at through the same window. */
+/** The zoom of the last map, kept so that other heads of the same text are shown in the same window. */
 let zoomed = { name: "", view: zoomIdentity };
 
 interface Plot {
@@ -87,7 +87,7 @@ export function matrixView(stage: Stage): Drawing {
 
   const draw = () => {
     paint(clear(), plot, view, at);
-    stage.say(at ? sentence(plot, at) : "point at a cell to read its weight; scroll to zoom, drag to move");
+    stage.announce(at ? sentence(plot, at) : "point at a cell to see its weight; scroll to zoom, drag to move");
   };
   const refresh = oncePerFrame(draw);
 
@@ -135,7 +135,7 @@ function plotOf(stage: Stage, map: Grid): Plot {
   );
   const log = isLog(stage);
   const top = largest(map.weights);
-  const margin = Math.max(LEAST_MARGIN, ...[...queries, ...keys].map((each) => wide(each.numbered)));
+  const margin = Math.max(LEAST_MARGIN, ...[...queries, ...keys].map((label) => wide(label.numbered)));
   const room = Math.min(stage.width - margin - BAR, stage.height - margin, 900);
   return {
     map,
@@ -149,7 +149,7 @@ function plotOf(stage: Stage, map: Grid): Plot {
   };
 }
 
-/** Rows or columns in words: cells of several tokens by their first, and by where they stand in the text. */
+/** Returns the labels of rows or columns; a cell of several tokens has the label of the first and all positions. */
 function cellLabels(labels: string[], cell: number, first: number): Label[] {
   const starts = [...labels.keys()].filter((at) => at % cell === 0);
   return starts.map((at) => {
@@ -159,7 +159,7 @@ function cellLabels(labels: string[], cell: number, first: number): Label[] {
   });
 }
 
-/** About how many pixels a label takes. */
+/** Returns about how many pixels a label needs. */
 function wide(label: string): number {
   return Math.min(MOST_MARGIN, 14 + 7 * label.length);
 }
@@ -183,7 +183,7 @@ function paint(pen: Pen, plot: Plot, view: ZoomTransform, at: [number, number] |
   const y = (row: number) => view.applyY(margin) + row * high;
   pen.rect(margin, margin, size, size, themed("unseen"));
   pen.image(x(0), y(0), view.k * size, view.k * size, cells);
-  // what zooming pushed out of the square
+  // covers the cells that zooming moved out of the square
   pen.rect(0, 0, margin, margin + size, themed("ground"));
   pen.rect(0, 0, margin + size + BAR, margin, themed("ground"));
   pen.rect(margin + size, 0, BAR, margin + size, themed("ground"));
@@ -208,15 +208,16 @@ function paint(pen: Pen, plot: Plot, view: ZoomTransform, at: [number, number] |
   paintBar(pen, plot);
 }
 
-/** Labels as dense as they can be read: every one, or every second, fifth, tenth, … */
+/** Draws as many labels as are readable: every one, or every second, fifth, tenth, … */
 function eachLabel(labels: Label[], step: number, draw: (label: string, at: number) => void): void {
-  const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].find((each) => each * step >= LEAST_LABEL + 1) ?? 5000;
+  const every =
+    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].find((count) => count * step >= LEAST_LABEL + 1) ?? 5000;
   labels.forEach((label, at) => {
     if (at % every === 0) draw(every === 1 ? label.text : label.numbered, at);
   });
 }
 
-/** The colour bar with its ends and the unit. */
+/** Draws the colour bar with its ends and the unit. */
 function paintBar(pen: Pen, { size, margin, log, top }: Plot): void {
   const left = margin + size + 14;
   const steps = 64;
@@ -237,9 +238,9 @@ function paintBar(pen: Pen, { size, margin, log, top }: Plot): void {
 
 function sentence({ map, queries, keys }: Plot, [row, column]: [number, number]): string {
   const value = map.weights[row * map.columns + column];
-  const said = Number.isNaN(value) ? "masked, or left out" : value.toPrecision(3);
+  const text = Number.isNaN(value) ? "masked, or left out" : value.toPrecision(3);
   const [from, to] = [queries[row], keys[column]];
-  return `${from.text} (${from.place}) → ${to.text} (${to.place}): ${said}`;
+  return `${from.text} (${from.place}) → ${to.text} (${to.place}): ${text}`;
 }
 
 function tableOf({ state }: Stage, { map, queries, keys }: Plot): Table {

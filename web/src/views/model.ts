@@ -1,4 +1,4 @@
-// Model view: every layer x head as a thumbnail; one click enlarges it.
+// Model view: a thumbnail of every layer x head; a click opens it.
 import { select } from "d3-selection";
 import { shares, themed } from "../colour";
 import type { Drawing, Stage, Table } from "../drawing";
@@ -9,7 +9,7 @@ import { isLog, pixels } from "./matrix";
 
 const LABEL = 34;
 const GAP = 6;
-/** How long drawing may take before the page gets to breathe. */
+/** Milliseconds of drawing before the page handles other events. */
 const FRAME_MS = 12;
 
 interface Place {
@@ -90,7 +90,7 @@ function thumbnail(canvas: HTMLCanvasElement, cells: HTMLCanvasElement, side: nu
   context.drawImage(cells, 0, 0, pixel, pixel);
 }
 
-/** Does what is waiting in slices that leave room for a frame between them; returns how to stop. */
+/** Runs the tasks in slices with a frame between them; returns a function that stops them. */
 function inTurn(waiting: (() => void)[]): () => void {
   let next = 0;
   let stopped = false;

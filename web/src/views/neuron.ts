@@ -1,4 +1,4 @@
-// Neuron view: for a pair of tokens the query vector, the key vector, their product, the score and the weight.
+// Neuron view: the query vector and key vector of a pair of tokens, their product, the score and the weight.
 import { interpolatePuOr } from "d3-scale-chromatic";
 import { select } from "d3-selection";
 import { themed } from "../colour";
@@ -17,18 +17,18 @@ const TOP = 22;
 export function neuronView(stage: Stage): Drawing {
   const { run, state } = stage;
   const vectors = run.vectors(state);
-  const able = vectors && typeof state.head === "number" && vectors.heads.includes(state.head);
-  return able ? pairView(stage, vectors) : missing(stage, why(stage, vectors), run.page.neurons);
+  const shown = vectors && typeof state.head === "number" && vectors.heads.includes(state.head);
+  return shown ? pairView(stage, vectors) : missing(stage, why(stage, vectors), run.page.neurons);
 }
 
-/** Why there is nothing to see. */
+/** Returns why there is nothing to show. */
 function why({ run, state }: Stage, vectors: Vectors | undefined): string {
   if (vectors) return "Vectors belong to single heads: choose one.";
   if (!run.page.vectors.length) return "This run kept no query and key vectors.";
-  return `Vectors of layer ${state.layer} could not be caught: the model computes its attention itself.`;
+  return `Vectors of layer ${state.layer} could not be captured: the model computes its attention itself.`;
 }
 
-/** The state with pieces and special tokens, which vectors belong to, and its pair of tokens. */
+/** Returns the state with pieces and special tokens, as vectors are of those, and its pair of tokens. */
 function ofPieces({ run, state }: Stage): { plain: State; query: number; key: number } {
   const plain: State = { ...state, words: false, special: "keep", sinks: "keep" };
   const piece = (which: "queries" | "keys", at: number | null) =>
@@ -56,16 +56,16 @@ function pairView(stage: Stage, vectors: Vectors): Drawing {
       .selectAll("option")
       .data(labels)
       .join("option")
-      .attr("value", (_, each) => each)
-      .property("selected", (_, each) => each === at)
-      .text((text, each) => `${each} ${text}`);
+      .attr("value", (_, token) => token)
+      .property("selected", (_, token) => token === at)
+      .text((label, token) => `${token} ${label}`);
     menu.on("change", (event: Event) => {
       const place = run.axis(state, which).places[Number((event.target as HTMLSelectElement).value)];
       if (place >= 0) store.change({ [part]: place, pinned: [] });
     });
   };
-  pick("token that looks", queries, query, "queries", "query");
-  pick("token looked at", keys, key, "keys", "key");
+  pick("query token", queries, query, "queries", "query");
+  pick("key token", keys, key, "keys", "key");
 
   const width = Math.min(stage.width, 900);
   const height = TOP + 3 * STRIP + 6;
@@ -77,13 +77,13 @@ function pairView(stage: Stage, vectors: Vectors): Drawing {
   paint(sized(canvas.node() as HTMLCanvasElement, width, height, devicePixelRatio)());
   steps(box.append("dl").attr("class", "steps").node() as HTMLDListElement, pair, vectors);
   scoreList(stage, box.append("div").attr("class", "scores").node() as HTMLDivElement, { vectors, query, key, row });
-  stage.say(
-    `${queries[query]} looks at ${keys[key]}: score ${pair.score.toPrecision(4)}, weight ${weight(pair.weight)}`,
+  stage.announce(
+    `${queries[query]} attends to ${keys[key]}: score ${pair.score.toPrecision(4)}, weight ${weight(pair.weight)}`,
   );
   return { picture: { width, height, paint }, table: () => tableOf(pair) };
 }
 
-/** Each dimension as a cell: violet below zero, orange above. */
+/** Draws each dimension as a cell: violet below zero, orange above. */
 function paintStrips(pen: Pen, pair: Pair, width: number): void {
   const strips: [string, Float32Array][] = [
     ["query", pair.query],
@@ -106,7 +106,7 @@ function paintStrips(pen: Pen, pair: Pair, width: number): void {
   });
 }
 
-/** From the dot product to the weight in words and numbers. */
+/** Lists the steps from the dot product to the weight. */
 function steps(host: HTMLDListElement, pair: Pair, vectors: Vectors): void {
   const lines: [string, string, string][] = [
     ["dot", `sum of the product (scaled by ${vectors.scale.toPrecision(4)})`, pair.dot.toPrecision(5)],
@@ -134,7 +134,7 @@ interface Listed {
   row: Float32Array;
 }
 
-/** All keys of the query: a bar for each score, and its weight. */
+/** Lists all keys of the query: a bar for each score, and the weight. */
 function scoreList({ run, store, state }: Stage, host: HTMLElement, listed: Listed): void {
   const { vectors, query, key, row } = listed;
   const axis = run.axis(state, "keys");

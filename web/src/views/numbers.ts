@@ -1,4 +1,4 @@
-// Numbers: every measure of every head, as a layer x head map and as a table that can be sorted.
+// Numbers view: every measure of every head, as a map of layers x heads and as a sortable table.
 import { ascending, descending } from "d3-array";
 import { select } from "d3-selection";
 import { ink, themed, viridis } from "../colour";
@@ -9,7 +9,7 @@ import type { HeadName, LayerName } from "../state";
 import { missing } from "./missing";
 
 const USUAL = "entropy";
-const NOTHING = "This page carries no measures of this kind of attention.";
+const NOTHING = "This page contains no measures of this kind of attention.";
 const CELL = 46;
 const HIGH = 26;
 const LABEL = 40;
@@ -93,7 +93,7 @@ function drawCells(host: HTMLElement, stage: Stage, cells: Cell[]): void {
       row = cell.row;
       box.append("span").attr("class", "number").style("grid-column", "1").text(cell.layer);
     }
-    const said = cell.value === null ? "undefined" : String(cell.value);
+    const text = cell.value === null ? "undefined" : String(cell.value);
     box
       .append("button")
       .attr("type", "button")
@@ -101,19 +101,19 @@ function drawCells(host: HTMLElement, stage: Stage, cells: Cell[]): void {
       .attr("data-keep", `cell-${cell.layer}-${cell.head}`)
       .attr("data-layer", cell.layer)
       .attr("data-head", cell.head)
-      .attr("title", `layer ${cell.layer}, head ${cell.head}: ${said}`)
+      .attr("title", `layer ${cell.layer}, head ${cell.head}: ${text}`)
       .style("background", cell.value === null ? themed("unseen") : viridis(cell.share))
       .style("color", cell.value === null ? themed("ink") : ink(cell.share))
       .text(short(cell.value))
-      .on("click", () => lead(stage, cell.layer, cell.head));
+      .on("click", () => openHead(stage, cell.layer, cell.head));
   }
 }
 
-function lead({ store }: Stage, layer: LayerName, head: HeadName): void {
+function openHead({ store }: Stage, layer: LayerName, head: HeadName): void {
   store.change({ layer, head, heads: null, view: "head" });
 }
 
-/** Sorted by the column that was clicked last, from the largest on. */
+/** Draws the table, sorted by the column that was clicked last. */
 function drawTable(host: HTMLElement, stage: Stage, rows: HeadRow[], metrics: string[]): void {
   const columns = ["layer", "head", ...metrics];
   let [by, down] = ["layer", false];
@@ -146,12 +146,12 @@ function drawTable(host: HTMLElement, stage: Stage, rows: HeadRow[], metrics: st
     cell
       .filter(({ name }) => name === "head")
       .selectAll("button")
-      .data((each) => [each.row])
+      .data(({ row }) => [row])
       .join("button")
       .attr("type", "button")
       .attr("aria-label", (row) => `open layer ${row.layer}, head ${row.head}`)
       .text((row) => row.head)
-      .on("click", (_, row) => lead(stage, row.layer as LayerName, row.head as HeadName));
+      .on("click", (_, row) => openHead(stage, row.layer as LayerName, row.head as HeadName));
   }
   fill();
 }

@@ -1,4 +1,4 @@
-// Text view: the text itself, its background by the attention from, or to, the tokens in focus.
+// Text view: the text itself, shaded by the attention from, or to, the tokens in focus.
 import { select } from "d3-selection";
 import { themed } from "../colour";
 import type { Drawing, Stage, Table } from "../drawing";
@@ -15,12 +15,12 @@ const SIZE = 15;
 
 type Which = "queries" | "keys";
 
-/** What is shaded: a number for each place of an axis, and what it is. */
+/** The shading of a text: a weight for each place of an axis, and a description. */
 interface Shade {
   which: Which;
   weights: Float32Array;
   top: number;
-  said: string;
+  description: string;
 }
 
 export function textView(stage: Stage): Drawing {
@@ -44,11 +44,11 @@ export function textView(stage: Stage): Drawing {
     drawText(text.node() as HTMLParagraphElement, stage, which, axis, shade);
   }
   legend(box, shade);
-  stage.say(shade.said);
+  stage.announce(shade.description);
   return { picture: pictureOf(stage, shade), table: () => tableOf(stage, shade) };
 }
 
-/** One text where queries and keys are the same, both where they are not. */
+/** Returns the sides to show: one where queries and keys are the same text, else both. */
 function shown({ run, state }: Stage): Which[] {
   const maps = run.maps(state);
   return maps.queries === maps.keys ? ["keys"] : ["queries", "keys"];
@@ -56,7 +56,7 @@ function shown({ run, state }: Stage): Which[] {
 
 function heading(stage: Stage, which: Which): string {
   if (shown(stage).length === 1) return "text";
-  return which === "queries" ? "the text that looks" : "the text that is looked at";
+  return which === "queries" ? "query text" : "key text";
 }
 
 function focusSide({ state }: Stage): Which {
@@ -67,16 +67,16 @@ function shadeOf(stage: Stage): Shade {
   const { run, state } = stage;
   const fromQuery = state.direction === "from";
   const focus = focusOf(state);
-  const own = run.axis(state, focusSide(stage)).labels;
+  const labels = run.axis(state, focusSide(stage)).labels;
   const which: Which = fromQuery ? "keys" : "queries";
   const line = (at: number) => (fromQuery ? run.row(state, state.head, at) : run.column(state, state.head, at));
-  const chosen = focus.length ? focus : [...own.keys()];
+  const chosen = focus.length ? focus : [...labels.keys()];
   const sums = added(chosen.map(line));
-  const weights = focus.length ? sums : sums.map((sum) => sum / own.length);
-  const names = focus.map((at) => own[at]).join(" + ");
-  const whom = focus.length ? names : "all tokens in the mean (choose some by a click)";
-  const said = `attention ${fromQuery ? "from" : "to"} ${whom}: ${weight(total(weights))} in all`;
-  return { which, weights, top: largest(weights), said };
+  const weights = focus.length ? sums : sums.map((sum) => sum / labels.length);
+  const names = focus.map((at) => labels[at]).join(" + ");
+  const tokens = focus.length ? names : "all tokens, mean (click tokens to choose)";
+  const description = `attention ${fromQuery ? "from" : "to"} ${tokens}: ${weight(total(weights))} in all`;
+  return { which, weights, top: largest(weights), description };
 }
 
 function drawText(host: HTMLElement, stage: Stage, which: Which, axis: Axis, shade: Shade): void {
@@ -91,18 +91,18 @@ function drawText(host: HTMLElement, stage: Stage, which: Which, axis: Axis, sha
     text.append("span").text(side.before[piece]);
     if (at < 0) return;
     const value = shaded ? shade.weights[at] : Number.NaN;
-    const said = Number.isNaN(value) ? axis.labels[at] : `${axis.labels[at]}: ${weight(value)}`;
+    const tooltip = Number.isNaN(value) ? axis.labels[at] : `${axis.labels[at]}: ${weight(value)}`;
     const mark = text
       .append(clickable ? "button" : "span")
       .attr("class", `piece${side.surface[piece] ? "" : " chip"}`)
-      .attr("title", said)
+      .attr("title", tooltip)
       .attr("data-at", at)
       .style("--share", String(Number.isNaN(value) || shade.top === 0 ? 0 : value / shade.top))
       .text(side.surface[piece] || side.labels[piece]);
     if (!clickable) return;
     mark
       .attr("type", "button")
-      .attr("aria-label", said)
+      .attr("aria-label", tooltip)
       .attr("data-keep", `piece-${piece}`)
       .attr("aria-pressed", String(focus.has(at)))
       .on("click", () => store.change(toggled(state, state.direction, at)));
@@ -117,7 +117,7 @@ function legend(host: HTMLElement, shade: Shade): void {
   box.append("span").attr("data-top", "").text(weight(shade.top));
 }
 
-/** Where each piece stands when the text is set in lines of `WIDTH`. */
+/** Returns the place of each piece when the text is set in lines of `WIDTH` pixels. */
 function setInLines(
   side: Side,
   axis: Axis,
@@ -146,7 +146,7 @@ function pictureOf(stage: Stage, shade: Shade): Drawing["picture"] {
   });
   const height = parts.reduce((sum, part) => sum + (part.lines + 2) * LINE, 0);
   const paint = (pen: Pen) => {
-    pen.text(0, LINE / 2, shade.said, { size: 12, fill: themed("soft") });
+    pen.text(0, LINE / 2, shade.description, { size: 12, fill: themed("soft") });
     let top = 1.5 * LINE;
     for (const part of parts) {
       const focus = new Set(parts.length === 1 || part.which === focusSide(stage) ? focusOf(state) : []);
@@ -166,7 +166,7 @@ function pictureOf(stage: Stage, shade: Shade): Drawing["picture"] {
   return { width: WIDTH, height, paint };
 }
 
-/** The ground with a share of the accent in it, as the style sheet mixes it. */
+/** Returns the background mixed with a share of the mark colour, as in the style sheet. */
 function mixed(share: number): string {
   const [ground, accent] = [themed("ground"), themed("mark")].map((hex) =>
     [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)),

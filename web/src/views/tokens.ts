@@ -1,14 +1,14 @@
-// A column of tokens that can be pointed at, focused, pinned and read out; the head view has two.
+// A column of tokens that can be pointed at, focused and pinned; the head view has two.
 import { type Selection, select } from "d3-selection";
 import type { Axis } from "../run";
 
 export const LINE = 20;
-/** How long the pointer must rest until tokens out of sight are filled in. */
+/** Milliseconds of rest of the pointer after which tokens off the screen are updated. */
 const REST_MS = 80;
 
 export interface Column {
   nodes: Selection<HTMLButtonElement, string, HTMLDivElement, unknown>;
-  /** Shows a number and a shade beside each token; NaN shows nothing. Tokens out of sight may follow later. */
+  /** Shows a number and a shade for each token; NaN shows nothing. Tokens off the screen may be updated later. */
   shade(weights: Float32Array | null, colour: string, passing: boolean): void;
   mark(at: readonly number[]): void;
 }
@@ -54,7 +54,7 @@ export function tokenColumn(
   const shaded = none.slice();
   let wanted: Float32Array = none;
   let rest = 0;
-  // only what changes: a browser lays out every token that is touched
+  // only changed tokens, as the browser lays out each token that is written
   const fill = (from: number, to: number) => {
     for (let at = from; at < to; at++) {
       const value = wanted[at];
@@ -78,21 +78,21 @@ export function tokenColumn(
       } else fill(0, buttons.length);
     },
     mark(at) {
-      for (const each of marked) buttons[each].setAttribute("aria-pressed", "false");
-      for (const each of at) buttons[each].setAttribute("aria-pressed", "true");
+      for (const token of marked) buttons[token].setAttribute("aria-pressed", "false");
+      for (const token of at) buttons[token].setAttribute("aria-pressed", "true");
       marked = at;
     },
   };
 }
 
-/** From which token to which a column is on the screen. */
+/** Returns the range of tokens of a column that is on the screen. */
 function inSight(box: HTMLElement, count: number): [number, number] {
   const { top } = box.getBoundingClientRect();
   const at = (y: number) => Math.max(0, Math.min(count, Math.round((y - top) / LINE)));
   return [at(-LINE), at(innerHeight + LINE)];
 }
 
-/** One token of a column is reached by Tab, the others from it. */
+/** Makes a token the one that Tab reaches; arrow keys reach the others. */
 function rove(box: HTMLElement, token: Element): void {
   for (const other of box.querySelectorAll("[tabindex='0']")) other.setAttribute("tabindex", "-1");
   token.closest(".token")?.setAttribute("tabindex", "0");
@@ -103,7 +103,7 @@ function placeOf(event: Event): number | null {
   return at === undefined ? null : Number(at);
 }
 
-/** A weight as it is read: three decimals, fewer digits where there are none. */
+/** Returns a weight with three decimals, and a tiny one in scientific notation. */
 export function weight(value: number): string {
   if (value >= 0.0005) return value.toFixed(3);
   return value > 0 ? value.toExponential(0) : "0";

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.errors import UsageError
-from attncli.inputs.text_files import decoded_json, type_name
+from attncli.inputs.text_files import read_json, type_name
 from attncli.studies.check.result import BASELINE_SCHEMA
 
 _ANEW = "record it again with --record"
@@ -26,7 +26,7 @@ class Recorded:
 
 def read_baseline(path: Path) -> Recorded:
     """A baseline; what is none, or of another schema, is a `UsageError`."""
-    document = decoded_json(path)
+    document: Any = read_json(path)
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != BASELINE_SCHEMA:
         got = f"'{schema}'" if isinstance(schema, str) else type_name(document)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from attncli import registry
 from attncli.data import Kind, Text
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.yaml_file import Document, Path_
+from attncli.inputs.yaml_file import Document, KeyPath
 from attncli.studies.check.result import OFFSETS, TOLERANCE, Candidates
 from attncli.studies.check.rules.sections import TextSection
 from attncli.studies.patterns.result import CLASSES
@@ -33,7 +33,7 @@ class Rule:
     @property
     def line(self) -> int:
         """Where it stands."""
-        return self.part.place.line
+        return self.part.position.line
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class CaseRule:
     @property
     def line(self) -> int:
         """Where it stands in the file of cases."""
-        return self.part.place.line
+        return self.part.position.line
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def wanted_of(metric: str, limits: tuple[tuple[str, float], ...]) -> str:
 Made = TypeVar("Made")
 
 
-def placed(part: Document, way: Path_, make: Callable[[], Made]) -> Made:
+def placed(part: Document, way: KeyPath, make: Callable[[], Made]) -> Made:
     """What is made, its errors with their place."""
     try:
         return make()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from attncli.data import Kind
-from attncli.inputs.schema import File, Listed, Section, Text
+from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
 from attncli.studies.check.result import TOLERANCE
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -32,10 +32,10 @@ class AttentionSection(Section):
     name: str | None = None
     text: TextValue | None = None
     kind: Kind | None = None
-    heads: Listed = Field(default=["any"])
-    from_: Text = Field(alias="from")
-    to: Text
-    than: Text | None = None
+    heads: TextList = Field(default=["any"])
+    from_: JoinedText = Field(alias="from")
+    to: JoinedText
+    than: JoinedText | None = None
     min: Share | None = None
     max: Share | None = None
     above: str | None = None
@@ -44,7 +44,7 @@ class AttentionSection(Section):
 class LimitsSection(Section):
     """Within which limits a measure must be."""
 
-    heads: Listed = Field(default=["all"])
+    heads: TextList = Field(default=["all"])
     min: Number | None = None
     max: Number | None = None
 
@@ -63,7 +63,7 @@ class ClassSection(Section):
     name: str | None = None
     text: TextValue | None = None
     kind: Kind | None = None
-    heads: Listed = Field(default=["all"])
+    heads: TextList = Field(default=["all"])
     is_: str | None = Field(None, alias="is")
     is_not: str | None = Field(None, alias="is-not")
 
@@ -71,16 +71,16 @@ class ClassSection(Section):
 class SuiteSection(Section):
     """Many cases in a file of their own, and how many must hold."""
 
-    file: File
+    file: FilePath
     name: str | None = None
     kind: Kind | None = None
-    heads: Listed = Field(default=["any"])
+    heads: TextList = Field(default=["any"])
     min: Share | None = None
     min_rate: Share | None = Field(None, alias="min-rate")
     above: str | None = None
 
 
-Word = Annotated[Text, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+Word = Annotated[JoinedText, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 """Of JSON, where a position may be a number."""
 
 

@@ -1,4 +1,4 @@
-"""Maps of heads beside what they are: the clearest one of each class, or all heads of a layer."""
+"""Maps of heads with their classes: the strongest head of each class, or all heads of a layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from attncli.data import Attention, LayerMaps
+from attncli.data import Attention
 from attncli.plotting import grid
 from attncli.studies.patterns.figures.classes import signed
 from attncli.studies.patterns.result import CLASS_NUMBERS, Patterns
@@ -15,24 +15,24 @@ _SHORT = {"local_mass": "within 2", "entropy_normalized": "entropy", "segment_ma
 
 
 def draw(patterns: Patterns, attention: Attention, *, model: str = "", note: str = "", log: bool = False) -> Figure:
-    """What does each class look like? The maps of the head that bears it most clearly, one for each that occurs.
+    """Return the page of examples: what does each class look like? One map for each class that occurs.
 
-    attention  maps of one text, those of these heads among them
+    attention  maps of one text, with at least the strongest head of each class
     """
-    rows, places = patterns.clearest(attention.kind), list(patterns.places())
-    layers = tuple(_one(attention, places[row][1], places[row][2]) for row in rows.values())
-    names = [_example(patterns, row, name) for name, row in rows.items()]
-    shown = replace(attention, layers=layers)
-    title = "the clearest head of each class"
-    return grid.draw(shown, model=model, note=note, log=log, title=title, names=names)
+    rows, heads = patterns.strongest(attention.kind), list(patterns.head_keys())
+    examples = [(name, row, heads[row][1], heads[row][2]) for name, row in rows.items()]
+    layers = tuple(attention.sel(layer=layer, head=head).layers[0] for _, _, layer, head in examples)
+    names = [_example_name(patterns, *example) for example in examples]
+    title = "the strongest head of each class"
+    return grid.draw(replace(attention, layers=layers), model=model, note=note, log=log, title=title, names=names)
 
 
 def draw_layer(
     patterns: Patterns, attention: Attention, *, model: str = "", note: str = "", log: bool = False
 ) -> Figure:
-    """What do the heads of this layer do? Their maps side by side, each with its classes."""
+    """Return the page of one layer: what do its heads do? Their maps side by side, each with its classes."""
     (maps,) = attention.layers
-    rows = {place: row for row, place in enumerate(patterns.places())}
+    rows = {place: row for row, place in enumerate(patterns.head_keys())}
     names = []
     for head in maps.heads:
         row = rows[attention.kind, int(maps.layer), head]
@@ -41,15 +41,10 @@ def draw_layer(
     return grid.draw(attention, model=model, note=note, log=log, title=title, names=names)
 
 
-def _one(attention: Attention, layer: int, head: int) -> LayerMaps:
-    return attention.sel(layer=layer, head=head).layers[0]
-
-
-def _example(patterns: Patterns, row: int, name: str) -> str:
+def _example_name(patterns: Patterns, name: str, row: int, layer: int, head: int) -> str:
     number = CLASS_NUMBERS[name]
-    word = _SHORT.get(number, number)
-    _, layer, head = list(patterns.places())[row]
-    return f"{_with_offset(patterns, row, name)} · {layer}.{head} · {word} {patterns.heads[number].values[row]:.2f}"
+    value = patterns.heads[number].values[row]
+    return f"{_with_offset(patterns, row, name)} · {layer}.{head} · {_SHORT.get(number, number)} {value:.2f}"
 
 
 def _with_offset(patterns: Patterns, row: int, name: str) -> str:

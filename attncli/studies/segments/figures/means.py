@@ -1,121 +1,114 @@
-"""How much attention goes from segment to segment: the mean of all heads beside even attention, or every head."""
+"""The attention between segments: the mean of all heads, next to uniform attention, or every head."""
 
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attncli.data import Array, Attention, Kind, LayerMaps, Tokens
 from attncli.data.labels import label
 from attncli.errors import UsageError
 from attncli.plotting import grid
-from attncli.plotting.axis import KIND_WORDS, AxisTokens, draw_ticks, joined, side_of
-from attncli.plotting.cells import COLOURS, DRAWN, INVISIBLE, Cells, legend, paint, write_values
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, header_size
+from attncli.plotting.axis import KIND_WORDS, draw_ticks, fit_labels, join_parts
+from attncli.plotting.cells import DRAWN, INVISIBLE, missing_legend, write_values
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
+from attncli.plotting.ratios import ratio_panels
 from attncli.plotting.text import SUBTITLE, style
-from attncli.plotting.theme import own_style
+from attncli.plotting.theme import with_fixed_style
 from attncli.studies.segments.result import Segments
 
-DIVERGING = "RdBu_r"
-READING = "in each panel: rows are segments that look, columns are segments looked at"
+READING = "in each panel: rows are query segments, columns are key segments"
 _REACH = 3
-"""How many doublings the scale of the ratio shows."""
-_ABOVE, _BELOW, _APART, _LEAST = 34, 66, 40, 150
-_ROOM, _SIDE = 40, 560
+"""Doublings at which the colours of the ratio end."""
+_ABOVE, _BELOW, _APART, _LOWEST = 34, 66, 40, 150
+_VALUE_ROOM, _SIDE = 40, 560
 
 
-@own_style
+@with_fixed_style
 def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "") -> Figure:
-    """Which segment looks at which, and is that more than its length would make it?
+    """Return the picture of attention between segments: which segment attends to which, and is that more than chance?
 
-    Rows are segments that look, columns those looked at. On the left the share of the attention, the mean over heads
-    and layers; on the right how many times that is what attention spread evenly over the visible keys would put
-    there, in doublings. Grey: no token of the row may see the column.
+    Rows are query segments, columns are key segments. Left: the share of the attention, the mean over heads and
+    layers. Right: how many times the share of uniform attention over the visible keys that is, in doublings. Grey: all
+    keys are masked. Raises UsageError where no segments of this kind were measured.
     """
     table = segments.mean_table()
-    there = table["kind"] == kind
-    if not there.any():
+    of_kind = table["kind"] == kind
+    if not of_kind.any():
         raise UsageError(f"there is nothing to draw: no segments of kind '{kind}' were measured")
-    names, at = _names(table, there)
-    mass, ratio, state = (np.full(tuple(map(len, names)), fill) for fill in (0.0, 0.0, INVISIBLE))
-    mass[at] = table["mass"][there]
-    with np.errstate(divide="ignore"):
-        ratio[at] = np.clip(np.nan_to_num(np.log2(table["ratio"][there])), -99, 99)
-    state[at] = np.where(table["uniform_mass"][there] > 0, DRAWN, INVISIBLE)
+    sides, cells = _segments_of(table, of_kind)
+    mass, ratio, visible = (np.full(tuple(map(len, sides)), fill) for fill in (0.0, 1.0, False))
+    mass[cells], ratio[cells], visible[cells] = (
+        values[of_kind] for values in (table["mass"], table["ratio"], table["uniform_mass"] > 0)
+    )
+    state = np.where(visible, DRAWN, INVISIBLE).astype(np.uint8)
     title = f"{KIND_WORDS[kind]} · attention between segments"
-    details = joined("mean over layers and heads", note)
-    lines = [line for line in (model, details) if line]
-    return _compose(title, lines, names, (mass, ratio, state.astype(np.uint8)))
+    header = Header.of(title, model, join_parts("mean over layers and heads", note))
+    return _compose(header, sides, (mass, ratio, state))
 
 
-def _names(table: dict[str, Array], there: Array) -> tuple[tuple[list[str], list[str]], tuple[Array, Array]]:
-    """The segments of rows and of columns, and where each row of the table is."""
-    sides, places = [], []
+def _segments_of(table: dict[str, Array], of_kind: Array) -> tuple[tuple[list[str], list[str]], tuple[Array, Array]]:
+    """Return the segments of rows and columns, and the cell (rows, columns) of each entry of the table."""
+    sides, cells = [], []
     for name in ("from", "to"):
-        found = list(dict.fromkeys(table[name][there].tolist()))
-        sides.append(found)
-        numbers = {each: at for at, each in enumerate(found)}
-        places.append(np.array([numbers[each] for each in table[name][there].tolist()]))
-    return (sides[0], sides[1]), (places[0], places[1])
+        entries = table[name][of_kind].tolist()
+        sides.append(list(dict.fromkeys(entries)))
+        cells.append(np.array([sides[-1].index(entry) for entry in entries]))
+    return (sides[0], sides[1]), (cells[0], cells[1])
 
 
-def _compose(title: str, lines: list[str], names: tuple[list[str], list[str]], parts: tuple[Array, ...]) -> Figure:
-    mass, ratio, state = parts
+def _compose(header: Header, sides: tuple[list[str], list[str]], values: tuple[Array, Array, Array]) -> Figure:
+    mass, ratio, state = values
     rows, columns = state.shape
     tall, wide = max(8, min(44, _SIDE // rows)), max(8, min(76, _SIDE // columns))
-    shown = [[label(name) for name in side] for side in names]
-    down: AxisTokens = side_of(shown[0], tall, positions=False)
-    across: AxisTokens = side_of(shown[1], wide, positions=False)
-    least, top = header_size(title, lines)
-    step = down.width + 20 + columns * wide + BAR_ROOM + _APART
-    below = (down.size if across.flat else across.width) + _BELOW
-    page = FigureLayout.blank(max(2 * EDGE + 2 * step, least), top + _ABOVE + max(rows * tall + below, _LEAST) + 30)
-    page.header(title, lines)
-    panels = (
-        ("share of the attention", mass, Normalize(0, float(mass.max()) or 1.0), COLOURS, "fraction", "neither"),
-        ("against even attention", ratio, Normalize(-_REACH, _REACH), DIVERGING, "log₂ (share / even share)", "both"),
+    down, across = (
+        fit_labels([label(name) for name in side], size, with_positions=False)
+        for side, size in zip(sides, (tall, wide), strict=True)
     )
-    for number, (name, values, norm, colours, unit, extend) in enumerate(panels):
+    step = down.width + 20 + columns * wide + BAR_ROOM + _APART
+    below = (down.size if across.horizontal else across.width) + _BELOW
+    bottom = header.height + _ABOVE + max(rows * tall + below, _LOWEST) + 30
+    page = FigureLayout.blank(2 * EDGE + 2 * step, bottom, header)
+    for number, panel in enumerate(ratio_panels(mass, ratio, state, _REACH)):
         left = EDGE + number * step + down.width + 30
-        axes = page.axes(left, top + _ABOVE, columns * wide, rows * tall)
-        cells = Cells(values.astype(np.float32), state)
-        image = paint(axes, cells, norm, colours)
-        axes.set_title(name, **style(SUBTITLE, loc="left", pad=9))
+        axes = page.axes(left, header.height + _ABOVE, columns * wide, rows * tall)
+        image = panel.draw(page, axes)
         draw_ticks(axes, down, across)
         axes.set_ylabel("from", **style(SUBTITLE))
         axes.set_xlabel("to", **style(SUBTITLE))
-        if min(tall / 0.4, wide) >= _ROOM:
-            write_values(axes, cells, image)
-        page.bar_beside(axes, image, unit, extend)
-    page.legend(legend(state), EDGE, page.height - 30)
+        if min(tall / 0.4, wide) >= _VALUE_ROOM:
+            write_values(axes, panel.cells, image)
+    page.legend(missing_legend(state), EDGE, page.height - 30)
     return page.figure
 
 
 def draw_heads(segments: Segments, kind: Kind, most: int, *, model: str = "", note: str = "") -> Figure | None:
-    """The same for every head on one page; None where there are more than `most` segments, or a single head."""
+    """Return the attention between segments of every head on one page.
+
+    None where there are more than `most` segments, or a single head.
+    """
     table = segments.table()
-    there = table["kind"] == kind
-    (rows, columns), at = _names(table, there)
-    places = list(zip(table["layer"][there].tolist(), table["head"][there].tolist(), strict=True))
-    if max(len(rows), len(columns)) > most or len(set(places)) == 1:
+    of_kind = table["kind"] == kind
+    sides, cells = _segments_of(table, of_kind)
+    heads = list(zip(table["layer"][of_kind].tolist(), table["head"][of_kind].tolist(), strict=True))
+    if max(map(len, sides)) > most or len(set(heads)) == 1:
         return None
     layers: dict[int | str, dict[int | str, tuple[Array, Array]]] = {}
-    uniform = table["uniform_mass"][there]
-    for number, (layer, head) in enumerate(places):
-        shape = (len(rows), len(columns))
-        weights, seen = layers.setdefault(layer, {}).setdefault(head, (np.zeros(shape), np.zeros(shape, bool)))
-        cell = at[0][number], at[1][number]
-        weights[cell], seen[cell] = table["mass"][there][number], uniform[number] > 0
-    shown = tuple(
+    mass, visible = table["mass"][of_kind], table["uniform_mass"][of_kind] > 0
+    shape = (len(sides[0]), len(sides[1]))
+    for number, (layer, head) in enumerate(heads):
+        head_maps = layers.setdefault(layer, {}).setdefault(head, (np.zeros(shape), np.zeros(shape, bool)))
+        cell = cells[0][number], cells[1][number]
+        head_maps[0][cell], head_maps[1][cell] = mass[number], visible[number]
+    layer_maps = tuple(
         LayerMaps(
             layer,
-            tuple(head for head in heads if isinstance(head, int)),
-            np.stack([weights for weights, _ in heads.values()]),
-            np.stack([seen for _, seen in heads.values()]),
+            tuple(head for head in maps if isinstance(head, int)),
+            *(np.stack([head_maps[part] for head_maps in maps.values()]) for part in (0, 1)),
         )
-        for layer, heads in layers.items()
+        for layer, maps in layers.items()
     )
-    combined = "none" if shown[0].heads else "mean"
-    maps = Attention(kind, Tokens.plain(rows), Tokens.plain(columns), shown, aggregate=combined)
-    return grid.draw(maps, model=model, note=joined("attention between segments", note), reading=READING)
+    combined = "none" if layer_maps[0].heads else "mean"
+    queries, keys = map(Tokens.plain, sides)
+    attention = Attention(kind, queries, keys, layer_maps, aggregate=combined)
+    return grid.draw(attention, model=model, note=join_parts("attention between segments", note), reading=READING)

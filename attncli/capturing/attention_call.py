@@ -1,0 +1,144 @@
+"""One call of an attention function, with everything that decides its weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from attncli.capturing.intercept import Args, KwArgs
+from attncli.capturing.masks import LazyMask
+from attncli.data import ScoreParts
+
+Tensor = torch.Tensor
+LEAST_SCORE = -80.0
+"""The lowest score that is computed, relative to the largest score of its row. Lower ones are raised to it: weights
+2e-35 times smaller than the largest do not matter, and processors are slow below 1e-38."""
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One call of an attention function.
+
+    query       [batch, head, query, dim]
+    key, value  [batch, kv head, key, dim]
+    mask, bias  broadcastable to [batch, head, query, key]; a bool mask is True for visible keys, float ones are added
+    scale       factor of the products of queries and keys
+    softcap     c of c tanh(score / c); None for no cap
+    sinks       one logit per head whose weight is dropped from the row
+    causal      whether keys after their query are masked
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    bias: Tensor | None
+    scale: float
+    softcap: float | None
+    sinks: Tensor | None
+    causal: bool = False
+
+    @classmethod
+    def from_dispatch(cls, function: Callable[..., Any], args: Args, kwargs: KwArgs) -> AttentionCall:
+        """Return the call `function(*args, **kwargs)` that the attention interface of Transformers makes.
+
+        The first five parameters of every attention function are module, query, key, value and mask, under any name.
+        """
+        bound = inspect.signature(function).bind(*args, **kwargs).arguments
+        module, query, key, value, mask = [bound.pop(name) for name in list(bound)[:5]]
+        options = {**bound.pop("kwargs", {}), **bound}
+        scale = options.get("scaling")
+        sinks = options.get("s_aux")
+        if sinks is None:
+            sinks = options.get("sinks")
+        return cls(
+            query,
+            key,
+            value,
+            mask,
+            bias=options.get("position_bias"),
+            scale=query.shape[-1] ** -0.5 if scale is None else scale,
+            softcap=options.get("softcap"),
+            sinks=getattr(module, "sinks", None) if sinks is None else sinks,
+        )
+
+    @classmethod
+    def from_sdpa(
+        cls,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> AttentionCall:
+        """Return the call from the arguments of `torch.nn.functional.scaled_dot_product_attention`."""
+        factor = query.shape[-1] ** -0.5 if scale is None else scale
+        return cls(query, key, value, attn_mask, None, factor, None, None, is_causal)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Numbers of (batch entries, heads, queries, keys)."""
+        return self.query.shape[0], self.query.shape[1], self.query.shape[2], self.key.shape[2]
+
+    def score_parts(self, rows: slice, keys: slice) -> ScoreParts:
+        """Return the vectors and factors from which the scores of these rows and keys are computed."""
+        query, key = self.query[:, :, rows], self.key[:, :, keys]
+        if isinstance(self.scale, Tensor) and self.scale.numel() > 1:
+            query, scale = query * self.scale, 1.0
+        else:
+            scale = float(self.scale)
+        # a mask adds only 0 or numbers near the lowest of its dtype
+        is_biased = any(
+            bool(((term != 0) & (term > torch.finfo(term.dtype).min / 2)).any()) for term in self.added_terms
+        )
+        return ScoreParts(query, key, scale, self.softcap, is_biased)
+
+    @property
+    def added_terms(self) -> list[Tensor]:
+        """Float biases and masks that are added to the scores."""
+        terms = (term for term in (self.bias, self.mask) if term is not None and not isinstance(term, LazyMask))
+        return [term for term in terms if term.dtype != torch.bool]
+
+    @cached_property
+    def scores_are_close(self) -> bool:
+        """Whether no score can lie `LEAST_SCORE` below another of its row, because queries and keys are too short.
+
+        Checked only on a CPU, where it saves a pass over all scores; on other devices the check would wait for them.
+        """
+        if self.query.device.type != "cpu" or self.added_terms:
+            return False
+        query, key = (vectors.float().norm(dim=-1).amax() for vectors in (self.query, self.key))
+        return bool(2 * query * key * torch.as_tensor(self.scale).abs().max() < -LEAST_SCORE)
+
+    def visible(self, rows: slice, keys: slice) -> Tensor | None:
+        """Return which of these keys each of these rows may see by the masks; None if nothing is masked."""
+        parts = []
+        for term in (self.bias, self.mask):
+            if isinstance(term, LazyMask):
+                parts.append(term.visible(rows, keys))
+            elif term is not None:
+                part = mask_part(term, rows, keys)
+                parts.append(part if part.dtype == torch.bool else part > torch.finfo(part.dtype).min / 2)
+        if self.causal:
+            query_index = torch.arange(rows.start, rows.stop, device=self.key.device)
+            key_index = torch.arange(keys.start, keys.stop, device=self.key.device)
+            parts.append((key_index <= query_index[:, None])[None, None])
+        visible: Tensor | None = None
+        for part in parts:
+            visible = part if visible is None else visible & part
+        return visible
+
+
+def mask_part(mask: Tensor, rows: slice, keys: slice) -> Tensor:
+    """Return the part of a mask or bias for these rows and keys, with 4 axes; a single row serves all rows."""
+    while mask.dim() < 4:
+        mask = mask.unsqueeze(0)
+    return mask[..., rows, keys] if mask.shape[-2] > 1 else mask[..., keys]

@@ -1,0 +1,27 @@
+"""The pages of `attncli explain` that are written in Markdown, beside the study that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from attncli.cli.command_table import plugin_studies
+from attncli.cli.markdown import sections
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def help_pages() -> dict[str, str]:
+    """Return all pages by name: those of our studies, those of no study, and those of studies of other packages."""
+    pages: dict[str, str] = {}
+    for markdown in _sources():
+        for name, text in sections(markdown).items():
+            pages.setdefault(name, text)
+    return dict(sorted(pages.items()))
+
+
+def _sources() -> Iterator[str]:
+    for path in sorted([*_PACKAGE.glob("studies/*/help.md"), *_PACKAGE.glob("cli/help/*.md")]):
+        yield path.read_text(encoding="utf-8")
+    for study in plugin_studies().values():
+        yield study.help

@@ -1,0 +1,89 @@
+"""The Markdown of help pages: its sections, and the same as plain text.
+
+Pages use headings, paragraphs, code blocks and lists. A list whose entries begin with a term, `- **Unit**: nat`, is a
+list of definitions.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+
+WIDTH = 100
+_WIDEST_TERM = 24
+_FENCE = "```"
+_TERM = re.compile(r"(?:`([^`]+)`|\*\*([^*]+)\*\*): ")
+
+
+def sections(markdown: str) -> dict[str, str]:
+    """Return the text below each first-level heading, by heading.
+
+    >>> sections("# a\\n\\nOne.\\n\\n# b\\n\\nTwo.\\n")
+    {'a': 'One.', 'b': 'Two.'}
+    """
+    parts: dict[str, list[str]] = {}
+    lines: list[str] = []
+    in_code = False
+    for line in markdown.splitlines():
+        in_code ^= line.startswith(_FENCE)
+        if line.startswith("# ") and not in_code:
+            lines = parts.setdefault(line.removeprefix("# ").strip(), [])
+        else:
+            lines.append(line)
+    return {name: "\n".join(lines).strip() for name, lines in parts.items()}
+
+
+def plain_text(markdown: str) -> str:
+    """Return Markdown as text without markup, in lines of at most `WIDTH` characters.
+
+    >>> print(plain_text("Some `a-b`.\\n\\n- **Unit**: nat\\n- `head`: number\\n  of `head`"))
+    Some a-b.
+    <BLANKLINE>
+    Unit  nat
+    head  number of 'head'
+    """
+    return "\n\n".join(_plain_block(block) for block in _blocks(markdown))
+
+
+def _blocks(markdown: str) -> Iterator[list[str]]:
+    """Yield the lines of each paragraph, list, heading and code block."""
+    block: list[str] = []
+    for line in [*markdown.splitlines(), ""]:
+        if line or (block and block[0].startswith(_FENCE) and (len(block) == 1 or block[-1] != _FENCE)):
+            block.append(line)
+        elif block:
+            yield block
+            block = []
+
+
+def _plain_block(lines: list[str]) -> str:
+    if lines[0].startswith(_FENCE):
+        return "\n".join(line for line in lines if not line.startswith(_FENCE))
+    if lines[0].startswith("- "):
+        return _plain_list([" ".join(entry.split()) for entry in "\n".join(lines)[2:].split("\n- ")])
+    return textwrap.fill(_without_markup(" ".join(lines).lstrip("# ")), WIDTH, break_on_hyphens=False)
+
+
+def _plain_list(entries: list[str]) -> str:
+    terms = [match[1] or match[2] for entry in entries if (match := _TERM.match(entry))]
+    if len(terms) < len(entries):
+        return "\n".join(_fill(f"- {_without_markup(entry)}", "", "  ") for entry in entries)
+    width = min(max(map(len, terms)), _WIDEST_TERM) + 2
+    texts = [_without_markup(_TERM.sub("", entry, count=1)) for entry in entries]
+    return "\n".join(
+        _fill(text, f"{term:{width}}" if len(term) < width else f"{term}  ", " " * width)
+        for term, text in zip(terms, texts, strict=True)
+    )
+
+
+def _fill(text: str, first: str, others: str) -> str:
+    return textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def _without_markup(text: str) -> str:
+    """Return a text without markup; a single word in backticks is quoted, so that it does not read as prose."""
+    text = re.sub(r"`(\w+)`", r"'\1'", text)
+    return re.sub(r"`([^`]+)`|\*\*([^*]+)\*\*", lambda match: match[1] or match[2], text)

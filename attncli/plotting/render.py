@@ -1,0 +1,77 @@
+"""Figures as the bytes of picture files: the same bytes for the same figure at any time."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+import warnings
+from io import BytesIO
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from attncli.errors import UsageError, did_you_mean
+from attncli.plotting.text import GLYPH_WARNING
+from attncli.plotting.theme import fixed_style
+
+FORMATS = ("png", "svg", "pdf")
+_log = logging.getLogger("attncli")
+_warned_codes: set[int] = set()
+_FONTS_FOR = {
+    **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"), "Noto Sans CJK"),
+    "ARABIC": "Noto Sans Arabic",
+    "HEBREW": "Noto Sans Hebrew",
+    "DEVANAGARI": "Noto Sans Devanagari",
+    "BENGALI": "Noto Sans Bengali",
+    "TAMIL": "Noto Sans Tamil",
+    "THAI": "Noto Sans Thai",
+}
+
+
+def render(figure: Figure, format: str, *, description: str = "") -> bytes:
+    """Return the figure as the bytes of a png, svg or pdf file; raise UsageError for another format.
+
+    `description` goes into the metadata of the file. One warning names the characters that no installed font has.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"unknown picture format '{format}': {did_you_mean(format, FORMATS)}")
+    buffer = BytesIO()
+    with fixed_style(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(buffer, format=format, dpi=figure.dpi, metadata=_metadata(format, description))
+    codes = set()
+    for warning in caught:
+        if not re.match(GLYPH_WARNING, str(warning.message)):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif glyph := re.match(r"Glyph (\d+) ", str(warning.message)):
+            codes.add(int(glyph[1]))
+    _warn_missing(codes)
+    return buffer.getvalue()
+
+
+def _metadata(format: str, description: str) -> dict[str, Any]:
+    """Return the metadata of a file: no dates, as the bytes must not depend on the time."""
+    if format == "pdf":
+        return {"Creator": "attncli", "Producer": "attncli", "CreationDate": None, "Subject": description or None}
+    described = {"Description": description} if description else {}
+    return (
+        {"Software": "attncli", **described} if format == "png" else {"Creator": "attncli", "Date": None, **described}
+    )
+
+
+def _warn_missing(codes: set[int]) -> None:
+    """Warn of characters without a font, once for each character, as a run may draw it in a hundred pictures."""
+    new = sorted(codes - _warned_codes)
+    if not new:
+        return
+    _warned_codes.update(new)
+    characters = " ".join(map(chr, new[:12])) + (" …" if len(new) > 12 else "")
+    scripts = (re.split("[ -]", unicodedata.name(chr(code), ""))[0] for code in new)
+    needed_fonts = dict.fromkeys(_FONTS_FOR.get(script, "Noto Sans Symbols and Noto Emoji") for script in scripts)
+    _log.warning(
+        "no installed font has %d of the characters (%s), they are drawn as boxes: install %s, "
+        "then delete fontlist*.json in %s",
+        *(len(new), characters, ", ".join(needed_fonts), matplotlib.get_cachedir()),
+    )

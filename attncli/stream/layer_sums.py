@@ -1,0 +1,205 @@
+"""One layer reduced to sums while its blocks stream: over keys for every row, over rows for every key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from attncli.data import MAX_OFFSET, Columns, Metric, Rows, RowSums, Visibility
+
+Tensor = torch.Tensor
+Positions = slice | Tensor
+"""Consecutive positions as a slice, or [batch, n] single positions (-1 for padding)."""
+Heads = slice | Tensor
+"""Consecutive head indices as a slice, or single indices."""
+_CHUNK = 128
+
+
+@dataclass(eq=False)
+class _Strip:
+    """What is kept of the blocks of some rows, one block of heads after the other, each [batch, head, ...]."""
+
+    visibility: Visibility
+    heads: list[int] = field(default_factory=list)
+    row_values: list[Tensor] = field(default_factory=list)
+    near: list[Tensor] = field(default_factory=list)
+    mass: list[Tensor] = field(default_factory=list)
+
+
+class LayerSums:
+    """One layer of a batch, summed up block by block; nothing in it is as large as a map.
+
+    Every tensor is [batch, head, ..., row or key], with heads in the order in which they came and a last entry for
+    padding. Every call of torch costs time for each block, so each block makes few calls. The rest is computed once for
+    the blocks of all heads with the same visibility (a strip), once per layer, or once per visibility, which layers
+    share.
+    """
+
+    def __init__(self, rows: Rows, metrics: Sequence[Metric]) -> None:
+        self.kind, self.texts = rows.kind, rows.texts
+        self.query_lengths, self.key_lengths = rows.query_lengths, rows.key_lengths
+        metrics = [metric for metric in metrics if metric.scope == "row" and rows.kind in metric.kinds]
+        self._weight_metrics = [metric for metric in metrics if metric.needs is None]
+        self._needs = tuple(dict.fromkeys(need for metric in metrics for need in metric.needs or ()))
+        self._visibility_needs = tuple(dict.fromkeys(need for metric in metrics for need in metric.needs_visibility))
+        self._head_index: dict[int, int] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._strip: _Strip | None = None
+        self._waiting: list[tuple[Positions, Heads, Tensor, Tensor]] = []
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Return the head numbers, in order."""
+        return tuple(sorted(self._head_index))
+
+    def add(self, rows: Rows) -> None:
+        """Sum up one block."""
+        if self._strip is None or self._strip.visibility is not rows.visibility:
+            self._close_strip()
+            self._strip = _Strip(rows.visibility)
+        shape = rows.factor.shape
+        values = [rows.factor, *(need(rows) for need in self._needs)]
+        values += [metric.compute(rows) for metric in self._weight_metrics]
+        values = [value if value.shape == shape else value.expand(shape) for value in values]
+        self._strip.heads += [self._head_index.setdefault(head, len(self._head_index)) for head in rows.heads]
+        self._strip.row_values.append(torch.stack(values, dim=2))
+        self._strip.near.append(rows.raw_at(rows.visibility.near[0]))
+        self._strip.mass.append(_mass(rows))
+
+    def _close_strip(self) -> None:
+        """Store the values of the last strip, and what its heads may see."""
+        if self._strip is None:
+            return
+        strip, self._strip = self._strip, None
+        visibility, heads = strip.visibility, _as_slice(strip.heads)
+        rows, keys = visibility.slices or (visibility.query_positions, visibility.key_positions)
+        self._waiting.append((rows, heads, torch.cat(strip.row_values, dim=1), torch.cat(strip.near, dim=1)))
+        self._add_keys("mass", keys, heads, torch.cat(strip.mass, dim=1))
+        mask_heads = None if visibility.visible.shape[1] == 1 else heads
+        self._put_rows("visibility", rows, mask_heads, self._visibility_values(visibility), torch.float64)
+        self._put_rows("near visible", rows, mask_heads, visibility.near[1].transpose(2, 3), torch.bool)
+        if mask_heads is not None or 0 in strip.heads:  # a mask shared by all heads is counted with the first head
+            self._add_keys("visible rows", keys, mask_heads, visibility.visible_rows)
+
+    def _close(self) -> None:
+        """Store all waiting values at once: between blocks their targets would have left the caches each time."""
+        self._close_strip()
+        for rows, heads, values, near in self._waiting:
+            self._put_rows("rows", rows, heads, values, torch.float64)
+            self._put_rows("near", rows, heads, near.transpose(2, 3) * values[:, :, :1].to(near.dtype), near.dtype)
+        self._waiting.clear()
+
+    def _visibility_values(self, visibility: Visibility) -> Tensor:
+        """Return |S_i| and the other values of the visibility that metrics need: [batch, 1 or head, n, row] float64."""
+        if self._visibility_needs not in visibility.cache:
+            values = [visibility.visible_count, *(need(visibility).double() for need in self._visibility_needs)]
+            visibility.cache[self._visibility_needs] = torch.stack(
+                torch.broadcast_tensors(*values),  # type: ignore[no-untyped-call]
+                dim=2,
+            )
+        stacked: Tensor = visibility.cache[self._visibility_needs]
+        return stacked
+
+    def row_values(self, metrics: Sequence[Metric]) -> Iterator[Tensor]:
+        """Yield the values of one row metric after the other: [batch, head, row] float64, NaN where undefined."""
+        self._close()
+        count, *of_visibility = self._in_order("visibility").unbind(2)
+        factor, *of_rows = self._in_order("rows").unbind(2)
+        needed, computed = of_rows[: len(self._needs)], of_rows[len(self._needs) :]
+        cache = dict(zip((*self._needs, *self._visibility_needs), (*needed, *of_visibility), strict=True))
+        by_name = dict(zip((metric.name for metric in self._weight_metrics), computed, strict=True))
+        rows = RowSums(factor, count > 0, count, self._near(), cache)
+        for metric in metrics:
+            if self.kind not in metric.kinds:
+                yield torch.full_like(factor, torch.nan)
+            else:
+                yield (by_name[metric.name] if metric.needs is None else metric.compute(rows)).expand_as(factor)
+
+    def columns(self) -> Columns:
+        """Return the sums over rows, with heads in order."""
+        self._close()
+        weights, visible = (part.transpose(2, 3) for part in self._near())
+        return Columns(
+            kind=self.kind,
+            mass=self._in_order("mass"),
+            visible_rows=self._in_order("visible rows"),
+            offset_mass=(weights * visible).sum(3, dtype=torch.float64),
+            offset_rows=visible.sum(3).double(),
+            offsets=tuple(range(-MAX_OFFSET, MAX_OFFSET + 1)),
+            rows=(self._in_order("visibility")[:, :, 0] > 0).sum(2).double(),
+        )
+
+    def _near(self) -> tuple[Tensor, Tensor]:
+        weights, visible = (self._in_order(name).transpose(2, 3) for name in ("near", "near visible"))
+        return weights, visible
+
+    def _in_order(self, name: str) -> Tensor:
+        """Return the tensor with heads in order, without the entry for padding."""
+        order, sums = [self._head_index[head] for head in self.heads], self._sums[name][..., :-1]
+        in_order = sums.shape[1] == 1 or order == list(range(len(order)))
+        return sums if in_order else sums[:, order]
+
+    def _tensor(self, name: str, heads: Heads | None, like: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
+        """Return the tensor of this name, extended by zeros for new heads; with one head if `heads` is None."""
+        tensor, count = self._sums.get(name), 1 if heads is None else len(self._head_index)
+        if tensor is None or tensor.shape[1] < count:
+            extended = like.new_zeros((len(self.texts), count, *shape), dtype=dtype)
+            if tensor is not None:
+                extended[:, : tensor.shape[1]] = tensor
+            tensor = self._sums[name] = extended
+        return tensor
+
+    def _put_rows(self, name: str, rows: Positions, heads: Heads | None, values: Tensor, dtype: torch.dtype) -> None:
+        """Store values [batch, 1 or head, n, row] at the positions of the rows."""
+        padding = max(self.query_lengths)
+        tensor = self._tensor(name, heads, values, dtype, values.shape[2], padding + 1)
+        heads = slice(0, 1) if heads is None else heads
+        if isinstance(rows, slice):
+            tensor[:, heads, :, rows] = values
+            return
+        for text, positions in enumerate(rows):
+            old, new = tensor[text, heads], values[min(text, len(values) - 1)].to(dtype)
+            index = torch.where(positions < 0, padding, positions)
+            tensor[text, heads] = old.index_copy(2, index, new.expand(len(old), -1, -1))
+
+    def _add_keys(self, name: str, keys: Positions, heads: Heads | None, values: Tensor) -> None:
+        """Add values [batch, 1 or head, key] at the positions of the keys."""
+        padding = max(self.key_lengths)
+        tensor = self._tensor(name, heads, values, torch.float64, padding + 1)
+        heads = slice(0, 1) if heads is None else heads
+        if isinstance(keys, slice):
+            tensor[:, heads, keys] += values
+            return
+        old = tensor[:, heads]
+        index = torch.where(keys < 0, padding, keys)[:, None]
+        values = values.double().expand(-1, old.shape[1], -1)
+        tensor[:, heads] = old.scatter_add(-1, index.expand_as(values), values)
+
+
+def column_values(columns: Columns, metrics: Sequence[Metric]) -> Iterator[Tensor]:
+    """Yield the values of each column metric: [batch, head] or [batch, head, key] float64, NaN where undefined."""
+    for metric in metrics:
+        if columns.kind in metric.kinds:
+            yield metric.compute(columns)
+        else:
+            yield torch.full_like(columns.mass if metric.per_key else columns.mass[..., 0], torch.nan)
+
+
+def _as_slice(indices: Sequence[int]) -> Heads:
+    """Return consecutive indices as a slice, others as a tensor."""
+    run = slice(indices[0], indices[0] + len(indices))
+    return run if list(indices) == list(range(run.start, run.stop)) else torch.tensor(indices)
+
+
+def _mass(rows: Rows) -> Tensor:
+    """Return Σ_i A_ik over the real rows of the block: [batch, head, key], chunks of 128 rows in float32."""
+    factors, real = rows.factor, rows.visibility.real_factor
+    if real is not None:
+        factors = factors * real.to(factors.dtype)
+    factors, weights = factors.flatten(0, 1)[:, None], rows.raw.flatten(0, 1)
+    starts = range(0, rows.raw.shape[2], _CHUNK)
+    parts = [torch.bmm(factors[..., at : at + _CHUNK], weights[:, at : at + _CHUNK]) for at in starts]
+    mass = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0, dtype=torch.float64)
+    return mass.view(*rows.raw.shape[:2], -1)

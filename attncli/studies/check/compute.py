@@ -1,0 +1,93 @@
+"""One forward pass for all rules of a file, and the verdicts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attncli.data import Kind, RunInfo, Text
+from attncli.engine.passes import Pass
+from attncli.errors import UsageError
+from attncli.stream import KeepChosen, Sink
+from attncli.studies.check.baseline import check_same, compare, recorded_metrics
+from attncli.studies.check.bound import Binder, all_texts, rows_of
+from attncli.studies.check.measures import BoundMeasure, Measures, measure_verdict
+from attncli.studies.check.result import Checked, Drift, Verdict
+from attncli.studies.check.rules.baseline import Recorded
+from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, BudgetRule, ClassRule, RuleFile
+from attncli.studies.check.words import ChosenRows, attention_verdict, suite_verdict
+
+Numbers = Mapping[str, Mapping[tuple[Kind, int, int], float]]
+
+
+def texts_of(file: RuleFile) -> tuple[Text, ...]:
+    """Return all texts of a file; raise UsageError if there are none."""
+    texts = all_texts(file)
+    if not texts:
+        raise UsageError("there is no text to read: give texts, or rules that have one")
+    return texts
+
+
+class Checker:
+    """The rules of a file, bound to the heads and tokens of a prepared pass.
+
+    sinks     consumers of the forward pass
+    permutes  whether a rule compares with permutations
+    Raise UsageError with line and column if a rule names a head, a word or a text that does not exist.
+    """
+
+    def __init__(
+        self,
+        file: RuleFile,
+        prepared: Pass,
+        texts: Sequence[Text],
+        rule: BaselineRule | None,
+        recorded: Recorded | None,
+    ) -> None:
+        self._file, self._prepared, self._rule, self._recorded = file, prepared, rule, recorded
+        binder = Binder(prepared.heads, texts, prepared.inputs, prepared.loaded.name)
+        self._own_texts = tuple(range(len(file.texts)))
+        self._words = [binder.attention(each) for each in file.rules if isinstance(each, AttentionRule)]
+        self._suites = [binder.suite(each) for each in file.suites]
+        bound = [self._bind_measure(binder, each) for each in file.rules if isinstance(each, BudgetRule | ClassRule)]
+        metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
+        self._bound_measures = bound
+        self._measures = Measures(bound, metrics, prepared.inputs, prepared.heads)
+        cases = [words for suite in self._suites for words in suite.cases]
+        self._rows = rows_of([*(each.words for each in self._words), *cases])
+        self._chosen = KeepChosen("query", self._rows, prepared.heads)
+        self.permutes = any(each.rule.above for each in self._words) or any(each.rule.above for each in self._suites)
+
+    def _bind_measure(self, binder: Binder, rule: BudgetRule | ClassRule) -> BoundMeasure:
+        texts = self._own_texts if rule.text is None else (binder.text(rule.text).index,)
+        if not texts:
+            raise rule.part.error((), "there is no text to measure: give texts, or the rule a text")
+        return BoundMeasure(rule, binder.heads(rule), texts)
+
+    def check_baseline(self, info: RunInfo, reading: Mapping[str, Any]) -> None:
+        """Raise UsageError if the recorded numbers are of another model, other texts, or texts read otherwise."""
+        if self._recorded is not None:
+            check_same(self._recorded, info, reading)
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """The consumers of the forward pass."""
+        sinks: list[Sink] = [self._chosen] if self._rows else []
+        return [*sinks, self._measures] if self._measures.needed else sinks
+
+    def result(self) -> tuple[Checked, Numbers]:
+        """Return the verdicts in the order of the file, and the numbers that a baseline holds."""
+        tolerance = self._file.tolerance
+        rows = ChosenRows.of(self._chosen.result(self._prepared.inputs), self._rows)
+        verdicts: list[Verdict] = [attention_verdict(each, rows, tolerance) for each in self._words]
+        verdicts += [measure_verdict(each, self._measures, tolerance) for each in self._bound_measures]
+        verdicts.sort(key=lambda verdict: verdict.line)
+        suites = [suite_verdict(each, rows, tolerance) for each in self._suites]
+        verdicts += [verdict for verdict, _ in suites]
+        numbers = self._measures.values(self._own_texts) if self._rule is not None else {}
+        drifts: tuple[Drift, ...] = ()
+        if self._recorded is not None and self._rule is not None:
+            verdict, drifts = compare(self._rule, self._recorded, numbers, tolerance)
+            verdicts.append(verdict)
+        cases = tuple(case for _, of_suite in suites for case in of_suite)
+        return Checked(tuple(verdicts), cases, drifts, tolerance), numbers

@@ -1,0 +1,219 @@
+"""The study `check`: rules that attention must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attncli.engine.report import Report
+from attncli.engine.study import Study
+from attncli.errors import OutputError, UsageError
+from attncli.options import typed
+from attncli.studies.check.options import CheckOptions
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from rich.console import RenderableType
+
+    from attncli.data import Attention, Kind, RunInfo
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution
+    from attncli.engine.request import Request
+    from attncli.studies.check.compute import Numbers
+    from attncli.studies.check.result import Checked, Verdict
+    from attncli.studies.check.rules.baseline import Recorded
+    from attncli.studies.check.rules.kinds import BaselineRule, RuleFile
+
+BASELINE_TOLERANCES = (0.01, 0.05)
+"""Absolute and relative tolerance of a baseline that is recorded without a rule."""
+
+
+@dataclass(frozen=True, eq=False)
+class CheckRun:
+    """What a check found, and what is needed to write it.
+
+    checked    the verdicts
+    numbers    the numbers of every head that a baseline holds
+    base_info  where the numbers of a baseline come from
+    reading    how texts were read
+    maps       map of the decisive head of each rule that does not hold, by row number
+    notes      why some of these maps are missing
+    """
+
+    checked: Checked
+    numbers: Numbers
+    base_info: RunInfo
+    reading: Mapping[str, Any]
+    maps: Mapping[int, Attention]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class CheckStudy(Study["CheckRun"]):
+    """Rules of a file, checked on a model and the texts of the file.
+
+    file     the rules
+    file_name, contents  the file as it was named, and its plain values
+    force    whether files of other kinds may be overwritten by a baseline or JUnit XML
+    """
+
+    options: CheckOptions = field(default_factory=CheckOptions)
+    file: RuleFile | None = None
+    file_name: str = ""
+    contents: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+    name = "check"
+    group = CheckOptions
+
+    @property
+    def rules(self) -> RuleFile:
+        """The rules; UsageError if there are none."""
+        if self.file is None:
+            raise UsageError("which rules? give their file: attncli check rules.yaml (see attncli explain rules)")
+        return self.file
+
+    def typed(self) -> dict[str, Any]:
+        """Return the options that were typed, and the name of the file."""
+        return {**typed(self.options), "file": self.file_name}
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the contents of the rules and of their suites, and what changes the result."""
+        suites = [
+            {"file": suite.name, "cases": [case.part.values for case in suite.cases]} for suite in self.rules.suites
+        ]
+        options = {"record": self.options.record, "baseline": self.options.baseline}
+        return {"rules": self.contents, "suites": suites, **options}
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError or OutputError if a baseline or JUnit file is missing or must not be overwritten."""
+        self._recorded(self._baseline_rule())
+        if self.options.junit is not None:
+            junit = Path(self.options.junit)
+            _check_replaceable(junit, "JUnit XML", self.force, lambda: _check_xml(junit))
+
+    def _baseline_rule(self) -> BaselineRule | None:
+        """Return the rule of the baseline with its path; raise UsageError if none is named."""
+        # imported here: the help of the command line needs no pydantic
+        from attncli.studies.check.rules.kinds import BaselineRule
+
+        rule = self.rules.baseline
+        if rule is None and (self.options.baseline is not None or self.options.record):
+            rule = BaselineRule(self.rules.part, None, *BASELINE_TOLERANCES, {})
+        if rule is None:
+            return None
+        path = rule.path if self.options.baseline is None else Path(self.options.baseline)
+        if path is None:
+            raise rule.part.error((), "no file of the baseline is named: give baseline: {file: …}, or --baseline PATH")
+        if not self.rules.texts:
+            raise rule.part.error((), "there is no text to measure for a baseline: give texts, or rules that have one")
+        return replace(rule, path=path)
+
+    def _recorded(self, rule: BaselineRule | None) -> Recorded | None:
+        """Return the recorded numbers; None if there are none, or if they are recorded now."""
+        from attncli.studies.check.rules.baseline import read_baseline
+
+        if rule is None or rule.path is None:
+            return None
+        path = rule.path
+        if self.options.record:
+            _check_replaceable(path, "baseline", self.force, lambda: read_baseline(path))
+            return None
+        if not path.exists():
+            raise rule.part.error(("file",), f"there is no baseline {path}: record one with --record")
+        return read_baseline(path)
+
+    def run(self, execution: Execution) -> tuple[Collected, CheckRun]:
+        """Return the run, the verdicts, and the maps of the rules that do not hold."""
+        from attncli.store import input_sha256
+        from attncli.studies.check.compute import Checker
+
+        runner, prepared = execution.runner, execution.prepared
+        info = replace(runner.loaded.run_info(prepared.plan.route), input_sha256=input_sha256(self.rules.texts))
+        reading = {name: getattr(execution.request, name) for name in ("words", "special", "max_tokens")}
+        rule = self._baseline_rule()
+        checker = Checker(self.rules, prepared, execution.texts, rule, self._recorded(rule))
+        checker.check_baseline(info, reading)
+        run = execution.run_pass(prepared, checker.sinks)
+        checked, numbers = checker.result()
+        seed = 0 if checker.permutes else None
+        maps, notes = _failed_maps(execution, checked)
+        return replace(run, info=replace(run.info, seed=seed)), CheckRun(checked, numbers, info, reading, maps, notes)
+
+    def report(self, result: CheckRun, run: Collected) -> Report:
+        """Return the document, the tables, pictures of the rules that do not hold, the baseline and JUnit XML."""
+        from attncli.studies.check.junit import junit
+        from attncli.studies.check.report import baseline_document, document, drawings, tables
+
+        rule, files = self._baseline_rule(), {}
+        if self.options.record and rule is not None and rule.path is not None:
+            files[rule.path] = baseline_document(result.base_info, result.reading, result.numbers)
+        if self.options.junit is not None:
+            files[Path(self.options.junit)] = junit(self.file_name, result.checked).encode()
+        return Report(
+            run.info,
+            document(result.checked, self.file_name, run),
+            tables(result.checked),
+            drawings(result.checked, result.maps, run),
+            late_notes=list(result.notes),
+            more_files=files,
+            replaces=True,
+        )
+
+    def terminal(self, result: CheckRun, run: Collected) -> Iterator[RenderableType]:
+        """Return a table of the verdicts, and why rules do not hold."""
+        from attncli.studies.check.terminal import verdict_tables
+
+        return verdict_tables(result.checked)
+
+
+def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Attention], list[str]]:
+    """Return the map of the decisive head of each rule that does not hold, by one more pass over each of their texts.
+
+    Also return why some are missing: the verdicts do not need them.
+    """
+    from attncli.data import Zoom
+    from attncli.vocabulary import RESOLUTION
+
+    failed = [(row, each) for row, each in enumerate(checked.verdicts, 1) if not each.holds and each.text is not None]
+    maps: dict[int, Attention] = {}
+    notes: list[str] = []
+    for text in dict.fromkeys(verdict.text for _, verdict in failed):
+        of_text = [(row, verdict) for row, verdict in failed if verdict.text == text]
+        try:
+            found = execution.maps_of(text or 0, _heads(verdict for _, verdict in of_text), Zoom(RESOLUTION))
+        except UsageError as error:
+            notes.append(f"there are no pictures of text {text}: {error}")
+            continue
+        by_kind = {attention.kind: attention for attention in found}
+        for row, verdict in of_text:
+            maps[row] = by_kind[verdict.kind].sel(layer=verdict.layer, head=verdict.head)  # type: ignore[index]
+    return maps, notes
+
+
+def _heads(verdicts: Iterator[Verdict]) -> dict[tuple[Kind, int], tuple[int, ...]]:
+    heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
+    for verdict in verdicts:
+        key: Any = (verdict.kind, verdict.layer)
+        heads[key] = tuple(sorted({*heads.get(key, ()), verdict.head or 0}))
+    return heads
+
+
+def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], object]) -> None:
+    """Raise OutputError if there is a file of another kind, unless it may be overwritten."""
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: a folder of that name is in the way; name another file")
+    if path.exists() and not force:
+        try:
+            read()
+        except UsageError as error:
+            raise OutputError(
+                f"{path} exists and is no {what}: name another file, or overwrite it with --force"
+            ) from error
+
+
+def _check_xml(path: Path) -> None:
+    from attncli.inputs.text_files import read_file_text
+
+    if not read_file_text(path).startswith("<?xml"):
+        raise UsageError(f"{path} is no XML")

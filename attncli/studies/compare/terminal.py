@@ -1,0 +1,43 @@
+"""Differences between two runs in tables for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from attncli.studies.compare.result import Comparison
+from attncli.terminal.escape import escaped
+from attncli.terminal.tables import add_row, blank_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MOST_ROWS = 10
+_HEADS = ("js_distance", "js_low", "js_high", "nearest_distance")
+_MEASURES = ("metric", "a", "b", "change", "change_low", "change_high", "p_adjusted")
+
+
+def comparison_tables(result: Comparison) -> Iterator[Table]:
+    """Yield the heads that differ most, and the largest changes."""
+    heads, measures = result.table(), result.measures_table()
+    several_kinds = len(set(heads["kind"].tolist())) > 1
+    tables = (("heads that differ most", heads, _HEADS), ("largest changes from A to B", measures, _MEASURES))
+    for title, columns, wanted in tables:
+        names = [name for name in wanted if not _is_empty(columns[name].tolist()[:_MOST_ROWS])]
+        words = [name for name in names if name == "metric"]
+        table = blank_table(title, ["head", *words], [name for name in names if name != "metric"])
+        for row in range(min(_MOST_ROWS, len(columns["kind"]))):
+            head = f"{columns['layer'][row]}.{columns['head'][row]}"
+            shown = f"{columns['kind'][row]} {head}" if several_kinds else head
+            add_row(table, [shown, *(_cell(columns[name][row]) for name in names)])
+        yield table
+
+
+def _is_empty(values: list[Any]) -> bool:
+    return all(value != value for value in values)  # NaN
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return escaped(value)
+    return "" if value != value else f"{value:.4f}"

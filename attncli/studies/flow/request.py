@@ -1,0 +1,122 @@
+"""What is asked of rollout and attention flow: method, focus, residual, layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+
+from attncli.data import KINDS, Array, Input, Kind, Selection
+from attncli.data.selection import format_ranges, layers_of
+from attncli.engine.focus import FocusMatches, FocusRequest, find_in_inputs
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.focus import ALL
+from attncli.studies.flow.result import FlowMethod
+from attncli.vocabulary import FLOW_METHODS
+
+
+class FlowArguments(TypedDict, total=False):
+    """Keyword arguments of `run.rollout` and `run.flow`; all are optional.
+
+    focus        tokens at the top: a word, `it#2`, the position of a token, `[CLS]`; all by default
+    residual     False: attention alone, without the part that each token keeps of itself
+    start_layer  first layer
+    aggregate    mean or max over heads
+    """
+
+    focus: str | int | None
+    residual: bool
+    start_layer: int
+    aggregate: Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class FlowRequest:
+    """The checked options of rollout and attention flow."""
+
+    method: FlowMethod = "rollout"
+    focus: str | None = None
+    residual: bool = True
+    start_layer: int = 0
+    aggregate: Literal["mean", "max"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.method not in FLOW_METHODS:
+            raise UsageError(f"unknown --method '{self.method}': {did_you_mean(self.method, FLOW_METHODS)}")
+        if self.aggregate not in ("mean", "max"):
+            raise UsageError(
+                f"expected --aggregate mean or max, got '{self.aggregate}': flow goes through one map a layer"
+            )
+        if not isinstance(self.start_layer, int) or self.start_layer < 0:
+            raise UsageError(f"expected --start-layer to be a number from 0 up, got {self.start_layer!r}")
+
+    @classmethod
+    def of(cls, method: FlowMethod, options: FlowArguments) -> FlowRequest:
+        """Return the request for keyword arguments; raise UsageError if one is unknown or impossible."""
+        unknown = next((name for name in options if name not in FlowArguments.__annotations__), None)
+        if unknown is not None:
+            raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, FlowArguments.__annotations__)}")
+        focus = options.get("focus")
+        return cls(
+            method,
+            None if focus is None else str(focus),
+            options.get("residual", True),
+            options.get("start_layer", 0),
+            options.get("aggregate", "mean"),
+        )
+
+    @property
+    def name(self) -> str:
+        """The focus; empty for all tokens."""
+        return "" if self.focus is None or self.all else self.focus
+
+    @property
+    def all(self) -> bool:
+        """Whether all tokens at the top are asked for."""
+        return self.focus in (None, ALL)
+
+    def matches(self, inputs: Sequence[Input], kinds: Sequence[Kind]) -> FocusMatches:
+        """Return where the focus occurs in each text and kind; raise UsageError if it occurs nowhere."""
+        return find_in_inputs(inputs, dict.fromkeys(kinds, 0), FocusRequest(self.focus or ALL))
+
+    def rows(self, matches: FocusMatches, text: Input, kind: Kind) -> Array:
+        """Return the positions of the queries that are asked for: [row], ascending, perhaps empty."""
+        if self.all:
+            return np.arange(len(text.sides(kind)[0]))
+        return matches.positions.get((text.index, kind), np.arange(0))
+
+
+def used_layers(heads: Selection, request: FlowRequest, inputs: Sequence[Input], source: str) -> Selection:
+    """Return the heads of the layers that are used; raise UsageError if there are none, or a kind is missing.
+
+    source  what has the heads, for error messages
+    """
+    kinds = {kind for kind, _ in heads}
+    reads_source = "cross" in kinds or any(text.target is not None for text in inputs)
+    if reads_source and kinds not in ({"encoder"}, set(KINDS)):
+        raise UsageError(
+            f"the way from target to source needs encoder, decoder and cross attention, {source} has "
+            f"{', '.join(kind for kind in KINDS if kind in kinds)}: keep all of them"
+        )
+    chosen = {key: numbers for key, numbers in heads.items() if key[1] >= request.start_layer}
+    for kind in kinds:
+        if not layers_of(chosen, kind):
+            available = format_ranges(layers_of(heads, kind))
+            raise UsageError(f"--start-layer {request.start_layer} leaves no {kind} layer: layers are {available}")
+    return chosen
+
+
+def layer_notes(chosen: Selection, request: FlowRequest) -> list[str]:
+    """Return notes about layers that are missing, and about a single layer."""
+    notes = []
+    for kind in KINDS:
+        layers = layers_of(chosen, kind)
+        if not layers or kind == "cross":
+            continue
+        if gaps := sorted(set(range(layers[0], layers[-1])) - set(layers)):
+            notes.append(f"{kind} layers {format_ranges(gaps)} are left out: the others follow each other directly")
+        if len(layers) == 1:
+            notes.append(f"there is a single {kind} layer: its {request.method} is the attention of that layer")
+    return notes

@@ -1,0 +1,118 @@
+"""The study `flow`: rollout and attention flow through the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.report import Report
+from attncli.engine.study import Study
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions
+from attncli.studies.flow.options import FlowOptions
+from attncli.vocabulary import DRAWN_UP_TO
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from rich.table import Table
+
+    from attncli.data import Attention
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution, Source
+    from attncli.engine.request import Request, RunOptions
+    from attncli.studies.flow.compute import FlowSink
+    from attncli.studies.flow.request import FlowRequest
+    from attncli.studies.flow.result import Flow
+
+
+@dataclass(frozen=True)
+class FlowStudy(Study["Sequence[Flow]"]):
+    """The share of each input token in each token at the top, with two baselines.
+
+    aggregate  how the heads of a layer are combined: mean or max
+    """
+
+    options: FlowOptions = field(default_factory=FlowOptions)
+    aggregate: str = "mean"
+    name = "flow"
+    group = FlowOptions
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study that combines heads as selected; raise UsageError if layers are to be combined."""
+        if selection.aggregate_layers != "none":
+            raise UsageError("flow goes from layer to layer: leave out --aggregate-layers")
+        return replace(self, aggregate="mean" if selection.aggregate == "none" else selection.aggregate)
+
+    @property
+    def request(self) -> FlowRequest:
+        """The checked options; UsageError if one is wrong."""
+        # imported here: the help of the command line needs no NumPy
+        from attncli.studies.flow.request import FlowRequest
+
+        options: Any = self.options
+        return FlowRequest(options.method, options.focus, options.residual, options.start_layer, self.aggregate)  # type: ignore[arg-type]  # checked there
+
+    def run_options(self) -> RunOptions:
+        """Return that heads are kept apart, and whether norms are used."""
+        by: Any = self.options.by
+        return {"aggregate": "none", "by": by}
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options but `by`, which belongs to the forward pass."""
+        names = ("method", "focus", "residual", "start_layer", "threshold")
+        return {**{name: getattr(self.options, name) for name in names}, "aggregate": self.aggregate}
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError if an option is wrong."""
+        from attncli.engine.request import check_share
+
+        _ = self.request
+        check_share({"threshold": self.options.threshold}, "threshold")
+
+    def run(self, execution: Execution) -> tuple[Collected, Sequence[Flow]]:
+        """Return the run and the flows; what leads to the chosen kinds are all kinds of the model."""
+        from attncli.studies.flow.compute import FlowPlan, FlowSink
+
+        kinds, request = execution.request.choice.kinds, self.request
+        execution.request = replace(execution.request, choice=replace(execution.request.choice, kinds=None))
+        if execution.existing is not None:
+            request = _of_combined(request, execution.existing.maps)
+
+        def make_sink(source: Source) -> FlowSink:
+            return FlowSink(FlowPlan.of(source, kinds, request), source)
+
+        run, sink = execution.stream(make_sink, adapt=_with_one_head)
+        flows = sink.flows(execution.track)
+        undrawn = any(flow.steps is None for flow in flows)
+        note = f"the layers of texts of more than {DRAWN_UP_TO} tokens are not drawn: only their matrix is"
+        return run.with_notes(*sink.plan.notes, *([note] if undrawn else [])), flows
+
+    def report(self, result: Sequence[Flow], run: Collected) -> Report:
+        """Return the document, the table and the pictures."""
+        from attncli.studies.flow.report import document, drawings, table
+
+        pictures = list(drawings(result, self.request.name, self.options.threshold, run))
+        return Report(run.info, document(result, run), {"flow": table(result)}, pictures)
+
+    def terminal(self, result: Sequence[Flow], run: Collected) -> Iterator[Table]:
+        """Return a table of the strongest inputs for each text and kind."""
+        from attncli.studies.flow.terminal import flow_tables
+
+        return flow_tables(result, self.request.name)
+
+
+def _of_combined(request: FlowRequest, maps: Sequence[Attention]) -> FlowRequest:
+    """Return the request for maps that are combined over heads already; raise UsageError if over layers."""
+    if any(attention.aggregate_layers != "none" for attention in maps):
+        raise UsageError(
+            "flow goes from layer to layer, these maps are the mean over layers: keep them without --aggregate-layers"
+        )
+    aggregates: set[Any] = {attention.aggregate for attention in maps} - {"none"}
+    return replace(request, aggregate=aggregates.pop()) if aggregates else request
+
+
+def _with_one_head(maps: Sequence[Attention]) -> Sequence[Attention]:
+    """Return maps in which the combined map of a layer is its head 0."""
+    return [
+        replace(each, layers=tuple(replace(layer, heads=layer.heads or (0,)) for layer in each.layers)) for each in maps
+    ]

@@ -1,0 +1,116 @@
+"""The study `highlight`: attention shown on the text itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.report import Drawing, Formats, Report
+from attncli.engine.study import Study
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions
+from attncli.studies.highlight.options import HighlightOptions
+from attncli.vocabulary import HIGHLIGHT_FORMATS
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution
+    from attncli.engine.focus import FocusRequest
+    from attncli.engine.request import RunOptions
+
+    RunsAndCount = tuple[Iterator[Collected], int]
+
+_MOST_WORDS = 8
+MEAN_NOTE = "this is the mean over all layers and heads: --layer and --head choose among them"
+
+
+@dataclass(frozen=True)
+class HighlightStudy(Study["RunsAndCount"]):
+    """Pages that show attention from the focus, or to it, on the text.
+
+    mean  whether all layers and heads are combined, because none were chosen
+    """
+
+    options: HighlightOptions = field(default_factory=HighlightOptions)
+    mean: bool = False
+    name = "highlight"
+    group = HighlightOptions
+    formats = Formats(HIGHLIGHT_FORMATS, HIGHLIGHT_FORMATS[:2], replaced=True)
+    prints = "paths"
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study that shows the mean over all heads if nothing is selected or combined."""
+        chosen = (selection.layer, selection.head) != (None, None)
+        combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
+        return replace(self, mean=not chosen and not combined)
+
+    def run_options(self) -> RunOptions:
+        """Return how heads and layers are combined."""
+        return {"aggregate": "mean", "aggregate_layers": "mean"} if self.mean else {}
+
+    def run(self, execution: Execution) -> tuple[Collected, RunsAndCount]:
+        """Return the first run; then all runs that are shown, one after another, and the number of texts."""
+        if self.options.focus is None:
+            raise UsageError(f"--focus is missing: it says which word is the focus{_example_words(execution)}")
+        # imported here: the help of the command line needs no NumPy
+        from attncli.engine.focus import FocusRequest
+
+        focus = FocusRequest(self.options.focus, self.options.direction)  # type: ignore[arg-type]  # checked there
+        runs = self._runs(execution, focus)
+        first = next(runs)
+        return first, (chain([first], runs), len(execution.texts) or len(first.inputs))
+
+    def _runs(self, execution: Execution, focus: FocusRequest) -> Iterator[Collected]:
+        """Yield runs with the rows or columns of the focus; of whole maps, those in which the focus occurs."""
+        from attncli.engine.focus import find_in_maps
+
+        if not execution.keeps_all_maps:
+            yield from execution.batches(replace(execution.request, focus=focus), execution.track)
+            return
+        if execution.existing and any(attention.aggregate != "none" for attention in execution.existing.maps):
+            execution.request = replace(execution.request, aggregate="none")
+        run = execution.gather()
+        matches = find_in_maps(run.maps, run.inputs, focus)
+        maps = tuple(each for each in run.maps if (each.text, each.kind) in matches.at)
+        yield replace(run.with_notes(*matches.notes), maps=maps)
+
+    def report(self, result: RunsAndCount, run: Collected) -> Report:
+        """Return the pages, and the notes of the runs that they show."""
+        notes: list[str] = []
+        more = (MEAN_NOTE,) if self.mean else ()
+        return Report(
+            replace(run.info, notes=()), drawings=self._drawings(*result, notes), notes=more, late_notes=notes
+        )
+
+    def _drawings(self, runs: Iterator[Collected], texts: int, notes: list[str]) -> Iterator[Drawing]:
+        from attncli.engine.focus import FocusRequest
+        from attncli.studies.highlight.compute import highlights
+        from attncli.studies.highlight.page import HighlightPage, file_name
+        from attncli.studies.highlight.terminal import coloured_text
+
+        focus = FocusRequest(str(self.options.focus), self.options.direction)  # type: ignore[arg-type]  # checked there
+        for run in runs:
+            notes[:] = run.info.notes
+            for highlight in highlights(run.maps, run.inputs, focus):
+                note = f"text {highlight.text + 1} of {texts}" if texts > 1 else ""
+                page = HighlightPage(highlight, run.info.title, note)
+                name = file_name(highlight, focus, texts > 1)
+                yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the focus and the direction."""
+        return {"focus": self.options.focus, "direction": self.options.direction}
+
+
+def _example_words(execution: Execution) -> str:
+    """Return how a message goes on that asks for a focus: words of the text."""
+    texts = [text.text for text in execution.existing.inputs] if execution.existing else list(execution.texts)
+    words = list(dict.fromkeys(re.findall(r"\w+", texts[0].text if texts else "")))
+    if not words:
+        return ""
+    more = ", …" if words[_MOST_WORDS:] else ""
+    return f", such as --focus {words[0]}; the text has {', '.join(words[:_MOST_WORDS])}{more}"

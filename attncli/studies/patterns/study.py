@@ -1,0 +1,131 @@
+"""The study `patterns`: what each head does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.report import Report
+from attncli.engine.study import Study
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions, changed
+from attncli.studies.patterns.options import PatternsOptions
+from attncli.vocabulary import CLASS_THRESHOLDS, RESOLUTION
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from rich.table import Table
+
+    from attncli.data import Attention, Kind, Selection, Zoom
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution, Source
+    from attncli.engine.request import Request
+    from attncli.studies.patterns.compute import PatternsSink
+    from attncli.studies.patterns.result import Patterns
+
+    PatternsAndExamples = tuple[Patterns, Sequence[Attention]]
+
+
+@dataclass(frozen=True)
+class PatternsStudy(Study["PatternsAndExamples"]):
+    """Classes of all heads with the numbers behind them and their baselines.
+
+    layered  whether layers were chosen: then each has a picture of its heads
+    """
+
+    options: PatternsOptions = field(default_factory=PatternsOptions)
+    layered: bool = False
+    name = "patterns"
+    group = PatternsOptions
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study for the chosen layers; without shuffled passes for a saved run."""
+        study = replace(self, layered=selection.layer is not None)
+        if not from_saved_run:
+            return study
+        if "shuffle_seeds" in changed(self.options):
+            raise UsageError("--shuffle-seeds runs the model on shuffled tokens, and --from has none: leave it out")
+        return replace(study, options=replace(self.options, shuffle_seeds=0))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options, and whether layers were chosen."""
+        return {**super().resolved(), "layered": self.layered}
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError if heads are combined, norms are asked for, or a threshold is impossible."""
+        # imported here: the help of the command line needs no NumPy
+        from attncli.engine.request import check_share
+        from attncli.engine.shuffles import check_shuffle_seeds
+
+        if request.by == "norm":
+            raise UsageError("patterns are of attention weights: leave out by='norm'")
+        if request.combined:
+            raise UsageError("patterns are of single heads: leave out --aggregate and --aggregate-layers")
+        for name in CLASS_THRESHOLDS:
+            check_share({name: getattr(self.options, name)}, name)
+        if not 0 <= self.options.reach <= 8:
+            raise UsageError(
+                f"expected --reach from 0 to 8 tokens, as far as the metric diagonal goes, got {self.options.reach}"
+            )
+        check_shuffle_seeds(self.options.shuffle_seeds)
+
+    def sink(self, source: Source) -> PatternsSink:
+        """Return the sink for the heads of a source."""
+        from attncli.studies.patterns.compute import PatternsSink
+
+        return PatternsSink(source.inputs, source.heads)
+
+    def run(self, execution: Execution) -> tuple[Collected, PatternsAndExamples]:
+        """Return the run with the seed of its shuffled passes, the classes, and example maps if they are drawn."""
+        from attncli.studies.patterns.compute import NumbersSink
+
+        seeds = self.options.shuffle_seeds
+        run, sink = execution.stream(self.sink)
+        shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
+        result = sink.result(self.options, shuffled)
+        examples: Sequence[Attention] = ()
+        if execution.draws:
+            heads = _example_heads(result, self.layered)
+            examples = _kept_maps(run, heads) if run.maps else execution.maps_of(0, heads, _zoom(heads))
+        return replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed)), (result, examples)
+
+    def report(self, result: PatternsAndExamples, run: Collected) -> Report:
+        """Return the document, the tables of heads and layers, and the pictures."""
+        from attncli.studies.patterns.report import document, drawings, notes, tables
+
+        patterns, examples = result
+        pictures = drawings(patterns, run, examples, self.layered)
+        return Report(run.info, document(patterns, run), tables(patterns), pictures, notes(patterns))
+
+    def terminal(self, result: PatternsAndExamples, run: Collected) -> Iterator[Table]:
+        """Return a table of the classes for each kind, and one of the layers."""
+        from attncli.studies.patterns.terminal import patterns_tables
+
+        return patterns_tables(result[0])
+
+
+def _example_heads(result: Patterns, layered: bool) -> Selection:
+    """Return the heads whose maps are drawn: the strongest of each class, or all if layers were chosen."""
+    keys = list(result.head_keys())
+    kinds = dict.fromkeys(kind for kind, _, _ in keys)
+    rows = range(len(keys)) if layered else [row for kind in kinds for row in result.strongest(kind).values()]
+    heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
+    for kind, layer, head in sorted({keys[row] for row in rows}):
+        heads[kind, layer] = (*heads.get((kind, layer), ()), head)
+    return heads
+
+
+def _zoom(heads: Selection) -> Zoom:
+    """Return as many cells as a panel of a page of these heads can show."""
+    from attncli.data import Zoom
+    from attncli.plotting.grid import panel_side
+
+    return replace(Zoom(RESOLUTION), panel=max(panel_side([len(numbers)]) for numbers in heads.values()))
+
+
+def _kept_maps(run: Collected, heads: Selection) -> Sequence[Attention]:
+    """Return the maps of the first text, pooled to what a picture shows."""
+    from attncli.stream.zoom import zoomed
+
+    first = min(attention.text for attention in run.maps)
+    return [zoomed(attention, _zoom(heads)) for attention in run.maps if attention.text == first]

@@ -1,0 +1,109 @@
+"""The study `segments`: how much attention goes between the parts of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.report import Report
+from attncli.engine.study import Study
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions
+from attncli.studies.segments.options import SegmentsOptions
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from rich.table import Table
+
+    from attncli.data import Spans
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution, Source
+    from attncli.engine.request import Request
+    from attncli.studies.segments.compute import SegmentsSink
+    from attncli.studies.segments.report import TextSides
+    from attncli.studies.segments.result import Segments
+
+    SegmentsAndSides = tuple[Segments, TextSides]
+
+
+@dataclass(frozen=True)
+class SegmentsStudy(Study["SegmentsAndSides"]):
+    """Attention between the segments of a text, beside uniform weights and position alone.
+
+    spans  the spans of the segments, one mapping for each text; read from `options.segments` on the command line
+    """
+
+    options: SegmentsOptions = field(default_factory=SegmentsOptions)
+    spans: tuple[Spans, ...] | None = None
+    name = "segments"
+    group = SegmentsOptions
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--by`."""
+        # imported here: the help of the command line needs no NumPy
+        from attncli.inputs.partitions import check_division
+        from attncli.inputs.spans_file import read_spans
+
+        check_division(self.options.by)
+        if self.options.segments is None:
+            return self
+        if self.options.by != "auto":
+            raise UsageError(f"--segments says what the segments are, as --by {self.options.by} does: give one of them")
+        return replace(self, spans=read_spans(self.options.segments))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options with the contents of the file of segments."""
+        if self.spans is None:
+            return {"by": self.options.by, "segments": None}
+        plain = [{name: [vars(span) for span in spans] for name, spans in text.items()} for text in self.spans]
+        return {"by": "spans", "segments": plain}
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError if attention is not of weights."""
+        if request.by == "norm":
+            raise UsageError("attention between segments is of attention weights: leave out by='norm'")
+
+    def sink(self, source: Source) -> tuple[SegmentsSink, TextSides]:
+        """Return the sink for a source and the segments of its texts."""
+        from attncli.data import KINDS
+        from attncli.studies.segments.compute import SegmentsSink
+        from attncli.studies.segments.division import Division
+
+        if source.aggregate == "max":
+            raise UsageError(
+                "attention between segments is a sum of weights: expected --aggregate none or mean, got max"
+            )
+        kinds = [kind for kind in KINDS if any(of == kind for of, _ in source.heads)]
+        sides = Division(self.options.by, self.spans).sides(source.inputs, kinds)
+        means = {"mean_heads": source.aggregate == "mean", "mean_layers": source.aggregate_layers == "mean"}
+        return SegmentsSink(source.inputs, sides, source.heads, **means), sides
+
+    def run(self, execution: Execution) -> tuple[Collected, SegmentsAndSides]:
+        """Return the run, the result and the segments of its texts."""
+        from attncli.engine.measuring import as_single_heads
+
+        sides: dict[Any, Any] = {}
+
+        def make_sink(source: Source) -> SegmentsSink:
+            sink, of_texts = self.sink(source)
+            sides.update(of_texts)
+            return sink
+
+        run, sink = execution.stream(make_sink, adapt=as_single_heads)
+        return run, (sink.result(), sides)
+
+    def report(self, result: SegmentsAndSides, run: Collected) -> Report:
+        """Return the document, the tables and the pictures."""
+        from attncli.studies.segments.report import MOST_IN_PANELS, document, drawings, tables
+
+        segments, sides = result
+        notes: tuple[str, ...] = ()
+        if any(len(side.names) > MOST_IN_PANELS for both in sides.values() for side in both):
+            notes = (f"there is no page of all heads: panels show at most {MOST_IN_PANELS} segments, segments.csv all",)
+        return Report(run.info, document(segments, sides, run), tables(segments), drawings(segments, run), notes)
+
+    def terminal(self, result: SegmentsAndSides, run: Collected) -> Iterable[Table]:
+        """Return a table of the means for each kind."""
+        from attncli.studies.segments.terminal import means_tables
+
+        return means_tables(result[0].mean_table())

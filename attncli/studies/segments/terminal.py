@@ -1,0 +1,36 @@
+"""Attention between segments in a table for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from attncli.data import Array
+from attncli.terminal.escape import escaped
+from attncli.terminal.tables import three_digits
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MOST_ROWS = 64
+
+
+def means_tables(table: Mapping[str, Array]) -> Iterator[Table]:
+    """Yield a table of the means over layers and heads for each kind."""
+    from rich.text import Text
+
+    from attncli.terminal.tables import blank_table
+
+    for kind in dict.fromkeys(table["kind"].tolist()):
+        title = f"{kind} attention between segments, mean over layers and heads"
+        shown = blank_table(title, ["from", "to"], ["share", "uniform", "by position", "times uniform"])
+        shown.add_column("highest")
+        rows = [row for row in zip(*(column.tolist() for column in table.values()), strict=True) if row[0] == kind]
+        for _, source, target, _, mass, uniform, position, ratio, top, layer, head in rows[:_MOST_ROWS]:
+            highest = f"{top:.3f} in {layer}.{head}" if top == top else ""
+            times = f"{ratio:.2f}" if ratio == ratio else ""
+            cells = (source, target, f"{mass:.3f}", f"{uniform:.3f}", three_digits(position), times, highest)
+            shown.add_row(*(Text(escaped(cell)) for cell in cells))
+        if len(rows) > _MOST_ROWS:
+            shown.caption = Text(f"{len(rows) - _MOST_ROWS} more in segments-mean.csv")
+        yield shown

@@ -1,0 +1,338 @@
+"""Packages that add metrics and studies: good ones get everything that ours have, broken ones only a warning."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PYPROJECT = """
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "{package}"
+version = "1.0"
+
+[tool.setuptools]
+py-modules = {modules}
+"""
+METRIC = '''
+"""A metric of another package."""
+
+from attncli import Metric
+
+
+def {name}(rows):
+    """How much attention goes to the second key?
+
+    Formula   A_i,1
+    """
+    weights = rows.weights
+    return weights[..., 1].double() if weights.shape[-1] > 1 else weights[..., 0].double().fill_(float("nan"))
+
+
+METRIC = Metric("{metric}", {name}, "row", "1", (0.0, 1.0), "nobody", ("encoder", "decoder", "cross"))
+'''
+STUDIES = '''
+"""Studies that cannot be used."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from attncli.engine.study import Study
+from attncli.options import Option
+
+
+@dataclass(frozen=True)
+class Options:
+    """No options."""
+
+
+@dataclass(frozen=True)
+class Clash:
+    """An option that all studies have."""
+
+    layers: Annotated[str | None, Option("Mine", "--layer", help="which layer")] = None
+
+
+@dataclass(frozen=True)
+class Unfinished(Study):
+    """A study without methods."""
+
+    name = "unfinished"
+    group = Options
+
+
+@dataclass(frozen=True)
+class Complete(Study):
+    """A study with methods."""
+
+    options: object = Options()
+    name = "other-name"
+    group = Options
+
+    def run(self, execution):
+        raise NotImplementedError
+
+    def report(self, result, run):
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Clashing(Complete):
+    """A study with an option of another group."""
+
+    name = "clashing"
+    group = Clash
+
+
+@dataclass(frozen=True)
+class Undocumented(Complete):
+    name = "undocumented"
+
+
+@dataclass(frozen=True)
+class Heads(Complete):
+    """A study that is called like one of ours."""
+
+    name = "heads"
+'''
+BROKEN_METRICS = {
+    "absent": ("no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    "raising": ("raises", "ZeroDivisionError: division by zero"),
+    "exiting": ("exits", "SystemExit: 1"),
+    "bare": ("bare", "expected METRIC in bare to be an attncli.Metric, got NoneType"),
+    "number": ("bare:NUMBER", "expected a module, got int"),
+    "renamed": ("renamed", "expected the metric to be called 'renamed' as its entry point is, got 'other'"),
+    "sink": ("second_key", "attncli has a metric of the same name"),
+    "two words": ("second_key", "expected a name of letters, digits and _"),
+}
+BROKEN_STUDIES = {
+    "gone": ("broken_studies:Gone", "AttributeError: module 'broken_studies' has no attribute 'Gone'"),
+    "unfinished": ("broken_studies:Unfinished", "expected Unfinished to have the methods report, run"),
+    "nameless": ("broken_studies:Complete", "expected Complete.name to be 'nameless' as the entry point is called"),
+    "options": ("broken_studies:Options", "expected a subclass of attncli.engine.study.Study, got <class"),
+    "clashing": ("broken_studies:Clashing", "expected options that no other option group has, got --layer twice"),
+    "undocumented": ("broken_studies:Undocumented", "to have a docstring, which is the help of its command"),
+    "heads": ("broken_studies:Heads", "attncli has a command of the same name"),
+}
+
+
+def write_package(folder: Path, name: str, modules: dict[str, str], points: dict[str, dict[str, str]]) -> Path:
+    """Write a package with these modules and entry points by group; return its folder."""
+    folder.mkdir()
+    text = PYPROJECT.format(package=name, modules=json.dumps(list(modules)))
+    for group, entries in points.items():
+        lines = [f"{json.dumps(point)} = {json.dumps(target)}" for point, target in entries.items()]
+        text += "\n".join(["", f'[project.entry-points."attncli.{group}"]', *lines, ""])
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    for module, source in modules.items():
+        (folder / f"{module}.py").write_text(source, encoding="utf-8")
+    return folder
+
+
+def install(target: Path, *packages: Path) -> None:
+    """Install packages into a folder that is not the environment of the tests."""
+    options = ("--no-index", "--no-build-isolation", "--no-deps", "--quiet", "--target", target)
+    command = [sys.executable, "-m", "pip", "install", *options, *packages]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def good(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example of this repository and a metric, installed."""
+    folder = tmp_path_factory.mktemp("good")
+    example = shutil.copytree(repo / "examples" / "attncli-previous-word", folder / "example")
+    modules = {"second_key": METRIC.format(name="second_key", metric="second_key")}
+    metric = write_package(folder / "metric", "a-metric", modules, {"metrics": {"second_key": "second_key"}})
+    install(folder / "site", example, metric)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good metric and everything that can be wrong with a plugin, installed."""
+    folder = tmp_path_factory.mktemp("broken")
+    modules = {
+        "second_key": METRIC.format(name="second_key", metric="second_key"),
+        "renamed": METRIC.format(name="renamed", metric="other"),
+        "bare": "NUMBER = 1\nprint('printed while a plugin is loaded')\n",
+        "raises": "1 / 0\n",
+        "exits": "raise SystemExit(1)\n",
+        "broken_studies": STUDIES,
+    }
+    metrics = {"second_key": "second_key", **{name: target for name, (target, _) in BROKEN_METRICS.items()}}
+    studies = {name: target for name, (target, _) in BROKEN_STUDIES.items()}
+    package = write_package(folder / "package", "trouble", modules, {"metrics": metrics, "studies": studies})
+    install(folder / "site", package)
+    return folder / "site"
+
+
+ONE_BY_ONE = """
+import contextlib, io, json, sys
+from attncli.cli import main
+outputs = []
+for args in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(args) == 0, args
+    outputs.append(out.getvalue())
+print(json.dumps(outputs))
+"""
+
+
+class Shell:
+    """Runs attncli in processes that see the packages of a folder."""
+
+    def __init__(self, site: Path, folder: Path) -> None:
+        path = os.pathsep.join(map(str, [site, Path(__file__).parents[2]]))
+        self.environment = {**os.environ, "PYTHONPATH": path}
+        self.folder = folder
+
+    def python(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Return how Python with these arguments ended; its exit code is 0."""
+        done = subprocess.run(
+            [sys.executable, *args],
+            env={**self.environment, **environment},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Return how `attncli ARGS…` ended."""
+        return self.python("-m", "attncli", *args)
+
+    def outputs(self, *commands: tuple[str, ...]) -> list[str]:
+        """Return what each of several commands prints on stdout; they run in one process and print nothing else."""
+        done = self.python("-c", ONE_BY_ONE, json.dumps(commands))
+        assert done.stderr == ""
+        outputs: list[str] = json.loads(done.stdout)
+        return outputs
+
+    def completed(self, words: str) -> list[str]:
+        """Return what the shell offers for the last of some words, without a message of any kind."""
+        position = str(len(words.split()) - 1)
+        variables = {"_ATTNCLI_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
+        done = self.python("-m", "attncli", **variables)
+        assert done.stderr == ""
+        return done.stdout.split()
+
+
+TEXT = ("-t", "The cat sat on the mat.")
+
+
+# ------------------------------------------------------------------------------------------------- good
+
+
+def test_a_study_of_another_package_is_a_command_with_help_and_pages(good: Path, tmp_path: Path) -> None:
+    attncli = Shell(good, tmp_path)
+    top, options, names, file_page, command_page = attncli.outputs(
+        ("--help",),
+        ("previous-word", "--help"),
+        ("explain",),
+        ("explain", "previous-word.json"),
+        ("explain", "previous-word"),
+    )
+    assert "─ Plugins ─" in top
+    assert "previous-word  Measure how much attention goes to the word before." in top
+    assert all(option in options for option in ("--back", "--layer", "--from"))
+    assert all(f"\n  {name} " in names for name in ("previous-word", "previous-word.json", "second_key"))
+    assert "a baseline: the same under uniform attention" in file_page
+    assert "Example: attncli previous-word" in command_page
+    assert attncli.completed("attncli prev") == ["previous-word"]
+
+
+def test_a_study_of_another_package_runs_alone_and_as_a_step(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(f"text: {TEXT[1]}\nsteps: [previous-word: {{back: 2}}]\n")
+    printed, table, _, schema = Shell(good, tmp_path).outputs(
+        ("previous-word", *TEXT, "--back", "2", "--save-maps", "-o", "alone", "--json"),
+        ("previous-word", "--from", "alone", "--back", "2", "--format", "parquet"),
+        ("run", "plan.yaml", "-o", "plan"),
+        ("explain", "config", "--json"),
+    )
+    document = json.loads(printed)
+    assert document["schema"] == "attncli.previous-word/1"
+    assert document["run"]["resolved"]["back"] == 2
+    files = {path.name for path in (tmp_path / "alone").iterdir()}
+    assert {"manifest.json", "previous-word.json", "previous-word.csv", "previous-word.png"} <= files
+    assert [float(row["mass"]) for row in csv.DictReader(io.StringIO(table))] == pytest.approx(
+        [head["mass"] for head in document["heads"]]
+    )
+    step = json.loads((tmp_path / "plan/demo-encoder/000/previous-word/previous-word.json").read_text())
+    assert [head["mass"] for head in step["heads"]] == pytest.approx([head["mass"] for head in document["heads"]])
+    assert "how many words back" in schema
+
+
+def test_a_metric_of_another_package_is_measured_and_explained(good: Path, tmp_path: Path) -> None:
+    attncli = Shell(good, tmp_path)
+    printed, page = attncli.outputs(("stats", *TEXT, "--json"), ("explain", "second_key"))
+    document = json.loads(printed)
+    assert document["metrics"]["second_key"]["question"] == "How much attention goes to the second key?"
+    assert all(0 <= head["second_key"] <= 1 for head in document["heads"])
+    assert "Formula   A_i,1" in page
+    assert attncli.completed("attncli stats --metric second") == ["second_key"]
+
+
+# ----------------------------------------------------------------------------------------------- broken
+
+
+def warnings_of(stderr: str) -> dict[str, str]:
+    """Return the warnings about plugins by name, each of which comes once."""
+    lines = [line for line in stderr.splitlines() if line.startswith("warning: plugin ")]
+    named = {line.split("'")[1]: line for line in lines}
+    assert len(named) == len(lines)
+    return named
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--help",), ("explain",), ("stats", *TEXT), ("patterns", *TEXT)],
+    ids=["help", "explain", "stats", "patterns"],
+)
+def test_broken_plugins_are_left_out_with_one_warning_each(args: tuple[str, ...], broken: Path, tmp_path: Path) -> None:
+    done = Shell(broken, tmp_path)(*args)
+    warnings = warnings_of(done.stderr)
+    expected = {f"attncli.studies {name}": reason for name, (_, reason) in BROKEN_STUDIES.items()}
+    if args[0] in ("explain", "stats"):
+        expected |= {f"attncli.metrics {name}": reason for name, (_, reason) in BROKEN_METRICS.items()}
+    assert warnings.keys() == {place.partition(" ")[2] for place in expected}
+    for place, reason in expected.items():
+        group, _, name = place.partition(" ")
+        assert f"plugin '{name}' of {group} (package trouble) is left out: " in warnings[name]
+        assert reason in warnings[name]
+    left_out = {*BROKEN_METRICS, *BROKEN_STUDIES} - {"sink", "heads", "number", "options"}
+    assert [name for name in left_out if name in done.stdout.replace("(default", "")] == []
+    assert "printed while" not in done.stdout
+    assert ("second_key" in done.stdout) == (args[0] in ("explain", "stats"))
+
+
+def test_broken_plugins_are_not_completed_and_quiet_is_quiet(broken: Path, tmp_path: Path) -> None:
+    attncli = Shell(broken, tmp_path)
+    assert attncli.completed("attncli stats --metric s") == [
+        *("self_mass", "sink", "sink_position", "special_mass", "second_key")
+    ]
+    assert attncli.completed("attncli un") == []
+    assert attncli.completed("attncli explain b") == ["block"]
+    done = attncli("explain", "entropy", "--quiet")
+    assert done.stdout.startswith("entropy\n")
+    assert done.stderr.replace("printed while a plugin is loaded\n", "") == ""
+
+
+def test_the_python_library_leaves_broken_metrics_out(broken: Path, tmp_path: Path) -> None:
+    code = "import attncli; run = attncli.load().run('The cat sat.'); print(*run.stats().heads)"
+    done = Shell(broken, tmp_path).python("-c", code)
+    assert done.stdout.split()[-1] == "second_key"
+    assert done.stderr.count("is left out") == len(BROKEN_METRICS)

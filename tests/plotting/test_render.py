@@ -1,0 +1,88 @@
+"""The bytes of pictures: the same each time, with metadata, and one warning for all characters without a font."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.figure import Figure
+from pictures import attention
+from PIL import Image
+
+from attncli.data import Tokens
+from attncli.errors import UsageError
+from attncli.plotting import grid, heatmap
+from attncli.plotting import render as module
+from attncli.plotting.render import FORMATS, render
+
+
+def picture(**options: Any) -> Figure:
+    return heatmap.draw(attention(5), model="demo", **options)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_same_figure_gives_same_bytes(format: str) -> None:
+    assert render(picture(), format) == render(picture(), format)
+    first, second = (render(grid.draw(attention(6, heads=[2, 3])), format) for _ in range(2))
+    assert first == second
+
+
+SCRIPT = """
+import hashlib, sys
+sys.path.insert(0, {support!r})
+import matplotlib
+matplotlib.rcParams.update({settings!r})
+from pictures import attention
+from attncli.plotting import heatmap
+from attncli.plotting.render import FORMATS, render
+for format in FORMATS:
+    print(hashlib.sha256(render(heatmap.draw(attention(9, causal=True)), format)).hexdigest())
+"""
+
+
+def test_another_process_and_a_users_own_matplotlib_settings_give_the_same_bytes(repo: Path) -> None:
+    hashes = []
+    for settings in ({}, {"text.usetex": True, "savefig.bbox": "tight", "figure.facecolor": "black"}):
+        script = SCRIPT.format(support=str(repo / "tests" / "support"), settings=settings)
+        call = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=repo)
+        hashes.append(call.stdout)
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[0].split())) == len(FORMATS)
+
+
+def test_bytes_are_of_their_format_and_have_the_description() -> None:
+    files = {format: render(picture(), format, description="demo · 5 tokens · café") for format in FORMATS}
+    with Image.open(BytesIO(files["png"])) as image:
+        assert image.size == tuple((picture().get_size_inches() * 150).round())
+        assert image.info["Software"] == "attncli"
+        assert image.info["Description"] == "demo · 5 tokens · café"
+    assert "demo · 5 tokens · café" in "".join(ElementTree.fromstring(files["svg"]).itertext())
+    assert files["svg"].startswith(b"<?xml")
+    assert files["pdf"].startswith(b"%PDF")
+
+
+def test_unknown_format_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"unknown picture format 'pngg': did you mean 'png'\?"):
+        render(picture(), "pngg")
+
+
+def test_missing_characters_are_named_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_warned_codes", set())
+    figure = heatmap.draw(attention(Tokens.plain(["\U00012000", "\U00012001", "a"])))
+    with caplog.at_level(logging.WARNING, "attncli"):
+        for format in FORMATS:
+            render(figure, format)
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "has 2 of the characters (\U00012000 \U00012001)" in message
+    assert "install Noto Sans Symbols" in message
+
+
+def test_advice_names_the_font_of_the_script() -> None:
+    assert module._FONTS_FOR["HANGUL"] == module._FONTS_FOR["CJK"] == "Noto Sans CJK"
