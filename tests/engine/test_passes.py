@@ -17,7 +17,6 @@ from attncli.engine import memory
 from attncli.engine.kept_maps import reshape
 from attncli.engine.request import Request, RunOptions, ZoomOptions, metric_names
 from attncli.errors import UsageError
-from attncli.studies.heatmap.pictures import PictureChoice, pictures
 
 
 @pytest.mark.parametrize(
@@ -85,40 +84,6 @@ def test_a_container_that_allows_less_is_heeded(monkeypatch: pytest.MonkeyPatch)
     assert memory.free_memory() == 2000
     files["/sys/fs/cgroup/memory.max"] = "max\n"
     assert memory.free_memory() != 2000
-
-
-# ------------------------------------------------------------------------------------------ pictures
-
-
-@pytest.mark.parametrize(
-    ("choice", "names"),
-    [
-        (PictureChoice(), ["decoder-grid"]),
-        (PictureChoice(heads=True), ["decoder-grid"]),
-        (PictureChoice(layers=True), [f"decoder-L0{layer}-{what}" for layer in (0, 1) for what in ("grid", "mean")]),
-        (PictureChoice(layers=True, grid=True), ["decoder-grid"]),
-        (
-            PictureChoice(layers=True, heads=True),
-            [f"decoder-L0{layer}-H0{head}" for layer in (0, 1) for head in (0, 1, 2)],
-        ),
-        (PictureChoice(each=True), [f"decoder-L0{layer}-H0{head}" for layer in (0, 1) for head in (0, 1, 2)]),
-    ],
-)
-def test_names_of_pictures(choice: PictureChoice, names: list[str]) -> None:
-    assert [picture.name for picture in pictures(attention(), choice)] == names
-    assert [picture.name for picture in pictures(attention(), choice, "T000-")] == [f"T000-{name}" for name in names]
-
-
-def test_names_stay_apart() -> None:
-    for choice in (
-        PictureChoice(),
-        PictureChoice(layers=True),
-        PictureChoice(layers=True, heads=True),
-        PictureChoice(each=True),
-    ):
-        for maps in (attention(12, 12), attention().mean("head"), attention().mean("layer")):
-            names = [picture.name for picture in pictures(maps, choice)]
-            assert len(set(names)) == len(names) > 0
 
 
 # --------------------------------------------------------------------------------- combining kept maps
