@@ -247,7 +247,7 @@ def test_saved_weights_do_not_mention_norms(weights: attncli.Run, tmp_path: Path
     ],
 )
 def test_analyses_of_weights_refuse_norms(norms: attncli.Run, look: Any) -> None:
-    with pytest.raises(UsageError, match="these maps are value-weighted norms"):
+    with pytest.raises(UsageError, match="these maps are value-weighted norms|of attention weights: leave out by='norm'"):
         look(norms)
 
 
@@ -256,7 +256,7 @@ def test_analyses_of_weights_refuse_norms(norms: attncli.Run, look: Any) -> None
     [
         lambda model: model.patterns(ANIMAL, by="norm"),
         lambda model: model.probe_repeated(by="norm"),
-        lambda model: model.likeness(ANIMAL, by="norm"),
+        lambda model: model.heads(ANIMAL, by="norm"),
     ],
 )
 def test_passes_for_such_analyses_refuse_norms(model: Model, look: Any) -> None:
