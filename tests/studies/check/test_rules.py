@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attncli.cli.groups.check import file_section
 
+from attncli.cli.config.rules import file_section
 from attncli.data import Text
 from attncli.errors import UsageError
 from attncli.inputs.schema import validate

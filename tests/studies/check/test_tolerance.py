@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from attncli.cli._check import file_section
 
+from attncli.cli.config.rules import file_section
 from attncli.data import NUMBERS
 from attncli.inputs.schema import validate
 from attncli.inputs.yaml_file import read_yaml
