@@ -146,9 +146,7 @@ def test_a_complete_run_stays_complete_when_its_repetition_is_interrupted(tmp_pa
 def test_a_folder_with_other_files_is_refused_unless_forced(tmp_path: Path, manifest: str) -> None:
     (tmp_path / "manifest.json").write_text(manifest)
     (tmp_path / "b.txt").write_text("")
-    with pytest.raises(
-        OutputError, match=r"files that attncli did not write \(b.txt, manifest.json\): choose"
-    ):
+    with pytest.raises(OutputError, match=r"files that attncli did not write \(b.txt, manifest.json\): choose"):
         OutputFolder(tmp_path, "stats", "abc")
     assert write_run(tmp_path, "abc", {"a.txt": "a"}, force=True)["complete"]
     assert contents(tmp_path) == {"a.txt": "a", "b.txt": ""}
