@@ -8,14 +8,18 @@ measure  every metric of every head
 
 from __future__ import annotations
 
-from attncli.stream.chosen import KeepChosen
-from attncli.stream.edges import StrongestEdges
-from attncli.stream.keep import KeepMaps
-from attncli.stream.measure import Measure
-from attncli.stream.pool import PoolMaps
-from attncli.stream.profile import MeasureProfile
-from attncli.stream.protocol import Sink, selected
-from attncli.stream.vectors import KeepVectors
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attncli.stream.chosen import KeepChosen
+    from attncli.stream.edges import StrongestEdges
+    from attncli.stream.keep import KeepMaps
+    from attncli.stream.measure import Measure
+    from attncli.stream.pool import PoolMaps
+    from attncli.stream.profile import MeasureProfile
+    from attncli.stream.protocol import Sink, selected
+    from attncli.stream.vectors import KeepVectors
 
 __all__ = [
     "KeepChosen",
@@ -28,3 +32,22 @@ __all__ = [
     "StrongestEdges",
     "selected",
 ]
+
+_HOMES = {
+    "chosen": ("KeepChosen",),
+    "edges": ("StrongestEdges",),
+    "keep": ("KeepMaps",),
+    "measure": ("Measure",),
+    "pool": ("PoolMaps",),
+    "profile": ("MeasureProfile",),
+    "protocol": ("Sink", "selected"),
+    "vectors": ("KeepVectors",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # sinks need torch, which drawing a saved run does not
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"attncli.stream.{home}"), name)
+    raise AttributeError(f"module 'attncli.stream' has no attribute {name!r}")

@@ -135,8 +135,8 @@ def test_a_text_without_a_middle_is_noted(run_cli: RunCli) -> None:
     [
         (("--profile", "--ends", "0"), "expected --ends to be a number from 1 up, got 0"),
         (("--profile", "--sink-threshold", "30"), "expected --sink-threshold to be above 0 and at most 1, got 30.0"),
-        (("--ends", "3"), "--ends says how --profile looks, which is not given"),
-        (("--sink-threshold", "0.5"), "--sink-threshold says how --profile looks, which is not given"),
+        (("--ends", "3"), "--ends is an option of --profile: add --profile, or leave it out"),
+        (("--sink-threshold", "0.5"), "--sink-threshold is an option of --profile: add --profile, or leave it out"),
         (("--top-k", "0"), "expected --top-k to be a number from 1 up, got 0"),
         (("--min-weight", "1.5"), "expected --min-weight to be above 0 and at most 1, got 1.5"),
         (("--min-weight", "-1"), "expected --min-weight to be above 0 and at most 1, got -1.0"),
