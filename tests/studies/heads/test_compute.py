@@ -14,7 +14,7 @@ from naive_distances import naive_distances
 from stream.test_position_baseline import naive_positional
 
 from attncli.errors import UsageError
-from attncli.studies.heads.compute import Distances, HeadsSink
+from attncli.studies.heads.compute import DistancesSink, HeadsSink
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 
@@ -71,7 +71,7 @@ def test_heads_of_places_are_as_far_apart_by_position_and_heads_of_words_are_clo
 def test_shuffled_tokens_stand_beside_head_by_head() -> None:
     layers = [[random_map(at, 2, 5, 5)] for at in range(2)]
     other = [[random_map(at + 9, 2, 5, 5)] for at in range(2)]
-    shuffled = streamed(other, 5, sink=Distances)
+    shuffled = streamed(other, 5, sink=DistancesSink)
     found = streamed(layers, 5).result(HeadsOptions(), None, shuffled)
     expected = naive_distances(heads_of(other, 0))
     assert found.groups["encoder"].baselines["shuffled"] == pytest.approx(expected, abs=1e-6)

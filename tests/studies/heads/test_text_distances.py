@@ -13,7 +13,7 @@ from scipy.spatial.distance import jensenshannon
 from attncli.data import Attention, LayerMaps, Tokens
 from attncli.errors import UsageError
 from attncli.studies.heads.result import LARGEST_DISTANCE
-from attncli.studies.heads.text_distances import MOST_CELLS, sampled, smoothness, text_distances
+from attncli.studies.heads.text_distances import MOST_CELLS, sampled_rows, smoothness, text_distances
 
 
 def maps(*layers: Any, visible: Any = None) -> Attention:
@@ -31,10 +31,10 @@ def test_distances_are_those_of_a_double_loop_over_heads_of_all_layers() -> None
     weights = [one / one.sum(-1, keepdims=True) for one in weights]
     found = text_distances(maps(*weights, visible=seen))
     heads = np.concatenate(weights)
-    assert found.places == ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
+    assert found.heads == ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
     assert found.distances == pytest.approx(naive_distances(heads), abs=1e-6)
     even = seen[0] / seen[0].sum(-1, keepdims=True)
-    assert found.to_even == pytest.approx([naive_distance(a, even) for a in heads], abs=1e-6)
+    assert found.to_uniform == pytest.approx([naive_distance(a, even) for a in heads], abs=1e-6)
 
 
 def test_equal_heads_are_0_apart_and_those_without_a_common_key_as_far_as_can_be() -> None:
@@ -64,10 +64,10 @@ def test_heads_without_a_common_row_are_undefined() -> None:
 
 
 def test_long_texts_are_compared_by_evenly_spread_rows() -> None:
-    assert sampled(128).tolist() == list(range(128))
-    assert sampled(1000).tolist() == list(range(0, 1000, 8))
+    assert sampled_rows(128).tolist() == list(range(128))
+    assert sampled_rows(1000).tolist() == list(range(0, 1000, 8))
     for tokens, heads in ((4096, 144), (32768, 1024)):
-        assert len(sampled(tokens, tokens, heads)) * tokens * heads <= max(MOST_CELLS, 16 * tokens * heads)
+        assert len(sampled_rows(tokens, tokens, heads)) * tokens * heads <= max(MOST_CELLS, 16 * tokens * heads)
 
 
 def test_rows_to_their_mean_against_a_loop() -> None:
