@@ -14,12 +14,12 @@ from attncli.data import Kind
 from attncli.stream import KeepMaps
 from attncli.studies.flow.layer_steps import (
     LayerSteps,
-    by_distance,
-    cross_step,
-    in_order,
-    own_step,
-    to_one,
-    variants,
+    cross_attention_step,
+    mean_by_offset,
+    normalized_rows,
+    self_attention_step,
+    stacking_order,
+    variant_maps,
 )
 
 Taken = list[tuple[int, Kind, int, tuple[np.ndarray, ...]]]
@@ -60,7 +60,7 @@ def test_layers_are_handed_on_in_the_order_in_which_they_stand() -> None:
     came: list[tuple[Kind, int]] = [("cross", 0), ("decoder", 1), ("encoder", 0), ("decoder", 0), ("cross", 1)]
     blocks = [made_rows.block([one], kind, layer=layer) for kind, layer in came]
     taken = combined(blocks, came, came, "mean")  # type: ignore[arg-type]
-    assert [each[1:3] for each in taken] == in_order(came)
+    assert [each[1:3] for each in taken] == stacking_order(came)
     assert taken[0][1:3] == ("encoder", 0)
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_kept_of_layers_that_were_handed_on() -> None:
 
 def test_even_rows_are_over_what_is_visible() -> None:
     visible = np.tri(3, dtype=bool)
-    _, even, _ = variants("decoder", np.where(visible, 0.5, 0), visible)
+    _, even, _ = variant_maps("decoder", np.where(visible, 0.5, 0), visible)
     assert_allclose(even, [[1, 0, 0], [1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3]])
 
 
@@ -88,25 +88,25 @@ def test_by_distance_is_the_mean_of_each_diagonal() -> None:
     for i in range(6):
         for j in range(i + 1):
             mean[i, j] = np.mean([weights[k, k + j - i] for k in range(6) if k + j - i >= 0])
-    assert_allclose(by_distance(weights, visible), mean / mean.sum(1, keepdims=True), atol=1e-15)
+    assert_allclose(mean_by_offset(weights, visible), mean / mean.sum(1, keepdims=True), atol=1e-15)
 
 
 def test_a_map_that_knows_only_distance_is_its_own_baseline() -> None:
     even = np.full((4, 4), 0.25)
-    assert_allclose(by_distance(even, np.ones((4, 4), bool)), even)
-    back = to_one(np.eye(6, k=-1) + 0.5 * np.eye(6))
+    assert_allclose(mean_by_offset(even, np.ones((4, 4), bool)), even)
+    back = normalized_rows(np.eye(6, k=-1) + 0.5 * np.eye(6))
     back[0] = back[1:].diagonal(1)[0] * np.eye(6)[0]  # the first token sees itself alone, as much as the others do
-    assert_allclose(by_distance(back, back > 0)[1:], back[1:], atol=1e-15)
+    assert_allclose(mean_by_offset(back, back > 0)[1:], back[1:], atol=1e-15)
 
 
 def test_steps_sum_to_one_and_a_row_that_sees_nothing_stays_itself() -> None:
     weights = np.array([[0.2, 0.3], [0.0, 0.0]])
-    assert_allclose(own_step(weights, True), [[1.2 / 1.5, 0.3 / 1.5], [0, 1]])
-    assert_allclose(own_step(weights, False), [[0.4, 0.6], [0, 0]])
-    own, given = cross_step(weights, True)
+    assert_allclose(self_attention_step(weights, True), [[1.2 / 1.5, 0.3 / 1.5], [0, 1]])
+    assert_allclose(self_attention_step(weights, False), [[0.4, 0.6], [0, 0]])
+    own, given = cross_attention_step(weights, True)
     assert_allclose(own, [1 / 1.5, 1])
     assert_allclose(given, [[0.2 / 1.5, 0.3 / 1.5], [0, 0]])
-    assert_allclose(cross_step(weights, False)[0], 0)
+    assert_allclose(cross_attention_step(weights, False)[0], 0)
 
 
 def test_rows_of_heads_that_see_nothing_do_not_count() -> None:

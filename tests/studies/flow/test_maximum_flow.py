@@ -14,13 +14,13 @@ from numpy.testing import assert_allclose
 from attncli.data import Array
 from attncli.errors import UsageError
 from attncli.studies.flow import maximum_flow as flow
-from attncli.studies.flow.layer_steps import Steps
+from attncli.studies.flow.layer_steps import GraphBuilder
 from attncli.studies.flow.maximum_flow import maximum_flows
 from attncli.studies.flow.result import Graph, Stack
 
 
 def graph_of(maps: Array, residual: bool = True) -> Graph:
-    steps = Steps(residual)
+    steps = GraphBuilder(residual)
     for layer, weights in enumerate(maps):
         steps.add("encoder", layer, weights)
     return steps.graph("encoder")
@@ -108,7 +108,7 @@ def test_only_the_rows_asked_for_and_no_flow_where_no_path_leads() -> None:
 
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])
 def test_from_the_target_to_both_inputs(stack: Stack) -> None:
-    steps = Steps(True)
+    steps = GraphBuilder(True)
     rng = np.random.default_rng(0)
     for layer in range(2):
         steps.add("encoder", layer, rng.dirichlet(np.full(4, 0.3), 4))
