@@ -54,7 +54,7 @@ def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind
 
 
 def mean_cosine(states: Tensor) -> float:
-    """How similar are the directions of the hidden states of the tokens?
+    """Do the hidden states of the tokens of a layer still differ?
 
     Formula    mean over pairs i < j of cos(x_i, x_j) = (‖Σ x_i/‖x_i‖‖² - n) / (n (n-1))
     Axes       states [token, width] → one number

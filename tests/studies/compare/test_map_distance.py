@@ -9,7 +9,7 @@ import pytest
 from pictures import attention
 from scipy.spatial.distance import jensenshannon
 
-from attncli.studies.compare.map_distance import among, between, js_distance
+from attncli.studies.compare.map_distance import head_pair_distances, js_distance, same_head_distances
 
 
 def test_closed_forms() -> None:
@@ -36,9 +36,9 @@ def test_rows_that_lose_mass_are_rescaled_and_undefined_ones_left_out() -> None:
 
 def test_each_head_is_compared_with_the_one_in_its_place_and_with_all_others_of_its_layer() -> None:
     maps = attention(6, heads=(2, 3))
-    assert between(maps, maps) == {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): 0, (1, 2): 0}
-    pairs = among(maps)
+    assert same_head_distances(maps, maps) == {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): 0, (1, 2): 0}
+    pairs = head_pair_distances(maps)
     assert list(pairs) == [((0, 0), (0, 1)), ((1, 0), (1, 1)), ((1, 0), (1, 2)), ((1, 1), (1, 2))]
     weights = maps.layers[1].weights
     assert pairs[(1, 0), (1, 2)] == js_distance(weights[0], weights[2])
-    assert list(between(maps.mean("head"), maps.mean("head"))) == [(0, "mean"), (1, "mean")]
+    assert list(same_head_distances(maps.mean("head"), maps.mean("head"))) == [(0, "mean"), (1, "mean")]

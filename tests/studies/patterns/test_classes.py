@@ -94,7 +94,7 @@ def test_how_clearly_goes_from_0_at_the_threshold_to_1() -> None:
 def test_each_class_has_a_page_that_says_how_it_is_found() -> None:
     for name, page in pages().items():
         assert questions()[name].endswith("?")
-        assert all(re.search(rf"^{word} ", page, re.MULTILINE) for word in ("Verdict", "Looks", "Numbers", "Source"))
+        assert all(re.search(rf"^{word} ", page, re.MULTILINE) for word in ("Rule", "Picture", "Numbers", "Source"))
     text = " ".join(pages().values())
     for name in ("vertical", "diagonal", "local", "sparse", "uniform", "block"):
         value = getattr(AT, name)
