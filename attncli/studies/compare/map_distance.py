@@ -10,7 +10,7 @@ from attncli.data import Array, Attention, LayerMaps
 
 MOST_ROWS = 64
 """Most rows of a text for the baseline, which compares all pairs of heads; they are evenly spread."""
-LayerHead = tuple[int | str, int | str]
+HeadInLayer = tuple[int | str, int | str]
 
 
 def js_distance(first: Array, second: Array) -> float:
@@ -43,7 +43,7 @@ def _log_sums(rows: Array) -> Array:
     return summed
 
 
-def same_head_distances(a: Attention, b: Attention) -> dict[LayerHead, float]:
+def same_head_distances(a: Attention, b: Attention) -> dict[HeadInLayer, float]:
     """Return the distance of each head of A to the same head of B."""
     return {
         head: js_distance(layer_a.weights[row], layer_b.weights[row])
@@ -52,7 +52,7 @@ def same_head_distances(a: Attention, b: Attention) -> dict[LayerHead, float]:
     }
 
 
-def head_pair_distances(attention: Attention) -> dict[tuple[LayerHead, LayerHead], float]:
+def head_pair_distances(attention: Attention) -> dict[tuple[HeadInLayer, HeadInLayer], float]:
     """Return the distances of all pairs of heads of each layer, over at most 64 rows."""
     distances = {}
     rows = slice(None, None, -(-len(attention.queries) // MOST_ROWS))
@@ -62,7 +62,7 @@ def head_pair_distances(attention: Attention) -> dict[tuple[LayerHead, LayerHead
     return distances
 
 
-def head_keys(attention: Attention, layer: LayerMaps) -> list[LayerHead]:
+def head_keys(attention: Attention, layer: LayerMaps) -> list[HeadInLayer]:
     """Return layer and head of each map; `mean` or `max` if they were combined."""
     heads: tuple[int | str, ...] = layer.heads or (attention.aggregate,)
     return [(layer.layer, head) for head in heads]

@@ -20,7 +20,7 @@ from attncli.studies.heads.result import HeadsResult
 
 
 def streamed(layers: list[list[Map]], cut: int, padding: int = 0, sink: Any = None) -> Any:
-    """Return a sink that has visible the maps of all layers, some rows of one head at a time."""
+    """Return a sink that has seen the maps of all layers, some rows of one head at a time."""
     heads = {("encoder", layer): tuple(range(len(maps[0].weights))) for layer, maps in enumerate(layers)}
     sink = HeadsSink(inputs(layers[0]), heads) if sink is None else sink(inputs(layers[0]), heads)  # type: ignore[arg-type]
     for layer, maps in enumerate(layers):

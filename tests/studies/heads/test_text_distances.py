@@ -29,22 +29,22 @@ def test_distances_equal_a_double_loop_over_heads_of_all_layers() -> None:
     visible_cells = np.tril(np.ones((1, 7, 7), bool))
     weights = [np.where(visible_cells, random.dirichlet(np.full(7, 0.4), (count, 7)), 0) for count in (3, 2)]
     weights = [layer / layer.sum(-1, keepdims=True) for layer in weights]
-    distances = text_distances(maps(*weights, visible=visible_cells))
+    result = text_distances(maps(*weights, visible=visible_cells))
     heads = np.concatenate(weights)
-    assert distances.heads == ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
-    assert distances.distances == pytest.approx(naive_distances(heads), abs=1e-6)
+    assert result.heads == ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
+    assert result.distances == pytest.approx(naive_distances(heads), abs=1e-6)
     uniform = visible_cells[0] / visible_cells[0].sum(-1, keepdims=True)
-    assert distances.to_uniform == pytest.approx([naive_distance(a, uniform) for a in heads], abs=1e-6)
+    assert result.to_uniform == pytest.approx([naive_distance(a, uniform) for a in heads], abs=1e-6)
 
 
 def test_distance_is_0_for_equal_heads_and_largest_without_a_common_key() -> None:
     first, second = np.zeros((4, 4)), np.zeros((4, 4))
     first[:, 0], second[:, 1] = 1, 1
-    distances = text_distances(maps([first, first], [second]))
-    assert distances.distances[0, 1] == 0
-    assert distances.distances[0, 2] == pytest.approx(np.sqrt(np.log(2)))
+    result = text_distances(maps([first, first], [second]))
+    assert result.distances[0, 1] == 0
+    assert result.distances[0, 2] == pytest.approx(np.sqrt(np.log(2)))
     assert pytest.approx(np.sqrt(np.log(2))) == LARGEST_DISTANCE
-    assert distances.layers[0] == (0, 0)
+    assert result.layers[0] == (0, 0)
 
 
 def test_rows_without_keys_do_not_count_and_rows_that_lost_mass_are_rescaled() -> None:
@@ -53,8 +53,8 @@ def test_rows_without_keys_do_not_count_and_rows_that_lost_mass_are_rescaled() -
     expected = naive_distance(*weights[:, [0, 2]])
     weights[:, 1] = np.nan
     weights[0] *= 0.6
-    distances = text_distances(maps(weights))
-    assert distances.distances[0, 1] == pytest.approx(expected, abs=1e-6)
+    result = text_distances(maps(weights))
+    assert result.distances[0, 1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_heads_without_a_common_row_are_undefined() -> None:
@@ -79,10 +79,10 @@ def test_rows_to_their_mean_against_a_loop() -> None:
 
 def test_rows_of_single_keys_to_their_mean_have_a_closed_form() -> None:
     n = 4
-    distances = smoothness(torch.eye(n)[None])
+    value = smoothness(torch.eye(n)[None])
     middle = (1 + 1 / n) / 2
     spread = (n - 1) * (1 / (2 * n)) * np.log(1 / (2 * n))
-    assert distances == pytest.approx(-np.log(n) / 2 - middle * np.log(middle) - spread)
+    assert value == pytest.approx(-np.log(n) / 2 - middle * np.log(middle) - spread)
     assert smoothness(torch.full((2, 3, 3), 1 / 3)) == pytest.approx(0, abs=1e-12)
 
 
