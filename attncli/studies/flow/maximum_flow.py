@@ -20,20 +20,12 @@ PIPES = 50_000
 def maximum_flows(
     graph: Graph, rows: Sequence[int] | Array, advance: Callable[[float], None] = lambda count: None
 ) -> Array:
-    """Attention flow: how much of a token at the top could come from each input token, if weights were pipes.
+    """Return the attention flow from each input token to tokens at the top: [row, input token], from 0 to 1.
 
-    formula   F_ij = the maximum flow from (top, i) to (input, j), where Ã_l[a, b] is the capacity from (l, a) down to
-              (l - 1, b), as in rollout, and from a decoder's token to the encoder's top
-    axes      [row, input token], inputs of one stack after the other in the order of `graph.inputs`
-    unit      0 to 1, as at most 1 leaves a token
-    undefined never; zero without a path
-    caveat    flows to different inputs share pipes, so one says nothing of the others; in deep models nearly all are
-              as large as what leaves the top or enters the input
-    source    Abnar & Zuidema 2020
-
-    SciPy (Dinic's algorithm) needs whole numbers: capacities are multiplied by 2^31 - 1, divided by the number of
-    inputs that are solved in one call, and rounded down. The result is the true capacity, in float64, of the cut that
-    limits this flow: never less than F, and larger by at most one rounding unit for each pipe of the cut.
+    `attncli explain attention-flow` shows formula, caveats and source. Inputs follow each other in the order of
+    `graph.inputs`; the flow is 0 without a path. SciPy (Dinic's algorithm) needs whole numbers: capacities are
+    multiplied by 2^31 - 1, divided by the number of inputs of one call, and rounded down. The result is the true
+    capacity, in float64, of the cut that limits this flow: at most one rounding unit too large for each of its pipes.
 
     rows     tokens at the top
     advance  called with 1 after each row

@@ -11,20 +11,11 @@ from attncli.studies.flow.layer_steps import cross_attention_step, self_attentio
 class Rollout:
     """Attention rollout: the share of each input token in each token at the top, if only attention mixes tokens.
 
-    formula   R_l = Ã_l R_(l-1), R of the input = I; Ã = (Ā + I) with rows scaled to sum to 1, Ā the mean (or max) over
-              heads; without residual Ã is Ā, with rows scaled to sum to 1. A decoder with an encoder first applies its
-              self-attention, then its attention to the encoder's top E: (T, S) ← (Ã T, Ã S), then
-              (T, S) ← (o T, o S + C E), where T is the share of the target's and S of the source's input, and o and C
-              are (I, Ā_cross) with rows scaled to sum to 1 over both; without residual o is 0, so that S is what the
-              last layer reads from the encoder, and T is 0
-    axes      query token at the top, key token of the input
-    unit      share, 0 to 1; a row sums to 1 over all inputs
-    undefined never; a row that sees no key in some layer stays itself, without residual zero
-    caveat    layer norm, values and the feed-forward parts are left out, and attention and residual have equal weight:
-              deep rollouts of all models are similar, so compare with the baselines
-    source    Abnar & Zuidema 2020; with cross-attention our own, with the steps of Ferrando et al. 2022 (ALTI+)
+    `attncli explain rollout` shows formula, caveats and sources. The shares are [query at the top, key of the input], a
+    row sums to 1 over all inputs. A row without visible keys in some layer keeps its own token; without residual it
+    becomes zero. Only one map of each kind is kept, whatever the number of layers.
 
-    Only one map [query, key] of each kind is kept, whatever the number of layers.
+    residual  whether each token keeps a part of itself in each layer
     """
 
     def __init__(self, residual: bool = True) -> None:

@@ -54,12 +54,9 @@ def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind
 
 
 def mean_cosine(states: Tensor) -> float:
-    """Do the hidden states of the tokens of a layer still differ?
+    """Return the mean cosine between the states [token, width] of two tokens, from -1 to 1; NaN for a single token.
 
-    Formula    mean over pairs i < j of cos(x_i, x_j) = (‖Σ x_i/‖x_i‖‖² - n) / (n (n-1))
-    Axes       states [token, width] → one number
-    Unit       1, from -1 to 1 (all equal)
-    Undefined  NaN with fewer than two tokens
+    Formula  mean over pairs i < j of cos(x_i, x_j) = (‖Σ x_i/‖x_i‖‖² - n) / (n (n-1))
     """
     count = len(states)
     if count < 2:
@@ -69,13 +66,10 @@ def mean_cosine(states: Tensor) -> float:
 
 
 def rank_one_distance(states: Tensor) -> float:
-    """How far are the hidden states of a layer from all being the same vector?
+    """Return how far the states [token, width] are from being equal, from 0 (equal) to 1; NaN if all are 0.
 
-    Formula    ‖X - 1 x̄ᵀ‖ / ‖X‖, Frobenius norms; the mean token x̄ is the vector that makes this smallest
-    Axes       states [token, width] → one number
-    Unit       1, from 0 (all equal) to 1
-    Undefined  NaN if all states are 0; 0 for a single token
-    Source     Dong et al. 2021, who take the root of the product of the 1- and the ∞-norm
+    Formula  ‖X - 1 x̄ᵀ‖ / ‖X‖, Frobenius norms; the mean token x̄ is the vector that makes this smallest
+    Source   Dong et al. 2021, who take the root of the product of the 1- and the ∞-norm
     """
     states = states.double()
     norm = states.norm()

@@ -86,14 +86,10 @@ def sampled_rows(queries: int, keys: int = 1, heads: int = 1) -> Array:
 
 
 def text_distances(attention: Attention) -> TextDistances:
-    """How far are the rows of each head from those of every other head, and from uniform attention?
+    """Return how far the rows of each head are from those of every other head, and from uniform attention.
 
-    Formula    d(a, b) = sqrt(JS), JS = mean over rows of ½ [KL(p‖m) + KL(q‖m)], m = (p + q) / 2
-    Axes       maps of one text with some or all of its rows → [head, head] over all layers, and [head]
-    Unit       √nat, from 0 (equal) to sqrt(ln 2) = 0.833 (no key in common)
-    Undefined  NaN if two heads have no defined row in common
-    Caveat     two heads that do the same for different words are far apart; a single text is weak evidence
-    Source     Clark et al. 2019, who sum over rows where this is the mean
+    `attncli explain head-distance` shows formula, caveat and source. Distances are from 0 (equal) to 0.833 √nat (no key
+    in common), and NaN if two heads have no defined row in common.
     Raise UsageError if the maps of the layers have different shapes.
     """
     layers = attention.layers
@@ -120,13 +116,9 @@ def text_distances(attention: Attention) -> TextDistances:
 
 
 def smoothness(weights: Tensor) -> float:
-    """Do all tokens of a layer attend to the same keys?
+    """Return how far the rows of a layer [head, row, key] are from their mean row; NaN if no row has weight.
 
-    Formula    mean over heads and rows of JS(p, m), m the mean row of the layer
-    Axes       rows of all heads of a layer [head, row, key] → one number
-    Unit       nat, from 0 (all rows equal: attention of rank one) to ln 2 = 0.693
-    Undefined  NaN without a row that has weight
-    Caveat     rows that see different keys, as in causal models, cannot be equal: compare with uniform attention
+    It is from 0 (all rows equal) to ln 2 = 0.693 nat; `attncli explain rows_to_mean` shows formula and caveat.
     """
     rows = _HeadRows.of(weights)
     count = rows.defined.sum()
