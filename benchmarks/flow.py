@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
 from attncli.data import Array
-from attncli.studies.flow.layer_steps import Steps
+from attncli.studies.flow.layer_steps import GraphBuilder
 from attncli.studies.flow.maximum_flow import maximum_flows
 from attncli.studies.flow.result import Graph
 
@@ -39,7 +39,7 @@ def layers(count: int, tokens: int, causal: bool) -> Array:
 
 
 def graph_of(maps: Array) -> Graph:
-    steps = Steps(residual=True)
+    steps = GraphBuilder(residual=True)
     for layer, weights in enumerate(maps):
         steps.add("encoder", layer, weights)
     return steps.graph("encoder")

@@ -109,7 +109,7 @@ def test_other_tokenizers_are_refused_unless_words_are_the_same(minilm: Path) ->
     mine, theirs = attncli.load("demo:encoder"), attncli.load(str(minilm))
     choice: Any = {"layer": "0-3", "head": "0-3"}
     text = "The tired cat unbelievably"
-    with pytest.raises(UsageError, match="A and B read it as other tokens, 13 and 10, with 't' and 'tired' at 2"):
+    with pytest.raises(UsageError, match="A and B have different tokens, 13 and 10, with 't' and 'tired' at 2"):
         attncli.compare(mine.run(text, **choice), theirs.run(text, **choice))
     found = attncli.compare(mine.run(text, words=True, **choice), theirs.run(text, words=True, **choice))
     assert (found["js_distance"].values > 0).all()

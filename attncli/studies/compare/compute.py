@@ -14,7 +14,7 @@ from attncli.engine.kept_maps import check_weights
 from attncli.engine.measuring import declarations
 from attncli.engine.request import metric_names
 from attncli.errors import UsageError
-from attncli.studies.compare.map_distance import among, between, head_keys
+from attncli.studies.compare.map_distance import head_keys, head_pair_distances, same_head_distances
 from attncli.studies.compare.paired_tests import adjusted, intervals, sign_flip
 from attncli.studies.compare.result import FEWEST, Comparison
 from attncli.vocabulary import ALL_METRICS, POSITION_METRICS
@@ -98,8 +98,10 @@ class Comparer:
         pair_distances: dict[tuple[HeadKey, HeadKey], float] = {}
         for kind, attention in maps_a.items():
             if self._comparable(run_a, run_b, attention, maps_b[kind]):
-                distances |= {(kind, *head): value for head, value in between(attention, maps_b[kind]).items()}
-            pair_distances |= {((kind, *a), (kind, *b)): value for (a, b), value in among(attention).items()}
+                of_kind = same_head_distances(attention, maps_b[kind])
+                distances |= {(kind, *head): value for head, value in of_kind.items()}
+            pairs = head_pair_distances(attention)
+            pair_distances |= {((kind, *a), (kind, *b)): value for (a, b), value in pairs.items()}
         self._distances.append(np.array([distances.get(head, np.nan) for head in heads]))
         self._pair_distances.append(pair_distances)
         self._measures.append(np.stack([self._measured(run) for run in (run_a, run_b)]))
@@ -124,7 +126,7 @@ class Comparer:
             for tokens_a, tokens_b in ((a.queries, b.queries), (a.keys, b.keys)):
                 _check_tokens(f"{where}{target}", a.words, tokens_a, tokens_b)
             return True
-        counts = [(len(each.queries), len(each.keys)) for each in (a, b)]
+        counts = [(len(attention.queries), len(attention.keys)) for attention in (a, b)]
         if counts[0] != counts[1]:
             self._notes[
                 f"text {len(self._distances)}, {a.kind}: maps of {counts[0][0]} and {counts[1][0]} tokens cannot be "
@@ -150,8 +152,8 @@ class Comparer:
         columns = {"js_distance": _mean(values), "js_low": low, "js_high": high, "nearest_distance": self._nearest()}
         coords = {**self._coords(), "texts": ("head", np.full(len(self._heads_seen), texts))}
         return {
-            name: Scores(name, each, ("head",), coords, "sqrt(nat)", (0.0, LARGEST), DISTANCE_SOURCE)
-            for name, each in columns.items()
+            name: Scores(name, column, ("head",), coords, "sqrt(nat)", (0.0, LARGEST), DISTANCE_SOURCE)
+            for name, column in columns.items()
         }
 
     def _nearest(self) -> Array:
@@ -185,10 +187,10 @@ class Comparer:
             "p_adjusted": np.concatenate([adjusted(of_metric) for of_metric in p.reshape(metrics, heads)]),
             "effect": np.where(np.isnan(change), np.nan, effect).ravel(),
         }
-        coords = {name: ("row", np.tile(each, metrics)) for name, (_, each) in self._coords().items()}
+        coords = {name: ("row", np.tile(column, metrics)) for name, (_, column) in self._coords().items()}
         coords["metric"] = ("row", np.repeat(np.array(list(self._declared), dtype=object), heads))
         coords["texts"] = ("row", (~np.isnan(flat)).sum(1))
-        return {name: Scores(name, each, ("row",), coords, "", (None, None), "") for name, each in columns.items()}
+        return {name: Scores(name, column, ("row",), coords, "", (None, None), "") for name, column in columns.items()}
 
     @property
     def _kinds(self) -> Array:
@@ -227,21 +229,26 @@ def _by_kind(run: Collected) -> dict[Kind, Attention]:
 
 
 def _head_keys(maps: dict[Kind, Attention]) -> list[HeadKey]:
-    return [(kind, *head) for kind, each in maps.items() for layer in each.layers for head in head_keys(each, layer)]
+    return [
+        (kind, *head)
+        for kind, attention in maps.items()
+        for layer in attention.layers
+        for head in head_keys(attention, layer)
+    ]
 
 
 def _check_tokens(where: str, words: bool, tokens_a: Tokens, tokens_b: Tokens) -> None:
     a, b = ([piece.casefold() if words else piece for piece in tokens.pieces] for tokens in (tokens_a, tokens_b))
     if a == b:
         return
-    differing = (position for position, (one, other) in enumerate(zip(a, b, strict=False)) if one != other)
+    differing = (position for position, (left, right) in enumerate(zip(a, b, strict=False)) if left != right)
     first = next(differing, min(len(a), len(b)))
     shown = [repr(pieces[first]) if first < len(pieces) else "nothing" for pieces in (a, b)]
     what = "words" if words else "tokens"
     advice = "--special drop leaves out special tokens" if words else "--words compares words"
     raise UsageError(
-        f"{where}: A and B read it as other {what}, {len(a)} and {len(b)}, with {shown[0]} and {shown[1]} at {first}; "
-        f"such maps cannot be compared: {advice}"
+        f"{where}: A and B have different {what}, {len(a)} and {len(b)}, with {shown[0]} and {shown[1]} at {first}; "
+        f"their maps cannot be compared: {advice}"
     )
 
 
@@ -257,8 +264,9 @@ def _spread(values: Array, kinds: Array) -> Array:
     """Return for each head the standard deviation of a measure over all heads of its kind, of A and of B: [head]."""
     spread = np.full(len(kinds), np.nan)
     for kind in np.unique(kinds):
-        own = values[:, kinds == kind]
-        spread[kinds == kind] = own[~np.isnan(own)].std() if not np.isnan(own).all() else np.nan
+        defined = values[:, kinds == kind]
+        defined = defined[~np.isnan(defined)]
+        spread[kinds == kind] = defined.std() if len(defined) else np.nan
     return spread
 
 

@@ -10,10 +10,10 @@ from attncli.data import Array, Attention, LayerMaps
 
 MOST_ROWS = 64
 """Most rows of a text for the baseline, which compares all pairs of heads; they are evenly spread."""
-Heads = dict[tuple[int | str, int | str], float]
+HeadInLayer = tuple[int | str, int | str]
 
 
-def js_distance(one: Array, other: Array) -> float:
+def js_distance(first: Array, second: Array) -> float:
     """How different are the maps of two heads?
 
     Formula   sqrt(mean_i JS_i), JS_i = ½ [KL(p_i‖m_i) + KL(q_i‖m_i)], m_i = (p_i + q_i) / 2
@@ -27,42 +27,42 @@ def js_distance(one: Array, other: Array) -> float:
     >>> js_distance(np.array([[0.25, 0.75]]), np.array([[0.25, 0.75]]))
     0.0
     """
-    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    sums = one.sum(-1, keepdims=True), other.sum(-1, keepdims=True)
-    common = ((sums[0] > 0) & (sums[1] > 0))[:, 0]  # NaN is neither
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    sums = first.sum(-1, keepdims=True), second.sum(-1, keepdims=True)
+    common = ((sums[0] > 0) & (sums[1] > 0))[:, 0]  # NaN is not greater than 0
     if not common.any():
         return float("nan")
-    p, q = one[common] / sums[0][common], other[common] / sums[1][common]
-    divergence = (_nats(p) + _nats(q)) / 2 - _nats((p + q) / 2)
+    p, q = first[common] / sums[0][common], second[common] / sums[1][common]
+    divergence = (_log_sums(p) + _log_sums(q)) / 2 - _log_sums((p + q) / 2)
     return float(np.sqrt(divergence.clip(0).mean()))
 
 
-def _nats(rows: Array) -> Array:
+def _log_sums(rows: Array) -> Array:
     """Return Σ p ln p of each row, with 0 ln 0 = 0."""
     summed: Array = (rows * np.log(np.where(rows > 0, rows, 1.0))).sum(-1)
     return summed
 
 
-def between(one: Attention, other: Attention) -> Heads:
-    """Return the distance of each head to the same head of the other."""
+def same_head_distances(a: Attention, b: Attention) -> dict[HeadInLayer, float]:
+    """Return the distance of each head of A to the same head of B."""
     return {
-        head: js_distance(layer.weights[number], layer_of_other.weights[number])
-        for layer, layer_of_other in zip(one.layers, other.layers, strict=True)
-        for number, head in enumerate(head_keys(one, layer))
+        head: js_distance(layer_a.weights[row], layer_b.weights[row])
+        for layer_a, layer_b in zip(a.layers, b.layers, strict=True)
+        for row, head in enumerate(head_keys(a, layer_a))
     }
 
 
-def among(attention: Attention) -> dict[tuple[tuple[int | str, int | str], tuple[int | str, int | str]], float]:
+def head_pair_distances(attention: Attention) -> dict[tuple[HeadInLayer, HeadInLayer], float]:
     """Return the distances of all pairs of heads of each layer, over at most 64 rows."""
     distances = {}
     rows = slice(None, None, -(-len(attention.queries) // MOST_ROWS))
     for layer in attention.layers:
-        for (a, one), (b, other) in combinations(enumerate(head_keys(attention, layer)), 2):
-            distances[one, other] = js_distance(layer.weights[a, rows], layer.weights[b, rows])
+        for (row_a, a), (row_b, b) in combinations(enumerate(head_keys(attention, layer)), 2):
+            distances[a, b] = js_distance(layer.weights[row_a, rows], layer.weights[row_b, rows])
     return distances
 
 
-def head_keys(attention: Attention, layer: LayerMaps) -> list[tuple[int | str, int | str]]:
+def head_keys(attention: Attention, layer: LayerMaps) -> list[HeadInLayer]:
     """Return layer and head of each map; `mean` or `max` if they were combined."""
     heads: tuple[int | str, ...] = layer.heads or (attention.aggregate,)
     return [(layer.layer, head) for head in heads]

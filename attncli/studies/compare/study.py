@@ -80,13 +80,13 @@ class CompareStudy(Study["ComparisonWithOther"]):
         from attncli.studies.compare.compute import text_pairs
 
         assert execution.existing is not None  # A and B are both saved runs
-        one = execution.existing
-        a, b = (run.reshaped(execution.request, f"the run of {run.info.title}") for run in (one, other))
+        existing = execution.existing
+        a, b = (run.reshaped(execution.request, f"the run of {run.info.title}") for run in (existing, other))
         with execution.track("comparing", len(a.inputs), "texts") as advance:
             for text_a, text_b in text_pairs(a, b, execution.request.metrics):
                 comparer.add(text_a, text_b)
                 advance(1)
-        return one.info, other.info
+        return existing.info, other.info
 
     def _compare_models(
         self, execution: Execution, other: Mapping[str, Any], comparer: Comparer

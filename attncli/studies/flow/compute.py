@@ -1,4 +1,4 @@
-"""Rollout and attention flow from the layers of texts, while they stream by."""
+"""Rollout and attention flow, computed from the stream of layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attncli.engine.focus import FocusMatches
 from attncli.engine.progress import Advance, Track, untracked
 from attncli.errors import UsageError
 from attncli.studies.flow.cost import check_cost
-from attncli.studies.flow.layer_steps import VARIANTS, LayerSteps, Maps, Steps
+from attncli.studies.flow.layer_steps import VARIANTS, GraphBuilder, LayerSteps, VariantMaps
 from attncli.studies.flow.maximum_flow import maximum_flows
 from attncli.studies.flow.request import FlowRequest, layer_notes, used_layers
 from attncli.studies.flow.result import Flow, Graph, Stack
@@ -24,7 +24,13 @@ from attncli.vocabulary import DRAWN_UP_TO
 
 @dataclass(frozen=True, eq=False)
 class FlowPlan:
-    """What is computed: the kinds that are shown, the heads of the used layers, and where the focus occurs."""
+    """What a source and a request give to compute.
+
+    kinds    kinds of the result
+    heads    heads of the layers that are used
+    matches  where the focus occurs
+    notes    what the reader should know
+    """
 
     request: FlowRequest
     inputs: tuple[Input, ...]
@@ -50,7 +56,7 @@ class FlowPlan:
         return plan
 
     def rows(self, text: Input, kind: Kind) -> Array:
-        """Return the positions of the queries that are asked for."""
+        """Return the positions of the chosen queries: [row]."""
         return self.request.rows(self.matches, text, kind)
 
 
@@ -64,40 +70,40 @@ class FlowSink:
             self._add_layer,
             aggregate=plan.request.aggregate,
             heads=plan.heads,
-            shares=source.by == "norm",
+            normalize=source.by == "norm",
         )
         self._inputs = {text.index: text for text in plan.inputs}
         self._rollouts: dict[int, list[Rollout]] = {}
-        self._steps: dict[int, list[Steps]] = {}
+        self._graphs: dict[int, list[GraphBuilder]] = {}
 
     def add(self, rows: Rows) -> None:
-        """Add text block of rows."""
+        """Add one block of rows."""
         self._layers.add(rows)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish a layer."""
         self._layers.end_layer(kind, layer)
 
-    def _add_layer(self, text: int, kind: Kind, layer: int, maps: Maps) -> None:
-        if text not in self._steps:
-            residual, rolls = self.plan.request.residual, self.plan.request.method == "rollout"
-            kept = int(_drawn(self._inputs[text])) if rolls else len(VARIANTS)
-            self._rollouts[text] = [Rollout(residual) for _ in VARIANTS if rolls]
-            self._steps[text] = [Steps(residual) for _ in range(kept)]
-        for rollout, map_ in zip(self._rollouts[text], maps, strict=False):
-            rollout.add(kind, map_)
-        for steps, map_ in zip(self._steps[text], maps, strict=False):
-            steps.add(kind, layer, map_)
+    def _add_layer(self, text: int, kind: Kind, layer: int, maps: VariantMaps) -> None:
+        if text not in self._graphs:
+            residual, is_rollout = self.plan.request.residual, self.plan.request.method == "rollout"
+            count = int(_has_picture(self._inputs[text])) if is_rollout else len(VARIANTS)
+            self._rollouts[text] = [Rollout(residual) for _ in VARIANTS if is_rollout]
+            self._graphs[text] = [GraphBuilder(residual) for _ in range(count)]
+        for rollout, weights in zip(self._rollouts[text], maps, strict=False):
+            rollout.add(kind, weights)
+        for graph, weights in zip(self._graphs[text], maps, strict=False):
+            graph.add(kind, layer, weights)
 
     def flows(self, track: Track = untracked) -> tuple[Flow, ...]:
         """Return the flows of all texts, by text and kind."""
         if self.plan.request.method == "rollout":
-            return tuple(flow for text in self.plan.inputs for flow in self._rolled(text))
-        pairs = sum(len(VARIANTS) * len(self._rows(text, stack)) for text in self.plan.inputs for stack in self._stacks)
-        with track("finding flows", pairs, "tokens") as advance:
-            return tuple(flow for text in self.plan.inputs for flow in self._maximum(text, advance))
+            return tuple(flow for text in self.plan.inputs for flow in self._rollout_flows(text))
+        total = sum(len(VARIANTS) * len(self._rows(text, stack)) for text in self.plan.inputs for stack in self._stacks)
+        with track("finding flows", total, "tokens") as advance:
+            return tuple(flow for text in self.plan.inputs for flow in self._maximum_flows(text, advance))
 
-    def _rolled(self, text: Input) -> Iterator[Flow]:
+    def _rollout_flows(self, text: Input) -> Iterator[Flow]:
         for kind in self.plan.kinds:
             rows = self.plan.rows(text, kind)
             if len(rows):
@@ -110,48 +116,49 @@ class FlowSink:
         return tuple(stack for stack in stacks if stack in kinds or (stack == "decoder" and "cross" in kinds))
 
     def _rows(self, text: Input, stack: Stack) -> Array:
-        """Return the tokens at the top of a stack that are asked for; `decoder` and `cross` share them."""
+        """Return the chosen tokens at the top of a stack; `decoder` and `cross` share them."""
         kind: Kind = stack if stack in self.plan.kinds else "cross"
         return self.plan.rows(text, kind)
 
-    def _maximum(self, text: Input, advance: Advance) -> list[Flow]:
+    def _maximum_flows(self, text: Input, advance: Advance) -> list[Flow]:
         flows = []
         for stack in self._stacks:
             rows = self._rows(text, stack)
             if not len(rows):
                 continue
-            graphs = [steps.graph(stack) for steps in self._steps[text.index]]
+            graphs = [builder.graph(stack) for builder in self._graphs[text.index]]
             maximums = [maximum_flows(graph, rows, advance) for graph in graphs]
-            below: tuple[Kind, ...] = ("cross", "decoder") if len(graphs[0].inputs) > 1 else (stack,)
-            ends = np.cumsum([len(text.sides(kind)[1]) for kind in below])[:-1]
-            parts = zip(*(np.split(_shares(each), ends, axis=1) for each in maximums), strict=True)
-            whole = np.split(maximums[0], ends, axis=1)
+            # the inputs of a graph are those of the encoder, which `cross` leads to, and then those of the decoder
+            kinds: tuple[Kind, ...] = ("cross", "decoder") if len(graphs[0].inputs) > 1 else (stack,)
+            ends = np.cumsum([len(text.sides(kind)[1]) for kind in kinds])[:-1]
+            shares = zip(*(np.split(_shares(maximum), ends, axis=1) for maximum in maximums), strict=True)
+            observed = np.split(maximums[0], ends, axis=1)
             flows += [
-                self._flow(text, kind, rows, part, maximum)
-                for kind, part, maximum in zip(below, parts, whole, strict=True)
+                self._flow(text, kind, rows, values, maximum)
+                for kind, values, maximum in zip(kinds, shares, observed, strict=True)
                 if kind in self.plan.kinds
             ]
         return sorted(flows, key=lambda flow: KINDS.index(flow.kind))
 
     def _graph(self, text: Input, stack: Stack) -> Graph | None:
         """Return the graph of a stack with its tokens, None for long texts."""
-        if not _drawn(text):
+        if not _has_picture(text):
             return None
-        graph = self._steps[text.index][0].graph(stack)
-        return replace(graph, tokens={each: text.sides(each)[0] for each in graph.inputs})
+        graph = self._graphs[text.index][0].graph(stack)
+        return replace(graph, tokens={name: text.sides(name)[0] for name in graph.inputs})
 
     def _flow(
         self, text: Input, kind: Kind, rows: Array, values: Sequence[Array], maximum: Array | None = None
     ) -> Flow:
         request = self.plan.request
-        own, uniform, position = values
+        observed, uniform, position = values
         return Flow(
             request.method,
             kind,
             text.index,
             *text.sides(kind),
             rows,
-            own,
+            observed,
             uniform,
             np.full(position.shape, np.nan) if kind == "cross" else position,
             layers=tuple(layers_of(self.plan.heads, kind)),
@@ -165,7 +172,7 @@ class FlowSink:
         )
 
 
-def _drawn(text: Input) -> bool:
+def _has_picture(text: Input) -> bool:
     """Return whether a text is short enough for a picture of its layers."""
     return len(text.source) + len(text.target or ()) <= DRAWN_UP_TO
 

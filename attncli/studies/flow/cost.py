@@ -26,7 +26,7 @@ def check_cost(
 ) -> None:
     """Raise UsageError if the request takes too much memory or time.
 
-    rows   number of queries that are asked for, by text and kind
+    rows   number of chosen queries, by text and kind
     limit  bytes that may be kept
     """
     longest = max(max(len(side) for side in text.sides(kind)) for text in inputs for kind, _ in chosen)

@@ -1,4 +1,4 @@
-"""The heads of each layer as one step from token to token, and the baselines that stand beside it."""
+"""The combined map of each layer with its baselines, and the graph of steps from token to token."""
 
 from __future__ import annotations
 
@@ -12,101 +12,109 @@ from attncli.stream.keep import ALL, Canvas, KeepMaps
 from attncli.studies.flow.result import Graph, Level, Stack, Step
 
 VARIANTS = ("values", "uniform", "position")
-"""A map itself, the same with even rows, and its mean by distance."""
-Place = tuple[Kind, int]
-Maps = tuple[Array, Array, Array]
-Take = Callable[[int, Kind, int, Maps], None]
-"""Hears of each layer of each text: text, kind, layer, and a map [query, key] for each of `VARIANTS`."""
+"""The map itself, its rows replaced by uniform weights, and its mean weight at each offset."""
+KindLayer = tuple[Kind, int]
+VariantMaps = tuple[Array, Array, Array]
+"""A map [query, key] for each of `VARIANTS`."""
+LayerReceiver = Callable[[int, Kind, int, VariantMaps], None]
+"""Called with text, kind, layer and maps."""
 
 
 class LayerSteps(KeepMaps):
-    """The sink that combines the heads of each layer into one map, in float64, and hands it on with its baselines.
+    """A sink that combines the heads of each layer into one float64 map, and passes it on with its baselines.
 
-    It hands on layers in the order in which they stand on top of each other: the encoder's, then in each layer of the
-    decoder its self-attention and its cross-attention. What comes earlier waits.
+    Layers are passed on in the order of `stacking_order`; a layer that ends too early waits.
 
-    places  the layers that will come
-    shares  rows of the combined map are made to sum to 1, as those of norms do not
+    layers     layers of the stream
+    receive    function that gets each layer of each text
+    normalize  whether rows of the combined map are scaled to sum to 1, which rows of norms do not
     """
 
     def __init__(
         self,
-        places: Iterable[Place],
-        take: Take,
+        layers: Iterable[KindLayer],
+        receive: LayerReceiver,
         *,
         aggregate: Literal["mean", "max"] = "mean",
         heads: Selection | None = None,
-        shares: bool = False,
+        normalize: bool = False,
     ) -> None:
         super().__init__(heads, aggregate=aggregate)
-        self._order, self._take, self._shares = in_order(places), take, shares
-        self._next: dict[int, int] = {}
-        self._waiting: dict[tuple[int, Place], Maps] = {}
+        self._order, self._receive, self._normalize = stacking_order(layers), receive, normalize
+        self._passed: dict[int, int] = {}  # number of layers of each text that were passed on
+        self._waiting: dict[tuple[int, KindLayer], VariantMaps] = {}
 
     def _finish(self, text: int, kind: Kind, layer: int, canvas: Canvas) -> None:
         canvas.settle()
         weights, visible = canvas.weights[ALL].astype(np.float64), canvas.visible[ALL]
         visible = visible & ~np.isnan(weights[:, :1])
         weights = np.where(visible, weights, 0.0)
-        self._waiting[text, (kind, layer)] = variants(kind, to_one(weights) if self._shares else weights, visible)
-        at = self._next.get(text, 0)
-        while at < len(self._order) and (maps := self._waiting.pop((text, self._order[at]), None)) is not None:
-            self._take(text, *self._order[at], maps)
-            at += 1
-        self._next[text] = at
+        weights = normalized_rows(weights) if self._normalize else weights
+        self._waiting[text, (kind, layer)] = variant_maps(kind, weights, visible)
+        number = self._passed.get(text, 0)
+        while number < len(self._order) and (maps := self._waiting.pop((text, self._order[number]), None)) is not None:
+            self._receive(text, *self._order[number], maps)
+            number += 1
+        self._passed[text] = number
 
 
-def in_order(places: Iterable[Place]) -> list[Place]:
-    """Layers in the order in which they stand on top of each other.
+def stacking_order(layers: Iterable[KindLayer]) -> list[KindLayer]:
+    """Return layers in the order in which a model applies them: the encoder's, then self- and cross-attention in turn.
 
-    >>> in_order([("cross", 0), ("decoder", 1), ("decoder", 0), ("encoder", 0), ("cross", 1)])
+    >>> stacking_order([("cross", 0), ("decoder", 1), ("decoder", 0), ("encoder", 0), ("cross", 1)])
     [('encoder', 0), ('decoder', 0), ('cross', 0), ('decoder', 1), ('cross', 1)]
     """
-    return sorted(places, key=lambda place: (place[0] != "encoder", place[1], place[0] == "cross"))
+    return sorted(layers, key=lambda layer: (layer[0] != "encoder", layer[1], layer[0] == "cross"))
 
 
-def variants(kind: Kind, weights: Array, visible: Array) -> Maps:
-    """A map with its baselines; `weights` are zero where nothing is visible.
+def variant_maps(kind: Kind, weights: Array, visible: Array) -> VariantMaps:
+    """Return a map with its baselines; `weights` [query, key] are zero on masked keys.
 
-    Cross-attention has no distances, as i and j count different texts: there even rows stand for its mean by distance.
+    Cross-attention has no offsets, as queries and keys count different texts: its third map is uniform too.
     """
-    even = visible / np.maximum(visible.sum(-1, keepdims=True), 1)
-    return weights, even, even if kind == "cross" else by_distance(weights, visible)
+    uniform = visible / np.maximum(visible.sum(-1, keepdims=True), 1)
+    return weights, uniform, uniform if kind == "cross" else mean_by_offset(weights, visible)
 
 
-def by_distance(weights: Array, visible: Array) -> Array:
-    """The mean map by distance: the mean weight at each offset j - i over the rows that see it, rows made to sum to 1.
+def mean_by_offset(weights: Array, visible: Array) -> Array:
+    """Return the mean weight at each offset j - i over the rows that see it, with rows scaled to sum to 1.
 
-    >>> by_distance(np.array([[1.0, 0], [0.5, 0.5]]), np.tri(2, dtype=bool)).tolist()
+    >>> mean_by_offset(np.array([[1.0, 0], [0.5, 0.5]]), np.tri(2, dtype=bool)).tolist()
     [[1.0, 0.0], [0.4, 0.6]]
     """
     queries, keys = weights.shape
     offset = np.arange(keys) - np.arange(queries)[:, None] + queries - 1
-    total, count = (np.bincount(offset[visible], given, queries + keys - 1) for given in (weights[visible], None))
+    total, count = (np.bincount(offset[visible], summed, queries + keys - 1) for summed in (weights[visible], None))
     mean = total / np.maximum(count, 1)
-    return to_one(np.where(visible, mean[offset], 0.0))
+    return normalized_rows(np.where(visible, mean[offset], 0.0))
 
 
-def to_one(rows: Array) -> Array:
-    """Rows made to sum to 1; a row of zeros stays one."""
+def normalized_rows(rows: Array) -> Array:
+    """Return rows scaled to sum to 1; a row of zeros stays zero."""
     total = rows.sum(-1, keepdims=True)
-    made: Array = rows / np.where(total > 0, total, 1.0)
-    return made
+    normalized: Array = rows / np.where(total > 0, total, 1.0)
+    return normalized
 
 
-def own_step(weights: Array, residual: bool) -> Array:
-    """Ã = (Ā + I) with rows made to sum to 1; without residual Ā alone."""
-    return to_one(weights + np.eye(len(weights)) if residual else weights)
+def self_attention_step(weights: Array, residual: bool) -> Array:
+    """Return Ã: (Ā + I) with rows scaled to sum to 1; without residual, Ā with rows scaled to sum to 1."""
+    return normalized_rows(weights + np.eye(len(weights)) if residual else weights)
 
 
-def cross_step(weights: Array, residual: bool) -> tuple[Array, Array]:
-    """What a token of the target keeps of itself [query], and what it takes of the source [query, key]; 1 in all."""
-    both = to_one(np.column_stack([np.full(len(weights), float(residual)), weights]))
+def cross_attention_step(weights: Array, residual: bool) -> tuple[Array, Array]:
+    """Return the share of itself that each target token keeps [query], and its shares of source tokens [query, key].
+
+    Both together sum to 1.
+    """
+    both = normalized_rows(np.column_stack([np.full(len(weights), float(residual)), weights]))
     return both[:, 0], both[:, 1:]
 
 
-class Steps:
-    """The graph of layers as they come: each a level on top of the last, with steps down to what it is made of."""
+class GraphBuilder:
+    """Builds the graph of layers: each layer is a level, with steps down to the levels that it reads.
+
+    residual  whether each token keeps a part of itself in each layer
+    """
 
     def __init__(self, residual: bool) -> None:
         self._residual = residual
@@ -115,25 +123,26 @@ class Steps:
         self._top: dict[Stack, int] = {}
 
     def add(self, kind: Kind, layer: int, weights: Array) -> None:
-        """One layer more."""
+        """Add the map [query, key] of the next layer, in the order of `stacking_order`."""
         stack: Stack = "encoder" if kind == "encoder" else "decoder"
         below = self._top.get(stack)
         if below is None:
-            below = self._level(stack, "input")
-        upper = self._level(stack, f"{layer} cross" if kind == "cross" else str(layer))
+            below = self._add_level(stack, "input")
+        upper = self._add_level(stack, f"{layer} cross" if kind == "cross" else str(layer))
         if kind == "cross":
-            own, given = cross_step(weights, self._residual)
-            self._steps += [Step(upper, below, np.diag(own)), Step(upper, self._top["encoder"], given)]
+            kept, received = cross_attention_step(weights, self._residual)
+            self._steps += [Step(upper, below, np.diag(kept)), Step(upper, self._top["encoder"], received)]
         else:
-            self._steps.append(Step(upper, below, own_step(weights, self._residual)))
+            self._steps.append(Step(upper, below, self_attention_step(weights, self._residual)))
 
-    def _level(self, stack: Stack, name: str) -> int:
+    def _add_level(self, stack: Stack, name: str) -> int:
+        """Add a level on top of a stack, and return its number."""
         self._levels.append(Level(stack, name))
         self._top[stack] = len(self._levels) - 1
         return self._top[stack]
 
     def graph(self, stack: Stack) -> Graph:
-        """All that a stack stands on."""
+        """Return the graph that leads to the top of a stack; the decoder's contains the encoder's."""
         if stack == "decoder":
             return Graph(tuple(self._levels), tuple(self._steps))
         count = self._top["encoder"] + 1

@@ -23,7 +23,7 @@ SCHEMA = "attncli.flow/1"
 def table(flows: Sequence[Flow]) -> dict[str, Array]:
     """Return one table of all texts and kinds."""
     tables = [mark_unit(flow.columns(), flow.by) for flow in flows]
-    return {name: np.concatenate([each[name] for each in tables]) for name in (tables[0] if tables else ())}
+    return {name: np.concatenate([table[name] for table in tables]) for name in (tables[0] if tables else ())}
 
 
 def document(flows: Sequence[Flow], run: Collected) -> dict[str, Any]:

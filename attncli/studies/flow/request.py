@@ -1,4 +1,4 @@
-"""What is asked of rollout and attention flow: method, focus, residual, layers."""
+"""Options of rollout and attention flow, checked: method, focus, residual, layers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FlowRequest:
 
     @property
     def all(self) -> bool:
-        """Whether all tokens at the top are asked for."""
+        """Whether all tokens at the top are chosen."""
         return self.focus in (None, ALL)
 
     def matches(self, inputs: Sequence[Input], kinds: Sequence[Kind]) -> FocusMatches:
@@ -82,7 +82,7 @@ class FlowRequest:
         return find_in_inputs(inputs, dict.fromkeys(kinds, 0), FocusRequest(self.focus or ALL))
 
     def rows(self, matches: FocusMatches, text: Input, kind: Kind) -> Array:
-        """Return the positions of the queries that are asked for: [row], ascending, perhaps empty."""
+        """Return the positions of the chosen queries: [row], ascending, perhaps empty."""
         if self.all:
             return np.arange(len(text.sides(kind)[0]))
         return matches.positions.get((text.index, kind), np.arange(0))

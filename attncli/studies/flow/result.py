@@ -1,4 +1,4 @@
-"""How much of each input token arrives in each token at the top, and the steps from layer to layer on the way."""
+"""The share of each input token in each token at the top, and the graph of layers between them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 FlowMethod = Literal["rollout", "flow"]
 Stack = Literal["encoder", "decoder"]
-"""Layers on top of each other that are of the same tokens."""
+"""Layers on top of each other that process the same tokens."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """The tokens of one stack between two of its layers; `name` is the layer below, or `input`."""
+    """The tokens of one stack after one of its layers; `name` is that layer, or `input`."""
 
     stack: Stack
     name: str
@@ -29,7 +29,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """From one level down to another: weights [upper token, lower token], zero where nothing goes."""
+    """The weights between two levels: [upper token, lower token], zero without a connection."""
 
     upper: int
     lower: int
@@ -41,9 +41,11 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Levels, of which each comes after those that it is made of, and the steps between them.
+    """Levels and the steps between them.
 
-    What leaves a token downwards is at most 1 in all. `tokens` are those of each stack, where they are known.
+    levels  each level comes after the levels that it reads
+    steps   the weights from a token down to all levels sum to at most 1
+    tokens  tokens of each stack, if known
     """
 
     levels: tuple[Level, ...]
@@ -52,12 +54,14 @@ class Graph:
 
     @property
     def inputs(self) -> Mapping[Stack, int]:
-        """The lowest level of each stack, the encoder's first."""
-        lowest = {level.stack: at for at, level in reversed(list(enumerate(self.levels)))}
-        return dict(sorted(lowest.items(), key=lambda place: place[1]))
+        """Number of the lowest level of each stack, the encoder's first."""
+        lowest: dict[Stack, int] = {}
+        for number, level in enumerate(self.levels):
+            lowest.setdefault(level.stack, number)
+        return lowest
 
     def sizes(self) -> tuple[int, ...]:
-        """How many tokens each level has."""
+        """Return the number of tokens of each level."""
         counts = [0] * len(self.levels)
         for step in self.steps:
             counts[step.upper], counts[step.lower] = step.weights.shape
@@ -66,18 +70,18 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """How much of each input token arrives in each token at the top: of one text, one kind, by one method.
+    """The share of each input token in each token at the top, for one text and kind by one method.
 
-    kind      encoder, decoder: from its own stack's input; cross: from the source to the target
-    rows      [row] positions of the queries that were asked for, ascending
-    values    [row, key] share of the input token, NaN where undefined. A row sums to 1 over all inputs: where a
-              decoder reads an encoder, over `decoder` and `cross` together
-    uniform   the same if each token looked evenly at what it may see, and
-    position  if each layer were its own mean map by distance; NaN for cross, where i and j count different texts
-    maximum   [row, key] the maximum flow before rows are made to sum to 1, None for rollout
-    layers    the layers that were gone through
-    steps     the graph of these layers, None where the text is too long to draw it
-    by        weight, or norm: then layers are of shares of value-weighted norms
+    kind      encoder, decoder: from the input of the same stack; cross: from the source to the target
+    rows      [row] positions of the chosen queries, ascending
+    values    [row, key] share of the input token, NaN if undefined. A row sums to 1 over all inputs: if a decoder
+              reads an encoder, over `decoder` and `cross` together
+    uniform   the same if each token attends uniformly to the visible keys
+    position  the same if each layer has only its mean weight at each offset; NaN for cross, which has no offsets
+    maximum   [row, key] the maximum flow before rows are scaled to sum to 1, None for rollout
+    layers    layers that were used
+    steps     graph of these layers, None if the text is too long for a picture
+    by        weight, or norm: then layers hold shares of value-weighted norms
     """
 
     method: FlowMethod
@@ -105,11 +109,10 @@ class Flow:
                 object.__setattr__(self, name, read_only(getattr(self, name), np.float64))
 
     def columns(self) -> dict[str, Array]:
-        """The columns of the table: a row per query and key."""
-        row, key = (at.ravel() for at in np.indices(self.values.shape))
+        """Return the columns of the table, which has a row per query and key."""
+        row, key = (indices.ravel() for indices in np.indices(self.values.shape))
         query = self.rows[row]
-        pieces = (np.asarray(tokens.pieces, dtype=object) for tokens in (self.queries, self.keys))
-        query_pieces, key_pieces = pieces
+        query_pieces, key_pieces = (np.asarray(side.pieces, dtype=object) for side in (self.queries, self.keys))
         columns: dict[str, Array] = {
             "text": np.full(len(row), self.text),
             "kind": np.full(len(row), self.kind, dtype=object),
@@ -126,5 +129,5 @@ class Flow:
         return columns
 
     def to_frame(self) -> pd.DataFrame:
-        """A long table: text, kind, query, key, their tokens, the value and its baselines."""
+        """Return a long table: text, kind, query, key, their tokens, the value and its baselines."""
         return frame_of(self.columns())

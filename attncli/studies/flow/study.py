@@ -70,7 +70,7 @@ class FlowStudy(Study["Sequence[Flow]"]):
         check_share({"threshold": self.options.threshold}, "threshold")
 
     def run(self, execution: Execution) -> tuple[Collected, Sequence[Flow]]:
-        """Return the run and the flows; what leads to the chosen kinds are all kinds of the model."""
+        """Return the run and the flows of the chosen kinds; computing them needs all kinds of the model."""
         from attncli.studies.flow.compute import FlowPlan, FlowSink
 
         kinds, request = execution.request.choice.kinds, self.request
@@ -114,5 +114,6 @@ def _of_combined(request: FlowRequest, maps: Sequence[Attention]) -> FlowRequest
 def _with_one_head(maps: Sequence[Attention]) -> Sequence[Attention]:
     """Return maps in which the combined map of a layer is its head 0."""
     return [
-        replace(each, layers=tuple(replace(layer, heads=layer.heads or (0,)) for layer in each.layers)) for each in maps
+        replace(attention, layers=tuple(replace(layer, heads=layer.heads or (0,)) for layer in attention.layers))
+        for attention in maps
     ]

@@ -1,4 +1,4 @@
-"""Flows in tables for a person: the strongest inputs of each token, beside the baselines."""
+"""Flows in tables for a person: the strongest inputs of each token, with the baselines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _of_focus(flow: Flow, focus: str, where: str) -> Table:
     from rich.text import Text
 
     table = blank_table(f"{where}: {flow.method} from '{focus}'", ["input token"], [flow.method, "uniform", "position"])
-    values, uniform, position = (each.mean(0) for each in (flow.values, flow.uniform, flow.position))
+    values, uniform, position = (shares.mean(0) for shares in (flow.values, flow.uniform, flow.position))
     names = _names(flow)
     for key in _largest(values, _OF_FOCUS):
         numbers = (f"{value[key]:.3f}" if np.isfinite(value[key]) else "" for value in (values, uniform, position))

@@ -1,4 +1,4 @@
-"""From distances between heads to a map, a tree and clusters."""
+"""A map, a tree and clusters of heads, computed from their distances."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadClusters
 
 
-def grouped(
-    places: tuple[Array, Array],
+def cluster_heads(
+    layers: Array,
+    heads: Array,
     distances: Array,
     to_even: Array,
     baselines: Mapping[str, Array],
-    grouping: HeadsOptions,
+    options: HeadsOptions,
 ) -> HeadClusters:
-    """The heads of a kind on a map, in a tree and in clusters; `places` are their layers and numbers."""
-    points, stress = placed(distances)
-    tree = linked(distances)
-    clusters = clustered(tree, grouping.clusters, grouping.threshold)
-    return HeadClusters(*places, distances, to_even, baselines, points, stress, tree, tuple(leaves(tree)), clusters)
+    """Return the heads of one kind with their map, tree and clusters.
+
+    layers, heads  [head] number of the layer and of the head
+    distances      [head, head], without NaN; to_even [head]
+    baselines      [head, head] of each
+    """
+    points, stress = map_points(distances)
+    tree = linkage_tree(distances)
+    clusters = cluster_numbers(tree, options.clusters, options.threshold)
+    return HeadClusters(
+        layers, heads, distances, to_even, baselines, points, stress, tree, tuple(leaf_order(tree)), clusters
+    )
 
 
-def placed(distances: Array) -> tuple[Array, float]:
-    """A map of the heads: points [head, 2] whose distances come near these, and how far they are off (stress-1).
+def map_points(distances: Array) -> tuple[Array, float]:
+    """Return points [head, 2] whose distances are close to these, and their error (stress-1).
 
-    Stress-1 is the root of Σ (d - drawn)² / Σ d² over pairs: 0.1 is fair, from 0.2 on a map is poor (Kruskal 1964).
+    Stress-1 is the root of Σ (d - drawn)² / Σ d² over pairs: 0.1 is fair, a map of 0.2 or more is poor (Kruskal 1964).
     """
     if not distances.any():
         return np.zeros((len(distances), 2)), 0.0
@@ -39,15 +47,18 @@ def placed(distances: Array) -> tuple[Array, float]:
     if len(distances) == 2:
         points = np.array([[-0.5, 0.0], [0.5, 0.0]]) * distances[0, 1]
     else:
-        look: dict[str, Any] = {"metric": "precomputed", "init": "classical_mds", "n_init": 1, "random_state": 0}
-        points = manifold.MDS(2, normalized_stress=False, **look).fit_transform(distances)
+        options: dict[str, Any] = {"metric": "precomputed", "init": "classical_mds", "n_init": 1, "random_state": 0}
+        points = manifold.MDS(2, normalized_stress=False, **options).fit_transform(distances)
     drawn = np.linalg.norm(points[:, None] - points[None], axis=-1)
     stress = float(np.sqrt(np.square(distances - drawn).sum() / np.square(distances).sum()))
     return points, stress
 
 
-def linked(distances: Array) -> Array:
-    """The tree of the heads by average linkage, as SciPy has it: [joint, 4] of one, other, distance, heads below."""
+def linkage_tree(distances: Array) -> Array:
+    """Return the tree of the heads by average linkage in the format of SciPy.
+
+    It is [node, 4]: the two parts of a node, the distance between them, and the number of heads below.
+    """
     from scipy.cluster import hierarchy
     from scipy.spatial import distance
 
@@ -56,43 +67,44 @@ def linked(distances: Array) -> Array:
     return np.asarray(hierarchy.linkage(distance.squareform(distances, checks=False), "average"))
 
 
-def leaves(tree: Array) -> list[int]:
-    """The heads in the order in which the tree has them, top down.
+def leaf_order(tree: Array) -> list[int]:
+    """Return the heads in the order of the tree, from top to bottom.
 
-    >>> leaves(np.array([[0, 2, 0.1, 2], [1, 3, 0.5, 3]]))
+    >>> leaf_order(np.array([[0, 2, 0.1, 2], [1, 3, 0.5, 3]]))
     [1, 0, 2]
     """
     count = len(tree) + 1
-    order, open_ = [], [2 * count - 2]
-    while open_:
-        node = open_.pop()
+    order, waiting = [], [2 * count - 2]
+    while waiting:
+        node = waiting.pop()
         if node < count:
             order.append(node)
         else:
-            open_ += [int(tree[node - count, 1]), int(tree[node - count, 0])]
+            waiting += [int(tree[node - count, 1]), int(tree[node - count, 0])]
     return order
 
 
-def clustered(tree: Array, count: int | None, threshold: float) -> Array:
-    """The cluster of each head, numbered from 1 in the order of the tree: first those of several heads.
+def cluster_numbers(tree: Array, count: int | None, threshold: float) -> Array:
+    """Return the cluster of each head, numbered from 1 in the order of the tree: first those of several heads.
 
-    count  so many clusters; None for those whose mean distance is at most the threshold
+    count      number of clusters; None for as many as `threshold` gives
+    threshold  largest mean distance between two parts of a cluster
     """
     if not len(tree):
         return np.ones(1, np.int64)
     from scipy.cluster import hierarchy
 
     if count is None:
-        found = hierarchy.fcluster(tree, threshold, "distance")
+        labels = hierarchy.fcluster(tree, threshold, "distance")
     else:
-        found = hierarchy.cut_tree(tree, n_clusters=count)[:, 0]
-    names = sorted(dict.fromkeys(found[leaves(tree)].tolist()), key=lambda name: np.sum(found == name) == 1)
-    numbers = {name: number for number, name in enumerate(names, 1)}
-    return np.array([numbers[name] for name in found.tolist()])
+        labels = hierarchy.cut_tree(tree, n_clusters=count)[:, 0]
+    ordered = sorted(dict.fromkeys(labels[leaf_order(tree)].tolist()), key=lambda label: np.sum(labels == label) == 1)
+    numbers = {label: number for number, label in enumerate(ordered, 1)}
+    return np.array([numbers[label] for label in labels.tolist()])
 
 
 def check_installed() -> None:
-    """A `UsageError` that says what to install, before the long work."""
+    """Raise UsageError if SciPy or scikit-learn is missing."""
     try:
         import scipy.cluster.hierarchy
         import scipy.spatial.distance  # noqa: F401

@@ -1,4 +1,4 @@
-"""Which heads are alike over texts, beside what position alone and shuffled tokens make of them."""
+"""Distances between heads over several texts, with position and shuffled tokens as baselines."""
 
 from __future__ import annotations
 
@@ -11,173 +11,173 @@ from attncli.errors import UsageError
 from attncli.stream import KeepChosen
 from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
-from attncli.studies.heads.clusters import grouped
+from attncli.studies.heads.clusters import cluster_heads
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.smoothness import StateNumbers
-from attncli.studies.heads.text_distances import Place, TextDistances, sampled, text_distances
+from attncli.studies.heads.text_distances import LayerHead, TextDistances, sampled_rows, text_distances
 
 States = Mapping[Kind, StateNumbers]
 
 
-class Distances:
-    """The sink that compares heads: of each text some rows of all heads are held, compared and let go.
+class DistancesSink:
+    """A sink that compares heads: it keeps some rows of all heads of a text, until their distances are known.
 
-    inputs  the texts as they will come; heads: those that will
+    inputs    the texts of the stream
+    heads     the heads of the stream
+    compared  layer and number of the heads that were compared, by kind
+    rows      number of rows that were compared
     """
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._inputs, self._heads = tuple(inputs), heads
-        self._pairs: dict[Kind, Moments] = {}
-        self._even: dict[Kind, Moments] = {}
-        self._layers: dict[tuple[Kind, int], Moments] = {}
-        self.places: dict[Kind, tuple[Place, ...]] = {}
+        self._distances: dict[Kind, Moments] = {}
+        self._to_uniform: dict[Kind, Moments] = {}
+        self._smoothness: dict[tuple[Kind, int], Moments] = {}
+        self.compared: dict[Kind, tuple[LayerHead, ...]] = {}
         self.rows = 0
         counts: dict[Kind, int] = {}
         for (kind, _), numbers in heads.items():
             counts[kind] = counts.get(kind, 0) + len(numbers)
         self._sampled = {
-            (one.index, kind): sampled(len(one.sides(kind)[0]), len(one.sides(kind)[1]), count)
-            for one in inputs
+            (text.index, kind): sampled_rows(len(text.sides(kind)[0]), len(text.sides(kind)[1]), count)
+            for text in inputs
             for kind, count in counts.items()
         }
-        self._blank()
+        self._clear()
 
-    def _blank(self) -> None:
+    def _clear(self) -> None:
+        """Forget the rows of the texts that were compared."""
         self._chosen = KeepChosen("query", self._sampled, self._heads)
-        self._came: set[int] = set()
+        self._open_texts: set[int] = set()
         self._ended: set[tuple[Kind, int]] = set()
 
     def add(self, rows: Rows) -> None:
-        """Keep the rows that are compared."""
+        """Keep the rows of a block that are compared."""
         self._chosen.add(rows)
-        self._came |= set(rows.texts)
+        self._open_texts |= set(rows.texts)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Compare the heads of the texts that are complete."""
+        """Finish a layer; compare the heads after the last layer of the texts."""
         self._chosen.end_layer(kind, layer)
         self._ended.add((kind, layer))
         if self._ended >= self._heads.keys():
             self.compare()
 
     def compare(self) -> None:
-        """Compare the heads of the texts that went by."""
-        came = [one for one in self._inputs if one.index in self._came]
-        for attention in self._chosen.result(came):
-            self._take(attention.kind, text_distances(attention))
-        self._blank()
+        """Compare the heads of the texts whose rows are kept; raise UsageError if texts have different heads."""
+        texts = [text for text in self._inputs if text.index in self._open_texts]
+        for attention in self._chosen.result(texts):
+            self._add_text(attention.kind, text_distances(attention))
+        self._clear()
 
-    def _take(self, kind: Kind, found: TextDistances) -> None:
-        if self.places.setdefault(kind, found.places) != found.places:
-            raise UsageError("these texts have maps of different heads: choose those of all with --layer and --head")
-        self._pairs.setdefault(kind, Moments(found.distances.shape)).add(found.distances[None])
-        self._even.setdefault(kind, Moments(found.to_even.shape)).add(found.to_even[None])
-        for layer, numbers in found.layers.items():
-            self._layers.setdefault((kind, layer), Moments((2,))).add(np.array([numbers]))
-        self.rows += found.rows
+    def _add_text(self, kind: Kind, of_text: TextDistances) -> None:
+        if self.compared.setdefault(kind, of_text.heads) != of_text.heads:
+            raise UsageError(
+                "these texts have maps of different heads: choose heads that all texts have, with --layer and --head"
+            )
+        self._distances.setdefault(kind, Moments(of_text.distances.shape)).add(of_text.distances[None])
+        self._to_uniform.setdefault(kind, Moments(of_text.to_uniform.shape)).add(of_text.to_uniform[None])
+        for layer, numbers in of_text.layers.items():
+            self._smoothness.setdefault((kind, layer), Moments((2,))).add(np.array([numbers]))
+        self.rows += of_text.rows
 
-    def to_even(self, kind: Kind) -> Array:
-        """[head] the mean over texts."""
-        return self._even[kind].mean
+    def to_uniform(self, kind: Kind) -> Array:
+        """Return the distance of each head to uniform attention, mean over texts: [head], √nat."""
+        return self._to_uniform[kind].mean
 
-    def among(self, kind: Kind, places: Sequence[Place]) -> Array:
-        """[head, head] of these heads, the mean over texts; NaN of those that did not come."""
-        there = {place: at for at, place in enumerate(self.places.get(kind, ()))}
-        rows = np.array([there.get(place, -1) for place in places])
+    def distances(self, kind: Kind, heads: Sequence[LayerHead]) -> Array:
+        """Return the distances of these heads, mean over texts: [head, head], √nat; NaN if one was not compared."""
+        row_of = {head: row for row, head in enumerate(self.compared.get(kind, ()))}
+        rows = np.array([row_of.get(head, -1) for head in heads])
         known = (rows[:, None] >= 0) & (rows >= 0)
-        if not there:
+        if not row_of:
             return np.full(known.shape, np.nan)
-        return np.where(known, self._pairs[kind].mean[np.ix_(rows, rows)], np.nan)
+        return np.where(known, self._distances[kind].mean[np.ix_(rows, rows)], np.nan)
 
     def smoothness(self, kind: Kind, layer: int) -> Array:
-        """Rows to their mean, and the same of even attention; NaN of a layer that did not come."""
-        found = self._layers.get((kind, layer))
-        return np.full(2, np.nan) if found is None else found.mean
+        """Return the smoothness of a layer and of uniform attention in it: [2], nat; NaN if it was not compared."""
+        moments = self._smoothness.get((kind, layer))
+        return np.full(2, np.nan) if moments is None else moments.mean
 
 
 class HeadsSink:
-    """The sink behind `HeadsResult`: heads as they are, and as position alone would have them."""
+    """A sink for the distances between heads, and between the same heads under weights by position alone."""
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._texts = len(inputs)
-        self._own, self._position = Distances(inputs, heads), Distances(inputs, heads)
-        self._explained = PositionBaseline(None, self._position)
+        self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads)
+        self._baseline = PositionBaseline(None, self._position)
 
     def add(self, rows: Rows) -> None:
-        """Keep what is compared, and remember of the block what position has to do with it."""
-        self._own.add(rows)
-        self._explained.add(rows)
+        """Keep the rows of a block that are compared, and add it to the position baseline."""
+        self._observed.add(rows)
+        self._baseline.add(rows)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish a layer, and make what position alone would have made of it."""
-        self._own.end_layer(kind, layer)
-        self._explained.end_layer(kind, layer)
+        """Finish a layer and its position baseline."""
+        self._observed.end_layer(kind, layer)
+        self._baseline.end_layer(kind, layer)
 
     def result(
         self,
-        grouping: HeadsOptions,
+        options: HeadsOptions,
         states: States | None = None,
-        shuffled: Distances | None = None,
+        shuffled: DistancesSink | None = None,
         shuffled_states: States | None = None,
     ) -> HeadsResult:
-        """What all texts say; `states`: the hidden states of the stacks, where there is a model."""
-        beside = {"positional": self._position}
-        if shuffled is not None:
-            beside["shuffled"] = shuffled
-        for each in (self._own, *beside.values()):
-            each.compare()
+        """Return distances, clusters and layers over all texts; raise UsageError if heads cannot be compared.
+
+        states    hidden states of each stack; None without a model
+        shuffled  a sink for the same texts with their tokens shuffled, and `shuffled_states` their hidden states
+        """
+        baselines = {"positional": self._position} | ({} if shuffled is None else {"shuffled": shuffled})
+        for sink in (self._observed, *baselines.values()):
+            sink.compare()
         groups = {}
-        for kind, places in self._own.places.items():
-            baselines = {name: found.among(kind, places) for name, found in beside.items()}
-            distances, to_even = _known(self._own.among(kind, places)), self._own.to_even(kind)
-            groups[kind] = grouped(_columns(places), distances, to_even, baselines, grouping)
+        for kind, heads in self._observed.compared.items():
+            distances = self._observed.distances(kind, heads)
+            if np.isnan(distances).any():
+                raise UsageError("some heads have no row in common: choose those to compare with --layer and --head")
+            of_baselines = {name: sink.distances(kind, heads) for name, sink in baselines.items()}
+            layer_numbers, head_numbers = np.array(heads).T
+            to_uniform = self._observed.to_uniform(kind)
+            groups[kind] = cluster_heads(layer_numbers, head_numbers, distances, to_uniform, of_baselines, options)
         if not groups:
             raise UsageError("there is nothing to compare: no head has a map")
-        layers = _layers(self._own, beside, states or {}, shuffled_states)
-        return HeadsResult(groups, layers, grouping, self._texts, self._own.rows)
+        layers = _layer_scores(self._observed, baselines, states or {}, shuffled_states)
+        return HeadsResult(groups, layers, options, self._texts, self._observed.rows)
 
 
-def _columns(places: Sequence[Place]) -> tuple[Array, Array]:
-    layers, heads = np.array(places).T
-    return layers, heads
-
-
-def _known(distances: Array) -> Array:
-    """The same; a `UsageError` where two heads have no row in common."""
-    if np.isnan(distances).any():
-        raise UsageError("some heads have no row in common: choose those to compare with --layer and --head")
-    return distances
-
-
-def _layers(
-    own: Distances, beside: Mapping[str, Distances], states: States, shuffled: States | None
+def _layer_scores(
+    observed: DistancesSink, baselines: Mapping[str, DistancesSink], states: States, shuffled: States | None
 ) -> dict[str, Scores]:
-    """The numbers of each layer and their baselines, with dim `layer`."""
-    places = [(kind, layer) for kind, heads in own.places.items() for layer in dict.fromkeys(at for at, _ in heads)]
-    rows = np.array([own.smoothness(*place) for place in places])
-    columns = {"rows_to_mean": rows[:, 0], "rows_to_mean_uniform": rows[:, 1]}
-    columns |= {
-        f"rows_to_mean_{name}": np.array([found.smoothness(*place)[0] for place in places])
-        for name, found in beside.items()
-    }
-    none = StateNumbers()
-    for at, name in enumerate(("cosine", "rank_one_distance")):
-        columns[name] = np.array([states.get(kind, none).of(layer)[at] for kind, layer in places])
-        columns[f"{name}_input"] = np.array([states.get(kind, none).of(-1)[at] for kind, _ in places])
+    """Return the smoothness of each layer, the numbers of its hidden states, and their baselines: dim `layer`."""
+    layers = [
+        (kind, layer) for kind, heads in observed.compared.items() for layer in dict.fromkeys(n for n, _ in heads)
+    ]
+    smooth = np.array([observed.smoothness(*layer) for layer in layers])
+    columns = {"rows_to_mean": smooth[:, 0], "rows_to_mean_uniform": smooth[:, 1]}
+    for name, sink in baselines.items():
+        columns[f"rows_to_mean_{name}"] = np.array([sink.smoothness(*layer)[0] for layer in layers])
+    empty = StateNumbers()
+    for index, name in enumerate(("cosine", "rank_one_distance")):
+        columns[name] = np.array([states.get(kind, empty).of(layer)[index] for kind, layer in layers])
+        columns[f"{name}_input"] = np.array([states.get(kind, empty).of(-1)[index] for kind, _ in layers])
         if shuffled is not None:
-            columns[f"{name}_shuffled"] = np.array([shuffled.get(kind, none).of(layer)[at] for kind, layer in places])
+            values = [shuffled.get(kind, empty).of(layer)[index] for kind, layer in layers]
+            columns[f"{name}_shuffled"] = np.array(values)
+    counts = [sum(number == layer for number, _ in observed.compared[kind]) for kind, layer in layers]
     coords = {
-        "kind": ("layer", np.array([kind for kind, _ in places] + [None], dtype=object)[:-1]),
-        "layer": ("layer", np.array([layer for _, layer in places])),
-        "heads": ("layer", np.array([sum(at == layer for at, _ in own.places[kind]) for kind, layer in places])),
+        "kind": ("layer", np.array([kind for kind, _ in layers] + [None], dtype=object)[:-1]),
+        "layer": ("layer", np.array([layer for _, layer in layers])),
+        "heads": ("layer", np.array(counts)),
     }
-    return {name: _scores(name, values, coords) for name, values in columns.items()}
-
-
-def _scores(name: str, values: Array, coords: Mapping[str, tuple[str, Array]]) -> Scores:
     units = {
         "rows": ("nat", (0.0, float(np.log(2))), ""),
         "cosine": ("1", (-1.0, 1.0), ""),
         "rank": ("1", (0.0, 1.0), "Dong et al. 2021"),
     }
-    return Scores(name, values, ("layer",), coords, *units[name.split("_")[0]])
+    return {
+        name: Scores(name, values, ("layer",), coords, *units[name.split("_")[0]]) for name, values in columns.items()
+    }

@@ -1,4 +1,4 @@
-"""Which heads are alike: distances between all of them, a map, a tree, clusters, and how smooth layers are."""
+"""Distances between heads, their map, tree and clusters, and the smoothness of layers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST_DISTANCE = float(np.sqrt(np.log(2)))
-"""Of two heads without a key in common."""
+"""The distance of two heads without a key in common, √nat."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeadClusters:
     """The heads of one kind, of all layers.
 
-    layers, heads  [head] their numbers
-    distances      [head, head], mean over texts: sqrt(JS), from 0 to 0.833
-    to_even        [head] distance to even attention over the keys that each row may see
-    baselines      [head, head] of each: `positional`, between the heads' own mean maps by distance, and with a model
-                   `shuffled`, on the same texts with their tokens shuffled. NaN where a head has none
-    points         [head, 2] a map whose distances come near these; stress: how far they are off, from 0
-    tree           [joint, 4] average linkage as SciPy has it; order: the heads as they stand in it
-    clusters       [head] from 1, in that order, those of several heads first
+    layers, heads  [head] number of the layer and of the head
+    distances      [head, head] sqrt(JS), mean over texts, from 0 to 0.833 √nat
+    to_even        [head] distance to uniform attention over the visible keys, √nat
+    baselines      [head, head] of each: `positional`, between the mean weights of the heads at each offset, and with a
+                   model `shuffled`, on the same texts with their tokens shuffled; NaN if a head has no baseline
+    points         [head, 2] points of a map whose distances are close to `distances`
+    stress         error of the map (stress-1), from 0
+    tree           [node, 4] average linkage in the format of SciPy
+    order          rows of the heads in the order of the tree
+    clusters       [head] number of the cluster from 1, in that order, those of several heads first
     """
 
     layers: Array
@@ -46,32 +48,29 @@ class HeadClusters:
 
     @property
     def names(self) -> list[str]:
-        """`layer.head` of each."""
+        """The heads as `layer.head`."""
         return [f"{layer}.{head}" for layer, head in zip(self.layers.tolist(), self.heads.tolist(), strict=True)]
 
     @property
     def pairs(self) -> Array:
-        """[pair, 2] rows of two heads, the closest first."""
-        found = np.stack(np.triu_indices(len(self.heads), 1), axis=1)
-        return found[np.argsort(self.distances[found[:, 0], found[:, 1]], kind="stable")]
+        """[pair, 2] rows of two heads, the closest pair first."""
+        pairs = np.stack(np.triu_indices(len(self.heads), 1), axis=1)
+        return pairs[np.argsort(self.distances[pairs[:, 0], pairs[:, 1]], kind="stable")]
 
     @property
     def medians(self) -> dict[str, float]:
-        """The median over all pairs, of `distance` and of each baseline: what to hold a distance against.
-
-        NaN for a single head.
-        """
+        """The median over all pairs, of `distance` and of each baseline; NaN for a single head."""
         above = np.triu_indices(len(self.heads), 1)
         return {name: _median(matrix[above]) for name, matrix in self.matrices.items()}
 
     @property
     def matrices(self) -> dict[str, Array]:
-        """[head, head] of `distance`, and of each baseline as `distance_<name>`."""
-        return {"distance": self.distances} | {f"distance_{name}": each for name, each in self.baselines.items()}
+        """The matrices [head, head] by name: `distance`, and `distance_<name>` of each baseline."""
+        return {"distance": self.distances} | {f"distance_{name}": matrix for name, matrix in self.baselines.items()}
 
     @property
     def nearest(self) -> Array:
-        """[head] the row of the nearest other head, -1 for a single one."""
+        """[head] row of the nearest other head, -1 for a single head."""
         if len(self.heads) < 2:
             return np.array([-1])
         nearest: Array = (self.distances + np.diag(np.full(len(self.heads), np.inf))).argmin(1)
@@ -80,14 +79,15 @@ class HeadClusters:
 
 @dataclass(frozen=True, eq=False)
 class HeadsResult:
-    """Which heads are alike, which are redundant, and do the tokens of a layer become alike?
+    """Similar and redundant heads, and how similar the tokens of each layer are.
 
-    groups     by kind
-    layers     with dim `layer` (coords kind, layer, heads): `rows_to_mean`, mean JS of all rows to the mean row of the
-               layer; `cosine` and `rank_one_distance` of the hidden states that leave it, NaN without a model. Beside
-               them `_uniform`, `_positional`, `_shuffled`, and the `_input` of the stack
-    grouping   what was asked for
-    texts      over how many texts, rows: how many rows of them were compared, of each at most 128
+    groups     heads of each kind
+    layers     scores with dim `layer` (coords kind, layer, heads): `rows_to_mean`, mean JS of all rows to the mean row
+               of the layer; `cosine` and `rank_one_distance` of the hidden states that leave it, NaN without a model;
+               the same with `_uniform`, `_positional` and `_shuffled` for baselines, `_input` for what enters the stack
+    grouping   options of the study
+    texts      number of texts
+    rows       number of rows that were compared, at most 128 of each text
     """
 
     groups: Mapping[Kind, HeadClusters]
@@ -98,36 +98,36 @@ class HeadsResult:
 
     @property
     def has_states(self) -> bool:
-        """Whether there are numbers of hidden states."""
+        """Whether the hidden states were measured."""
         return not bool(np.isnan(self.layers["cosine"].values).all())
 
     def table(self) -> dict[str, Array]:
-        """A row per head: kind, layer, head, x, y, cluster, nearest, nearest_distance, its baselines, to_even."""
-        return _joined([_head_columns(kind, group) for kind, group in self.groups.items()])
+        """Return a row per head: its point, cluster, nearest head with distance and baselines, and `to_even`."""
+        return _concatenated([_head_columns(kind, group) for kind, group in self.groups.items()])
 
     def pairs_table(self) -> dict[str, Array]:
-        """A row per pair of heads of a kind, the closest first."""
-        return _joined([_pair_columns(kind, group) for kind, group in self.groups.items()])
+        """Return a row per pair of heads of a kind, the closest pair first."""
+        return _concatenated([_pair_columns(kind, group) for kind, group in self.groups.items()])
 
     def layers_table(self) -> dict[str, Array]:
-        """A row per layer."""
+        """Return a row per layer."""
         return columns_of(self.layers)
 
     def redundant_pairs(self) -> dict[str, Array]:
-        """The rows of `pairs_table` closer than `grouping.redundant`."""
-        found = self.pairs_table()
-        return {name: values[found["distance"] < self.grouping.redundant] for name, values in found.items()}
+        """Return the rows of `pairs_table` with a distance under `grouping.redundant`."""
+        pairs = self.pairs_table()
+        return {name: values[pairs["distance"] < self.grouping.redundant] for name, values in pairs.items()}
 
     def to_frame(self) -> pd.DataFrame:
-        """The table of heads as a pandas one."""
+        """Return the table of heads as a pandas table."""
         return frame_of(self.table())
 
     def pairs_frame(self) -> pd.DataFrame:
-        """The table of pairs as a pandas one."""
+        """Return the table of pairs as a pandas table."""
         return frame_of(self.pairs_table())
 
     def layers_frame(self) -> pd.DataFrame:
-        """The table of layers as a pandas one."""
+        """Return the table of layers as a pandas table."""
         return frame_of(self.layers_table())
 
 
@@ -139,36 +139,38 @@ def _median(values: Array) -> float:
 def _head_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
     nearest, rows = group.nearest, np.arange(len(group.heads))
     alone = nearest < 0
-    names = [None if at < 0 else group.names[at] for at in nearest.tolist()]
+    names = [None if row < 0 else group.names[row] for row in nearest.tolist()]
     return {
-        "kind": _words([kind] * len(rows)),
+        "kind": _object_column([kind] * len(rows)),
         "layer": group.layers,
         "head": group.heads,
         "x": group.points[:, 0],
         "y": group.points[:, 1],
         "cluster": group.clusters,
-        "nearest": _words(names),
-        **{f"nearest_{name}": np.where(alone, np.nan, each[rows, nearest]) for name, each in group.matrices.items()},
+        "nearest": _object_column(names),
+        **{
+            f"nearest_{name}": np.where(alone, np.nan, matrix[rows, nearest]) for name, matrix in group.matrices.items()
+        },
         "to_even": group.to_even,
     }
 
 
 def _pair_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
-    one, other = group.pairs.T
+    first, second = group.pairs.T
     return {
-        "kind": _words([kind] * len(one)),
-        "layer": group.layers[one],
-        "head": group.heads[one],
-        "other_layer": group.layers[other],
-        "other_head": group.heads[other],
-        **{name: matrix[one, other] for name, matrix in group.matrices.items()},
-        "same_cluster": group.clusters[one] == group.clusters[other],
+        "kind": _object_column([kind] * len(first)),
+        "layer": group.layers[first],
+        "head": group.heads[first],
+        "other_layer": group.layers[second],
+        "other_head": group.heads[second],
+        **{name: matrix[first, second] for name, matrix in group.matrices.items()},
+        "same_cluster": group.clusters[first] == group.clusters[second],
     }
 
 
-def _words(words: Sequence[str | None]) -> Array:
-    return np.array([*words, None], dtype=object)[:-1]
+def _object_column(entries: Sequence[str | None]) -> Array:
+    return np.array([*entries, None], dtype=object)[:-1]
 
 
-def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+def _concatenated(tables: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]} if tables else {}

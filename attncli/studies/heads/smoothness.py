@@ -1,4 +1,4 @@
-"""Do the tokens of a layer become alike: in their hidden states, and in what they look at?"""
+"""How similar the hidden states of the tokens of a layer are."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ Tensor = torch.Tensor
 
 
 class StateNumbers:
-    """`mean_cosine` and `rank_one_distance` of the states of one stack, as means over texts."""
+    """Means over texts of `mean_cosine` and `rank_one_distance` of the hidden states of one stack."""
 
     def __init__(self) -> None:
         self._moments: Moments | None = None
 
     def add(self, states: Sequence[Tensor]) -> None:
-        """Take one text: what goes into the first layer, then what leaves each."""
-        found = np.array([[mean_cosine(one), rank_one_distance(one)] for one in states])
+        """Add the states [token, width] of one text: the input of the first layer, then the output of each layer."""
+        numbers = np.array([[mean_cosine(state), rank_one_distance(state)] for state in states])
         if self._moments is None:
-            self._moments = Moments(found.shape)
-        self._moments.add(found[None])
+            self._moments = Moments(numbers.shape)
+        self._moments.add(numbers[None])
 
     def of(self, layer: int) -> Array:
-        """Cosine and distance of what leaves a layer, -1 for what goes into the first; NaN where there is none."""
+        """Return cosine and distance of the output of a layer: [2], NaN if it is missing.
+
+        Layer -1 stands for the input of the first layer.
+        """
         if self._moments is None or layer + 1 >= len(self._moments.mean):
             return np.full(2, np.nan)
-        found: Array = self._moments.mean[layer + 1]
-        return found
+        numbers: Array = self._moments.mean[layer + 1]
+        return numbers
 
 
 def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind, StateNumbers]:
-    """Return how alike the hidden states of each stack are, by running the texts of these passes once more."""
+    """Run the texts of these passes once more, and return how similar the hidden states of each stack are."""
     numbers: dict[Kind, StateNumbers] = {}
     batches = [(prepared, batch) for prepared in passes for batch in prepared.batches]
     with track("hidden states", sum(tokens_in(batch) for _, batch in batches), "tokens") as advance:
@@ -51,12 +54,9 @@ def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind
 
 
 def mean_cosine(states: Tensor) -> float:
-    """Do the tokens of a layer still differ in their hidden states?
+    """Return the mean cosine between the states [token, width] of two tokens, from -1 to 1; NaN for a single token.
 
-    Formula    mean over pairs i < j of cos(x_i, x_j) = (‖Σ x_i/‖x_i‖‖² - n) / (n (n-1))
-    Axes       states [token, width] → one number
-    Unit       1, from -1 to 1 (all alike)
-    Undefined  NaN with fewer than two tokens
+    Formula  mean over pairs i < j of cos(x_i, x_j) = (‖Σ x_i/‖x_i‖‖² - n) / (n (n-1))
     """
     count = len(states)
     if count < 2:
@@ -66,13 +66,10 @@ def mean_cosine(states: Tensor) -> float:
 
 
 def rank_one_distance(states: Tensor) -> float:
-    """How far are the hidden states of a layer from all being the same vector?
+    """Return how far the states [token, width] are from being equal, from 0 (equal) to 1; NaN if all are 0.
 
-    Formula    ‖X - 1 x̄ᵀ‖ / ‖X‖, Frobenius norms; the mean token x̄ is the vector that makes this smallest
-    Axes       states [token, width] → one number
-    Unit       1, from 0 (all the same) to 1
-    Undefined  NaN where all states are 0; 0 for a single token
-    Source     Dong et al. 2021, who take the root of the product of the 1- and the ∞-norm
+    Formula  ‖X - 1 x̄ᵀ‖ / ‖X‖, Frobenius norms; the mean token x̄ is the vector that makes this smallest
+    Source   Dong et al. 2021, who take the root of the product of the 1- and the ∞-norm
     """
     states = states.double()
     norm = states.norm()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the help of the command line needs no torch
 
 @dataclass(frozen=True)
 class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
-    """Distances between all heads, clusters, redundant pairs, and how alike the tokens of a layer become."""
+    """Distances between all heads, clusters, redundant pairs, and how similar the tokens of each layer are."""
 
     options: HeadsOptions = field(default_factory=HeadsOptions)
     name = "heads"
@@ -74,22 +74,22 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return HeadsSink(source.inputs, source.heads)
 
     def run(self, execution: Execution) -> tuple[Collected, HeadsResult]:
-        """Return the run with the seed of its shuffled passes, and the result."""
+        """Return the run, with the seed of its shuffled passes, and the result."""
         run, result = super().run(execution)
         seed = 0 if self.options.shuffle_seeds else run.info.seed
         return replace(run, info=replace(run.info, seed=seed)), result
 
     def result(self, sink: HeadsSink, execution: Execution) -> HeadsResult:
-        """Return distances and clusters, beside hidden states and shuffled tokens where there is a model."""
+        """Return distances and clusters; with a model also hidden states and the baseline of shuffled tokens."""
         if not execution.has_model:
             return sink.result(self.options)
         from attncli.engine.shuffles import shuffled_passes
-        from attncli.studies.heads.compute import Distances
+        from attncli.studies.heads.compute import DistancesSink
         from attncli.studies.heads.smoothness import state_numbers
 
         prepared, seeds = execution.prepared, self.options.shuffle_seeds
         states = state_numbers([prepared], execution.track)
-        shuffled = execution.shuffled(seeds, lambda source: Distances(source.inputs, source.heads))
+        shuffled = execution.shuffled(seeds, lambda source: DistancesSink(source.inputs, source.heads))
         if shuffled is None:
             return sink.result(self.options, states)
         shuffled_states = state_numbers(list(shuffled_passes(prepared, seeds)), execution.track)

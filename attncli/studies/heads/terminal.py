@@ -1,9 +1,11 @@
-"""Which heads are alike, in tables for a person."""
+"""Clusters, redundant pairs and layers in tables for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from attncli.data import Kind
 from attncli.studies.heads.result import HeadClusters, HeadsResult
@@ -12,68 +14,70 @@ from attncli.terminal.tables import add_row, blank_table, three_digits
 if TYPE_CHECKING:
     from rich.table import Table
 
-_SOME, _FEW = 12, 3
+_MOST_ENTRIES, _CLOSEST_PAIRS = 12, 3
 
 
-def heads_tables(likeness: HeadsResult) -> Iterator[Table]:
-    """Clusters, redundant pairs and layers."""
-    for kind, group in likeness.groups.items():
+def heads_tables(result: HeadsResult) -> Iterator[Table]:
+    """Yield the clusters and the redundant pairs of each kind, and the layers."""
+    for kind, group in result.groups.items():
         yield _clusters(kind, group)
         if len(group.heads) > 1:
-            yield _closest(kind, group, likeness.grouping.redundant)
-    yield from _layers(likeness)
+            yield _closest_pairs(kind, group, result.grouping.redundant)
+    yield from _layers(result)
 
 
 def _clusters(kind: Kind, group: HeadClusters) -> Table:
     numbers = group.clusters[list(group.order)].tolist()
-    names = [group.names[at] for at in group.order]
-    members = {number: [name for name, of in zip(names, numbers, strict=True) if of == number] for number in numbers}
-    alone = [names[0] for names in members.values() if len(names) == 1]
+    names = [group.names[row] for row in group.order]
+    members: dict[int, list[str]] = {}
+    for name, number in zip(names, numbers, strict=True):
+        members.setdefault(number, []).append(name)
+    alone = [heads[0] for heads in members.values() if len(heads) == 1]
     size = f"{len(names)} heads in {len(members)} clusters"
     title = f"{kind} attention, {size}, median distance {three_digits(group.medians['distance']) or 'undefined'}"
-    shown = blank_table(title, ["cluster", "layer.head"], ["heads", "mean distance"])
-    for cluster, of in members.items():
-        if len(of) > 1:
-            rows = [at for at, found in enumerate(group.clusters.tolist()) if found == cluster]
-            inside = group.distances[rows][:, rows].sum() / (len(rows) * (len(rows) - 1))
-            add_row(shown, [str(cluster), _listed(of), str(len(of)), three_digits(inside)])
+    table = blank_table(title, ["cluster", "layer.head"], ["heads", "mean distance"])
+    for cluster, heads in members.items():
+        if len(heads) > 1:
+            rows = np.flatnonzero(group.clusters == cluster)
+            mean = group.distances[rows][:, rows].sum() / (len(rows) * (len(rows) - 1))
+            add_row(table, [str(cluster), _listed(heads), str(len(heads)), three_digits(mean)])
     if alone:
-        add_row(shown, ["alone", _listed(alone), str(len(alone)), ""])
-    return shown
+        add_row(table, ["alone", _listed(alone), str(len(alone)), ""])
+    return table
 
 
-def _closest(kind: Kind, group: HeadClusters, under: float) -> Table:
-    """The redundant pairs; where there are none, the pairs that come closest to that."""
-    redundant = int((group.distances[tuple(group.pairs.T)] < under).sum())
-    said = f"{redundant} pairs" if redundant else "no pair"
-    title = f"{said} of {kind} heads closer than {under:g}" + ("" if redundant else "; the closest")
+def _closest_pairs(kind: Kind, group: HeadClusters, limit: float) -> Table:
+    """Return the pairs with a distance under the limit; if there are none, the closest pairs."""
+    redundant = int((group.distances[tuple(group.pairs.T)] < limit).sum())
+    count = f"{redundant} pairs" if redundant else "no pair"
+    title = f"{count} of {kind} heads closer than {limit:g}" + ("" if redundant else "; the closest")
     columns = [name.removeprefix("distance_") for name in group.matrices]
-    shown = blank_table(title, ["head", "other"], columns)
-    for one, other in group.pairs[: min(redundant, _SOME) or _FEW].tolist():
-        values = [three_digits(matrix[one, other]) for matrix in group.matrices.values()]
-        add_row(shown, [group.names[one], group.names[other], *values])
-    if redundant > _SOME:
-        add_row(shown, ["…"])
-    add_row(shown, ["median", "", *map(three_digits, group.medians.values())])
-    return shown
+    table = blank_table(title, ["head", "other"], columns)
+    for first, second in group.pairs[: min(redundant, _MOST_ENTRIES) or _CLOSEST_PAIRS].tolist():
+        values = [three_digits(matrix[first, second]) for matrix in group.matrices.values()]
+        add_row(table, [group.names[first], group.names[second], *values])
+    if redundant > _MOST_ENTRIES:
+        add_row(table, ["…"])
+    add_row(table, ["median", "", *map(three_digits, group.medians.values())])
+    return table
 
 
-def _layers(likeness: HeadsResult) -> Iterator[Table]:
-    """What the rows of each layer say, and what its hidden states do, where there are any."""
-    coords = likeness.layers["cosine"].coords
-    places = list(zip(coords["kind"][1], coords["layer"][1], strict=True))
-    rows = {name: scores for name, scores in likeness.layers.items() if name.startswith("rows_to_mean")}
-    states = {name: scores for name, scores in likeness.layers.items() if name not in rows}
-    for title, table in (("attention: rows of a layer to their mean", rows), ("hidden states of each layer", states)):
-        words = [name.removeprefix("rows_to_mean_").replace("_distance", "").replace("_", " ") for name in table]
-        shown = blank_table(title, ["kind", "layer"], words)
-        for at, (kind, layer) in enumerate(places):
-            values = [three_digits(scores.values[at]) for scores in table.values()]
+def _layers(result: HeadsResult) -> Iterator[Table]:
+    """Yield the smoothness of each layer, and its hidden states if they were measured."""
+    coords = result.layers["cosine"].coords
+    layers = list(zip(coords["kind"][1], coords["layer"][1], strict=True))
+    rows = {name: scores for name, scores in result.layers.items() if name.startswith("rows_to_mean")}
+    states = {name: scores for name, scores in result.layers.items() if name not in rows}
+    for title, columns in (("attention: rows of a layer to their mean", rows), ("hidden states of each layer", states)):
+        names = [name.removeprefix("rows_to_mean_").replace("_distance", "").replace("_", " ") for name in columns]
+        table = blank_table(title, ["kind", "layer"], names)
+        for row, (kind, layer) in enumerate(layers):
+            values = [three_digits(scores.values[row]) for scores in columns.values()]
             if any(values):
-                add_row(shown, [kind, str(layer), *values])
-        if shown.row_count:
-            yield shown
+                add_row(table, [kind, str(layer), *values])
+        if table.row_count:
+            yield table
 
 
 def _listed(names: list[str]) -> str:
-    return " ".join(names[:_SOME]) + (" …" if len(names) > _SOME else "")
+    return " ".join(names[:_MOST_ENTRIES]) + (" …" if len(names) > _MOST_ENTRIES else "")

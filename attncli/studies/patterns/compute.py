@@ -50,9 +50,11 @@ class NumbersSink:
         tables = [dict(measured.heads), dict(measured.std)]
         for number, table in enumerate(tables):
             if table:
-                like = table["sink"]
-                values = [segments.get(key, (np.nan, np.nan))[number] for key in _head_keys(like)]
-                table[SEGMENT_MASS] = _like(like, SEGMENT_MASS, np.array(values), "Kovaleva et al. 2019")
+                sink = table["sink"]
+                values = np.array([segments.get(key, (np.nan, np.nan))[number] for key in _head_keys(sink)])
+                table[SEGMENT_MASS] = Scores(
+                    SEGMENT_MASS, values, sink.dims, sink.coords, "1", (0.0, 1.0), "Kovaleva et al. 2019"
+                )
         return tables[0], tables[1]
 
     def distances(self) -> Mapping[tuple[Kind, int], Array]:
@@ -106,8 +108,8 @@ def _by_head(heads: Mapping[str, Scores], uniform: Mapping[str, Scores]) -> list
 def number_questions() -> dict[str, str]:
     """Return the questions that the numbers of heads answer, and `differentiation` of layers."""
     questions = {name: registry.module("metrics", name).METRIC.question for name in NUMBERS if name != SEGMENT_MASS}
-    own: dict[str, object] = {SEGMENT_MASS: SegmentMass, "differentiation": differentiation}
-    return questions | {name: (inspect.getdoc(source) or "").splitlines()[0] for name, source in own.items()}
+    sources: dict[str, object] = {SEGMENT_MASS: SegmentMass, "differentiation": differentiation}
+    return questions | {name: (inspect.getdoc(source) or "").splitlines()[0] for name, source in sources.items()}
 
 
 def uniform_verdicts(patterns: Patterns) -> list[dict[str, float]]:
@@ -121,7 +123,7 @@ def _head_keys(scores: Scores) -> list[HeadKey]:
 
 
 def _of_same_heads(heads: Table, baseline: Table) -> Table:
-    """Return the numbers of a baseline for the same heads; a layer with a single head there has it for all."""
+    """Return the numbers of a baseline for the same heads; if it has a single head for a layer, all heads get it."""
     rows = {key: row for row, key in enumerate(_head_keys(baseline["sink"]))}
     firsts: dict[tuple[Kind, int], int] = {}
     for (kind, layer, _), row in rows.items():
@@ -135,24 +137,20 @@ def _of_same_heads(heads: Table, baseline: Table) -> Table:
 
 
 def _by_layer(
-    own: Mapping[tuple[Kind, int], Array], baselines: Mapping[str, Mapping[tuple[Kind, int], Array]]
+    observed: Mapping[tuple[Kind, int], Array], baselines: Mapping[str, Mapping[tuple[Kind, int], Array]]
 ) -> dict[str, Scores]:
     """Return the differentiation of each layer in order, and that of its baselines."""
-    layers = sorted(own, key=lambda layer: (KINDS.index(layer[0]), layer[1]))
+    layers = sorted(observed, key=lambda layer: (KINDS.index(layer[0]), layer[1]))
     coords = {
         "kind": ("layer", np.array([kind for kind, _ in layers] + [None], dtype=object)[:-1]),
         "layer": ("layer", np.array([layer for _, layer in layers], dtype=np.int64)),
-        "heads": ("layer", np.array([len(own[layer]) for layer in layers], dtype=np.int64)),
+        "heads": ("layer", np.array([len(observed[layer]) for layer in layers], dtype=np.int64)),
     }
     table = {}
-    for name, distances in {"": own, **{f"_{name}": each for name, each in baselines.items()}}.items():
+    for name, distances in {"": observed, **{f"_{name}": matrices for name, matrices in baselines.items()}}.items():
         values = [differentiation(distances[key]) if key in distances else np.nan for key in layers]
         metric = f"differentiation{name}"
         table[metric] = Scores(
             metric, np.array(values), ("layer",), coords, "sqrt(nat)", (0.0, np.log(2) ** 0.5), "Clark et al. 2019"
         )
     return table
-
-
-def _like(scores: Scores, name: str, values: Array, source: str) -> Scores:
-    return Scores(name, values, scores.dims, scores.coords, "1", (0.0, 1.0), source)

@@ -67,7 +67,11 @@ class Patterns:
         """Return the row of the strongest head of each class that occurs in a kind."""
         best: dict[str, int] = {}
         for name in CLASSES:
-            rows = [row for row, (of, _, _) in enumerate(self.head_keys()) if of == kind and name in self.verdicts[row]]
+            rows = [
+                row
+                for row, (other, _, _) in enumerate(self.head_keys())
+                if other == kind and name in self.verdicts[row]
+            ]
             if rows:
                 best[name] = max(rows, key=lambda row: self.verdicts[row][name])
         return best

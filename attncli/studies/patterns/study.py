@@ -52,7 +52,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if heads are combined, norms are asked for, or a threshold is impossible."""
+        """Raise UsageError if heads are combined, norms are used, or a threshold is impossible."""
         # imported here: the help of the command line needs no NumPy
         from attncli.engine.request import check_share
         from attncli.engine.shuffles import check_shuffle_seeds

@@ -117,7 +117,7 @@ class RepeatedSink:
             of_layer.queries += int(total["rows"][:, 0].sum())
 
     def result(self, shuffled: RepeatedSink, seeds: Sequence[int]) -> Repeated:
-        """Return the scores, beside those of a sink that has seen inputs whose second copy is shuffled."""
+        """Return the scores, with those of a sink that has seen inputs with a shuffled second copy as a baseline."""
         return Repeated(
             heads=self._table("mean", 0),
             baselines={BASELINE: self._table("mean", 1), "shuffled": shuffled._table("mean", 0)},
@@ -134,20 +134,20 @@ class RepeatedSink:
         second = (positions >= self.start + self.length) & (positions < self.start + 2 * self.length)
         counts = (exists & (rows.real & second[:, None])[..., None]).expand(weights.shape).double()
         uniform = counts / rows.visible_count.clamp_min(1)[..., None]
-        every = rows.real.sum(-1, keepdim=True).double().expand(-1, weights.shape[1], -1)
+        row_count = rows.real.sum(-1, keepdim=True).double().expand(-1, weights.shape[1], -1)
         return {
             "mass": (weights.double() * counts).sum(2),
             "uniform": uniform.sum(2),
             "targets": counts.sum(2),
-            "rows": every,
+            "rows": row_count,
         }
 
-    def _table(self, moment: str, which: int) -> dict[str, Scores]:
-        """Return one entry per head, ordered by kind, layer and head; `which`: 0 observed, 1 uniform."""
+    def _table(self, moment: str, variant: int) -> dict[str, Scores]:
+        """Return one entry per head, ordered by kind, layer and head; `variant`: 0 observed, 1 uniform."""
         rows = []
         for (kind, layer, heads), scores in self._layers.items():
             moments: Array = getattr(scores.moments, moment)
-            rows += [((KINDS.index(kind), layer, head), scores, moments[at, which]) for at, head in enumerate(heads)]
+            rows += [((KINDS.index(kind), layer, head), scores, moments[i, variant]) for i, head in enumerate(heads)]
         rows.sort(key=lambda row: row[0])
         coords = {
             "kind": ("head", np.array([KINDS[key[0]] for key, _, _ in rows] + [None], dtype=object)[:-1]),
@@ -159,6 +159,6 @@ class RepeatedSink:
         names = [*SCORES, *(name + ALL_ROWS for name in SCORES)]
         values = np.array([value for _, _, value in rows]).reshape(len(rows), len(names))
         return {
-            name: Scores(name, values[:, at], ("head",), coords, "1", (0.0, 1.0), SOURCE)
-            for at, name in enumerate(names)
+            name: Scores(name, values[:, column], ("head",), coords, "1", (0.0, 1.0), SOURCE)
+            for column, name in enumerate(names)
         }

@@ -25,7 +25,7 @@ class Repeated:
     std        population standard deviation of the same over seeds; empty for one seed
     baselines  the same for `uniform` weights, and on `shuffled` tokens: the second r in another order
     length     number of tokens of r
-    seeds      seeds that drew them
+    seeds      seeds of the random tokens
     """
 
     heads: Mapping[str, Scores]

@@ -45,7 +45,7 @@ class RepeatedStudy(Study["Repeated"]):
         return self
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if heads are combined, norms are asked for, or there are too few tokens or seeds."""
+        """Raise UsageError if heads are combined, norms are used, or there are too few tokens or seeds."""
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
         if request.combined:

@@ -17,7 +17,7 @@ _BEST = 3
 
 
 def repeated_tables(result: Repeated) -> Iterator[Table]:
-    """Yield a table of the best heads of each score, beside their baselines."""
+    """Yield a table of the best heads of each score, with their baselines."""
     title = f"{result.length} random tokens read twice, mean over {len(result.seeds)} seeds"
     table = blank_table(title, ["score", "layer.head"], ["value", *result.baselines])
     coords = result.heads[SCORES[0]].coords

@@ -1,4 +1,4 @@
-"""Sums of attention between the segments of texts, while blocks of rows stream by."""
+"""Sums of attention between the segments of texts, computed from the stream of rows."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class SegmentSums:
         mean_heads: bool = False,
         mean_layers: bool = False,
     ) -> None:
-        self._inputs = {one.index: one for one in inputs}
+        self._inputs = {text.index: text for text in inputs}
         self._sides, self._heads = sides, heads
         self._mean_heads, self._mean_layers = mean_heads, mean_layers
         self._names = {kind: _names(sides, kind) for kind in {kind for _, kind in sides}}
@@ -110,17 +110,16 @@ class SegmentSums:
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Add the layer of these texts to the moments over texts."""
-        for place in [place for place in self._open if place[:2] == (kind, layer)]:
-            sums = self._open.pop(place)
+        for key in [key for key in self._open if key[:2] == (kind, layer)]:
+            sums = self._open.pop(key)
             values = torch.stack([sums.mass, sums.uniform], dim=-1) / sums.count[..., None, None]
             values = values.mean(1, keepdim=True) if self._mean_heads else values
-            absent = self._absent(place[2], kind, values.shape[3])
-            found = values.masked_fill(absent.to(values.device)[:, None, None, :, None], torch.nan).cpu().numpy()
-            self._moments.setdefault((kind, layer), Moments(found.shape[1:])).add(found)
-        for generated in [place for place in self._open_generated if place[1:] == (kind, layer)]:
-            self._tokens[generated] = self._open_generated.pop(generated).sums.cpu().numpy() / len(
-                self._heads[kind, layer]
-            )
+            absent = self._absent(key[2], kind).to(values.device)
+            defined = values.masked_fill(absent[:, None, None, :, None], torch.nan).cpu().numpy()
+            self._moments.setdefault((kind, layer), Moments(defined.shape[1:])).add(defined)
+        heads = len(self._heads.get((kind, layer), ()))
+        for token_key in [token_key for token_key in self._open_generated if token_key[1:] == (kind, layer)]:
+            self._tokens[token_key] = self._open_generated.pop(token_key).sums.cpu().numpy() / heads
 
     def result(self) -> Segments:
         """Return the result; without standard deviations for a mean over layers, where they are unknown."""
@@ -130,16 +129,18 @@ class SegmentSums:
         return Segments(heads, std, self._token_scores())
 
     def _membership(self, rows: Rows) -> _Membership:
-        memory: dict[Any, Any] = rows.visibility.cache
-        if (self, rows.kind) not in memory:
-            memory[self, rows.kind] = self._membership_of(rows)
-        membership: _Membership = memory[self, rows.kind]
+        cache: dict[Any, Any] = rows.visibility.cache
+        if (self, rows.kind) not in cache:
+            cache[self, rows.kind] = self._membership_of(rows)
+        membership: _Membership = cache[self, rows.kind]
         return membership
 
     def _membership_of(self, rows: Rows) -> _Membership:
         queries, keys = (
-            _indicator([self._sides[text, rows.kind][side] for text in rows.texts], self._names[rows.kind][side], at)
-            for side, at in enumerate((rows.query_positions, rows.key_positions))
+            _indicator([self._sides[text, rows.kind][side] for text in rows.texts], names, positions)
+            for side, (names, positions) in enumerate(
+                zip(self._names[rows.kind], (rows.query_positions, rows.key_positions), strict=True)
+            )
         )
         uniform = (rows.visible_pairs.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
         return _Membership(keys[:, None], queries[:, None].double() * rows.real[..., None], uniform)
@@ -149,7 +150,7 @@ class SegmentSums:
         sums = torch.zeros((len(rows.texts), heads, queries, 2 * keys + 1), dtype=torch.float64, device=rows.raw.device)
         return _LayerTotals(sums[..., :keys], sums[..., keys:-1], sums[..., -1])
 
-    def _absent(self, texts: Sequence[int], kind: Kind, keys: int) -> torch.Tensor:
+    def _absent(self, texts: Sequence[int], kind: Kind) -> torch.Tensor:
         """Return which segments a text lacks: [batch, to] bool."""
         names = self._names[kind][1]
         return torch.tensor([[name not in self._sides[text, kind][1].names for name in names] for text in texts])
@@ -159,26 +160,26 @@ class SegmentSums:
             generated = _generated(self._inputs[text], rows.kind)
             if not len(generated):
                 continue
-            place = (text, rows.kind, rows.layer)
-            if place not in self._open_generated:
-                self._open_generated[place] = _GeneratedTotals(*_slots(generated, rows, entry, mass.shape[-1]))
-            tokens = self._open_generated[place]
-            slot = tokens.numbers[rows.query_positions[entry]]
-            both = torch.stack([mass[entry].sum(0), uniform[entry].sum(0)])
-            tokens.sums.index_add_(1, slot, both)
+            key = (text, rows.kind, rows.layer)
+            if key not in self._open_generated:
+                self._open_generated[key] = _GeneratedTotals(*_slots(generated, rows, entry, mass.shape[-1]))
+            totals = self._open_generated[key]
+            slots = totals.numbers[rows.query_positions[entry]]
+            totals.sums.index_add_(1, slots, torch.stack([mass[entry].sum(0), uniform[entry].sum(0)]))
 
-    def _rows(self, what: str) -> Iterator[tuple[tuple[Any, ...], Array]]:
+    def _rows(self, moment: str) -> Iterator[tuple[tuple[Any, ...], Array]]:
         """Yield kind, layer, head, from, to and texts of each cell, and its mass and uniform mass, in order."""
         for kind in KINDS:
             layers: list[_LayerResult] = []
-            for layer in sorted(layer for of, layer in self._moments if of == kind):
+            for layer in sorted(layer for other, layer in self._moments if other == kind):
                 moments = self._moments[kind, layer]
                 heads = ("mean",) if self._mean_heads else self._heads[kind, layer]
-                layers.append(_LayerResult(layer, heads, getattr(moments, what), moments.count[..., 0]))
+                layers.append(_LayerResult(layer, heads, getattr(moments, moment), moments.count[..., 0]))
             for result in [_mean_of(layers)] if self._mean_layers and layers else layers:
                 yield from self._cells(kind, result)
 
     def _cells(self, kind: Kind, layer: _LayerResult) -> Iterator[tuple[tuple[Any, ...], Array]]:
+        """Yield the cells of a layer that some text has."""
         queries, keys = self._names[kind]
         for head, query, key in np.argwhere(layer.texts > 0).tolist():
             texts = int(layer.texts[head, query, key])
@@ -186,33 +187,36 @@ class SegmentSums:
             yield cell, layer.values[head, query, key]
 
     def _token_scores(self) -> dict[str, Scores]:
+        """Return mass and uniform mass of the generated tokens, empty if there are none."""
         rows: list[tuple[tuple[Any, ...], Array]] = []
         for (text, kind), layers in self._by_text().items():
             generated = _generated(self._inputs[text], kind)
             pieces = self._inputs[text].sides(kind)[0].pieces
             if self._mean_layers:
                 layers = {"mean": np.mean(list(layers.values()), axis=0)}
-            there = self._sides[text, kind][1].names
+            names = self._sides[text, kind][1].names
             for layer, values in layers.items():
-                for slot, at in enumerate(generated.tolist()):
+                for slot, position in enumerate(generated.tolist()):
+                    query = (text, kind, layer, position, pieces[position])
                     cells = zip(self._names[kind][1], values[:, slot].T, strict=True)
-                    rows += [((text, kind, layer, at, pieces[at], to), cell) for to, cell in cells if to in there]
+                    rows += [((*query, to), cell) for to, cell in cells if to in names]
         if not rows:
             return {}
         columns = ("text", "kind", "layer", "query", "token", "to")
-        coords = {name: ("row", column_of([place[at] for place, _ in rows])) for at, name in enumerate(columns)}
+        coords = {name: ("row", column_of([key[index] for key, _ in rows])) for index, name in enumerate(columns)}
         both = np.array([values for _, values in rows])
-        return {name: score_of(name, both[:, at], coords) for at, name in enumerate(("mass", "uniform_mass"))}
+        return {name: score_of(name, both[:, index], coords) for index, name in enumerate(("mass", "uniform_mass"))}
 
     def _by_text(self) -> dict[TextKind, dict[int | str, Array]]:
-        found: dict[TextKind, dict[int | str, Array]] = {}
-        for text, kind, layer in sorted(self._tokens, key=lambda place: (place[0], KINDS.index(place[1]), place[2])):
-            found.setdefault((text, kind), {})[layer] = self._tokens[text, kind, layer]
-        return found
+        """Return the sums of generated tokens by text and kind, then by layer, in order."""
+        tokens: dict[TextKind, dict[int | str, Array]] = {}
+        for text, kind, layer in sorted(self._tokens, key=lambda key: (key[0], KINDS.index(key[1]), key[2])):
+            tokens.setdefault((text, kind), {})[layer] = self._tokens[text, kind, layer]
+        return tokens
 
 
 class SegmentsSink:
-    """A sink for attention between segments beside the position baseline `positional_mass` of self-attention."""
+    """A sink for attention between segments, and for `positional_mass`, the position baseline of self-attention."""
 
     def __init__(
         self, inputs: Sequence[Input], sides: Mapping[TextKind, Sides], heads: Selection, **means: bool
@@ -251,7 +255,7 @@ def _cells_of(scores: Scores) -> Iterator[tuple[Any, ...]]:
 
 def _names(sides: Mapping[TextKind, Sides], kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the segments of queries and of keys that any text has."""
-    texts = sorted(text for text, of in sides if of == kind)
+    texts = sorted(text for text, other in sides if other == kind)
     queries, keys = (
         order_segment_names(dict.fromkeys(name for text in texts for name in sides[text, kind][side].names))
         for side in (0, 1)
@@ -261,19 +265,18 @@ def _names(sides: Mapping[TextKind, Sides], kind: Kind) -> tuple[tuple[str, ...]
 
 def _indicator(parts: Iterable[Partition], names: Sequence[str], positions: torch.Tensor) -> torch.Tensor:
     """Return [batch, position, segment] float: 1 if the token is in the segment, 0 for padding."""
-    found = [[names.index(name) for name in part.names] for part in parts]
-    places = [np.array(numbers, np.int64)[part.numbers] for numbers, part in zip(found, parts, strict=True)]
-    whole = np.full((len(places), max(map(len, places)) + 1), len(names))
-    for entry, own in enumerate(places):
-        whole[entry, : len(own)] = own
-    # padding is at -1, which is the last entry
-    numbers = torch.from_numpy(whole).to(positions.device).gather(1, positions % whole.shape[1])
+    by_text = [np.array([names.index(name) for name in part.names], np.int64)[part.numbers] for part in parts]
+    padded = np.full((len(by_text), max(map(len, by_text)) + 1), len(names))
+    for entry, segments in enumerate(by_text):
+        padded[entry, : len(segments)] = segments
+    # padding has the position -1, which is the last entry
+    numbers = torch.from_numpy(padded).to(positions.device).gather(1, positions % padded.shape[1])
     return torch.nn.functional.one_hot(numbers, len(names) + 1)[..., :-1].float()
 
 
-def _generated(one: Input, kind: Kind) -> Array:
+def _generated(text: Input, kind: Kind) -> Array:
     """Return the positions of the queries that the model generated."""
-    queries = one.sides(kind)[0]
+    queries = text.sides(kind)[0]
     return np.flatnonzero(np.array([name == GENERATED for name in queries.segments]) & ~queries.special)
 
 
@@ -286,6 +289,7 @@ def _slots(generated: Array, rows: Rows, entry: int, keys: int) -> tuple[torch.T
 
 
 def _mean_of(layers: Sequence[_LayerResult]) -> _LayerResult:
+    """Return the mean over layers; raise UsageError if they have different numbers of heads."""
     counts = {len(layer.heads) for layer in layers}
     if len(counts) > 1:
         raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")

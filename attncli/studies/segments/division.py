@@ -41,7 +41,5 @@ class Division:
         check_has_segments(inputs, list(sides.values()))
         most = max(len(side.names) for both in sides.values() for side in both)
         if most > MOST_SEGMENTS:
-            raise UsageError(
-                f"a text has {most} segments, at most {MOST_SEGMENTS} can be told apart: divide it less finely"
-            )
+            raise UsageError(f"a text has {most} segments, expected at most {MOST_SEGMENTS}: divide it into fewer")
         return sides

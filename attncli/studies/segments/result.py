@@ -44,7 +44,7 @@ class Segments:
     def mean_table(self) -> dict[str, Array]:
         """Return the mean over layers and heads, and the head with the highest mass: the columns `MEAN_COLUMNS`."""
         rows = list(self._means())
-        return {name: _column([row[at] for row in rows]) for at, name in enumerate(MEAN_COLUMNS)}
+        return {name: _column([row[index] for row in rows]) for index, name in enumerate(MEAN_COLUMNS)}
 
     def _means(self) -> Iterator[tuple[object, ...]]:
         table = self.table()

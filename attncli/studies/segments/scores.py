@@ -33,6 +33,6 @@ def column_of(entries: Sequence[Any]) -> Array:
     """Return numbers as integers, everything else as objects."""
     if entries and not isinstance(entries[0], str):
         return np.array(entries, dtype=np.int64)
-    found: Array = np.empty(len(entries), dtype=object)
-    found[:] = entries
-    return found
+    column: Array = np.empty(len(entries), dtype=object)
+    column[:] = entries
+    return column

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
 
 @dataclass(frozen=True)
 class SegmentsStudy(Study["SegmentsAndSides"]):
-    """Attention between the segments of a text, beside uniform weights and position alone.
+    """Attention between the segments of a text, with uniform weights and position alone as baselines.
 
     spans  the spans of the segments, one mapping for each text; read from `options.segments` on the command line
     """

@@ -1,4 +1,4 @@
-"""Intervals and tests over paired texts: by brute force, by hand, and the same each time."""
+"""Intervals and tests over paired texts: by brute force, by hand, and reproducible."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ NAN = float("nan")
 
 
 def brute_force(values: list[float]) -> float:
-    """The share of all sign changes that give at least as large a mean."""
-    found = abs(sum(values))
-    ways = [abs(sum(sign * value for sign, value in zip(signs, values, strict=True))) for signs in flips(len(values))]
-    return sum(way >= found - 1e-12 for way in ways) / len(ways)
+    """Return the share of all sign changes whose mean is at least as large."""
+    observed = abs(sum(values))
+    sums = [abs(sum(sign * value for sign, value in zip(signs, values, strict=True))) for signs in flips(len(values))]
+    return sum(total >= observed - 1e-12 for total in sums) / len(sums)
 
 
 def flips(count: int) -> list[tuple[int, ...]]:
     return list(itertools.product((1, -1), repeat=count))
 
 
-def test_few_texts_are_tested_by_all_ways_there_are() -> None:
+def test_few_texts_are_tested_with_all_sign_changes() -> None:
     values = np.random.default_rng(1).normal(0.4, 1, (5, 8))
     np.testing.assert_allclose(sign_flip(values), [brute_force(row.tolist()) for row in values])
     assert sign_flip(np.ones((1, 6)))[0] == 2 / 64
@@ -70,7 +70,7 @@ def test_many_tests_at_once_by_hand() -> None:
     assert np.isnan(adjusted(np.array([NAN, NAN]))).all()
 
 
-def test_without_scipy_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scipy_gives_an_error_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(UsageError, match=r'pip install "attncli\[analyses\]"'):

@@ -16,7 +16,7 @@ from attncli.data import Kind, Tokens
 from attncli.errors import UsageError
 from attncli.plotting.render import FORMATS, render
 from attncli.studies.flow import figures as view
-from attncli.studies.flow.layer_steps import Steps
+from attncli.studies.flow.layer_steps import GraphBuilder
 from attncli.studies.flow.result import Flow, Graph
 
 
@@ -25,7 +25,7 @@ def flow_of(
 ) -> Flow:
     n = len(side)
     rng = np.random.default_rng(0)
-    steps = Steps(True)
+    steps = GraphBuilder(True)
     for layer in range(layers):
         weights = rng.dirichlet(np.full(n, 0.2), n)
         steps.add("encoder", layer, np.tril(weights) if causal else weights)
@@ -39,7 +39,7 @@ def flow_of(
 
 def across(kind: Kind, source: Tokens, target: Tokens, rows: list[int]) -> Flow:
     rng = np.random.default_rng(1)
-    steps, n, m = Steps(True), len(target), len(source)
+    steps, n, m = GraphBuilder(True), len(target), len(source)
     for layer in range(2):
         steps.add("encoder", layer, rng.dirichlet(np.full(m, 0.3), m))
     for layer in range(2):

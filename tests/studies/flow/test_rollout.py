@@ -1,4 +1,4 @@
-"""Rollout against a loop that anyone can read, and against answers that can be worked out by hand."""
+"""Rollout against plain loops and closed forms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from attncli.data import Array
 from attncli.studies.flow.rollout import Rollout
 
 
-def rolled(maps: list[Array], residual: bool = True) -> Array:
+def rollout_of(maps: list[Array], residual: bool = True) -> Array:
     rollout = Rollout(residual)
     for weights in maps:
         rollout.add("encoder", weights)
     return rollout.of("encoder")
 
 
-def random(seed: int, layers: int, n: int, m: int | None = None, causal: bool = False) -> list[Array]:
+def random_maps(seed: int, layers: int, n: int, m: int | None = None, causal: bool = False) -> list[Array]:
     maps = np.random.default_rng(seed).dirichlet(np.full(m or n, 0.4), (layers, n))
     if causal:
         maps = np.tril(maps)
@@ -27,55 +27,55 @@ def random(seed: int, layers: int, n: int, m: int | None = None, causal: bool = 
     return list(maps)
 
 
-def by_hand(maps: list[Array], residual: bool) -> list[list[float]]:
-    """Sums over tokens, one loop each."""
+def by_loops(maps: list[Array], residual: bool) -> list[list[float]]:
+    """Return the product of the layers, computed by loops over tokens."""
     n = len(maps[0])
-    found = [[float(i == j) for j in range(n)] for i in range(n)]
+    shares = [[float(i == j) for j in range(n)] for i in range(n)]
     for weights in maps:
         step = []
         for i in range(n):
             row = [float(weights[i, j]) + (1.0 if residual and i == j else 0.0) for j in range(n)]
             step.append([value / sum(row) for value in row])
-        found = [[sum(step[i][k] * found[k][j] for k in range(n)) for j in range(n)] for i in range(n)]
-    return found
+        shares = [[sum(step[i][k] * shares[k][j] for k in range(n)) for j in range(n)] for i in range(n)]
+    return shares
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 7), st.booleans(), st.booleans())
 def test_it_is_the_product_of_the_layers(seed: int, layers: int, n: int, causal: bool, residual: bool) -> None:
-    maps = random(seed, layers, n, causal=causal)
-    found = rolled(maps, residual)
-    assert_allclose(found, by_hand(maps, residual), atol=1e-12)
-    assert_allclose(found.sum(1), 1, atol=1e-12)
+    maps = random_maps(seed, layers, n, causal=causal)
+    shares = rollout_of(maps, residual)
+    assert_allclose(shares, by_loops(maps, residual), atol=1e-12)
+    assert_allclose(shares.sum(1), 1, atol=1e-12)
     if causal:
-        assert not np.triu(found, 1).any()
+        assert not np.triu(shares, 1).any()
 
 
-def test_even_attention_keeps_a_half_of_itself_in_each_layer() -> None:
+def test_with_uniform_attention_a_token_keeps_a_half_of_itself_in_each_layer() -> None:
     n, layers = 4, 3
-    found = rolled([np.full((n, n), 1 / n)] * layers)
+    shares = rollout_of([np.full((n, n), 1 / n)] * layers)
     kept = 0.5**layers
-    assert_allclose(found, kept * np.eye(n) + (1 - kept) / n, atol=1e-15)
-    assert_allclose(rolled([np.full((n, n), 1 / n)] * layers, residual=False), 1 / n)
+    assert_allclose(shares, kept * np.eye(n) + (1 - kept) / n, atol=1e-15)
+    assert_allclose(rollout_of([np.full((n, n), 1 / n)] * layers, residual=False), 1 / n)
 
 
-def test_tokens_that_look_at_themselves_stay_what_they_are() -> None:
-    assert_allclose(rolled([np.eye(5)] * 7), np.eye(5))
+def test_tokens_that_attend_to_themselves_do_not_mix() -> None:
+    assert_allclose(rollout_of([np.eye(5)] * 7), np.eye(5))
 
 
 def test_a_chain_of_one_hot_heads_leads_to_its_end() -> None:
     steps = [np.eye(4)[[1, 2, 3, 0]], np.eye(4)[[2, 2, 0, 1]]]
-    assert_allclose(rolled(steps, residual=False), np.eye(4)[[3, 3, 1, 2]])
+    assert_allclose(rollout_of(steps, residual=False), np.eye(4)[[3, 3, 1, 2]])
 
 
-def test_of_a_token_that_looks_back_the_shares_are_binomial() -> None:
+def test_shares_under_previous_token_attention_are_binomial() -> None:
     back = np.eye(6, k=-1)
     back[0, 0] = 1
-    assert_allclose(rolled([back] * 4)[5], np.array([0, 1, 4, 6, 4, 1]) / 16)
+    assert_allclose(rollout_of([back] * 4)[5], np.array([0, 1, 4, 6, 4, 1]) / 16)
 
 
-def cross_by_hand(stacks: dict[str, list[Array]], residual: bool) -> tuple[Array, Array]:
-    """(T, S): one matrix over both inputs, target first, and its steps as whole matrices."""
-    encoder = np.array(by_hand(stacks["encoder"], residual))
+def cross_by_matrices(stacks: dict[str, list[Array]], residual: bool) -> tuple[Array, Array]:
+    """Return the shares (T, S) of target and source, computed with one matrix over both inputs."""
+    encoder = np.array(by_loops(stacks["encoder"], residual))
     n, m = stacks["cross"][0].shape
     state = np.hstack([np.eye(n), np.zeros((n, m))])
     for own, cross in zip(stacks["decoder"], stacks["cross"], strict=True):
@@ -88,15 +88,19 @@ def cross_by_hand(stacks: dict[str, list[Array]], residual: bool) -> tuple[Array
 
 
 @pytest.mark.parametrize("residual", [True, False])
-def test_through_cross_attention_both_inputs_share_one_whole(residual: bool) -> None:
-    stacks = {"encoder": random(0, 3, 5), "decoder": random(1, 2, 4, causal=True), "cross": random(2, 2, 4, 5)}
+def test_shares_of_target_and_source_sum_to_1(residual: bool) -> None:
+    stacks = {
+        "encoder": random_maps(0, 3, 5),
+        "decoder": random_maps(1, 2, 4, causal=True),
+        "cross": random_maps(2, 2, 4, 5),
+    }
     rollout = Rollout(residual)
     for weights in stacks["encoder"]:
         rollout.add("encoder", weights)
     for own, cross in zip(stacks["decoder"], stacks["cross"], strict=True):
         rollout.add("decoder", own)
         rollout.add("cross", cross)
-    target, source = cross_by_hand(stacks, residual)
+    target, source = cross_by_matrices(stacks, residual)
     assert_allclose(rollout.of("decoder"), target, atol=1e-14)
     assert_allclose(rollout.of("cross"), source, atol=1e-14)
     assert_allclose(target.sum(1) + source.sum(1), 1)

@@ -13,7 +13,7 @@ from pictures import faults, words
 
 from attncli.data import Array, Kind, Scores
 from attncli.plotting.render import render
-from attncli.studies.heads.clusters import grouped
+from attncli.studies.heads.clusters import cluster_heads
 from attncli.studies.heads.figures import dendrogram as heads_tree
 from attncli.studies.heads.figures import distances as heads_distances
 from attncli.studies.heads.figures import layers as heads_layers
@@ -37,9 +37,10 @@ def between(count: int, seed: int = 0) -> Array:
 
 def made(layers: int, heads: int, baselines: Mapping[str, Array] | None = None) -> HeadClusters:
     count = layers * heads
-    places = np.repeat(np.arange(layers), heads), np.tile(np.arange(heads), layers)
+    layer_numbers, head_numbers = np.repeat(np.arange(layers), heads), np.tile(np.arange(heads), layers)
     matrices = {"positional": between(count, 1), "shuffled": between(count, 2)} if baselines is None else baselines
-    return grouped(places, between(count), np.linspace(0, 0.8, count), matrices, GROUPING)
+    to_even = np.linspace(0, 0.8, count)
+    return cluster_heads(layer_numbers, head_numbers, between(count), to_even, matrices, GROUPING)
 
 
 def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> HeadsResult:

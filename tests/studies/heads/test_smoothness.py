@@ -1,4 +1,4 @@
-"""Whether hidden states become alike: against loops and closed forms."""
+"""Similarity of hidden states: against loops and closed forms."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def test_both_measures_against_loops() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_equal_states_are_alike_and_orthogonal_ones_are_not(count: int) -> None:
+def test_equal_and_orthogonal_states_have_closed_forms(count: int) -> None:
     same, apart = torch.ones(count, 7), torch.eye(count, 7)
     assert (mean_cosine(same), rank_one_distance(same)) == pytest.approx((1, 0))
     assert (mean_cosine(apart), rank_one_distance(apart)) == pytest.approx((0, np.sqrt(1 - 1 / count)))
 
 
-def test_what_is_undefined_is_nan() -> None:
+def test_undefined_values_are_nan() -> None:
     assert np.isnan(mean_cosine(torch.ones(1, 3)))
     assert rank_one_distance(torch.ones(1, 3)) == 0
     assert np.isnan(rank_one_distance(torch.zeros(2, 3)))

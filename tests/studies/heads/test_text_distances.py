@@ -1,4 +1,4 @@
-"""How alike the heads of one text are: against SciPy row by row, and closed forms."""
+"""Distances between the heads of one text: against SciPy row by row, and closed forms."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from scipy.spatial.distance import jensenshannon
 from attncli.data import Attention, LayerMaps, Tokens
 from attncli.errors import UsageError
 from attncli.studies.heads.result import LARGEST_DISTANCE
-from attncli.studies.heads.text_distances import MOST_CELLS, sampled, smoothness, text_distances
+from attncli.studies.heads.text_distances import MOST_CELLS, sampled_rows, smoothness, text_distances
 
 
 def maps(*layers: Any, visible: Any = None) -> Attention:
-    """One text; each layer [head, query, key]."""
+    """Return the maps of one text; each layer is [head, query, key]."""
     arrays = [np.asarray(layer, np.float32) for layer in layers]
     rows, keys = (Tokens.plain([str(n) for n in range(count)]) for count in arrays[0].shape[1:])
-    made = [LayerMaps(at, tuple(range(len(one))), one, visible) for at, one in enumerate(arrays)]
-    return Attention("encoder", rows, keys, tuple(made))
+    layer_maps = [LayerMaps(layer, tuple(range(len(heads))), heads, visible) for layer, heads in enumerate(arrays)]
+    return Attention("encoder", rows, keys, tuple(layer_maps))
 
 
-def test_distances_are_those_of_a_double_loop_over_heads_of_all_layers() -> None:
+def test_distances_equal_a_double_loop_over_heads_of_all_layers() -> None:
     random = np.random.default_rng(0)
-    seen = np.tril(np.ones((1, 7, 7), bool))
-    weights = [np.where(seen, random.dirichlet(np.full(7, 0.4), (count, 7)), 0) for count in (3, 2)]
-    weights = [one / one.sum(-1, keepdims=True) for one in weights]
-    found = text_distances(maps(*weights, visible=seen))
+    visible_cells = np.tril(np.ones((1, 7, 7), bool))
+    weights = [np.where(visible_cells, random.dirichlet(np.full(7, 0.4), (count, 7)), 0) for count in (3, 2)]
+    weights = [layer / layer.sum(-1, keepdims=True) for layer in weights]
+    result = text_distances(maps(*weights, visible=visible_cells))
     heads = np.concatenate(weights)
-    assert found.places == ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
-    assert found.distances == pytest.approx(naive_distances(heads), abs=1e-6)
-    even = seen[0] / seen[0].sum(-1, keepdims=True)
-    assert found.to_even == pytest.approx([naive_distance(a, even) for a in heads], abs=1e-6)
+    assert result.heads == ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
+    assert result.distances == pytest.approx(naive_distances(heads), abs=1e-6)
+    uniform = visible_cells[0] / visible_cells[0].sum(-1, keepdims=True)
+    assert result.to_uniform == pytest.approx([naive_distance(a, uniform) for a in heads], abs=1e-6)
 
 
-def test_equal_heads_are_0_apart_and_those_without_a_common_key_as_far_as_can_be() -> None:
+def test_distance_is_0_for_equal_heads_and_largest_without_a_common_key() -> None:
     first, second = np.zeros((4, 4)), np.zeros((4, 4))
     first[:, 0], second[:, 1] = 1, 1
-    found = text_distances(maps([first, first], [second]))
-    assert found.distances[0, 1] == 0
-    assert found.distances[0, 2] == pytest.approx(np.sqrt(np.log(2)))
+    result = text_distances(maps([first, first], [second]))
+    assert result.distances[0, 1] == 0
+    assert result.distances[0, 2] == pytest.approx(np.sqrt(np.log(2)))
     assert pytest.approx(np.sqrt(np.log(2))) == LARGEST_DISTANCE
-    assert found.layers[0] == (0, 0)
+    assert result.layers[0] == (0, 0)
 
 
-def test_rows_that_see_nothing_do_not_count_and_those_that_lost_mass_are_rescaled() -> None:
+def test_rows_without_keys_do_not_count_and_rows_that_lost_mass_are_rescaled() -> None:
     random = np.random.default_rng(1)
     weights = random.dirichlet(np.ones(3), (2, 3))
     expected = naive_distance(*weights[:, [0, 2]])
     weights[:, 1] = np.nan
     weights[0] *= 0.6
-    found = text_distances(maps(weights))
-    assert found.distances[0, 1] == pytest.approx(expected, abs=1e-6)
+    result = text_distances(maps(weights))
+    assert result.distances[0, 1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_heads_without_a_common_row_are_undefined() -> None:
@@ -64,10 +64,10 @@ def test_heads_without_a_common_row_are_undefined() -> None:
 
 
 def test_long_texts_are_compared_by_evenly_spread_rows() -> None:
-    assert sampled(128).tolist() == list(range(128))
-    assert sampled(1000).tolist() == list(range(0, 1000, 8))
+    assert sampled_rows(128).tolist() == list(range(128))
+    assert sampled_rows(1000).tolist() == list(range(0, 1000, 8))
     for tokens, heads in ((4096, 144), (32768, 1024)):
-        assert len(sampled(tokens, tokens, heads)) * tokens * heads <= max(MOST_CELLS, 16 * tokens * heads)
+        assert len(sampled_rows(tokens, tokens, heads)) * tokens * heads <= max(MOST_CELLS, 16 * tokens * heads)
 
 
 def test_rows_to_their_mean_against_a_loop() -> None:
@@ -79,10 +79,10 @@ def test_rows_to_their_mean_against_a_loop() -> None:
 
 def test_rows_of_single_keys_to_their_mean_have_a_closed_form() -> None:
     n = 4
-    found = smoothness(torch.eye(n)[None])
+    value = smoothness(torch.eye(n)[None])
     middle = (1 + 1 / n) / 2
     spread = (n - 1) * (1 / (2 * n)) * np.log(1 / (2 * n))
-    assert found == pytest.approx(-np.log(n) / 2 - middle * np.log(middle) - spread)
+    assert value == pytest.approx(-np.log(n) / 2 - middle * np.log(middle) - spread)
     assert smoothness(torch.full((2, 3, 3), 1 / 3)) == pytest.approx(0, abs=1e-12)
 
 

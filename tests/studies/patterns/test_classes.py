@@ -1,4 +1,4 @@
-"""When a head bears a class: at its thresholds, just beside them, and where numbers are undefined."""
+"""Which classes a head has: at the thresholds, just below them, and with undefined numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attncli.studies.patterns.classes import RULES, UNIFORM_SEGMENT, pages, ques
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASSES, NUMBERS
 
-NOTHING = {
+NO_CLASS = {
     "sink": 0.1,
     "sink_position": 0.0,
     "diagonal": 0.1,
@@ -22,15 +22,15 @@ NOTHING = {
     "segment_mass": math.nan,
     UNIFORM_SEGMENT: math.nan,
 }
-AT = Thresholds()
+DEFAULTS = Thresholds()
 
 
-def found(at: Thresholds = AT, **numbers: float) -> dict[str, float]:
-    return verdicts({**NOTHING, **numbers}, at)
+def classes_of(thresholds: Thresholds = DEFAULTS, **numbers: float) -> dict[str, float]:
+    return verdicts({**NO_CLASS, **numbers}, thresholds)
 
 
-def test_the_numbers_are_those_that_are_taken() -> None:
-    assert {*NOTHING} == {*NUMBERS, UNIFORM_SEGMENT}
+def test_the_rules_use_all_numbers() -> None:
+    assert {*NO_CLASS} == {*NUMBERS, UNIFORM_SEGMENT}
     assert tuple(RULES) == CLASSES
 
 
@@ -56,12 +56,12 @@ def test_the_numbers_are_those_that_are_taken() -> None:
         ({"sink": 0.31, "diagonal": 0.8}, ["diagonal", "vertical"]),
         ({"sink": 0.9, "diagonal": 0.4, "segment_mass": 1.0, UNIFORM_SEGMENT: 0.5}, ["vertical", "block", "diagonal"]),
         ({"entropy_normalized": 0.1, "segment_mass": 1.0, UNIFORM_SEGMENT: 0.5}, ["sparse", "block"]),
-        (dict.fromkeys(NOTHING, math.nan), []),
+        (dict.fromkeys(NO_CLASS, math.nan), []),
         ({"local_mass": math.nan, "sink": 1.0}, ["vertical"]),
     ],
 )
 def test_verdicts(numbers: dict[str, float], classes: list[str]) -> None:
-    assert list(found(**numbers)) == classes
+    assert list(classes_of(**numbers)) == classes
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,24 @@ def test_verdicts(numbers: dict[str, float], classes: list[str]) -> None:
     ],
 )
 def test_thresholds_can_be_set(change: dict[str, float], numbers: dict[str, float], classes: list[str]) -> None:
-    assert list(found(replace(AT, **change), **numbers)) == classes  # type: ignore[arg-type]
+    assert list(classes_of(replace(DEFAULTS, **change), **numbers)) == classes  # type: ignore[arg-type]
 
 
-def test_how_clearly_goes_from_0_at_the_threshold_to_1() -> None:
-    assert found(sink=0.3) == {"vertical": 0.0}
-    assert found(sink=0.65)["vertical"] == pytest.approx(0.5)
-    assert found(sink=1.0) == {"vertical": 1.0}
-    assert found(entropy_normalized=0.0) == {"sparse": 1.0}
-    assert found(entropy_normalized=1.0)["uniform"] == pytest.approx(1.0)
-    assert found(sink=0.15, local_mass=0.1, diagonal=0.03) == {"mixed": 0.5}
+def test_strength_goes_from_0_at_the_threshold_to_1() -> None:
+    assert classes_of(sink=0.3) == {"vertical": 0.0}
+    assert classes_of(sink=0.65)["vertical"] == pytest.approx(0.5)
+    assert classes_of(sink=1.0) == {"vertical": 1.0}
+    assert classes_of(entropy_normalized=0.0) == {"sparse": 1.0}
+    assert classes_of(entropy_normalized=1.0)["uniform"] == pytest.approx(1.0)
+    assert classes_of(sink=0.15, local_mass=0.1, diagonal=0.03) == {"mixed": 0.5}
 
 
-def test_each_class_has_a_page_that_says_how_it_is_found() -> None:
+def test_each_class_has_a_page_with_its_thresholds() -> None:
     for name, page in pages().items():
         assert questions()[name].endswith("?")
-        assert all(re.search(rf"^{word} ", page, re.MULTILINE) for word in ("Verdict", "Looks", "Numbers", "Source"))
+        assert all(re.search(rf"^{word} ", page, re.MULTILINE) for word in ("Rule", "Picture", "Numbers", "Source"))
     text = " ".join(pages().values())
     for name in ("vertical", "diagonal", "local", "sparse", "uniform", "block"):
-        value = getattr(AT, name)
+        value = getattr(DEFAULTS, name)
         assert re.search(rf"{re.escape(str(value))} \(--{name}\)", text), name
-    assert f"(--reach {AT.reach})" in text
+    assert f"(--reach {DEFAULTS.reach})" in text

@@ -1,4 +1,4 @@
-"""Scores on repeated tokens: exact on constructed maps, and any cut of the stream."""
+"""Scores on repeated tokens: exact on constructed maps, for any cut of the stream."""
 
 from __future__ import annotations
 
@@ -20,64 +20,65 @@ N = 2 * L + 1
 def scores(rows: list[Rows], start: int = 1, shuffled: list[Rows] | None = None) -> Repeated:
     sinks = [RepeatedSink(start, L) for _ in range(2)]
     for sink, blocks in zip(sinks, (rows, shuffled or rows), strict=True):
-        for each in blocks:
-            sink.add(each)
+        for rows_block in blocks:
+            sink.add(rows_block)
         sink.end_layer(rows[0].kind, 0)
     return sinks[0].result(sinks[1], range(len(rows[0].texts)))
 
 
 def one_hot(offset: int) -> torch.Tensor:
-    """Every row gives all to the key at this offset, or to key 0 where there is none."""
-    at = (torch.arange(N) + offset).clamp_min(0)
-    return torch.nn.functional.one_hot(at, N).float()
+    """Return rows with weight 1 on the key at this offset, or on key 0 if there is none."""
+    keys = (torch.arange(N) + offset).clamp_min(0)
+    return torch.nn.functional.one_hot(keys, N).float()
 
 
 def causal_map(*heads: torch.Tensor) -> Map:
     return Map(torch.stack(heads), torch.ones(N, N, dtype=torch.bool).tril(), torch.zeros(N, dtype=torch.bool))
 
 
-def test_heads_that_do_one_thing_have_exactly_that_score() -> None:
-    made = causal_map(one_hot(-1), one_hot(-L), one_hot(1 - L))
-    found = scores([block([made], "decoder")])
+def test_a_head_with_one_target_has_score_1_for_it_only() -> None:
+    three_heads = causal_map(one_hot(-1), one_hot(-L), one_hot(1 - L))
+    result = scores([block([three_heads], "decoder")])
     for at, name in enumerate(SCORES):
-        assert found.heads[name].values.tolist() == np.eye(3)[at].tolist()
-        assert found.heads[name + ALL_ROWS].values == pytest.approx(np.eye(3)[at] * L / N)
+        assert result.heads[name].values.tolist() == np.eye(3)[at].tolist()
+        assert result.heads[name + ALL_ROWS].values == pytest.approx(np.eye(3)[at] * L / N)
 
 
 def test_uniform_heads_have_the_uniform_score() -> None:
-    even = torch.ones(N, N).tril() / torch.arange(1, N + 1)[:, None]
-    found = scores([block([causal_map(even)], "decoder")])
+    uniform = torch.ones(N, N).tril() / torch.arange(1, N + 1)[:, None]
+    result = scores([block([causal_map(uniform)], "decoder")])
     expected = sum(1 / (i + 1) for i in range(L + 1, N)) / L
     for name in SCORES:
-        assert found.heads[name].values.tolist() == pytest.approx([expected])
-        assert found.baselines["uniform"][name].values.tolist() == pytest.approx([expected])
-        assert found.baselines["uniform"][name + ALL_ROWS].values.tolist() == pytest.approx([expected * L / N])
+        assert result.heads[name].values.tolist() == pytest.approx([expected])
+        assert result.baselines["uniform"][name].values.tolist() == pytest.approx([expected])
+        assert result.baselines["uniform"][name + ALL_ROWS].values.tolist() == pytest.approx([expected * L / N])
 
 
 @pytest.mark.parametrize("start", [0, 1])
 @pytest.mark.parametrize("cut", [1, 4, 20])
-def test_scores_are_those_of_loops_however_the_stream_is_cut(start: int, cut: int) -> None:
+def test_scores_equal_loops_for_any_cut_of_the_stream(start: int, cut: int) -> None:
     maps = [random_map(seed, 3, N, N) for seed in range(2)]
     whole = block(maps, padding=(2, 1), left=True)
     n = whole.weights.shape[2]
     parts = [part(whole, at, min(at + cut, n), [head]) for head in range(3) for at in range(0, n, cut)]
-    found = scores(parts[::-1], start)
+    result = scores(parts[::-1], start)
     for name, target in TARGETS.items():
         rows = range(start + L, start + 2 * L)
-        each = np.array([[np.mean([one.weights[h, i, i + target(L)] for i in rows]) for h in range(3)] for one in maps])
-        assert found.heads[name].values == pytest.approx(each.mean(0), abs=1e-6)
-        assert found.std[name].values == pytest.approx(each.std(0), abs=1e-6)
-    assert found.heads["induction"].coords["texts"][1].tolist() == [2, 2, 2]
-    assert found.heads["induction"].coords["queries"][1].tolist() == [2 * N] * 3
+        offset = target(L)
+        by_text = np.array([[np.mean([m.weights[h, i, i + offset] for i in rows]) for h in range(3)] for m in maps])
+        assert result.heads[name].values == pytest.approx(by_text.mean(0), abs=1e-6)
+        assert result.std[name].values == pytest.approx(by_text.std(0), abs=1e-6)
+    assert result.heads["induction"].coords["texts"][1].tolist() == [2, 2, 2]
+    assert result.heads["induction"].coords["queries"][1].tolist() == [2 * N] * 3
 
 
-def test_the_shuffled_baseline_is_that_of_the_other_stream() -> None:
+def test_the_shuffled_baseline_comes_from_the_other_stream() -> None:
     own, other = causal_map(one_hot(1 - L)), causal_map(one_hot(-1))
-    found = scores([block([own], "decoder")], shuffled=[block([other], "decoder")])
-    assert found.heads["induction"].values.tolist() == [1.0]
-    assert found.baselines["shuffled"]["induction"].values.tolist() == [0.0]
-    assert found.baselines["shuffled"]["previous"].values.tolist() == [1.0]
-    assert found.std == {}
+    result = scores([block([own], "decoder")], shuffled=[block([other], "decoder")])
+    assert result.heads["induction"].values.tolist() == [1.0]
+    assert result.baselines["shuffled"]["induction"].values.tolist() == [0.0]
+    assert result.baselines["shuffled"]["previous"].values.tolist() == [1.0]
+    assert result.std == {}
 
 
 def test_each_score_has_a_page() -> None:

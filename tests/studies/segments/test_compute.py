@@ -1,4 +1,4 @@
-"""Attention between segments is the plain sum over pairs, however the stream is cut into blocks."""
+"""Attention between segments is the sum over pairs of tokens, for any cut of the stream into blocks."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def partition(names: list[str]) -> Partition:
     return Partition(order, np.array([order.index(name) for name in names]))
 
 
-def found(table: dict[str, np.ndarray], **where: object) -> dict[tuple[str, str], tuple[float, float]]:
-    """Mass and even mass by pair of segments."""
-    rows = zip(*(each.tolist() for each in table.values()), strict=True)
+def mass_by_pair(table: dict[str, np.ndarray], **where: object) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return mass and uniform mass by pair of segments, for the rows with these values."""
+    rows = zip(*(column.tolist() for column in table.values()), strict=True)
     named = [dict(zip(table, row, strict=True)) for row in rows]
     return {
         (row["from"], row["to"]): (row["mass"], row["uniform_mass"])
@@ -37,16 +37,16 @@ def found(table: dict[str, np.ndarray], **where: object) -> dict[tuple[str, str]
 
 def sums(maps: list[Map], rows: list[Rows], sides: list[Sides], kind: Kind = "encoder", **combine: bool) -> Segments:
     heads = tuple(range(maps[0].weights.shape[0]))
-    placed = {(text, kind): each for text, each in enumerate(sides)}
-    sink = SegmentsSink(inputs(maps), placed, {(kind, 0): heads}, **combine)
-    for each in rows:
-        sink.add(each)
+    sides_of_text = {(text, kind): side for text, side in enumerate(sides)}
+    sink = SegmentsSink(inputs(maps), sides_of_text, {(kind, 0): heads}, **combine)
+    for rows_block in rows:
+        sink.add(rows_block)
     sink.end_layer(kind, 0)
     return sink.result()
 
 
 @given(batches(), st.data())
-def test_sums_are_those_of_every_pair_in_any_cut(batch: tuple[Kind, list[Map]], data: st.DataObject) -> None:
+def test_sums_equal_loops_over_all_pairs_for_any_cut(batch: tuple[Kind, list[Map]], data: st.DataObject) -> None:
     kind, maps = batch
     names = [
         tuple(data.draw(st.lists(st.sampled_from(NAMES), min_size=n, max_size=n)) for n in one.weights.shape[1:])
@@ -61,12 +61,12 @@ def test_sums_are_those_of_every_pair_in_any_cut(batch: tuple[Kind, list[Map]], 
     table = sums(maps, blocks, sides, kind).table()
     expected = [of_head(one, head, names[text]) for text, one in enumerate(maps) for head in order]
     for head in order:
-        own = expected[head :: len(order)]
-        here = found(table, head=head)
-        assert here.keys() == {pair for each in own for pair in each}
-        for pair, values in here.items():
-            there = [each[pair] for each in own if pair in each]
-            np.testing.assert_allclose(values, np.mean(there, axis=0), rtol=1e-5, atol=1e-6)
+        by_text = expected[head :: len(order)]
+        masses = mass_by_pair(table, head=head)
+        assert masses.keys() == {pair for pairs in by_text for pair in pairs}
+        for pair, values in masses.items():
+            mean = np.mean([pairs[pair] for pairs in by_text if pair in pairs], axis=0)
+            np.testing.assert_allclose(values, mean, rtol=1e-5, atol=1e-6)
 
 
 def of_head(one: Map, head: int, names: Sequence[Sequence[str]]) -> dict[tuple[str, str], tuple[float, float]]:
@@ -77,7 +77,7 @@ def test_a_causal_text_by_hand() -> None:
     one = by_hand([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.2, 0.6, 0], [0.1, 0.2, 0.3, 0.4]], causal(4))
     side = partition(["special", "a", "a", "b"])
     segments = sums([one], [block([one], "decoder")], [(side, side)], "decoder")
-    table = found(segments.table())
+    table = mass_by_pair(segments.table())
     assert table["b", "a"] == pytest.approx((0.5, 0.5))
     assert table["a", "special"] == pytest.approx((0.35, (1 / 2 + 1 / 3) / 2))
     assert table["a", "b"] == (0, 0)
@@ -86,25 +86,25 @@ def test_a_causal_text_by_hand() -> None:
     assert np.isnan(ratio["a", "b"])
 
 
-def test_blocks_without_the_keys_that_nobody_sees_are_the_same() -> None:
+def test_blocks_may_leave_out_keys_that_no_row_sees() -> None:
     one = by_hand([[1, 0, 0], [0.5, 0.5, 0], [0.2, 0.2, 0.6]], causal(3))
     side = partition(["a", "b", "b"])
     whole = block([one], "decoder")
     cut = [of_keys(part(whole, 0, 2), slice(0, 2)), part(whole, 2, 3)]
-    assert found(sums([one], cut, [(side, side)], "decoder").table()) == found(
+    assert mass_by_pair(sums([one], cut, [(side, side)], "decoder").table()) == mass_by_pair(
         sums([one], [whole], [(side, side)], "decoder").table()
     )
 
 
-def test_combined_heads_and_layers_are_means_of_means() -> None:
+def test_combined_heads_and_layers_are_means() -> None:
     maps = [by_hand([[0.25, 0.75], [1, 0]]), by_hand([[0.5, 0.5], [0.5, 0.5]])]
     sides = [(partition(["a", "b"]), partition(["a", "b"]))] * 2
     plain = sums(maps, [block(maps)], sides)
     assert plain["mass"].coords["texts"][1].tolist() == [2] * 4
-    assert found(plain.table())["a", "b"] == pytest.approx((0.625, 0.5))
+    assert mass_by_pair(plain.table())["a", "b"] == pytest.approx((0.625, 0.5))
     assert plain.std["mass"].values[1] == pytest.approx(0.125)
     combined = sums(maps, [block(maps)], sides, mean_heads=True, mean_layers=True)
-    assert found(combined.table(), layer="mean", head="mean")["a", "b"] == pytest.approx((0.625, 0.5))
+    assert mass_by_pair(combined.table(), layer="mean", head="mean")["a", "b"] == pytest.approx((0.625, 0.5))
     assert combined.std == {}
 
 
@@ -112,19 +112,19 @@ def test_texts_without_a_segment_do_not_count_for_it() -> None:
     maps = [by_hand([[0.25, 0.75], [1, 0]]), by_hand([[0.5, 0.5], [0.5, 0.5]])]
     sides = [(partition(["a", "b"]),) * 2, (partition(["a", "c"]),) * 2]
     table = sums(maps, [block(maps)], sides).table()
-    texts = dict(zip(found(table), table["texts"].tolist(), strict=True))
+    texts = dict(zip(mass_by_pair(table), table["texts"].tolist(), strict=True))
     assert (texts["a", "a"], texts["a", "b"], texts["a", "c"]) == (2, 1, 1)
     assert ("b", "c") not in texts
-    assert found(table)["a", "b"] == (0.75, 0.5)
-    assert found(table)["a", "a"] == (0.375, 0.5)
+    assert mass_by_pair(table)["a", "b"] == (0.75, 0.5)
+    assert mass_by_pair(table)["a", "a"] == (0.375, 0.5)
 
 
-def test_the_mean_table_names_the_head_that_gives_most() -> None:
+def test_the_mean_table_names_the_head_with_the_highest_mass() -> None:
     heads = [[[1.0, 0.0], [0.5, 0.5]], [[0.25, 0.75], [0.5, 0.5]]]
     one = by_hand(heads[0])
     both = Map(weights=by_hand(heads[0]).weights.new_tensor(heads), visible=one.visible, special=one.special)
     side = partition(["a", "b"])
     table = sums([both], [block([both])], [(side, side)]).mean_table()
-    row = dict(zip(table, (each.tolist()[1] for each in table.values()), strict=True))
+    row = dict(zip(table, (column.tolist()[1] for column in table.values()), strict=True))
     assert (row["from"], row["to"], row["mass"], row["ratio"]) == ("a", "b", 0.375, 0.75)
     assert (row["highest_mass"], row["highest_layer"], row["highest_head"]) == (0.75, 0, 1)
