@@ -123,7 +123,7 @@ def test_a_percentile_that_the_text_is_too_short_for_is_refused(run_cli: RunCli)
     text = "rules:\n- {text: the man sat, from: sat, to: man, above: permutation 95}"
     done = run_cli("check", wrote(text))
     assert (done.code, done.out) == (2, "")
-    assert "line 2, column 50: permutation 95 cannot be reached: of 5 keys" in done.err
+    assert "line 2, column 50: permutation 95 cannot be reached: with 5 keys" in done.err
     assert "ask for permutation 80, or take a longer text or a suite" in done.err
     assert names(".") == ["rules.yaml"]
 
@@ -319,7 +319,7 @@ def test_the_best_single_head_stands_for_a_suite(run_cli: RunCli) -> None:
 def test_a_percentile_that_no_sample_reaches_is_refused(run_cli: RunCli) -> None:
     done = run_cli("check", suite("above: permutation 99.99"))
     assert done.code == 2
-    assert "expected at most permutation 99.95, as many samples are drawn" in done.err
+    assert "expected at most permutation 99.95, because 1,999 samples are drawn" in done.err
 
 
 def test_a_rate_that_is_not_reached_fails_and_shows_a_wrong_case(run_cli: RunCli) -> None:
@@ -593,7 +593,7 @@ def test_only_baselines_are_recorded_over(run_cli: RunCli) -> None:
     wrote(f"texts: {{a: '{MAT}'}}\nrules: [sink < 2]\n")
     done = run_cli("check", "rules.yaml", "--record", "--baseline", "rules.yaml")
     assert done.code == 4
-    assert "rules.yaml is there and no baseline: name another file, or replace it with --force" in done.err
+    assert "rules.yaml exists and is not a baseline: name another file, or overwrite it with --force" in done.err
     assert "sink < 2" in Path("rules.yaml").read_text()
     assert run_cli("check", "rules.yaml", "--record").err.count("no file of the baseline is named") == 1
 

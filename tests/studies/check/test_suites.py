@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from attncli.studies.check.suites import Trial, suite_p, unit_counts
-from attncli.studies.check.weights import Demand, Looked
+from attncli.studies.check.weights import Demand, MeanRows
 
 MORE = Demand(more=True)
 
 
 def trial(rows: np.ndarray, target: int, other: int, unit: int) -> Trial:
-    return Trial(Looked.of(rows[:, None], np.ones((1, 1, rows.shape[1]), bool)), (target,), (other,), unit)
+    return Trial(MeanRows.of(rows[:, None], np.ones((1, 1, rows.shape[1]), bool)), (target,), (other,), unit)
 
 
 def chance(cases: int, heads: int, keys: int = 12, seed: int = 0, pairs: bool = False) -> list[Trial]:
@@ -31,7 +31,7 @@ def test_cases_of_one_unit_hold_together_only() -> None:
 def test_a_head_that_is_always_right_is_no_chance() -> None:
     trials = chance(12, 4)
     for one in trials:
-        one.looked.rows[2, 0] = 0.9
+        one.mean_rows.rows[2, 0] = 0.9
     assert suite_p(trials, MORE) <= 0.003
 
 
@@ -44,11 +44,13 @@ def test_chance_is_called_chance() -> None:
 def test_the_more_heads_are_searched_the_less_a_rate_says() -> None:
     one = chance(8, 1)
     for each in one:
-        each.looked.rows[0, 0] = 0.9
+        each.mean_rows.rows[0, 0] = 0.9
     few = suite_p(one, MORE)
     wide = [
         Trial(
-            Looked.of(np.concatenate([each.looked.rows, other.looked.rows])[:, None], np.ones((1, 1, 12), bool)),
+            MeanRows.of(
+                np.concatenate([each.mean_rows.rows, other.mean_rows.rows])[:, None], np.ones((1, 1, 12), bool)
+            ),
             (0,),
             (1,),
             each.unit,
