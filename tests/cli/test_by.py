@@ -106,7 +106,7 @@ def test_saved_norms_are_never_taken_for_weights(run_cli: RunCli) -> None:
     for command in ("heatmap", "stats", "flow", "patterns", "segments", "view", "heads", "highlight --focus it"):
         done = run_cli(*command.split(), "--from", "saved", "-o", "here")
         assert done.code == 2
-        assert done.err.startswith("error: the run of demo:encoder contains value-weighted norms, not weights: read them")
+        assert done.err.startswith("error: the run of demo:encoder contains value-weighted norms, not weights: ")
         assert not Path("here").exists()
     done = run_cli("compare", "saved", "saved", "-o", "here")
     assert (done.code, "contains value-weighted norms" in done.err) == (2, True)

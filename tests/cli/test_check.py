@@ -384,7 +384,7 @@ def test_junit_names_what_fails(run_cli: RunCli) -> None:
     assert run_cli("check", "rules.yaml", "-o", "here", "--junit", "reports/junit.xml").code == 1
     done = run_cli("check", "rules.yaml", "-o", "here", "--junit", "rules.yaml")
     assert done.code == 4
-    assert "rules.yaml is there and no JUnit XML" in done.err
+    assert "rules.yaml exists and is not JUnit XML" in done.err
     assert Path("rules.yaml").read_text() == FAILS
 
 

@@ -19,7 +19,7 @@ from attncli.studies.patterns.result import CLASSES
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """What all rules have.
+    """Base class of rules.
 
     part   position of the rule in its file
     text   text that the rule is about; None for all texts of the file
