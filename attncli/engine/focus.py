@@ -76,9 +76,9 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
                 errors.append((label, error))
     if not matches and errors:
         raise errors[0][1]
+    by_index = {text.index: text for text in inputs}
     for (index, kind), of_text in matches.items():
-        text = next(text for text in inputs if text.index == index)
-        other_side = text.sides(kind)[1 if focus.direction == "from" else 0]
+        other_side = by_index[index].sides(kind)[1 if focus.direction == "from" else 0]
         _check_page_size(of_text, kinds[kind] * len(of_text), len(other_side))
     left_out = [f"{label} is left out: {error}" for label, error in errors]
     return FocusMatches(matches, (*left_out, *_several_note(matches.values(), focus)))
