@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -56,23 +56,6 @@ class CommandConsole:
         console = self._console(self.stdout)
         for table in tables:
             console.print(table)
-
-    def result(
-        self,
-        document: Callable[[], str],
-        table: Callable[[], str],
-        tables: Callable[[], Iterable[RenderableType]],
-        written: Iterable[object],
-    ) -> None:
-        """Print the document with --json, tables and `Wrote …` lines for a person, else the main table."""
-        if self.options.json:
-            self.data(document())
-        elif self.to_person:
-            self.show(*tables())
-            for path in written:
-                self.wrote(path)
-        else:
-            self.data(table())
 
     def notes(self, notes: Sequence[str]) -> None:
         """Print notes on stderr: the first few, all of them with --verbose."""

@@ -247,7 +247,9 @@ def test_saved_weights_do_not_mention_norms(weights: attncli.Run, tmp_path: Path
     ],
 )
 def test_analyses_of_weights_refuse_norms(norms: attncli.Run, look: Any) -> None:
-    with pytest.raises(UsageError, match="these maps are value-weighted norms|of attention weights: leave out by='norm'"):
+    with pytest.raises(
+        UsageError, match=r"these maps are value-weighted norms|of attention weights: leave out by='norm'"
+    ):
         look(norms)
 
 

@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 
 from attncli.data import Kind, Tokens
-from attncli.studies.highlight.result import Direction, Highlight, HighlightLine
+from attncli.data.tokens import Direction
+from attncli.studies.highlight.result import Highlight, HighlightLine
 
 OURS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p", "div", "i", "b", "span"),

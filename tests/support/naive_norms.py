@@ -16,22 +16,22 @@ Array = np.ndarray
 
 def plain(values: torch.Tensor, heads: int, dim: int) -> torch.Tensor:
     """[batch, key, head, dim] from the output of a projection to values only."""
-    return values.unflatten(-1, (-1, dim))
+    return values.reshape(*values.shape[:-1], -1, dim)
 
 
 def last_third(values: torch.Tensor, heads: int, dim: int) -> torch.Tensor:
     """[batch, key, head, dim] from queries of all heads, then keys of all heads, then values of all heads."""
-    return values.chunk(3, dim=-1)[2].unflatten(-1, (heads, dim))
+    return values.chunk(3, dim=-1)[2].reshape(*values.shape[:-1], heads, dim)
 
 
 def last_of_each_head(values: torch.Tensor, heads: int, dim: int) -> torch.Tensor:
     """[batch, key, head, dim] from the vectors of one head after another, the values of each head last."""
-    return values.flatten(1, -2).unflatten(-1, (heads, -1))[..., -dim:]
+    return values.reshape(len(values), -1, heads, values.shape[-1] // heads)[..., -dim:]
 
 
 def last_columns(values: torch.Tensor, heads: int, dim: int) -> torch.Tensor:
     """[batch, key, head, dim] from queries, then keys, then values, with two key heads that query heads share."""
-    return values[..., -2 * dim :].unflatten(-1, (2, dim))
+    return values[..., -2 * dim :].reshape(*values.shape[:-1], 2, dim)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def norms(model: nn.Module, tensors: Mapping[str, Any], parts: Parts, name: str,
     with torch.no_grad():
         model(**tensors)
     handle.remove()
-    weight: Any = model.get_submodule(resolve_path(name, parts.output)).weight.detach()
+    output: Any = model.get_submodule(resolve_path(name, parts.output))
+    weight = output.weight.detach()
     weight = weight if parts.transposed else weight.T
     return [projected_norms(parts.split(value, heads, len(weight) // heads), weight, heads) for value in values]
 

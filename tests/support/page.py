@@ -68,7 +68,8 @@ class Read(HTMLParser):
         blob = self.blobs[layer["weights"]]
         scale = np.frombuffer(blob, "<f4", heads * rows).reshape(heads, rows, 1)
         codes = np.frombuffer(blob, np.uint8, offset=scale.nbytes).reshape(heads, rows, keys)
-        return (codes / 255) ** 2 * scale
+        weights: np.ndarray = (codes / 255) ** 2 * scale
+        return weights
 
     def visible(self, maps: dict[str, Any], layer: dict[str, Any]) -> np.ndarray:
         """Return the mask [1 or head, query, key]."""
@@ -109,4 +110,5 @@ class Read(HTMLParser):
         scores = vectors["scale"] * query @ key.swapaxes(1, 2)
         if vectors["softcap"] is not None:
             scores = vectors["softcap"] * np.tanh(scores / vectors["softcap"])
-        return np.exp(scores - normalizer[..., None])
+        weights: np.ndarray = np.exp(scores - normalizer[..., None])
+        return weights

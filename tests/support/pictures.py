@@ -74,7 +74,8 @@ def shown(figure: Figure) -> list[Text]:
     """Return every visible text; a tick beyond the end of its axis is not visible."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
-        FigureCanvasAgg(figure).draw()
+        canvas: Any = FigureCanvasAgg(figure)  # untyped in matplotlib
+        canvas.draw()
     beyond = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
@@ -92,7 +93,8 @@ def words(figure: Figure) -> set[str]:
 
 def faults(figure: Figure) -> list[str]:
     """Return the texts that overlap by more than a pixel, and those that the edge of the page cuts."""
-    renderer: Any = FigureCanvasAgg(figure).get_renderer()
+    canvas: Any = FigureCanvasAgg(figure)
+    renderer = canvas.get_renderer()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
         boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown(figure)]

@@ -1,6 +1,6 @@
 """The README as a program: its code blocks, and a Hub cache with the real model that they name.
 
-`python tests/readme.py` draws the README's picture again, by the very command that stands there.
+`python tests/support/readme.py` draws the README's picture again, with the command that is written there.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Trace:
         if event != "call" or not (name := _function(frame)):
             return
         self.functions[name] += 1
-        if name.endswith("write_text") and self.target in map(str, frame.f_locals.values()):
+        if name.endswith("write_bytes") and self.target in map(str, frame.f_locals.values()):
             self.stack = [*reversed(list(_functions_on_stack(frame)))]
 
 
