@@ -118,7 +118,7 @@ def test_saved_weights_are_never_taken_for_norms(run_cli: RunCli) -> None:
     for command in ("heatmap", "stats", "flow"):
         done = run_cli(command, "--from", "saved", "--by", "norm")
         assert done.code == 2
-        assert "from which no norms can be made: run the model again with --by norm --save-maps" in done.err
+        assert "from which no norms can be computed: run the model again with --by norm --save-maps" in done.err
         assert run_cli(command, "--from", "maps.npy", "--by", "norm").code == 2
 
 

@@ -371,7 +371,7 @@ def test_a_person_reads_why(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(HOLDS)
     seen = on_terminal(tmp_path, "check", "rules.yaml", "-o", "here", NO_COLOR="1")
     assert "3 of 3 rules hold" in seen
-    for word in ("it#1 → cat", "previous-token", "rank", "even", "Wrote here/check.json"):
+    for word in ("it#1 → cat", "previous-token", "rank", "uniform", "Wrote here/check.json"):
         assert word in seen
 
 
