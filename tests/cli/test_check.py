@@ -124,7 +124,7 @@ def test_a_percentile_that_the_text_is_too_short_for_is_refused(run_cli: RunCli)
     done = run_cli("check", wrote(text))
     assert (done.code, done.out) == (2, "")
     assert "line 2, column 50: permutation 95 cannot be reached: with 5 keys" in done.err
-    assert "ask for permutation 80, or take a longer text or a suite" in done.err
+    assert "write permutation 80, or use a longer text or a suite" in done.err
     assert names(".") == ["rules.yaml"]
 
 
@@ -253,7 +253,7 @@ def test_blocks_need_two_segments(run_cli: RunCli) -> None:
     assert [row["holds"] == "True" for row in done] == ["block" in classes for classes in found.classes]
     done = run_cli("check", wrote(f"texts: {{a: '{MAT}'}}\nrules: [no head is block]"))
     assert done.code == 2
-    assert "segment_mass is undefined in what the rule is about" in done.err
+    assert "segment_mass is undefined for these heads and texts" in done.err
 
 
 def test_a_text_too_long_for_whole_maps_has_budgets_and_rules(run_cli: RunCli) -> None:
@@ -627,14 +627,14 @@ BAD = [
     ("texts: {a: a cat}\nrules: [sink < 1 in layer 2-9]", "layer 2-9 does not exist: encoder has layers 0-3"),
     ("texts: {a: a cat}\nrules: [sink < 1 in layer 3-1]", "ends before it begins"),
     ("texts: {a: a cat}\nrules: [cross sink < 1]", "demo:encoder has no cross attention; it has: encoder"),
-    ("texts: {a: a cat}\nrules: [alignment_distance < 1]", "alignment_distance is undefined in what the rule is about"),
+    ("texts: {a: a cat}\nrules: [alignment_distance < 1]", "alignment_distance is undefined for these heads and texts"),
     ("rules: [sink < 1]", "there is no text"),
     ("model: nowhere\nrules: [{text: a b, from: a, to: b, min: 0}]", "'nowhere' could not be loaded"),
     ("suites: [{file: nowhere.jsonl, min-rate: 1}]", "line 1, column 17: no such file: nowhere.jsonl"),
     (f"texts: {{a: {'word ' * 600}}}\nrules: [sink < 1]", "the model reads at most 512"),
     (
         "model: demo:decoder\nrules: [{text: a cat sat, from: cat, to: sat, min: 0}]",
-        "comes after 'cat', and a decoder looks back",
+        "comes after 'cat', which a decoder masks",
     ),
     (
         "model: demo:seq2seq\nrules: [{text: {text: a cat, target: a tac}, from: a, to: a, min: 0}]",
