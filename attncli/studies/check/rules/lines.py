@@ -40,7 +40,7 @@ def _parse_line(part: Document, line: str) -> Rule:
         return ClassRule(part, line, None, kind, heads, check_class(match["of"]), match["negation"] is None)
     if match := _HEADS.fullmatch(line):
         negated, kind = match["quantifier"] == "no", match["kind"]
-        heads = candidates([f"{'all' if negated else match['how']} {match['heads'] or ''}".strip()], "all")
+        heads = candidates([f"{'all' if negated else match['quantifier']} {match['heads'] or ''}".strip()], "all")
         return ClassRule(part, line, None, kind, heads, check_class(match["of"]), not negated)
     raise UsageError(f"expected a rule such as {_FORMS}, got '{line}'")
 
