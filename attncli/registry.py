@@ -1,9 +1,9 @@
-"""Which metrics and commands exist, and what installed packages add: extension points of attncli.
+"""Extension points of attncli: the names and modules of metrics and commands, and plugins of other packages.
 
 A file `metrics/<name>.py` is the metric `<name>`, a file `cli/commands/<name>.py` is the command `<name>`. Our own
-modules are imported only when they are asked for, so that `--help` stays fast.
+modules are imported only when they are needed, so that `--help` stays fast.
 
-Other packages add to attncli by entry points. The name of the entry point is the name of what it adds:
+Other packages extend attncli by entry points. The name of the entry point is the name of the plugin:
 
     [project.entry-points."attncli.metrics"]
     my_metric = "my_package.my_metric"          # a module with METRIC, an attncli.Metric
@@ -11,7 +11,7 @@ Other packages add to attncli by entry points. The name of the entry point is th
     [project.entry-points."attncli.studies"]
     my-study = "my_package.my_study:MyStudy"    # a subclass of attncli.engine.study.Study
 
-A plugin that cannot be loaded, or is not what its group expects, is left out everywhere, with one warning.
+A plugin that cannot be loaded or is of the wrong type is left out everywhere, with one warning.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from typing import Any, Literal
 
 from attncli.errors import UsageError, did_you_mean
 
-Room = Literal["metrics", "cli.commands"]
+Group = Literal["metrics", "cli.commands"]
 _PACKAGE = Path(__file__).parent
 _log = logging.getLogger("attncli")
 
 
-def names(room: Room) -> list[str]:
+def names(group: Group) -> list[str]:
     """Return the names of all metrics or of our own commands: our own first, then those of plugins."""
-    return [*_own(room), *_plugin_modules(room)]
+    return [*_builtin(group), *_plugin_modules(group)]
 
 
-def module(room: Room, name: str) -> ModuleType:
+def module(group: Group, name: str) -> ModuleType:
     """Return the module of a metric or a command; raise UsageError with close names if there is none."""
-    if name in _own(room):
-        return importlib.import_module(f"attncli.{room}.{name}")
-    if name in _plugin_modules(room):
-        return _plugin_modules(room)[name]
-    raise UsageError(f"unknown {room.rstrip('s')} '{name}': {did_you_mean(name, names(room))}")
+    if name in _builtin(group):
+        return importlib.import_module(f"attncli.{group}.{name}")
+    if name in _plugin_modules(group):
+        return _plugin_modules(group)[name]
+    raise UsageError(f"unknown {group.rstrip('s')} '{name}': {did_you_mean(name, names(group))}")
 
 
-def modules(room: Room) -> dict[str, ModuleType]:
+def modules(group: Group) -> dict[str, ModuleType]:
     """Return the modules of all metrics or commands by name."""
-    return {name: module(room, name) for name in names(room)}
+    return {name: module(group, name) for name in names(group)}
 
 
 @cache
 def plugins(group: Literal["metrics", "studies"], check: Callable[[str, object], None]) -> Mapping[str, Any]:
-    """Return what other packages add to a group, by name; leave out what is broken and warn of it once.
+    """Return the plugins of a group by name; leave out broken ones and warn of each once.
 
     check  raises an error if a loaded object is not what the group expects
     """
@@ -73,19 +73,19 @@ def plugins(group: Literal["metrics", "studies"], check: Callable[[str, object],
     return loaded
 
 
-def _own(room: Room) -> list[str]:
-    return sorted(path.stem for path in (_PACKAGE / room.replace(".", "/")).glob("[!_]*.py"))
+def _builtin(group: Group) -> list[str]:
+    return sorted(path.stem for path in (_PACKAGE / group.replace(".", "/")).glob("[!_]*.py"))
 
 
-def _plugin_modules(room: Room) -> Mapping[str, ModuleType]:
-    return plugins("metrics", _check_metric) if room == "metrics" else {}
+def _plugin_modules(group: Group) -> Mapping[str, ModuleType]:
+    return plugins("metrics", _check_metric) if group == "metrics" else {}
 
 
 def _check_metric(name: str, plugin: object) -> None:
     # imported here: names are listed without NumPy
     from attncli.data import Metric
 
-    if name in _own("metrics"):
+    if name in _builtin("metrics"):
         raise UsageError("attncli has a metric of the same name")
     if not name.isidentifier():
         raise UsageError("expected a name of letters, digits and _")

@@ -1,4 +1,4 @@
-"""A loaded model and what it can be asked: run it on texts, or say what it offers."""
+"""A loaded model that runs texts and studies, and describes itself."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Model(Runner):
         shuffle_seeds: int = SHUFFLE_SEEDS,
         **run_options: Unpack[RunOptions],
     ) -> Patterns:
-        """Return the classes of all heads and the numbers behind them on one or several texts, beside their baselines.
+        """Return the classes of all heads and the numbers behind them on one or several texts, with their baselines.
 
         thresholds     thresholds of the classes
         shuffle_seeds  number of passes over the same texts with their tokens shuffled; 0 for none
@@ -116,9 +116,9 @@ class Model(Runner):
         return study.run(Execution(request, load=lambda: self))[1]
 
     def describe(self, capture: str = "auto") -> dict[str, Any]:
-        """What the model offers, as plain values: schema `attncli.info/1`."""
-        loaded, found = self.loaded, self.plan(capture)
-        info = loaded.run_info(found.route)
+        """Return the attention, sizes and capture of the model as plain values: schema `attncli.info/1`."""
+        loaded, capture_plan = self.loaded, self.plan(capture)
+        info = loaded.run_info(capture_plan.route)
         return {
             "schema": "attncli.info/1",
             "model": info.model,
@@ -130,9 +130,9 @@ class Model(Runner):
             "device": info.device,
             "tokenizer": info.tokenizer,
             "max_positions": loaded.max_positions,
-            "attention": [_offered(found, kind) for kind in found.kinds],
-            "capture": {"route": found.route, "reason": found.reason},
-            "refused": [{"layer": name, "reason": reason} for name, reason in found.refused],
+            "attention": [_describe_kind(capture_plan, kind) for kind in capture_plan.kinds],
+            "capture": {"route": capture_plan.route, "reason": capture_plan.reason},
+            "refused": [{"layer": name, "reason": reason} for name, reason in capture_plan.refused],
             "versions": dict(info.versions),
         }
 
@@ -169,9 +169,9 @@ def load(
 
 
 def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
-    """Run a Transformers model that you hold on inputs that you encoded; the model is left as found, also on error.
+    """Run your own Transformers model on inputs that you encoded, and return the run; the model stays unchanged.
 
-    tokenizer  names the tokens; without it they are called by their ids
+    tokenizer  names the tokens; without it their ids are the names
     """
     request = Request.of(options)
     if request.max_tokens is not None or request.generate:
@@ -181,20 +181,20 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     prepared = Pass.prepare(loaded, plan(loaded, request.capture, batch), [batch], request)
     prepared.check_memory(at_once=True)
     info = loaded.run_info(prepared.plan.route)
-    texts = [one.text for one in batch.inputs]
+    texts = [encoded.text for encoded in batch.inputs]
     info = replace(info, resolved=request.resolved(), notes=prepared.notes, input_sha256=input_sha256(texts))
     return Run(**vars(gathered(prepared, info, untracked)))
 
 
-def _offered(found: CapturePlan, kind: Kind) -> dict[str, Any]:
-    sites = [site for site in found.sites if site.kind == kind]
+def _describe_kind(capture_plan: CapturePlan, kind: Kind) -> dict[str, Any]:
+    sites = [site for site in capture_plan.sites if site.kind == kind]
     return {
         "kind": kind,
         "layers": sorted({site.layer for site in sites}),
-        "heads": _one_or_each([site.heads for site in sites]),
-        "key_value_heads": _one_or_each([site.kv_heads for site in sites]),
+        "heads": _single_or_list([site.heads for site in sites]),
+        "key_value_heads": _single_or_list([site.kv_heads for site in sites]),
     }
 
 
-def _one_or_each(values: Sequence[int | None]) -> int | list[int | None] | None:
+def _single_or_list(values: Sequence[int | None]) -> int | list[int | None] | None:
     return values[0] if len(set(values)) == 1 else list(values)

@@ -1,4 +1,4 @@
-"""What a run brought: maps, statistics and where they come from; draw, measure, save and open it."""
+"""The results of a run: measure, draw, save and open them."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class Run(Collected):
     def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:
         """Return the `top_k` largest weights of each row, or the weights of at least `min_weight`, of the kept maps.
 
-        With both, weights that are both. With neither, the edges of the forward pass:
+        With both options, weights that fulfil both. With neither, the edges of the forward pass:
         `model.run(text, top_k=5, keep_maps=False).edges()`.
         """
         if top_k is None and min_weight is None:
             if self.strongest is None:
-                raise UsageError("say which edges: expected top_k or min_weight, got neither")
+                raise UsageError("expected top_k or min_weight, got neither: give at least one")
             return self.strongest
         strongest = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
         return strongest or Edges.empty(self.inputs)
@@ -94,7 +94,7 @@ class Run(Collected):
         return profile
 
     def patterns(self, thresholds: Thresholds | None = None) -> Patterns:
-        """Return the classes of all heads and the numbers behind them, beside their baselines, from the kept maps.
+        """Return the classes of all heads and the numbers behind them, with their baselines, from the kept maps.
 
         `model.patterns` has the baseline of shuffled tokens too.
         """
@@ -189,7 +189,7 @@ class Run(Collected):
         else:
             shown = shown.sel(layer=layer, head=head)
         request = FocusRequest(str(focus), direction)
-        find_in_maps([shown], [each for each in self.inputs if each.index == text], request)
+        find_in_maps([shown], [encoded for encoded in self.inputs if encoded.index == text], request)
         return HighlightPage(next(highlights([shown], self.inputs, request)), self.info.title)
 
     def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
@@ -206,8 +206,8 @@ class Run(Collected):
     def _flow(self, request: FlowRequest, kind: Kind | None, text: int) -> FlowResult:
         shown = self.attention(kind, text).kind
         options = FlowOptions("weight", request.method, request.focus, request.residual, request.start_layer)
-        maps = tuple(each for each in self.maps if each.text == text)
-        inputs = tuple(each for each in self.inputs if each.index == text)
+        maps = tuple(attention for attention in self.maps if attention.text == text)
+        inputs = tuple(encoded for encoded in self.inputs if encoded.index == text)
         flows = replace(self, maps=maps, inputs=inputs).study(FlowStudy(options, request.aggregate))
         results = flow_results(flows, request.name, self.info.title)
         return next(result for result in results if result.flow.kind == shown)
@@ -220,7 +220,7 @@ class Run(Collected):
         layout: str = "layer,head,query,key",
         format: Literal["safetensors", "npz"] = "safetensors",
     ) -> Path:
-        """Write maps, vectors and statistics to a folder that `attncli.open` reads; another run's only by `force`."""
+        """Write maps, vectors and statistics to a folder for `attncli.open`; `force` overwrites another run."""
         info = self.info
         name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
         folder = OutputFolder(directory, "run", name, force)
@@ -240,7 +240,7 @@ def open_saved(
     """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
 
     labels, key_labels  files that name the tokens of such maps
-    array, kind         which of several arrays, and what kind of attention it is
+    array, kind         array to read if there are several, and its kind of attention
     """
     opened = collected.open_saved(path, labels=labels, key_labels=key_labels, array=array, kind=kind)
     return Run(**vars(opened))

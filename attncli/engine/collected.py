@@ -1,4 +1,4 @@
-"""What a forward pass or a saved run holds: texts, maps, statistics and where they come from."""
+"""The results of a forward pass or of a saved run: texts, maps, statistics and where they come from."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Collected:
 
     info        where the results come from
     inputs      the texts with their tokens
-    maps        the kept maps by text, then kind; empty where only statistics were asked for
-    statistics  the statistics of the same forward pass, None where they were not asked for
-    strongest   the strongest edges of the same pass; not saved, kept maps give them again
-    whole       the profile of the texts of the same pass; not saved, kept maps give it again
-    vectors     query and key vectors by text, kind and layer, where they were asked for
+    maps        the kept maps by text, then kind; empty if only statistics were requested
+    statistics  the statistics of the same forward pass, None if they were not requested
+    strongest   the strongest edges of the same pass; not saved, can be computed from kept maps
+    whole       the profile of the whole texts; not saved, can be computed from kept maps
+    vectors     query and key vectors by text, kind and layer, if they were requested
     """
 
     info: RunInfo
@@ -75,7 +75,9 @@ class Collected:
         if measured is not None and _covers(measured, names if metrics else (), per_query):
             return _select_metrics(measured, names)
         if not self.maps:
-            raise UsageError("this run kept neither maps nor these statistics: ask for them when running the model")
+            raise UsageError(
+                "this run kept neither maps nor these statistics: run the model with keep_maps=True or these metrics"
+            )
         # imported here: drawing maps needs no torch
         from attncli.engine.measuring import measure_maps
 
@@ -84,7 +86,9 @@ class Collected:
     def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Collected:
         """Return the same results with the edges and the profile that a request asks for, from the kept maps."""
         if not self.maps:
-            raise UsageError("this run kept no maps to look at: ask for it when running the model")
+            raise UsageError(
+                "this run kept no maps: run the model with keep_maps=True, or request this when running it"
+            )
         check_weights(self.maps)
         # imported here: drawing maps needs no torch
         from attncli.engine.extras import extras_of_maps
@@ -95,8 +99,8 @@ class Collected:
     def reshaped(self, request: Request, where: str) -> Collected:
         """Return the maps that a request selects, read and combined as it says.
 
-        where  what holds the maps, for error messages
-        Raise UsageError if no maps were kept or the request asks for more than they hold.
+        where  what contains the maps, for error messages
+        Raise UsageError if no maps were kept or the request asks for more than they contain.
         """
         if not self.maps:
             raise UsageError(f"{where} kept no maps: run again with --save-maps")
@@ -115,7 +119,7 @@ def open_saved(
     """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
 
     labels, key_labels  files that name the tokens of such maps
-    array, kind         which of several arrays, and what kind of attention it is
+    array, kind         array to read if there are several, and its kind of attention
     """
     if Path(path).is_dir() or not Path(path).suffix:
         if any(value is not None for value in (labels, key_labels, array)):

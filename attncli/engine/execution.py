@@ -1,4 +1,4 @@
-"""How a study gets attention: from a forward pass or from kept maps, with memory checks and progress."""
+"""The execution of a study: it provides attention from a forward pass or from kept maps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SinkT = TypeVar("SinkT", bound="Sink")
 
 @dataclass(frozen=True)
 class Source:
-    """What a sink will see: texts and heads, and how attention is read.
+    """The texts and heads that a sink will see, and how their attention is combined.
 
     name        the model, or "this run" for kept maps
     inputs      the texts with their tokens as the sink sees them
@@ -44,7 +44,7 @@ class Source:
 
     @classmethod
     def of_maps(cls, maps: Sequence[Attention], inputs: Sequence[Input]) -> Source:
-        """Return the source that kept maps are; a mean over layers is layer 0."""
+        """Return the source of kept maps; a mean over layers is layer 0."""
         heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
         for attention in maps:
             for layer in attention.layers:
@@ -63,7 +63,7 @@ class Source:
 
     @classmethod
     def of_pass(cls, prepared: Pass) -> Source:
-        """Return the source that a forward pass is."""
+        """Return the source of a forward pass."""
         request = prepared.request
         return cls(
             prepared.loaded.name,
@@ -98,9 +98,9 @@ class Execution:
     load        loads the model; None if there is only a saved run
     arguments   arguments that the model is loaded with
     save_maps   whether all maps are kept
-    finish      completes a run: adds what was asked for, saves maps
+    finish      completes a run: adds the options of the command, saves maps
     draws       whether the result is drawn, so that example maps are worth a forward pass
-    edges_file  opens what receives the strongest edges chunk by chunk; without one the run holds them
+    edges_file  opens the consumer of the strongest edges; without one they stay in the run
     """
 
     request: Request
@@ -128,7 +128,7 @@ class Execution:
 
     @property
     def keeps_all_maps(self) -> bool:
-        """Whether whole maps are in memory, because they exist or are to be saved."""
+        """Whether full maps are in memory, because they exist or are to be saved."""
         return self.existing is not None or self.save_maps
 
     @cached_property
@@ -165,7 +165,7 @@ class Execution:
         return self.finish(self.runner.finish(prepared, self.texts, self.track, more=sinks))
 
     def gather(self) -> Collected:
-        """Return everything that the request asks for as one run; its maps, if it has any, are whole."""
+        """Return everything that the request asks for as one run; its maps, if any, are full maps."""
         keep_maps = self.request.keep_maps or self.save_maps
         request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=keep_maps)
         with self.edges_file() if request.edges else nullcontext() as take:

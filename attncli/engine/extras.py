@@ -1,4 +1,4 @@
-"""What a pass may bring beside metrics: the strongest edges, where attention goes over whole texts, vectors."""
+"""Extra results of a pass: the strongest edges, the profile of whole texts, and query and key vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from attncli.stream.replay import replay
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What was asked for of it; `edges` is None also where they were handed on chunk by chunk."""
+    """The extra results; what was not requested is None or empty.
+
+    edges  None also if a consumer received the edges chunk by chunk
+    """
 
     edges: Edges | None = None
     profile: Profile | None = None
@@ -23,10 +26,10 @@ class Extras:
 
 
 class ExtraSinks:
-    """The sinks that a request needs for it.
+    """The sinks that measure the extra results of a request.
 
     inputs  all texts as the sinks will see them
-    take    gets the edges chunk by chunk; without it they are held
+    take    receives the edges chunk by chunk; without it they stay in memory
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class ExtraSinks:
         take: EdgesConsumer | None = None,
         heads: Selection | None = None,
     ) -> None:
-        self._notes = _notes(request, inputs)
+        self._notes = _short_text_notes(request, inputs)
         self._edges = None
         if request.edges:
             top_k, least = request.top_k, request.min_weight
@@ -47,23 +50,23 @@ class ExtraSinks:
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
-        """Those that are to be fed."""
+        """The sinks that need the attention."""
         return tuple(sink for sink in (self._edges, self._profiles, self._vectors) if sink is not None)
 
     def result(self) -> Extras:
-        """What they found in all that went by."""
+        """Return the results of all sinks, once they have seen all attention."""
         edges = None if self._edges is None else self._edges.result()
         profile = None if self._profiles is None else self._profiles.result()
         if self._vectors is None:
             return Extras(edges, profile, notes=self._notes)
         vectors = self._vectors.result()
-        return Extras(edges, profile, vectors, (*self._notes, *_without(self._heads, vectors)))
+        return Extras(edges, profile, vectors, (*self._notes, *_no_vectors_notes(self._heads, vectors)))
 
 
 def extras_of_maps(
     maps: Sequence[Attention], inputs: Sequence[Input], request: Request, take: EdgesConsumer | None = None
 ) -> Extras:
-    """The same of kept maps."""
+    """Return the extra results of kept maps."""
     extras = ExtraSinks(request, inputs, take)
     if extras.sinks:
         for attention in maps:
@@ -71,11 +74,11 @@ def extras_of_maps(
     return extras.result()
 
 
-def _notes(request: Request, inputs: Sequence[Input]) -> tuple[str, ...]:
-    """Where a text is too short for what was asked."""
+def _short_text_notes(request: Request, inputs: Sequence[Input]) -> tuple[str, ...]:
+    """Return notes if a text has too few tokens for the options."""
     if not request.extras:
         return ()
-    fewest = min(min(len(one.source), len(one.target or one.source)) for one in inputs)
+    fewest = min(min(len(text.source), len(text.target or text.source)) for text in inputs)
     notes = []
     if request.top_k is not None and request.top_k > fewest:
         notes.append(f"--top-k {request.top_k} is more than the {fewest} tokens of a text: all visible keys are taken")
@@ -84,9 +87,9 @@ def _notes(request: Request, inputs: Sequence[Input]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _without(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
-    """Which layers have no vectors: those whose weights are taken from the model itself."""
-    missing = dict.fromkeys(heads.keys() - {(one.kind, one.layer) for one in vectors}, ())
+def _no_vectors_notes(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
+    """Return notes on layers without vectors: those whose weights the model computes itself."""
+    missing = dict.fromkeys(heads.keys() - {(of_layer.kind, of_layer.layer) for of_layer in vectors}, ())
     return [
         f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
         "their weights are the model's own (attncli info says why)"

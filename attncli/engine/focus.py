@@ -1,4 +1,4 @@
-"""From some words of a text to what heads see from them, or to how they are seen: without whole maps."""
+"""The focus: tokens of a text whose rows (attention from them) or columns (attention to them) are kept."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from attncli.vocabulary import DIRECTIONS
 
 MOST_LINES = 256
 MOST_TOKENS = 50_000
-"""Of all lines of one page: what is drawn in a minute or two."""
+"""Limits of one page, which is drawn in a minute or two: its lines, and the tokens of all lines."""
 
 
 @dataclass(frozen=True)
 class FocusRequest:
-    """What is looked at.
+    """The tokens that the user wants to see attention from or to.
 
-    wanted     a word (all its places), `it#2`, a position, `[CLS]` or `all`
-    direction  from it (it is among the queries) or to it (it is among the keys)
+    wanted     a word (all its occurrences), `it#2`, a position, `[CLS]` or `all`
+    direction  from: the focus is among the queries; to: it is among the keys
     """
 
     wanted: str
@@ -33,79 +33,83 @@ class FocusRequest:
             raise UsageError(f"unknown --direction '{self.direction}': {did_you_mean(self.direction, DIRECTIONS)}")
 
     def side(self, sides: tuple[Tokens, Tokens]) -> Tokens:
-        """The tokens among which the focus is."""
+        """Return the queries or the keys: the side on which the focus is."""
         return sides[0] if self.direction == "from" else sides[1]
 
 
 @dataclass(frozen=True, eq=False)
 class FocusMatches:
-    """Where the focus is in each text and kind that has it, and what to say of it."""
+    """The occurrences of the focus.
 
-    at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]]
+    matches  matches by text and kind, for those that have any
+    notes    notes for the user
+    """
+
+    matches: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]]
     notes: tuple[str, ...]
 
     @property
     def positions(self) -> Mapping[tuple[int, Kind], Array]:
-        """Of its tokens, ascending."""
-        return {place: all_positions(found) for place, found in self.at.items()}
+        """Token positions by text and kind, ascending."""
+        return {key: all_positions(matches) for key, matches in self.matches.items()}
 
 
-def all_positions(found: Iterable[FocusMatch]) -> Array:
-    """The positions of several places, ascending, each once."""
-    return np.unique([at for one in found for at in one.positions])
+def all_positions(matches: Iterable[FocusMatch]) -> Array:
+    """Return the token positions of several matches, ascending and without repetition."""
+    return np.unique([position for match in matches for position in match.positions])
 
 
 def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: FocusRequest) -> FocusMatches:
-    """Find the focus in texts; where none has it, or there would be too many lines to show, a `UsageError`.
+    """Return the occurrences of the focus in texts.
 
-    kinds  how many maps there are of each kind
+    kinds  number of maps of each kind
+    Raise UsageError if no text has the focus, or if there are too many lines for one page.
     """
-    at: dict[tuple[int, Kind], tuple[FocusMatch, ...]] = {}
+    matches: dict[tuple[int, Kind], tuple[FocusMatch, ...]] = {}
     errors: list[tuple[str, UsageError]] = []
-    for one in inputs:
+    for text in inputs:
         for kind in kinds:
-            where = f"text {one.index}, {kind}" if len(inputs) > 1 else kind
+            label = f"text {text.index}, {kind}" if len(inputs) > 1 else kind
             try:
-                at[one.index, kind] = find_focus(focus.side(one.sides(kind)), focus.wanted)
+                matches[text.index, kind] = find_focus(focus.side(text.sides(kind)), focus.wanted)
             except UsageError as error:
-                errors.append((where, error))
-    if not at and errors:
+                errors.append((label, error))
+    if not matches and errors:
         raise errors[0][1]
-    for one in inputs:
-        _check_size(at, one, kinds, focus)
-    return FocusMatches(at, (*(f"{where} is left out: {error}" for where, error in errors), *_several(at, focus)))
+    by_index = {text.index: text for text in inputs}
+    for (index, kind), of_text in matches.items():
+        other_side = by_index[index].sides(kind)[1 if focus.direction == "from" else 0]
+        _check_page_size(of_text, kinds[kind] * len(of_text), len(other_side))
+    left_out = [f"{label} is left out: {error}" for label, error in errors]
+    return FocusMatches(matches, (*left_out, *_several_note(matches.values(), focus)))
 
 
-def _several(at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], focus: FocusRequest) -> Iterator[str]:
-    """How to choose one of several places, said once."""
-    found = next((found for found in at.values() if len(found) > 1), None)
-    if found is not None and focus.wanted != ALL:
-        one = found[-1].name
-        yield f"'{focus.wanted}' is shown in all its places, {describe_matches(found)}: --focus '{one}' shows one"
+def _several_note(all_matches: Iterable[Sequence[FocusMatch]], focus: FocusRequest) -> Iterator[str]:
+    """Yield one note on how to choose one match, if a text has several."""
+    several = next((matches for matches in all_matches if len(matches) > 1), None)
+    if several is not None and focus.wanted != ALL:
+        last = several[-1].name
+        yield (
+            f"'{focus.wanted}' is shown at all its occurrences, {describe_matches(several)}: --focus '{last}' shows one"
+        )
 
 
-def _check_size(
-    at: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]], one: Input, kinds: Mapping[Kind, int], focus: FocusRequest
-) -> None:
-    for kind, maps in kinds.items():
-        found = at.get((one.index, kind), ())
-        lines = maps * len(found)
-        tokens = len(one.sides(kind)[1 if focus.direction == "from" else 0])
-        if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
-            one_place = f"one place, such as --focus '{found[len(found) // 2].name}', " if len(found) > 1 else ""
-            raise UsageError(
-                f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
-                f"{MOST_TOKENS:,} tokens): choose {one_place}--layer and --head, "
-                "--aggregate mean or a shorter text"
-            )
+def _check_page_size(matches: Sequence[FocusMatch], lines: int, tokens: int) -> None:
+    """Raise UsageError if there are too many lines of so many tokens for one page."""
+    if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
+        one_match = f"one match, such as --focus '{matches[len(matches) // 2].name}', " if len(matches) > 1 else ""
+        raise UsageError(
+            f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
+            f"{MOST_TOKENS:,} tokens): choose {one_match}--layer and --head, --aggregate mean or a shorter text"
+        )
 
 
 def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusRequest) -> FocusMatches:
-    """The same of kept maps, which must be whole."""
+    """Return the occurrences of the focus in kept maps; raise UsageError unless these are full maps."""
     for attention in maps:
         if not attention.whole:
             raise UsageError(
-                "highlights need whole maps, these show "
+                "highlights need full maps, these show "
                 f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: "
                 "run the model again"
             )

@@ -1,4 +1,4 @@
-"""One command with everything that it was asked to do, and the execution of its study."""
+"""One command with all its options, and the execution of its study."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Where results go; `out` None: `outputs/<command>/<model>/<digest>`."""
+    """Options of the output.
+
+    out  output folder; None for `outputs/<command>/<model>/<digest>`
+    """
 
     out: str | None = None
     force: bool = False
@@ -37,9 +40,9 @@ class OutputSettings:
 
 @dataclass(frozen=True, eq=False)
 class SharedPass:
-    """What the steps of a file share: a model, its texts, and their one forward pass.
+    """A model, texts and one forward pass that the steps of a file share.
 
-    run  the pass with whole maps; None if these would not fit, then each step makes a pass of its own
+    run  results with full maps; None if these do not fit into memory, then each step runs its own pass
     """
 
     runner: Runner
@@ -50,12 +53,12 @@ class SharedPass:
 
 @dataclass(frozen=True, eq=False)
 class Invocation:
-    """What one command was asked to do.
+    """One command with all its options.
 
     source    arguments of `attncli.models.load`, or a saved run
-    options   options of this command alone that change its result
+    options   options of only this command that change its result
     typed     options as they were typed
-    shared    what is shared with other steps on the same model and texts
+    shared    model and forward pass that are shared with other steps on the same texts
     """
 
     command: str
@@ -95,7 +98,7 @@ class Invocation:
         return OutputFolder(path, self.command, digest, self.output.force)
 
     def execution(self, track: Track = untracked) -> Execution:
-        """Return how a study gets its attention."""
+        """Return the execution that gives a study its attention."""
         existing, load = None, None
         if isinstance(self.source, Collected):
             existing = self.source
@@ -123,11 +126,11 @@ class Invocation:
         # imported here: a saved run needs neither torch nor transformers
         from attncli.engine.runner import load_runner
 
-        assert not isinstance(self.source, Collected)  # then nothing is loaded
+        assert not isinstance(self.source, Collected)  # a saved run has no model
         return load_runner(self.source)
 
     def complete(self, run: Collected) -> Collected:
-        """Return a run with what was asked for, and save its maps if `--save-maps` was given."""
+        """Return a run with the options of the command, and save its maps if `--save-maps` was given."""
         run = replace(run, info=replace(run.info, given=dict(self.typed), resolved=self.resolved))
         if self.output.save_maps and run.maps:
             parts = run.inputs, run.maps, run.statistics, run.vectors
@@ -142,10 +145,10 @@ class Invocation:
 
 
 def execute(invocation: Invocation, study: Study[ResultT], track: Track = untracked) -> tuple[Collected, ResultT]:
-    """Run a study on what a command was asked for; return the run that was read, and the result.
+    """Run the study of a command; return the run that was read, and the result.
 
-    Wrong options and a folder that cannot be written are refused before the heavy work.
+    Raise UsageError or OutputError before the heavy work if an option is wrong or the folder cannot be written.
     """
     study.check(invocation.request)
-    _ = invocation.folder
+    _ = invocation.folder  # checks that the folder can be written
     return study.run(invocation.execution(track))

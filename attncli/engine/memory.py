@@ -1,4 +1,4 @@
-"""How much a run would keep, foretold before it starts, and how much there is room for."""
+"""Estimate the memory that a run will keep, and compare it with the free memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _FLOAT, _BOOL = 4, 1
 
 
 def parse_size(size: int | str | None, option: str = "--max-memory") -> int | None:
-    """Bytes of `500MB`, `4GB`, `1.5GiB` or a plain number, given as this option.
+    """Return the bytes of `500MB`, `4GB`, `1.5GiB` or a plain number; raise UsageError for other values.
+
+    option  name of the option, for the message
 
     >>> parse_size("4GB"), parse_size("1.5GiB"), parse_size("2000")
     (4000000000, 1610612736, 2000)
@@ -30,9 +32,9 @@ def parse_size(size: int | str | None, option: str = "--max-memory") -> int | No
 
 
 def format_size(size: float) -> str:
-    """Bytes for people.
+    """Return a number of bytes with a unit, rounded to two digits or whole units.
 
-    >>> shown_size(999), shown_size(1_500_000), shown_size(48_000_000_000)
+    >>> format_size(999), format_size(1_500_000), format_size(48_000_000_000)
     ('999 B', '1.5 MB', '48 GB')
     """
     for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
@@ -42,9 +44,9 @@ def format_size(size: float) -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take: what the kernel calls available, less where a container allows less."""
-    found = [size for size in (_available(), _left_in_container()) if size is not None]
-    return min(found, default=None)
+    """Return the bytes that this process can still allocate, within the limit of its container; None if unknown."""
+    sizes = [size for size in (_available(), _left_in_container()) if size is not None]
+    return min(sizes, default=None)
 
 
 def _available() -> int | None:
@@ -75,18 +77,21 @@ def _left_in_container() -> int | None:
 def map_bytes(
     inputs: Iterable[Input], heads: Selection, *, one_head: bool, one_layer: bool, zoom: Zoom | None = None
 ) -> int:
-    """What the maps of these texts take: float32 weights, and for each kind which keys are visible."""
+    """Return the bytes of the maps of these texts: float32 weights, and one mask of visible keys for each kind."""
     maps = maps_per_kind(heads, one_head=one_head, one_layer=one_layer)
     total = 0
-    for one in inputs:
+    for text in inputs:
         for kind, count in maps.items():
-            queries, keys = (zoom or Zoom()).sides(*map(len, one.sides(kind)))
+            queries, keys = (zoom or Zoom()).sides(*map(len, text.sides(kind)))
             total += len(queries) * len(keys) * (count * _FLOAT + _BOOL)
     return total
 
 
 def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mapping[Kind, int]:
-    """How many maps there are of a text."""
+    """Return the number of maps of one text for each kind.
+
+    one_head, one_layer  whether heads or layers are combined into one
+    """
     counts: dict[Kind, list[int]] = {}
     for (kind, _), numbers in heads.items():
         counts.setdefault(kind, []).append(1 if one_head else len(numbers))
@@ -94,7 +99,10 @@ def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mappi
 
 
 def check_layer_fits(needed: int, route: str, longest: int) -> None:
-    """A `UsageError` where the attention of a single layer is more than what is free, before it is tried."""
+    """Raise UsageError if the attention of one layer needs more than the free memory.
+
+    longest  number of tokens of the longest text
+    """
     free = free_memory()
     if free is not None and needed > free:
         raise UsageError(
@@ -104,19 +112,22 @@ def check_layer_fits(needed: int, route: str, longest: int) -> None:
 
 
 def check_fits(needed: int, limit: int | None, longest: int, advice: str) -> None:
-    """A `UsageError` with the numbers and the flags that would make it fit, where too much would be kept."""
-    if told := memory_excess(needed, limit, longest):
-        raise UsageError(f"{told}; {advice}")
+    """Raise UsageError with the sizes and an advice if a run would keep more than it may."""
+    if problem := memory_excess(needed, limit, longest):
+        raise UsageError(f"{problem}; {advice}")
 
 
 def memory_excess(needed: int, limit: int | None, longest: int) -> str | None:
-    """What would be kept and what may be, where that is too much."""
+    """Return in words what a run would keep and what it may keep; None if it fits.
+
+    limit  allowed bytes; None for half of the free memory
+    """
     free = free_memory()
     allowed = limit if limit is not None else None if free is None else free // 2
     if allowed is None or needed <= allowed:
         return None
-    stated = "--max-memory" if limit is not None else f"half of the {format_size(free or 0)} that are free"
+    source = "--max-memory" if limit is not None else f"half of the {format_size(free or 0)} that are free"
     return (
         f"this run would keep {format_size(needed)} of attention maps (longest text: {longest} tokens), "
-        f"allowed are {format_size(allowed)} ({stated})"
+        f"allowed are {format_size(allowed)} ({source})"
     )

@@ -1,4 +1,4 @@
-"""One pass over texts: encode, choose, make sure that it fits, run, and hand on what the sinks hold."""
+"""One forward pass over encoded texts: choose heads, check memory, run, and collect the results of the sinks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from attncli.stream.norms import NormRows, NormShares
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """A model, the encoded texts and what is wanted of them, held against what there is."""
+    """A forward pass that is ready to run: a model, encoded texts, the options and the heads that they select."""
 
     loaded: Loaded
     plan: CapturePlan
@@ -41,27 +41,30 @@ class Pass:
 
     @classmethod
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
-        """Choose the heads; what does not exist, or what a layer has no room for, is a `UsageError`."""
+        """Return a pass with the selected heads.
+
+        Raise UsageError if a layer or head does not exist, or if the attention of one layer does not fit into memory.
+        """
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
         heads = resolve(request.choice, available, loaded.name)
         if request.by == "norm":
             heads = _with_norms(heads, plan, loaded.name)
-        made = cls(loaded, plan, tuple(batches), request, heads)
-        for batch in made.batches:
-            check_layer_fits(layer_bytes(plan, batch), plan.route, max(len(one.source) for one in batch.inputs))
-        return made
+        prepared = cls(loaded, plan, tuple(batches), request, heads)
+        for batch in prepared.batches:
+            check_layer_fits(layer_bytes(plan, batch), plan.route, max(len(text.source) for text in batch.inputs))
+        return prepared
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about the texts and the layers that are left out."""
+        """Notes for the user about the texts and about layers that are left out."""
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
-        looked = self.matches.notes if self.matches else ()
-        of_texts = (note for batch in self.batches for note in batch.notes)
-        return tuple(dict.fromkeys([*refused, *self._without_norms, *of_texts, *looked]))
+        focus_notes = self.matches.notes if self.matches else ()
+        text_notes = (note for batch in self.batches for note in batch.notes)
+        return tuple(dict.fromkeys([*refused, *self._norm_notes, *text_notes, *focus_notes]))
 
     @property
-    def _without_norms(self) -> list[str]:
-        """Which chosen layers have no norms, where these are wanted."""
+    def _norm_notes(self) -> list[str]:
+        """Notes about selected layers that have no norms, if the request asks for norms."""
         if self.request.by == "weight":
             return []
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in self.plan.sites}
@@ -77,7 +80,7 @@ class Pass:
 
     @cached_property
     def matches(self) -> FocusMatches | None:
-        """Where the focus is, where only its rows or columns are wanted; one that is nowhere is a `UsageError`."""
+        """Occurrences of the focus if only its rows or columns are kept, else None; UsageError if there are none."""
         if self.request.focus is None:
             return None
         return find_in_inputs(self.inputs, maps_per_kind(self.heads, **self._combine), self.request.focus)
@@ -87,66 +90,69 @@ class Pass:
         return {"one_head": self.request.aggregate != "none", "one_layer": self.request.aggregate_layers != "none"}
 
     def check_memory(self, at_once: bool) -> None:
-        """Refuse what would not fit, as `memory_excess` tells it, with the flags that would make it fit."""
+        """Raise UsageError with options that keep less, if the kept maps would exceed the allowed memory.
+
+        at_once  whether the maps of all texts are in memory together, not those of one batch
+        """
         if self.matches is None:
             self._check_window()
-        if told := self.excess(at_once):
-            raise UsageError(f"{told}; {self._advice(at_once)}")
+        if problem := self.excess(at_once):
+            raise UsageError(f"{problem}; {self._advice(at_once)}")
 
     def excess(self, at_once: bool) -> str | None:
-        """What would not fit; `at_once`: the maps of all texts are kept, not those of one batch at a time."""
+        """Return how much the kept maps exceed the allowed memory, in words; None if they fit (see `check_memory`)."""
         request = self.request
-        if self.matches is not None:  # they are few
+        if self.matches is not None:  # the rows of a focus are few
             return None
-        parts = [self.inputs] if at_once else self.texts
+        groups = [self.inputs] if at_once else self.texts
         needed = max(
-            map_bytes(part, self.heads, **self._combine, zoom=request.zoom) + self._vector_bytes(part) for part in parts
+            map_bytes(texts, self.heads, **self._combine, zoom=request.zoom) + self._vector_bytes(texts)
+            for texts in groups
         )
         return memory_excess(needed, request.max_memory, self._longest)
 
     @property
     def vector_values(self) -> dict[Kind, tuple[int, int, int]]:
-        """For each kind: numbers in the query vectors of a token, in its key vectors, and how many heads that is."""
-        found: dict[Kind, tuple[int, int, int]] = {}
+        """For each kind: size of the query vectors of a token, size of its key vectors, and number of heads."""
+        sizes: dict[Kind, tuple[int, int, int]] = {}
         for site in self.plan.sites:
             heads = self.heads.get((site.kind, site.layer), ())
             if site.route == "stream" and site.dim and site.kv_heads:
-                shared = {head * site.kv_heads // site.heads for head in heads}
-                query, key, count = found.get(site.kind, (0, 0, 0))
-                found[site.kind] = query + len(heads) * site.dim, key + len(shared) * site.dim, count + len(heads)
-        return found
+                key_heads = {head * site.kv_heads // site.heads for head in heads}
+                query, key, count = sizes.get(site.kind, (0, 0, 0))
+                sizes[site.kind] = query + len(heads) * site.dim, key + len(key_heads) * site.dim, count + len(heads)
+        return sizes
 
     def _vector_bytes(self, inputs: Iterable[Input]) -> int:
-        """What the vectors of these texts take in float32, where they are wanted."""
+        """Return the bytes of the float32 vectors of these texts; 0 if no vectors are kept."""
         if not self.request.neurons:
             return 0
-        values = self.vector_values.items()
-        counts = [(one.sides(kind), *each) for one in inputs for kind, each in values]
+        sizes = self.vector_values.items()
+        counts = [(text.sides(kind), *kind_sizes) for text in inputs for kind, kind_sizes in sizes]
         return 4 * sum(len(rows) * (query + heads) + len(keys) * key for (rows, keys), query, key, heads in counts)
 
     @cached_property
     def texts(self) -> list[tuple[Input, ...]]:
-        """The texts of each batch as sinks see them: by words, without special tokens, where that is asked for."""
-        return list(map(self._read, self.batches))
+        """The texts of each batch as sinks see them: merged into words and without special tokens if requested."""
+        return list(map(self._merged, self.batches))
 
-    def _read(self, batch: Batch) -> tuple[Input, ...]:
+    def _merged(self, batch: Batch) -> tuple[Input, ...]:
         return merge_inputs(batch.inputs, words=self.request.words, drop=self.request.drop)
 
     @property
     def inputs(self) -> list[Input]:
-        """All of them, in the order in which they were given."""
-        return sorted((one for part in self.texts for one in part), key=lambda one: one.index)
+        """The texts of all batches in the order of the user."""
+        return sorted((text for batch in self.texts for text in batch), key=lambda text: text.index)
 
     def _check_window(self) -> None:
-        texts = self.inputs
-        for one in texts:
+        for text in self.inputs:
             try:
                 for kind in self._kinds:
-                    self.request.zoom.sides(*map(len, one.sides(kind)))
+                    self.request.zoom.sides(*map(len, text.sides(kind)))
             except UsageError as error:
-                if len(texts) == 1:
+                if len(self.inputs) == 1:
                     raise
-                raise UsageError(f"text {one.index}: {error}") from error
+                raise UsageError(f"text {text.index}: {error}") from error
 
     @property
     def _kinds(self) -> set[Kind]:
@@ -154,7 +160,7 @@ class Pass:
 
     @property
     def _longest(self) -> int:
-        return max(len(one.source) for batch in self.batches for one in batch.inputs)
+        return max(len(text.source) for batch in self.batches for text in batch.inputs)
 
     def _advice(self, at_once: bool) -> str:
         request, flags = self.request, []
@@ -162,39 +168,43 @@ class Pass:
             flags.append("--layer 0")
         if request.choice.heads is None and request.aggregate == "none":
             flags += ["--head 0", "--aggregate mean"]
-        fewer = (request.zoom.resolution or 0) // 4
-        flags.append(f"--resolution {fewer}" if 0 < fewer < self._longest else "--max-tokens 512")
-        tail = " or fewer texts" if at_once and sum(len(batch.inputs) for batch in self.batches) > 1 else ""
-        return f"keep less with {', '.join(flags)}{tail}, or allow more with --max-memory"
+        coarser = (request.zoom.resolution or 0) // 4
+        flags.append(f"--resolution {coarser}" if 0 < coarser < self._longest else "--max-tokens 512")
+        fewer_texts = " or fewer texts" if at_once and sum(len(batch.inputs) for batch in self.batches) > 1 else ""
+        return f"keep less with {', '.join(flags)}{fewer_texts}, or allow more with --max-memory"
 
     def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
-        """One forward pass; returns the texts as the sinks saw them, and the share of attention that was dropped."""
+        """Run one batch through the model and the sinks.
+
+        Return the texts as the sinks saw them, and the share of attention to dropped special tokens (NaN if none).
+        """
         request, counter = self.request, ProgressSink(advance, batch, self.heads)
-        norms, inputs, reader = request.by == "norm", batch.inputs, None
+        norms, merged = request.by == "norm", None
         if request.words or request.drop:
-            reader = MergedRows(_Several(sinks), inputs, words=request.words, drop=request.drop, norms=norms)
-            sinks = [reader]
+            merged = MergedRows(_SinkGroup(sinks), batch.inputs, words=request.words, drop=request.drop, norms=norms)
+            sinks = [merged]
         if norms:
-            sinks = [NormRows(_Several(sinks))]
+            sinks = [NormRows(_SinkGroup(sinks))]
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
-        return (inputs, math.nan) if reader is None else (reader.inputs, reader.removed_mass)
+        return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)
 
     def maps(self, track: Track = untracked) -> Iterator[Gathered]:
-        """The maps batch by batch, none of them held here; notes are on the batches so far."""
+        """Yield the maps of one batch after another, so that few are in memory; notes cover the batches so far."""
         removed: list[float] = []
         with self._tracked(track) as advance:
             for batch in self.batches:
                 keep = self._keep(batch)
                 inputs, share = self.run(batch, [keep], advance)
                 removed.append(share)
-                yield Gathered(inputs, self._marked(keep.result(inputs)), None, _dropped_note(removed))
+                yield Gathered(inputs, self._with_options(keep.result(inputs)), None, _dropped_note(removed))
 
     def gather(
         self, track: Track = untracked, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
     ) -> Gathered:
-        """Everything that is wanted of all texts in one pass; `take` gets the edges chunk by chunk.
+        """Return everything that the request asks for, from one pass over all texts.
 
-        more  sinks that see the same stream, and whose results are their owner's
+        take  receives the strongest edges chunk by chunk; without it they are in the result
+        more  further sinks that see the same attention; their results are not returned
         """
         request = self.request
         extras = ExtraSinks(request, self.inputs if request.extras else (), take, self.heads)
@@ -207,40 +217,42 @@ class Pass:
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
                 measured = NormShares(measure) if measure is not None and request.by == "norm" else measure
                 sinks = [sink for sink in (keep, measured, *extras.sinks, *more) if sink is not None]
-                read, share = self.run(batch, sinks, advance)
-                inputs += read
+                texts, share = self.run(batch, sinks, advance)
+                inputs += texts
                 removed.append(share)
                 if keep is not None:
-                    maps += self._marked(keep.result(read))
-        inputs.sort(key=lambda one: one.index)
+                    maps += self._with_options(keep.result(texts))
+        inputs.sort(key=lambda text: text.index)
         maps.sort(key=lambda attention: attention.text)
         statistics = None if measure is None else replace(measure.result(inputs), by=request.by)
-        found = extras.result()
-        notes = (*_dropped_note(removed), *found.notes)
-        return Gathered(tuple(inputs), tuple(maps), statistics, notes, found.edges, found.profile, found.vectors)
+        extra = extras.result()
+        notes = (*_dropped_note(removed), *extra.notes)
+        return Gathered(tuple(inputs), tuple(maps), statistics, notes, extra.edges, extra.profile, extra.vectors)
 
     def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
         return track("reading", sum(map(tokens_in, self.batches)), "tokens")
 
     def _keep(self, batch: Batch) -> KeepMaps:
-        """The sink for the maps of a batch: whole ones, where all of them are shown token by token."""
+        """Return the sink that keeps the maps of a batch: rows of the focus, pooled maps or full maps."""
         request = self.request
         combine: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
         if request.focus is not None and self.matches is not None:
             side: Literal["query", "key"] = "query" if request.focus.direction == "from" else "key"
             return KeepChosen(side, self.matches.positions, self.heads, **combine)
-        if any(request.zoom.changes(*map(len, one.sides(kind))) for one in self._read(batch) for kind in self._kinds):
+        if any(
+            request.zoom.changes(*map(len, text.sides(kind))) for text in self._merged(batch) for kind in self._kinds
+        ):
             return PoolMaps(request.zoom, self.heads, **combine)
         return KeepMaps(self.heads, **combine)
 
-    def _marked(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
-        marks: dict[str, Any] = {name: getattr(self.request, name) for name in ("words", "by")}
-        return tuple(replace(attention, dropped_special=self.request.drop, **marks) for attention in maps)
+    def _with_options(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
+        options: dict[str, Any] = {name: getattr(self.request, name) for name in ("words", "by")}
+        return tuple(replace(attention, dropped_special=self.request.drop, **options) for attention in maps)
 
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What one pass brought: texts and maps in the order of the texts."""
+    """The results of one pass; texts and maps are in the order of the texts."""
 
     inputs: tuple[Input, ...]
     maps: tuple[Attention, ...]
@@ -251,8 +263,8 @@ class Gathered:
     vectors: tuple[Vectors, ...] = ()
 
 
-class _Several:
-    """Hands each block to several sinks."""
+class _SinkGroup:
+    """A sink that passes each block to several sinks."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = tuple(sinks)
@@ -267,16 +279,16 @@ class _Several:
 
 
 def _with_norms(heads: Selection, plan: CapturePlan, model: str) -> Selection:
-    """The heads whose norms of weighted values are to be had; where there are none, a `ModelError`."""
-    lacking = {(site.kind, site.layer): site.no_norms for site in plan.sites if site.no_norms}
-    left = {place: numbers for place, numbers in heads.items() if place not in lacking}
-    if not left:
+    """Return the heads of layers that have value-weighted norms; raise ModelError if no layer has."""
+    no_norms = {(site.kind, site.layer): site.no_norms for site in plan.sites if site.no_norms}
+    kept = {layer: numbers for layer, numbers in heads.items() if layer not in no_norms}
+    if not kept:
         kind, layer = next(iter(heads))
         raise ModelError(
-            f"{model} has no value-weighted norms here ({kind} layer {layer}: {lacking[kind, layer]}): "
+            f"{model} has no value-weighted norms here ({kind} layer {layer}: {no_norms[kind, layer]}): "
             "use --by weight (attncli explain value-weighted-norms)"
         )
-    return left
+    return kept
 
 
 def _dropped_note(removed: Sequence[float]) -> tuple[str, ...]:

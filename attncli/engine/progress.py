@@ -1,4 +1,4 @@
-"""How far long work is: counted in tokens, moved on by every block of rows, so that one long text shows it too."""
+"""Progress of long work in tokens; every block of rows advances it, so that one long text shows progress too."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:  # to draw a saved run needs no torch
     from attncli.inputs.batches import Batch
 
 Advance = Callable[[float], None]
-"""Hears how much more is done."""
+"""Receives the amount of work that was done since the last call."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Track(Protocol):
-    """Shows how far some work is: what it is called, how much there is of it, counted in what."""
+    """Shows the progress of some work: its name, its total amount and the unit of the amount."""
 
     def __call__(self, what: str, total: float, unit: str, /) -> AbstractContextManager[Advance]: ...
 
@@ -30,26 +30,26 @@ def untracked(what: str, total: float, unit: str) -> Iterator[Advance]:
 
 
 def tokens_in(batch: Batch) -> int:
-    """How many tokens a batch holds, targets too."""
+    """Return the number of tokens in a batch, including targets."""
     return batch.source_mask.numel() + (0 if batch.target_mask is None else batch.target_mask.numel())
 
 
 def interleave_lengths(batches: Sequence[Batch]) -> list[Batch]:
-    """The longest texts first, then all lengths evenly mixed.
+    """Return batches with the longest texts first, then all lengths evenly mixed.
 
-    What does not fit into memory shows at once, and the time left is told from texts of every length.
+    So a lack of memory shows at once, and the remaining time is estimated from texts of all lengths.
     """
     longest_first = sorted(batches, key=lambda batch: max(length or 0 for length in batch.lengths), reverse=True)
-    places = sorted(range(len(longest_first)), key=lambda at: at * _GOLDEN % 1)
-    return [longest_first[at] for at in places]
+    order = sorted(range(len(longest_first)), key=lambda index: index * _GOLDEN % 1)
+    return [longest_first[index] for index in order]
 
 
 class ProgressSink:
-    """A sink that tells how much of a batch went by: its tokens, in shares of the rows of all heads."""
+    """A sink that reports progress in tokens: each row of a head counts as its share of the tokens of the batch."""
 
     def __init__(self, advance: Advance, batch: Batch, heads: Selection) -> None:
         rows = sum(
-            len(numbers) * len(one.sides(kind)[0]) for (kind, _), numbers in heads.items() for one in batch.inputs
+            len(numbers) * len(text.sides(kind)[0]) for (kind, _), numbers in heads.items() for text in batch.inputs
         )
         self._advance, self._tokens_per_row = advance, tokens_in(batch) / max(rows, 1)
 
@@ -58,4 +58,4 @@ class ProgressSink:
         self._advance(self._tokens_per_row * math.prod(rows.weights.shape[:3]))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Nothing is held back."""
+        """Do nothing: rows are counted as they come."""

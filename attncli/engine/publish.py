@@ -1,4 +1,4 @@
-"""Write what a study reports: every table and picture format, and the manifest."""
+"""Write the report of a study in all its formats, and the manifest."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from attncli.vocabulary import PAGE_FORMATS, TABLE_FORMATS
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """What was written.
+    """The files that were written.
 
     manifest  contents of manifest.json
-    notes     what a reader should know
+    notes     notes for the reader
     files     paths in the order of writing, without the manifest
     """
 
@@ -47,8 +47,8 @@ def publish(
     """Write the document, the tables, the drawings and the manifest of a report.
 
     name   file name of the document
-    wrote  is told the path of each drawing
-    drew   is told each drawing once it is written
+    wrote  called with the path of each drawing
+    drew   called with each drawing once it is written
     Raise OutputError if something cannot be written; what was written before stays valid.
     """
     if report.document is not None and "json" in formats:

@@ -1,4 +1,4 @@
-"""What a study hands over to be written: a document, tables, drawings and notes, all as data."""
+"""The report of a study: a document, tables, drawings and notes that are to be written."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Drawing:
     figure       draws the picture, or returns None if there is nothing to draw; None if it has no picture formats
     html         makes the page; None if it has no page
     description  text in the metadata of pictures; made from the model and the name if None
-    terminal     makes what a person at a terminal sees of it
+    terminal     makes the version that is printed on a terminal
     """
 
     name: str
@@ -83,14 +83,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a study writes and says.
+    """Everything that a study writes and prints.
 
     info        where the results come from, for the manifest
     document    contents of `<name>.json`; None if there is none
     tables      tables by file name; the first is printed in a pipe
     drawings    pictures and pages; made one after another while they are written, so that few are in memory
-    notes       what a reader should know beside the notes of `info`
-    late_notes  notes that only drawing the drawings finds out; a list that they append to
+    notes       notes for the reader, in addition to the notes of `info`
+    late_notes  list to which the drawings append notes while they are drawn
     more_files  further files by path, which need not lie in the output folder
     replaces    whether files of an earlier run with the same digest that this one did not write are removed
     """

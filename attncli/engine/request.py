@@ -1,4 +1,4 @@
-"""What is wanted of a run: which attention, combined how, measured by what, kept or not."""
+"""Options of a run: which attention is read, how it is combined and measured, and whether maps are kept."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from attncli.vocabulary import (
 
 
 class ZoomOptions(TypedDict, total=False):
-    """Which part of the maps is wanted, and how fine; all of it may be left out.
+    """Options for a part of the maps and its resolution; all are optional.
 
-    rows, keys  a window: queries, keys by position such as `17`, `"8000-8400"`, `(8000, 8400)`; all by default
-    resolution  at most so many cells a side: the tokens of longer texts are pooled
-    pool        mean or max: what a cell is of its visible (query, key) pairs
+    rows, keys  a window of queries, of keys: positions such as `17`, `"8000-8400"`, `(8000, 8400)`; all by default
+    resolution  largest number of cells on a side: tokens of longer texts are pooled
+    pool        mean or max of the weights of the visible (query, key) pairs of a cell
     """
 
     rows: int | str | Span | None
@@ -40,26 +40,26 @@ class ZoomOptions(TypedDict, total=False):
 
 
 class RunOptions(ZoomOptions, total=False):
-    """What a run may be told; all of it may be left out.
+    """Options of a run; all are optional.
 
     kind              encoder, decoder, cross, or several of them; all that the model has by default
     layer, head       `3`, `-1`, `"0,2,5-7"`, `[0, 2]`; all by default
-    by                weight, or norm: how long the vectors are that heads write, instead of how much they look
+    by                weight, or norm: the norm of the value-weighted vector instead of the attention weight
     aggregate         none, or the mean or max over heads
     aggregate_layers  none, or the mean over layers
     words             rows and columns are words: the sum over a word's pieces as keys, the mean as queries
     special           keep, or drop special tokens from both axes (rows are renormalised)
     rows, keys        keep only this window, as in `ZoomOptions`
-    resolution, pool  keep at most so many cells a side: longer texts are pooled while they stream
+    resolution, pool  pool longer texts to this number of cells on a side while they stream
     max_tokens        cut longer texts
-    generate          append so many greedy tokens, then read the whole
-    batch_tokens      at most so many tokens in one forward pass, unless one text alone has more
-    max_memory        bytes, or "4GB": more than this is not kept; half of what is free by default
+    generate          number of tokens to generate greedily and append before the text is read
+    batch_tokens      largest number of tokens in one forward pass, unless one text has more
+    max_memory        largest size of kept results, bytes or "4GB"; half of the free memory by default
     metrics           names to measure in the same pass, or "all"
     per_query         measure every query token too
-    top_k, min_weight of each row the K largest weights, those from W on, or what is both
-    profile           where attention goes over the whole text
-    ends              for it: how many tokens the first and the last of a text are
+    top_k, min_weight keep edges: the K largest weights of each row, the weights from W up, or weights that are both
+    profile           measure where attention goes over the whole text
+    ends              number of tokens in the first and in the last part of a text, for the profile
     neurons           keep query and key vectors too, which `run.view()` shows
     keep_maps         False to measure only
     capture           auto, stream or eager
@@ -90,7 +90,11 @@ class RunOptions(ZoomOptions, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """The same, checked and read. `metrics` empty: nothing is measured; `focus`: only these rows or columns."""
+    """Checked options of a run, with the fields of `RunOptions`.
+
+    choice  selected kinds, layers and heads
+    focus   tokens whose rows or columns are kept; None for full maps
+    """
 
     choice: Choice = field(default_factory=Choice)
     by: By = "weight"
@@ -116,7 +120,7 @@ class Request:
 
     @classmethod
     def of(cls, options: RunOptions) -> Request:
-        """Check what was asked for; a name that does not exist is a `UsageError` with close names."""
+        """Return the checked options; raise UsageError if a name or value is wrong or options contradict each other."""
         unknown = next((name for name in options if name not in RunOptions.__annotations__), None)
         if unknown is not None:
             raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, RunOptions.__annotations__)}")
@@ -125,11 +129,11 @@ class Request:
         check_choice(options, "aggregate_layers", LAYER_AGGREGATES)
         check_choice(options, "special", SPECIALS)
         check_choice(options, "capture", CAPTURES)
-        _at_least(options, "max_tokens", 1)
-        _at_least(options, "generate", 0)
-        _at_least(options, "batch_tokens", 1)
-        _at_least(options, "top_k", 1)
-        _at_least(options, "ends", 1)
+        _check_at_least(options, "max_tokens", 1)
+        _check_at_least(options, "generate", 0)
+        _check_at_least(options, "batch_tokens", 1)
+        _check_at_least(options, "top_k", 1)
+        _check_at_least(options, "ends", 1)
         check_share(options, "min_weight")
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
@@ -145,97 +149,100 @@ class Request:
         if request.by == "norm":
             _check_norms(request)
         if not (request.metrics or request.keep_maps or request.extras or request.neurons):
-            raise UsageError("keep_maps=False and no metrics: the run would bring nothing; name metrics, or 'all'")
+            raise UsageError(
+                "keep_maps=False and no metrics: the run would return nothing; give metrics, such as 'all'"
+            )
         if request.metrics and request.combined and zoom != Zoom():
             raise UsageError(
-                "what is combined is measured on whole maps: leave out metrics, or the window and resolution"
+                "metrics of combined heads or layers need full maps: leave out metrics, or the window and resolution"
             )
         if request.extras and request.combined:
             raise UsageError(
-                "--top-k, --min-weight and --profile look at single heads: leave out --aggregate and --aggregate-layers"
+                "--top-k, --min-weight and --profile need single heads: leave out --aggregate and --aggregate-layers"
             )
         return request
 
     @property
     def drop(self) -> bool:
+        """Whether special tokens are dropped."""
         return self.special == "drop"
 
     @property
     def combined(self) -> bool:
-        """Whether heads or layers become one map."""
+        """Whether heads or layers are combined into one map."""
         return (self.aggregate, self.aggregate_layers) != ("none", "none")
 
     @property
     def edges(self) -> bool:
-        """Whether the strongest edges are wanted."""
+        """Whether the strongest edges are requested."""
         return self.top_k is not None or self.min_weight is not None
 
     @property
     def extras(self) -> bool:
-        """Whether edges or a profile are asked for, beside maps and metrics."""
+        """Whether edges or a profile are requested in addition to maps and metrics."""
         return self.edges or self.profile
 
     def resolved(self) -> dict[str, Any]:
-        """All options that change the result, as plain values."""
+        """Return all options that change the result, as plain values."""
         left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus")
-        chosen = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
-        chosen |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
-        rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
-        return {name: _listed(value) for name, value in (chosen | rest).items()}
+        selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
+        selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
+        rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
+        return {name: _tuples_to_lists(value) for name, value in (selected | rest).items()}
 
 
 def _check_norms(request: Request) -> None:
-    """A `UsageError` for what is of weights alone."""
+    """Raise UsageError for options that only weights have."""
     if request.extras or request.neurons:
-        raise UsageError("--top-k, --min-weight, --profile and --neurons are of weights: leave them out, or --by norm")
-    if request.capture == "eager":
         raise UsageError(
-            "--by norm needs the values beside the weights, which --capture eager does not see: use --capture auto"
+            "--top-k, --min-weight, --profile and --neurons need weights: leave them out, or leave out --by norm"
         )
+    if request.capture == "eager":
+        raise UsageError("--by norm needs value vectors, which --capture eager does not capture: use --capture auto")
 
 
 def zoom_of(options: Mapping[str, Any]) -> Zoom:
-    """Check which window and how many cells are wanted."""
+    """Return the checked window and resolution; raise UsageError if a value is wrong."""
     check_choice(options, "pool", POOLS)
-    _at_least(options, "resolution", 1)
+    _check_at_least(options, "resolution", 1)
     rows, keys = (parse_span(options.get(name), name) for name in ("rows", "keys"))
     return Zoom(options.get("resolution"), options.get("pool", POOLS[0]), rows, keys)
 
 
-def _listed(value: Any) -> Any:
-    """Tuples as lists, as they come back from JSON."""
-    return [_listed(entry) for entry in value] if isinstance(value, tuple) else value
+def _tuples_to_lists(value: Any) -> Any:
+    """Return a value with lists for tuples, as JSON returns them."""
+    return [_tuples_to_lists(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Names of metrics that exist, in the order given, each once; `all` is every one."""
+    """Return names of metrics without repetition, every metric for `all`; raise UsageError if one does not exist."""
     if wanted is None:
         return ()
-    there = registry.names("metrics")
+    known = registry.names("metrics")
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     if ALL_METRICS in names:
-        return tuple(there)
+        return tuple(known)
     for name in names:
-        if name not in there:
-            raise UsageError(f"unknown metric '{name}': {did_you_mean(name, there)}")
+        if name not in known:
+            raise UsageError(f"unknown metric '{name}': {did_you_mean(name, known)}")
     return tuple(dict.fromkeys(names))
 
 
 def check_choice(options: Mapping[str, Any], name: str, values: Sequence[str]) -> None:
-    """A `UsageError` unless the option has one of these values or is left out."""
+    """Raise UsageError unless an option has one of these values or is left out."""
     value = options.get(name, values[0])
     if value not in values:
         raise UsageError(f"unknown --{name.replace('_', '-')} '{value}': {did_you_mean(str(value), values)}")
 
 
 def check_share(options: Mapping[str, Any], name: str) -> None:
-    """A `UsageError` unless the option is above 0 and at most 1, or left out."""
+    """Raise UsageError unless an option is above 0 and at most 1, or left out."""
     value = options.get(name)
     if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):
         raise UsageError(f"expected --{name.replace('_', '-')} to be above 0 and at most 1, got {value!r}")
 
 
-def _at_least(options: Mapping[str, Any], name: str, least: int) -> None:
+def _check_at_least(options: Mapping[str, Any], name: str, least: int) -> None:
     value = options.get(name)
     if value is not None and (not isinstance(value, int) or value < least):
         raise UsageError(f"expected --{name.replace('_', '-')} to be a number from {least} up, got {value!r}")

@@ -1,4 +1,4 @@
-"""A loaded model that runs texts: how it is captured, forward passes, and their results."""
+"""A loaded model that runs forward passes over texts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Runner:
     _plans: dict[str, CapturePlan] = field(default_factory=dict, repr=False)
 
     def plan(self, capture: str = "auto") -> CapturePlan:
-        """How this model's attention is caught, found out by one short pass."""
+        """Return how the attention of this model is captured, which one short forward pass finds out."""
         check_choice({"capture": capture}, "capture", CAPTURES)
         if capture not in self._plans:
             self._plans[capture] = plan(self.loaded, capture)  # type: ignore[arg-type]
@@ -42,7 +42,10 @@ class Runner:
     def gather(
         self, texts: Sequence[Text], request: Request, track: Track = untracked, take: EdgesConsumer | None = None
     ) -> Collected:
-        """All texts as one run; `take` gets the strongest edges chunk by chunk, else the run holds them."""
+        """Return all texts as one run.
+
+        take  receives the strongest edges chunk by chunk; without it they are in the run
+        """
         prepared = self.prepare(texts, request, track)
         if request.keep_maps or request.combined:
             prepared.check_memory(at_once=True)
@@ -56,36 +59,42 @@ class Runner:
         take: EdgesConsumer | None = None,
         more: Sequence[Sink] = (),
     ) -> Collected:
-        """The same of what `prepare` made of these texts; `more` sinks see the pass too."""
+        """Run a prepared pass over these texts and return it as one run.
+
+        take  receives the strongest edges chunk by chunk; without it they are in the run
+        more  further sinks that see the attention
+        """
         return gathered(prepared, self.info_of(prepared, texts), track, take, more)
 
     def selected_heads(self, request: Request) -> Selection:
-        """The heads that a request chooses; what does not exist is a `UsageError`."""
+        """Return the heads that a request selects; raise UsageError if one does not exist."""
         return Pass.prepare(self.loaded, self.plan(request.capture), (), request).heads
 
     def runs(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Iterator[Collected]:
-        """The same as one run per batch, so that the maps of one batch are held at a time."""
+        """Yield one run per batch, so that only the maps of one batch are in memory."""
         prepared = self.prepare(texts, request, track)
         prepared.check_memory(at_once=False)
         info = self.info_of(prepared, texts)
-        for found in prepared.maps(track):
-            yield Collected(replace(info, notes=(*info.notes, *found.notes)), found.inputs, found.maps)
+        for batch in prepared.maps(track):
+            yield Collected(replace(info, notes=(*info.notes, *batch.notes)), batch.inputs, batch.maps)
 
     def prepare(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Pass:
-        """The texts encoded and the heads chosen, before the pass; a target that is to be written is written here."""
+        """Return a pass over encoded texts that is ready to run; missing targets are generated now."""
         if not self.loaded.is_encoder_decoder and any(text.target is not None for text in texts):
-            raise UsageError(f"--target is what a decoder reads beside an encoder, {self.loaded.name} has one stack")
-        found = self.plan(request.capture)
-        asked: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "batch_tokens")}
+            raise UsageError(
+                f"--target needs a model with encoder and decoder, {self.loaded.name} has only one of them"
+            )
+        capture_plan = self.plan(request.capture)
+        options: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "batch_tokens")}
         with track("writing", sum(text.target is None for text in texts), "texts") as written:
-            batches = tuple(encode(self.loaded, texts, **asked, on_generated=written))
-        prepared = Pass.prepare(self.loaded, found, batches, request)
-        _log.info("capture by %s: %s", found.route, found.reason)
+            batches = tuple(encode(self.loaded, texts, **options, on_generated=written))
+        prepared = Pass.prepare(self.loaded, capture_plan, batches, request)
+        _log.info("capture by %s: %s", capture_plan.route, capture_plan.reason)
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))
         return prepared
 
     def info_of(self, prepared: Pass, texts: Sequence[Text]) -> RunInfo:
-        """Where the results of a pass come from."""
+        """Return where the results of a pass come from."""
         info = self.loaded.run_info(prepared.plan.route)
         resolved = prepared.request.resolved()
         return replace(info, resolved=resolved, notes=prepared.notes, input_sha256=input_sha256(texts))
@@ -99,11 +108,12 @@ def load_runner(arguments: Mapping[str, Any]) -> Runner:
 def gathered(
     prepared: Pass, info: RunInfo, track: Track, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
 ) -> Collected:
+    """Run a prepared pass and return its results, with statistics of combined maps if requested."""
     request = prepared.request
-    found: Gathered = prepared.gather(track, take, more)
-    info = replace(info, notes=(*info.notes, *found.notes))
-    statistics = found.statistics
+    results: Gathered = prepared.gather(track, take, more)
+    info = replace(info, notes=(*info.notes, *results.notes))
+    statistics = results.statistics
     if request.metrics and statistics is None:
-        statistics = measure_maps(found.maps, found.inputs, request)
-    maps = found.maps if request.keep_maps else ()
-    return Collected(info, found.inputs, maps, statistics, found.edges, found.profile, found.vectors)
+        statistics = measure_maps(results.maps, results.inputs, request)
+    maps = results.maps if request.keep_maps else ()
+    return Collected(info, results.inputs, maps, statistics, results.edges, results.profile, results.vectors)

@@ -1,4 +1,4 @@
-"""Several commands over the same texts: the model reads them once for all."""
+"""One forward pass that several commands over the same texts share."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _NAMES = ("model", "revision", "cls", "architecture", "dtype", "device", "captur
 
 
 def share_pass(runner: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> SharedPass:
-    """One forward pass over texts, with the maps that the request chooses; without it where they would not fit."""
+    """Return one forward pass over texts with the maps that a request selects; without maps if they do not fit."""
     prepared = runner.prepare(texts, request, track)
     info = runner.info_of(prepared, texts)
-    if told := prepared.excess(at_once=True):
-        info = replace(info, notes=(*info.notes, f"{told}: each step reads the texts anew"))
+    if problem := prepared.excess(at_once=True):
+        info = replace(info, notes=(*info.notes, f"{problem}: each step reads the texts again"))
         return SharedPass(runner, tuple(texts), info)
     return SharedPass(runner, tuple(texts), info, runner.finish(prepared, texts, track))
 
 
 def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:
-    """Where the results of several runs come from: where they differ, all of it."""
+    """Return where the results of several runs come from; differing values are joined with commas."""
     names: dict[str, Any] = {}
     for name in _NAMES:
         values = list(dict.fromkeys(getattr(info, name) for info in infos))

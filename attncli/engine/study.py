@@ -1,4 +1,4 @@
-"""What every analysis is: a study, which names its options, consumes attention and reports its result."""
+"""Base classes of all analyses: a study has options, consumes attention and reports its result."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SinkT = TypeVar("SinkT", bound="Sink")
 class Study(ABC, Generic[ResultT]):
     """One analysis with its options: `HeadsStudy(HeadsOptions(clusters=4))`.
 
-    A subclass names itself and its option group, runs (`run`) and says what is written (`report`). It writes nothing,
-    shows no progress, and does not care whether attention comes from a forward pass or a saved run: `Execution` and
+    A subclass sets its name and its option group, computes (`run`) and returns what is written (`report`). It writes
+    nothing, shows no progress, and treats a forward pass and a saved run alike: `Execution` and
     `publish` do that.
 
     name     the command, the document `<name>.json` and the folder `outputs/<name>`
     group    the dataclass of its options
     formats  which file formats it writes
-    prints   what a pipe reads: the first table as CSV, or the path of every drawing
+    prints   output to a pipe: the first table as CSV, or the path of every drawing
     reads    whether it reads the user's texts
     help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
@@ -60,7 +60,7 @@ class Study(ABC, Generic[ResultT]):
         return self
 
     def run_options(self) -> RunOptions:
-        """Return what the study asks of the forward pass, beside the selection."""
+        """Return the options of the forward pass that the study needs, in addition to the selection."""
         return {}
 
     def resolved(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Study(ABC, Generic[ResultT]):
         return asdict(self.options)
 
     def typed(self) -> dict[str, Any]:
-        """Return the options that differ from their defaults, by the names that are typed."""
+        """Return the options that differ from their defaults, by their names on the command line."""
         return typed(self.options)
 
     def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Study(ABC, Generic[ResultT]):
         """Return what is written: the document, the tables, the drawings and the notes."""
 
     def terminal(self, result: ResultT, run: Collected) -> Iterable[RenderableType]:
-        """Return what a person at a terminal sees: tables, mostly."""
+        """Return what is printed on a terminal, mostly tables."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""One option of the command line, and what was typed of a group of options."""
+"""One option of the command line, and the changed options of a group."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Option:
-    """How one option is called, completed and explained.
+    """The name, help and completion of one option.
 
     panel    heading of the help under which it is listed
-    names    `--layer`, `-l`; the name of the field where none is given
-    metavar  placeholder of the value in the help; the choices where none is given
+    names    `--layer`, `-l`; the name of the field if none is given
+    metavar  placeholder of the value in the help; the choices if none is given
     choices  allowed values, completed by the shell
-    complete function that returns values for the shell, where they are not known in advance
+    complete function that returns values for the shell, if they are not known in advance
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Option:
 
 
 def key(name: str) -> str:
-    """Return the name of an option as it is typed, without the dashes.
+    """Return the name of an option on the command line, without the leading dashes.
 
     >>> key("max_tokens"), key("from_")
     ('max-tokens', 'from')
@@ -50,12 +50,12 @@ def key(name: str) -> str:
 
 
 def typed(*groups: Any) -> dict[str, Any]:
-    """Return the options that differ from their defaults, by the names that are typed."""
+    """Return the options that differ from their defaults, by their names on the command line."""
     return {key(name): value for group in groups for name, value in changed(group).items()}
 
 
 def changed(group: Any) -> dict[str, Any]:
     """Return the fields of a group that differ from their defaults."""
     default = type(group)()
-    values = {each.name: getattr(group, each.name) for each in fields(group) if each.compare}
+    values = {option.name: getattr(group, option.name) for option in fields(group) if option.compare}
     return {name: value for name, value in values.items() if value != getattr(default, name)}

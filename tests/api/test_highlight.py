@@ -135,7 +135,7 @@ def test_a_notebook_shows_the_page_within_a_frame(tmp_path: Path) -> None:
 
 def test_what_cannot_be_highlighted_is_an_error() -> None:
     model = attncli.load("demo:encoder")
-    with pytest.raises(UsageError, match="highlights need whole maps, these show a part of the text"):
+    with pytest.raises(UsageError, match="highlights need full maps, these show a part of the text"):
         model.run(STORY, rows="0-5").highlight("It")
     with pytest.raises(UsageError, match="unknown --direction 'form': did you mean 'from'"):
         model.run(STORY).highlight("It", direction="form")  # type: ignore[arg-type]

@@ -149,7 +149,7 @@ def test_options_choose_and_combine() -> None:
     assert all(attention.words and attention.dropped_special for attention in combined.maps)
     with pytest.raises(UsageError, match="unknown option 'layers': did you mean 'layer'"):
         model.run("one", layers=1)  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="the run would bring nothing"):
+    with pytest.raises(UsageError, match="the run would return nothing"):
         model.run("one", keep_maps=False)
 
 

@@ -52,7 +52,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     (["heatmap", *T, "--generate", "-1"], 2, "expected --generate to be a number from 0 up, got -1"),
     (
         ["heatmap", *T, "--target", "x"],
-        *(2, "--target is what a decoder reads beside an encoder, demo:encoder has one stack"),
+        *(2, "--target needs a model with encoder and decoder, demo:encoder has only one of them"),
     ),
     (["heatmap", "-f", "-"], 2, "stdin contains no text: expected at least one that is not blank"),
     # a part of it, and how fine

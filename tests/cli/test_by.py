@@ -106,10 +106,10 @@ def test_saved_norms_are_never_taken_for_weights(run_cli: RunCli) -> None:
     for command in ("heatmap", "stats", "flow", "patterns", "segments", "view", "heads", "highlight --focus it"):
         done = run_cli(*command.split(), "--from", "saved", "-o", "here")
         assert done.code == 2
-        assert done.err.startswith("error: the run of demo:encoder holds value-weighted norms, not weights: read them")
+        assert done.err.startswith("error: the run of demo:encoder contains value-weighted norms, not weights: ")
         assert not Path("here").exists()
     done = run_cli("compare", "saved", "saved", "-o", "here")
-    assert (done.code, "holds value-weighted norms" in done.err) == (2, True)
+    assert (done.code, "contains value-weighted norms" in done.err) == (2, True)
 
 
 def test_saved_weights_are_never_taken_for_norms(run_cli: RunCli) -> None:
@@ -118,7 +118,7 @@ def test_saved_weights_are_never_taken_for_norms(run_cli: RunCli) -> None:
     for command in ("heatmap", "stats", "flow"):
         done = run_cli(command, "--from", "saved", "--by", "norm")
         assert done.code == 2
-        assert "from which no norms can be made: run the model again with --by norm --save-maps" in done.err
+        assert "from which no norms can be computed: run the model again with --by norm --save-maps" in done.err
         assert run_cli(command, "--from", "maps.npy", "--by", "norm").code == 2
 
 
@@ -128,8 +128,8 @@ def test_saved_weights_are_never_taken_for_norms(run_cli: RunCli) -> None:
         (("heatmap", "--by", "size"), "unknown --by 'size'"),
         (("stats", "--by", "norms"), "unknown --by 'norms': did you mean 'norm'?"),
         (("flow", "--by", "norm", "--capture", "eager"), "use --capture auto"),
-        (("stats", "--by", "norm", "--top-k", "3"), "are of weights: leave them out"),
-        (("stats", "--by", "norm", "--profile"), "are of weights: leave them out"),
+        (("stats", "--by", "norm", "--top-k", "3"), "need weights: leave them out"),
+        (("stats", "--by", "norm", "--profile"), "need weights: leave them out"),
     ],
 )
 def test_calls_that_make_no_sense(options: tuple[str, ...], said: str, run_cli: RunCli) -> None:

@@ -121,7 +121,8 @@ def test_a_word_in_several_places_is_shown_in_all_and_how_to_choose_is_said(run_
     text = "It was warm, so it ran."
     done = run_cli("highlight", "-t", text, *IT, "-l", "0", "-H", "0", "-o", "here", "--format", "html")
     assert done.err == (
-        "note: 'it' is shown in all its places, it has 2: It#1 is token 1, it#2 is token 7: --focus 'it#2' shows one\n"
+        "note: 'it' is shown at all its occurrences, it has 2: It#1 is token 1, it#2 is token 7: "
+        "--focus 'it#2' shows one\n"
     )
     both = weights(Path("here/encoder-L00-H00-it.html"))
     done = run_cli("highlight", "-t", text, "--focus", "it#2", "-l", "0", "-H", "0", "-o", "one", "--format", "html")

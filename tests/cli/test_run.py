@@ -107,7 +107,7 @@ def test_what_would_not_fit_is_read_once_a_step_with_the_same_numbers(run_cli: R
     done = run_cli("run", written(f"{text}max-memory: 2kB\n"), "-o", "streamed")
     assert done.code == 2  # the page of all heads does not fit either, and says so
     done = run_cli("run", written(text.replace("heatmap, ", "") + "max-memory: 2kB\n"), "-o", "streamed", "--force")
-    assert "allowed are 2 kB (--max-memory): each step reads the texts anew" in done.err
+    assert "allowed are 2 kB (--max-memory): each step reads the texts again" in done.err
     assert len(passes) > 2 * kept
     one, other = (pd.read_csv(f"{name}/demo-decoder/000/stats/stats.csv") for name in ("kept", "streamed"))
     pd.testing.assert_frame_equal(one, other, rtol=1e-5, atol=1e-6)
@@ -302,7 +302,7 @@ def test_the_configs_that_come_along_run(run_cli: RunCli, repo: Path, name: str)
 def test_the_long_context_that_comes_along_is_streamed(run_cli: RunCli, repo: Path) -> None:
     done = run_cli("run", str(repo / "configs" / "long-context.yaml"), "-o", "here")
     assert done.code == 0
-    assert "each step reads the texts anew" in done.err
+    assert "each step reads the texts again" in done.err
     found = json.loads(Path("here/demo-decoder/000/stats/stats.json").read_text())
     assert len(found["inputs"][0]["queries"]) == 2048
     assert all(Path(line).stat().st_size > 0 for line in done.out.splitlines())

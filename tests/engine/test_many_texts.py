@@ -1,4 +1,4 @@
-"""Many texts at once: batched by length within a budget, the same numbers as one by one, told how far it is."""
+"""Many texts: batches within a budget of tokens, the same numbers as single texts, and progress."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def one_by_one(model: attncli.Model, texts: list[Text]) -> tuple[dict[str, np.nd
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder", "seq2seq", "minilm"])
-def test_any_order_and_batching_gives_what_single_texts_give(name: str, minilm: Path) -> None:
+def test_any_order_and_batching_gives_the_numbers_of_single_texts(name: str, minilm: Path) -> None:
     model, texts = model_of(name, minilm, torch.float64), lines(24)
     means, spreads = one_by_one(model, texts)
     for seed, budget in ((1, 1), (2, 40), (3, 4096)):
@@ -92,35 +92,35 @@ def test_the_longest_text_goes_first_and_lengths_are_mixed() -> None:
         assert np.mean(order[start : start + 20]) == pytest.approx(np.mean(order), rel=0.1)
 
 
-class Heard:
-    """A `Track` that keeps what it hears."""
+class RecordedProgress:
+    """A `Track` that records its calls."""
 
     def __init__(self) -> None:
-        self.said: dict[str, tuple[float, str, list[float]]] = {}
+        self.calls: dict[str, tuple[float, str, list[float]]] = {}
 
     @contextmanager
     def __call__(self, what: str, total: float, unit: str) -> Iterator[Advance]:
         steps: list[float] = []
-        self.said[what] = (total, unit, steps)
+        self.calls[what] = (total, unit, steps)
         yield steps.append
 
 
 @pytest.mark.parametrize("name", ["decoder", "seq2seq"])
 @pytest.mark.parametrize("options", [{}, {"layer": 1, "head": "0,2"}, {"words": True}], ids=str)
 def test_progress_counts_tokens_and_moves_within_one_text(name: str, options: dict[str, object]) -> None:
-    model, heard = attncli.load(f"demo:{name}"), Heard()
+    model, progress = attncli.load(f"demo:{name}"), RecordedProgress()
     text = Text("one two three", target="three two one" if name == "seq2seq" else None)
     request = Request.of({"metrics": "all", "keep_maps": False, **options})  # type: ignore[typeddict-item]
-    model.gather([text], request, heard)
+    model.gather([text], request, progress)
     [one] = model.run(text, layer=0).inputs
-    total, unit, steps = heard.said["reading"]
+    total, unit, steps = progress.calls["reading"]
     assert (total, unit) == (len(one.source) + len(one.target or ()), "tokens")
     assert sum(steps) == pytest.approx(total)
     assert len(steps) >= (1 if options.get("layer") else 3)
 
 
-def test_progress_hears_of_each_text_that_is_written() -> None:
-    model, heard = attncli.load("demo:seq2seq"), Heard()
+def test_progress_counts_generated_texts() -> None:
+    model, progress = attncli.load("demo:seq2seq"), RecordedProgress()
     texts = [Text("one two"), Text("two", target="owt"), Text("three")]
-    model.gather(texts, Request.of({"metrics": ["sink"], "keep_maps": False}), heard)
-    assert heard.said["writing"] == (2, "texts", [1, 1])
+    model.gather(texts, Request.of({"metrics": ["sink"], "keep_maps": False}), progress)
+    assert progress.calls["writing"] == (2, "texts", [1, 1])

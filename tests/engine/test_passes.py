@@ -1,4 +1,4 @@
-"""What joins the steps: memory, names of pictures, kept maps combined later as they would have been at once."""
+"""Requests and memory of passes, and kept maps that are combined later as a pass combines them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def test_sizes_are_read(size: str | int | None, found: int | None) -> None:
 
 
 @pytest.mark.parametrize("size", ["", "x", "-1GB", "0", 0, "4XB", "1e9", "GB"])
-def test_what_is_no_size_is_refused(size: str | int) -> None:
+def test_other_values_than_sizes_are_refused(size: str | int) -> None:
     with pytest.raises(UsageError, match="expected --max-memory like 500MB"):
         memory.parse_size(size)
 
 
 @given(st.integers(1, 10**15))
-def test_sizes_shown_are_near_the_truth(size: int) -> None:
+def test_formatted_sizes_are_rounded(size: int) -> None:
     shown = memory.parse_size(memory.format_size(size))
     assert shown == pytest.approx(size, rel=0.06)
 
 
-def test_what_maps_take_is_foretold_to_the_byte() -> None:
+def test_the_bytes_of_maps_are_exact() -> None:
     heads: dict[tuple[Kind, int], tuple[int, ...]] = {("decoder", 0): (0, 1, 2), ("decoder", 1): (0, 1, 2)}
     kept = attention()
     stored = sum(layer.weights.nbytes for layer in kept.layers) + kept.layers[0].weights[0].size
@@ -51,7 +51,7 @@ def test_what_maps_take_is_foretold_to_the_byte() -> None:
     )
 
 
-def test_without_a_limit_half_of_what_is_free_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_limit_half_of_the_free_memory_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     free = memory.free_memory()
     assert free is not None
     assert free > 10**6
@@ -65,7 +65,7 @@ def test_without_a_limit_half_of_what_is_free_is_allowed(monkeypatch: pytest.Mon
     memory.check_fits(10**18, None, 5, "less")
 
 
-def test_a_layer_that_has_no_room_is_refused_before_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_exceeds_the_free_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model, text = attncli.load("demo:decoder"), "the cat sat on the mat " * 20
     monkeypatch.setattr(memory, "free_memory", lambda: 2 * 10**6)
     assert model.run(text, metrics="entropy", keep_maps=False, layer=0).stats(["entropy"]).heads
@@ -73,7 +73,7 @@ def test_a_layer_that_has_no_room_is_refused_before_it_is_tried(monkeypatch: pyt
         model.run(text, metrics="entropy", keep_maps=False, capture="eager")
 
 
-def test_a_container_that_allows_less_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"/sys/fs/cgroup/memory.max": "3000\n", "/sys/fs/cgroup/memory.current": "1000\n"}
     real = Path.read_text
 
@@ -108,7 +108,7 @@ def model() -> attncli.Model:
     ],
     ids=str,
 )
-def test_kept_maps_combine_to_what_one_pass_gives(options: RunOptions, model: attncli.Model) -> None:
+def test_kept_maps_are_combined_as_one_pass_combines_them(options: RunOptions, model: attncli.Model) -> None:
     text = "Unbelievable stories, wonderfully told."
     at_once = model.run(text, **options).maps
     later = reshape(model.run(text).maps, Request.of(options), "the run")
@@ -133,7 +133,7 @@ def test_request_options_are_all_read() -> None:
         Request.of({"aggregate": "sum"})  # type: ignore[typeddict-item]
 
 
-def test_no_logits_are_made_but_the_last() -> None:
+def test_only_the_last_logits_are_computed() -> None:
     decoder, made = attncli.load("demo:decoder", head="causal-lm"), []
     hook = decoder.loaded.model.lm_head.register_forward_hook(lambda *call: made.append(call[-1].shape[1]))
     decoder.run("one two three", generate=2)

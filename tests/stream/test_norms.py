@@ -270,9 +270,9 @@ def test_passes_for_such_analyses_refuse_norms(model: Model, look: Any) -> None:
     ("options", "said"),
     [
         ({"by": "norms"}, "unknown --by 'norms': did you mean 'norm'?"),
-        ({"top_k": 3}, "are of weights"),
-        ({"profile": True}, "are of weights"),
-        ({"neurons": True}, "are of weights"),
+        ({"top_k": 3}, "need weights"),
+        ({"profile": True}, "need weights"),
+        ({"neurons": True}, "need weights"),
         ({"capture": "eager"}, "use --capture auto"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Today's numbers of every head beside recorded ones."""
+"""Compare the numbers of every head with recorded ones."""
 
 from __future__ import annotations
 
@@ -17,44 +17,50 @@ from attncli.studies.check.rules.baseline import Recorded
 from attncli.studies.check.rules.kinds import BaselineRule
 from attncli.vocabulary import POSITION_METRICS
 
-_SHOWN = 4
+_MAX_LISTED = 4
 
 
 def recorded_metrics() -> tuple[str, ...]:
-    """What a baseline holds: every measure of a whole head."""
+    """Return the names of the metrics of a baseline: all that have one value per head."""
     return tuple(name for name in registry.names("metrics") if not registry.module("metrics", name).METRIC.per_key)
 
 
 def check_same(recorded: Recorded, info: RunInfo, reading: Mapping[str, Any]) -> None:
-    """A `UsageError` unless both are of the same model and texts, read in the same way.
+    """Raise UsageError if a baseline is of another model, of other texts, or of texts that were read differently.
 
-    Hub names must be equal. Where one of the models is a folder, their classes must: it may hold what came of more
-    training.
+    Hub names and revisions must be equal. If one of the models is a folder, only the classes and architectures must be
+    equal, because a folder may contain further training of the same model.
     """
-    there, anew = recorded.run, "record a baseline of its own with --record"
-    same = (there.get("class"), there.get("architecture")) == (info.cls, info.architecture)
-    trained = _is_folder(info.model) or _is_folder(str(there.get("model")))
-    if not same or not (trained or (there.get("model"), there.get("revision")) == (info.model, info.revision)):
-        of, now = _called(there.get("model"), there.get("revision")), _called(info.model, info.revision)
-        raise UsageError(f"{recorded.path} is of another model, {of}, and this is {now}: {anew}")
-    if there.get("input_sha256") != info.input_sha256:
-        raise UsageError(f"{recorded.path} is of other texts than those of this file: {anew}")
+    run, advice = recorded.run, "record a separate baseline with --record"
+    same_class = (run.get("class"), run.get("architecture")) == (info.cls, info.architecture)
+    any_folder = _is_folder(info.model) or _is_folder(str(run.get("model")))
+    if not same_class or not (any_folder or (run.get("model"), run.get("revision")) == (info.model, info.revision)):
+        recorded_model = _model_label(run.get("model"), run.get("revision"))
+        model = _model_label(info.model, info.revision)
+        raise UsageError(f"{recorded.path} is of another model, {recorded_model}, and this is {model}: {advice}")
+    if run.get("input_sha256") != info.input_sha256:
+        raise UsageError(f"{recorded.path} is of other texts than those of this file: {advice}")
     for name, value in reading.items():
         if recorded.reading.get(name) != value:
-            got = recorded.reading.get(name)
-            raise UsageError(f"{recorded.path} was recorded with {name} {got}, and this is {value}: {anew}")
+            recorded_value = recorded.reading.get(name)
+            raise UsageError(
+                f"{recorded.path} was recorded with {name} {recorded_value}, and this is {value}: {advice}"
+            )
 
 
 def _is_folder(model: str) -> bool:
     return model.startswith((".", "/", "~")) or Path(model).is_dir()
 
 
-def _called(model: object, revision: object) -> str:
+def _model_label(model: object, revision: object) -> str:
     return f"{model}" if revision is None else f"{model} at {revision}"
 
 
 def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: float) -> tuple[Verdict, tuple[Drift, ...]]:
-    """Is every measure of every head where it was, within its tolerance: absolute, or a share of what it was?"""
+    """Return whether every measure of every head is within its tolerance of the baseline, and what drifted.
+
+    The tolerance of a measure is the larger of its absolute one and its relative one times the recorded value.
+    """
     names = [name for name in recorded.numbers if name not in POSITION_METRICS or name in rule.metrics]
     for name in rule.metrics:
         if name not in recorded.numbers:
@@ -63,34 +69,34 @@ def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: floa
         (drift for name in names for drift in _drifts(rule, name, (recorded, now), tolerance)),
         key=lambda drift: (KINDS.index(drift.kind), drift.layer, drift.head, drift.metric),
     )
-    heads = {(drift.kind, drift.layer, drift.head) for drift in drifts}
+    drifted_heads = {(drift.kind, drift.layer, drift.head) for drift in drifts}
     total = len(next(iter(recorded.numbers.values()), {}))
     wanted = f"every measure within {rule.absolute:g} or {rule.relative:.0%} of {recorded.path.name}"
-    more: dict[str, Any] = {"heads": total, "met": total - len(heads)}
+    fields: dict[str, Any] = {"heads": total, "met": total - len(drifted_heads)}
     if not drifts:
-        why = f"{len(names)} measures of {total} heads are where they were"
-        return Verdict("baseline", "baseline", True, rule.part.position.line, wanted, why, **more), ()
+        why = f"{len(names)} measures of {total} heads are within their tolerance"
+        return Verdict("baseline", "baseline", True, rule.part.position.line, wanted, why, **fields), ()
     worst = max(drifts, key=_excess)
-    why = f"{len(heads)} of {total} heads drifted: {_listed(drifts, worst)}"
-    more |= {"kind": worst.kind, "layer": worst.layer, "head": worst.head, "text": 0}
-    more |= {"found": worst.now, "than": worst.baseline}
-    return Verdict("baseline", "baseline", False, rule.part.position.line, wanted, why, **more), tuple(drifts)
+    why = f"{len(drifted_heads)} of {total} heads drifted: {_list_drifts(drifts, worst)}"
+    fields |= {"kind": worst.kind, "layer": worst.layer, "head": worst.head, "text": 0}
+    fields |= {"found": worst.now, "than": worst.baseline}
+    return Verdict("baseline", "baseline", False, rule.part.position.line, wanted, why, **fields), tuple(drifts)
 
 
-def _drifts(rule: BaselineRule, name: str, compared: tuple[Recorded, Values], tolerance: float) -> Iterator[Drift]:
-    recorded, now = compared
+def _drifts(rule: BaselineRule, name: str, values: tuple[Recorded, Values], tolerance: float) -> Iterator[Drift]:
+    recorded, now = values
     absolute, relative = rule.metrics.get(name, (rule.absolute, rule.relative))
-    today = now[name]
-    if recorded.numbers[name].keys() != today.keys():
-        raise UsageError(f"{recorded.path} is of another model, one with other heads: record one of its own")
-    for place, before in recorded.numbers[name].items():
-        value = today[place]  # type: ignore[index]
+    head_values = now[name]
+    if recorded.numbers[name].keys() != head_values.keys():
+        raise UsageError(f"{recorded.path} is of a model with other heads: record a separate baseline with --record")
+    for key, before in recorded.numbers[name].items():
+        value = head_values[key]  # type: ignore[index]
         allowed = round(max(absolute, relative * abs(before or 0.0)), DIGITS)
         undefined = before is None, math.isnan(value)
         if undefined == (True, True):
             continue
         if any(undefined) or not _within(value, before or 0.0, allowed, tolerance):
-            yield Drift(*place, name, before, None if undefined[1] else value, allowed)  # type: ignore[arg-type]
+            yield Drift(*key, name, before, None if undefined[1] else value, allowed)  # type: ignore[arg-type]
 
 
 def _within(value: float, before: float, allowed: float, tolerance: float) -> bool:
@@ -99,16 +105,21 @@ def _within(value: float, before: float, allowed: float, tolerance: float) -> bo
 
 
 def _excess(drift: Drift) -> float:
-    """How many tolerances a measure drifted."""
+    """Return the drift of a measure divided by its tolerance."""
     if drift.now is None or drift.baseline is None:
         return math.inf
     return abs(drift.now - drift.baseline) / max(drift.tolerance, 1e-6)
 
 
-def _listed(drifts: list[Drift], worst: Drift) -> str:
-    shown = [worst, *(drift for drift in sorted(drifts, key=_excess, reverse=True) if drift is not worst)][:_SHOWN]
-    told = [f"{each.layer}.{each.head} {each.metric} {_number(each.baseline)} → {_number(each.now)}" for each in shown]
-    return ", ".join(told) + (", …" if len(drifts) > _SHOWN else "")
+def _list_drifts(drifts: list[Drift], worst: Drift) -> str:
+    listed = [worst, *(drift for drift in sorted(drifts, key=_excess, reverse=True) if drift is not worst)][
+        :_MAX_LISTED
+    ]
+    changes = [
+        f"{drift.layer}.{drift.head} {drift.metric} {_number(drift.baseline)} → {_number(drift.now)}"
+        for drift in listed
+    ]
+    return ", ".join(changes) + (", …" if len(drifts) > _MAX_LISTED else "")
 
 
 def _number(value: float | None) -> str:

@@ -1,8 +1,8 @@
-"""Rules held against a model and its texts: which heads they mean, and which tokens."""
+"""Bind rules to a model and its texts: find the heads and tokens that each rule names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,19 @@ from attncli.studies.check.permutations import SUITE_SAMPLES, smallest_p
 from attncli.studies.check.result import Candidates, Quantifier
 from attncli.studies.check.rules.kinds import AttentionRule, CaseRule, Rule, RuleFile, SuiteRule
 
-Place = tuple[Kind, int, int]
+HeadKey = tuple[Kind, int, int]
+"""Kind, layer and head."""
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
-    """From which tokens of a text to which others, perhaps beside third ones."""
+class WordPositions:
+    """The token positions of the words of a rule or case in its text.
+
+    text    index of the text
+    query   positions of the word `from`
+    target  positions of the word `to`
+    than    positions of the word `than`; empty if there is none
+    """
 
     text: int
     kind: Kind
@@ -32,179 +39,180 @@ class Words:
 
 @dataclass(frozen=True, eq=False)
 class BoundAttention:
-    """A rule about words with its heads and tokens."""
+    """A rule about words with its heads and token positions."""
 
     rule: AttentionRule
-    heads: tuple[Place, ...]
-    words: Words
+    heads: tuple[HeadKey, ...]
+    words: WordPositions
 
 
 @dataclass(frozen=True, eq=False)
 class BoundSuite:
-    """A suite with its heads, and the tokens of each case."""
+    """A suite with its heads and the token positions of each case."""
 
     rule: SuiteRule
-    heads: tuple[Place, ...]
-    cases: tuple[Words, ...]
+    heads: tuple[HeadKey, ...]
+    cases: tuple[WordPositions, ...]
 
 
 def all_texts(file: RuleFile) -> tuple[Text, ...]:
-    """All texts that are to be read, each once: first those that are measured."""
+    """Return all texts of a file and its suites without repetition, measured texts first."""
     cases = [case.text for suite in file.suites for case in suite.cases]
     return tuple(dict.fromkeys([*file.texts, *cases]))
 
 
 class Binder:
-    """Finds what rules mean; what does not exist is a `UsageError` with line and column."""
+    """Finds the heads, texts and tokens that rules name; raises UsageError with line and column if one does not exist.
+
+    heads  heads of the model by kind and layer
+    model  name of the model, for messages
+    """
 
     def __init__(self, heads: Selection, texts: Sequence[Text], inputs: Sequence[Input], model: str) -> None:
         self._heads = heads
         self._inputs = dict(zip(texts, inputs, strict=True))
         self._model = model
-        self.kinds = [kind for kind in KINDS if any(of == kind for of, _ in heads)]
+        self._model_kinds = [kind for kind in KINDS if any(key[0] == kind for key in heads)]
 
-    def text(self, text: Text) -> Input:
-        """The text as it was read."""
+    def encoded(self, text: Text) -> Input:
+        """Return a text with its tokens."""
         return self._inputs[text]
 
-    def heads(self, rule: Rule) -> tuple[Place, ...]:
-        """The heads that a rule is about, in order."""
+    def heads(self, rule: Rule) -> tuple[HeadKey, ...]:
+        """Return the heads that a rule is about, in order."""
         try:
-            return _existing(rule.heads, self._heads, self._kinds_of(rule), self._model)
+            return _resolve_heads(rule.heads, self._heads, self._rule_kinds(rule), self._model)
         except UsageError as error:
             raise rule.part.error(("heads",), str(error)) from None
 
     def attention(self, rule: AttentionRule) -> BoundAttention:
-        """A rule about words."""
-        assert rule.text is not None  # reading sees to it
-        kind = self._one_kind(rule)
-        words = self._words(rule.part, rule, self.text(rule.text), kind)
+        """Return a rule about words with its heads and token positions."""
+        assert rule.text is not None  # the reader of rules ensures it
+        kind = self._only_kind(rule)
+        words = self._find_words(rule.part, rule, self.encoded(rule.text), kind)
         if rule.above is not None:
-            _check_reach(rule, self.text(rule.text), words)
-        return BoundAttention(rule, self._of_kind(rule, kind), words)
+            _check_percentile(rule, self.encoded(rule.text), words)
+        return BoundAttention(rule, self._heads_of_kind(rule, kind), words)
 
     def suite(self, rule: SuiteRule) -> BoundSuite:
-        """A suite."""
+        """Return a suite with its heads and the token positions of its cases."""
         smallest = 1 / (1 + SUITE_SAMPLES)
         if rule.above is not None and not reaches(smallest, rule.above):
-            most = 100 * (1 - smallest)
-            raise rule.part.error(("above",), f"expected at most permutation {most:g}, as many samples are drawn")
-        kind = self._one_kind(rule)
-        cases = tuple(self._words(case.part, case, self.text(case.text), kind) for case in rule.cases)
-        return BoundSuite(rule, self._of_kind(rule, kind), cases)
+            highest = 100 * (1 - smallest)
+            message = f"expected at most permutation {highest:g}, because {SUITE_SAMPLES:,} samples are drawn"
+            raise rule.part.error(("above",), message)
+        kind = self._only_kind(rule)
+        cases = tuple(self._find_words(case.part, case, self.encoded(case.text), kind) for case in rule.cases)
+        return BoundSuite(rule, self._heads_of_kind(rule, kind), cases)
 
-    def _of_kind(self, rule: Rule, kind: Kind) -> tuple[Place, ...]:
-        return tuple(place for place in self.heads(rule) if place[0] == kind)
+    def _heads_of_kind(self, rule: Rule, kind: Kind) -> tuple[HeadKey, ...]:
+        return tuple(key for key in self.heads(rule) if key[0] == kind)
 
-    def _kinds_of(self, rule: Rule) -> Sequence[Kind]:
-        if rule.kind is not None and rule.kind not in self.kinds:
-            there = ", ".join(self.kinds)
-            raise rule.part.error(("kind",), f"{self._model} has no {rule.kind} attention; it has: {there}")
-        return self.kinds if rule.kind is None else [rule.kind]
+    def _rule_kinds(self, rule: Rule) -> Sequence[Kind]:
+        if rule.kind is not None and rule.kind not in self._model_kinds:
+            known = ", ".join(self._model_kinds)
+            raise rule.part.error(("kind",), f"{self._model} has no {rule.kind} attention; it has: {known}")
+        return self._model_kinds if rule.kind is None else [rule.kind]
 
-    def _one_kind(self, rule: Rule) -> Kind:
-        kinds = self._kinds_of(rule)
+    def _only_kind(self, rule: Rule) -> Kind:
+        kinds = self._rule_kinds(rule)
         if len(kinds) > 1:
             raise rule.part.error((), f"the key 'kind' is missing: {self._model} has {', '.join(kinds)} attention")
         return kinds[0]
 
-    def _words(self, part: Document, asked: AttentionRule | CaseRule, one: Input, kind: Kind) -> Words:
-        queries, keys = one.sides(kind)
-        query = _found(part, "from", queries, asked.from_)
-        target = _found(part, "to", keys, asked.to)
-        than = () if asked.than is None else _found(part, "than", keys, asked.than)
+    def _find_words(self, part: Document, rule: AttentionRule | CaseRule, text: Input, kind: Kind) -> WordPositions:
+        queries, keys = text.sides(kind)
+        query = _find_word(part, "from", queries, rule.from_)
+        target = _find_word(part, "to", keys, rule.to)
+        than = () if rule.than is None else _find_word(part, "than", keys, rule.than)
         if set(target) & set(than):
-            raise part.error(("than",), f"'{asked.than}' and '{asked.to}' are the same tokens: name another word")
+            raise part.error(("than",), f"'{rule.than}' and '{rule.to}' are the same tokens: name another word")
         if kind == "decoder":
-            for name, word, positions in (("to", asked.to, target), ("than", asked.than, than)):
+            for name, word, positions in (("to", rule.to, target), ("than", rule.than, than)):
                 if positions and min(positions) > max(query):
-                    raise part.error(
-                        (name,),
-                        f"'{word}' comes after '{asked.from_}', and a decoder looks back only: no head can see it",
-                    )
-        return Words(one.index, kind, np.array(query), target, than)
+                    message = f"'{word}' comes after '{rule.from_}', which a decoder masks: no head can see it"
+                    raise part.error((name,), message)
+        return WordPositions(text.index, kind, np.array(query), target, than)
 
 
-def rows_of(words: Iterable[Words]) -> dict[tuple[int, Kind], Array]:
-    """Return the rows that rules need, by text and kind, ascending."""
+def needed_rows(all_words: Iterable[WordPositions]) -> dict[tuple[int, Kind], Array]:
+    """Return the query positions that rules need by text and kind, ascending."""
     rows: dict[tuple[int, Kind], Array] = {}
-    for each in words:
-        before = rows.get((each.text, each.kind), np.array([], np.int64))
-        rows[each.text, each.kind] = np.union1d(before, each.query)
+    for words in all_words:
+        earlier = rows.get((words.text, words.kind), np.array([], np.int64))
+        rows[words.text, words.kind] = np.union1d(earlier, words.query)
     return rows
 
 
-def _found(part: Document, name: str, tokens: Tokens, word: str) -> tuple[int, ...]:
+def _find_word(part: Document, name: str, tokens: Tokens, word: str) -> tuple[int, ...]:
     try:
         return find_one_focus(tokens, word, f"the word of '{name}'").positions
     except UsageError as error:
         raise part.error((name,), str(error)) from None
 
 
-def _check_reach(rule: AttentionRule, one: Input, words: Words) -> None:
-    """A percentile that the text is too short for is a `UsageError`."""
+def _check_percentile(rule: AttentionRule, text: Input, words: WordPositions) -> None:
+    """Raise UsageError if the text is too short to reach the percentile of the rule."""
     assert rule.above is not None
-    keys = len(one.sides(words.kind)[1])
+    keys = len(text.sides(words.kind)[1])
     visible = min(keys, int(words.query.max()) + 1) if words.kind == "decoder" else keys
     smallest = smallest_p(visible, len(words.target))
     if not reaches(smallest, rule.above):
         highest = int(100 * (1 - smallest))
         raise rule.part.error(
             ("above",),
-            f"permutation {rule.above:g} cannot be reached: of {visible} keys the one that gets most stands above "
-            f"{100 * (1 - smallest):.1f} % of the permutations; ask for permutation {highest}, or take a longer text "
-            "or a suite",
+            f"permutation {rule.above:g} cannot be reached: with {visible} keys the highest reachable percentile is "
+            f"{100 * (1 - smallest):.1f}; write permutation {highest}, or use a longer text or a suite",
         )
 
 
 def reaches(p: float, percentile: float) -> bool:
-    """Whether a p stands above a percentile of its permutations."""
+    """Return whether a p-value is small enough for a percentile of permutations."""
     return p <= 1 - percentile / 100 + 1e-12
 
 
-def _existing(wanted: Candidates, there: Selection, kinds: Sequence[Kind], model: str) -> tuple[Place, ...]:
-    if not wanted.named:
+def _resolve_heads(named: Candidates, known: Selection, kinds: Sequence[Kind], model: str) -> tuple[HeadKey, ...]:
+    if not named.named:
         return tuple(
-            (kind, layer, head) for kind in kinds for layer in layers_of(there, kind) for head in there[kind, layer]
+            (kind, layer, head) for kind in kinds for layer in layers_of(known, kind) for head in known[kind, layer]
         )
-    found: set[Place] = set()
-    for first, last, head in wanted.named:
-        meant = {place for kind in kinds for place in _named(there, kind, (first, last), head)}
-        if not meant:
-            raise UsageError(_missing(first, last, head, there, kinds))
-        found |= meant
-    return tuple(sorted(found, key=lambda place: (KINDS.index(place[0]), *place[1:])))
+    keys: set[HeadKey] = set()
+    for first, last, head in named.named:
+        matches = {key for kind in kinds for key in _match_heads(known, kind, (first, last), head)}
+        if not matches:
+            raise UsageError(_no_heads_message(first, last, head, known, kinds))
+        keys |= matches
+    return tuple(sorted(keys, key=lambda key: (KINDS.index(key[0]), *key[1:])))
 
 
-def _named(there: Selection, kind: Kind, span: tuple[int, int], head: int | None) -> Iterable[Place]:
-    layers = layers_of(there, kind)
+def _match_heads(known: Selection, kind: Kind, span: tuple[int, int], head: int | None) -> Iterator[HeadKey]:
+    layers = layers_of(known, kind)
     first, last = (layer if layer >= 0 else layer + max(layers) + 1 for layer in span)
     if first not in layers or last not in layers:
         return
     for layer in (layer for layer in layers if first <= layer <= last):
-        numbers = there[kind, layer]
-        wanted = head if head is None or head >= 0 else head + max(numbers, default=-1) + 1
-        yield from ((kind, layer, number) for number in numbers if wanted in (None, number))
+        numbers = known[kind, layer]
+        named = head if head is None or head >= 0 else head + max(numbers, default=-1) + 1
+        yield from ((kind, layer, number) for number in numbers if named in (None, number))
 
 
-def _missing(first: int, last: int, head: int | None, there: Selection, kinds: Sequence[Kind]) -> str:
+def _no_heads_message(first: int, last: int, head: int | None, known: Selection, kinds: Sequence[Kind]) -> str:
     if first > last and head is None:
         return f"layer {first}-{last} ends before it begins: write the smaller number first"
-    what = (
-        f"head {first}.{head}" if head is not None else f"layer {first}" if first == last else f"layer {first}-{last}"
-    )
-    has = [f"{kind} has layers {format_ranges(layers_of(there, kind))}" for kind in kinds]
+    layers = f"layer {first}" if first == last else f"layer {first}-{last}"
+    named = layers if head is None else f"head {first}.{head}"
+    available = [f"{kind} has layers {format_ranges(layers_of(known, kind))}" for kind in kinds]
     if head is not None:
-        numbers = sorted({number for (kind, _), each in there.items() if kind in kinds for number in each})
-        has.append(f"heads {format_ranges(numbers)}")
-    return f"{what} does not exist: {', '.join(has)}"
+        numbers = sorted({number for (kind, _), heads in known.items() if kind in kinds for number in heads})
+        available.append(f"heads {format_ranges(numbers)}")
+    return f"{named} does not exist: {', '.join(available)}"
 
 
-def pick(margins: Array, over: Quantifier, tolerance: float) -> int:
-    """Return which head stands for a rule: the one with the largest margin (any) or with the smallest one (all).
+def decisive_head(margins: Array, over: Quantifier, tolerance: float) -> int:
+    """Return the index of the head that decides a rule: the largest margin (any) or the smallest one (all).
 
-    Margins within the tolerance of it count as equal, and the first of these heads stands for the rule. It keeps the
-    rule where the head with that margin does. Heads in which the rule is undefined are left out.
+    Margins that differ from it by at most the tolerance count as equal, and the first of these heads is returned; it
+    keeps the rule if the head with that margin does. Heads with an undefined margin are left out.
     """
     filled = np.where(np.isnan(margins), -np.inf if over == "any" else np.inf, margins)
     decisive = filled.max() if over == "any" else filled.min()
@@ -212,12 +220,12 @@ def pick(margins: Array, over: Quantifier, tolerance: float) -> int:
     return int((equal & ((filled >= 0) == (decisive >= 0))).argmax())
 
 
-def kept(margins: Array, over: Quantifier) -> bool:
-    """Whether a rule holds, by how far each head is from breaking it."""
-    known = margins[~np.isnan(margins)]
-    return bool((known >= 0).any() if over == "any" else (known >= 0).all())
+def rule_holds(margins: Array, over: Quantifier) -> bool:
+    """Return whether a rule holds: any (or all) of the defined margins [head] are at least 0."""
+    defined = margins[~np.isnan(margins)]
+    return bool((defined >= 0).any() if over == "any" else (defined >= 0).all())
 
 
-def where(places: Sequence[Place], at: int) -> Mapping[str, object]:
-    """The head of a verdict."""
-    return dict(zip(("kind", "layer", "head"), places[at], strict=True))
+def head_fields(key: HeadKey) -> dict[str, object]:
+    """Return the fields kind, layer and head of a verdict."""
+    return dict(zip(("kind", "layer", "head"), key, strict=True))

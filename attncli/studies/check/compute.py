@@ -10,7 +10,7 @@ from attncli.engine.passes import Pass
 from attncli.errors import UsageError
 from attncli.stream import KeepChosen, Sink
 from attncli.studies.check.baseline import check_same, compare, recorded_metrics
-from attncli.studies.check.bound import Binder, all_texts, rows_of
+from attncli.studies.check.bound import Binder, all_texts, needed_rows
 from attncli.studies.check.measures import BoundMeasure, Measures, measure_verdict
 from attncli.studies.check.result import Checked, Drift, Verdict
 from attncli.studies.check.rules.baseline import Recorded
@@ -24,7 +24,7 @@ def texts_of(file: RuleFile) -> tuple[Text, ...]:
     """Return all texts of a file; raise UsageError if there are none."""
     texts = all_texts(file)
     if not texts:
-        raise UsageError("there is no text to read: give texts, or rules that have one")
+        raise UsageError("there is no text to read: give texts, or rules with a text")
     return texts
 
 
@@ -46,26 +46,26 @@ class Checker:
     ) -> None:
         self._file, self._prepared, self._rule, self._recorded = file, prepared, rule, recorded
         binder = Binder(prepared.heads, texts, prepared.inputs, prepared.loaded.name)
-        self._own_texts = tuple(range(len(file.texts)))
+        self._measured_texts = tuple(range(len(file.texts)))
         self._words = [binder.attention(each) for each in file.rules if isinstance(each, AttentionRule)]
         self._suites = [binder.suite(each) for each in file.suites]
-        bound = [self._bind_measure(binder, each) for each in file.rules if isinstance(each, BudgetRule | ClassRule)]
+        measured = [each for each in file.rules if isinstance(each, BudgetRule | ClassRule)]
+        self._bound_measures = [self._bind_measure(binder, each) for each in measured]
         metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
-        self._bound_measures = bound
-        self._measures = Measures(bound, metrics, prepared.inputs, prepared.heads)
+        self._measures = Measures(self._bound_measures, metrics, prepared.inputs, prepared.heads)
         cases = [words for suite in self._suites for words in suite.cases]
-        self._rows = rows_of([*(each.words for each in self._words), *cases])
+        self._rows = needed_rows([*(each.words for each in self._words), *cases])
         self._chosen = KeepChosen("query", self._rows, prepared.heads)
         self.permutes = any(each.rule.above for each in self._words) or any(each.rule.above for each in self._suites)
 
     def _bind_measure(self, binder: Binder, rule: BudgetRule | ClassRule) -> BoundMeasure:
-        texts = self._own_texts if rule.text is None else (binder.text(rule.text).index,)
+        texts = self._measured_texts if rule.text is None else (binder.encoded(rule.text).index,)
         if not texts:
             raise rule.part.error((), "there is no text to measure: give texts, or the rule a text")
         return BoundMeasure(rule, binder.heads(rule), texts)
 
     def check_baseline(self, info: RunInfo, reading: Mapping[str, Any]) -> None:
-        """Raise UsageError if the recorded numbers are of another model, other texts, or texts read otherwise."""
+        """Raise UsageError if the recorded numbers are of another model, other texts, or texts read differently."""
         if self._recorded is not None:
             check_same(self._recorded, info, reading)
 
@@ -84,7 +84,7 @@ class Checker:
         verdicts.sort(key=lambda verdict: verdict.line)
         suites = [suite_verdict(each, rows, tolerance) for each in self._suites]
         verdicts += [verdict for verdict, _ in suites]
-        numbers = self._measures.values(self._own_texts) if self._rule is not None else {}
+        numbers = self._measures.values(self._measured_texts) if self._rule is not None else {}
         drifts: tuple[Drift, ...] = ()
         if self._recorded is not None and self._rule is not None:
             verdict, drifts = compare(self._rule, self._recorded, numbers, tolerance)

@@ -7,50 +7,51 @@ from xml.sax.saxutils import escape, quoteattr
 
 from attncli.studies.check.result import Checked, Verdict
 
-# what XML 1.0 cannot hold, what CI pages would act on, and what would turn the line around
+# characters that XML 1.0 forbids, control characters, and marks that change the direction of text
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 
 
-def junit(file: str, found: Checked) -> str:
+def junit(file: str, checked: Checked) -> str:
     """Return the document: testsuites, one testsuite for the file, a testcase for each rule; a failure says why."""
-    counts = f'tests="{len(found.verdicts)}" failures="{len(found.failed)}" errors="0" skipped="0"'
-    cases = "".join(_case(file, verdict, found) for verdict in found.verdicts)
+    counts = f'tests="{len(checked.verdicts)}" failures="{len(checked.failed)}" errors="0" skipped="0"'
+    cases = "".join(_case(file, verdict, checked) for verdict in checked.verdicts)
     suite = f"<testsuite name={_attribute(file)} {counts}>\n{cases}</testsuite>\n"
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="attncli check" {counts}>\n{suite}</testsuites>\n'
 
 
-def _case(file: str, verdict: Verdict, found: Checked) -> str:
+def _case(file: str, verdict: Verdict, checked: Checked) -> str:
     name = f"name={_attribute(verdict.name)} classname={_attribute('attncli.check.' + verdict.sort)}"
     start = f'<testcase {name} file={_attribute(file)} line="{verdict.line}"'
     if verdict.holds:
         return f"{start}>\n<system-out>{_text(verdict.why)}</system-out>\n</testcase>\n"
-    more = [f"wanted: {verdict.wanted}", f"found: {verdict.why}", *_details(verdict, found)]
+    lines = [f"wanted: {verdict.wanted}", f"found: {verdict.why}", *_details(verdict, checked)]
     message = _attribute(f"{verdict.wanted}: {verdict.why}")
-    failure = f'<failure message={message} type="{verdict.sort}">{_text(chr(10).join(more))}</failure>'
+    failure = f'<failure message={message} type="{verdict.sort}">{_text(chr(10).join(lines))}</failure>'
     return f"{start}>\n{failure}\n</testcase>\n"
 
 
-def _details(verdict: Verdict, found: Checked) -> list[str]:
+def _details(verdict: Verdict, checked: Checked) -> list[str]:
     if verdict.sort == "suite":
-        wrong = [case for case in found.cases if case.suite == verdict.name and not case.holds]
+        wrong = [case for case in checked.cases if case.suite == verdict.name and not case.holds]
         return [f"line {case.line}: {case.query} → {case.target} {case.weight:.3f}" for case in wrong]
     if verdict.sort == "baseline":
         return [
-            f"{each.kind} {each.layer}.{each.head} {each.metric}: {each.baseline} → {each.now}" for each in found.drifts
+            f"{drift.kind} {drift.layer}.{drift.head} {drift.metric}: {drift.baseline} → {drift.now}"
+            for drift in checked.drifts
         ]
     return []
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_visible(text), {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+    return quoteattr(_escape_forbidden(text), {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
 
 
 def _text(text: str) -> str:
-    return escape(_visible(text), {"\r": "&#13;"})
+    return escape(_escape_forbidden(text), {"\r": "&#13;"})
 
 
-def _visible(text: str) -> str:
-    """What XML cannot hold as escapes: \\u0000."""
+def _escape_forbidden(text: str) -> str:
+    """Return a text with escapes such as \\u0000 for characters that XML cannot contain."""
     return _FORBIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

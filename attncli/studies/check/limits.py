@@ -1,4 +1,4 @@
-"""Comparisons with a tolerance: the last digits of float32 differ between processors and must decide nothing."""
+"""Comparisons with a tolerance, because the last digits of float32 differ between processors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attncli.data import Array
 DIGITS = 6
 """Weights and measures are rounded to this many decimals before they are compared, recorded or printed."""
 _STEP = 10.0**-DIGITS / 2
+"""Margin by which a value that is equal to a strict limit breaks it."""
 
 
 def margins(values: Array, sign: str, limit: Array | float, tolerance: float) -> Array:
@@ -25,8 +26,8 @@ def margins(values: Array, sign: str, limit: Array | float, tolerance: float) ->
     slack = tolerance * np.maximum(1.0, np.abs(limit))
     inside = limit - values if sign in ("<", "<=") else values - limit
     if sign in ("<=", ">="):
-        kept: Array = np.round(inside + slack, 9)
-        return kept
+        inclusive: Array = np.round(inside + slack, 9)
+        return inclusive
     strict = np.round(inside - slack, 9)
-    beyond: Array = np.where(strict == 0, -_STEP, strict)
-    return beyond
+    exclusive: Array = np.where(strict == 0, -_STEP, strict)
+    return exclusive

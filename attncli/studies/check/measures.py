@@ -1,4 +1,4 @@
-"""Verdicts on measures of heads: budgets, and the classes that heads bear."""
+"""Verdicts on measures of heads: budgets, and rules about classes of heads."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from attncli.data import Array, Input, Kind, Rows, Selection
 from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
 from attncli.stream.uniform_baseline import uniform_rows
-from attncli.studies.check.bound import Place, kept, pick, where
+from attncli.studies.check.bound import HeadKey, decisive_head, head_fields, rule_holds
 from attncli.studies.check.limits import DIGITS, margins
 from attncli.studies.check.result import OFFSETS, Verdict
-from attncli.studies.check.rules.heads import said
-from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, Rule, wanted_of
+from attncli.studies.check.rules.heads import describe_heads
+from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, describe_limits
 from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 
 SEGMENT_MASS = "segment_mass"
-_MEASURED = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
-_LEAST = 10.0**-DIGITS / 2
-_LOW = ("sparse",)
-"""Classes whose number is low."""
-Texts = tuple[int, ...]
-Values = Mapping[str, Mapping[Place, float]]
+_CLASS_METRICS = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
+_SMALLEST_MARGIN = 10.0**-DIGITS / 2
+_LOW_CLASSES = ("sparse",)
+"""Classes of heads whose number is low."""
+TextIndices = tuple[int, ...]
+Values = Mapping[str, Mapping[HeadKey, float]]
+"""Value of each measure for each head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,172 +37,177 @@ class BoundMeasure:
     """A budget or a rule about classes, with its heads and texts."""
 
     rule: BudgetRule | ClassRule
-    heads: tuple[Place, ...]
-    texts: Texts
+    heads: tuple[HeadKey, ...]
+    texts: TextIndices
 
 
 class Measures:
-    """The sink that measures texts one by one, beside even attention; and what it found.
+    """A sink that measures each text, for the real weights and for uniform attention.
 
-    metrics  those that a baseline needs; rules add theirs
+    metrics  metrics of the baseline; those of the rules are added
     """
 
     def __init__(
         self, bound: Sequence[BoundMeasure], metrics: Sequence[str], inputs: Sequence[Input], heads: Selection
     ) -> None:
-        by_class = [each for each in bound if isinstance(each.rule, ClassRule)]
+        class_texts = {each.texts for each in bound if isinstance(each.rule, ClassRule)}
         names = [*metrics, *(each.rule.metric for each in bound if isinstance(each.rule, BudgetRule))]
-        names += _MEASURED if by_class else ()
+        names += _CLASS_METRICS if class_texts else ()
         declared = [registry.module("metrics", name).METRIC for name in dict.fromkeys(names)]
-        self._heads, self._any = heads, bool(declared)
-        self._own, self._even = (Measure(declared, per_text=True, heads=heads) for _ in range(2))
-        self._found: dict[tuple[Texts, bool], Values] = {}
-        self._segments: dict[Texts, tuple[SegmentMass, SegmentMass]] = {}
-        for texts in {each.texts for each in by_class}:
-            alone = [one if one.index in texts else _undivided(one) for one in inputs]
-            if any(numbered_segments(one.source) is not None for one in alone):
-                self._segments[texts] = SegmentMass(alone), SegmentMass(alone)
+        self._heads, self._has_metrics = heads, bool(declared)
+        self._real, self._uniform = (Measure(declared, per_text=True, heads=heads) for _ in range(2))
+        self._values: dict[tuple[TextIndices, bool], Values] = {}
+        self._segments: dict[TextIndices, tuple[SegmentMass, SegmentMass]] = {}
+        for texts in class_texts:
+            divided = [text if text.index in texts else _without_segments(text) for text in inputs]
+            if any(numbered_segments(text.source) is not None for text in divided):
+                self._segments[texts] = SegmentMass(divided), SegmentMass(divided)
 
     @property
     def needed(self) -> bool:
         """Whether there is anything to measure."""
-        return self._any
+        return self._has_metrics
 
     def add(self, rows: Rows) -> None:
-        """Measure one block and let it go."""
-        self._own.add(rows)
-        for own, _ in self._segments.values():
-            own.add(rows)
+        """Measure one block of rows."""
+        self._real.add(rows)
+        for real, _ in self._segments.values():
+            real.add(rows)
         heads = self._heads.get((rows.kind, rows.layer), ())
-        if heads and heads[0] in rows.heads:  # of heads that see the same, one stands for all
-            same = uniform_rows(rows)
-            self._even.add(same)
-            for _, alike in self._segments.values():
-                alike.add(same)
+        # uniform attention depends on the mask alone, so heads with the same mask are measured once
+        if heads and heads[0] in rows.heads:
+            uniform_block = uniform_rows(rows)
+            self._uniform.add(uniform_block)
+            for _, uniform in self._segments.values():
+                uniform.add(uniform_block)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the measures of a layer."""
-        sinks: list[Sink] = [self._own, self._even, *(sink for pair in self._segments.values() for sink in pair)]
+        sinks: list[Sink] = [self._real, self._uniform, *(sink for pair in self._segments.values() for sink in pair)]
         for sink in sinks:
             sink.end_layer(kind, layer)
 
-    def values(self, texts: Texts) -> Values:
-        """Each measure of each head, the mean over these texts; rounded, as what is beyond depends on threads."""
-        return self._of(texts, of_even=False)
+    def values(self, texts: TextIndices) -> Values:
+        """Return each measure of each head as the mean over these texts, rounded to 6 decimals."""
+        return self._mean_values(texts, uniform=False)
 
-    def even(self, texts: Texts) -> Values:
-        """The same of even attention, for every head."""
-        return self._of(texts, of_even=True)
+    def uniform_values(self, texts: TextIndices) -> Values:
+        """Return the same measures of uniform attention, for every head."""
+        return self._mean_values(texts, uniform=True)
 
-    def _of(self, texts: Texts, of_even: bool) -> Values:
-        if (texts, of_even) not in self._found:
-            found = _by_place(self._even if of_even else self._own, texts)
+    def _mean_values(self, texts: TextIndices, uniform: bool) -> Values:
+        if (texts, uniform) not in self._values:
+            values = _values_by_head(self._uniform if uniform else self._real, texts)
             if texts in self._segments:
-                masses = self._segments[texts][int(of_even)].result()
-                found[SEGMENT_MASS] = {place: round(mean, DIGITS) for place, (mean, _) in masses.items()}
-            spread = {name: self._for_all(values) for name, values in found.items()} if of_even else found
-            self._found[texts, of_even] = spread
-        return self._found[texts, of_even]
+                masses = self._segments[texts][int(uniform)].result()
+                values[SEGMENT_MASS] = {key: round(mean, DIGITS) for key, (mean, _) in masses.items()}
+            if uniform:
+                values = {name: self._spread_over_heads(of_heads) for name, of_heads in values.items()}
+            self._values[texts, uniform] = values
+        return self._values[texts, uniform]
 
-    def _for_all(self, values: Mapping[Place, float]) -> Mapping[Place, float]:
-        """Of a head for which nothing was measured, what the first one of its layer has."""
-        spread: dict[Place, float] = {}
+    def _spread_over_heads(self, values: Mapping[HeadKey, float]) -> Mapping[HeadKey, float]:
+        """Return values of all heads: a head without one gets that of the first measured head of its layer."""
+        spread: dict[HeadKey, float] = {}
         for (kind, layer), heads in self._heads.items():
-            first = next((value for place, value in values.items() if place[:2] == (kind, layer)), np.nan)
+            first = next((value for key, value in values.items() if key[:2] == (kind, layer)), np.nan)
             spread |= {(kind, layer, head): values.get((kind, layer, head), first) for head in heads}
         return spread
 
 
-def _by_place(measure: Measure, texts: Texts) -> dict[str, Mapping[Place, float]]:
-    found: dict[str, Mapping[Place, float]] = {}
+def _values_by_head(measure: Measure, texts: TextIndices) -> dict[str, Mapping[HeadKey, float]]:
+    values: dict[str, Mapping[HeadKey, float]] = {}
     for name, scores in measure.means_over(texts).items():
-        places = zip(*(scores.coords[each][1].tolist() for each in ("kind", "layer", "head")), strict=True)
-        found[name] = dict(zip(places, np.round(scores.values, DIGITS).tolist(), strict=True))
-    return found
+        keys = zip(*(scores.coords[coord][1].tolist() for coord in ("kind", "layer", "head")), strict=True)
+        values[name] = dict(zip(keys, np.round(scores.values, DIGITS).tolist(), strict=True))
+    return values
 
 
-def _undivided(one: Input) -> Input:
-    return replace(one, source=replace(one.source, segments=("",) * len(one.source)))
+def _without_segments(text: Input) -> Input:
+    return replace(text, source=replace(text.source, segments=("",) * len(text.source)))
 
 
 def measure_verdict(bound: BoundMeasure, measures: Measures, tolerance: float) -> Verdict:
-    """Is a measure of some head (or of every one) within its limits, or its class the one asked for?"""
-    values, beside = measures.values(bound.texts), measures.even(bound.texts)
+    """Return whether a measure is within its limits, or a class as the rule demands, in any head or in every head."""
+    values, uniform_values = measures.values(bound.texts), measures.uniform_values(bound.texts)
     rule = bound.rule
     if isinstance(rule, BudgetRule):
-        number, inside = rule.metric, _budget_margins(rule, bound.heads, values, tolerance)
+        number, head_margins = rule.metric, _budget_margins(rule, bound.heads, values, tolerance)
     else:
         number = "diagonal" if rule.of in OFFSETS else CLASS_NUMBERS[rule.of]
-        inside = _class_margins(rule, bound.heads, (values, beside), _shifted(Thresholds(), tolerance))
-    if np.isnan(inside).all():
-        raise rule.part.error((), f"{number} is undefined in what the rule is about (attncli explain {number})")
+        thresholds = _with_tolerance(Thresholds(), tolerance)
+        head_margins = _class_margins(rule, bound.heads, (values, uniform_values), thresholds)
+    if np.isnan(head_margins).all():
+        raise rule.part.error((), f"{number} is undefined for these heads and texts (attncli explain {number})")
     over = rule.heads.quantifier
-    at = pick(inside, over, tolerance)
-    place, met = bound.heads[at], int((inside >= 0).sum())
-    found, chance = _value(values, number, place), _value(beside, number, place)
-    holds = kept(inside, over)
-    more = f"; {met} of {len(inside)} heads hold" if len(inside) > 1 else ""
-    has = f"{number} {found:.3f}{_offset(rule, values, place)}"
-    even_has = "" if np.isnan(chance) else f", even attention {chance:.3f}"
-    why = f"head {place[1]}.{place[2]} has {has}{even_has}{more}"
-    shown: dict[str, Any] = {**where(bound.heads, at), "text": bound.texts[0], "heads": len(inside), "met": met}
-    shown |= {"found": found, "chance": None if np.isnan(chance) else chance}
+    key, met = bound.heads[decisive_head(head_margins, over, tolerance)], int((head_margins >= 0).sum())
+    value, chance = _value(values, number, key), _value(uniform_values, number, key)
+    why = f"head {key[1]}.{key[2]} has {number} {value:.3f}{_offset_note(rule, values, key)}"
+    why += "" if np.isnan(chance) else f", uniform attention {chance:.3f}"
+    why += f"; {met} of {len(head_margins)} heads hold" if len(head_margins) > 1 else ""
+    fields: dict[str, Any] = {**head_fields(key), "text": bound.texts[0], "heads": len(head_margins), "met": met}
+    fields |= {"found": value, "chance": None if np.isnan(chance) else chance}
     sort: Any = "budget" if isinstance(rule, BudgetRule) else "class"
-    return Verdict(rule.name, sort, holds, rule.line, _wanted(rule), why, **shown)
+    return Verdict(rule.name, sort, rule_holds(head_margins, over), rule.line, _wanted(rule), why, **fields)
 
 
 def _wanted(rule: BudgetRule | ClassRule) -> str:
-    heads = said(rule.heads)
+    heads = describe_heads(rule.heads)
     if isinstance(rule, BudgetRule):
-        return f"{wanted_of(rule.metric, rule.limits)} in {heads}"
+        return f"{describe_limits(rule.metric, rule.limits)} in {heads}"
     if not rule.wanted and heads.startswith("every head"):
         return f"{heads.replace('every head', 'no head', 1)} is {rule.of}"
     return f"{heads} is {'' if rule.wanted else 'not '}{rule.of}"
 
 
-def _offset(rule: Rule, values: Values, place: Place) -> str:
+def _offset_note(rule: BudgetRule | ClassRule, values: Values, key: HeadKey) -> str:
     if isinstance(rule, ClassRule) and rule.of in (*OFFSETS, "diagonal"):
-        return f" at offset {_value(values, 'diagonal_offset', place):+.0f}"
+        return f" at offset {_value(values, 'diagonal_offset', key):+.0f}"
     return ""
 
 
-def _value(values: Values, name: str, place: Place) -> float:
-    return values.get(name, {}).get(place, np.nan)
+def _value(values: Values, name: str, key: HeadKey) -> float:
+    return values.get(name, {}).get(key, np.nan)
 
 
-def _budget_margins(rule: BudgetRule, heads: Sequence[Place], values: Values, tolerance: float) -> Array:
-    """[head] how far each value is within its limits, negative outside of them, NaN where it is undefined."""
-    found = np.array([_value(values, rule.metric, place) for place in heads])
-    smallest: Array = np.min([margins(found, sign, limit, tolerance) for sign, limit in rule.limits], axis=0)
-    return np.where(np.isnan(found), np.nan, smallest)
+def _budget_margins(rule: BudgetRule, heads: Sequence[HeadKey], values: Values, tolerance: float) -> Array:
+    """Return how far the value of each head [head] is within its limits: negative if outside, NaN if undefined."""
+    measured = np.array([_value(values, rule.metric, key) for key in heads])
+    smallest: Array = np.min([margins(measured, sign, limit, tolerance) for sign, limit in rule.limits], axis=0)
+    return np.where(np.isnan(measured), np.nan, smallest)
 
 
-def _shifted(at: Thresholds, tolerance: float) -> Thresholds:
-    """Return the thresholds with the tolerance: values within it reach those with >=, and fail those with < and >."""
-    lower = {name: round(getattr(at, name) - tolerance, 9) for name in ("vertical", "diagonal", "local", "block")}
-    return replace(at, **lower, sparse=round(at.sparse - tolerance, 9), uniform=round(at.uniform + tolerance, 9))
+def _with_tolerance(thresholds: Thresholds, tolerance: float) -> Thresholds:
+    """Return shifted thresholds: a value within the tolerance of one reaches it for >=, and misses it for < and >."""
+    names = ("vertical", "diagonal", "local", "block")
+    lower = {name: round(getattr(thresholds, name) - tolerance, 9) for name in names}
+    sparse, uniform = round(thresholds.sparse - tolerance, 9), round(thresholds.uniform + tolerance, 9)
+    return replace(thresholds, **lower, sparse=sparse, uniform=uniform)
 
 
 def _class_margins(
-    rule: ClassRule, heads: Sequence[Place], found: tuple[Values, Values], thresholds: Thresholds
+    rule: ClassRule, heads: Sequence[HeadKey], values: tuple[Values, Values], thresholds: Thresholds
 ) -> Array:
-    """[head] how clearly each is as asked, negative where it is not, NaN where what decides is undefined."""
-    scores = np.array([_clearly(rule.of, place, found, thresholds) for place in heads])
+    """Return how clearly each head [head] is as the rule demands: negative if it is not, NaN if undefined.
+
+    values  real values and values of uniform attention
+    """
+    scores = np.array([_class_margin(rule.of, key, values, thresholds) for key in heads])
     return scores if rule.wanted else -scores
 
 
-def _clearly(of: str, place: Place, found: tuple[Values, Values], thresholds: Thresholds) -> float:
-    """Above 0: how clearly the head bears the class; below: it does not, the less the further it is from it."""
-    values, beside = found
-    number = _value(values, "diagonal" if of in OFFSETS else CLASS_NUMBERS[of], place)
+def _class_margin(name: str, key: HeadKey, values: tuple[Values, Values], thresholds: Thresholds) -> float:
+    """Return how clearly a head is of a class: above 0 if it is, else below 0 and lower the further away it is."""
+    real, uniform = values
+    number = _value(real, "diagonal" if name in OFFSETS else CLASS_NUMBERS[name], key)
     if np.isnan(number):
         return np.nan
-    numbers = {name: _value(values, name, place) for name in NUMBERS}
-    numbers[UNIFORM_SEGMENT] = _value(beside, SEGMENT_MASS, place)
-    borne = verdicts(numbers, thresholds)
-    if of in OFFSETS:
-        at_offset = abs(numbers["diagonal_offset"] - OFFSETS[of]) <= 0.5
-        borne = {of: borne["diagonal"]} if "diagonal" in borne and at_offset else {}
-    if of in borne:
-        return borne[of] + _LEAST
-    return -2 + (-number if of in _LOW else number)
+    numbers = {metric: _value(real, metric, key) for metric in NUMBERS}
+    numbers[UNIFORM_SEGMENT] = _value(uniform, SEGMENT_MASS, key)
+    classes = verdicts(numbers, thresholds)
+    if name in OFFSETS:
+        at_offset = abs(numbers["diagonal_offset"] - OFFSETS[name]) <= 0.5
+        classes = {name: classes["diagonal"]} if "diagonal" in classes and at_offset else {}
+    if name in classes:
+        return classes[name] + _SMALLEST_MARGIN
+    return -2 + (-number if name in _LOW_CLASSES else number)

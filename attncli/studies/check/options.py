@@ -10,7 +10,7 @@ from attncli.options import Option
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How verdicts are written, and which baseline is used.
+    """Options of `attncli check`.
 
     format    file formats
     record    whether the numbers of this run become the baseline

@@ -1,4 +1,4 @@
-"""What `check` writes: check.json, three tables, pictures of failed rules, and the file of a baseline."""
+"""Files of `check`: check.json, three tables, pictures of failed rules, and the file of a baseline."""
 
 from __future__ import annotations
 

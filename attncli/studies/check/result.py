@@ -1,4 +1,4 @@
-"""What became of rules: whether each holds, what was found and what it is held against."""
+"""Results of a check: verdicts on rules, cases of suites, and heads that drifted from a baseline."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ Quantifier = Literal["any", "all"]
 Sort = Literal["attention", "budget", "class", "suite", "baseline"]
 BASELINE_SCHEMA = "attncli.baseline/1"
 TOLERANCE = 1e-5
-"""The default tolerance of rules, far above what processors and thread counts change in float32 weights."""
+"""Default tolerance of rules; the processor and the number of threads change float32 weights by much less."""
 OFFSETS = {"previous-token": -1, "self": 0, "next-token": 1}
-"""Classes of heads that are diagonals at one offset."""
+"""Offset (key minus query) of the classes of heads that are diagonals at one offset."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Which heads a rule is about: any of them will do, or all of them must; all heads there are where none is named.
+    """The heads that a rule is about.
 
-    named  (first layer, last layer, head or None for all of them); negative numbers count from the end
+    quantifier  whether any of them must keep the rule, or all
+    named       (first layer, last layer, head or None for all heads); negative numbers count from the end; empty for
+                all heads of the model
     """
 
     quantifier: Quantifier
@@ -34,16 +36,18 @@ class Candidates:
 class Verdict:
     """One rule, whether it holds, and why.
 
-    line        where the rule stands in its file
-    wanted      what it asks, and `why`, what was found, in words
-    kind, layer, head, text   the head concerned and the text that shows it: of rules that some head must keep the one
-                that comes nearest, of rules for all heads the one that is furthest from it
-    heads, met  how many heads were asked, and how many of them keep it
-    found       the weight, value or rate of that head; `than` the weight that it is held against
-    rank, keys  of the target among the keys: 1 is the one that gets most
-    chance      what even attention over the visible keys would give
-    p           the share of permutations of the keys that give as much, where that was asked
-    low, high   95 % interval of the rate of a suite
+    line        line of the rule in its file
+    wanted      what the rule demands, in words
+    why         what was measured, in words
+    kind, layer, head  the decisive head: the best one if any head may keep the rule, the worst one if all must
+    text        index of the text that shows it
+    heads, met  number of heads that the rule is about, and number of them that keep it
+    found       weight, value or rate of the decisive head
+    than        weight that `found` is compared with
+    rank, keys  rank of the target among the visible keys, 1 for the largest weight, and number of these keys
+    chance      value of uniform attention over the visible keys
+    p           share of permutations of the keys that reach the same value; None if the rule has no `above`
+    low, high   95 % confidence interval of the rate of a suite
     """
 
     name: str
@@ -68,14 +72,14 @@ class Verdict:
     high: float | None = None
 
     @property
-    def place(self) -> str:
-        """The head concerned, `3.1`; empty where there is none."""
+    def head_label(self) -> str:
+        """The decisive head, such as `3.1`; empty if there is none."""
         return "" if self.layer is None else f"{self.layer}.{self.head}"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case of a suite by the head that stands for the suite: which weight goes where, and whether that is right."""
+    """One case of a suite: the weights of the decisive head of the suite, and whether they are right."""
 
     suite: str
     line: int
@@ -96,7 +100,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Drift:
-    """A measure of a head that is no longer what the baseline says."""
+    """A measure of a head that differs from the baseline by more than its tolerance."""
 
     kind: Kind
     layer: int
@@ -130,21 +134,21 @@ class Checked:
         return tuple(verdict for verdict in self.verdicts if not verdict.holds)
 
     def table(self) -> dict[str, Array]:
-        """A row per rule."""
+        """Return a table with a row per rule."""
         return _table(self.verdicts, Verdict)
 
     def cases_table(self) -> dict[str, Array]:
-        """A row per case of a suite."""
+        """Return a table with a row per case of a suite."""
         return _table(self.cases, Case)
 
     def drifts_table(self) -> dict[str, Array]:
-        """A row per measure that drifted."""
+        """Return a table with a row per measure that drifted."""
         return _table(self.drifts, Drift)
 
 
-def _table(rows: Sequence[Any], of: type) -> dict[str, Array]:
+def _table(rows: Sequence[Any], row_class: type) -> dict[str, Array]:
     return {
-        # a last entry keeps NumPy from making numbers or an empty float array of them
+        # the extra last entry stops NumPy from converting the entries to numbers
         field.name: np.array([*(getattr(row, field.name) for row in rows), ""], dtype=object)[:-1]
-        for field in fields(of)
+        for field in fields(row_class)
     }

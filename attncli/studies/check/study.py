@@ -33,7 +33,7 @@ BASELINE_TOLERANCES = (0.01, 0.05)
 
 @dataclass(frozen=True, eq=False)
 class CheckRun:
-    """What a check found, and what is needed to write it.
+    """The result of a check with everything that its files need.
 
     checked    the verdicts
     numbers    the numbers of every head that a baseline holds
@@ -108,7 +108,7 @@ class CheckStudy(Study["CheckRun"]):
         if path is None:
             raise rule.part.error((), "no file of the baseline is named: give baseline: {file: …}, or --baseline PATH")
         if not self.rules.texts:
-            raise rule.part.error((), "there is no text to measure for a baseline: give texts, or rules that have one")
+            raise rule.part.error((), "there is no text to measure for a baseline: give texts, or rules with a text")
         return replace(rule, path=path)
 
     def _recorded(self, rule: BaselineRule | None) -> Recorded | None:
@@ -119,7 +119,7 @@ class CheckStudy(Study["CheckRun"]):
             return None
         path = rule.path
         if self.options.record:
-            _check_replaceable(path, "baseline", self.force, lambda: read_baseline(path))
+            _check_replaceable(path, "a baseline", self.force, lambda: read_baseline(path))
             return None
         if not path.exists():
             raise rule.part.error(("file",), f"there is no baseline {path}: record one with --record")
@@ -176,23 +176,26 @@ def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Atte
     """
     from attncli.data import Zoom
 
-    failed = [(row, each) for row, each in enumerate(checked.verdicts, 1) if not each.holds and each.text is not None]
+    numbered = enumerate(checked.verdicts, 1)
+    failed = [(row, verdict) for row, verdict in numbered if not verdict.holds and verdict.text is not None]
     maps: dict[int, Attention] = {}
     notes: list[str] = []
     for text in dict.fromkeys(verdict.text for _, verdict in failed):
         of_text = [(row, verdict) for row, verdict in failed if verdict.text == text]
         try:
-            found = execution.maps_of(text or 0, _heads(verdict for _, verdict in of_text), Zoom(RESOLUTION))
+            text_maps = execution.maps_of(
+                text or 0, _heads_by_layer(verdict for _, verdict in of_text), Zoom(RESOLUTION)
+            )
         except UsageError as error:
             notes.append(f"there are no pictures of text {text}: {error}")
             continue
-        by_kind = {attention.kind: attention for attention in found}
+        by_kind = {attention.kind: attention for attention in text_maps}
         for row, verdict in of_text:
             maps[row] = by_kind[verdict.kind].sel(layer=verdict.layer, head=verdict.head)  # type: ignore[index]
     return maps, notes
 
 
-def _heads(verdicts: Iterator[Verdict]) -> dict[tuple[Kind, int], tuple[int, ...]]:
+def _heads_by_layer(verdicts: Iterator[Verdict]) -> dict[tuple[Kind, int], tuple[int, ...]]:
     heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
     for verdict in verdicts:
         key: Any = (verdict.kind, verdict.layer)
@@ -209,10 +212,10 @@ def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], ob
             read()
         except UsageError as error:
             raise OutputError(
-                f"{path} exists and is no {what}: name another file, or overwrite it with --force"
+                f"{path} exists and is not {what}: name another file, or overwrite it with --force"
             ) from error
 
 
 def _check_xml(path: Path) -> None:
     if not read_file_text(path).startswith("<?xml"):
-        raise UsageError(f"{path} is no XML")
+        raise UsageError(f"{path} is not XML")

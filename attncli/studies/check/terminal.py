@@ -1,4 +1,4 @@
-"""Verdicts in a table for a person: what was found, and why a rule does not hold."""
+"""Terminal tables of `check`: a row per rule, and why rules do not hold."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from attncli.terminal.escape import escaped
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_COLUMNS = ("rule", "holds", "found", "head", "rank", "even", "p")
-_NUMBERS = ("found", "rank", "even", "p")
+_COLUMNS = ("rule", "holds", "found", "head", "rank", "uniform", "p")
+_RIGHT_ALIGNED = ("found", "rank", "uniform", "p")
 
 
-def verdict_tables(found: Checked) -> Iterator[RenderableType]:
-    """A row per rule; below it, for each that does not hold, what was wanted and what is."""
+def verdict_tables(checked: Checked) -> Iterator[RenderableType]:
+    """Yield a table with a row per rule, then for each rule that does not hold what was wanted and what was found."""
     from rich.table import Table
     from rich.text import Text
 
-    held = len(found.verdicts) - len(found.failed)
-    title = f"{held} of {len(found.verdicts)} rules hold"
+    kept = len(checked.verdicts) - len(checked.failed)
+    title = f"{kept} of {len(checked.verdicts)} rules hold"
     table = Table(title=Text(title), title_justify="left")
     for name in _COLUMNS:
-        table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name != "rule")
-    for verdict in found.verdicts:
+        table.add_column(name, justify="right" if name in _RIGHT_ALIGNED else "left", no_wrap=name != "rule")
+    for verdict in checked.verdicts:
         style = "" if verdict.holds else "red"
         table.add_row(*(Text(escaped(cell), style=style) for cell in _cells(verdict)))
     yield table
-    for verdict in found.failed:
+    for verdict in checked.failed:
         yield Text(escaped(f"line {verdict.line}, {verdict.name}: {verdict.why}\n    wanted: {verdict.wanted}"))
 
 
@@ -45,7 +45,7 @@ def _cells(verdict: Verdict) -> Iterator[str]:
         yield f"{_number(verdict.found)}, was {_number(verdict.than)}"
     else:
         yield _number(verdict.found)
-    yield verdict.place
+    yield verdict.head_label
     yield "" if verdict.rank is None else f"{verdict.rank} of {verdict.keys}"
     yield _number(verdict.chance)
     yield "" if verdict.p is None else f"{verdict.p:.4f}"

@@ -27,16 +27,19 @@ class MeanRows:
 
     @classmethod
     def of(cls, weights: Array, visible: Array) -> MeanRows:
-        """Return the mean of weights [head, row, key]; a row without visible keys [1 or head, row, key] is NaN."""
+        """Return the mean over rows of weights [head, row, key]; rows of NaN see no key and do not count.
+
+        visible  [1 or head, row, key] which keys are visible
+        """
         wide = np.asarray(weights, np.float64)
         defined: Array = ~np.isnan(wide[..., 0])
-        seen = np.broadcast_to(visible, wide.shape)
-        counts = seen.sum(-1, keepdims=True)
-        shares = np.where(seen, 1 / np.maximum(counts, 1), 0.0)
+        masks = np.broadcast_to(visible, wide.shape)
+        counts = masks.sum(-1, keepdims=True)
+        shares = np.where(masks, 1 / np.maximum(counts, 1), 0.0)
         with np.errstate(invalid="ignore"):
             mean = np.where(defined[..., None], wide, 0.0).sum(1) / defined.sum(1)[:, None]
-        sees: Array = np.logical_or.reduce(seen, axis=(0, 1))
-        return cls(np.round(mean, DIGITS), sees, shares.mean((0, 1)))
+        any_visible: Array = np.logical_or.reduce(masks, axis=(0, 1))
+        return cls(np.round(mean, DIGITS), any_visible, shares.mean((0, 1)))
 
     def to(self, keys: Sequence[int]) -> Array:
         """Return the weight [head] on a word: the sum over its tokens."""

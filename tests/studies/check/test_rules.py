@@ -16,7 +16,7 @@ from attncli.inputs.yaml_file import read_yaml
 from attncli.studies.check.result import Candidates
 from attncli.studies.check.rules import read_rules
 from attncli.studies.check.rules.baseline import read_baseline
-from attncli.studies.check.rules.heads import candidates, said
+from attncli.studies.check.rules.heads import candidates, describe_heads
 from attncli.studies.check.rules.kinds import AttentionRule, BudgetRule, ClassRule, RuleFile
 
 HEAD = "texts: {mat: The cat sat on the mat.}\nrules:\n"
@@ -62,7 +62,7 @@ def refused(file: Path, text: str) -> str:
 )
 def test_heads_are_named_in_words(phrases: list[str], found: Candidates, words: str) -> None:
     assert candidates(phrases, "any") == found
-    assert said(found) == words
+    assert describe_heads(found) == words
 
 
 def test_an_attention_rule_says_all_of_it(file: Path) -> None:
@@ -181,7 +181,7 @@ def test_the_tolerance_is_a_key_of_the_file(file: Path, line: str, tolerance: fl
         (f"{HEAD}- sink < 1 in layer x", "line 3, column 3: expected heads such as any, all, 3.1 or layer 4-8"),
         (f"{HEAD}- entropi: {{max: 1}}", "line 3, column 3: unknown key 'entropi': did you mean 'entropy'"),
         (f"{HEAD}- name: x", "line 3, column 3: no rule: expected from and to, is, or the name of a measure"),
-        (f"{HEAD}- entropy: {{}}", "line 3, column 12: the rule asks for nothing: give min, max or both"),
+        (f"{HEAD}- entropy: {{}}", "line 3, column 12: the rule demands nothing: give min, max or both"),
         (f"{HEAD}- entropy: {{max: x}}", "line 3, column 18: expected 'max' to be a number, got 'x'"),
         (f"{HEAD}- entropy: {{max: inf}}", "line 3, column 18: expected 'max' to be a finite number, got 'inf'"),
         (f"{HEAD}- entropy: {{maxx: 1}}", "line 3, column 13: unknown key 'maxx': did you mean 'max'?"),
@@ -189,7 +189,7 @@ def test_the_tolerance_is_a_key_of_the_file(file: Path, line: str, tolerance: fl
         (f"{HEAD}- {{from: cat}}", "line 3, column 3: the key 'to' is missing"),
         (
             f"{HEAD}- {{from: cat, to: mat}}",
-            "line 3, column 3: the rule asks for nothing: give min, max, than or above",
+            "line 3, column 3: the rule demands nothing: give min, max, than or above",
         ),
         (f"{HEAD}- {{from: a, to: b, min: 1.5}}", "line 3, column 25: expected 'min' to be at most 1.0, got '1.5'"),
         (f"{HEAD}- {{from: a, to: b, min: 0.5, max: 0.4}}", "line 3, column 25: min 0.5 is larger than max 0.4"),
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_said_with_its_place(file: Path, text: str, said: str) 
         ("{}", "cases.jsonl, line 1, column 1: the key 'text' is missing"),
         (
             '{"text": "a b", "from": "a", "to": "b"}',
-            "line 1, column 1: the case asks for nothing: give than, or the suite",
+            "line 1, column 1: the case demands nothing: give than, or give the suite",
         ),
         ('\n{"text": "a", "form": "a"}', "cases.jsonl, line 2, column 1: unknown key 'form': did you mean 'from'?"),
         ("[1]", "cases.jsonl, line 1: expected a JSON object with text, from and to, got a list"),
@@ -246,14 +246,14 @@ def test_cases_that_are_wrong_are_named_by_their_line(file: Path, lines: str, sa
 
 def test_a_suite_that_asks_for_nothing_is_refused(file: Path) -> None:
     file.with_name("cases.jsonl").write_text('{"text": "a b", "from": "a", "to": "b", "than": "a"}')
-    assert "the suite asks for nothing: give min-rate, above or both" in refused(file, "suites: [{file: cases.jsonl}]")
+    assert "the suite demands nothing: give min-rate, above or both" in refused(file, "suites: [{file: cases.jsonl}]")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "is not JSON"),
-        ("[]", "is no baseline: expected the schema attncli.baseline/1, got an empty list; record it again"),
+        ("[]", "is not a baseline: expected the schema attncli.baseline/1, got an empty list; record it again"),
         ('{"schema": "attncli.stats/1"}', "expected the schema attncli.baseline/1, got 'attncli.stats/1'"),
         ('{"schema": "attncli.baseline/2", "heads": []}', "got 'attncli.baseline/2'"),
         ('{"schema": "attncli.baseline/1", "heads": [{"kind": 1}]}', "is a damaged baseline (KeyError: 'layer')"),

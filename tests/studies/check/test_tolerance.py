@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from attncli.cli.config.rules import file_section
-from attncli.data import NUMBERS
 from attncli.inputs.schema import validate
 from attncli.inputs.yaml_file import read_yaml
 from attncli.studies.check.baseline import compare
-from attncli.studies.check.bound import Place, pick
+from attncli.studies.check.bound import HeadKey, decisive_head
 from attncli.studies.check.measures import BoundMeasure, measure_verdict
 from attncli.studies.check.rules import read_rules
 from attncli.studies.check.rules.baseline import Recorded
+from attncli.studies.patterns.result import NUMBERS
 
-PLACE: Place = ("encoder", 0, 0)
+KEY: HeadKey = ("encoder", 0, 0)
 LEAST_CLEAR = {
     "vertical": {"sink": 0.3},
     "diagonal": {"diagonal": 0.3},
@@ -36,13 +36,13 @@ class FixedMeasures:
     """Measures of one head that are what a test says."""
 
     def __init__(self, values: Mapping[str, float]) -> None:
-        self._values = {name: {PLACE: round(value, 6)} for name, value in values.items()}
+        self._values = {name: {KEY: round(value, 6)} for name, value in values.items()}
 
-    def values(self, texts: object) -> Mapping[str, Mapping[Place, float]]:
+    def values(self, texts: object) -> Mapping[str, Mapping[HeadKey, float]]:
         return self._values
 
-    def even(self, texts: object) -> Mapping[str, Mapping[Place, float]]:
-        return {"segment_mass": {PLACE: 0.5}}
+    def uniform_values(self, texts: object) -> Mapping[str, Mapping[HeadKey, float]]:
+        return {"segment_mass": {KEY: 0.5}}
 
 
 def holds(folder: Path, line: str, values: Mapping[str, float], tolerance: float = 1e-5) -> bool:
@@ -51,7 +51,7 @@ def holds(folder: Path, line: str, values: Mapping[str, float], tolerance: float
     document = read_yaml(path, {})
     rule: Any = read_rules(document, validate(document, file_section())).rules[0]
     measures: Any = FixedMeasures(values)
-    return measure_verdict(BoundMeasure(rule, (PLACE,), (0,)), measures, tolerance).holds
+    return measure_verdict(BoundMeasure(rule, (KEY,), (0,)), measures, tolerance).holds
 
 
 @pytest.mark.parametrize("noise", SAME)
@@ -102,10 +102,10 @@ def test_a_measure_that_drifted_by_as_much_as_it_may(tmp_path: Path, value: floa
     document = read_yaml(path, {})
     rule = read_rules(document, validate(document, file_section())).baseline
     assert rule is not None
-    recorded = Recorded(tmp_path / "b.json", {}, {}, {"distance": {PLACE: value}})
+    recorded = Recorded(tmp_path / "b.json", {}, {}, {"distance": {KEY: value}})
     slack = 1e-5 * max(1.0, value)
     for noise, same in ((0.9 * slack, True), (0.0, True), (-0.9 * slack, True), (slack + 2e-6, False)):
-        now = {"distance": {PLACE: round(value + sign * (0.01 + noise), 6)}}
+        now = {"distance": {KEY: round(value + sign * (0.01 + noise), 6)}}
         verdict, drifts = compare(rule, recorded, now, 1e-5)
         assert verdict.holds is same
         assert [drift.tolerance for drift in drifts] == [0.01] * (not same)
@@ -113,11 +113,11 @@ def test_a_measure_that_drifted_by_as_much_as_it_may(tmp_path: Path, value: floa
 
 @pytest.mark.parametrize("noise", SAME)
 def test_of_heads_that_keep_a_rule_alike_the_first_one_is_shown(noise: float) -> None:
-    assert pick(np.array([np.nan, 0.1, 0.2, 0.2 + noise]), "any", 1e-5) == 2
-    assert pick(np.array([np.nan, 0.3, 0.2, 0.2 + noise]), "all", 1e-5) == 2
-    assert pick(np.array([0.1, 0.2, 0.2 + 2e-5]), "any", 1e-5) == 2
+    assert decisive_head(np.array([np.nan, 0.1, 0.2, 0.2 + noise]), "any", 1e-5) == 2
+    assert decisive_head(np.array([np.nan, 0.3, 0.2, 0.2 + noise]), "all", 1e-5) == 2
+    assert decisive_head(np.array([0.1, 0.2, 0.2 + 2e-5]), "any", 1e-5) == 2
 
 
 def test_the_head_that_is_shown_keeps_or_breaks_the_rule_as_the_verdict_says() -> None:
-    assert pick(np.array([-1e-6, 1e-6]), "any", 1e-5) == 1
-    assert pick(np.array([1e-6, -1e-6]), "all", 1e-5) == 1
+    assert decisive_head(np.array([-1e-6, 1e-6]), "any", 1e-5) == 1
+    assert decisive_head(np.array([1e-6, -1e-6]), "all", 1e-5) == 1

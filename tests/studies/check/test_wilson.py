@@ -1,4 +1,4 @@
-"""The interval of a rate: against SciPy, and at its ends."""
+"""The Wilson interval of a proportion: against SciPy, and at its ends."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from attncli.studies.check.wilson import wilson
 
 
 @given(st.integers(1, 500), st.data())
-def test_the_interval_is_that_of_scipy(of: int, data: st.DataObject) -> None:
-    held = data.draw(st.integers(0, of))
-    theirs = binomtest(held, of).proportion_ci(0.95, method="wilson")
-    assert wilson(held, of) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+def test_the_interval_equals_that_of_scipy(trials: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, trials))
+    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert wilson(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_nothing_known_is_everything_possible() -> None:
+def test_no_trials_give_the_whole_range() -> None:
     assert wilson(0, 0) == (0, 1)
 
 

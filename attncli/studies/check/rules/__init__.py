@@ -1,7 +1,7 @@
-"""The file of `attncli check`: texts, rules in their long and short forms, suites, a baseline.
+"""Reader of the file of `attncli check`: texts, rules in their long and short forms, suites and a baseline.
 
-sections  its shape              lines   rules in one line        heads     which heads are meant
-kinds     rules as they are read suites  cases in JSONL files     baseline  recorded numbers
+sections  schema of the file    lines   rules in one line       heads     phrases that name heads
+kinds     classes of rules      suites  cases in JSONL files    baseline  files of recorded numbers
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attncli.data import Text
 from attncli.errors import did_you_mean
 from attncli.inputs.schema import validate
 from attncli.inputs.yaml_file import Document
-from attncli.studies.check.rules.heads import candidates, said
+from attncli.studies.check.rules.heads import candidates, describe_heads
 from attncli.studies.check.rules.kinds import (
     AttentionRule,
     BaselineRule,
@@ -23,12 +23,12 @@ from attncli.studies.check.rules.kinds import (
     ClassRule,
     Rule,
     RuleFile,
-    known_class,
-    known_metric,
-    percentile,
-    placed,
-    text_of,
-    wanted_of,
+    check_class,
+    check_metric,
+    describe_limits,
+    parse_percentile,
+    read_text,
+    with_position,
 )
 from attncli.studies.check.rules.lines import rule_of_line
 from attncli.studies.check.rules.sections import (
@@ -43,15 +43,15 @@ from attncli.studies.check.rules.suites import read_suite
 
 
 def read_rules(document: Document, section: RulesSection) -> RuleFile:
-    """The rules of a file whose keys were checked; what cannot be meant is a `UsageError` with line and column."""
-    texts = {name: text_of(document.part("texts", name), value) for name, value in section.texts.items()}
-    rules = tuple(_rule(document.part("rules", at), texts) for at in range(len(section.rules)))
-    suites = tuple(read_suite(document.part("suites", at), each) for at, each in enumerate(section.suites))
+    """Return the rules of a file that fits the schema; raise UsageError with line and column if a value is wrong."""
+    texts = {name: read_text(document.part("texts", name), value) for name, value in section.texts.items()}
+    rules = tuple(_rule(document.part("rules", index), texts) for index in range(len(section.rules)))
+    suites = tuple(read_suite(document.part("suites", index), suite) for index, suite in enumerate(section.suites))
     baseline = None if section.baseline is None else _baseline(document.part("baseline"), section.baseline)
     if not (rules or suites or baseline):
         raise document.error((), "there is nothing to check: expected rules, suites or baseline")
-    own = [rule.text for rule in rules if rule.text is not None]
-    measured = tuple(dict.fromkeys([*texts.values(), *own]))
+    rule_texts = [rule.text for rule in rules if rule.text is not None]
+    measured = tuple(dict.fromkeys([*texts.values(), *rule_texts]))
     return RuleFile(document, measured, rules, suites, baseline, section.tolerance)
 
 
@@ -68,71 +68,73 @@ def _rule(part: Document, texts: Mapping[str, Text]) -> Rule:
     return _budget(part, texts)
 
 
-def _own_text(part: Document, section: Any, texts: Mapping[str, Text]) -> Text | None:
+def _rule_text(part: Document, section: Any, texts: Mapping[str, Text]) -> Text | None:
     if section.text is None:
         return None
     if isinstance(part.values["text"], str) and part.values["text"] in texts:
         return texts[part.values["text"]]
-    return text_of(part.part("text") if isinstance(part.values["text"], dict) else part, section.text)
+    return read_text(part.part("text") if isinstance(part.values["text"], dict) else part, section.text)
 
 
 def _attention(part: Document, section: AttentionSection, texts: Mapping[str, Text]) -> AttentionRule:
-    text = _own_text(part, section, texts)
+    text = _rule_text(part, section, texts)
     if text is None:
         if len(texts) != 1:
             raise part.error((), "the key 'text' is missing: a rule about words is about one text")
         text = next(iter(texts.values()))
     if section.min is None and section.max is None and section.than is None and section.above is None:
-        raise part.error((), "the rule asks for nothing: give min, max, than or above")
+        raise part.error((), "the rule demands nothing: give min, max, than or above")
     if section.min is not None and section.max is not None and section.min > section.max:
-        raise part.error(("min",), f"min {section.min:g} is larger than max {section.max:g}: no weight is both")
-    heads = placed(part, ("heads",), lambda: candidates(section.heads, "any"))
-    above = percentile(part, section.above)
+        raise part.error(
+            ("min",), f"min {section.min:g} is larger than max {section.max:g}: no weight can satisfy both"
+        )
+    heads = with_position(part, ("heads",), lambda: candidates(section.heads, "any"))
+    above = parse_percentile(part, section.above)
     name = section.name or f"{section.from_} → {section.to}"
-    asked = (section.than, section.min, section.max, above)
-    return AttentionRule(part, name, text, section.kind, heads, section.from_, section.to, *asked)
+    demands = (section.than, section.min, section.max, above)
+    return AttentionRule(part, name, text, section.kind, heads, section.from_, section.to, *demands)
 
 
 def _class(part: Document, section: ClassSection, texts: Mapping[str, Text]) -> ClassRule:
     if (section.is_ is None) == (section.is_not is None):
         raise part.error((), "expected one of is and is-not")
     wanted = section.is_ is not None
-    name = section.is_ if section.is_ is not None else str(section.is_not)
-    placed(part, ("is" if wanted else "is-not",), lambda: known_class(name))
-    heads = placed(part, ("heads",), lambda: candidates(section.heads, "all"))
-    called = section.name or f"{said(heads)} is {'' if wanted else 'not '}{name}"
-    return ClassRule(part, called, _own_text(part, section, texts), section.kind, heads, name, wanted)
+    head_class = section.is_ if section.is_ is not None else str(section.is_not)
+    with_position(part, ("is" if wanted else "is-not",), lambda: check_class(head_class))
+    heads = with_position(part, ("heads",), lambda: candidates(section.heads, "all"))
+    name = section.name or f"{describe_heads(heads)} is {'' if wanted else 'not '}{head_class}"
+    return ClassRule(part, name, _rule_text(part, section, texts), section.kind, heads, head_class, wanted)
 
 
 def _budget(part: Document, texts: Mapping[str, Text]) -> BudgetRule:
     metrics = [key for key in part.values if key in registry.names("metrics")]
-    beside = [field.alias or name for name, field in BudgetSection.model_fields.items()]
-    strange = [key for key in part.values if key not in metrics and key not in beside]
-    if strange or not metrics:
-        known = [*beside, *registry.names("metrics"), *("from", "to", "than", "is", "is-not", "heads", "min", "max")]
-        wrong = strange[0] if strange else next(iter(part.values))
-        why = did_you_mean(wrong, known) if strange else ""
-        if not why.startswith("did"):
-            why = "expected from and to, is, or the name of a measure (attncli explain rules)"
-        raise part.error((wrong,), f"unknown key '{wrong}': {why}" if strange else f"no rule: {why}", at_key=True)
+    options = [field.alias or name for name, field in BudgetSection.model_fields.items()]
+    unknown = [key for key in part.values if key not in metrics and key not in options]
+    if unknown or not metrics:
+        known = [*options, *registry.names("metrics"), *("from", "to", "than", "is", "is-not", "heads", "min", "max")]
+        key = unknown[0] if unknown else next(iter(part.values))
+        hint = did_you_mean(key, known) if unknown else ""
+        if not hint.startswith("did"):
+            hint = "expected from and to, is, or the name of a measure (attncli explain rules)"
+        raise part.error((key,), f"unknown key '{key}': {hint}" if unknown else f"no rule: {hint}", at_key=True)
     if len(metrics) > 1:
         raise part.error((metrics[1],), "a rule is about one measure: write a second rule", at_key=True)
-    metric = placed(part, (metrics[0],), lambda: known_metric(metrics[0]))
-    rest = replace(part, values={key: value for key, value in part.values.items() if key in beside})
+    metric = with_position(part, (metrics[0],), lambda: check_metric(metrics[0]))
+    rest = replace(part, values={key: value for key, value in part.values.items() if key in options})
     section, limits = validate(rest, BudgetSection), validate(part.part(metric), LimitsSection)
-    asked = tuple((sign, value) for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None)
-    if not asked:
-        raise part.error((metric,), "the rule asks for nothing: give min, max or both")
-    heads = placed(part, (metric, "heads"), lambda: candidates(limits.heads, "all"))
-    name = section.name or f"{wanted_of(metric, asked)} in {said(heads)}"
-    return BudgetRule(part, name, _own_text(part, section, texts), section.kind, heads, metric, asked)
+    bounds = tuple((sign, value) for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None)
+    if not bounds:
+        raise part.error((metric,), "the rule demands nothing: give min, max or both")
+    heads = with_position(part, (metric, "heads"), lambda: candidates(limits.heads, "all"))
+    name = section.name or f"{describe_limits(metric, bounds)} in {describe_heads(heads)}"
+    return BudgetRule(part, name, _rule_text(part, section, texts), section.kind, heads, metric, bounds)
 
 
 def _baseline(part: Document, section: BaselineSection) -> BaselineRule:
     metrics = {}
-    for name, own in section.metrics.items():
-        placed(part, ("metrics", name), lambda name=name: known_metric(name))  # type: ignore[misc]
-        absolute = section.absolute if own.absolute is None else own.absolute
-        metrics[name] = absolute, section.relative if own.relative is None else own.relative
+    for name, tolerance in section.metrics.items():
+        with_position(part, ("metrics", name), lambda name=name: check_metric(name))  # type: ignore[misc]
+        absolute = section.absolute if tolerance.absolute is None else tolerance.absolute
+        metrics[name] = absolute, section.relative if tolerance.relative is None else tolerance.relative
     path = None if section.file is None else part.folder / section.file
     return BaselineRule(part, path, section.absolute, section.relative, metrics)

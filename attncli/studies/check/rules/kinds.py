@@ -1,4 +1,4 @@
-"""Rules as they were read: what each asks, and where it stands in its file."""
+"""Classes of rules: what each demands, and its position in the file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from attncli.studies.patterns.result import CLASSES
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """What all rules have: their place in the file, a name, whose attention, of which heads.
+    """Base class of rules.
 
-    text  None: all texts of the file
+    part   position of the rule in its file
+    text   text that the rule is about; None for all texts of the file
+    kind   kind of attention; None for all kinds of the model
+    heads  heads that the rule is about
     """
 
     part: Document
@@ -32,13 +35,18 @@ class Rule:
 
     @property
     def line(self) -> int:
-        """Where it stands."""
+        """Line of the rule in its file."""
         return self.part.position.line
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionRule(Rule):
-    """From a word to another, perhaps more than to a third; `above` a percentile of permuted keys."""
+    """A rule about the weight from one word to another.
+
+    than         word to which the weight must be smaller; None for no comparison
+    least, most  limits of the weight
+    above        percentile of permuted keys that the weight must exceed
+    """
 
     from_: str
     to: str
@@ -50,7 +58,7 @@ class AttentionRule(Rule):
 
 @dataclass(frozen=True, eq=False)
 class BudgetRule(Rule):
-    """Limits of a measure: pairs of <, <=, > or >= and a number."""
+    """Limits of a measure: pairs of a sign (<, <=, > or >=) and a number."""
 
     metric: str
     limits: tuple[tuple[str, float], ...]
@@ -58,7 +66,7 @@ class BudgetRule(Rule):
 
 @dataclass(frozen=True, eq=False)
 class ClassRule(Rule):
-    """Whether heads are of a class, or (`wanted` false) are not."""
+    """A rule that heads are of the class `of`, or that they are not if `wanted` is False."""
 
     of: str
     wanted: bool
@@ -66,7 +74,7 @@ class ClassRule(Rule):
 
 @dataclass(frozen=True, eq=False)
 class CaseRule:
-    """One case of a suite; cases of one `unit` hold together only."""
+    """One case of a suite; a `unit` holds if all its cases hold, and a minimal pair is one unit."""
 
     part: Document
     text: Text
@@ -78,13 +86,18 @@ class CaseRule:
 
     @property
     def line(self) -> int:
-        """Where it stands in the file of cases."""
+        """Line of the case in its file."""
         return self.part.position.line
 
 
 @dataclass(frozen=True, eq=False)
 class SuiteRule(Rule):
-    """Cases, and the share of them that must hold."""
+    """A rule about many cases.
+
+    least  smallest weight to the target in a case
+    rate   smallest share of units that hold
+    above  percentile of permuted keys that the number of units must exceed
+    """
 
     cases: tuple[CaseRule, ...]
     least: float | None
@@ -94,10 +107,11 @@ class SuiteRule(Rule):
 
 @dataclass(frozen=True, eq=False)
 class BaselineRule:
-    """A file of recorded numbers, and how far today's may be from them.
+    """A rule that numbers stay close to a baseline.
 
-    path     None where the file of rules names none
-    metrics  those named, with their absolute and relative tolerance
+    path                file of the baseline; None if the file of rules names none
+    absolute, relative  default tolerances
+    metrics             absolute and relative tolerance of the metrics that have tolerances of their own
     """
 
     part: Document
@@ -109,10 +123,10 @@ class BaselineRule:
 
 @dataclass(frozen=True, eq=False)
 class RuleFile:
-    """A whole file, checked as far as that goes without a model.
+    """The contents of a file of rules, checked as far as possible without a model.
 
-    part       the whole
-    texts      those that are named, and those that rules bring, each once: what budgets and baselines measure
+    part       the whole file
+    texts      texts of the file and of its rules without repetition, which budgets and baselines measure
     tolerance  a value within the tolerance of a limit counts as equal to it
     """
 
@@ -124,32 +138,32 @@ class RuleFile:
     tolerance: float = TOLERANCE
 
 
-def wanted_of(metric: str, limits: tuple[tuple[str, float], ...]) -> str:
-    """Limits in words: `entropy <= 3.5`."""
+def describe_limits(metric: str, limits: tuple[tuple[str, float], ...]) -> str:
+    """Return limits in words: `entropy <= 3.5`."""
     return " and ".join(f"{metric} {sign} {limit:g}" for sign, limit in limits)
 
 
-Made = TypeVar("Made")
+ResultT = TypeVar("ResultT")
 
 
-def placed(part: Document, way: KeyPath, make: Callable[[], Made]) -> Made:
-    """What is made, its errors with their place."""
+def with_position(part: Document, key_path: KeyPath, make: Callable[[], ResultT]) -> ResultT:
+    """Return `make()`; raise its UsageError with the line and column of a key."""
     try:
         return make()
     except UsageError as error:
-        raise part.error(way, str(error)) from None
+        raise part.error(key_path, str(error)) from None
 
 
-def known_class(name: str) -> str:
-    """The same; a class that does not exist is a `UsageError` with close names."""
+def check_class(name: str) -> str:
+    """Return `name`; raise UsageError with close names if there is no such class of heads."""
     known = (*CLASSES, *OFFSETS)
     if name not in known:
         raise UsageError(f"unknown class of heads '{name}': {did_you_mean(name, known)}")
     return name
 
 
-def known_metric(name: str) -> str:
-    """The same; a metric that does not exist, or that whole heads do not have, is a `UsageError`."""
+def check_metric(name: str) -> str:
+    """Return `name`; raise UsageError if there is no such metric or it has no value for a whole head."""
     known = registry.names("metrics")
     if name not in known:
         raise UsageError(f"unknown metric '{name}': {did_you_mean(name, known)}")
@@ -158,18 +172,18 @@ def known_metric(name: str) -> str:
     return name
 
 
-def percentile(part: Document, asked: str | None) -> float | None:
-    """The percentile that `above` asks for; None where it is not there."""
-    if asked is None:
+def parse_percentile(part: Document, above: str | None) -> float | None:
+    """Return the percentile in `permutation 95`, the value of the key `above`; None for None."""
+    if above is None:
         return None
-    match = re.fullmatch(r"permutation\s+(\d+(?:\.\d+)?)", asked.strip())
+    match = re.fullmatch(r"permutation\s+(\d+(?:\.\d+)?)", above.strip())
     if match is None or not 0 < float(match[1]) < 100:
-        raise part.error(("above",), f"expected 'above' like permutation 95, a percentile, got '{asked}'")
+        raise part.error(("above",), f"expected 'above' like permutation 95, a percentile, got '{above}'")
     return float(match[1])
 
 
-def text_of(part: Document, section: TextSection) -> Text:
-    """A text of a file; an empty one is a `UsageError`."""
+def read_text(part: Document, section: TextSection) -> Text:
+    """Return a text of a file; raise UsageError if it is empty."""
     for name, value in (("text", section.text), ("pair", section.pair), ("target", section.target)):
         if value is not None and not value.strip():
             raise part.error((name,), f"the {name} is empty: give at least one word")

@@ -1,4 +1,4 @@
-"""The shape of a file of rules: its keys and what they may hold."""
+"""Schema of a file of rules: its keys and their values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from attncli.studies.check.result import TOLERANCE
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class TextSection(Section):
-    """A text, perhaps with a second segment or with what the decoder reads."""
+    """A text with an optional second segment (`pair`) and an optional text for the decoder (`target`)."""
 
     text: str
     pair: str | None = None
@@ -27,7 +27,7 @@ TextValue = Annotated[TextSection, BeforeValidator(lambda value: {"text": value}
 
 
 class AttentionSection(Section):
-    """Some head looks from one word to another."""
+    """A rule about the weight from one word to another."""
 
     name: str | None = None
     text: TextValue | None = None
@@ -42,7 +42,7 @@ class AttentionSection(Section):
 
 
 class LimitsSection(Section):
-    """Within which limits a measure must be."""
+    """Limits of a measure, and the heads that must be within them."""
 
     heads: TextList = Field(default=["all"])
     min: Number | None = None
@@ -50,7 +50,7 @@ class LimitsSection(Section):
 
 
 class BudgetSection(Section):
-    """What stands beside the name of the measure."""
+    """Keys of a budget other than the name of its measure."""
 
     name: str | None = None
     text: TextValue | None = None
@@ -58,7 +58,7 @@ class BudgetSection(Section):
 
 
 class ClassSection(Section):
-    """Heads are of a class, or are not."""
+    """A rule that heads are of a class, or that they are not."""
 
     name: str | None = None
     text: TextValue | None = None
@@ -69,7 +69,7 @@ class ClassSection(Section):
 
 
 class SuiteSection(Section):
-    """Many cases in a file of their own, and how many must hold."""
+    """A separate file of many cases, and how many of them must hold."""
 
     file: FilePath
     name: str | None = None
@@ -81,11 +81,11 @@ class SuiteSection(Section):
 
 
 Word = Annotated[JoinedText, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
-"""Of JSON, where a position may be a number."""
+"""A word in JSON, where a token position may be a number."""
 
 
 class CaseSection(Section):
-    """One line of such a file."""
+    """One line of a file of cases."""
 
     text: str
     from_: Word = Field(alias="from")
@@ -96,18 +96,18 @@ class CaseSection(Section):
 
 
 class MeasureTolerance(Section):
-    """How far one measure may drift."""
+    """Tolerances of one measure."""
 
-    absolute: Drift | None = None
-    relative: Drift | None = None
+    absolute: Tolerance | None = None
+    relative: Tolerance | None = None
 
 
 class BaselineSection(Section):
-    """Numbers that were recorded, and how far today's may be from them."""
+    """A file of recorded numbers, and the tolerances of differences from them."""
 
     file: str | None = None
-    absolute: Drift = 0.01
-    relative: Drift = 0.05
+    absolute: Tolerance = 0.01
+    relative: Tolerance = 0.05
     metrics: dict[str, MeasureTolerance] = Field(default={})
 
 

@@ -1,4 +1,4 @@
-"""Suites: many cases of one rule, each a line of a JSONL file."""
+"""Reader of suites: many cases of one rule, each a line of a JSONL file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from attncli.inputs.tables import jsonl_rows
 from attncli.inputs.text_files import check_text
 from attncli.inputs.yaml_file import Document, FilePosition
 from attncli.studies.check.rules.heads import candidates
-from attncli.studies.check.rules.kinds import CaseRule, SuiteRule, percentile, placed, text_of
+from attncli.studies.check.rules.kinds import CaseRule, SuiteRule, parse_percentile, read_text, with_position
 from attncli.studies.check.rules.sections import CaseSection, SuiteSection, TextSection
 
 
 def read_suite(part: Document, section: SuiteSection) -> SuiteRule:
-    """A suite with its cases; what is wrong with one of these is a `UsageError` with both places."""
-    above = percentile(part, section.above)
+    """Return a suite with its cases; raise UsageError with the position in both files if a case is wrong."""
+    above = parse_percentile(part, section.above)
     if section.min_rate is None and above is None:
-        raise part.error((), "the suite asks for nothing: give min-rate, above or both")
+        raise part.error((), "the suite demands nothing: give min-rate, above or both")
     path = Path(section.file)
-    cases = tuple(placed(part, ("file",), lambda: list(_cases(path, section.min is not None))))
-    heads = placed(part, ("heads",), lambda: candidates(section.heads, "any"))
+    cases = tuple(with_position(part, ("file",), lambda: list(_cases(path, section.min is not None))))
+    heads = with_position(part, ("heads",), lambda: candidates(section.heads, "any"))
     name = section.name or path.stem
     return SuiteRule(part, name, None, section.kind, heads, cases, section.min, section.min_rate, above)
 
@@ -34,8 +34,8 @@ def _cases(path: Path, has_least: bool) -> Iterator[CaseRule]:
         part = Document(str(path), row, {(): FilePosition(number, 1)})
         section = validate(part, CaseSection)
         if section.than is None and not has_least:
-            raise part.error((), "the case asks for nothing: give than, or the suite a min")
-        text = text_of(part, TextSection(text=section.text, target=section.target))
+            raise part.error((), "the case demands nothing: give than, or give the suite a min")
+        text = read_text(part, TextSection(text=section.text, target=section.target))
         check_text(f"{path}, line {number}", text.text + (text.target or ""))
         unit = count if section.pair is None else units.setdefault(section.pair, count)
         yield CaseRule(part, text, section.from_, section.to, section.than, section.pair, unit)
