@@ -1,4 +1,4 @@
-"""See and measure what the attention heads of a Hugging Face model look at.
+"""Show and measure the attention of every head of a Hugging Face model.
 
     import attncli
     run = attncli.load("demo:encoder").run("The cat sat on the mat.")
@@ -113,7 +113,8 @@ _HOMES = {
     "attncli.studies.flow.flow_result": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
     "attncli.studies.flow.options": ("FlowOptions",),
-    "attncli.studies.heads.result": ("ClusterOptions", "HeadsResult"),
+    "attncli.studies.heads.options": ("HeadsOptions",),
+    "attncli.studies.heads.result": ("HeadsResult",),
     "attncli.studies.highlight.page": ("HighlightPage",),
     "attncli.studies.highlight.result": ("Highlight",),
     "attncli.studies.patterns.options": ("Thresholds",),

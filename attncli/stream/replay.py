@@ -23,8 +23,8 @@ def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
     """
     if not attention.whole:
         raise UsageError(
-            "measures need whole maps, these are pooled or show a part of the text: measure in the same run "
-            "(metrics=…, top_k=…, profile=True), or keep whole maps"
+            "measures need full maps, these are pooled or show a part of the text: measure in the same run "
+            "(metrics=…, top_k=…, profile=True), or keep full maps"
         )
     for maps in attention.layers:
         if not maps.heads or isinstance(maps.layer, str):

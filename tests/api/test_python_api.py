@@ -264,7 +264,7 @@ def test_pooled_runs_are_saved_opened_and_drawn(decoder: attncli.Model, tmp_path
         decoder.run(STORY[:900], layer=0).stats("entropy")["entropy"].values
     )
     for measure in (lambda: again.stats("sink"), lambda: again.edges(top_k=2), again.profile):
-        with pytest.raises(UsageError, match="measures need whole maps"):
+        with pytest.raises(UsageError, match="measures need full maps"):
             measure()
     with pytest.raises(UsageError, match="pooled already"):
         again.heatmap(rows=3)

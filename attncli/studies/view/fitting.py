@@ -64,7 +64,7 @@ def fit_maps(
         if attention.pool != "none" and not places <= tables.keys():
             raise UsageError(
                 "the page of pooled maps also needs the strongest weights of each row: "
-                "run with top_k=16 beside resolution, or keep whole maps"
+                "run with top_k=16 beside resolution, or keep full maps"
             )
     sizes = [_size_of_maps(attention, vectors) for attention in maps if attention.pool == "none"]
     if full_page_bytes(sizes) <= budget:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.studies.check.junit import junit, write_junit
+from attncli.studies.check.junit import junit
 from attncli.studies.check.result import Case, Checked, Drift, Verdict
 
 HOLDS = Verdict("it → animal", "attention", True, 3, "wanted", "found")
@@ -67,10 +66,3 @@ def test_hostile_names_come_back_or_are_shown_escaped(token: str) -> None:
 def test_any_text_is_valid_xml(text: str) -> None:
     verdict = Verdict(text, "class", False, 1, text, text)
     ElementTree.fromstring(junit(text, Checked((verdict,))).encode())
-
-
-def test_the_file_is_whole_and_its_folder_made(tmp_path: Path) -> None:
-    path = tmp_path / "reports" / "junit.xml"
-    write_junit(path, "rules.yaml", Checked((HOLDS,)))
-    assert path.read_text(encoding="utf-8") == junit("rules.yaml", Checked((HOLDS,)))
-    assert [entry.name for entry in path.parent.iterdir()] == ["junit.xml"]
