@@ -41,7 +41,7 @@ _METHODS = {"rollout": "attention rollout", "flow": "attention flow"}
 @with_fixed_style
 def draw(
     flow: Flow,
-    beside: Flow | None = None,
+    other_input: Flow | None = None,
     *,
     focus: str = "",
     model: str = "",
@@ -55,9 +55,9 @@ def draw(
     shares of the inputs are on the left; otherwise the weight is that of each token of the layer below in each token.
     Raises UsageError where the text is too long for the graph.
 
-    beside     the flow to the other input, where a decoder reads an encoder
-    focus      name of the focus, where the rows of `flow` are its tokens
-    threshold  smallest weight of a drawn line; by default 0.01 with a focus, else 0.05
+    other_input  the flow to the other input, where a decoder reads an encoder
+    focus        name of the focus, where the rows of `flow` are its tokens
+    threshold    smallest weight of a drawn line; by default 0.01 with a focus, else 0.05
     """
     graph = flow.steps
     if graph is None:
@@ -75,7 +75,7 @@ def draw(
     # the values of a flow are shares of the input of the decoder, or else of the encoder
     shares: dict[Stack, Array] = {
         "decoder" if part.kind == "decoder" else "encoder": part.values.mean(0)
-        for part in (flow, beside)
+        for part in (flow, other_input)
         if focus and part is not None
     }
     for stack, level in graph.inputs.items():
