@@ -164,8 +164,11 @@ class Execution:
         """Run a prepared pass over the texts and return its completed run; the sinks see the same attention."""
         return self.finish(self.runner.finish(prepared, self.texts, self.track, more=sinks))
 
-    def gather(self) -> Collected:
-        """Return everything that the request asks for as one run; its maps, if any, are full maps."""
+    def gather(self, check: Callable[[Collected], object] = unchanged_run) -> Collected:
+        """Return everything that the request asks for as one run; its maps, if any, are full maps.
+
+        check  raises an error if the run cannot be used, before anything of it is saved
+        """
         keep_maps = self.request.keep_maps or self.save_maps
         request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=keep_maps)
         with self.edges_file() if request.edges else nullcontext() as take:
@@ -173,6 +176,7 @@ class Execution:
                 run = self.runner.gather(self.texts, request, self.track, take)
             else:
                 run = self._gather_existing(self.existing, request, take)
+        check(run)
         return self.finish(run)
 
     def _gather_existing(self, existing: Collected, request: Request, take: EdgesConsumer | None) -> Collected:

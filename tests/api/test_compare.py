@@ -95,11 +95,11 @@ def test_texts_of_one_length_are_laid_over_each_other() -> None:
     model = attncli.load("demo:encoder")
     a, b = model.run("The cat sat.", words=True), model.run("The dog ran.", words=True)
     found = attncli.compare(a, b)
-    assert found.notes[0] == "the texts differ: their maps are laid over each other position by position"
+    assert found.notes[0] == "the texts differ: their maps are compared position by position"
     assert (found["js_distance"].values > 0).all()
     unlike = attncli.compare(a, model.run("The dog ran off.", words=True))
     assert np.isnan(unlike["js_distance"].values).all()
-    assert "text 0, encoder: maps of 6 and 7 tokens cannot be laid over each other" in unlike.notes[0]
+    assert "text 0, encoder: maps of 6 and 7 tokens cannot be compared" in unlike.notes[0]
     assert np.isfinite(unlike["change"].values).any()
     assert "1 text is too few for intervals and p-values: give at least 6" in unlike.notes
     assert np.isnan(unlike["p"].values).all()
@@ -118,7 +118,8 @@ def test_other_tokenizers_are_refused_unless_words_are_the_same(minilm: Path) ->
 def test_what_cannot_be_compared(minilm: Path) -> None:
     encoder, decoder = attncli.load("demo:encoder"), attncli.load("demo:decoder")
     said = (
-        "A has 4 encoder layers x 4 heads, B has 3 decoder layers x 8 heads, and a head is compared with the one in its"
+        "A has 4 encoder layers x 4 heads, B has 3 decoder layers x 8 heads, "
+        "and each head is compared with the same head"
     )
     with pytest.raises(UsageError, match=said):
         attncli.compare(encoder.run("A cat"), decoder.run("A cat"))

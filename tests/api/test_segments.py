@@ -151,5 +151,5 @@ def test_what_cannot_be_divided() -> None:
         model.run("A\nb", rows="0-2").segments("line")
     with pytest.raises(UsageError, match="this run kept no maps"):
         model.run("A\nb", metrics="entropy", keep_maps=False).segments("line")
-    with pytest.raises(UsageError, match="a text has 151 segments, at most 128"):
+    with pytest.raises(UsageError, match="a text has 151 segments, expected at most 128"):
         model.run("\n".join(["a"] * 150), layer=0, head=0).segments("line")

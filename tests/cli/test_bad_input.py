@@ -71,7 +71,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     # the focus
     (
         ["highlight", *T],
-        *(2, "--focus is missing: it says which word to look from, such as --focus The; the text has The, cat, sat"),
+        *(2, "--focus is missing: it says which word is the focus, such as --focus The; the text has The, cat, sat"),
     ),
     (["highlight"], 2, NO_TEXT),
     (["highlight", *T, "--focus", "cta"], 2, "'cta' does not occur in the text: did you mean 'cat'?"),
@@ -101,7 +101,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     (["flow", *T, "--focus", "cta"], 2, "'cta' does not occur in the text: did you mean 'cat'?"),
     (["flow", *T, "--focus", "7"], 2, "--focus 7 is outside the text: it has 7 tokens, 0-6"),
     (["flow", *T, "--method", "roll"], 2, "unknown --method 'roll': did you mean 'rollout'?"),
-    (["flow", *T, "--start-layer", "4"], 2, "--start-layer 4 leaves no encoder layer: there are layers 0-3"),
+    (["flow", *T, "--start-layer", "4"], 2, "--start-layer 4 leaves no encoder layer: layers are 0-3"),
     (["flow", *T, "--start-layer", "-1"], 2, "expected --start-layer to be a number from 0 up, got -1"),
     (["flow", *T, "--threshold", "0"], 2, "expected --threshold to be above 0 and at most 1, got 0.0"),
     (

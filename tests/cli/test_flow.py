@@ -165,7 +165,7 @@ def test_maps_of_one_layer_and_maps_of_other_tools(run_cli: RunCli) -> None:
     maps = np.random.default_rng(0).dirichlet(np.ones(5), 5)
     np.save("one.npy", maps)
     done = run_cli("flow", "--from", "one.npy", "-o", "here")
-    assert done.err == "note: there is one encoder layer alone: its rollout is what the layer itself does\n"
+    assert done.err == "note: there is a single encoder layer: its rollout is the attention of that layer\n"
     assert float(rows(done)[0]["rollout"]) == pytest.approx((1 + maps[0, 0]) / 2, abs=1e-6)
     np.save("cross.npy", maps[:, :3] / maps[:, :3].sum(1, keepdims=True))
     done = run_cli("flow", "--from", "cross.npy")
@@ -185,7 +185,7 @@ def test_kept_maps_that_lead_nowhere_are_refused(run_cli: RunCli) -> None:
 
 def test_layers_that_are_left_out_are_told(run_cli: RunCli) -> None:
     done = run_cli("flow", "-t", TEXT, "-l", "0,3", "-o", "here")
-    assert done.err == "note: encoder layers 1-2 are left out: the others stand directly on each other\n"
+    assert done.err == "note: encoder layers 1-2 are left out: the others follow each other directly\n"
 
 
 def test_texts_without_the_focus_are_left_out(run_cli: RunCli) -> None:
@@ -199,8 +199,8 @@ def test_too_long_a_text_for_flow_is_refused_before_the_work(run_cli: RunCli) ->
     done = run_cli("flow", "-m", "demo:decoder", "-t", long, "--method", "flow", "-o", "here")
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(
-        r"error: attention flow takes about \d[\d.]* (minutes|hours|days) for \d+ tokens and 3 layers, of at most 10 "
-        r"minutes: choose --focus WORD for one token, --max-tokens \d+, a later --start-layer, or --method rollout\n",
+        r"error: attention flow takes about \d[\d.]* (minutes|hours|days) for \d+ tokens and 3 layers, at most 10 "
+        r"minutes are allowed: choose --focus WORD for one token, --max-tokens \d+, a later --start-layer, or --method rollout\n",
         done.err,
     )
     assert not Path("here").exists()

@@ -15,7 +15,7 @@ from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.vocabulary import MODEL_HEADS, PICTURE_FORMATS, SCALES
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
-    from attncli.data import Kind, Selection
+    from attncli.data import Attention, Kind, Selection
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request, RunOptions
@@ -82,8 +82,13 @@ class HeatmapStudy(Study["MapsToDraw"]):
         from attncli.stream.zoom import zoomed
         from attncli.studies.heatmap.pictures import maps_per_layer
 
-        run, zoom = execution.gather(), execution.request.zoom
-        maps = (zoomed(each, self._choice.fit(zoom, [maps_per_layer(each)])) for each in run.maps)
+        maps: list[Attention] = []
+
+        def zoom_maps(run: Collected) -> None:
+            zoom = execution.request.zoom
+            maps.extend(zoomed(each, self._choice.fit(zoom, [maps_per_layer(each)])) for each in run.maps)
+
+        run = execution.gather(check=zoom_maps)
         yield replace(run, maps=tuple(maps))
 
     def _streamed_maps(self, execution: Execution) -> Iterator[Collected]:
