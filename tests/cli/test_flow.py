@@ -200,7 +200,8 @@ def test_too_long_a_text_for_flow_is_refused_before_the_work(run_cli: RunCli) ->
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(
         r"error: attention flow takes about \d[\d.]* (minutes|hours|days) for \d+ tokens and 3 layers, at most 10 "
-        r"minutes are allowed: choose --focus WORD for one token, --max-tokens \d+, a later --start-layer, or --method rollout\n",
+        r"minutes are allowed: choose --focus WORD for one token, --max-tokens \d+, a later --start-layer, "
+        r"or --method rollout\n",
         done.err,
     )
     assert not Path("here").exists()
