@@ -6,6 +6,7 @@ A file `cli/commands/<name>.py` is the command `<name>`: a function of the same 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ import typer
 import typer.core
 import typer.main
 
+from attncli import registry
 from attncli.cli.command_table import all_commands, panel_of
 from attncli.cli.console import log_to_stderr, print_error, silence
 from attncli.cli.typer_options import with_flat_options
@@ -94,8 +96,10 @@ def _print_version(wanted: bool) -> None:
 
 def _run(args: list[str]) -> int:
     completes = _COMPLETE in os.environ
-    with _plugins_on_stderr(quiet=completes or bool({"--quiet", "-q"} & {*args})):
+    with _plugins_on_stderr(bool({"--quiet", "-q"} & {*args}), completes):
         command = build()
+        if completes:
+            registry.names("metrics")  # loads metrics of other packages, which may print
     if completes:
         with log_to_stderr(logging.ERROR):
             return int(command.main(args, prog_name="attncli", complete_var=_COMPLETE, standalone_mode=False) or 0)
@@ -105,9 +109,13 @@ def _run(args: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _plugins_on_stderr(quiet: bool) -> Iterator[None]:
-    """Send what plugins print while they are loaded, and warnings about them, to stderr; stdout is for data."""
-    with log_to_stderr(logging.ERROR if quiet else logging.WARNING), contextlib.redirect_stdout(sys.stderr):
+def _plugins_on_stderr(quiet: bool, completes: bool) -> Iterator[None]:
+    """Send what plugins print while they are loaded, and warnings about them, to stderr; stdout is for data.
+
+    Completion shows neither.
+    """
+    level = logging.ERROR if quiet or completes else logging.WARNING
+    with log_to_stderr(level), contextlib.redirect_stdout(io.StringIO() if completes else sys.stderr):
         yield
 
 

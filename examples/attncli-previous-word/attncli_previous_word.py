@@ -56,7 +56,7 @@ class PreviousWordSink:
         wanted = words.gather(1, rows.query_positions.cpu().clamp(min=0)) - self._back
         keys = words.gather(1, rows.key_positions.cpu().clamp(min=0))
         on_word = (keys[:, None] == wanted[..., None]) & (wanted[..., None] >= 0)
-        on_word = on_word[:, None] & rows.seen.cpu()  # [batch, 1 or head, row, key]
+        on_word = on_word[:, None] & rows.visible_pairs.cpu()  # [batch, 1 or head, row, key]
         counted = on_word.any(-1) & rows.real.cpu()
         mass = (rows.weights.cpu().double() * on_word).sum(-1)
         uniform = on_word.sum(-1) / rows.visible_count.cpu().clamp(min=1)

@@ -145,7 +145,7 @@ def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
 
 def test_short_texts_are_doubted(run_cli: RunCli) -> None:
     done = run_cli("patterns", "-t", "A cat.")
-    assert re.match(r"note: texts are so short that even attention would be called local: give longer ones", done.err)
+    assert re.match(r"note: texts are so short that uniform weights would be called local: give longer ones", done.err)
 
 
 def test_a_pair_has_segments(run_cli: RunCli) -> None:
@@ -203,7 +203,7 @@ def test_other_lengths_and_heads_are_other_runs(run_cli: RunCli) -> None:
 BAD = [
     (["-t", TEXT, "--vertical", "0"], "expected --vertical to be above 0 and at most 1, got 0.0"),
     (["-t", TEXT, "--sparse", "1.5"], "expected --sparse to be above 0 and at most 1, got 1.5"),
-    (["-t", TEXT, "--reach", "9"], "expected --reach from 0 to 8 tokens, as diagonals are looked at so far, got 9"),
+    (["-t", TEXT, "--reach", "9"], "expected --reach from 0 to 8 tokens, as far as the metric diagonal goes, got 9"),
     (["-t", TEXT, "--shuffle-seeds", "-1"], "expected --shuffle-seeds from 0 up, got -1"),
     (["-t", TEXT, "--aggregate", "mean"], "patterns are of single heads: leave out --aggregate and --aggregate-layers"),
     (["-t", TEXT, "--seeds", "4"], "--seeds says how --probe works, which is not given"),
@@ -217,7 +217,7 @@ BAD = [
     (["--probe", "repeated", "--seeds", "0"], "expected --seeds from 1 up, got 0"),
     (["--probe", "repeated", "--aggregate", "mean"], "patterns are of single heads"),
     (["--probe", "repeated", "--length", "300"], "the model reads at most 512: pass --length 255 or less"),
-    (["--probe", "repeated", "-m", "demo:seq2seq"], "has an encoder and a decoder: take an encoder or a decoder-only"),
+    (["--probe", "repeated", "-m", "demo:seq2seq"], "is an encoder-decoder: give another model"),
     (["--probe", "repeated", "--from", "nowhere"], "--from has none: leave one of them out"),
     (["--from", "nowhere", "--shuffle-seeds", "2"], "runs the model on shuffled tokens, and --from has none"),
     (["-t", TEXT, "-l", "9"], "layer 9 does not exist: encoder has layers 0-3"),

@@ -40,7 +40,7 @@ def {name}(rows):
     return weights[..., 1].double() if weights.shape[-1] > 1 else weights[..., 0].double().fill_(float("nan"))
 
 
-METRIC = Metric("{metric}", {name}, "row", "1", (0.0, 1.0), "nobody", ("encoder", "decoder", "cross"))
+METRIC = Metric({name}, "row", "1", (0.0, 1.0), "nobody", ("encoder", "decoder", "cross"))
 '''
 STUDIES = '''
 """Studies that cannot be used."""
@@ -153,7 +153,7 @@ def good(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example of this repository and a metric, installed."""
     folder = tmp_path_factory.mktemp("good")
     example = shutil.copytree(repo / "examples" / "attncli-previous-word", folder / "example")
-    modules = {"second_key": METRIC.format(name="second_key", metric="second_key")}
+    modules = {"second_key": METRIC.format(name="second_key")}
     metric = write_package(folder / "metric", "a-metric", modules, {"metrics": {"second_key": "second_key"}})
     install(folder / "site", example, metric)
     return folder / "site"
@@ -164,8 +164,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good metric and everything that can be wrong with a plugin, installed."""
     folder = tmp_path_factory.mktemp("broken")
     modules = {
-        "second_key": METRIC.format(name="second_key", metric="second_key"),
-        "renamed": METRIC.format(name="renamed", metric="other"),
+        "second_key": METRIC.format(name="second_key"),
+        "renamed": METRIC.format(name="other"),
         "bare": "NUMBER = 1\nprint('printed while a plugin is loaded')\n",
         "raises": "1 / 0\n",
         "exits": "raise SystemExit(1)\n",

@@ -81,9 +81,9 @@ def called(document: Any) -> list[str]:
 
 
 def picture(folder: Path) -> Path:
-    """What the block under "The picture above:" writes."""
+    """What the block under "This command draws the picture above:" writes."""
     text = (REPO / "README.md").read_text(encoding="utf-8")
-    (block,) = blocks(text.partition("The picture above:")[2])[:1]
+    (block,) = blocks(text.partition("draws the picture above:")[2])[:1]
     done = run(block, folder, hub_cache(folder / "home"))
     assert done.returncode == 0, done.stderr
     return folder / done.stdout.strip()

@@ -23,8 +23,8 @@ def means_tables(table: Mapping[str, Array]) -> Iterator[Table]:
 
     for kind in dict.fromkeys(table["kind"].tolist()):
         title = f"{kind} attention between segments, mean over layers and heads"
-        shown = blank_table(title, ["from", "to"], ["share", "uniform", "by position", "times uniform"])
-        shown.add_column("highest")
+        shown = blank_table(title, ["from", "to"], ["share", "uniform", "by position", "x uniform"])
+        shown.add_column("highest", no_wrap=True)
         rows = [row for row in zip(*(column.tolist() for column in table.values()), strict=True) if row[0] == kind]
         for _, source, target, _, mass, uniform, position, ratio, top, layer, head in rows[:_MOST_ROWS]:
             highest = f"{top:.3f} in {layer}.{head}" if top == top else ""

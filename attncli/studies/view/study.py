@@ -86,7 +86,7 @@ class ViewStudy(Study["Page"]):
         """Keep no more than the page shows: maps that are too large are never in memory."""
         # imported here: the help of the command line needs no torch
         from attncli.page import EdgeTables
-        from attncli.stream import StrongestEdges
+        from attncli.stream.edges import StrongestEdges
         from attncli.studies.view.compute import make_page
         from attncli.studies.view.fitting import fit_pass
 

@@ -72,7 +72,7 @@ def test_shuffled_tokens_are_a_baseline_of_each_head() -> None:
     layers = [[random_map(at, 2, 5, 5)] for at in range(2)]
     other = [[random_map(at + 9, 2, 5, 5)] for at in range(2)]
     shuffled = streamed(other, 5, sink=DistancesSink)
-    result = streamed(layers, 5).result(HeadsOptions(), None, shuffled)
+    result = streamed(layers, 5).result(HeadsOptions(), None, shuffled, {})
     expected = naive_distances(heads_of(other, 0))
     assert result.groups["encoder"].baselines["shuffled"] == pytest.approx(expected, abs=1e-6)
     table = result.to_frame()

@@ -27,12 +27,12 @@ from attncli.studies.stats.study import StatsStudy
 from attncli.vocabulary import TABLE_FORMATS
 
 
-def spread_of(rows: Any) -> Any:
+def entropy(rows: Any) -> Any:
     """How widely does a token spread its attention?"""
     return rows
 
 
-ENTROPY = Metric("entropy", spread_of, "row", "nat", (0.0, None), "Clark et al. 2019", ("encoder",))
+ENTROPY = Metric(entropy, "row", "nat", (0.0, None), "Clark et al. 2019", ("encoder",))
 
 
 def document(made: Statistics, inputs: Sequence[Input], metrics: Mapping[str, Metric]) -> dict[str, Any]:
