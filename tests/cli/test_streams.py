@@ -210,7 +210,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("module", ["torch", "torch.nn.functional", "transformers", "attncli.engine.shared_pass"])
+@pytest.mark.parametrize("module", ["torch", "torch.nn.functional", "transformers", "attncli.engine.passes"])
 def test_ctrl_c_at_the_very_start_leaves_nothing(module: str, tmp_path: Path) -> None:
     """The start is importing: the signal comes when a module is looked for, so that no time has to be guessed."""
     args = [sys.executable, "-c", INTERRUPTED_IMPORT, module, "stats", "-t", TEXT, "--out", "here"]
