@@ -96,7 +96,7 @@ class Model(Runner):
         target: str | None = None,
         **run_options: Unpack[RunOptions],
     ) -> HeadsResult:
-        """Return the distances between all heads on one or several texts, clusters, and how alike tokens become.
+        """Return the distances between all heads on some texts, clusters, and the similarity of tokens in each layer.
 
         options  how many clusters, which pairs are redundant, and how many passes over shuffled tokens
         Needs `pip install "attncli[analyses]"`.

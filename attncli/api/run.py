@@ -112,7 +112,7 @@ class Run(Collected):
         return study.run(Execution(request, existing=self))[1]
 
     def heads(self, options: HeadsOptions | None = None) -> HeadsResult:
-        """Return the distances between all heads, clusters, and how alike the rows of a layer are, from the kept maps.
+        """Return the distances between all heads in the kept maps, clusters, and the similarity of rows in each layer.
 
         options  how many clusters, and which pairs are redundant
         Needs `pip install "attncli[analyses]"`. `model.heads` compares hidden states too, and keeps no maps.

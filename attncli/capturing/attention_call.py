@@ -119,7 +119,7 @@ class AttentionCall:
         return bool(2 * query * key * torch.as_tensor(self.scale).abs().max() < -LEAST_SCORE)
 
     def visible(self, rows: slice, keys: slice) -> Tensor | None:
-        """Return which of these keys each of these rows may see by the masks; None if nothing is masked."""
+        """Return which of these keys the masks make visible to each of these rows; None if nothing is masked."""
         parts = []
         for term in (self.bias, self.mask):
             if isinstance(term, LazyMask):

@@ -91,7 +91,7 @@ def attend(call: AttentionCall, visit: Callable[[Block], None], scratch: Scratch
 
 
 def rows_per_block(keys: int) -> int:
-    """Return how many rows a block over so many keys has."""
+    """Return the number of rows of a block with this number of keys."""
     return ROWS if keys < LONG else 2 * ROWS
 
 

@@ -62,7 +62,7 @@ class LazyMask(torch.Tensor):
         return self._make(**self._request)
 
     def visible(self, rows: slice, keys: slice) -> Tensor:
-        """Return which of these keys each of these rows may see, [batch, 1, row, key] bool."""
+        """Return which of these keys are visible to each of these rows, [batch, 1, row, key] bool."""
         request: dict[str, Any] = {
             **self._request,
             "q_length": rows.stop - rows.start,
@@ -77,7 +77,7 @@ class LazyMask(torch.Tensor):
         return visible
 
     def strips(self, step: int) -> Iterator[Strip]:
-        """Return all rows, `step` at a time, with the keys that they may see; the first strips are kept for reuse."""
+        """Return all rows, `step` at a time, with their visible keys; the first strips are kept for reuse."""
         queries, keys = self.shape[2:]
         row_slices = list(slices(queries, step))
         if step not in self._bounds_by_step:
@@ -96,12 +96,12 @@ class LazyMask(torch.Tensor):
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """Some rows of one call with the keys that they may see; the blocks of all heads share it.
+    """Some rows of one call with their visible keys; the blocks of all heads share it.
 
-    keys     from the first to the last key that any of the rows may see
+    keys     from the first to the last key that is visible to any of the rows
     visible  bool, broadcastable to [batch, head, row, key]; None if all rows see all keys
     clear    consecutive keys that all rows see, as indexes into `keys`
-    ahead    whether a row may see a key after its own position
+    ahead    whether a key after its own position is visible to a row
     memory   cached values that were computed from the strip
     """
 
@@ -128,7 +128,7 @@ class Strip:
 
     @property
     def behind(self) -> int:
-        """How many of the keys stand before the first row."""
+        """The number of keys before the first row."""
         return int(max(0, min(self.rows.start, self.keys.stop) - self.keys.start))
 
     @cached_property
@@ -149,10 +149,10 @@ class Strip:
 
 
 def _visible_bounds(visible: Tensor, rows: slice) -> Tensor:
-    """Return the bounds of the keys that rows see, of their visibility of all keys, as one tensor of six numbers.
+    """Return the bounds of the visible keys of some rows as one tensor of six numbers.
 
-    First key and last key + 1 that any row sees; first key and last key + 1 that all rows see, and how many keys all
-    rows see; whether a row sees a key after its own position.
+    First and last + 1 of the keys that are visible to any row; first and last + 1 of those that are visible to all
+    rows, and their number; whether a key after its own position is visible to a row.
     """
     keys = visible.shape[-1]
     flat = visible.flatten(0, -2)

@@ -54,7 +54,7 @@ def call_kind(name: str, query: int, key: int, lengths: tuple[int, int | None], 
     name        qualified name of the module that makes the call
     query, key  numbers of queries and keys of the call
     lengths     source and target tokens of the input; if they differ, the shape of the call decides
-    causal      whether no query of the call sees a later key
+    causal      whether all later keys are masked for each query
     decoder     whether the configuration declares the model a decoder
     """
     source, target = lengths

@@ -32,7 +32,7 @@ class ProbedCall:
     owner       the innermost running module that is attention by name or class
     function    where the call was intercepted
     weights     [batch, head, query, key] as the model computed them
-    visible     which keys each row may see, like weights; None if all
+    visible     which keys are visible to each row, with the shape of weights; None if all
     streamable  whether attncli computes the same weights and output
     projection  the module that multiplies exactly the output of the call by W_O
     """
@@ -104,7 +104,7 @@ class Recorder:
 
 
 def visible_in_softmax(weights: Tensor, scores: Tensor | None) -> Tensor | None:
-    """Return which keys each row may see, by the scores of the softmax that gave these weights as its first columns.
+    """Return which keys are visible to each row, by the scores of the softmax whose first columns are these weights.
 
     None if the scores have another shape.
     """

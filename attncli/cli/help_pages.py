@@ -1,4 +1,4 @@
-"""The pages of `attncli explain` that are written in Markdown, beside the study that they describe."""
+"""The pages of `attncli explain` that are written in Markdown, in the folder of the study that they describe."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def invocation_of(
 
     own          options of the command alone as they were typed
     resolved     all options of the command that change its result
-    run_options  what the command asks of the forward pass, beside the selection
+    run_options  options of the forward pass that the command needs, in addition to the selection
     texts        the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """

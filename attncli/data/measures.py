@@ -24,7 +24,7 @@ class RowSums:
     """All rows of one layer of a batch, reduced to the numbers that row metrics declare that they need.
 
     factor         [batch, head, row] float64: the factor of each row, as `Rows.factor`
-    real           [batch, 1 or head, row] bool: rows that are real query tokens and may see a key
+    real           [batch, 1 or head, row] bool: rows that are real query tokens and have a visible key
     visible_count  [batch, 1 or head, row] float64: |S_i|
     near           as `Rows.near`
     cache          the declared numbers, by the function that computed them
@@ -46,14 +46,14 @@ class RowSums:
 class Columns:
     """All rows of one layer of a batch, summed over rows for each key and each offset.
 
-    mass          [batch, head, key] float64: Σ_i A_ik over the rows that may see key k
-    visible_rows  [batch, 1 or head, key] float64: number of real rows that may see key k
+    mass          [batch, head, key] float64: Σ_i A_ik over the rows to which key k is visible
+    visible_rows  [batch, 1 or head, key] float64: number of real rows to which key k is visible
     offset_mass   [batch, head, offset] float64: Σ_i A_i,i+o over the rows for which key i+o is visible
     offset_rows   [batch, 1 or head, offset] float64: number of these rows
     offsets       the offsets o, -8 … 8
     rows          [batch, 1 or head] float64: number of real rows
 
-    Keys are at their positions in the unpadded text; past the end of a shorter text no row may see a key.
+    Keys are at their positions in the unpadded text; past the end of a shorter text no key is visible.
     """
 
     kind: Kind

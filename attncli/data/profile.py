@@ -82,7 +82,7 @@ class Profile:
               first N keys, to near keys (|i-j| < N), to the rest (neither first nor near), and to the last N keys;
               the mean over tokens that see more than N keys, then over texts
     *_std     population standard deviation over texts; empty with one text
-    NaN if no token sees such a key.
+    NaN if such a key is not visible to any token.
     """
 
     received: tuple[Received, ...]

@@ -26,10 +26,10 @@ class Visibility:
     key_positions    [batch, key] position of each key in its unpadded text, -1 for padding; some keys may be missing
     special_keys     [batch, key] bool: special tokens
     query_lengths    number of real queries in each text (of the whole text, not of the block)
-    key_lengths      number of real keys in each text; the block has at least those that its rows may see
+    key_lengths      number of real keys in each text; the block has at least the visible ones
     special_counts   number of special tokens among the real keys of each text
-    common_keys      (start, stop) of the keys of the block that every row may see
-    sees_ahead       whether a row may see a key after its own position
+    common_keys      (start, stop) of the keys of the block that are visible to every row
+    sees_ahead       whether a key after its own position is visible to a row
     slices           positions of the rows and of the keys, if they are the same in all texts and have no gaps
     cache            results computed from this instance, by the function that computed them
     """
@@ -69,7 +69,7 @@ class Visibility:
 
     @cached_property
     def visible_rows(self) -> torch.Tensor:
-        """Return the number of rows of the block that may see each key: [batch, 1 or head, key] float64."""
+        """Return the number of rows of the block to which each key is visible: [batch, 1 or head, key] float64."""
         import torch
 
         left, right = (part.sum(-2).double() for part in self._outside_common_keys)
@@ -84,12 +84,12 @@ class Visibility:
 
     @cached_property
     def real(self) -> torch.Tensor:
-        """Return which rows are real query tokens that may see a key: [batch, 1 or head, row] bool."""
+        """Return which rows are real query tokens with a visible key: [batch, 1 or head, row] bool."""
         return (self.query_positions >= 0)[:, None, :] & (self.visible_count > 0)
 
     @cached_property
     def real_factor(self) -> torch.Tensor | None:
-        """Return `real` as float32 for multiplication, or None if every row may see a key."""
+        """Return `real` as float32 for multiplication, or None if every row has a visible key."""
         all_real = self.slices is not None and self.common_keys[1] > self.common_keys[0]
         return None if all_real else self.real.float()
 
@@ -97,7 +97,7 @@ class Visibility:
     def _key_index(self) -> torch.Tensor:
         """Return the index in the block of the key at each position: [batch, position], -1 for a missing key.
 
-        The last entry stands for all positions outside of the text.
+        The last entry is for all positions outside of the text.
         """
         import torch
 

@@ -27,7 +27,7 @@ class Source:
     """The texts and heads that a sink will see, and how their attention is combined.
 
     name        the model, or "this run" for kept maps
-    inputs      the texts with their tokens as the sink sees them
+    inputs      the texts with the tokens that the sink receives
     heads       head numbers by kind and layer
     max_memory  bytes that may be kept, None for half of what is free
     """

@@ -95,7 +95,7 @@ def _several_note(all_matches: Iterable[Sequence[FocusMatch]], focus: FocusReque
 
 
 def _check_page_size(matches: Sequence[FocusMatch], lines: int, tokens: int) -> None:
-    """Raise UsageError if there are too many lines of so many tokens for one page."""
+    """Raise UsageError if the lines have more tokens than one page can show."""
     if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
         one_match = f"one match, such as --focus '{matches[len(matches) // 2].name}', " if len(matches) > 1 else ""
         raise UsageError(

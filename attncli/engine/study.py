@@ -27,8 +27,8 @@ class Study(ABC, Generic[ResultT]):
     """One analysis with its options: `HeadsStudy(HeadsOptions(clusters=4))`.
 
     A subclass sets its name and its option group, computes (`run`) and returns what is written (`report`). It writes
-    nothing, shows no progress, and treats a forward pass and a saved run alike: `Execution` and
-    `publish` do that.
+    nothing, shows no progress, and does not depend on the source of attention, a forward pass or a saved run:
+    `Execution` and `publish` take care of these.
 
     name     the command, the document `<name>.json` and the folder `outputs/<name>`
     group    the dataclass of its options
@@ -93,7 +93,7 @@ class Study(ABC, Generic[ResultT]):
 
 
 class StreamStudy(Study[ResultT], Generic[SinkT, ResultT]):
-    """A study whose result comes from one sink that sees all attention once."""
+    """A study whose result comes from one sink that receives all attention once."""
 
     @abstractmethod
     def sink(self, source: Source) -> SinkT:
@@ -101,7 +101,7 @@ class StreamStudy(Study[ResultT], Generic[SinkT, ResultT]):
 
     @abstractmethod
     def result(self, sink: SinkT, execution: Execution) -> ResultT:
-        """Return the result of a sink that has seen all attention; further passes are up to `execution`."""
+        """Return the result of a sink that has received all attention; `execution` can run further passes."""
 
     def run(self, execution: Execution) -> tuple[Collected, ResultT]:
         """Return the run that was read, and the result of the sink."""

@@ -28,7 +28,7 @@ def distance_ratio(rows: AnyRows) -> torch.Tensor:
     Row 2 of a causal text with weights 1/2 on key 0 and 1/2 on key 2 has distance 1; uniform attention over keys
     0, 1, 2 has (2 + 1 + 0) / 3 = 1, so the ratio is 1.
     """
-    # a row that sees only its own key has 0 / 0, which is NaN
+    # a row whose only visible key is its own has 0 / 0, which is NaN
     return where_defined(rows.real, mean_distance(rows) / uniform_distance(rows.visibility))
 
 

@@ -13,7 +13,7 @@ def self_mass(rows: AnyRows) -> torch.Tensor:
     Axes      weights [batch, head, row, key] → [batch, head, row]
     Unit      1, from 0 to 1 (all of it)
     Undefined for padding rows, in cross-attention, and where the row's own key is masked
-    Caveat    The first row of a causal model sees no other key and always has 1.
+    Caveat    In a causal model only its own key is visible to the first row, which always has 1.
     Source    Clark et al. 2019, "What Does BERT Look At?", their α_ij is our A_ij. (They divide by n; we
               take the mean over the rows that have such a key.)
 

@@ -230,9 +230,9 @@ def _device(name: str) -> torch.device | None:
     except RuntimeError as error:
         raise UsageError(f"unknown --device '{name}': expected auto, cpu, cuda, cuda:N or mps") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"--device {name}: this torch sees no CUDA device; use --device cpu")
+        raise UsageError(f"--device {name}: this torch finds no CUDA device; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: there are only {torch.cuda.device_count()} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: this torch sees no Apple GPU; use --device cpu")
+        raise UsageError("--device mps: this torch finds no Apple GPU; use --device cpu")
     return device

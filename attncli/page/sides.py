@@ -12,7 +12,7 @@ from attncli.data.labels import labels, piece_text
 from attncli.data.words import merged_words, word_groups
 
 _HALF_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Half surrogates that do not stand for a byte."""
+"""Half surrogates that do not encode a byte."""
 
 
 def side_document(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def side_document(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
 def _from_text(tokens: Tokens, cut: bool) -> Iterator[tuple[str, str]]:
     """Yield for each piece (text before it, text that it covers); of pieces of one character the first covers it.
 
-    A piece without an offset, such as a generated one, covers the text that it stands for.
+    A piece without an offset, such as a generated one, covers the text that it represents.
     """
     previous_end = 0 if not cut else None
     piece_texts = list(_from_pieces(tokens))
@@ -51,7 +51,7 @@ def _from_text(tokens: Tokens, cut: bool) -> Iterator[tuple[str, str]]:
 
 
 def _from_pieces(tokens: Tokens) -> Iterator[tuple[str, str]]:
-    """Yield for each piece (text before it, text that it stands for), without the text of the tokens.
+    """Yield for each piece (text before it, text that it represents), without the text of the tokens.
 
     A character of several bytes belongs to the piece of its last byte.
     """

@@ -30,7 +30,7 @@ _PIXELS_PER_POINT = DPI / 72
 class AxisLabels:
     """The labels of one axis.
 
-    centres     where each label stands along the axis, in cells
+    centres     position of each label along the axis, in cells
     texts       the labels
     size        their size in points
     width       width of the widest label in pixels
@@ -73,7 +73,7 @@ def labels_of_axis(
     Tokens label a map of a whole text, and a window in which every token has room for its label.
 
     names   labels of all tokens, or of all cells of a pooled map
-    cell    pixels of a cell of the picture, which stands for `factor` entries of `names`
+    cell    pixels of a cell of the picture, which covers `factor` entries of `names`
     """
     window = attention.sides[axis]
     if attention.window is not None and window.cell == 1:

@@ -198,7 +198,7 @@ def _segments(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
 def _margin_labels(
     attention: Attention, sides: tuple[list[str], list[str]], geometry: Geometry
 ) -> tuple[AxisLabels | None, AxisLabels | None]:
-    """Return the labels beside the panels: positions, or tokens where at least every fourth gets a label."""
+    """Return the labels of the panels: positions, or tokens if at least every fourth gets a label."""
     sizes, counts = (geometry.tall, geometry.wide), (geometry.rows, geometry.columns)
     queries, keys = (
         labels_of_axis(attention, axis, sides[axis], sizes[axis], geometry.pool[axis], with_positions=False)
@@ -274,7 +274,7 @@ class _Layout:
             axes.text(middle[1], -(6 + _LINE) / geometry.tall, "head", **style(SUBTITLE, ha="center", va="bottom"))
 
     def write_tokens(self, axes: Axes) -> None:
-        """Write queries beside the first panel of each row, keys below the last panel of each column."""
+        """Write queries to the left of the first panel of each row, keys below the last panel of each column."""
         geometry, (queries, keys) = self.geometry, self.labels
         panels = self.content.panels
         if queries:

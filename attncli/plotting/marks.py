@@ -54,7 +54,7 @@ def text_parts(
 
 
 def _side_parts(tokens: Tokens, cell: int, size: float, segments_only: bool) -> Parts:
-    """Return the parts of one side, of which a cell of `size` pixels stands for `cell` tokens."""
+    """Return the parts of one side, of which a cell of `size` pixels covers `cell` tokens."""
     starts = segment_starts(tokens)
     if len(starts) < 2 and not segments_only:
         starts = _paragraph_starts(tokens)

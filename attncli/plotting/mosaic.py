@@ -23,7 +23,7 @@ class Geometry:
     tall, wide     height and width of a cell in pixels
     rows, columns  cells of a panel
     gap            (down, across) cells between panels
-    pool           (down, across) tokens that one cell stands for
+    pool           (down, across) tokens of one cell
     """
 
     tall: int

@@ -71,7 +71,7 @@ class Encoder:
         }
 
     def _zoom(self, attention: Attention) -> Plain:
-        """Return the window and pooling; nothing for whole maps, so that earlier versions can read them."""
+        """Return the window and pooling; nothing for full maps, so that earlier versions can read them."""
         if attention.whole:
             return {}
         window = None if attention.window is None else [list(span) for span in attention.window]

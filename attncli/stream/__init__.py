@@ -1,6 +1,6 @@
 """The consumers of the stream of row blocks (sinks); each keeps only what its result needs.
 
-keep     whole maps                              pool     maps pooled into cells, or a window of them
+keep     full maps                               pool     maps pooled into cells, or a window of them
 chosen   the rows or columns of a few tokens     vectors  query and key vectors
 edges    the strongest weights of every row      profile  attention by key, by distance and at the ends of a text
 measure  every metric of every head

@@ -16,7 +16,7 @@ Side = Literal["query", "key"]
 
 
 class KeepChosen(KeepMaps):
-    """Maps with a few queries and all keys, or with all queries and a few keys; whole maps never exist.
+    """Maps with a few queries and all keys, or with all queries and a few keys; full maps never exist.
 
     side       the side whose tokens are chosen
     positions  ascending positions of the chosen tokens, by text and kind; other texts are left out
@@ -82,7 +82,7 @@ def _chosen_queries(rows: Rows, entry: int, chosen: Array) -> Rows | None:
 def _chosen_keys(rows: Rows, entry: int, chosen: Array) -> Rows:
     """Return all rows of one text with the chosen keys, renumbered from 0.
 
-    An additional last key of weight 0 is visible to every real row, as a row that sees no key counts as undefined.
+    An additional last key of weight 0 is visible to every real row, as a row without visible keys counts as undefined.
     """
     positions = rows.key_positions[entry].cpu().numpy()
     indices = np.full(len(chosen), -1)

@@ -1,4 +1,4 @@
-"""The sink that keeps whole maps, head by head or combined while they stream."""
+"""The sink that keeps full maps, head by head or combined while they stream."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Combination(TypedDict, total=False):
 
 
 class KeepMaps:
-    """Whole maps, float32 on the host: [query, key] of every selected head, or of all heads combined.
+    """Full maps, float32 on the host: [query, key] of every selected head, or of all heads combined.
 
     Rows that see no key are NaN; they do not count in a mean or a maximum.
     """

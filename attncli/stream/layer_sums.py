@@ -69,7 +69,7 @@ class LayerSums:
         self._strip.mass.append(_mass(rows))
 
     def _close_strip(self) -> None:
-        """Store the values of the last strip, and what its heads may see."""
+        """Store the values of the last strip, and the keys that are visible to its heads."""
         if self._strip is None:
             return
         strip, self._strip = self._strip, None

@@ -1,4 +1,4 @@
-"""A stream merged into words or without special tokens, row by row: whole maps are never in memory."""
+"""A stream merged into words or without special tokens, row by row: full maps are never in memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class MergedRows:
     """A sink that merges each row into words, or drops special tokens, and passes it on to another sink.
 
     A word whose rows come in several blocks is passed on with its last row; no other rows are kept. The result is that
-    of `to_words` and `drop_special` for whole maps.
+    of `to_words` and `drop_special` for full maps.
 
     norms         whether the stream has norms, which are not rescaled when tokens are dropped
     inputs        the texts as the other sink gets them; its `result` needs these

@@ -18,7 +18,7 @@ _MIN_ROWS = 32
 
 
 class PoolMaps(KeepMaps):
-    """Maps in which several tokens share a cell, or of a window of the text; whole maps never exist.
+    """Maps in which several tokens share a cell, or of a window of the text; full maps never exist.
 
     A cell is the mean, or the maximum, of the weights of its visible (query, key) pairs; a cell without such a pair is
     masked. All cells have the same number of tokens, except perhaps the last of a side. Heads and layers are combined
@@ -73,7 +73,7 @@ class _RowGroup:
     """A few rows of one text and the query cells to which they belong.
 
     rows    indices of the rows in the block
-    cells   [cell] numbers of these query cells; the number of cells stands for a cell that does not exist
+    cells   [cell] numbers of these query cells; the number of cells means that there is no such cell
     member  [1 or head, cell, row] 1 if a real row belongs to a cell, else 0
     pairs   [1 or head, cell, key cell] number of visible pairs
     """

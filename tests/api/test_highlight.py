@@ -56,10 +56,10 @@ def test_the_weights_are_sums_over_the_maps(model: str, direction: Direction, fo
     ]
     for line in shown.lines:
         maps = run.attention().sel(layer=1, head=int(line.head)).values
-        expected = naive(maps, line.at, direction)
+        expected = naive(maps, line.positions, direction)
         np.testing.assert_allclose(line.weights[line.visible], np.array(expected)[line.visible], rtol=2e-6, atol=1e-9)
         positions = np.arange(len(maps))
-        causal = positions <= max(line.at) if direction == "from" else positions >= min(line.at)
+        causal = positions <= max(line.positions) if direction == "from" else positions >= min(line.positions)
         np.testing.assert_array_equal(line.visible, causal if model == "demo:decoder" else positions >= 0)
 
 
@@ -88,8 +88,8 @@ def test_rows_that_stream_by_give_what_whole_maps_give(options: dict[str, object
     for run in model.runs(texts, replace(request, focus=looking)):
         for found in highlights(run.maps, run.inputs, looking):
             other = expected[found.kind, found.text]
-            assert [(line.layer, line.head, line.at) for line in found.lines] == [
-                (line.layer, line.head, line.at) for line in other.lines
+            assert [(line.layer, line.head, line.positions) for line in found.lines] == [
+                (line.layer, line.head, line.positions) for line in other.lines
             ]
             for mine, theirs in zip(found.lines, other.lines, strict=True):
                 np.testing.assert_allclose(mine.weights, theirs.weights, rtol=1e-6)
@@ -102,7 +102,7 @@ def test_nothing_chosen_is_the_mean_of_all() -> None:
     run = attncli.load("demo:encoder").run(STORY)
     page = run.highlight("It")
     (line,) = page.highlight.lines
-    np.testing.assert_allclose(line.weights, run.attention().stack()[:, :, line.at[0]].mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(line.weights, run.attention().stack()[:, :, line.positions[0]].mean((0, 1)), rtol=1e-5)
     assert "encoder self-attention · mean of layers · mean of heads" in page.html
     combined = attncli.load("demo:encoder").run(STORY, aggregate="max")
     assert "mean of layers · max of heads" in combined.highlight("It").html
@@ -113,11 +113,11 @@ def test_across_two_texts_the_focus_is_a_query_or_a_key() -> None:
     maps = run.attention("cross").sel(layer=0, head=0).values
     queries, keys = run.attention("cross").queries, run.attention("cross").keys
     (line,) = run.highlight("eno", layer=0, head=0, kind="cross").highlight.lines
-    assert (len(line.weights), line.at) == (len(keys), find_focus(queries, "eno")[0].positions)
-    np.testing.assert_allclose(line.weights, naive(maps, line.at, "from"), rtol=1e-6)
+    assert (len(line.weights), line.positions) == (len(keys), find_focus(queries, "eno")[0].positions)
+    np.testing.assert_allclose(line.weights, naive(maps, line.positions, "from"), rtol=1e-6)
     (line,) = run.highlight("one", layer=0, head=0, kind="cross", direction="to").highlight.lines
-    assert (len(line.weights), line.at) == (len(queries), find_focus(keys, "one")[0].positions)
-    np.testing.assert_allclose(line.weights, naive(maps, line.at, "to"), rtol=1e-6)
+    assert (len(line.weights), line.positions) == (len(queries), find_focus(keys, "one")[0].positions)
+    np.testing.assert_allclose(line.weights, naive(maps, line.positions, "to"), rtol=1e-6)
     with pytest.raises(UsageError, match="'eno' does not occur in the text: there are one, two, </s>"):
         run.highlight("eno", kind="cross", direction="to")
 

@@ -70,7 +70,7 @@ class Collector:
 
 
 def _with_heads(maps: np.ndarray | None, heads: int, shape: tuple[int, int]) -> np.ndarray:
-    """The maps extended to so many heads; NaN for rows that did not arrive yet."""
+    """Return the maps with this number of heads; NaN for rows that did not arrive yet."""
     maps = np.empty((0, *shape)) if maps is None else maps
     return np.concatenate([maps, np.full((max(0, heads - len(maps)), *shape), np.nan)])
 

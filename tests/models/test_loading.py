@@ -113,7 +113,7 @@ def test_names_without_a_model_are_reported(name: str, error: type[Exception], m
         ({"head": "causal"}, "unknown --head 'causal': did you mean 'causal-lm'"),
         ({"dtype": "float8"}, "unknown --dtype 'float8'"),
         ({"device": "tpu9"}, "--device"),
-        ({"device": "cuda"}, "sees no CUDA device"),
+        ({"device": "cuda"}, "finds no CUDA device"),
     ],
 )
 def test_wrong_options_are_reported(bert: Path, options: dict[str, str], message: str) -> None:

@@ -18,11 +18,11 @@ OURS = {
 
 
 def line(
-    weights: list[float], at: tuple[int, ...] = (0,), visible: list[bool] | None = None, **more: object
+    weights: list[float], positions: tuple[int, ...] = (0,), visible: list[bool] | None = None, **more: object
 ) -> HighlightLine:
     seen = np.ones(len(weights), bool) if visible is None else np.array(visible)
     named: dict[str, object] = {"layer": 3, "head": 1, "focus": "it", **more}
-    return HighlightLine(at=at, weights=np.array(weights), visible=seen, **named)  # type: ignore[arg-type]
+    return HighlightLine(positions=positions, weights=np.array(weights), visible=seen, **named)  # type: ignore[arg-type]
 
 
 def of(

@@ -47,7 +47,7 @@ def compare(
     precisions (--dtype-b). One model reads two texts: --text and --against-text. Or two runs that were saved
     with --save-maps.
 
-    For each head: js_distance, the distance of its map in B to its map in A, beside the distance of the nearest other
+    For each head: js_distance, the distance of its map in B to its map in A, and the distance of the nearest other
     head of its layer in A; and the change of each measure. With 6 texts or more there are bootstrap intervals, and
     p-values of a sign-flip test, adjusted over heads after Benjamini and Hochberg. The largest changes come first.
 

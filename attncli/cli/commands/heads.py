@@ -1,4 +1,4 @@
-"""`attncli heads`: which heads attend alike."""
+"""`attncli heads`: heads with similar attention."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def heads(
     saved: SavedRunOptions,
     own: HeadsOptions,
 ) -> None:
-    """Group heads that attend alike.
+    """Group heads with similar attention.
 
     The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, averaged
     over rows and texts: from 0 to 0.833; of long texts 128 evenly spread rows are compared. Close heads form clusters,
-    and redundant pairs are listed. Each distance stands beside two baselines: what position alone gives, and the same
-    text with its tokens shuffled. Heads that are as close on shuffled tokens attend alike whatever a text says. The
-    tables of layers show whether tokens become alike, in their rows and in their hidden states.
+    and redundant pairs are listed. Each distance has two baselines: what position alone gives, and the same
+    text with its tokens shuffled. Heads that are as close on shuffled tokens are similar for any text. The
+    tables of layers show whether tokens become similar, in their rows and in their hidden states.
 
     Writes heads.json, heads.csv, heads-pairs.csv, heads-layers.csv (see attncli explain heads.json) and the pictures
     heads-map.png, heads-dendrogram.png, heads-distances.png and heads-layers.png. In a pipe, prints heads.csv; with

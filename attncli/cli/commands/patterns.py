@@ -33,7 +33,7 @@ def patterns(
     """Classify what each head does.
 
     The classes are vertical, diagonal, local, block, sparse, uniform and mixed; a head can have several (see attncli
-    explain vertical, and so on). Each number stands beside three baselines: uniform weights, position alone, and the
+    explain vertical, and so on). Each number has three baselines: uniform weights, position alone, and the
     same text with its tokens shuffled. Writes patterns.json, patterns.csv, patterns-layers.csv (how much the heads of
     each layer differ), the pictures patterns.png and patterns-examples.png (the strongest head of each class), and with
     --layer KIND-L03-patterns.png (the heads of a layer side by side). In a pipe, prints patterns.csv; with --json

@@ -31,8 +31,8 @@ def segments(
     passages that --segments names. Special tokens are a part of their own, unless --special drop.
 
     The share from one part to another is a mean over the tokens of the first and a sum over the keys of the second.
-    Each share stands beside the share under uniform weights over the visible keys, as long parts get more by their
-    length alone, and beside the share that position alone gives.
+    Each share has two baselines: the share under uniform weights over the visible keys, as long parts get more by their
+    length alone, and the share that position alone gives.
 
     Writes segments.json, segments.csv (every head), segments-mean.csv, a picture of the mean and a page of all heads;
     with --generate also segments-tokens.csv and a picture of each generated token. In a pipe, prints segments.csv; with

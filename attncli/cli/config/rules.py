@@ -17,7 +17,7 @@ from attncli.studies.check.rules.sections import (
 )
 
 _READING = ("words", "special", "max_tokens", "batch_tokens")
-"""Options that say how texts are read; the file may set them beside those of the model."""
+"""Options that say how texts are read; the file may set them, and those of the model."""
 
 
 def file_section() -> type[RulesSection]:

@@ -32,7 +32,7 @@ class StateNumbers:
     def of(self, layer: int) -> Array:
         """Return cosine and distance of the output of a layer: [2], NaN if it is missing.
 
-        Layer -1 stands for the input of the first layer.
+        Layer -1 is the input of the first layer.
         """
         if self._moments is None or layer + 1 >= len(self._moments.mean):
             return np.full(2, np.nan)

@@ -1,4 +1,4 @@
-"""The study `heads`: which heads attend alike."""
+"""The study `heads`: distances between heads, clusters, redundant pairs."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
 
 
 def _visible_cells(maps: LayerMaps) -> Array:
-    """Return which keys each row sees: [1 or head, row, key] bool; rows with NaN see none."""
+    """Return which keys are visible to each row: [1 or head, row, key] bool; none for rows with NaN."""
     visible = np.ones((1, *maps.weights.shape[1:]), bool) if maps.visible is None else maps.visible
     undefined = np.isnan(maps.weights).any(-1, keepdims=True)
     return np.array(visible & ~undefined) if undefined.any() else np.array(visible)

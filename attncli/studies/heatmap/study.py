@@ -49,7 +49,7 @@ class HeatmapStudy(Study["MapsToDraw"]):
         return run_options
 
     def resolved(self) -> dict[str, Any]:
-        """Return the options that change the result, beside those of the forward pass."""
+        """Return the options that change the result, without those of the forward pass."""
         return {name: getattr(self.options, name) for name in ("grid", "each", "log", "scale")}
 
     def check(self, request: Request) -> None:

@@ -25,7 +25,7 @@ def highlight(
 ) -> Highlight:
     """Return the highlight of one text and kind.
 
-    attention  whole maps, or only the rows or columns of the focus
+    attention  full maps, or only the rows or columns of the focus
     sides      the query and key tokens of the whole text
     matches    where the focus occurs
     """

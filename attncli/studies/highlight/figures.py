@@ -55,7 +55,7 @@ def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
     Colours are weights, on one scale for all lines; the focus has an outline and an underline. Grey words are masked.
     Raises UsageError where the picture would be too tall.
     """
-    cells = passage.text_cells(highlight.painted, highlight.words)
+    cells = passage.text_cells(highlight.weighted, highlight.words)
     other = passage.text_cells(highlight.focused, highlight.words) if highlight.across else []
     parts = [_Part.of(highlight, line, cells, other) for line in highlight.lines]
     header = Header.of(passage.highlight_title(highlight), *passage.lines_below(highlight, model, note))

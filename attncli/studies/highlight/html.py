@@ -24,7 +24,7 @@ _DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #
 
 def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
     """Return the page: for each line of the highlight the text with a colour and a tooltip for each token."""
-    cells = passage.text_cells(highlight.painted, highlight.words)
+    cells = passage.text_cells(highlight.weighted, highlight.words)
     other = passage.text_cells(highlight.focused, highlight.words) if highlight.across else []
     weighted = [passage.weighted_cells(highlight, line, cells) for line in highlight.lines]
     css = stylesheet()

@@ -114,7 +114,7 @@ def _cells_without_offset(
 
 def weighted_cells(highlight: Highlight, line: HighlightLine, cells: Sequence[TextCell]) -> list[TextCell]:
     """Return the cells with the weights of one line of a highlight."""
-    focus = set() if highlight.across else set(line.at)
+    focus = set() if highlight.across else set(line.positions)
     weighted = []
     for cell in cells:
         positions = list(cell.positions)
@@ -133,7 +133,7 @@ def weighted_cells(highlight: Highlight, line: HighlightLine, cells: Sequence[Te
 
 def focus_cells(line: HighlightLine, cells: Sequence[TextCell]) -> list[TextCell]:
     """Return the cells of the text that contains the focus but has no weights."""
-    return [replace(cell, focus=bool(set(line.at).intersection(cell.positions))) for cell in cells]
+    return [replace(cell, focus=bool(set(line.positions).intersection(cell.positions))) for cell in cells]
 
 
 def right_to_left(cells: Sequence[TextCell]) -> bool | None:
@@ -182,9 +182,9 @@ def highlight_title(highlight: Highlight) -> str:
 def line_caption(highlight: Highlight, line: HighlightLine) -> str:
     """Return what identifies one line: its layer and head where there are several, and its focus."""
     layers, heads = ({getattr(other, name) for other in highlight.lines} for name in ("layer", "head"))
-    first, last = line.at[0], line.at[-1]
+    first, last = line.positions[0], line.positions[-1]
     unit = "word" if highlight.words else "token"
-    where = f"{unit} {first}" if len(line.at) == 1 else f"{unit}s {first}-{last}"
+    where = f"{unit} {first}" if len(line.positions) == 1 else f"{unit}s {first}-{last}"
     return join_parts(
         _numbered("layer", line.layer) if len(layers) > 1 else "",
         _numbered("head", line.head) if len(heads) > 1 else "",
@@ -206,7 +206,7 @@ def lines_below(highlight: Highlight, model: str, note: str) -> list[str]:
 
 def _faint(highlight: Highlight) -> bool:
     """Return whether all tokens but special ones have little colour."""
-    ordinary = [line.weights[line.drawn & ~highlight.painted.special] for line in highlight.lines]
+    ordinary = [line.weights[line.drawn & ~highlight.weighted.special] for line in highlight.lines]
     return max((float(weights.max(initial=0.0)) for weights in ordinary), default=0.0) < highlight.top / 4
 
 

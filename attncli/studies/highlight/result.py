@@ -1,4 +1,4 @@
-"""A text as heads see it from some of its words, or as it sees them."""
+"""The attention from or to chosen words of a text."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from attncli.data.tokens import Array, Direction, Kind, Tokens, read_only
 
 @dataclass(frozen=True, eq=False)
 class HighlightLine:
-    """The weights of one place of the text, in one head.
+    """The weights from or to one occurrence of the focus, in one head.
 
-    layer    its number, or `mean`
-    head     its number, or what was done to heads: mean or max
-    focus    name of the place, and
-    at       the positions of its tokens
-    weights  [token] of the painted side, NaN where undefined. From the focus: the mean over its tokens as queries; to
-             it: the sum over its tokens as keys
-    visible  [token] whether there is a weight at all: a token that sees, or is seen by, the focus
+    layer      its number, or `mean`
+    head       its number, or how heads are combined: mean or max
+    focus      the text of the focus
+    positions  positions of its tokens
+    weights    [token] of the side that has weights, NaN where undefined. From the focus: the mean over its tokens as
+               queries; to it: the sum over its tokens as keys
+    visible    [token] whether there is a weight at all: the token is visible to the focus, or the focus to it
     """
 
     layer: int | str
     head: int | str
     focus: str
-    at: tuple[int, ...]
+    positions: tuple[int, ...]
     weights: Array
     visible: Array
 
@@ -43,16 +43,16 @@ class HighlightLine:
 
 @dataclass(frozen=True, eq=False)
 class Highlight:
-    """One text and kind of attention, with a line for each head and each place that is looked at.
+    """One text and kind of attention, with a line for each head and each occurrence of the focus.
 
-    direction  from the focus (painted are the keys that it looks at), or to it (painted are the queries)
-    painted    the tokens that have weights
-    focused    those among which the focus is; the same unless queries and keys are two texts
+    direction  from the focus (its keys have weights), or to it (its queries have weights)
+    weighted   tokens that have weights
+    focused    tokens of the text that contains the focus: the same tokens, except in cross-attention
     """
 
     kind: Kind
     direction: Direction
-    painted: Tokens
+    weighted: Tokens
     focused: Tokens
     lines: tuple[HighlightLine, ...]
     text: int = 0
@@ -61,7 +61,7 @@ class Highlight:
 
     @property
     def across(self) -> bool:
-        """Whether the focus is in another text than the one that is painted."""
+        """Whether the focus is in another text than the weights."""
         return self.kind == "cross"
 
     @cached_property

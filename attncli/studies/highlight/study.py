@@ -66,7 +66,7 @@ class HighlightStudy(Study["RunsAndCount"]):
         return first, (chain([first], runs), len(execution.texts) or len(first.inputs))
 
     def _runs(self, execution: Execution, focus: FocusRequest) -> Iterator[Collected]:
-        """Yield runs with the rows or columns of the focus; of whole maps, those in which the focus occurs."""
+        """Yield runs with the rows or columns of the focus; of full maps, those of the texts that contain the focus."""
         from attncli.engine.focus import find_in_maps
 
         if not execution.keeps_all_maps:

@@ -27,7 +27,7 @@ def coloured_text(page: HighlightPage) -> Iterator[Text]:
     from attncli.studies.highlight import passage as passages
 
     highlight = page.highlight
-    cells = passages.text_cells(highlight.painted, highlight.words)
+    cells = passages.text_cells(highlight.weighted, highlight.words)
     other = passages.text_cells(highlight.focused, highlight.words) if highlight.across else []
     yield Text(passages.highlight_title(highlight), style="bold")
     for line in passages.lines_below(highlight, page.model, page.note):

@@ -89,7 +89,7 @@ def sparse(numbers: HeadNumbers, thresholds: Thresholds) -> float | None:
 
 
 def uniform(numbers: HeadNumbers, thresholds: Thresholds) -> float | None:
-    """Does each token attend to all keys alike?
+    """Does each token attend to all keys equally?
 
     Rule      entropy_normalized > 0.95 (--uniform)
     Picture   one colour
@@ -107,7 +107,7 @@ def mixed(numbers: HeadNumbers, thresholds: Thresholds) -> float | None:
     Rule      no other class, though its numbers are defined
     Picture   several patterns at once, or a faint one
     Numbers   all of them
-    Caveat    This class holds all other heads: they need not be alike.
+    Caveat    This class contains all other heads: they can be very different.
     Source    Kovaleva et al. 2019, whose mixed heads are vertical and diagonal: here they have both classes
     """
     if any(RULES[name](numbers, thresholds) is not None for name in CLASSES if name != "mixed"):

@@ -56,7 +56,7 @@ def induction(length: int) -> int:
     Baseline  induction_uniform: 1 / |S_i| for each such row; induction_shuffled: the same offset if the second r
               is in another order, so that only position is left
     Caveat    The tokens are random and differ from each other: text that repeats itself in part is not measured.
-              An encoder sees the later copy too, so its rows can attend backwards and forwards.
+              In an encoder the later copy is visible too, so its rows can attend backwards and forwards.
     Source    Olsson et al. 2022, "In-context Learning and Induction Heads"
     """
     return 1 - length

@@ -26,7 +26,7 @@ class _Membership:
     """Which rows and keys of a block lie in which segment; shared by all heads with the same visibility.
 
     keys     [batch, 1, key, to] float, 1 if the key is in the segment
-    rows     [batch, 1 or head, row, from] float, 1 if the row is in the segment and sees a key
+    rows     [batch, 1 or head, row, from] float, 1 if the row is in the segment and has a visible key
     uniform  [batch, 1 or head, row, to] float, the mass of uniform weights on each segment
     """
 

@@ -27,7 +27,7 @@ class Segments:
     std     population standard deviation of `mass` and `uniform_mass` over texts; empty for one text
     tokens  `mass` and `uniform_mass` with dim `row` (coords text, kind, layer, query, token, to): the same for each
             generated token, averaged over the heads of a layer; empty if none was generated
-    Undefined is NaN: a ratio if no token of a segment sees the other, and position in cross-attention.
+    Undefined is NaN: a ratio if no token of a segment has a visible key in the other, and position in cross-attention.
     """
 
     heads: Mapping[str, Scores]

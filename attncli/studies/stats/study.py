@@ -54,7 +54,7 @@ class StatsStudy(Study["Statistics"]):
         }
 
     def resolved(self) -> dict[str, Any]:
-        """Return the options that change the result, beside those of the forward pass."""
+        """Return the options that change the result, without those of the forward pass."""
         return {"spread": self.options.spread, "sink_threshold": self.options.sink_threshold}
 
     def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def fit_maps(
         if attention.pool != "none" and not places <= tables.keys():
             raise UsageError(
                 "the page of pooled maps also needs the strongest weights of each row: "
-                "run with top_k=16 beside resolution, or keep full maps"
+                "run with top_k=16 and resolution, or keep full maps"
             )
     sizes = [_size_of_maps(attention, vectors) for attention in maps if attention.pool == "none"]
     if full_page_bytes(sizes) <= budget:
@@ -82,7 +82,7 @@ def fit_maps(
 
 
 def tables_of_edges(maps: Sequence[Attention], edges: Edges) -> Tables:
-    """Return the tables of the strongest weights that a run has beside its pooled maps."""
+    """Return the tables of the strongest weights that a run has in addition to its pooled maps."""
     heads = {
         (attention.kind, layer.layer): layer.heads
         for attention in maps

@@ -45,7 +45,7 @@ class ViewStudy(Study["Page"]):
         return {"rows": rows, "keys": keys, "neurons": self.options.neurons, "metrics": metrics}
 
     def resolved(self) -> dict[str, Any]:
-        """Return the options that change the result, beside those of the forward pass."""
+        """Return the options that change the result, without those of the forward pass."""
         return {"max_page": self._budget}
 
     def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:

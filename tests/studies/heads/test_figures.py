@@ -43,7 +43,7 @@ def made(layers: int, heads: int, baselines: Mapping[str, Array] | None = None) 
     return cluster_heads(layer_numbers, head_numbers, between(count), to_even, matrices, GROUPING)
 
 
-def likeness(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> HeadsResult:
+def heads_result(kinds: Mapping[Kind, int], states: bool = True, **changed: Any) -> HeadsResult:
     rows = [(kind, layer) for kind, layers in kinds.items() for layer in range(layers)]
     coords = {
         "kind": ("layer", np.array([kind for kind, _ in rows], dtype=object)),
@@ -109,7 +109,7 @@ def test_a_missing_baseline_has_no_panel() -> None:
 
 
 def test_measures_of_layers_are_lines_with_their_baselines() -> None:
-    found = likeness({"encoder": 6}, cosine=np.array([-0.1, 0, 0.1, 0.2, 0.3, 0.4]))
+    found = heads_result({"encoder": 6}, cosine=np.array([-0.1, 0, 0.1, 0.2, 0.3, 0.4]))
     figure = heads_layers.draw(found, model="m")
     assert not faults(figure)
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
@@ -126,15 +126,15 @@ def test_measures_of_layers_are_lines_with_their_baselines() -> None:
 
 @pytest.mark.parametrize("kinds", [{"encoder": 1}, {"encoder": 3, "decoder": 2, "cross": 2}, {"decoder": 32}])
 def test_pictures_of_all_kinds_are_complete(kinds: Mapping[Kind, int]) -> None:
-    assert not faults(heads_layers.draw(likeness(kinds), model="m", note="mean over 3 texts"))
+    assert not faults(heads_layers.draw(heads_result(kinds), model="m", note="mean over 3 texts"))
 
 
 def test_without_hidden_states_there_is_one_panel() -> None:
-    assert len(heads_layers.draw(likeness({"encoder": 3}, states=False)).axes) == 1
+    assert len(heads_layers.draw(heads_result({"encoder": 3}, states=False)).axes) == 1
 
 
 def test_hostile_names() -> None:
-    group, layers = made(1, 3), likeness({"encoder": 2})
+    group, layers = made(1, 3), heads_result({"encoder": 2})
     for start in range(0, len(HOSTILE), 4):
         look: dict[str, Any] = {
             "model": "".join(HOSTILE[start : start + 2]),

@@ -124,7 +124,7 @@ def test_words_can_be_read_on_every_colour(dark: bool) -> None:
 
 
 def test_levels_are_weights_and_each_token_has_its_state() -> None:
-    lit = line([0.5, 0.25, np.nan, 0.0, 0.1, 1.0], at=(1,), visible=[True, True, True, True, True, False])
+    lit = line([0.5, 0.25, np.nan, 0.0, 0.1, 1.0], positions=(1,), visible=[True, True, True, True, True, False])
     cells = [cell for cell in weighted_cells(of(SENTENCE, lit), lit, text_cells(SENTENCE)) if cell.positions]
     assert [cell.state for cell in cells] == ["drawn", "drawn", "undefined", "drawn", "drawn", "unseen"]
     assert [cell.level for cell in cells[:2]] == [LEVELS - 1, colour_level(0.25, 0.5)]
@@ -158,7 +158,7 @@ def test_the_page_is_one_file_that_runs_and_loads_nothing() -> None:
 
 
 def test_a_token_has_its_weight_as_a_tooltip_and_the_focus_is_not_marked_by_colour_alone() -> None:
-    read = Read.page(page(of(SENTENCE, line([0.1, 0.677, 0.2, 0.0, 0.3, 0.05], at=(2,)))))
+    read = Read.page(page(of(SENTENCE, line([0.1, 0.677, 0.2, 0.0, 0.3, 0.05], positions=(2,)))))
     by_text = {text: (look.split(), tooltip) for text, look, tooltip in read.tokens}
     assert by_text["It"] == (["t", f"c{LEVELS - 1}"], "0.677 · It · token 1")
     assert by_text["is"][0][:2] == ["t", "focus"]
@@ -192,7 +192,7 @@ def test_dark_and_light_pages_have_a_class_for_each_level() -> None:
 
 def test_in_cross_attention_the_focus_is_marked_in_its_own_text() -> None:
     other = tokens("rot", [(0, 3)])
-    read = Read.page(page(of(SENTENCE, line([0.1] * 6, at=(0,), focus="rot"), kind="cross", focused=other)))
+    read = Read.page(page(of(SENTENCE, line([0.1] * 6, positions=(0,), focus="rot"), kind="cross", focused=other)))
     assert read.texts == ["rot", "[CLS] It  is\n\nwarm-er now"]
     assert [text for text, look, _ in read.tokens if "focus" in look.split()] == ["rot"]
 
@@ -215,7 +215,7 @@ def hostile(scheme: Scheme, special: bool) -> Tokens:
 def test_hostile_tokens_are_text_and_nothing_else(scheme: Scheme, special: bool) -> None:
     made = hostile(scheme, special)
     names = [*HOSTILE[:4], "</title><script>", "\u202e"]
-    lines = [line([0.5] * len(made), at=(at,), focus=name) for at, name in enumerate(names)]
+    lines = [line([0.5] * len(made), positions=(at,), focus=name) for at, name in enumerate(names)]
     html = page(of(made, *lines), model="</style><script>alert(1)</script>", note="\u202e<b>")
     read = Read.page(html)
     assert {tag for tag, _ in read.elements} <= OURS
@@ -241,7 +241,7 @@ def boxes(figure: view.Figure) -> list[Rectangle]:
 
 
 def test_the_picture_has_the_text_the_scale_and_the_numbers() -> None:
-    figure = view.draw(of(SENTENCE, line([0.1, 0.677, 0.2, 0.0, 0.3, 0.05], at=(2,))), model="some/model")
+    figure = view.draw(of(SENTENCE, line([0.1, 0.677, 0.2, 0.0, 0.3, 0.05], positions=(2,))), model="some/model")
     texts = words(figure)
     assert {"[CLS]", "It", "is", "warm", "-er", "now", "some/model", "from it (token 2)"} <= texts
     assert {"0", "0.338", "0.677", "attention weight from the marked word (fraction)"} <= texts

@@ -155,7 +155,7 @@ def with_position(part: Document, key_path: KeyPath, make: Callable[[], ResultT]
 
 
 def check_class(name: str) -> str:
-    """Return `name`; raise UsageError with close names if there is no such class of heads."""
+    """Return `name`; raise UsageError with similar names if no class of heads has this name."""
     known = (*CLASSES, *OFFSETS)
     if name not in known:
         raise UsageError(f"unknown class of heads '{name}': {did_you_mean(name, known)}")
@@ -163,7 +163,7 @@ def check_class(name: str) -> str:
 
 
 def check_metric(name: str) -> str:
-    """Return `name`; raise UsageError if there is no such metric or it has no value for a whole head."""
+    """Return `name`; raise UsageError if no metric has this name or it has no value for a whole head."""
     known = registry.names("metrics")
     if name not in known:
         raise UsageError(f"unknown metric '{name}': {did_you_mean(name, known)}")

@@ -34,13 +34,13 @@ _BASELINES = {
 
 
 @with_fixed_style
-def draw(likeness: HeadsResult, *, model: str = "", note: str = "") -> Figure:
+def draw(result: HeadsResult, *, model: str = "", note: str = "") -> Figure:
     """Return the panels of measures over layers: do the tokens become more similar from layer to layer?
 
     A row of panels for each kind of attention; in each panel a line over the layers, and a line for each baseline.
     """
-    measures = [name for name in _PANELS if np.isfinite(likeness.layers[name].values).any()]
-    kinds = list(likeness.groups)
+    measures = [name for name in _PANELS if np.isfinite(result.layers[name].values).any()]
+    kinds = list(result.groups)
     several = len(kinds) > 1
     kind_words = "" if several else KIND_WORDS[kinds[0]]
     header = Header.of(join_parts("similarity of the tokens of each layer", kind_words), model, note)
@@ -52,28 +52,28 @@ def draw(likeness: HeadsResult, *, model: str = "", note: str = "") -> Figure:
         if several:
             page.write(EDGE, top, KIND_WORDS[kind], SUBTITLE, weight="bold")
         for column, name in enumerate(measures):
-            if np.isfinite(_values(likeness, kind, name)).any():
+            if np.isfinite(_values(result, kind, name)).any():
                 axes = page.axes(EDGE + _LEFT + column * across, top + above, _WIDTH, _HEIGHT)
-                _draw_panel(axes, likeness, kind, name)
+                _draw_panel(axes, result, kind, name)
     return page.figure
 
 
-def _values(likeness: HeadsResult, kind: Kind, name: str) -> Array:
-    scores = likeness.layers[name]
+def _values(result: HeadsResult, kind: Kind, name: str) -> Array:
+    scores = result.layers[name]
     values: Array = scores.values[scores.coords["kind"][1] == kind]
     return values
 
 
-def _draw_panel(axes: Axes, likeness: HeadsResult, kind: Kind, name: str) -> None:
+def _draw_panel(axes: Axes, result: HeadsResult, kind: Kind, name: str) -> None:
     title, unit, baselines = _PANELS[name]
-    scores = likeness.layers[name]
+    scores = result.layers[name]
     layers = scores.coords["layer"][1][scores.coords["kind"][1] == kind].tolist()
     lines = {name: _LAYER} | {
-        f"{name}_{word}": _BASELINES[word] for word in baselines if f"{name}_{word}" in likeness.layers
+        f"{name}_{word}": _BASELINES[word] for word in baselines if f"{name}_{word}" in result.layers
     }
     lowest = 0.0
     for order, (measure, (label, colour, dashes)) in enumerate(lines.items()):
-        values = _values(likeness, kind, measure)
+        values = _values(result, kind, measure)
         if np.isfinite(values).any():
             lowest = min(lowest, float(np.nanmin(values)))
             look: dict[str, Any] = {"marker": "o", "markersize": 4} if measure == name or len(layers) == 1 else {}
