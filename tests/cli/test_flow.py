@@ -170,7 +170,7 @@ def test_maps_of_one_layer_and_maps_of_other_tools(run_cli: RunCli) -> None:
     np.save("cross.npy", maps[:, :3] / maps[:, :3].sum(1, keepdims=True))
     done = run_cli("flow", "--from", "cross.npy")
     assert (done.code, done.out) == (2, "")
-    assert "from the target to the source lead all of encoder, decoder and cross, this run has cross" in done.err
+    assert "the way from target to source needs encoder, decoder and cross attention, this run has cross" in done.err
 
 
 def test_kept_maps_that_lead_nowhere_are_refused(run_cli: RunCli) -> None:
