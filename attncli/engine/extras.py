@@ -14,9 +14,9 @@ from attncli.stream.replay import replay
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """The extra results; what was not requested is None or empty.
+    """The extra results; None or empty if not requested.
 
-    edges  None also if a consumer received the edges chunk by chunk
+    edges  also None if a consumer received the edges chunk by chunk
     """
 
     edges: Edges | None = None
@@ -28,8 +28,8 @@ class Extras:
 class ExtraSinks:
     """The sinks that measure the extra results of a request.
 
-    inputs  all texts as the sinks will see them
-    take    receives the edges chunk by chunk; without it they stay in memory
+    inputs  all texts, with the tokens of the maps
+    take    function that receives the edges chunk by chunk; None: they stay in memory
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class ExtraSinks:
         self._notes = _short_text_notes(request, inputs)
         self._edges = None
         if request.edges:
-            top_k, least = request.top_k, request.min_weight
-            self._edges = StrongestEdges(inputs, take, top_k=top_k, min_weight=least, heads=heads)
+            top_k, min_weight = request.top_k, request.min_weight
+            self._edges = StrongestEdges(inputs, take, top_k=top_k, min_weight=min_weight, heads=heads)
         self._profiles = MeasureProfile(inputs, ends=request.ends, heads=heads) if request.profile else None
         self._vectors = KeepVectors(heads) if request.neurons else None
         self._heads = heads or {}
@@ -66,7 +66,7 @@ class ExtraSinks:
 def extras_of_maps(
     maps: Sequence[Attention], inputs: Sequence[Input], request: Request, take: EdgesConsumer | None = None
 ) -> Extras:
-    """Return the extra results of kept maps."""
+    """Return the extra results, measured on kept maps."""
     extras = ExtraSinks(request, inputs, take)
     if extras.sinks:
         for attention in maps:
@@ -83,13 +83,13 @@ def _short_text_notes(request: Request, inputs: Sequence[Input]) -> tuple[str, .
     if request.top_k is not None and request.top_k > fewest:
         notes.append(f"--top-k {request.top_k} is more than the {fewest} tokens of a text: all visible keys are taken")
     if request.profile and request.ends >= fewest:
-        notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, whose ends have no value: give less")
+        notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, so ends have no value: give less")
     return tuple(notes)
 
 
 def _no_vectors_notes(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
     """Return notes on layers without vectors: those whose weights the model computes itself."""
-    missing = dict.fromkeys(heads.keys() - {(of_layer.kind, of_layer.layer) for of_layer in vectors}, ())
+    missing = dict.fromkeys(heads.keys() - {(part.kind, part.layer) for part in vectors}, ())
     return [
         f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
         "their weights are the model's own (attncli info says why)"

@@ -101,26 +101,28 @@ def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mappi
 def check_layer_fits(needed: int, route: str, longest: int) -> None:
     """Raise UsageError if the attention of one layer needs more than the free memory.
 
+    route    how attention is captured: `stream` or `eager`
     longest  number of tokens of the longest text
     """
     free = free_memory()
     if free is not None and needed > free:
         raise UsageError(
             f"one layer's attention takes {format_size(needed)} by the {route} route (longest text: {longest} tokens), "
-            f"free are {format_size(free)}; shorten the text with --max-tokens {longest // 2}"
+            f"but only {format_size(free)} are free; shorten the text with --max-tokens {longest // 2}"
         )
 
 
 def check_fits(needed: int, limit: int | None, longest: int, advice: str) -> None:
-    """Raise UsageError with the sizes and an advice if a run would keep more than it may."""
+    """Raise UsageError with the sizes and `advice` if a run would keep more than is allowed (see `memory_excess`)."""
     if problem := memory_excess(needed, limit, longest):
         raise UsageError(f"{problem}; {advice}")
 
 
 def memory_excess(needed: int, limit: int | None, longest: int) -> str | None:
-    """Return in words what a run would keep and what it may keep; None if it fits.
+    """Return a message with the needed and the allowed bytes if a run does not fit; None if it fits.
 
-    limit  allowed bytes; None for half of the free memory
+    limit    allowed bytes; None for half of the free memory
+    longest  number of tokens of the longest text
     """
     free = free_memory()
     allowed = limit if limit is not None else None if free is None else free // 2

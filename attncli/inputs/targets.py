@@ -1,4 +1,4 @@
-"""Input of decoders: a given target, or text that the model generates; segments tell them apart."""
+"""Input of decoders: a given target, or text that the model generates, which has a segment name."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 GENERATED_TARGET = 64
 """Largest number of tokens that a decoder generates if neither a target nor --generate is given."""
 PREFILL = 1024
-"""Number of tokens of a long prompt that are read at once, so that the attention of all is never in memory."""
+"""Number of tokens per step while a long prompt is read, so that the attention of all of them is never in memory."""
 
 
-def encode_target(loaded: Loaded, reader: TokenReader, one: Input, max_tokens: int | None) -> Tokens:
-    """Return the input of the decoder for a given target, as in training."""
-    text = one.text.target or ""
+def encode_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens: int | None) -> Tokens:
+    """Return the input of the decoder for the target of a given text, as in training."""
+    text = given.text.target or ""
     if not text.strip():
-        raise UsageError(f"the target of text {one.index} is empty; leave --target out to let the model write one")
+        raise UsageError(f"the target of text {given.index} is empty; leave --target out to let the model write one")
     options: dict[str, Any] = {} if max_tokens is None else {"truncation": True, "max_length": max_tokens}
     labels = list(loaded.target_tokenizer(text_target=text, **options)["input_ids"])
     return reader.tokens(_shift_right(loaded, labels), text=text)
 
 
 def generate_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> Tokens:
-    """Return the input of the decoder while it generates up to `generate` tokens: a start token, but no end token.
+    """Return the input of the decoder that generates up to `generate` tokens: start token and these, no end token.
 
     generate  0 for `GENERATED_TARGET` tokens
     """
@@ -61,36 +61,38 @@ def _shift_right(loaded: Loaded, labels: list[int]) -> list[int]:
 
 
 def _start_token(loaded: Loaded) -> int:
-    sources = (loaded.model.config, getattr(loaded.model, "generation_config", None), loaded.target_tokenizer)
+    holders = (loaded.model.config, getattr(loaded.model, "generation_config", None), loaded.target_tokenizer)
     for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id", "eos_token_id"):
-        for source in sources:
-            value = getattr(source, name, None)
+        for holder in holders:
+            value = getattr(holder, name, None)
             if isinstance(value, int):
                 return value
-    raise ModelError(f"model '{loaded.name}' names no token for its decoder to start with")
+    raise ModelError(
+        f"model '{loaded.name}' names no start token for its decoder: expected decoder_start_token_id in its config"
+    )
 
 
 def append_answer(
     loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], source: Tokens, count: int
 ) -> tuple[dict[str, Array], Tokens]:
-    """Return the tensors and tokens of a decoder-only model, followed by up to `count` tokens that it generates."""
+    """Return the input tensors and tokens of a decoder-only model, with up to `count` generated tokens appended."""
     ids = _generate(loaded, tensors, count, option="--head causal-lm")
-    new = len(ids) - len(source)
+    new_count = len(ids) - len(source)
     answer = reader.tokens(ids[len(source) :])
     words = np.where(answer.words >= 0, answer.words + source.words.max(initial=-1) + 1, -1)
     prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
-    both = Tokens(
+    all_tokens = Tokens(
         pieces=source.pieces + answer.pieces,
         ids=np.concatenate([source.ids, answer.ids]),
         special=np.concatenate([source.special, answer.special]),
         offsets=np.concatenate([source.offsets, answer.offsets]),
         words=np.concatenate([source.words, words]),
-        segments=prompt + (GENERATED,) * new,
+        segments=prompt + (GENERATED,) * new_count,
         text=source.text,
         scheme=source.scheme,
     )
-    extended = {name: np.append(values, [values[-1]] * new) for name, values in tensors.items()}
-    return {**extended, "input_ids": both.ids}, both
+    extended = {name: np.append(values, [values[-1]] * new_count) for name, values in tensors.items()}
+    return {**extended, "input_ids": all_tokens.ids}, all_tokens
 
 
 def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str) -> list[int]:
@@ -119,10 +121,10 @@ def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str
 
 def _supports_prefill(model: PreTrainedModel) -> bool:
     """Return whether a prompt may be read in chunks: the model caches keys and values, and has no running state."""
-    two_stacks, stateful = model.config.is_encoder_decoder, getattr(model, "_is_stateful", True)
-    modern = getattr(model, "_supports_attention_backend", False)
+    has_encoder, stateful = model.config.is_encoder_decoder, getattr(model, "_is_stateful", True)
+    has_backends = getattr(model, "_supports_attention_backend", False)
     untyped: Any = model  # torch types unknown attributes of modules as tensors
-    return bool(modern and not stateful and not two_stacks and untyped._supports_default_dynamic_cache())
+    return bool(has_backends and not stateful and not has_encoder and untyped._supports_default_dynamic_cache())
 
 
 def _end_tokens(loaded: Loaded) -> list[int | None]:

@@ -11,13 +11,13 @@ from attncli.vocabulary import FLOW_METHODS
 
 @dataclass(frozen=True)
 class FlowOptions(NormOptions):
-    """How attention is followed through the layers.
+    """Options of a flow: how attention is combined from layer to layer.
 
     method       rollout or flow
-    focus        tokens at the top: a word, `it#2`, the position of a token, or all
-    residual     whether each token keeps a part of itself in each layer
-    start_layer  first layer
-    threshold    least share of a line that is drawn
+    focus        tokens of the last layer: a word, `it#2` (its second occurrence), the position of a token, or all
+    residual     whether each layer adds the residual connection, with the same weight as attention
+    start_layer  first layer that is used
+    threshold    smallest share that is drawn as a line
     """
 
     method: Annotated[
@@ -38,7 +38,7 @@ class FlowOptions(NormOptions):
     ] = None
     residual: Annotated[
         bool,
-        Option("Flow", "--residual/--no-residual", help="whether each token keeps as much of itself as it receives"),
+        Option("Flow", "--residual/--no-residual", help="add the residual, with the same weight as attention"),
     ] = True
     start_layer: Annotated[
         int, Option("Flow", "--start-layer", metavar="N", help="first layer that is used (default: 0)")
@@ -48,6 +48,6 @@ class FlowOptions(NormOptions):
         Option(
             *("Flow", "--threshold"),
             metavar="W",
-            help="least share of a line that is drawn (default: 0.01 from a focus, else 0.05)",
+            help="smallest share that is drawn as a line (default: 0.01 from a focus, else 0.05)",
         ),
     ] = None
