@@ -1,4 +1,4 @@
-"""Attention in blocks of rows: each block is computed once, visited, multiplied into the output and overwritten."""
+"""Attention in blocks of rows: compute a block, pass it to a visitor, add it to the output, reuse its memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from attncli.capturing.masks import LazyMask, Strip, slices
 Tensor = torch.Tensor
 
 ROWS, LONG = 128, 4096
-"""Rows of a block; twice as many from `LONG` keys on. Enough rows for a fast matrix product, and few enough that causal
-rows compute few keys that they may not see."""
+"""Rows of a block; twice as many from `LONG` keys on. Enough rows for a fast matrix product, and few enough that
+little is computed for the masked keys of causal rows."""
 CELLS = {"cpu": 3 << 20, "cuda": 1 << 26}
 """Scores of a block; on a CPU 12 MB in float32. Smaller blocks would fit a faster cache, but every block costs dozens
 of torch calls, which takes longer."""
@@ -25,7 +25,11 @@ of torch calls, which takes longer."""
 class Block:
     """Some rows and heads of one call, in float32 or float64.
 
-    The fields raw, scores, scale, largest and sums mean what they mean in `Rows`.
+    raw      [batch, head, row, key] weights divided by `scale`
+    scores   [batch, head, row, key] scores minus `largest`; None if the model computed the weights
+    scale    [batch, head, row] factor from `raw` to weights; None if `raw` are the weights
+    largest  [batch, head, row] largest score of each row
+    sums     [batch, head, row] sums of `raw` over the keys before the first row, and over the others
     """
 
     strip: Strip
@@ -55,7 +59,7 @@ class Scratch:
         """Return an uninitialised tensor of this shape, valid until the same name is borrowed again.
 
         like   a tensor of the same dtype and device
-        cells  the most cells that this name will ever need
+        cells  largest size that this name will need
         """
         buffer = name, like.dtype, like.device
         view = self._views.get((buffer, shape))
@@ -101,7 +105,7 @@ def block_bytes(shape: tuple[int, int, int, int], device: torch.device) -> int:
 
 
 def _most_cells(shape: tuple[int, int, int, int], device: torch.device) -> int:
-    """Return the number of cells that no block of a call exceeds."""
+    """Return the largest number of cells of a block of a call."""
     batch, heads, queries, keys = shape
     rows = min(queries, rows_per_block(keys))
     return min(batch * heads * rows * keys, max(_cells_per_block(device), batch * rows * keys))
@@ -112,7 +116,7 @@ def _cells_per_block(device: torch.device) -> int:
 
 
 def _strips(call: AttentionCall) -> Iterator[Strip]:
-    """Return all rows of a call, some at a time, each with the keys that they need."""
+    """Yield the rows of a call, strip by strip, each with the keys that its rows need."""
     _, _, queries, keys = call.shape
     step, all_keys = rows_per_block(keys), slice(0, keys)
     if isinstance(call.mask, LazyMask) and call.bias is None and not call.causal:
@@ -124,10 +128,10 @@ def _strips(call: AttentionCall) -> Iterator[Strip]:
 
 
 def _head_parts(call: AttentionCall, strip: Strip) -> Iterator[slice]:
-    """Return the heads of each block: all heads if the strip is small, else as many as fill a block over all keys.
+    """Yield the heads of each block: all heads if the strip is small, else as many as fit into a block over all keys.
 
-    A part is whole groups of heads that share a key head, or a part of one group. A call splits its heads in at most
-    two ways, since sinks keep data for each way.
+    A block has whole groups of heads that share a key head, or a part of one group. A call has at most two such
+    divisions of its heads, since sinks keep data for each.
     """
     batch, heads, _, all_keys = call.shape
     rows, keys = strip.rows.stop - strip.rows.start, strip.keys.stop - strip.keys.start
@@ -160,7 +164,7 @@ def _scores(
 
 
 def _softmax_block(call: AttentionCall, scores: Tensor, strip: Strip, heads: slice, scratch: Scratch) -> Block:
-    """Return the block of these scores, which are changed in place."""
+    """Return the block of these scores, after a softmax that changes them in place."""
     largest = scores.amax(-1, keepdim=True)
     scores.sub_(largest)
     for side in [side for side, _ in strip.outside_clear] if call.scores_are_close else [slice(None)]:
@@ -202,13 +206,13 @@ def _for_heads(mask: Tensor, heads: slice) -> Tensor:
 
 
 def _key_heads(shared: Tensor, heads: slice, count: int) -> Tensor:
-    """Return the key heads that these query heads, of `count` in all, read."""
+    """Return the key heads of these query heads; `count` is the number of all query heads."""
     group = count // shared.shape[1]
     return shared[:, heads.start // group : (heads.stop - 1) // group + 1]
 
 
 def _grouped_product(rows: Tensor, shared: Tensor, out: Tensor) -> Tensor:
-    """Return [batch, head, row, n] x [batch, kv head, n, m]; heads that share a kv head are in one product."""
+    """Return [batch, head, row, n] x [batch, kv head, n, m]; each kv head is multiplied once, with all its heads."""
     products = shared.shape[0] * shared.shape[1]
     torch.bmm(rows.reshape(products, -1, rows.shape[3]), shared.flatten(0, 1), out=out.view(products, -1, out.shape[3]))
     return out

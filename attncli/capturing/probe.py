@@ -30,11 +30,13 @@ class ProbedCall:
 
     stack       qualified names of the running modules, outermost first
     owner       the innermost running module that is attention by name or class
-    function    where the call was intercepted
+    function    the kind of function that was intercepted: `dispatch`, `sdpa` or `softmax`
     weights     [batch, head, query, key] as the model computed them
     visible     which keys are visible to each row, with the shape of weights; None if all
+    kv_heads    number of key heads; None for a softmax
+    dim         size of a key vector; None for a softmax
     streamable  whether attncli computes the same weights and output
-    projection  the module that multiplies exactly the output of the call by W_O
+    projection  the module that multiplies the unchanged output of the call by W_O
     """
 
     key: CallKey
@@ -51,7 +53,7 @@ class ProbedCall:
 
 @dataclass(eq=False)
 class Recorder:
-    """A handler that records every call and changes none."""
+    """A handler that records every call and changes none; `scores` are those of the last softmax in a call."""
 
     calls: list[ProbedCall] = field(default_factory=list)
     trace: Trace | None = None
@@ -79,34 +81,34 @@ class Recorder:
             self._add(key, "softmax", weights, visible_by_scores(scores))
 
     def inner_softmax(self, scores: Tensor) -> None:
-        """Keep the scores: the function of the model may mask more keys than the mask that it is given."""
+        """Keep the scores: they show which keys the function masks in addition to the mask that it receives."""
         self.scores = scores
 
     def _compare(
         self, key: CallKey, function: Function, call: AttentionCall, output: Tensor, weights: Tensor | None
     ) -> None:
-        """Record a call with its output [batch, query, head, dim]; it is streamable if attncli computes the same."""
-        own_weights, visible, own_output = compute_full(call)
-        truth = own_weights if weights is None else weights
-        streamable = agree(own_weights, truth) and agree(own_output.transpose(1, 2), output)
+        """Record a call with its output [batch, query, head, dim]; it is streamable if attncli gets the same result."""
+        computed_weights, visible, computed_output = compute_full(call)
+        recorded_weights = computed_weights if weights is None else weights
+        streamable = agree(computed_weights, recorded_weights) and agree(computed_output.transpose(1, 2), output)
         if not streamable and weights is not None:
             model_visible = visible_in_softmax(weights, self.scores)
             visible = visible if model_visible is None else model_visible
-        self._add(key, function, truth, visible, call.key.shape[1], call.key.shape[3], streamable)
+        self._add(key, function, recorded_weights, visible, call.key.shape[1], call.key.shape[3], streamable)
         if streamable:
             self.finder.note_output(key, output)
 
-    def _add(self, key: CallKey, function: Function, *facts: Any) -> None:
-        """Record a call; `facts` are the fields of `ProbedCall` from `weights` on."""
+    def _add(self, key: CallKey, function: Function, *fields: Any) -> None:
+        """Record a call; `fields` are the fields of `ProbedCall` from `weights` on."""
         assert self.trace is not None
         stack, owner = tuple(self.trace.stack), self.trace.attention_module()
-        self.calls.append(ProbedCall(key, stack, owner, function, *facts))
+        self.calls.append(ProbedCall(key, stack, owner, function, *fields))
 
 
 def visible_in_softmax(weights: Tensor, scores: Tensor | None) -> Tensor | None:
-    """Return which keys are visible to each row, by the scores of the softmax whose first columns are these weights.
+    """Return which keys are visible to each row, by the scores of the softmax; None if the shapes do not match.
 
-    None if the scores have another shape.
+    scores  [batch, head, query, key]; more keys than in `weights` are allowed, and left out
     """
     if scores is None or scores.shape[:-1] != weights.shape[:-1] or scores.shape[-1] < weights.shape[-1]:
         return None
@@ -138,8 +140,8 @@ def agree(first: Tensor, second: Tensor) -> bool:
 def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
     """Run one eager pass; return its calls that may be attention, and the outputs of the model."""
     recorder = Recorder()
-    watch = recorder.finder.watch(model)
-    with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace, watch:
+    watching = recorder.finder.watch(model)
+    with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace, watching:
         recorder.trace = trace
         outputs = call_model(caller, batch.tensors, output_attentions=True)
     projections = recorder.finder.projections

@@ -1,4 +1,4 @@
-"""The pages of `attncli explain` that are written in Markdown, in the folder of the study that they describe."""
+"""The pages of `attncli explain` that are written in Markdown: one `help.md` per study, and general pages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def help_pages() -> dict[str, str]:
-    """Return all pages by name: those of our studies, those of no study, and those of studies of other packages."""
+    """Return all pages by name: pages of our studies, general pages, and pages of plugin studies."""
     pages: dict[str, str] = {}
-    for markdown in _sources():
+    for markdown in _markdown_texts():
         for name, text in sections(markdown).items():
             pages.setdefault(name, text)
     return dict(sorted(pages.items()))
 
 
-def _sources() -> Iterator[str]:
+def _markdown_texts() -> Iterator[str]:
     for path in sorted([*_PACKAGE.glob("studies/*/help.md"), *_PACKAGE.glob("cli/help/*.md")]):
         yield path.read_text(encoding="utf-8")
     for study in plugin_studies().values():

@@ -36,7 +36,7 @@ class Collected:
     maps        the kept maps by text, then kind; empty if only statistics were requested
     statistics  the statistics of the same forward pass, None if they were not requested
     strongest   the strongest edges of the same pass; not saved, can be computed from kept maps
-    whole       the profile of the whole texts; not saved, can be computed from kept maps
+    whole       the profile over whole texts; not saved, can be computed from kept maps
     vectors     query and key vectors by text, kind and layer, if they were requested
     """
 
@@ -50,15 +50,15 @@ class Collected:
 
     @property
     def mean_note(self) -> str:
-        """The note of a picture of means over texts; empty for one text."""
+        """The note for a picture of means over texts; empty for one text."""
         return f"mean over {len(self.inputs)} texts" if len(self.inputs) > 1 else ""
 
     def text_note(self, text: int) -> str:
-        """Return the note of a picture of one text out of several; empty for one text."""
+        """Return the note for a picture of one of several texts; empty if there is only one text."""
         return f"text {text + 1} of {len(self.inputs)}" if len(self.inputs) > 1 else ""
 
     def text_prefix(self, text: int) -> str:
-        """Return how file names of one text out of several begin: `T003-`; empty for one text."""
+        """Return the prefix of file names of one of several texts: `T003-`; empty if there is only one text."""
         return f"T{text:03}-" if len(self.inputs) > 1 else ""
 
     def with_notes(self, *notes: str) -> Collected:
@@ -66,7 +66,7 @@ class Collected:
         return replace(self, info=replace(self.info, notes=(*self.info.notes, *notes)))
 
     def stats(self, metrics: Sequence[str] | str | None = None, per_query: bool = False) -> Statistics:
-        """Return every metric (or the named ones) of every head: from the pass, else measured on the kept maps.
+        """Return every metric (or the named ones) of every head, from the pass or else from the kept maps.
 
         Raise UsageError if there are neither maps nor these statistics.
         """
@@ -84,7 +84,10 @@ class Collected:
         return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
 
     def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Collected:
-        """Return the same results with the edges and the profile that a request asks for, from the kept maps."""
+        """Return the same results with the edges and the profile of a request, computed from the kept maps.
+
+        take  function that receives the edges chunk by chunk; None: they stay in memory
+        """
         if not self.maps:
             raise UsageError(
                 "this run kept no maps: run the model with keep_maps=True, or request this when running it"
@@ -97,7 +100,7 @@ class Collected:
         return replace(self.with_notes(*extras.notes), strongest=extras.edges, whole=extras.profile)
 
     def reshaped(self, request: Request, where: str) -> Collected:
-        """Return the maps that a request selects, read and combined as it says.
+        """Return the maps that a request selects, combined as it asks.
 
         where  what contains the maps, for error messages
         Raise UsageError if no maps were kept or the request asks for more than they contain.
@@ -118,8 +121,8 @@ def open_saved(
 ) -> Collected:
     """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
 
-    labels, key_labels  files that name the tokens of such maps
-    array, kind         array to read if there are several, and its kind of attention
+    labels, key_labels  files that name the tokens of maps of other tools
+    array, kind         name of the array if the file has several, and its kind of attention
     """
     if Path(path).is_dir() or not Path(path).suffix:
         if any(value is not None for value in (labels, key_labels, array)):
@@ -133,8 +136,8 @@ def open_saved(
 
 
 def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Input, ...]:
-    """Return the texts with their tokens as the maps have them."""
-    read = []
+    """Return the texts with the tokens of their maps."""
+    texts = []
     for text in inputs:
         for attention in (attention for attention in maps if attention.text == text.index):
             if text.target is None or attention.kind == "encoder":
@@ -143,8 +146,8 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
                 text = replace(text, target=attention.queries)
             else:
                 text = replace(text, source=attention.keys, target=attention.queries)
-        read.append(text)
-    return tuple(read)
+        texts.append(text)
+    return tuple(texts)
 
 
 def _covers(statistics: Statistics, names: Sequence[str], per_query: bool) -> bool:
@@ -156,6 +159,6 @@ def _select_metrics(statistics: Statistics, names: Sequence[str]) -> Statistics:
     def selected(scores: Mapping[str, Scores]) -> dict[str, Scores]:
         return {name: scores[name] for name in names if name in scores}
 
-    named = ("heads", "std", "tokens", "keys")
-    tables: dict[str, Any] = {table: selected(getattr(statistics, table)) for table in named}
+    fields = ("heads", "std", "tokens", "keys")
+    tables: dict[str, Any] = {name: selected(getattr(statistics, name)) for name in fields}
     return replace(statistics, **tables)

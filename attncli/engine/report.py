@@ -1,4 +1,4 @@
-"""The report of a study: a document, tables, drawings and notes that are to be written."""
+"""The report of a study: the document, tables, drawings and notes that it will write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Formats:
     allowed   formats that `--format` accepts
     default   formats that are always written
     replaced  whether formats that the user names replace the default
-    drawings  formats of drawings that are written whatever the user names
+    drawings  formats of drawings that are always written
     """
 
     allowed: tuple[str, ...] = (*TABLE_FORMATS, *PICTURE_FORMATS)
@@ -36,9 +36,9 @@ class Formats:
     drawings: tuple[str, ...] = ()
 
     def choose(self, named: Iterable[str] | None) -> tuple[str, ...]:
-        """Return the formats to write, from what was typed (`png,svg`, perhaps repeated).
+        """Return the formats to write; raise UsageError if one is unknown.
 
-        Raise UsageError if one is unknown.
+        named  values of `--format`, such as `png,svg`
         """
         names = [name.strip() for part in named or () for name in part.split(",")]
         for name in names:
@@ -68,10 +68,10 @@ class Drawing:
     """One picture or page, drawn when it is written.
 
     name         file name without its suffix
-    figure       draws the picture, or returns None if there is nothing to draw; None if it has no picture formats
-    html         makes the page; None if it has no page
-    description  text in the metadata of pictures; made from the model and the name if None
-    terminal     makes the version that is printed on a terminal
+    figure       function that returns the picture, or None if there is nothing to draw; None if there is no picture
+    html         function that returns the page; None if there is no page
+    description  text in the metadata of pictures; if None, the model and the name
+    terminal     function that returns the version for a terminal; None if there is none
     """
 
     name: str
@@ -91,8 +91,8 @@ class Report:
     drawings    pictures and pages; made one after another while they are written, so that few are in memory
     notes       notes for the reader, in addition to the notes of `info`
     late_notes  list to which the drawings append notes while they are drawn
-    more_files  further files by path, which need not lie in the output folder
-    replaces    whether files of an earlier run with the same digest that this one did not write are removed
+    more_files  further files by path, which may be outside the output folder
+    replaces    whether to delete files of an earlier run with the same digest that this run did not write
     """
 
     info: RunInfo
@@ -106,9 +106,9 @@ class Report:
 
 
 def table_document(name: str, run: Collected, **tables: Columns) -> dict[str, Any]:
-    """Return a document with the schema `attncli.<name>/1`, where it comes from, and each table as a list of rows.
+    """Return a document: the schema `attncli.<name>/1`, the run and its inputs, and each table as a list of rows.
 
-    tables  columns by key of the document; the first decides for which kinds of attention texts are listed
+    tables  columns by key of the document; the inputs are listed for the kinds of attention in the first table
     """
     # imported here: the help of the command line needs no NumPy
     from attncli.store.tables import document_head, records

@@ -13,9 +13,9 @@ def self_mass(rows: AnyRows) -> torch.Tensor:
     Axes      weights [batch, head, row, key] → [batch, head, row]
     Unit      1, from 0 to 1 (all of it)
     Undefined for padding rows, in cross-attention, and where the row's own key is masked
-    Caveat    In a causal model only its own key is visible to the first row, which always has 1.
+    Caveat    In a causal model the first row sees only its own key, so its value is always 1.
     Source    Clark et al. 2019, "What Does BERT Look At?", their α_ij is our A_ij. (They divide by n; we
-              take the mean over the rows that have such a key.)
+              take the mean over the rows that are defined.)
 
     Row 1 with weights 1/4, 3/4 has self_mass 3/4.
     """

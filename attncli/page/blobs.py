@@ -1,4 +1,4 @@
-"""The binary parts of the page: numbers in few bytes, little endian, compressed, equal parts stored once."""
+"""The binary parts of the page: rounded numbers, little endian, compressed; equal parts are stored once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from attncli.data import Array
 
 LEVEL = 6
 """Level of zlib: 9 needs four times as long for 1.5 % less on maps of MiniLM, 1 gives 8 % more."""
-CODES = 255
-VECTOR_CODES = 32767
+CODES, VECTOR_CODES = 255, 32767
+"""Largest code of a weight, and of an entry of a vector."""
 
 
 class Blobs:
-    """The binary parts under their numbers; equal parts have one number."""
+    """The binary parts, in order of their numbers; equal parts share a number."""
 
     def __init__(self) -> None:
         self.compressed: list[bytes] = []
         self._numbers: dict[bytes, int] = {}
 
     def add(self, arrays: Sequence[Array]) -> int:
-        """Add a part made of these arrays, one after the other, and return its number."""
+        """Join these arrays to a part, add it if it is new, and return its number."""
         data = b"".join(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes() for array in arrays)
         digest = hashlib.sha256(data).digest()
         if digest not in self._numbers:
@@ -38,7 +38,7 @@ def encode_weights(weights: Array) -> tuple[Array, Array]:
 
     `weight ≈ (code / 255)² · scale`, off by less than 1/255 of the largest weight of the row, which is the scale; it
     is NaN where the row is undefined. The square keeps small weights more exact: one of 1/100 of the largest is off
-    by at most 1/2500 of it, five times less than with equal steps. Readers that drop sinks and rescale rows need that.
+    by at most 1/2500 of it, five times less than with equal steps. Readers need this when they drop sinks and rescale.
     """
     undefined = np.logical_or.reduce(np.isnan(weights), axis=-1)
     defined = np.where(undefined[..., None], np.float32(0), weights)
@@ -50,7 +50,7 @@ def encode_weights(weights: Array) -> tuple[Array, Array]:
 
 
 def encode_shares(weights: Array, largest: Array) -> Array:
-    """Return the codes of weights, given the largest weight of the row of each."""
+    """Return the codes of weights; `largest` is the largest weight in the row of each weight."""
     shares = np.divide(weights, largest, out=np.zeros(weights.shape, np.float32), where=largest > 0)
     codes: Array = np.rint(np.sqrt(shares.clip(0, 1)) * CODES).astype(np.uint8)
     return codes

@@ -14,19 +14,20 @@ from attncli.page.sides import side_document
 
 SCHEMA = "attncli.page/1"
 NAME = 80
-"""Characters of the name of a text."""
+"""Largest number of characters in the name of a text."""
 Plain = dict[str, Any]
+"""A value of the document that JSON can store."""
 
 
 @dataclass(frozen=True, eq=False)
 class PageContent:
-    """What the page shows.
+    """Everything that the page shows.
 
     maps     full maps, or pooled ones with their strongest weights in `edges`
-    vectors  query and key vectors; maps with vectors are of single heads and of all tokens
-    stats    `metrics` and `heads` of stats.json; None where nothing could be measured
+    vectors  query and key vectors; then `maps` must be of single heads and of all tokens
+    stats    `metrics` and `heads` of stats.json; None if nothing could be measured
     notes    notes for the reader, after those of the run
-    neurons  the command that would add vectors; empty where there are vectors
+    neurons  the command that adds vectors; empty if there are vectors
     """
 
     info: RunInfo
@@ -68,7 +69,7 @@ def build_payload(content: PageContent) -> Payload:
 
 
 class _Writer:
-    """The numbers of sides and binary parts while a document is built."""
+    """The sides (lists of query or key tokens) and the binary parts of a document, which refers to them by number."""
 
     def __init__(self, blobs: Blobs, edges: Mapping[LayerId, EdgeTable]) -> None:
         self.blobs = blobs
@@ -99,7 +100,7 @@ class _Writer:
         }
 
     def _side(self, tokens: Tokens, cut: bool) -> int:
-        """Return the number of a side."""
+        """Return the number of the side with these tokens; `cut` if they are a part of their text."""
         if (id(tokens), cut) not in self._by_id:
             document = side_document(tokens, cut)
             number = self._numbers.setdefault(json.dumps(document), len(self.sides))
@@ -110,6 +111,7 @@ class _Writer:
         return self._by_id[id(tokens), cut]
 
     def _layer(self, attention: Attention, maps: LayerMaps) -> Plain:
+        """Return the maps of one layer, with a mask of one head if all heads have the same."""
         pooled = attention.pool != "none"
         edges = self.edges[attention.text, attention.kind, maps.layer] if pooled else None
         visible = maps.visible
@@ -125,34 +127,36 @@ class _Writer:
         }
 
     def vectors(self, vectors: Sequence[Vectors], maps: Sequence[Attention]) -> Iterator[Plain]:
-        """Yield the `Vectors` of the heads and tokens of these maps."""
+        """Yield the `Vectors` of each layer, for the heads and tokens of these maps."""
         shown = {
             (attention.text, attention.kind, layer.layer): (layer.heads, attention)
             for attention in maps
             for layer in attention.layers
         }
-        for of_layer in vectors:
-            heads, attention = shown.get((of_layer.text, of_layer.kind, of_layer.layer), ((), None))
-            if attention is not None and (both := [head for head in heads if head in of_layer.heads]):
-                yield self._vectors(of_layer, both, attention)
+        for layer_vectors in vectors:
+            key = (layer_vectors.text, layer_vectors.kind, layer_vectors.layer)
+            map_heads, attention = shown.get(key, ((), None))
+            heads = [head for head in map_heads if head in layer_vectors.heads]
+            if attention is not None and heads:
+                yield self._vectors(layer_vectors, heads, attention)
 
-    def _vectors(self, of_layer: Vectors, heads: Sequence[int], attention: Attention) -> Plain:
-        rows = [of_layer.heads.index(head) for head in heads]
-        key_heads = [of_layer.key_heads[row] for row in rows]
+    def _vectors(self, layer_vectors: Vectors, heads: Sequence[int], attention: Attention) -> Plain:
+        rows = [layer_vectors.heads.index(head) for head in heads]
+        key_heads = [layer_vectors.key_heads[row] for row in rows]
         shared = sorted(set(key_heads))
         queries, keys = (slice(side.first, side.last + 1) for side in attention.sides)
         return {
-            **{name: getattr(of_layer, name) for name in ("text", "kind", "layer", "scale", "softcap", "bias")},
+            **{name: getattr(layer_vectors, name) for name in ("text", "kind", "layer", "scale", "softcap", "bias")},
             "heads": list(heads),
             "key_heads": [shared.index(number) for number in key_heads],
-            "dim": of_layer.query.shape[-1],
-            "query": self.blobs.add(encode_vectors(of_layer.query[rows, queries])),
-            "key": self.blobs.add(encode_vectors(of_layer.key[shared, keys])),
-            "normalizer": self.blobs.add([of_layer.normalizer[rows, queries]]),
+            "dim": layer_vectors.query.shape[-1],
+            "query": self.blobs.add(encode_vectors(layer_vectors.query[rows, queries])),
+            "key": self.blobs.add(encode_vectors(layer_vectors.key[shared, keys])),
+            "normalizer": self.blobs.add([layer_vectors.normalizer[rows, queries]]),
         }
 
 
 def _text_name(source: Input) -> str:
-    """Return the beginning of a text in one line."""
+    """Return the beginning of a text in one line, at most `NAME` characters."""
     text = " ".join(source.text.text.split()) or f"text {source.index}"
     return text if len(text) <= NAME else text[: NAME - 1] + "…"

@@ -1,4 +1,4 @@
-"""A pair of panels: the share of the attention, and how many times the share of uniform attention that is."""
+"""A pair of panels: the share of the attention, and its ratio to the share that uniform attention has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from attncli.plotting.text import SUBTITLE, style
 
 @dataclass(frozen=True, eq=False)
 class RatioPanel:
-    """One of the two panels: its title, cells and colour scale, and the label of the colour bar."""
+    """One of the two panels.
+
+    norm     values at the ends of the colour map
+    colours  name of the colour map
+    unit     label of the colour bar
+    extend   `both` if values may lie beyond both ends of the colour bar, else `neither`
+    """
 
     title: str
     cells: Cells
@@ -38,14 +44,16 @@ class RatioPanel:
 def ratio_panels(
     mass: Array, ratio: Array, state: Array, reach: int, arrange: Callable[[Cells], Cells] = lambda cells: cells
 ) -> Iterator[RatioPanel]:
-    """Yield the panel of `mass`, then that of log₂ `ratio`, with colours from -`reach` to `reach` doublings.
+    """Yield the panel of `mass`, then the panel of log₂ `ratio` with colours from -`reach` to `reach`.
 
-    Arrays are [row, column]. `arrange` puts the cells into the rows of the picture.
+    Arrays are [row, column]; `state` is the state of each cell. `arrange` puts the cells into the rows of the picture.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        doublings = np.clip(np.log2(ratio), -99, 99)
-    shares, ratios = (arrange(Cells(np.nan_to_num(values).astype(np.float32), state)) for values in (mass, doublings))
+        log_ratio = np.clip(np.log2(ratio), -99, 99)
+    share_cells, ratio_cells = (
+        arrange(Cells(np.nan_to_num(values).astype(np.float32), state)) for values in (mass, log_ratio)
+    )
     scale = Normalize(0, float(np.nanmax(mass)) or 1.0)
-    yield RatioPanel("share of the attention", shares, scale, COLOURS, "fraction", "neither")
+    yield RatioPanel("share of the attention", share_cells, scale, COLOURS, "fraction", "neither")
     scale, unit = Normalize(-reach, reach), "log₂ (share / uniform share)"
-    yield RatioPanel("relative to uniform attention", ratios, scale, DIVERGING, unit, "both")
+    yield RatioPanel("relative to uniform attention", ratio_cells, scale, DIVERGING, unit, "both")

@@ -1,4 +1,4 @@
-"""Text in pictures: installed fonts with fallbacks, never read as mathematics, measured before it is drawn."""
+"""Text in pictures: its fonts, its style without mathematical markup, and its size in pixels before it is drawn."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from matplotlib.font_manager import FontProperties, fontManager
 DPI = 150
 TITLE, SUBTITLE, SMALL = 10.5, 8.0, 7.5
 INK, FAINT = "#1a1a1a", "#666666"
-# Versions of matplotlib before 3.11 could not set some scripts at all; the second phrase is their warning.
+# Versions of matplotlib before 3.11 cannot draw some scripts; the second phrase is their warning.
 GLYPH_WARNING = r"(?s)Glyph \d+ .*missing from|Matplotlib currently does not support"
 
-# They follow DejaVu Sans, which comes with matplotlib. Colour emoji fonts are bitmaps, which matplotlib cannot set.
+# Tried after DejaVu Sans, which comes with matplotlib. Colour emoji fonts are bitmaps: matplotlib cannot draw them.
 _FALLBACKS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans"),
     *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic"),
@@ -28,13 +28,13 @@ _FALLBACKS = (
 
 @cache
 def fonts() -> tuple[str, ...]:
-    """Return the installed font families to try in turn for each character; matplotlib warns of others."""
+    """Return the installed font families that are tried in turn for each character."""
     installed = {entry.name for entry in fontManager.ttflist}
     return ("DejaVu Sans", *(name for name in _FALLBACKS if name in installed))
 
 
 def style(size: float, color: str = INK, **more: object) -> dict[str, Any]:
-    """Return the keyword arguments of a text: a `$` is a dollar sign, whatever the user's matplotlib settings are.
+    """Return keyword arguments for a matplotlib text; a `$` is drawn as it is, whatever the user's settings are.
 
     A text with a `weight`, such as bold, uses DejaVu Sans alone: few fallback fonts have bold letters, and matplotlib
     warns of each that has none.
@@ -50,7 +50,7 @@ def style(size: float, color: str = INK, **more: object) -> dict[str, Any]:
 
 
 def measure(texts: Sequence[str], size: float, weight: str = "normal") -> tuple[float, float]:
-    """Return the width of the widest text and the height of the highest, in pixels; of a plain line without texts."""
+    """Return the largest width and height of these texts and of a plain "Ag", in pixels."""
     font = FontProperties(family=list(fonts())[: None if weight == "normal" else 1], size=size, weight=weight)
     extents = _extents({"Ag", *texts}, font).values()
     return max(width for width, _ in extents), max(height for _, height in extents)
@@ -71,12 +71,12 @@ def _extents(texts: set[str], font: FontProperties) -> dict[str, tuple[float, fl
 
 
 def shorten_middle(text: str, size: float, width: float, weight: str = "normal") -> str:
-    """Return the text, without its middle where it is wider than `width` pixels; both ends identify a model."""
-    keep = len(text)
+    """Return the text; if it is wider than `width` pixels, cut its middle (the ends of a model name identify it)."""
+    kept = len(text)
     shortened = text
-    while keep > 8 and measure([shortened], size, weight)[0] > width:
-        keep = min(keep - 1, int(keep * 0.95))
-        shortened = f"{text[: keep // 2]}…{text[len(text) - (keep - keep // 2) :]}"
+    while kept > 8 and measure([shortened], size, weight)[0] > width:
+        kept = min(kept - 1, int(kept * 0.95))
+        shortened = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
     return shortened
 
 

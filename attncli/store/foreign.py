@@ -28,15 +28,15 @@ def read_maps(
     array: str | None = None,
     kind: Kind | None = None,
 ) -> tuple[Attention, ...]:
-    """Return the maps in an array with axes [text, layer, head, query, key]; text, or text and more, may be missing.
+    """Return the maps in an array with axes [text, layer, head, query, key]; the first one to three may be missing.
 
-    labels      file with one query token per line, or a `.json` list of texts; None: tokens are named by position
+    labels      file with one query token per line, or a `.json` list of tokens; None: tokens are named by position
     key_labels  file with the key tokens; None: the query tokens
     array       name of the array, needed if the file has several
     kind        None: `encoder` if queries and keys are the same tokens, else `cross`
 
-    Weights must be finite and not negative, and a row may sum to at most 1. If in all maps of a text everything above
-    the diagonal is exactly zero, they are read as causal: keys after the query are masked.
+    Raise UsageError unless weights are finite and not negative, and rows sum to at most 1. If all maps of a text are
+    exactly zero above the diagonal, they are causal: keys after the query are masked.
     """
     check_exists(path)
     weights = _five_axes(path, _load(Path(path), array))
@@ -86,6 +86,7 @@ def _choose_array(path: Path, names: Sequence[str], array: str | None) -> str:
 
 
 def _five_axes(path: str | Path, array: Array) -> Array:
+    """Return the array with five axes; raise UsageError if it cannot contain maps."""
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{path}: expected an array of numbers, got dtype {array.dtype}: save it as float32")
     if not 2 <= array.ndim <= 5:
@@ -108,30 +109,33 @@ def _check_weights(path: str | Path, weights: Array) -> None:
         _refuse_if(path, sums > 1 + tolerance, sums, (text, layer), "rows that sum to 1 or less")
 
 
-def _refuse_if(path: str | Path, wrong: Array, values: Array, lead: tuple[int, int], expected: str) -> None:
+def _refuse_if(path: str | Path, wrong: Array, values: Array, prefix: tuple[int, int], expected: str) -> None:
+    """Raise UsageError with the first wrong value, if any; `prefix` is its text and layer."""
     if wrong.any():
         first = tuple(int(index) for index in np.argwhere(wrong)[0])
-        where = ", ".join(f"{axis} {index}" for axis, index in zip(AXES, lead + first, strict=False))
-        raise UsageError(f"{path}: expected {expected}, got {values[first]:.6g} at {where}: check the array")
+        location = ", ".join(f"{axis} {index}" for axis, index in zip(AXES, prefix + first, strict=False))
+        raise UsageError(f"{path}: expected {expected}, got {values[first]:.6g} at {location}: check the array")
 
 
 def _sides(
     path: str | Path, shape: tuple[int, ...], labels: str | Path | None, key_labels: str | Path | None
 ) -> tuple[Tokens, Tokens]:
     """Return query and key tokens; the same object if they are the same tokens."""
-    n, m = shape[-2:]
-    queries = _tokens(labels, n, f"queries in {path}")
-    if key_labels is None and n == m:
+    query_count, key_count = shape[-2:]
+    queries = _tokens(labels, query_count, f"queries in {path}")
+    if key_labels is None and query_count == key_count:
         return queries, queries
     if key_labels is None and labels is not None:
         raise UsageError(
-            f"{path} has {n} queries and {m} keys: --labels names the queries, name the keys with --key-labels"
+            f"{path} has {query_count} queries and {key_count} keys: "
+            "--labels names the queries, name the keys with --key-labels"
         )
-    keys = _tokens(key_labels, m, f"keys in {path}")
+    keys = _tokens(key_labels, key_count, f"keys in {path}")
     return queries, queries if keys.pieces == queries.pieces else keys
 
 
 def _tokens(labels: str | Path | None, count: int, what: str) -> Tokens:
+    """Return the tokens of a file of labels, or tokens named by position; `what` names them in the error."""
     if labels is None:
         return Tokens.plain([str(position) for position in range(count)])
     pieces = _labels(labels)
@@ -142,7 +146,7 @@ def _tokens(labels: str | Path | None, count: int, what: str) -> Tokens:
 
 
 def _labels(path: str | Path) -> list[str]:
-    """Return one label per line, unchanged; a `\\r` at its end is part of it unless every line has one."""
+    """Return one label per line, unchanged; a final `\\r` is part of a label unless every line has one."""
     check_exists(path)
     if Path(path).suffix.lower() == ".json":
         return _json_labels(path)

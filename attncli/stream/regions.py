@@ -1,4 +1,4 @@
-"""How much attention of each row is in which region of the text, from one cumulative sum per block."""
+"""The attention to each region of the text, computed from one cumulative sum per block."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Regions:
 
     @property
     def bins(self) -> tuple[tuple[int, int], ...]:
+        """The smallest and the largest distance of each bin."""
         starts = [0, *(1 << power for power in range(max(0, self.longest - 1).bit_length()))]
         return tuple((start, max(0, 2 * start - 1)) for start in starts)
 
@@ -35,7 +36,7 @@ class Regions:
 
         mass     Σ_i Σ_{j in region} A_ij over the rows that count
         uniform  the same for weights 1/|S_i| on each visible key
-        count    number of rows that count: all real ones for the bins, those that see more than N keys for the ends
+        count    number of rows that count: all real rows for the bins, real rows that see more than N keys for the ends
         """
         start, stop = self._borders(rows)
         mass = self._join_sides(_sums_between(rows.weights, start, stop, rows.key_positions))

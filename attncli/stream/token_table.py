@@ -1,4 +1,4 @@
-"""Values of single tokens: one per query (or key) of every head and text, kept only on request."""
+"""Metric values of each query or key token, for every head and text; kept only on request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from attncli.data import KINDS, Array, Input, Kind, Metric, Scores
 
 @dataclass(frozen=True, eq=False)
 class TokenValues:
-    """The values of the tokens of some texts, for some heads of one layer.
+    """The metric values of the tokens of some texts, for some heads of one layer.
 
+    texts    numbers of the texts
     lengths  number of tokens of each text
     values   [batch, head, token, metric], tokens at their positions in the unpadded text
     """
@@ -29,14 +30,14 @@ class TokenValues:
 
 
 class TokenTable:
-    """A table with one row per text, kind, layer, head and token of one side."""
+    """A table with one row per text, kind, layer, head and query token (or key token)."""
 
     def __init__(self, side: Literal["query", "key"]) -> None:
         self._side = side
         self._values: dict[tuple[int, Kind, int, int], Array] = {}
 
     def add(self, layer: TokenValues) -> None:
-        """Copy the values of one layer from the device."""
+        """Copy the values of one layer from the device into the table."""
         values = layer.values.cpu().numpy()
         for entry, (text, length) in enumerate(zip(layer.texts, layer.lengths, strict=True)):
             for index, head in enumerate(layer.heads):
@@ -56,13 +57,15 @@ class TokenTable:
         }
         coords[self._side] = (dim, np.concatenate([np.arange(length) for length in lengths]))
         texts = {text.index: text for text in inputs}
-        pieces = {
+        token_pieces = {
             (text, kind): np.array(texts[text].sides(kind)[side].pieces, dtype=object)
             for text, kind, *_ in self._values
         }
-        coords["token"] = (dim, np.concatenate([pieces[key[:2]] for key, _ in tables]))
+        coords["token"] = (dim, np.concatenate([token_pieces[key[:2]] for key, _ in tables]))
         values = np.concatenate([table for _, table in tables])
         return {
-            metric.name: Scores(metric.name, values[:, at], (dim,), coords, metric.unit, metric.range, metric.source)
-            for at, metric in enumerate(metrics)
+            metric.name: Scores(
+                metric.name, values[:, column], (dim,), coords, metric.unit, metric.range, metric.source
+            )
+            for column, metric in enumerate(metrics)
         }

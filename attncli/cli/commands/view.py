@@ -34,8 +34,8 @@ def view(
 ) -> None:
     """Explore every head on one page.
 
-    Writes view.html: all layers and heads as lines, maps, text and numbers, in one file that needs no network and can
-    be passed on. --open opens it in the browser. In a pipe, prints its path.
+    Writes view.html: all layers and heads as lines, maps, text and numbers, in one file that works without
+    a network. --open opens it in the browser. In a pipe, prints its path.
 
     Weights have 8 bits, with an error below 1/255 of the largest weight of their row. If the page would be larger than
     --max-page, it shows the strongest weights of each row and a pooled map, and says so; then no whole map is in

@@ -15,13 +15,13 @@ from attncli.studies.compare.result import FEWEST
 SEED = 0
 RESAMPLES = 2000
 FLIPS = 9999
-_EXACT = 13
-_CELLS = 2_000_000
-_TIE = 1e-12
+_EXACT = 13  # texts for which all sign patterns are computed
+_CELLS = 2_000_000  # numbers in memory at once
+_TIE = 1e-12  # relative rounding error of equal means
 
 
 def intervals(values: Array, confidence: float = 0.95) -> Array:
-    """In which interval does the mean over texts lie?
+    """Return a confidence interval of the mean over texts.
 
     Formula   percentiles of the means of 2000 samples of the texts, drawn with replacement, seeded
     Axes      values [cell, text] → [cell, 2] low and high
@@ -51,7 +51,7 @@ def intervals(values: Array, confidence: float = 0.95) -> Array:
 
 
 def sign_flip(values: Array) -> Array:
-    """Could the mean of these paired differences be chance?
+    """Return the p-value of the mean of paired differences; the null hypothesis is that the mean is 0.
 
     Formula   share of all sign patterns (9999 seeded ones for more than 13 texts, and the given one) for which |mean|
               is at least the observed one
@@ -67,22 +67,22 @@ def sign_flip(values: Array) -> Array:
         if count <= _EXACT:
             signs = np.array(list(product((1.0, -1.0), repeat=count)))
         else:
-            drawn = np.random.default_rng(SEED).integers(0, 2, (FLIPS, count)) * 2.0 - 1
-            signs = np.concatenate([np.ones((1, count)), drawn])
-        reached = np.zeros(len(known))
+            random_signs = np.random.default_rng(SEED).integers(0, 2, (FLIPS, count)) * 2.0 - 1
+            signs = np.concatenate([np.ones((1, count)), random_signs])
+        extreme_count = np.zeros(len(known))
         step = max(1, _CELLS // len(known))
-        least = np.abs(known.mean(1)) * (1 - _TIE)
+        observed = np.abs(known.mean(1)) * (1 - _TIE)
         for start in range(0, len(signs), step):
             means = np.abs(signs[start : start + step] @ known.T) / count
-            reached += (means >= least).sum(0)
-        return (reached / len(signs))[:, None]
+            extreme_count += (means >= observed).sum(0)
+        return (extreme_count / len(signs))[:, None]
 
     flat: Array = _by_pattern(values, p_values, 1)[:, 0]
     return flat
 
 
 def adjusted(p: Array) -> Array:
-    """Which of many p-values remain, if the share of false discoveries is controlled?
+    """Return p-values adjusted for many tests, so that the share of false discoveries is controlled.
 
     Formula   min over k >= rank of p_(k) · m / k
     Axes      p [test] → [test]; NaN stays and does not count
@@ -96,7 +96,7 @@ def adjusted(p: Array) -> Array:
 
 
 def _by_pattern(values: Array, compute: Callable[[Array], Array], columns: int) -> Array:
-    """Return the results of `compute`, called once for all cells that have values for the same texts."""
+    """Return the results of `compute`, called once for each group of cells that have values for the same texts."""
     result = np.full((len(values), columns), np.nan)
     for cells, texts in _patterns(~np.isnan(values)):
         if texts.sum() >= FEWEST:
@@ -105,6 +105,7 @@ def _by_pattern(values: Array, compute: Callable[[Array], Array], columns: int) 
 
 
 def _patterns(known: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield each different row of `known` [cell, text], after the indexes of its cells."""
     if known.size:
         patterns, numbers = np.unique(known, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
@@ -112,6 +113,7 @@ def _patterns(known: Array) -> Iterator[tuple[Array, Array]]:
 
 
 def _scipy() -> Any:
+    """Return `scipy.stats`; raise UsageError if SciPy is not installed."""
     try:
         import scipy.stats
     except ImportError as error:

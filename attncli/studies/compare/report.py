@@ -1,4 +1,4 @@
-"""What `compare` writes: compare.json, two tables and a picture."""
+"""The report of `compare`: compare.json, two tables and a picture."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def tables(result: Comparison) -> dict[str, dict[str, Array]]:
 
 
 def document(result: Comparison, run: Collected, other: RunInfo) -> dict[str, Any]:
-    """Return the contents of compare.json; `other`: where B comes from."""
+    """Return the contents of compare.json; `run` is run A, `other` describes run B."""
     columns = tables(result)
     names = dict.fromkeys(result.measures["change"].coords["metric"][1].tolist())
     declared = {
         name: {"unit": metric.unit, "question": metric.question} for name, metric in declarations(names).items()
     }
-    more = {"other": run_document(other, given=False), "metrics": declared}
-    shown = {"heads": columns["compare"], "measures": columns["compare-measures"]}
-    return analysis_document(SCHEMA, run.info, more, shown)
+    head = {"other": run_document(other, given=False), "metrics": declared}
+    lists = {"heads": columns["compare"], "measures": columns["compare-measures"]}
+    return analysis_document(SCHEMA, run.info, head, lists)
 
 
 def drawings(result: Comparison, info: RunInfo, other: RunInfo) -> list[Drawing]:
@@ -37,12 +37,12 @@ def drawings(result: Comparison, info: RunInfo, other: RunInfo) -> list[Drawing]
     # imported here: matplotlib takes long to load
     from attncli.studies.compare import figures
 
-    alike = info.title == other.title
-    names = (_name(info), _name(other)) if alike else (info.title, other.title)
+    same_title = info.title == other.title
+    names = (_name(info), _name(other)) if same_title else (info.title, other.title)
     picture = partial(figures.draw, result, names=names)
     return [Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")]
 
 
 def _name(info: RunInfo) -> str:
-    """Return the model with its revision and precision."""
+    """Return the title of a run with its revision and dtype."""
     return " ".join([info.title, *([info.revision] if info.revision else []), info.dtype])

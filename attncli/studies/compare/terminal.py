@@ -1,4 +1,4 @@
-"""Differences between two runs in tables for a person."""
+"""Tables of the differences between two runs for the terminal."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ _MEASURES = ("metric", "a", "b", "change", "change_low", "change_high", "p_adjus
 
 
 def comparison_tables(result: Comparison) -> Iterator[Table]:
-    """Yield the heads that differ most, and the largest changes."""
+    """Yield a table of the heads that differ most, then a table of the largest changes."""
     heads, measures = result.table(), result.measures_table()
     several_kinds = len(set(heads["kind"].tolist())) > 1
     tables = (("heads that differ most", heads, _HEADS), ("largest changes from A to B", measures, _MEASURES))
-    for title, columns, wanted in tables:
-        names = [name for name in wanted if not _is_empty(columns[name].tolist()[:_MOST_ROWS])]
-        words = [name for name in names if name == "metric"]
-        table = blank_table(title, ["head", *words], [name for name in names if name != "metric"])
+    for title, columns, column_names in tables:
+        names = [name for name in column_names if not _is_empty(columns[name].tolist()[:_MOST_ROWS])]
+        text_names = [name for name in names if name == "metric"]
+        table = blank_table(title, ["head", *text_names], [name for name in names if name != "metric"])
         for row in range(min(_MOST_ROWS, len(columns["kind"]))):
             head = f"{columns['layer'][row]}.{columns['head'][row]}"
-            shown = f"{columns['kind'][row]} {head}" if several_kinds else head
-            add_row(table, [shown, *(_cell(columns[name][row]) for name in names)])
+            full_head = f"{columns['kind'][row]} {head}" if several_kinds else head
+            add_row(table, [full_head, *(_cell(columns[name][row]) for name in names)])
         yield table
 
 
 def _is_empty(values: list[Any]) -> bool:
-    return all(value != value for value in values)  # NaN
+    """Return whether all values are NaN."""
+    return all(value != value for value in values)
 
 
 def _cell(value: Any) -> str:
+    """Return a text, or a number with four decimals; empty for NaN."""
     if isinstance(value, str):
         return escaped(value)
     return "" if value != value else f"{value:.4f}"

@@ -64,7 +64,7 @@ class _HeadRows:
         return _HeadRows(self.weights[heads], self.logs[heads], self.defined[heads])
 
     def distances_to(self, other: _HeadRows) -> Tensor:
-        """Return for each head the root of the mean divergence over the rows that are defined in both: [head]."""
+        """Return [head] the root of the mean divergence over the rows that are defined in both."""
         common = self.defined * other.defined
         divergences = divergence(self.weights, other.weights, self.logs, other.logs) * common
         mean: Tensor = divergences.sum(-1) / common.sum(-1)
@@ -102,17 +102,17 @@ def text_distances(attention: Attention) -> TextDistances:
     distances, to_uniform = np.zeros((count, count)), np.zeros(count)
     step = max(1, _CELLS_AT_ONCE // max(1, rows.weights[0].numel()))
     for head in range(count):
-        own = rows.part(slice(head, head + 1))
-        to_uniform[head] = own.distances_to(uniform if shared else uniform.part(slice(head, head + 1))).numpy()[0]
+        head_rows = rows.part(slice(head, head + 1))
+        to_uniform[head] = head_rows.distances_to(uniform if shared else uniform.part(slice(head, head + 1))).numpy()[0]
         for first in range(head + 1, count, step):
             others = slice(first, min(first + step, count))
-            distances[head, others] = distances[others, head] = own.distances_to(rows.part(others)).numpy()
-    smooth: dict[int, tuple[float, float]] = {}
+            distances[head, others] = distances[others, head] = head_rows.distances_to(rows.part(others)).numpy()
+    layer_smoothness: dict[int, tuple[float, float]] = {}
     for layer in dict.fromkeys(layer for layer, _ in heads):
-        of_layer = [number for number, (other, _) in enumerate(heads) if other == layer]
-        of_uniform = uniform.weights if shared else uniform.weights[of_layer]
-        smooth[layer] = smoothness(rows.weights[of_layer]), smoothness(of_uniform)
-    return TextDistances(heads, distances, to_uniform, smooth, rows.weights.shape[1])
+        layer_heads = [number for number, (head_layer, _) in enumerate(heads) if head_layer == layer]
+        layer_uniform = uniform.weights if shared else uniform.weights[layer_heads]
+        layer_smoothness[layer] = smoothness(rows.weights[layer_heads]), smoothness(layer_uniform)
+    return TextDistances(heads, distances, to_uniform, layer_smoothness, rows.weights.shape[1])
 
 
 def smoothness(weights: Tensor) -> float:
@@ -132,12 +132,12 @@ def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
     visible = [_visible_cells(maps) for maps in layers]
     if all(len(cells) == 1 and np.array_equal(cells, visible[0]) for cells in visible):
         return torch.from_numpy(visible[0])
-    of_heads = [np.broadcast_to(cells, maps.weights.shape) for cells, maps in zip(visible, layers, strict=True)]
-    return torch.from_numpy(np.concatenate(of_heads))
+    head_cells = [np.broadcast_to(cells, maps.weights.shape) for cells, maps in zip(visible, layers, strict=True)]
+    return torch.from_numpy(np.concatenate(head_cells))
 
 
 def _visible_cells(maps: LayerMaps) -> Array:
-    """Return which keys are visible to each row: [1 or head, row, key] bool; none for rows with NaN."""
+    """Return which keys are visible to each row: [1 or head, row, key] bool; rows with NaN have no visible key."""
     visible = np.ones((1, *maps.weights.shape[1:]), bool) if maps.visible is None else maps.visible
     undefined = np.isnan(maps.weights).any(-1, keepdims=True)
     return np.array(visible & ~undefined) if undefined.any() else np.array(visible)

@@ -1,4 +1,4 @@
-"""Classes of heads in tables for a person."""
+"""Tables of the classes of heads for the terminal."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _MOST_HEADS = 10
 
 
 def patterns_tables(result: Patterns) -> Iterator[Table]:
-    """Yield the heads of each class with the numbers of the strongest, and how much the heads of each layer differ."""
+    """Yield a table of classes for each kind of attention, then a table of distances between heads of each layer."""
     for kind in dict.fromkeys(kind for kind, _, _ in result.head_keys()):
         yield _classes(result, kind)
     yield _layers(result)
 
 
 def _classes(result: Patterns, kind: Kind) -> Table:
+    """Return a row per class: its heads, its main number, and that number for its strongest head and baselines."""
     keys = list(result.head_keys())
-    total = sum(other == kind for other, _, _ in keys)
+    total = sum(head_kind == kind for head_kind, _, _ in keys)
     columns = ["class", "heads", "layer.head, strongest first", "number"]
     table = blank_table(f"{kind} attention, {total} heads", columns, ["of the strongest", *result.baselines])
     for name, strongest in result.strongest(kind).items():
-        rows = [row for row, (other, _, _) in enumerate(keys) if other == kind and name in result.verdicts[row]]
+        rows = [row for row, (head_kind, _, _) in enumerate(keys) if head_kind == kind and name in result.verdicts[row]]
         rows.sort(key=lambda row: -result.verdicts[row][name])
         heads = [f"{keys[row][1]}.{keys[row][2]}" for row in rows[:_MOST_HEADS]] + ["…"] * (len(rows) > _MOST_HEADS)
         number = CLASS_NUMBERS[name]

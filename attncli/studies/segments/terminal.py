@@ -1,4 +1,4 @@
-"""Attention between segments in a table for a person."""
+"""Tables of attention between segments for the terminal."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ _MOST_ROWS = 64
 
 
 def means_tables(table: Mapping[str, Array]) -> Iterator[Table]:
-    """Yield a table of the means over layers and heads for each kind."""
+    """Yield a table of the means over layers and heads for each kind of attention."""
     from rich.text import Text
 
     from attncli.terminal.tables import blank_table
 
     for kind in dict.fromkeys(table["kind"].tolist()):
         title = f"{kind} attention between segments, mean over layers and heads"
-        shown = blank_table(title, ["from", "to"], ["share", "uniform", "by position", "x uniform"])
-        shown.add_column("highest", no_wrap=True)
+        kind_table = blank_table(title, ["from", "to"], ["share", "uniform", "by position", "x uniform"])
+        kind_table.add_column("highest", no_wrap=True)
         rows = [row for row in zip(*(column.tolist() for column in table.values()), strict=True) if row[0] == kind]
-        for _, source, target, _, mass, uniform, position, ratio, top, layer, head in rows[:_MOST_ROWS]:
+        for _, query_segment, key_segment, _, mass, uniform, by_position, ratio, top, layer, head in rows[:_MOST_ROWS]:
             highest = f"{top:.3f} in {layer}.{head}" if top == top else ""
-            times = f"{ratio:.2f}" if ratio == ratio else ""
-            cells = (source, target, f"{mass:.3f}", f"{uniform:.3f}", three_digits(position), times, highest)
-            shown.add_row(*(Text(escaped(cell)) for cell in cells))
+            ratio_text = f"{ratio:.2f}" if ratio == ratio else ""
+            shares = (f"{mass:.3f}", f"{uniform:.3f}", three_digits(by_position))
+            cells = (query_segment, key_segment, *shares, ratio_text, highest)
+            kind_table.add_row(*(Text(escaped(cell)) for cell in cells))
         if len(rows) > _MOST_ROWS:
-            shown.caption = Text(f"{len(rows) - _MOST_ROWS} more in segments-mean.csv")
-        yield shown
+            kind_table.caption = Text(f"{len(rows) - _MOST_ROWS} more in segments-mean.csv")
+        yield kind_table

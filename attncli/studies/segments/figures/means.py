@@ -1,4 +1,4 @@
-"""The attention between segments: the mean of all heads, next to uniform attention, or every head."""
+"""Pictures of attention between segments: the mean of all heads and its ratio to uniform attention, or every head."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from attncli.studies.segments.result import Segments
 
 READING = "in each panel: rows are query segments, columns are key segments"
 _REACH = 3
-"""Doublings at which the colours of the ratio end."""
+"""Value of log₂ ratio at the ends of the colour map."""
 _ABOVE, _BELOW, _APART, _LOWEST = 34, 66, 40, 150
 _VALUE_ROOM, _SIDE = 40, 560
 
 
 @with_fixed_style
 def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "") -> Figure:
-    """Return the picture of attention between segments: which segment attends to which, and is that more than chance?
+    """Return the picture of attention between segments, compared with uniform attention.
 
-    Rows are query segments, columns are key segments. Left: the share of the attention, the mean over heads and
-    layers. Right: how many times the share of uniform attention over the visible keys that is, in doublings. Grey: all
-    keys are masked. Raises UsageError where no segments of this kind were measured.
+    Rows are query segments, columns are key segments. Left: the share of the attention, as the mean over heads
+    and layers. Right: log₂ of its ratio to the share that uniform attention over the visible keys has. Grey: all keys
+    are masked. Raise UsageError if no segments of this kind were measured.
     """
     table = segments.mean_table()
     of_kind = table["kind"] == kind
@@ -58,22 +58,23 @@ def _segments_of(table: dict[str, Array], of_kind: Array) -> tuple[tuple[list[st
 
 
 def _compose(header: Header, sides: tuple[list[str], list[str]], values: tuple[Array, Array, Array]) -> Figure:
+    """Return the picture; `values` are mass, ratio and state of each cell [row, column]."""
     mass, ratio, state = values
     rows, columns = state.shape
     tall, wide = max(8, min(44, _SIDE // rows)), max(8, min(76, _SIDE // columns))
-    down, across = (
+    row_labels, column_labels = (
         fit_labels([label(name) for name in side], size, with_positions=False)
         for side, size in zip(sides, (tall, wide), strict=True)
     )
-    step = down.width + 20 + columns * wide + BAR_ROOM + _APART
-    below = (down.size if across.horizontal else across.width) + _BELOW
+    step = row_labels.width + 20 + columns * wide + BAR_ROOM + _APART
+    below = (row_labels.size if column_labels.horizontal else column_labels.width) + _BELOW
     bottom = header.height + _ABOVE + max(rows * tall + below, _LOWEST) + 30
     page = FigureLayout.blank(2 * EDGE + 2 * step, bottom, header)
     for number, panel in enumerate(ratio_panels(mass, ratio, state, _REACH)):
-        left = EDGE + number * step + down.width + 30
+        left = EDGE + number * step + row_labels.width + 30
         axes = page.axes(left, header.height + _ABOVE, columns * wide, rows * tall)
         image = panel.draw(page, axes)
-        draw_ticks(axes, down, across)
+        draw_ticks(axes, row_labels, column_labels)
         axes.set_ylabel("from", **style(SUBTITLE))
         axes.set_xlabel("to", **style(SUBTITLE))
         if min(tall / 0.4, wide) >= _VALUE_ROOM:
@@ -85,7 +86,7 @@ def _compose(header: Header, sides: tuple[list[str], list[str]], values: tuple[A
 def draw_heads(segments: Segments, kind: Kind, most: int, *, model: str = "", note: str = "") -> Figure | None:
     """Return the attention between segments of every head on one page.
 
-    None where there are more than `most` segments, or a single head.
+    None if there are more than `most` segments on a side, or a single head.
     """
     table = segments.table()
     of_kind = table["kind"] == kind
