@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 import attncli
-from attncli.data import TOLERANCE
+from attncli.studies.check.result import TOLERANCE
 from attncli.studies.patterns.result import CLASSES
 
 if TYPE_CHECKING:
