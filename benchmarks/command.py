@@ -1,4 +1,4 @@
-"""The whole `attncli heatmap` command against a bare script: same model, same text, one matplotlib figure.
+"""`attncli heatmap` against a bare script: same model, text and figure; `--help` against the smallest Typer program.
 
     python benchmarks/command.py
 
@@ -35,6 +35,14 @@ for row, layer in zip(axes, maps):
         panel.imshow(head)
 figure.savefig("bare.png")
 """
+SMALLEST_HELP = """
+import typer
+app = typer.Typer()
+for number in range(12):
+    @app.command(f"command-{number}", help="What it does.")
+    def command(text: str = typer.Option("x", help="what it reads")) -> None: pass
+app(["--help"])
+"""
 
 
 def main() -> None:
@@ -44,15 +52,19 @@ def main() -> None:
     options = parser.parse_args()
     from attncli.models import DEMO
 
-    bare = [sys.executable, "-c", BARE, str(DEMO / "encoder"), TEXT]
-    ours = [sys.executable, "-m", "attncli", "heatmap", "--text", TEXT, "--out", "heatmap", "--force"]
-    seconds: dict[str, list[float]] = {"attncli": [], "bare": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(options.repeat + 1):
-            seconds["attncli"].append(_cpu(ours, folder))
-            seconds["bare"].append(_cpu(bare, folder))
-    attncli, script = (statistics.median(times[1:]) for times in seconds.values())  # the first run fills caches
-    print(f"attncli heatmap {attncli:.2f} s   bare script {script:.2f} s   ratio {attncli / script:.2f}")
+    python, attncli = [sys.executable, "-c"], [sys.executable, "-m", "attncli"]
+    pairs = {
+        "heatmap": (
+            [*attncli, "heatmap", "--text", TEXT, "--out", "heatmap", "--force"],
+            [*python, BARE, str(DEMO / "encoder"), TEXT],
+        ),
+        "--help": ([*attncli, "--help"], [*python, SMALLEST_HELP]),
+    }
+    for name, commands in pairs.items():
+        with tempfile.TemporaryDirectory() as folder:
+            times = [[_cpu(command, folder) for command in commands] for _ in range(options.repeat + 1)]
+        ours, bare = (statistics.median(column) for column in zip(*times[1:], strict=True))  # the first fills caches
+        print(f"attncli {name} {ours:.2f} s   bare script {bare:.2f} s   ratio {ours / bare:.2f}")
 
 
 def _cpu(command: list[str], folder: str) -> float:

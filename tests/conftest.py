@@ -8,9 +8,10 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -38,6 +39,7 @@ hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("attncli")
 
 REPO = Path(__file__).parent.parent
+DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
 
 
 def pytest_configure() -> None:
@@ -87,9 +89,30 @@ class Called:
 RunCli = Callable[..., Called]
 
 
+@pytest.fixture(scope="session")
+def shared_models(minilm: Path) -> Iterator[None]:
+    """Lets all commands of this process load and probe each of the unchanging models once."""
+    from attncli.engine import runner
+
+    load_runner = runner.load_runner
+    loaded: dict[tuple[tuple[str, Any], ...], runner.Runner] = {}
+
+    def load_once(arguments: Mapping[str, Any]) -> runner.Runner:
+        if arguments["name"] not in (*DEMOS, str(minilm)):
+            return load_runner(arguments)
+        key = tuple(sorted(arguments.items()))
+        if key not in loaded:
+            loaded[key] = load_runner(arguments)
+        return loaded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "load_runner", load_once)
+        yield
+
+
 @pytest.fixture
 def run_cli(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, shared_models: None
 ) -> Callable[..., Called]:
     """Runs `attncli ARGS…` in this process and an empty folder: `run_cli("stats", "-t", "a text", stdin="")`.
 

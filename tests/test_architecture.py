@@ -266,26 +266,6 @@ def test_starting_loads_nothing_heavy(code: str) -> None:
     assert set(HEAVY_AT_START) & set(loaded) == set()
 
 
-SMALLEST_HELP = """
-import contextlib, io
-import typer
-app = typer.Typer()
-for number in range(12):
-    @app.command(f"command-{number}", help="What it does.")
-    def command(text: str = typer.Option("x", help="what it reads")) -> None: pass
-with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
-    app(["--help"])
-assert "command-11" in said.getvalue()
-"""
-
-
-def test_help_costs_at_most_2_5_times_the_cpu_of_the_smallest_program() -> None:
-    """The limit is relative, as seconds depend on the machine and on what else it does."""
-    clock = "\nimport time\nprint(time.process_time())"
-    pairs = [(float(python(HELP + clock)), float(python(SMALLEST_HELP + clock))) for _ in range(4)]
-    assert min(ours for ours, _ in pairs) <= 2.5 * min(smallest for _, smallest in pairs)
-
-
 # Third-party packages come first: what they change on import is theirs.
 UNCHANGED = """
 import importlib, json, logging, os, signal, sys, threading, warnings

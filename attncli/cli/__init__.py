@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -43,6 +44,7 @@ class _Commands(typer.core.TyperGroup):
         return list(self.commands)
 
 
+@cache
 def build() -> Any:
     """Return the command `attncli` with all its subcommands."""
     app = typer.Typer(

@@ -705,7 +705,7 @@ def test_the_reference_is_a_file_that_is_right(run_cli: RunCli, minilm: Path) ->
             jsonschema.validate(wrong, schema)
     default = schema["properties"]["tolerance"]["default"]
     assert default == TOLERANCE
-    assert f"by default {default:.5f};" in page
+    assert f"(default: {default:.5f})" in page
 
 
 def test_the_page_of_the_files_names_every_column(run_cli: RunCli) -> None:
