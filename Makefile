@@ -14,11 +14,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODULES := web/node_modules/.ready
 CHROMIUM := $(VENV)/.chromium
+# worksteal: neighbours stay in one process and share what their module has loaded.
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 PIP := -m pip --disable-pip-version-check -q install
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-real metrics smoke web page lint format picture lock clean
+.PHONY: help demo test test-real coverage metrics smoke web page lint format picture lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -30,14 +32,17 @@ demo: $(READY) ## draw and measure the attention of the bundled model on one sen
 	@printf '\nTo open:\n'; ls -1 outputs/demo/*/*.png outputs/demo/*/*.html | sed 's/^/  /'
 
 test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
-	@$(BIN)/python -m pytest -q -n $(JOBS)
+	@$(PYTEST)
+
+coverage: $(READY) $(CHROMIUM) ## run all tests and measure which lines they run; fails below the share in pyproject.toml
+	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 # --no-deps: all but transformers itself comes from the virtual environment.
 test-real: $(READY) ## run the tests of all model families with the Transformers before the pinned one too
 	@test -d build/transformers-$(OTHER_TRANSFORMERS) || \
 	  $(BIN)/python $(PIP) --target build/transformers-$(OTHER_TRANSFORMERS) --no-deps "transformers==$(OTHER_TRANSFORMERS).*"
 	@PYTHONPATH=$(CURDIR)/build/transformers-$(OTHER_TRANSFORMERS) ATTNCLI_TEST_TRANSFORMERS=$(OTHER_TRANSFORMERS) \
-	  $(BIN)/python -m pytest -q -n $(JOBS) tests/capturing/test_families.py tests/capturing/test_families_reference.py
+	  $(PYTEST) tests/capturing/test_families.py tests/capturing/test_families_reference.py
 
 metrics: $(READY) ## print the size and the structure of the code
 	@$(BIN)/python tests/support/structure.py

@@ -15,6 +15,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+from forking import ForkServer
+from readme import hub_cache
 
 THREADS = os.environ.get("ATTNCLI_TEST_THREADS", "1")
 """Numbers must not depend on it: ATTNCLI_TEST_THREADS=2 shows where they do."""
@@ -87,6 +89,15 @@ class Called:
 
 
 RunCli = Callable[..., Called]
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Starts Python programs quickly; their Hub cache holds all-MiniLM-L6-v2."""
+    folder = tmp_path_factory.mktemp("forks")
+    server = ForkServer(folder, {**os.environ, **hub_cache(folder / "home")})
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import rules
+from forking import ForkServer
 from rules import Package
 
 PACKAGE = Path(__file__).parent.parent / "attncli"
@@ -239,8 +240,8 @@ def write_package(folder: Path, files: dict[str, str]) -> Package:
 # ------------------------------------------------------------------------------------------------ at run time
 
 
-def python(code: str, *args: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
+def python(code: str, *args: str, command: str = sys.executable) -> str:
+    done = subprocess.run([command, "-c", code, *args], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -291,9 +292,9 @@ print(json.dumps([key for key in before if before[key] != after[key]]))
 """
 
 
-def test_importing_every_module_changes_nothing_outside(attncli_package: Package) -> None:
+def test_importing_every_module_changes_nothing_outside(attncli_package: Package, forks: ForkServer) -> None:
     names = [name for name in attncli_package.modules if not name.endswith("__main__")]
-    assert json.loads(python(UNCHANGED, *names).splitlines()[-1]) == []
+    assert json.loads(python(UNCHANGED, *names, command=forks.python).splitlines()[-1]) == []
 
 
 # ------------------------------------------------------------------------------------------------ the repository

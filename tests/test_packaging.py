@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import ForkServer
 from rules import Package
 
 
@@ -82,7 +83,7 @@ def test_the_wheel_has_the_licence_and_the_command(wheel: Path) -> None:
         assert "attncli = attncli.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
 
 
-def test_the_wheel_alone_draws_a_heatmap_offline(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_alone_draws_a_heatmap_offline(wheel: Path, tmp_path: Path, forks: ForkServer) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     code = (
@@ -91,7 +92,7 @@ def test_the_wheel_alone_draws_a_heatmap_offline(wheel: Path, tmp_path: Path) ->
     )
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [forks.python, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert str(site) in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from attncli import registry
 
 if TYPE_CHECKING:
     from conftest import RunCli
+    from forking import ForkServer
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = readme.blocks(TEXT)
@@ -26,18 +26,17 @@ CODE = "\n".join(block.code for block in BLOCKS if block.language == "bash").rep
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"line {block.line}" for block in BLOCKS])
-def test_the_code_runs(block: Block, tmp_path: Path, run_cli: RunCli) -> None:
+def test_the_code_runs(block: Block, tmp_path: Path, run_cli: RunCli, forks: ForkServer) -> None:
     assert block.language in {"bash", "python", "yaml"}
     (tmp_path / "configs").symlink_to(REPO / "configs")
-    environment = readme.hub_cache(tmp_path / "home")
     if block.language == "python":
-        done = readme.run(block, tmp_path, environment)
+        done = readme.run(block, tmp_path, forks.folder, forks.environment)
         assert done.returncode == 0, done.stderr
         return
     for args in readme.calls(block):
         if MINILM in args:  # where the Hub's cache lies is settled when a process begins
-            command = [sys.executable, "-m", "attncli", *args]
-            real = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            command = [forks.folder / "attncli", *args]
+            real = subprocess.run(command, env=forks.environment, capture_output=True, text=True, check=False)
             assert real.returncode == 0, real.stderr
         else:
             assert run_cli(*args).code == 0, args
@@ -50,8 +49,9 @@ def test_bash_makes_the_arguments() -> None:
     assert found == len(re.findall("^attncli ", CODE, re.MULTILINE)) + 2  # those of the workflow and of the hook
 
 
-def test_the_picture_is_what_the_command_beside_it_draws(tmp_path: Path) -> None:
-    drawn, shown = (np.asarray(Image.open(path).convert("RGB"), int) for path in (readme.picture(tmp_path), PICTURE))
+def test_the_picture_is_what_the_command_beside_it_draws(tmp_path: Path, forks: ForkServer) -> None:
+    pictures = (readme.picture(tmp_path, forks.folder, forks.environment), PICTURE)
+    drawn, shown = (np.asarray(Image.open(path).convert("RGB"), int) for path in pictures)
     assert drawn.shape == shown.shape
     assert np.abs(drawn - shown).mean() < 1
 

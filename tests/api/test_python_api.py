@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forking import ForkServer
 from transformers import AutoModel, AutoTokenizer
 
 import attncli
@@ -30,8 +31,8 @@ def run(real: attncli.Model) -> attncli.Run:
     return real.run(TEXT)
 
 
-def fresh(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+def fresh(code: str, python: str = sys.executable) -> str:
+    done = subprocess.run([python, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -49,9 +50,9 @@ def test_every_public_name_is_there() -> None:
 
 
 @pytest.mark.parametrize("first", ["attncli.load", "attncli.Model", "attncli.capturing", "attncli.api.model"])
-def test_no_room_hides_a_public_name(first: str) -> None:
+def test_no_module_hides_a_public_name(first: str, forks: ForkServer) -> None:
     code = f"import attncli, attncli.capturing, attncli.api.model; {first}; print(callable(attncli.capture))"
-    assert fresh(code) == "True\n"
+    assert fresh(code, forks.python) == "True\n"
 
 
 def test_head_3_1_shows_it_at_animal(run: attncli.Run) -> None:

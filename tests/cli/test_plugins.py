@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forking import ForkServer
 
 PYPROJECT = """
 [build-system]
@@ -193,15 +194,15 @@ print(json.dumps(outputs))
 class Shell:
     """Runs attncli in processes that see the packages of a folder."""
 
-    def __init__(self, site: Path, folder: Path) -> None:
+    def __init__(self, site: Path, folder: Path, forks: ForkServer) -> None:
         path = os.pathsep.join(map(str, [site, Path(__file__).parents[2]]))
         self.environment = {**os.environ, "PYTHONPATH": path}
-        self.folder = folder
+        self.folder, self.forks = folder, forks
 
     def python(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Return how Python with these arguments ended; its exit code is 0."""
         done = subprocess.run(
-            [sys.executable, *args],
+            [self.forks.python, *args],
             env={**self.environment, **environment},
             cwd=self.folder,
             capture_output=True,
@@ -237,8 +238,10 @@ TEXT = ("-t", "The cat sat on the mat.")
 # ------------------------------------------------------------------------------------------------- good
 
 
-def test_a_study_of_another_package_is_a_command_with_help_and_pages(good: Path, tmp_path: Path) -> None:
-    attncli = Shell(good, tmp_path)
+def test_a_study_of_another_package_is_a_command_with_help_and_pages(
+    good: Path, tmp_path: Path, forks: ForkServer
+) -> None:
+    attncli = Shell(good, tmp_path, forks)
     top, options, names, file_page, command_page = attncli.outputs(
         ("--help",),
         ("previous-word", "--help"),
@@ -255,9 +258,9 @@ def test_a_study_of_another_package_is_a_command_with_help_and_pages(good: Path,
     assert attncli.completed("attncli prev") == ["previous-word"]
 
 
-def test_a_study_of_another_package_runs_alone_and_as_a_step(good: Path, tmp_path: Path) -> None:
+def test_a_study_of_another_package_runs_alone_and_as_a_step(good: Path, tmp_path: Path, forks: ForkServer) -> None:
     (tmp_path / "plan.yaml").write_text(f"text: {TEXT[1]}\nsteps: [previous-word: {{back: 2}}]\n")
-    printed, table, _, schema = Shell(good, tmp_path).outputs(
+    printed, table, _, schema = Shell(good, tmp_path, forks).outputs(
         ("previous-word", *TEXT, "--back", "2", "--save-maps", "-o", "alone", "--json"),
         ("previous-word", "--from", "alone", "--back", "2", "--format", "parquet"),
         ("run", "plan.yaml", "-o", "plan"),
@@ -276,8 +279,8 @@ def test_a_study_of_another_package_runs_alone_and_as_a_step(good: Path, tmp_pat
     assert "how many words back" in schema
 
 
-def test_a_metric_of_another_package_is_measured_and_explained(good: Path, tmp_path: Path) -> None:
-    attncli = Shell(good, tmp_path)
+def test_a_metric_of_another_package_is_measured_and_explained(good: Path, tmp_path: Path, forks: ForkServer) -> None:
+    attncli = Shell(good, tmp_path, forks)
     printed, page = attncli.outputs(("stats", *TEXT, "--json"), ("explain", "second_key"))
     document = json.loads(printed)
     assert document["metrics"]["second_key"]["question"] == "How much attention goes to the second key?"
@@ -302,8 +305,10 @@ def warnings_of(stderr: str) -> dict[str, str]:
     [("--help",), ("explain",), ("stats", *TEXT), ("patterns", *TEXT)],
     ids=["help", "explain", "stats", "patterns"],
 )
-def test_broken_plugins_are_left_out_with_one_warning_each(args: tuple[str, ...], broken: Path, tmp_path: Path) -> None:
-    done = Shell(broken, tmp_path)(*args)
+def test_broken_plugins_are_left_out_with_one_warning_each(
+    args: tuple[str, ...], broken: Path, tmp_path: Path, forks: ForkServer
+) -> None:
+    done = Shell(broken, tmp_path, forks)(*args)
     warnings = warnings_of(done.stderr)
     expected = {f"attncli.studies {name}": reason for name, (_, reason) in BROKEN_STUDIES.items()}
     if args[0] in ("explain", "stats"):
@@ -319,8 +324,8 @@ def test_broken_plugins_are_left_out_with_one_warning_each(args: tuple[str, ...]
     assert ("second_key" in done.stdout) == (args[0] in ("explain", "stats"))
 
 
-def test_broken_plugins_are_not_completed_and_quiet_is_quiet(broken: Path, tmp_path: Path) -> None:
-    attncli = Shell(broken, tmp_path)
+def test_broken_plugins_are_not_completed_and_quiet_is_quiet(broken: Path, tmp_path: Path, forks: ForkServer) -> None:
+    attncli = Shell(broken, tmp_path, forks)
     assert attncli.completed("attncli stats --metric s") == [
         *("self_mass", "sink", "sink_position", "special_mass", "second_key")
     ]
@@ -331,8 +336,8 @@ def test_broken_plugins_are_not_completed_and_quiet_is_quiet(broken: Path, tmp_p
     assert done.stderr.replace("printed while a plugin is loaded\n", "") == ""
 
 
-def test_the_python_library_leaves_broken_metrics_out(broken: Path, tmp_path: Path) -> None:
+def test_the_python_library_leaves_broken_metrics_out(broken: Path, tmp_path: Path, forks: ForkServer) -> None:
     code = "import attncli; run = attncli.load().run('The cat sat.'); print(*run.stats().heads)"
-    done = Shell(broken, tmp_path).python("-c", code)
+    done = Shell(broken, tmp_path, forks).python("-c", code)
     assert done.stdout.split()[-1] == "second_key"
     assert done.stderr.count("is left out") == len(BROKEN_METRICS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from forking import ForkServer
 
-def test_a_shell_script_can_rely_on_it(tmp_path: Path) -> None:
+
+def test_a_shell_script_can_rely_on_it(tmp_path: Path, forks: ForkServer) -> None:
     script = Path(__file__).with_name("shell_use.sh")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "PATH": f"{forks.folder}{os.pathsep}{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         ["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=3600
     )

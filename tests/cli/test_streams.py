@@ -22,9 +22,9 @@ from attncli.cli import progress_bar as _bar
 
 if TYPE_CHECKING:
     from conftest import RunCli
+    from forking import ForkServer
 
 TEXT = "The cat sat on the mat."
-ATTNCLI = (sys.executable, "-m", "attncli")
 
 
 def on_terminal(folder: Path, *args: str, wait: float = 600, **environment: str) -> str:
@@ -159,26 +159,27 @@ def test_what_libraries_print_is_no_data(run_cli: RunCli, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("command", ["heatmap", "stats"])
-def test_a_reader_that_goes_away_does_not_stop_the_work(command: str, tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_does_not_stop_the_work(command: str, tmp_path: Path, forks: ForkServer) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    args = [*ATTNCLI, command, "-t", TEXT, "-l", "0,1", "--out", "here"]
+    args = [forks.folder / "attncli", command, "-t", TEXT, "-l", "0,1", "--out", "here"]
     done = subprocess.run(args, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads((tmp_path / "here/manifest.json").read_text())["complete"] is True
 
 
-def test_a_reader_of_help_may_go_away(tmp_path: Path) -> None:
+def test_a_reader_of_help_may_go_away(forks: ForkServer) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*ATTNCLI, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    args = [forks.folder / "attncli", "--help"]
+    done = subprocess.run(args, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_ctrl_c_leaves_whole_files(tmp_path: Path) -> None:
-    args = [*ATTNCLI, "heatmap", "-t", TEXT, "--each", "--format", "png,svg,pdf", "--out", "here"]
+def test_ctrl_c_leaves_whole_files(tmp_path: Path, forks: ForkServer) -> None:
+    args = [forks.folder / "attncli", "heatmap", "-t", TEXT, "--each", "--format", "png,svg,pdf", "--out", "here"]
     process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
     first = process.stdout.readline()

@@ -20,6 +20,7 @@ import attncli
 
 if TYPE_CHECKING:
     from conftest import RunCli
+    from forking import ForkServer
 
 TEXT = "The cat sat on the mat."
 
@@ -290,9 +291,9 @@ def test_pooled_maps_that_were_saved(run_cli: RunCli) -> None:
     assert "needs the strongest weights of each row" in done.err
 
 
-def opened_in(browser: str, *options: str) -> str:
+def opened_in(browser: str, forks: ForkServer, *options: str) -> str:
     """What a process of its own says on stderr, as each remembers which browsers there are."""
-    command = [sys.executable, "-m", "attncli", "view", "-t", TEXT, "-o", "here", *options]
+    command = [forks.folder / "attncli", "view", "-t", TEXT, "-o", "here", *options]
     bare = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     environment = {**bare, "PATH": "nowhere", "BROWSER": browser, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -300,17 +301,21 @@ def opened_in(browser: str, *options: str) -> str:
     return done.stderr
 
 
-def test_the_page_is_opened_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_opened_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: ForkServer
+) -> None:
     monkeypatch.chdir(tmp_path)
     # a browser that writes down what it was given
     Path("browser.py").write_text("import pathlib, sys; pathlib.Path('opened').write_text(sys.argv[1])")
     browser = f"{shlex.quote(sys.executable)} browser.py %s"
-    assert opened_in(browser) == ""
+    assert opened_in(browser, forks) == ""
     assert not Path("opened").exists()
-    assert opened_in(browser, "--open") == ""
+    assert opened_in(browser, forks, "--open") == ""
     assert Path("opened").read_text() == Path("here/view.html").resolve().as_uri()
 
 
-def test_where_there_is_no_browser_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_no_browser_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: ForkServer
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert opened_in("nothing-of-the-kind", "--open") == "note: no browser was found: open the page yourself\n"
+    assert opened_in("nothing-of-the-kind", forks, "--open") == "note: no browser was found: open the page yourself\n"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from forking import ForkServer
 from matplotlib.figure import Figure
 from pictures import attention
 from PIL import Image
@@ -46,11 +46,11 @@ for format in FORMATS:
 """
 
 
-def test_another_process_and_a_users_own_matplotlib_settings_give_the_same_bytes(repo: Path) -> None:
+def test_another_process_and_a_users_own_matplotlib_settings_give_the_same_bytes(repo: Path, forks: ForkServer) -> None:
     hashes = []
     for settings in ({}, {"text.usetex": True, "savefig.bbox": "tight", "figure.facecolor": "black"}):
         script = SCRIPT.format(support=str(repo / "tests" / "support"), settings=settings)
-        call = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=repo)
+        call = subprocess.run([forks.python, "-c", script], capture_output=True, text=True, check=True, cwd=repo)
         hashes.append(call.stdout)
     assert hashes[0] == hashes[1]
     assert len(set(hashes[0].split())) == len(FORMATS)

