@@ -11,7 +11,7 @@ import torch
 
 from attncli.capturing.blocks import Block
 from attncli.capturing.sites import Site
-from attncli.capturing.validity import weights_problem
+from attncli.capturing.weights import weights_problem
 from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
@@ -43,7 +43,7 @@ class TokenAxis:
         special = torch.zeros_like(mask)
         for row, text in enumerate(tokens):
             special[row, mask[row]] = torch.from_numpy(np.array(text.special)).to(mask.device)
-        lengths, counts = (len(text) for text in tokens), (int(np.sum(text.special)) for text in tokens)
+        lengths, counts = ([len(text) for text in tokens], [int(np.sum(text.special)) for text in tokens])
         return cls(mask, torch.where(mask, mask.cumsum(1) - 1, -1), special, tuple(lengths), tuple(counts))
 
     @cached_property
@@ -53,8 +53,6 @@ class TokenAxis:
 
     def on(self, device: torch.device) -> TokenAxis:
         """Return the axis on a device: `device_map` may put a layer on another device than the inputs."""
-        if device == self.mask.device:
-            return self
         mask, positions, special = (tensor.to(device) for tensor in (self.mask, self.positions, self.special))
         return TokenAxis(mask, positions, special, self.lengths, self.special_counts)
 
@@ -101,8 +99,8 @@ class RowEmitter:
         expected = tuple(axis.mask.shape[1] for axis in self.axes(site.kind))
         if (queries, keys) != expected:
             raise ModelError(
-                f"{site.kind} layer {site.layer} ({site.name}) attends over {queries} x {keys} positions, expected "
-                f"{expected[0]} x {expected[1]} like the tokens: use a text of another length"
+                f"{site.label} attends over {queries} x {keys} positions, expected {expected[0]} x {expected[1]} like "
+                "the tokens: use a text of another length"
             )
 
     def emit(self, site: Site, block: Block) -> None:
@@ -137,7 +135,7 @@ class RowEmitter:
             return
         scales = self._scales.pop(site, None)
         if scales is not None and not bool(torch.cat(scales).isfinite().all()):
-            raise self._refusal(site, "its weights are not finite")
+            raise ModelError(f"{site.label} is refused: its weights are not finite")
         self._send(lambda sink: sink.end_layer(site.kind, site.layer))
 
     def _visibility(self, kind: Kind, block: Block) -> Visibility:
@@ -178,10 +176,7 @@ class RowEmitter:
             return
         real = self.axes(site.kind)[0].on(block.raw.device).mask[:, block.strip.rows]
         if reason := weights_problem(block.raw, real, self._dtype):
-            raise self._refusal(site, reason)
-
-    def _refusal(self, site: Site, reason: str) -> ModelError:
-        return ModelError(f"{site.kind} layer {site.layer} ({site.name}) is refused: {reason}")
+            raise ModelError(f"{site.label} is refused: {reason}")
 
     def _send(self, call_sink: Callable[[Sink], None]) -> None:
         try:

@@ -15,7 +15,7 @@ from attncli.capturing.blocks import Block, attend
 from attncli.capturing.intercept import Args, CallKey, KwArgs, Output, Trace, intercepted
 from attncli.capturing.projection import Projection, ProjectionFinder
 from attncli.capturing.sites import Function
-from attncli.capturing.validity import visible_by_scores
+from attncli.capturing.weights import visible_by_scores
 from attncli.inputs.batches import Batch, accepted_arguments
 
 Tensor = torch.Tensor

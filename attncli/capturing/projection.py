@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attncli.capturing.intercept import CallKey
-from attncli.capturing.validity import TOLERANCE
+from attncli.capturing.weights import TOLERANCE
 
 Tensor = torch.Tensor
 Form = Literal["out_in", "in_out", "called"]

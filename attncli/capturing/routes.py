@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from attncli.capturing.attention_call import AttentionCall
-from attncli.capturing.bands import Layout, find_layout, full_rows
 from attncli.capturing.blocks import Block, Scratch, attend, rows_per_block
 from attncli.capturing.emit import RowEmitter
 from attncli.capturing.intercept import Args, CallKey, KwArgs
@@ -19,7 +18,7 @@ from attncli.capturing.masks import Strip, slices
 from attncli.capturing.probe import visible_in_softmax
 from attncli.capturing.projection import value_norms
 from attncli.capturing.sites import CapturePlan, Site
-from attncli.capturing.validity import visible_by_scores
+from attncli.capturing.weights import Layout, find_layout, full_rows, visible_by_scores
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
@@ -88,7 +87,7 @@ class RouteHandler:
         """Check that every planned call was captured; raise ModelError that names the missing layers."""
         missing = [sites[0] for key, sites in self._sites.items() if key not in self._captured]
         if missing:
-            names = ", ".join(f"{site.kind} layer {site.layer} ({site.name})" for site in missing[:3])
+            names = ", ".join(site.label for site in missing[:3])
             raise ModelError(
                 f"{len(missing)} attention layers work differently at this length than on short texts and cannot "
                 f"be measured: {names}; use a shorter text"
@@ -126,8 +125,8 @@ class RouteHandler:
         tokens = self._emitter.source.mask.shape[1]
         if find_layout(weights, self._batch, tokens) != layout:
             raise ModelError(
-                f"{sites[0].kind} layer {sites[0].layer} ({sites[0].name}) has keys outside of its {layout}, such as "
-                "global tokens: its rows over all tokens cannot be rebuilt"
+                f"{sites[0].label} has keys outside of its {layout}, such as global tokens: its rows over all tokens "
+                "cannot be rebuilt"
             )
         self._begin(sites, tokens, tokens)
         for rows in slices(tokens, rows_per_block(tokens)):

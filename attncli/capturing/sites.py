@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from attncli.capturing.bands import Layout
 from attncli.capturing.intercept import CallKey
 from attncli.capturing.projection import Projection
+from attncli.capturing.weights import Layout
 from attncli.data import KINDS, Kind
 
 Route = Literal["stream", "eager"]
@@ -43,6 +43,11 @@ class Site:
     layout: Layout | None = None
     dim: int | None = None
     projection: Projection | None = None
+
+    @property
+    def label(self) -> str:
+        """How errors name the site."""
+        return f"{self.kind} layer {self.layer} ({self.name})"
 
     @property
     def no_norms(self) -> str:

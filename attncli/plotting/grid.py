@@ -12,23 +12,13 @@ from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps, Zoom
 from attncli.errors import UsageError
-from attncli.plotting.axis import (
-    KIND_WORDS,
-    AxisLabels,
-    describe_processing,
-    join_parts,
-    labels_of_axis,
-    layer_name,
-    pooling_note,
-    side_labels,
-)
-from attncli.plotting.cells import DRAWN, Cells, draw_cells, layer_cells, missing_legend
-from attncli.plotting.colour_scale import colour_norm, faint_note, weight_label
+from attncli.plotting.axis import KIND_WORDS, AxisLabels, join_parts, labels_of_axis, side_labels
+from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
+from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.marks import Parts, draw_part_lines, segment_starts, text_parts
 from attncli.plotting.mosaic import Geometry, Panels, compose_panels, page_panel_side, plan_mosaic, scale_each_panel
-from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 
 READING = "in each panel: rows are query tokens, columns are key tokens"
 _OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"

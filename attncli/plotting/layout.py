@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from attncli.data import Kind
 from attncli.data.labels import escape_invisible
-from attncli.plotting.axis import KIND_WORDS, join_parts
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fonts, measure, shorten_middle, style
 
 EDGE = 24
@@ -130,46 +128,3 @@ class FigureLayout:
 def legend_style() -> dict[str, Any]:
     """Return the keyword arguments that give every legend the same look."""
     return {"prop": {"family": list(fonts()), "size": SMALL}, "labelcolor": INK, "frameon": False}
-
-
-@dataclass(frozen=True)
-class PanelSize:
-    """The pixels of one panel of a page and of the space around it."""
-
-    width: float
-    height: float
-    left: int
-    above: int
-    below: int
-    right: int
-
-
-def panel_page(
-    title: str, lines: Sequence[str], counts: Mapping[Kind, int], size: PanelSize, below: int = 0
-) -> tuple[FigureLayout, dict[Kind, list[tuple[float, float]]]]:
-    """Return a page of equal panels in rows of at most four, and for each kind the top left corners of its panels.
-
-    A page of several kinds of attention has a heading above the panels of each; a page of one has it in the title.
-
-    counts  panels of each kind
-    below   pixels below the last row, for a legend
-    """
-    several = len(counts) > 1
-    heading = 36 if several else 0
-    header = Header.of(title if several else join_parts(KIND_WORDS[next(iter(counts))], title), *lines)
-    columns = min(4, max(counts.values()))
-    across, down = size.left + size.width + size.right, size.above + size.height + size.below
-    rows = sum(-(-count // columns) for count in counts.values())
-    height = header.height + len(counts) * heading + rows * down + below
-    page = FigureLayout.blank(2 * EDGE + columns * across, height, header)
-    top: float = header.height
-    corners = {}
-    for kind, count in counts.items():
-        if several:
-            page.write(EDGE, top, KIND_WORDS[kind], 9.5, weight="bold")
-        top += heading
-        corners[kind] = [
-            (EDGE + n % columns * across + size.left, top + n // columns * down + size.above) for n in range(count)
-        ]
-        top += -(-count // columns) * down
-    return page, corners

@@ -23,9 +23,9 @@ from attncli.plotting.cells import (
     missing_legend,
     write_values,
 )
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, PanelSize, panel_page
-from attncli.plotting.text import SUBTITLE, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout
+from attncli.plotting.panels import PanelSize, panel_page
+from attncli.plotting.text import SUBTITLE, style, with_fixed_style
 
 MAIN = (
     *("entropy_normalized", "confidence", "distance", "distance_ratio"),

@@ -13,8 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.plotting.text import GLYPH_WARNING
-from attncli.plotting.theme import fixed_style
+from attncli.plotting.text import GLYPH_WARNING, fixed_style
 
 FORMATS = ("png", "svg", "pdf")
 _log = logging.getLogger("attncli")
