@@ -77,7 +77,6 @@ class AttentionCall:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> AttentionCall:
-        """Return the call from the arguments of `torch.nn.functional.scaled_dot_product_attention`."""
         factor = query.shape[-1] ** -0.5 if scale is None else scale
         return cls(query, key, value, attn_mask, None, factor, None, None, is_causal)
 
@@ -94,10 +93,8 @@ class AttentionCall:
         else:
             scale = float(self.scale)
         # a mask adds only 0 or numbers near the lowest of its dtype
-        is_biased = any(
-            bool(((term != 0) & (term > torch.finfo(term.dtype).min / 2)).any()) for term in self.added_terms
-        )
-        return ScoreParts(query, key, scale, self.softcap, is_biased)
+        biases = [(term != 0) & (term > torch.finfo(term.dtype).min / 2) for term in self.added_terms]
+        return ScoreParts(query, key, scale, self.softcap, any(bool(bias.any()) for bias in biases))
 
     @property
     def added_terms(self) -> list[Tensor]:
@@ -124,9 +121,8 @@ class AttentionCall:
                 part = term.visible(rows, keys) if isinstance(term, LazyMask) else mask_part(term, rows, keys)
                 parts.append(part if part.dtype == torch.bool else part > torch.finfo(part.dtype).min / 2)
         if self.causal:
-            query_index = torch.arange(rows.start, rows.stop, device=self.key.device)
-            key_index = torch.arange(keys.start, keys.stop, device=self.key.device)
-            parts.append((key_index <= query_index[:, None])[None, None])
+            query, key = (torch.arange(part.start, part.stop, device=self.key.device) for part in (rows, keys))
+            parts.append((key <= query[:, None])[None, None])
         return reduce(torch.logical_and, parts) if parts else None
 
 

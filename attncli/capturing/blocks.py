@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from attncli.capturing.attention_call import LEAST_SCORE, AttentionCall, mask_part
-from attncli.capturing.masks import LazyMask, Strip, slices
+from attncli.capturing.masks import LazyMask, Strip, slices, visible_bounds
 
 Tensor = torch.Tensor
 
@@ -119,7 +119,11 @@ def _strips(call: AttentionCall) -> Iterator[Strip]:
         return
     for rows in slices(queries, step):
         visible = call.visible(rows, all_keys)
-        yield Strip(rows, all_keys, None, all_keys) if visible is None else Strip.from_visible(rows, visible)
+        if visible is None:
+            yield Strip(rows, all_keys, None, all_keys)
+        else:
+            bounds = visible_bounds(visible, rows).tolist()
+            yield Strip.from_bounds(rows, visible[..., slice(*bounds[:2])], bounds)
 
 
 def _head_parts(call: AttentionCall, strip: Strip) -> Iterator[slice]:
@@ -181,7 +185,6 @@ def _softmax_block(call: AttentionCall, scores: Tensor, strip: Strip, heads: sli
 
 
 def _write_output(output: Tensor, block: Block, value: Tensor, scratch: Scratch) -> None:
-    """Write the weighted sums of the values into the rows and heads of the block."""
     assert block.scale is not None
     scale = block.scale[..., None]
     product = scratch.borrow("output", value, *output.shape)
@@ -197,7 +200,7 @@ def _for_heads(mask: Tensor, heads: slice) -> Tensor:
 
 
 def _key_heads(shared: Tensor, heads: slice, count: int) -> Tensor:
-    """Return the key heads of these query heads; `count` is the number of all query heads."""
+    """Return the key heads of these query heads, which are `heads` of `count`."""
     group = count // shared.shape[1]
     return shared[:, heads.start // group : (heads.stop - 1) // group + 1]
 

@@ -24,11 +24,10 @@ Tensor = torch.Tensor
 class TokenAxis:
     """The source or target tokens of a batch, as an axis of attention maps.
 
-    mask            [batch, token] bool: False for padding
-    positions       [batch, token] position of each token in its unpadded text; -1 for padding
-    special         [batch, token] bool: special tokens
-    lengths         number of real tokens of each text
-    special_counts  number of special tokens of each text
+    mask       [batch, token] bool: False for padding
+    positions  [batch, token] position of each token in its unpadded text; -1 for padding
+    special    [batch, token] bool: special tokens
+    lengths    number of real tokens of each text, and `special_counts` of its special tokens
     """
 
     mask: Tensor
@@ -48,7 +47,6 @@ class TokenAxis:
 
     @cached_property
     def padded(self) -> bool:
-        """Whether there is padding."""
         return not all(length == self.mask.shape[1] for length in self.lengths)
 
     def on(self, device: torch.device) -> TokenAxis:
@@ -87,7 +85,6 @@ class RowEmitter:
         return TokenAxis.from_tokens(self._batch.target_mask, targets)
 
     def axes(self, kind: Kind) -> tuple[TokenAxis, TokenAxis]:
-        """Return the query axis and the key axis of a kind."""
         return self.source if kind == "encoder" else self.target, self.target if kind == "decoder" else self.source
 
     def selected_heads(self, site: Site) -> tuple[int, ...]:

@@ -74,7 +74,6 @@ class Trace:
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
-        """Follow the running modules by hooks, inside the `with` block."""
         with ExitStack() as hooks:
             for name, module in model.named_modules():
                 enter = partial(self._enter, name)
@@ -135,7 +134,6 @@ def _intercepted_dispatch(model: nn.Module, trace: Trace, handler: Handler) -> I
 
 
 def _source_modules(model: nn.Module) -> list[Any]:
-    """Return the Python modules that define the classes of a model."""
     names = {cls.__module__ for module in model.modules() for cls in type(module).__mro__}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch")]
 

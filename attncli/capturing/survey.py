@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from attncli.capturing.naming import LAYER_PATH, call_kind, layer_number, tree_kind
 from attncli.capturing.probe import ProbedCall, agree
-from attncli.capturing.sites import Part, Site
+from attncli.capturing.sites import LAYER_PATH, Part, Site, call_kind, layer_number, tree_kind
 from attncli.capturing.weights import Layout, as_returned, find_layout, full_rows, weights_problem
 from attncli.data import Kind
 from attncli.inputs.batches import Batch

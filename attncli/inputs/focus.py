@@ -108,7 +108,6 @@ def _find_word(tokens: Tokens, word: str, ignore_case: bool = False) -> list[Pos
 
 
 def _find_in_text(tokens: Tokens, word: str, fold: Callable[[str], str]) -> set[Positions]:
-    """Return the positions of the tokens that overlap each occurrence of a word in the text."""
     word = word.strip()
     begins = "" if re.match(f"[{_UNSPACED}]", word) else f"(?<!{_WORD_CHARACTER})" if re.match(r"\w", word) else ""
     ends = f"(?!{_WORD_CHARACTER})" if re.search(rf"[^\W{_UNSPACED}]$", word) else ""

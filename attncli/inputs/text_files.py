@@ -70,7 +70,6 @@ def _close_names(path: Path) -> str:
 
 @contextmanager
 def _open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file or stdin to read bytes."""
     if str(path) == STDIN:
         yield sys.stdin.buffer
         return

@@ -60,7 +60,6 @@ class Document:
 
     @property
     def position(self) -> FilePosition:
-        """The position of `values`."""
         return self.positions.get(self.base, FilePosition(1, 1))
 
     def part(self, *path: str | int) -> Document:
@@ -235,7 +234,6 @@ def validate(document: Document, model: type[Model]) -> Model:
 
 
 def _explain(document: Document, details: Mapping[str, Any]) -> UsageError:
-    """Return the error for one entry of `ValidationError.errors()`."""
     path: KeyPath = tuple(part for part in details["loc"] if not str(part).startswith("function-"))
     cause = details.get("ctx", {}).get("error")
     if isinstance(cause, _UnknownKeyError):

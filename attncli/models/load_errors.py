@@ -41,7 +41,6 @@ def is_remote_code(error: BaseException) -> bool:
 
 
 def _remote_files(name: str) -> str:
-    """Return the Python files that a model would run."""
     config = Path(name).expanduser() / "config.json"
     if not config.is_file():
         return "the Python files of its repository"
@@ -52,7 +51,6 @@ def _remote_files(name: str) -> str:
 
 
 def _load_failure(name: str, error: Exception) -> str:
-    """Return why a model does not load, and what to do where that is known."""
     causes: list[BaseException] = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)

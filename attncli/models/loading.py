@@ -189,7 +189,6 @@ def _base_reads_ids(config: PreTrainedConfig) -> bool:
 
 
 def _mapped_classes(auto: Any, config: PreTrainedConfig) -> tuple[Any, ...]:
-    """Return the classes that an Auto class has for a configuration."""
     try:
         classes = auto._model_mapping[type(config)]
     except (KeyError, ValueError):
@@ -213,7 +212,6 @@ def _missing_weights(model: PreTrainedModel, loading_info: dict[str, Any]) -> st
 
 
 def _load_tokenizer(path: str, name: str, options: dict[str, Any]) -> Any:
-    """Return the tokenizer of a folder or hub id; raise ModelError if it cannot be used."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:

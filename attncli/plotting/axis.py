@@ -128,11 +128,13 @@ def draw_layer_head_axes(axes: Axes, layers: list[str], heads: list[str], cell: 
     axes.set_xlabel("head", **style(SUBTITLE))
 
 
-def draw_axis_titles(axes: Axes, queries: AxisLabels, keys: AxisLabels, query: str, key: str) -> None:
-    """Write the titles of both axes, shortened where they are longer than the axis."""
+def label_axes(axes: Axes, queries: AxisLabels, keys: AxisLabels, titles: tuple[str, str]) -> None:
+    """Write the labels and the titles of both axes; a title that is longer than its axis is shortened."""
+    draw_ticks(axes, queries, keys)
     box = axes.get_window_extent()
-    axes.set_ylabel(fit_axis_title(query if queries.are_tokens else "query position", box.height), **style(SUBTITLE))
-    axes.set_xlabel(fit_axis_title(key if keys.are_tokens else KEY_POSITION, box.width), **style(SUBTITLE))
+    query, key = titles[0] if queries.are_tokens else "query position", titles[1] if keys.are_tokens else KEY_POSITION
+    axes.set_ylabel(fit_axis_title(query, box.height), **style(SUBTITLE))
+    axes.set_xlabel(fit_axis_title(key, box.width), **style(SUBTITLE))
 
 
 def fit_axis_title(title: str, room: float) -> str:

@@ -10,15 +10,7 @@ from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
-from attncli.plotting.axis import (
-    KIND_WORDS,
-    AxisLabels,
-    draw_axis_titles,
-    draw_ticks,
-    join_parts,
-    labels_of_axis,
-    side_labels,
-)
+from attncli.plotting.axis import KIND_WORDS, AxisLabels, join_parts, label_axes, labels_of_axis, side_labels
 from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
 from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend, write_values
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
@@ -78,8 +70,7 @@ def draw(
     header = Header.of(words.title, model, join_parts(*describe_processing(attention), note, pooled, faint))
     page, axes = _page(cells, size, (queries, keys), header, name_room)
     image = draw_cells(axes, cells, norm)
-    draw_ticks(axes, queries, keys)
-    draw_axis_titles(axes, queries, keys, *words.axes)
+    label_axes(axes, queries, keys, words.axes)
     if any(parts):
         draw_part_lines(axes, parts, (0, 0), cells.state.shape)
         write_part_names(axes, parts, size, cells.state.shape)

@@ -34,11 +34,9 @@ class Geometry:
     pool: tuple[int, int]
 
     def top(self, row: int) -> int:
-        """Return the first cell row of the panels in this row."""
         return row * (self.rows + self.gap[0])
 
     def left(self, column: int) -> int:
-        """Return the first cell column of the panels in this column."""
         return column * (self.columns + self.gap[1])
 
 

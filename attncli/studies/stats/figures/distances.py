@@ -10,8 +10,7 @@ from attncli.data import Kind, Profile
 from attncli.errors import UsageError
 from attncli.plotting.axis import KIND_WORDS, draw_key_ticks, fit_axis_title, fit_labels
 from attncli.plotting.cells import DRAWN, GREY, INVISIBLE
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.panels import HeadRows, ratio_panels
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows, ratio_panels
 from attncli.plotting.text import SMALL, SUBTITLE, style, with_fixed_style
 
 _COLUMN = 34

@@ -27,8 +27,7 @@ from attncli.plotting.axis import (
     position_labels,
 )
 from attncli.plotting.cells import DECADES, DRAWN, HATCHED, UNDEFINED, Cells, draw_cells
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.panels import HeadRows
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 
 _WIDTH, _WIDEST_COLUMN = 1300, 26

@@ -13,8 +13,8 @@ from matplotlib.ticker import AutoLocator, MaxNLocator
 
 from attncli.data import KINDS, Kind, Scores, Statistics
 from attncli.errors import UsageError
+from attncli.plotting.layout import PanelSize, panel_page
 from attncli.plotting.overview import select_scores, unit_label
-from attncli.plotting.panels import PanelSize, panel_page
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, style, with_fixed_style
 
 _HEIGHT = 170
