@@ -196,17 +196,11 @@ class _UnknownKeyError(UsageError):
         self.key = key
 
 
-def _as_list(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
 def _existing_path(value: str, info: pydantic.ValidationInfo) -> str:
     assert info.context is not None  # set by `validate`
-    path = info.context["folder"] / value
-    if value == STDIN:
-        return value
+    path = value if value == STDIN else str(info.context["folder"] / value)
     check_exists(path)
-    return str(path)
+    return path
 
 
 def _join(value: object) -> object:
@@ -219,7 +213,7 @@ JoinedText = Annotated[str, BeforeValidator(_join), _SCALARS]
 """A text; a list of texts is joined by commas: `[0, 2]` is `0,2`."""
 FilePath = Annotated[str, AfterValidator(_existing_path), WithJsonSchema({"type": "string"})]
 """The path of an existing file, relative to the folder of the document; `-` is stdin."""
-TextList = Annotated[list[str], BeforeValidator(_as_list), _SCALARS]
+TextList = Annotated[list[str], BeforeValidator(lambda value: value if isinstance(value, list) else [value]), _SCALARS]
 """A text or a list of texts."""
 
 Model = TypeVar("Model", bound=BaseModel)

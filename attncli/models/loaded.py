@@ -76,7 +76,12 @@ class Loaded:
         unused = (config.pad_token_id or 0) + 1 if _POSITIONS_AFTER_PADDING.fullmatch(config.model_type) else 0
         if getattr(config, "ngram", None):  # the n-gram streams of ProphetNet are one position ahead
             unused += 1
-        return max([limits[0] - unused, *(_scaled_limit(rotary) for rotary in _rotary_parameters(config))])
+        # the lengths that rotary positions reach after scaling
+        scaled = [
+            int((rotary.get("original_max_position_embeddings") or 0) * (rotary.get("factor") or 0))
+            for rotary in _rotary_parameters(config)
+        ]
+        return max([limits[0] - unused, *scaled])
 
     @cached_property
     def callers(self) -> list[tuple[str, Callable[..., Any]]]:
@@ -125,11 +130,6 @@ def _rotary_parameters(config: PreTrainedConfig) -> list[Mapping[str, Any]]:
     """Return the parameters of rotary positions, one entry for each type of layer if they differ."""
     parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     return [value for value in parameters.values() if isinstance(value, Mapping)] or [parameters]
-
-
-def _scaled_limit(rotary: Mapping[str, Any]) -> int:
-    """Return the length that rotary positions reach after scaling; 0 if they are not scaled."""
-    return int((rotary.get("original_max_position_embeddings") or 0) * (rotary.get("factor") or 0))
 
 
 def _reads_ids(module: PreTrainedModel) -> bool:

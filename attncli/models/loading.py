@@ -175,17 +175,13 @@ def _auto_classes(config: PreTrainedConfig, head: str) -> Iterator[Any]:
             yield checkpoint_class
         # without a target text the decoder writes one, which only the full model can do; and some base models read no
         # ids, but the output of another module (Perceiver, SpeechT5)
-        if two_stacks or not _base_reads_ids(config):
+        base = _mapped_classes(AutoModel, config)[:1]
+        if two_stacks or not any("input_ids" in inspect.signature(cls.forward).parameters for cls in base):
             yield checkpoint_class
     yield AutoModel
     if checkpoint_class is not None:
         yield checkpoint_class
     yield from (getattr(transformers, auto) for auto in HEADS.values())
-
-
-def _base_reads_ids(config: PreTrainedConfig) -> bool:
-    bases = _mapped_classes(AutoModel, config)[:1]
-    return any("input_ids" in inspect.signature(base.forward).parameters for base in bases)
 
 
 def _mapped_classes(auto: Any, config: PreTrainedConfig) -> tuple[Any, ...]:
