@@ -16,7 +16,7 @@ from attncli.engine.kept_maps import check_weights
 from attncli.engine.request import Request, ZoomOptions, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.spans_file import as_spans
+from attncli.inputs.partitions import as_spans
 from attncli.store import OutputFolder, digest, save_run
 from attncli.stream.zoom import zoomed
 from attncli.studies.flow.flow_result import FlowResult, flow_results

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from attncli.capturing.planning import plan
-from attncli.capturing.running import layer_bytes, run
+from attncli.capturing.capture import layer_bytes, plan, run
 from attncli.capturing.sites import CapturePlan, Site
 
 __all__ = ["CapturePlan", "Site", "layer_bytes", "plan", "run"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -53,9 +53,7 @@ class AttentionCall:
         module, query, key, value, mask = [bound.pop(name) for name in list(bound)[:5]]
         options = {**bound.pop("kwargs", {}), **bound}
         scale = options.get("scaling")
-        sinks = options.get("s_aux")
-        if sinks is None:
-            sinks = options.get("sinks")
+        sinks = (options.get("s_aux"), options.get("sinks"), getattr(module, "sinks", None))
         return cls(
             query,
             key,
@@ -64,7 +62,7 @@ class AttentionCall:
             bias=options.get("position_bias"),
             scale=query.shape[-1] ** -0.5 if scale is None else scale,
             softcap=options.get("softcap"),
-            sinks=getattr(module, "sinks", None) if sinks is None else sinks,
+            sinks=next((logits for logits in sinks if logits is not None), None),
         )
 
     @classmethod
@@ -79,7 +77,6 @@ class AttentionCall:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> AttentionCall:
-        """Return the call from the arguments of `torch.nn.functional.scaled_dot_product_attention`."""
         factor = query.shape[-1] ** -0.5 if scale is None else scale
         return cls(query, key, value, attn_mask, None, factor, None, None, is_causal)
 
@@ -96,10 +93,8 @@ class AttentionCall:
         else:
             scale = float(self.scale)
         # a mask adds only 0 or numbers near the lowest of its dtype
-        is_biased = any(
-            bool(((term != 0) & (term > torch.finfo(term.dtype).min / 2)).any()) for term in self.added_terms
-        )
-        return ScoreParts(query, key, scale, self.softcap, is_biased)
+        biases = [(term != 0) & (term > torch.finfo(term.dtype).min / 2) for term in self.added_terms]
+        return ScoreParts(query, key, scale, self.softcap, any(bool(bias.any()) for bias in biases))
 
     @property
     def added_terms(self) -> list[Tensor]:
@@ -122,19 +117,13 @@ class AttentionCall:
         """Return which of these keys the masks make visible to each of these rows; None if nothing is masked."""
         parts = []
         for term in (self.bias, self.mask):
-            if isinstance(term, LazyMask):
-                parts.append(term.visible(rows, keys))
-            elif term is not None:
-                part = mask_part(term, rows, keys)
+            if term is not None:
+                part = term.visible(rows, keys) if isinstance(term, LazyMask) else mask_part(term, rows, keys)
                 parts.append(part if part.dtype == torch.bool else part > torch.finfo(part.dtype).min / 2)
         if self.causal:
-            query_index = torch.arange(rows.start, rows.stop, device=self.key.device)
-            key_index = torch.arange(keys.start, keys.stop, device=self.key.device)
-            parts.append((key_index <= query_index[:, None])[None, None])
-        visible: Tensor | None = None
-        for part in parts:
-            visible = part if visible is None else visible & part
-        return visible
+            query, key = (torch.arange(part.start, part.stop, device=self.key.device) for part in (rows, keys))
+            parts.append((key <= query[:, None])[None, None])
+        return reduce(torch.logical_and, parts) if parts else None
 
 
 def mask_part(mask: Tensor, rows: slice, keys: slice) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from attncli.capturing.attention_call import LEAST_SCORE, AttentionCall, mask_part
-from attncli.capturing.masks import LazyMask, Strip, slices
+from attncli.capturing.masks import LazyMask, Strip, slices, visible_bounds
 
 Tensor = torch.Tensor
 
@@ -99,13 +99,8 @@ def rows_per_block(keys: int) -> int:
     return ROWS if keys < LONG else 2 * ROWS
 
 
-def block_bytes(shape: tuple[int, int, int, int], device: torch.device) -> int:
-    """Return the bytes that the scores and weights of one block of a call [batch, head, query, key] need."""
-    return 2 * 4 * _most_cells(shape, device)
-
-
-def _most_cells(shape: tuple[int, int, int, int], device: torch.device) -> int:
-    """Return the largest number of cells of a block of a call."""
+def most_cells(shape: tuple[int, int, int, int], device: torch.device) -> int:
+    """Return the largest number of cells of a block of a call [batch, head, query, key]."""
     batch, heads, queries, keys = shape
     rows = min(queries, rows_per_block(keys))
     return min(batch * heads * rows * keys, max(_cells_per_block(device), batch * rows * keys))
@@ -124,7 +119,11 @@ def _strips(call: AttentionCall) -> Iterator[Strip]:
         return
     for rows in slices(queries, step):
         visible = call.visible(rows, all_keys)
-        yield Strip(rows, all_keys, None, all_keys) if visible is None else Strip.from_visible(rows, visible)
+        if visible is None:
+            yield Strip(rows, all_keys, None, all_keys)
+        else:
+            bounds = visible_bounds(visible, rows).tolist()
+            yield Strip.from_bounds(rows, visible[..., slice(*bounds[:2])], bounds)
 
 
 def _head_parts(call: AttentionCall, strip: Strip) -> Iterator[slice]:
@@ -151,7 +150,7 @@ def _scores(
     query    [batch, head, row, dim], already scaled
     columns  [batch, kv head, dim, key]
     """
-    cells = _most_cells(call.shape, query.device)
+    cells = most_cells(call.shape, query.device)
     product = scratch.borrow("scores", query, *query.shape[:3], columns.shape[3], cells=cells)
     scores = _grouped_product(query, columns, product).to(torch.promote_types(query.dtype, torch.float32))
     if call.softcap is not None:
@@ -169,14 +168,16 @@ def _softmax_block(call: AttentionCall, scores: Tensor, strip: Strip, heads: sli
     scores.sub_(largest)
     for side in [side for side, _ in strip.outside_clear] if call.scores_are_close else [slice(None)]:
         scores[..., side].clamp_min_(LEAST_SCORE)
-    raw = scratch.borrow("raw", scores, *scores.shape, cells=_most_cells(call.shape, scores.device))
+    raw = scratch.borrow("raw", scores, *scores.shape, cells=most_cells(call.shape, scores.device))
     torch.exp(scores, out=raw)
     for side, visible in strip.outside_clear:
         raw[..., side] *= _for_heads(visible, heads)
     sums = raw[..., : strip.behind].sum(-1), raw[..., strip.behind :].sum(-1)
     total = sums[0] + sums[1]
     if call.sinks is not None:
-        sink = _sink_logits(call.sinks, strip.rows, heads).to(scores.dtype)
+        # one logit per head, or per head and row
+        logits = (call.sinks if call.sinks.dim() == 4 else call.sinks.reshape(1, -1, 1, 1))[:, heads]
+        sink = (logits[:, :, strip.rows] if logits.shape[2] > 1 else logits).to(scores.dtype)
         total += (sink - largest).squeeze(-1).clamp_max_(-LEAST_SCORE).exp_()
     # the smallest normal number keeps the weights of a row without visible keys at 0
     scale = total.clamp_min_(torch.finfo(scores.dtype).tiny).reciprocal_()
@@ -184,7 +185,6 @@ def _softmax_block(call: AttentionCall, scores: Tensor, strip: Strip, heads: sli
 
 
 def _write_output(output: Tensor, block: Block, value: Tensor, scratch: Scratch) -> None:
-    """Write the weighted sums of the values into the rows and heads of the block."""
     assert block.scale is not None
     scale = block.scale[..., None]
     product = scratch.borrow("output", value, *output.shape)
@@ -194,19 +194,13 @@ def _write_output(output: Tensor, block: Block, value: Tensor, scratch: Scratch)
         output.copy_(_grouped_product((block.raw * scale).to(value.dtype), value, product))
 
 
-def _sink_logits(sinks: Tensor, rows: slice, heads: slice) -> Tensor:
-    """Return the sink logits, one per head or per head and row, broadcastable to [batch, head, row, 1]."""
-    logits = sinks if sinks.dim() == 4 else sinks.reshape(1, -1, 1, 1)
-    return logits[:, heads, rows] if logits.shape[2] > 1 else logits[:, heads]
-
-
 def _for_heads(mask: Tensor, heads: slice) -> Tensor:
     """Return the part of a mask for these heads; a mask of one head serves all heads."""
     return mask if mask.shape[1] == 1 else mask[:, heads]
 
 
 def _key_heads(shared: Tensor, heads: slice, count: int) -> Tensor:
-    """Return the key heads of these query heads; `count` is the number of all query heads."""
+    """Return the key heads of these query heads, which are `heads` of `count`."""
     group = count // shared.shape[1]
     return shared[:, heads.start // group : (heads.stop - 1) // group + 1]
 

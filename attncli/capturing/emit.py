@@ -11,7 +11,7 @@ import torch
 
 from attncli.capturing.blocks import Block
 from attncli.capturing.sites import Site
-from attncli.capturing.validity import weights_problem
+from attncli.capturing.weights import weights_problem
 from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
@@ -24,11 +24,10 @@ Tensor = torch.Tensor
 class TokenAxis:
     """The source or target tokens of a batch, as an axis of attention maps.
 
-    mask            [batch, token] bool: False for padding
-    positions       [batch, token] position of each token in its unpadded text; -1 for padding
-    special         [batch, token] bool: special tokens
-    lengths         number of real tokens of each text
-    special_counts  number of special tokens of each text
+    mask       [batch, token] bool: False for padding
+    positions  [batch, token] position of each token in its unpadded text; -1 for padding
+    special    [batch, token] bool: special tokens
+    lengths    number of real tokens of each text, and `special_counts` of its special tokens
     """
 
     mask: Tensor
@@ -43,18 +42,15 @@ class TokenAxis:
         special = torch.zeros_like(mask)
         for row, text in enumerate(tokens):
             special[row, mask[row]] = torch.from_numpy(np.array(text.special)).to(mask.device)
-        lengths, counts = (len(text) for text in tokens), (int(np.sum(text.special)) for text in tokens)
+        lengths, counts = ([len(text) for text in tokens], [int(np.sum(text.special)) for text in tokens])
         return cls(mask, torch.where(mask, mask.cumsum(1) - 1, -1), special, tuple(lengths), tuple(counts))
 
     @cached_property
     def padded(self) -> bool:
-        """Whether there is padding."""
         return not all(length == self.mask.shape[1] for length in self.lengths)
 
     def on(self, device: torch.device) -> TokenAxis:
         """Return the axis on a device: `device_map` may put a layer on another device than the inputs."""
-        if device == self.mask.device:
-            return self
         mask, positions, special = (tensor.to(device) for tensor in (self.mask, self.positions, self.special))
         return TokenAxis(mask, positions, special, self.lengths, self.special_counts)
 
@@ -89,7 +85,6 @@ class RowEmitter:
         return TokenAxis.from_tokens(self._batch.target_mask, targets)
 
     def axes(self, kind: Kind) -> tuple[TokenAxis, TokenAxis]:
-        """Return the query axis and the key axis of a kind."""
         return self.source if kind == "encoder" else self.target, self.target if kind == "decoder" else self.source
 
     def selected_heads(self, site: Site) -> tuple[int, ...]:
@@ -101,8 +96,8 @@ class RowEmitter:
         expected = tuple(axis.mask.shape[1] for axis in self.axes(site.kind))
         if (queries, keys) != expected:
             raise ModelError(
-                f"{site.kind} layer {site.layer} ({site.name}) attends over {queries} x {keys} positions, expected "
-                f"{expected[0]} x {expected[1]} like the tokens: use a text of another length"
+                f"{site.label} attends over {queries} x {keys} positions, expected {expected[0]} x {expected[1]} like "
+                "the tokens: use a text of another length"
             )
 
     def emit(self, site: Site, block: Block) -> None:
@@ -137,7 +132,7 @@ class RowEmitter:
             return
         scales = self._scales.pop(site, None)
         if scales is not None and not bool(torch.cat(scales).isfinite().all()):
-            raise self._refusal(site, "its weights are not finite")
+            raise ModelError(f"{site.label} is refused: its weights are not finite")
         self._send(lambda sink: sink.end_layer(site.kind, site.layer))
 
     def _visibility(self, kind: Kind, block: Block) -> Visibility:
@@ -178,10 +173,7 @@ class RowEmitter:
             return
         real = self.axes(site.kind)[0].on(block.raw.device).mask[:, block.strip.rows]
         if reason := weights_problem(block.raw, real, self._dtype):
-            raise self._refusal(site, reason)
-
-    def _refusal(self, site: Site, reason: str) -> ModelError:
-        return ModelError(f"{site.kind} layer {site.layer} ({site.name}) is refused: {reason}")
+            raise ModelError(f"{site.label} is refused: {reason}")
 
     def _send(self, call_sink: Callable[[Sink], None]) -> None:
         try:

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -54,8 +55,11 @@ class Trace:
     def __init__(self, model: nn.Module) -> None:
         self.stack: list[str] = []
         self.inside = 0
-        self._names = {id(module): name for name, module in model.named_modules()}
-        self._attention = {name for name, module in model.named_modules() if name and _is_attention(name, module)}
+        self._attention = {
+            name
+            for name, module in model.named_modules()
+            if name and "att" in f"{name.rpartition('.')[2]} {type(module).__name__}".lower()
+        }
         self._calls: Counter[str] = Counter()
 
     def next_key(self) -> CallKey:
@@ -70,22 +74,18 @@ class Trace:
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
-        """Follow the running modules by hooks, inside the `with` block."""
         with ExitStack() as hooks:
-            for module in model.modules():
-                hooks.callback(module.register_forward_pre_hook(self._enter).remove)
+            for name, module in model.named_modules():
+                enter = partial(self._enter, name)
+                hooks.callback(module.register_forward_pre_hook(enter).remove)
                 hooks.callback(module.register_forward_hook(self._leave, always_call=True).remove)
             yield
 
-    def _enter(self, module: nn.Module, args: object) -> None:
-        self.stack.append(self._names[id(module)])
+    def _enter(self, name: str, module: nn.Module, args: object) -> None:
+        self.stack.append(name)
 
     def _leave(self, module: nn.Module, args: object, output: object) -> None:
         self.stack.pop()
-
-
-def _is_attention(name: str, module: nn.Module) -> bool:
-    return "att" in name.rpartition(".")[2].lower() or "att" in type(module).__name__.lower()
 
 
 @contextmanager
@@ -96,8 +96,7 @@ def intercepted(model: nn.Module, handler: Handler, *, functions: bool) -> Itera
     """
     trace = Trace(model)
     with _CAPTURE_LOCK, ExitStack() as stack:
-        stack.enter_context(_restored_modules(model))
-        stack.enter_context(_eager_configs(model))
+        stack.enter_context(_eager(model))
         stack.enter_context(trace.follow(model))
         stack.enter_context(lazy_masks())
         stack.enter_context(_intercepted_dispatch(model, trace, handler))
@@ -135,7 +134,6 @@ def _intercepted_dispatch(model: nn.Module, trace: Trace, handler: Handler) -> I
 
 
 def _source_modules(model: nn.Module) -> list[Any]:
-    """Return the Python modules that define the classes of a model."""
     names = {cls.__module__ for module in model.modules() for cls in type(module).__mro__}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch")]
 
@@ -181,48 +179,35 @@ class _TorchFunctions(TorchFunctionMode):
 
 
 @contextmanager
-def _eager_configs(model: nn.Module) -> Iterator[None]:
-    """Set the implementation `eager` in every configuration and eval mode in the model, inside the `with` block."""
-    configs = {id(config): config for config in _configs(model)}
-    before = [(config, config._attn_implementation_internal) for config in configs.values()]
+def _eager(model: nn.Module) -> Iterator[None]:
+    """Set eval mode and the implementation `eager` in every configuration; afterwards restore these and every module.
+
+    Every attribute, parameter, buffer and hook is restored: BigBird replaces its attention modules depending on the
+    text length, dynamic rotary positions replace their frequencies, and Transformers leaves hooks behind that would
+    record attention twice in the next pass.
+    """
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    parts = [part for _, attributes in before for part in attributes.values() if isinstance(part, dict | set)]
+    contents = [part.copy() for part in parts]
+    configs = {id(config): (config, config._attn_implementation_internal) for config in _configs(model)}
     try:
-        for config, _ in before:
+        for config, _ in configs.values():
             config._attn_implementation_internal = "eager"
         model.eval()
         yield
     finally:
-        for config, name in before:
+        for config, name in configs.values():
             config._attn_implementation_internal = name
-
-
-@contextmanager
-def _restored_modules(model: nn.Module) -> Iterator[None]:
-    """Restore every attribute, parameter, buffer and hook of every module after the `with` block.
-
-    BigBird replaces its attention modules depending on the text length, dynamic rotary positions replace their
-    frequencies, and Transformers leaves hooks behind that would record attention twice in the next pass.
-    """
-    before = [
-        (module, dict(vars(module)), [(part, part.copy()) for part in vars(module).values() if _is_container(part)])
-        for module in model.modules()
-    ]
-    try:
-        yield
-    finally:
-        for module, attributes, contents in before:
+        for module, attributes in before:
             vars(module).clear()
             vars(module).update(attributes)
-            for part, content in contents:
-                part.clear()
-                part.update(content)
-
-
-def _is_container(part: object) -> bool:
-    return isinstance(part, dict | set)
+        for part, content in zip(parts, contents, strict=True):
+            part.clear()
+            part.update(content)
 
 
 def _configs(model: nn.Module) -> Iterator[PreTrainedConfig]:
-    """Return the configurations of all modules and the configurations inside them."""
+    """Yield the configurations of all modules and the configurations inside them."""
     for module in model.modules():
         waiting = [getattr(module, "config", None)]
         while waiting:

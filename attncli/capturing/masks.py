@@ -50,7 +50,6 @@ class LazyMask(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a torch operation on the full mask."""
         return func(*tree_map(_full_mask, args), **tree_map(_full_mask, kwargs or {}))
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
@@ -82,7 +81,7 @@ class LazyMask(torch.Tensor):
         row_slices = list(slices(queries, step))
         if step not in self._bounds_by_step:
             # all bounds in one transfer: reading numbers waits for the device
-            bounds = [_visible_bounds(self.visible(rows, slice(0, keys)), rows) for rows in row_slices]
+            bounds = [visible_bounds(self.visible(rows, slice(0, keys)), rows) for rows in row_slices]
             self._bounds_by_step[step] = torch.stack(bounds).tolist()
         kept = self._kept_strips.setdefault(step, [])
         yield from kept
@@ -114,17 +113,11 @@ class Strip:
 
     @classmethod
     def from_bounds(cls, rows: slice, visible: Tensor, bounds: Sequence[int]) -> Strip:
-        """Return the strip of the numbers that `_visible_bounds` found, and the visibility of its keys."""
+        """Return the strip of the numbers that `visible_bounds` found, and the visibility of its keys."""
         first, last, clear, end, count, ahead = bounds
         if end - clear != count:  # the keys that all rows see are not consecutive
             clear = end = first
         return cls(rows, slice(first, last), visible, slice(clear - first, end - first), bool(ahead))
-
-    @classmethod
-    def from_visible(cls, rows: slice, visible: Tensor) -> Strip:
-        """Return the strip of rows whose visibility of all keys is known."""
-        bounds = _visible_bounds(visible, rows).tolist()
-        return cls.from_bounds(rows, visible[..., slice(*bounds[:2])], bounds)
 
     @property
     def behind(self) -> int:
@@ -148,7 +141,7 @@ class Strip:
         return tuple((side, (visible - 1) * -MASKED_SCORE) for side, visible in self.outside_clear)
 
 
-def _visible_bounds(visible: Tensor, rows: slice) -> Tensor:
+def visible_bounds(visible: Tensor, rows: slice) -> Tensor:
     """Return the bounds of the visible keys of some rows as one tensor of six numbers.
 
     First and last + 1 of the keys that are visible to any row; first and last + 1 of those that are visible to all

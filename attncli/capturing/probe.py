@@ -15,7 +15,7 @@ from attncli.capturing.blocks import Block, attend
 from attncli.capturing.intercept import Args, CallKey, KwArgs, Output, Trace, intercepted
 from attncli.capturing.projection import Projection, ProjectionFinder
 from attncli.capturing.sites import Function
-from attncli.capturing.validity import visible_by_scores
+from attncli.capturing.weights import visible_by_scores
 from attncli.inputs.batches import Batch, accepted_arguments
 
 Tensor = torch.Tensor
@@ -30,11 +30,9 @@ class ProbedCall:
 
     stack       qualified names of the running modules, outermost first
     owner       the innermost running module that is attention by name or class
-    function    the kind of function that was intercepted: `dispatch`, `sdpa` or `softmax`
     weights     [batch, head, query, key] as the model computed them
     visible     which keys are visible to each row, with the shape of weights; None if all
-    kv_heads    number of key heads; None for a softmax
-    dim         size of a key vector; None for a softmax
+    kv_heads    number of key heads, and `dim` the size of a key vector; None for a softmax
     streamable  whether attncli computes the same weights and output
     projection  the module that multiplies the unchanged output of the call by W_O
     """

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
-from attncli.capturing.intercept import CallKey
-from attncli.capturing.validity import TOLERANCE
+from attncli.capturing.intercept import CallKey, KwArgs
+from attncli.capturing.weights import TOLERANCE
 
 Tensor = torch.Tensor
 Form = Literal["out_in", "in_out", "called"]
@@ -24,27 +25,22 @@ CELLS = 1 << 22
 class Projection:
     """The module that multiplies the outputs of all heads, side by side, by W_O and adds a bias.
 
-    name  qualified name in the model
-    form  how W_O is read: from a weight [out, in] or [in, out]; or by calling the module with unit vectors, which is
-          needed for adapters and packed weights
+    `form` is how W_O is read: from a weight [out, in] or [in, out]; or by calling the module with unit vectors, which
+    adapters and packed weights need.
     """
 
     name: str
     form: Form
 
     def matrix(self, module: nn.Module, like: Tensor, width: int) -> Tensor:
-        """Return W_O as [in, out] in float32 at least.
-
-        like   a tensor on the right device, in the dtype that the model computes in
-        width  size of the input: heads · dim
-        """
+        """Return W_O as [in, out] in float32 at least; inputs have `width` heads · dim, dtype and device of `like`."""
         dtype = torch.promote_types(like.dtype, torch.float32)
         if self.form != "called":
             weight = cast(Tensor, module.weight)
             return (weight.T if self.form == "out_in" else weight).to(dtype)
         units = torch.eye(width, dtype=like.dtype, device=like.device)[None]
-        answers: Tensor = module(units) - module(torch.zeros_like(units[:, :1]))
-        return answers[0].to(dtype)
+        products: Tensor = module(units) - module(torch.zeros_like(units[:, :1]))
+        return products[0].to(dtype)
 
 
 def value_norms(value: Tensor, matrix: Tensor, heads: int) -> Tensor:
@@ -83,29 +79,26 @@ class ProjectionFinder:
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
-        """Watch every module by hooks, inside the `with` block."""
         with ExitStack() as hooks:
             for name, module in model.named_modules():
-                handle = module.register_forward_hook(self._hook(name), with_kwargs=True)
+                handle = module.register_forward_hook(partial(self._compare, name), with_kwargs=True)
                 hooks.callback(handle.remove)
             yield
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
-        def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
-            if self._latest is None or self._paused or len(args) != 1 or kwargs:
-                return
-            key, attended = self._latest
-            known = self.projections.get(key)
-            if known is not None and not known.name.startswith(f"{name}."):  # this module is not around the known one
-                return
-            if isinstance(output, Tensor) and _same_values(args[0], attended):
-                self._paused = True
-                form = _find_form(module, args[0], output)
-                self._paused = False
-                if form is not None:
-                    self.projections[key] = Projection(name, form)
-
-        return compare
+    def _compare(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: KwArgs, output: object) -> None:
+        """Store the module `name` if it is affine and read the latest output of attention."""
+        if self._latest is None or self._paused or len(args) != 1 or kwargs:
+            return
+        key, attended = self._latest
+        known = self.projections.get(key)
+        if known is not None and not known.name.startswith(f"{name}."):  # this module is not around the known one
+            return
+        if isinstance(output, Tensor) and _same_values(args[0], attended):
+            self._paused = True
+            form = _find_form(module, args[0], output)
+            self._paused = False
+            if form is not None:
+                self.projections[key] = Projection(name, form)
 
 
 def _same_values(given: object, attended: Tensor) -> bool:

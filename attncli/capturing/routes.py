@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from attncli.capturing.attention_call import AttentionCall
-from attncli.capturing.bands import Layout, find_layout, full_rows
 from attncli.capturing.blocks import Block, Scratch, attend, rows_per_block
 from attncli.capturing.emit import RowEmitter
 from attncli.capturing.intercept import Args, CallKey, KwArgs
@@ -19,7 +18,7 @@ from attncli.capturing.masks import Strip, slices
 from attncli.capturing.probe import visible_in_softmax
 from attncli.capturing.projection import value_norms
 from attncli.capturing.sites import CapturePlan, Site
-from attncli.capturing.validity import visible_by_scores
+from attncli.capturing.weights import Layout, find_layout, full_rows, visible_by_scores
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
@@ -38,7 +37,6 @@ class RouteHandler:
         self._scratch = Scratch()
 
     def dispatched(self, key: CallKey, function: Callable[..., Any], args: Args, kwargs: KwArgs) -> Any:
-        """Stream the call, or run the function of the model and emit its weights."""
         sites = self._capture(key)
         if not sites:
             return function(*args, **kwargs)
@@ -55,16 +53,13 @@ class RouteHandler:
         return output, weights
 
     def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
-        """Stream the call in place of torch's attention."""
         sites = self._capture(key)
         return self._stream(sites, AttentionCall.from_sdpa(*args, **kwargs)) if sites else function(*args, **kwargs)
 
     def inner_softmax(self, scores: Tensor) -> None:
-        """Keep the scores that show which keys are visible."""
         self._scores = scores
 
     def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
-        """Emit the weights of a softmax that the model calls itself."""
         sites = self._capture(key)
         if not sites:
             return
@@ -88,7 +83,7 @@ class RouteHandler:
         """Check that every planned call was captured; raise ModelError that names the missing layers."""
         missing = [sites[0] for key, sites in self._sites.items() if key not in self._captured]
         if missing:
-            names = ", ".join(f"{site.kind} layer {site.layer} ({site.name})" for site in missing[:3])
+            names = ", ".join(site.label for site in missing[:3])
             raise ModelError(
                 f"{len(missing)} attention layers work differently at this length than on short texts and cannot "
                 f"be measured: {names}; use a shorter text"
@@ -96,22 +91,21 @@ class RouteHandler:
 
     def _capture(self, key: CallKey) -> list[Site]:
         """Return the sites of a call and mark it as captured."""
-        sites = self._sites.get(key, [])
-        if sites:
-            self._captured.add(key)
-        return sites
+        self._captured.add(key)
+        return self._sites.get(key, [])
 
     def _stream(self, sites: Sequence[Site], call: AttentionCall) -> Tensor:
         """Emit the blocks of a call; return its output."""
         self._begin(sites, *call.shape[2:])
+        emitter, heads = self._emitter, call.shape[1]
         for site in sites:
-            if self._emitter.needs_vectors:
-                self._emitter.parts[site] = call.score_parts(*self._extent(site, *call.shape[2:]))
-            if self._emitter.needs_norms and site.projection and self._emitter.selected_heads(site):
+            rows, keys = self._extent(site, *call.shape[2:])
+            if emitter.needs_vectors:
+                emitter.parts[site] = call.score_parts(rows, keys)
+            if emitter.needs_norms and site.projection and emitter.selected_heads(site):
                 module = self._model.get_submodule(site.projection.name)
-                matrix = site.projection.matrix(module, call.value, call.shape[1] * call.value.shape[3])
-                value = call.value[:, :, self._extent(site, *call.shape[2:])[1]]
-                self._emitter.norms[site] = value_norms(value, matrix, call.shape[1])
+                matrix = site.projection.matrix(module, call.value, heads * call.value.shape[3])
+                emitter.norms[site] = value_norms(call.value[:, :, keys], matrix, heads)
         output = attend(call, lambda block: self._emit(sites, block), self._scratch)
         self._end(sites)
         return output
@@ -122,12 +116,11 @@ class RouteHandler:
         self._end(sites)
 
     def _emit_layout(self, sites: Sequence[Site], layout: Layout, weights: Tensor, visible: Tensor) -> None:
-        """Emit weights that are stored as bands or blocks."""
         tokens = self._emitter.source.mask.shape[1]
         if find_layout(weights, self._batch, tokens) != layout:
             raise ModelError(
-                f"{sites[0].kind} layer {sites[0].layer} ({sites[0].name}) has keys outside of its {layout}, such as "
-                "global tokens: its rows over all tokens cannot be rebuilt"
+                f"{sites[0].label} has keys outside of its {layout}, such as global tokens: its rows over all tokens "
+                "cannot be rebuilt"
             )
         self._begin(sites, tokens, tokens)
         for rows in slices(tokens, rows_per_block(tokens)):
@@ -148,9 +141,8 @@ class RouteHandler:
 
     def _emit(self, sites: Sequence[Site], block: Block) -> None:
         for site in sites:
-            part: Block | None = block
-            if site.part != "all":
-                part = _cut_block(block, *self._extent(site, block.strip.rows.stop, sys.maxsize))
+            extent = self._extent(site, block.strip.rows.stop, sys.maxsize)
+            part = block if site.part == "all" else _cut_block(block, *extent)
             if part is not None:
                 self._emitter.emit(site, part)
 

@@ -1,18 +1,27 @@
-"""The plan of a capture: the attention calls that a model makes, each with its kind, layer and route."""
+"""The plan of a capture: the attention calls that a model makes, each with its kind, layer and route.
+
+Kinds and layer numbers come from the names of modules and from the calls.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from attncli.capturing.bands import Layout
 from attncli.capturing.intercept import CallKey
 from attncli.capturing.projection import Projection
+from attncli.capturing.weights import Layout
 from attncli.data import KINDS, Kind
 
 Route = Literal["stream", "eager"]
 Function = Literal["dispatch", "sdpa", "softmax", "output"]
 Part = Literal["all", "first", "rest", "main"]
+LAYER_PATH = re.compile(r"^(.*?(?:^|\.)(?:layers|layer|blocks|block|h))\.(\d+)(?=\.|$)")
+"""Matches the qualified name of a module in a layer: (name of the stack of layers, layer number)."""
+_INTEGER = re.compile(r"^(|.*?\.)(\d+)(?=\.|$)")
+_CROSS = re.compile(r"cross|enc_?dec|encoder_attn|encoder_decoder", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,11 @@ class Site:
     projection: Projection | None = None
 
     @property
+    def label(self) -> str:
+        """How errors name the site."""
+        return f"{self.kind} layer {self.layer} ({self.name})"
+
+    @property
     def no_norms(self) -> str:
         """Why the site has no value-weighted norms; "" if it has them."""
         if self.route != "stream":
@@ -71,5 +85,59 @@ class CapturePlan:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The kinds of attention that the model has."""
         return tuple(kind for kind in KINDS if any(site.kind == kind for site in self.sites))
+
+
+def layer_number(stack: Sequence[str]) -> int | None:
+    """Return the number of the layer that is running; None if no module name has a number.
+
+    stack  qualified names of the running modules, outermost first. The outermost number counts: 0 for
+           `encoder.block.0.layer.1.EncDecAttention`, and the calling layer where layers share a module (Zamba).
+
+    >>> layer_number(["", "model", "model.layers.11", "model.layers.5.shared.self_attn"])
+    11
+    >>> layer_number(["", "attentions.2"])
+    2
+    """
+    for pattern in (LAYER_PATH, _INTEGER):
+        for name in stack:
+            if match := pattern.match(name):
+                return int(match[2])
+    return None
+
+
+def tree_kind(name: str) -> Kind | None:
+    """Return the kind that a qualified module name states, by its outermost part; None if it states none.
+
+    >>> tree_kind("decoder.bert.encoder.layer.0.crossattention.self")
+    'cross'
+    >>> tree_kind("model.decoder.layers.0.self_attn"), tree_kind("h.0.attn")
+    ('decoder', None)
+    """
+    if _CROSS.search(name):
+        return "cross"
+    for part in name.split("."):
+        for kind in KINDS[:2]:
+            if kind in part:
+                return kind
+    return None
+
+
+def call_kind(name: str, query: int, key: int, lengths: tuple[int, int | None], causal: bool, decoder: bool) -> Kind:
+    """Return the kind of one call.
+
+    name        qualified name of the module that makes the call
+    query, key  numbers of queries and keys of the call
+    lengths     source and target tokens of the input; if they differ, the shape of the call decides
+    causal      whether all later keys are masked for each query
+    decoder     whether the configuration declares the model a decoder
+    """
+    source, target = lengths
+    if target is not None and target != source:
+        if query == source:
+            return "encoder"
+        return "cross" if key == source else "decoder"
+    stated = tree_kind(name)
+    if stated == "cross" or (stated and not decoder):
+        return stated
+    return "decoder" if causal or decoder else "encoder"

@@ -1,18 +1,18 @@
-"""From probed calls to sites: which calls are attention over the tokens, and of which kind and layer."""
+"""From probed calls to sites: which calls are attention over the tokens, of which kind and layer, and which are not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import PreTrainedConfig
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from attncli.capturing.bands import Layout, as_returned, find_layout, full_rows
-from attncli.capturing.naming import call_kind, layer_number, tree_kind
 from attncli.capturing.probe import ProbedCall, agree
-from attncli.capturing.sites import Part, Site
-from attncli.capturing.validity import weights_problem
+from attncli.capturing.sites import LAYER_PATH, Part, Site, call_kind, layer_number, tree_kind
+from attncli.capturing.weights import Layout, as_returned, find_layout, full_rows, weights_problem
 from attncli.data import Kind
 from attncli.inputs.batches import Batch
 
@@ -26,14 +26,12 @@ OUTPUTS: dict[str, Kind | None] = {
     "attentions": None,
 }
 """The outputs that hold attention maps, with their kind. They are read by name: their order differs between models."""
+_NO_MIXER = re.compile(r"norm|mlp|moe|feed_?forward|ffn|dropout|router", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
 class SurveyedCall:
-    """A call or an output that is attention of some kind.
-
-    problem  why it cannot be captured; "" if it can
-    """
+    """A call or an output that is attention of some kind; `problem` says why it cannot be captured, "" if it can."""
 
     kind: Kind
     layer: int | None
@@ -44,9 +42,9 @@ class SurveyedCall:
 
 
 def survey(
-    calls: Sequence[ProbedCall], outputs: object, batch: Batch, config: PreTrainedConfig
+    calls: Sequence[ProbedCall], outputs: object, batch: Batch, model: PreTrainedModel
 ) -> tuple[list[Site], list[tuple[str, str]]]:
-    """Return the sites that can be captured, and the refused calls as (name, reason)."""
+    """Return the sites that can be captured; and the calls and layers that cannot, as (name, reason)."""
     returned = [
         (name, index, weights)
         for name in OUTPUTS
@@ -55,12 +53,13 @@ def survey(
     ]
     surveyed: list[SurveyedCall] = []
     for call in _distinct(calls):
-        surveyed += _classify(call, batch, returned, config)
+        surveyed += _classify(call, batch, returned, model.config)
     surveyed += _unclassified(calls, surveyed, tokens=min(length for length in batch.lengths if length is not None))
-    surveyed += _only_in_outputs(surveyed, returned, batch, config)
+    surveyed += _only_in_outputs(surveyed, returned, batch, model.config)
     _renumber_layers(surveyed)
     sites = [_site(attention) for attention in surveyed if not attention.problem]
-    return sites, [(attention.call.key[0], attention.problem) for attention in surveyed if attention.problem]
+    refused = [(attention.call.key[0], attention.problem) for attention in surveyed if attention.problem]
+    return sites, [*refused, *_attention_free_layers(model, sites, [name for name, _ in refused])]
 
 
 def _distinct(calls: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
@@ -124,7 +123,6 @@ def _as_rows(call: ProbedCall, batch: Batch, returned: Sequence[ReturnedMap]) ->
 
 
 def _is_returned(weights: Tensor, returned: Sequence[ReturnedMap]) -> bool:
-    """Return whether the model returns these weights among its outputs."""
     return any(agree(weights, attention_map) for _, _, attention_map in returned)
 
 
@@ -189,9 +187,7 @@ def _only_in_outputs(
                 problem = f"the model returns it as {_shape_text(weights.shape)}, not as tokens x tokens"
                 yield SurveyedCall(kind, index, call, problem=problem)
             continue
-        mask = batch.source_mask if kind == "encoder" or target is None else batch.target_mask
-        assert mask is not None
-        reason = weights_problem(weights, mask, weights.dtype)
+        reason = _shape_or_value_problem(weights, batch)
         if reason and all(attention.problem for attention in of_kind):
             yield SurveyedCall(kind, index, call, problem=reason)
         if not reason:
@@ -228,3 +224,34 @@ def _site(attention: SurveyedCall) -> Site:
         dim=call.dim,
         projection=call.projection,
     )
+
+
+def _attention_free_layers(
+    model: nn.Module, sites: Sequence[Site], refused: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Return the state-space, linear or convolutional layers of a hybrid model, as (layer names, reason).
+
+    They made no attention call, in stacks where other layers made one. `refused` are names of modules whose attention
+    is refused: their layers do have attention.
+    """
+    for stack in dict.fromkeys(match[1] for site in sites if (match := LAYER_PATH.match(site.name))):
+        layers = model.get_submodule(stack)
+        if not isinstance(layers, nn.ModuleList):
+            continue
+        in_stack = [site for site in sites if site.name.startswith(f"{stack}.")]
+        with_attention = {site.layer for site in in_stack}
+        for name in (*(site.name for site in in_stack), *refused):
+            if (match := LAYER_PATH.match(name)) and match[1] == stack:
+                with_attention.add(int(match[2]))
+        numbers_by_class: dict[str, list[int]] = {}
+        for number, layer in enumerate(layers):
+            if number not in with_attention:
+                numbers_by_class.setdefault(_mixer_class(layer), []).append(number)
+        for mixer, numbers in numbers_by_class.items():
+            yield f"{stack}.{','.join(map(str, numbers))}", f"{mixer} has no softmax attention"
+
+
+def _mixer_class(layer: nn.Module) -> str:
+    """Return the class name of the module that mixes tokens: the first one that is neither norm nor feed-forward."""
+    parts = (part for name, part in layer.named_children() if not _NO_MIXER.search(f"{name} {type(part).__name__}"))
+    return type(next(parts, layer)).__name__

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 def read_input(options: InputOptions) -> list[Text]:
     """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
-    from attncli.inputs.chat_file import read_chat
-    from attncli.inputs.read_texts import read_texts
-    from attncli.inputs.texts import parse_texts
+    from attncli.inputs.texts import parse_texts, read_chat, read_texts
 
     sources = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
     if not sources:

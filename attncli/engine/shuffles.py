@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from attncli.engine.passes import Pass
 from attncli.errors import UsageError
-from attncli.inputs.shuffled import shuffle_batch
+from attncli.inputs.random_inputs import shuffle_batch
 
 
 def check_shuffle_seeds(seeds: int) -> int:

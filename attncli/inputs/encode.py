@@ -1,35 +1,25 @@
-"""Encoding of texts into batches of equal length; all texts are checked before the first batch."""
+"""Encoding of texts and chats into batches of equal length; all texts are checked before the first batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 
-from attncli.data import Array, Input, Text
-from attncli.errors import UsageError
-from attncli.inputs.batches import Batch
-from attncli.inputs.chat_template import chat_segments, render_chat
-from attncli.inputs.targets import append_answer, encode_target, generate_target
-from attncli.inputs.tokens import TokenReader
+from attncli.data import Input, Text, Tokens
+from attncli.errors import ModelError, UsageError
+from attncli.inputs.batches import Batch, TokenReader
+from attncli.inputs.targets import Encoded, add_answers, add_targets, check_length
 from attncli.models import Loaded
+from attncli.vocabulary import BATCH_TOKENS
 
-BATCH_TOKENS = 4096
 TEXTS_PER_CALL = 256
 """Number of texts per call of the tokenizer."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Encoded:
-    """One encoded text: its tokens, the arguments of the forward pass, and notes for the user."""
-
-    input: Input
-    tensors: dict[str, Array]
-    notes: tuple[str, ...] = ()
+ASSISTANT = "assistant"
 
 
 def encode(
@@ -55,10 +45,10 @@ def encode(
         raise UsageError("this model has no tokenizer: pass a tokenizer, or encoded inputs")
     encoded = _encode_sources(loaded, texts, max_tokens, generate)
     if loaded.is_encoder_decoder:
-        encoded = _add_targets(loaded, encoded, max_tokens, generate, on_generated)
+        encoded = add_targets(loaded, encoded, max_tokens, generate, on_generated)
     elif generate:
-        encoded = _add_answers(loaded, encoded, generate, on_generated)
-    groups: dict[tuple[int, ...], list[_Encoded]] = {}
+        encoded = add_answers(loaded, encoded, generate, on_generated)
+    groups: dict[tuple[int, ...], list[Encoded]] = {}
     for item in encoded:
         groups.setdefault(tuple(len(ids) for ids in item.tensors.values()), []).append(item)
     for lengths, members in groups.items():
@@ -67,27 +57,27 @@ def encode(
             yield _collate(loaded, members[start : start + step])
 
 
-def _encode_sources(loaded: Loaded, texts: Sequence[Text], max_tokens: int | None, generate: int) -> list[_Encoded]:
+def _encode_sources(loaded: Loaded, texts: Sequence[Text], max_tokens: int | None, generate: int) -> list[Encoded]:
     """Return the input of the encoder or the decoder-only model for each text, checked for length."""
     reader, answer_tokens = TokenReader(loaded.tokenizer), 0 if loaded.is_encoder_decoder else generate
-    encoded: list[_Encoded] = []
+    encoded: list[Encoded] = []
     for _, group in groupby(texts, lambda text: (text.pair is None, bool(text.messages))):
         alike = list(group)
         for start in range(0, len(alike), TEXTS_PER_CALL):
             chunk = alike[start : start + TEXTS_PER_CALL]
             encoded += _tokenize(loaded, reader, len(encoded), chunk, max_tokens, answer_tokens > 0)
     for item in encoded:
-        _check_length(item.input.index, len(item.input.source), loaded.max_positions, answer_tokens)
+        check_length(item.input.index, len(item.input.source), loaded.max_positions, answer_tokens)
     return encoded
 
 
 def _tokenize(
     loaded: Loaded, reader: TokenReader, first: int, texts: Sequence[Text], max_tokens: int | None, answer: bool
-) -> Iterator[_Encoded]:
+) -> Iterator[Encoded]:
     """Yield texts encoded in one call of the tokenizer; either all are chats or none, all are pairs or none."""
     tokenizer: Any = loaded.tokenizer
     chats = bool(texts[0].messages)
-    strings = [render_chat(tokenizer, text, answer=answer) if chats else text.text for text in texts]
+    strings = [_render_chat(tokenizer, text, answer=answer) if chats else text.text for text in texts]
     for index, string in enumerate(strings, first):
         if not string.strip():
             raise UsageError(f"text {index} is empty; give at least one word")
@@ -104,67 +94,52 @@ def _tokenize(
         joined = string if text.pair is None else f"{string}\n{text.pair}"
         tokens = reader.tokens(output["input_ids"][row], encoding, joined, pair_start=len(string) + 1)
         if chats:
-            tokens = replace(tokens, segments=chat_segments(tokenizer, text, string, tokens, answer))
-        yield _Encoded(Input(first + row, text, tokens), {name: np.asarray(output[name][row]) for name in names})
+            tokens = replace(tokens, segments=_chat_segments(tokenizer, text, string, tokens, answer))
+        yield Encoded(Input(first + row, text, tokens), {name: np.asarray(output[name][row]) for name in names})
 
 
-def _add_targets(
-    loaded: Loaded,
-    encoded: list[_Encoded],
-    max_tokens: int | None,
-    generate: int,
-    on_generated: Callable[[float], None],
-) -> list[_Encoded]:
-    """Return the texts with the input of the decoder: the given target, or one that the model generates."""
-    reader, limit = TokenReader(loaded.target_tokenizer), loaded.max_positions
-    if generate and limit is not None and generate >= limit:
-        raise UsageError(f"--generate {generate}: the decoder reads at most {limit}; pass --generate {limit - 1}")
-    targets = {}
-    for item in encoded:
-        index = item.input.index
-        if item.input.text.target is not None:
-            targets[index] = encode_target(loaded, reader, item.input, max_tokens)
-            _check_length(index, len(targets[index]), limit, what="a target of ")
-    completed = []
-    for item in encoded:
-        target, notes = targets.get(item.input.index), item.notes
-        if target is None:
-            target = generate_target(loaded, reader, item.tensors, generate)
-            notes = (f"text {item.input.index}: no target given, the model generated: {target.text!r}",)
-            on_generated(1)
-        tensors = {**item.tensors, "decoder_input_ids": target.ids}
-        completed.append(_Encoded(replace(item.input, target=target), tensors, notes))
-    return completed
+def _render_chat(tokenizer: Any, text: Text, turns: int | None = None, answer: bool = False) -> str:
+    """Return the first `turns` messages of a chat (None: all) as text, by the chat template of the tokenizer.
+
+    answer  whether to open the turn of the assistant, so that the model can write it; if the last message is from the
+            assistant, its turn stays open instead, so that the model continues it
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError("this tokenizer has no chat template; give --text instead of --chat")
+    messages = [dict(message) for message in text.messages[:turns]]
+    continues = answer and messages[-1]["role"] == ASSISTANT
+    options = {"add_generation_prompt": answer and not continues, "continue_final_message": continues}
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+    except Exception as error:  # a template is a program of the model's author and may raise anything
+        raise UsageError(f"the model's chat template refuses these messages: {error}") from error
 
 
-def _add_answers(
-    loaded: Loaded, encoded: list[_Encoded], count: int, on_generated: Callable[[float], None]
-) -> list[_Encoded]:
-    """Return the texts with what a decoder-only model writes after each."""
-    reader, completed = TokenReader(loaded.tokenizer), []
-    for item in encoded:
-        tensors, source = append_answer(loaded, reader, item.tensors, item.input.source, count)
-        completed.append(_Encoded(replace(item.input, source=source), tensors))
-        on_generated(1)
-    return completed
+def _chat_segments(tokenizer: Any, text: Text, rendered: str, tokens: Tokens, answer: bool) -> tuple[str, ...]:
+    """Return the role of each token, found by rendering the first 1, 2, … messages.
 
-
-def _check_length(index: int, tokens: int, limit: int | None, generate: int = 0, what: str = "") -> None:
-    if limit is None or tokens + generate <= limit:
-        return
-    if not generate:
-        raise UsageError(
-            f"text {index} has {what}{tokens} tokens, the model reads at most {limit}; "
-            f"shorten it or pass --max-tokens {limit}"
-        )
-    advice = "a smaller --generate" if limit <= generate else f"--max-tokens {limit - generate} or a smaller --generate"
-    raise UsageError(
-        f"text {index} has {tokens} tokens, with --generate {generate} that makes {tokens + generate}, "
-        f"the model reads at most {limit}; shorten it or pass {advice}"
+    answer  whether the text after the last message opens the turn of the assistant
+    """
+    ends = []
+    for turn in range(1, len(text.messages) + 1):
+        try:
+            part = _render_chat(tokenizer, text, turn)
+        except UsageError:
+            part = ""  # some templates refuse a single message: its tokens get the role of the next one
+        ends.append(_common_prefix_length(part, rendered))
+    roles = [message["role"] for message in text.messages]
+    last = ASSISTANT if answer else roles[-1]
+    return tuple(
+        "" if start < 0 else next((role for role, end in zip(roles, ends, strict=True) if start < end), last)
+        for start, _ in tokens.offsets.tolist()
     )
 
 
-def _collate(loaded: Loaded, items: Sequence[_Encoded]) -> Batch:
+def _common_prefix_length(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _collate(loaded: Loaded, items: Sequence[Encoded]) -> Batch:
     tensors = {
         name: torch.from_numpy(np.stack([item.tensors[name] for item in items])).to(loaded.device)
         for name in items[0].tensors

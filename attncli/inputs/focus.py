@@ -19,7 +19,6 @@ _POSITION = re.compile(r"-?\d{1,9}")
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Scripts without spaces between words: there a match may begin and end anywhere."""
 _WORD_CHARACTER = f"[^\\W{_UNSPACED}]"
-_NAMES_IN_ERROR = 12
 Positions = tuple[int, ...]
 
 
@@ -56,14 +55,20 @@ def find_focus(tokens: Tokens, query: str, option: str = "--focus") -> tuple[Foc
         raise UsageError(f"{option} is empty: give a word of the text, the position of a token, or all")
     if query == ALL:
         return _name_matches(tokens, [(position,) for position in range(len(tokens))])
-    if _POSITION.fullmatch(query) and -len(tokens) <= (position := int(query)) < len(tokens):
-        position %= len(tokens)
-        return (FocusMatch(_match_text(tokens, (position,)), (position,)),)
+    is_position = _POSITION.fullmatch(query)
+    if is_position and -len(tokens) <= (position := int(query)) < len(tokens):
+        return _name_matches(tokens, [(position % len(tokens),)])
     if matches := _find_word(tokens, query):
         return _name_matches(tokens, matches)
     if (numbered := _NUMBERED.fullmatch(query)) and _find_word(tokens, numbered[1]):
         return (_nth_match(tokens, numbered[1], int(numbered[2])),)
-    raise UsageError(_no_match_message(tokens, query, option))
+    if is_position:
+        raise UsageError(f"{option} {query} is outside the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}")
+    known = list(dict.fromkeys(name for _, name in _words(tokens) if name.strip()))
+    hints = did_you_mean(query, known), did_you_mean(query.casefold(), [name.casefold() for name in known])
+    listed = f"there are {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"
+    hint = next((hint for hint in hints if hint.startswith("did")), listed)
+    raise UsageError(f"'{query}' does not occur in the text: {hint}")
 
 
 def find_one_focus(tokens: Tokens, query: str, option: str = "--focus") -> FocusMatch:
@@ -103,7 +108,6 @@ def _find_word(tokens: Tokens, word: str, ignore_case: bool = False) -> list[Pos
 
 
 def _find_in_text(tokens: Tokens, word: str, fold: Callable[[str], str]) -> set[Positions]:
-    """Return the positions of the tokens that overlap each occurrence of a word in the text."""
     word = word.strip()
     begins = "" if re.match(f"[{_UNSPACED}]", word) else f"(?<!{_WORD_CHARACTER})" if re.match(r"\w", word) else ""
     ends = f"(?!{_WORD_CHARACTER})" if re.search(rf"[^\W{_UNSPACED}]$", word) else ""
@@ -156,16 +160,3 @@ def _match_text(tokens: Tokens, positions: Positions) -> str:
     if len(positions) == 1:
         return tokens.pieces[positions[0]]
     return next(name for word, name in _words(tokens) if word == positions)
-
-
-def _no_match_message(tokens: Tokens, query: str, option: str) -> str:
-    if _POSITION.fullmatch(query):
-        return f"{option} {query} is outside the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}"
-    known = list(dict.fromkeys(name for _, name in _words(tokens) if name.strip()))
-    hint = did_you_mean(query, known)
-    if not hint.startswith("did"):
-        hint = did_you_mean(query.casefold(), [name.casefold() for name in known])
-    if not hint.startswith("did"):
-        more = ", …" if len(known) > _NAMES_IN_ERROR else ""
-        hint = f"there are {', '.join(known[:_NAMES_IN_ERROR])}{more}"
-    return f"'{query}' does not occur in the text: {hint}"

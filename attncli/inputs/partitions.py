@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
-from attncli.data import Array, Input, Kind, Partition, Spans, TextSpan, Tokens
+from attncli.data import Input, Kind, Partition, Spans, TextSpan, Tokens
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.text_files import check_text, display_name, read_json, type_name
+from attncli.vocabulary import DIVISIONS
 
-DIVISIONS = ("auto", "segment", "paragraph", "line")
 SPECIAL, REST, GENERATED, PROMPT = "special", "rest", "generated", "prompt"
+RESERVED_NAMES = (SPECIAL, REST, GENERATED)
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _BREAKS = {"paragraph": (BLANK_LINE, "¶"), "line": (re.compile(r"\n\s*"), "line ")}
 _PASSAGE_WIDTH = 40
+_SPAN = '"a passage", [start, end] in characters or {"tokens": [start, end]}'
+_OBJECT = f"an object of segments, each a list of {_SPAN}"
 
 Sides = tuple[Partition, Partition]
 """The segments of the queries and of the keys."""
@@ -74,39 +80,29 @@ def _choose_division(one: Input) -> str:
 
 
 def _divide(tokens: Tokens, name: str, division: str) -> Partition:
-    """Divide by the segments of the tokens, and these by paragraph or line; `name` is for tokens without segment."""
-    keys: list[str | tuple[str, int]] = []
-    blocks = _block_numbers(tokens, division)
-    for segment, special, block in zip(tokens.segments, tokens.special.tolist(), blocks.tolist(), strict=True):
-        segment_name = segment or name
-        if special:
-            keys.append(SPECIAL)
-        else:
-            keys.append(segment_name if division == "segment" or segment == GENERATED else (segment_name, block))
-    return _partition(_name_blocks(keys, division))
+    """Divide by the segments of the tokens, and these by paragraph or line; `name` is for tokens without segment.
 
-
-def _block_numbers(tokens: Tokens, division: str) -> Array:
-    """Return for each token the number of its paragraph or line; tokens without offsets belong to the one before."""
+    Paragraphs and lines are named by their number in their segment, after the segment name if there are several.
+    """
+    segments, special = tokens.segments, tokens.special.tolist()
+    names = [SPECIAL if is_special else segment or name for segment, is_special in zip(segments, special, strict=True)]
     if division == "segment":
-        return np.zeros(len(tokens), np.int64)
-    ends = [match.end() for match in _BREAKS[division][0].finditer(tokens.text)]
-    numbers = np.searchsorted(ends, tokens.offsets[:, 0], side="right")
-    filled: Array = np.maximum.accumulate(np.where(tokens.offsets[:, 0] >= 0, numbers, 0))
-    return filled
-
-
-def _name_blocks(keys: Sequence[str | tuple[str, int]], division: str) -> list[str]:
-    """Name paragraphs and lines by their number in their segment; add the segment name if there are several."""
-    blocks = list(dict.fromkeys(key for key in keys if isinstance(key, tuple)))
-    several = len({segment for segment, _ in blocks}) > 1
-    counts: dict[str, int] = {}
-    names: dict[str | tuple[str, int], str] = {}
-    for block in blocks:
-        segment = block[0]
-        counts[segment] = counts.get(segment, 0) + 1
-        names[block] = f"{segment + ' ' if several else ''}{_BREAKS[division][1]}{counts[segment]}"
-    return [key if isinstance(key, str) else names[key] for key in keys]
+        return _partition(names)
+    line_break, mark = _BREAKS[division]
+    ends = [match.end() for match in line_break.finditer(tokens.text)]
+    blocks = np.searchsorted(ends, tokens.offsets[:, 0], side="right")
+    # a token without offsets belongs to the paragraph or line of the token before it
+    blocks = np.maximum.accumulate(np.where(tokens.offsets[:, 0] >= 0, blocks, 0))
+    divided = [not is_special and segment != GENERATED for segment, is_special in zip(segments, special, strict=True)]
+    numbers: dict[str, dict[int, int]] = {}
+    for segment_name, block, is_divided in zip(names, blocks.tolist(), divided, strict=True):
+        if is_divided:
+            of_segment = numbers.setdefault(segment_name, {})
+            of_segment.setdefault(block, len(of_segment) + 1)
+    for position in np.flatnonzero(divided):
+        number = numbers[names[position]][int(blocks[position])]
+        names[position] = f"{names[position] + ' ' if len(numbers) > 1 else ''}{mark}{number}"
+    return _partition(names)
 
 
 def _partition(token_names: Sequence[str]) -> Partition:
@@ -141,41 +137,78 @@ def _divide_by_spans(tokens: Tokens, spans: Spans) -> Partition:
 
 def _tokens_in_span(tokens: Tokens, name: str, span: TextSpan) -> list[int]:
     """Return the positions of the ordinary tokens that overlap a span."""
-    if span.unit == "tokens":
-        _check_inside(name, span, len(tokens), "tokens")
-        positions = np.arange(span.start, span.end)
-    else:
-        start, end = _character_range(tokens, name, span)
-        starts, ends = tokens.offsets.T
-        positions = np.flatnonzero((starts >= 0) & (starts < end) & (ends > start))
-    ordinary: list[int] = [position for position in positions.tolist() if not tokens.special[position]]
+    start, end, described = span.start, span.end, f"segment '{name}': {span.unit} {span.start} to {span.end}"
+    if span.unit == "passage":
+        shown = span.passage if len(span.passage) <= _PASSAGE_WIDTH else f"{span.passage[:_PASSAGE_WIDTH]}…"
+        described, count = f"segment '{name}': {shown!r}", tokens.text.count(span.passage)
+        if count != 1:
+            times = "does not occur" if not count else f"occurs {count} times"
+            raise UsageError(
+                f"{described} {times} in the text: give a passage that occurs once, word for word, or [start, end] in "
+                "characters"
+            )
+        start = tokens.text.index(span.passage)
+        end = start + len(span.passage)
+    length = len(tokens if span.unit == "tokens" else tokens.text)
+    if end > length:
+        raise UsageError(f"{described} ends after the text, which has {length} {span.unit}")
+    positions = np.arange(len(tokens))
+    starts, ends = (positions, positions + 1) if span.unit == "tokens" else tokens.offsets.T
+    inside = (starts >= 0) & (starts < end) & (ends > start) & ~tokens.special
+    ordinary: list[int] = np.flatnonzero(inside).tolist()
     if not ordinary:
-        raise UsageError(f"segment '{name}': {_describe(span)} contains no token: give a span with words in it")
+        raise UsageError(f"{described} contains no token: give a span with words in it")
     return ordinary
 
 
-def _character_range(tokens: Tokens, name: str, span: TextSpan) -> tuple[int, int]:
-    if span.unit == "characters":
-        _check_inside(name, span, len(tokens.text), "characters")
-        return span.start, span.end
-    count = tokens.text.count(span.passage)
-    if count != 1:
-        times = "does not occur" if not count else f"occurs {count} times"
+def read_spans(path: str | Path) -> tuple[Spans, ...]:
+    """Return the segments of each text from a JSON file: an object of name and list of spans, or a list of objects.
+
+    A span is a passage of the text, `[start, end]` in characters or `{"tokens": [start, end]}`; positions count from 0
+    and exclude the end. Raises `UsageError` for any other content.
+    """
+    return as_spans(read_json(path), display_name(path))
+
+
+def as_spans(document: object, where: str = "spans") -> tuple[Spans, ...]:
+    """Return the segments of each text from the content of a file of spans; `where` names it in errors."""
+    entries = document if _is_sequence(document) else [document]
+    if not entries:
+        raise UsageError(f"{where}: expected {_OBJECT}, got an empty list")
+    texts = []
+    for number, entry in enumerate(entries):
+        name_of_text = f"{where}, text {number}" if entries is document else where
+        if not isinstance(entry, dict) or not entry:
+            raise UsageError(f"{name_of_text}: expected {_OBJECT}, got {type_name(entry)}")
+        texts.append({name: _segment_spans(name_of_text, name, spans) for name, spans in entry.items()})
+    return tuple(texts)
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)
+
+
+def _segment_spans(where: str, name: str, spans: object) -> tuple[TextSpan, ...]:
+    check_text(where, name)
+    if not name.strip() or name in RESERVED_NAMES:
         raise UsageError(
-            f"segment '{name}': {_describe(span)} {times} in the text: give a passage that occurs once, word for word, "
-            "or [start, end] in characters"
+            f"{where}: {name!r} cannot be the name of a segment ({', '.join(RESERVED_NAMES)} are reserved): choose "
+            "another"
         )
-    start = tokens.text.index(span.passage)
-    return start, start + len(span.passage)
+    segment = f"{where}, segment {name!r}"
+    if not _is_sequence(spans) or not spans:
+        raise UsageError(f"{segment}: expected a list of {_SPAN}, got {type_name(spans)}")
+    return tuple(_parse_span(f"{segment}, span {number}", span) for number, span in enumerate(spans, start=1))
 
 
-def _check_inside(name: str, span: TextSpan, length: int, unit: str) -> None:
-    if span.end > length:
-        raise UsageError(f"segment '{name}': {_describe(span)} ends after the text, which has {length} {unit}")
-
-
-def _describe(span: TextSpan) -> str:
-    if span.unit == "passage":
-        passage = span.passage if len(span.passage) <= _PASSAGE_WIDTH else f"{span.passage[:_PASSAGE_WIDTH]}…"
-        return f"{passage!r}"
-    return f"{span.unit} {span.start} to {span.end}"
+def _parse_span(where: str, span: object) -> TextSpan:
+    if isinstance(span, str) and span.strip():
+        return TextSpan("passage", passage=check_text(where, span))
+    in_tokens = isinstance(span, dict) and list(span) == ["tokens"]
+    ends = span["tokens"] if isinstance(span, dict) and in_tokens else span
+    if not in_tokens and not _is_sequence(ends):
+        raise UsageError(f"{where}: expected {_SPAN}, got {span!r:.60}")
+    numbers = [end for end in ends if type(end) is int] if _is_sequence(ends) and len(ends) == 2 else []
+    if len(numbers) != 2 or not 0 <= numbers[0] < numbers[1]:
+        raise UsageError(f"{where}: expected two whole numbers [start, end] with 0 <= start < end, got {ends!r:.60}")
+    return TextSpan("tokens" if in_tokens else "characters", numbers[0], numbers[1])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from attncli.data import Array, Input, Tokens
 from attncli.errors import ModelError, UsageError, is_out_of_memory
-from attncli.inputs.batches import accepted_arguments
+from attncli.inputs.batches import TokenReader, accepted_arguments
 from attncli.inputs.partitions import GENERATED, PROMPT
-from attncli.inputs.tokens import TokenReader
 from attncli.models import Loaded
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 GENERATED_TARGET = 64
 """Largest number of tokens that a decoder generates if neither a target nor --generate is given."""
@@ -25,25 +22,104 @@ PREFILL = 1024
 """Number of tokens per step while a long prompt is read, so that the attention of all of them is never in memory."""
 
 
-def encode_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens: int | None) -> Tokens:
-    """Return the input of the decoder for the target of a given text, as in training."""
-    text = given.text.target or ""
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One encoded text: its tokens, the arguments of the forward pass, and notes for the user."""
+
+    input: Input
+    tensors: dict[str, Array]
+    notes: tuple[str, ...] = ()
+
+
+def add_targets(
+    loaded: Loaded,
+    encoded: Sequence[Encoded],
+    max_tokens: int | None,
+    generate: int,
+    on_generated: Callable[[float], None],
+) -> list[Encoded]:
+    """Return the texts with the input of the decoder: the given target, or one that the model generates.
+
+    generate  number of tokens to generate; 0 for `GENERATED_TARGET` tokens
+    """
+    reader, limit = TokenReader(loaded.target_tokenizer), loaded.max_positions
+    if generate and limit is not None and generate >= limit:
+        raise UsageError(f"--generate {generate}: the decoder reads at most {limit}; pass --generate {limit - 1}")
+    targets = [_given_target(loaded, reader, item.input, max_tokens) for item in encoded]
+    completed = []
+    for item, target in zip(encoded, targets, strict=True):
+        notes = item.notes
+        if target is None:
+            target = _generated_target(loaded, reader, item.tensors, generate)
+            notes = (f"text {item.input.index}: no target given, the model generated: {target.text!r}",)
+            on_generated(1)
+        tensors = {**item.tensors, "decoder_input_ids": target.ids}
+        completed.append(Encoded(replace(item.input, target=target), tensors, notes))
+    return completed
+
+
+def add_answers(
+    loaded: Loaded, encoded: Sequence[Encoded], count: int, on_generated: Callable[[float], None]
+) -> list[Encoded]:
+    """Return the texts with up to `count` tokens that a decoder-only model writes after each."""
+    reader, completed = TokenReader(loaded.tokenizer), []
+    for item in encoded:
+        source = item.input.source
+        ids = _generate(loaded, item.tensors, count, option="--head causal-lm")
+        answer = reader.tokens(ids[len(source) :])
+        words = np.where(answer.words >= 0, answer.words + source.words.max(initial=-1) + 1, -1)
+        prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
+        both = replace(
+            source,
+            pieces=source.pieces + answer.pieces,
+            ids=np.concatenate([source.ids, answer.ids]),
+            special=np.concatenate([source.special, answer.special]),
+            offsets=np.concatenate([source.offsets, answer.offsets]),
+            words=np.concatenate([source.words, words]),
+            segments=prompt + (GENERATED,) * len(answer),
+        )
+        tensors = {name: np.append(values, [values[-1]] * len(answer)) for name, values in item.tensors.items()}
+        completed.append(Encoded(replace(item.input, source=both), {**tensors, "input_ids": both.ids}))
+        on_generated(1)
+    return completed
+
+
+def check_length(index: int, tokens: int, limit: int | None, generate: int = 0, what: str = "") -> None:
+    """Raise UsageError if a text and the tokens that the model writes after it are more than `limit` tokens."""
+    if limit is None or tokens + generate <= limit:
+        return
+    if not generate:
+        raise UsageError(
+            f"text {index} has {what}{tokens} tokens, the model reads at most {limit}; "
+            f"shorten it or pass --max-tokens {limit}"
+        )
+    advice = "a smaller --generate" if limit <= generate else f"--max-tokens {limit - generate} or a smaller --generate"
+    raise UsageError(
+        f"text {index} has {tokens} tokens, with --generate {generate} that makes {tokens + generate}, "
+        f"the model reads at most {limit}; shorten it or pass {advice}"
+    )
+
+
+def _given_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens: int | None) -> Tokens | None:
+    """Return the input of the decoder for the target of a given text, as in training; None without a target."""
+    text = given.text.target
+    if text is None:
+        return None
     if not text.strip():
         raise UsageError(f"the target of text {given.index} is empty; leave --target out to let the model write one")
     options: dict[str, Any] = {} if max_tokens is None else {"truncation": True, "max_length": max_tokens}
     labels = list(loaded.target_tokenizer(text_target=text, **options)["input_ids"])
-    return reader.tokens(_shift_right(loaded, labels), text=text)
+    target = reader.tokens(_shift_right(loaded, labels), text=text)
+    check_length(given.index, len(target), loaded.max_positions, what="a target of ")
+    return target
 
 
-def generate_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> Tokens:
-    """Return the input of the decoder that generates up to `generate` tokens: start token and these, no end token.
-
-    generate  0 for `GENERATED_TARGET` tokens
-    """
-    limit = loaded.max_positions
+def _generated_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> Tokens:
+    """Return the input of the decoder that generates up to `generate` tokens: start token and these, no end token."""
+    limit, ends = loaded.max_positions, loaded.model.generation_config.eos_token_id
     default = GENERATED_TARGET if limit is None else max(1, min(GENERATED_TARGET, limit - 1))
     ids = _generate(loaded, tensors, generate or default, option="--target")
-    if len(ids) > 1 and ids[-1] in _end_tokens(loaded):
+    if len(ids) > 1 and ids[-1] in (ends if isinstance(ends, list) else [ends]):
         ids = ids[:-1]
     target = reader.tokens(ids, text=loaded.target_tokenizer.decode(ids, skip_special_tokens=True))
     return replace(target, segments=("", *[GENERATED] * (len(ids) - 1)))
@@ -57,42 +133,15 @@ def _shift_right(loaded: Loaded, labels: list[int]) -> list[int]:
             return list(shift(labels=torch.tensor([labels], device=loaded.device))[0].tolist())
     except (AttributeError, TypeError, ValueError):
         pass  # the configuration names no start or padding token
-    return [_start_token(loaded), *labels[:-1]]
-
-
-def _start_token(loaded: Loaded) -> int:
     holders = (loaded.model.config, getattr(loaded.model, "generation_config", None), loaded.target_tokenizer)
     for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id", "eos_token_id"):
         for holder in holders:
             value = getattr(holder, name, None)
             if isinstance(value, int):
-                return value
+                return [value, *labels[:-1]]
     raise ModelError(
         f"model '{loaded.name}' names no start token for its decoder: expected decoder_start_token_id in its config"
     )
-
-
-def append_answer(
-    loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], source: Tokens, count: int
-) -> tuple[dict[str, Array], Tokens]:
-    """Return the input tensors and tokens of a decoder-only model, with up to `count` generated tokens appended."""
-    ids = _generate(loaded, tensors, count, option="--head causal-lm")
-    new_count = len(ids) - len(source)
-    answer = reader.tokens(ids[len(source) :])
-    words = np.where(answer.words >= 0, answer.words + source.words.max(initial=-1) + 1, -1)
-    prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
-    all_tokens = Tokens(
-        pieces=source.pieces + answer.pieces,
-        ids=np.concatenate([source.ids, answer.ids]),
-        special=np.concatenate([source.special, answer.special]),
-        offsets=np.concatenate([source.offsets, answer.offsets]),
-        words=np.concatenate([source.words, words]),
-        segments=prompt + (GENERATED,) * new_count,
-        text=source.text,
-        scheme=source.scheme,
-    )
-    extended = {name: np.append(values, [values[-1]] * new_count) for name, values in tensors.items()}
-    return {**extended, "input_ids": all_tokens.ids}, all_tokens
 
 
 def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str) -> list[int]:
@@ -119,14 +168,8 @@ def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str
     return ids
 
 
-def _supports_prefill(model: PreTrainedModel) -> bool:
+def _supports_prefill(model: Any) -> bool:
     """Return whether a prompt may be read in chunks: the model caches keys and values, and has no running state."""
     has_encoder, stateful = model.config.is_encoder_decoder, getattr(model, "_is_stateful", True)
     has_backends = getattr(model, "_supports_attention_backend", False)
-    untyped: Any = model  # torch types unknown attributes of modules as tensors
-    return bool(has_backends and not stateful and not has_encoder and untyped._supports_default_dynamic_cache())
-
-
-def _end_tokens(loaded: Loaded) -> list[int | None]:
-    ends = loaded.model.generation_config.eos_token_id
-    return ends if isinstance(ends, list) else [ends]
+    return bool(has_backends and not stateful and not has_encoder and model._supports_default_dynamic_cache())

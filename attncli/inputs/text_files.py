@@ -24,20 +24,17 @@ def display_name(path: str | Path) -> str:
 def read_lines(path: str | Path, keep_ends: bool = False) -> Iterator[tuple[str, int]]:
     """Yield the lines of a UTF-8 file with their numbers from 1; only `\\n` and `\\r\\n` end a line."""
     offset = 0
-    with open_bytes(path) as file:
+    with _open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
-            content = line.removeprefix(_BOM) if number == 1 else line
-            text = decode_utf8(path, content, offset + len(line) - len(content), number)
+            text = _decode_utf8(path, line, offset, number)
             offset += len(line)
             yield (text if keep_ends else text.removesuffix("\n").removesuffix("\r")), number
 
 
 def read_file_text(path: str | Path) -> str:
     """Return the text of a UTF-8 file, without a byte order mark."""
-    with open_bytes(path) as file:
-        data = file.read()
-    content = data.removeprefix(_BOM)
-    return decode_utf8(path, content, len(data) - len(content), 1)
+    with _open_bytes(path) as file:
+        return _decode_utf8(path, file.read(), 0, 1)
 
 
 def read_json(path: str | Path) -> object:
@@ -58,23 +55,21 @@ def check_exists(path: str | Path) -> None:
     if str(path) == STDIN:
         return
     if Path(path).is_dir():
-        raise UsageError(f"expected a file, but {display_name(path)} is a folder: name a file in it")
+        raise UsageError(f"expected a file, but {path} is a folder: name a file in it")
     if not Path(path).exists():
-        raise UsageError(f"no such file: {display_name(path)}{_close_names(Path(path))}")
+        raise UsageError(f"no such file: {path}{_close_names(Path(path))}")
 
 
 def _close_names(path: Path) -> str:
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:
         return ""
-    hint = did_you_mean(path.name, names)
     return f"; {hint}" if hint.startswith("did") else ""
 
 
 @contextmanager
-def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file or stdin to read bytes."""
+def _open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     if str(path) == STDIN:
         yield sys.stdin.buffer
         return
@@ -82,11 +77,13 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
         with Path(path).open("rb") as file:
             yield file
     except OSError as error:
-        raise UsageError(f"cannot read {display_name(path)}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def decode_utf8(path: str | Path, data: bytes, offset: int, line: int) -> str:
-    """Return bytes as text; `offset` and `line` are their position in the file, for the error."""
+def _decode_utf8(path: str | Path, data: bytes, offset: int, line: int) -> str:
+    """Return bytes without a byte order mark as text; `offset` and `line` are their position in the file."""
+    if offset == 0 and data.startswith(_BOM):
+        data, offset = data.removeprefix(_BOM), len(_BOM)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,13 +1,17 @@
-"""Texts given as strings, checked and completed with a pair or a target."""
+"""Texts given as strings, and texts and chats read from files and stdin."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from attncli.data import Text
-from attncli.errors import UsageError
-from attncli.inputs.text_files import check_text
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.text_files import STDIN, check_exists, check_text, display_name, read_json, read_lines, type_name
 
 Texts = str | Text | Sequence[str | Text]
 
@@ -18,22 +22,155 @@ def parse_texts(text: Texts, pair: str | None = None, target: str | None = None)
     if not given:
         raise UsageError("there is no text to read: give at least one")
     texts = [one if isinstance(one, Text) else Text(one) for one in given]
-    if (pair is not None or target is not None) and len(texts) > 1:
-        option = "pair" if pair is not None else "target"
-        raise UsageError(f"--{option} goes with one text, got {len(texts)}: run them one by one")
-    if pair is not None:
-        texts = [replace(texts[0], pair=pair)]
-    if target is not None:
-        texts = [replace(texts[0], target=target)]
+    options: dict[str, Any] = {"pair": pair, "target": target}
+    options = {name: value for name, value in options.items() if value is not None}
+    if options and len(texts) > 1:
+        raise UsageError(f"--{next(iter(options))} goes with one text, got {len(texts)}: run them one by one")
+    if options:
+        texts = [replace(texts[0], **options)]
     for one in texts:
-        _check_not_empty(one)
+        for name, value in (("text", one.text), ("pair", one.pair), ("target", one.target)):
+            if value is not None and not check_text(f"--{name}", value).strip() and not one.messages:
+                raise UsageError(f"--{name} is empty: give at least one word")
     return texts
 
 
-def _check_not_empty(text: Text) -> None:
-    for name, value in (("text", text.text), ("pair", text.pair), ("target", text.target)):
-        if value is None:
+def read_chat(path: str | Path) -> Text:
+    """Return a chat from a JSON file: a list of `{"role": …, "content": …}`, or an object with it as `messages`."""
+    where, document = display_name(path), read_json(path)
+    messages = document.get("messages") if isinstance(document, dict) else document
+    if not isinstance(messages, list) or not messages:
+        raise UsageError(f'{where}: expected a list of {{"role": …, "content": …}}, got {type_name(messages)}')
+    checked = tuple(_check_message(f"{where}, message {n}", message) for n, message in enumerate(messages, start=1))
+    return Text("\n".join(message["content"] for message in checked), messages=checked)
+
+
+def _check_message(where: str, message: object) -> dict[str, str]:
+    if not isinstance(message, dict):
+        raise UsageError(f'{where}: expected {{"role": …, "content": …}}, got {type_name(message)}')
+    for name in ("role", "content"):
+        if name not in message:
+            raise UsageError(f"{where} has no '{name}': {did_you_mean(name, message)}")
+    for name, value in message.items():
+        if not isinstance(value, str):
+            raise UsageError(f"{where}: expected a text as '{name}', got {type_name(value)}")
+        check_text(where, value)
+    return dict(message)
+
+
+def read_texts(path: str | Path, column: str | None = None) -> Iterator[Text]:
+    """Return an iterator over the texts of a file; `-` is stdin.
+
+    A plain file has one text per line. `.jsonl`, `.csv`, `.tsv` and `.parquet` have one text per row, in `column`
+    (default `text`). Blank texts are skipped. Raises `UsageError` for a file without texts and for a broken file; some
+    errors appear only when the iterator reaches them.
+    """
+    suffix = "" if str(path) == STDIN else Path(path).suffix.lower()
+    known = ", ".join(_TABLES)
+    if suffix == ".json":
+        raise UsageError(f"cannot tell what is a text in {path}: expected {known}, or plain text, one per line")
+    check_exists(path)
+    if reader := _TABLES.get(suffix):
+        return _not_blank(path, reader(Path(path), column or "text"))
+    if column is not None:
+        raise UsageError(f"{display_name(path)} has no columns: --column '{column}' goes with {known}")
+    return _not_blank(path, (line for line, _ in read_lines(path)))
+
+
+def _not_blank(path: str | Path, texts: Iterator[str]) -> Iterator[Text]:
+    any_text = False
+    for text in texts:
+        if text.strip():
+            any_text = True
+            yield Text(text)
+    if not any_text:
+        raise UsageError(f"{display_name(path)} contains no text: expected at least one that is not blank")
+
+
+def jsonl_rows(path: Path, what: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the objects of a JSON Lines file with their line numbers, without blank lines.
+
+    what  what an object should contain, for errors
+    """
+    for line, number in read_lines(path):
+        if not line.strip():
             continue
-        check_text(f"--{name}", value)
-        if not value.strip() and not text.messages:
-            raise UsageError(f"--{name} is empty: give at least one word")
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise UsageError(f"{path}, line {number} is not JSON: {reason}") from error
+        if not isinstance(row, dict):
+            raise UsageError(f"{path}, line {number}: expected a JSON object {what}, got {type_name(row)}")
+        yield row, number
+
+
+def _read_jsonl(path: Path, column: str) -> Iterator[str]:
+    for row, number in jsonl_rows(path, f"with '{column}'"):
+        _check_column(f"{path}, line {number}", column, list(row))
+        yield _cell(f"{path}, line {number}", column, row[column])
+
+
+def _read_csv(path: Path, column: str) -> Iterator[str]:
+    # a text may be longer than 128 KiB, the default limit of the csv module
+    limit = csv.field_size_limit(2**31 - 1)
+    lines = (line for line, _ in read_lines(path, keep_ends=True))
+    rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    try:
+        header: list[str] = next(rows, [])
+        if not header:  # an empty file: the caller raises the error for a file without texts
+            return
+        if header.count(column) > 1:
+            raise UsageError(f"{path} has {header.count(column)} columns named '{column}': rename all but one")
+        _check_column(str(path), column, header)
+        for row in filter(None, rows):
+            if len(row) != len(header):
+                raise UsageError(
+                    f"{path}, line {rows.line_num} is broken CSV: expected {len(header)} cells as in the header, "
+                    f"got {len(row)}; quote cells with commas"
+                )
+            yield row[header.index(column)]
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {rows.line_num} is broken CSV: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[str]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_column(str(path), column, file.schema_arrow.names)
+            number = 0
+            for batch in file.iter_batches(batch_size=1024, columns=[column]):
+                for cell in batch.column(0).to_pylist():
+                    number += 1
+                    yield _cell(f"{path}, row {number}", column, cell)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"cannot read {path} as Parquet: {reason}") from error
+
+
+_TABLES: dict[str, Callable[[Path, str], Iterator[str]]] = {
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+def _check_column(where: str, column: str, known: list[str]) -> None:
+    if column not in known:
+        hint = did_you_mean(column, known)
+        columns = f" (columns: {', '.join(known)})" if hint.startswith("did") else ""
+        raise UsageError(f"{where} has no column '{column}': {hint}{columns}; choose one with --column")
+
+
+def _cell(where: str, column: str, cell: object) -> str:
+    if not isinstance(cell, str):
+        raise UsageError(f"{where}: expected a text in column '{column}', got {type_name(cell)}")
+    return check_text(where, cell)

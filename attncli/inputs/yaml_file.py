@@ -1,4 +1,4 @@
-"""YAML files as plain lists, keys and texts, with the position of each in the file.
+"""YAML files as plain lists, keys and texts with the position of each in the file, and Pydantic models for them.
 
 Every value is read as text; the model of the file converts it. So head `3.10` differs from `3.1`, and the word `no`
 stays a word. Tags, anchors and aliases, with which a file could create objects or grow without limit, are refused.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import pydantic
 import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError, WithJsonSchema
 
-from attncli.errors import UsageError
-from attncli.inputs.text_files import STDIN, check_exists, check_text, display_name, read_file_text
+from attncli.errors import AttnError, UsageError, did_you_mean
+from attncli.inputs.text_files import STDIN, check_exists, check_text, display_name, read_file_text, type_name
 
 MAX_BYTES = 256_000
 MAX_LEVELS = 20
@@ -47,7 +49,7 @@ class Document:
     values     dicts, lists, texts; None for a missing value
     positions  position of every value, by its path; of every key, by the path of its value followed by `KEY`
     folder     folder of the file; paths in the file are relative to it
-    base       path of `values` in the file; arguments of methods are relative to it, `positions` are not
+    base       path of `values` in the file; paths given to methods start there, `positions` do not
     """
 
     name: str
@@ -58,7 +60,6 @@ class Document:
 
     @property
     def position(self) -> FilePosition:
-        """The position of `values`."""
         return self.positions.get(self.base, FilePosition(1, 1))
 
     def part(self, *path: str | int) -> Document:
@@ -99,18 +100,18 @@ def read_yaml(path: str | Path, environment: Mapping[str, str] | None = None) ->
     return Document(name, values, builder.positions, Path() if str(path) == STDIN else Path(path).parent)
 
 
+@dataclass
 class _Builder:
     """Builds values from the events of a YAML parser and records their positions."""
 
-    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
-        self._name = name
-        self._environment = environment
-        self.positions: dict[KeyPath, FilePosition] = {}
+    name: str
+    environment: Mapping[str, str]
+    positions: dict[KeyPath, FilePosition] = field(default_factory=dict)
 
     def document(self, events: Iterator[yaml.Event]) -> object:
         next(events)
         if isinstance(next(events), yaml.StreamEndEvent):
-            raise UsageError(f"{self._name} is empty: expected keys and values")
+            raise UsageError(f"{self.name} is empty: expected keys and values")
         value = self._value(next(events), events, ())
         next(events)
         after = next(events)
@@ -128,15 +129,18 @@ class _Builder:
             raise self._error(event, f"expected plain values, got the tag {tag}: remove it")
         if len(path) > MAX_LEVELS:
             raise self._error(event, f"expected at most {MAX_LEVELS} levels of lists and keys")
-        if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event)
-        return self._list(events, path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(events, path)
-
-    def _scalar(self, event: yaml.ScalarEvent) -> str | None:
+        if isinstance(event, yaml.SequenceStartEvent):
+            values: list[object] = []
+            while not isinstance(event := next(events), yaml.SequenceEndEvent):
+                values.append(self._value(event, events, (*path, len(values))))
+            return values
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(events, path)
+        assert isinstance(event, yaml.ScalarEvent)
         if event.style is None and event.value in _NULL:
             return None
         text = _VARIABLE.sub(lambda match: self._variable(event, match), event.value)
-        return check_text(f"{self._name}, {_position(event)}", text)
+        return check_text(f"{self.name}, {_position(event)}", text)
 
     def _variable(self, event: yaml.Event, match: re.Match[str]) -> str:
         escaped, name, default, invalid = match.groups()
@@ -144,18 +148,11 @@ class _Builder:
             return match[0][1:]
         if invalid is not None:
             raise self._error(event, f"expected the name of a variable in {match[0]}: write $${{ for a plain ${{")
-        value = self._environment.get(name, default)
+        value = self.environment.get(name, default)
         if value is None:
-            raise self._error(
-                event, f"the environment has no variable {name}: set it, or give a default as ${{{name}:-…}}"
-            )
+            advice = f"set it, or give a default as ${{{name}:-…}}"
+            raise self._error(event, f"the environment has no variable {name}: {advice}")
         return str(value)
-
-    def _list(self, events: Iterator[yaml.Event], path: KeyPath) -> list[object]:
-        values: list[object] = []
-        while not isinstance(event := next(events), yaml.SequenceEndEvent):
-            values.append(self._value(event, events, (*path, len(values))))
-        return values
 
     def _mapping(self, events: Iterator[yaml.Event], path: KeyPath) -> dict[str, object]:
         values: dict[str, object] = {}
@@ -169,9 +166,99 @@ class _Builder:
         return values
 
     def _error(self, event: yaml.Event, message: str) -> UsageError:
-        return UsageError(f"{self._name}, {_position(event)}: {message}")
+        return UsageError(f"{self.name}, {_position(event)}: {message}")
 
 
 def _position(event: yaml.Event) -> FilePosition:
     assert event.start_mark is not None  # every event of a parser has a mark
     return FilePosition(event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+class Section(BaseModel):
+    """A mapping with known keys; an unknown key is an error that lists close names."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: object) -> object:
+        if isinstance(values, Mapping):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            for key in values:
+                if key not in known:
+                    raise _UnknownKeyError(key, known)
+        return values
+
+
+class _UnknownKeyError(UsageError):
+    def __init__(self, key: str, known: Sequence[str]) -> None:
+        super().__init__(f"unknown key '{key}': {did_you_mean(key, known)}")
+        self.key = key
+
+
+def _existing_path(value: str, info: pydantic.ValidationInfo) -> str:
+    assert info.context is not None  # set by `validate`
+    path = value if value == STDIN else str(info.context["folder"] / value)
+    check_exists(path)
+    return path
+
+
+def _join(value: object) -> object:
+    return ",".join(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
+
+
+_SCALAR: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_SCALARS = WithJsonSchema({"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]})
+JoinedText = Annotated[str, BeforeValidator(_join), _SCALARS]
+"""A text; a list of texts is joined by commas: `[0, 2]` is `0,2`."""
+FilePath = Annotated[str, AfterValidator(_existing_path), WithJsonSchema({"type": "string"})]
+"""The path of an existing file, relative to the folder of the document; `-` is stdin."""
+TextList = Annotated[list[str], BeforeValidator(lambda value: value if isinstance(value, list) else [value]), _SCALARS]
+"""A text or a list of texts."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(document: Document, model: type[Model]) -> Model:
+    """Return the values of a document as `model`; raise UsageError with line and column for the first error."""
+    try:
+        return model.model_validate(document.values, context={"folder": document.folder})
+    except ValidationError as error:
+        raise _explain(document, error.errors()[0]) from None
+
+
+def _explain(document: Document, details: Mapping[str, Any]) -> UsageError:
+    path: KeyPath = tuple(part for part in details["loc"] if not str(part).startswith("function-"))
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, _UnknownKeyError):
+        return document.error((*path, cause.key), str(cause), at_key=True)
+    if isinstance(cause, AttnError):
+        return document.error(path, str(cause))
+    if details["type"] == "missing":
+        return document.error(path[:-1], f"the key '{path[-1]}' is missing")
+    name = f"expected '{path[-1]}' to be" if path and isinstance(path[-1], str) else "expected"
+    value = details["input"]
+    got = f"'{value}'" if isinstance(value, str) else type_name(value)
+    return document.error(path, f"{name} {_expectation(details)}, got {got}")
+
+
+_EXPECTED = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "keys and values"),
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "list_type": "a list",
+}
+
+
+def _expectation(details: Mapping[str, Any]) -> str:
+    context = details.get("ctx", {})
+    if details["type"] == "literal_error":
+        return f"one of {str(context['expected']).replace(chr(39), '')}"
+    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least"}
+    limits = [f"{signs[name]} {limit}" for name, limit in context.items() if name in signs]
+    if limits:
+        return " and ".join(limits) + (" long" if "min_length" in context else "")
+    return _EXPECTED.get(details["type"]) or str(details["msg"]).lower()

@@ -41,7 +41,6 @@ def is_remote_code(error: BaseException) -> bool:
 
 
 def _remote_files(name: str) -> str:
-    """Return the Python files that a model would run."""
     config = Path(name).expanduser() / "config.json"
     if not config.is_file():
         return "the Python files of its repository"
@@ -52,8 +51,9 @@ def _remote_files(name: str) -> str:
 
 
 def _load_failure(name: str, error: Exception) -> str:
-    """Return why a model does not load, and what to do where that is known."""
-    causes = list(_causes(error))
+    causes: list[BaseException] = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
     types = {type(cause).__name__ for cause in causes}
     text = " ".join(map(str, causes)).lower()
     if Path(name).expanduser().is_dir():
@@ -71,13 +71,6 @@ def _load_failure(name: str, error: Exception) -> str:
     if {"RepositoryNotFoundError", "GatedRepoError"} & types:
         return "the hub has no such model, or it is private or gated: check the name or run hf auth login"
     return first_line(error)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error and the errors that it was raised from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def first_line(error: BaseException) -> str:

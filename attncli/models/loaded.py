@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -62,13 +62,43 @@ class Loaded:
 
     @property
     def max_positions(self) -> int | None:
-        """The most tokens that the model can read; None if its configuration sets no limit."""
-        return max_positions(self.model)
+        """The most tokens that the model can read, by its position table; None if its configuration sets no limit."""
+        try:
+            config = self.model.config.get_text_config()
+        except ValueError:  # two text configurations (MusicGen): the encoder reads the text
+            config = self.model.config.get_text_config(encoder=True)
+        if _has_no_limit(config):
+            return None
+        names = ("max_position_embeddings", "n_positions", "max_source_positions", "n_ctx", "max_seq_len")
+        limits = [value for name in names if isinstance(value := getattr(config, name, None), int) and value > 0]
+        if not limits:
+            return None
+        unused = (config.pad_token_id or 0) + 1 if _POSITIONS_AFTER_PADDING.fullmatch(config.model_type) else 0
+        if getattr(config, "ngram", None):  # the n-gram streams of ProphetNet are one position ahead
+            unused += 1
+        # the lengths that rotary positions reach after scaling
+        scaled = [
+            int((rotary.get("original_max_position_embeddings") or 0) * (rotary.get("factor") or 0))
+            for rotary in _rotary_parameters(config)
+        ]
+        return max([limits[0] - unused, *scaled])
 
     @cached_property
     def callers(self) -> list[tuple[str, Callable[..., Any]]]:
-        """The ways to run the model on text alone, as (name, callable), the preferred one first."""
-        return list(_callers(self.model))
+        """The ways to run the model on text alone, as (name, callable), the preferred one first.
+
+        After the whole model come its parts that read token ids of text, but never a decoder without its encoder.
+        """
+        model: Any = self.model
+        callers = [("forward", model)]
+        if hasattr(model, "get_text_features"):
+            callers.append(("get_text_features", model.get_text_features))
+        two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
+        for name, module in model.named_modules():
+            is_text_model = name and isinstance(module, PreTrainedModel) and not _NO_TEXT.search(name)
+            if is_text_model and _reads_ids(module) and not (two_stacks and "decoder" in name):
+                callers.append((name, module))
+        return callers
 
     def run_info(self, capture: str = "") -> RunInfo:
         """Return what the results of a run record about the model; `capture` is the route of the capture."""
@@ -86,24 +116,6 @@ class Loaded:
         )
 
 
-def max_positions(model: PreTrainedModel) -> int | None:
-    """Return the length of the longest input, by the position table or the configuration; None for no limit."""
-    try:
-        config = model.config.get_text_config()
-    except ValueError:  # two text configurations (MusicGen): the encoder reads the text
-        config = model.config.get_text_config(encoder=True)
-    if _has_no_limit(config):
-        return None
-    names = ("max_position_embeddings", "n_positions", "max_source_positions", "n_ctx", "max_seq_len")
-    limits = [value for name in names if isinstance(value := getattr(config, name, None), int) and value > 0]
-    if not limits:
-        return None
-    unused = (config.pad_token_id or 0) + 1 if _POSITIONS_AFTER_PADDING.fullmatch(config.model_type) else 0
-    if getattr(config, "ngram", None):  # the n-gram streams of ProphetNet are one position ahead
-        unused += 1
-    return max([limits[0] - unused, *(_scaled_limit(rotary) for rotary in _rotary_parameters(config))])
-
-
 def _has_no_limit(config: PreTrainedConfig) -> bool:
     """Return whether positions may exceed the configuration: they are distances, or rotary angles that adapt."""
     # the configurations of T5 state the length of their training texts; buckets of distances have no limit
@@ -118,25 +130,6 @@ def _rotary_parameters(config: PreTrainedConfig) -> list[Mapping[str, Any]]:
     """Return the parameters of rotary positions, one entry for each type of layer if they differ."""
     parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     return [value for value in parameters.values() if isinstance(value, Mapping)] or [parameters]
-
-
-def _scaled_limit(rotary: Mapping[str, Any]) -> int:
-    """Return the length that rotary positions reach after scaling; 0 if they are not scaled."""
-    original, factor = rotary.get("original_max_position_embeddings"), rotary.get("factor")
-    return int(original * factor) if original and factor else 0
-
-
-def _callers(model: PreTrainedModel) -> Iterator[tuple[str, Any]]:
-    """Return the whole model, then its parts that read token ids of text; never a decoder without its encoder."""
-    yield "forward", model
-    if hasattr(model, "get_text_features"):
-        yield "get_text_features", model.get_text_features
-    two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
-    for name, module in model.named_modules():
-        if not name or not isinstance(module, PreTrainedModel) or _NO_TEXT.search(name):
-            continue
-        if _reads_ids(module) and not (two_stacks and "decoder" in name):
-            yield name, module
 
 
 def _reads_ids(module: PreTrainedModel) -> bool:

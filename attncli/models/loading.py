@@ -10,11 +10,12 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from attncli.errors import ModelError, UsageError, did_you_mean
-from attncli.models.adapters import adapter_base, load_adapter
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
+from attncli.vocabulary import DTYPES
 
 DEMO = Path(__file__).parent.parent / "demo"
 DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
@@ -30,11 +31,8 @@ HEADS = {
 AUTO_LM = "auto-lm"
 """Like `auto`, but with the head that a model needs to write text."""
 _WEIGHT_FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "pytorch_model*.bin",
-    "pytorch_model*.index.json",
-    "*.gguf",
+    *("*.safetensors", "*.safetensors.index.json"),
+    *("pytorch_model*.bin", "pytorch_model*.index.json", "*.gguf"),
 )
 _HEAD_PARTS = {"pooler", "classifier", "lm_head", "cls", "qa_outputs", "score", "generator_predictions", "logits"}
 
@@ -58,9 +56,9 @@ def load(
     path = _locate(name)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     with explain_load_error(name, trust_remote_code), quiet_transformers():
-        if base := adapter_base(path, name, revision):
+        if base := _adapter_base(path, name, revision):
             model = _load_model(_locate(base), base, head, dtype, {**options, "revision": None})
-            load_adapter(model, path, name, revision)
+            _load_adapter(model, path, name, revision)
             path = path if (Path(path) / "tokenizer_config.json").is_file() else _locate(base)
         else:
             model = _load_model(path, name, head, dtype, options)
@@ -91,7 +89,11 @@ def _locate(name: str) -> str:
         return str(DEMO / name.removeprefix("demo:"))
     folder = Path(name).expanduser()
     if folder.is_dir():
-        _check_folder(folder)
+        has_config = (folder / "config.json").is_file()
+        if not has_config and not (folder / "adapter_config.json").is_file():
+            raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
+        if has_config and not any(any(folder.glob(pattern)) for pattern in _WEIGHT_FILES):
+            raise ModelError(f"model folder '{folder}' has no weights; expected model.safetensors next to config.json")
         return str(folder)
     if folder.is_file() or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
         what = "a file" if folder.is_file() else "nothing"
@@ -99,22 +101,41 @@ def _locate(name: str) -> str:
     return name
 
 
-def _check_folder(folder: Path) -> None:
-    """Check that a folder holds an adapter, or a configuration and weights; raise ModelError if not."""
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            return
-        raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
-    if not any(any(folder.glob(pattern)) for pattern in _WEIGHT_FILES):
-        raise ModelError(f"model folder '{folder}' has no weights; expected model.safetensors next to config.json")
+def _adapter_base(path: str, name: str, revision: str | None) -> str | None:
+    """Return the base model that an adapter (LoRA and others, as PEFT saves them) names; None without an adapter.
+
+    Raises `ModelError` if PEFT is not installed or the adapter names no base model.
+    """
+    if (Path(path) / "config.json").is_file() or find_adapter_config_file(path, revision=revision) is None:
+        return None
+    try:
+        from peft import PeftConfig
+    except ImportError as error:
+        raise ModelError(f"model '{name}' is an adapter: pip install \"attncli[adapters]\" to load it") from error
+    base: str | None = PeftConfig.from_pretrained(path, revision=revision).base_model_name_or_path
+    if not base:
+        raise ModelError(f"adapter '{name}' names no base model: write base_model_name_or_path to adapter_config.json")
+    return base
+
+
+def _load_adapter(model: PreTrainedModel, path: str, name: str, revision: str | None) -> None:
+    """Load an adapter into its base model; raise ModelError if it belongs to another model."""
+    report: Any = model.load_adapter(path, adapter_kwargs={"revision": revision})
+    keys = sorted([*report.missing_keys, *report.unexpected_keys, *(key for key, *_ in report.mismatched_keys)])
+    if keys:
+        raise ModelError(
+            f"adapter '{name}' does not fit {type(model).__name__}: {len(keys)} weights differ, the first is {keys[0]}"
+        )
 
 
 def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, Any]) -> PreTrainedModel:
     """Return the model, loaded by the first Auto class that uses all its weights; raise ModelError if none does."""
     config = AutoConfig.from_pretrained(path, **options)
+    if dtype not in DTYPES:
+        raise UsageError(f"unknown --dtype '{dtype}': {did_you_mean(dtype, DTYPES)}")
     model_options = {
         **options,
-        "dtype": _dtype(dtype),
+        "dtype": dtype if dtype == "auto" else getattr(torch, dtype),
         "attn_implementation": "eager",
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # so that _missing_weights can name them
@@ -154,7 +175,8 @@ def _auto_classes(config: PreTrainedConfig, head: str) -> Iterator[Any]:
             yield checkpoint_class
         # without a target text the decoder writes one, which only the full model can do; and some base models read no
         # ids, but the output of another module (Perceiver, SpeechT5)
-        if two_stacks or not _base_reads_ids(config):
+        base = _mapped_classes(AutoModel, config)[:1]
+        if two_stacks or not any("input_ids" in inspect.signature(cls.forward).parameters for cls in base):
             yield checkpoint_class
     yield AutoModel
     if checkpoint_class is not None:
@@ -162,13 +184,7 @@ def _auto_classes(config: PreTrainedConfig, head: str) -> Iterator[Any]:
     yield from (getattr(transformers, auto) for auto in HEADS.values())
 
 
-def _base_reads_ids(config: PreTrainedConfig) -> bool:
-    bases = _mapped_classes(AutoModel, config)[:1]
-    return any("input_ids" in inspect.signature(base.forward).parameters for base in bases)
-
-
 def _mapped_classes(auto: Any, config: PreTrainedConfig) -> tuple[Any, ...]:
-    """Return the classes that an Auto class has for a configuration."""
     try:
         classes = auto._model_mapping[type(config)]
     except (KeyError, ValueError):
@@ -192,7 +208,6 @@ def _missing_weights(model: PreTrainedModel, loading_info: dict[str, Any]) -> st
 
 
 def _load_tokenizer(path: str, name: str, options: dict[str, Any]) -> Any:
-    """Return the tokenizer of a folder or hub id; raise ModelError if it cannot be used."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
@@ -206,33 +221,19 @@ def _load_tokenizer(path: str, name: str, options: dict[str, Any]) -> Any:
     return tokenizer
 
 
-def _dtype(name: str) -> torch.dtype | str:
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name == "auto":
-        return "auto"
-    if name not in dtypes:
-        raise UsageError(f"unknown --dtype '{name}': {did_you_mean(name, [*dtypes, 'auto'])}")
-    return dtypes[name]
-
-
 def _device(name: str) -> torch.device | None:
     """Return the device of this name; `auto` is a GPU if there is one, else None."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return (
-            torch.device("cuda")
-            if torch.cuda.is_available()
-            else torch.device("mps")
-            if torch.backends.mps.is_available()
-            else None
-        )
+        return next((torch.device(kind) for kind in available if available[kind]), None)
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"unknown --device '{name}': expected auto, cpu, cuda, cuda:N or mps") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and not available["cuda"]:
         raise UsageError(f"--device {name}: this torch finds no CUDA device; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: there are only {torch.cuda.device_count()} CUDA devices")
-    if device.type == "mps" and not torch.backends.mps.is_available():
+    if device.type == "mps" and not available["mps"]:
         raise UsageError("--device mps: this torch finds no Apple GPU; use --device cpu")
     return device

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from attncli.data import Attention, Kind, LayerMaps, Tokens, TokenWindow
+from attncli.data import Attention, Kind, LayerMaps, TokenWindow
 from attncli.data.labels import label_with_position, labels
 from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, measure, style
 
@@ -17,26 +17,21 @@ KIND_WORDS: dict[Kind, str] = {
     "decoder": "decoder self-attention",
     "cross": "cross-attention",
 }
-QUERY, KEY = "query token", "key token"
-QUERY_POSITION, KEY_POSITION = "query position", "key position"
-TICK_ROOM = 10
+KEY, KEY_POSITION = "key token", "key position"
 TICK_STYLE: dict[str, Any] = {"length": 3, "width": 0.6, "pad": 2, "color": FAINT}
 _SMALLEST, _LARGEST = 6.0, 9.0
 _POSITION_SIZE, _POSITION_STEP = 8.0, 80
-_PIXELS_PER_POINT = DPI / 72
 
 
 @dataclass(frozen=True)
 class AxisLabels:
-    """The labels of one axis.
+    """The labels of one axis: tokens, or positions.
 
     centres     position of each label along the axis, in cells
-    texts       the labels
-    size        their size in points
-    width       width of the widest label in pixels
+    size        in points
+    width       of the widest label, in pixels
     step        cells from one label to the next
     horizontal  whether each label fits the width of its cell, so that key labels need no rotation
-    are_tokens  whether the labels are tokens; False for positions
     """
 
     centres: list[float]
@@ -55,7 +50,7 @@ def fit_labels(
 
     Where only some tokens get a label, `with_positions` adds the position to each label.
     """
-    size = min(largest, max(_SMALLEST, cell / _PIXELS_PER_POINT / 1.3))
+    size = min(largest, max(_SMALLEST, cell / (DPI / 72) / 1.3))
     height = measure(names, size)[1]
     step = max(1, math.ceil((height + 2) / cell))
     cells = range(0, math.ceil(len(names) / factor), step)
@@ -87,29 +82,24 @@ def labels_of_axis(
 
 
 def position_labels(window: TokenWindow, token: float, cell: float) -> AxisLabels:
-    """Return round positions along an axis on which a token has `token` pixels and a cell `cell` pixels."""
+    """Return round positions (in steps of 1, 2, 5, 10, …) where a token has `token` pixels and a cell `cell` pixels."""
     height = measure([], _POSITION_SIZE)[1]
     widest = measure([str(window.last)], _POSITION_SIZE)[0]
-    step = _round_step(max(_POSITION_STEP, widest + 2 * height) / token)
+    smallest = max(_POSITION_STEP, widest + 2 * height) / token
+    power = int(10 ** max(0, math.floor(math.log10(smallest))))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= smallest)
     positions = range(-(-window.first // step) * step, window.last + 1, step)
     centres = [(position - window.first + 0.5) * token / cell for position in positions]
     return AxisLabels(centres, [str(n) for n in positions], _POSITION_SIZE, widest, step, True, are_tokens=False)
 
 
-def _round_step(smallest: float) -> int:
-    """Return the smallest of 1, 2, 5, 10, 20, … that is at least `smallest`."""
-    power = int(10 ** max(0, math.floor(math.log10(smallest))))
-    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= smallest)
-
-
 def side_labels(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[str]]:
     """Return the labels of queries and keys; numbers where a map is not as long as its tokens."""
-    _, queries, keys = maps.weights.shape
-    return _labels_or_numbers(attention.queries, queries), _labels_or_numbers(attention.keys, keys)
-
-
-def _labels_or_numbers(tokens: Tokens, length: int) -> list[str]:
-    return labels(tokens) if len(tokens) == length else [str(n) for n in range(length)]
+    queries, keys = (
+        labels(tokens) if len(tokens) == length else list(map(str, range(length)))
+        for tokens, length in zip((attention.queries, attention.keys), maps.weights.shape[1:], strict=True)
+    )
+    return queries, keys
 
 
 def draw_ticks(axes: Axes, queries: AxisLabels, keys: AxisLabels) -> None:
@@ -132,52 +122,24 @@ def draw_key_ticks(axes: Axes, keys: AxisLabels) -> None:
 
 def draw_layer_head_axes(axes: Axes, layers: list[str], heads: list[str], cell: tuple[int, int]) -> None:
     """Label the rows of a map as layers and its columns as heads; `cell` is (height, width) in pixels."""
-    rows, columns = (
-        fit_labels(names, size, with_positions=False, largest=SMALL)
-        for names, size in zip((layers, heads), cell, strict=True)
-    )
-    draw_ticks(axes, rows, columns)
+    draw_query_ticks(axes, fit_labels(layers, cell[0], with_positions=False, largest=SMALL))
+    draw_key_ticks(axes, fit_labels(heads, cell[1], with_positions=False, largest=SMALL))
     axes.set_ylabel("layer", **style(SUBTITLE))
     axes.set_xlabel("head", **style(SUBTITLE))
 
 
-def draw_axis_titles(axes: Axes, queries: AxisLabels, keys: AxisLabels, query: str = QUERY, key: str = KEY) -> None:
-    """Write the titles of both axes, shortened where they are longer than the axis."""
+def label_axes(axes: Axes, queries: AxisLabels, keys: AxisLabels, titles: tuple[str, str]) -> None:
+    """Write the labels and the titles of both axes; a title that is longer than its axis is shortened."""
+    draw_ticks(axes, queries, keys)
     box = axes.get_window_extent()
-    axes.set_ylabel(fit_axis_title(query if queries.are_tokens else QUERY_POSITION, box.height), **style(SUBTITLE))
-    axes.set_xlabel(fit_axis_title(key if keys.are_tokens else KEY_POSITION, box.width), **style(SUBTITLE))
+    query, key = titles[0] if queries.are_tokens else "query position", titles[1] if keys.are_tokens else KEY_POSITION
+    axes.set_ylabel(fit_axis_title(query, box.height), **style(SUBTITLE))
+    axes.set_xlabel(fit_axis_title(key, box.width), **style(SUBTITLE))
 
 
 def fit_axis_title(title: str, room: float) -> str:
     """Return the title of an axis, or its first word where it is wider than `room` pixels."""
     return title if measure([title], SUBTITLE)[0] <= room else title.split()[0]
-
-
-def layer_name(maps: LayerMaps) -> str:
-    """Return `layer 3`, or `mean of layers` for combined layers."""
-    return f"layer {maps.layer}" if isinstance(maps.layer, int) else f"{maps.layer} of layers"
-
-
-def describe_processing(attention: Attention) -> list[str]:
-    """Return how these maps differ from what the model computed, in words for the header of a picture."""
-    norms = attention.by == "norm"
-    words = ["value-weighted norms"] if norms else []
-    words += ["pieces merged into words"] if attention.words else []
-    words += ["special tokens dropped" + ("" if norms else ", rows renormalised")] if attention.dropped_special else []
-    if attention.window is not None:
-        words.append("{} {}-{}, {} {}-{}".format("queries", *attention.window[0], "keys", *attention.window[1]))
-    return words
-
-
-def pooling_note(attention: Attention, down: int, across: int) -> str:
-    """Return what a cell of a picture shows that pools `down` x `across` cells of the maps; empty for one weight."""
-    rows, keys = attention.cell
-    if attention.pool == "mean" and max(down, across) > 1:
-        return f"each cell is the mean of {down} x {across} means of {rows} x {keys} {attention.by}s"
-    if max(down * rows, across * keys) == 1:
-        return ""
-    pooled_by = "mean" if attention.pool == "mean" else "largest"
-    return f"each cell is the {pooled_by} of {down * rows} x {across * keys} {attention.by}s"
 
 
 def join_parts(*parts: str) -> str:

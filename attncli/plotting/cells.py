@@ -1,23 +1,26 @@
-"""The cells of a drawn map: weights with a colour, masked keys, undefined weights and gaps."""
+"""The cells of a drawn map: weights with a colour, masked keys, undefined weights and gaps; and their colour scale."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
-from attncli.data import Array, LayerMaps
+from attncli.data import Array, Attention, LayerMaps
 from attncli.plotting.text import style
 
 # A pooled cell has the largest state of its parts: one drawn weight is shown, whatever is around it.
 INVISIBLE, UNDEFINED, DRAWN, GAP = 0, 1, 2, 3
 COLOURS, DIVERGING = "viridis", "RdBu_r"
+DECADES = 4
+"""Powers of ten of a logarithmic colour scale."""
 GREY = "#d9d9d9"
 HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": "#b0b0b0", "hatch": "xxxxxx", "linewidth": 0}
 """The look of undefined cells."""
@@ -54,10 +57,25 @@ class Cells:
 def layer_cells(maps: LayerMaps) -> Cells:
     """Return all maps of a layer as cells [head, query, key]."""
     weights = np.asarray(maps.weights)
-    state = np.where(np.isfinite(weights), DRAWN, UNDEFINED).astype(np.uint8)
-    if maps.visible is not None:
-        state = np.where(maps.visible, state, INVISIBLE).astype(np.uint8)
-    return Cells(weights, state)
+    state = np.where(np.isfinite(weights), DRAWN, UNDEFINED)
+    state = state if maps.visible is None else np.where(maps.visible, state, INVISIBLE)
+    return Cells(weights, state.astype(np.uint8))
+
+
+def largest_weight(attentions: Iterable[Attention]) -> float:
+    """Return the largest visible weight of all maps, the top of a shared colour scale; 1 where all are 0."""
+    tops = [layer_cells(maps).drawn.max(initial=0.0) for attention in attentions for maps in attention.layers]
+    return float(max(tops, default=0.0)) or 1.0
+
+
+def colour_norm(drawn: Array, vmax: float | None, log: bool) -> tuple[Normalize, str]:
+    """Return the colour scale for these weights, and at which ends some lie beyond it (matplotlib's `extend`)."""
+    largest = float(drawn.max(initial=0.0))
+    high = vmax or largest or 1.0
+    low = high / 10**DECADES if log else min(0.0, float(drawn.min(initial=0.0)))
+    beyond = (bool((drawn < low).any()), largest > high * (1 + 1e-6))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+    return (LogNorm(low, high, clip=True) if log else Normalize(low, high)), extend
 
 
 def _reduce_blocks(operation: np.ufunc, values: Array, down: int, across: int, fill: float) -> Array:

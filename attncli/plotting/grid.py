@@ -12,23 +12,13 @@ from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps, Zoom
 from attncli.errors import UsageError
-from attncli.plotting.axis import (
-    KIND_WORDS,
-    AxisLabels,
-    describe_processing,
-    join_parts,
-    labels_of_axis,
-    layer_name,
-    pooling_note,
-    side_labels,
-)
-from attncli.plotting.cells import DRAWN, Cells, draw_cells, layer_cells, missing_legend
-from attncli.plotting.colour_scale import colour_norm, faint_note, weight_label
+from attncli.plotting.axis import KIND_WORDS, AxisLabels, join_parts, labels_of_axis, side_labels
+from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
+from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.marks import Parts, draw_part_lines, segment_starts, text_parts
 from attncli.plotting.mosaic import Geometry, Panels, compose_panels, page_panel_side, plan_mosaic, scale_each_panel
-from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 
 READING = "in each panel: rows are query tokens, columns are key tokens"
 _OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"
@@ -73,7 +63,8 @@ def draw(
     reading  what rows and columns are, for the line below the panels
     """
     content = _content(attention, title, names)
-    sides = _longest_sides(attention)
+    queries, keys = zip(*(side_labels(attention, maps) for maps in attention.layers), strict=True)
+    sides = max(queries, key=len), max(keys, key=len)
     panels = scale_each_panel(content.panels) if each else content.panels
     geometry = _geometry(content, (len(sides[0]), len(sides[1])))
     cells = compose_panels(panels, geometry, attention.pool == "mean")
@@ -150,7 +141,6 @@ def _map_per_layer(attention: Attention, layers: Sequence[dict[str, Cells]]) -> 
 
 
 def _wrapped(title: str, panels: Mapping[str, Cells]) -> _Content:
-    """Return named panels in rows of a near square."""
     names, columns = list(panels), _columns(len(panels))
     lines = [names[n : n + columns] for n in range(0, len(names), columns)]
     return _Content(title, panels=[[panels[name] for name in line] for line in lines], names=lines)
@@ -178,11 +168,6 @@ def _geometry(content: _Content, tokens: tuple[int, int]) -> Geometry:
     return replace(geometry, gap=(geometry.gap[0], across))
 
 
-def _longest_sides(attention: Attention) -> tuple[list[str], list[str]]:
-    sides = [side_labels(attention, maps) for maps in attention.layers]
-    return max((queries for queries, _ in sides), key=len), max((keys for _, keys in sides), key=len)
-
-
 def _details(attention: Attention, note: str, geometry: Geometry, each: bool) -> str:
     scale = "each panel has its own colour scale" if each else "all panels share one colour scale"
     segments = dict.fromkeys(name for _, name in segment_starts(attention.queries))
@@ -191,26 +176,23 @@ def _details(attention: Attention, note: str, geometry: Geometry, each: bool) ->
 
 
 def _segments(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
-    """Return the segments of queries and keys whose starts are marked in each panel."""
     return text_parts(attention, (geometry.tall, geometry.wide), geometry.pool, segments_only=True)
 
 
 def _margin_labels(
-    attention: Attention, sides: tuple[list[str], list[str]], geometry: Geometry
+    attention: Attention, sides: Sequence[list[str]], geometry: Geometry
 ) -> tuple[AxisLabels | None, AxisLabels | None]:
-    """Return the labels of the panels: positions, or tokens if at least every fourth gets a label."""
-    sizes, counts = (geometry.tall, geometry.wide), (geometry.rows, geometry.columns)
+    """Return the labels of the panels: positions, or tokens if at least every fourth gets a label; None for too few."""
     queries, keys = (
-        labels_of_axis(attention, axis, sides[axis], sizes[axis], geometry.pool[axis], with_positions=False)
-        for axis in (0, 1)
+        labels_of_axis(attention, axis, sides[axis], size, geometry.pool[axis], with_positions=False)
+        for axis, size in enumerate((geometry.tall, geometry.wide))
     )
-    return _useful_labels(queries, counts[0] - 16 / sizes[0]), _useful_labels(
-        keys, counts[1] - keys.width / 2 / sizes[1]
-    )
+    # positions further down or to the right would reach into the next panel
+    last = geometry.rows - 16 / geometry.tall, geometry.columns - keys.width / 2 / geometry.wide
+    return _useful_labels(queries, last[0]), _useful_labels(keys, last[1])
 
 
 def _useful_labels(side: AxisLabels, last: float) -> AxisLabels | None:
-    """Return the labels, None where they are too few; positions past cell `last` would reach into the next panel."""
     if side.are_tokens:
         return side if side.step <= _MOST_TOKENS_PER_LABEL else None
     count = sum(centre <= last for centre in side.centres)
@@ -257,26 +239,24 @@ class _Layout:
         geometry, content = self.geometry, self.content
         left = -(self._label_room(self.labels[0]) + 10) / geometry.wide
         for row, name in enumerate(content.rows):
-            look = style(SUBTITLE, ha="right", va="center")
-            axes.text(left, geometry.top(row) + geometry.rows / 2, name, **look)
+            middle = geometry.top(row) + geometry.rows / 2
+            axes.text(left, middle, name, **style(SUBTITLE, ha="right", va="center"))
+        above = style(SUBTITLE, ha="center", va="bottom")
         for column, name in enumerate(content.columns):
-            look = style(SUBTITLE, ha="center", va="bottom")
-            axes.text(geometry.left(column) + geometry.columns / 2, -6 / geometry.tall, name, **look)
+            axes.text(geometry.left(column) + geometry.columns / 2, -6 / geometry.tall, name, **above)
         for row, names in enumerate(content.names):
             for column, name in enumerate(names):
-                look = style(SUBTITLE, ha="left", va="bottom")
-                axes.text(geometry.left(column), geometry.top(row) - 5 / geometry.tall, name, **look)
+                top = geometry.top(row) - 5 / geometry.tall
+                axes.text(geometry.left(column), top, name, **(above | {"ha": "left"}))
         if content.rows:
-            down, across = len(content.rows), len(content.columns)
-            middle = (geometry.top(down) - geometry.gap[0]) / 2, (geometry.left(across) - geometry.gap[1]) / 2
+            middle = (geometry.top(len(content.rows)) - geometry.gap[0]) / 2
             left -= (self._row_name_room() - 16) / geometry.wide
-            axes.text(left, middle[0], "layer", **style(SUBTITLE, rotation=90, ha="left", va="center"))
-            axes.text(middle[1], -(6 + _LINE) / geometry.tall, "head", **style(SUBTITLE, ha="center", va="bottom"))
+            axes.text(left, middle, "layer", **style(SUBTITLE, rotation=90, ha="left", va="center"))
+            middle = (geometry.left(len(content.columns)) - geometry.gap[1]) / 2
+            axes.text(middle, -(6 + _LINE) / geometry.tall, "head", **above)
 
     def write_tokens(self, axes: Axes) -> None:
-        """Write queries to the left of the first panel of each row, keys below the last panel of each column."""
-        geometry, (queries, keys) = self.geometry, self.labels
-        panels = self.content.panels
+        geometry, (queries, keys), panels = self.geometry, self.labels, self.content.panels
         if queries:
             look = style(queries.size, ha="right", va="center_baseline")
             for row in range(len(panels)):
@@ -291,7 +271,6 @@ class _Layout:
                     axes.text(geometry.left(column) + centre, bottom, text, **look)
 
     def draw_lines(self, axes: Axes, attention: Attention) -> None:
-        """Draw lines in each panel of a long text where its segments begin."""
         geometry, parts = self.geometry, _segments(attention, self.geometry)
         for row, line in enumerate(self.content.panels if any(parts) else ()):
             for column, panel in enumerate(line):

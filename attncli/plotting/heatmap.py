@@ -10,31 +10,16 @@ from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps
 from attncli.errors import UsageError
-from attncli.plotting.axis import (
-    KEY,
-    KIND_WORDS,
-    QUERY,
-    TICK_ROOM,
-    AxisLabels,
-    describe_processing,
-    draw_axis_titles,
-    draw_ticks,
-    join_parts,
-    labels_of_axis,
-    layer_name,
-    pooling_note,
-    side_labels,
-)
-from attncli.plotting.cells import DRAWN, Cells, draw_cells, layer_cells, missing_legend, write_values
-from attncli.plotting.colour_scale import colour_norm, faint_note, weight_label
+from attncli.plotting.axis import KIND_WORDS, AxisLabels, join_parts, label_axes, labels_of_axis, side_labels
+from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
+from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend, write_values
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.marks import NAME_ROOM, draw_part_lines, text_parts, write_part_names
-from attncli.plotting.text import measure
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import measure, with_fixed_style
 
 _MOST_CELLS = 2048
 _WRITE_VALUES_UP_TO = 8
-_TITLE_ROOM = 26
+_TITLE_ROOM, _TICK_ROOM = 26, 10
 
 
 class HeatmapText(NamedTuple):
@@ -42,7 +27,7 @@ class HeatmapText(NamedTuple):
 
     title: str
     bar: str
-    axes: tuple[str, str] = (QUERY, KEY)
+    axes: tuple[str, str] = ("query token", "key token")
 
 
 @with_fixed_style
@@ -79,12 +64,13 @@ def draw(
 
     pooled = pooling_note(attention, down, across) if max(down, across) > 1 else ""
     faint = faint_note(full.drawn, norm, attention.by)
-    words = words or HeatmapText(_title(attention, maps), weight_label(attention, log, (down, across)))
+    head = f"head {maps.heads[0]}" if maps.heads else f"{attention.aggregate} of heads"
+    title = join_parts(KIND_WORDS[attention.kind], layer_name(maps), head)
+    words = words or HeatmapText(title, weight_label(attention, log, (down, across)))
     header = Header.of(words.title, model, join_parts(*describe_processing(attention), note, pooled, faint))
     page, axes = _page(cells, size, (queries, keys), header, name_room)
     image = draw_cells(axes, cells, norm)
-    draw_ticks(axes, queries, keys)
-    draw_axis_titles(axes, queries, keys, *words.axes)
+    label_axes(axes, queries, keys, words.axes)
     if any(parts):
         draw_part_lines(axes, parts, (0, 0), cells.state.shape)
         write_part_names(axes, parts, size, cells.state.shape)
@@ -103,11 +89,6 @@ def _only_map(attention: Attention) -> LayerMaps:
     if 0 in maps.weights.shape:
         raise UsageError("a heatmap needs at least one query and one key token, got none")
     return maps
-
-
-def _title(attention: Attention, maps: LayerMaps) -> str:
-    head = f"head {maps.heads[0]}" if maps.heads else f"{attention.aggregate} of heads"
-    return join_parts(KIND_WORDS[attention.kind], layer_name(maps), head)
 
 
 def _cell_sizes(queries: int, keys: int) -> tuple[int, int]:
@@ -131,8 +112,8 @@ def _page(
     queries, keys = sides
     rows, columns = cells.state.shape
     height, width = rows * size[0], columns * size[1]
-    left = EDGE + _TITLE_ROOM + queries.width + TICK_ROOM
-    below = (measure([], keys.size)[1] if keys.horizontal else keys.width) + TICK_ROOM + _TITLE_ROOM + 14
+    left = EDGE + _TITLE_ROOM + queries.width + _TICK_ROOM
+    below = (measure([], keys.size)[1] if keys.horizontal else keys.width) + _TICK_ROOM + _TITLE_ROOM + 14
     legend_room = 34 if (cells.state != DRAWN).any() else 0
     top = header.height + name_room
     bottom = top + max(height + below, 250) + legend_room + 10

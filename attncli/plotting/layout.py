@@ -1,28 +1,38 @@
-"""A figure laid out in pixels from its top left corner, so that cells are whole pixels and nothing overlaps."""
+"""Figures laid out in pixels from the top left corner, so that cells are whole pixels and nothing overlaps.
+
+Studies share some panels: a page of panels, heads as rows, and a share beside its ratio to uniform attention.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from attncli.data import Kind
+from attncli.data import Array, Kind
 from attncli.data.labels import escape_invisible
-from attncli.plotting.axis import KIND_WORDS, join_parts
+from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, join_parts
+from attncli.plotting.cells import COLOURS, DIVERGING, GAP, Cells, draw_cells
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fonts, measure, shorten_middle, style
 
 EDGE = 24
 BAR_WIDTH, BAR_ROOM = 18, 150
 _WIDEST_HEADER = 1200
 _SHORTEST_BAR, _LONGEST_BAR = 100, 800
+_TALLEST_ROW, _FLATTEST_ROW, _PAGE_HEIGHT = 22, 2, 900  # pixels, like the others
+_LAYER_GAP = 5
+_LABEL_HEIGHT = 14
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,7 @@ class FigureLayout:
         columns, rows = round(max(width, header.width) if widen else width), round(height)
         figure = Figure(figsize=(columns / DPI, rows / DPI), dpi=DPI, facecolor="white")
         FigureCanvasAgg(figure)
-        page = cls(figure, columns, rows)
-        room = page.width - 2 * EDGE
+        page, room = cls(figure, columns, rows), columns - 2 * EDGE
         title = shorten_middle(header.title, TITLE, room, "bold")
         page.write(EDGE, 16, title, TITLE, weight="bold", gid="title")
         for number, line in enumerate(header.lines):
@@ -149,10 +158,8 @@ def panel_page(
 ) -> tuple[FigureLayout, dict[Kind, list[tuple[float, float]]]]:
     """Return a page of equal panels in rows of at most four, and for each kind the top left corners of its panels.
 
-    A page of several kinds of attention has a heading above the panels of each; a page of one has it in the title.
-
-    counts  panels of each kind
-    below   pixels below the last row, for a legend
+    Each kind has a heading above its panels, or in the title if it is the only one; `counts` are the panels of each
+    kind, `below` are pixels below the last row, for a legend.
     """
     several = len(counts) > 1
     heading = 36 if several else 0
@@ -173,3 +180,87 @@ def panel_page(
         ]
         top += -(-count // columns) * down
     return page, corners
+
+
+@dataclass(frozen=True, eq=False)
+class HeadRows:
+    """Heads, or combined layers, as the rows of a picture: layer by layer from the top, with gaps between layers.
+
+    layers, heads  [head] numbers of the layer and of the head
+    tall           height of a row in pixels
+    rows           [head] row of each head; gaps between layers are rows too
+    combined       whether a row is a whole layer
+    """
+
+    layers: Array
+    heads: Array
+    tall: int
+    rows: Array
+    combined: bool = False
+
+    @classmethod
+    def of(cls, layers: Array, heads: Array, combined: bool = False) -> HeadRows:
+        """Return the rows of heads, which are sorted by layer; rows are as tall as the page allows."""
+        tall = max(_FLATTEST_ROW, min(_TALLEST_ROW, _PAGE_HEIGHT // len(layers)))
+        gap = 0 if combined else max(1, round(_LAYER_GAP / tall))
+        new_layer = np.concatenate([[False], layers[1:] != layers[:-1]])
+        return cls(layers, heads, tall, np.arange(len(layers)) + gap * np.cumsum(new_layer), combined)
+
+    @property
+    def height(self) -> int:
+        return self.tall * (int(self.rows[-1]) + 1)
+
+    def cells(self, cells: Cells) -> Cells:
+        """Return cells [head, column] as cells [row, column], with gaps between layers."""
+        shape = (int(self.rows[-1]) + 1, cells.state.shape[1])
+        spaced = Cells(np.zeros(shape, np.float32), np.full(shape, GAP, np.uint8))
+        spaced.weights[self.rows], spaced.state[self.rows] = cells.weights, cells.state
+        return spaced
+
+    def write_labels(self, axes: Axes) -> None:
+        """Label each row as layer.head if rows are tall enough, else label the layers."""
+        axes.tick_params(axis="y", **TICK_STYLE)
+        if self.tall >= _LABEL_HEIGHT and not self.combined:
+            rows, title = self.rows, "layer.head"
+            texts = [f"{layer}.{head}" for layer, head in zip(self.layers, self.heads, strict=True)]
+        else:
+            numbers = list(dict.fromkeys(self.layers.tolist()))
+            numbers = numbers[:: math.ceil(_LABEL_HEIGHT * len(numbers) / self.height)]
+            rows = np.array([self.rows[self.layers == number].mean() for number in numbers])
+            texts, title = list(map(str, numbers)), "layer" if self.combined else "layer (a row per head)"
+        axes.set_yticks(rows + 0.5, labels=texts, **style(SMALL))
+        axes.set_ylabel(title, **style(SUBTITLE))
+
+
+@dataclass(frozen=True, eq=False)
+class RatioPanel:
+    """One of the two panels; `unit` labels its colour bar, `extend` is `both` if values may lie beyond its ends."""
+
+    title: str
+    cells: Cells
+    norm: Normalize
+    colours: str
+    unit: str
+    extend: str
+
+    def draw(self, page: FigureLayout, axes: Axes) -> AxesImage:
+        image = draw_cells(axes, self.cells, self.norm, self.colours)
+        page.colour_bar(axes, image, self.unit, self.extend)
+        axes.set_title(self.title, **style(SUBTITLE, loc="left", pad=9))
+        return image
+
+
+def ratio_panels(
+    mass: Array, ratio: Array, state: Array, reach: int, arrange: Callable[[Cells], Cells] = lambda cells: cells
+) -> Iterator[RatioPanel]:
+    """Yield the panel of `mass`, then the panel of log₂ `ratio` with colours from -`reach` to `reach`.
+
+    Arrays are [row, column]; `state` is the state of each cell. `arrange` puts the cells into the rows of the picture.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_ratio = np.clip(np.log2(ratio), -99, 99)
+    cells = [arrange(Cells(np.nan_to_num(values).astype(np.float32), state)) for values in (mass, log_ratio)]
+    scale = Normalize(0, float(np.nanmax(mass)) or 1.0)
+    yield RatioPanel("share of the attention", cells[0], scale, COLOURS, "fraction", "neither")
+    scale, unit = Normalize(-reach, reach), "log₂ (share / uniform share)"
+    yield RatioPanel("relative to uniform attention", cells[1], scale, DIVERGING, unit, "both")

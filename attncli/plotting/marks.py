@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,7 @@ from attncli.plotting.text import FAINT, SMALL, measure, shorten_middle, style
 
 LONG = 256
 """Tokens per side up to which the token labels of a whole text are enough."""
-NAME_ROOM = 20
-"""Pixels for the names above and on the right of a map."""
+NAME_ROOM = 20  # pixels for the names above and on the right of a map
 _SMALLEST_PART, _SMALLEST_IN_PANEL = 14, 40
 
 
@@ -44,20 +43,20 @@ def text_parts(
     """
     if attention.whole and max(len(attention.queries), len(attention.keys)) <= LONG:
         return (), ()
-    rows, columns = (
-        _side_parts(tokens, cell * factor, size, segments_only)
-        for tokens, cell, factor, size in zip(
-            (attention.queries, attention.keys), attention.cell, factors, sizes, strict=True
-        )
-    )
-    return rows, columns
+    rows, columns = (cell * factor for cell, factor in zip(attention.cell, factors, strict=True))
+    query_parts = _side_parts(attention.queries, rows, sizes[0], segments_only)
+    return query_parts, _side_parts(attention.keys, columns, sizes[1], segments_only)
 
 
 def _side_parts(tokens: Tokens, cell: int, size: float, segments_only: bool) -> Parts:
     """Return the parts of one side, of which a cell of `size` pixels covers `cell` tokens."""
     starts = segment_starts(tokens)
-    if len(starts) < 2 and not segments_only:
-        starts = _paragraph_starts(tokens)
+    if len(starts) < 2 and not segments_only:  # paragraphs ¶1, ¶2, …, divided by blank lines
+        in_text = np.flatnonzero(tokens.offsets[:, 0] >= 0)
+        ends = [0, *(match.end() for match in BLANK_LINE.finditer(tokens.text.rstrip()))]
+        after = np.searchsorted(tokens.offsets[in_text, 0], ends)
+        numbered = {int(in_text[at]) if at else 0: f"¶{n}" for n, at in enumerate(after, start=1) if at < len(in_text)}
+        starts = sorted(numbered.items())
     smallest = _SMALLEST_IN_PANEL if segments_only else _SMALLEST_PART
     if len(starts) < 2 or len(tokens) / cell * size / len(starts) < smallest:
         return ()
@@ -72,15 +71,6 @@ def segment_starts(tokens: Tokens) -> list[tuple[int, str]]:
         if name and (not starts or starts[-1][1] != name):
             starts.append((position, name))
     return starts
-
-
-def _paragraph_starts(tokens: Tokens) -> list[tuple[int, str]]:
-    """Return the first token of each paragraph and its number as ¶1, ¶2, …; blank lines divide paragraphs."""
-    in_text = np.flatnonzero(tokens.offsets[:, 0] >= 0)
-    ends = [0, *(match.end() for match in BLANK_LINE.finditer(tokens.text.rstrip()))]
-    after = np.searchsorted(tokens.offsets[in_text, 0], ends)
-    numbered = {int(in_text[at]) if at else 0: f"¶{n}" for n, at in enumerate(after, start=1) if at < len(in_text)}
-    return sorted(numbered.items())
 
 
 def draw_part_lines(
@@ -100,21 +90,16 @@ def write_part_names(
 ) -> None:
     """Write the names of parts that are long enough: of queries on the right of the map, of keys above it."""
     height, width = sizes
-    for part, name in _fitting_names(parts[0], height):
-        look = style(SMALL, FAINT, ha="left", va="center", rotation=270)
-        axes.text(shape[1] + 4 / width, (part.first + part.last) / 2, name, **look)
-    for part, name in _fitting_names(parts[1], width):
-        axes.text((part.first + part.last) / 2, -4 / height, name, **style(SMALL, FAINT, ha="center", va="bottom"))
+    for middle, name in _fitting_names(parts[0], height):
+        axes.text(shape[1] + 4 / width, middle, name, **style(SMALL, FAINT, ha="left", va="center", rotation=270))
+    for middle, name in _fitting_names(parts[1], width):
+        axes.text(middle, -4 / height, name, **style(SMALL, FAINT, ha="center", va="bottom"))
 
 
-def _fitting_names(parts: Sequence[MarkedPart], size: float) -> list[tuple[MarkedPart, str]]:
-    """Return the parts whose name, perhaps shortened, fits along their cells of `size` pixels."""
-    fitting = []
+def _fitting_names(parts: Parts, size: float) -> Iterator[tuple[float, str]]:
+    """Yield the middle and the name, perhaps shortened, of each part where it fits along cells of `size` pixels."""
     for part in parts:
         room = (part.last - part.first) * size - 6
-        name = escape_invisible(part.name)
-        if measure([name], SMALL)[0] > room and len(name) > 8:
-            name = shorten_middle(name, SMALL, room)
+        name = shorten_middle(escape_invisible(part.name), SMALL, room)
         if measure([name], SMALL)[0] <= room:
-            fitting.append((part, name))
-    return fitting
+            yield (part.first + part.last) / 2, name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,11 +34,9 @@ class Geometry:
     pool: tuple[int, int]
 
     def top(self, row: int) -> int:
-        """Return the first cell row of the panels in this row."""
         return row * (self.rows + self.gap[0])
 
     def left(self, column: int) -> int:
-        """Return the first cell column of the panels in this column."""
         return column * (self.columns + self.gap[1])
 
 
@@ -73,21 +71,19 @@ def compose_panels(panels: Panels, geometry: Geometry, mean: bool = False) -> Ce
     mosaic = Cells(np.zeros(shape, np.float32), np.full(shape, GAP, np.uint8))
     for row, line in enumerate(panels):
         for column, panel in enumerate(line):
-            if panel is None:
-                continue
-            pooled = panel.pooled(*geometry.pool, mean)
-            (rows, columns), top, left = pooled.state.shape, geometry.top(row), geometry.left(column)
-            area = (slice(top, top + rows), slice(left, left + columns))
-            mosaic.weights[area], mosaic.state[area] = pooled.weights, pooled.state
+            if panel is not None:
+                pooled = panel.pooled(*geometry.pool, mean)
+                (rows, columns), top, left = pooled.state.shape, geometry.top(row), geometry.left(column)
+                area = (slice(top, top + rows), slice(left, left + columns))
+                mosaic.weights[area], mosaic.state[area] = pooled.weights, pooled.state
     return mosaic
 
 
 def scale_each_panel(panels: Panels) -> list[list[Cells | None]]:
     """Return each panel as shares of its own largest weight."""
-    return [[None if panel is None else _shares(panel) for panel in line] for line in panels]
 
+    def shares(panel: Cells) -> Cells:
+        weights = np.where(panel.state == DRAWN, panel.weights, 0) / (panel.drawn.max(initial=0.0) or 1)
+        return Cells(weights.astype(np.float32), panel.state)
 
-def _shares(panel: Cells) -> Cells:
-    largest = panel.drawn.max(initial=0.0)
-    weights = np.where(panel.state == DRAWN, panel.weights, 0) / (largest or 1)
-    return replace(panel, weights=weights.astype(np.float32))
+    return [[panel and shares(panel) for panel in line] for line in panels]

@@ -24,8 +24,7 @@ from attncli.plotting.cells import (
     write_values,
 )
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, PanelSize, panel_page
-from attncli.plotting.text import SUBTITLE, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import SUBTITLE, style, with_fixed_style
 
 MAIN = (
     *("entropy_normalized", "confidence", "distance", "distance_ratio"),
@@ -72,7 +71,20 @@ def draw(
     blocks = {kind: panels for kind in KINDS if (panels := _panels(kind, shown, neutral or {}, top))}
     if not blocks:
         raise UsageError("there is nothing to draw: no metric has a value for any head")
-    return _compose(blocks, [model, note])
+    shapes = [panel.cells.state.shape for panels in blocks.values() for panel in panels]
+    layers, heads = (max(shape[axis] for shape in shapes) for axis in (0, 1))
+    small = layers <= _WRITE_VALUES_UP_TO[0] and heads <= _WRITE_VALUES_UP_TO[1]
+    side = max(4, min(30, 330 // max(layers, heads)))
+    cell = (32, 48) if small else (side, side)
+    size = PanelSize(heads * cell[1], max(layers * cell[0], 110), _LEFT, _ABOVE, _BELOW, BAR_ROOM)
+    counts = {kind: len(panels) for kind, panels in blocks.items()}
+    page, corners = panel_page("layers x heads", [model, note], counts, size, below=40)
+    for kind, panels in blocks.items():
+        for panel, corner in zip(panels, corners[kind], strict=True):
+            _draw_panel(page, panel, corner, cell, small)
+    states = [panel.cells.state.ravel() for panels in blocks.values() for panel in panels]
+    page.legend(missing_legend(np.concatenate(states)), EDGE, page.height - 30)
+    return page.figure
 
 
 def select_scores(statistics: Statistics, metrics: Sequence[str] | None = None) -> dict[str, Scores]:
@@ -85,23 +97,21 @@ def select_scores(statistics: Statistics, metrics: Sequence[str] | None = None) 
 
 
 def _panels(kind: Kind, shown: Mapping[str, Scores], neutral: Mapping[str, float], top: float | None) -> list[_Panel]:
+    """Return the panels of a kind, without those of metrics that have no value in it."""
     panels = []
-    for name, scores in shown.items():
-        scores_of_kind = scores.sel(kind=kind)
-        if np.isfinite(scores_of_kind.values).any():
-            panels.append(_panel(name, scores_of_kind, *_scale(scores, neutral.get(name), top)))
+    for name, all_scores in shown.items():
+        scores = all_scores.sel(kind=kind)
+        layers, rows = np.unique(scores.coords["layer"][1], return_inverse=True)
+        heads, columns = np.unique(scores.coords["head"][1], return_inverse=True)
+        shape = (len(layers), len(heads))
+        cells = Cells(np.zeros(shape, np.float32), np.full(shape, GAP, np.uint8))
+        known = np.isfinite(scores.values)
+        cells.weights[rows, columns] = np.where(known, scores.values, 0)
+        cells.state[rows, columns] = np.where(known, DRAWN, UNDEFINED)
+        scale = _scale(all_scores, neutral.get(name), top)
+        if known.any():
+            panels.append(_Panel(name, scores, cells, list(map(str, layers)), list(map(str, heads)), *scale))
     return panels
-
-
-def _panel(name: str, scores: Scores, norm: Normalize, colours: str) -> _Panel:
-    layers, rows = np.unique(scores.coords["layer"][1], return_inverse=True)
-    heads, columns = np.unique(scores.coords["head"][1], return_inverse=True)
-    values = np.zeros((len(layers), len(heads)), np.float32)
-    state = np.full(values.shape, GAP, np.uint8)
-    known = np.isfinite(scores.values)
-    values[rows, columns] = np.where(known, scores.values, 0)
-    state[rows, columns] = np.where(known, DRAWN, UNDEFINED)
-    return _Panel(name, scores, Cells(values, state), list(map(str, layers)), list(map(str, heads)), norm, colours)
 
 
 def unit_label(scores: Scores) -> str:
@@ -120,23 +130,6 @@ def _scale(scores: Scores, neutral: float | None, top: float | None) -> tuple[No
     low = scores.range[0] if scores.range[0] is not None else float(known.min(initial=np.inf))
     high = float(known.max(initial=-np.inf)) if top is None else top
     return Normalize(low, high if high > low else low + 1), COLOURS
-
-
-def _compose(blocks: Mapping[Kind, list[_Panel]], lines: Sequence[str]) -> Figure:
-    shapes = [panel.cells.state.shape for panels in blocks.values() for panel in panels]
-    layers, heads = (max(shape[axis] for shape in shapes) for axis in (0, 1))
-    small = layers <= _WRITE_VALUES_UP_TO[0] and heads <= _WRITE_VALUES_UP_TO[1]
-    side = max(4, min(30, 330 // max(layers, heads)))
-    cell = (32, 48) if small else (side, side)
-    size = PanelSize(heads * cell[1], max(layers * cell[0], 110), _LEFT, _ABOVE, _BELOW, BAR_ROOM)
-    counts = {kind: len(panels) for kind, panels in blocks.items()}
-    page, corners = panel_page("layers x heads", lines, counts, size, below=40)
-    for kind, panels in blocks.items():
-        for panel, corner in zip(panels, corners[kind], strict=True):
-            _draw_panel(page, panel, corner, cell, small)
-    states = [panel.cells.state.ravel() for panels in blocks.values() for panel in panels]
-    page.legend(missing_legend(np.concatenate(states)), EDGE, page.height - 30)
-    return page.figure
 
 
 def _draw_panel(

@@ -13,8 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.plotting.text import GLYPH_WARNING
-from attncli.plotting.theme import fixed_style
+from attncli.plotting.text import GLYPH_WARNING, fixed_style
 
 FORMATS = ("png", "svg", "pdf")
 _log = logging.getLogger("attncli")
@@ -37,10 +36,17 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
     """
     if format not in FORMATS:
         raise UsageError(f"unknown picture format '{format}': {did_you_mean(format, FORMATS)}")
+    described = {"Description": description} if description else {}
+    # no dates: the bytes must not depend on the time
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {"Software": "attncli", **described},
+        "svg": {"Creator": "attncli", "Date": None, **described},
+        "pdf": {"Creator": "attncli", "Producer": "attncli", "CreationDate": None, "Subject": description or None},
+    }
     buffer = BytesIO()
     with fixed_style(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        figure.savefig(buffer, format=format, dpi=figure.dpi, metadata=_metadata(format, description))
+        figure.savefig(buffer, format=format, dpi=figure.dpi, metadata=metadata[format])
     codes = set()
     for warning in caught:
         if not re.match(GLYPH_WARNING, str(warning.message)):
@@ -49,16 +55,6 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
             codes.add(int(glyph[1]))
     _warn_missing(codes)
     return buffer.getvalue()
-
-
-def _metadata(format: str, description: str) -> dict[str, Any]:
-    """Return the metadata of a file: no dates, as the bytes must not depend on the time."""
-    if format == "pdf":
-        return {"Creator": "attncli", "Producer": "attncli", "CreationDate": None, "Subject": description or None}
-    described = {"Description": description} if description else {}
-    return (
-        {"Software": "attncli", **described} if format == "png" else {"Creator": "attncli", "Date": None, **described}
-    )
 
 
 def _warn_missing(codes: set[int]) -> None:

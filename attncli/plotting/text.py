@@ -1,15 +1,19 @@
-"""Text in pictures: its fonts, its style without mathematical markup, and its size in pixels before it is drawn."""
+"""The look of all pictures, whatever a user's matplotlib settings are; and text: fonts, style and size in pixels."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache, wraps
+from typing import Any, ParamSpec
 
+import matplotlib
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 
+_Args = ParamSpec("_Args")
 DPI = 150
 TITLE, SUBTITLE, SMALL = 10.5, 8.0, 7.5
 INK, FAINT = "#1a1a1a", "#666666"
@@ -24,6 +28,29 @@ _FALLBACKS = (
     *("Noto Sans Tamil", "Noto Sans Thai", "Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Symbola"),
     *("Noto Sans Symbols", "Noto Sans Symbols 2", "Noto Sans Math", "Arial Unicode MS", "Unifont"),
 )
+_SETTINGS = {
+    "svg.hashsalt": "attncli",
+    "svg.fonttype": "path",
+    "image.composite_image": False,
+    "hatch.linewidth": 0.6,
+}
+
+
+def fixed_style() -> AbstractContextManager[None]:
+    """Return a context in which matplotlib has its defaults and a few settings of attncli."""
+    settings: Any = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    return matplotlib.rc_context(settings | _SETTINGS)
+
+
+def with_fixed_style(draw: Callable[_Args, Figure]) -> Callable[_Args, Figure]:
+    """Return the `draw` function so that it runs under `fixed_style`."""
+
+    @wraps(draw)
+    def styled(*args: _Args.args, **kwargs: _Args.kwargs) -> Figure:
+        with fixed_style():
+            return draw(*args, **kwargs)
+
+    return styled
 
 
 @cache
@@ -64,7 +91,7 @@ def text_widths(texts: Sequence[str], size: float) -> list[float]:
 
 def _extents(texts: set[str], font: FontProperties) -> dict[str, tuple[float, float]]:
     """Return (width, height) of each text in pixels."""
-    renderer: Any = _renderer()
+    renderer = _renderer()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
         return {text: renderer.get_text_width_height_descent(text, font, False)[:2] for text in texts}
@@ -81,7 +108,6 @@ def shorten_middle(text: str, size: float, width: float, weight: str = "normal")
 
 
 @cache
-def _renderer() -> RendererAgg:
+def _renderer() -> Any:
     make: Any = RendererAgg
-    renderer: RendererAgg = make(16, 16, DPI)
-    return renderer
+    return make(16, 16, DPI)

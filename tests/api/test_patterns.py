@@ -16,8 +16,7 @@ import attncli
 from attncli import Patterns, Text, Thresholds
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.inputs.random_tokens import RandomTokens
-from attncli.inputs.shuffled import shuffle_batch
+from attncli.inputs.random_inputs import RandomTokens, shuffle_batch
 from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS
 
 ANIMAL = "The animal didn't cross the street because it was too tired."

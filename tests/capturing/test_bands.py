@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.capturing import plan, run
-from attncli.capturing.bands import find_layout, full_rows
+from attncli.capturing.weights import find_layout, full_rows
 from attncli.errors import ModelError
 from attncli.inputs.batches import batch_from_tensors
 from attncli.models import wrap_model

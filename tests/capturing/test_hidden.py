@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import attncli
-from attncli.capturing.hidden import hidden_states
+from attncli.capturing.capture import hidden_states
 from attncli.data import Text
 from attncli.engine.request import Request
 from attncli.inputs.batches import batch_from_tensors

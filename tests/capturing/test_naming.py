@@ -6,12 +6,12 @@ import doctest
 
 import pytest
 
-from attncli.capturing import naming
-from attncli.capturing.naming import call_kind, layer_number, tree_kind
+from attncli.capturing import sites
+from attncli.capturing.sites import call_kind, layer_number, tree_kind
 
 
 def test_the_examples_in_the_docstrings_are_right() -> None:
-    result = doctest.testmod(naming)
+    result = doctest.testmod(sites)
     assert result.attempted >= 4
     assert result.failed == 0
 

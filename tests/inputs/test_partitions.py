@@ -11,8 +11,7 @@ from hostile import HOSTILE
 
 from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
-from attncli.inputs.partitions import partitions
-from attncli.inputs.spans_file import as_spans
+from attncli.inputs.partitions import as_spans, partitions
 
 TEXT = "Who sat?\n\nThe cat sat.\nIt ran.\n \nA dog"
 

@@ -9,7 +9,7 @@ import pytest
 
 import attncli
 from attncli.errors import UsageError
-from attncli.inputs.random_tokens import RandomTokens
+from attncli.inputs.random_inputs import RandomTokens
 
 
 def tokens(name: str | Path) -> RandomTokens:

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.chat_file import read_chat
-from attncli.inputs.read_texts import read_texts
+from attncli.inputs.texts import read_chat, read_texts
 
 VISIBLE = [text for text in HOSTILE if text.strip()]
 PLAIN = st.text(st.characters(exclude_categories=["Cs"]))

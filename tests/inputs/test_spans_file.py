@@ -10,7 +10,7 @@ import pytest
 
 from attncli.data import TextSpan
 from attncli.errors import UsageError
-from attncli.inputs.spans_file import read_spans
+from attncli.inputs.partitions import read_spans
 
 
 def test_each_form_of_a_span(tmp_path: Path) -> None:

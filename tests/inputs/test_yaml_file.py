@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from attncli.errors import UsageError
-from attncli.inputs.schema import Section, TextList, validate
-from attncli.inputs.yaml_file import MAX_BYTES, read_yaml
+from attncli.inputs.yaml_file import MAX_BYTES, Section, TextList, read_yaml, validate
 
 
 class Inner(Section):

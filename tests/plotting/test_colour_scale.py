@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pictures import one_map, words
 
 from attncli.plotting import grid, heatmap
-from attncli.plotting.colour_scale import colour_norm, faint_note, largest_weight
+from attncli.plotting.captions import faint_note
+from attncli.plotting.cells import colour_norm, largest_weight
 
 
 def test_the_largest_weight_is_a_visible_one() -> None:

@@ -46,8 +46,7 @@ def check(
         raise UsageError("which rules? give their file: attncli check rules.yaml (see attncli explain rules)")
     # imported here: the help of the command line needs no pydantic
     from attncli.cli.config.rules import file_section, options_of
-    from attncli.inputs.schema import validate
-    from attncli.inputs.yaml_file import read_yaml
+    from attncli.inputs.yaml_file import read_yaml, validate
     from attncli.studies.check.compute import texts_of
     from attncli.studies.check.rules import read_rules
 

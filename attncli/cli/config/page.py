@@ -8,7 +8,7 @@ from typing import Any
 
 from attncli.cli.config.sections import section
 from attncli.cli.config.shape import config, steps
-from attncli.inputs.schema import Section
+from attncli.inputs.yaml_file import Section
 from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions
 
 

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from attncli.cli.command_table import all_commands, groups_of
 from attncli.cli.config.sections import given
 from attncli.cli.config.shape import SHARED, config, steps
-from attncli.inputs.schema import Section, validate
-from attncli.inputs.yaml_file import Document, read_yaml
+from attncli.inputs.yaml_file import Document, Section, read_yaml, validate
 from attncli.options import FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.store.text import slug
 from attncli.vocabulary import DEFAULT_MODEL

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from pydantic import AfterValidator, Field, WithJsonSchema, create_model
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
+from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.options import key
 
 Group = TypeVar("Group")

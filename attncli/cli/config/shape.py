@@ -12,7 +12,7 @@ from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 from attncli.cli.command_table import all_commands, groups_of
 from attncli.cli.config.sections import section
 from attncli.errors import UsageError
-from attncli.inputs.schema import JoinedText, Section
+from attncli.inputs.yaml_file import JoinedText, Section
 from attncli.options import (
     ConsoleOptions,
     FolderOptions,

@@ -20,8 +20,7 @@ from attncli.errors import UsageError
 from attncli.plotting import heatmap
 from attncli.plotting.axis import join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, INK, SMALL, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, INK, SMALL, measure, style, with_fixed_style
 from attncli.studies.flow.result import Flow, Graph, Stack
 
 KEPT, MOVED, ACROSS = 0, 1, 2

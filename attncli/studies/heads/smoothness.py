@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from attncli.capturing.hidden import hidden_states
+from attncli.capturing.capture import hidden_states
 from attncli.data import Array, Kind
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, tokens_in, untracked

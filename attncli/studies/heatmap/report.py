@@ -17,7 +17,7 @@ def drawings(maps: MapsToDraw, choice: PictureChoice, options: HeatmapOptions, n
     notes  is filled with the notes of the run that is drawn; those of the last run hold for all texts
     """
     # imported here: matplotlib takes long to load
-    from attncli.plotting.colour_scale import largest_weight
+    from attncli.plotting.cells import largest_weight
 
     own = options.scale == "panel"
     for run in maps.runs:

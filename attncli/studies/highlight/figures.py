@@ -18,8 +18,7 @@ from attncli.plotting.axis import TICK_STYLE
 from attncli.plotting.cells import HATCHED
 from attncli.plotting.highlight_colours import LEVELS, level_colours, readable_ink
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, text_widths
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, text_widths, with_fixed_style
 from attncli.studies.highlight import passage
 from attncli.studies.highlight.passage import State, TextCell
 from attncli.studies.highlight.result import Highlight, HighlightLine

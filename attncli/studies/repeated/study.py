@@ -60,7 +60,7 @@ class RepeatedStudy(Study["Repeated"]):
         # imported here: the help of the command line needs no torch
         from attncli.engine.collected import Collected
         from attncli.engine.passes import Pass
-        from attncli.inputs.random_tokens import RandomTokens
+        from attncli.inputs.random_inputs import RandomTokens
         from attncli.store import input_sha256
         from attncli.studies.repeated.compute import RepeatedSink
 

@@ -13,8 +13,7 @@ from typing import Any
 from attncli import registry
 from attncli.data import Text
 from attncli.errors import did_you_mean
-from attncli.inputs.schema import validate
-from attncli.inputs.yaml_file import Document
+from attncli.inputs.yaml_file import Document, validate
 from attncli.studies.check.rules.heads import candidates, describe_heads
 from attncli.studies.check.rules.kinds import (
     AttentionRule,

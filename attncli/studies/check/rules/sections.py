@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from attncli.data import Kind
-from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
+from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.studies.check.result import TOLERANCE
 
 Number = Annotated[float, Field(allow_inf_nan=False)]

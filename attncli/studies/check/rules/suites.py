@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attncli.errors import UsageError
-from attncli.inputs.schema import validate
-from attncli.inputs.tables import jsonl_rows
 from attncli.inputs.text_files import check_text
-from attncli.inputs.yaml_file import Document, FilePosition
+from attncli.inputs.texts import jsonl_rows
+from attncli.inputs.yaml_file import Document, FilePosition, validate
 from attncli.studies.check.rules.heads import candidates
 from attncli.studies.check.rules.kinds import CaseRule, SuiteRule, parse_percentile, read_text, with_position
 from attncli.studies.check.rules.sections import CaseSection, SuiteSection, TextSection

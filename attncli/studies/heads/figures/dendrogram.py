@@ -13,8 +13,7 @@ from matplotlib.lines import Line2D
 from attncli.data import Kind
 from attncli.plotting.axis import KIND_WORDS, fit_labels, join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, with_fixed_style
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters
 

@@ -21,8 +21,7 @@ from attncli.plotting.axis import (
 )
 from attncli.plotting.cells import COLOURS, HATCHED
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.text import SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters
 
 _WIDEST, _SMALLEST_CELL, _LARGEST_CELL = 2000, 2, 20

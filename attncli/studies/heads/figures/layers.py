@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from attncli.data import Array, Kind
 from attncli.plotting.axis import KIND_WORDS, join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header, legend_style
-from attncli.plotting.text import INK, SMALL, SUBTITLE, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import INK, SMALL, SUBTITLE, style, with_fixed_style
 from attncli.studies.heads.result import HeadsResult
 
 _WIDTH, _HEIGHT, _APART, _LEFT = 330, 230, 46, 60

@@ -16,8 +16,7 @@ from attncli.data import Array, Kind
 from attncli.plotting.axis import KIND_WORDS, join_parts
 from attncli.plotting.highlight_colours import readable_ink
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.heads.result import HeadClusters
 
 READING = "a point is a head, layer.head; close points attend to the same keys; bands join the heads of a cluster"

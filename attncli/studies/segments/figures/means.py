@@ -11,10 +11,8 @@ from attncli.errors import UsageError
 from attncli.plotting import grid
 from attncli.plotting.axis import KIND_WORDS, draw_ticks, fit_labels, join_parts
 from attncli.plotting.cells import DRAWN, INVISIBLE, missing_legend, write_values
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.ratios import ratio_panels
-from attncli.plotting.text import SUBTITLE, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, ratio_panels
+from attncli.plotting.text import SUBTITLE, style, with_fixed_style
 from attncli.studies.segments.result import Segments
 
 READING = "in each panel: rows are query segments, columns are key segments"

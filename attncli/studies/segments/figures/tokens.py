@@ -15,8 +15,7 @@ from attncli.data.labels import label, labels
 from attncli.errors import UsageError
 from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, draw_key_ticks, fit_axis_title, fit_labels, join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.segments.result import Segments
 
 # Okabe & Ito 2008: different for every kind of colour vision; the rest is grey

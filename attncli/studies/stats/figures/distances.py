@@ -10,11 +10,8 @@ from attncli.data import Kind, Profile
 from attncli.errors import UsageError
 from attncli.plotting.axis import KIND_WORDS, draw_key_ticks, fit_axis_title, fit_labels
 from attncli.plotting.cells import DRAWN, GREY, INVISIBLE
-from attncli.plotting.head_rows import HeadRows
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.ratios import ratio_panels
-from attncli.plotting.text import SMALL, SUBTITLE, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows, ratio_panels
+from attncli.plotting.text import SMALL, SUBTITLE, style, with_fixed_style
 
 _COLUMN = 34
 _LEFT, _ABOVE, _BELOW, _LOWEST = 76, 30, 80, 210

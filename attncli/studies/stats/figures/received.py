@@ -26,12 +26,9 @@ from attncli.plotting.axis import (
     join_parts,
     position_labels,
 )
-from attncli.plotting.cells import DRAWN, HATCHED, UNDEFINED, Cells, draw_cells
-from attncli.plotting.colour_scale import DECADES
-from attncli.plotting.head_rows import HeadRows
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.cells import DECADES, DRAWN, HATCHED, UNDEFINED, Cells, draw_cells
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows
+from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 
 _WIDTH, _WIDEST_COLUMN = 1300, 26
 _MOST_ROWS = 450

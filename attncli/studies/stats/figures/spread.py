@@ -15,8 +15,7 @@ from attncli.data import KINDS, Kind, Scores, Statistics
 from attncli.errors import UsageError
 from attncli.plotting.layout import PanelSize, panel_page
 from attncli.plotting.overview import select_scores, unit_label
-from attncli.plotting.text import FAINT, SMALL, SUBTITLE, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, SMALL, SUBTITLE, style, with_fixed_style
 
 _HEIGHT = 170
 _LEFT, _ABOVE, _BELOW, _RIGHT = 78, 42, 62, 24

@@ -1,4 +1,4 @@
-"""Inputs of random tokens that are repeated once: what a head does with them shows how it uses earlier tokens."""
+"""Texts with shuffled tokens, and inputs of random tokens that are repeated once, as baselines and probes of heads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attncli.data import Array
+from attncli.data import Array, Tokens
 from attncli.errors import UsageError
 from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.models import Loaded
@@ -20,6 +20,42 @@ if TYPE_CHECKING:
 
 _NOT_TEXT = re.compile(r"\[.+\]|<.+>|\{.+\}")
 """Pieces that are not text: [unused1], <extra_id_0>, the byte <0x0A>."""
+
+
+def shuffle_batch(batch: Batch, seed: int) -> Batch:
+    """Return a batch with the ordinary tokens of each segment of each text in random order.
+
+    Special tokens keep their positions. Segments, words and lengths belong to positions and stay as they are. The order
+    depends only on the seed and the number of the text.
+    """
+    tensors, inputs = dict(batch.tensors), list(batch.inputs)
+    for row, one in enumerate(batch.inputs):
+        source, order = _shuffle(one.source, (seed, one.index, 0))
+        _reorder(tensors, "input_ids", row, batch.source_mask, order)
+        target = one.target
+        if target is not None and batch.target_mask is not None:
+            target, order = _shuffle(target, (seed, one.index, 1))
+            _reorder(tensors, "decoder_input_ids", row, batch.target_mask, order)
+        inputs[row] = replace(one, source=source, target=target)
+    return replace(batch, tensors=tensors, inputs=tuple(inputs))
+
+
+def _shuffle(tokens: Tokens, seeds: tuple[int, ...]) -> tuple[Tokens, Array]:
+    order, rng = np.arange(len(tokens)), np.random.default_rng(seeds)
+    segments = np.array(tokens.segments)
+    for name in dict.fromkeys(tokens.segments):
+        positions = np.flatnonzero(~tokens.special & (segments == name))
+        order[positions] = rng.permutation(positions)
+    pieces = tuple(tokens.pieces[position] for position in order)
+    return replace(tokens, pieces=pieces, ids=tokens.ids[order]), order
+
+
+def _reorder(tensors: dict[str, torch.Tensor], name: str, row: int, mask: torch.Tensor, order: Array) -> None:
+    """Replace the ids of one row by a copy in which its real tokens are in this order."""
+    ids = tensors[name].clone()
+    real = mask[row].nonzero().flatten()
+    ids[row, real] = ids[row, real[torch.from_numpy(order).to(real.device)]]
+    tensors[name] = ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +100,17 @@ class RandomTokens:
         """
         total = len(self.start) + 2 * length + len(self.end)
         self._check_length(length, total)
-        sequences = np.array([self._sequence(length, seed, again) for seed in seeds])
+        sequences = []
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            first = rng.choice(self.vocabulary, length, replace=False)
+            second = first if again else rng.permutation(first)
+            sequences.append(np.concatenate([self.start, first, second, self.end]).astype(np.int64))
         step = max(1, batch_tokens // total)
-        for first in range(0, len(sequences), step):
-            ids = torch.from_numpy(sequences[first : first + step])
+        for index in range(0, len(sequences), step):
+            ids = torch.from_numpy(np.stack(sequences[index : index + step]))
             batch = batch_from_tensors(self.loaded, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-            yield replace(batch, inputs=tuple(replace(one, index=first + one.index) for one in batch.inputs))
-
-    def _sequence(self, length: int, seed: int, again: bool) -> list[int]:
-        rng = np.random.default_rng(seed)
-        first = rng.choice(self.vocabulary, length, replace=False)
-        second = first if again else rng.permutation(first)
-        return [*self.start, *first.tolist(), *second.tolist(), *self.end]
+            yield replace(batch, inputs=tuple(replace(one, index=index + one.index) for one in batch.inputs))
 
     def _check_length(self, length: int, total: int) -> None:
         limit, special = self.loaded.max_positions, total - 2 * length

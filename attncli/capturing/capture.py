@@ -1,0 +1,189 @@
+"""Planning of a capture by one short pass, and the passes that send the attention of a batch to the sinks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from attncli.capturing.blocks import most_cells
+from attncli.capturing.emit import RowEmitter
+from attncli.capturing.intercept import intercepted
+from attncli.capturing.probe import call_model, record
+from attncli.capturing.routes import RouteHandler
+from attncli.capturing.sites import CapturePlan, Route, Site
+from attncli.capturing.survey import survey
+from attncli.data import Input, Kind, Text
+from attncli.errors import AttnError, ModelError, is_out_of_memory
+from attncli.inputs.batches import Batch, accepted_arguments, unpadded
+from attncli.inputs.encode import encode
+from attncli.models import Loaded
+from attncli.models.load_errors import first_line
+from attncli.stream import Sink
+
+PROBE = Text("The animal didn't cross the street because it was too tired.", target="It was.")
+PROBE_TOKENS = 12
+_WHY_EAGER = {
+    "dispatch": "differ from the plain formula",
+    "sdpa": "differ from the plain formula",
+    "softmax": "compute softmax themselves",
+    "output": "show their weights only in the model's outputs",
+}
+Stack = Literal["encoder", "decoder"]
+States = dict[Stack, tuple[torch.Tensor, ...]]
+
+
+def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", batch: Batch | None = None) -> CapturePlan:
+    """Return how the attention of a model can be captured, found by one short pass.
+
+    route  stream or eager to demand a route, auto to stream if every attention call allows it
+    batch  encoded inputs for the pass, for a model without a tokenizer
+    Raises `ModelError` if the model has no softmax attention over its tokens, cannot run on text alone, or cannot be
+    streamed although that is demanded.
+    """
+    if batch is None:
+        limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
+        batch = next(encode(loaded, [PROBE], max_tokens=limit))
+    else:
+        batch = next(unpadded(batch))
+    failures: list[str] = []
+    refused: list[tuple[str, str]] = []
+    for index, (name, caller) in enumerate(loaded.callers):
+        has_target = "decoder_input_ids" in accepted_arguments(caller, batch.tensors)
+        inputs = batch if has_target else replace(batch, target_mask=None)
+        try:
+            calls, outputs = record(loaded.model, caller, inputs)
+        except AttnError:
+            raise
+        except Exception as error:  # the forward pass of any architecture
+            if is_out_of_memory(error):
+                raise
+            failures.append(f"{name}: {_forward_failure(loaded, inputs, error)}")
+            continue
+        sites, refused_calls = survey(calls, outputs, inputs, loaded.model)
+        if sites:
+            chosen, reason, sites = _choose_route(loaded, route, sites)
+            if index:
+                reason += f"; text runs through its {name} alone"
+            return CapturePlan(chosen, reason, index, tuple(sites), tuple(refused_calls))
+        refused += refused_calls
+    if refused:
+        name, reason = refused[0]
+        problem = f"has no softmax attention that can be measured token by token: {name}: {reason}"
+    elif failures and len(failures) == len(loaded.callers):
+        problem = f"does not run from text alone ({failures[0]})"
+    else:
+        problem = "has no softmax attention: nothing to capture (state-space, linear, Fourier or hashed attention)"
+    raise ModelError(f"{_model_label(loaded)} {problem}")
+
+
+def _choose_route(loaded: Loaded, route: str, sites: list[Site]) -> tuple[Route, str, list[Site]]:
+    """Return the route of the whole model, the reason for it, and the sites with their routes."""
+    if route == "eager":
+        # torch's own attention returns no weights: there only attncli can compute them
+        eager = [site if site.function == "sdpa" else replace(site, route="eager") for site in sites]
+        return "eager", "asked for with --capture eager", eager
+    others = [site for site in sites if site.route != "stream"]
+    if not others:
+        return "stream", f"streamed weights match eager attention in all {len(sites)} attention calls", sites
+    first = others[0]
+    reason = (
+        f"{len(others)} of {len(sites)} attention calls {_WHY_EAGER[first.function]} ({first.name}), so the weights of "
+        "the model itself are captured layer by layer"
+    )
+    if route == "stream":
+        raise ModelError(f"{type(loaded.model).__name__} cannot be streamed: {reason}; use --capture auto")
+    return "eager", reason, sites
+
+
+def run(
+    loaded: Loaded,
+    plan: CapturePlan,
+    batch: Batch,
+    sinks: Sequence[Sink],
+    heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None = None,
+) -> None:
+    """Run a batch through the model and send every block of rows of the selected heads to every sink.
+
+    heads  (kind, layer) → head numbers; None for all heads
+    A batch with padding is run in one pass for each text length, without the padding. The model is not changed, also
+    on error. Raises `ModelError` if the model fails or its weights are not attention weights.
+    """
+    functions = {site.function for site in plan.sites}
+    watch = functions != {"dispatch"} or any(site.route == "eager" for site in plan.sites)
+    options = {"output_attentions": True} if "output" in functions else {}
+    _, caller = loaded.callers[plan.caller]
+    for part in unpadded(batch):
+        emitter = RowEmitter(part, sinks, heads, loaded.model.dtype)
+        handler = RouteHandler(plan, emitter, len(part.inputs), loaded.model)
+        try:
+            with torch.inference_mode(), intercepted(loaded.model, handler, functions=watch):
+                outputs = call_model(caller, part.tensors, **options)
+        except AttnError:
+            raise
+        except Exception as error:  # the forward pass of any architecture
+            if error is emitter.sink_error or is_out_of_memory(error):
+                raise
+            failure = _forward_failure(loaded, part, error)
+            raise ModelError(f"{_model_label(loaded)} fails on this input: {failure}") from error
+        handler.emit_outputs(outputs)
+        handler.check_complete()
+
+
+def layer_bytes(plan: CapturePlan, batch: Batch) -> int:
+    """Return the most bytes that the attention of one layer needs during a pass.
+
+    A streamed layer needs one block; a layer that the model computes needs all its scores, weights and visibility.
+    """
+    most = 0
+    for site in plan.sites:
+        axes = [text.sides(site.kind) for text in batch.inputs]
+        queries, keys = (max(len(pair[axis]) for pair in axes) for axis in (0, 1))
+        shape = (len(axes), site.heads, queries, keys)
+        block, full = most_cells(shape, batch.source_mask.device) * (4 + 4), math.prod(shape) * (4 + 4 + 1)
+        most = max(most, block if site.route == "stream" else full)
+    return most
+
+
+def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[tuple[Input, States]]:
+    """Return for each text the hidden states of each stack: the input of the first layer, then each layer's output.
+
+    Each is [token, width]. Many models normalise the last one once more. A stack is absent if the model does not
+    return its states, or pools its tokens between layers (Funnel).
+    """
+    names: dict[Stack, str] = {"encoder": "encoder_hidden_states", "decoder": "decoder_hidden_states"}
+    if not loaded.is_encoder_decoder:
+        names = {"decoder" if "decoder" in plan.kinds else "encoder": "hidden_states"}
+    _, caller = loaded.callers[plan.caller]
+    for part in unpadded(batch):
+        with torch.inference_mode():
+            outputs = call_model(caller, part.tensors, output_hidden_states=True)
+        returned = {stack: getattr(outputs, name, None) for stack, name in names.items()}
+        for row, text in enumerate(part.inputs):
+            states: States = {}
+            for stack, layers in returned.items():
+                length = len(text.sides(stack)[0])
+                if layers is not None and all(layer.shape[1] == length for layer in layers):
+                    states[stack] = tuple(layer[row] for layer in layers)
+            yield text, states
+
+
+def _model_label(loaded: Loaded) -> str:
+    return f"{type(loaded.model).__name__} ({loaded.architecture})"
+
+
+def _forward_failure(loaded: Loaded, batch: Batch, error: Exception) -> str:
+    """Return one line about a failed forward pass, with its likely cause if one is known."""
+    summary, largest = first_line(error)[:200], int(batch.tensors["input_ids"].max())
+    try:
+        vocabulary = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
+    except NotImplementedError:
+        vocabulary = None
+    if isinstance(error, IndexError) and vocabulary is not None and largest >= vocabulary:
+        return f"token id {largest} is beyond the model's {vocabulary} embeddings: does the tokenizer fit the model?"
+    if loaded.model.dtype != torch.float32 and ("dtype" in summary or "scalar type" in summary):
+        return f"{summary}; the model may compute only in float32, try --dtype float32"
+    return summary
