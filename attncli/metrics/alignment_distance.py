@@ -1,5 +1,3 @@
-"""Distance of cross-attention from a monotone alignment."""
-
 import torch
 
 from attncli.data import Metric, Rows, Visibility

@@ -1,12 +1,8 @@
-"""The largest weight of a row."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import AnyRows, largest_weight, where_defined
+from attncli.metrics._shared import AnyRows, Tensor, largest_weight, where_defined
 
 
-def confidence(rows: AnyRows) -> torch.Tensor:
+def confidence(rows: AnyRows) -> Tensor:
     """How much attention does a token give to its strongest key?
 
     Formula   max_j A_ij

@@ -1,12 +1,8 @@
-"""Entropy of a row, relative to its maximum."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, row_entropy, where_defined
+from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, Tensor, row_entropy, where_defined
 
 
-def entropy_normalized(rows: AnyRows) -> torch.Tensor:
+def entropy_normalized(rows: AnyRows) -> Tensor:
     """How close is a token's attention to uniform over its visible keys?
 
     Formula   entropy_i / ln |S_i|

@@ -1,5 +1,3 @@
-"""The weight of a token on the first key."""
-
 import torch
 
 from attncli.data import Metric, Rows, Visibility

@@ -1,5 +1,3 @@
-"""The weight of a token on its neighbours."""
-
 import torch
 
 from attncli.data import MAX_OFFSET, Metric

@@ -1,12 +1,8 @@
-"""Mean signed distance of the attention of a row, in tokens."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import OFFSET_SUMS, SELF_ATTENTION, AnyRows, mean_offset, row_steps, where_defined
+from attncli.metrics._shared import OFFSET_SUMS, SELF_ATTENTION, AnyRows, Tensor, mean_offset, row_steps, where_defined
 
 
-def offset(rows: AnyRows) -> torch.Tensor:
+def offset(rows: AnyRows) -> Tensor:
     """Does a token attend to tokens before or after it, and how far away on balance?
 
     Formula   Σ_j A_ij (j-i) / Σ_j A_ij

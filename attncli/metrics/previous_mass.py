@@ -1,12 +1,8 @@
-"""The weight of a token on the previous token."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import SELF_ATTENTION, AnyRows, weight_at_offset
+from attncli.metrics._shared import SELF_ATTENTION, AnyRows, Tensor, weight_at_offset
 
 
-def previous_mass(rows: AnyRows) -> torch.Tensor:
+def previous_mass(rows: AnyRows) -> Tensor:
     """How much attention goes to the token just before?
 
     Formula   A_i,i-1

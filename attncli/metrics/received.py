@@ -1,11 +1,8 @@
-"""The mean attention that each key receives."""
-
-import torch
-
 from attncli.data import Columns, Metric
+from attncli.metrics._shared import Tensor
 
 
-def received(columns: Columns) -> torch.Tensor:
+def received(columns: Columns) -> Tensor:
     """How much attention does each token get from the tokens that can see it?
 
     Formula   α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|

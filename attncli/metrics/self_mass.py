@@ -1,12 +1,8 @@
-"""The weight of a token on itself."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import SELF_ATTENTION, AnyRows, weight_at_offset
+from attncli.metrics._shared import SELF_ATTENTION, AnyRows, Tensor, weight_at_offset
 
 
-def self_mass(rows: AnyRows) -> torch.Tensor:
+def self_mass(rows: AnyRows) -> Tensor:
     """How much attention does a token give to itself?
 
     Formula   A_i,i

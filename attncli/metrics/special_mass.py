@@ -1,5 +1,3 @@
-"""The weight of a token on special tokens."""
-
 import torch
 
 from attncli.data import Metric, Rows, Visibility
