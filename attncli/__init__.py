@@ -55,49 +55,12 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
-    "KINDS",
-    "Attention",
-    "AttnError",
-    "CheckError",
-    "Comparison",
-    "Edges",
-    "Flow",
-    "FlowOptions",
-    "FlowResult",
-    "HeadsOptions",
-    "HeadsResult",
-    "Highlight",
-    "HighlightPage",
-    "Input",
-    "LayerMaps",
-    "Metric",
-    "Model",
-    "ModelError",
-    "OutputError",
-    "Page",
-    "Patterns",
-    "Profile",
-    "Received",
-    "Repeated",
-    "Run",
-    "RunInfo",
-    "RunOptions",
-    "Scores",
-    "Segments",
-    "Statistics",
-    "Text",
-    "Thresholds",
-    "Tokens",
-    "UsageError",
-    "Vectors",
-    "ZoomOptions",
-    "__version__",
-    "capture",
-    "compare",
-    "load",
-    "open",
-]
+__all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo", "Scores"]
+__all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
+__all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
+__all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
+__all__ += ["HighlightPage", "Page", "Patterns", "Repeated", "Segments", "Thresholds"]
+__all__ += ["__version__", "capture", "compare", "load", "open"]
 
 _HOMES = {
     "attncli.api.model": ("Model", "capture", "load"),

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attncli.data.tokens import Kind
-from attncli.data.vectors import ScoreParts
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +132,21 @@ class Visibility:
         key = index.clamp(0, self.visible_pairs.shape[3] - 1)
         visible = self.visible_pairs.gather(-1, key.expand(-1, self.visible_pairs.shape[1], -1, -1))
         return key, visible & (index == key)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreParts:
+    """The query and key vectors of one attention call, on the model's device; `Vectors` explains the fields.
+
+    query  [batch, head, query, dim] for all heads and tokens of texts without padding
+    key    [batch, key head, key, dim]
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    scale: float
+    softcap: float | None
+    bias: bool
 
 
 @dataclass(frozen=True, eq=False)

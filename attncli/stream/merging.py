@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from attncli.data import Input, Kind, Rows, Tokens
-from attncli.data.words import merged_words, word_groups
+from attncli.data.transforms import merged_words, without_special, word_groups
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.replay import rows_of
-from attncli.stream.special_tokens import without_special
 
 _TextLayer = tuple[Kind, int, int]
 """Kind, layer and text."""
