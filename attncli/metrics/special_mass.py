@@ -24,7 +24,7 @@ def _special_sum(rows: Rows) -> torch.Tensor:
     """Return the sum of the raw weights on special tokens: [batch, head, row]."""
     if not any(rows.visibility.special_counts):
         return torch.zeros_like(rows.factor)
-    return weighted_sum(rows.raw, rows.special_keys & (rows.key_positions >= 0))
+    return weighted_sum(rows.raw, rows.visibility.special_keys & (rows.key_positions >= 0))
 
 
 @cached

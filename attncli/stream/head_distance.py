@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Selection
-from attncli.stream.moments import Moments
 from attncli.stream.protocol import selected
+from attncli.stream.sums import Moments
 
 Tensor = torch.Tensor
 MAX_ROWS = 1024

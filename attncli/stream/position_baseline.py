@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from attncli.data import Kind, Rows, Visibility
-from attncli.stream.head_sums import LayerParts, OpenLayers, Sums
 from attncli.stream.protocol import Sink, on_host
+from attncli.stream.sums import LayerParts, OpenLayers, Sums
 
 Tensor = torch.Tensor
 BLOCK_CELLS = 1 << 20

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Input, Kind, Rows, Tokens
-from attncli.stream.head_sums import OpenLayers, Sums
-from attncli.stream.moments import Moments
 from attncli.stream.protocol import on_host
+from attncli.stream.sums import Moments, OpenLayers, Sums
 
 _UNNAMED = -1
 

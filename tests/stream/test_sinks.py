@@ -20,7 +20,7 @@ from attncli.metrics.previous_mass import METRIC as PREVIOUS
 from attncli.metrics.received import METRIC as RECEIVED
 from attncli.metrics.sink import METRIC as SINK
 from attncli.stream import KeepMaps, Measure, selected
-from attncli.stream.moments import Moments
+from attncli.stream.sums import Moments
 
 
 def measured(rows: list[Rows], given: list[Input], per_query: bool = False) -> Statistics:
@@ -146,7 +146,7 @@ def test_blocks_of_a_device_without_float64_are_measured_on_the_host(monkeypatch
     monkeypatch.setattr(torch.Tensor, "cpu", noted)
     monkeypatch.setattr("attncli.stream.protocol.WITHOUT_FLOAT64", {"cpu"})
     Measure([ENTROPY]).add(rows)
-    tensors = (rows.weights, rows.visible, rows.query_positions, rows.key_positions, rows.special_keys)
+    tensors = (rows.weights, rows.visible, rows.query_positions, rows.key_positions, rows.visibility.special_keys)
     assert moved == set(map(id, tensors))
 
 

@@ -21,8 +21,8 @@ from attncli.metrics.confidence import METRIC as CONFIDENCE
 from attncli.metrics.entropy import METRIC as ENTROPY
 from attncli.stream import KeepMaps, Measure, Sink
 from attncli.stream.merging import MergedRows
-from attncli.stream.norms import NormRows, NormShares
 from attncli.stream.replay import replay
+from attncli.stream.weights import NormRows, NormShares
 
 ALL = [found.METRIC for found in registry.modules("metrics").values()]
 

@@ -93,7 +93,7 @@ def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) 
 
 def of_keys(rows: Rows, keys: slice | Sequence[int] | torch.Tensor) -> Rows:
     """Return the block with some of its keys."""
-    kept = {name: getattr(rows, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
+    kept = {name: getattr(rows.visibility, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
     return replace(rows, raw=rows.raw[..., keys], visibility=replace(rows.visibility, **kept))
 
 
