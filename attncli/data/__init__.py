@@ -6,7 +6,7 @@ NumPy arrays.
 
 from __future__ import annotations
 
-from attncli.data.extras import MIN_QUERIES, SINK_THRESHOLD, Edges, EdgesConsumer, Profile, Received, Vectors
+from attncli.data.extras import MIN_QUERIES, Edges, EdgesConsumer, Profile, Received, Vectors
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
@@ -15,7 +15,7 @@ from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme
 from attncli.data.zoom import Partition, Pooling, Span, Spans, TextSpan, TokenWindow, Zoom
 
 __all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "Scheme", "Text", "Tokens", "read_only"]
-__all__ += ["MIN_QUERIES", "SINK_THRESHOLD", "Profile", "Received"]
+__all__ += ["MIN_QUERIES", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
 __all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]
 __all__ += ["Attention", "Edges", "EdgesConsumer", "LayerMaps", "ScoreParts", "Vectors"]

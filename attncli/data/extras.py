@@ -10,6 +10,7 @@ import numpy as np
 
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.tokens import KINDS, Array, Input, Kind, Tokens, read_only
+from attncli.vocabulary import SINK_THRESHOLD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 Column = TypeVar("Column")
 MIN_QUERIES = 5
 """Number of queries that must see a key for a reliable mean."""
-SINK_THRESHOLD = 0.3
-"""Keys that receive more attention than this are sinks (Gu et al. 2024)."""
 _EDGE_DTYPES = {"kind": np.int8, "weight": np.float32}
 
 

@@ -72,7 +72,8 @@ class Metric:
     compute           the function: `Rows` or `RowSums` → [batch, head, row], or `Columns` → [batch, head]; float64, NaN
                       where undefined
     scope             row: a measure of single rows; column: a measure of sums over rows
-    range             smallest and largest possible value, None if open or dependent on the text
+    unit, range       unit, smallest and largest possible value (None if open or dependent on the text); by default
+                      those of a share of attention
     kinds             the kinds of attention for which it is defined
     per_key           whether a column metric has one value per key: [batch, head, key]
     neutral           the middle of a diverging colour scale (1 for a ratio, 0 for a signed offset), else None
@@ -83,9 +84,9 @@ class Metric:
 
     compute: Callable[[Any], torch.Tensor]
     scope: Literal["row", "column"]
-    unit: str
-    range: Range
-    source: str
+    unit: str = "1"
+    range: Range = (0.0, 1.0)
+    source: str = ""
     kinds: tuple[Kind, ...] = KINDS
     per_key: bool = False
     neutral: float | None = None

@@ -201,10 +201,6 @@ class Rows:
     # The fields of the visibility, under the same names.
 
     @property
-    def visible(self) -> torch.Tensor:
-        return self.visibility.visible
-
-    @property
     def visible_pairs(self) -> torch.Tensor:
         return self.visibility.visible_pairs
 

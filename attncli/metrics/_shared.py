@@ -23,7 +23,6 @@ LOCAL_WINDOW = 2
 """Largest distance in tokens that `local_mass` counts."""
 _CHUNK = 128
 _MIN_ROWS = 5
-"""Means over fewer rows (if the text has more) do not compete for the maximum."""
 _TIE = 1e-6
 
 
@@ -68,7 +67,7 @@ def sum_before(rows: Rows) -> Tensor:
 @cached
 def sum_rest(rows: Rows) -> Tensor:
     """Return Σ_j r_ij over the other keys: [batch, head, row]."""
-    return chunked_sum(_raw_rest(rows)) if rows.sums is None else rows.sums[1]
+    return chunked_sum(rows.raw[..., rows.visibility.keys_before :]) if rows.sums is None else rows.sums[1]
 
 
 def raw_sum(rows: AnyRows) -> Tensor:
@@ -120,17 +119,12 @@ def largest_weight(rows: Rows) -> Tensor:
     return rows.raw.amax(-1) if rows.scale is None else rows.scale
 
 
-def mean_offset(rows: AnyRows) -> Tensor:
-    """Return Σ_j A_ij (j-i) / Σ_j A_ij: [batch, head, row]."""
-    return (offset_sum_rest(rows) - _distance_sum_before(rows)) / raw_sum(rows)
-
-
 def mean_distance(rows: AnyRows) -> Tensor:
     """Return Σ_j A_ij |i-j| / Σ_j A_ij: [batch, head, row]."""
-    return (distance_sum_rest(rows) + _distance_sum_before(rows)) / raw_sum(rows)
+    return (distance_sum_rest(rows) + distance_sum_before(rows)) / raw_sum(rows)
 
 
-def _distance_sum_before(rows: AnyRows) -> Tensor:
+def distance_sum_before(rows: AnyRows) -> Tensor:
     """Return Σ_j r_ij (i-j) over the keys before all rows of the block.
 
     Positions count back from the first row: all terms then have one sign and nothing cancels.
@@ -154,11 +148,8 @@ def first_row_distance_sum(rows: Rows) -> Tensor:
 
 @cached
 def offset_sum_rest(rows: Rows) -> Tensor:
-    """Return Σ_j r_ij (j-i) over the other keys: [batch, head, row].
-
-    The dtype is that of `raw`: torch is slow at stacking tensors of several dtypes.
-    """
-    return chunked_sum(_raw_rest(rows) * _offset_rest(rows.visibility).to(rows.raw.dtype)).to(rows.raw.dtype)
+    """Return Σ_j r_ij (j-i) over the other keys: [batch, head, row]."""
+    return _sum_rest_times(rows, _offset_rest(rows.visibility))
 
 
 @cached
@@ -166,11 +157,13 @@ def distance_sum_rest(rows: Rows) -> Tensor:
     """Return Σ_j r_ij |j-i| over the other keys: [batch, head, row]."""
     if not rows.visibility.sees_ahead:
         return -offset_sum_rest(rows)
-    return chunked_sum(_raw_rest(rows) * _offset_rest(rows.visibility).to(rows.raw.dtype).abs()).to(rows.raw.dtype)
+    return _sum_rest_times(rows, _offset_rest(rows.visibility).abs())
 
 
-def _raw_rest(rows: Rows) -> Tensor:
-    return rows.raw[..., rows.visibility.keys_before :]
+def _sum_rest_times(rows: Rows, factors: Tensor) -> Tensor:
+    # the dtype is that of `raw`: torch is slow at stacking tensors of several dtypes
+    rest = rows.raw[..., rows.visibility.keys_before :]
+    return chunked_sum(rest * factors.to(rest.dtype)).to(rest.dtype)
 
 
 OFFSET_SUMS = (*ROW_SUMS, first_row_distance_sum, offset_sum_rest)

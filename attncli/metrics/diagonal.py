@@ -20,4 +20,4 @@ def diagonal(columns: Columns) -> Tensor:
     return strongest_offset(columns)[0]
 
 
-METRIC = Metric(diagonal, "column", unit="1", range=(0.0, 1.0), source="after Voita et al. 2019")
+METRIC = Metric(diagonal, "column", source="after Voita et al. 2019")

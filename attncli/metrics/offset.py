@@ -1,5 +1,15 @@
 from attncli.data import Metric
-from attncli.metrics._shared import OFFSET_SUMS, SELF_ATTENTION, AnyRows, Tensor, mean_offset, row_steps, where_defined
+from attncli.metrics._shared import (
+    OFFSET_SUMS,
+    SELF_ATTENTION,
+    AnyRows,
+    Tensor,
+    distance_sum_before,
+    offset_sum_rest,
+    raw_sum,
+    row_steps,
+    where_defined,
+)
 
 
 def offset(rows: AnyRows) -> Tensor:
@@ -15,7 +25,7 @@ def offset(rows: AnyRows) -> Tensor:
 
     Row 2 with weights 3/4 on key 1 and 1/4 on key 3 has ¾ · (-1) + ¼ · 1 = -0.5 tokens.
     """
-    return where_defined(rows.real, mean_offset(rows))
+    return where_defined(rows.real, (offset_sum_rest(rows) - distance_sum_before(rows)) / raw_sum(rows))
 
 
 METRIC = Metric(

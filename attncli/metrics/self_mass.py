@@ -18,6 +18,4 @@ def self_mass(rows: AnyRows) -> Tensor:
     return weight_at_offset(rows, 0)
 
 
-METRIC = Metric(
-    self_mass, "row", unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
-)
+METRIC = Metric(self_mass, "row", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())

@@ -19,4 +19,4 @@ def sink(columns: Columns) -> Tensor:
     return strongest_key(columns)[0]
 
 
-METRIC = Metric(sink, "column", unit="1", range=(0.0, 1.0), source="Gu et al. 2024")
+METRIC = Metric(sink, "column", source="Gu et al. 2024")

@@ -35,11 +35,5 @@ def _has_special(visibility: Visibility) -> torch.Tensor:
 
 
 METRIC = Metric(
-    special_mass,
-    "row",
-    unit="1",
-    range=(0.0, 1.0),
-    source="Clark et al. 2019",
-    needs=(_special_sum,),
-    needs_visibility=(_has_special,),
+    special_mass, "row", source="Clark et al. 2019", needs=(_special_sum,), needs_visibility=(_has_special,)
 )

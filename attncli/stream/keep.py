@@ -44,7 +44,6 @@ class KeepMaps:
         self._means: dict[tuple[int, Kind], _LayerMean] = {}
 
     def add(self, rows: Rows) -> None:
-        """Copy one block to the host."""
         part = selected(rows, self._heads)
         if part is None:
             return
@@ -55,7 +54,6 @@ class KeepMaps:
             canvas.add(block, entry)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the maps of a layer."""
         for (_, _, text), canvas in pop_layer(self._open, kind, layer):
             self._finish(text, kind, layer, canvas)
 
@@ -153,7 +151,6 @@ class Canvas:
             weights[self.counts[head] == 0] = np.nan
 
     def finish(self, layer: int) -> LayerMaps:
-        """Return the maps, ordered by head."""
         self.settle()
         heads = tuple(sorted(self.weights))
         weights = np.stack([self.weights[head] for head in heads])
@@ -224,7 +221,6 @@ class KeepChosen(KeepMaps):
         self._positions = {key: np.asarray(chosen, np.int64) for key, chosen in positions.items() if len(chosen)}
 
     def add(self, rows: Rows) -> None:
-        """Copy the chosen tokens of one block."""
         for entry, text in enumerate(rows.texts):
             chosen = self._positions.get((text, rows.kind))
             if chosen is None:

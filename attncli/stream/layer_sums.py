@@ -55,7 +55,6 @@ class LayerSums:
         return tuple(sorted(self._head_index))
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
         if self._strip is None or self._strip.visibility is not rows.visibility:
             self._close_strip()
             self._strip = _Strip(rows.visibility)
@@ -70,9 +69,9 @@ class LayerSums:
 
     def _close_strip(self) -> None:
         """Store the values of the last strip, and the keys that are visible to its heads."""
-        if self._strip is None:
-            return
         strip, self._strip = self._strip, None
+        if strip is None:
+            return
         visibility, heads = strip.visibility, _as_slice(strip.heads)
         rows, keys = visibility.slices or (visibility.query_positions, visibility.key_positions)
         self._waiting.append((rows, heads, torch.cat(strip.row_values, dim=1), torch.cat(strip.near, dim=1)))
@@ -93,13 +92,11 @@ class LayerSums:
 
     def _visibility_values(self, visibility: Visibility) -> Tensor:
         """Return |S_i| and the other values of the visibility that metrics need: [batch, 1 or head, n, row] float64."""
-        if self._visibility_needs not in visibility.cache:
-            values = [visibility.visible_count, *(need(visibility).double() for need in self._visibility_needs)]
-            visibility.cache[self._visibility_needs] = torch.stack(
-                torch.broadcast_tensors(*values),  # type: ignore[no-untyped-call]
-                dim=2,
-            )
-        stacked: Tensor = visibility.cache[self._visibility_needs]
+        needs = self._visibility_needs
+        if needs not in visibility.cache:
+            values = [visibility.visible_count, *(need(visibility).double() for need in needs)]
+            visibility.cache[needs] = torch.stack(torch.broadcast_tensors(*values), 2)  # type: ignore[no-untyped-call]
+        stacked: Tensor = visibility.cache[needs]
         return stacked
 
     def row_values(self, metrics: Sequence[Metric]) -> Iterator[Tensor]:
@@ -138,8 +135,7 @@ class LayerSums:
     def _in_order(self, name: str) -> Tensor:
         """Return the tensor with heads in order, without the entry for padding."""
         order, sums = [self._head_index[head] for head in self.heads], self._sums[name][..., :-1]
-        in_order = sums.shape[1] == 1 or order == list(range(len(order)))
-        return sums if in_order else sums[:, order]
+        return sums if sums.shape[1] == 1 or order == sorted(order) else sums[:, order]
 
     def _tensor(self, name: str, heads: Heads | None, like: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
         """Return the tensor of this name, extended by zeros for new heads; with one head if `heads` is None."""

@@ -44,7 +44,6 @@ class Measure:
         self._query_table, self._key_table = _TokenTable("query"), _TokenTable("key")
 
     def add(self, rows: Rows) -> None:
-        """Measure one block."""
         part = selected(rows, self._heads)
         if part is None:
             return
@@ -54,7 +53,6 @@ class Measure:
         self._open[key].add(part)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the measures of a layer and add them to the moments over texts."""
         for _, sums in pop_layer(self._open, kind, layer):
             self._finish(layer, sums)
 

@@ -40,7 +40,6 @@ class PoolMaps(KeepMaps):
         self._visibility: tuple[Tensor, ...] = ()
 
     def add(self, rows: Rows) -> None:
-        """Pool one block."""
         part = selected(rows, self._heads)
         if part is None:
             return
@@ -51,7 +50,7 @@ class PoolMaps(KeepMaps):
 
     def _assignment(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
         """Return the cells of the rows and keys of a text, computed once for the blocks of all heads."""
-        visibility = (rows.visible, rows.query_positions, rows.key_positions)
+        visibility = (rows.visibility.visible, rows.query_positions, rows.key_positions)
         if [*map(id, visibility)] != [*map(id, self._visibility)]:
             self._assignments.clear()
             self._visibility = visibility
@@ -150,7 +149,6 @@ class _Cells:
     sums: dict[tuple[tuple[int, ...], int], _Sums] = field(default_factory=dict)
 
     def add(self, rows: Rows, entry: int, assignment: _Assignment) -> None:
-        """Pool the rows of one text."""
         weights = rows.weights[entry]
         for group in assignment.groups:
             sums = self._sums_of(rows.heads, weights, len(group.member))

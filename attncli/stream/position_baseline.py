@@ -30,7 +30,6 @@ class PositionBaseline:
         self._open = OpenLayers()
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
         rows = on_host(rows)
         self._open.add(rows, _sums_by_offset(rows) | _visible_ranges(rows))
 

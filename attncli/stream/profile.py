@@ -31,13 +31,11 @@ class MeasureProfile:
         self._table = HeadTable()
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
         part = selected(rows, self._heads)
         if part is not None:
             self._open.add(part, self._regions.sums(part) | _sums_by_key(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Add the sums of a layer to the moments over texts."""
         for opened in self._open.pop(kind, layer):
             heads, total = opened.joined()
             count = torch.where(total["uniform"] > 0, total["count"], torch.nan)

@@ -39,8 +39,8 @@ def selected(rows: Rows, heads: Selection | None) -> Rows | None:
     if not indices:
         return None
     visibility = rows.visibility
-    if rows.visible.shape[1] > 1:
-        visibility = replace(visibility, visible=rows.visible[:, indices])
+    if rows.visibility.visible.shape[1] > 1:
+        visibility = replace(visibility, visible=rows.visibility.visible[:, indices])
     numbers = tuple(rows.heads[index] for index in indices)
     return on_host(_with_tensors(rows, lambda tensor: tensor[:, indices], visibility, numbers))
 

@@ -37,14 +37,12 @@ class SegmentMass:
         self._moments: dict[tuple[Kind, int, tuple[int, ...]], Moments] = {}
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
         rows = on_host(rows)
         segments = [self._segments.get((text, rows.kind)) for text in rows.texts]
         if any(numbers is not None for numbers in segments):
             self._open.add(rows, _sums_within(rows, segments))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Add the values of a layer to the moments over texts."""
         for opened in self._open.pop(kind, layer):
             heads, total = opened.joined()
             values = (total["mass"] / total["rows"]).cpu().numpy()

@@ -39,7 +39,6 @@ class OpenLayers:
         self._layers: dict[LayerKey, LayerParts] = {}
 
     def add(self, rows: Rows, sums: Sums) -> None:
-        """Add the sums of one block."""
         new = LayerParts(rows.texts, rows.query_lengths, rows.key_lengths)
         parts = self._layers.setdefault((rows.kind, rows.layer, rows.texts), new).parts
         parts[rows.heads] = add_sums(parts.get(rows.heads), sums)

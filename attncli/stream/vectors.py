@@ -32,7 +32,6 @@ class KeepVectors:
         normalizers.append((part.heads, part.query_positions, normalizer))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Copy a layer to the host."""
         for (_, _, texts), (parts, blocks) in pop_layer(self._open, kind, layer):
             heads = sorted({head for heads, _, _ in blocks for head in heads})
             group = parts.query.shape[1] // parts.key.shape[1]

@@ -85,7 +85,9 @@ def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) 
     """Return some rows and heads of a block."""
     indices = list(range(len(rows.heads)) if heads is None else heads)
     visibility = replace(
-        rows.visibility, visible=rows.visible[:, :, first:last], query_positions=rows.query_positions[:, first:last]
+        rows.visibility,
+        visible=rows.visibility.visible[:, :, first:last],
+        query_positions=rows.query_positions[:, first:last],
     )
     numbers = tuple(rows.heads[index] for index in indices)
     return replace(rows, heads=numbers, raw=rows.raw[:, indices, first:last], visibility=visibility)
