@@ -86,12 +86,9 @@ class Attention:
     def zoomed(self, sides: tuple[TokenWindow, TokenWindow], pool: Pooling, layers: tuple[LayerMaps, ...]) -> Attention:
         """Return maps of a part (`sides`) of the shown tokens with maps `layers`; `self` must not be pooled."""
         (rows, keys), cell = sides, (sides[0].cell, sides[1].cell)
-        first_query, first_key = (side.first for side in self.sides)
         cut = (rows.tokens, keys.tokens) != (len(self.queries), len(self.keys))
-        window = (
-            (first_query + rows.first, first_query + rows.last),
-            (first_key + keys.first, first_key + keys.last),
-        )
+        query, key = (shown.first for shown in self.sides)
+        window = (query + rows.first, query + rows.last), (key + keys.first, key + keys.last)
         return replace(
             self,
             queries=self.queries.take(np.arange(rows.first, rows.last + 1)) if cut else self.queries,
@@ -164,11 +161,10 @@ class Attention:
 
     def to_xarray(self) -> xr.DataArray:
         """Return an `xarray.DataArray` with dims layer, head, query, key; needs `pip install xarray`."""
-        heads = self.layers[0].heads or (self.aggregate,)
         (queries, query_tokens), (keys, key_tokens) = self._cell_starts
         coords: dict[str, Any] = {
             "layer": [maps.layer for maps in self.layers],
-            "head": list(heads),
+            "head": list(self.layers[0].heads or (self.aggregate,)),
             "query_token": ("query", list(query_tokens)),
             "key_token": ("key", list(key_tokens)),
         }

@@ -16,11 +16,8 @@ _WORD_MARKS = {"bytelevel": "Ġ", "metaspace": "▁"}
 _Sides = tuple[TokenWindow, TokenWindow]
 
 
-# Words: attention to a word is the sum over its pieces, from a word the mean (Clark et al. 2019).
-
-
 def to_words(attention: Attention) -> Attention:
-    """Return the maps of words instead of pieces.
+    """Return the maps of words instead of pieces (Clark et al. 2019).
 
     Keys are summed over the pieces of a word, queries averaged over its pieces (those whose row is defined). A word is
     visible to another if any of its pieces is visible to any piece of the other. Special tokens, and pieces that
@@ -109,9 +106,6 @@ def _join_pieces(tokens: Tokens, positions: Array) -> str:
     return (joined.lstrip(mark) if mark else joined) or joined
 
 
-# Special tokens.
-
-
 def drop_special(attention: Attention) -> Attention:
     """Return the maps of ordinary tokens, without special tokens.
 
@@ -159,14 +153,12 @@ def without_special(tokens: Tokens) -> Tokens:
     return tokens.take(ordinary)
 
 
-# Windows and cells: the result is that of pooling the stream.
-
-
 def zoomed(attention: Attention, zoom: Zoom) -> Attention:
     """Return the window of the maps, in at most `resolution` cells a side: mean or maximum of their visible pairs.
 
     A mean of 0.5, 0.3 and a masked pair is 0.4. A cell without a visible pair is masked. Maps that need no change are
-    returned as they are. Raise UsageError for maps that are pooled already, unless they have few enough cells.
+    returned as they are. The result is that of pooling the stream. Raise UsageError for maps that are pooled already,
+    unless they have few enough cells.
     """
     cells = max(map(len, attention.sides))
     if attention.pool != "none":

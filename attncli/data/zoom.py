@@ -34,7 +34,6 @@ class TokenWindow:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens."""
         return self.last - self.first + 1
 
 

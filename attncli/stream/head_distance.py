@@ -131,13 +131,13 @@ class _Pairs:
         self.sums = first.weights.new_zeros((len(first.weights), heads, heads))
         self.rows = self.sums.clone()
         self._heads_at = np.zeros(length, np.int64)  # number of heads whose row at this position came
-        self._waiting: list[_Piece] = []  # pieces with rows that some heads still lack
+        self.waiting: list[_Piece] = []  # pieces with rows that some heads still lack
 
     def add(self, piece: _Piece) -> None:
         """Compare the heads of a piece with each other and with the heads of waiting pieces."""
         for head in range(len(piece.heads) - 1):
             self._compare(piece, piece, head, slice(head + 1, None))
-        for other in self._waiting:
+        for other in self.waiting:
             _, rows, other_rows = np.intersect1d(piece.positions, other.positions, return_indices=True)
             if len(rows):
                 keys = np.union1d(piece.keys, other.keys)
@@ -146,7 +146,7 @@ class _Pairs:
                     self._compare(part, other_part, head, slice(None))
         self._heads_at[piece.positions] += len(piece.heads)
         missing = self._heads_at < self.sums.shape[1]
-        self._waiting = [waiting for waiting in (*self._waiting, piece) if missing[waiting.positions].any()]
+        self.waiting = [waiting for waiting in (*self.waiting, piece) if missing[waiting.positions].any()]
 
     def _compare(self, piece: _Piece, other: _Piece, head: int, others: slice) -> None:
         """Add the divergences of one head of a piece from some heads of another piece."""

@@ -36,9 +36,7 @@ class KeepMaps:
         aggregate: Aggregate = "none",
         aggregate_layers: LayerAggregate = "none",
     ) -> None:
-        self._heads = heads
-        self._aggregate: Aggregate = aggregate
-        self._aggregate_layers = aggregate_layers
+        self._heads, self._aggregate, self._aggregate_layers = heads, aggregate, aggregate_layers
         self._open: dict[tuple[Kind, int, int], Canvas] = {}
         self._kept: dict[tuple[int, Kind], list[LayerMaps]] = {}
         self._means: dict[tuple[int, Kind], _LayerMean] = {}
@@ -48,8 +46,8 @@ class KeepMaps:
         if part is None:
             return
         block = _Block.of(part, self._aggregate)
-        sizes = zip(part.query_lengths, part.key_lengths, strict=True)
-        for entry, (text, size) in enumerate(zip(part.texts, sizes, strict=True)):
+        for entry, text in enumerate(part.texts):
+            size = part.query_lengths[entry], part.key_lengths[entry]
             canvas = self._open.setdefault((part.kind, part.layer, text), Canvas(self._aggregate, size))
             canvas.add(block, entry)
 
@@ -217,7 +215,7 @@ class KeepChosen(KeepMaps):
         aggregate_layers: LayerAggregate = "none",
     ) -> None:
         super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
-        self._side: Side = side
+        self._side = side
         self._positions = {key: np.asarray(chosen, np.int64) for key, chosen in positions.items() if len(chosen)}
 
     def add(self, rows: Rows) -> None:

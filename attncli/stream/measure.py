@@ -11,7 +11,7 @@ import torch
 from attncli.data import KINDS, Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
 from attncli.stream.layer_sums import LayerSums, column_values
 from attncli.stream.protocol import LayerKey, pop_layer, selected
-from attncli.stream.sums import Coords, HeadTable
+from attncli.stream.sums import Coords, HeadsKey, HeadTable
 
 
 class Measure:
@@ -40,7 +40,7 @@ class Measure:
         self._open: dict[LayerKey, LayerSums] = {}
         self._table = HeadTable()
         self._per_query, self._per_text = per_query, per_text
-        self._texts: dict[int, dict[tuple[Kind, int, tuple[int, ...]], tuple[Array, int]]] = {}
+        self._texts: dict[int, dict[HeadsKey, tuple[Array, int]]] = {}
         self._query_table, self._key_table = _TokenTable("query"), _TokenTable("key")
 
     def add(self, rows: Rows) -> None:
@@ -69,8 +69,8 @@ class Measure:
         """Return the mean over some texts alone, one entry per head; needs `per_text`."""
         table = HeadTable()
         for text in texts:
-            for key, (values, queries) in self._texts.get(text, {}).items():
-                table.add(*key, values[None], queries)
+            for heads, (values, queries) in self._texts.get(text, {}).items():
+                table.add(heads, values[None], queries)
         return self._scores(table, "mean")
 
     def _finish(self, layer: int, sums: LayerSums) -> None:
@@ -86,15 +86,15 @@ class Measure:
         else:
             head_values = np.zeros((*columns.mass.shape[:2], 0))
         heads = sums.kind, layer, sums.heads
-        self._table.add(*heads, head_values, sum(sums.query_lengths))
+        self._table.add(heads, head_values, sum(sums.query_lengths))
         if self._per_text:
             for text, values_of_text, queries in zip(sums.texts, head_values, sums.query_lengths, strict=True):
                 self._texts.setdefault(text, {})[heads] = values_of_text, queries
         if row_values:
-            self._query_table.add(*heads, sums.texts, sums.query_lengths, torch.stack(row_values, dim=-1))
+            self._query_table.add(heads, sums.texts, sums.query_lengths, torch.stack(row_values, dim=-1))
         if self._per_query and self._key_metrics:
             key_values = torch.stack(list(column_values(columns, self._key_metrics)), dim=-1)
-            self._key_table.add(*heads, sums.texts, sums.key_lengths, key_values)
+            self._key_table.add(heads, sums.texts, sums.key_lengths, key_values)
 
     def _scores(self, table: HeadTable, what: Literal["mean", "std"]) -> dict[str, Scores]:
         """Return one table per metric with an entry per head, ordered by kind, layer and head."""
@@ -109,19 +109,11 @@ class _TokenTable:
         self._side = side
         self._values: dict[tuple[int, Kind, int, int], Array] = {}
 
-    def add(
-        self,
-        kind: Kind,
-        layer: int,
-        heads: tuple[int, ...],
-        texts: tuple[int, ...],
-        lengths: tuple[int, ...],
-        values: torch.Tensor,
-    ) -> None:
+    def add(self, heads: HeadsKey, texts: Sequence[int], lengths: Sequence[int], values: torch.Tensor) -> None:
         """Copy the values of some texts from the device into the table: [batch, head, token, metric]."""
-        values_of_texts = values.cpu().numpy()
-        for text, length, of_text in zip(texts, lengths, values_of_texts, strict=True):
-            for head, of_head in zip(heads, of_text, strict=True):
+        kind, layer, numbers = heads
+        for text, length, of_text in zip(texts, lengths, values.cpu().numpy(), strict=True):
+            for head, of_head in zip(numbers, of_text, strict=True):
                 self._values[text, kind, layer, head] = of_head[:length]
 
     def scores(self, metrics: Sequence[Metric], inputs: Sequence[Input]) -> dict[str, Scores]:

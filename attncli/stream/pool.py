@@ -197,9 +197,8 @@ class _Cells:
         if len(self.sums) == 1 and list(some_heads) == sorted(some_heads):
             return some_heads, first.values[:, :-1], first.pairs[:, :-1], first.rows[:, :-1]
         heads = tuple(sorted({head for some_heads, _ in self.sums for head in some_heads}))
-        values, pairs, rows = (
-            part.new_zeros((len(heads), *part.shape[1:])) for part in (first.values, first.pairs, first.rows)
-        )
+        parts = (first.values, first.pairs, first.rows)
+        values, pairs, rows = (part.new_zeros((len(heads), *part.shape[1:])) for part in parts)
         for (some_heads, _), sums in self.sums.items():
             index = [heads.index(head) for head in some_heads]
             values[index] = values[index].maximum(sums.values) if self.maximum else values[index] + sums.values

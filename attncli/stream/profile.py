@@ -42,7 +42,7 @@ class MeasureProfile:
             means = (torch.stack([total["mass"], total["uniform"]], dim=-1) / count[..., None]).cpu().numpy()
             if kind == "cross":
                 means[:, :, [len(self._regions.bins) + ENDS.index(name) for name in SELF_ONLY]] = np.nan
-            self._table.add(kind, layer, heads, means)
+            self._table.add((kind, layer, heads), means)
             values = (total["received"] / total["visible_rows"]).cpu().numpy()
             seen, rows = (total[name].cpu().numpy().astype(np.int32) for name in ("visible_rows", "rows"))
             layers, numbers = np.full(len(heads), layer), np.array(heads)

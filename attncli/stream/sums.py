@@ -14,6 +14,8 @@ from attncli.stream.protocol import LayerKey, pop_layer
 
 Sums = dict[str, torch.Tensor]
 """Tensors [batch, head, ...] that are summed over blocks of rows."""
+HeadsKey = tuple[Kind, int, tuple[int, ...]]
+"""The kind, the layer and the numbers of some heads."""
 Coords = dict[str, tuple[str, Array]]
 """The coordinates of a table by name, each with its dimension."""
 
@@ -118,11 +120,11 @@ class HeadTable:
     """A table with one row per head: mean and standard deviation over texts."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[Kind, int, tuple[int, ...]], _HeadGroup] = {}
+        self._groups: dict[HeadsKey, _HeadGroup] = {}
 
-    def add(self, kind: Kind, layer: int, heads: tuple[int, ...], values: Array, queries: int = 0) -> None:
+    def add(self, heads: HeadsKey, values: Array, queries: int = 0) -> None:
         """Add values [text, head, ...] of some heads; `queries` is the number of query tokens of these texts."""
-        group = self._groups.setdefault((kind, layer, heads), _HeadGroup(Moments(values.shape[1:])))
+        group = self._groups.setdefault(heads, _HeadGroup(Moments(values.shape[1:])))
         group.moments.add(values)
         group.texts += len(values)
         group.queries += queries
