@@ -20,22 +20,11 @@ if TYPE_CHECKING:
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
-    from attncli.data import (
-        KINDS,
-        Attention,
-        Edges,
-        Input,
-        LayerMaps,
-        Metric,
-        Profile,
-        Received,
-        RunInfo,
-        Scores,
-        Statistics,
-        Text,
-        Tokens,
-        Vectors,
-    )
+    from attncli.data.extras import Edges, Profile, Received, Vectors
+    from attncli.data.maps import Attention, LayerMaps
+    from attncli.data.measures import Metric
+    from attncli.data.results import RunInfo, Scores, Statistics
+    from attncli.data.tokens import KINDS, Input, Text, Tokens
     from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
     from attncli.studies.compare.compute import compare

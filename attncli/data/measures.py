@@ -48,9 +48,8 @@ class Columns:
 
     mass          [batch, head, key] float64: Σ_i A_ik over the rows to which key k is visible
     visible_rows  [batch, 1 or head, key] float64: number of real rows to which key k is visible
-    offset_mass   [batch, head, offset] float64: Σ_i A_i,i+o over the rows for which key i+o is visible
+    offset_mass   [batch, head, offset] float64: Σ_i A_i,i+o over the rows for which key i+o is visible, o = -8 … 8
     offset_rows   [batch, 1 or head, offset] float64: number of these rows
-    offsets       the offsets o, -8 … 8
     rows          [batch, 1 or head] float64: number of real rows
 
     Keys are at their positions in the unpadded text; past the end of a shorter text no key is visible.
@@ -61,7 +60,6 @@ class Columns:
     visible_rows: torch.Tensor
     offset_mass: torch.Tensor
     offset_rows: torch.Tensor
-    offsets: tuple[int, ...]
     rows: torch.Tensor
 
 

@@ -237,7 +237,7 @@ def strongest_offset(columns: Columns) -> tuple[Tensor, Tensor]:
 
     Of equal diagonals the one nearest to offset 0 wins.
     """
-    offsets = sorted(columns.offsets, key=lambda offset: (abs(offset), offset))
-    order = [columns.offsets.index(offset) for offset in offsets]
+    offsets = sorted(range(-MAX_OFFSET, MAX_OFFSET + 1), key=lambda offset: (abs(offset), offset))
+    order = [MAX_OFFSET + offset for offset in offsets]
     best, index = _largest_mean(columns.offset_mass[..., order], columns.offset_rows[..., order], columns.rows)
     return best, where_defined(~best.isnan(), best.new_tensor(offsets)[index.nan_to_num().long()])

@@ -14,7 +14,7 @@ from attncli.errors import UsageError
 from attncli.stream.protocol import pop_layer, selected
 
 Aggregate = Literal["none", "mean", "max"]
-LayerAggregate = Literal["none", "mean"]
+Average = Literal["none", "mean"]
 Side = Literal["query", "key"]
 ALL = -1
 """The head number of a map that combines all heads."""
@@ -30,11 +30,7 @@ class KeepMaps:
     """
 
     def __init__(
-        self,
-        heads: Selection | None = None,
-        *,
-        aggregate: Aggregate = "none",
-        aggregate_layers: LayerAggregate = "none",
+        self, heads: Selection | None = None, *, aggregate: Aggregate = "none", aggregate_layers: Average = "none"
     ) -> None:
         self._heads, self._aggregate, self._aggregate_layers = heads, aggregate, aggregate_layers
         self._open: dict[tuple[Kind, int, int], Canvas] = {}
@@ -212,7 +208,7 @@ class KeepChosen(KeepMaps):
         heads: Selection | None = None,
         *,
         aggregate: Aggregate = "none",
-        aggregate_layers: LayerAggregate = "none",
+        aggregate_layers: Average = "none",
     ) -> None:
         super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
         self._side = side

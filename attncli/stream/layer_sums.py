@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from attncli.data import MAX_OFFSET, Columns, Metric, Rows, RowSums, Visibility
+from attncli.data import Columns, Metric, Rows, RowSums, Visibility
 
 Tensor = torch.Tensor
 Positions = slice | Tensor
@@ -115,7 +115,6 @@ class LayerSums:
             visible_rows=self._in_order("visible rows"),
             offset_mass=(weights * visible).sum(3, dtype=torch.float64),
             offset_rows=visible.sum(3).double(),
-            offsets=tuple(range(-MAX_OFFSET, MAX_OFFSET + 1)),
             rows=(self._in_order("visibility")[:, :, 0] > 0).sum(2).double(),
         )
 

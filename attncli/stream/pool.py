@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, TokenWindow, Zoom
-from attncli.stream.keep import Aggregate, KeepMaps, LayerAggregate
+from attncli.stream.keep import Aggregate, KeepMaps, Average
 from attncli.stream.protocol import pop_layer, selected
 
 Tensor = torch.Tensor
@@ -31,7 +31,7 @@ class PoolMaps(KeepMaps):
         heads: Selection | None = None,
         *,
         aggregate: Aggregate = "none",
-        aggregate_layers: LayerAggregate = "none",
+        aggregate_layers: Average = "none",
     ) -> None:
         super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
         self._zoom = zoom
