@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, TokenWindow, Zoom
-from attncli.stream.keep import Aggregate, KeepMaps, Average
+from attncli.stream.keep import Aggregate, Average, KeepMaps
 from attncli.stream.protocol import pop_layer, selected
 
 Tensor = torch.Tensor
