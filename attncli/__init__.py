@@ -20,22 +20,11 @@ if TYPE_CHECKING:
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
-    from attncli.data import (
-        KINDS,
-        Attention,
-        Edges,
-        Input,
-        LayerMaps,
-        Metric,
-        Profile,
-        Received,
-        RunInfo,
-        Scores,
-        Statistics,
-        Text,
-        Tokens,
-        Vectors,
-    )
+    from attncli.data.extras import Edges, Profile, Received, Vectors
+    from attncli.data.maps import Attention, LayerMaps
+    from attncli.data.measures import Metric
+    from attncli.data.results import RunInfo, Scores, Statistics
+    from attncli.data.tokens import KINDS, Input, Text, Tokens
     from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
     from attncli.studies.compare.compute import compare
@@ -55,49 +44,12 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
-    "KINDS",
-    "Attention",
-    "AttnError",
-    "CheckError",
-    "Comparison",
-    "Edges",
-    "Flow",
-    "FlowOptions",
-    "FlowResult",
-    "HeadsOptions",
-    "HeadsResult",
-    "Highlight",
-    "HighlightPage",
-    "Input",
-    "LayerMaps",
-    "Metric",
-    "Model",
-    "ModelError",
-    "OutputError",
-    "Page",
-    "Patterns",
-    "Profile",
-    "Received",
-    "Repeated",
-    "Run",
-    "RunInfo",
-    "RunOptions",
-    "Scores",
-    "Segments",
-    "Statistics",
-    "Text",
-    "Thresholds",
-    "Tokens",
-    "UsageError",
-    "Vectors",
-    "ZoomOptions",
-    "__version__",
-    "capture",
-    "compare",
-    "load",
-    "open",
-]
+__all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo", "Scores"]
+__all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
+__all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
+__all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
+__all__ += ["HighlightPage", "Page", "Patterns", "Repeated", "Segments", "Thresholds"]
+__all__ += ["__version__", "capture", "compare", "load", "open"]
 
 _HOMES = {
     "attncli.api.model": ("Model", "capture", "load"),

@@ -1,11 +1,4 @@
-"""The errors that attncli raises on purpose; each says what was expected, what was found and what to do.
-
-AttnError                exit code
-├── CheckError           1   a check failed
-├── UsageError           2   the call or the input is wrong
-├── ModelError           3   the model cannot serve
-└── OutputError          4   an output could not be written
-"""
+"""The errors that attncli raises on purpose; each says what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -28,8 +21,6 @@ class CheckError(AttnError):
 
 class UsageError(AttnError, ValueError):
     """An option, a text, a file or an array is not valid."""
-
-    exit_code = 2
 
 
 class ModelError(AttnError, RuntimeError):

@@ -36,18 +36,11 @@ POSITION_METRICS = ("sink_position", "diagonal_offset")
 ENDS = 64
 """Tokens of the first and of the last part of a text, in a profile."""
 SINK_THRESHOLD = 0.3
-"""Least attention that a key must receive to be a sink."""
+"""Least attention that a key must receive to be a sink (Gu et al. 2024)."""
 
 CLASS_REACH = 1
 """Largest offset of a diagonal head, in tokens."""
-CLASS_THRESHOLDS = {
-    "vertical": 0.3,
-    "diagonal": 0.3,
-    "local": 0.5,
-    "sparse": 0.3,
-    "uniform": 0.95,
-    "block": 0.3,
-}
+CLASS_THRESHOLDS = {"vertical": 0.3, "diagonal": 0.3, "local": 0.5, "sparse": 0.3, "uniform": 0.95, "block": 0.3}
 PROBES = ("repeated",)
 PROBE_LENGTH = 50
 PROBE_SEEDS = 3

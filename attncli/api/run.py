@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from attncli.data import Attention, Direction, Edges, Kind, Profile
+from attncli.data.transforms import zoomed
 from attncli.engine import collected
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
@@ -18,7 +19,6 @@ from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import as_spans
 from attncli.store import OutputFolder, digest, save_run
-from attncli.stream.zoom import zoomed
 from attncli.studies.flow.flow_result import FlowResult, flow_results
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.request import FlowArguments, FlowRequest

@@ -6,19 +6,16 @@ NumPy arrays.
 
 from __future__ import annotations
 
-from attncli.data.edges import Edges, EdgesConsumer
+from attncli.data.extras import MIN_QUERIES, Edges, EdgesConsumer, Profile, Received, Vectors
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
-from attncli.data.profile import MIN_QUERIES, SINK_THRESHOLD, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
-from attncli.data.spans import Partition, Spans, TextSpan
-from attncli.data.stream import MAX_OFFSET, Rows, Visibility
+from attncli.data.stream import MAX_OFFSET, Rows, ScoreParts, Visibility
 from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme, Text, Tokens, read_only
-from attncli.data.vectors import ScoreParts, Vectors
-from attncli.data.zoom import Pooling, Span, TokenWindow, Zoom
+from attncli.data.zoom import Partition, Pooling, Span, Spans, TextSpan, TokenWindow, Zoom
 
 __all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "Scheme", "Text", "Tokens", "read_only"]
-__all__ += ["MIN_QUERIES", "SINK_THRESHOLD", "Profile", "Received"]
+__all__ += ["MIN_QUERIES", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
 __all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]
 __all__ += ["Attention", "Edges", "EdgesConsumer", "LayerMaps", "ScoreParts", "Vectors"]

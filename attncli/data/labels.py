@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from functools import cache
+from itertools import accumulate
 
 from attncli.data.tokens import Scheme, Tokens
 
@@ -108,15 +110,10 @@ def _limit_marks(text: str) -> str:
 
 
 def _shorten(text: str, width: int) -> str:
-    if sum(map(_columns, text)) <= width:
+    ends = list(accumulate(map(_columns, text), initial=0))
+    if ends[-1] <= width:
         return text
-    kept, used = [], 1
-    for char in text:
-        used += _columns(char)
-        if used > width:
-            break
-        kept.append(char)
-    return "".join(kept) + "…"
+    return text[: bisect_right(ends, width - 1) - 1] + "…"
 
 
 def _columns(char: str) -> int:

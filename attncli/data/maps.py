@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from attncli.data.results import data_array
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
 from attncli.data.zoom import Pooling, Span, TokenWindow
 from attncli.errors import UsageError
@@ -72,13 +74,9 @@ class Attention:
     @property
     def sides(self) -> tuple[TokenWindow, TokenWindow]:
         """The shown queries and the shown keys, as windows of the text."""
-        first = (0, 0) if self.window is None else (self.window[0][0], self.window[1][0])
-        counts = len(self.queries), len(self.keys)
-        rows, columns = (
-            TokenWindow(start, start + count - 1, cell)
-            for start, count, cell in zip(first, counts, self.cell, strict=True)
-        )
-        return rows, columns
+        (query, _), (key, _) = self.window or ((0, 0), (0, 0))
+        rows = TokenWindow(query, query + len(self.queries) - 1, self.cell[0])
+        return rows, TokenWindow(key, key + len(self.keys) - 1, self.cell[1])
 
     @property
     def whole(self) -> bool:
@@ -88,12 +86,9 @@ class Attention:
     def zoomed(self, sides: tuple[TokenWindow, TokenWindow], pool: Pooling, layers: tuple[LayerMaps, ...]) -> Attention:
         """Return maps of a part (`sides`) of the shown tokens with maps `layers`; `self` must not be pooled."""
         (rows, keys), cell = sides, (sides[0].cell, sides[1].cell)
-        first_query, first_key = (side.first for side in self.sides)
         cut = (rows.tokens, keys.tokens) != (len(self.queries), len(self.keys))
-        window = (
-            (first_query + rows.first, first_query + rows.last),
-            (first_key + keys.first, first_key + keys.last),
-        )
+        query, key = (shown.first for shown in self.sides)
+        window = (query + rows.first, query + rows.last), (key + keys.first, key + keys.last)
         return replace(
             self,
             queries=self.queries.take(np.arange(rows.first, rows.last + 1)) if cut else self.queries,
@@ -120,25 +115,18 @@ class Attention:
 
     def sel(self, layer: int | None = None, head: int | None = None) -> Attention:
         """Return the maps of one layer, one head or both; negative numbers count from the end."""
-        layers = self.layers if layer is None else (self._layer(layer),)
+        layers = self.layers
+        if layer is not None:
+            numbers = [maps.layer for maps in layers]
+            layers = (layers[_index(layer, numbers, f"layer {layer} does not exist in kind '{self.kind}'")],)
         if head is not None:
             layers = tuple(_one_head(maps, head) for maps in layers)
         return replace(self, layers=layers)
 
-    def _layer(self, layer: int) -> LayerMaps:
-        if layer < 0 and -layer <= len(self.layers):
-            return self.layers[layer]
-        for maps in self.layers:
-            if maps.layer == layer:
-                return maps
-        known = ", ".join(str(maps.layer) for maps in self.layers)
-        raise UsageError(f"layer {layer} does not exist in kind '{self.kind}'; there are: {known}")
-
     def mean(self, axis: Literal["head", "layer"]) -> Attention:
         """Return the mean map over heads or over layers; a pair is visible if it is visible in any of the maps."""
         if axis == "head":
-            layers = tuple(_mean_heads(maps) for maps in self.layers)
-            return replace(self, layers=layers, aggregate="mean")
+            return replace(self, layers=tuple(_mean_heads(maps) for maps in self.layers), aggregate="mean")
         stacked = self.stack().mean(axis=0, dtype=np.float64)
         masks = [maps.visible for maps in self.layers if maps.visible is not None]
         visible = reduce(np.logical_or, masks) if len(masks) == len(self.layers) else None
@@ -149,9 +137,8 @@ class Attention:
     def _cell_starts(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Position and piece of the first token of each row, and of each column."""
         rows, columns = (
-            (side.first + starts, np.asarray(tokens.pieces, dtype=object)[starts])
+            (np.arange(side.first, side.last + 1, side.cell), np.asarray(tokens.pieces, dtype=object)[:: side.cell])
             for tokens, side in zip((self.queries, self.keys), self.sides, strict=True)
-            for starts in [np.arange(0, side.tokens, side.cell)]
         )
         return rows, columns
 
@@ -165,55 +152,44 @@ class Attention:
         (queries, query_tokens), (keys, key_tokens) = self._cell_starts
         parts = []
         for maps in self.layers:
-            heads = maps.heads or (self.aggregate,)
+            heads = np.asarray(maps.heads or (self.aggregate,), dtype=object)
             h, q, k = (axis.ravel() for axis in np.indices(maps.weights.shape))
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "kind": self.kind,
-                        "layer": maps.layer,
-                        "head": np.asarray(heads, dtype=object)[h],
-                        "query": queries[q],
-                        "key": keys[k],
-                        "query_token": query_tokens[q],
-                        "key_token": key_tokens[k],
-                        "weight": maps.weights.ravel(),
-                    }
-                )
-            )
+            numbers = {"kind": self.kind, "layer": maps.layer, "head": heads[h], "query": queries[q], "key": keys[k]}
+            tokens = {"query_token": query_tokens[q], "key_token": key_tokens[k]}
+            parts.append(pd.DataFrame(numbers | tokens | {"weight": maps.weights.ravel()}))
         return pd.concat(parts, ignore_index=True)
 
     def to_xarray(self) -> xr.DataArray:
         """Return an `xarray.DataArray` with dims layer, head, query, key; needs `pip install xarray`."""
-        try:
-            import xarray as xr
-        except ImportError as error:
-            raise UsageError("to_xarray needs xarray, which is not installed: pip install xarray") from error
-        heads = self.layers[0].heads or (self.aggregate,)
         (queries, query_tokens), (keys, key_tokens) = self._cell_starts
         coords: dict[str, Any] = {
             "layer": [maps.layer for maps in self.layers],
-            "head": list(heads),
+            "head": list(self.layers[0].heads or (self.aggregate,)),
             "query_token": ("query", list(query_tokens)),
             "key_token": ("key", list(key_tokens)),
         }
         if not self.whole:
             coords |= {"query": queries, "key": keys}
-        return xr.DataArray(self.stack(), dims=("layer", "head", "query", "key"), coords=coords, name="weights")
+        return data_array(self.stack(), ("layer", "head", "query", "key"), coords, "weights")
 
 
 def _one_head(maps: LayerMaps, head: int) -> LayerMaps:
     if not maps.heads:
         raise UsageError(f"layer {maps.layer} keeps one combined map, so head {head} cannot be selected")
-    number = maps.heads[head] if head < 0 and -head <= len(maps.heads) else head
-    if number not in maps.heads:
-        known = ", ".join(map(str, maps.heads))
-        raise UsageError(f"head {head} does not exist in layer {maps.layer}; there are: {known}")
-    index = maps.heads.index(number)
+    index = _index(head, maps.heads, f"head {head} does not exist in layer {maps.layer}")
     visible = maps.visible
     if visible is not None and visible.shape[0] > 1:
         visible = visible[index : index + 1]
-    return LayerMaps(maps.layer, (number,), maps.weights[index : index + 1], visible)
+    return LayerMaps(maps.layer, (maps.heads[index],), maps.weights[index : index + 1], visible)
+
+
+def _index(number: int, numbers: Sequence[int | str], problem: str) -> int:
+    """Return the index of a number (a negative one counts from the end); raise UsageError if there is none."""
+    if -len(numbers) <= number < 0:
+        return len(numbers) + number
+    if number not in numbers:
+        raise UsageError(f"{problem}; there are: {', '.join(map(str, numbers))}")
+    return numbers.index(number)
 
 
 def _mean_heads(maps: LayerMaps) -> LayerMaps:

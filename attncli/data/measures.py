@@ -48,9 +48,8 @@ class Columns:
 
     mass          [batch, head, key] float64: Σ_i A_ik over the rows to which key k is visible
     visible_rows  [batch, 1 or head, key] float64: number of real rows to which key k is visible
-    offset_mass   [batch, head, offset] float64: Σ_i A_i,i+o over the rows for which key i+o is visible
+    offset_mass   [batch, head, offset] float64: Σ_i A_i,i+o over the rows for which key i+o is visible, o = -8 … 8
     offset_rows   [batch, 1 or head, offset] float64: number of these rows
-    offsets       the offsets o, -8 … 8
     rows          [batch, 1 or head] float64: number of real rows
 
     Keys are at their positions in the unpadded text; past the end of a shorter text no key is visible.
@@ -61,7 +60,6 @@ class Columns:
     visible_rows: torch.Tensor
     offset_mass: torch.Tensor
     offset_rows: torch.Tensor
-    offsets: tuple[int, ...]
     rows: torch.Tensor
 
 
@@ -72,7 +70,8 @@ class Metric:
     compute           the function: `Rows` or `RowSums` → [batch, head, row], or `Columns` → [batch, head]; float64, NaN
                       where undefined
     scope             row: a measure of single rows; column: a measure of sums over rows
-    range             smallest and largest possible value, None if open or dependent on the text
+    unit, range       unit, smallest and largest possible value (None if open or dependent on the text); by default
+                      those of a share of attention
     kinds             the kinds of attention for which it is defined
     per_key           whether a column metric has one value per key: [batch, head, key]
     neutral           the middle of a diverging colour scale (1 for a ratio, 0 for a signed offset), else None
@@ -83,9 +82,9 @@ class Metric:
 
     compute: Callable[[Any], torch.Tensor]
     scope: Literal["row", "column"]
-    unit: str
-    range: Range
-    source: str
+    unit: str = "1"
+    range: Range = (0.0, 1.0)
+    source: str = ""
     kinds: tuple[Kind, ...] = KINDS
     per_key: bool = False
     neutral: float | None = None

@@ -51,10 +51,8 @@ class Scores:
     def mean(self, axis: str) -> Scores:
         """Return the mean along the dim `axis`, without undefined values."""
         index = self.dims.index(axis)
-        with np.errstate(invalid="ignore"):
-            total = np.nansum(self.values, axis=index)
-            count = np.sum(~np.isnan(self.values), axis=index)
-            values = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        count = np.sum(~np.isnan(self.values), axis=index)
+        values = np.where(count > 0, np.nansum(self.values, axis=index) / np.maximum(count, 1), np.nan)
         dims = self.dims[:index] + self.dims[index + 1 :]
         return replace(self, values=values, dims=dims, coords={n: c for n, c in self.coords.items() if c[0] != axis})
 
@@ -72,11 +70,7 @@ class Scores:
 
     def to_xarray(self) -> xr.DataArray:
         """Return an `xarray.DataArray`; needs `pip install xarray`."""
-        try:
-            import xarray as xr
-        except ImportError as error:
-            raise UsageError("to_xarray needs xarray, which is not installed: pip install xarray") from error
-        return xr.DataArray(self.values, dims=self.dims, coords=dict(self.coords), name=self.metric)
+        return data_array(self.values, self.dims, dict(self.coords), self.metric)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +136,15 @@ def frame_of(columns: Mapping[str, Array]) -> pd.DataFrame:
 
     # the dtype stays object for tokens: the text type of pandas cannot hold half surrogates
     return pd.DataFrame({name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()})
+
+
+def data_array(values: Array, dims: tuple[str, ...], coords: dict[str, Any], name: str) -> xr.DataArray:
+    """Return an `xarray.DataArray`; raise UsageError if xarray is not installed."""
+    try:
+        import xarray as xr
+    except ImportError as error:
+        raise UsageError("to_xarray needs xarray, which is not installed: pip install xarray") from error
+    return xr.DataArray(values, dims=dims, coords=coords, name=name)
 
 
 FORMAT = 1

@@ -32,7 +32,12 @@ def choose(
     kinds: str | Iterable[str] | None = None, layers: NumbersOption = None, heads: NumbersOption = None
 ) -> Choice:
     """Return the parsed request; raise UsageError if it cannot be parsed."""
-    return Choice(_parse_kinds(kinds), parse_numbers(layers, "layer"), parse_numbers(heads, "head"))
+    requested = [kinds] if isinstance(kinds, str) else list(kinds or ())
+    for kind in requested:
+        if kind not in KINDS:
+            raise UsageError(f"unknown --kind '{kind}': {did_you_mean(kind, KINDS)}")
+    chosen = tuple(kind for kind in KINDS if kind in requested) or None
+    return Choice(chosen, parse_numbers(layers, "layer"), parse_numbers(heads, "head"))
 
 
 def parse_numbers(numbers: NumbersOption, what: str) -> Numbers:
@@ -75,22 +80,16 @@ def parse_span(span: int | str | Span | None, what: str) -> Span | None:
     return _parse_range(text, text, what)
 
 
-def _parse_kinds(kinds: str | Iterable[str] | None) -> tuple[Kind, ...] | None:
-    if kinds is None:
-        return None
-    requested = [kinds] if isinstance(kinds, str) else list(kinds)
-    for kind in requested:
-        if kind not in KINDS:
-            raise UsageError(f"unknown --kind '{kind}': {did_you_mean(kind, KINDS)}")
-    return tuple(kind for kind in KINDS if kind in requested) or None
-
-
 def resolve(choice: Choice, available: Available, where: str = "this model") -> Selection:
     """Return the available heads that a choice selects; raise UsageError if it names a missing kind, layer or head.
 
     A layer must exist in one of the chosen kinds, a head in one of the chosen layers.
     """
-    kinds = _existing_kinds(choice, available, where)
+    existing = [kind for kind in KINDS if layers_of(available, kind)]
+    for kind in choice.kinds or ():
+        if kind not in existing:
+            raise UsageError(f"{where} has no {kind} attention; it has: {', '.join(existing)}")
+    kinds = [kind for kind in existing if kind in (choice.kinds or existing)]
     _check_exist(choice.layers, "layer", {kind: layers_of(available, kind) for kind in kinds})
     layers = {kind: _pick(choice.layers, layers_of(available, kind)) for kind in kinds}
     heads = {(kind, layer): _pick(choice.heads, available[kind, layer]) for kind in kinds for layer in layers[kind]}
@@ -103,14 +102,6 @@ def layers_of(available: Available, kind: Kind) -> list[int]:
     return sorted(layer for layer_kind, layer in available if layer_kind == kind)
 
 
-def _existing_kinds(choice: Choice, available: Available, where: str) -> list[Kind]:
-    existing = [kind for kind in KINDS if layers_of(available, kind)]
-    for kind in choice.kinds or ():
-        if kind not in existing:
-            raise UsageError(f"{where} has no {kind} attention; it has: {', '.join(existing)}")
-    return [kind for kind in existing if choice.kinds is None or kind in choice.kinds]
-
-
 def _pick(numbers: Numbers, existing: Sequence[int]) -> tuple[int, ...]:
     """Return the existing numbers that are selected, in order."""
     if numbers is None:
@@ -120,16 +111,11 @@ def _pick(numbers: Numbers, existing: Sequence[int]) -> tuple[int, ...]:
 
 
 def _in_range(span: tuple[int, int], existing: Sequence[int]) -> set[int]:
-    first, last = (_from_start(number, existing) for number in span)
-    if first is None or last is None:
+    """Return the existing numbers in a range; none if one of its ends counts back too far."""
+    if -min(span) > len(existing):
         return set()
+    first, last = (number if number >= 0 else existing[number] for number in span)
     return {number for number in existing if first <= number <= last}
-
-
-def _from_start(number: int, existing: Sequence[int]) -> int | None:
-    if number >= 0:
-        return number
-    return existing[number] if -number <= len(existing) else None
 
 
 def _check_exist(numbers: Numbers, what: str, existing: Mapping[str, Sequence[int]]) -> None:

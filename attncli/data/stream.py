@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attncli.data.tokens import Kind
-from attncli.data.vectors import ScoreParts
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +103,7 @@ class Visibility:
         batch, keys = self.key_positions.shape
         outside = max(self.key_lengths)
         index = self.key_positions.new_full((batch, outside + 1), -1)
-        positions = torch.where(self.key_positions < 0, outside, self.key_positions)
+        positions = self.key_positions.masked_fill(self.key_positions < 0, outside)
         index.scatter_(1, positions, torch.arange(keys, device=positions.device).expand(batch, keys))
         return index
 
@@ -122,17 +121,30 @@ class Visibility:
         positions [batch, row, n] → indices [batch, 1, row, n], any valid index for a missing key, and
         bool [batch, 1 or head, row, n].
         """
-        import torch
-
         if self.slices is None:
             outside = self._key_index.shape[1] - 1
-            inside = torch.where((positions < 0) | (positions > outside), outside, positions)
+            inside = positions.masked_fill((positions < 0) | (positions > outside), outside)
             index = self._key_index.gather(1, inside.flatten(1)).view(inside.shape)[:, None]
         else:
             index = (positions - self.slices[1].start)[:, None]
         key = index.clamp(0, self.visible_pairs.shape[3] - 1)
         visible = self.visible_pairs.gather(-1, key.expand(-1, self.visible_pairs.shape[1], -1, -1))
         return key, visible & (index == key)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreParts:
+    """The query and key vectors of one attention call, on the model's device; `Vectors` explains the fields.
+
+    query  [batch, head, query, dim] for all heads and tokens of texts without padding
+    key    [batch, key head, key, dim]
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    scale: float
+    softcap: float | None
+    bias: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,15 +196,9 @@ class Rows:
     @cached_property
     def factor(self) -> torch.Tensor:
         """Return `scale`, or ones if `raw` are the weights: [batch, head, row]."""
-        import torch
-
-        return torch.ones_like(self.raw[..., 0]) if self.scale is None else self.scale
+        return self.raw.new_ones(self.raw.shape[:3]) if self.scale is None else self.scale
 
     # The fields of the visibility, under the same names.
-
-    @property
-    def visible(self) -> torch.Tensor:
-        return self.visibility.visible
 
     @property
     def visible_pairs(self) -> torch.Tensor:
@@ -213,10 +219,6 @@ class Rows:
     @property
     def key_positions(self) -> torch.Tensor:
         return self.visibility.key_positions
-
-    @property
-    def special_keys(self) -> torch.Tensor:
-        return self.visibility.special_keys
 
     @property
     def query_lengths(self) -> tuple[int, ...]:

@@ -9,10 +9,9 @@ import numpy as np
 
 from attncli.data import Attention, LayerMaps, Selection
 from attncli.data.selection import Choice, resolve
+from attncli.data.transforms import drop_special, to_words
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.stream.special_tokens import drop_special
-from attncli.stream.words import to_words
 
 
 def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:

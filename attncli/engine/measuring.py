@@ -13,8 +13,8 @@ from attncli.data import Array, Attention, Input, LayerMaps, Metric, Scores, Sel
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.stream import Measure
-from attncli.stream.norms import NormShares
 from attncli.stream.replay import replay
+from attncli.stream.weights import NormShares
 
 
 def metrics(names: Iterable[str]) -> list[Metric]:

@@ -26,7 +26,7 @@ from attncli.inputs.batches import Batch
 from attncli.models import Loaded
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink
 from attncli.stream.merging import MergedRows, merge_inputs
-from attncli.stream.norms import NormRows, NormShares
+from attncli.stream.weights import NormRows, NormShares
 
 
 @dataclass(frozen=True, eq=False)

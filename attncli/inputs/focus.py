@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncli.data import Tokens
-from attncli.data.words import merged_words, word_groups
+from attncli.data.transforms import merged_words, word_groups
 from attncli.errors import UsageError, did_you_mean
 
 ALL = "all"

@@ -14,6 +14,7 @@ import torch
 
 from attncli.data import MAX_OFFSET, Columns, Kind, Rows, RowSums, Visibility
 
+Tensor = torch.Tensor
 T = TypeVar("T")
 Owner = TypeVar("Owner", Rows, Visibility)
 AnyRows = Rows | RowSums
@@ -22,7 +23,6 @@ LOCAL_WINDOW = 2
 """Largest distance in tokens that `local_mass` counts."""
 _CHUNK = 128
 _MIN_ROWS = 5
-"""Means over fewer rows (if the text has more) do not compete for the maximum."""
 _TIE = 1e-6
 
 
@@ -42,42 +42,41 @@ def cached(compute: Callable[[Owner], T]) -> Callable[[Owner | RowSums], T]:
     return wraps(compute)(lookup)
 
 
-def chunked_sum(terms: torch.Tensor) -> torch.Tensor:
+def chunked_sum(terms: Tensor) -> Tensor:
     """Return the float64 sum over the last axis: chunks of 128 in the precision of the terms, then the chunk sums.
 
     The error is below 2e-7 of the sum of |terms|. A plain float64 sum first copies the block, at many times the cost.
     """
     chunks, rest = divmod(terms.shape[-1], _CHUNK)
-    total = (
-        terms[..., : chunks * _CHUNK].reshape(*terms.shape[:-1], chunks, _CHUNK).sum(-1).sum(-1, dtype=torch.float64)
-    )
+    of_chunks = terms[..., : chunks * _CHUNK].reshape(*terms.shape[:-1], chunks, _CHUNK).sum(-1)
+    total = of_chunks.sum(-1, dtype=torch.float64)
     return total + terms[..., chunks * _CHUNK :].sum(-1, dtype=torch.float64) if rest else total
 
 
-def where_defined(defined: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def where_defined(defined: Tensor, values: Tensor) -> Tensor:
     """Return the values in float64, NaN where they are not defined."""
     return torch.where(defined, values.double(), torch.nan)
 
 
 @cached
-def sum_before(rows: Rows) -> torch.Tensor:
+def sum_before(rows: Rows) -> Tensor:
     """Return Σ_j r_ij over the keys before all rows of the block: [batch, head, row]."""
     return chunked_sum(rows.raw[..., : rows.visibility.keys_before]) if rows.sums is None else rows.sums[0]
 
 
 @cached
-def sum_rest(rows: Rows) -> torch.Tensor:
+def sum_rest(rows: Rows) -> Tensor:
     """Return Σ_j r_ij over the other keys: [batch, head, row]."""
-    return chunked_sum(_raw_rest(rows)) if rows.sums is None else rows.sums[1]
+    return chunked_sum(rows.raw[..., rows.visibility.keys_before :]) if rows.sums is None else rows.sums[1]
 
 
-def raw_sum(rows: AnyRows) -> torch.Tensor:
+def raw_sum(rows: AnyRows) -> Tensor:
     """Return Σ_j r_ij: [batch, head, row] float64."""
     return sum_before(rows).double() + sum_rest(rows)
 
 
 @cached
-def raw_log_sum(rows: Rows) -> torch.Tensor:
+def raw_log_sum(rows: Rows) -> Tensor:
     """Return Σ_j r_ij ln r_ij with 0 ln 0 = 0: [batch, head, row].
 
     The scores, if known, are the logarithms, which saves taking the logarithm of every weight.
@@ -88,7 +87,7 @@ def raw_log_sum(rows: Rows) -> torch.Tensor:
     return _row_products(rows.raw, rows.scores)
 
 
-def _row_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+def _row_products(left: Tensor, right: Tensor) -> Tensor:
     """Return the sum of products over the last axis without storing the products.
 
     It takes the diagonals of matrix products of a few rows each. For single rows torch starts one product per row, up
@@ -104,7 +103,7 @@ ROW_SUMS = (sum_before, sum_rest)
 ENTROPY_SUMS = (*ROW_SUMS, raw_log_sum)
 
 
-def row_entropy(rows: AnyRows) -> torch.Tensor:
+def row_entropy(rows: AnyRows) -> Tensor:
     """Return -Σ_j A_ij ln A_ij in nats, with 0 ln 0 = 0: [batch, head, row].
 
     With A_ij = c r_ij this is -c (ln c Σ_j r_ij + Σ_j r_ij ln r_ij). For streamed weights neither c nor any r_ij is
@@ -115,22 +114,17 @@ def row_entropy(rows: AnyRows) -> torch.Tensor:
 
 
 @cached
-def largest_weight(rows: Rows) -> torch.Tensor:
+def largest_weight(rows: Rows) -> Tensor:
     """Return max_j A_ij: [batch, head, row]."""
     return rows.raw.amax(-1) if rows.scale is None else rows.scale
 
 
-def mean_offset(rows: AnyRows) -> torch.Tensor:
-    """Return Σ_j A_ij (j-i) / Σ_j A_ij: [batch, head, row]."""
-    return (offset_sum_rest(rows) - _distance_sum_before(rows)) / raw_sum(rows)
-
-
-def mean_distance(rows: AnyRows) -> torch.Tensor:
+def mean_distance(rows: AnyRows) -> Tensor:
     """Return Σ_j A_ij |i-j| / Σ_j A_ij: [batch, head, row]."""
-    return (distance_sum_rest(rows) + _distance_sum_before(rows)) / raw_sum(rows)
+    return (distance_sum_rest(rows) + distance_sum_before(rows)) / raw_sum(rows)
 
 
-def _distance_sum_before(rows: AnyRows) -> torch.Tensor:
+def distance_sum_before(rows: AnyRows) -> Tensor:
     """Return Σ_j r_ij (i-j) over the keys before all rows of the block.
 
     Positions count back from the first row: all terms then have one sign and nothing cancels.
@@ -139,13 +133,13 @@ def _distance_sum_before(rows: AnyRows) -> torch.Tensor:
 
 
 @cached
-def row_steps(visibility: Visibility) -> torch.Tensor:
+def row_steps(visibility: Visibility) -> Tensor:
     """Return the distance of each row from the first row of its block: [batch, 1, row] float64."""
     return (visibility.query_positions - visibility.query_positions[:, :1])[:, None].double()
 
 
 @cached
-def first_row_distance_sum(rows: Rows) -> torch.Tensor:
+def first_row_distance_sum(rows: Rows) -> Tensor:
     """Return Σ_j r_ij (f-j) over the keys before all rows of the block, f the first row: [batch, head, row]."""
     if not rows.visibility.keys_before:
         return torch.zeros_like(rows.factor)
@@ -153,24 +147,23 @@ def first_row_distance_sum(rows: Rows) -> torch.Tensor:
 
 
 @cached
-def offset_sum_rest(rows: Rows) -> torch.Tensor:
-    """Return Σ_j r_ij (j-i) over the other keys: [batch, head, row].
-
-    The dtype is that of `raw`: torch is slow at stacking tensors of several dtypes.
-    """
-    return chunked_sum(_raw_rest(rows) * _offset_rest(rows.visibility).to(rows.raw.dtype)).to(rows.raw.dtype)
+def offset_sum_rest(rows: Rows) -> Tensor:
+    """Return Σ_j r_ij (j-i) over the other keys: [batch, head, row]."""
+    return _sum_rest_times(rows, _offset_rest(rows.visibility))
 
 
 @cached
-def distance_sum_rest(rows: Rows) -> torch.Tensor:
+def distance_sum_rest(rows: Rows) -> Tensor:
     """Return Σ_j r_ij |j-i| over the other keys: [batch, head, row]."""
     if not rows.visibility.sees_ahead:
         return -offset_sum_rest(rows)
-    return chunked_sum(_raw_rest(rows) * _offset_rest(rows.visibility).to(rows.raw.dtype).abs()).to(rows.raw.dtype)
+    return _sum_rest_times(rows, _offset_rest(rows.visibility).abs())
 
 
-def _raw_rest(rows: Rows) -> torch.Tensor:
-    return rows.raw[..., rows.visibility.keys_before :]
+def _sum_rest_times(rows: Rows, factors: Tensor) -> Tensor:
+    # the dtype is that of `raw`: torch is slow at stacking tensors of several dtypes
+    rest = rows.raw[..., rows.visibility.keys_before :]
+    return chunked_sum(rest * factors.to(rest.dtype)).to(rest.dtype)
 
 
 OFFSET_SUMS = (*ROW_SUMS, first_row_distance_sum, offset_sum_rest)
@@ -178,7 +171,7 @@ DISTANCE_SUMS = (*ROW_SUMS, first_row_distance_sum, distance_sum_rest)
 
 
 @cached
-def uniform_distance(visibility: Visibility) -> torch.Tensor:
+def uniform_distance(visibility: Visibility) -> Tensor:
     """Return the mean of |i-j| over the visible keys of each row: [batch, 1 or head, row]."""
     before, steps = visibility.keys_before, row_steps(visibility)
     total = chunked_sum(visibility.visible_pairs[..., before:] * _offset_rest(visibility).abs())
@@ -193,7 +186,7 @@ def uniform_distance(visibility: Visibility) -> torch.Tensor:
 
 
 @cached
-def _first_row_distance(visibility: Visibility) -> torch.Tensor:
+def _first_row_distance(visibility: Visibility) -> Tensor:
     """Return the distance from the first row to each key before all rows: [batch, key], 0 for other keys."""
     distance = (visibility.query_positions[:, :1] - visibility.key_positions).float()
     distance[:, visibility.keys_before :] = 0
@@ -201,13 +194,13 @@ def _first_row_distance(visibility: Visibility) -> torch.Tensor:
 
 
 @cached
-def _offset_rest(visibility: Visibility) -> torch.Tensor:
+def _offset_rest(visibility: Visibility) -> Tensor:
     """Return j-i for the keys that are not before all rows: [batch, 1, row, key] float32."""
     keys = visibility.key_positions[:, None, None, visibility.keys_before :]
     return (keys - visibility.query_positions[:, None, :, None]).float()
 
 
-def weighted_sum(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     """Return Σ_j A_ij v_j for values [batch, key], in the precision of the weights: [batch, head, row]."""
     values = values.to(weights.dtype)
     if len(values) == 1:
@@ -215,13 +208,13 @@ def weighted_sum(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bhrk,bk->bhr", weights, values)
 
 
-def weight_at_offset(rows: AnyRows, offset: int) -> torch.Tensor:
+def weight_at_offset(rows: AnyRows, offset: int) -> Tensor:
     """Return A_i,i+offset: [batch, head, row], NaN where that key does not exist or is masked."""
     weights, visible = rows.near
     return where_defined(visible[..., MAX_OFFSET + offset], weights[..., MAX_OFFSET + offset])
 
 
-def _largest_mean(total: torch.Tensor, count: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _largest_mean(total: Tensor, count: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest total / count over the last axis and its index, NaN if there is none.
 
     Only means over at least 5 rows (or all rows, if fewer) compete. The first of values that differ by less than a
@@ -234,17 +227,17 @@ def _largest_mean(total: torch.Tensor, count: torch.Tensor, rows: torch.Tensor) 
     return where_defined(exists, best), where_defined(exists, first)
 
 
-def strongest_key(columns: Columns) -> tuple[torch.Tensor, torch.Tensor]:
+def strongest_key(columns: Columns) -> tuple[Tensor, Tensor]:
     """Return the most attention that any key receives, and the position of this key: [batch, head] each."""
     return _largest_mean(columns.mass, columns.visible_rows, columns.rows)
 
 
-def strongest_offset(columns: Columns) -> tuple[torch.Tensor, torch.Tensor]:
+def strongest_offset(columns: Columns) -> tuple[Tensor, Tensor]:
     """Return the largest mean weight of any diagonal, and its offset: [batch, head] each.
 
     Of equal diagonals the one nearest to offset 0 wins.
     """
-    offsets = sorted(columns.offsets, key=lambda offset: (abs(offset), offset))
-    order = [columns.offsets.index(offset) for offset in offsets]
+    offsets = sorted(range(-MAX_OFFSET, MAX_OFFSET + 1), key=lambda offset: (abs(offset), offset))
+    order = [MAX_OFFSET + offset for offset in offsets]
     best, index = _largest_mean(columns.offset_mass[..., order], columns.offset_rows[..., order], columns.rows)
     return best, where_defined(~best.isnan(), best.new_tensor(offsets)[index.nan_to_num().long()])

@@ -1,5 +1,3 @@
-"""Distance of cross-attention from a monotone alignment."""
-
 import torch
 
 from attncli.data import Metric, Rows, Visibility
@@ -47,11 +45,5 @@ def _relative_positions(positions: torch.Tensor, lengths: tuple[int, ...]) -> to
 
 
 METRIC = Metric(
-    alignment_distance,
-    "row",
-    unit="1",
-    range=(0.0, 1.0),
-    source="after Tachibana et al. 2017",
-    kinds=("cross",),
-    needs=(_weighted_distance,),
+    alignment_distance, "row", source="after Tachibana et al. 2017", kinds=("cross",), needs=(_weighted_distance,)
 )

@@ -1,12 +1,8 @@
-"""The largest weight of a row."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import AnyRows, largest_weight, where_defined
+from attncli.metrics._shared import AnyRows, Tensor, largest_weight, where_defined
 
 
-def confidence(rows: AnyRows) -> torch.Tensor:
+def confidence(rows: AnyRows) -> Tensor:
     """How much attention does a token give to its strongest key?
 
     Formula   max_j A_ij
@@ -23,4 +19,4 @@ def confidence(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, largest_weight(rows))
 
 
-METRIC = Metric(confidence, "row", unit="1", range=(0.0, 1.0), source="Voita et al. 2019", needs=(largest_weight,))
+METRIC = Metric(confidence, "row", source="Voita et al. 2019", needs=(largest_weight,))

@@ -1,12 +1,8 @@
-"""The mean weight on the strongest diagonal."""
-
-import torch
-
 from attncli.data import Columns, Metric
-from attncli.metrics._shared import strongest_offset
+from attncli.metrics._shared import Tensor, strongest_offset
 
 
-def diagonal(columns: Columns) -> torch.Tensor:
+def diagonal(columns: Columns) -> Tensor:
     """How much attention goes to one fixed offset from every row?
 
     Formula   max_o mean_i A_i,i+o, the mean over rows where i+o is visible, o from -8 to 8, over offsets that at
@@ -24,4 +20,4 @@ def diagonal(columns: Columns) -> torch.Tensor:
     return strongest_offset(columns)[0]
 
 
-METRIC = Metric(diagonal, "column", unit="1", range=(0.0, 1.0), source="after Voita et al. 2019")
+METRIC = Metric(diagonal, "column", source="after Voita et al. 2019")

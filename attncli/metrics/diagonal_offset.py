@@ -1,12 +1,8 @@
-"""The offset of the strongest diagonal."""
-
-import torch
-
 from attncli.data import Columns, Metric
-from attncli.metrics._shared import strongest_offset
+from attncli.metrics._shared import Tensor, strongest_offset
 
 
-def diagonal_offset(columns: Columns) -> torch.Tensor:
+def diagonal_offset(columns: Columns) -> Tensor:
     """Which fixed offset gets most attention of a head?
 
     Formula   argmax_o mean_i A_i,i+o, offsets and rows as for diagonal; of equal offsets the nearest to 0

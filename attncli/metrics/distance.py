@@ -1,12 +1,16 @@
-"""Mean distance of the attention of a row, in tokens."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import DISTANCE_SUMS, SELF_ATTENTION, AnyRows, mean_distance, row_steps, where_defined
+from attncli.metrics._shared import (
+    DISTANCE_SUMS,
+    SELF_ATTENTION,
+    AnyRows,
+    Tensor,
+    mean_distance,
+    row_steps,
+    where_defined,
+)
 
 
-def distance(rows: AnyRows) -> torch.Tensor:
+def distance(rows: AnyRows) -> Tensor:
     """How many tokens away is the attention of a token, on average?
 
     Formula   Σ_j A_ij |i-j| / Σ_j A_ij

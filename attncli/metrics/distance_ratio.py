@@ -1,12 +1,9 @@
-"""Mean distance of the attention of a row, relative to uniform attention."""
-
-import torch
-
 from attncli.data import Metric
 from attncli.metrics._shared import (
     DISTANCE_SUMS,
     SELF_ATTENTION,
     AnyRows,
+    Tensor,
     mean_distance,
     row_steps,
     uniform_distance,
@@ -14,7 +11,7 @@ from attncli.metrics._shared import (
 )
 
 
-def distance_ratio(rows: AnyRows) -> torch.Tensor:
+def distance_ratio(rows: AnyRows) -> Tensor:
     """Is the attention of a token nearer or farther than uniform attention over its visible keys?
 
     Formula   distance_i / (Σ_{j ∈ S_i} |i-j| / |S_i|)

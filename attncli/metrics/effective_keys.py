@@ -1,12 +1,8 @@
-"""Perplexity of a row of attention."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, row_entropy, where_defined
+from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, Tensor, row_entropy, where_defined
 
 
-def effective_keys(rows: AnyRows) -> torch.Tensor:
+def effective_keys(rows: AnyRows) -> Tensor:
     """Over how many tokens does a token spread its attention?
 
     Formula   exp(entropy_i)

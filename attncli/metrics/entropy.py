@@ -1,12 +1,8 @@
-"""Entropy of a row of attention."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, row_entropy, where_defined
+from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, Tensor, row_entropy, where_defined
 
 
-def entropy(rows: AnyRows) -> torch.Tensor:
+def entropy(rows: AnyRows) -> Tensor:
     """How widely does a token spread its attention?
 
     Formula   -Σ_j A_ij ln A_ij, with 0 ln 0 = 0

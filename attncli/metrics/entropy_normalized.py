@@ -1,12 +1,8 @@
-"""Entropy of a row, relative to its maximum."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, row_entropy, where_defined
+from attncli.metrics._shared import ENTROPY_SUMS, AnyRows, Tensor, row_entropy, where_defined
 
 
-def entropy_normalized(rows: AnyRows) -> torch.Tensor:
+def entropy_normalized(rows: AnyRows) -> Tensor:
     """How close is a token's attention to uniform over its visible keys?
 
     Formula   entropy_i / ln |S_i|
@@ -24,11 +20,4 @@ def entropy_normalized(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real & (rows.visible_count > 1), row_entropy(rows) / rows.visible_count.log())
 
 
-METRIC = Metric(
-    entropy_normalized,
-    "row",
-    unit="1",
-    range=(0.0, 1.0),
-    source="Clark et al. 2019, divided by ln |S_i|",
-    needs=ENTROPY_SUMS,
-)
+METRIC = Metric(entropy_normalized, "row", source="Clark et al. 2019, divided by ln |S_i|", needs=ENTROPY_SUMS)

@@ -1,5 +1,3 @@
-"""The weight of a token on the first key."""
-
 import torch
 
 from attncli.data import Metric, Rows, Visibility
@@ -45,8 +43,6 @@ def _find_first(visibility: Visibility) -> tuple[torch.Tensor, torch.Tensor]:
 METRIC = Metric(
     first_mass,
     "row",
-    unit="1",
-    range=(0.0, 1.0),
     source="Xiao et al. 2023; Gu et al. 2024",
     needs=(_first_raw,),
     needs_visibility=(_first_visible,),

@@ -1,5 +1,3 @@
-"""The weight of a token on its neighbours."""
-
 import torch
 
 from attncli.data import MAX_OFFSET, Metric
@@ -22,12 +20,4 @@ def local_mass(rows: AnyRows, window: int = LOCAL_WINDOW) -> torch.Tensor:
     return where_defined(rows.real, (weights * visible).sum(-1, dtype=torch.float64))
 
 
-METRIC = Metric(
-    local_mass,
-    "row",
-    unit="1",
-    range=(0.0, 1.0),
-    source="Clark et al. 2019; Kovaleva et al. 2019",
-    kinds=SELF_ATTENTION,
-    needs=(),
-)
+METRIC = Metric(local_mass, "row", source="Clark et al. 2019; Kovaleva et al. 2019", kinds=SELF_ATTENTION, needs=())

@@ -1,12 +1,8 @@
-"""The difference between the sum of a row and 1."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import ROW_SUMS, AnyRows, raw_sum, where_defined
+from attncli.metrics._shared import ROW_SUMS, AnyRows, Tensor, raw_sum, where_defined
 
 
-def missing_mass(rows: AnyRows) -> torch.Tensor:
+def missing_mass(rows: AnyRows) -> Tensor:
     """How much attention goes to no token at all?
 
     Formula   1 - Σ_j A_ij
@@ -23,6 +19,4 @@ def missing_mass(rows: AnyRows) -> torch.Tensor:
     return where_defined(rows.real, 1.0 - rows.factor * raw_sum(rows))
 
 
-METRIC = Metric(
-    missing_mass, "row", unit="1", range=(0.0, 1.0), source="the column dropped by learned sinks", needs=ROW_SUMS
-)
+METRIC = Metric(missing_mass, "row", source="the column dropped by learned sinks", needs=ROW_SUMS)

@@ -1,12 +1,8 @@
-"""The weight of a token on the next token."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import SELF_ATTENTION, AnyRows, weight_at_offset
+from attncli.metrics._shared import SELF_ATTENTION, AnyRows, Tensor, weight_at_offset
 
 
-def next_mass(rows: AnyRows) -> torch.Tensor:
+def next_mass(rows: AnyRows) -> Tensor:
     """How much attention goes to the token just after?
 
     Formula   A_i,i+1
@@ -23,6 +19,4 @@ def next_mass(rows: AnyRows) -> torch.Tensor:
     return weight_at_offset(rows, 1)
 
 
-METRIC = Metric(
-    next_mass, "row", unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
-)
+METRIC = Metric(next_mass, "row", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())

@@ -1,12 +1,18 @@
-"""Mean signed distance of the attention of a row, in tokens."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import OFFSET_SUMS, SELF_ATTENTION, AnyRows, mean_offset, row_steps, where_defined
+from attncli.metrics._shared import (
+    OFFSET_SUMS,
+    SELF_ATTENTION,
+    AnyRows,
+    Tensor,
+    distance_sum_before,
+    offset_sum_rest,
+    raw_sum,
+    row_steps,
+    where_defined,
+)
 
 
-def offset(rows: AnyRows) -> torch.Tensor:
+def offset(rows: AnyRows) -> Tensor:
     """Does a token attend to tokens before or after it, and how far away on balance?
 
     Formula   Σ_j A_ij (j-i) / Σ_j A_ij
@@ -19,7 +25,7 @@ def offset(rows: AnyRows) -> torch.Tensor:
 
     Row 2 with weights 3/4 on key 1 and 1/4 on key 3 has ¾ · (-1) + ¼ · 1 = -0.5 tokens.
     """
-    return where_defined(rows.real, mean_offset(rows))
+    return where_defined(rows.real, (offset_sum_rest(rows) - distance_sum_before(rows)) / raw_sum(rows))
 
 
 METRIC = Metric(

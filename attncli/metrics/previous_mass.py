@@ -1,12 +1,8 @@
-"""The weight of a token on the previous token."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import SELF_ATTENTION, AnyRows, weight_at_offset
+from attncli.metrics._shared import SELF_ATTENTION, AnyRows, Tensor, weight_at_offset
 
 
-def previous_mass(rows: AnyRows) -> torch.Tensor:
+def previous_mass(rows: AnyRows) -> Tensor:
     """How much attention goes to the token just before?
 
     Formula   A_i,i-1
@@ -22,6 +18,4 @@ def previous_mass(rows: AnyRows) -> torch.Tensor:
     return weight_at_offset(rows, -1)
 
 
-METRIC = Metric(
-    previous_mass, "row", unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
-)
+METRIC = Metric(previous_mass, "row", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())

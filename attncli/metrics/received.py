@@ -1,11 +1,8 @@
-"""The mean attention that each key receives."""
-
-import torch
-
 from attncli.data import Columns, Metric
+from attncli.metrics._shared import Tensor
 
 
-def received(columns: Columns) -> torch.Tensor:
+def received(columns: Columns) -> Tensor:
     """How much attention does each token get from the tokens that can see it?
 
     Formula   α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|
@@ -22,4 +19,4 @@ def received(columns: Columns) -> torch.Tensor:
     return columns.mass / columns.visible_rows
 
 
-METRIC = Metric(received, "column", unit="1", range=(0.0, 1.0), source="Gu et al. 2024", per_key=True)
+METRIC = Metric(received, "column", source="Gu et al. 2024", per_key=True)

@@ -1,12 +1,8 @@
-"""The weight of a token on itself."""
-
-import torch
-
 from attncli.data import Metric
-from attncli.metrics._shared import SELF_ATTENTION, AnyRows, weight_at_offset
+from attncli.metrics._shared import SELF_ATTENTION, AnyRows, Tensor, weight_at_offset
 
 
-def self_mass(rows: AnyRows) -> torch.Tensor:
+def self_mass(rows: AnyRows) -> Tensor:
     """How much attention does a token give to itself?
 
     Formula   A_i,i
@@ -22,6 +18,4 @@ def self_mass(rows: AnyRows) -> torch.Tensor:
     return weight_at_offset(rows, 0)
 
 
-METRIC = Metric(
-    self_mass, "row", unit="1", range=(0.0, 1.0), source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
-)
+METRIC = Metric(self_mass, "row", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())

@@ -1,12 +1,8 @@
-"""The mean attention of the key that receives most."""
-
-import torch
-
 from attncli.data import Columns, Metric
-from attncli.metrics._shared import strongest_key
+from attncli.metrics._shared import Tensor, strongest_key
 
 
-def sink(columns: Columns) -> torch.Tensor:
+def sink(columns: Columns) -> Tensor:
     """How much attention does the strongest key of the head get from every row?
 
     Formula   max_k α_k, α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, over keys that at least 5 rows (or all rows,
@@ -23,4 +19,4 @@ def sink(columns: Columns) -> torch.Tensor:
     return strongest_key(columns)[0]
 
 
-METRIC = Metric(sink, "column", unit="1", range=(0.0, 1.0), source="Gu et al. 2024")
+METRIC = Metric(sink, "column", source="Gu et al. 2024")

@@ -1,12 +1,8 @@
-"""The position of the key that receives most attention."""
-
-import torch
-
 from attncli.data import Columns, Metric
-from attncli.metrics._shared import strongest_key
+from attncli.metrics._shared import Tensor, strongest_key
 
 
-def sink_position(columns: Columns) -> torch.Tensor:
+def sink_position(columns: Columns) -> Tensor:
     """Which key gets most attention of the head?
 
     Formula   argmax_k α_k, α_k and the keys as for sink; of equal keys the first

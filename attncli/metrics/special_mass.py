@@ -1,5 +1,3 @@
-"""The weight of a token on special tokens."""
-
 import torch
 
 from attncli.data import Metric, Rows, Visibility
@@ -26,7 +24,7 @@ def _special_sum(rows: Rows) -> torch.Tensor:
     """Return the sum of the raw weights on special tokens: [batch, head, row]."""
     if not any(rows.visibility.special_counts):
         return torch.zeros_like(rows.factor)
-    return weighted_sum(rows.raw, rows.special_keys & (rows.key_positions >= 0))
+    return weighted_sum(rows.raw, rows.visibility.special_keys & (rows.key_positions >= 0))
 
 
 @cached
@@ -37,11 +35,5 @@ def _has_special(visibility: Visibility) -> torch.Tensor:
 
 
 METRIC = Metric(
-    special_mass,
-    "row",
-    unit="1",
-    range=(0.0, 1.0),
-    source="Clark et al. 2019",
-    needs=(_special_sum,),
-    needs_visibility=(_has_special,),
+    special_mass, "row", source="Clark et al. 2019", needs=(_special_sum,), needs_visibility=(_has_special,)
 )

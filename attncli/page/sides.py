@@ -9,7 +9,7 @@ from typing import Any
 
 from attncli.data import Tokens
 from attncli.data.labels import labels, piece_text
-from attncli.data.words import merged_words, word_groups
+from attncli.data.transforms import merged_words, word_groups
 
 _HALF_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Half surrogates that do not encode a byte."""

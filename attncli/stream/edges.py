@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +59,7 @@ class StrongestEdges:
         limit: int = LIMIT,
     ) -> None:
         self._inputs, self._consume, self._heads = tuple(inputs), consume, heads
-        self._limit = limit
-        self._top_k = top_k
+        self._limit, self._top_k = limit, top_k
         # in the precision of the weights: 0.7 in float32 is less than 0.7
         self._min_weight = np.float32(0 if min_weight is None else min_weight)
         self._count = 0
@@ -72,7 +71,11 @@ class StrongestEdges:
         part = selected(rows, self._heads)
         if part is None:
             return
-        ranks = self._copied(_strongest(part, self._needed_per_row(part)))
+        if self._top_k is not None:
+            needed = min(self._top_k, part.weights.shape[3])
+        else:
+            needed = int(((part.weights >= float(self._min_weight)) & part.visible_pairs).sum(-1).amax())
+        ranks = self._copied(_strongest(part, needed))
         kind = KINDS.index(part.kind)
         self._blocks.append(_RankedBlock(kind, part.layer, part.heads, part.texts, part.query_positions, ranks))
         self._count += ranks.numel()
@@ -89,12 +92,6 @@ class StrongestEdges:
         if self._blocks:
             self._consume(self._flush())
         return None
-
-    def _needed_per_row(self, rows: Rows) -> int:
-        """Return how many weights of a row are needed at most."""
-        if self._top_k is not None:
-            return min(self._top_k, rows.weights.shape[3])
-        return int(((rows.weights >= float(self._min_weight)) & rows.visible_pairs).sum(-1).amax())
 
     def _copied(self, ranks: torch.Tensor) -> torch.Tensor:
         """Return the ranks in the current piece of memory, or in a new one if it is full."""
@@ -131,19 +128,12 @@ def _strongest(rows: Rows, count: int) -> torch.Tensor:
     weights by key, first key first.
     """
     key_rank = _LAST_KEY - rows.key_positions[:, None, None, :]
-    return torch.cat([_ranks(*part, key_rank).topk(count).values for part in _head_groups(rows)], dim=1)
-
-
-def _ranks(weights: torch.Tensor, visible: torch.Tensor, key_rank: torch.Tensor) -> torch.Tensor:
-    bits = torch.where(visible, weights.float(), -1.0).view(torch.int32)
-    return torch.add(key_rank, bits, alpha=_WEIGHT_UNIT)
-
-
-def _head_groups(rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield weights and visible pairs of a few heads at a time."""
     batch, heads, queries, keys = rows.weights.shape
     step = max(1, _CELLS // max(1, batch * queries * keys))
+    strongest = []
     for first in range(0, heads, step):
-        group = slice(first, first + step)
-        visible = rows.visible_pairs
-        yield rows.weights[:, group], visible if visible.shape[1] == 1 else visible[:, group]
+        group, visible = slice(first, first + step), rows.visible_pairs
+        visible = visible if visible.shape[1] == 1 else visible[:, group]
+        bits = torch.where(visible, rows.weights[:, group].float(), -1.0).view(torch.int32)
+        strongest.append(torch.add(key_rank, bits, alpha=_WEIGHT_UNIT).topk(count).values)
+    return torch.cat(strongest, dim=1)

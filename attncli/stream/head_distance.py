@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Selection
-from attncli.stream.moments import Moments
 from attncli.stream.protocol import selected
+from attncli.stream.sums import Moments
 
 Tensor = torch.Tensor
 MAX_ROWS = 1024
@@ -54,11 +54,10 @@ class HeadDistances:
         pairs = self._open.setdefault((part.kind, part.layer), {})
         for piece, key in _pieces(part, numbers, self._max_rows):
             if key not in pairs:
-                pairs[key] = _Pairs.blank(piece, len(numbers), max(part.query_lengths))
+                pairs[key] = _Pairs(piece, len(numbers), max(part.query_lengths))
             pairs[key].add(piece)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Add the distances of a layer to the mean over texts."""
         count = len(self._heads.get((kind, layer), ()))
         for pairs in self._open.pop((kind, layer), {}).values():
             moments = self._moments.setdefault((kind, layer), Moments((count, count)))
@@ -125,24 +124,14 @@ class _Piece:
         return _Piece(self.heads, self.positions[rows], keys, weights, log_sums, real)
 
 
-@dataclass(eq=False)
 class _Pairs:
-    """The sums of all pairs of heads of some texts so far.
+    """The sums of all pairs of heads of some texts: [text, head, head] Σ JS over common rows, and their number."""
 
-    sums, rows  [text, head, head] Σ JS over common rows, and the number of these rows
-    came        [position] number of heads whose row at this position came
-    waiting     pieces with rows that some heads still lack
-    """
-
-    sums: Tensor
-    rows: Tensor
-    came: Array
-    waiting: list[_Piece] = field(default_factory=list)
-
-    @classmethod
-    def blank(cls, like: _Piece, heads: int, length: int) -> _Pairs:
-        zeros = like.weights.new_zeros((len(like.weights), heads, heads))
-        return cls(zeros, zeros.clone(), np.zeros(length, np.int64))
+    def __init__(self, first: _Piece, heads: int, length: int) -> None:
+        self.sums = first.weights.new_zeros((len(first.weights), heads, heads))
+        self.rows = self.sums.clone()
+        self._heads_at = np.zeros(length, np.int64)  # number of heads whose row at this position came
+        self.waiting: list[_Piece] = []  # pieces with rows that some heads still lack
 
     def add(self, piece: _Piece) -> None:
         """Compare the heads of a piece with each other and with the heads of waiting pieces."""
@@ -155,20 +144,15 @@ class _Pairs:
                 part, other_part = piece.part(rows, keys), other.part(other_rows, keys)
                 for head in range(len(part.heads)):
                     self._compare(part, other_part, head, slice(None))
-        self.came[piece.positions] += len(piece.heads)
-        heads = self.sums.shape[1]
-        pieces = (*self.waiting, piece)
-        self.waiting = [waiting for waiting in pieces if (self.came[waiting.positions] < heads).any()]
+        self._heads_at[piece.positions] += len(piece.heads)
+        missing = self._heads_at < self.sums.shape[1]
+        self.waiting = [waiting for waiting in (*self.waiting, piece) if missing[waiting.positions].any()]
 
     def _compare(self, piece: _Piece, other: _Piece, head: int, others: slice) -> None:
         """Add the divergences of one head of a piece from some heads of another piece."""
-        common = piece.real[:, head, None] * other.real[:, others]
-        values = divergence(
-            piece.weights[:, head, None],
-            other.weights[:, others],
-            piece.log_sums[:, head, None],
-            other.log_sums[:, others],
-        )
+        weights, log_sums, real = (part[:, head, None] for part in (piece.weights, piece.log_sums, piece.real))
+        common = real * other.real[:, others]
+        values = divergence(weights, other.weights[:, others], log_sums, other.log_sums[:, others])
         first, second = piece.heads[head], other.heads[others]
         for total, terms in ((self.sums, values * common), (self.rows, common)):
             row_sum = terms.sum(-1)

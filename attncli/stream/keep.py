@@ -1,73 +1,62 @@
-"""The sink that keeps full maps, head by head or combined while they stream."""
+"""The sinks that keep maps, full or of a few tokens only, head by head or combined while they stream."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, Rows, Selection
 from attncli.errors import UsageError
-from attncli.stream.protocol import selected
+from attncli.stream.protocol import pop_layer, selected
 
 Aggregate = Literal["none", "mean", "max"]
+Average = Literal["none", "mean"]
+Side = Literal["query", "key"]
 ALL = -1
 """The head number of a map that combines all heads."""
-_COMBINE: dict[Aggregate, np.ufunc] = {"none": np.add, "mean": np.add, "max": np.maximum}
-"""How new rows are combined with those of earlier heads; rows of a single head are added once, to zeros."""
-
-
-class Combination(TypedDict, total=False):
-    """How kept maps are combined.
-
-    aggregate         none, or the mean or maximum over heads: one map per layer is kept, never all heads
-    aggregate_layers  none, or the mean over layers: one map per head (or for all heads) is kept
-    """
-
-    aggregate: Aggregate
-    aggregate_layers: Literal["none", "mean"]
 
 
 class KeepMaps:
     """Full maps, float32 on the host: [query, key] of every selected head, or of all heads combined.
 
+    aggregate         none, or the mean or maximum over heads: one map per layer is kept, never all heads
+    aggregate_layers  none, or the mean over layers: one map per head (or for all heads) is kept
+
     Rows that see no key are NaN; they do not count in a mean or a maximum.
     """
 
-    def __init__(self, heads: Selection | None = None, **combination: Unpack[Combination]) -> None:
-        self._heads = heads
-        self._aggregate: Aggregate = combination.get("aggregate", "none")
-        self._aggregate_layers = combination.get("aggregate_layers", "none")
+    def __init__(
+        self, heads: Selection | None = None, *, aggregate: Aggregate = "none", aggregate_layers: Average = "none"
+    ) -> None:
+        self._heads, self._aggregate, self._aggregate_layers = heads, aggregate, aggregate_layers
         self._open: dict[tuple[Kind, int, int], Canvas] = {}
         self._kept: dict[tuple[int, Kind], list[LayerMaps]] = {}
         self._means: dict[tuple[int, Kind], _LayerMean] = {}
 
     def add(self, rows: Rows) -> None:
-        """Copy one block to the host."""
         part = selected(rows, self._heads)
         if part is None:
             return
         block = _Block.of(part, self._aggregate)
-        sizes = zip(part.query_lengths, part.key_lengths, strict=True)
-        for entry, (text, size) in enumerate(zip(part.texts, sizes, strict=True)):
+        for entry, text in enumerate(part.texts):
+            size = part.query_lengths[entry], part.key_lengths[entry]
             canvas = self._open.setdefault((part.kind, part.layer, text), Canvas(self._aggregate, size))
-            canvas.heads |= set(part.heads)
             canvas.add(block, entry)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the maps of a layer."""
-        for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            self._finish(key[2], kind, layer, self._open.pop(key))
+        for (_, _, text), canvas in pop_layer(self._open, kind, layer):
+            self._finish(text, kind, layer, canvas)
 
     def _finish(self, text: int, kind: Kind, layer: int, canvas: Canvas) -> None:
         self._store(text, kind, canvas.finish(layer))
 
     def _store(self, text: int, kind: Kind, maps: LayerMaps) -> None:
         if self._aggregate_layers == "mean":
-            self._means.setdefault((text, kind), _LayerMean()).add(maps)
+            self._means.setdefault((text, kind), _LayerMean(maps.heads)).add(maps)
         else:
             kept = self._kept.setdefault((text, kind), [])
             kept.append(_share_visible(maps, kept))
@@ -120,14 +109,13 @@ class _Block:
 class Canvas:
     """The maps of one layer of one text while its rows stream, by head number or `ALL`.
 
-    weights  [query, key] sum or maximum of the maps added so far
+    weights  [query, key] sum or maximum of the maps added so far; rows of a single head are added once, to zeros
     counts   [query] how many of them have this row
     visible  [query, key]; a single one, under `ALL`, if all heads see the same keys
     """
 
     aggregate: Aggregate
     size: tuple[int, int]
-    heads: set[int] = field(default_factory=set)
     weights: dict[int, Array] = field(default_factory=dict)
     counts: dict[int, Array] = field(default_factory=dict)
     visible: dict[int, Array] = field(default_factory=dict)
@@ -135,20 +123,19 @@ class Canvas:
     def add(self, block: _Block, entry: int) -> None:
         """Combine the rows of one text into the maps, at their positions."""
         rows, keys = block.query_positions[entry] >= 0, block.key_positions[entry] >= 0
-        at = _as_slice(block.query_positions[entry, rows]), _as_slice(block.key_positions[entry, keys])
-        combine = _COMBINE[self.aggregate]
+        cells = _as_slice(block.query_positions[entry, rows]), _as_slice(block.key_positions[entry, keys])
+        combine, start = (np.maximum, -np.inf) if self.aggregate == "max" else (np.add, 0.0)
         for index, head in enumerate(block.heads):
             if head not in self.weights:
-                start = -np.inf if self.aggregate == "max" else 0.0
                 self.weights[head] = np.full(self.size, start, block.weights.dtype)
                 self.counts[head] = np.zeros(self.size[0], np.int64)
-            target = self.weights[head][at]
+            target = self.weights[head][cells]
             combine(target, block.weights[entry, index][rows][:, keys], out=target)
-            self.counts[head][at[0]] += block.counts[entry, index, rows]
+            self.counts[head][cells[0]] += block.counts[entry, index, rows]
         shared = block.visible.shape[1] == 1
         for index, head in enumerate((ALL,) if shared else block.heads):
             visible = self.visible.setdefault(head, np.zeros(self.size, bool))
-            visible[at] |= block.visible[entry, index][rows][:, keys]
+            visible[cells] |= block.visible[entry, index][rows][:, keys]
 
     def settle(self) -> None:
         """Divide sums into means after the last row, and set rows that see no key to NaN."""
@@ -158,12 +145,11 @@ class Canvas:
             weights[self.counts[head] == 0] = np.nan
 
     def finish(self, layer: int) -> LayerMaps:
-        """Return the maps, ordered by head."""
         self.settle()
-        heads = () if self.aggregate != "none" else tuple(sorted(self.heads))
-        weights = np.stack([self.weights[head] for head in sorted(self.weights)])
+        heads = tuple(sorted(self.weights))
+        weights = np.stack([self.weights[head] for head in heads])
         visible = np.stack([self.visible[head] for head in sorted(self.visible)])
-        return LayerMaps(layer, heads, weights, None if visible.all() else visible)
+        return LayerMaps(layer, () if heads == (ALL,) else heads, weights, None if visible.all() else visible)
 
 
 def _as_slice(positions: Array) -> slice:
@@ -171,32 +157,30 @@ def _as_slice(positions: Array) -> slice:
     return slice(int(positions[0]), int(positions[-1]) + 1) if len(positions) else slice(0)
 
 
+@dataclass
 class _LayerMean:
     """The running mean of maps over layers; each row counts in the layers that have it."""
 
-    def __init__(self) -> None:
-        self._heads: tuple[int, ...] | None = None
-        self._sum: Array = np.zeros(())
-        self._count: Array = np.zeros(())
-        self._visible: Array = np.zeros((), bool)
+    heads: tuple[int, ...]
+    total: Any = 0.0
+    count: Any = 0.0
+    visible: Any = False
 
     def add(self, maps: LayerMaps) -> None:
-        if self._heads not in (None, maps.heads):
-            names = [", ".join(map(str, heads)) for heads in (maps.heads, self._heads or ())]
+        if self.heads != maps.heads:
+            names = [", ".join(map(str, heads)) for heads in (maps.heads, self.heads)]
             raise UsageError(
                 f"the mean over layers needs the same heads in every layer, got {names[0]} in layer "
                 f"{maps.layer} after {names[1]}: select the same heads in every layer, or use --aggregate mean"
             )
-        self._heads = maps.heads
-        self._sum = self._sum + np.nan_to_num(maps.weights.astype(np.float64))
-        self._count = self._count + ~np.isnan(maps.weights[..., 0])
-        self._visible = self._visible | (np.True_ if maps.visible is None else maps.visible)
+        self.total = self.total + np.nan_to_num(maps.weights.astype(np.float64))
+        self.count = self.count + ~np.isnan(maps.weights[..., 0])
+        self.visible = self.visible | (np.True_ if maps.visible is None else maps.visible)
 
     def finish(self) -> LayerMaps:
         with np.errstate(invalid="ignore"):
-            mean = self._sum / self._count[..., None]
-        visible = np.broadcast_to(self._visible, (*self._visible.shape[:-2], *mean.shape[-2:]))
-        return LayerMaps("mean", self._heads or (), mean, None if visible.all() else visible)
+            mean = self.total / self.count[..., None]
+        return LayerMaps("mean", self.heads, mean, None if self.visible.all() else self.visible)
 
 
 def _share_visible(maps: LayerMaps, others: Sequence[LayerMaps]) -> LayerMaps:
@@ -206,3 +190,101 @@ def _share_visible(maps: LayerMaps, others: Sequence[LayerMaps]) -> LayerMaps:
             if other.visible is not None and np.array_equal(maps.visible, other.visible):
                 return replace(maps, visible=other.visible)
     return maps
+
+
+class KeepChosen(KeepMaps):
+    """Maps with a few queries and all keys, or with all queries and a few keys; full maps never exist.
+
+    side       the side whose tokens are chosen
+    positions  ascending positions of the chosen tokens, by text and kind; other texts are left out
+
+    Heads and layers are combined as by `KeepMaps`: the result is that of `KeepMaps` at the chosen tokens.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        positions: Mapping[tuple[int, Kind], Sequence[int] | Array],
+        heads: Selection | None = None,
+        *,
+        aggregate: Aggregate = "none",
+        aggregate_layers: Average = "none",
+    ) -> None:
+        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
+        self._side = side
+        self._positions = {key: np.asarray(chosen, np.int64) for key, chosen in positions.items() if len(chosen)}
+
+    def add(self, rows: Rows) -> None:
+        for entry, text in enumerate(rows.texts):
+            chosen = self._positions.get((text, rows.kind))
+            if chosen is None:
+                continue
+            part = _chosen_queries(rows, entry, chosen) if self._side == "query" else _chosen_keys(rows, entry, chosen)
+            if part is not None:
+                super().add(part)
+
+    def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
+        """Return the maps ordered by text and kind, with the chosen queries or keys."""
+        return tuple(self._with_chosen_tokens(attention) for attention in super().result(inputs))
+
+    def _with_chosen_tokens(self, attention: Attention) -> Attention:
+        chosen = self._positions[attention.text, attention.kind]
+        if self._side == "query":
+            return replace(attention, queries=attention.queries.take(chosen))
+        layers = tuple(_without_last_key(maps) for maps in attention.layers)
+        return replace(attention, keys=attention.keys.take(chosen), layers=layers)
+
+
+def _chosen_queries(rows: Rows, entry: int, chosen: Array) -> Rows | None:
+    """Return the chosen rows of one text, renumbered from 0, or None if the block has none of them."""
+    positions = rows.query_positions[entry].cpu().numpy()
+    in_block = np.flatnonzero(np.isin(positions, chosen))
+    if not len(in_block):
+        return None
+    numbers = np.searchsorted(chosen, positions[in_block])
+    index, queries = (torch.from_numpy(part).to(rows.raw.device) for part in (in_block, numbers))
+    text, length = _one_text(rows, entry), (len(chosen),)
+    visible, scale = text.visible_pairs[:, :, index], None if text.scale is None else text.scale[:, :, index]
+    visibility = replace(text.visibility, visible=visible, query_positions=queries[None], query_lengths=length)
+    return replace(text, raw=text.raw[:, :, index], scale=scale, visibility=visibility)
+
+
+def _chosen_keys(rows: Rows, entry: int, chosen: Array) -> Rows:
+    """Return all rows of one text with the chosen keys, renumbered from 0.
+
+    An additional last key of weight 0 is visible to every real row, as a row without visible keys counts as undefined.
+    """
+    positions = rows.key_positions[entry].cpu().numpy()
+    indices = np.full(len(chosen), -1)
+    in_block = np.flatnonzero(np.isin(positions, chosen))
+    indices[np.searchsorted(chosen, positions[in_block])] = in_block
+    index = torch.from_numpy(indices).to(rows.raw.device)
+    exists, index = index >= 0, index.clamp_min(0)
+    text, count = _one_text(rows, entry), len(chosen) + 1
+    visible = torch.cat([text.visible_pairs[..., index] & exists, rows.real[entry, None, ..., None]], dim=-1)
+    raw = torch.nn.functional.pad(text.raw[..., index] * exists, (0, 1))
+    numbers = torch.arange(count, device=index.device)[None]
+    visibility = replace(text.visibility, visible=visible, key_positions=numbers, key_lengths=(count,))
+    return replace(text, raw=raw, visibility=visibility)
+
+
+def _one_text(rows: Rows, entry: int) -> Rows:
+    """Return the rows of one text, without the scores and vectors, which maps do not need."""
+    visibility = replace(
+        rows.visibility,
+        visible=rows.visible_pairs[entry, None],
+        query_positions=rows.query_positions[entry, None],
+        key_positions=rows.key_positions[entry, None],
+        query_lengths=(rows.query_lengths[entry],),
+        key_lengths=(rows.key_lengths[entry],),
+        common_keys=(0, 0),
+        slices=None,
+    )
+    raw, scale = rows.raw[entry, None], None if rows.scale is None else rows.scale[entry, None]
+    block = replace(rows, texts=(rows.texts[entry],), raw=raw, scale=scale, visibility=visibility)
+    return replace(block, scores=None, largest=None, parts=None, norms=None, sums=None)
+
+
+def _without_last_key(maps: LayerMaps) -> LayerMaps:
+    visible = None if maps.visible is None else maps.visible[..., :-1]
+    return replace(maps, weights=maps.weights[..., :-1], visible=visible)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import torch
 
-from attncli.data import MAX_OFFSET, Columns, Metric, Rows, RowSums, Visibility
+from attncli.data import Columns, Metric, Rows, RowSums, Visibility
 
 Tensor = torch.Tensor
 Positions = slice | Tensor
@@ -15,17 +14,6 @@ Positions = slice | Tensor
 Heads = slice | Tensor
 """Consecutive head indices as a slice, or single indices."""
 _CHUNK = 128
-
-
-@dataclass(eq=False)
-class _Strip:
-    """What is kept of the blocks of some rows, one block of heads after the other, each [batch, head, ...]."""
-
-    visibility: Visibility
-    heads: list[int] = field(default_factory=list)
-    row_values: list[Tensor] = field(default_factory=list)
-    near: list[Tensor] = field(default_factory=list)
-    mass: list[Tensor] = field(default_factory=list)
 
 
 class LayerSums:
@@ -46,41 +34,42 @@ class LayerSums:
         self._visibility_needs = tuple(dict.fromkeys(need for metric in metrics for need in metric.needs_visibility))
         self._head_index: dict[int, int] = {}
         self._sums: dict[str, Tensor] = {}
-        self._strip: _Strip | None = None
+        # of each block: head indices, values of the rows, weights near the diagonal, mass of the keys
+        self._strip: list[tuple[list[int], Tensor, Tensor, Tensor]] = []
+        self._strip_visibility = rows.visibility
         self._waiting: list[tuple[Positions, Heads, Tensor, Tensor]] = []
 
     @property
     def heads(self) -> tuple[int, ...]:
-        """Return the head numbers, in order."""
         return tuple(sorted(self._head_index))
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
-        if self._strip is None or self._strip.visibility is not rows.visibility:
+        if self._strip_visibility is not rows.visibility:
             self._close_strip()
-            self._strip = _Strip(rows.visibility)
+            self._strip_visibility = rows.visibility
         shape = rows.factor.shape
         values = [rows.factor, *(need(rows) for need in self._needs)]
         values += [metric.compute(rows) for metric in self._weight_metrics]
         values = [value if value.shape == shape else value.expand(shape) for value in values]
-        self._strip.heads += [self._head_index.setdefault(head, len(self._head_index)) for head in rows.heads]
-        self._strip.row_values.append(torch.stack(values, dim=2))
-        self._strip.near.append(rows.raw_at(rows.visibility.near[0]))
-        self._strip.mass.append(_mass(rows))
+        heads = [self._head_index.setdefault(head, len(self._head_index)) for head in rows.heads]
+        self._strip.append((heads, torch.stack(values, dim=2), rows.raw_at(rows.visibility.near[0]), _mass(rows)))
 
     def _close_strip(self) -> None:
         """Store the values of the last strip, and the keys that are visible to its heads."""
-        if self._strip is None:
+        if not self._strip:
             return
-        strip, self._strip = self._strip, None
-        visibility, heads = strip.visibility, _as_slice(strip.heads)
+        blocks_of_heads, *parts = zip(*self._strip, strict=True)
+        row_values, near, mass = (torch.cat(part, dim=1) for part in parts)
+        indices = [index for heads in blocks_of_heads for index in heads]
+        visibility, heads = self._strip_visibility, _as_slice(indices)
+        self._strip = []
         rows, keys = visibility.slices or (visibility.query_positions, visibility.key_positions)
-        self._waiting.append((rows, heads, torch.cat(strip.row_values, dim=1), torch.cat(strip.near, dim=1)))
-        self._add_keys("mass", keys, heads, torch.cat(strip.mass, dim=1))
+        self._waiting.append((rows, heads, row_values, near))
+        self._add_keys("mass", keys, heads, mass)
         mask_heads = None if visibility.visible.shape[1] == 1 else heads
         self._put_rows("visibility", rows, mask_heads, self._visibility_values(visibility), torch.float64)
         self._put_rows("near visible", rows, mask_heads, visibility.near[1].transpose(2, 3), torch.bool)
-        if mask_heads is not None or 0 in strip.heads:  # a mask shared by all heads is counted with the first head
+        if mask_heads is not None or 0 in indices:  # a mask shared by all heads is counted with the first head
             self._add_keys("visible rows", keys, mask_heads, visibility.visible_rows)
 
     def _close(self) -> None:
@@ -93,13 +82,11 @@ class LayerSums:
 
     def _visibility_values(self, visibility: Visibility) -> Tensor:
         """Return |S_i| and the other values of the visibility that metrics need: [batch, 1 or head, n, row] float64."""
-        if self._visibility_needs not in visibility.cache:
-            values = [visibility.visible_count, *(need(visibility).double() for need in self._visibility_needs)]
-            visibility.cache[self._visibility_needs] = torch.stack(
-                torch.broadcast_tensors(*values),  # type: ignore[no-untyped-call]
-                dim=2,
-            )
-        stacked: Tensor = visibility.cache[self._visibility_needs]
+        needs = self._visibility_needs
+        if needs not in visibility.cache:
+            values = [visibility.visible_count, *(need(visibility).double() for need in needs)]
+            visibility.cache[needs] = torch.stack(torch.broadcast_tensors(*values), 2)  # type: ignore[no-untyped-call]
+        stacked: Tensor = visibility.cache[needs]
         return stacked
 
     def row_values(self, metrics: Sequence[Metric]) -> Iterator[Tensor]:
@@ -110,7 +97,8 @@ class LayerSums:
         needed, computed = of_rows[: len(self._needs)], of_rows[len(self._needs) :]
         cache = dict(zip((*self._needs, *self._visibility_needs), (*needed, *of_visibility), strict=True))
         by_name = dict(zip((metric.name for metric in self._weight_metrics), computed, strict=True))
-        rows = RowSums(factor, count > 0, count, self._near(), cache)
+        weights, visible = (self._in_order(name).transpose(2, 3) for name in ("near", "near visible"))
+        rows = RowSums(factor, count > 0, count, (weights, visible), cache)
         for metric in metrics:
             if self.kind not in metric.kinds:
                 yield torch.full_like(factor, torch.nan)
@@ -120,26 +108,20 @@ class LayerSums:
     def columns(self) -> Columns:
         """Return the sums over rows, with heads in order."""
         self._close()
-        weights, visible = (part.transpose(2, 3) for part in self._near())
+        weights, visible = (self._in_order(name) for name in ("near", "near visible"))
         return Columns(
             kind=self.kind,
             mass=self._in_order("mass"),
             visible_rows=self._in_order("visible rows"),
             offset_mass=(weights * visible).sum(3, dtype=torch.float64),
             offset_rows=visible.sum(3).double(),
-            offsets=tuple(range(-MAX_OFFSET, MAX_OFFSET + 1)),
             rows=(self._in_order("visibility")[:, :, 0] > 0).sum(2).double(),
         )
-
-    def _near(self) -> tuple[Tensor, Tensor]:
-        weights, visible = (self._in_order(name).transpose(2, 3) for name in ("near", "near visible"))
-        return weights, visible
 
     def _in_order(self, name: str) -> Tensor:
         """Return the tensor with heads in order, without the entry for padding."""
         order, sums = [self._head_index[head] for head in self.heads], self._sums[name][..., :-1]
-        in_order = sums.shape[1] == 1 or order == list(range(len(order)))
-        return sums if in_order else sums[:, order]
+        return sums if sums.shape[1] == 1 or order == sorted(order) else sums[:, order]
 
     def _tensor(self, name: str, heads: Heads | None, like: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
         """Return the tensor of this name, extended by zeros for new heads; with one head if `heads` is None."""

@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from attncli.data import Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
-from attncli.stream.head_table import HeadTable
+from attncli.data import KINDS, Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
 from attncli.stream.layer_sums import LayerSums, column_values
 from attncli.stream.protocol import LayerKey, pop_layer, selected
-from attncli.stream.token_table import TokenTable, TokenValues
+from attncli.stream.sums import Coords, HeadsKey, HeadTable
 
 
 class Measure:
@@ -41,11 +40,10 @@ class Measure:
         self._open: dict[LayerKey, LayerSums] = {}
         self._table = HeadTable()
         self._per_query, self._per_text = per_query, per_text
-        self._texts: dict[int, dict[tuple[Kind, int, tuple[int, ...]], tuple[Array, int]]] = {}
-        self._query_table, self._key_table = TokenTable("query"), TokenTable("key")
+        self._texts: dict[int, dict[HeadsKey, tuple[Array, int]]] = {}
+        self._query_table, self._key_table = _TokenTable("query"), _TokenTable("key")
 
     def add(self, rows: Rows) -> None:
-        """Measure one block."""
         part = selected(rows, self._heads)
         if part is None:
             return
@@ -55,7 +53,6 @@ class Measure:
         self._open[key].add(part)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the measures of a layer and add them to the moments over texts."""
         for _, sums in pop_layer(self._open, kind, layer):
             self._finish(layer, sums)
 
@@ -72,8 +69,8 @@ class Measure:
         """Return the mean over some texts alone, one entry per head; needs `per_text`."""
         table = HeadTable()
         for text in texts:
-            for key, (values, queries) in self._texts.get(text, {}).items():
-                table.add(*key, values[None], queries)
+            for heads, (values, queries) in self._texts.get(text, {}).items():
+                table.add(heads, values[None], queries)
         return self._scores(table, "mean")
 
     def _finish(self, layer: int, sums: LayerSums) -> None:
@@ -88,23 +85,62 @@ class Measure:
             head_values = torch.stack([by_name[metric.name] for metric in self._head_metrics], dim=-1).cpu().numpy()
         else:
             head_values = np.zeros((*columns.mass.shape[:2], 0))
-        self._table.add(sums.kind, layer, sums.heads, head_values, sum(sums.query_lengths))
+        heads = sums.kind, layer, sums.heads
+        self._table.add(heads, head_values, sum(sums.query_lengths))
         if self._per_text:
             for text, values_of_text, queries in zip(sums.texts, head_values, sums.query_lengths, strict=True):
-                self._texts.setdefault(text, {})[sums.kind, layer, sums.heads] = values_of_text, queries
-        key = sums.kind, layer, sums.heads, sums.texts
+                self._texts.setdefault(text, {})[heads] = values_of_text, queries
         if row_values:
-            self._query_table.add(TokenValues(*key, sums.query_lengths, torch.stack(row_values, dim=-1)))
+            self._query_table.add(heads, sums.texts, sums.query_lengths, torch.stack(row_values, dim=-1))
         if self._per_query and self._key_metrics:
             key_values = torch.stack(list(column_values(columns, self._key_metrics)), dim=-1)
-            self._key_table.add(TokenValues(*key, sums.key_lengths, key_values))
+            self._key_table.add(heads, sums.texts, sums.key_lengths, key_values)
 
     def _scores(self, table: HeadTable, what: Literal["mean", "std"]) -> dict[str, Scores]:
         """Return one table per metric with an entry per head, ordered by kind, layer and head."""
         coords, values = table.rows(what, (len(self._head_metrics),))
-        return {
-            metric.name: Scores(
-                metric.name, values[:, index], ("head",), coords, metric.unit, metric.range, metric.source
-            )
-            for index, metric in enumerate(self._head_metrics)
+        return _scores_of(self._head_metrics, values, "head", coords)
+
+
+class _TokenTable:
+    """A table with one row per text, kind, layer, head and query token (or key token)."""
+
+    def __init__(self, side: Literal["query", "key"]) -> None:
+        self._side = side
+        self._values: dict[tuple[int, Kind, int, int], Array] = {}
+
+    def add(self, heads: HeadsKey, texts: Sequence[int], lengths: Sequence[int], values: torch.Tensor) -> None:
+        """Copy the values of some texts from the device into the table: [batch, head, token, metric]."""
+        kind, layer, numbers = heads
+        for text, length, of_text in zip(texts, lengths, values.cpu().numpy(), strict=True):
+            for head, of_head in zip(numbers, of_text, strict=True):
+                self._values[text, kind, layer, head] = of_head[:length]
+
+    def scores(self, metrics: Sequence[Metric], inputs: Sequence[Input]) -> dict[str, Scores]:
+        """Return one table per metric, ordered by text, kind, layer, head and position."""
+        tables = sorted(self._values.items(), key=lambda item: (item[0][0], KINDS.index(item[0][1]), item[0][2:]))
+        if not tables:
+            return {}
+        dim, side = ("row", 0) if self._side == "query" else ("key", 1)
+        lengths = [len(table) for _, table in tables]
+        columns = zip(*(key for key, _ in tables), strict=True)
+        coords = {
+            name: (dim, np.repeat(np.array(column, dtype=object if name == "kind" else np.int64), lengths))
+            for name, column in zip(("text", "kind", "layer", "head"), columns, strict=True)
         }
+        coords[self._side] = (dim, np.concatenate([np.arange(length) for length in lengths]))
+        texts = {text.index: text for text in inputs}
+        token_pieces = {
+            (text, kind): np.array(texts[text].sides(kind)[side].pieces, dtype=object)
+            for text, kind, *_ in self._values
+        }
+        coords["token"] = (dim, np.concatenate([token_pieces[key[:2]] for key, _ in tables]))
+        return _scores_of(metrics, np.concatenate([table for _, table in tables]), dim, coords)
+
+
+def _scores_of(metrics: Sequence[Metric], values: Array, dim: str, coords: Coords) -> dict[str, Scores]:
+    """Return the scores of each metric from values [dim, metric]."""
+    return {
+        metric.name: Scores(metric.name, values[:, index], (dim,), coords, metric.unit, metric.range, metric.source)
+        for index, metric in enumerate(metrics)
+    }

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from attncli.data import Input, Kind, Rows, Tokens
-from attncli.data.words import merged_words, word_groups
+from attncli.data.transforms import merged_words, without_special, word_groups
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.replay import rows_of
-from attncli.stream.special_tokens import without_special
+from attncli.stream.sums import Sums, add_sums, join_heads
 
 _TextLayer = tuple[Kind, int, int]
 """Kind, layer and text."""
@@ -52,29 +52,9 @@ class _Groups:
         pieces = tuple(np.bincount(word_of, minlength=count)[:count].tolist())
         return cls(torch.from_numpy(word_of).to(device), pieces)
 
-
-@dataclass(frozen=True)
-class _WordSums:
-    """Rows of words, summed over the pieces that came so far.
-
-    weights  [head, word, key word] sums of weights; the last key word collects dropped keys
-    rows     [1 or head, word] number of summed rows that see a key
-    visible  [1 or head, word, key word] number of visible pairs of pieces
-    """
-
-    weights: torch.Tensor
-    rows: torch.Tensor
-    visible: torch.Tensor
-
-    def of_words(self, words: list[int]) -> _WordSums:
-        return _WordSums(self.weights[:, words], self.rows[:, words], self.visible[:, words])
-
-    def of_head(self, index: int) -> _WordSums:
-        mask_index = min(index, len(self.rows) - 1)
-        return _WordSums(self.weights[[index]], self.rows[[mask_index]], self.visible[[mask_index]])
-
-    def __add__(self, other: _WordSums) -> _WordSums:
-        return _WordSums(self.weights + other.weights, self.rows + other.rows, self.visible + other.visible)
+    def words_at(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the words of the tokens at these positions; the number of words for padding."""
+        return torch.where(positions < 0, len(self.pieces), self.word_of[positions])
 
 
 class MergedRows:
@@ -83,9 +63,8 @@ class MergedRows:
     A word whose rows come in several blocks is passed on with its last row; no other rows are kept. The result is that
     of `to_words` and `drop_special` for full maps.
 
-    norms         whether the stream has norms, which are not rescaled when tokens are dropped
-    inputs        the texts as the other sink gets them; its `result` needs these
-    removed_mass  mean share of attention on dropped special tokens, NaN if none was dropped
+    norms   whether the stream has norms, which are not rescaled when tokens are dropped
+    inputs  the texts as the other sink gets them; its `result` needs these
     """
 
     def __init__(
@@ -96,29 +75,27 @@ class MergedRows:
         self.inputs = merge_inputs(inputs, words=words, drop=drop)
         self._merged_texts = {text.index: text for text in self.inputs}
         self._groups: dict[tuple[int, Kind, torch.device], tuple[_Groups, _Groups]] = {}
-        self._incomplete: dict[tuple[int, int, tuple[int, ...]], tuple[int, _WordSums]] = {}
-        self._removed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        # number of rows and sums so far, by text and word, then by the heads of a block
+        self._incomplete: dict[tuple[int, int], dict[tuple[int, ...], tuple[int, Sums]]] = {}
+        self._removed: dict[int, torch.Tensor] = {}
         self._removed_shares: list[float] = []
 
     @property
     def removed_mass(self) -> float:
-        """Return the mean over the layers and texts so far."""
+        """Return the mean share of attention on dropped special tokens so far, NaN if none was dropped."""
         return float(np.mean(self._removed_shares)) if self._removed_shares else float("nan")
 
     def add(self, rows: Rows) -> None:
         """Merge one block and pass on its complete words."""
         rows = on_host(rows)
         for entry, text in enumerate(rows.texts):
-            self._merge_text(rows, entry, text)
+            self._merge_text(rows, entry, (rows.kind, rows.layer, text))
 
-    def _merge_text(self, rows: Rows, entry: int, text: int) -> None:
-        queries, keys = self._groups_of(text, rows.kind, rows.weights.device)
-        positions = rows.query_positions[entry]
-        words_of_rows = torch.where(positions < 0, len(queries.pieces), queries.word_of[positions])
-        words, inverse = torch.unique(words_of_rows, return_inverse=True)
-        sums = _sums_by_word(rows, entry, inverse, len(words), keys)
-        counts = inverse.bincount(minlength=len(words)).tolist()
-        layer = (rows.kind, rows.layer, text)
+    def _merge_text(self, rows: Rows, entry: int, layer: _TextLayer) -> None:
+        queries, keys = self._groups_of(layer, rows.weights.device)
+        words, word_of_row = torch.unique(queries.words_at(rows.query_positions[entry]), return_inverse=True)
+        sums = _sums_by_word(rows, entry, word_of_row, len(words), keys)
+        counts = word_of_row.bincount(minlength=len(words)).tolist()
         complete = []
         for index, (word, count) in enumerate(zip(words.tolist(), counts, strict=True)):
             if word == len(queries.pieces):
@@ -126,87 +103,89 @@ class MergedRows:
             if count == queries.pieces[word]:
                 complete.append(index)
             else:
-                self._continue_word(layer, rows.heads, word, count, sums.of_words([index]))
+                self._continue_word(layer, rows.heads, word, count, _of_words(sums, [index]))
         if complete:
-            self._pass_on(layer, rows.heads, words[complete], sums.of_words(complete))
+            self._pass_on(layer, rows.heads, words[complete], _of_words(sums, complete))
 
-    def _continue_word(self, layer: _TextLayer, heads: tuple[int, ...], word: int, count: int, sums: _WordSums) -> None:
+    def _continue_word(self, layer: _TextLayer, heads: tuple[int, ...], word: int, count: int, sums: Sums) -> None:
         """Add rows to an incomplete word, and pass it on if it is complete now."""
-        kind, _, text = layer
-        key, device = (text, word, heads), sums.weights.device
-        if (before := self._incomplete.pop(key, None)) is not None:
-            count, sums = before[0] + count, before[1] + sums
-        if count == self._groups_of(text, kind, device)[0].pieces[word]:
+        device, by_heads = sums["weights"].device, self._incomplete.setdefault((layer[2], word), {})
+        rows_before, sums_before = by_heads.pop(heads, (0, None))
+        count, sums = rows_before + count, add_sums(sums_before, sums)
+        if count == self._groups_of(layer, device)[0].pieces[word]:
             self._pass_on(layer, heads, torch.tensor([word], device=device), sums)
         else:
-            self._incomplete[key] = count, sums
+            by_heads[heads] = count, sums
 
-    def _pass_on(self, layer: _TextLayer, heads: tuple[int, ...], words: torch.Tensor, sums: _WordSums) -> None:
-        weights = sums.weights / sums.rows.clamp_min(1)[..., None]
-        defined = sums.rows > 0
-        removed, weights = weights[..., -1], weights[..., :-1]
+    def _pass_on(self, layer: _TextLayer, heads: tuple[int, ...], words: torch.Tensor, sums: Sums) -> None:
         kind, _, text = layer
+        weights, defined = sums["weights"] / sums["rows"].clamp_min(1)[..., None], sums["rows"] > 0
+        removed, weights = weights[..., -1], weights[..., :-1]
         if self._drop:
             remaining = weights.sum(-1)
-            total = removed + remaining
-            self._note_removed(text, removed / torch.where(total > 0, total, 1.0) if self._norms else removed, defined)
+            total = removed + remaining if self._norms else torch.ones_like(removed)
+            share = (removed / torch.where(total > 0, total, 1.0)) * defined
+            share_and_count = torch.stack([share.sum(), defined.expand_as(removed).sum()])
+            self._removed[text] = share_and_count + self._removed.get(text, 0)
             if not self._norms:
                 weights = weights / torch.where(remaining > 0, remaining, 1.0)[..., None]
             defined = defined & (remaining > 0)
-        visible = (sums.visible > 0) & defined[..., None]
-        sides = self._merged_texts[text].sides(kind)
-        self._sink.add(rows_of(layer, heads, weights.float(), visible, words, sides))
-
-    def _note_removed(self, text: int, removed: torch.Tensor, defined: torch.Tensor) -> None:
-        total, count = self._removed.get(text, (removed.new_zeros(()), removed.new_zeros(())))
-        defined = defined.expand_as(removed)
-        self._removed[text] = total + (removed * defined).sum(), count + defined.sum()
+        visible = (sums["visible"] > 0) & defined[..., None]
+        self._sink.add(rows_of(layer, heads, weights.float(), visible, words, self._merged_texts[text].sides(kind)))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Pass on words whose rows came with different heads each time, and end the layer."""
-        by_head: dict[tuple[int, int, int], _WordSums] = {}
-        for (text, word, heads), (_, sums) in self._incomplete.items():
-            for index, head in enumerate(heads):
-                before, of_head = by_head.get((text, word, head)), sums.of_head(index)
-                by_head[text, word, head] = of_head if before is None else before + of_head
+        for (text, word), by_heads in self._incomplete.items():
+            if by_heads:
+                heads, sums = join_heads((heads, _of_all_heads(sums)) for heads, (_, sums) in by_heads.items())
+                self._pass_on((kind, layer, text), heads, torch.tensor([word], device=sums["rows"].device), sums)
         self._incomplete.clear()
-        for (text, word, head), sums in by_head.items():
-            self._pass_on((kind, layer, text), (head,), torch.tensor([word], device=sums.weights.device), sums)
         shares = [float(total / count) for total, count in self._removed.values()]
         self._removed_shares += [share for share in shares if not np.isnan(share)]
         self._removed.clear()
         self._sink.end_layer(kind, layer)
 
-    def _groups_of(self, text: int, kind: Kind, device: torch.device) -> tuple[_Groups, _Groups]:
+    def _groups_of(self, layer: _TextLayer, device: torch.device) -> tuple[_Groups, _Groups]:
+        """Return the groups of the queries and of the keys of a text."""
+        kind, _, text = layer
         key = text, kind, device
         if key not in self._groups:
-            queries, keys = self._texts[text].sides(kind)
-            self._groups[key] = (
-                _Groups.of(queries, self._words, self._drop, device),
-                _Groups.of(keys, self._words, self._drop, device),
+            queries, keys = (
+                _Groups.of(side, self._words, self._drop, device) for side in self._texts[text].sides(kind)
             )
+            self._groups[key] = queries, keys
         return self._groups[key]
 
 
-def _sums_by_word(rows: Rows, entry: int, word_of_row: torch.Tensor, words: int, keys: _Groups) -> _WordSums:
-    """Return the rows of one text summed over the rows of each word and the keys of each key word."""
-    positions = rows.key_positions[entry]
-    count = len(keys.pieces)
-    word_of_key = torch.where(positions < 0, count, keys.word_of[positions])
+def _sums_by_word(rows: Rows, entry: int, word_of_row: torch.Tensor, words: int, keys: _Groups) -> Sums:
+    """Return the rows of one text summed over the rows of each word and the keys of each key word.
+
+    weights  [1, head, word, key word] sums of weights; the last key word collects dropped keys
+    rows     [1, 1 or head, word] number of summed rows that see a key
+    visible  [1, 1 or head, word, key word] number of visible pairs of pieces
+    """
+    word_of_key = keys.words_at(rows.key_positions[entry])
     real, visible = rows.real[entry], rows.visible_pairs[entry]
     weights = rows.weights[entry].masked_fill(~real[..., None], 0)
-    sizes = words, count + 1
-    return _WordSums(
-        _sum_groups(weights.double(), word_of_row, word_of_key, sizes),
-        real.double().new_zeros((len(real), words)).index_add_(1, word_of_row, real.double()),
-        _sum_groups(visible.float(), word_of_row, word_of_key, sizes)[..., :-1],
-    )
+
+    def sum_groups(values: torch.Tensor) -> torch.Tensor:
+        by_row = values.new_zeros((len(values), words, values.shape[2])).index_add_(1, word_of_row, values)
+        return by_row.new_zeros((*by_row.shape[:2], len(keys.pieces) + 1)).index_add_(2, word_of_key, by_row)
+
+    real_rows = real.double().new_zeros((len(real), words)).index_add_(1, word_of_row, real.double())
+    sums = {
+        "weights": sum_groups(weights.double()),
+        "rows": real_rows,
+        "visible": sum_groups(visible.float())[..., :-1],
+    }
+    return {name: values[None] for name, values in sums.items()}
 
 
-def _sum_groups(
-    values: torch.Tensor, row_groups: torch.Tensor, key_groups: torch.Tensor, sizes: tuple[int, int]
-) -> torch.Tensor:
-    """Return [head, row, key] summed over the rows and keys of each group: [head, row group, key group]."""
-    heads, _, keys = values.shape
-    by_row = values.new_zeros((heads, sizes[0], keys)).index_add_(1, row_groups, values)
-    return by_row.new_zeros((heads, *sizes)).index_add_(2, key_groups, by_row)
+def _of_words(sums: Sums, indices: list[int]) -> Sums:
+    return {name: values[:, :, indices] for name, values in sums.items()}
+
+
+def _of_all_heads(sums: Sums) -> Sums:
+    """Return the sums with an entry for each head, also where all heads share a mask."""
+    heads = sums["weights"].shape[1]
+    return {name: values.expand(-1, heads, *values.shape[2:]) for name, values in sums.items()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Unpack
 
 import torch
 
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, TokenWindow, Zoom
-from attncli.stream.keep import Aggregate, Combination, KeepMaps
-from attncli.stream.protocol import selected
+from attncli.stream.keep import Aggregate, Average, KeepMaps
+from attncli.stream.protocol import pop_layer, selected
 
 Tensor = torch.Tensor
 _MIN_ROWS = 32
@@ -26,15 +25,21 @@ class PoolMaps(KeepMaps):
     of `KeepMaps`. Sums are float64, of a few rows float32.
     """
 
-    def __init__(self, zoom: Zoom, heads: Selection | None = None, **combination: Unpack[Combination]) -> None:
-        super().__init__(heads, **combination)
+    def __init__(
+        self,
+        zoom: Zoom,
+        heads: Selection | None = None,
+        *,
+        aggregate: Aggregate = "none",
+        aggregate_layers: Average = "none",
+    ) -> None:
+        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
         self._zoom = zoom
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
         self._assignments: dict[int, _Assignment] = {}
         self._visibility: tuple[Tensor, ...] = ()
 
     def add(self, rows: Rows) -> None:
-        """Pool one block."""
         part = selected(rows, self._heads)
         if part is None:
             return
@@ -45,20 +50,20 @@ class PoolMaps(KeepMaps):
 
     def _assignment(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
         """Return the cells of the rows and keys of a text, computed once for the blocks of all heads."""
-        visibility = (rows.visible, rows.query_positions, rows.key_positions)
+        visibility = (rows.visibility.visible, rows.query_positions, rows.key_positions)
         if [*map(id, visibility)] != [*map(id, self._visibility)]:
             self._assignments.clear()
             self._visibility = visibility
         if entry not in self._assignments:
-            self._assignments[entry] = _Assignment.of(rows, entry, sides)
+            self._assignments[entry] = _Assignment(rows, entry, sides)
         return self._assignments[entry]
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the cells of a layer and copy them from the device to the host."""
         self._assignments.clear()
         self._visibility = ()
-        for key in [key for key in self._cells if key[:2] == (kind, layer)]:
-            self._store(key[2], kind, self._cells.pop(key).finish(layer, self._aggregate))
+        for (_, _, text), cells in pop_layer(self._cells, kind, layer):
+            self._store(text, kind, cells.finish(layer, self._aggregate))
 
     def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
         """Return the maps ordered by text and kind; `inputs` are the texts that were streamed."""
@@ -84,50 +89,35 @@ class _RowGroup:
     pairs: Tensor
 
 
-@dataclass(frozen=True)
 class _Assignment:
-    """The cells to which the rows and keys of one text in a block belong.
+    """The cells to which the rows and keys of one text in a block belong."""
 
-    key_index  [token of a cell x key cell] index in the block of each key; the number of keys for a missing one
-    """
-
-    groups: tuple[_RowGroup, ...]
-    key_index: Tensor
-    keys: TokenWindow
-
-    @classmethod
-    def of(cls, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
-        queries, keys = sides
-        visible, real = rows.visible_pairs[entry], rows.real[entry]
-        assignment = cls((), _key_index(rows.key_positions[entry], keys), keys)
-        groups = []
-        for group, cells, inside in _row_groups(rows.query_positions[entry], queries):
-            first_cell = torch.where(inside, cells, len(queries)).min()
-            steps = torch.arange(int(group.stop - group.start - 1) // queries.cell + 2, device=cells.device)
-            member = (((cells - first_cell) == steps[:, None]) & inside & real[:, None, group]).float()
-            pairs = assignment.by_key_cell(member @ visible[:, group].float()).double().sum(-2)
-            groups.append(_RowGroup(group, (first_cell + steps).clamp_max(len(queries)), member, pairs))
-        return cls(tuple(groups), assignment.key_index, keys)
+    def __init__(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> None:
+        queries, self._keys = sides
+        self._key_index = _key_index(rows.key_positions[entry], self._keys)
+        positions, visible = rows.query_positions[entry] - queries.first, rows.visible_pairs[entry]
+        inside = (positions >= 0) & (positions < queries.tokens)
+        cells = positions.div(queries.cell, rounding_mode="floor").where(inside, len(queries))
+        step = queries.cell * -(-_MIN_ROWS // queries.cell)
+        self.groups = []
+        for first in range(0, len(positions), step):
+            group = slice(first, min(first + step, len(positions)))
+            first_cell = cells[group].min()
+            steps = torch.arange((group.stop - group.start - 1) // queries.cell + 2, device=cells.device)
+            of_steps = cells[group] - first_cell == steps[:, None]
+            member = (of_steps & inside[group] & rows.real[entry][:, None, group]).float()
+            pairs = self.by_key_cell(member @ visible[:, group].float()).double().sum(-2)
+            self.groups.append(_RowGroup(group, (first_cell + steps).clamp_max(len(queries)), member, pairs))
 
     def by_key_cell(self, values: Tensor) -> Tensor:
         """Return values [..., key] as [..., token of a cell, key cell], 0 for missing keys."""
         padded = torch.nn.functional.pad(values, (0, 1))
-        gathered = padded.gather(-1, self.key_index.expand(*values.shape[:-1], -1))
-        return gathered.view(*values.shape[:-1], self.keys.cell, len(self.keys))
-
-
-def _row_groups(positions: Tensor, queries: TokenWindow) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield groups of rows: their indices in the block, the cell of each row, and whether it is in the window."""
-    step = queries.cell * -(-_MIN_ROWS // queries.cell)
-    in_window = positions - queries.first
-    inside = (in_window >= 0) & (in_window < queries.tokens)
-    cells = in_window.div(queries.cell, rounding_mode="floor")
-    for first in range(0, len(positions), step):
-        group = slice(first, min(first + step, len(positions)))
-        yield group, cells[group], inside[group]
+        gathered = padded.gather(-1, self._key_index.expand(*values.shape[:-1], -1))
+        return gathered.view(*values.shape[:-1], self._keys.cell, len(self._keys))
 
 
 def _key_index(positions: Tensor, keys: TokenWindow) -> Tensor:
+    """Return [token of a cell x key cell] index in the block of each key; the number of keys for a missing one."""
     count, outside = len(positions), len(keys) * keys.cell
     in_window = positions - keys.first
     in_window = torch.where((in_window >= 0) & (in_window < keys.tokens), in_window, outside)
@@ -159,7 +149,6 @@ class _Cells:
     sums: dict[tuple[tuple[int, ...], int], _Sums] = field(default_factory=dict)
 
     def add(self, rows: Rows, entry: int, assignment: _Assignment) -> None:
-        """Pool the rows of one text."""
         weights = rows.weights[entry]
         for group in assignment.groups:
             sums = self._sums_of(rows.heads, weights, len(group.member))
@@ -208,9 +197,8 @@ class _Cells:
         if len(self.sums) == 1 and list(some_heads) == sorted(some_heads):
             return some_heads, first.values[:, :-1], first.pairs[:, :-1], first.rows[:, :-1]
         heads = tuple(sorted({head for some_heads, _ in self.sums for head in some_heads}))
-        values, pairs, rows = (
-            part.new_zeros((len(heads), *part.shape[1:])) for part in (first.values, first.pairs, first.rows)
-        )
+        parts = (first.values, first.pairs, first.rows)
+        values, pairs, rows = (part.new_zeros((len(heads), *part.shape[1:])) for part in parts)
         for (some_heads, _), sums in self.sums.items():
             index = [heads.index(head) for head in some_heads]
             values[index] = values[index].maximum(sums.values) if self.maximum else values[index] + sums.values

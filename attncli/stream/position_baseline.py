@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 
 from attncli.data import Kind, Rows, Visibility
-from attncli.stream.head_sums import LayerParts, OpenLayers, Sums
 from attncli.stream.protocol import Sink, on_host
+from attncli.stream.sums import LayerParts, OpenLayers, Sums
 
 Tensor = torch.Tensor
 BLOCK_CELLS = 1 << 20
@@ -31,7 +30,6 @@ class PositionBaseline:
         self._open = OpenLayers()
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
         rows = on_host(rows)
         self._open.add(rows, _sums_by_offset(rows) | _visible_ranges(rows))
 
@@ -45,62 +43,57 @@ class PositionBaseline:
             shared_mask = all(bool((total[name] == total[name][:, :1]).all()) for name in ("start", "stop"))
             uniform = torch.ones_like(by_offset[:, :1] if shared_mask else by_offset)
             for sink, weights in zip(self._sinks, (uniform, by_offset), strict=True):
-                if sink is not None:
-                    made = _OffsetRows(heads[: weights.shape[1]], opened, weights, total["start"], total["stop"])
-                    for rows in made.blocks(kind, layer):
-                        sink.add(rows)
+                if sink is None:
+                    continue
+                for entries, block in _blocks(opened, weights.shape[1]):
+                    texts = tuple(opened.texts[entry] for entry in entries)
+                    made = _rows(opened, entries, block, weights, total)
+                    sink.add(Rows(kind, layer, heads[: weights.shape[1]], texts, *made))
         for sink in self._sinks:
             if sink is not None:
                 sink.end_layer(kind, layer)
 
 
-@dataclass(frozen=True, eq=False)
-class _OffsetRows:
-    """Rows whose weights depend on the offset alone.
+def _blocks(opened: LayerParts, heads: int) -> Iterator[tuple[list[int], slice]]:
+    """Yield the texts of a batch that have the same lengths, and a few of their rows at a time."""
+    lengths = list(zip(opened.query_lengths, opened.key_lengths, strict=True))
+    for queries, keys in dict.fromkeys(lengths):
+        entries = [entry for entry, length in enumerate(lengths) if length == (queries, keys)]
+        step = max(1, BLOCK_CELLS // (len(entries) * heads * keys))
+        for first in range(0, queries, step):
+            yield entries, slice(first, min(first + step, queries))
 
-    by_offset    [text, head, offset] weights from the offset of the last query to key 0, to that of query 0 to the last
-                 key
-    start, stop  [text, head, row] range of the visible keys of each row
+
+def _rows(
+    opened: LayerParts, entries: list[int], rows: slice, by_offset: Tensor, ranges: Sums
+) -> tuple[Tensor, Visibility]:
+    """Return weights that depend on the offset alone, and which keys are visible, for some rows of some texts.
+
+    by_offset  [text, head, offset] weights from the offset of the last query to key 0, to that of query 0 to the last
+               key
+    ranges     start and stop of the visible keys of each row, [text, head, row]
     """
-
-    heads: tuple[int, ...]
-    opened: LayerParts
-    by_offset: Tensor
-    start: Tensor
-    stop: Tensor
-
-    def blocks(self, kind: Kind, layer: int) -> Iterator[Rows]:
-        """Yield the rows block by block, texts of the same lengths together."""
-        lengths = list(zip(self.opened.query_lengths, self.opened.key_lengths, strict=True))
-        for size in dict.fromkeys(lengths):
-            entries = [entry for entry, length in enumerate(lengths) if length == size]
-            step = max(1, BLOCK_CELLS // (len(entries) * len(self.heads) * size[1]))
-            for first in range(0, size[0], step):
-                weights, visibility = self._block(entries, slice(first, min(first + step, size[0])), size)
-                texts = tuple(self.opened.texts[entry] for entry in entries)
-                yield Rows(kind, layer, self.heads, texts, weights, visibility)
-
-    def _block(self, entries: list[int], rows: slice, size: tuple[int, int]) -> tuple[Tensor, Visibility]:
-        queries = torch.arange(rows.start, rows.stop, device=self.by_offset.device).expand(len(entries), -1)
-        keys = torch.arange(size[1], device=queries.device).expand(len(entries), -1)
-        start, stop = (side[entries, : len(self.heads), rows, None] for side in (self.start, self.stop))
-        visible = (keys[:, None, None] >= start) & (keys[:, None, None] < stop)
-        # the row of query i begins at offset -i
-        zero_offset = max(self.opened.query_lengths) - 1
-        windows = self.by_offset[entries].unfold(-1, size[1], 1)
-        weights = windows[:, :, zero_offset - rows.stop + 1 : zero_offset - rows.start + 1].flip(2) * visible
-        total = weights.sum(-1, keepdim=True)
-        visibility = Visibility(
-            visible=visible,
-            query_positions=queries,
-            key_positions=keys,
-            special_keys=torch.zeros_like(keys, dtype=torch.bool),
-            query_lengths=(size[0],) * len(entries),
-            key_lengths=(size[1],) * len(entries),
-            special_counts=(0,) * len(entries),
-            slices=(rows, slice(0, size[1])),
-        )
-        return weights / total.clamp_min(torch.finfo(weights.dtype).tiny), visibility
+    count, keys_count, heads = len(entries), opened.key_lengths[entries[0]], by_offset.shape[1]
+    queries = torch.arange(rows.start, rows.stop, device=by_offset.device).expand(count, -1)
+    keys = torch.arange(keys_count, device=by_offset.device).expand(count, -1)
+    start, stop = (ranges[name][entries, :heads, rows, None] for name in ("start", "stop"))
+    visible = (keys[:, None, None] >= start) & (keys[:, None, None] < stop)
+    # the row of query i begins at offset -i
+    zero_offset = max(opened.query_lengths) - 1
+    windows = by_offset[entries].unfold(-1, keys_count, 1)
+    weights = windows[:, :, zero_offset - rows.stop + 1 : zero_offset - rows.start + 1].flip(2) * visible
+    total = weights.sum(-1, keepdim=True)
+    visibility = Visibility(
+        visible=visible,
+        query_positions=queries,
+        key_positions=keys,
+        special_keys=torch.zeros_like(keys, dtype=torch.bool),
+        query_lengths=(opened.query_lengths[entries[0]],) * count,
+        key_lengths=(keys_count,) * count,
+        special_counts=(0,) * count,
+        slices=(rows, slice(0, keys_count)),
+    )
+    return weights / total.clamp_min(torch.finfo(weights.dtype).tiny), visibility
 
 
 def _sums_by_offset(rows: Rows) -> Sums:

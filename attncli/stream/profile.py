@@ -9,47 +9,48 @@ from typing import Literal
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Input, Kind, Profile, Received, Rows, Scores, Selection
-from attncli.stream.head_sums import LayerParts, OpenLayers, Sums
-from attncli.stream.head_table import Coords, HeadTable
+from attncli.data import KINDS, Input, Kind, Profile, Received, Rows, Scores, Selection
 from attncli.stream.protocol import selected
-from attncli.stream.regions import ENDS, SELF_ONLY, Regions
+from attncli.stream.sums import Coords, HeadTable, OpenLayers, Sums
 
+ENDS = ("first", "near", "rest", "last")
+SELF_ONLY = ("near", "rest")
+"""Regions that need queries and keys to be positions in the same text."""
 _VALUES = ("mass", "uniform_mass")
-
-
-@dataclass(frozen=True, eq=False)
-class _ReceivedInLayer:
-    """What each key of one text receives in one layer: values, seen [head, key], rows [head]."""
-
-    layer: int
-    heads: tuple[int, ...]
-    values: Array
-    seen: Array
-    rows: Array
 
 
 class MeasureProfile:
     """For every head: what each key receives, and the mass by distance and at the first and last `ends` tokens."""
 
     def __init__(self, inputs: Sequence[Input], *, ends: int = 64, heads: Selection | None = None) -> None:
-        self._inputs, self._heads = tuple(inputs), heads
+        self._texts, self._heads = {text.index: text for text in inputs}, heads
         longest = max((len(side) for text in inputs for kind in KINDS for side in text.sides(kind)), default=1)
         self._regions = Regions(longest, ends)
         self._open = OpenLayers()
-        self._received: dict[tuple[int, Kind], list[_ReceivedInLayer]] = {}
+        self._received: dict[tuple[int, Kind], list[Received]] = {}
         self._table = HeadTable()
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
         part = selected(rows, self._heads)
         if part is not None:
             self._open.add(part, self._regions.sums(part) | _sums_by_key(part))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Add the sums of a layer to the moments over texts."""
         for opened in self._open.pop(kind, layer):
-            self._finish(kind, layer, opened)
+            heads, total = opened.joined()
+            count = torch.where(total["uniform"] > 0, total["count"], torch.nan)
+            means = (torch.stack([total["mass"], total["uniform"]], dim=-1) / count[..., None]).cpu().numpy()
+            if kind == "cross":
+                means[:, :, [len(self._regions.bins) + ENDS.index(name) for name in SELF_ONLY]] = np.nan
+            self._table.add((kind, layer, heads), means)
+            values = (total["received"] / total["visible_rows"]).cpu().numpy()
+            seen, rows = (total[name].cpu().numpy().astype(np.int32) for name in ("visible_rows", "rows"))
+            layers, numbers = np.full(len(heads), layer), np.array(heads)
+            for entry, text in enumerate(opened.texts):
+                keys = self._texts[text].sides(kind)[1]
+                of_keys = values[entry, :, : len(keys)], seen[entry, :, : len(keys)]
+                received = Received(text, kind, keys, layers, numbers, *of_keys, rows[entry])
+                self._received.setdefault((text, kind), []).append(received)
 
     def result(self) -> Profile:
         """Return the profile of all texts that were streamed."""
@@ -59,47 +60,19 @@ class MeasureProfile:
             "end": ("end", np.array(ENDS, dtype=object)),
             "tokens": ("end", np.full(len(ENDS), self._regions.ends)),
         }
+        of_texts = sorted(self._received.items(), key=lambda item: (item[0][0], KINDS.index(item[0][1])))
+        received = tuple(_join_layers(layers) for _, layers in of_texts)
         distance, ends = self._scores("mean", bin_coords), self._scores("mean", end_coords)
         if not self._table.several_texts:
-            return Profile(self._by_text(), distance, ends, {}, {})
-        return Profile(
-            self._by_text(), distance, ends, self._scores("std", bin_coords), self._scores("std", end_coords)
-        )
-
-    def _finish(self, kind: Kind, layer: int, opened: LayerParts) -> None:
-        heads, total = opened.joined()
-        count = torch.where(total["uniform"] > 0, total["count"], torch.nan)
-        means = (torch.stack([total["mass"], total["uniform"]], dim=-1) / count[..., None]).cpu().numpy()
-        if kind == "cross":
-            means[:, :, [len(self._regions.bins) + ENDS.index(name) for name in SELF_ONLY]] = np.nan
-        self._table.add(kind, layer, heads, means)
-        received = (total["received"] / total["visible_rows"]).cpu().numpy()
-        seen, rows = (total[name].cpu().numpy().astype(np.int32) for name in ("visible_rows", "rows"))
-        for entry, (text, keys) in enumerate(zip(opened.texts, opened.key_lengths, strict=True)):
-            self._received.setdefault((text, kind), []).append(
-                _ReceivedInLayer(layer, heads, received[entry, :, :keys], seen[entry, :, :keys], rows[entry])
-            )
-
-    def _by_text(self) -> tuple[Received, ...]:
-        sides = {text.index: text for text in self._inputs}
-        texts = []
-        for text, kind in sorted(self._received, key=lambda key: (key[0], KINDS.index(key[1]))):
-            layers = sorted(self._received[text, kind], key=lambda part: part.layer)
-            numbers = np.repeat([part.layer for part in layers], [len(part.heads) for part in layers])
-            columns = (
-                np.concatenate([getattr(part, name) for part in layers]) for name in ("heads", "values", "seen", "rows")
-            )
-            texts.append(Received(text, kind, sides[text].sides(kind)[1], numbers, *columns))
-        return tuple(texts)
+            return Profile(received, distance, ends)
+        return Profile(received, distance, ends, self._scores("std", bin_coords), self._scores("std", end_coords))
 
     def _scores(self, what: Literal["mean", "std"], region_coords: Coords) -> dict[str, Scores]:
         """Return `_VALUES` with the axes [head, bin] or [head, end], ordered by kind, layer and head."""
-        regions = len(self._regions.bins) + len(ENDS)
-        dim = next(iter(region_coords.values()))[0]
+        bins, dim = len(self._regions.bins), next(iter(region_coords.values()))[0]
         # distances: not in cross-attention, where i and j count different texts
         kinds = ("encoder", "decoder") if dim == "bin" else KINDS
-        coords, values = self._table.rows(what, (regions, len(_VALUES)), kinds)
-        bins = len(self._regions.bins)
+        coords, values = self._table.rows(what, (bins + len(ENDS), len(_VALUES)), kinds)
         values = values[:, :bins] if dim == "bin" else values[:, bins:]
         coords = {name: coords[name] for name in ("kind", "layer", "head")} | region_coords
         source = "Xiao et al. 2023" if dim == "end" else "Vig & Belinkov 2019"
@@ -107,6 +80,14 @@ class MeasureProfile:
             name: Scores(name, values[..., index], ("head", dim), coords, "1", (0.0, 1.0), source)
             for index, name in enumerate(_VALUES)
         }
+
+
+def _join_layers(parts: list[Received]) -> Received:
+    """Return what the keys of one text receive in several layers, in order."""
+    parts = sorted(parts, key=lambda part: int(part.layers[0]))
+    names = ("layers", "heads", "values", "seen", "rows")
+    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+    return Received(parts[0].text, parts[0].kind, parts[0].keys, *columns)
 
 
 def _sums_by_key(rows: Rows) -> Sums:
@@ -126,3 +107,75 @@ def _sums_by_key(rows: Rows) -> Sums:
     }
     sums = {name: zeros.scatter_add(-1, index, values.double())[..., :padding] for name, values in by_block_key.items()}
     return sums | {"rows": rows.real.sum(2).double().expand(-1, heads)}
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Regions of keys, relative to the query or fixed in the text.
+
+    bins  (from, to) distances |i-j|: 0, 1, 2-3, 4-7, 8-15, … up to the longest distance in texts of `longest` tokens
+    ends  N: first, the keys 0 … N-1; near, |i-j| < N, for causal rows the window of recent keys; rest, neither
+          first nor near; last, the last N keys of the text
+    """
+
+    longest: int
+    ends: int
+
+    @property
+    def bins(self) -> tuple[tuple[int, int], ...]:
+        """The smallest and the largest distance of each bin."""
+        starts = [0, *(1 << power for power in range(max(0, self.longest - 1).bit_length()))]
+        return tuple((start, max(0, 2 * start - 1)) for start in starts)
+
+    def sums(self, rows: Rows) -> dict[str, torch.Tensor]:
+        """Return sums over the rows of a block, [batch, head, region] float64, for the bins, then the ends.
+
+        mass     Σ_i Σ_{j in region} A_ij over the rows that count
+        uniform  the same for weights 1/|S_i| on each visible key
+        count    number of rows that count: all real rows for the bins, real rows that see more than N keys for the ends
+        """
+        start, stop = self._borders(rows)
+        mass = self._join_sides(_sums_between(rows.weights, start, stop, rows.key_positions))
+        visible = self._join_sides(_sums_between(rows.visible_pairs, start, stop, rows.key_positions))
+        in_bins, in_ends = rows.real, rows.real & (rows.visible_count > self.ends)
+        regions = ((in_bins, len(self.bins)), (in_ends, len(ENDS)))
+        counts = torch.cat([row[..., None].expand(*row.shape, size) for row, size in regions], dim=-1).double()
+        uniform = visible / rows.visible_count.clamp_min(1)[..., None]
+        sums = {"mass": mass * counts, "uniform": uniform * counts, "count": counts}
+        return {name: values.sum(2).expand(-1, rows.weights.shape[1], -1) for name, values in sums.items()}
+
+    def _borders(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return start and stop position of the keys of each region, [batch, row, region].
+
+        The regions are: the bins left of the query, the bins right of it, first, near, the rest left and right, last.
+        """
+        query = rows.query_positions[..., None]
+        nearest, farthest = query.new_tensor(self.bins).T
+        length = query.new_tensor(rows.key_lengths)[:, None, None].expand_as(query)
+        zero, n = torch.zeros_like(query), self.ends
+        right = (query + nearest).maximum(query + 1)
+        start = [query - farthest, right, zero, query - n + 1, zero + n, (query + n).clamp_min(n), length - n]
+        stop = [query - nearest + 1, query + farthest + 1, zero + n, query + n, query - n + 1, length, length]
+        return torch.cat(start, dim=-1), torch.cat(stop, dim=-1)
+
+    def _join_sides(self, sums: torch.Tensor) -> torch.Tensor:
+        """Return the regions of `_borders` with those left and right of the query added."""
+        bins = len(self.bins)
+        left, right, first, near, rest_left, rest_right, last = torch.split(sums, [bins, bins, 1, 1, 1, 1, 1], dim=-1)
+        return torch.cat([left + right, first, near, rest_left + rest_right, last], dim=-1)
+
+
+def _sums_between(values: torch.Tensor, start: torch.Tensor, stop: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Return sums of [batch, head, row, key] over keys start <= position < stop: [batch, head, row, region] float64.
+
+    Key positions ascend, some may be missing; values on padding are 0 in every row that counts.
+    """
+    cumulative = values.cumsum(-1) if values.is_floating_point() else values.cumsum(-1, dtype=torch.int32)
+    ascending = keys.cummax(-1).values.contiguous()
+
+    def sum_below(border: torch.Tensor) -> torch.Tensor:
+        count = torch.searchsorted(ascending, border.flatten(1)).view(border.shape)[:, None]
+        sums = cumulative.gather(-1, (count - 1).clamp_min(0).expand(-1, values.shape[1], -1, -1)).double()
+        return sums.masked_fill_(count == 0, 0)
+
+    return sum_below(stop.maximum(start)) - sum_below(start)

@@ -12,6 +12,7 @@ from attncli.data import Kind, Rows, Selection, Visibility
 
 LayerKey = tuple[Kind, int, tuple[int, ...]]
 """The kind, the layer and the texts of one layer of a batch."""
+Key = TypeVar("Key", bound=tuple[Kind, int, Any])
 State = TypeVar("State")
 WITHOUT_FLOAT64 = frozenset({"mps"})
 """Devices without float64 sums; their blocks are measured on the host."""
@@ -38,8 +39,8 @@ def selected(rows: Rows, heads: Selection | None) -> Rows | None:
     if not indices:
         return None
     visibility = rows.visibility
-    if rows.visible.shape[1] > 1:
-        visibility = replace(visibility, visible=rows.visible[:, indices])
+    if rows.visibility.visible.shape[1] > 1:
+        visibility = replace(visibility, visible=rows.visibility.visible[:, indices])
     numbers = tuple(rows.heads[index] for index in indices)
     return on_host(_with_tensors(rows, lambda tensor: tensor[:, indices], visibility, numbers))
 
@@ -49,7 +50,7 @@ def on_host(rows: Rows) -> Rows:
     if rows.raw.device.type not in WITHOUT_FLOAT64:
         return rows
     names = ("visible", "query_positions", "key_positions", "special_keys")
-    copies = {name: getattr(rows, name).cpu() for name in names}
+    copies = {name: getattr(rows.visibility, name).cpu() for name in names}
     return _with_tensors(rows, lambda tensor: tensor.cpu(), replace(rows.visibility, **copies), rows.heads)
 
 
@@ -63,11 +64,6 @@ def _with_tensors(
     return replace(rows, visibility=visibility, heads=heads, sums=sums, **changed)
 
 
-def with_weights(rows: Rows, weights: Tensor) -> Rows:
-    """Return the block with other weights, without the fields that describe the old ones."""
-    return replace(rows, raw=weights, scores=None, scale=None, largest=None, parts=None, norms=None, sums=None)
-
-
-def pop_layer(open_layers: dict[LayerKey, State], kind: Kind, layer: int) -> list[tuple[LayerKey, State]]:
-    """Remove the entries of a layer and return them, one for each group of texts."""
+def pop_layer(open_layers: dict[Key, State], kind: Kind, layer: int) -> list[tuple[Key, State]]:
+    """Remove the entries of a layer and return them, one for each text or group of texts."""
     return [(key, open_layers.pop(key)) for key in [key for key in open_layers if key[:2] == (kind, layer)]]

@@ -53,8 +53,8 @@ def _rows(attention: Attention, maps: LayerMaps, layer: int, block: slice) -> Ro
     rows = rows_of(
         (attention.kind, layer, attention.text),
         maps.heads,
-        torch.from_numpy(weights),
-        torch.from_numpy(np.array(visible)),
+        torch.from_numpy(weights)[None],
+        torch.from_numpy(np.array(visible))[None],
         torch.arange(block.start, block.stop),
         (attention.queries, attention.keys),
     )
@@ -72,15 +72,15 @@ def rows_of(
     """Return a block with rows at these positions and all keys of one text.
 
     layer_of_text  kind, layer and text
-    weights        [head, row, key]
-    visible        [1 or head, row, key]
+    weights        [1, head, row, key]
+    visible        [1, 1 or head, row, key]
     sides          the queries and keys of the text
     """
     queries, keys = sides
     kind, layer, text = layer_of_text
     special = np.array(keys.special)
     visibility = Visibility(
-        visible=visible[None],
+        visible=visible,
         query_positions=positions[None],
         key_positions=torch.arange(len(keys), device=weights.device)[None],
         special_keys=torch.from_numpy(special).to(weights.device)[None],
@@ -88,4 +88,4 @@ def rows_of(
         key_lengths=(len(keys),),
         special_counts=(int(special.sum()),),
     )
-    return Rows(kind, layer, heads, (text,), weights[None], visibility)
+    return Rows(kind, layer, heads, (text,), weights, visibility)

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Input, Kind, Rows, Tokens
-from attncli.stream.head_sums import OpenLayers, Sums
-from attncli.stream.moments import Moments
 from attncli.stream.protocol import on_host
+from attncli.stream.sums import Moments, OpenLayers, Sums
 
 _UNNAMED = -1
 
@@ -30,20 +29,20 @@ class SegmentMass:
     """
 
     def __init__(self, inputs: Sequence[Input]) -> None:
-        self._inputs = {text.index: text for text in inputs}
         self._segments: dict[tuple[int, Kind], Array | None] = {}
+        for text in inputs:
+            self._segments[text.index, "encoder"] = numbered_segments(text.source)
+            self._segments[text.index, "decoder"] = numbered_segments(text.target or text.source)
         self._open = OpenLayers()
         self._moments: dict[tuple[Kind, int, tuple[int, ...]], Moments] = {}
 
     def add(self, rows: Rows) -> None:
-        """Sum up one block."""
         rows = on_host(rows)
-        segments = [self._segments_of(text, rows.kind) for text in rows.texts]
+        segments = [self._segments.get((text, rows.kind)) for text in rows.texts]
         if any(numbers is not None for numbers in segments):
             self._open.add(rows, _sums_within(rows, segments))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Add the values of a layer to the moments over texts."""
         for opened in self._open.pop(kind, layer):
             heads, total = opened.joined()
             values = (total["mass"] / total["rows"]).cpu().numpy()
@@ -56,13 +55,6 @@ class SegmentMass:
             for (kind, layer, heads), moments in self._moments.items()
             for index, head in enumerate(heads)
         }
-
-    def _segments_of(self, text: int, kind: Kind) -> Array | None:
-        """Return the segment number of each token, or None if the text has fewer than two segments."""
-        if (text, kind) not in self._segments:
-            queries, _ = self._inputs[text].sides(kind)
-            self._segments[text, kind] = None if kind == "cross" else numbered_segments(queries)
-        return self._segments[text, kind]
 
 
 def numbered_segments(tokens: Tokens) -> Array | None:

@@ -12,8 +12,7 @@ from page import Read
 
 import attncli
 from attncli.data import Attention, LayerMaps
-from attncli.stream.special_tokens import drop_special
-from attncli.stream.words import to_words
+from attncli.data.transforms import drop_special, to_words
 
 WORDY = "Unbelievably, the anthropologist mispronounced hippopotamuses."
 TRANSFORMS: dict[str, Callable[[Attention], Attention]] = {

@@ -49,7 +49,7 @@ class Collector:
 
     def add(self, rows: Rows) -> None:
         self.blocks += 1
-        visible, heads = rows.visible.expand_as(rows.weights), np.array(rows.heads)
+        visible, heads = rows.visibility.visible.expand_as(rows.weights), np.array(rows.heads)
         for entry, text in enumerate(rows.texts):
             queries, keys = rows.query_positions[entry].numpy(), rows.key_positions[entry].numpy()
             layer = (text, (str(rows.kind), rows.layer))

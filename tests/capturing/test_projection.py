@@ -20,7 +20,7 @@ from attncli.capturing.projection import value_norms
 from attncli.data import Rows
 from attncli.inputs.batches import batch_from_tensors
 from attncli.models import Loaded, wrap_model
-from attncli.stream.norms import NormRows
+from attncli.stream.weights import NormRows
 
 STREAMED = [name for name, family in FAMILIES.items() if family.route == "stream"]
 CHANGED = {"diffllama", "qwen3_next"}

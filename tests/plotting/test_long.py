@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from pictures import attention, faults, is_log, shown, tokens, weights_image, words
 
 from attncli.data import Attention, Tokens, Zoom
+from attncli.data.transforms import zoomed
 from attncli.plotting import grid, heatmap
 from attncli.plotting.cells import DRAWN, INVISIBLE, Cells
 from attncli.plotting.marks import segment_starts
-from attncli.stream.zoom import zoomed
 from attncli.studies.heatmap.pictures import PictureChoice, pictures
 
 

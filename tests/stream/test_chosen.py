@@ -13,7 +13,7 @@ from made_rows import Map, batches, block, feed, inputs, of_keys, part, random_m
 
 from attncli.data import Attention, Input, Kind, Rows
 from attncli.stream import KeepChosen, KeepMaps
-from attncli.stream.chosen import Side
+from attncli.stream.keep import Side
 
 
 def whole(rows: list[Rows], texts: list[Input], **options: Any) -> tuple[Attention, ...]:

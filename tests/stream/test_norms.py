@@ -18,11 +18,9 @@ from transformers import BertModel
 import attncli
 from attncli.api.model import Model
 from attncli.data import Array, Zoom
+from attncli.data.transforms import drop_special, removed_mass, to_words, zoomed
 from attncli.errors import ModelError, UsageError
 from attncli.models import wrap_model
-from attncli.stream.special_tokens import drop_special, removed_mass
-from attncli.stream.words import to_words
-from attncli.stream.zoom import zoomed
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.study import FlowStudy
 

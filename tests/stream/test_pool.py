@@ -16,9 +16,9 @@ from made_rows import Map, batches, block, feed, inputs, of_keys, part, random_m
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Zoom
+from attncli.data.transforms import zoomed
 from attncli.errors import UsageError
 from attncli.stream import KeepMaps, PoolMaps
-from attncli.stream.zoom import zoomed
 
 
 def pooled(rows: list[Rows], texts: list[Input], zoom: Zoom, **options: Any) -> tuple[Attention, ...]:

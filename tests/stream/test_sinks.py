@@ -20,7 +20,7 @@ from attncli.metrics.previous_mass import METRIC as PREVIOUS
 from attncli.metrics.received import METRIC as RECEIVED
 from attncli.metrics.sink import METRIC as SINK
 from attncli.stream import KeepMaps, Measure, selected
-from attncli.stream.moments import Moments
+from attncli.stream.sums import Moments
 
 
 def measured(rows: list[Rows], given: list[Input], per_query: bool = False) -> Statistics:
@@ -146,7 +146,13 @@ def test_blocks_of_a_device_without_float64_are_measured_on_the_host(monkeypatch
     monkeypatch.setattr(torch.Tensor, "cpu", noted)
     monkeypatch.setattr("attncli.stream.protocol.WITHOUT_FLOAT64", {"cpu"})
     Measure([ENTROPY]).add(rows)
-    tensors = (rows.weights, rows.visible, rows.query_positions, rows.key_positions, rows.special_keys)
+    tensors = (
+        rows.weights,
+        rows.visibility.visible,
+        rows.query_positions,
+        rows.key_positions,
+        rows.visibility.special_keys,
+    )
     assert moved == set(map(id, tensors))
 
 
@@ -336,7 +342,8 @@ def test_heads_with_different_masks_keep_them() -> None:
 def test_keys_visible_to_any_head_are_visible_in_the_combined_map() -> None:
     rows = masked_row_in_one_head()
     heads = [
-        with_visible(replace(rows, heads=(at,), raw=rows.weights[:, [at]]), rows.visible[:, [at]]) for at in (1, 0)
+        with_visible(replace(rows, heads=(at,), raw=rows.weights[:, [at]]), rows.visibility.visible[:, [at]])
+        for at in (1, 0)
     ]
     [attention] = kept(heads, inputs([by_hand([[1.0, 0.0]] * 2)]), aggregate="mean")
     assert attention.layers[0].visible is None

@@ -15,16 +15,14 @@ from made_rows import Map, batches, block, by_hand, inputs, part, random_map
 
 from attncli import registry
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Scheme, Text, Tokens
-from attncli.data.words import merged_words
+from attncli.data.transforms import drop_special, merged_words, removed_mass, to_words
 from attncli.errors import UsageError
 from attncli.metrics.confidence import METRIC as CONFIDENCE
 from attncli.metrics.entropy import METRIC as ENTROPY
 from attncli.stream import KeepMaps, Measure, Sink
 from attncli.stream.merging import MergedRows
-from attncli.stream.norms import NormRows, NormShares
 from attncli.stream.replay import replay
-from attncli.stream.special_tokens import drop_special, removed_mass
-from attncli.stream.words import to_words
+from attncli.stream.weights import NormRows, NormShares
 
 ALL = [found.METRIC for found in registry.modules("metrics").values()]
 

@@ -85,7 +85,9 @@ def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) 
     """Return some rows and heads of a block."""
     indices = list(range(len(rows.heads)) if heads is None else heads)
     visibility = replace(
-        rows.visibility, visible=rows.visible[:, :, first:last], query_positions=rows.query_positions[:, first:last]
+        rows.visibility,
+        visible=rows.visibility.visible[:, :, first:last],
+        query_positions=rows.query_positions[:, first:last],
     )
     numbers = tuple(rows.heads[index] for index in indices)
     return replace(rows, heads=numbers, raw=rows.raw[:, indices, first:last], visibility=visibility)
@@ -93,7 +95,7 @@ def part(rows: Rows, first: int, last: int, heads: Sequence[int] | None = None) 
 
 def of_keys(rows: Rows, keys: slice | Sequence[int] | torch.Tensor) -> Rows:
     """Return the block with some of its keys."""
-    kept = {name: getattr(rows, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
+    kept = {name: getattr(rows.visibility, name)[..., keys] for name in ("visible", "key_positions", "special_keys")}
     return replace(rows, raw=rows.raw[..., keys], visibility=replace(rows.visibility, **kept))
 
 

@@ -12,7 +12,7 @@ from attncli import registry
 from attncli.data import Array, Input, Kind, Rows, Selection
 from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
-from attncli.stream.uniform_baseline import uniform_rows
+from attncli.stream.weights import uniform_rows
 from attncli.studies.check.bound import HeadKey, decisive_head, head_fields, rule_holds
 from attncli.studies.check.limits import DIGITS, margins
 from attncli.studies.check.result import OFFSETS, Verdict

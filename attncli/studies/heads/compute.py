@@ -9,8 +9,8 @@ import numpy as np
 from attncli.data import Array, Input, Kind, Rows, Scores, Selection
 from attncli.errors import UsageError
 from attncli.stream import KeepChosen
-from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
+from attncli.stream.sums import Moments
 from attncli.studies.heads.clusters import cluster_heads
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult

@@ -11,7 +11,7 @@ from attncli.capturing.capture import hidden_states
 from attncli.data import Array, Kind
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, tokens_in, untracked
-from attncli.stream.moments import Moments
+from attncli.stream.sums import Moments
 
 Tensor = torch.Tensor
 

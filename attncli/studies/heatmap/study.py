@@ -79,7 +79,7 @@ class HeatmapStudy(Study["MapsToDraw"]):
 
     def _kept_maps(self, execution: Execution) -> Iterator[Collected]:
         # imported here: the help of the command line needs no NumPy
-        from attncli.stream.zoom import zoomed
+        from attncli.data.transforms import zoomed
         from attncli.studies.heatmap.pictures import maps_per_layer
 
         maps: list[Attention] = []

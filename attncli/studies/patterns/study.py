@@ -125,7 +125,7 @@ def _zoom(heads: Selection) -> Zoom:
 
 def _kept_maps(run: Collected, heads: Selection) -> Sequence[Attention]:
     """Return the maps of the first text, pooled to what a picture shows."""
-    from attncli.stream.zoom import zoomed
+    from attncli.data.transforms import zoomed
 
     first = min(attention.text for attention in run.maps)
     return [zoomed(attention, _zoom(heads)) for attention in run.maps if attention.text == first]

@@ -11,8 +11,7 @@ import torch
 
 from attncli.data import KINDS, Array, Kind, Rows, Scores
 from attncli.stream import selected
-from attncli.stream.head_sums import Sums, add_sums, join_heads
-from attncli.stream.moments import Moments
+from attncli.stream.sums import Moments, Sums, add_sums, join_heads
 from attncli.studies.repeated.result import ALL_ROWS, SCORES, Repeated
 
 BASELINE = "uniform"

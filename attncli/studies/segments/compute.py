@@ -13,8 +13,8 @@ from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Sel
 from attncli.errors import UsageError
 from attncli.inputs.partitions import GENERATED, Sides, order_segment_names
 from attncli.stream import selected
-from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
+from attncli.stream.sums import Moments
 from attncli.studies.segments.result import Segments
 from attncli.studies.segments.scores import column_of, score_of, scores_of
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attncli.data import KINDS, Attention, Edges, Vectors, Zoom
+from attncli.data.transforms import zoomed
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
 from attncli.errors import UsageError
 from attncli.page import (
@@ -18,7 +19,6 @@ from attncli.page import (
     full_page_bytes,
     smallest_page_bytes,
 )
-from attncli.stream.zoom import zoomed
 from attncli.vocabulary import MAX_PAGE
 
 if TYPE_CHECKING:  # the page of a saved run needs no torch

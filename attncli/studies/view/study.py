@@ -71,7 +71,7 @@ class ViewStudy(Study["Page"]):
 
     def _of_kept_maps(self, execution: Execution) -> tuple[Collected, Page]:
         # imported here: the help of the command line needs no NumPy
-        from attncli.stream.zoom import zoomed
+        from attncli.data.transforms import zoomed
         from attncli.studies.view.compute import make_page, neurons_command
 
         saved = None if execution.has_model or execution.existing is None else execution.existing

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from attncli.data import MIN_QUERIES, SINK_THRESHOLD, Array, Received, TokenWindow
+from attncli.data import MIN_QUERIES, Array, Received, TokenWindow
 from attncli.data.labels import label_with_position, labels
 from attncli.plotting.axis import (
     KEY,
@@ -29,6 +29,7 @@ from attncli.plotting.axis import (
 from attncli.plotting.cells import DECADES, DRAWN, HATCHED, UNDEFINED, Cells, draw_cells
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
+from attncli.vocabulary import SINK_THRESHOLD
 
 _WIDTH, _WIDEST_COLUMN = 1300, 26
 _MOST_ROWS = 450

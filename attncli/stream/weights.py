@@ -1,11 +1,24 @@
-"""Sinks that replace attention weights by value-weighted norms before they pass a block to another sink."""
+"""Blocks with other weights: value-weighted norms, their shares, and uniform attention."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 
 from attncli.data import Kind, Rows
-from attncli.stream.protocol import Sink, with_weights
+from attncli.stream.protocol import Sink
+
+
+def with_weights(rows: Rows, weights: torch.Tensor) -> Rows:
+    """Return the block with other weights, without the fields that describe the old ones."""
+    return replace(rows, raw=weights, scores=None, scale=None, largest=None, parts=None, norms=None, sums=None)
+
+
+def uniform_rows(rows: Rows) -> Rows:
+    """Return the block with weight 1 / |S_i| on each visible key; with one head if all heads see the same keys."""
+    weights = rows.visible_pairs.double() / rows.visible_count.clamp_min(1)[..., None]
+    return replace(with_weights(rows, weights), heads=rows.heads[: weights.shape[1]])
 
 
 class _Forward:
@@ -15,7 +28,6 @@ class _Forward:
         self._sink = sink
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Pass on the end of a layer."""
         self._sink.end_layer(kind, layer)
 
 

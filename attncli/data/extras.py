@@ -1,0 +1,252 @@
+"""The extra results of a pass: the strongest edges, the profile of whole texts, and query and key vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from attncli.data.results import Scores, columns_of, frame_of
+from attncli.data.tokens import KINDS, Array, Input, Kind, Tokens, read_only
+from attncli.vocabulary import SINK_THRESHOLD
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Column = TypeVar("Column")
+MIN_QUERIES = 5
+"""Number of queries that must see a key for a reliable mean."""
+_EDGE_DTYPES = {"kind": np.int8, "weight": np.float32}
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """The strongest attention weights: parallel arrays with one entry per edge.
+
+    inputs  the texts, for the tokens
+    kind    index into `KINDS`
+    text, layer, head, query, key  numbers as used everywhere
+    weight  float32, after softmax
+
+    Sorted by text, kind, layer, head and query; within a query by descending weight, then by key.
+    """
+
+    inputs: Sequence[Input]
+    text: Array
+    kind: Array
+    layer: Array
+    head: Array
+    query: Array
+    key: Array
+    weight: Array
+
+    def __post_init__(self) -> None:
+        for name in ("text", "kind", "layer", "head", "query", "key", "weight"):
+            entries = read_only(getattr(self, name), _EDGE_DTYPES.get(name, np.int32))
+            object.__setattr__(self, name, entries)
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def row_starts(self) -> Array:
+        """The index of the first edge of each query."""
+        columns = np.stack([self.text, self.kind, self.layer, self.head, self.query])
+        changes: Array = (np.diff(columns, axis=1) != 0).any(0)
+        return np.flatnonzero(np.concatenate([[True], changes])[: len(self)])
+
+    @property
+    def max_per_row(self) -> int:
+        """The largest number of edges of one query."""
+        return int(np.diff([*self.row_starts, len(self)]).max(initial=0))
+
+    @classmethod
+    def empty(cls, inputs: Sequence[Input]) -> Edges:
+        """Return no edges for these texts."""
+        return cls(inputs, *[np.zeros(0)] * 7)
+
+    def _tokens(self, side: int, positions: Array) -> tuple[Array, list[str]]:
+        """Return the query (side 0) or key token of each edge as an index into a list of pieces, and that list."""
+        inputs = {text.index: text for text in self.inputs}
+        codes, code_of_edge = np.unique(self.text.astype(np.int64) * len(KINDS) + self.kind, return_inverse=True)
+        sides = [inputs[code // len(KINDS)].sides(KINDS[code % len(KINDS)])[side].pieces for code in codes.tolist()]
+        numbers: dict[str, int] = {}
+        piece_numbers = [numbers.setdefault(piece, len(numbers)) for pieces in sides for piece in pieces]
+        starts = np.cumsum([0, *map(len, sides)])
+        return np.array(piece_numbers, np.int32)[starts[code_of_edge] + positions], list(numbers)
+
+    def columns(self, categories: Callable[[Array, Sequence[str]], Column]) -> dict[str, Array | Column]:
+        """Return the columns of a table; `categories` makes a column of names from indices and the list of names."""
+        names = ("text", "kind", "layer", "head", "query", "key")
+        columns: dict[str, Array | Column] = {name: getattr(self, name) for name in names}
+        columns["kind"] = categories(self.kind, KINDS)
+        columns["query_token"] = categories(*self._tokens(0, self.query))
+        columns["key_token"] = categories(*self._tokens(1, self.key))
+        return columns | {"weight": self.weight}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a pandas table: text, kind, layer, head, query, key, query_token, key_token, weight."""
+        import pandas as pd
+
+        def categories(numbers: Array, pieces: Sequence[str]) -> pd.Categorical[str]:
+            # dtype object: the text type of pandas cannot hold half surrogates
+            return pd.Categorical.from_codes(numbers, pd.Index(np.array(pieces, dtype=object), dtype="object"))
+
+        return pd.DataFrame(self.columns(categories))
+
+
+EdgesConsumer = Callable[[Edges], None]
+"""A function that receives edges chunk by chunk during the forward pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """The mean attention that each key of a text receives, in every head of one kind.
+
+    values  [head, key] α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, NaN if the key is masked for all queries
+    seen    [head, key] number of queries that see the key
+    rows    [head] number of queries
+    layers, heads  [head] layer and head numbers
+    """
+
+    text: int
+    kind: Kind
+    keys: Tokens
+    layers: Array
+    heads: Array
+    values: Array
+    seen: Array
+    rows: Array
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "heads", "values", "seen", "rows"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+
+    @property
+    def reliable(self) -> Array:
+        """[head, key] bool: keys seen by at least 5 queries, or by all if there are fewer."""
+        reliable: Array = self.seen >= np.clip(self.rows, 1, MIN_QUERIES)[:, None]
+        return reliable
+
+    def sinks(self, threshold: float = SINK_THRESHOLD) -> Array:
+        """Return [head, key] bool: reliable keys that receive at least `threshold`."""
+        return self.reliable & (self.values >= threshold)
+
+    def table(self, head: Array, key: Array) -> dict[str, Array]:
+        """Return the columns of a table with one row per (head index, key position)."""
+        pieces = np.array([*self.keys.pieces, None], dtype=object)[:-1]
+        return {
+            "text": np.full(len(head), self.text),
+            "kind": np.full(len(head), self.kind, dtype=object),
+            "layer": self.layers[head],
+            "head": self.heads[head],
+            "key": key,
+            "token": pieces[key],
+            "received": self.values[head, key],
+            "seen_by": self.seen[head, key],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The attention to near, distant, first and last keys of texts.
+
+    received  attention received by each key, for each text and kind
+    distance  `mass` and `uniform_mass`, dims head, bin (coords kind, layer, head; from, to): attention to keys at
+              distance |i-j| = from … to, and what uniform attention over the visible keys would give; the mean over
+              the tokens of a text, then over texts
+    ends      `mass` and `uniform_mass`, dims head, end (coords kind, layer, head; end, tokens): attention to the
+              first N keys, to near keys (|i-j| < N), to the rest (neither first nor near), and to the last N keys;
+              the mean over tokens that see more than N keys, then over texts
+    *_std     population standard deviation over texts; empty with one text
+    NaN if such a key is not visible to any token.
+    """
+
+    received: tuple[Received, ...]
+    distance: Mapping[str, Scores]
+    ends: Mapping[str, Scores]
+    distance_std: Mapping[str, Scores] = field(default_factory=dict)
+    ends_std: Mapping[str, Scores] = field(default_factory=dict)
+
+    def received_tables(self) -> Iterator[dict[str, Array]]:
+        """Yield one table per head: text, kind, layer, head, key, token, received, seen_by."""
+        for received in self.received:
+            for head in range(len(received.heads)):
+                yield received.table(np.full(len(received.keys), head), np.arange(len(received.keys)))
+
+    def sinks_table(self, threshold: float = SINK_THRESHOLD) -> dict[str, Array]:
+        """Return the table of sinks: reliable keys that receive at least `threshold`."""
+        return _concatenate(received.table(*np.nonzero(received.sinks(threshold))) for received in self.received)
+
+    def distance_table(self) -> dict[str, Array]:
+        """Return kind, layer, head, from, to, mass, uniform_mass; with several texts also their `_std`."""
+        return _flat_columns(self.distance, self.distance_std)
+
+    def ends_table(self) -> dict[str, Array]:
+        """Return kind, layer, head, end, tokens, mass, uniform_mass; with several texts also their `_std`."""
+        return _flat_columns(self.ends, self.ends_std)
+
+    def received_frame(self) -> pd.DataFrame:
+        """Return the attention received by each key as a pandas table."""
+        return frame_of(_concatenate(self.received_tables()))
+
+    def sinks_frame(self, threshold: float = SINK_THRESHOLD) -> pd.DataFrame:
+        """Return `sinks_table` as a pandas table."""
+        return frame_of(self.sinks_table(threshold))
+
+    def distance_frame(self) -> pd.DataFrame:
+        """Return `distance_table` as a pandas table."""
+        return frame_of(self.distance_table())
+
+    def ends_frame(self) -> pd.DataFrame:
+        """Return `ends_table` as a pandas table."""
+        return frame_of(self.ends_table())
+
+
+def _flat_columns(*mean_and_std: Mapping[str, Scores]) -> dict[str, Array]:
+    return columns_of(*({name: score.flat() for name, score in table.items()} for table in mean_and_std))
+
+
+def _concatenate(tables: Iterable[dict[str, Array]]) -> dict[str, Array]:
+    parts = list(tables)
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """The query and key vectors of one layer, for one text and kind of attention: they explain each weight.
+
+    score   s_ij = softcap(scale · q_i · k_j), softcap(x) = c tanh(x / c) if the model caps its scores, else x
+    weight  A_ij = exp(s_ij + b_ij - n_i) for visible keys, n_i = ln Σ_j exp(s_ij + b_ij) the normalizer of row i;
+            a learned sink adds one term to that sum. b_ij is a position bias (ALiBi, T5) if `bias`, else 0
+
+    heads       head numbers of the model
+    key_heads   index into `key` for each head; with grouped-query attention several heads share one
+    query       [head, query, dim] float32, after rotary positions and before `scale`
+    key         [key head, key, dim] float32, after rotary positions
+    normalizer  [head, query] float32, NaN for rows without a visible key
+    """
+
+    text: int
+    kind: Kind
+    layer: int
+    heads: tuple[int, ...]
+    key_heads: tuple[int, ...]
+    scale: float
+    softcap: float | None
+    bias: bool
+    query: Array
+    key: Array
+    normalizer: Array
+
+    def __post_init__(self) -> None:
+        for name in ("query", "key", "normalizer"):
+            object.__setattr__(self, name, read_only(getattr(self, name), np.float32))
+
+    def scores(self, head: int) -> Array:
+        """Return the scores of one head, [query, key] float64, without bias and mask."""
+        index = self.heads.index(head)
+        scores: Array = self.scale * (self.query[index].astype(np.float64) @ self.key[self.key_heads[index]].T)
+        return scores if self.softcap is None else self.softcap * np.tanh(scores / self.softcap)

@@ -1,0 +1,151 @@
+"""Sums over the rows of a layer, and mean and standard deviation of each head over texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+
+from attncli.data import KINDS, Array, Kind, Rows
+from attncli.stream.protocol import LayerKey, pop_layer
+
+Sums = dict[str, torch.Tensor]
+"""Tensors [batch, head, ...] that are summed over blocks of rows."""
+HeadsKey = tuple[Kind, int, tuple[int, ...]]
+"""The kind, the layer and the numbers of some heads."""
+Coords = dict[str, tuple[str, Array]]
+"""The coordinates of a table by name, each with its dimension."""
+
+
+@dataclass
+class LayerParts:
+    """The sums of one layer of some texts so far, by the heads of a block."""
+
+    texts: tuple[int, ...]
+    query_lengths: tuple[int, ...]
+    key_lengths: tuple[int, ...]
+    parts: dict[tuple[int, ...], Sums] = field(default_factory=dict)
+
+    def joined(self) -> tuple[tuple[int, ...], Sums]:
+        """Return all head numbers in order, and the sums of these heads."""
+        return join_heads(self.parts.items())
+
+
+class OpenLayers:
+    """The layers whose rows are still streaming, while their heads come in groups."""
+
+    def __init__(self) -> None:
+        self._layers: dict[LayerKey, LayerParts] = {}
+
+    def add(self, rows: Rows, sums: Sums) -> None:
+        new = LayerParts(rows.texts, rows.query_lengths, rows.key_lengths)
+        parts = self._layers.setdefault((rows.kind, rows.layer, rows.texts), new).parts
+        parts[rows.heads] = add_sums(parts.get(rows.heads), sums)
+
+    def pop(self, kind: Kind, layer: int) -> Iterator[LayerParts]:
+        """Remove a layer and yield its sums, for one group of texts after the other."""
+        for _, parts in pop_layer(self._layers, kind, layer):
+            yield parts
+
+
+def add_sums(total: Sums | None, block: Sums) -> Sums:
+    """Return the sums of two blocks of the same heads."""
+    return block if total is None else {name: total[name] + values for name, values in block.items()}
+
+
+def join_heads(parts: Iterable[tuple[tuple[int, ...], Sums]]) -> tuple[tuple[int, ...], Sums]:
+    """Return all head numbers in order, and the sums of these heads, from parts with any heads."""
+    parts = list(parts)
+    all_heads = tuple(sorted({head for heads, _ in parts for head in heads}))
+    joined: Sums = {}
+    for heads, sums in parts:
+        for name, values in sums.items():
+            if name not in joined:
+                joined[name] = values.new_zeros((values.shape[0], len(all_heads), *values.shape[2:]))
+            index = torch.tensor([all_heads.index(head) for head in heads], device=values.device)
+            joined[name].index_add_(1, index, values)
+    return all_heads, joined
+
+
+class Moments:
+    """Running mean and population variance of arrays, cell by cell; NaN values are left out.
+
+    Texts are added in any order and in groups of any size. Groups are merged by Chan, Golub & LeVeque 1979, which
+    equals the two-pass result up to rounding.
+
+    count  number of values of each cell
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.count = np.zeros(shape)
+        self._mean = np.zeros(shape)
+        self._squares = np.zeros(shape)
+
+    def add(self, values: Array) -> None:
+        """Add the values of some texts: [text, ...]."""
+        defined = ~np.isnan(values)
+        count = defined.sum(axis=0)
+        mean = np.where(defined, values, 0.0).sum(axis=0) / np.maximum(count, 1)
+        squares = (np.where(defined, values - mean, 0.0) ** 2).sum(axis=0)
+        total_count = np.maximum(self.count + count, 1)
+        difference = mean - self._mean
+        self._mean += difference * count / total_count
+        self._squares += squares + difference**2 * self.count * count / total_count
+        self.count += count
+
+    @property
+    def mean(self) -> Array:
+        """Return the mean of each cell, NaN without a value."""
+        return np.where(self.count > 0, self._mean, np.nan)
+
+    @property
+    def std(self) -> Array:
+        """Return the population standard deviation of each cell, NaN without a value."""
+        return np.where(self.count > 0, np.sqrt(self._squares / np.maximum(self.count, 1)), np.nan)
+
+
+@dataclass
+class _HeadGroup:
+    """Some heads of a layer over the texts so far; the moments are [head, ...]."""
+
+    moments: Moments
+    texts: int = 0
+    queries: int = 0
+
+
+class HeadTable:
+    """A table with one row per head: mean and standard deviation over texts."""
+
+    def __init__(self) -> None:
+        self._groups: dict[HeadsKey, _HeadGroup] = {}
+
+    def add(self, heads: HeadsKey, values: Array, queries: int = 0) -> None:
+        """Add values [text, head, ...] of some heads; `queries` is the number of query tokens of these texts."""
+        group = self._groups.setdefault(heads, _HeadGroup(Moments(values.shape[1:])))
+        group.moments.add(values)
+        group.texts += len(values)
+        group.queries += queries
+
+    @property
+    def several_texts(self) -> bool:
+        """Return whether any head has values of more than one text."""
+        return any(group.texts > 1 for group in self._groups.values())
+
+    def rows(
+        self, what: Literal["mean", "std"], shape: tuple[int, ...], kinds: Sequence[Kind] = KINDS
+    ) -> tuple[Coords, Array]:
+        """Return coordinates (kind, layer, head, texts, queries) and values [head, *shape], ordered by them."""
+        rows = []
+        for (kind, layer, heads), group in self._groups.items():
+            moments: Array = getattr(group.moments, what)
+            for index, head in enumerate(heads if kind in kinds else ()):
+                rows.append(((KINDS.index(kind), layer, head, group.texts, group.queries), moments[index]))
+        rows.sort(key=lambda row: row[0][:3])
+        kind_numbers, *columns = np.array([numbers for numbers, _ in rows], dtype=np.int64).reshape(-1, 5).T
+        columns = [np.array(KINDS, dtype=object)[kind_numbers], *columns]
+        names = ("kind", "layer", "head", "texts", "queries")
+        coords = {name: ("head", column) for name, column in zip(names, columns, strict=True)}
+        return coords, np.array([values for _, values in rows]).reshape(len(rows), *shape)
