@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 from attncli import models
@@ -13,14 +13,12 @@ from attncli.capturing import CapturePlan, plan
 from attncli.data import Kind
 from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
-from attncli.engine.progress import untracked
 from attncli.engine.request import Request, RunOptions
-from attncli.engine.runner import Runner, gathered
+from attncli.engine.runner import Runner
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.batches import batch_from_tensors
 from attncli.inputs.texts import Texts, parse_texts
-from attncli.store import input_sha256
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
@@ -180,10 +178,7 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     batch = batch_from_tensors(loaded, inputs)
     prepared = Pass.prepare(loaded, plan(loaded, request.capture, batch), [batch], request)
     prepared.check_memory(at_once=True)
-    info = loaded.run_info(prepared.plan.route)
-    texts = [encoded.text for encoded in batch.inputs]
-    info = replace(info, resolved=request.resolved(), notes=prepared.notes, input_sha256=input_sha256(texts))
-    return Run(**vars(gathered(prepared, info, untracked)))
+    return Run(**vars(prepared.gather(texts=[encoded.text for encoded in batch.inputs])))
 
 
 def _describe_kind(capture_plan: CapturePlan, kind: Kind) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from attncli.data import Attention, Direction, Edges, Kind, Profile
-from attncli.engine import collected
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, find_in_maps
@@ -224,23 +223,9 @@ class Run(Collected):
         info = self.info
         name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
         folder = OutputFolder(directory, "run", name, force)
-        save_run(folder, self.inputs, self.maps, self.statistics, self.vectors, layout=layout, format=format)
+        save_run(folder, self, layout=layout, format=format)
         folder.finish(info)
         return folder.path
 
 
-def open_saved(
-    path: str | Path,
-    *,
-    labels: str | Path | None = None,
-    key_labels: str | Path | None = None,
-    array: str | None = None,
-    kind: Kind | None = None,
-) -> Run:
-    """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
-
-    labels, key_labels  files that name the tokens of such maps
-    array, kind         array to read if there are several, and its kind of attention
-    """
-    opened = collected.open_saved(path, labels=labels, key_labels=key_labels, array=array, kind=kind)
-    return Run(**vars(opened))
+open_saved = Run.open_saved

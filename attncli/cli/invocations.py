@@ -21,8 +21,9 @@ from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 if TYPE_CHECKING:
     from attncli.data import Text
     from attncli.engine.collected import Collected
-    from attncli.engine.invocation import Invocation, SharedPass
+    from attncli.engine.invocation import Invocation
     from attncli.engine.request import Request, RunOptions
+    from attncli.engine.runner import SharedPass
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,10 @@ def _check_output(output: OutputOptions) -> None:
 
 
 def _open_saved(saved: SavedRunOptions, selection: SelectionOptions) -> Collected:
-    from attncli.engine.collected import open_saved
+    from attncli.engine.collected import Collected
 
     kinds = split_names(selection.kind)
     kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
-    return open_saved(saved.from_ or "", labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)
+    return Collected.open_saved(
+        saved.from_ or "", labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind
+    )

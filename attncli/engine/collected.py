@@ -5,48 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from attncli.data import (
-    Attention,
-    Edges,
-    EdgesConsumer,
-    Input,
-    Kind,
-    Profile,
-    RunInfo,
-    Scores,
-    Statistics,
-    Vectors,
-)
+from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, Profile, Scores, Statistics
 from attncli.engine.kept_maps import check_weights, reshape
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
-from attncli.store import open_run
+from attncli.store import RunParts, open_run
 from attncli.store.foreign import as_inputs, maps_info, read_maps
 from attncli.vocabulary import ALL_METRICS
 
 
 @dataclass(frozen=True, eq=False)
-class Collected:
-    """The results of one forward pass, or of a saved run.
+class Collected(RunParts):
+    """The results of one forward pass, or of a saved run: the parts that are saved (see `RunParts`), and two more.
 
-    info        where the results come from
-    inputs      the texts with their tokens
-    maps        the kept maps by text, then kind; empty if only statistics were requested
-    statistics  the statistics of the same forward pass, None if they were not requested
-    strongest   the strongest edges of the same pass; not saved, can be computed from kept maps
-    whole       the profile over whole texts; not saved, can be computed from kept maps
-    vectors     query and key vectors by text, kind and layer, if they were requested
+    strongest  the strongest edges of the same pass; not saved, can be computed from kept maps
+    whole      the profile over whole texts; not saved, can be computed from kept maps
     """
 
-    info: RunInfo
-    inputs: tuple[Input, ...]
-    maps: tuple[Attention, ...] = ()
-    statistics: Statistics | None = None
     strongest: Edges | None = None
     whole: Profile | None = None
-    vectors: tuple[Vectors, ...] = ()
+
+    @classmethod
+    def open_saved(
+        cls,
+        path: str | Path,
+        *,
+        labels: str | Path | None = None,
+        key_labels: str | Path | None = None,
+        array: str | None = None,
+        kind: Kind | None = None,
+    ) -> Self:
+        """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
+
+        labels, key_labels  files that name the tokens of such maps
+        array, kind         array to read if there are several, and its kind of attention
+        """
+        if Path(path).is_dir() or not Path(path).suffix:
+            if any(value is not None for value in (labels, key_labels, array)):
+                raise UsageError(
+                    "--labels, --key-labels and --array go with a file of maps; a saved run has its own labels"
+                )
+            return cls(**vars(open_run(path)))
+        maps = read_maps(path, labels, key_labels, array=array, kind=kind)
+        return cls(maps_info(path), as_inputs(maps), maps)
 
     @property
     def mean_note(self) -> str:
@@ -61,7 +64,7 @@ class Collected:
         """Return the prefix of file names of one of several texts: `T003-`; empty if there is only one text."""
         return f"T{text:03}-" if len(self.inputs) > 1 else ""
 
-    def with_notes(self, *notes: str) -> Collected:
+    def with_notes(self, *notes: str) -> Self:
         """Return the same results with further notes."""
         return replace(self, info=replace(self.info, notes=(*self.info.notes, *notes)))
 
@@ -72,8 +75,10 @@ class Collected:
         """
         names = metric_names(ALL_METRICS if metrics is None else metrics)
         measured = self.statistics
-        if measured is not None and _covers(measured, names if metrics else (), per_query):
-            return _select_metrics(measured, names)
+        if measured is not None and (measured.tokens or measured.keys or not per_query):
+            missing = set(names) - {*measured.heads, *measured.keys} if metrics else ()
+            if not missing:
+                return _select_metrics(measured, names)
         if not self.maps:
             raise UsageError(
                 "this run kept neither maps nor these statistics: run the model with keep_maps=True or these metrics"
@@ -83,7 +88,7 @@ class Collected:
 
         return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
 
-    def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Collected:
+    def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Self:
         """Return the same results with the edges and the profile of a request, computed from the kept maps.
 
         take  function that receives the edges chunk by chunk; None: they stay in memory
@@ -94,12 +99,16 @@ class Collected:
             )
         check_weights(self.maps)
         # imported here: drawing maps needs no torch
-        from attncli.engine.extras import extras_of_maps
+        from attncli.engine.measuring import extra_sinks, short_text_notes
+        from attncli.stream.replay import replay
 
-        extras = extras_of_maps(self.maps, self.inputs, request, take)
-        return replace(self.with_notes(*extras.notes), strongest=extras.edges, whole=extras.profile)
+        sinks = extra_sinks(replace(request, neurons=False), self.inputs, take)
+        for attention in self.maps:
+            replay(attention, [*sinks.values()])
+        results = {name: sink.result() for name, sink in sinks.items()}
+        return replace(self.with_notes(*short_text_notes(request, self.inputs)), **results)
 
-    def reshaped(self, request: Request, where: str) -> Collected:
+    def reshaped(self, request: Request, where: str) -> Self:
         """Return the maps that a request selects, combined as it asks.
 
         where  what contains the maps, for error messages
@@ -109,30 +118,6 @@ class Collected:
             raise UsageError(f"{where} kept no maps: run again with --save-maps")
         maps = reshape(self.maps, request, where)
         return replace(self, inputs=_inputs_of(self.inputs, maps), maps=maps, statistics=None)
-
-
-def open_saved(
-    path: str | Path,
-    *,
-    labels: str | Path | None = None,
-    key_labels: str | Path | None = None,
-    array: str | None = None,
-    kind: Kind | None = None,
-) -> Collected:
-    """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
-
-    labels, key_labels  files that name the tokens of maps of other tools
-    array, kind         name of the array if the file has several, and its kind of attention
-    """
-    if Path(path).is_dir() or not Path(path).suffix:
-        if any(value is not None for value in (labels, key_labels, array)):
-            raise UsageError(
-                "--labels, --key-labels and --array go with a file of maps; a saved run has its own labels"
-            )
-        saved = open_run(path)
-        return Collected(saved.info, saved.inputs, saved.attention, saved.statistics, vectors=saved.vectors)
-    maps = read_maps(path, labels, key_labels, array=array, kind=kind)
-    return Collected(maps_info(path), as_inputs(maps), maps)
 
 
 def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Input, ...]:
@@ -150,15 +135,9 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
     return tuple(texts)
 
 
-def _covers(statistics: Statistics, names: Sequence[str], per_query: bool) -> bool:
-    measured = {*statistics.heads, *statistics.keys}
-    return set(names) <= measured and (bool(statistics.tokens or statistics.keys) or not per_query)
-
-
 def _select_metrics(statistics: Statistics, names: Sequence[str]) -> Statistics:
     def selected(scores: Mapping[str, Scores]) -> dict[str, Scores]:
         return {name: scores[name] for name in names if name in scores}
 
-    fields = ("heads", "std", "tokens", "keys")
-    tables: dict[str, Any] = {name: selected(getattr(statistics, name)) for name in fields}
+    tables: dict[str, Any] = {name: selected(getattr(statistics, name)) for name in ("heads", "std", "tokens", "keys")}
     return replace(statistics, **tables)

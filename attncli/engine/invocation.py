@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attncli import store
-from attncli.data import EdgesConsumer, RunInfo, Text
+from attncli.data import Text
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
@@ -19,7 +18,7 @@ from attncli.store import OutputFolder
 from attncli.vocabulary import LAYOUTS, MAPS_FORMATS
 
 if TYPE_CHECKING:  # a saved run needs no torch
-    from attncli.engine.runner import Runner
+    from attncli.engine.runner import Runner, SharedPass
 
 ResultT = TypeVar("ResultT")
 
@@ -36,19 +35,6 @@ class OutputSettings:
     save_maps: bool = False
     maps_format: str = MAPS_FORMATS[0]
     layout: str = LAYOUTS[0]
-
-
-@dataclass(frozen=True, eq=False)
-class SharedPass:
-    """A model, texts and one forward pass that the steps of a file share.
-
-    run  results with full maps; None if these do not fit into memory, then each step runs its own pass
-    """
-
-    runner: Runner
-    texts: tuple[Text, ...]
-    info: RunInfo
-    run: Collected | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,24 +85,20 @@ class Invocation:
 
     def execution(self, track: Track = untracked) -> Execution:
         """Return the execution that gives a study its attention."""
-        existing, load = None, None
-        if isinstance(self.source, Collected):
-            existing = self.source
-        else:
-            load = self.load
+        settings: dict[str, Any] = {"existing": self.source}
+        if not isinstance(self.source, Collected):
             # shared maps are weights, from which no norms can be computed
             existing = self.shared.run if self.shared is not None and self.request.by != "norm" else None
+            settings = {"existing": existing, "load": self.load, "arguments": self.source}
         return Execution(
             request=self.request,
             texts=self.texts,
-            existing=existing,
-            load=load,
             track=track,
-            arguments={} if isinstance(self.source, Collected) else self.source,
             save_maps=self.output.save_maps,
             draws=True,
             finish=self.complete,
-            edges_file=self.edges_file,
+            edges_file=lambda: store.edges_file(self.folder),
+            **settings,
         )
 
     def load(self) -> Runner:
@@ -133,15 +115,8 @@ class Invocation:
         """Return a run with the options of the command, and save its maps if `--save-maps` was given."""
         run = replace(run, info=replace(run.info, given=dict(self.typed), resolved=self.resolved))
         if self.output.save_maps and run.maps:
-            parts = run.inputs, run.maps, run.statistics, run.vectors
-            store.save_run(self.folder, *parts, layout=self.output.layout, format=self.output.maps_format)
+            store.save_run(self.folder, run, layout=self.output.layout, format=self.output.maps_format)
         return run
-
-    @contextmanager
-    def edges_file(self) -> Iterator[EdgesConsumer]:
-        """Open `edges.parquet` of the output folder."""
-        with store.EdgesFile(self.folder) as edges:
-            yield edges.take
 
 
 def execute(invocation: Invocation, study: Study[ResultT], track: Track = untracked) -> tuple[Collected, ResultT]:

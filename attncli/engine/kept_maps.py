@@ -90,14 +90,14 @@ def _only_heads(layer: LayerMaps, heads: Sequence[int]) -> LayerMaps:
 def _merge_tokens(attention: Attention, request: Request) -> Attention:
     """Return a map without special tokens and with words instead of pieces, if requested and not yet done."""
     if not attention.whole and (
-        (request.words and not attention.words) or (request.drop and not attention.dropped_special)
+        (request.words and not attention.words) or (request.dropped_special and not attention.dropped_special)
     ):
         raise UsageError(
             "words and special tokens can only be found in full maps, these show "
             f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: run the model again"
         )
     attention = to_words(attention) if request.words else attention
-    return drop_special(attention) if request.drop else attention
+    return drop_special(attention) if request.dropped_special else attention
 
 
 def _combine(attention: Attention, request: Request) -> Attention:

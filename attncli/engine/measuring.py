@@ -1,4 +1,4 @@
-"""Measure a forward pass or kept maps."""
+"""Measure a forward pass or kept maps: metrics, the strongest edges, profiles of whole texts, and vectors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,23 @@ from typing import Any
 import numpy as np
 
 from attncli import registry
-from attncli.data import Array, Attention, Input, LayerMaps, Metric, Scores, Selection, Statistics
+from attncli.data import (
+    KINDS,
+    Array,
+    Attention,
+    EdgesConsumer,
+    Input,
+    LayerMaps,
+    Metric,
+    Scores,
+    Selection,
+    Statistics,
+    Vectors,
+)
+from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.stream import Measure
+from attncli.stream import KeepVectors, Measure, MeasureProfile, StrongestEdges
 from attncli.stream.norms import NormShares
 from attncli.stream.replay import replay
 
@@ -64,13 +77,12 @@ def _as_single_head(layer: LayerMaps) -> LayerMaps:
 
 
 def _label_means(statistics: Statistics, maps: Sequence[Attention]) -> Statistics:
-    labels = {}
+    """Return statistics in which a mean over heads or layers has the label `mean` instead of the number 0."""
+    labels = []
     if any(attention.aggregate == "mean" for attention in maps):
-        labels["head"] = "mean"
+        labels.append("head")
     if any(attention.aggregate_layers == "mean" for attention in maps):
-        labels["layer"] = "mean"
-    if not labels:
-        return statistics
+        labels.append("layer")
     tables: dict[str, Any] = {
         table: {metric: _label_coords(scores, labels) for metric, scores in getattr(statistics, table).items()}
         for table in ("heads", "std", "tokens", "keys")
@@ -78,10 +90,56 @@ def _label_means(statistics: Statistics, maps: Sequence[Attention]) -> Statistic
     return replace(statistics, **tables)
 
 
-def _label_coords(scores: Scores, labels: Mapping[str, str]) -> Scores:
+def _label_coords(scores: Scores, labels: Sequence[str]) -> Scores:
     coords = dict(scores.coords)
-    for coord, label in labels.items():
-        dim, entries = coords[coord]
-        same_label: Array = np.full(len(entries), label, dtype=object)
-        coords[coord] = (dim, same_label)
+    for label in labels:
+        dim, entries = coords[label]
+        mean: Array = np.full(len(entries), "mean", dtype=object)
+        coords[label] = (dim, mean)
     return replace(scores, coords=coords)
+
+
+def extra_sinks(
+    request: Request,
+    inputs: Sequence[Input],
+    take: EdgesConsumer | None = None,
+    heads: Selection | None = None,
+) -> dict[str, Any]:
+    """Return the sinks of edges, profile and vectors that a request asks for, by the field of a run that they fill.
+
+    inputs  all texts, with the tokens of the maps
+    take    function that receives the edges chunk by chunk; None: they stay in memory
+    """
+    sinks: dict[str, Any] = {}
+    if request.edges:
+        top_k, min_weight = request.top_k, request.min_weight
+        sinks["strongest"] = StrongestEdges(inputs, take, top_k=top_k, min_weight=min_weight, heads=heads)
+    if request.profile:
+        sinks["whole"] = MeasureProfile(inputs, ends=request.ends, heads=heads)
+    if request.neurons:
+        sinks["vectors"] = KeepVectors(heads)
+    return sinks
+
+
+def short_text_notes(request: Request, inputs: Sequence[Input]) -> list[str]:
+    """Return notes if a text has too few tokens for the options of edges and profile."""
+    if not request.extras:
+        return []
+    fewest = min(min(len(text.source), len(text.target or text.source)) for text in inputs)
+    notes = []
+    if request.top_k is not None and request.top_k > fewest:
+        notes.append(f"--top-k {request.top_k} is more than the {fewest} tokens of a text: all visible keys are taken")
+    if request.profile and request.ends >= fewest:
+        notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, so ends have no value: give less")
+    return notes
+
+
+def no_vectors_notes(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
+    """Return notes on layers without vectors: those whose weights the model computes itself."""
+    missing = dict.fromkeys(heads.keys() - {(part.kind, part.layer) for part in vectors}, ())
+    return [
+        f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
+        "their weights are the model's own (attncli info says why)"
+        for kind in KINDS
+        if layers_of(missing, kind)
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -13,17 +12,19 @@ import numpy as np
 
 from attncli.capturing import CapturePlan, layer_bytes
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, Profile, Rows, Selection, Statistics, Vectors
+from attncli.data import Attention, EdgesConsumer, Input, Kind, Rows, RunInfo, Selection, Text
 from attncli.data.selection import format_ranges, resolve
-from attncli.engine.extras import ExtraSinks
+from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs
-from attncli.engine.measuring import measure_for
+from attncli.engine.measuring import extra_sinks, measure_for, measure_maps, no_vectors_notes, short_text_notes
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
+from attncli.inputs.shuffled import shuffle_batch
 from attncli.models import Loaded
+from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.norms import NormRows, NormShares
@@ -45,8 +46,7 @@ class Pass:
 
         Raise UsageError if a layer or head does not exist, or if the attention of one layer does not fit into memory.
         """
-        available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
-        heads = resolve(request.choice, available, loaded.name)
+        heads = resolve(request.choice, _available_heads(plan), loaded.name)
         if request.by == "norm":
             heads = _with_norms(heads, plan, loaded.name)
         prepared = cls(loaded, plan, tuple(batches), request, heads)
@@ -67,8 +67,7 @@ class Pass:
         """Notes about selected layers that have no norms, if the request asks for norms."""
         if self.request.by == "weight":
             return []
-        available = {(site.kind, site.layer): tuple(range(site.heads)) for site in self.plan.sites}
-        chosen = resolve(self.request.choice, available, self.loaded.name)
+        chosen = resolve(self.request.choice, _available_heads(self.plan), self.loaded.name)
         left_out: dict[tuple[Kind, str], list[int]] = {}
         for site in self.plan.sites:
             if site.no_norms and (site.kind, site.layer) in chosen:
@@ -94,8 +93,13 @@ class Pass:
 
         at_once  whether the maps of all texts are in memory together, not those of one batch
         """
-        if self.matches is None:
-            self._check_window()
+        for text in self.inputs if self.matches is None else ():
+            try:
+                for kind in self._kinds:
+                    self.request.zoom.sides(*map(len, text.sides(kind)))
+            except UsageError as error:
+                several = len(self.inputs) > 1
+                raise UsageError(f"text {text.index}: {error}" if several else str(error)) from error
         if problem := self.excess(at_once):
             raise UsageError(f"{problem}; {self._advice(at_once)}")
 
@@ -127,8 +131,7 @@ class Pass:
         """Return the bytes of the float32 vectors of these texts; 0 if no vectors are kept."""
         if not self.request.neurons:
             return 0
-        sizes = self.vector_values.items()
-        counts = [(text.sides(kind), *kind_sizes) for text in inputs for kind, kind_sizes in sizes]
+        counts = [(text.sides(kind), *sizes) for text in inputs for kind, sizes in self.vector_values.items()]
         return 4 * sum(len(rows) * (query + heads) + len(keys) * key for (rows, keys), query, key, heads in counts)
 
     @cached_property
@@ -137,22 +140,12 @@ class Pass:
         return list(map(self._merged, self.batches))
 
     def _merged(self, batch: Batch) -> tuple[Input, ...]:
-        return merge_inputs(batch.inputs, words=self.request.words, drop=self.request.drop)
+        return merge_inputs(batch.inputs, words=self.request.words, drop=self.request.dropped_special)
 
     @property
     def inputs(self) -> list[Input]:
         """The texts of all batches in the order of the user."""
         return sorted((text for batch in self.texts for text in batch), key=lambda text: text.index)
-
-    def _check_window(self) -> None:
-        for text in self.inputs:
-            try:
-                for kind in self._kinds:
-                    self.request.zoom.sides(*map(len, text.sides(kind)))
-            except UsageError as error:
-                if len(self.inputs) == 1:
-                    raise
-                raise UsageError(f"text {text.index}: {error}") from error
 
     @property
     def _kinds(self) -> set[Kind]:
@@ -180,57 +173,75 @@ class Pass:
         """
         request, counter = self.request, ProgressSink(advance, batch, self.heads)
         norms, merged = request.by == "norm", None
-        if request.words or request.drop:
-            merged = MergedRows(_SinkGroup(sinks), batch.inputs, words=request.words, drop=request.drop, norms=norms)
+        if request.words or request.dropped_special:
+            merged = MergedRows(
+                _SinkGroup(sinks), batch.inputs, words=request.words, drop=request.dropped_special, norms=norms
+            )
             sinks = [merged]
         if norms:
             sinks = [NormRows(_SinkGroup(sinks))]
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
         return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)
 
-    def maps(self, track: Track = untracked) -> Iterator[Gathered]:
-        """Yield the maps of one batch after another, so that few are in memory; notes cover the batches so far."""
-        removed: list[float] = []
-        with self._tracked(track) as advance:
+    def info_of(self, texts: Sequence[Text]) -> RunInfo:
+        """Return where the results of this pass over texts come from."""
+        info, resolved = self.loaded.run_info(self.plan.route), self.request.resolved()
+        return replace(info, resolved=resolved, notes=self.notes, input_sha256=input_sha256(texts))
+
+    def runs(self, texts: Sequence[Text], track: Track = untracked) -> Iterator[Collected]:
+        """Yield one run per batch, so that only the maps of one batch are in memory."""
+        self.check_memory(at_once=False)
+        info, removed = self.info_of(texts), []
+        with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in self.batches:
                 keep = self._keep(batch)
                 inputs, share = self.run(batch, [keep], advance)
                 removed.append(share)
-                yield Gathered(inputs, self._with_options(keep.result(inputs)), None, _dropped_note(removed))
+                run = Collected(info, inputs, self._with_options(keep.result(inputs)))
+                yield run.with_notes(*_dropped_note(removed))
 
     def gather(
-        self, track: Track = untracked, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
-    ) -> Gathered:
-        """Return everything that the request asks for, from one pass over all texts.
+        self,
+        track: Track = untracked,
+        take: EdgesConsumer | None = None,
+        more: Sequence[Sink] = (),
+        texts: Sequence[Text] = (),
+    ) -> Collected:
+        """Return everything that the request asks for as one run, from one pass over all texts.
 
-        take  receives the strongest edges chunk by chunk; without it they are in the result
-        more  further sinks that see the same attention; their results are not returned
+        take   receives the strongest edges chunk by chunk; without it they are in the run
+        more   further sinks that see the same attention; their results are not returned
+        texts  the texts as they were given, for the description of the run
         """
         request = self.request
-        extras = ExtraSinks(request, self.inputs if request.extras else (), take, self.heads)
+        extras = extra_sinks(request, self.inputs if request.extras else (), take, self.heads)
         measure = measure_for(request, self.heads) if request.metrics and not request.combined else None
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
-        with self._tracked(track) as advance:
+        with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in interleave_lengths(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
                 measured = NormShares(measure) if measure is not None and request.by == "norm" else measure
-                sinks = [sink for sink in (keep, measured, *extras.sinks, *more) if sink is not None]
-                texts, share = self.run(batch, sinks, advance)
-                inputs += texts
+                sinks = [sink for sink in (keep, measured, *extras.values(), *more) if sink is not None]
+                batch_inputs, share = self.run(batch, sinks, advance)
+                inputs += batch_inputs
                 removed.append(share)
                 if keep is not None:
-                    maps += self._with_options(keep.result(texts))
+                    maps += self._with_options(keep.result(batch_inputs))
         inputs.sort(key=lambda text: text.index)
         maps.sort(key=lambda attention: attention.text)
-        statistics = None if measure is None else replace(measure.result(inputs), by=request.by)
-        extra = extras.result()
-        notes = (*_dropped_note(removed), *extra.notes)
-        return Gathered(tuple(inputs), tuple(maps), statistics, notes, extra.edges, extra.profile, extra.vectors)
-
-    def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
-        return track("reading", sum(map(tokens_in, self.batches)), "tokens")
+        statistics = None
+        if request.metrics:
+            # combined heads are measured on their maps
+            statistics = measure_maps(maps, inputs, request) if measure is None else measure.result(inputs)
+            statistics = replace(statistics, by=request.by)
+        results = {name: sink.result() for name, sink in extras.items()}
+        notes = [*_dropped_note(removed), *short_text_notes(request, inputs)]
+        if request.neurons:
+            notes += no_vectors_notes(self.heads, results["vectors"])
+        kept = tuple(maps) if request.keep_maps else ()
+        return Collected(self.info_of(texts), tuple(inputs), kept, statistics, **results).with_notes(*notes)
 
     def _keep(self, batch: Batch) -> KeepMaps:
         """Return the sink that keeps the maps of a batch: rows of the focus, pooled maps or full maps."""
@@ -246,21 +257,8 @@ class Pass:
         return KeepMaps(self.heads, **combine)
 
     def _with_options(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
-        options: dict[str, Any] = {name: getattr(self.request, name) for name in ("words", "by")}
-        return tuple(replace(attention, dropped_special=self.request.drop, **options) for attention in maps)
-
-
-@dataclass(frozen=True, eq=False)
-class Gathered:
-    """The results of one pass; texts and maps are in the order of the texts."""
-
-    inputs: tuple[Input, ...]
-    maps: tuple[Attention, ...]
-    statistics: Statistics | None
-    notes: tuple[str, ...]
-    edges: Edges | None = None
-    profile: Profile | None = None
-    vectors: tuple[Vectors, ...] = ()
+        words, dropped, by = self.request.words, self.request.dropped_special, self.request.by
+        return tuple(replace(attention, words=words, dropped_special=dropped, by=by) for attention in maps)
 
 
 class _SinkGroup:
@@ -276,6 +274,18 @@ class _SinkGroup:
     def end_layer(self, kind: Kind, layer: int) -> None:
         for sink in self._sinks:
             sink.end_layer(kind, layer)
+
+
+def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:
+    """Yield a pass over shuffled tokens for each of the seeds 0, 1, …; it keeps no results, only its sinks see them."""
+    request = replace(prepared.request, keep_maps=False, metrics=(), profile=False, top_k=None, min_weight=None)
+    for seed in range(seeds):
+        batches = tuple(shuffle_batch(batch, seed) for batch in prepared.batches)
+        yield replace(prepared, batches=batches, request=request)
+
+
+def _available_heads(plan: CapturePlan) -> Selection:
+    return {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
 
 
 def _with_norms(heads: Selection, plan: CapturePlan, model: str) -> Selection:

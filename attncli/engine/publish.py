@@ -11,7 +11,7 @@ from attncli.engine.progress import Track, untracked
 from attncli.engine.report import Drawing, Formats, Report, Table
 from attncli.store import OutputFolder, json_text
 from attncli.store.files import make_folder, write_atomic
-from attncli.store.table_files import write_table
+from attncli.store.tables import write_table
 from attncli.vocabulary import PAGE_FORMATS, TABLE_FORMATS
 
 

@@ -141,7 +141,7 @@ class Request:
         rest["metrics"] = metric_names(rest.get("metrics"))
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         request = cls(choice=choice, zoom=zoom, **rest)
-        if request.neurons and (request.combined or request.words or request.drop):
+        if request.neurons and (request.combined or request.words or request.dropped_special):
             raise UsageError(
                 "--neurons shows single heads and all tokens as the model has them: "
                 "leave out --aggregate, --aggregate-layers, --words and --special drop"
@@ -163,7 +163,7 @@ class Request:
         return request
 
     @property
-    def drop(self) -> bool:
+    def dropped_special(self) -> bool:
         """Whether special tokens are dropped."""
         return self.special == "drop"
 
@@ -246,3 +246,9 @@ def _check_at_least(options: Mapping[str, Any], name: str, least: int) -> None:
     value = options.get(name)
     if value is not None and (not isinstance(value, int) or value < least):
         raise UsageError(f"expected --{name.replace('_', '-')} to be a number from {least} up, got {value!r}")
+
+
+def check_shuffle_seeds(seeds: int) -> None:
+    """Raise UsageError unless the number of passes over shuffled tokens is 0 or more."""
+    if seeds < 0:
+        raise UsageError(f"expected --shuffle-seeds from 0 up, got {seeds}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from attncli.data import FORMAT, RunInfo, Text
 from attncli.errors import OutputError
-from attncli.store.files import NEED_RIGHTS, cannot_write, make_folder, write_atomic, write_new
+from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, write_atomic, write_new
 from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
@@ -72,7 +72,8 @@ class OutputFolder:
         self.force = force
         self._files: dict[str, Path] = {}
         self._claimed = False
-        self._check()
+        with output_errors(self.path):
+            self._check()
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -95,8 +96,7 @@ class OutputFolder:
         path = path_inside(self.path, name)
         if path is None or name == MANIFEST:
             raise OutputError(f"expected a file name inside {self.path}, got {name!r}: choose another name")
-        if path.parent != self.path:
-            make_folder(path.parent)
+        make_folder(path.parent)
         self._files[name] = path
         return path
 
@@ -120,7 +120,7 @@ class OutputFolder:
             self.path.joinpath(name).unlink(missing_ok=True)
         entries = [files[name] for name in sorted(files)]
         final = {**self._document(complete=True), "run": run_document(info), "files": entries}
-        write_atomic(self.path / MANIFEST, json_text(final).encode())
+        write_atomic(self.path / MANIFEST, json_text(final))
         return final
 
     def _document(self, complete: bool) -> dict[str, Any]:
@@ -132,12 +132,6 @@ class OutputFolder:
         return manifest.get("command") == self.command and manifest.get("digest") == self.digest
 
     def _check(self) -> None:
-        try:
-            self._check_path()
-        except OSError as error:
-            raise error if isinstance(error, OutputError) else cannot_write(self.path, error) from error
-
-    def _check_path(self) -> None:
         existing = self.path
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent
@@ -171,7 +165,7 @@ class OutputFolder:
                 if not self.force:  # another run claimed the folder since the check
                     self._check_owner()
                 replaces = former.get("files", []) + former.get("replaces", [])
-                write_atomic(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}).encode())
+                write_atomic(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}))
         self._claimed = True
 
 
@@ -212,9 +206,7 @@ def unchanged(folder: Path, entries: object) -> dict[str, dict[str, Any]]:
 
 
 def _manifest_entry(name: str, path: Path) -> dict[str, Any]:
-    try:
+    with output_errors(path):
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return {"name": name, "size": path.stat().st_size, "sha256": sha256}
-    except OSError as error:
-        raise cannot_write(path, error) from error

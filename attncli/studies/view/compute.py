@@ -11,9 +11,8 @@ from attncli.data import Attention, Input, RunInfo, Statistics
 from attncli.engine.collected import Collected
 from attncli.engine.kept_maps import check_weights
 from attncli.engine.request import Request, metric_names
-from attncli.engine.statistics_document import metric_entries, statistics_tables
 from attncli.page import PageContent, build_payload, page_html
-from attncli.store.tables import records
+from attncli.store.tables import metric_entries, records, statistics_tables
 from attncli.studies.view.fitting import Tables, fit_maps, pooling_notes
 from attncli.studies.view.result import Page
 from attncli.vocabulary import ALL_METRICS
