@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from attncli.data import Attention, Direction, Edges, Kind, Profile
-from attncli.engine.collected import Collected
+from attncli.engine.collected import Collected, check_weights
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, find_in_maps
-from attncli.engine.kept_maps import check_weights
 from attncli.engine.request import Request, ZoomOptions, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean

@@ -71,14 +71,13 @@ def invocation_of(
     texts        the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
-    from attncli.engine.invocation import Invocation, OutputSettings
+    from attncli.engine.invocation import Invocation
 
     model, output, saved = common.model, common.output, common.saved
     head, model_head = split_heads(common.selection.head, model.model_head)
     request = request_of(common, head, run_options)
     _check_output(output)
-    settings = OutputSettings(output.out, output.force, output.save_maps, output.maps_format, output.layout)
-    more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**common.typed, **own}}
+    more: dict[str, Any] = {"output": output, "options": resolved, "typed": {**common.typed, **own}}
     if saved.from_ is not None:
         if extra := typed(model, common.texts):
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")

@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, Profile, Scores, Statistics
-from attncli.engine.kept_maps import check_weights, reshape
+import numpy as np
+
+from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics
+from attncli.data.selection import Choice, resolve
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.store import RunParts, open_run
 from attncli.store.foreign import as_inputs, maps_info, read_maps
+from attncli.stream.special_tokens import drop_special
+from attncli.stream.words import to_words
 from attncli.vocabulary import ALL_METRICS
 
 
@@ -98,15 +102,16 @@ class Collected(RunParts):
                 "this run kept no maps: run the model with keep_maps=True, or request this when running it"
             )
         check_weights(self.maps)
+        request = replace(request, neurons=False)  # kept maps have no vectors
         # imported here: drawing maps needs no torch
-        from attncli.engine.measuring import extra_sinks, short_text_notes
+        from attncli.engine.measuring import extra_notes, extra_sinks
         from attncli.stream.replay import replay
 
-        sinks = extra_sinks(replace(request, neurons=False), self.inputs, take)
+        sinks = extra_sinks(request, self.inputs, take)
         for attention in self.maps:
             replay(attention, [*sinks.values()])
         results = {name: sink.result() for name, sink in sinks.items()}
-        return replace(self.with_notes(*short_text_notes(request, self.inputs)), **results)
+        return replace(self.with_notes(*extra_notes(request, self.inputs)), **results)
 
     def reshaped(self, request: Request, where: str) -> Self:
         """Return the maps that a request selects, combined as it asks.
@@ -141,3 +146,103 @@ def _select_metrics(statistics: Statistics, names: Sequence[str]) -> Statistics:
 
     tables: dict[str, Any] = {name: selected(getattr(statistics, name)) for name in ("heads", "std", "tokens", "keys")}
     return replace(statistics, **tables)
+
+
+# ------------------------------------------------------------------------------------------------ kept maps
+
+
+def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:
+    """Return kept maps selected and combined as a request says.
+
+    where  what contains the maps, for messages
+    Raise UsageError if they lack what the request needs.
+    """
+    wrong = {attention.by for attention in maps} - {request.by}
+    if "weight" in wrong:
+        raise UsageError(
+            f"{where} contains weights, from which no norms can be computed: "
+            "run the model again with --by norm --save-maps"
+        )
+    if wrong:
+        raise UsageError(
+            f"{where} contains value-weighted norms, not weights: read them with heatmap, stats or flow and --by norm, "
+            "or save the weights too, with --save-maps and without --by norm"
+        )
+    chosen = _select_maps(maps, request.choice, where)
+    return tuple(_combine(_merge_tokens(attention, request), request) for attention in chosen)
+
+
+def check_weights(maps: Sequence[Attention]) -> None:
+    """Raise UsageError if maps are value-weighted norms instead of weights."""
+    if any(attention.by == "norm" for attention in maps):
+        raise UsageError(
+            "this needs attention weights, these maps are value-weighted norms (heatmap, stats, rollout and flow "
+            "accept them): run the model without by='norm'"
+        )
+
+
+def _select_maps(maps: Sequence[Attention], choice: Choice, where: str) -> list[Attention]:
+    layers = [layer for attention in maps for layer in attention.layers]
+    if choice.layers is not None and any(isinstance(layer.layer, str) for layer in layers):
+        raise UsageError(f"--layer cannot choose from {where}: it keeps only the mean over layers")
+    if choice.heads is not None and not all(layer.heads for layer in layers):
+        raise UsageError(f"--head cannot choose from {where}: it keeps only maps combined over heads")
+    available = {
+        (attention.kind, _layer_number(layer)): layer.heads for attention in maps for layer in attention.layers
+    }
+    heads = resolve(choice, available, where)
+    selected = []
+    for attention in maps:
+        numbers = [heads.get((attention.kind, _layer_number(layer))) for layer in attention.layers]
+        pairs = zip(attention.layers, numbers, strict=True)
+        if kept := tuple(_only_heads(layer, chosen) for layer, chosen in pairs if chosen is not None):
+            selected.append(replace(attention, layers=kept))
+    return selected
+
+
+def _layer_number(layer: LayerMaps) -> int:
+    return layer.layer if isinstance(layer.layer, int) else 0
+
+
+def _only_heads(layer: LayerMaps, heads: Sequence[int]) -> LayerMaps:
+    if tuple(heads) == layer.heads:
+        return layer
+    indices = [index for index, head in enumerate(layer.heads) if head in heads]
+    visible = layer.visible
+    if visible is not None and visible.shape[0] > 1:
+        visible = visible[indices]
+    return replace(layer, heads=tuple(heads), weights=layer.weights[indices], visible=visible)
+
+
+def _merge_tokens(attention: Attention, request: Request) -> Attention:
+    """Return a map without special tokens and with words instead of pieces, if requested and not yet done."""
+    if not attention.whole and (
+        (request.words and not attention.words) or (request.dropped_special and not attention.dropped_special)
+    ):
+        raise UsageError(
+            "words and special tokens can only be found in full maps, these show "
+            f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: run the model again"
+        )
+    attention = to_words(attention) if request.words else attention
+    return drop_special(attention) if request.dropped_special else attention
+
+
+def _combine(attention: Attention, request: Request) -> Attention:
+    if request.aggregate != "none" and attention.aggregate == "none":
+        attention = attention.mean("head") if request.aggregate == "mean" else _largest_over_heads(attention)
+    elif request.aggregate not in ("none", attention.aggregate):
+        raise UsageError(f"these maps are already the {attention.aggregate} over heads, not the {request.aggregate}")
+    if request.aggregate_layers == "mean" and attention.aggregate_layers == "none":
+        attention = attention.mean("layer")
+    return attention
+
+
+def _largest_over_heads(attention: Attention) -> Attention:
+    """Return maps of the largest weight over heads."""
+    layers = []
+    for layer in attention.layers:
+        visible = None if layer.visible is None else np.logical_or.reduce(layer.visible, axis=0, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            weights = np.fmax.reduce(layer.weights, axis=0, keepdims=True)
+        layers.append(LayerMaps(layer.layer, (), weights, visible))
+    return replace(attention, layers=tuple(layers), aggregate="max")

@@ -14,27 +14,13 @@ from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
 from attncli.engine.study import Study
+from attncli.options import OutputOptions
 from attncli.store import OutputFolder
-from attncli.vocabulary import LAYOUTS, MAPS_FORMATS
 
 if TYPE_CHECKING:  # a saved run needs no torch
     from attncli.engine.runner import Runner, SharedPass
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True)
-class OutputSettings:
-    """Options of the output.
-
-    out  output folder; None for `outputs/<command>/<model>/<digest>`
-    """
-
-    out: str | None = None
-    force: bool = False
-    save_maps: bool = False
-    maps_format: str = MAPS_FORMATS[0]
-    layout: str = LAYOUTS[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +37,7 @@ class Invocation:
     source: Mapping[str, Any] | Collected
     request: Request
     texts: tuple[Text, ...] = ()
-    output: OutputSettings = field(default_factory=OutputSettings)
+    output: OutputOptions = field(default_factory=OutputOptions)
     options: Mapping[str, Any] = field(default_factory=dict)
     typed: Mapping[str, Any] = field(default_factory=dict)
     shared: SharedPass | None = None

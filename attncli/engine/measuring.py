@@ -121,25 +121,22 @@ def extra_sinks(
     return sinks
 
 
-def short_text_notes(request: Request, inputs: Sequence[Input]) -> list[str]:
-    """Return notes if a text has too few tokens for the options of edges and profile."""
-    if not request.extras:
-        return []
-    fewest = min(min(len(text.source), len(text.target or text.source)) for text in inputs)
+def extra_notes(
+    request: Request, inputs: Sequence[Input], heads: Selection | None = None, vectors: Sequence[Vectors] = ()
+) -> list[str]:
+    """Return notes if a text has too few tokens for the options, or if layers have no vectors."""
     notes = []
+    fewest = min((min(len(text.source), len(text.target or text.source)) for text in inputs), default=0)
     if request.top_k is not None and request.top_k > fewest:
         notes.append(f"--top-k {request.top_k} is more than the {fewest} tokens of a text: all visible keys are taken")
     if request.profile and request.ends >= fewest:
         notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, so ends have no value: give less")
+    if request.neurons and heads is not None:
+        missing = dict.fromkeys(heads.keys() - {(part.kind, part.layer) for part in vectors}, ())
+        notes += [
+            f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
+            "their weights are the model's own (attncli info says why)"
+            for kind in KINDS
+            if layers_of(missing, kind)
+        ]
     return notes
-
-
-def no_vectors_notes(heads: Selection, vectors: Sequence[Vectors]) -> list[str]:
-    """Return notes on layers without vectors: those whose weights the model computes itself."""
-    missing = dict.fromkeys(heads.keys() - {(part.kind, part.layer) for part in vectors}, ())
-    return [
-        f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
-        "their weights are the model's own (attncli info says why)"
-        for kind in KINDS
-        if layers_of(missing, kind)
-    ]

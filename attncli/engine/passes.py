@@ -16,7 +16,7 @@ from attncli.data import Attention, EdgesConsumer, Input, Kind, Rows, RunInfo, S
 from attncli.data.selection import format_ranges, resolve
 from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs
-from attncli.engine.measuring import extra_sinks, measure_for, measure_maps, no_vectors_notes, short_text_notes
+from attncli.engine.measuring import extra_notes, extra_sinks, measure_for, measure_maps
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
@@ -39,6 +39,7 @@ class Pass:
     batches: tuple[Batch, ...]
     request: Request
     heads: Selection
+    norm_notes: tuple[str, ...] = ()
 
     @classmethod
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
@@ -46,13 +47,33 @@ class Pass:
 
         Raise UsageError if a layer or head does not exist, or if the attention of one layer does not fit into memory.
         """
-        heads = resolve(request.choice, _available_heads(plan), loaded.name)
+        available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
+        prepared = cls(loaded, plan, tuple(batches), request, resolve(request.choice, available, loaded.name))
         if request.by == "norm":
-            heads = _with_norms(heads, plan, loaded.name)
-        prepared = cls(loaded, plan, tuple(batches), request, heads)
+            prepared = prepared._with_norms()
         for batch in prepared.batches:
             check_layer_fits(layer_bytes(plan, batch), plan.route, max(len(text.source) for text in batch.inputs))
         return prepared
+
+    def _with_norms(self) -> Pass:
+        """Return the pass over the layers that have value-weighted norms; raise ModelError if no layer has."""
+        no_norms = {(site.kind, site.layer): site.no_norms for site in self.plan.sites if site.no_norms}
+        heads = {layer: numbers for layer, numbers in self.heads.items() if layer not in no_norms}
+        if not heads:
+            kind, layer = next(iter(self.heads))
+            raise ModelError(
+                f"{self.loaded.name} has no value-weighted norms here ({kind} layer {layer}: {no_norms[kind, layer]}): "
+                "use --by weight (attncli explain value-weighted-norms)"
+            )
+        left_out: dict[tuple[Kind, str], list[int]] = {}
+        for (kind, layer), reason in no_norms.items():
+            if (kind, layer) in self.heads:
+                left_out.setdefault((kind, reason), []).append(layer)
+        notes = (
+            f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
+            for (kind, reason), layers in left_out.items()
+        )
+        return replace(self, heads=heads, norm_notes=tuple(notes))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -60,22 +81,7 @@ class Pass:
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
         focus_notes = self.matches.notes if self.matches else ()
         text_notes = (note for batch in self.batches for note in batch.notes)
-        return tuple(dict.fromkeys([*refused, *self._norm_notes, *text_notes, *focus_notes]))
-
-    @property
-    def _norm_notes(self) -> list[str]:
-        """Notes about selected layers that have no norms, if the request asks for norms."""
-        if self.request.by == "weight":
-            return []
-        chosen = resolve(self.request.choice, _available_heads(self.plan), self.loaded.name)
-        left_out: dict[tuple[Kind, str], list[int]] = {}
-        for site in self.plan.sites:
-            if site.no_norms and (site.kind, site.layer) in chosen:
-                left_out.setdefault((site.kind, site.no_norms), []).append(site.layer)
-        return [
-            f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
-            for (kind, reason), layers in left_out.items()
-        ]
+        return tuple(dict.fromkeys([*refused, *self.norm_notes, *text_notes, *focus_notes]))
 
     @cached_property
     def matches(self) -> FocusMatches | None:
@@ -237,9 +243,7 @@ class Pass:
             statistics = measure_maps(maps, inputs, request) if measure is None else measure.result(inputs)
             statistics = replace(statistics, by=request.by)
         results = {name: sink.result() for name, sink in extras.items()}
-        notes = [*_dropped_note(removed), *short_text_notes(request, inputs)]
-        if request.neurons:
-            notes += no_vectors_notes(self.heads, results["vectors"])
+        notes = [*_dropped_note(removed), *extra_notes(request, inputs, self.heads, results.get("vectors", ()))]
         kept = tuple(maps) if request.keep_maps else ()
         return Collected(self.info_of(texts), tuple(inputs), kept, statistics, **results).with_notes(*notes)
 
@@ -282,23 +286,6 @@ def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:
     for seed in range(seeds):
         batches = tuple(shuffle_batch(batch, seed) for batch in prepared.batches)
         yield replace(prepared, batches=batches, request=request)
-
-
-def _available_heads(plan: CapturePlan) -> Selection:
-    return {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
-
-
-def _with_norms(heads: Selection, plan: CapturePlan, model: str) -> Selection:
-    """Return the heads of layers that have value-weighted norms; raise ModelError if no layer has."""
-    no_norms = {(site.kind, site.layer): site.no_norms for site in plan.sites if site.no_norms}
-    kept = {layer: numbers for layer, numbers in heads.items() if layer not in no_norms}
-    if not kept:
-        kind, layer = next(iter(heads))
-        raise ModelError(
-            f"{model} has no value-weighted norms here ({kind} layer {layer}: {no_norms[kind, layer]}): "
-            "use --by weight (attncli explain value-weighted-norms)"
-        )
-    return kept
 
 
 def _dropped_note(removed: Sequence[float]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from page import TEMPLATE, Read
 
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Scheme, Text, Tokens
 from attncli.page import PageContent, build_payload, page_html
-from attncli.page.document import built_page
+from attncli.page.payload import built_page
 
 
 def content(pieces: list[str], scheme: Scheme = "plain", name: str = "demo") -> PageContent:
@@ -68,6 +68,14 @@ def test_equal_sides_and_masks_are_stored_once() -> None:
     assert len(read.document["sides"]) == 1
     assert len({layer["visible"] for layer in found["layers"]}) == 1
     assert read.visible(found, found["layers"][2]).tolist() == visible.tolist()
+
+
+def test_masks_are_eight_keys_to_the_byte() -> None:
+    one = content(["a", "b", "c", "d"])
+    (maps,) = one.maps[0].layers
+    shown = replace(one.maps[0], layers=(replace(maps, visible=np.tri(4, dtype=bool)[None]),))
+    read = Read(page_html(build_payload(replace(one, maps=[shown])), TEMPLATE))
+    assert [*read.blobs[read.document["maps"][0]["layers"][0]["visible"]]] == [0b10001100, 0b11101111]
 
 
 def test_equal_masks_of_heads_are_stored_once_and_full_visibility_not_at_all() -> None:

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attncli.data import Attention, Input, RunInfo, Statistics
-from attncli.engine.collected import Collected
-from attncli.engine.kept_maps import check_weights
+from attncli.engine.collected import Collected, check_weights
 from attncli.engine.request import Request, metric_names
 from attncli.page import PageContent, build_payload, page_html
 from attncli.store.tables import metric_entries, records, statistics_tables
