@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -29,8 +28,6 @@ from attncli.studies.repeated.options import RepeatedOptions
 from attncli.studies.repeated.result import Repeated
 from attncli.studies.repeated.study import RepeatedStudy
 from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
-
-_log = logging.getLogger("attncli")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +121,7 @@ class Model(Runner):
             "class": info.cls,
             "architecture": info.architecture,
             "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-            "dtype": info.dtype,
-            "device": info.device,
-            "tokenizer": info.tokenizer,
+            **{name: getattr(info, name) for name in ("dtype", "device", "tokenizer")},
             "max_positions": loaded.max_positions,
             "attention": [_describe_kind(capture_plan, kind) for kind in capture_plan.kinds],
             "capture": {"route": capture_plan.route, "reason": capture_plan.reason},
@@ -183,13 +178,8 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
 
 def _describe_kind(capture_plan: CapturePlan, kind: Kind) -> dict[str, Any]:
     sites = [site for site in capture_plan.sites if site.kind == kind]
-    return {
-        "kind": kind,
-        "layers": sorted({site.layer for site in sites}),
-        "heads": _single_or_list([site.heads for site in sites]),
-        "key_value_heads": _single_or_list([site.kv_heads for site in sites]),
-    }
-
-
-def _single_or_list(values: Sequence[int | None]) -> int | list[int | None] | None:
-    return values[0] if len(set(values)) == 1 else list(values)
+    description: dict[str, Any] = {"kind": kind, "layers": sorted({site.layer for site in sites})}
+    for name, attribute in (("heads", "heads"), ("key_value_heads", "kv_heads")):
+        numbers = [getattr(site, attribute) for site in sites]
+        description[name] = numbers[0] if len(set(numbers)) == 1 else numbers
+    return description

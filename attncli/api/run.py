@@ -59,13 +59,11 @@ class Run(Collected):
             texts = sorted({attention.text for attention in self.maps})
             known = f"there are: {', '.join(map(str, texts))}" if texts else "no maps were kept"
             raise UsageError(f"there are no maps of text {text}; {known}")
-        if kind is None:
-            if len(by_kind) > 1:
-                raise UsageError(f"this run has several kinds of attention: say which of {', '.join(by_kind)}")
-            return next(iter(by_kind.values()))
-        if kind not in by_kind:
+        if kind is None and len(by_kind) > 1:
+            raise UsageError(f"this run has several kinds of attention: say which of {', '.join(by_kind)}")
+        if kind is not None and kind not in by_kind:
             raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, by_kind)}")
-        return by_kind[kind]
+        return by_kind[next(iter(by_kind)) if kind is None else kind]
 
     def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:
         """Return the `top_k` largest weights of each row, or the weights of at least `min_weight`, of the kept maps.

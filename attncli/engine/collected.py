@@ -93,10 +93,7 @@ class Collected(RunParts):
         return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
 
     def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Self:
-        """Return the same results with the edges and the profile of a request, computed from the kept maps.
-
-        take  function that receives the edges chunk by chunk; None: they stay in memory
-        """
+        """Return the same results with the edges (unless `take` receives them) and the profile of the kept maps."""
         if not self.maps:
             raise UsageError(
                 "this run kept no maps: run the model with keep_maps=True, or request this when running it"
@@ -114,11 +111,7 @@ class Collected(RunParts):
         return replace(self.with_notes(*extra_notes(request, self.inputs)), **results)
 
     def reshaped(self, request: Request, where: str) -> Self:
-        """Return the maps that a request selects, combined as it asks.
-
-        where  what contains the maps, for error messages
-        Raise UsageError if no maps were kept or the request asks for more than they contain.
-        """
+        """Return the maps that a request selects, combined as it asks; raise UsageError if `where` has none."""
         if not self.maps:
             raise UsageError(f"{where} kept no maps: run again with --save-maps")
         maps = reshape(self.maps, request, where)
@@ -152,11 +145,7 @@ def _select_metrics(statistics: Statistics, names: Sequence[str]) -> Statistics:
 
 
 def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:
-    """Return kept maps selected and combined as a request says.
-
-    where  what contains the maps, for messages
-    Raise UsageError if they lack what the request needs.
-    """
+    """Return kept maps selected and combined as a request says; raise UsageError if `where` lacks what it needs."""
     wrong = {attention.by for attention in maps} - {request.by}
     if "weight" in wrong:
         raise UsageError(

@@ -55,8 +55,7 @@ class Source:
     @classmethod
     def of_pass(cls, prepared: Pass) -> Source:
         """Return the source of a forward pass."""
-        request = prepared.request
-        options = {**_map_options(request), "max_memory": request.max_memory}
+        options = {**_map_options(prepared.request), "max_memory": prepared.request.max_memory}
         return cls(prepared.loaded.name, prepared.inputs, prepared.heads, **options)
 
 
@@ -74,8 +73,6 @@ def unchanged(value: T) -> T:
 class Execution:
     """One execution of a study.
 
-    request     the options of the forward pass
-    texts       the texts to read
     existing    kept maps that are used instead of a forward pass
     load        loads the model; None if there is only a saved run
     arguments   arguments that the model is loaded with
@@ -155,28 +152,22 @@ class Execution:
             if self.existing is None:
                 run = self.runner.gather(self.texts, request, self.track, take)
             else:
-                run = self._gather_existing(self.existing, request, take)
+                info = self.existing.info
+                run = self.existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
+                if self.has_model and not request.neurons:
+                    run = replace(run, vectors=())
+                if request.metrics:
+                    run = replace(run, statistics=run.stats(request.metrics, request.per_query))
+                run = run.with_extras(request, take) if request.extras else run
         check(run)
         return self.finish(run)
-
-    def _gather_existing(self, existing: Collected, request: Request, take: EdgesConsumer | None) -> Collected:
-        info = existing.info
-        run = existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
-        if self.has_model and not request.neurons:
-            run = replace(run, vectors=())
-        if request.metrics:
-            run = replace(run, statistics=run.stats(request.metrics, request.per_query))
-        return run.with_extras(request, take) if request.extras else run
 
     def batches(self, request: Request, track: Track = untracked) -> Iterator[Collected]:
         """Yield the maps that a request asks for as one run per batch, so that few are in memory."""
         yield from map(self.finish, self.runner.runs(self.texts, request, track))
 
     def shuffled(self, seeds: int, make_sink: Callable[[Source], SinkT]) -> SinkT | None:
-        """Return a sink that has seen the texts with their tokens shuffled, once for each of the seeds 0, 1, ….
-
-        None for no seeds, or if there is no model.
-        """
+        """Return a sink that has seen the texts with shuffled tokens for seeds 0, 1, …; None without seeds or model."""
         if not seeds or not self.has_model:
             return None
         from attncli.engine.passes import shuffled_passes
@@ -187,10 +178,7 @@ class Execution:
         return sink
 
     def maps_of(self, text: int, heads: Selection, zoom: Zoom) -> list[Attention]:
-        """Return the maps of some heads on one text, pooled to what a picture shows, by one more forward pass.
-
-        text  position of the text among the texts
-        """
+        """Return the maps of some heads on one text, pooled to what a picture shows, by one more forward pass."""
         request = replace(self.request, zoom=zoom, keep_maps=True)
         prepared = replace(self.runner.prepare([self.texts[text]], request), heads=heads)
         prepared.check_memory(at_once=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from attncli import store
 from attncli.data import Text
@@ -13,14 +13,12 @@ from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
-from attncli.engine.study import Study
+from attncli.engine.study import ResultT, Study
 from attncli.options import OutputOptions
 from attncli.store import OutputFolder
 
 if TYPE_CHECKING:  # a saved run needs no torch
     from attncli.engine.runner import Runner, SharedPass
-
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from attncli import registry
-from attncli.data import (
-    KINDS,
-    Array,
-    Attention,
-    EdgesConsumer,
-    Input,
-    LayerMaps,
-    Metric,
-    Scores,
-    Selection,
-    Statistics,
-    Vectors,
-)
+from attncli.data import Attention, EdgesConsumer, Input, LayerMaps, Metric, Scores, Selection, Statistics, Vectors
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.request import Request
 from attncli.errors import UsageError
@@ -30,22 +18,15 @@ from attncli.stream.norms import NormShares
 from attncli.stream.replay import replay
 
 
-def metrics(names: Iterable[str]) -> list[Metric]:
-    """Return the metrics of these names."""
-    return [registry.module("metrics", name).METRIC for name in names]
-
-
-def declarations(names: Iterable[str]) -> Mapping[str, Metric]:
+def declarations(names: Iterable[str]) -> dict[str, Metric]:
     """Return the metrics of these names, by name."""
-    return {metric.name: metric for metric in metrics(names)}
+    metrics: list[Metric] = [registry.module("metrics", name).METRIC for name in names]
+    return {metric.name: metric for metric in metrics}
 
 
 def measure_for(request: Request, heads: Selection | None = None) -> Measure:
-    """Return the sink that measures the metrics of a request.
-
-    Raise UsageError if all of them have a value per key, which only `per_query` measures.
-    """
-    requested = metrics(request.metrics)
+    """Return the sink that measures the metrics of a request; raise UsageError if all of them need `per_query`."""
+    requested = list(declarations(request.metrics).values())
     if not request.per_query and all(metric.per_key for metric in requested):
         names = ", ".join(metric.name for metric in requested)
         raise UsageError(f"{names} has a value for every key and none for a whole head: add --per-query")
@@ -83,32 +64,26 @@ def _label_means(statistics: Statistics, maps: Sequence[Attention]) -> Statistic
         labels.append("head")
     if any(attention.aggregate_layers == "mean" for attention in maps):
         labels.append("layer")
+
+    def labelled(scores: Scores) -> Scores:
+        coords = {
+            name: (scores.coords[name][0], np.full(len(scores.coords[name][1]), "mean", object)) for name in labels
+        }
+        return replace(scores, coords={**scores.coords, **coords})
+
     tables: dict[str, Any] = {
-        table: {metric: _label_coords(scores, labels) for metric, scores in getattr(statistics, table).items()}
+        table: {metric: labelled(scores) for metric, scores in getattr(statistics, table).items()}
         for table in ("heads", "std", "tokens", "keys")
     }
     return replace(statistics, **tables)
 
 
-def _label_coords(scores: Scores, labels: Sequence[str]) -> Scores:
-    coords = dict(scores.coords)
-    for label in labels:
-        dim, entries = coords[label]
-        mean: Array = np.full(len(entries), "mean", dtype=object)
-        coords[label] = (dim, mean)
-    return replace(scores, coords=coords)
-
-
 def extra_sinks(
-    request: Request,
-    inputs: Sequence[Input],
-    take: EdgesConsumer | None = None,
-    heads: Selection | None = None,
+    request: Request, inputs: Sequence[Input], take: EdgesConsumer | None = None, heads: Selection | None = None
 ) -> dict[str, Any]:
     """Return the sinks of edges, profile and vectors that a request asks for, by the field of a run that they fill.
 
-    inputs  all texts, with the tokens of the maps
-    take    function that receives the edges chunk by chunk; None: they stay in memory
+    take  function that receives the edges chunk by chunk; None: they stay in memory
     """
     sinks: dict[str, Any] = {}
     if request.edges:
@@ -136,7 +111,7 @@ def extra_notes(
         notes += [
             f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
             "their weights are the model's own (attncli info says why)"
-            for kind in KINDS
+            for kind in dict.fromkeys(kind for kind, _ in heads)
             if layers_of(missing, kind)
         ]
     return notes

@@ -43,10 +43,7 @@ class Pass:
 
     @classmethod
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
-        """Return a pass with the selected heads.
-
-        Raise UsageError if a layer or head does not exist, or if the attention of one layer does not fit into memory.
-        """
+        """Return a pass with the selected heads; raise UsageError if one does not exist or a layer does not fit."""
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
         prepared = cls(loaded, plan, tuple(batches), request, resolve(request.choice, available, loaded.name))
         if request.by == "norm":
@@ -101,7 +98,7 @@ class Pass:
         """
         for text in self.inputs if self.matches is None else ():
             try:
-                for kind in self._kinds:
+                for kind in {kind for kind, _ in self.heads}:
                     self.request.zoom.sides(*map(len, text.sides(kind)))
             except UsageError as error:
                 several = len(self.inputs) > 1
@@ -154,10 +151,6 @@ class Pass:
         return sorted((text for batch in self.texts for text in batch), key=lambda text: text.index)
 
     @property
-    def _kinds(self) -> set[Kind]:
-        return {kind for kind, _ in self.heads}
-
-    @property
     def _longest(self) -> int:
         return max(len(text.source) for batch in self.batches for text in batch.inputs)
 
@@ -173,10 +166,7 @@ class Pass:
         return f"keep less with {', '.join(flags)}{fewer_texts}, or allow more with --max-memory"
 
     def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
-        """Run one batch through the model and the sinks.
-
-        Return the texts as the sinks saw them, and the share of attention to dropped special tokens (NaN if none).
-        """
+        """Run one batch; return the texts that sinks saw, and the share of attention to dropped tokens (or NaN)."""
         request, counter = self.request, ProgressSink(advance, batch, self.heads)
         norms, merged = request.by == "norm", None
         if request.words or request.dropped_special:
@@ -254,9 +244,9 @@ class Pass:
         if request.focus is not None and self.matches is not None:
             side: Literal["query", "key"] = "query" if request.focus.direction == "from" else "key"
             return KeepChosen(side, self.matches.positions, self.heads, **combine)
-        if any(
-            request.zoom.changes(*map(len, text.sides(kind))) for text in self._merged(batch) for kind in self._kinds
-        ):
+        kinds = {kind for kind, _ in self.heads}
+        sides = (text.sides(kind) for text in self._merged(batch) for kind in kinds)
+        if any(request.zoom.changes(*map(len, of_text)) for of_text in sides):
             return PoolMaps(request.zoom, self.heads, **combine)
         return KeepMaps(self.heads, **combine)
 

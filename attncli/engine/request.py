@@ -80,11 +80,7 @@ class RunOptions(ZoomOptions, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """Checked options of a run, with the fields of `RunOptions`.
-
-    choice  selected kinds, layers and heads
-    focus   tokens whose rows or columns are kept; None for full maps
-    """
+    """Checked options of a run, as in `RunOptions`; of the focus, if any, only rows or columns are kept."""
 
     choice: Choice = field(default_factory=Choice)
     by: By = "weight"

@@ -39,10 +39,7 @@ class Runner:
     def gather(
         self, texts: Sequence[Text], request: Request, track: Track = untracked, take: EdgesConsumer | None = None
     ) -> Collected:
-        """Return all texts as one run.
-
-        take  receives the strongest edges chunk by chunk; without it they are in the run
-        """
+        """Return all texts as one run; `take` receives the strongest edges, which are else in the run."""
         prepared = self.prepare(texts, request, track)
         if request.keep_maps or request.combined:
             prepared.check_memory(at_once=True)

@@ -10,8 +10,8 @@ sizes    the bytes of a page, and how much of a run fits into a number of bytes
 from __future__ import annotations
 
 from attncli.page.edges import EdgeTable, EdgeTables, LayerId
-from attncli.page.payload import PageContent, Payload, build_payload, page_html
+from attncli.page.payload import PageContent, page_html
 from attncli.page.sizes import MapSize, PageFit, fit_page, full_page_bytes, smallest_page_bytes
 
-__all__ = ["EdgeTable", "EdgeTables", "LayerId", "MapSize", "PageContent", "PageFit", "Payload", "build_payload"]
+__all__ = ["EdgeTable", "EdgeTables", "LayerId", "MapSize", "PageContent", "PageFit"]
 __all__ += ["fit_page", "full_page_bytes", "page_html", "smallest_page_bytes"]

@@ -50,16 +50,8 @@ class PageContent:
     neurons: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Payload:
-    """The data of a page: the document, and its compressed binary parts."""
-
-    document: Plain
-    blobs: tuple[bytes, ...]
-
-
-def build_payload(content: PageContent) -> Payload:
-    """Return the data of a page; equal token lists and binary parts are stored once."""
+def build_payload(content: PageContent) -> tuple[Plain, list[bytes]]:
+    """Return the document and the compressed binary parts; equal token lists and binary parts are stored once."""
     writer = _Writer(Blobs(), content.edges)
     info, names = content.info, {source.index: _text_name(source) for source in content.inputs}
     maps = [writer.map(attention, names[attention.text]) for attention in content.maps]
@@ -75,7 +67,7 @@ def build_payload(content: PageContent) -> Payload:
         "stats": None if content.stats is None else {name: content.stats[name] for name in ("metrics", "heads")},
         "vectors": [*writer.vectors(content.vectors, content.maps)],
     }
-    return Payload(document, tuple(writer.blobs.compressed))
+    return document, writer.blobs.compressed
 
 
 class _Writer:
@@ -169,12 +161,12 @@ def _text_name(source: Input) -> str:
     return text if len(text) <= NAME else text[: NAME - 1] + "…"
 
 
-def page_html(payload: Payload, template: str | None = None) -> str:
+def page_html(content: PageContent, template: str | None = None) -> str:
     """Return the page as one document that needs no other file; `template` replaces `built_page()`."""
     page = built_page() if template is None else template
-    title = f"<title>{html.escape(payload.document['title'])} · attncli</title>"
+    title = f"<title>{html.escape(content.info.title)} · attncli</title>"
     before, _, after = page.replace(TITLE, title, 1).partition(MARKER)
-    return "".join([before, *_scripts(payload), after])
+    return "".join([before, *_scripts(*build_payload(content)), after])
 
 
 @cache
@@ -183,11 +175,11 @@ def built_page() -> str:
     return files("attncli.page").joinpath("assets", "page.html").read_text(encoding="utf-8")
 
 
-def _scripts(payload: Payload) -> Iterator[str]:
+def _scripts(document: Plain, blobs: Sequence[bytes]) -> Iterator[str]:
     """Yield the document, then each binary part, as `<script>` elements."""
     # ASCII only, and without the characters that could end the script for an HTML parser
-    document = json.dumps(payload.document, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
-    yield f'<script type="application/json" id="page">{document}</script>\n'
-    for number, blob in enumerate(payload.blobs):
+    text = json.dumps(document, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+    yield f'<script type="application/json" id="page">{text}</script>\n'
+    for number, blob in enumerate(blobs):
         data = base64.b64encode(blob).decode("ascii")
         yield f'<script type="application/octet-stream" id="blob-{number}">{data}</script>\n'

@@ -8,11 +8,11 @@ foreign  attention maps of other tools
 
 from attncli.store.arrays import load_arrays
 from attncli.store.files import write_atomic
-from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, manifest_files, run_document
+from attncli.store.folder import OutputFolder, default_folder, digest, input_sha256, run_document
 from attncli.store.runs import RunParts, open_run, save_run
 from attncli.store.tables import analysis_document, edges_file, table_csv
 from attncli.store.text import json_text
 
 __all__ = ["OutputFolder", "RunParts", "analysis_document", "default_folder", "digest", "edges_file", "input_sha256"]
-__all__ += ["json_text", "load_arrays", "manifest_files", "open_run", "run_document", "save_run", "table_csv"]
+__all__ += ["json_text", "load_arrays", "open_run", "run_document", "save_run", "table_csv"]
 __all__ += ["write_atomic"]

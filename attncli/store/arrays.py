@@ -103,8 +103,7 @@ def _write_safetensors(file: BinaryIO, stacks: Mapping[str, ArrayStack]) -> None
 def load_arrays(path: Path, pick: Callable[[list[str]], Iterable[str]] = list) -> dict[str, Array]:
     """Return arrays of a `.safetensors`, `.npz` or `.npy` file; raise UsageError for a damaged or pickled file.
 
-    pick  function that receives the names of all arrays and returns those to read; a `.npy` file has one array, named
-          after the file
+    pick  receives the names of all arrays and returns those to read; the array of a `.npy` file is named after the file
     """
     load = _load_safetensors if path.suffix.lower() == ".safetensors" else _load_numpy
     try:

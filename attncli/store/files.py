@@ -15,12 +15,8 @@ from attncli.store.text import utf8
 NEED_SPACE = "free some space or choose another folder with --out"
 NEED_RIGHTS = "choose a folder that you may write to with --out"
 _ADVICE = {
-    errno.ENOSPC: NEED_SPACE,
-    errno.EDQUOT: NEED_SPACE,
-    errno.EFBIG: NEED_SPACE,
-    errno.EACCES: NEED_RIGHTS,
-    errno.EPERM: NEED_RIGHTS,
-    errno.EROFS: NEED_RIGHTS,
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), NEED_SPACE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NEED_RIGHTS),
     errno.ENAMETOOLONG: "choose a shorter path with --out",
     errno.EISDIR: "a folder of that name is in the way: move it or choose another folder with --out",
     errno.ENOTDIR: "a part of the path is a file: choose another folder with --out",

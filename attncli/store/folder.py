@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -18,10 +17,6 @@ from attncli.store.text import json_line, json_text, path_inside, plain, slug, u
 
 MANIFEST = "manifest.json"
 SCHEMA = f"attncli.run/{FORMAT}"
-RUN_KEYS = (
-    *("model", "revision", "class", "architecture", "dtype", "device", "capture", "tokenizer", "versions"),
-    *("given", "resolved", "notes", "seed", "input_sha256", "format"),
-)
 _ELSEWHERE = "choose another folder with --out, or replace it with --force"
 
 
@@ -100,9 +95,11 @@ class OutputFolder:
         self._files[name] = path
         return path
 
-    def holds(self, name: str) -> None:
-        """Add a file that already exists, written by the run of a subfolder, to the manifest."""
-        self._files[name] = self.path / name
+    def add_subfolder(self, name: str) -> None:
+        """Add the unchanged files of the run in a subfolder to the manifest."""
+        folder = self.path / name
+        for file in unchanged(folder, (read_manifest(folder) or {}).get("files")):
+            self._files[f"{name}/{file}"] = folder / file
 
     def finish(self, info: RunInfo, *, alone: bool = False) -> dict[str, Any]:
         """Write the manifest, which completes the run; return it.
@@ -112,11 +109,13 @@ class OutputFolder:
         self.claim()
         manifest = read_manifest(self.path) or {}
         files = {name: _manifest_entry(name, path) for name, path in self._files.items()}
-        outdated: dict[str, dict[str, Any]] = {}
-        if self._is_same_run(manifest):
-            former = unchanged(self.path, manifest.get("files"))
-            files, outdated = (files, former) if alone else ({**former, **files}, {})
-        for name in (outdated | unchanged(self.path, manifest.get("replaces"))).keys() - files.keys():
+        outdated = unchanged(self.path, manifest.get("replaces"))
+        former = unchanged(self.path, manifest.get("files")) if self._is_same_run(manifest) else {}
+        if alone:
+            outdated |= former
+        else:
+            files = former | files
+        for name in outdated.keys() - files.keys():
             self.path.joinpath(name).unlink(missing_ok=True)
         entries = [files[name] for name in sorted(files)]
         final = {**self._document(complete=True), "run": run_document(info), "files": entries}
@@ -169,19 +168,10 @@ class OutputFolder:
         self._claimed = True
 
 
-def manifest_files(folder: Path) -> list[str]:
-    """Return the names of the unchanged files that the manifest of a folder lists."""
-    return list(unchanged(folder, (read_manifest(folder) or {}).get("files")))
-
-
 def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
-    """Return the description of a run, as in the `run` object of every JSON document.
-
-    given  whether to include the options as given; without them the same result always has the same bytes
-    """
-    fields = {field.name: plain(getattr(info, field.name)) for field in dataclasses.fields(info)}
-    fields["class"] = fields.pop("cls")
-    return {name: fields[name] for name in RUN_KEYS if given or name != "given"}
+    """Return the `run` object of every JSON document; without `given`, the same result always has the same bytes."""
+    fields = {name: value for name, value in vars(info).items() if given or name != "given"}
+    return {"class" if name == "cls" else name: plain(value) for name, value in fields.items()}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

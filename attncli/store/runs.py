@@ -72,9 +72,10 @@ def open_run(directory: str | Path) -> RunParts:
     arrays = load_arrays(folder / document["arrays"])
     try:
         decoder = Decoder(document["tokens"], arrays)
-        statistics = document["statistics"]
+        statistics, run = document["statistics"], manifest["run"]
+        described = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
         return RunParts(
-            info=_run_info(manifest["run"]),
+            info=RunInfo(**{field.name: described[field.name] for field in dataclasses.fields(RunInfo)}),
             inputs=tuple(map(decoder.input, document["inputs"])),
             maps=tuple(map(decoder.attention, document["attention"])),
             statistics=None if statistics is None else decoder.statistics(statistics),
@@ -137,8 +138,3 @@ def _read_document(path: Path) -> dict[str, Any]:
     if (name := document.get("arrays")) not in MAPS_FILES:
         raise UsageError(f"{RUN_FILE} names {name!r} as the file of its maps: expected maps.safetensors or maps.npz")
     return dict(document)
-
-
-def _run_info(run: dict[str, Any]) -> RunInfo:
-    fields = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
-    return RunInfo(**{field.name: fields[field.name] for field in dataclasses.fields(RunInfo)})

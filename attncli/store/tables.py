@@ -12,20 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import (
-    KINDS,
-    Array,
-    By,
-    Edges,
-    EdgesConsumer,
-    Input,
-    Kind,
-    Metric,
-    RunInfo,
-    Scores,
-    Statistics,
-    columns_of,
-)
+from attncli.data import KINDS, Array, By, Edges, EdgesConsumer, Input, Metric, RunInfo, Scores, Statistics, columns_of
 from attncli.errors import UsageError
 from attncli.store.files import atomic_file
 from attncli.store.folder import OutputFolder, run_document
@@ -38,25 +25,21 @@ TableColumns = Mapping[str, Array]
 """A table: column name → one entry per row."""
 EDGES_SCHEMA = "attncli.edges/1"
 
-# ------------------------------------------------------------------------------------------------ documents
-
 
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns) -> dict[str, Any]:
     """Return the first keys of a document: schema, run, and the inputs for each kind in the table of heads."""
     kinds = set(heads["kind"].tolist()) if "kind" in heads else set()
-    entries = [entry for one in inputs for entry in _input_entries(one, [kind for kind in KINDS if kind in kinds])]
+    entries = []
+    for one in inputs:
+        texts = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
+        given = {name: text for name, text in texts.items() if text is not None}
+        for kind in (kind for kind in KINDS if kind in kinds):
+            queries, keys = one.sides(kind)
+            sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
+            parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
+            named = {name: segments for name, segments in parts.items() if any(segments)}
+            entries.append({"index": one.index, **given, **sides, **named})
     return {"schema": schema, "run": run_document(info, given=False), "inputs": entries}
-
-
-def _input_entries(one: Input, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
-    texts = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
-    given = {name: text for name, text in texts.items() if text is not None}
-    for kind in kinds:
-        queries, keys = one.sides(kind)
-        sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
-        parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
-        named = {name: segments for name, segments in parts.items() if any(segments)}
-        yield {"index": one.index, **given, **sides, **named}
 
 
 def analysis_document(
@@ -74,10 +57,7 @@ def declared_numbers(scores: Mapping[str, Scores], questions: Mapping[str, str])
 
 
 def metric_entries(statistics: Statistics, declarations: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
-    """Return unit, range, source and question of every measured metric.
-
-    declarations  metrics by name; without one, the question is empty
-    """
+    """Return unit, range, source and question of every measured metric; without a declaration, no question."""
     measured = {**statistics.heads, **statistics.tokens, **statistics.keys}
     return {
         name: _declared(metric, metric.question) if (metric := declarations.get(name)) else _declared(scores, "")
@@ -87,9 +67,6 @@ def metric_entries(statistics: Statistics, declarations: Mapping[str, Metric]) -
 
 def _declared(numbers: Scores | Metric, question: str) -> dict[str, Any]:
     return {"unit": numbers.unit, "range": list(numbers.range), "source": numbers.source, "question": question}
-
-
-# ------------------------------------------------------------------------------------------------ tables
 
 
 def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
@@ -147,12 +124,7 @@ def table_jsonl(columns: TableColumns) -> str:
 
 
 def write_table(path: Path, format: str, parts: Iterable[TableColumns], schema: str) -> None:
-    """Write a table whole or not at all.
-
-    format  csv, jsonl or parquet
-    parts   the columns, perhaps in several parts with the same columns
-    schema  name in the metadata of Parquet files
-    """
+    """Write a table as csv, jsonl or parquet, whole or not at all; its parts have the same columns."""
     with atomic_file(path) as temporary:
         if format == "parquet":
             _write_parquet(temporary, parts, schema)
@@ -160,9 +132,6 @@ def write_table(path: Path, format: str, parts: Iterable[TableColumns], schema: 
         with temporary.open("wb") as file:
             for number, part in enumerate(parts):
                 file.write(utf8(table_csv(part, header=not number) if format == "csv" else table_jsonl(part)))
-
-
-# ------------------------------------------------------------------------------------------------ Parquet
 
 
 def _arrow() -> ModuleType:

@@ -154,10 +154,7 @@ class _PlanRun:
         }
         with contextlib.redirect_stdout(io.StringIO()):
             all_commands()[step.command](**step.arguments(shared))
-        from attncli.store import manifest_files
-
-        for name in manifest_files(self.folder.path / path):
-            self.folder.holds(f"{path}/{name}")
+        self.folder.add_subfolder(path)
 
     def _info(self, infos: Sequence[RunInfo]) -> RunInfo:
         from attncli.engine.runner import merge_infos
