@@ -66,10 +66,11 @@ def _label_means(statistics: Statistics, maps: Sequence[Attention]) -> Statistic
         labels.append("layer")
 
     def labelled(scores: Scores) -> Scores:
-        coords = {
-            name: (scores.coords[name][0], np.full(len(scores.coords[name][1]), "mean", object)) for name in labels
-        }
-        return replace(scores, coords={**scores.coords, **coords})
+        coords = dict(scores.coords)
+        for name in labels:
+            dim, entries = coords[name]
+            coords[name] = (dim, np.full(len(entries), "mean", object))
+        return replace(scores, coords=coords)
 
     tables: dict[str, Any] = {
         table: {metric: labelled(scores) for metric, scores in getattr(statistics, table).items()}

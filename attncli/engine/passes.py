@@ -167,12 +167,10 @@ class Pass:
 
     def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
         """Run one batch; return the texts that sinks saw, and the share of attention to dropped tokens (or NaN)."""
-        request, counter = self.request, ProgressSink(advance, batch, self.heads)
-        norms, merged = request.by == "norm", None
-        if request.words or request.dropped_special:
-            merged = MergedRows(
-                _SinkGroup(sinks), batch.inputs, words=request.words, drop=request.dropped_special, norms=norms
-            )
+        counter, merged = ProgressSink(advance, batch, self.heads), None
+        words, drop, norms = self.request.words, self.request.dropped_special, self.request.by == "norm"
+        if words or drop:
+            merged = MergedRows(_SinkGroup(sinks), batch.inputs, words=words, drop=drop, norms=norms)
             sinks = [merged]
         if norms:
             sinks = [NormRows(_SinkGroup(sinks))]

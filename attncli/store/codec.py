@@ -76,32 +76,27 @@ class Encoder:
 
     def _layers(self, attention: Attention) -> list[Plain]:
         name = f"text-{attention.text}.{attention.kind}{'.norms' if attention.by == 'norm' else ''}"
-        one_array = "layer" in self.axes and len({maps.weights.shape for maps in attention.layers}) == 1
-        arrays = self._one_array(name, attention) if one_array else self._array_per_layer(name, attention)
-        return [
-            {"layer": maps.layer, "heads": list(maps.heads), **array, "visible": self._visible(name, maps)}
-            for maps, array in zip(attention.layers, arrays, strict=True)
-        ]
+        documents = []
+        for maps, array in zip(attention.layers, self._arrays(name, attention), strict=True):
+            visible = None if maps.visible is None else self.pool.share(f"{name}.visible", maps.visible)
+            documents.append({"layer": maps.layer, "heads": list(maps.heads), **array, "visible": visible})
+        return documents
 
-    def _visible(self, name: str, maps: LayerMaps) -> str | None:
-        return None if maps.visible is None else self.pool.share(f"{name}.visible", maps.visible)
-
-    def _one_array(self, name: str, attention: Attention) -> list[Plain]:
-        order = [AXES.index(axis) for axis in self.axes]
-        if order[0] == 0:
-            parts = [maps.weights.transpose([axis - 1 for axis in order[1:]]) for maps in attention.layers]
-            array = self.pool.add(name, parts, stacked=True)
-        else:
-            array = self.pool.add(name, [attention.stack().transpose(order)])
-        return [{"array": array, "axes": list(self.axes), "at": index} for index in range(len(attention.layers))]
-
-    def _array_per_layer(self, name: str, attention: Attention) -> list[Plain]:
+    def _arrays(self, name: str, attention: Attention) -> list[Plain]:
+        """Return for each layer the name and the axes of its array, which layers of the same shape may share."""
         axes = [axis for axis in self.axes if axis != "layer"]
         order = [AXES.index(axis) - 1 for axis in axes]
-        return [
-            {"array": self.pool.add(f"{name}.layer-{maps.layer}", [maps.weights.transpose(order)]), "axes": axes}
-            for maps in attention.layers
-        ]
+        parts = [maps.weights.transpose(order) for maps in attention.layers]
+        if "layer" not in self.axes or len({part.shape for part in parts}) != 1:
+            return [
+                {"array": self.pool.add(f"{name}.layer-{maps.layer}", [part]), "axes": axes}
+                for maps, part in zip(attention.layers, parts, strict=True)
+            ]
+        if self.axes[0] == "layer":
+            array = self.pool.add(name, parts, stacked=True)
+        else:
+            array = self.pool.add(name, [np.stack(parts, axis=self.axes.index("layer"))])
+        return [{"array": array, "axes": list(self.axes), "at": index} for index in range(len(parts))]
 
     def vectors(self, vectors: Vectors) -> Plain:
         name = f"text-{vectors.text}.{vectors.kind}.layer-{vectors.layer}"

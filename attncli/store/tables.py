@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 TableColumns = Mapping[str, Array]
 """A table: column name → one entry per row."""
-EDGES_SCHEMA = "attncli.edges/1"
 
 
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns) -> dict[str, Any]:
@@ -185,7 +184,7 @@ def edges_file(folder: OutputFolder) -> Iterator[EdgesConsumer]:
 
     def write(edges: Edges) -> None:
         nonlocal writer
-        table = pyarrow.table(edges.columns(categories)).replace_schema_metadata({"schema": EDGES_SCHEMA})
+        table = pyarrow.table(edges.columns(categories)).replace_schema_metadata({"schema": "attncli.edges/1"})
         if writer is None:
             path = stack.enter_context(atomic_file(folder.path_for("edges.parquet")))
             writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, table.schema))
