@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 from attncli import models
@@ -13,14 +12,12 @@ from attncli.capturing import CapturePlan, plan
 from attncli.data import Kind
 from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
-from attncli.engine.progress import untracked
 from attncli.engine.request import Request, RunOptions
-from attncli.engine.runner import Runner, gathered
+from attncli.engine.runner import Runner
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.batches import batch_from_tensors
 from attncli.inputs.texts import Texts, parse_texts
-from attncli.store import input_sha256
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
@@ -31,8 +28,6 @@ from attncli.studies.repeated.options import RepeatedOptions
 from attncli.studies.repeated.result import Repeated
 from attncli.studies.repeated.study import RepeatedStudy
 from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
-
-_log = logging.getLogger("attncli")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +121,7 @@ class Model(Runner):
             "class": info.cls,
             "architecture": info.architecture,
             "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-            "dtype": info.dtype,
-            "device": info.device,
-            "tokenizer": info.tokenizer,
+            **{name: getattr(info, name) for name in ("dtype", "device", "tokenizer")},
             "max_positions": loaded.max_positions,
             "attention": [_describe_kind(capture_plan, kind) for kind in capture_plan.kinds],
             "capture": {"route": capture_plan.route, "reason": capture_plan.reason},
@@ -180,21 +173,13 @@ def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **opti
     batch = batch_from_tensors(loaded, inputs)
     prepared = Pass.prepare(loaded, plan(loaded, request.capture, batch), [batch], request)
     prepared.check_memory(at_once=True)
-    info = loaded.run_info(prepared.plan.route)
-    texts = [encoded.text for encoded in batch.inputs]
-    info = replace(info, resolved=request.resolved(), notes=prepared.notes, input_sha256=input_sha256(texts))
-    return Run(**vars(gathered(prepared, info, untracked)))
+    return Run(**vars(prepared.gather(texts=[encoded.text for encoded in batch.inputs])))
 
 
 def _describe_kind(capture_plan: CapturePlan, kind: Kind) -> dict[str, Any]:
     sites = [site for site in capture_plan.sites if site.kind == kind]
-    return {
-        "kind": kind,
-        "layers": sorted({site.layer for site in sites}),
-        "heads": _single_or_list([site.heads for site in sites]),
-        "key_value_heads": _single_or_list([site.kv_heads for site in sites]),
-    }
-
-
-def _single_or_list(values: Sequence[int | None]) -> int | list[int | None] | None:
-    return values[0] if len(set(values)) == 1 else list(values)
+    description: dict[str, Any] = {"kind": kind, "layers": sorted({site.layer for site in sites})}
+    for name, attribute in (("heads", "heads"), ("key_value_heads", "kv_heads")):
+        numbers = [getattr(site, attribute) for site in sites]
+        description[name] = numbers[0] if len(set(numbers)) == 1 else numbers
+    return description

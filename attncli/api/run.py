@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.data.transforms import zoomed
-from attncli.engine import collected
-from attncli.engine.collected import Collected
+from attncli.engine.collected import Collected, check_weights
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, find_in_maps
-from attncli.engine.kept_maps import check_weights
 from attncli.engine.request import Request, ZoomOptions, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -61,13 +59,11 @@ class Run(Collected):
             texts = sorted({attention.text for attention in self.maps})
             known = f"there are: {', '.join(map(str, texts))}" if texts else "no maps were kept"
             raise UsageError(f"there are no maps of text {text}; {known}")
-        if kind is None:
-            if len(by_kind) > 1:
-                raise UsageError(f"this run has several kinds of attention: say which of {', '.join(by_kind)}")
-            return next(iter(by_kind.values()))
-        if kind not in by_kind:
+        if kind is None and len(by_kind) > 1:
+            raise UsageError(f"this run has several kinds of attention: say which of {', '.join(by_kind)}")
+        if kind is not None and kind not in by_kind:
             raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, by_kind)}")
-        return by_kind[kind]
+        return by_kind[next(iter(by_kind)) if kind is None else kind]
 
     def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:
         """Return the `top_k` largest weights of each row, or the weights of at least `min_weight`, of the kept maps.
@@ -224,23 +220,9 @@ class Run(Collected):
         info = self.info
         name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
         folder = OutputFolder(directory, "run", name, force)
-        save_run(folder, self.inputs, self.maps, self.statistics, self.vectors, layout=layout, format=format)
+        save_run(folder, self, layout=layout, format=format)
         folder.finish(info)
         return folder.path
 
 
-def open_saved(
-    path: str | Path,
-    *,
-    labels: str | Path | None = None,
-    key_labels: str | Path | None = None,
-    array: str | None = None,
-    kind: Kind | None = None,
-) -> Run:
-    """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
-
-    labels, key_labels  files that name the tokens of such maps
-    array, kind         array to read if there are several, and its kind of attention
-    """
-    opened = collected.open_saved(path, labels=labels, key_labels=key_labels, array=array, kind=kind)
-    return Run(**vars(opened))
+open_saved = Run.open_saved

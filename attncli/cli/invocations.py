@@ -21,8 +21,9 @@ from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 if TYPE_CHECKING:
     from attncli.data import Text
     from attncli.engine.collected import Collected
-    from attncli.engine.invocation import Invocation, SharedPass
+    from attncli.engine.invocation import Invocation
     from attncli.engine.request import Request, RunOptions
+    from attncli.engine.runner import SharedPass
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,13 @@ def invocation_of(
     texts        the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
-    from attncli.engine.invocation import Invocation, OutputSettings
+    from attncli.engine.invocation import Invocation
 
     model, output, saved = common.model, common.output, common.saved
     head, model_head = split_heads(common.selection.head, model.model_head)
     request = request_of(common, head, run_options)
     _check_output(output)
-    settings = OutputSettings(output.out, output.force, output.save_maps, output.maps_format, output.layout)
-    more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**common.typed, **own}}
+    more: dict[str, Any] = {"output": output, "options": resolved, "typed": {**common.typed, **own}}
     if saved.from_ is not None:
         if extra := typed(model, common.texts):
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
@@ -174,8 +174,10 @@ def _check_output(output: OutputOptions) -> None:
 
 
 def _open_saved(saved: SavedRunOptions, selection: SelectionOptions) -> Collected:
-    from attncli.engine.collected import open_saved
+    from attncli.engine.collected import Collected
 
     kinds = split_names(selection.kind)
     kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
-    return open_saved(saved.from_ or "", labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)
+    return Collected.open_saved(
+        saved.from_ or "", labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind
+    )

@@ -5,48 +5,55 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from attncli.data import (
-    Attention,
-    Edges,
-    EdgesConsumer,
-    Input,
-    Kind,
-    Profile,
-    RunInfo,
-    Scores,
-    Statistics,
-    Vectors,
-)
-from attncli.engine.kept_maps import check_weights, reshape
+import numpy as np
+
+from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics
+from attncli.data.selection import Choice, resolve
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
-from attncli.store import open_run
+from attncli.store import RunParts, open_run
 from attncli.store.foreign import as_inputs, maps_info, read_maps
+from attncli.stream.special_tokens import drop_special
+from attncli.stream.words import to_words
 from attncli.vocabulary import ALL_METRICS
 
 
 @dataclass(frozen=True, eq=False)
-class Collected:
-    """The results of one forward pass, or of a saved run.
+class Collected(RunParts):
+    """The results of one forward pass, or of a saved run: the parts that are saved (see `RunParts`), and two more.
 
-    info        where the results come from
-    inputs      the texts with their tokens
-    maps        the kept maps by text, then kind; empty if only statistics were requested
-    statistics  the statistics of the same forward pass, None if they were not requested
-    strongest   the strongest edges of the same pass; not saved, can be computed from kept maps
-    whole       the profile over whole texts; not saved, can be computed from kept maps
-    vectors     query and key vectors by text, kind and layer, if they were requested
+    strongest  the strongest edges of the same pass; not saved, can be computed from kept maps
+    whole      the profile over whole texts; not saved, can be computed from kept maps
     """
 
-    info: RunInfo
-    inputs: tuple[Input, ...]
-    maps: tuple[Attention, ...] = ()
-    statistics: Statistics | None = None
     strongest: Edges | None = None
     whole: Profile | None = None
-    vectors: tuple[Vectors, ...] = ()
+
+    @classmethod
+    def open_saved(
+        cls,
+        path: str | Path,
+        *,
+        labels: str | Path | None = None,
+        key_labels: str | Path | None = None,
+        array: str | None = None,
+        kind: Kind | None = None,
+    ) -> Self:
+        """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
+
+        labels, key_labels  files that name the tokens of such maps
+        array, kind         array to read if there are several, and its kind of attention
+        """
+        if Path(path).is_dir() or not Path(path).suffix:
+            if any(value is not None for value in (labels, key_labels, array)):
+                raise UsageError(
+                    "--labels, --key-labels and --array go with a file of maps; a saved run has its own labels"
+                )
+            return cls(**vars(open_run(path)))
+        maps = read_maps(path, labels, key_labels, array=array, kind=kind)
+        return cls(maps_info(path), as_inputs(maps), maps)
 
     @property
     def mean_note(self) -> str:
@@ -61,7 +68,7 @@ class Collected:
         """Return the prefix of file names of one of several texts: `T003-`; empty if there is only one text."""
         return f"T{text:03}-" if len(self.inputs) > 1 else ""
 
-    def with_notes(self, *notes: str) -> Collected:
+    def with_notes(self, *notes: str) -> Self:
         """Return the same results with further notes."""
         return replace(self, info=replace(self.info, notes=(*self.info.notes, *notes)))
 
@@ -72,8 +79,10 @@ class Collected:
         """
         names = metric_names(ALL_METRICS if metrics is None else metrics)
         measured = self.statistics
-        if measured is not None and _covers(measured, names if metrics else (), per_query):
-            return _select_metrics(measured, names)
+        if measured is not None and (measured.tokens or measured.keys or not per_query):
+            missing = set(names) - {*measured.heads, *measured.keys} if metrics else ()
+            if not missing:
+                return _select_metrics(measured, names)
         if not self.maps:
             raise UsageError(
                 "this run kept neither maps nor these statistics: run the model with keep_maps=True or these metrics"
@@ -83,56 +92,30 @@ class Collected:
 
         return measure_maps(self.maps, self.inputs, Request(metrics=names, per_query=per_query))
 
-    def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Collected:
-        """Return the same results with the edges and the profile of a request, computed from the kept maps.
-
-        take  function that receives the edges chunk by chunk; None: they stay in memory
-        """
+    def with_extras(self, request: Request, take: EdgesConsumer | None = None) -> Self:
+        """Return the same results with the edges (unless `take` receives them) and the profile of the kept maps."""
         if not self.maps:
             raise UsageError(
                 "this run kept no maps: run the model with keep_maps=True, or request this when running it"
             )
         check_weights(self.maps)
+        request = replace(request, neurons=False)  # kept maps have no vectors
         # imported here: drawing maps needs no torch
-        from attncli.engine.extras import extras_of_maps
+        from attncli.engine.measuring import extra_notes, extra_sinks
+        from attncli.stream.replay import replay
 
-        extras = extras_of_maps(self.maps, self.inputs, request, take)
-        return replace(self.with_notes(*extras.notes), strongest=extras.edges, whole=extras.profile)
+        sinks = extra_sinks(request, self.inputs, take)
+        for attention in self.maps:
+            replay(attention, [*sinks.values()])
+        results = {name: sink.result() for name, sink in sinks.items()}
+        return replace(self.with_notes(*extra_notes(request, self.inputs)), **results)
 
-    def reshaped(self, request: Request, where: str) -> Collected:
-        """Return the maps that a request selects, combined as it asks.
-
-        where  what contains the maps, for error messages
-        Raise UsageError if no maps were kept or the request asks for more than they contain.
-        """
+    def reshaped(self, request: Request, where: str) -> Self:
+        """Return the maps that a request selects, combined as it asks; raise UsageError if `where` has none."""
         if not self.maps:
             raise UsageError(f"{where} kept no maps: run again with --save-maps")
         maps = reshape(self.maps, request, where)
         return replace(self, inputs=_inputs_of(self.inputs, maps), maps=maps, statistics=None)
-
-
-def open_saved(
-    path: str | Path,
-    *,
-    labels: str | Path | None = None,
-    key_labels: str | Path | None = None,
-    array: str | None = None,
-    kind: Kind | None = None,
-) -> Collected:
-    """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
-
-    labels, key_labels  files that name the tokens of maps of other tools
-    array, kind         name of the array if the file has several, and its kind of attention
-    """
-    if Path(path).is_dir() or not Path(path).suffix:
-        if any(value is not None for value in (labels, key_labels, array)):
-            raise UsageError(
-                "--labels, --key-labels and --array go with a file of maps; a saved run has its own labels"
-            )
-        saved = open_run(path)
-        return Collected(saved.info, saved.inputs, saved.attention, saved.statistics, vectors=saved.vectors)
-    maps = read_maps(path, labels, key_labels, array=array, kind=kind)
-    return Collected(maps_info(path), as_inputs(maps), maps)
 
 
 def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Input, ...]:
@@ -150,15 +133,105 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
     return tuple(texts)
 
 
-def _covers(statistics: Statistics, names: Sequence[str], per_query: bool) -> bool:
-    measured = {*statistics.heads, *statistics.keys}
-    return set(names) <= measured and (bool(statistics.tokens or statistics.keys) or not per_query)
-
-
 def _select_metrics(statistics: Statistics, names: Sequence[str]) -> Statistics:
     def selected(scores: Mapping[str, Scores]) -> dict[str, Scores]:
         return {name: scores[name] for name in names if name in scores}
 
-    fields = ("heads", "std", "tokens", "keys")
-    tables: dict[str, Any] = {name: selected(getattr(statistics, name)) for name in fields}
+    tables: dict[str, Any] = {name: selected(getattr(statistics, name)) for name in ("heads", "std", "tokens", "keys")}
     return replace(statistics, **tables)
+
+
+# ------------------------------------------------------------------------------------------------ kept maps
+
+
+def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:
+    """Return kept maps selected and combined as a request says; raise UsageError if `where` lacks what it needs."""
+    wrong = {attention.by for attention in maps} - {request.by}
+    if "weight" in wrong:
+        raise UsageError(
+            f"{where} contains weights, from which no norms can be computed: "
+            "run the model again with --by norm --save-maps"
+        )
+    if wrong:
+        raise UsageError(
+            f"{where} contains value-weighted norms, not weights: read them with heatmap, stats or flow and --by norm, "
+            "or save the weights too, with --save-maps and without --by norm"
+        )
+    chosen = _select_maps(maps, request.choice, where)
+    return tuple(_combine(_merge_tokens(attention, request), request) for attention in chosen)
+
+
+def check_weights(maps: Sequence[Attention]) -> None:
+    """Raise UsageError if maps are value-weighted norms instead of weights."""
+    if any(attention.by == "norm" for attention in maps):
+        raise UsageError(
+            "this needs attention weights, these maps are value-weighted norms (heatmap, stats, rollout and flow "
+            "accept them): run the model without by='norm'"
+        )
+
+
+def _select_maps(maps: Sequence[Attention], choice: Choice, where: str) -> list[Attention]:
+    layers = [layer for attention in maps for layer in attention.layers]
+    if choice.layers is not None and any(isinstance(layer.layer, str) for layer in layers):
+        raise UsageError(f"--layer cannot choose from {where}: it keeps only the mean over layers")
+    if choice.heads is not None and not all(layer.heads for layer in layers):
+        raise UsageError(f"--head cannot choose from {where}: it keeps only maps combined over heads")
+    available = {
+        (attention.kind, _layer_number(layer)): layer.heads for attention in maps for layer in attention.layers
+    }
+    heads = resolve(choice, available, where)
+    selected = []
+    for attention in maps:
+        numbers = [heads.get((attention.kind, _layer_number(layer))) for layer in attention.layers]
+        pairs = zip(attention.layers, numbers, strict=True)
+        if kept := tuple(_only_heads(layer, chosen) for layer, chosen in pairs if chosen is not None):
+            selected.append(replace(attention, layers=kept))
+    return selected
+
+
+def _layer_number(layer: LayerMaps) -> int:
+    return layer.layer if isinstance(layer.layer, int) else 0
+
+
+def _only_heads(layer: LayerMaps, heads: Sequence[int]) -> LayerMaps:
+    if tuple(heads) == layer.heads:
+        return layer
+    indices = [index for index, head in enumerate(layer.heads) if head in heads]
+    visible = layer.visible
+    if visible is not None and visible.shape[0] > 1:
+        visible = visible[indices]
+    return replace(layer, heads=tuple(heads), weights=layer.weights[indices], visible=visible)
+
+
+def _merge_tokens(attention: Attention, request: Request) -> Attention:
+    """Return a map without special tokens and with words instead of pieces, if requested and not yet done."""
+    if not attention.whole and (
+        (request.words and not attention.words) or (request.dropped_special and not attention.dropped_special)
+    ):
+        raise UsageError(
+            "words and special tokens can only be found in full maps, these show "
+            f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: run the model again"
+        )
+    attention = to_words(attention) if request.words else attention
+    return drop_special(attention) if request.dropped_special else attention
+
+
+def _combine(attention: Attention, request: Request) -> Attention:
+    if request.aggregate != "none" and attention.aggregate == "none":
+        attention = attention.mean("head") if request.aggregate == "mean" else _largest_over_heads(attention)
+    elif request.aggregate not in ("none", attention.aggregate):
+        raise UsageError(f"these maps are already the {attention.aggregate} over heads, not the {request.aggregate}")
+    if request.aggregate_layers == "mean" and attention.aggregate_layers == "none":
+        attention = attention.mean("layer")
+    return attention
+
+
+def _largest_over_heads(attention: Attention) -> Attention:
+    """Return maps of the largest weight over heads."""
+    layers = []
+    for layer in attention.layers:
+        visible = None if layer.visible is None else np.logical_or.reduce(layer.visible, axis=0, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            weights = np.fmax.reduce(layer.weights, axis=0, keepdims=True)
+        layers.append(LayerMaps(layer.layer, (), weights, visible))
+    return replace(attention, layers=tuple(layers), aggregate="max")

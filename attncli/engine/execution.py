@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a study of a saved run needs no torch
     from attncli.engine.runner import Runner
     from attncli.stream import Sink
 
+T = TypeVar("T")
 SinkT = TypeVar("SinkT", bound="Sink")
 
 
@@ -49,51 +50,29 @@ class Source:
         for attention in maps:
             for layer in attention.layers:
                 heads[attention.kind, layer.layer if isinstance(layer.layer, int) else 0] = layer.heads
-        first = maps[0]
-        return cls(
-            "this run",
-            inputs,
-            heads,
-            first.aggregate,
-            first.aggregate_layers,
-            first.words,
-            first.dropped_special,
-            first.by,
-        )
+        return cls("this run", inputs, heads, **_map_options(maps[0]))
 
     @classmethod
     def of_pass(cls, prepared: Pass) -> Source:
         """Return the source of a forward pass."""
-        request = prepared.request
-        return cls(
-            prepared.loaded.name,
-            prepared.inputs,
-            prepared.heads,
-            request.aggregate,
-            request.aggregate_layers,
-            request.words,
-            request.drop,
-            request.by,
-            request.max_memory,
-        )
+        options = {**_map_options(prepared.request), "max_memory": prepared.request.max_memory}
+        return cls(prepared.loaded.name, prepared.inputs, prepared.heads, **options)
 
 
-def as_they_are(maps: Sequence[Attention]) -> Sequence[Attention]:
-    """Return kept maps unchanged."""
-    return maps
+def _map_options(options: Attention | Request) -> dict[str, Any]:
+    names = ("aggregate", "aggregate_layers", "words", "dropped_special", "by")
+    return {name: getattr(options, name) for name in names}
 
 
-def unchanged_run(run: Collected) -> Collected:
-    """Return a run unchanged."""
-    return run
+def unchanged(value: T) -> T:
+    """Return a run or maps as they are."""
+    return value
 
 
 @dataclass(eq=False)
 class Execution:
     """One execution of a study.
 
-    request     the options of the forward pass
-    texts       the texts to read
     existing    kept maps that are used instead of a forward pass
     load        loads the model; None if there is only a saved run
     arguments   arguments that the model is loaded with
@@ -111,7 +90,7 @@ class Execution:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     save_maps: bool = False
     draws: bool = False
-    finish: Callable[[Collected], Collected] = unchanged_run
+    finish: Callable[[Collected], Collected] = unchanged
     edges_file: Callable[[], AbstractContextManager[EdgesConsumer | None]] = nullcontext
 
     @cached_property
@@ -123,12 +102,10 @@ class Execution:
 
     @property
     def has_model(self) -> bool:
-        """Whether further forward passes are possible."""
         return self.load is not None
 
     @property
     def keeps_all_maps(self) -> bool:
-        """Whether full maps are in memory, because they exist or are to be saved."""
         return self.existing is not None or self.save_maps
 
     @cached_property
@@ -139,7 +116,7 @@ class Execution:
     def stream(
         self,
         make_sink: Callable[[Source], SinkT],
-        adapt: Callable[[Sequence[Attention]], Sequence[Attention]] = as_they_are,
+        adapt: Callable[[Sequence[Attention]], Sequence[Attention]] = unchanged,
     ) -> tuple[Collected, SinkT]:
         """Feed all attention to a sink once; return the run and the sink.
 
@@ -162,9 +139,9 @@ class Execution:
 
     def run_pass(self, prepared: Pass, sinks: Sequence[Sink] = ()) -> Collected:
         """Run a prepared pass over the texts and return its completed run; the sinks see the same attention."""
-        return self.finish(self.runner.finish(prepared, self.texts, self.track, more=sinks))
+        return self.finish(prepared.gather(self.track, more=sinks, texts=self.texts))
 
-    def gather(self, check: Callable[[Collected], object] = unchanged_run) -> Collected:
+    def gather(self, check: Callable[[Collected], object] = unchanged) -> Collected:
         """Return everything that the request asks for as one run; its maps, if any, are full maps.
 
         check  raises an error if the run cannot be used, before anything of it is saved
@@ -175,31 +152,25 @@ class Execution:
             if self.existing is None:
                 run = self.runner.gather(self.texts, request, self.track, take)
             else:
-                run = self._gather_existing(self.existing, request, take)
+                info = self.existing.info
+                run = self.existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
+                if self.has_model and not request.neurons:
+                    run = replace(run, vectors=())
+                if request.metrics:
+                    run = replace(run, statistics=run.stats(request.metrics, request.per_query))
+                run = run.with_extras(request, take) if request.extras else run
         check(run)
         return self.finish(run)
-
-    def _gather_existing(self, existing: Collected, request: Request, take: EdgesConsumer | None) -> Collected:
-        info = existing.info
-        run = existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
-        if self.has_model and not request.neurons:
-            run = replace(run, vectors=())
-        if request.metrics:
-            run = replace(run, statistics=run.stats(request.metrics, request.per_query))
-        return run.with_extras(request, take) if request.extras else run
 
     def batches(self, request: Request, track: Track = untracked) -> Iterator[Collected]:
         """Yield the maps that a request asks for as one run per batch, so that few are in memory."""
         yield from map(self.finish, self.runner.runs(self.texts, request, track))
 
     def shuffled(self, seeds: int, make_sink: Callable[[Source], SinkT]) -> SinkT | None:
-        """Return a sink that has seen the texts with their tokens shuffled, once for each of the seeds 0, 1, ….
-
-        None for no seeds, or if there is no model.
-        """
+        """Return a sink that has seen the texts with shuffled tokens for seeds 0, 1, …; None without seeds or model."""
         if not seeds or not self.has_model:
             return None
-        from attncli.engine.shuffles import shuffled_passes
+        from attncli.engine.passes import shuffled_passes
 
         sink = make_sink(Source.of_pass(self.prepared))
         for shuffled_pass in shuffled_passes(self.prepared, seeds):
@@ -207,10 +178,7 @@ class Execution:
         return sink
 
     def maps_of(self, text: int, heads: Selection, zoom: Zoom) -> list[Attention]:
-        """Return the maps of some heads on one text, pooled to what a picture shows, by one more forward pass.
-
-        text  position of the text among the texts
-        """
+        """Return the maps of some heads on one text, pooled to what a picture shows, by one more forward pass."""
         request = replace(self.request, zoom=zoom, keep_maps=True)
         prepared = replace(self.runner.prepare([self.texts[text]], request), heads=heads)
         prepared.check_memory(at_once=True)

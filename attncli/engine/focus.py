@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,11 +39,7 @@ class FocusRequest:
 
 @dataclass(frozen=True, eq=False)
 class FocusMatches:
-    """The occurrences of the focus.
-
-    matches  matches by text and kind, for those that have any
-    notes    notes for the user
-    """
+    """The occurrences of the focus by text and kind, for those that have any, and notes for the user."""
 
     matches: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]]
     notes: tuple[str, ...]
@@ -79,29 +75,19 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
     by_index = {text.index: text for text in inputs}
     for (index, kind), of_text in matches.items():
         other_side = by_index[index].sides(kind)[1 if focus.direction == "from" else 0]
-        _check_page_size(of_text, kinds[kind] * len(of_text), len(other_side))
-    left_out = [f"{label} is left out: {error}" for label, error in errors]
-    return FocusMatches(matches, (*left_out, *_several_note(matches.values(), focus)))
-
-
-def _several_note(all_matches: Iterable[Sequence[FocusMatch]], focus: FocusRequest) -> Iterator[str]:
-    """Yield one note on how to choose one match, if a text has several."""
-    several = next((matches for matches in all_matches if len(matches) > 1), None)
+        lines, tokens = kinds[kind] * len(of_text), len(other_side)
+        if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
+            one_match = f"one match, such as --focus '{of_text[len(of_text) // 2].name}', " if len(of_text) > 1 else ""
+            raise UsageError(
+                f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
+                f"{MOST_TOKENS:,} tokens): choose {one_match}--layer and --head, --aggregate mean or a shorter text"
+            )
+    notes = [f"{label} is left out: {error}" for label, error in errors]
+    several = next((of_text for of_text in matches.values() if len(of_text) > 1), None)
     if several is not None and focus.wanted != ALL:
-        last = several[-1].name
-        yield (
-            f"'{focus.wanted}' is shown at all its occurrences, {describe_matches(several)}: --focus '{last}' shows one"
-        )
-
-
-def _check_page_size(matches: Sequence[FocusMatch], lines: int, tokens: int) -> None:
-    """Raise UsageError if the lines have more tokens than one page can show."""
-    if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
-        one_match = f"one match, such as --focus '{matches[len(matches) // 2].name}', " if len(matches) > 1 else ""
-        raise UsageError(
-            f"{lines} lines of {tokens} tokens are more than a page can show (at most {MOST_LINES} lines and "
-            f"{MOST_TOKENS:,} tokens): choose {one_match}--layer and --head, --aggregate mean or a shorter text"
-        )
+        occurrences = f"'{focus.wanted}' is shown at all its occurrences, {describe_matches(several)}"
+        notes.append(f"{occurrences}: --focus '{several[-1].name}' shows one")
+    return FocusMatches(matches, tuple(notes))
 
 
 def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusRequest) -> FocusMatches:
@@ -113,7 +99,5 @@ def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], focus: Focu
                 f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: "
                 "run the model again"
             )
-    counts: dict[Kind, int] = {}
-    for attention in maps:
-        counts[attention.kind] = sum(len(layer.weights) for layer in attention.layers)
+    counts = {attention.kind: sum(len(layer.weights) for layer in attention.layers) for attention in maps}
     return find_in_inputs(inputs, counts, focus)

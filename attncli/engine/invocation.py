@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from attncli import store
-from attncli.data import EdgesConsumer, RunInfo, Text
+from attncli.data import Text
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
-from attncli.engine.study import Study
+from attncli.engine.study import ResultT, Study
+from attncli.options import OutputOptions
 from attncli.store import OutputFolder
-from attncli.vocabulary import LAYOUTS, MAPS_FORMATS
 
 if TYPE_CHECKING:  # a saved run needs no torch
-    from attncli.engine.runner import Runner
-
-ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True)
-class OutputSettings:
-    """Options of the output.
-
-    out  output folder; None for `outputs/<command>/<model>/<digest>`
-    """
-
-    out: str | None = None
-    force: bool = False
-    save_maps: bool = False
-    maps_format: str = MAPS_FORMATS[0]
-    layout: str = LAYOUTS[0]
-
-
-@dataclass(frozen=True, eq=False)
-class SharedPass:
-    """A model, texts and one forward pass that the steps of a file share.
-
-    run  results with full maps; None if these do not fit into memory, then each step runs its own pass
-    """
-
-    runner: Runner
-    texts: tuple[Text, ...]
-    info: RunInfo
-    run: Collected | None = None
+    from attncli.engine.runner import Runner, SharedPass
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +35,7 @@ class Invocation:
     source: Mapping[str, Any] | Collected
     request: Request
     texts: tuple[Text, ...] = ()
-    output: OutputSettings = field(default_factory=OutputSettings)
+    output: OutputOptions = field(default_factory=OutputOptions)
     options: Mapping[str, Any] = field(default_factory=dict)
     typed: Mapping[str, Any] = field(default_factory=dict)
     shared: SharedPass | None = None
@@ -99,24 +69,20 @@ class Invocation:
 
     def execution(self, track: Track = untracked) -> Execution:
         """Return the execution that gives a study its attention."""
-        existing, load = None, None
-        if isinstance(self.source, Collected):
-            existing = self.source
-        else:
-            load = self.load
+        settings: dict[str, Any] = {"existing": self.source}
+        if not isinstance(self.source, Collected):
             # shared maps are weights, from which no norms can be computed
             existing = self.shared.run if self.shared is not None and self.request.by != "norm" else None
+            settings = {"existing": existing, "load": self.load, "arguments": self.source}
         return Execution(
             request=self.request,
             texts=self.texts,
-            existing=existing,
-            load=load,
             track=track,
-            arguments={} if isinstance(self.source, Collected) else self.source,
             save_maps=self.output.save_maps,
             draws=True,
             finish=self.complete,
-            edges_file=self.edges_file,
+            edges_file=lambda: store.edges_file(self.folder),
+            **settings,
         )
 
     def load(self) -> Runner:
@@ -133,15 +99,8 @@ class Invocation:
         """Return a run with the options of the command, and save its maps if `--save-maps` was given."""
         run = replace(run, info=replace(run.info, given=dict(self.typed), resolved=self.resolved))
         if self.output.save_maps and run.maps:
-            parts = run.inputs, run.maps, run.statistics, run.vectors
-            store.save_run(self.folder, *parts, layout=self.output.layout, format=self.output.maps_format)
+            store.save_run(self.folder, run, layout=self.output.layout, format=self.output.maps_format)
         return run
-
-    @contextmanager
-    def edges_file(self) -> Iterator[EdgesConsumer]:
-        """Open `edges.parquet` of the output folder."""
-        with store.EdgesFile(self.folder) as edges:
-            yield edges.take
 
 
 def execute(invocation: Invocation, study: Study[ResultT], track: Track = untracked) -> tuple[Collected, ResultT]:

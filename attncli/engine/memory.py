@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from attncli.data import Input, Kind, Selection, Zoom
@@ -12,7 +13,6 @@ from attncli.errors import UsageError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
-_FLOAT, _BOOL = 4, 1
 
 
 def parse_size(size: int | str | None, option: str = "--max-memory") -> int | None:
@@ -50,28 +50,20 @@ def free_memory() -> int | None:
 
 
 def _available() -> int | None:
-    try:
+    with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):
-        return _physical()
-
-
-def _physical() -> int | None:
-    try:
+    with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return None
+    return None
 
 
 def _left_in_container() -> int | None:
-    try:
-        limit, used = (
-            Path("/sys/fs/cgroup", name).read_text(encoding="ascii") for name in ("memory.max", "memory.current")
-        )
-        return max(0, int(limit) - int(used))
-    except (OSError, ValueError):
-        return None
+    names = ("memory.max", "memory.current")
+    with suppress(OSError, ValueError):
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")) for name in names)
+        return max(0, limit - used)
+    return None
 
 
 def map_bytes(
@@ -83,15 +75,12 @@ def map_bytes(
     for text in inputs:
         for kind, count in maps.items():
             queries, keys = (zoom or Zoom()).sides(*map(len, text.sides(kind)))
-            total += len(queries) * len(keys) * (count * _FLOAT + _BOOL)
+            total += len(queries) * len(keys) * (4 * count + 1)
     return total
 
 
 def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mapping[Kind, int]:
-    """Return the number of maps of one text for each kind.
-
-    one_head, one_layer  whether heads or layers are combined into one
-    """
+    """Return the number of maps of one text for each kind, if heads or layers are combined into one or not."""
     counts: dict[Kind, list[int]] = {}
     for (kind, _), numbers in heads.items():
         counts.setdefault(kind, []).append(1 if one_head else len(numbers))
@@ -99,11 +88,7 @@ def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mappi
 
 
 def check_layer_fits(needed: int, route: str, longest: int) -> None:
-    """Raise UsageError if the attention of one layer needs more than the free memory.
-
-    route    how attention is captured: `stream` or `eager`
-    longest  number of tokens of the longest text
-    """
+    """Raise UsageError if the attention of one layer, captured by a route, needs more than the free memory."""
     free = free_memory()
     if free is not None and needed > free:
         raise UsageError(
@@ -119,11 +104,7 @@ def check_fits(needed: int, limit: int | None, longest: int, advice: str) -> Non
 
 
 def memory_excess(needed: int, limit: int | None, longest: int) -> str | None:
-    """Return a message with the needed and the allowed bytes if a run does not fit; None if it fits.
-
-    limit    allowed bytes; None for half of the free memory
-    longest  number of tokens of the longest text
-    """
+    """Return a message if a run needs more than the allowed bytes (None: half of the free memory), else None."""
     free = free_memory()
     allowed = limit if limit is not None else None if free is None else free // 2
     if allowed is None or needed <= allowed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -13,17 +12,19 @@ import numpy as np
 
 from attncli.capturing import CapturePlan, layer_bytes
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, Profile, Rows, Selection, Statistics, Vectors
+from attncli.data import Attention, EdgesConsumer, Input, Kind, Rows, RunInfo, Selection, Text
 from attncli.data.selection import format_ranges, resolve
-from attncli.engine.extras import ExtraSinks
+from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs
-from attncli.engine.measuring import measure_for
+from attncli.engine.measuring import extra_notes, extra_sinks, measure_for, measure_maps
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
+from attncli.inputs.shuffled import shuffle_batch
 from attncli.models import Loaded
+from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.weights import NormRows, NormShares
@@ -38,21 +39,38 @@ class Pass:
     batches: tuple[Batch, ...]
     request: Request
     heads: Selection
+    norm_notes: tuple[str, ...] = ()
 
     @classmethod
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
-        """Return a pass with the selected heads.
-
-        Raise UsageError if a layer or head does not exist, or if the attention of one layer does not fit into memory.
-        """
+        """Return a pass with the selected heads; raise UsageError if one does not exist or a layer does not fit."""
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
-        heads = resolve(request.choice, available, loaded.name)
+        prepared = cls(loaded, plan, tuple(batches), request, resolve(request.choice, available, loaded.name))
         if request.by == "norm":
-            heads = _with_norms(heads, plan, loaded.name)
-        prepared = cls(loaded, plan, tuple(batches), request, heads)
+            prepared = prepared._with_norms()
         for batch in prepared.batches:
             check_layer_fits(layer_bytes(plan, batch), plan.route, max(len(text.source) for text in batch.inputs))
         return prepared
+
+    def _with_norms(self) -> Pass:
+        """Return the pass over the layers that have value-weighted norms; raise ModelError if no layer has."""
+        no_norms = {(site.kind, site.layer): site.no_norms for site in self.plan.sites if site.no_norms}
+        heads = {layer: numbers for layer, numbers in self.heads.items() if layer not in no_norms}
+        if not heads:
+            kind, layer = next(iter(self.heads))
+            raise ModelError(
+                f"{self.loaded.name} has no value-weighted norms here ({kind} layer {layer}: {no_norms[kind, layer]}): "
+                "use --by weight (attncli explain value-weighted-norms)"
+            )
+        left_out: dict[tuple[Kind, str], list[int]] = {}
+        for (kind, layer), reason in no_norms.items():
+            if (kind, layer) in self.heads:
+                left_out.setdefault((kind, reason), []).append(layer)
+        notes = (
+            f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
+            for (kind, reason), layers in left_out.items()
+        )
+        return replace(self, heads=heads, norm_notes=tuple(notes))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -60,23 +78,7 @@ class Pass:
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
         focus_notes = self.matches.notes if self.matches else ()
         text_notes = (note for batch in self.batches for note in batch.notes)
-        return tuple(dict.fromkeys([*refused, *self._norm_notes, *text_notes, *focus_notes]))
-
-    @property
-    def _norm_notes(self) -> list[str]:
-        """Notes about selected layers that have no norms, if the request asks for norms."""
-        if self.request.by == "weight":
-            return []
-        available = {(site.kind, site.layer): tuple(range(site.heads)) for site in self.plan.sites}
-        chosen = resolve(self.request.choice, available, self.loaded.name)
-        left_out: dict[tuple[Kind, str], list[int]] = {}
-        for site in self.plan.sites:
-            if site.no_norms and (site.kind, site.layer) in chosen:
-                left_out.setdefault((site.kind, site.no_norms), []).append(site.layer)
-        return [
-            f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
-            for (kind, reason), layers in left_out.items()
-        ]
+        return tuple(dict.fromkeys([*refused, *self.norm_notes, *text_notes, *focus_notes]))
 
     @cached_property
     def matches(self) -> FocusMatches | None:
@@ -94,8 +96,13 @@ class Pass:
 
         at_once  whether the maps of all texts are in memory together, not those of one batch
         """
-        if self.matches is None:
-            self._check_window()
+        for text in self.inputs if self.matches is None else ():
+            try:
+                for kind in {kind for kind, _ in self.heads}:
+                    self.request.zoom.sides(*map(len, text.sides(kind)))
+            except UsageError as error:
+                several = len(self.inputs) > 1
+                raise UsageError(f"text {text.index}: {error}" if several else str(error)) from error
         if problem := self.excess(at_once):
             raise UsageError(f"{problem}; {self._advice(at_once)}")
 
@@ -127,8 +134,7 @@ class Pass:
         """Return the bytes of the float32 vectors of these texts; 0 if no vectors are kept."""
         if not self.request.neurons:
             return 0
-        sizes = self.vector_values.items()
-        counts = [(text.sides(kind), *kind_sizes) for text in inputs for kind, kind_sizes in sizes]
+        counts = [(text.sides(kind), *sizes) for text in inputs for kind, sizes in self.vector_values.items()]
         return 4 * sum(len(rows) * (query + heads) + len(keys) * key for (rows, keys), query, key, heads in counts)
 
     @cached_property
@@ -137,26 +143,12 @@ class Pass:
         return list(map(self._merged, self.batches))
 
     def _merged(self, batch: Batch) -> tuple[Input, ...]:
-        return merge_inputs(batch.inputs, words=self.request.words, drop=self.request.drop)
+        return merge_inputs(batch.inputs, words=self.request.words, drop=self.request.dropped_special)
 
     @property
     def inputs(self) -> list[Input]:
         """The texts of all batches in the order of the user."""
         return sorted((text for batch in self.texts for text in batch), key=lambda text: text.index)
-
-    def _check_window(self) -> None:
-        for text in self.inputs:
-            try:
-                for kind in self._kinds:
-                    self.request.zoom.sides(*map(len, text.sides(kind)))
-            except UsageError as error:
-                if len(self.inputs) == 1:
-                    raise
-                raise UsageError(f"text {text.index}: {error}") from error
-
-    @property
-    def _kinds(self) -> set[Kind]:
-        return {kind for kind, _ in self.heads}
 
     @property
     def _longest(self) -> int:
@@ -174,63 +166,74 @@ class Pass:
         return f"keep less with {', '.join(flags)}{fewer_texts}, or allow more with --max-memory"
 
     def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
-        """Run one batch through the model and the sinks.
-
-        Return the texts as the sinks saw them, and the share of attention to dropped special tokens (NaN if none).
-        """
-        request, counter = self.request, ProgressSink(advance, batch, self.heads)
-        norms, merged = request.by == "norm", None
-        if request.words or request.drop:
-            merged = MergedRows(_SinkGroup(sinks), batch.inputs, words=request.words, drop=request.drop, norms=norms)
+        """Run one batch; return the texts that sinks saw, and the share of attention to dropped tokens (or NaN)."""
+        counter, merged = ProgressSink(advance, batch, self.heads), None
+        words, drop, norms = self.request.words, self.request.dropped_special, self.request.by == "norm"
+        if words or drop:
+            merged = MergedRows(_SinkGroup(sinks), batch.inputs, words=words, drop=drop, norms=norms)
             sinks = [merged]
         if norms:
             sinks = [NormRows(_SinkGroup(sinks))]
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
         return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)
 
-    def maps(self, track: Track = untracked) -> Iterator[Gathered]:
-        """Yield the maps of one batch after another, so that few are in memory; notes cover the batches so far."""
-        removed: list[float] = []
-        with self._tracked(track) as advance:
+    def info_of(self, texts: Sequence[Text]) -> RunInfo:
+        """Return where the results of this pass over texts come from."""
+        info, resolved = self.loaded.run_info(self.plan.route), self.request.resolved()
+        return replace(info, resolved=resolved, notes=self.notes, input_sha256=input_sha256(texts))
+
+    def runs(self, texts: Sequence[Text], track: Track = untracked) -> Iterator[Collected]:
+        """Yield one run per batch, so that only the maps of one batch are in memory."""
+        self.check_memory(at_once=False)
+        info, removed = self.info_of(texts), []
+        with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in self.batches:
                 keep = self._keep(batch)
                 inputs, share = self.run(batch, [keep], advance)
                 removed.append(share)
-                yield Gathered(inputs, self._with_options(keep.result(inputs)), None, _dropped_note(removed))
+                run = Collected(info, inputs, self._with_options(keep.result(inputs)))
+                yield run.with_notes(*_dropped_note(removed))
 
     def gather(
-        self, track: Track = untracked, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
-    ) -> Gathered:
-        """Return everything that the request asks for, from one pass over all texts.
+        self,
+        track: Track = untracked,
+        take: EdgesConsumer | None = None,
+        more: Sequence[Sink] = (),
+        texts: Sequence[Text] = (),
+    ) -> Collected:
+        """Return everything that the request asks for as one run, from one pass over all texts.
 
-        take  receives the strongest edges chunk by chunk; without it they are in the result
-        more  further sinks that see the same attention; their results are not returned
+        take   receives the strongest edges chunk by chunk; without it they are in the run
+        more   further sinks that see the same attention; their results are not returned
+        texts  the texts as they were given, for the description of the run
         """
         request = self.request
-        extras = ExtraSinks(request, self.inputs if request.extras else (), take, self.heads)
+        extras = extra_sinks(request, self.inputs if request.extras else (), take, self.heads)
         measure = measure_for(request, self.heads) if request.metrics and not request.combined else None
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
-        with self._tracked(track) as advance:
+        with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in interleave_lengths(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
                 measured = NormShares(measure) if measure is not None and request.by == "norm" else measure
-                sinks = [sink for sink in (keep, measured, *extras.sinks, *more) if sink is not None]
-                texts, share = self.run(batch, sinks, advance)
-                inputs += texts
+                sinks = [sink for sink in (keep, measured, *extras.values(), *more) if sink is not None]
+                batch_inputs, share = self.run(batch, sinks, advance)
+                inputs += batch_inputs
                 removed.append(share)
                 if keep is not None:
-                    maps += self._with_options(keep.result(texts))
+                    maps += self._with_options(keep.result(batch_inputs))
         inputs.sort(key=lambda text: text.index)
         maps.sort(key=lambda attention: attention.text)
-        statistics = None if measure is None else replace(measure.result(inputs), by=request.by)
-        extra = extras.result()
-        notes = (*_dropped_note(removed), *extra.notes)
-        return Gathered(tuple(inputs), tuple(maps), statistics, notes, extra.edges, extra.profile, extra.vectors)
-
-    def _tracked(self, track: Track) -> AbstractContextManager[Advance]:
-        return track("reading", sum(map(tokens_in, self.batches)), "tokens")
+        statistics = None
+        if request.metrics:
+            # combined heads are measured on their maps
+            statistics = measure_maps(maps, inputs, request) if measure is None else measure.result(inputs)
+            statistics = replace(statistics, by=request.by)
+        results = {name: sink.result() for name, sink in extras.items()}
+        notes = [*_dropped_note(removed), *extra_notes(request, inputs, self.heads, results.get("vectors", ()))]
+        kept = tuple(maps) if request.keep_maps else ()
+        return Collected(self.info_of(texts), tuple(inputs), kept, statistics, **results).with_notes(*notes)
 
     def _keep(self, batch: Batch) -> KeepMaps:
         """Return the sink that keeps the maps of a batch: rows of the focus, pooled maps or full maps."""
@@ -239,28 +242,15 @@ class Pass:
         if request.focus is not None and self.matches is not None:
             side: Literal["query", "key"] = "query" if request.focus.direction == "from" else "key"
             return KeepChosen(side, self.matches.positions, self.heads, **combine)
-        if any(
-            request.zoom.changes(*map(len, text.sides(kind))) for text in self._merged(batch) for kind in self._kinds
-        ):
+        kinds = {kind for kind, _ in self.heads}
+        sides = (text.sides(kind) for text in self._merged(batch) for kind in kinds)
+        if any(request.zoom.changes(*map(len, of_text)) for of_text in sides):
             return PoolMaps(request.zoom, self.heads, **combine)
         return KeepMaps(self.heads, **combine)
 
     def _with_options(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
-        options: dict[str, Any] = {name: getattr(self.request, name) for name in ("words", "by")}
-        return tuple(replace(attention, dropped_special=self.request.drop, **options) for attention in maps)
-
-
-@dataclass(frozen=True, eq=False)
-class Gathered:
-    """The results of one pass; texts and maps are in the order of the texts."""
-
-    inputs: tuple[Input, ...]
-    maps: tuple[Attention, ...]
-    statistics: Statistics | None
-    notes: tuple[str, ...]
-    edges: Edges | None = None
-    profile: Profile | None = None
-    vectors: tuple[Vectors, ...] = ()
+        words, dropped, by = self.request.words, self.request.dropped_special, self.request.by
+        return tuple(replace(attention, words=words, dropped_special=dropped, by=by) for attention in maps)
 
 
 class _SinkGroup:
@@ -278,17 +268,12 @@ class _SinkGroup:
             sink.end_layer(kind, layer)
 
 
-def _with_norms(heads: Selection, plan: CapturePlan, model: str) -> Selection:
-    """Return the heads of layers that have value-weighted norms; raise ModelError if no layer has."""
-    no_norms = {(site.kind, site.layer): site.no_norms for site in plan.sites if site.no_norms}
-    kept = {layer: numbers for layer, numbers in heads.items() if layer not in no_norms}
-    if not kept:
-        kind, layer = next(iter(heads))
-        raise ModelError(
-            f"{model} has no value-weighted norms here ({kind} layer {layer}: {no_norms[kind, layer]}): "
-            "use --by weight (attncli explain value-weighted-norms)"
-        )
-    return kept
+def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:
+    """Yield a pass over shuffled tokens for each of the seeds 0, 1, …; it keeps no results, only its sinks see them."""
+    request = replace(prepared.request, keep_maps=False, metrics=(), profile=False, top_k=None, min_weight=None)
+    for seed in range(seeds):
+        batches = tuple(shuffle_batch(batch, seed) for batch in prepared.batches)
+        yield replace(prepared, batches=batches, request=request)
 
 
 def _dropped_note(removed: Sequence[float]) -> tuple[str, ...]:

@@ -54,7 +54,6 @@ class ProgressSink:
         self._advance, self._tokens_per_row = advance, tokens_in(batch) / max(rows, 1)
 
     def add(self, rows: Rows) -> None:
-        """Count the rows of a block."""
         self._advance(self._tokens_per_row * math.prod(rows.weights.shape[:3]))
 
     def end_layer(self, kind: Kind, layer: int) -> None:

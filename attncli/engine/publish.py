@@ -11,18 +11,13 @@ from attncli.engine.progress import Track, untracked
 from attncli.engine.report import Drawing, Formats, Report, Table
 from attncli.store import OutputFolder, json_text
 from attncli.store.files import make_folder, write_atomic
-from attncli.store.table_files import write_table
+from attncli.store.tables import write_table
 from attncli.vocabulary import PAGE_FORMATS, TABLE_FORMATS
 
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """The files that were written.
-
-    manifest  contents of manifest.json
-    notes     notes for the reader
-    files     paths in the order of writing, without the manifest
-    """
+    """The manifest, the notes for the reader, and the paths of all other files in the order of writing."""
 
     manifest: Mapping[str, Any]
     notes: tuple[str, ...]
@@ -61,39 +56,27 @@ def publish(
     for path, data in report.more_files.items():
         make_folder(path.parent)
         write_atomic(path, data)
-    _draw(report.drawings, report.info.title, folder, allowed.of_drawings(formats), track, wrote, drew)
+    # a stream of drawings shows how far the texts are read instead
+    drawings = report.drawings
+    progress = track("drawing", len(drawings), "pictures") if isinstance(drawings, Sized) else untracked("", 0, "")
+    with progress as advance:
+        for drawing in drawings:
+            for path in _write_drawing(drawing, report.info.title, folder, allowed.of_drawings(formats)):
+                wrote(path)
+            drew(drawing)
+            advance(1)
     info = replace(report.info, notes=(*report.info.notes, *report.late_notes))
     return Published(folder.finish(info, alone=report.replaces), (*info.notes, *report.notes), folder.written)
 
 
-def _draw(
-    drawings: Iterable[Drawing],
-    model: str,
-    folder: OutputFolder,
-    formats: Iterable[str],
-    track: Track,
-    wrote: Callable[[Path], None],
-    drew: Callable[[Drawing], None],
-) -> None:
-    # a stream of drawings shows how far the texts are read instead
-    counted = track("drawing", len(drawings), "pictures") if isinstance(drawings, Sized) else untracked("", 0, "")
-    with counted as advance:
-        for drawing in drawings:
-            for path in _write_drawing(drawing, model, folder, formats):
-                wrote(path)
-            drew(drawing)
-            advance(1)
-
-
 def _write_drawing(drawing: Drawing, model: str, folder: OutputFolder, formats: Iterable[str]) -> Iterator[Path]:
     """Write a drawing in all formats that it has; yield the paths."""
-    pages = [format for format in formats if format in PAGE_FORMATS] if drawing.html is not None else []
-    pictures = [format for format in formats if format not in PAGE_FORMATS]
-    figure = drawing.figure() if pictures and drawing.figure is not None else None
+    has_picture = any(format not in PAGE_FORMATS for format in formats)
+    figure = drawing.figure() if has_picture and drawing.figure is not None else None
     for format in formats:
-        if format in pages and drawing.html is not None:
+        if format in PAGE_FORMATS and drawing.html is not None:
             yield folder.write_text(f"{drawing.name}.{format}", drawing.html())
-        elif format in pictures and figure is not None:
+        elif format not in PAGE_FORMATS and figure is not None:
             # imported here: matplotlib takes long to load, and not all studies draw
             from attncli.plotting.render import render
 

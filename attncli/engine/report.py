@@ -36,10 +36,7 @@ class Formats:
     drawings: tuple[str, ...] = ()
 
     def choose(self, named: Iterable[str] | None) -> tuple[str, ...]:
-        """Return the formats to write; raise UsageError if one is unknown.
-
-        named  values of `--format`, such as `png,svg`
-        """
+        """Return the formats to write for values of `--format`, such as `png,svg`; raise UsageError if unknown."""
         names = [name.strip() for part in named or () for name in part.split(",")]
         for name in names:
             if name not in self.allowed:

@@ -6,23 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
-from attncli import registry
+from attncli import registry, vocabulary
 from attncli.data import By, Span, Zoom
 from attncli.data.selection import Choice, NumbersOption, choose, parse_span
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
-from attncli.vocabulary import (
-    AGGREGATES,
-    ALL_METRICS,
-    BATCH_TOKENS,
-    BYS,
-    CAPTURES,
-    ENDS,
-    LAYER_AGGREGATES,
-    POOLS,
-    SPECIALS,
-)
+from attncli.store.text import plain
 
 
 class ZoomOptions(TypedDict, total=False):
@@ -90,11 +80,7 @@ class RunOptions(ZoomOptions, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """Checked options of a run, with the fields of `RunOptions`.
-
-    choice  selected kinds, layers and heads
-    focus   tokens whose rows or columns are kept; None for full maps
-    """
+    """Checked options of a run, as in `RunOptions`; of the focus, if any, only rows or columns are kept."""
 
     choice: Choice = field(default_factory=Choice)
     by: By = "weight"
@@ -105,14 +91,14 @@ class Request:
     zoom: Zoom = field(default_factory=Zoom)
     max_tokens: int | None = None
     generate: int = 0
-    batch_tokens: int = BATCH_TOKENS
+    batch_tokens: int = vocabulary.BATCH_TOKENS
     max_memory: int | None = None
     metrics: tuple[str, ...] = ()
     per_query: bool = False
     top_k: int | None = None
     min_weight: float | None = None
     profile: bool = False
-    ends: int = ENDS
+    ends: int = vocabulary.ENDS
     neurons: bool = False
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
@@ -124,16 +110,16 @@ class Request:
         unknown = next((name for name in options if name not in RunOptions.__annotations__), None)
         if unknown is not None:
             raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, RunOptions.__annotations__)}")
-        check_choice(options, "by", BYS)
-        check_choice(options, "aggregate", AGGREGATES)
-        check_choice(options, "aggregate_layers", LAYER_AGGREGATES)
-        check_choice(options, "special", SPECIALS)
-        check_choice(options, "capture", CAPTURES)
-        _check_at_least(options, "max_tokens", 1)
-        _check_at_least(options, "generate", 0)
-        _check_at_least(options, "batch_tokens", 1)
-        _check_at_least(options, "top_k", 1)
-        _check_at_least(options, "ends", 1)
+        choices = {
+            "by": vocabulary.BYS,
+            "aggregate": vocabulary.AGGREGATES,
+            "aggregate_layers": vocabulary.LAYER_AGGREGATES,
+            "special": vocabulary.SPECIALS,
+        }
+        for name, values in {**choices, "capture": vocabulary.CAPTURES}.items():
+            check_choice(options, name, values)
+        for name, least in {"max_tokens": 1, "generate": 0, "batch_tokens": 1, "top_k": 1, "ends": 1}.items():
+            _check_at_least(options, name, least)
         check_share(options, "min_weight")
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
@@ -141,13 +127,19 @@ class Request:
         rest["metrics"] = metric_names(rest.get("metrics"))
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         request = cls(choice=choice, zoom=zoom, **rest)
-        if request.neurons and (request.combined or request.words or request.drop):
+        if request.neurons and (request.combined or request.words or request.dropped_special):
             raise UsageError(
                 "--neurons shows single heads and all tokens as the model has them: "
                 "leave out --aggregate, --aggregate-layers, --words and --special drop"
             )
-        if request.by == "norm":
-            _check_norms(request)
+        if request.by == "norm" and (request.extras or request.neurons):
+            raise UsageError(
+                "--top-k, --min-weight, --profile and --neurons need weights: leave them out, or leave out --by norm"
+            )
+        if request.by == "norm" and request.capture == "eager":
+            raise UsageError(
+                "--by norm needs value vectors, which --capture eager does not capture: use --capture auto"
+            )
         if not (request.metrics or request.keep_maps or request.extras or request.neurons):
             raise UsageError(
                 "keep_maps=False and no metrics: the run would return nothing; give metrics, such as 'all'"
@@ -163,8 +155,7 @@ class Request:
         return request
 
     @property
-    def drop(self) -> bool:
-        """Whether special tokens are dropped."""
+    def dropped_special(self) -> bool:
         return self.special == "drop"
 
     @property
@@ -188,30 +179,16 @@ class Request:
         selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
-        return {name: _tuples_to_lists(value) for name, value in (selected | rest).items()}
-
-
-def _check_norms(request: Request) -> None:
-    """Raise UsageError for options that only weights have."""
-    if request.extras or request.neurons:
-        raise UsageError(
-            "--top-k, --min-weight, --profile and --neurons need weights: leave them out, or leave out --by norm"
-        )
-    if request.capture == "eager":
-        raise UsageError("--by norm needs value vectors, which --capture eager does not capture: use --capture auto")
+        resolved: dict[str, Any] = plain(selected | rest)
+        return resolved
 
 
 def zoom_of(options: Mapping[str, Any]) -> Zoom:
     """Return the checked window and resolution; raise UsageError if a value is wrong."""
-    check_choice(options, "pool", POOLS)
+    check_choice(options, "pool", vocabulary.POOLS)
     _check_at_least(options, "resolution", 1)
     rows, keys = (parse_span(options.get(name), name) for name in ("rows", "keys"))
-    return Zoom(options.get("resolution"), options.get("pool", POOLS[0]), rows, keys)
-
-
-def _tuples_to_lists(value: Any) -> Any:
-    """Return a value with lists for tuples, as JSON returns them."""
-    return [_tuples_to_lists(entry) for entry in value] if isinstance(value, tuple) else value
+    return Zoom(options.get("resolution"), options.get("pool", vocabulary.POOLS[0]), rows, keys)
 
 
 def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
@@ -220,7 +197,7 @@ def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
         return ()
     known = registry.names("metrics")
     names = [wanted] if isinstance(wanted, str) else list(wanted)
-    if ALL_METRICS in names:
+    if vocabulary.ALL_METRICS in names:
         return tuple(known)
     for name in names:
         if name not in known:
@@ -246,3 +223,9 @@ def _check_at_least(options: Mapping[str, Any], name: str, least: int) -> None:
     value = options.get(name)
     if value is not None and (not isinstance(value, int) or value < least):
         raise UsageError(f"expected --{name.replace('_', '-')} to be a number from {least} up, got {value!r}")
+
+
+def check_shuffle_seeds(seeds: int) -> None:
+    """Raise UsageError unless the number of passes over shuffled tokens is 0 or more."""
+    if seeds < 0:
+        raise UsageError(f"expected --shuffle-seeds from 0 up, got {seeds}")

@@ -1,4 +1,4 @@
-"""A loaded model that runs forward passes over texts."""
+"""A loaded model that runs forward passes over texts, and a pass that several commands share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from attncli import models
 from attncli.capturing import CapturePlan, plan
 from attncli.data import EdgesConsumer, RunInfo, Selection, Text
 from attncli.engine.collected import Collected
-from attncli.engine.measuring import measure_maps
-from attncli.engine.passes import Gathered, Pass
+from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request, check_choice
 from attncli.errors import UsageError
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
-from attncli.store import input_sha256
-from attncli.stream import Sink
 from attncli.vocabulary import CAPTURES
 
 _log = logging.getLogger("attncli")
@@ -42,29 +39,11 @@ class Runner:
     def gather(
         self, texts: Sequence[Text], request: Request, track: Track = untracked, take: EdgesConsumer | None = None
     ) -> Collected:
-        """Return all texts as one run.
-
-        take  receives the strongest edges chunk by chunk; without it they are in the run
-        """
+        """Return all texts as one run; `take` receives the strongest edges, which are else in the run."""
         prepared = self.prepare(texts, request, track)
         if request.keep_maps or request.combined:
             prepared.check_memory(at_once=True)
-        return self.finish(prepared, texts, track, take)
-
-    def finish(
-        self,
-        prepared: Pass,
-        texts: Sequence[Text],
-        track: Track = untracked,
-        take: EdgesConsumer | None = None,
-        more: Sequence[Sink] = (),
-    ) -> Collected:
-        """Run a prepared pass over these texts and return it as one run.
-
-        take  receives the strongest edges chunk by chunk; without it they are in the run
-        more  further sinks that see the attention
-        """
-        return gathered(prepared, self.info_of(prepared, texts), track, take, more)
+        return prepared.gather(track, take, texts=texts)
 
     def selected_heads(self, request: Request) -> Selection:
         """Return the heads that a request selects; raise UsageError if one does not exist."""
@@ -72,11 +51,7 @@ class Runner:
 
     def runs(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Iterator[Collected]:
         """Yield one run per batch, so that only the maps of one batch are in memory."""
-        prepared = self.prepare(texts, request, track)
-        prepared.check_memory(at_once=False)
-        info = self.info_of(prepared, texts)
-        for batch in prepared.maps(track):
-            yield Collected(replace(info, notes=(*info.notes, *batch.notes)), batch.inputs, batch.maps)
+        yield from self.prepare(texts, request, track).runs(texts, track)
 
     def prepare(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Pass:
         """Return a pass over encoded texts that is ready to run; missing targets are generated now."""
@@ -93,27 +68,39 @@ class Runner:
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))
         return prepared
 
-    def info_of(self, prepared: Pass, texts: Sequence[Text]) -> RunInfo:
-        """Return where the results of a pass come from."""
-        info = self.loaded.run_info(prepared.plan.route)
-        resolved = prepared.request.resolved()
-        return replace(info, resolved=resolved, notes=prepared.notes, input_sha256=input_sha256(texts))
-
 
 def load_runner(arguments: Mapping[str, Any]) -> Runner:
     """Load a model with the arguments of `attncli.models.load`."""
     return Runner(models.load(**arguments))
 
 
-def gathered(
-    prepared: Pass, info: RunInfo, track: Track, take: EdgesConsumer | None = None, more: Sequence[Sink] = ()
-) -> Collected:
-    """Run a prepared pass and return its results, with statistics of combined maps if requested."""
-    request = prepared.request
-    results: Gathered = prepared.gather(track, take, more)
-    info = replace(info, notes=(*info.notes, *results.notes))
-    statistics = results.statistics
-    if request.metrics and statistics is None:
-        statistics = measure_maps(results.maps, results.inputs, request)
-    maps = results.maps if request.keep_maps else ()
-    return Collected(info, results.inputs, maps, statistics, results.edges, results.profile, results.vectors)
+@dataclass(frozen=True, eq=False)
+class SharedPass:
+    """A model, texts and one forward pass that the steps of a file share.
+
+    run  results with full maps; None if these do not fit into memory, then each step runs its own pass
+    """
+
+    runner: Runner
+    texts: tuple[Text, ...]
+    info: RunInfo
+    run: Collected | None = None
+
+
+def share_pass(runner: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> SharedPass:
+    """Return one forward pass over texts with the maps that a request selects; without maps if they do not fit."""
+    prepared = runner.prepare(texts, request, track)
+    info = prepared.info_of(texts)
+    if problem := prepared.excess(at_once=True):
+        info = replace(info, notes=(*info.notes, f"{problem}: each step reads the texts again"))
+        return SharedPass(runner, tuple(texts), info)
+    return SharedPass(runner, tuple(texts), info, prepared.gather(track, texts=texts))
+
+
+def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:
+    """Return where the results of several runs come from; differing values are joined with commas."""
+    names: dict[str, Any] = {}
+    for name in ("model", "revision", "cls", "architecture", "dtype", "device", "capture", "tokenizer"):
+        values = list(dict.fromkeys(getattr(info, name) for info in infos))
+        names[name] = values[0] if len(values) == 1 else ", ".join(str(value or "default") for value in values)
+    return replace(infos[0], **names, notes=tuple(dict.fromkeys(note for info in infos for note in info.notes)))

@@ -1,31 +1,17 @@
 """The page of `attncli view`: maps, edges, vectors and statistics as one HTML file. NumPy only.
 
-blobs     the binary parts: weights in 8 bits, masks in bits, vectors in 16 bits
-sides     token lists with the text around the tokens
-edges     the strongest weights of each row
-payload   the content of the page, as `web/page.schema.json` defines it
-sizes     the bytes of a page, and how much of a run fits into a number of bytes
-document  the file: the payload put into `assets/page.html`, which is built from `web/`
+blobs    the binary parts: weights in 8 bits, masks in bits, vectors in 16 bits
+sides    token lists with the text around the tokens
+edges    the strongest weights of each row
+payload  the content of the page, and the file: `assets/page.html`, which is built from `web/`, with this content
+sizes    the bytes of a page, and how much of a run fits into a number of bytes
 """
 
 from __future__ import annotations
 
-from attncli.page.document import page_html
 from attncli.page.edges import EdgeTable, EdgeTables, LayerId
-from attncli.page.payload import PageContent, Payload, build_payload
+from attncli.page.payload import PageContent, page_html
 from attncli.page.sizes import MapSize, PageFit, fit_page, full_page_bytes, smallest_page_bytes
 
-__all__ = [
-    "EdgeTable",
-    "EdgeTables",
-    "LayerId",
-    "MapSize",
-    "PageContent",
-    "PageFit",
-    "Payload",
-    "build_payload",
-    "fit_page",
-    "full_page_bytes",
-    "page_html",
-    "smallest_page_bytes",
-]
+__all__ = ["EdgeTable", "EdgeTables", "LayerId", "MapSize", "PageContent", "PageFit"]
+__all__ += ["fit_page", "full_page_bytes", "page_html", "smallest_page_bytes"]

@@ -64,8 +64,3 @@ def encode_vectors(vectors: Array) -> tuple[Array, Array]:
     scale = np.abs(vectors).max(-1, initial=0).astype(np.float32)
     factor = np.divide(VECTOR_CODES, scale, out=np.zeros(scale.shape), where=scale > 0)
     return scale, np.rint(vectors * factor[..., None]).astype(np.int16)
-
-
-def pack_bits(visible: Array) -> Array:
-    """Return a mask with eight keys per byte, the first key in the highest bit."""
-    return np.packbits(visible)

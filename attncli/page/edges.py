@@ -35,7 +35,8 @@ class EdgeTable:
         """Return a table without edges, in which every row is undefined."""
         shape = heads, queries, per_row
         scale = np.full(shape[:2], np.nan, np.float32)
-        return cls(scale, np.zeros(shape, _key_type(keys)), np.zeros(shape, np.uint8))
+        key_type = np.uint16 if keys <= 1 << 16 else np.uint32
+        return cls(scale, np.zeros(shape, key_type), np.zeros(shape, np.uint8))
 
     @classmethod
     def of_maps(cls, maps: LayerMaps, per_row: int) -> EdgeTable:
@@ -53,12 +54,7 @@ class EdgeTable:
 
     @property
     def per_row(self) -> int:
-        """The number of edges of a row."""
         return int(self.codes.shape[2])
-
-
-def _key_type(keys: int) -> type:
-    return np.uint16 if keys <= 1 << 16 else np.uint32
 
 
 def _strongest_keys(weights: Array, count: int) -> Array:

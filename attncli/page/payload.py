@@ -1,20 +1,30 @@
-"""The content of the page: plain values as `web/page.schema.json` defines them, and numbered binary parts."""
+"""The page: its content as `web/page.schema.json` defines it, put into the empty page that is built from `web/`."""
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens, Vectors
-from attncli.page.blobs import Blobs, encode_vectors, encode_weights, pack_bits
+from attncli.page.blobs import Blobs, encode_vectors, encode_weights
 from attncli.page.edges import EdgeTable, LayerId
 from attncli.page.sides import side_document
 
 SCHEMA = "attncli.page/1"
 NAME = 80
 """Largest number of characters in the name of a text."""
+MARKER = "<!--run-->"
+TITLE = "<title>attncli</title>"
+_MAP_OPTIONS = ("aggregate", "aggregate_layers", "words", "dropped_special")
+_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&"})
 Plain = dict[str, Any]
 """A value of the document that JSON can store."""
 
@@ -40,16 +50,8 @@ class PageContent:
     neurons: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Payload:
-    """The data of a page: the document, and its compressed binary parts."""
-
-    document: Plain
-    blobs: tuple[bytes, ...]
-
-
-def build_payload(content: PageContent) -> Payload:
-    """Return the data of a page; equal token lists and binary parts are stored once."""
+def build_payload(content: PageContent) -> tuple[Plain, list[bytes]]:
+    """Return the document and the compressed binary parts; equal token lists and binary parts are stored once."""
     writer = _Writer(Blobs(), content.edges)
     info, names = content.info, {source.index: _text_name(source) for source in content.inputs}
     maps = [writer.map(attention, names[attention.text]) for attention in content.maps]
@@ -65,7 +67,7 @@ def build_payload(content: PageContent) -> Payload:
         "stats": None if content.stats is None else {name: content.stats[name] for name in ("metrics", "heads")},
         "vectors": [*writer.vectors(content.vectors, content.maps)],
     }
-    return Payload(document, tuple(writer.blobs.compressed))
+    return document, writer.blobs.compressed
 
 
 class _Writer:
@@ -88,10 +90,7 @@ class _Writer:
             "kind": attention.kind,
             "queries": self._side(attention.queries, cut),
             "keys": self._side(attention.keys, cut),
-            "aggregate": attention.aggregate,
-            "aggregate_layers": attention.aggregate_layers,
-            "words": attention.words,
-            "dropped_special": attention.dropped_special,
+            **{option: getattr(attention, option) for option in _MAP_OPTIONS},
             "window": None if attention.window is None else [list(span) for span in attention.window],
             "form": "whole" if attention.pool == "none" else "strongest",
             "pool": attention.pool,
@@ -100,7 +99,7 @@ class _Writer:
         }
 
     def _side(self, tokens: Tokens, cut: bool) -> int:
-        """Return the number of the side with these tokens; `cut` if they are a part of their text."""
+        """Return the number of the side with these tokens; `cut`: they are a part of their text."""
         if (id(tokens), cut) not in self._by_id:
             document = side_document(tokens, cut)
             number = self._numbers.setdefault(json.dumps(document), len(self.sides))
@@ -121,7 +120,7 @@ class _Writer:
             "layer": maps.layer,
             "heads": list(maps.heads),
             "weights": self.blobs.add(encode_weights(maps.weights)),
-            "visible": None if visible is None or visible.all() else self.blobs.add([pack_bits(visible)]),
+            "visible": None if visible is None or visible.all() else self.blobs.add([np.packbits(visible)]),
             "edges": None if edges is None else self.blobs.add([edges.scale, edges.keys, edges.codes]),
             "per_row": 0 if edges is None else edges.per_row,
         }
@@ -160,3 +159,27 @@ def _text_name(source: Input) -> str:
     """Return the beginning of a text in one line, at most `NAME` characters."""
     text = " ".join(source.text.text.split()) or f"text {source.index}"
     return text if len(text) <= NAME else text[: NAME - 1] + "…"
+
+
+def page_html(content: PageContent, template: str | None = None) -> str:
+    """Return the page as one document that needs no other file; `template` replaces `built_page()`."""
+    page = built_page() if template is None else template
+    title = f"<title>{html.escape(content.info.title)} · attncli</title>"
+    before, _, after = page.replace(TITLE, title, 1).partition(MARKER)
+    return "".join([before, *_scripts(*build_payload(content)), after])
+
+
+@cache
+def built_page() -> str:
+    """Return the page that comes with the package, without content."""
+    return files("attncli.page").joinpath("assets", "page.html").read_text(encoding="utf-8")
+
+
+def _scripts(document: Plain, blobs: Sequence[bytes]) -> Iterator[str]:
+    """Yield the document, then each binary part, as `<script>` elements."""
+    # ASCII only, and without the characters that could end the script for an HTML parser
+    text = json.dumps(document, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+    yield f'<script type="application/json" id="page">{text}</script>\n'
+    for number, blob in enumerate(blobs):
+        data = base64.b64encode(blob).decode("ascii")
+        yield f'<script type="application/octet-stream" id="blob-{number}">{data}</script>\n'

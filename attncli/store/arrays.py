@@ -15,10 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from attncli.data import Array
-from attncli.errors import UsageError, did_you_mean
+from attncli.errors import UsageError
 from attncli.store.files import atomic_file
 
-SUFFIXES = {"safetensors": ".safetensors", "npz": ".npz"}
 _DTYPE_CODES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
 _READ_ERRORS = (
     *(OSError, ValueError, KeyError, EOFError, MemoryError),
@@ -104,8 +103,7 @@ def _write_safetensors(file: BinaryIO, stacks: Mapping[str, ArrayStack]) -> None
 def load_arrays(path: Path, pick: Callable[[list[str]], Iterable[str]] = list) -> dict[str, Array]:
     """Return arrays of a `.safetensors`, `.npz` or `.npy` file; raise UsageError for a damaged or pickled file.
 
-    pick  function that receives the names of all arrays and returns those to read; a `.npy` file has one array, named
-          after the file
+    pick  receives the names of all arrays and returns those to read; the array of a `.npy` file is named after the file
     """
     load = _load_safetensors if path.suffix.lower() == ".safetensors" else _load_numpy
     try:
@@ -136,10 +134,3 @@ def _load_safetensors(path: Path, pick: Callable[[list[str]], Iterable[str]]) ->
         raise UsageError(f"cannot read {path}: {error}; expected a complete .safetensors file") from error
     except (TypeError, AttributeError, KeyError) as error:  # NumPy has no bfloat16 and no 8-bit floats
         raise UsageError(f"{path} contains a type that NumPy lacks ({error}): save it as float32") from error
-
-
-def check_format(format: str) -> str:
-    """Return the file name suffix of an array format; raise UsageError if the format is unknown."""
-    if format not in SUFFIXES:
-        raise UsageError(f"unknown format '{format}' of saved maps: {did_you_mean(format, SUFFIXES)}")
-    return SUFFIXES[format]

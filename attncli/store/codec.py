@@ -12,10 +12,14 @@ from attncli.errors import UsageError
 from attncli.store.arrays import ArrayPool
 
 AXES = ("layer", "head", "query", "key")
-VECTORS = ("query", "key", "normalizer")
-SCORING = ("text", "kind", "layer", "scale", "softcap", "bias")
 Plain = dict[str, Any]
 """A JSON object."""
+# fields that a document has under the same name and unchanged, or as a list of numbers or texts
+_TOKEN_ARRAYS = ("ids", "special", "offsets", "words")
+_MAP_OPTIONS = ("aggregate", "aggregate_layers", "words", "dropped_special")
+_VECTOR_FIELDS = ("text", "kind", "layer", "scale", "softcap", "bias")
+_VECTOR_ARRAYS = ("query", "key", "normalizer")
+_STATISTICS_TABLES = ("heads", "std", "tokens", "keys")
 
 
 def parse_layout(layout: str) -> tuple[str, ...]:
@@ -44,7 +48,7 @@ class Encoder:
     def _tokens_number(self, tokens: Tokens) -> int:
         if id(tokens) not in self._token_numbers:
             self._token_numbers[id(tokens)] = len(self.tokens)
-            arrays = {name: getattr(tokens, name).tolist() for name in ("ids", "special", "offsets", "words")}
+            arrays = {name: getattr(tokens, name).tolist() for name in _TOKEN_ARRAYS}
             texts = {"segments": list(tokens.segments), "text": tokens.text, "scheme": tokens.scheme}
             self.tokens.append({"pieces": list(tokens.pieces), **arrays, **texts})
         return self._token_numbers[id(tokens)]
@@ -56,88 +60,75 @@ class Encoder:
         return {"index": one.index, "text": text, "source": self._tokens_number(one.source), "target": target}
 
     def attention(self, attention: Attention) -> Plain:
+        optional: Plain = {"by": attention.by} if attention.by != "weight" else {}
+        if not attention.whole:  # nothing for full maps, so that earlier versions can read them
+            window = None if attention.window is None else [list(span) for span in attention.window]
+            optional |= {"window": window, "pool": attention.pool, "cell": list(attention.cell)}
         return {
             "kind": attention.kind,
             "text": attention.text,
             "queries": self._tokens_number(attention.queries),
             "keys": self._tokens_number(attention.keys),
-            "aggregate": attention.aggregate,
-            "aggregate_layers": attention.aggregate_layers,
-            "words": attention.words,
-            "dropped_special": attention.dropped_special,
-            **({"by": attention.by} if attention.by != "weight" else {}),
-            **self._zoom(attention),
+            **{name: getattr(attention, name) for name in _MAP_OPTIONS},
+            **optional,
             "layers": self._layers(attention),
         }
 
-    def _zoom(self, attention: Attention) -> Plain:
-        """Return the window and pooling; nothing for full maps, so that earlier versions can read them."""
-        if attention.whole:
-            return {}
-        window = None if attention.window is None else [list(span) for span in attention.window]
-        return {"window": window, "pool": attention.pool, "cell": list(attention.cell)}
-
     def _layers(self, attention: Attention) -> list[Plain]:
         name = f"text-{attention.text}.{attention.kind}{'.norms' if attention.by == 'norm' else ''}"
-        shapes = {maps.weights.shape for maps in attention.layers}
-        one_array = "layer" in self.axes and len(shapes) == 1
-        arrays = self._one_array(name, attention) if one_array else self._array_per_layer(name, attention)
-        return [
-            {"layer": maps.layer, "heads": list(maps.heads), **array, "visible": self._visible(name, maps)}
-            for maps, array in zip(attention.layers, arrays, strict=True)
-        ]
+        documents = []
+        for maps, array in zip(attention.layers, self._arrays(name, attention), strict=True):
+            visible = None if maps.visible is None else self.pool.share(f"{name}.visible", maps.visible)
+            documents.append({"layer": maps.layer, "heads": list(maps.heads), **array, "visible": visible})
+        return documents
 
-    def _one_array(self, name: str, attention: Attention) -> list[Plain]:
-        order = [AXES.index(axis) for axis in self.axes]
-        if order[0] == 0:
-            parts = [maps.weights.transpose([axis - 1 for axis in order[1:]]) for maps in attention.layers]
-            array = self.pool.add(name, parts, stacked=True)
-        else:
-            array = self.pool.add(name, [attention.stack().transpose(order)])
-        return [{"array": array, "axes": list(self.axes), "at": index} for index in range(len(attention.layers))]
-
-    def _array_per_layer(self, name: str, attention: Attention) -> list[Plain]:
+    def _arrays(self, name: str, attention: Attention) -> list[Plain]:
+        """Return for each layer the name and the axes of its array, which layers of the same shape may share."""
         axes = [axis for axis in self.axes if axis != "layer"]
         order = [AXES.index(axis) - 1 for axis in axes]
-        return [
-            {"array": self.pool.add(f"{name}.layer-{maps.layer}", [maps.weights.transpose(order)]), "axes": axes}
-            for maps in attention.layers
-        ]
-
-    def _visible(self, name: str, maps: LayerMaps) -> str | None:
-        return None if maps.visible is None else self.pool.share(f"{name}.visible", maps.visible)
+        parts = [maps.weights.transpose(order) for maps in attention.layers]
+        if "layer" not in self.axes or len({part.shape for part in parts}) != 1:
+            return [
+                {"array": self.pool.add(f"{name}.layer-{maps.layer}", [part]), "axes": axes}
+                for maps, part in zip(attention.layers, parts, strict=True)
+            ]
+        if self.axes[0] == "layer":
+            array = self.pool.add(name, parts, stacked=True)
+        else:
+            array = self.pool.add(name, [np.stack(parts, axis=self.axes.index("layer"))])
+        return [{"array": array, "axes": list(self.axes), "at": index} for index in range(len(parts))]
 
     def vectors(self, vectors: Vectors) -> Plain:
         name = f"text-{vectors.text}.{vectors.kind}.layer-{vectors.layer}"
-        arrays = {part: self.pool.add(f"{name}.{part}", [getattr(vectors, part)]) for part in VECTORS}
+        arrays = {part: self.pool.add(f"{name}.{part}", [getattr(vectors, part)]) for part in _VECTOR_ARRAYS}
         heads = {part: list(getattr(vectors, part)) for part in ("heads", "key_heads")}
-        return {**{part: getattr(vectors, part) for part in SCORING}, **heads, **arrays}
+        return {**{part: getattr(vectors, part) for part in _VECTOR_FIELDS}, **heads, **arrays}
 
     def statistics(self, statistics: Statistics) -> Plain:
-        tables = {name: getattr(statistics, name) for name in ("heads", "std", "tokens", "keys")}
         document: Plain = {
-            table: {metric: self._scores(f"{table}.{metric}", score) for metric, score in scores.items()}
-            for table, scores in tables.items()
+            table: {
+                name: self._scores(f"{table}.{name}", scores) for name, scores in getattr(statistics, table).items()
+            }
+            for table in _STATISTICS_TABLES
         }
         return document if statistics.by == "weight" else {**document, "by": statistics.by}
 
-    def _scores(self, name: str, score: Scores) -> Plain:
+    def _scores(self, name: str, scores: Scores) -> Plain:
         coords = {
-            coord: {"dim": dim, **self._column(f"{name}.{coord}", entries)}
-            for coord, (dim, entries) in score.coords.items()
+            coord: {"dim": dim, **self._column(f"stats.{name}.{coord}", entries)}
+            for coord, (dim, entries) in scores.coords.items()
         }
-        meaning = {"unit": score.unit, "range": list(score.range), "source": score.source}
-        values = self.pool.share(f"stats.{name}", score.values)
-        return {"metric": score.metric, "values": values, "dims": list(score.dims), "coords": coords, **meaning}
+        meaning = {"unit": scores.unit, "range": list(scores.range), "source": scores.source}
+        values = self.pool.share(f"stats.{name}", scores.values)
+        return {"metric": scores.metric, "values": values, "dims": list(scores.dims), "coords": coords, **meaning}
 
     def _column(self, name: str, entries: Array) -> Plain:
         if entries.dtype.kind not in "OU":
-            return {"array": self.pool.share(f"stats.{name}", entries)}
+            return {"array": self.pool.share(name, entries)}
         numbers: dict[tuple[type, Any], int] = {}
         codes = [numbers.setdefault((type(entry), entry), len(numbers)) for entry in entries.tolist()]
-        names = [entry for _, entry in numbers]
-        array = self.pool.share(f"stats.{name}", np.array(codes, np.int32))
-        return {"array": array, "names": names, "dtype": entries.dtype.str}
+        array = self.pool.share(name, np.array(codes, np.int32))
+        return {"array": array, "names": [entry for _, entry in numbers], "dtype": entries.dtype.str}
 
 
 class Decoder:
@@ -154,21 +145,13 @@ class Decoder:
         return Input(document["index"], text, self.tokens[document["source"]], target)
 
     def attention(self, document: Plain) -> Attention:
-        unchanged = ("kind", "text", "aggregate", "aggregate_layers", "words", "dropped_special")
-        return Attention(
-            queries=self.tokens[document["queries"]],
-            keys=self.tokens[document["keys"]],
-            layers=tuple(map(self._layer, document["layers"])),
-            **{name: document[name] for name in unchanged},
-            by=document.get("by", "weight"),
-            **self._zoom(document),
-        )
-
-    def _zoom(self, document: Plain) -> Plain:
-        if "cell" not in document:
-            return {}
-        window = None if document["window"] is None else tuple(map(tuple, document["window"]))
-        return {"window": window, "pool": document["pool"], "cell": tuple(document["cell"])}
+        fields: Plain = {name: document[name] for name in ("kind", "text", *_MAP_OPTIONS)}
+        if "cell" in document:
+            window = None if document["window"] is None else tuple(map(tuple, document["window"]))
+            fields |= {"window": window, "pool": document["pool"], "cell": tuple(document["cell"])}
+        queries, keys = (self.tokens[document[side]] for side in ("queries", "keys"))
+        layers = tuple(map(self._layer, document["layers"]))
+        return Attention(queries=queries, keys=keys, layers=layers, by=document.get("by", "weight"), **fields)
 
     def _layer(self, document: Plain) -> LayerMaps:
         array, axes = self.arrays[document["array"]], document["axes"]
@@ -179,8 +162,8 @@ class Decoder:
 
     def vectors(self, document: Plain) -> Vectors:
         heads: Plain = {part: tuple(document[part]) for part in ("heads", "key_heads")}
-        arrays: Plain = {part: self.arrays[document[part]] for part in VECTORS}
-        return Vectors(**{part: document[part] for part in SCORING}, **heads, **arrays)
+        arrays: Plain = {part: self.arrays[document[part]] for part in _VECTOR_ARRAYS}
+        return Vectors(**{part: document[part] for part in _VECTOR_FIELDS}, **heads, **arrays)
 
     def statistics(self, tables: Plain) -> Statistics:
         scores: Plain = {
@@ -191,15 +174,10 @@ class Decoder:
         return Statistics(**scores, by=tables.get("by", "weight"))
 
     def _scores(self, document: Plain) -> Scores:
-        return Scores(
-            metric=document["metric"],
-            values=self.arrays[document["values"]],
-            dims=tuple(document["dims"]),
-            coords={name: (column["dim"], self._column(column)) for name, column in document["coords"].items()},
-            unit=document["unit"],
-            range=tuple(document["range"]),
-            source=document["source"],
-        )
+        coords = {name: (column["dim"], self._column(column)) for name, column in document["coords"].items()}
+        meaning = {name: document[name] for name in ("metric", "unit", "source")}
+        dims, span = tuple(document["dims"]), tuple(document["range"])
+        return Scores(values=self.arrays[document["values"]], dims=dims, coords=coords, range=span, **meaning)
 
     def _column(self, column: Plain) -> Array:
         codes = self.arrays[column["array"]]
@@ -209,6 +187,6 @@ class Decoder:
 
 
 def _decode_tokens(document: Plain) -> Tokens:
-    fields: Plain = {name: np.array(document[name]) for name in ("ids", "special", "offsets", "words")}
+    fields: Plain = {name: np.array(document[name]) for name in _TOKEN_ARRAYS}
     fields |= {name: tuple(document[name]) for name in ("pieces", "segments")}
     return Tokens(**fields, text=document["text"], scheme=document["scheme"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -13,15 +12,11 @@ from typing import Any
 
 from attncli.data import FORMAT, RunInfo, Text
 from attncli.errors import OutputError
-from attncli.store.files import NEED_RIGHTS, cannot_write, make_folder, write_atomic, write_new
+from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, write_atomic, write_new
 from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
 SCHEMA = f"attncli.run/{FORMAT}"
-RUN_KEYS = (
-    *("model", "revision", "class", "architecture", "dtype", "device", "capture", "tokenizer", "versions"),
-    *("given", "resolved", "notes", "seed", "input_sha256", "format"),
-)
 _ELSEWHERE = "choose another folder with --out, or replace it with --force"
 
 
@@ -72,7 +67,8 @@ class OutputFolder:
         self.force = force
         self._files: dict[str, Path] = {}
         self._claimed = False
-        self._check()
+        with output_errors(self.path):
+            self._check()
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -95,14 +91,15 @@ class OutputFolder:
         path = path_inside(self.path, name)
         if path is None or name == MANIFEST:
             raise OutputError(f"expected a file name inside {self.path}, got {name!r}: choose another name")
-        if path.parent != self.path:
-            make_folder(path.parent)
+        make_folder(path.parent)
         self._files[name] = path
         return path
 
-    def holds(self, name: str) -> None:
-        """Add a file that already exists, written by the run of a subfolder, to the manifest."""
-        self._files[name] = self.path / name
+    def add_subfolder(self, name: str) -> None:
+        """Add the unchanged files of the run in a subfolder to the manifest."""
+        folder = self.path / name
+        for file in unchanged(folder, (read_manifest(folder) or {}).get("files")):
+            self._files[f"{name}/{file}"] = folder / file
 
     def finish(self, info: RunInfo, *, alone: bool = False) -> dict[str, Any]:
         """Write the manifest, which completes the run; return it.
@@ -112,15 +109,17 @@ class OutputFolder:
         self.claim()
         manifest = read_manifest(self.path) or {}
         files = {name: _manifest_entry(name, path) for name, path in self._files.items()}
-        outdated: dict[str, dict[str, Any]] = {}
-        if self._is_same_run(manifest):
-            former = unchanged(self.path, manifest.get("files"))
-            files, outdated = (files, former) if alone else ({**former, **files}, {})
-        for name in (outdated | unchanged(self.path, manifest.get("replaces"))).keys() - files.keys():
+        outdated = unchanged(self.path, manifest.get("replaces"))
+        former = unchanged(self.path, manifest.get("files")) if self._is_same_run(manifest) else {}
+        if alone:
+            outdated |= former
+        else:
+            files = former | files
+        for name in outdated.keys() - files.keys():
             self.path.joinpath(name).unlink(missing_ok=True)
         entries = [files[name] for name in sorted(files)]
         final = {**self._document(complete=True), "run": run_document(info), "files": entries}
-        write_atomic(self.path / MANIFEST, json_text(final).encode())
+        write_atomic(self.path / MANIFEST, json_text(final))
         return final
 
     def _document(self, complete: bool) -> dict[str, Any]:
@@ -132,12 +131,6 @@ class OutputFolder:
         return manifest.get("command") == self.command and manifest.get("digest") == self.digest
 
     def _check(self) -> None:
-        try:
-            self._check_path()
-        except OSError as error:
-            raise error if isinstance(error, OutputError) else cannot_write(self.path, error) from error
-
-    def _check_path(self) -> None:
         existing = self.path
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent
@@ -171,23 +164,14 @@ class OutputFolder:
                 if not self.force:  # another run claimed the folder since the check
                     self._check_owner()
                 replaces = former.get("files", []) + former.get("replaces", [])
-                write_atomic(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}).encode())
+                write_atomic(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}))
         self._claimed = True
 
 
-def manifest_files(folder: Path) -> list[str]:
-    """Return the names of the unchanged files that the manifest of a folder lists."""
-    return list(unchanged(folder, (read_manifest(folder) or {}).get("files")))
-
-
 def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
-    """Return the description of a run, as in the `run` object of every JSON document.
-
-    given  whether to include the options as given; without them the same result always has the same bytes
-    """
-    fields = {field.name: plain(getattr(info, field.name)) for field in dataclasses.fields(info)}
-    fields["class"] = fields.pop("cls")
-    return {name: fields[name] for name in RUN_KEYS if given or name != "given"}
+    """Return the `run` object of every JSON document; without `given`, the same result always has the same bytes."""
+    fields = {name: value for name, value in vars(info).items() if given or name != "given"}
+    return {"class" if name == "cls" else name: plain(value) for name, value in fields.items()}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -212,9 +196,7 @@ def unchanged(folder: Path, entries: object) -> dict[str, dict[str, Any]]:
 
 
 def _manifest_entry(name: str, path: Path) -> dict[str, Any]:
-    try:
+    with output_errors(path):
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return {"name": name, "size": path.stat().st_size, "sha256": sha256}
-    except OSError as error:
-        raise cannot_write(path, error) from error

@@ -12,11 +12,9 @@ import numpy as np
 from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, RunInfo, Text, Tokens
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.text_files import check_exists, display_name, read_file_text, read_lines
-from attncli.store import load_arrays
+from attncli.store.arrays import load_arrays
 
 AXES = ("text", "layer", "head", "query", "key")
-NORMS = ".norms"
-"""Suffix of the names of arrays of value-weighted norms in saved runs of attncli."""
 SUFFIXES = (".npz", ".npy", ".safetensors")
 
 
@@ -39,7 +37,10 @@ def read_maps(
     exactly zero above the diagonal, they are causal: keys after the query are masked.
     """
     check_exists(path)
-    weights = _five_axes(path, _load(Path(path), array))
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot tell what {path} is: expected a file that ends in {', '.join(SUFFIXES)}")
+    (loaded,) = load_arrays(Path(path), lambda names: [_choose_array(path, names, array)]).values()
+    weights = _five_axes(path, loaded)
     _check_weights(path, weights)
     queries, keys = _sides(path, weights.shape, labels, key_labels)
     kind = _kind(path, kind, same=queries is keys)
@@ -48,7 +49,11 @@ def read_maps(
 
 def as_inputs(attention: Sequence[Attention]) -> tuple[Input, ...]:
     """Return one input per text, with the tokens of its maps."""
-    return tuple(_as_input(maps) for maps in attention)
+    inputs = []
+    for maps in attention:
+        source, target = (maps.keys, maps.queries) if maps.kind == "cross" else (maps.queries, None)
+        inputs.append(Input(maps.text, Text(" ".join(maps.queries.pieces)), source, target))
+    return tuple(inputs)
 
 
 def maps_info(path: str | Path) -> RunInfo:
@@ -58,22 +63,8 @@ def maps_info(path: str | Path) -> RunInfo:
     return RunInfo(Path(path).name, cls="file", capture="file", input_sha256=sha256)
 
 
-def _as_input(maps: Attention) -> Input:
-    text = Text(" ".join(maps.queries.pieces))
-    if maps.kind == "cross":
-        return Input(maps.text, text, source=maps.keys, target=maps.queries)
-    return Input(maps.text, text, source=maps.queries)
-
-
-def _load(path: Path, name: str | None) -> Array:
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"cannot tell what {path} is: expected a file that ends in {', '.join(SUFFIXES)}")
-    (array,) = load_arrays(path, lambda names: [_choose_array(path, names, name)]).values()
-    return array
-
-
-def _choose_array(path: Path, names: Sequence[str], array: str | None) -> str:
-    if any(name.endswith(NORMS) for name in names):
+def _choose_array(path: str | Path, names: Sequence[str], array: str | None) -> str:
+    if any(name.endswith(".norms") for name in names):  # as in saved runs of attncli
         raise UsageError(f"{path} contains value-weighted norms, not weights: give its folder, and --by norm")
     if array is not None:
         if array not in names:
@@ -90,10 +81,8 @@ def _five_axes(path: str | Path, array: Array) -> Array:
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{path}: expected an array of numbers, got dtype {array.dtype}: save it as float32")
     if not 2 <= array.ndim <= 5:
-        raise UsageError(
-            f"{path}: expected 2 to 5 axes (query, key; optionally head, layer and text before them), "
-            f"got {array.ndim}, shape {array.shape}: reshape the array"
-        )
+        expected = "expected 2 to 5 axes (query, key; optionally head, layer and text before them)"
+        raise UsageError(f"{path}: {expected}, got {array.ndim}, shape {array.shape}: reshape the array")
     if 0 in array.shape:
         raise UsageError(f"{path}: expected at least one entry on each axis, got shape {array.shape}")
     return array.reshape((1,) * (5 - array.ndim) + array.shape)
@@ -151,16 +140,14 @@ def _labels(path: str | Path) -> list[str]:
     if Path(path).suffix.lower() == ".json":
         return _json_labels(path)
     lines = [line.removesuffix("\n") for line, _ in read_lines(path, keep_ends=True)]
-    if lines and all(line.endswith("\r") for line in lines):
-        return [line.removesuffix("\r") for line in lines]
-    return lines
+    have_returns = all(line.endswith("\r") for line in lines)
+    return [line.removesuffix("\r") for line in lines] if have_returns else lines
 
 
 def _json_labels(path: str | Path) -> list[str]:
+    text = read_file_text(path)
     try:
-        labels = json.loads(read_file_text(path))
-    except UsageError:
-        raise
+        labels = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}; expected a list of texts") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

@@ -5,83 +5,81 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attncli.data import FORMAT, Attention, Input, RunInfo, Statistics, Vectors
-from attncli.errors import UsageError
-from attncli.store.arrays import check_format, load_arrays, save_arrays
+from attncli.errors import UsageError, did_you_mean
+from attncli.store.arrays import load_arrays, save_arrays
 from attncli.store.codec import Decoder, Encoder, parse_layout
 from attncli.store.folder import MANIFEST, OutputFolder, read_manifest, unchanged
 from attncli.store.text import json_text
+from attncli.vocabulary import LAYOUTS, MAPS_FORMATS
 
 RUN_FILE = "run.json"
+MAPS_FILES = tuple(f"maps.{format}" for format in MAPS_FORMATS)
 SCHEMA = "attncli.saved/1"
 
 
 @dataclass(frozen=True, eq=False)
-class SavedRun:
-    """A run read from disk: the arguments of `save_run`, and the command that saved it."""
+class RunParts:
+    """The parts of a run that are saved.
+
+    info        where the results come from
+    inputs      the texts with their tokens
+    maps        the kept maps by text, then kind; empty if only statistics were requested
+    statistics  the statistics of the same forward pass, None if they were not requested
+    vectors     query and key vectors by text, kind and layer, if they were requested
+    """
 
     info: RunInfo
     inputs: tuple[Input, ...]
-    attention: tuple[Attention, ...]
-    statistics: Statistics | None
-    layout: str
-    command: str
+    maps: tuple[Attention, ...] = ()
+    statistics: Statistics | None = None
     vectors: tuple[Vectors, ...] = ()
 
 
-def save_run(
-    folder: OutputFolder,
-    inputs: Sequence[Input],
-    attention: Sequence[Attention],
-    statistics: Statistics | None = None,
-    vectors: Sequence[Vectors] = (),
-    *,
-    layout: str = "layer,head,query,key",
-    format: str = "safetensors",
-) -> None:
+def save_run(folder: OutputFolder, run: RunParts, *, layout: str = LAYOUTS[0], format: str = MAPS_FORMATS[0]) -> None:
     """Write maps, statistics and vectors for `open_run`; `folder.finish` then completes the run.
 
     layout  order of the axes on disk. With `layer`, the layers of a text and kind share one array if their shapes
             agree; without it (`query,key,head`) each layer has its own. Masks are always `[1 or head, query, key]`
     format  safetensors or npz
     """
-    maps_file = f"maps{check_format(format)}"
+    if format not in MAPS_FORMATS:
+        raise UsageError(f"unknown format '{format}' of saved maps: {did_you_mean(format, MAPS_FORMATS)}")
+    maps_file = f"maps.{format}"
     encoder = Encoder(parse_layout(layout))
     document = {
         "schema": SCHEMA,
         "layout": layout,
         "arrays": maps_file,
-        "inputs": list(map(encoder.input, inputs)),
-        "attention": list(map(encoder.attention, attention)),
-        "statistics": None if statistics is None else encoder.statistics(statistics),
-        **({"vectors": list(map(encoder.vectors, vectors))} if vectors else {}),
+        "inputs": list(map(encoder.input, run.inputs)),
+        "attention": list(map(encoder.attention, run.maps)),
+        "statistics": None if run.statistics is None else encoder.statistics(run.statistics),
+        **({"vectors": list(map(encoder.vectors, run.vectors))} if run.vectors else {}),
     }
     save_arrays(folder.path_for(maps_file), encoder.pool.stacks)
     folder.write_text(RUN_FILE, json_text({**document, "tokens": encoder.tokens}))
 
 
-def open_run(directory: str | Path) -> SavedRun:
+def open_run(directory: str | Path) -> RunParts:
     """Return a saved run; raise UsageError if it is missing, incomplete, damaged or of a newer format."""
     folder = Path(directory)
     manifest = _checked_manifest(folder)
-    document = _read_document(folder)
-    arrays = load_arrays(folder / _maps_name(document))
+    document = _read_document(folder / RUN_FILE)
+    arrays = load_arrays(folder / document["arrays"])
     try:
         decoder = Decoder(document["tokens"], arrays)
-        statistics = document["statistics"]
-        return SavedRun(
-            info=_run_info(manifest["run"]),
+        statistics, run = document["statistics"], manifest["run"]
+        described = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
+        return RunParts(
+            info=RunInfo(**{field.name: described[field.name] for field in dataclasses.fields(RunInfo)}),
             inputs=tuple(map(decoder.input, document["inputs"])),
-            attention=tuple(map(decoder.attention, document["attention"])),
+            maps=tuple(map(decoder.attention, document["attention"])),
             statistics=None if statistics is None else decoder.statistics(statistics),
             vectors=tuple(map(decoder.vectors, document.get("vectors", []))),
-            layout=document["layout"],
-            command=manifest["command"],
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
@@ -119,23 +117,17 @@ def _check_version(folder: Path, manifest: dict[str, Any]) -> None:
 def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
     listed = manifest.get("files")
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    needed = [entry for entry in entries if _is_saved_part(entry.get("name"))]
-    if not any(entry["name"] == RUN_FILE for entry in needed):
+    needed = {entry["name"]: entry for entry in entries if entry.get("name") in (RUN_FILE, *MAPS_FILES)}
+    if RUN_FILE not in needed:
         raise UsageError(f"the run in {folder} has no maps: run '{manifest.get('command')}' again with --save-maps")
-    for entry in needed:
-        name = entry["name"]
+    for name, entry in needed.items():
         if not (folder / name).is_file():
             raise UsageError(f"{folder / name} is missing, though {MANIFEST} lists it: save the run again")
         if name not in unchanged(folder, [entry]):
             raise UsageError(f"{folder / name} differs from {MANIFEST} (changed or damaged): save the run again")
 
 
-def _is_saved_part(name: object) -> bool:
-    return name == RUN_FILE or (isinstance(name, str) and re.fullmatch(r"maps\.(safetensors|npz)", name) is not None)
-
-
-def _read_document(folder: Path) -> dict[str, Any]:
-    path = folder / RUN_FILE
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -143,16 +135,6 @@ def _read_document(folder: Path) -> dict[str, Any]:
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         raise UsageError(f"{path} has schema {schema!r}, this attncli reads {SCHEMA!r}: save the run again")
-    return dict(document)
-
-
-def _maps_name(document: dict[str, Any]) -> str:
-    name = document.get("arrays")
-    if not _is_saved_part(name) or name == RUN_FILE:
+    if (name := document.get("arrays")) not in MAPS_FILES:
         raise UsageError(f"{RUN_FILE} names {name!r} as the file of its maps: expected maps.safetensors or maps.npz")
-    return str(name)
-
-
-def _run_info(run: dict[str, Any]) -> RunInfo:
-    fields = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
-    return RunInfo(**{field.name: fields[field.name] for field in dataclasses.fields(RunInfo)})
+    return dict(document)

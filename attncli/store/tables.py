@@ -1,19 +1,22 @@
-"""Tables as text and bytes: CSV, JSON Lines, Parquet; and how documents of results begin."""
+"""Tables as CSV, JSON Lines and Parquet files, and the parts that documents of results share."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import KINDS, Array, By, Input, Kind, RunInfo, Scores
+from attncli.data import KINDS, Array, By, Edges, EdgesConsumer, Input, Metric, RunInfo, Scores, Statistics, columns_of
 from attncli.errors import UsageError
+from attncli.store.files import atomic_file
 from attncli.store.folder import OutputFolder, run_document
-from attncli.store.text import json_line, utf8
+from attncli.store.text import json_line, plain, utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,98 +25,63 @@ TableColumns = Mapping[str, Array]
 """A table: column name → one entry per row."""
 
 
-def write_tables(folder: OutputFolder, tables: Mapping[str, TableColumns], formats: Sequence[str], schema: str) -> None:
-    """Write each table as `<name>.<format>`; formats without tables, such as json, are ignored.
-
-    schema  name of the schema, written into Parquet files
-    """
-    for suffix in formats:
-        for name, columns in tables.items() if suffix in _WRITERS else ():
-            folder.write_bytes(f"{name}.{suffix}", _WRITERS[suffix](columns, schema))
-
-
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns) -> dict[str, Any]:
     """Return the first keys of a document: schema, run, and the inputs for each kind in the table of heads."""
     kinds = set(heads["kind"].tolist()) if "kind" in heads else set()
-    entries = [entry for one in inputs for entry in _input_entries(one, [kind for kind in KINDS if kind in kinds])]
+    entries = []
+    for one in inputs:
+        texts = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
+        given = {name: text for name, text in texts.items() if text is not None}
+        for kind in (kind for kind in KINDS if kind in kinds):
+            queries, keys = one.sides(kind)
+            sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
+            parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
+            named = {name: segments for name, segments in parts.items() if any(segments)}
+            entries.append({"index": one.index, **given, **sides, **named})
     return {"schema": schema, "run": run_document(info, given=False), "inputs": entries}
+
+
+def analysis_document(
+    schema: str, info: RunInfo, more: Mapping[str, Any], tables: Mapping[str, TableColumns]
+) -> dict[str, Any]:
+    """Return the JSON document of an analysis: schema and run, then `more`, then the tables as lists of rows."""
+    values = {name: plain(value) for name, value in more.items()}
+    rows = {name: list(records(columns)) for name, columns in tables.items()}
+    return {"schema": schema, "run": run_document(info, given=False), **values, **rows}
+
+
+def declared_numbers(scores: Mapping[str, Scores], questions: Mapping[str, str]) -> dict[str, Any]:
+    """Return unit, range, source and question of numbers, as documents state them."""
+    return {name: _declared(score, questions[name]) for name, score in scores.items()}
+
+
+def metric_entries(statistics: Statistics, declarations: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+    """Return unit, range, source and question of every measured metric; without a declaration, no question."""
+    measured = {**statistics.heads, **statistics.tokens, **statistics.keys}
+    return {
+        name: _declared(metric, metric.question) if (metric := declarations.get(name)) else _declared(scores, "")
+        for name, scores in measured.items()
+    }
+
+
+def _declared(numbers: Scores | Metric, question: str) -> dict[str, Any]:
+    return {"unit": numbers.unit, "range": list(numbers.range), "source": numbers.source, "question": question}
+
+
+def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
+    """Return the tables by file name: `stats`, and `stats-tokens` and `stats-keys` if they were measured."""
+    tables = {"stats": columns_of(statistics.heads, statistics.std)}
+    if statistics.tokens:
+        tables["stats-tokens"] = columns_of(statistics.tokens)
+    if statistics.keys:
+        tables["stats-keys"] = columns_of(statistics.keys)
+    return {name: mark_unit(columns, statistics.by) for name, columns in tables.items()}
 
 
 def mark_unit(columns: TableColumns, by: By) -> dict[str, Array]:
     """Return the table, with a last column `by` unless it measures weights."""
     rows = len(next(iter(columns.values()), ()))
     return dict(columns) if by == "weight" else {**columns, "by": np.full(rows, by, dtype=object)}
-
-
-def table_csv(columns: TableColumns, header: bool = True) -> str:
-    """Return a table as CSV: shortest exact numbers, an empty cell if undefined, `""` for an empty text."""
-    lines = [",".join(map(_csv_cell, columns))] if header else []
-    lines += map(",".join, zip(*([*map(_csv_cell, _plain_column(column))] for column in columns.values()), strict=True))
-    return "".join(f"{line}\n" for line in lines)
-
-
-def table_jsonl(columns: TableColumns) -> str:
-    """Return a table as JSON Lines: one object per row, null if undefined."""
-    return "".join(map(json_line, records(columns)))
-
-
-def table_parquet(columns: TableColumns, schema: str) -> bytes:
-    """Return a table as Parquet, with column types and the name of its schema, null if undefined; needs pyarrow."""
-    buffer = io.BytesIO()
-    arrow().parquet.write_table(arrow_table(columns, schema), buffer)
-    return buffer.getvalue()
-
-
-def arrow() -> ModuleType:
-    """Return the module pyarrow, with pyarrow.parquet; raise UsageError if it is not installed."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
-    module: ModuleType = pyarrow
-    return module
-
-
-def arrow_table(columns: TableColumns, schema: str) -> pa.Table:
-    """Return a `pyarrow.Table` with the name of its schema."""
-    module = arrow()
-    arrays = {
-        # an empty column of objects would have no type
-        name: module.array(
-            _parquet_column(column),
-            module.string() if column.dtype == object and not len(column) else None,
-            from_pandas=True,
-        )
-        for name, column in columns.items()
-    }
-    return module.table(arrays).replace_schema_metadata({"schema": schema})
-
-
-_WRITERS: dict[str, Callable[[TableColumns, str], bytes]] = {
-    "csv": lambda columns, _: utf8(table_csv(columns)),
-    "jsonl": lambda columns, _: table_jsonl(columns).encode(),
-    "parquet": table_parquet,
-}
-
-
-def _input_entries(one: Input, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
-    texts = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
-    given = {name: text for name, text in texts.items() if text is not None}
-    for kind in kinds:
-        queries, keys = one.sides(kind)
-        sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
-        parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
-        named = {name: segments for name, segments in parts.items() if any(segments)}
-        yield {"index": one.index, **given, **sides, **named}
-
-
-def declared_numbers(scores: Mapping[str, Scores], questions: Mapping[str, str]) -> dict[str, Any]:
-    """Return unit, range, source and question of numbers, as documents state them."""
-    return {
-        name: {"unit": score.unit, "range": list(score.range), "source": score.source, "question": questions[name]}
-        for name, score in scores.items()
-    }
 
 
 def records(columns: TableColumns) -> Iterator[dict[str, Any]]:
@@ -132,6 +100,13 @@ def _plain_column(column: Array) -> list[Any]:
     return values
 
 
+def table_csv(columns: TableColumns, header: bool = True) -> str:
+    """Return a table as CSV: shortest exact numbers, an empty cell if undefined, `""` for an empty text."""
+    lines = [",".join(map(_csv_cell, columns))] if header else []
+    lines += map(",".join, zip(*([*map(_csv_cell, _plain_column(column))] for column in columns.values()), strict=True))
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""
@@ -142,7 +117,80 @@ def _csv_cell(value: object) -> str:
     return text
 
 
+def table_jsonl(columns: TableColumns) -> str:
+    """Return a table as JSON Lines: one object per row, null if undefined."""
+    return "".join(map(json_line, records(columns)))
+
+
+def write_table(path: Path, format: str, parts: Iterable[TableColumns], schema: str) -> None:
+    """Write a table as csv, jsonl or parquet, whole or not at all; its parts have the same columns."""
+    with atomic_file(path) as temporary:
+        if format == "parquet":
+            _write_parquet(temporary, parts, schema)
+            return
+        with temporary.open("wb") as file:
+            for number, part in enumerate(parts):
+                file.write(utf8(table_csv(part, header=not number) if format == "csv" else table_jsonl(part)))
+
+
+def _arrow() -> ModuleType:
+    """Return the module pyarrow, with pyarrow.parquet; raise UsageError if it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
+    module: ModuleType = pyarrow
+    return module
+
+
+def _write_parquet(path: Path, parts: Iterable[TableColumns], schema: str) -> None:
+    tables = (_arrow_table(part, schema) for part in parts)
+    first = next(tables)
+    with _arrow().parquet.ParquetWriter(path, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
+
+
+def _arrow_table(columns: TableColumns, schema: str) -> pa.Table:
+    """Return a table with the name of its schema, null if undefined."""
+    pyarrow, arrays = _arrow(), {}
+    for name, column in columns.items():
+        # an empty column of objects would have no type
+        type_of_empty = pyarrow.string() if column.dtype == object and not len(column) else None
+        arrays[name] = pyarrow.array(_parquet_column(column), type_of_empty, from_pandas=True)
+    return pyarrow.table(arrays).replace_schema_metadata({"schema": schema})
+
+
 def _parquet_column(column: Array) -> Array | list[Any]:
     if column.dtype.kind in "OU":
         return [utf8(entry).decode() if isinstance(entry, str) else entry for entry in column.tolist()]
     return np.where(np.isinf(column), np.nan, column) if column.dtype.kind == "f" else column
+
+
+@contextmanager
+def edges_file(folder: OutputFolder) -> Iterator[EdgesConsumer]:
+    """Return a context with a function that writes chunks of edges to `edges.parquet` in a folder.
+
+    The file is temporary until the context ends, and deleted on any error. Folder and file are created for the first
+    chunk. Raises `UsageError` at once if pyarrow is missing.
+    """
+    pyarrow = _arrow()
+    writer: Any = None
+
+    def categories(numbers: Array, pieces: Sequence[str]) -> pa.DictionaryArray:
+        texts = pyarrow.array([utf8(piece).decode() for piece in pieces], pyarrow.string())
+        return pyarrow.DictionaryArray.from_arrays(pyarrow.array(numbers).cast("int32"), texts)
+
+    def write(edges: Edges) -> None:
+        nonlocal writer
+        table = pyarrow.table(edges.columns(categories)).replace_schema_metadata({"schema": "attncli.edges/1"})
+        if writer is None:
+            path = stack.enter_context(atomic_file(folder.path_for("edges.parquet")))
+            writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, table.schema))
+        writer.write_table(table)
+
+    with ExitStack() as stack:
+        yield write
+        if writer is None:
+            write(Edges.empty(()))

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -47,11 +47,7 @@ def _dumps(value: object) -> str:
     return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
-@overload
-def plain(value: Mapping[str, Any]) -> dict[str, Any]: ...
-@overload
-def plain(value: object) -> object: ...
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """Return a value of JSON types: paths become text, tuples and sets lists, NumPy values numbers, NaN null."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}

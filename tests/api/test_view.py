@@ -13,7 +13,7 @@ from page import Read
 
 import attncli
 from attncli.errors import UsageError
-from attncli.page.document import built_page
+from attncli.page.payload import built_page
 
 TEXT = "The animal didn't cross the street because it was too tired."
 BOTH = [TEXT, "Two."]

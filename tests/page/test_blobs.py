@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.page.blobs import Blobs, encode_vectors, encode_weights, pack_bits
+from attncli.page.blobs import Blobs, encode_vectors, encode_weights
 
 
 @given(seed=st.integers(0, 10**6), sharp=st.sampled_from([0.1, 3.0, 30.0]), lost=st.sampled_from([0.0, 0.9]))
@@ -45,10 +45,6 @@ def test_vectors_keep_their_signs() -> None:
     assert codes.dtype == np.int16
     off = np.abs(codes / 32767 * scale[..., None] - vectors)
     assert (off <= np.abs(vectors).max(-1, keepdims=True) * (1 / 65534 + 1e-7)).all()
-
-
-def test_masks_are_eight_keys_to_the_byte() -> None:
-    assert pack_bits(np.tri(4, dtype=bool)[None]).tolist() == [0b10001100, 0b11101111]
 
 
 def test_equal_parts_are_kept_once_and_are_the_same_bytes_each_time() -> None:

@@ -16,7 +16,7 @@ from made_runs import info
 import attncli
 from attncli.data import Edges, Input, Text, Tokens
 from attncli.errors import OutputError, UsageError
-from attncli.store import EdgesFile, OutputFolder
+from attncli.store import OutputFolder, edges_file
 
 INPUTS = (
     Input(0, Text("a"), Tokens.plain(["one", "two"])),
@@ -38,9 +38,9 @@ def chunks() -> Iterator[Edges]:
 
 
 def written(path: Path, parts: Iterator[Edges]) -> Path:
-    with EdgesFile(folder(path)) as file:
+    with edges_file(folder(path)) as write:
         for part in parts:
-            file.take(part)
+            write(part)
     return path / "edges.parquet"
 
 
@@ -95,15 +95,15 @@ def test_an_interrupted_file_leaves_nothing_behind(stop: type[BaseException], tm
 
 
 def test_no_folder_is_created_before_the_first_edge(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), EdgesFile(folder(tmp_path / "out")):
+    with pytest.raises(RuntimeError), edges_file(folder(tmp_path / "out")):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_manifest_lists_a_finished_file(tmp_path: Path) -> None:
     output = folder(tmp_path)
-    with EdgesFile(output) as file:
-        file.take(next(chunks()))
+    with edges_file(output) as write:
+        write(next(chunks()))
     assert [entry["name"] for entry in output.finish(info())["files"]] == ["edges.parquet"]
 
 
@@ -121,8 +121,8 @@ def test_a_full_disk_is_a_one_line_error(tmp_path: Path) -> None:
 
 def test_a_missing_library_is_an_error_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match=r'pip install "attncli\[parquet\]"'):
-        EdgesFile(folder(tmp_path))
+    with pytest.raises(UsageError, match=r'pip install "attncli\[parquet\]"'), edges_file(folder(tmp_path)):
+        pytest.fail("the work began")
 
 
 def test_the_file_equals_the_table_of_the_run(tmp_path: Path) -> None:

@@ -22,16 +22,16 @@ from safetensors.numpy import load_file
 
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Scores, Statistics, Text, Tokens, Vectors
 from attncli.errors import UsageError
-from attncli.store import OutputFolder, SavedRun, open_run, save_run
+from attncli.store import OutputFolder, RunParts, open_run, save_run
 from attncli.store.arrays import ArrayStack, load_arrays, save_arrays
 
 FORMATS = ("safetensors", "npz")
 LAYOUTS = ("layer,head,query,key", "query,key,head", "query, key, layer, head")
 
 
-def saved(folder: Path, run: SavedRun, format: str = "safetensors", key: str = "abc") -> dict[str, Any]:
-    out = OutputFolder(folder, run.command, key)
-    save_run(out, run.inputs, run.attention, run.statistics, run.vectors, layout=run.layout, format=format)
+def saved(folder: Path, run: RunParts, format: str = "safetensors", layout: str = LAYOUTS[0]) -> dict[str, Any]:
+    out = OutputFolder(folder, "stats", "abc")
+    save_run(out, run, layout=layout, format=format)
     return out.finish(run.info)
 
 
@@ -49,11 +49,11 @@ def vectors() -> tuple[Vectors, ...]:
     )
 
 
-def a_run(layout: str = LAYOUTS[0]) -> SavedRun:
+def a_run() -> RunParts:
     one = one_input()
     maps = attention()
     shared = Attention("decoder", one.source, one.source, maps.layers)
-    return SavedRun(info(), (one,), (shared,), statistics(std=True), layout, "stats", vectors())
+    return RunParts(info(), (one,), (shared,), statistics(std=True), vectors())
 
 
 # ------------------------------------------------------------------------------------------------ round trip
@@ -123,13 +123,13 @@ def score_tables(draw: st.DrawFn) -> dict[str, Scores]:
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> SavedRun:
+def runs(draw: st.DrawFn) -> RunParts:
     ins = tuple(draw(inputs(index)) for index in range(draw(st.integers(0, 2))))
     maps = tuple(draw(attentions(one)) for one in ins for _ in range(draw(st.integers(0, 2))))
     tables = st.none() | st.builds(Statistics, *[score_tables()] * 4)
     known = {"given": draw(OPTIONS), "resolved": draw(OPTIONS), "versions": {"attncli": draw(TEXTS)}}
     about = RunInfo(draw(TEXTS), draw(st.none() | TEXTS), notes=tuple(draw(st.lists(TEXTS, max_size=2))), **known)
-    return SavedRun(about, ins, maps, draw(tables), draw(st.sampled_from(LAYOUTS)), draw(st.text(max_size=5)))
+    return RunParts(about, ins, maps, draw(tables))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -138,28 +138,28 @@ def test_names_that_a_zip_file_would_cut_stay_different(tmp_path: Path, format: 
     tables = {
         name: Scores(name, np.arange(2) + i, ("row",), coords, "", (0, 1), "") for i, name in enumerate(["", "\0"])
     }
-    run = SavedRun(info(), (), (), Statistics(tables), LAYOUTS[0], "stats")
+    run = RunParts(info(), (), (), Statistics(tables))
     saved(tmp_path, run, format)
     assert parts(open_run(tmp_path)) == parts(run)
 
 
-@given(runs(), st.sampled_from(FORMATS))
-def test_opening_gives_back_what_was_saved(run: SavedRun, format: str) -> None:
+@given(runs(), st.sampled_from(FORMATS), st.sampled_from(LAYOUTS))
+def test_opening_gives_back_what_was_saved(run: RunParts, format: str, layout: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        saved(Path(folder), run, format)
+        saved(Path(folder), run, format, layout)
         assert parts(open_run(folder)) == parts(run)
 
 
 def test_opened_arrays_are_read_only_and_tokens_shared(tmp_path: Path) -> None:
     saved(tmp_path, a_run())
     run = open_run(tmp_path)
-    assert run.attention[0].queries is run.inputs[0].source
-    assert not run.attention[0].layers[0].weights.flags.writeable
+    assert run.maps[0].queries is run.inputs[0].source
+    assert not run.maps[0].layers[0].weights.flags.writeable
 
 
 def test_hostile_tokens_come_back_from_a_run(tmp_path: Path) -> None:
     side = tokens(tuple(HOSTILE))
-    run = SavedRun(info(), (Input(0, Text("\n".join(HOSTILE)), side),), (), None, LAYOUTS[0], "stats")
+    run = RunParts(info(), (Input(0, Text("\n".join(HOSTILE)), side),), (), None)
     saved(tmp_path, run)
     assert open_run(tmp_path).inputs[0].source.pieces == tuple(HOSTILE)
 
@@ -175,7 +175,7 @@ def test_the_arrays_on_disk_have_the_axes_of_the_layout(tmp_path: Path) -> None:
         "query,key,head": {f"text-0.decoder.layer-{n}": stack[n].transpose(1, 2, 0) for n in range(2)},
     }
     for number, layout in enumerate(LAYOUTS):
-        saved(tmp_path / str(number), replace(a_run(layout), vectors=()))
+        saved(tmp_path / str(number), replace(a_run(), vectors=()), layout=layout)
         arrays = load_file(tmp_path / str(number) / "maps.safetensors")
         maps = {name: array for name, array in arrays.items() if array.dtype == np.float32}
         assert maps.keys() == wanted[layout].keys()
@@ -186,7 +186,7 @@ def test_the_arrays_on_disk_have_the_axes_of_the_layout(tmp_path: Path) -> None:
 def test_layers_of_different_shape_are_separate_arrays(tmp_path: Path) -> None:
     maps = (attention(1, 2).layers[0], attention(2, 3).layers[1])
     side = tokens()
-    run = SavedRun(info(), (), (Attention("decoder", side, side, maps),), None, LAYOUTS[0], "stats")
+    run = RunParts(info(), (), (Attention("decoder", side, side, maps),), None)
     saved(tmp_path, run)
     shapes = {name: array.shape for name, array in load_file(tmp_path / "maps.safetensors").items()}
     assert shapes["text-0.decoder.layer-0"] == (2, 3, 3)
@@ -197,10 +197,10 @@ def test_layers_of_different_shape_are_separate_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_mask_that_layers_share_is_stored_once(tmp_path: Path, format: str) -> None:
     run = a_run()
-    copy = np.array(run.attention[0].layers[0].visible)
-    last = LayerMaps(2, (0, 1, 2), run.attention[0].layers[0].weights, copy)
-    shared = Attention("decoder", tokens(), tokens(), (*run.attention[0].layers, last))
-    saved(tmp_path, SavedRun(run.info, (), (shared,), None, run.layout, "stats"), format)
+    copy = np.array(run.maps[0].layers[0].visible)
+    last = LayerMaps(2, (0, 1, 2), run.maps[0].layers[0].weights, copy)
+    shared = Attention("decoder", tokens(), tokens(), (*run.maps[0].layers, last))
+    saved(tmp_path, RunParts(run.info, (), (shared,), None), format)
     arrays = load_arrays(tmp_path / f"maps.{format}")
     assert [name for name, array in arrays.items() if array.dtype == bool] == ["text-0.decoder.visible"]
 
@@ -239,7 +239,7 @@ def test_arrays_of_any_order_of_bytes_and_axes_come_back(tmp_path: Path, format:
 @pytest.mark.parametrize("layout", ["layer", "head,query", "query,key,head,head", "quer,key,head", ""])
 def test_an_invalid_layout_is_refused(tmp_path: Path, layout: str) -> None:
     with pytest.raises(UsageError, match=f"unknown layout '{layout}': expected head, query and key in some order"):
-        saved(tmp_path / "run", a_run(layout))
+        saved(tmp_path / "run", a_run(), layout=layout)
     assert not (tmp_path / "run").exists()
 
 
@@ -293,7 +293,7 @@ def test_a_run_without_maps_says_how_to_keep_them(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_is_refused(tmp_path: Path) -> None:
-    save_run(OutputFolder(tmp_path, "stats", "abc"), [one_input()], [attention()])
+    save_run(OutputFolder(tmp_path, "stats", "abc"), RunParts(info(), (one_input(),), (attention(),)))
     assert refusal(tmp_path) == f"the run in {tmp_path} was interrupted before its end: run the same command again"
 
 

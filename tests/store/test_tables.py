@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,23 +18,24 @@ from made_runs import statistics
 
 from attncli.data import columns_of
 from attncli.errors import UsageError
-from attncli.store import table_csv, table_jsonl, table_parquet
+from attncli.store.tables import table_csv, table_jsonl, write_table
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def test_parquet_has_true_types() -> None:
-    table = pq.read_table(io.BytesIO(table_parquet(columns_of(statistics().heads), "attncli.stats/1")))
+def test_parquet_has_true_types(tmp_path: Path) -> None:
+    write_table(tmp_path / "stats.parquet", "parquet", [columns_of(statistics().heads)], "attncli.stats/1")
+    table = pq.read_table(tmp_path / "stats.parquet")
     assert [str(kind) for kind in table.schema.types] == ["string", *["int64"] * 4, "double", "double"]
     assert table.column("entropy").null_count == 1
 
 
-def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r'^Parquet needs pyarrow: pip install "attncli\[parquet\]"$'):
-        table_parquet({}, "attncli.stats/1")
+        write_table(tmp_path / "stats.parquet", "parquet", [{}], "attncli.stats/1")
 
 
 def test_no_hostile_token_ends_a_line_of_json() -> None:

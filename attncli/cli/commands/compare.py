@@ -89,14 +89,14 @@ def _check(model: ModelOptions, texts: InputOptions, output: OutputOptions, a: s
 
 def _saved_other(a: str, b: str | None, common: CommonOptions, own: CompareOptions) -> Collected:
     """Open the saved run B; raise UsageError if there is none, or if a model or a text is given too."""
-    from attncli.engine.collected import open_saved
+    from attncli.engine.collected import Collected
 
     if b is None:
         raise UsageError(f"{a} is a saved run, and there is nothing to compare it with: give another one after it")
     others = {name: value for name, value in typed(own).items() if name != "metric"}
     if extra := typed(common.model, common.texts) | others:
         raise UsageError(f"two saved runs need no model and no text: leave out --{next(iter(extra))}")
-    return open_saved(b)
+    return Collected.open_saved(b)
 
 
 def _other_texts(read: Sequence[Text], texts: InputOptions, own: CompareOptions) -> Sequence[Text]:

@@ -36,8 +36,7 @@ from attncli.options import (
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.cli.config.plan import ConfigPlan, ConfigStep
     from attncli.data import RunInfo, Text
-    from attncli.engine.invocation import SharedPass
-    from attncli.engine.runner import Runner
+    from attncli.engine.runner import Runner, SharedPass
     from attncli.store import OutputFolder
 
 
@@ -121,7 +120,7 @@ class _PlanRun:
 
     def _share_pass(self, runner: Runner, model: ModelOptions, input_name: str, console: CommandConsole) -> SharedPass:
         """Return one forward pass for all steps, with the heads that all of them select."""
-        from attncli.engine.shared_pass import share_pass
+        from attncli.engine.runner import share_pass
 
         selections = [step.selection for step in self.plan.steps]
         selected = {name: {str(getattr(each, name)) for each in selections} for name in ("kind", "layer", "head")}
@@ -155,13 +154,10 @@ class _PlanRun:
         }
         with contextlib.redirect_stdout(io.StringIO()):
             all_commands()[step.command](**step.arguments(shared))
-        from attncli.store import manifest_files
-
-        for name in manifest_files(self.folder.path / path):
-            self.folder.holds(f"{path}/{name}")
+        self.folder.add_subfolder(path)
 
     def _info(self, infos: Sequence[RunInfo]) -> RunInfo:
-        from attncli.engine.shared_pass import merge_infos
+        from attncli.engine.runner import merge_infos
         from attncli.store import input_sha256
 
         texts = [text for texts in self.texts.values() for text in texts]

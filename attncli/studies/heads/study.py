@@ -44,7 +44,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
     def check(self, request: Request) -> None:
         """Raise UsageError if distances are impossible, heads are combined, or a package is missing."""
         # imported here: the help of the command line needs no NumPy
-        from attncli.engine.shuffles import check_shuffle_seeds
+        from attncli.engine.request import check_shuffle_seeds
         from attncli.studies.heads.clusters import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
 
@@ -83,7 +83,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         """Return distances and clusters; with a model also hidden states and the baseline of shuffled tokens."""
         if not execution.has_model:
             return sink.result(self.options)
-        from attncli.engine.shuffles import shuffled_passes
+        from attncli.engine.passes import shuffled_passes
         from attncli.studies.heads.compute import DistancesSink
         from attncli.studies.heads.smoothness import state_numbers
 

@@ -54,8 +54,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
     def check(self, request: Request) -> None:
         """Raise UsageError if heads are combined, norms are used, or a threshold is impossible."""
         # imported here: the help of the command line needs no NumPy
-        from attncli.engine.request import check_share
-        from attncli.engine.shuffles import check_shuffle_seeds
+        from attncli.engine.request import check_share, check_shuffle_seeds
 
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")

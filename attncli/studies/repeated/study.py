@@ -73,7 +73,7 @@ class RepeatedStudy(Study["Repeated"]):
             passes.append(Pass.prepare(runner.loaded, plan, batches, request))
             sinks.append(RepeatedSink(len(tokens.start), length))
             passes[-1].gather(execution.track, more=[sinks[-1]])
-        info = replace(runner.info_of(passes[0], ()), seed=0, input_sha256=input_sha256(()))
+        info = replace(passes[0].info_of(()), seed=0, input_sha256=input_sha256(()))
         run = execution.finish(Collected(info, tuple(passes[0].inputs)))
         return run, sinks[0].result(sinks[1], seeds)
 

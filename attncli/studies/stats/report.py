@@ -12,8 +12,7 @@ import numpy as np
 from attncli.data import Array, Metric, Profile, Statistics
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Table
-from attncli.engine.statistics_document import metric_entries, statistics_tables
-from attncli.store.tables import TableColumns, document_head, records
+from attncli.store.tables import TableColumns, document_head, metric_entries, records, statistics_tables
 
 SCHEMA = "attncli.stats/1"
 PROFILE_SCHEMA = "attncli.profile/1"

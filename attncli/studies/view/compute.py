@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attncli.data import Attention, Input, RunInfo, Statistics
-from attncli.engine.collected import Collected
-from attncli.engine.kept_maps import check_weights
+from attncli.engine.collected import Collected, check_weights
 from attncli.engine.request import Request, metric_names
-from attncli.engine.statistics_document import metric_entries, statistics_tables
-from attncli.page import PageContent, build_payload, page_html
-from attncli.store.tables import records
+from attncli.page import PageContent, page_html
+from attncli.store.tables import metric_entries, records, statistics_tables
 from attncli.studies.view.fitting import Tables, fit_maps, pooling_notes
 from attncli.studies.view.result import Page
 from attncli.vocabulary import ALL_METRICS
@@ -44,7 +42,7 @@ def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: 
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)
     numbers = None if statistics is None else _numbers(statistics)
     content = PageContent(run.info, run.inputs, maps, edges, vectors, numbers, notes, command)
-    return Page(page_html(build_payload(content)), notes)
+    return Page(page_html(content), notes)
 
 
 def _is_of_model(attention: Attention) -> bool:

@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
-from attncli.store import write_page
+from attncli.store import write_atomic
 
 HEIGHT = 640
 """Height of a page in a notebook, in pixels."""
@@ -28,7 +28,7 @@ class Page:
 
     def save(self, path: str | Path) -> Path:
         """Write the page to a file, whole or not at all, and return the path."""
-        write_page(Path(path), self.html)
+        write_atomic(Path(path), self.html)
         return Path(path)
 
     def _repr_html_(self) -> str:

@@ -19,9 +19,9 @@ from attncli.data import Input, Metric, Profile, Received, Scores, Statistics, T
 from attncli.engine.collected import Collected
 from attncli.engine.publish import publish
 from attncli.engine.report import Report
-from attncli.engine.statistics_document import statistics_tables
 from attncli.errors import UsageError
 from attncli.store import OutputFolder, table_csv
+from attncli.store.tables import statistics_tables
 from attncli.studies.stats import report
 from attncli.studies.stats.study import StatsStudy
 from attncli.vocabulary import TABLE_FORMATS
