@@ -40,11 +40,8 @@ def diagonal(numbers: HeadNumbers, thresholds: Thresholds) -> float | None:
     Caveat    Over several texts the offset is a mean; diagonal_offset_std says how much it varies.
     Source    Kovaleva et al. 2019; Voita et al. 2019 call such heads positional
     """
-    return (
-        _above(numbers["diagonal"], thresholds.diagonal)
-        if abs(numbers["diagonal_offset"]) <= thresholds.reach + 0.5
-        else None
-    )
+    is_near = abs(numbers["diagonal_offset"]) <= thresholds.reach + 0.5
+    return _above(numbers["diagonal"], thresholds.diagonal) if is_near else None
 
 
 def local(numbers: HeadNumbers, thresholds: Thresholds) -> float | None:
@@ -112,13 +109,9 @@ def mixed(numbers: HeadNumbers, thresholds: Thresholds) -> float | None:
     """
     if any(RULES[name](numbers, thresholds) is not None for name in CLASSES if name != "mixed"):
         return None
-    reached = [
-        numbers["sink"] / thresholds.vertical,
-        numbers["diagonal"] / thresholds.diagonal,
-        numbers["local_mass"] / thresholds.local,
-    ]
-    known = [share for share in reached if not math.isnan(share)]
-    return max(0.0, 1 - max(known)) if known else None
+    limits = {"sink": thresholds.vertical, "diagonal": thresholds.diagonal, "local_mass": thresholds.local}
+    reached = [numbers[name] / limit for name, limit in limits.items() if not math.isnan(numbers[name])]
+    return max(0.0, 1 - max(reached)) if reached else None
 
 
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in (vertical, diagonal, local, block, sparse, uniform, mixed)}

@@ -18,9 +18,8 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
 
     from attncli.data import Attention, Kind, Selection, Zoom
     from attncli.engine.collected import Collected
-    from attncli.engine.execution import Execution, Source
+    from attncli.engine.execution import Execution
     from attncli.engine.request import Request
-    from attncli.studies.patterns.compute import PatternsSink
     from attncli.studies.patterns.result import Patterns
 
     PatternsAndExamples = tuple[Patterns, Sequence[Attention]]
@@ -48,11 +47,9 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return replace(study, options=replace(self.options, shuffle_seeds=0))
 
     def resolved(self) -> dict[str, Any]:
-        """Return the options, and whether layers were chosen."""
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if heads are combined, norms are used, or a threshold is impossible."""
         # imported here: the help of the command line needs no NumPy
         from attncli.engine.request import check_share
         from attncli.engine.shuffles import check_shuffle_seeds
@@ -69,18 +66,12 @@ class PatternsStudy(Study["PatternsAndExamples"]):
             )
         check_shuffle_seeds(self.options.shuffle_seeds)
 
-    def sink(self, source: Source) -> PatternsSink:
-        """Return the sink for the heads of a source."""
-        from attncli.studies.patterns.compute import PatternsSink
-
-        return PatternsSink(source.inputs, source.heads)
-
     def run(self, execution: Execution) -> tuple[Collected, PatternsAndExamples]:
         """Return the run with the seed of its shuffled passes, the classes, and example maps if they are drawn."""
-        from attncli.studies.patterns.compute import NumbersSink
+        from attncli.studies.patterns.compute import NumbersSink, PatternsSink
 
         seeds = self.options.shuffle_seeds
-        run, sink = execution.stream(self.sink)
+        run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads))
         shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
         result = sink.result(self.options, shuffled)
         examples: Sequence[Attention] = ()
@@ -90,15 +81,11 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed)), (result, examples)
 
     def report(self, result: PatternsAndExamples, run: Collected) -> Report:
-        """Return the document, the tables of heads and layers, and the pictures."""
-        from attncli.studies.patterns.report import document, drawings, notes, tables
+        from attncli.studies.patterns.report import patterns_report
 
-        patterns, examples = result
-        pictures = drawings(patterns, run, examples, self.layered)
-        return Report(run.info, document(patterns, run), tables(patterns), pictures, notes(patterns))
+        return patterns_report(result[0], run, result[1], self.layered)
 
     def terminal(self, result: PatternsAndExamples, run: Collected) -> Iterator[Table]:
-        """Return a table of the classes for each kind, and one of the layers."""
         from attncli.studies.patterns.terminal import patterns_tables
 
         return patterns_tables(result[0])
@@ -106,11 +93,11 @@ class PatternsStudy(Study["PatternsAndExamples"]):
 
 def _example_heads(result: Patterns, layered: bool) -> Selection:
     """Return the heads whose maps are drawn: the strongest of each class, or all if layers were chosen."""
-    keys = list(result.head_keys())
-    kinds = dict.fromkeys(kind for kind, _, _ in keys)
-    rows = range(len(keys)) if layered else [row for kind in kinds for row in result.strongest(kind).values()]
+    keys = result.head_keys()
+    if not layered:
+        keys = [keys[row] for kind in {key[0] for key in keys} for row in result.strongest(kind).values()]
     heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
-    for kind, layer, head in sorted({keys[row] for row in rows}):
+    for kind, layer, head in sorted(set(keys)):
         heads[kind, layer] = (*heads.get((kind, layer), ()), head)
     return heads
 
