@@ -29,10 +29,8 @@ def cluster_heads(
     """
     points, stress = map_points(distances)
     tree = linkage_tree(distances)
-    clusters = cluster_numbers(tree, options.clusters, options.threshold)
-    return HeadClusters(
-        layers, heads, distances, to_even, baselines, points, stress, tree, tuple(leaf_order(tree)), clusters
-    )
+    order, clusters = tuple(leaf_order(tree)), cluster_numbers(tree, options.clusters, options.threshold)
+    return HeadClusters(layers, heads, distances, to_even, baselines, points, stress, tree, order, clusters)
 
 
 def map_points(distances: Array) -> tuple[Array, float]:
@@ -73,14 +71,9 @@ def leaf_order(tree: Array) -> list[int]:
     >>> leaf_order(np.array([[0, 2, 0.1, 2], [1, 3, 0.5, 3]]))
     [1, 0, 2]
     """
-    count = len(tree) + 1
-    order, waiting = [], [2 * count - 2]
-    while waiting:
-        node = waiting.pop()
-        if node < count:
-            order.append(node)
-        else:
-            waiting += [int(tree[node - count, 1]), int(tree[node - count, 0])]
+    from scipy.cluster import hierarchy
+
+    order: list[int] = hierarchy.leaves_list(tree).tolist() if len(tree) else [0]
     return order
 
 

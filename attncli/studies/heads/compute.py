@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,10 +15,7 @@ from attncli.stream.position_baseline import PositionBaseline
 from attncli.studies.heads.clusters import cluster_heads
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
-from attncli.studies.heads.smoothness import StateNumbers
-from attncli.studies.heads.text_distances import LayerHead, TextDistances, sampled_rows, text_distances
-
-States = Mapping[Kind, StateNumbers]
+from attncli.studies.heads.similarity import LayerHead, States, TextDistances, sampled_rows, text_distances
 
 
 class DistancesSink:
@@ -31,14 +29,12 @@ class DistancesSink:
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._inputs, self._heads = tuple(inputs), heads
-        self._distances: dict[Kind, Moments] = {}
-        self._to_uniform: dict[Kind, Moments] = {}
-        self._smoothness: dict[tuple[Kind, int], Moments] = {}
+        self._means: dict[tuple[Kind, str], Moments] = {}
         self.compared: dict[Kind, tuple[LayerHead, ...]] = {}
         self.rows = 0
-        counts: dict[Kind, int] = {}
+        counts: Counter[Kind] = Counter()
         for (kind, _), numbers in heads.items():
-            counts[kind] = counts.get(kind, 0) + len(numbers)
+            counts[kind] += len(numbers)
         self._sampled = {
             (text.index, kind): sampled_rows(len(text.sides(kind)[0]), len(text.sides(kind)[1]), count)
             for text in inputs
@@ -53,7 +49,6 @@ class DistancesSink:
         self._ended: set[tuple[Kind, int]] = set()
 
     def add(self, rows: Rows) -> None:
-        """Keep the rows of a block that are compared."""
         self._chosen.add(rows)
         self._open_texts |= set(rows.texts)
 
@@ -76,15 +71,15 @@ class DistancesSink:
             raise UsageError(
                 "these texts have maps of different heads: choose heads that all texts have, with --layer and --head"
             )
-        self._distances.setdefault(kind, Moments(of_text.distances.shape)).add(of_text.distances[None])
-        self._to_uniform.setdefault(kind, Moments(of_text.to_uniform.shape)).add(of_text.to_uniform[None])
-        for layer, numbers in of_text.layers.items():
-            self._smoothness.setdefault((kind, layer), Moments((2,))).add(np.array([numbers]))
+        values = {"distances": of_text.distances, "to uniform": of_text.to_uniform}
+        values |= {f"layer {layer}": np.array(numbers) for layer, numbers in of_text.layers.items()}
+        for name, value in values.items():
+            self._means.setdefault((kind, name), Moments(value.shape)).add(value[None])
         self.rows += of_text.rows
 
     def to_uniform(self, kind: Kind) -> Array:
         """Return the distance of each head to uniform attention, mean over texts: [head], √nat."""
-        return self._to_uniform[kind].mean
+        return self._means[kind, "to uniform"].mean
 
     def distances(self, kind: Kind, heads: Sequence[LayerHead]) -> Array:
         """Return the distances of these heads, mean over texts: [head, head], √nat; NaN if one was not compared."""
@@ -93,11 +88,11 @@ class DistancesSink:
         known = (rows[:, None] >= 0) & (rows >= 0)
         if not row_of:
             return np.full(known.shape, np.nan)
-        return np.where(known, self._distances[kind].mean[np.ix_(rows, rows)], np.nan)
+        return np.where(known, self._means[kind, "distances"].mean[np.ix_(rows, rows)], np.nan)
 
     def smoothness(self, kind: Kind, layer: int) -> Array:
         """Return the smoothness of a layer and of uniform attention in it: [2], nat; NaN if it was not compared."""
-        moments = self._smoothness.get((kind, layer))
+        moments = self._means.get((kind, f"layer {layer}"))
         return np.full(2, np.nan) if moments is None else moments.mean
 
 
@@ -110,12 +105,10 @@ class HeadsSink:
         self._baseline = PositionBaseline(None, self._position)
 
     def add(self, rows: Rows) -> None:
-        """Keep the rows of a block that are compared, and add it to the position baseline."""
         self._observed.add(rows)
         self._baseline.add(rows)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish a layer and its position baseline."""
         self._observed.end_layer(kind, layer)
         self._baseline.end_layer(kind, layer)
 
@@ -140,8 +133,8 @@ class HeadsSink:
             if np.isnan(distances).any():
                 raise UsageError("some heads have no row in common: choose those to compare with --layer and --head")
             of_baselines = {name: sink.distances(kind, heads) for name, sink in baselines.items()}
-            layer_numbers, head_numbers = np.array(heads).T
             to_uniform = self._observed.to_uniform(kind)
+            layer_numbers, head_numbers = np.array(heads).T
             groups[kind] = cluster_heads(layer_numbers, head_numbers, distances, to_uniform, of_baselines, options)
         if not groups:
             raise UsageError("there is nothing to compare: no head has a map")
@@ -153,25 +146,21 @@ def _layer_scores(
     observed: DistancesSink, baselines: Mapping[str, DistancesSink], states: States, shuffled: States | None
 ) -> dict[str, Scores]:
     """Return the smoothness of each layer, the numbers of its hidden states, and their baselines: dim `layer`."""
-    layers = [
-        (kind, layer) for kind, heads in observed.compared.items() for layer in dict.fromkeys(n for n, _ in heads)
-    ]
+    counts = Counter((kind, layer) for kind, heads in observed.compared.items() for layer, _ in heads)
+    layers = list(counts)
     smooth = np.array([observed.smoothness(*layer) for layer in layers])
     columns = {"rows_to_mean": smooth[:, 0], "rows_to_mean_uniform": smooth[:, 1]}
     for name, sink in baselines.items():
         columns[f"rows_to_mean_{name}"] = np.array([sink.smoothness(*layer)[0] for layer in layers])
-    empty = StateNumbers()
     for index, name in enumerate(("cosine", "rank_one_distance")):
-        columns[name] = np.array([states.get(kind, empty).of(layer)[index] for kind, layer in layers])
-        columns[f"{name}_input"] = np.array([states.get(kind, empty).of(-1)[index] for kind, _ in layers])
+        columns[name] = np.array([_states_after(states, *layer)[index] for layer in layers])
+        columns[f"{name}_input"] = np.array([_states_after(states, kind, -1)[index] for kind, _ in layers])
         if shuffled is not None:
-            values = [shuffled.get(kind, empty).of(layer)[index] for kind, layer in layers]
-            columns[f"{name}_shuffled"] = np.array(values)
-    counts = [sum(number == layer for number, _ in observed.compared[kind]) for kind, layer in layers]
+            columns[f"{name}_shuffled"] = np.array([_states_after(shuffled, *layer)[index] for layer in layers])
     coords = {
-        "kind": ("layer", np.array([kind for kind, _ in layers] + [None], dtype=object)[:-1]),
+        "kind": ("layer", np.array([kind for kind, _ in layers], dtype=object)),
         "layer": ("layer", np.array([layer for _, layer in layers])),
-        "heads": ("layer", np.array(counts)),
+        "heads": ("layer", np.array(list(counts.values()))),
     }
     units = {
         "rows": ("nat", (0.0, float(np.log(2))), ""),
@@ -181,3 +170,9 @@ def _layer_scores(
     return {
         name: Scores(name, values, ("layer",), coords, *units[name.split("_")[0]]) for name, values in columns.items()
     }
+
+
+def _states_after(states: States, kind: Kind, layer: int) -> Array:
+    """Return cosine and distance of the hidden states after a layer, before the first for -1: [2], NaN if missing."""
+    numbers = states.get(kind, np.zeros((0, 2)))
+    return numbers[layer + 1] if layer + 1 < len(numbers) else np.full(2, np.nan)
