@@ -19,8 +19,8 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.spans_file import as_spans
 from attncli.store import OutputFolder, digest, save_run
 from attncli.stream.zoom import zoomed
-from attncli.studies.flow.flow_result import FlowResult, flow_results
 from attncli.studies.flow.options import FlowOptions
+from attncli.studies.flow.report import FlowResult, flow_results
 from attncli.studies.flow.request import FlowArguments, FlowRequest
 from attncli.studies.flow.study import FlowStudy
 from attncli.studies.heads.options import HeadsOptions

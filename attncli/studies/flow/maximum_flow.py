@@ -124,7 +124,7 @@ class _SourceFlows:
         self._matrix.data[self._outlet_entries] = 0
         self._matrix.data[self._outlet_entries[copies, inputs]] = CAPACITY
         solution = _sparse().csgraph.maximum_flow(self._matrix, self._source, self._drain)
-        arrived = -_dense_row(solution.flow, self._drain)[self._outlets[copies, inputs]]
+        arrived = -solution.flow[[self._drain]].toarray()[0, self._outlets[copies, inputs]]
         cuts = np.where(arrived == self._entering_whole[inputs], self._entering[inputs], np.nan)
         cuts[arrived == self._leaving_whole] = self._leaving
         if np.isnan(cuts).any():
@@ -140,14 +140,6 @@ class _SourceFlows:
         severed = reached[self._ends[0]] & ~reached[self._ends[1]]
         cuts: Array = severed @ self._capacities
         return cuts
-
-
-def _dense_row(matrix: Any, row: int) -> Array:
-    """Return one row of a sparse matrix as a dense one."""
-    dense = np.zeros(matrix.shape[1], np.int64)
-    part = slice(*matrix.indptr[row : row + 2])
-    dense[matrix.indices[part]] = matrix.data[part]
-    return dense
 
 
 def _reached(matrix: Any, token: int) -> Array:

@@ -14,12 +14,7 @@ from attncli.studies.heads.result import HeadClusters
 
 
 def cluster_heads(
-    layers: Array,
-    heads: Array,
-    distances: Array,
-    to_even: Array,
-    baselines: Mapping[str, Array],
-    options: HeadsOptions,
+    layers: Array, heads: Array, distances: Array, to_even: Array, baselines: Mapping[str, Array], options: HeadsOptions
 ) -> HeadClusters:
     """Return the heads of one kind with their map, tree and clusters.
 

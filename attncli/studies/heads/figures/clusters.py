@@ -45,11 +45,7 @@ _MEDIAN: dict[str, Any] = {"color": "#0072B2", "linewidth": 1, "linestyle": (0, 
 _WIDEST, _SMALLEST_CELL, _LARGEST_CELL = 2000, 2, 20
 _APART, _COLUMN_GAP, _TITLE = 34, 10, 24
 _UNIFORM, _UNIT = "uniform attention", "distance √JS (√nat)"
-_TITLES = {
-    "distance": "on the text",
-    "distance_positional": "position alone",
-    "distance_shuffled": "tokens shuffled",
-}
+_TITLES = {"distance": "on the text", "distance_positional": "position alone", "distance_shuffled": "tokens shuffled"}
 
 
 @with_fixed_style
