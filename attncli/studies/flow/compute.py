@@ -10,8 +10,10 @@ import numpy as np
 from attncli.data import KINDS, Array, Input, Kind
 from attncli.data.selection import layers_of
 from attncli.engine.execution import Source
+from attncli.engine.focus import FocusRequest, find_in_inputs
 from attncli.engine.progress import Advance, Track, untracked
 from attncli.errors import UsageError
+from attncli.inputs.focus import ALL
 from attncli.studies.flow.layer_steps import VARIANTS, GraphBuilder, LayerSteps, Rollout, VariantMaps
 from attncli.studies.flow.maximum_flow import maximum_flows
 from attncli.studies.flow.request import FlowRequest, check_cost, layer_notes, used_layers
@@ -35,11 +37,9 @@ class FlowSink(LayerSteps):
             if kind not in available:
                 raise UsageError(f"{source.name} has no {kind} attention; it has: {', '.join(available)}")
         self._kinds = tuple(kind for kind in available if kinds is None or kind in kinds)
-        matches = request.matches(source.inputs, self._kinds)
+        matches = find_in_inputs(source.inputs, dict.fromkeys(self._kinds, 0), FocusRequest(request.focus or ALL))
         self.notes = (*layer_notes(heads, request), *matches.notes)
-        self._rows = {
-            (text.index, kind): request.rows(matches, text, kind) for text in source.inputs for kind in self._kinds
-        }
+        self._rows = matches.positions
         check_cost(source.inputs, heads, request, self._rows, source.max_memory)
         super().__init__(heads, self._add_layer, aggregate=request.aggregate, normalize=source.by == "norm")
         self._source, self._request, self._layers = source, request, heads
@@ -68,16 +68,15 @@ class FlowSink(LayerSteps):
             (text, stack, self._rows[text.index, kind])
             for text in self._inputs.values()
             for stack, kind in tops.items()
-            if kind in self._kinds and len(self._rows[text.index, kind])
+            if (text.index, kind) in self._rows
         ]
         with track("finding flows", sum(len(VARIANTS) * len(rows) for *_, rows in parts), "tokens") as advance:
             return tuple(flow for part in parts for flow in self._maximum_flows(*part, advance))
 
     def _rollout_flows(self) -> Iterator[Flow]:
         for (index, kind), rows in self._rows.items():
-            if len(rows):
-                values = [rollout.of(kind)[rows] for rollout in self._rollouts[index]]
-                yield self._flow(self._inputs[index], kind, rows, values)
+            values = [rollout.of(kind)[rows] for rollout in self._rollouts[index]]
+            yield self._flow(self._inputs[index], kind, rows, values)
 
     def _maximum_flows(self, text: Input, stack: Stack, rows: Array, advance: Advance) -> Iterator[Flow]:
         graphs = [builder.graph(stack) for builder in self._graphs[text.index]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +130,7 @@ class _Lines:
                 mass[step.lower] += carried.sum(0)
             upper, lower = np.nonzero(carried >= smallest)
             same_stack = graph.levels[step.upper].stack == graph.levels[step.lower].stack
-            levels = np.full(len(upper), step.upper), np.full(len(upper), step.lower)
-            ends.append(np.stack([levels[0], upper, levels[1], lower], axis=1))
+            ends.append(np.stack(np.broadcast_arrays(step.upper, upper, step.lower, lower), axis=1))
             weights.append(carried[upper, lower])
             kinds.append(np.where(upper == lower, KEPT, MOVED) if same_stack else np.full(len(upper), ACROSS))
         strong = np.concatenate(weights)
@@ -201,7 +199,6 @@ class _Coordinates:
 
     @classmethod
     def of(cls, graph: Graph) -> _Coordinates:
-        """Return the coordinates of all tokens of a graph."""
         names = {stack: labels(graph.tokens[stack]) for stack in graph.inputs}
         row = max(_FLATTEST_ROW, min(_TALLEST_ROW, _TALLEST / sum(map(len, names.values()))))
         column = max(_NARROWEST_COLUMN, min(_WIDEST_COLUMN, 1100 / len(graph.levels)))
@@ -248,9 +245,8 @@ def _write_top(axes: Axes, coordinates: _Coordinates, graph: Graph, focus: set[i
 
 def _write_inputs(axes: Axes, coordinates: _Coordinates, level: int, stack: Stack, shares: Array | None) -> None:
     """Write the tokens of an input, with the shares of the strongest in the focus."""
-    strongest: Sequence[int] = ()
-    if shares is not None:
-        strongest = np.argsort(-np.nan_to_num(shares), kind="stable")[:_MOST_SHARES].tolist()
+    known = np.zeros(0) if shares is None else np.nan_to_num(shares)
+    strongest = np.argsort(-known, kind="stable")[:_MOST_SHARES].tolist()
     written: list[int] = []
     for token in [*strongest, *range(0, coordinates.sizes[level], coordinates.step)]:
         if any(abs(token - other) < coordinates.step for other in written):
@@ -260,9 +256,9 @@ def _write_inputs(axes: Axes, coordinates: _Coordinates, level: int, stack: Stac
         ink = INK if shares is None or token in strongest else _GREY
         name = coordinates.names[stack][token]
         axes.text(left - _LABEL_ROOM, y, name, **style(SMALL, ink, ha="right", va="center"))
-        if token in strongest and shares is not None and shares[token] >= 0.005:
+        if token in strongest and known[token] >= 0.005:
             look = style(SMALL, _COLOURS[MOVED], ha="right", va="center")
-            axes.text(left - 2 * _LABEL_ROOM - coordinates.label, y, f"{shares[token]:.2f}", **look)
+            axes.text(left - 2 * _LABEL_ROOM - coordinates.label, y, f"{known[token]:.2f}", **look)
 
 
 def _title(flow: Flow) -> str:

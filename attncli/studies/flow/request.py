@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-import numpy as np
-
 from attncli.data import KINDS, Array, Input, Kind, Selection
 from attncli.data.selection import format_ranges, layers_of
-from attncli.engine.focus import FocusMatches, FocusRequest, find_in_inputs
 from attncli.engine.memory import check_fits
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.focus import ALL
@@ -76,22 +73,7 @@ class FlowRequest:
     @property
     def name(self) -> str:
         """The focus; empty for all tokens."""
-        return "" if self.focus is None or self.all else self.focus
-
-    @property
-    def all(self) -> bool:
-        """Whether all tokens at the top are chosen."""
-        return self.focus in (None, ALL)
-
-    def matches(self, inputs: Sequence[Input], kinds: Sequence[Kind]) -> FocusMatches:
-        """Return where the focus occurs in each text and kind; raise UsageError if it occurs nowhere."""
-        return find_in_inputs(inputs, dict.fromkeys(kinds, 0), FocusRequest(self.focus or ALL))
-
-    def rows(self, matches: FocusMatches, text: Input, kind: Kind) -> Array:
-        """Return the positions of the chosen queries: [row], ascending, perhaps empty."""
-        if self.all:
-            return np.arange(len(text.sides(kind)[0]))
-        return matches.positions.get((text.index, kind), np.arange(0))
+        return "" if self.focus in (None, ALL) else str(self.focus)
 
 
 def used_layers(heads: Selection, request: FlowRequest, inputs: Sequence[Input], source: str) -> Selection:
@@ -140,7 +122,7 @@ def check_cost(
     seconds = sum(_seconds(text, chosen, rows) for text in inputs)
     if seconds > LONGEST:
         fewer = max(8, int(longest * (LONGEST / seconds) ** 0.25))
-        focus = "--focus WORD for one token, " if request.all else ""
+        focus = "" if request.name else "--focus WORD for one token, "
         texts = f" ({len(inputs)} texts)" if len(inputs) > 1 else ""
         raise UsageError(
             f"attention flow takes about {_readable(seconds)} for {longest} tokens{texts} and {len(chosen)} layers, "

@@ -44,7 +44,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
     def check(self, request: Request) -> None:
         # imported here: the help of the command line needs no NumPy
         from attncli.engine.shuffles import check_shuffle_seeds
-        from attncli.studies.heads.clusters import check_installed
+        from attncli.studies.heads.compute import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
 
         if request.by == "norm":

@@ -11,8 +11,7 @@ from attncli.data import Attention
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store.tables import declared_numbers, document_head, records
-from attncli.studies.patterns.classes import questions
-from attncli.studies.patterns.compute import number_questions, uniform_verdicts
+from attncli.studies.patterns.compute import number_questions, questions, uniform_verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import Patterns
 from attncli.vocabulary import LINEAR_UP_TO

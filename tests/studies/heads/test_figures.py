@@ -13,7 +13,7 @@ from pictures import faults, words
 
 from attncli.data import Array, Kind, Scores
 from attncli.plotting.render import render
-from attncli.studies.heads.clusters import cluster_heads
+from attncli.studies.heads.compute import cluster_heads
 from attncli.studies.heads.figures import layers as heads_layers
 from attncli.studies.heads.figures.clusters import draw_dendrogram, draw_distances, draw_map
 from attncli.studies.heads.options import HeadsOptions
