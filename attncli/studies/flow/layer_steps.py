@@ -17,8 +17,6 @@ VARIANTS = ("values", "uniform", "position")
 KindLayer = tuple[Kind, int]
 VariantMaps = tuple[Array, Array, Array]
 """A map [query, key] for each of `VARIANTS`."""
-LayerReceiver = Callable[[int, Kind, int, VariantMaps], None]
-"""Called with text, kind, layer and maps."""
 
 
 class LayerSteps(KeepMaps):
@@ -27,14 +25,14 @@ class LayerSteps(KeepMaps):
     Layers are passed on in the order of `stacking_order`; a layer that ends too early waits.
 
     heads      heads of the stream that are combined
-    receive    function that gets each layer of each text
+    receive    function that gets text, kind, layer and maps of each layer
     normalize  whether rows of the combined map are scaled to sum to 1, which rows of norms do not
     """
 
     def __init__(
         self,
         heads: Selection,
-        receive: LayerReceiver,
+        receive: Callable[[int, Kind, int, VariantMaps], None],
         *,
         aggregate: Literal["mean", "max"] = "mean",
         normalize: bool = False,
@@ -144,10 +142,7 @@ class Rollout:
 
 
 class GraphBuilder:
-    """Builds the graph of layers: each layer is a level, with steps down to the levels that it reads.
-
-    residual  whether each token keeps a part of itself in each layer
-    """
+    """Builds the graph of layers: each layer is a level, with steps down to the levels that it reads."""
 
     def __init__(self, residual: bool) -> None:
         self._residual = residual

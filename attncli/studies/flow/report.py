@@ -80,10 +80,7 @@ def flow_results(flows: Sequence[Flow], focus: str, model: str = "", texts: int 
 
 
 def flow_report(flows: Sequence[Flow], focus: str, threshold: float | None, run: Collected) -> Report:
-    """Return the document, one table of all texts and kinds, and the pictures.
-
-    threshold  smallest share that is drawn as a line
-    """
+    """Return the document, one table of all texts and kinds, and the pictures with lines from `threshold` on."""
     document = {
         "schema": "attncli.flow/1",
         "run": run_document(run.info, given=False),

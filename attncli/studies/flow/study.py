@@ -45,14 +45,12 @@ class FlowStudy(Study["Sequence[Flow]"]):
     @property
     def request(self) -> FlowRequest:
         """The checked options; UsageError if one is wrong."""
-        # imported here: the help of the command line needs no NumPy
         from attncli.studies.flow.request import FlowRequest
 
         options: Any = self.options
         return FlowRequest(options.method, options.focus, options.residual, options.start_layer, self.aggregate)  # type: ignore[arg-type]  # checked there
 
     def run_options(self) -> RunOptions:
-        """Return that heads are kept apart, and whether norms are used."""
         by: Any = self.options.by
         return {"aggregate": "none", "by": by}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attncli.data import Array, Input, Kind, Rows, Scores, Selection
+from attncli.engine.memory import maps_per_kind
 from attncli.errors import UsageError
 from attncli.stream import KeepChosen
 from attncli.stream.moments import Moments
@@ -21,8 +22,6 @@ from attncli.studies.heads.similarity import LayerHead, States, TextDistances, s
 class DistancesSink:
     """A sink that compares heads: it keeps some rows of all heads of a text, until their distances are known.
 
-    inputs    the texts of the stream
-    heads     the heads of the stream
     compared  layer and number of the heads that were compared, by kind
     rows      number of rows that were compared
     """
@@ -32,13 +31,10 @@ class DistancesSink:
         self._means: dict[tuple[Kind, str], Moments] = {}
         self.compared: dict[Kind, tuple[LayerHead, ...]] = {}
         self.rows = 0
-        counts: Counter[Kind] = Counter()
-        for (kind, _), numbers in heads.items():
-            counts[kind] += len(numbers)
         self._sampled = {
             (text.index, kind): sampled_rows(len(text.sides(kind)[0]), len(text.sides(kind)[1]), count)
             for text in inputs
-            for kind, count in counts.items()
+            for kind, count in maps_per_kind(heads, one_head=False, one_layer=False).items()
         }
         self._clear()
 
@@ -181,12 +177,7 @@ def _states_after(states: States, kind: Kind, layer: int) -> Array:
 def cluster_heads(
     layers: Array, heads: Array, distances: Array, to_even: Array, baselines: Mapping[str, Array], options: HeadsOptions
 ) -> HeadClusters:
-    """Return the heads of one kind with their map, tree and clusters.
-
-    layers, heads  [head] number of the layer and of the head
-    distances      [head, head], without NaN; to_even [head]
-    baselines      [head, head] of each
-    """
+    """Return the heads of one kind with their map, tree and clusters; `distances` have no NaN."""
     points, stress = map_points(distances)
     tree = linkage_tree(distances)
     order, clusters = tuple(leaf_order(tree)), cluster_numbers(tree, options.clusters, options.threshold)
@@ -213,10 +204,7 @@ def map_points(distances: Array) -> tuple[Array, float]:
 
 
 def linkage_tree(distances: Array) -> Array:
-    """Return the tree of the heads by average linkage in the format of SciPy.
-
-    It is [node, 4]: the two parts of a node, the distance between them, and the number of heads below.
-    """
+    """Return the tree by average linkage: [node, 4] its two parts, their distance, and the number of heads below."""
     from scipy.cluster import hierarchy
     from scipy.spatial import distance
 

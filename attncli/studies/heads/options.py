@@ -9,8 +9,8 @@ from attncli.options import Option
 from attncli.vocabulary import CLUSTER_DISTANCE, REDUNDANT_DISTANCE, SHUFFLE_SEEDS
 
 
-def _distance(name: str, help: str, default: float) -> Option:
-    return Option("Clusters", f"--{name}", metavar="D", help=f"{help} (default: {default})")
+def _option(name: str, metavar: str, help: str, default: float) -> Option:
+    return Option("Clusters", f"--{name}", metavar=metavar, help=f"{help} (default: {default})")
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,12 @@ class HeadsOptions:
     clusters: Annotated[
         int | None, Option("Clusters", "--clusters", metavar="K", help="number of clusters, instead of --threshold")
     ] = None
-    threshold: Annotated[float, _distance("threshold", "largest mean distance within a cluster", CLUSTER_DISTANCE)] = (
-        CLUSTER_DISTANCE
-    )
-    redundant: Annotated[float, _distance("redundant", "largest distance of redundant pairs", REDUNDANT_DISTANCE)] = (
-        REDUNDANT_DISTANCE
-    )
+    threshold: Annotated[
+        float, _option("threshold", "D", "largest mean distance within a cluster", CLUSTER_DISTANCE)
+    ] = CLUSTER_DISTANCE
+    redundant: Annotated[
+        float, _option("redundant", "D", "largest distance of redundant pairs", REDUNDANT_DISTANCE)
+    ] = REDUNDANT_DISTANCE
     shuffle_seeds: Annotated[
-        int,
-        Option(
-            *("Clusters", "--shuffle-seeds"),
-            metavar="N",
-            help=f"passes over shuffled tokens as a baseline (default: {SHUFFLE_SEEDS})",
-        ),
+        int, _option("shuffle-seeds", "N", "passes over shuffled tokens as a baseline", SHUFFLE_SEEDS)
     ] = SHUFFLE_SEEDS

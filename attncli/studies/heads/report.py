@@ -58,13 +58,13 @@ def _notes(result: HeadsResult, run: Collected) -> Iterator[str]:
 def _drawings(result: HeadsResult, run: Collected) -> Iterator[Drawing]:
     """Yield map, dendrogram and distances of each kind, and the layers."""
     # imported here: matplotlib takes long to load
-    from attncli.studies.heads.figures import clusters, layers
+    from attncli.studies.heads import figures
 
     labels: dict[str, Any] = {"model": run.info.title, "note": run.mean_note}
     for kind, group in result.groups.items():
         prefix = f"{kind}-" if len(result.groups) > 1 else ""
-        yield Drawing(f"{prefix}heads-map", partial(clusters.draw_map, group, kind, **labels))
-        tree = partial(clusters.draw_dendrogram, group, kind, result.grouping, **labels)
+        yield Drawing(f"{prefix}heads-map", partial(figures.draw_map, group, kind, **labels))
+        tree = partial(figures.draw_dendrogram, group, kind, result.grouping, **labels)
         yield Drawing(f"{prefix}heads-dendrogram", tree)
-        yield Drawing(f"{prefix}heads-distances", partial(clusters.draw_distances, group, kind, **labels))
-    yield Drawing("heads-layers", partial(layers.draw, result, **labels))
+        yield Drawing(f"{prefix}heads-distances", partial(figures.draw_distances, group, kind, **labels))
+    yield Drawing("heads-layers", partial(figures.draw_layers, result, **labels))

@@ -132,10 +132,7 @@ def smoothness(weights: Tensor) -> float:
 
 
 def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
-    """Return equal weights on the visible keys of each row: [1 or head, row, key]; one map if all heads agree.
-
-    Rows with NaN have no visible key.
-    """
+    """Return equal weights on the visible keys of rows without NaN: [1 or head, row, key]; one map if heads agree."""
     visible = []
     for maps in layers:
         cells = np.ones((1, *maps.weights.shape[1:]), bool) if maps.visible is None else maps.visible
@@ -148,10 +145,7 @@ def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
 
 
 def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> States:
-    """Run the texts of these passes once more, and return how similar the hidden states of each stack are.
-
-    The numbers are means over texts.
-    """
+    """Run the texts of these passes once more, and return how similar their hidden states are, mean over texts."""
     moments: dict[Kind, Moments] = {}
     batches = [(prepared, batch) for prepared in passes for batch in prepared.batches]
     with track("hidden states", sum(tokens_in(batch) for _, batch in batches), "tokens") as advance:

@@ -42,7 +42,6 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return replace(self, options=replace(self.options, shuffle_seeds=0))
 
     def check(self, request: Request) -> None:
-        # imported here: the help of the command line needs no NumPy
         from attncli.engine.shuffles import check_shuffle_seeds
         from attncli.studies.heads.compute import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
@@ -62,11 +61,11 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
 
     def sink(self, source: Source) -> HeadsSink:
         """Return the sink for the heads of a source; raise UsageError if there are more clusters than heads."""
+        from attncli.engine.memory import maps_per_kind
         from attncli.studies.heads.compute import HeadsSink
 
         clusters = self.options.clusters or 0
-        for kind in dict.fromkeys(kind for kind, _ in source.heads):
-            count = sum(len(heads) for (other, _), heads in source.heads.items() if other == kind)
+        for kind, count in maps_per_kind(source.heads, one_head=False, one_layer=False).items():
             if clusters > count:
                 raise UsageError(f"expected --clusters up to {count}, the number of {kind} heads, got {clusters}")
         return HeadsSink(source.inputs, source.heads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,6 @@ _KEY_LINES = len(CLASSES) + len(_BASELINE_MARKS)
 _SHORT = {"local_mass": "within 2", "entropy_normalized": "entropy", "segment_mass": "in segment"}
 
 
-@dataclass(frozen=True)
 class _Grid:
     """The heads of one kind as cells of a map.
 
@@ -52,29 +51,22 @@ class _Grid:
     cells          the row of each head in the table of heads, by (row, column) of its cell
     """
 
-    kind: Kind
-    layers: list[int]
-    heads: list[int]
-    cells: dict[tuple[int, int], int]
-
-    @classmethod
-    def of(cls, kind: Kind, patterns: Patterns) -> _Grid:
+    def __init__(self, kind: Kind, patterns: Patterns) -> None:
+        self.kind = kind
         rows = {key[1:]: row for row, key in enumerate(patterns.head_keys()) if key[0] == kind}
-        layers, heads = (sorted({numbers[axis] for numbers in rows}) for axis in (0, 1))
-        cells = {(layers.index(layer), heads.index(head)): row for (layer, head), row in rows.items()}
-        return cls(kind, layers, heads, cells)
+        self.layers, self.heads = (sorted({numbers[axis] for numbers in rows}) for axis in (0, 1))
+        self.cells = {(self.layers.index(layer), self.heads.index(head)): row for (layer, head), row in rows.items()}
 
 
 @with_fixed_style
 def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
     """Return the page of head classes: what does each head do, and do the heads of a layer do different things?
 
-    A cell per head: its colour is the strongest class, a corner has the colour of the second, letters name all
-    classes, and a diagonal head shows its offset. On the right a bar per layer: the mean distance between its heads,
-    with marks for the baselines. Raises UsageError where no head was measured.
+    A diagonal head shows its offset too. On the right a bar per layer: the mean distance between its heads, with marks
+    for the baselines. Raise UsageError where no head was measured.
     """
     kinds = {kind for kind, _, _ in patterns.head_keys()}
-    grids = [_Grid.of(kind, patterns) for kind in KINDS if kind in kinds]
+    grids = [_Grid(kind, patterns) for kind in KINDS if kind in kinds]
     if not grids:
         raise UsageError("there is nothing to draw: no head was measured")
     # cells are large enough for letters where the page allows

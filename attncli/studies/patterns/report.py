@@ -18,11 +18,7 @@ from attncli.vocabulary import LINEAR_UP_TO
 
 
 def patterns_report(result: Patterns, run: Collected, maps: Sequence[Attention], layered: bool) -> Report:
-    """Return the document, the tables of heads and layers, and the pictures.
-
-    maps     maps of example heads
-    layered  whether each layer has a picture of its heads
-    """
+    """Return the document, the tables, and the pictures with example `maps`; each layer has one if `layered`."""
     heads, layers = result.table(), result.layers_table()
     numbers = {**result.heads, "differentiation": result.layers["differentiation"]}
     document = {

@@ -16,7 +16,7 @@ from attncli.vocabulary import CLASS_THRESHOLDS, RESOLUTION
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.table import Table
 
-    from attncli.data import Attention, Kind, Selection, Zoom
+    from attncli.data import Attention, Kind
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
@@ -50,7 +50,6 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        # imported here: the help of the command line needs no NumPy
         from attncli.engine.request import check_share
         from attncli.engine.shuffles import check_shuffle_seeds
 
@@ -74,10 +73,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads))
         shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
         result = sink.result(self.options, shuffled)
-        examples: Sequence[Attention] = ()
-        if execution.draws:
-            heads = _example_heads(result, self.layered)
-            examples = _kept_maps(run, heads) if run.maps else execution.maps_of(0, heads, _zoom(heads))
+        examples = _example_maps(result, run, execution, self.layered) if execution.draws else ()
         return replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed)), (result, examples)
 
     def report(self, result: PatternsAndExamples, run: Collected) -> Report:
@@ -91,28 +87,23 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return patterns_tables(result[0])
 
 
-def _example_heads(result: Patterns, layered: bool) -> Selection:
-    """Return the heads whose maps are drawn: the strongest of each class, or all if layers were chosen."""
+def _example_maps(result: Patterns, run: Collected, execution: Execution, layered: bool) -> Sequence[Attention]:
+    """Return maps of the first text for the strongest heads of each class, or for all heads if layers were chosen.
+
+    They have as many cells as a panel of a page of these heads can show.
+    """
+    from attncli.data import Zoom
+    from attncli.plotting.grid import panel_side
+    from attncli.stream.zoom import zoomed
+
     keys = result.head_keys()
     if not layered:
         keys = [keys[row] for kind in {key[0] for key in keys} for row in result.strongest(kind).values()]
     heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
     for kind, layer, head in sorted(set(keys)):
         heads[kind, layer] = (*heads.get((kind, layer), ()), head)
-    return heads
-
-
-def _zoom(heads: Selection) -> Zoom:
-    """Return as many cells as a panel of a page of these heads can show."""
-    from attncli.data import Zoom
-    from attncli.plotting.grid import panel_side
-
-    return replace(Zoom(RESOLUTION), panel=max(panel_side([len(numbers)]) for numbers in heads.values()))
-
-
-def _kept_maps(run: Collected, heads: Selection) -> Sequence[Attention]:
-    """Return the maps of the first text, pooled to what a picture shows."""
-    from attncli.stream.zoom import zoomed
-
+    zoom = replace(Zoom(RESOLUTION), panel=max(panel_side([len(numbers)]) for numbers in heads.values()))
+    if not run.maps:
+        return execution.maps_of(0, heads, zoom)
     first = min(attention.text for attention in run.maps)
-    return [zoomed(attention, _zoom(heads)) for attention in run.maps if attention.text == first]
+    return [zoomed(attention, zoom) for attention in run.maps if attention.text == first]

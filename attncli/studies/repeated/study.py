@@ -54,7 +54,6 @@ class RepeatedStudy(Study["Repeated"]):
 
     def run(self, execution: Execution) -> tuple[Collected, Repeated]:
         """Return the run over the random tokens, and the scores."""
-        # imported here: the help of the command line needs no torch
         from attncli.engine.collected import Collected
         from attncli.engine.passes import Pass
         from attncli.inputs.random_tokens import RandomTokens

@@ -14,8 +14,7 @@ from pictures import faults, words
 from attncli.data import Array, Kind, Scores
 from attncli.plotting.render import render
 from attncli.studies.heads.compute import cluster_heads
-from attncli.studies.heads.figures import layers as heads_layers
-from attncli.studies.heads.figures.clusters import draw_dendrogram, draw_distances, draw_map
+from attncli.studies.heads.figures import draw_dendrogram, draw_distances, draw_layers, draw_map
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsResult
 
@@ -108,7 +107,7 @@ def test_a_missing_baseline_has_no_panel() -> None:
 
 def test_measures_of_layers_are_lines_with_their_baselines() -> None:
     found = heads_result({"encoder": 6}, cosine=np.array([-0.1, 0, 0.1, 0.2, 0.3, 0.4]))
-    figure = heads_layers.draw(found, model="m")
+    figure = draw_layers(found, model="m")
     assert not faults(figure)
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
     np.testing.assert_allclose(lines["layer"], found.layers["cosine"].values)  # type: ignore[arg-type]
@@ -124,11 +123,11 @@ def test_measures_of_layers_are_lines_with_their_baselines() -> None:
 
 @pytest.mark.parametrize("kinds", [{"encoder": 1}, {"encoder": 3, "decoder": 2, "cross": 2}, {"decoder": 32}])
 def test_pictures_of_all_kinds_are_complete(kinds: Mapping[Kind, int]) -> None:
-    assert not faults(heads_layers.draw(heads_result(kinds), model="m", note="mean over 3 texts"))
+    assert not faults(draw_layers(heads_result(kinds), model="m", note="mean over 3 texts"))
 
 
 def test_without_hidden_states_there_is_one_panel() -> None:
-    assert len(heads_layers.draw(heads_result({"encoder": 3}, states=False)).axes) == 1
+    assert len(draw_layers(heads_result({"encoder": 3}, states=False)).axes) == 1
 
 
 def test_hostile_names() -> None:
@@ -139,5 +138,5 @@ def test_hostile_names() -> None:
             "note": "".join(HOSTILE[start + 2 : start + 4]),
         }
         figures = [draw_dendrogram(group, "encoder", GROUPING, **look), draw_map(group, "encoder", **look)]
-        figures += [draw_distances(group, "cross", **look), heads_layers.draw(layers, **look)]
+        figures += [draw_distances(group, "cross", **look), draw_layers(layers, **look)]
         assert render(figures[start // 4 % len(figures)], "svg")

@@ -1,4 +1,4 @@
-"""Heads by their distances: a map of points, a dendrogram, and all distances in the order of the dendrogram."""
+"""Heads by their distances (a map, a dendrogram, all distances), and the similarity of the tokens of each layer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from attncli.data import Array, Kind
 from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, draw_key_ticks, draw_query_ticks, fit_labels, join_parts
 from attncli.plotting.cells import COLOURS, HATCHED
 from attncli.plotting.highlight_colours import readable_ink
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, legend_style
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style
 from attncli.plotting.theme import with_fixed_style
 from attncli.studies.heads.options import HeadsOptions
-from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsResult
 
 # the map
 READING = "a point is a head, layer.head; close points attend to the same keys; bands join the heads of a cluster"
@@ -46,15 +46,28 @@ _WIDEST, _SMALLEST_CELL, _LARGEST_CELL = 2000, 2, 20
 _APART, _COLUMN_GAP, _TITLE = 34, 10, 24
 _UNIFORM, _UNIT = "uniform attention", "distance √JS (√nat)"
 _TITLES = {"distance": "on the text", "distance_positional": "position alone", "distance_shuffled": "tokens shuffled"}
+# the layers
+_PANEL_WIDTH, _PANEL_HEIGHT, _PANEL_APART, _PANEL_LEFT = 330, 230, 46, 60
+_PANEL_KIND, _PANEL_ABOVE, _PANEL_BELOW = 26, 26, 118
+# by measure: title, unit, baselines
+_PANELS = {
+    "rows_to_mean": ("attention rows to their mean row", "JS (nat)", ("uniform", "positional", "shuffled")),
+    "cosine": ("cosine between hidden states", "mean over pairs of tokens", ("input", "shuffled")),
+    "rank_one_distance": ("hidden states to the nearest rank one", "‖X - 1x̄ᵀ‖ / ‖X‖", ("input", "shuffled")),
+}
+# label, colour of Okabe & Ito 2008, and dashes, so that lines differ without colours too
+_LAYER = ("layer", "#0072B2", "-")
+_BASELINES = {
+    "uniform": ("uniform attention", "#D55E00", (0, (5, 2))),
+    "positional": ("position alone", "#CC79A7", (0, (3, 1.5, 1, 1.5))),
+    "shuffled": ("tokens shuffled", "#009E73", (0, (1, 1.5))),
+    "input": ("input of layer 0", "#D55E00", (0, (5, 2))),
+}
 
 
 @with_fixed_style
 def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "") -> Figure:
-    """Return the map of the heads of one kind: which heads attend to the same keys?
-
-    Distances between the points approximate those between the heads; colours are layers. Bands with a number join the
-    heads of each cluster.
-    """
+    """Return the map of the heads of one kind: which heads attend to the same keys? Colours are layers."""
     title = join_parts("map of heads by distance", KIND_WORDS[kind], f"{len(group.heads)} heads")
     stress = f"map by multidimensional scaling of √JS, stress {group.stress:.2f} (0: exact, from 0.2 on poor)"
     header = Header.of(title, model, note, stress)
@@ -116,8 +129,8 @@ def draw_dendrogram(
 ) -> Figure:
     """Return the dendrogram of the heads of one kind: which heads are similar, and how similar?
 
-    A line per head; two branches join at the mean distance between their heads. Clusters have a grey band with their
-    number. Two vertical lines show the median distance and the distance below which a pair is redundant.
+    Clusters have a grey band with their number. Two vertical lines show the median distance and the distance below
+    which a pair is redundant.
     """
     title = join_parts("clusters of similar heads", KIND_WORDS[kind], f"{len(group.heads)} heads")
     header = Header.of(title, model, note, "average linkage: branches join at the mean distance of their heads")
@@ -222,3 +235,61 @@ def _draw_distances(axes: Axes, values: Array) -> None:
     image_style: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
     axes.patch.set(**HATCHED)
     axes.imshow(np.ma.masked_invalid(values), cmap=COLOURS, vmin=0, vmax=LARGEST_DISTANCE, **image_style)
+
+
+@with_fixed_style
+def draw_layers(result: HeadsResult, *, model: str = "", note: str = "") -> Figure:
+    """Return the panels of measures over layers: do the tokens become more similar from layer to layer?
+
+    A row of panels for each kind of attention; in each panel a line over the layers, and a line for each baseline.
+    """
+    measures = [name for name in _PANELS if np.isfinite(result.layers[name].values).any()]
+    kinds = list(result.groups)
+    several = len(kinds) > 1
+    kind_words = "" if several else KIND_WORDS[kinds[0]]
+    header = Header.of(join_parts("similarity of the tokens of each layer", kind_words), model, note)
+    above = _PANEL_ABOVE + (_PANEL_KIND if several else 0)
+    step, across = above + _PANEL_HEIGHT + _PANEL_BELOW, _PANEL_LEFT + _PANEL_WIDTH + _PANEL_APART
+    page = FigureLayout.blank(EDGE + len(measures) * across, header.height + len(kinds) * step, header)
+    for row, kind in enumerate(kinds):
+        top = header.height + row * step
+        if several:
+            page.write(EDGE, top, KIND_WORDS[kind], SUBTITLE, weight="bold")
+        for column, name in enumerate(measures):
+            if np.isfinite(result.layers[name].sel(kind=kind).values).any():
+                axes = page.axes(EDGE + _PANEL_LEFT + column * across, top + above, _PANEL_WIDTH, _PANEL_HEIGHT)
+                _draw_panel(axes, result, kind, name)
+    return page.figure
+
+
+def _draw_panel(axes: Axes, result: HeadsResult, kind: Kind, name: str) -> None:
+    title, unit, baselines = _PANELS[name]
+    scores = result.layers[name].sel(kind=kind)
+    layers = scores.coords["layer"][1].tolist()
+    lines = {name: _LAYER} | {
+        f"{name}_{word}": _BASELINES[word] for word in baselines if f"{name}_{word}" in result.layers
+    }
+    lowest = 0.0
+    for order, (metric, (label, colour, dashes)) in enumerate(lines.items()):
+        values = result.layers[metric].sel(kind=kind).values
+        if np.isfinite(values).any():
+            lowest = min(lowest, float(np.nanmin(values)))
+            look: dict[str, Any] = {"marker": "o", "markersize": 4} if metric == name or len(layers) == 1 else {}
+            look |= {"linewidth": 1.4, "linestyle": dashes, "clip_on": False, "zorder": 4 - 0.1 * order}
+            axes.plot(layers, values, color=colour, label=label, **look)
+    axes.set_frame_on(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    high = scores.range[1] or 1.0
+    axes.set_ylim(lowest * 1.05, high)
+    axes.set_xlim(layers[0] - 0.3, layers[-1] + 0.3)
+    ticks = layers[:: -(-len(layers) // 12)]
+    axes.set_xticks(ticks, labels=list(map(str, ticks)), **style(SMALL))
+    axes.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
+    axes.set_yticks([0, 0.2, 0.4, 0.6] + ([0.8, 1] if high == 1 else []))
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
+    axes.set_title(title, **style(SUBTITLE, loc="left", pad=8))
+    axes.set_xlabel("layer", **style(SUBTITLE))
+    axes.set_ylabel(unit, **style(SUBTITLE))
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.26), "ncols": 2, "borderaxespad": 0}
+    axes.legend(borderpad=0, **place, **legend_style())
