@@ -44,13 +44,15 @@ class FlowSink(LayerSteps):
         super().__init__(heads, self._add_layer, aggregate=request.aggregate, normalize=source.by == "norm")
         self._source, self._request, self._layers = source, request, heads
         self._inputs = {text.index: text for text in source.inputs}
+        lengths = {text.index: len(text.source) + len(text.target or ()) for text in source.inputs}
+        self._with_picture = {index for index, length in lengths.items() if length <= DRAWN_UP_TO}
         self._rollouts: dict[int, list[Rollout]] = {}
         self._graphs: dict[int, list[GraphBuilder]] = {}
 
     def _add_layer(self, text: int, kind: Kind, layer: int, maps: VariantMaps) -> None:
         if text not in self._graphs:
             residual, is_rollout = self._request.residual, self._request.method == "rollout"
-            count = int(_has_picture(self._inputs[text])) if is_rollout else len(VARIANTS)
+            count = int(text in self._with_picture) if is_rollout else len(VARIANTS)
             self._rollouts[text] = [Rollout(residual) for _ in VARIANTS if is_rollout]
             self._graphs[text] = [GraphBuilder(residual) for _ in range(count)]
         for rollout, weights in zip(self._rollouts[text], maps, strict=False):
@@ -95,7 +97,7 @@ class FlowSink(LayerSteps):
         self, text: Input, kind: Kind, rows: Array, values: Sequence[Array], maximum: Array | None = None
     ) -> Flow:
         request, source, graph = self._request, self._source, None
-        if _has_picture(text):
+        if text.index in self._with_picture:
             graph = self._graphs[text.index][0].graph("encoder" if kind == "encoder" else "decoder")
             graph = replace(graph, tokens={name: text.sides(name)[0] for name in graph.inputs})
         observed, uniform, position = values
@@ -117,11 +119,6 @@ class FlowSink(LayerSteps):
             dropped_special=source.dropped_special,
             by=source.by,
         )
-
-
-def _has_picture(text: Input) -> bool:
-    """Return whether a text is short enough for a picture of its layers."""
-    return len(text.source) + len(text.target or ()) <= DRAWN_UP_TO
 
 
 def _shares(flows: Array) -> Array:

@@ -114,8 +114,6 @@ class Rollout:
     `attncli explain rollout` shows formula, caveats and sources. The shares are [query at the top, key of the input], a
     row sums to 1 over all inputs. A row without visible keys in some layer keeps its own token; without residual it
     becomes zero. Only one map of each kind is kept, whatever the number of layers.
-
-    residual  whether each token keeps a part of itself in each layer
     """
 
     def __init__(self, residual: bool = True) -> None:

@@ -123,16 +123,12 @@ class _SourceFlows:
         cuts = np.where(arrived == self._entering_whole[inputs], self._entering[inputs], np.nan)
         cuts[arrived == self._leaving_whole] = self._leaving
         if np.isnan(cuts).any():
-            cuts = np.where(np.isnan(cuts), self._inner_cuts(solution.flow)[copies], cuts)
-        return cuts
-
-    def _inner_cuts(self, flow: Any) -> Array:
-        """Return the capacity of the pipes that limit the flow of each copy: [copy]."""
-        rest = self._matrix - flow
-        rest.eliminate_zeros()
-        reached = _reached(rest, self._source)
-        severed = reached[self._ends[0]] & ~reached[self._ends[1]]
-        cuts: Array = severed @ self._capacities
+            # elsewhere: the capacity of the pipes that limit the flow of a copy
+            rest = self._matrix - solution.flow
+            rest.eliminate_zeros()
+            reached = _reached(rest, self._source)
+            severed = reached[self._ends[0]] & ~reached[self._ends[1]]
+            cuts = np.where(np.isnan(cuts), (severed @ self._capacities)[copies], cuts)
         return cuts
 
 

@@ -16,7 +16,7 @@ from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadClusters, HeadsResult
-from attncli.studies.heads.similarity import LayerHead, States, TextDistances, sampled_rows, text_distances
+from attncli.studies.heads.similarity import LayerHead, States, sampled_rows, text_distances
 
 
 class DistancesSink:
@@ -59,19 +59,18 @@ class DistancesSink:
         """Compare the heads of the texts whose rows are kept; raise UsageError if texts have different heads."""
         texts = [text for text in self._inputs if text.index in self._open_texts]
         for attention in self._chosen.result(texts):
-            self._add_text(attention.kind, text_distances(attention))
+            kind, of_text = attention.kind, text_distances(attention)
+            if self.compared.setdefault(kind, of_text.heads) != of_text.heads:
+                raise UsageError(
+                    "these texts have maps of different heads: choose heads that all texts have, with --layer and "
+                    "--head"
+                )
+            values = {"distances": of_text.distances, "to uniform": of_text.to_uniform}
+            values |= {f"layer {layer}": np.array(numbers) for layer, numbers in of_text.layers.items()}
+            for name, value in values.items():
+                self._means.setdefault((kind, name), Moments(value.shape)).add(value[None])
+            self.rows += of_text.rows
         self._clear()
-
-    def _add_text(self, kind: Kind, of_text: TextDistances) -> None:
-        if self.compared.setdefault(kind, of_text.heads) != of_text.heads:
-            raise UsageError(
-                "these texts have maps of different heads: choose heads that all texts have, with --layer and --head"
-            )
-        values = {"distances": of_text.distances, "to uniform": of_text.to_uniform}
-        values |= {f"layer {layer}": np.array(numbers) for layer, numbers in of_text.layers.items()}
-        for name, value in values.items():
-            self._means.setdefault((kind, name), Moments(value.shape)).add(value[None])
-        self.rows += of_text.rows
 
     def to_uniform(self, kind: Kind) -> Array:
         """Return the distance of each head to uniform attention, mean over texts: [head], √nat."""

@@ -27,7 +27,7 @@ def heads_report(result: HeadsResult, run: Collected) -> Report:
         "layers": list(records(layers)),
     }
     tables = {"heads": heads, "heads-pairs": result.pairs_table(), "heads-layers": layers}
-    return Report(run.info, document, tables, list(_drawings(result, run)), tuple(_notes(result, run)))
+    return Report(run.info, document, tables, list(_drawings(result, run)), _notes(result, run))
 
 
 def _summary(clusters: HeadClusters) -> dict[str, Any]:
@@ -42,17 +42,16 @@ def _summary(clusters: HeadClusters) -> dict[str, Any]:
     }
 
 
-def _notes(result: HeadsResult, run: Collected) -> Iterator[str]:
-    """Yield why numbers are missing."""
+def _notes(result: HeadsResult, run: Collected) -> tuple[str, ...]:
+    """Return why numbers are missing."""
     if result.has_states:
-        return
-    if run.info.resolved.get("from") is not None:
-        yield (
-            "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine and "
-            "rank_one_distance are empty, and that baseline is left out"
-        )
-    else:
-        yield "the model gives no hidden states of these layers: cosine and rank_one_distance are left empty"
+        return ()
+    if run.info.resolved.get("from") is None:
+        return ("the model gives no hidden states of these layers: cosine and rank_one_distance are left empty",)
+    return (
+        "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine and "
+        "rank_one_distance are empty, and that baseline is left out",
+    )
 
 
 def _drawings(result: HeadsResult, run: Collected) -> Iterator[Drawing]:

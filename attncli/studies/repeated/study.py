@@ -28,12 +28,9 @@ class RepeatedStudy(Study["Repeated"]):
 
     options: RepeatedOptions = field(default_factory=RepeatedOptions)
     name = "repeated"
+    command = "patterns"
     group = RepeatedOptions
     reads = False
-
-    @property
-    def command(self) -> str:
-        return "patterns"
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         if self.options.probe not in PROBES:
