@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
-    from attncli.studies.flow.flow_result import FlowResult
     from attncli.studies.flow.options import FlowOptions
+    from attncli.studies.flow.report import FlowResult
     from attncli.studies.flow.result import Flow
     from attncli.studies.heads.options import HeadsOptions
     from attncli.studies.heads.result import HeadsResult
@@ -62,7 +62,7 @@ _HOMES = {
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.studies.compare.compute": ("compare",),
     "attncli.studies.compare.result": ("Comparison",),
-    "attncli.studies.flow.flow_result": ("FlowResult",),
+    "attncli.studies.flow.report": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
     "attncli.studies.flow.options": ("FlowOptions",),
     "attncli.studies.heads.options": ("HeadsOptions",),

@@ -18,7 +18,7 @@ from attncli.errors import UsageError
 from attncli.inputs.random_inputs import shuffle_batch
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
-from attncli.studies.heads.smoothness import mean_cosine, rank_one_distance
+from attncli.studies.heads.similarity import mean_cosine, rank_one_distance
 
 TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home."]
 

@@ -18,7 +18,7 @@ from attncli.studies.check.limits import DIGITS, margins
 from attncli.studies.check.result import OFFSETS, Verdict
 from attncli.studies.check.rules.heads import describe_heads
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, describe_limits
-from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
+from attncli.studies.patterns.compute import UNIFORM_SEGMENT, verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 

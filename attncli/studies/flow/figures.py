@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,10 +47,9 @@ def draw(
 ) -> Figure:
     """Return the graph of layers: through which tokens does information reach a token at the top?
 
-    From left to right: the input, the layers, the top; each row is a token. A line is as wide and as dark as its
-    weight. With a `focus` only its paths are drawn, the weight is the share of its rollout along the line, and the
-    shares of the inputs are on the left; otherwise the weight is that of each token of the layer below in each token.
-    Raises UsageError where the text is too long for the graph.
+    A line is as wide and as dark as its weight. With a `focus` only its paths are drawn, the weight is the share of its
+    rollout along the line, and the shares of the inputs are on the left; otherwise the weight is that of each token of
+    the layer below in each token. Raise UsageError where the text is too long for the graph.
 
     other_input  the flow to the other input, where a decoder reads an encoder
     focus        name of the focus, where the rows of `flow` are its tokens
@@ -62,8 +59,8 @@ def draw(
     if graph is None:
         raise UsageError("the text is too long to draw its layers: draw the matrix, or give a shorter text")
     smallest = threshold if threshold is not None else FOCUS_THRESHOLD if focus else ALL_THRESHOLD
-    lines = _Lines.of(graph, flow.rows if focus else None, smallest)
-    coordinates = _Coordinates.of(graph)
+    lines = _Lines(graph, flow.rows if focus else None, smallest)
+    coordinates = _Coordinates(graph)
     title = _title(flow) + (f" from '{focus}'" if focus else "")
     header = Header.of(title, model, join_parts(_options(flow), note), lines.describe(focus))
     page = FigureLayout.blank(coordinates.width, header.height + coordinates.height + 54, header)
@@ -98,28 +95,18 @@ def matrix(flow: Flow, *, model: str = "", note: str = "") -> Figure:
     return heatmap.draw(attention, model=model, note=join_parts(_options(flow), note), words=words)
 
 
-@dataclass(frozen=True, eq=False)
 class _Lines:
-    """Lines from a token of one level down to a token of another.
+    """All lines of at least this weight from a token of one level down to a token of another.
+
+    Where there are very many, only the strongest. `rows` are the focus.
 
     ends      [line, 4] upper level, upper token, lower level, lower token
-    weights   [line]
     kinds     [line] KEPT, MOVED or ACROSS
     mass      [token] of each level: the share of the focus that passes through the token; None without a focus
-    smallest  weight below which lines are left out
     left_out  number of lines that are left out because there are too many
     """
 
-    ends: Array
-    weights: Array
-    kinds: Array
-    mass: list[Array] | None
-    smallest: float
-    left_out: int
-
-    @classmethod
-    def of(cls, graph: Graph, rows: Array | None, smallest: float) -> _Lines:
-        """Return all lines of at least this weight, the strongest where there are very many; `rows` are the focus."""
+    def __init__(self, graph: Graph, rows: Array | None, smallest: float) -> None:
         mass = None if rows is None else [np.zeros(size) for size in graph.sizes()]
         if mass is not None and rows is not None:
             mass[-1][rows] = 1 / len(rows)
@@ -130,14 +117,13 @@ class _Lines:
                 mass[step.lower] += carried.sum(0)
             upper, lower = np.nonzero(carried >= smallest)
             same_stack = graph.levels[step.upper].stack == graph.levels[step.lower].stack
-            levels = np.full(len(upper), step.upper), np.full(len(upper), step.lower)
-            ends.append(np.stack([levels[0], upper, levels[1], lower], axis=1))
+            ends.append(np.stack(np.broadcast_arrays(step.upper, upper, step.lower, lower), axis=1))
             weights.append(carried[upper, lower])
             kinds.append(np.where(upper == lower, KEPT, MOVED) if same_stack else np.full(len(upper), ACROSS))
         strong = np.concatenate(weights)
         order = np.argsort(strong, kind="stable")[-_MOST_LINES:]
-        left_out = len(strong) - len(order)
-        return cls(np.concatenate(ends)[order], strong[order], np.concatenate(kinds)[order], mass, smallest, left_out)
+        self.ends, self.weights, self.kinds = np.concatenate(ends)[order], strong[order], np.concatenate(kinds)[order]
+        self.mass, self.smallest, self.left_out = mass, smallest, len(strong) - len(order)
 
     def describe(self, focus: str) -> str:
         """Return what a line is, the weight of the widest, and which lines are left out."""
@@ -175,52 +161,36 @@ def _curve(left: tuple[float, float], right: tuple[float, float]) -> Path:
     return Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
 
 
-@dataclass(frozen=True, eq=False)
 class _Coordinates:
     """The coordinates of the tokens in pixels from the top left; a decoder is below its encoder and to the right.
 
     names  labels of the tokens of each stack
     label  width of the widest label
-    sizes  [level] number of tokens
     lefts  [level] column
     tops   [level] top of the first row
     row    height of a row
     step   rows from one label to the next
     """
 
-    names: dict[Stack, list[str]]
-    label: float
-    sizes: tuple[int, ...]
-    lefts: list[float]
-    tops: list[float]
-    row: float
-    width: float
-    height: float
-    step: int
-
-    @classmethod
-    def of(cls, graph: Graph) -> _Coordinates:
-        """Return the coordinates of all tokens of a graph."""
-        names = {stack: labels(graph.tokens[stack]) for stack in graph.inputs}
-        row = max(_FLATTEST_ROW, min(_TALLEST_ROW, _TALLEST / sum(map(len, names.values()))))
+    def __init__(self, graph: Graph) -> None:
+        self.names = {stack: labels(graph.tokens[stack]) for stack in graph.inputs}
+        self.sizes = graph.sizes()
+        self.row = max(_FLATTEST_ROW, min(_TALLEST_ROW, _TALLEST / sum(map(len, self.names.values()))))
         column = max(_NARROWEST_COLUMN, min(_WIDEST_COLUMN, 1100 / len(graph.levels)))
-        step = int(np.ceil((measure([], SMALL)[1] + 1) / row))
-        if step > 1:
-            names = {
-                stack: [label_with_position(name, n) for n, name in enumerate(stack_names)]
-                for stack, stack_names in names.items()
-            }
-        label = max(measure(stack_names, SMALL)[0] for stack_names in names.values())
-        left = EDGE + measure(["0.00"], SMALL)[0] + 10 + label + 2 * _LABEL_ROOM
-        lefts, tops, top = [left], [34.0], 34.0
+        self.step = int(np.ceil((measure([], SMALL)[1] + 1) / self.row))
+        if self.step > 1:
+            for stack, names in self.names.items():
+                self.names[stack] = [label_with_position(name, n) for n, name in enumerate(names)]
+        self.label = max(measure(names, SMALL)[0] for names in self.names.values())
+        room = self.label + 2 * _LABEL_ROOM
+        self.lefts, self.tops = [EDGE + measure(["0.00"], SMALL)[0] + 10 + room], [34.0]
         for below, level in zip(graph.levels, graph.levels[1:], strict=False):
             new_stack = level.stack != below.stack
-            top += (len(names["encoder"]) * row + _STACK_GAP) if new_stack else 0
-            lefts.append(lefts[-1] + (max(column, label + 2 * _LABEL_ROOM) if new_stack else column))
-            tops.append(top)
-        rows = len(names[graph.levels[-1].stack])
-        width = lefts[-1] + label + 2 * _LABEL_ROOM + EDGE
-        return cls(names, label, graph.sizes(), lefts, tops, row, width, top + rows * row + _GAP, step)
+            lower = len(self.names["encoder"]) * self.row + _STACK_GAP if new_stack else 0
+            self.lefts.append(self.lefts[-1] + (max(column, room) if new_stack else column))
+            self.tops.append(self.tops[-1] + lower)
+        self.width = self.lefts[-1] + room + EDGE
+        self.height = self.tops[-1] + len(self.names[graph.levels[-1].stack]) * self.row + _GAP
 
     def of_token(self, level: int, token: int) -> tuple[float, float]:
         """Return x and y of a token."""
@@ -247,9 +217,8 @@ def _write_top(axes: Axes, coordinates: _Coordinates, graph: Graph, focus: set[i
 
 def _write_inputs(axes: Axes, coordinates: _Coordinates, level: int, stack: Stack, shares: Array | None) -> None:
     """Write the tokens of an input, with the shares of the strongest in the focus."""
-    strongest: Sequence[int] = ()
-    if shares is not None:
-        strongest = np.argsort(-np.nan_to_num(shares), kind="stable")[:_MOST_SHARES].tolist()
+    known = np.zeros(0) if shares is None else np.nan_to_num(shares)
+    strongest = np.argsort(-known, kind="stable")[:_MOST_SHARES].tolist()
     written: list[int] = []
     for token in [*strongest, *range(0, coordinates.sizes[level], coordinates.step)]:
         if any(abs(token - other) < coordinates.step for other in written):
@@ -259,9 +228,9 @@ def _write_inputs(axes: Axes, coordinates: _Coordinates, level: int, stack: Stac
         ink = INK if shares is None or token in strongest else _GREY
         name = coordinates.names[stack][token]
         axes.text(left - _LABEL_ROOM, y, name, **style(SMALL, ink, ha="right", va="center"))
-        if token in strongest and shares is not None and shares[token] >= 0.005:
+        if token in strongest and known[token] >= 0.005:
             look = style(SMALL, _COLOURS[MOVED], ha="right", va="center")
-            axes.text(left - 2 * _LABEL_ROOM - coordinates.label, y, f"{shares[token]:.2f}", **look)
+            axes.text(left - 2 * _LABEL_ROOM - coordinates.label, y, f"{known[token]:.2f}", **look)
 
 
 def _title(flow: Flow) -> str:

@@ -1,7 +1,8 @@
-"""The combined map of each layer with its baselines, and the graph of steps from token to token."""
+"""The combined map of each layer with its baselines, rollout, and the graph of steps from token to token."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -16,8 +17,6 @@ VARIANTS = ("values", "uniform", "position")
 KindLayer = tuple[Kind, int]
 VariantMaps = tuple[Array, Array, Array]
 """A map [query, key] for each of `VARIANTS`."""
-LayerReceiver = Callable[[int, Kind, int, VariantMaps], None]
-"""Called with text, kind, layer and maps."""
 
 
 class LayerSteps(KeepMaps):
@@ -25,37 +24,36 @@ class LayerSteps(KeepMaps):
 
     Layers are passed on in the order of `stacking_order`; a layer that ends too early waits.
 
-    layers     layers of the stream
-    receive    function that gets each layer of each text
+    heads      heads of the stream that are combined
+    receive    function that gets text, kind, layer and maps of each layer
     normalize  whether rows of the combined map are scaled to sum to 1, which rows of norms do not
     """
 
     def __init__(
         self,
-        layers: Iterable[KindLayer],
-        receive: LayerReceiver,
+        heads: Selection,
+        receive: Callable[[int, Kind, int, VariantMaps], None],
         *,
         aggregate: Literal["mean", "max"] = "mean",
-        heads: Selection | None = None,
         normalize: bool = False,
     ) -> None:
         super().__init__(heads, aggregate=aggregate)
-        self._order, self._receive, self._normalize = stacking_order(layers), receive, normalize
-        self._passed: dict[int, int] = {}  # number of layers of each text that were passed on
+        self._order, self._receive, self._normalize = stacking_order(heads), receive, normalize
+        self._passed: Counter[int] = Counter()  # number of layers of each text that were passed on
         self._waiting: dict[tuple[int, KindLayer], VariantMaps] = {}
 
     def _finish(self, text: int, kind: Kind, layer: int, canvas: Canvas) -> None:
         canvas.settle()
-        weights, visible = canvas.weights[ALL].astype(np.float64), canvas.visible[ALL]
-        visible = visible & ~np.isnan(weights[:, :1])
+        weights = canvas.weights[ALL].astype(np.float64)
+        visible = canvas.visible[ALL] & ~np.isnan(weights[:, :1])
         weights = np.where(visible, weights, 0.0)
         weights = normalized_rows(weights) if self._normalize else weights
         self._waiting[text, (kind, layer)] = variant_maps(kind, weights, visible)
-        number = self._passed.get(text, 0)
-        while number < len(self._order) and (maps := self._waiting.pop((text, self._order[number]), None)) is not None:
-            self._receive(text, *self._order[number], maps)
-            number += 1
-        self._passed[text] = number
+        for key in self._order[self._passed[text] :]:
+            if (text, key) not in self._waiting:
+                break
+            self._receive(text, *key, self._waiting.pop((text, key)))
+            self._passed[text] += 1
 
 
 def stacking_order(layers: Iterable[KindLayer]) -> list[KindLayer]:
@@ -110,11 +108,39 @@ def cross_attention_step(weights: Array, residual: bool) -> tuple[Array, Array]:
     return both[:, 0], both[:, 1:]
 
 
-class GraphBuilder:
-    """Builds the graph of layers: each layer is a level, with steps down to the levels that it reads.
+class Rollout:
+    """Attention rollout: the share of each input token in each token at the top, if only attention mixes tokens.
 
-    residual  whether each token keeps a part of itself in each layer
+    `attncli explain rollout` shows formula, caveats and sources. The shares are [query at the top, key of the input], a
+    row sums to 1 over all inputs. A row without visible keys in some layer keeps its own token; without residual it
+    becomes zero. Only one map of each kind is kept, whatever the number of layers.
     """
+
+    def __init__(self, residual: bool = True) -> None:
+        self._residual = residual
+        self._shares: dict[Kind, Array] = {}
+
+    def add(self, kind: Kind, weights: Array) -> None:
+        """Add the map [query, key] of the next layer, in the order of `stacking_order`."""
+        shares = self._shares
+        if kind != "cross":
+            step = self_attention_step(weights, self._residual)
+            shares[kind] = step @ shares[kind] if kind in shares else step
+            if kind == "decoder" and "cross" in shares:
+                shares["cross"] = step @ shares["cross"]
+            return
+        kept, step = cross_attention_step(weights, self._residual)
+        shares["decoder"] = kept[:, None] * shares.get("decoder", np.eye(len(kept)))
+        received = step @ shares["encoder"] if "encoder" in shares else step
+        shares["cross"] = kept[:, None] * shares["cross"] + received if "cross" in shares else received
+
+    def of(self, kind: Kind) -> Array:
+        """Return the shares after the layers so far: [query, key]."""
+        return self._shares[kind]
+
+
+class GraphBuilder:
+    """Builds the graph of layers: each layer is a level, with steps down to the levels that it reads."""
 
     def __init__(self, residual: bool) -> None:
         self._residual = residual
@@ -125,9 +151,7 @@ class GraphBuilder:
     def add(self, kind: Kind, layer: int, weights: Array) -> None:
         """Add the map [query, key] of the next layer, in the order of `stacking_order`."""
         stack: Stack = "encoder" if kind == "encoder" else "decoder"
-        below = self._top.get(stack)
-        if below is None:
-            below = self._add_level(stack, "input")
+        below = self._top[stack] if stack in self._top else self._add_level(stack, "input")
         upper = self._add_level(stack, f"{layer} cross" if kind == "cross" else str(layer))
         if kind == "cross":
             kept, received = cross_attention_step(weights, self._residual)

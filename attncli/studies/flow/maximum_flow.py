@@ -47,6 +47,7 @@ class _Network:
     tokens      number of tokens
     top         first token of the highest level
     inputs      tokens of all inputs
+    matrix      the capacities as a sparse matrix [upper token, lower token]
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -60,11 +61,7 @@ class _Network:
         self.ends, self.capacities = np.concatenate(ends), np.concatenate(capacities)
         self.tokens, self.top = int(first[-1]), int(first[-2])
         self.inputs = np.concatenate([first[level] + np.arange(sizes[level]) for level in graph.inputs.values()])
-
-    def matrix(self) -> Any:
-        """Return the capacities as a sparse matrix [upper token, lower token]."""
-        upper, lower = self.ends.T
-        return _sparse().csr_array((self.capacities, (upper, lower)), shape=(self.tokens, self.tokens))
+        self.matrix = _sparse().csr_array((self.capacities, self.ends.T), shape=(self.tokens, self.tokens))
 
 
 class _SourceFlows:
@@ -76,8 +73,7 @@ class _SourceFlows:
     """
 
     def __init__(self, network: _Network, source: int) -> None:
-        below = np.zeros(network.tokens, bool)
-        below[_reached(network.matrix(), source)] = True
+        below = _reached(network.matrix, source)
         used = below[network.ends[:, 0]]
         ends, self._capacities = network.ends[used], network.capacities[used]
         self._is_reached = below[network.inputs]
@@ -105,17 +101,16 @@ class _SourceFlows:
         numbers = np.arange(1, len(upper) + 1, dtype=np.int32)
         matrix = _sparse().csr_array((numbers, (upper, lower)), shape=(self._drain + 1,) * 2)
         entries = np.argsort(matrix.data)
-        closed = np.zeros(self._outlets.size, np.int32)
-        matrix.data = np.concatenate([np.tile(whole, self._copies), closed])[matrix.data - 1]
+        capacities = np.concatenate([np.tile(whole, self._copies), np.zeros(self._outlets.size, np.int32)])
+        matrix.data = capacities[matrix.data - 1]
         return matrix, entries[-self._outlets.size :].reshape(self._outlets.shape)
 
     def flows(self) -> Array:
         """Return the maximum flow from the source to each input: [input token]."""
-        flows = np.zeros(len(self._is_reached))
-        count = len(self._entering)
-        parts = [np.arange(first, min(first + self._copies, count)) for first in range(0, count, self._copies)]
-        if parts:
-            flows[self._is_reached] = np.concatenate([self._flows_to(part) for part in parts])
+        flows, reached = np.zeros(len(self._is_reached)), np.flatnonzero(self._is_reached)
+        for first in range(0, len(reached), self._copies):
+            part = np.arange(first, min(first + self._copies, len(reached)))
+            flows[reached[part]] = self._flows_to(part)
         return flows
 
     def _flows_to(self, inputs: Array) -> Array:
@@ -124,35 +119,23 @@ class _SourceFlows:
         self._matrix.data[self._outlet_entries] = 0
         self._matrix.data[self._outlet_entries[copies, inputs]] = CAPACITY
         solution = _sparse().csgraph.maximum_flow(self._matrix, self._source, self._drain)
-        arrived = -_dense_row(solution.flow, self._drain)[self._outlets[copies, inputs]]
+        arrived = -solution.flow[[self._drain]].toarray()[0, self._outlets[copies, inputs]]
         cuts = np.where(arrived == self._entering_whole[inputs], self._entering[inputs], np.nan)
         cuts[arrived == self._leaving_whole] = self._leaving
         if np.isnan(cuts).any():
-            cuts = np.where(np.isnan(cuts), self._inner_cuts(solution.flow)[copies], cuts)
+            # elsewhere: the capacity of the pipes that limit the flow of a copy
+            rest = self._matrix - solution.flow
+            rest.eliminate_zeros()
+            reached = _reached(rest, self._source)
+            severed = reached[self._ends[0]] & ~reached[self._ends[1]]
+            cuts = np.where(np.isnan(cuts), (severed @ self._capacities)[copies], cuts)
         return cuts
-
-    def _inner_cuts(self, flow: Any) -> Array:
-        """Return the capacity of the pipes that limit the flow of each copy: [copy]."""
-        rest = self._matrix - flow
-        rest.eliminate_zeros()
-        reached = np.zeros(self._drain + 1, bool)
-        reached[_reached(rest, self._source)] = True
-        severed = reached[self._ends[0]] & ~reached[self._ends[1]]
-        cuts: Array = severed @ self._capacities
-        return cuts
-
-
-def _dense_row(matrix: Any, row: int) -> Array:
-    """Return one row of a sparse matrix as a dense one."""
-    dense = np.zeros(matrix.shape[1], np.int64)
-    part = slice(*matrix.indptr[row : row + 2])
-    dense[matrix.indices[part]] = matrix.data[part]
-    return dense
 
 
 def _reached(matrix: Any, token: int) -> Array:
-    """Return the tokens that can be reached from a token."""
-    reached: Array = _sparse().csgraph.breadth_first_order(matrix, token, return_predecessors=False)
+    """Return whether each token can be reached from a token: [token] bool."""
+    reached = np.zeros(matrix.shape[0], bool)
+    reached[_sparse().csgraph.breadth_first_order(matrix, token, return_predecessors=False)] = True
     return reached
 
 

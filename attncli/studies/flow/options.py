@@ -37,8 +37,7 @@ class FlowOptions(NormOptions):
         ),
     ] = None
     residual: Annotated[
-        bool,
-        Option("Flow", "--residual/--no-residual", help="add the residual, with the same weight as attention"),
+        bool, Option("Flow", "--residual/--no-residual", help="add the residual, with the same weight as attention")
     ] = True
     start_layer: Annotated[
         int, Option("Flow", "--start-layer", metavar="N", help="first layer that is used (default: 0)")

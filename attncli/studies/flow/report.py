@@ -1,57 +1,106 @@
-"""What `flow` writes: flow.json, flow.csv and pictures."""
+"""A flow with its table and its pictures, and what `flow` writes: flow.json, flow.csv and pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import Array
+from attncli.data import Kind
 from attncli.engine.collected import Collected
-from attncli.engine.report import Drawing
+from attncli.engine.report import Drawing, Report
 from attncli.store import run_document
 from attncli.store.tables import mark_unit
 from attncli.store.text import plain
-from attncli.studies.flow.flow_result import flow_results
 from attncli.studies.flow.result import Flow
 
-SCHEMA = "attncli.flow/1"
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
-def table(flows: Sequence[Flow]) -> dict[str, Array]:
-    """Return one table of all texts and kinds."""
-    tables = [mark_unit(flow.columns(), flow.by) for flow in flows]
-    return {name: np.concatenate([table[name] for table in tables]) for name in (tables[0] if tables else ())}
+@dataclass(frozen=True, eq=False)
+class FlowResult:
+    """Rollout or attention flow of one text and kind, with its table and its pictures.
+
+    flow    the numbers
+    other   if a decoder reads an encoder, the flow to the inputs of the other stack
+    focus   name of the focus; empty for all tokens
+    model   name of the model in titles
+    note    further words in titles
+    """
+
+    flow: Flow
+    other: Flow | None = None
+    focus: str = ""
+    model: str = ""
+    note: str = ""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row per query and key: their tokens, the value, its baselines."""
+        return self.flow.to_frame()
+
+    def figure(self, threshold: float | None = None) -> Figure:
+        """Return the layers as a graph; the width of a line is its share, and lines under `threshold` are left out."""
+        from attncli.studies.flow import figures
+
+        shown = {"focus": self.focus, "model": self.model, "note": self.note}
+        return figures.draw(self.flow, self.other, threshold=threshold, **shown)
+
+    def matrix(self) -> Figure:
+        """Return tokens at the top by tokens of the input."""
+        from attncli.studies.flow import figures
+
+        return figures.matrix(self.flow, model=self.model, note=self.note)
+
+    @property
+    def name(self) -> str:
+        """The name of its files: `encoder-rollout`."""
+        return f"{self.flow.kind}-{self.flow.method}"
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether its layers are drawn; a decoder that reads an encoder is drawn once, with both stacks."""
+        return self.flow.steps is not None and (self.flow.kind != "decoder" or self.other is None)
 
 
-def document(flows: Sequence[Flow], run: Collected) -> dict[str, Any]:
-    """Return the contents of flow.json."""
-    return {"schema": SCHEMA, "run": run_document(run.info, given=False), "flows": [_entry(flow) for flow in flows]}
+def flow_results(flows: Sequence[Flow], focus: str, model: str = "", texts: int = 1) -> list[FlowResult]:
+    """Return flows with what their pictures need."""
+    by_key = {(flow.text, flow.kind): flow for flow in flows}
+    other_kind: dict[Kind, Kind] = {"decoder": "cross", "cross": "decoder"}
+    results = []
+    for flow in flows:
+        other = by_key.get((flow.text, other_kind[flow.kind])) if flow.kind in other_kind else None
+        note = f"text {flow.text + 1} of {texts}" if texts > 1 else ""
+        results.append(FlowResult(flow, other, focus, model, note))
+    return results
+
+
+def flow_report(flows: Sequence[Flow], focus: str, threshold: float | None, run: Collected) -> Report:
+    """Return the document, one table of all texts and kinds, and the pictures with lines from `threshold` on."""
+    document = {
+        "schema": "attncli.flow/1",
+        "run": run_document(run.info, given=False),
+        "flows": [_entry(flow) for flow in flows],
+    }
+    parts = [mark_unit(flow.columns(), flow.by) for flow in flows]
+    table = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    return Report(run.info, document, {"flow": table}, list(_drawings(flows, focus, threshold, run)))
 
 
 def _entry(flow: Flow) -> dict[str, Any]:
-    entry = {
-        "text": flow.text,
-        "kind": flow.kind,
-        "method": flow.method,
-        "layers": flow.layers,
-        "residual": flow.residual,
-        "aggregate": flow.aggregate,
-        **({} if flow.by == "weight" else {"by": flow.by}),
-        "queries": flow.queries.pieces,
-        "keys": flow.keys.pieces,
-        "rows": flow.rows,
-        "values": flow.values,
-        "uniform": flow.uniform,
-        "position": flow.position,
-    }
-    entry |= {} if flow.maximum is None else {"maximum": flow.maximum}
-    return {name: plain(value) for name, value in entry.items()}
+    names = ("text", "kind", "method", "layers", "residual", "aggregate", "by", "queries", "keys", "rows", "values")
+    entry = {name: getattr(flow, name) for name in (*names, "uniform", "position", "maximum")}
+    entry |= {"queries": flow.queries.pieces, "keys": flow.keys.pieces}
+    left_out = {"by"} if flow.by == "weight" else set()
+    left_out |= {"maximum"} if flow.maximum is None else set()
+    return {name: plain(value) for name, value in entry.items() if name not in left_out}
 
 
-def drawings(flows: Sequence[Flow], focus: str, threshold: float | None, run: Collected) -> Iterator[Drawing]:
+def _drawings(flows: Sequence[Flow], focus: str, threshold: float | None, run: Collected) -> Iterator[Drawing]:
     """Yield the pictures: the layers of short texts, and a matrix, for each text and kind."""
     for result in flow_results(flows, focus, run.info.title, len(run.inputs)):
         name = f"{run.text_prefix(result.flow.text)}{result.name}"

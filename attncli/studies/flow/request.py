@@ -1,20 +1,27 @@
-"""Options of rollout and attention flow, checked: method, focus, residual, layers."""
+"""Options of rollout and attention flow, checked; and the memory and time that they take, estimated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
-
-import numpy as np
+from typing import Any, Literal, TypedDict
 
 from attncli.data import KINDS, Array, Input, Kind, Selection
 from attncli.data.selection import format_ranges, layers_of
-from attncli.engine.focus import FocusMatches, FocusRequest, find_in_inputs
+from attncli.engine.memory import check_fits
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.focus import ALL
 from attncli.studies.flow.result import FlowMethod
 from attncli.vocabulary import FLOW_METHODS
+
+ChosenRows = Mapping[tuple[int, Kind], Array]
+"""The positions of the chosen queries, by text and kind."""
+LONGEST = 600
+"""Most seconds that attention flow may take."""
+SECONDS_PER_EDGE = 7e-8
+"""About the time of a maximum flow for each edge of its graph."""
+FLOAT_BYTES, VARIANTS_KEPT = 8, 3
 
 
 class FlowArguments(TypedDict, total=False):
@@ -58,34 +65,15 @@ class FlowRequest:
         unknown = next((name for name in options if name not in FlowArguments.__annotations__), None)
         if unknown is not None:
             raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, FlowArguments.__annotations__)}")
-        focus = options.get("focus")
-        return cls(
-            method,
-            None if focus is None else str(focus),
-            options.get("residual", True),
-            options.get("start_layer", 0),
-            options.get("aggregate", "mean"),
-        )
+        given: Any = dict(options)
+        if given.get("focus") is not None:
+            given["focus"] = str(given["focus"])
+        return cls(method, **given)
 
     @property
     def name(self) -> str:
         """The focus; empty for all tokens."""
-        return "" if self.focus is None or self.all else self.focus
-
-    @property
-    def all(self) -> bool:
-        """Whether all tokens at the top are chosen."""
-        return self.focus in (None, ALL)
-
-    def matches(self, inputs: Sequence[Input], kinds: Sequence[Kind]) -> FocusMatches:
-        """Return where the focus occurs in each text and kind; raise UsageError if it occurs nowhere."""
-        return find_in_inputs(inputs, dict.fromkeys(kinds, 0), FocusRequest(self.focus or ALL))
-
-    def rows(self, matches: FocusMatches, text: Input, kind: Kind) -> Array:
-        """Return the positions of the chosen queries: [row], ascending, perhaps empty."""
-        if self.all:
-            return np.arange(len(text.sides(kind)[0]))
-        return matches.positions.get((text.index, kind), np.arange(0))
+        return "" if self.focus in (None, ALL) else str(self.focus)
 
 
 def used_layers(heads: Selection, request: FlowRequest, inputs: Sequence[Input], source: str) -> Selection:
@@ -120,3 +108,59 @@ def layer_notes(chosen: Selection, request: FlowRequest) -> list[str]:
         if len(layers) == 1:
             notes.append(f"there is a single {kind} layer: its {request.method} is the attention of that layer")
     return notes
+
+
+def check_cost(
+    inputs: Sequence[Input], chosen: Selection, request: FlowRequest, rows: ChosenRows, limit: int | None
+) -> None:
+    """Raise UsageError if the request takes too much memory or time; `limit` is the bytes that may be kept."""
+    longest = max(max(len(side) for side in text.sides(kind)) for text in inputs for kind, _ in chosen)
+    needed = sum(_bytes(text, chosen, request, rows) for text in inputs)
+    check_fits(needed, limit, longest, f"shorten the text with --max-tokens {longest // 2}, or give fewer texts")
+    if request.method != "flow":
+        return
+    seconds = sum(_seconds(text, chosen, rows) for text in inputs)
+    if seconds > LONGEST:
+        fewer = max(8, int(longest * (LONGEST / seconds) ** 0.25))
+        focus = "" if request.name else "--focus WORD for one token, "
+        texts = f" ({len(inputs)} texts)" if len(inputs) > 1 else ""
+        raise UsageError(
+            f"attention flow takes about {_readable(seconds)} for {longest} tokens{texts} and {len(chosen)} layers, "
+            f"at most {_readable(LONGEST)} are allowed: choose {focus}--max-tokens {fewer}, a later --start-layer, "
+            "or --method rollout"
+        )
+
+
+def _bytes(text: Input, chosen: Selection, request: FlowRequest, rows: ChosenRows) -> int:
+    """Return the bytes of the maps that are kept of a text, and of its results."""
+    cells = {kind: len(text.sides(kind)[0]) * len(text.sides(kind)[1]) for kind, _ in chosen}
+    state = VARIANTS_KEPT * sum(cells.values()) + 4 * max(cells.values())
+    if request.method == "flow":
+        state += 4 * VARIANTS_KEPT * sum(cells[kind] for kind, _ in chosen)
+    results = sum(len(rows.get((text.index, kind), ())) * len(text.sides(kind)[1]) for kind in cells)
+    return FLOAT_BYTES * (state + (VARIANTS_KEPT + 1) * results)
+
+
+def _seconds(text: Input, chosen: Selection, rows: ChosenRows) -> float:
+    """Return about how long the maximum flows take; a causal model has half the pairs, a third of the edges."""
+    sizes = {kind: tuple(map(len, text.sides(kind))) for kind, _ in chosen}
+    total = 0.0
+    for kinds in KINDS[:1], KINDS[1:]:  # of the encoder, and of the decoder
+        count = max(len(rows.get((text.index, kind), ())) for kind in kinds)
+        ends = sum(sizes[kind][1] for kind in kinds if kind in sizes)
+        edges = sum(math.prod(sizes[kind]) for kind, _ in chosen if kind == "encoder" or "decoder" in kinds)
+        causal = 1 / 6 if "decoder" in kinds and text.target is None else 1.0
+        total += SECONDS_PER_EDGE * VARIANTS_KEPT * causal * count * ends * edges
+    return total
+
+
+def _readable(seconds: float) -> str:
+    """Return a time in readable units.
+
+    >>> _readable(600), _readable(9000), _readable(400_000)
+    ('10 minutes', '2.5 hours', '4.6 days')
+    """
+    for length, name in ((86_400, "days"), (3600, "hours")):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {name}"
+    return f"{seconds / 60:.0f} minutes"

@@ -18,9 +18,8 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
 
     from attncli.data import Attention
     from attncli.engine.collected import Collected
-    from attncli.engine.execution import Execution, Source
+    from attncli.engine.execution import Execution
     from attncli.engine.request import Request, RunOptions
-    from attncli.studies.flow.compute import FlowSink
     from attncli.studies.flow.request import FlowRequest
     from attncli.studies.flow.result import Flow
 
@@ -46,14 +45,12 @@ class FlowStudy(Study["Sequence[Flow]"]):
     @property
     def request(self) -> FlowRequest:
         """The checked options; UsageError if one is wrong."""
-        # imported here: the help of the command line needs no NumPy
         from attncli.studies.flow.request import FlowRequest
 
         options: Any = self.options
         return FlowRequest(options.method, options.focus, options.residual, options.start_layer, self.aggregate)  # type: ignore[arg-type]  # checked there
 
     def run_options(self) -> RunOptions:
-        """Return that heads are kept apart, and whether norms are used."""
         by: Any = self.options.by
         return {"aggregate": "none", "by": by}
 
@@ -63,7 +60,6 @@ class FlowStudy(Study["Sequence[Flow]"]):
         return {**{name: getattr(self.options, name) for name in names}, "aggregate": self.aggregate}
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if an option is wrong."""
         from attncli.engine.request import check_share
 
         _ = self.request
@@ -71,31 +67,24 @@ class FlowStudy(Study["Sequence[Flow]"]):
 
     def run(self, execution: Execution) -> tuple[Collected, Sequence[Flow]]:
         """Return the run and the flows of the chosen kinds; computing them needs all kinds of the model."""
-        from attncli.studies.flow.compute import FlowPlan, FlowSink
+        from attncli.studies.flow.compute import FlowSink
 
         kinds, request = execution.request.choice.kinds, self.request
         execution.request = replace(execution.request, choice=replace(execution.request.choice, kinds=None))
         if execution.existing is not None:
             request = _of_combined(request, execution.existing.maps)
-
-        def make_sink(source: Source) -> FlowSink:
-            return FlowSink(FlowPlan.of(source, kinds, request), source)
-
-        run, sink = execution.stream(make_sink, adapt=_with_one_head)
+        run, sink = execution.stream(lambda source: FlowSink(source, kinds, request), adapt=_with_one_head)
         flows = sink.flows(execution.track)
         undrawn = any(flow.steps is None for flow in flows)
         note = f"the layers of texts of more than {DRAWN_UP_TO} tokens are not drawn: only their matrix is"
-        return run.with_notes(*sink.plan.notes, *([note] if undrawn else [])), flows
+        return run.with_notes(*sink.notes, *([note] if undrawn else [])), flows
 
     def report(self, result: Sequence[Flow], run: Collected) -> Report:
-        """Return the document, the table and the pictures."""
-        from attncli.studies.flow.report import document, drawings, table
+        from attncli.studies.flow.report import flow_report
 
-        pictures = list(drawings(result, self.request.name, self.options.threshold, run))
-        return Report(run.info, document(result, run), {"flow": table(result)}, pictures)
+        return flow_report(result, self.request.name, self.options.threshold, run)
 
     def terminal(self, result: Sequence[Flow], run: Collected) -> Iterator[Table]:
-        """Return a table of the strongest inputs for each text and kind."""
         from attncli.studies.flow.terminal import flow_tables
 
         return flow_tables(result, self.request.name)

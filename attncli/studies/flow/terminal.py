@@ -10,7 +10,7 @@ import numpy as np
 from attncli.data import Array
 from attncli.data.labels import label_with_position, labels
 from attncli.studies.flow.result import Flow
-from attncli.terminal.tables import blank_table
+from attncli.terminal.tables import add_row, blank_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,27 +29,23 @@ def flow_tables(flows: Sequence[Flow], focus: str) -> Iterator[Table]:
 
 
 def _of_focus(flow: Flow, focus: str, where: str) -> Table:
-    from rich.text import Text
-
     table = blank_table(f"{where}: {flow.method} from '{focus}'", ["input token"], [flow.method, "uniform", "position"])
     values, uniform, position = (shares.mean(0) for shares in (flow.values, flow.uniform, flow.position))
     names = _names(flow)
     for key in _largest(values, _OF_FOCUS):
         numbers = (f"{value[key]:.3f}" if np.isfinite(value[key]) else "" for value in (values, uniform, position))
-        table.add_row(Text(names[key]), *map(Text, numbers))
+        add_row(table, [names[key], *numbers])
     return table
 
 
 def _of_all(flow: Flow, where: str) -> Table:
-    from rich.text import Text
-
     more = len(flow.rows) - _MOST_ROWS
     title = f"{where}: {flow.method}, strongest inputs" + (f" (first {_MOST_ROWS} tokens)" if more > 0 else "")
     table = blank_table(title, ["token at the top", "input tokens"], [])
     queries, keys = labels(flow.queries), _names(flow)
     for row, position in enumerate(flow.rows[:_MOST_ROWS].tolist()):
         shown = (f"{keys[key]} {flow.values[row, key]:.3f}" for key in _largest(flow.values[row], _OF_EACH))
-        table.add_row(Text(label_with_position(queries[position], position)), Text("   ".join(shown)))
+        add_row(table, [label_with_position(queries[position], position), "   ".join(shown)])
     return table
 
 

@@ -9,6 +9,10 @@ from attncli.options import Option
 from attncli.vocabulary import CLUSTER_DISTANCE, REDUNDANT_DISTANCE, SHUFFLE_SEEDS
 
 
+def _option(name: str, metavar: str, help: str, default: float) -> Option:
+    return Option("Clusters", f"--{name}", metavar=metavar, help=f"{help} (default: {default})")
+
+
 @dataclass(frozen=True)
 class HeadsOptions:
     """How heads are clustered, which pairs are redundant, and which baselines are computed.
@@ -23,29 +27,11 @@ class HeadsOptions:
         int | None, Option("Clusters", "--clusters", metavar="K", help="number of clusters, instead of --threshold")
     ] = None
     threshold: Annotated[
-        float,
-        Option(
-            "Clusters",
-            "--threshold",
-            metavar="D",
-            help=f"largest mean distance within a cluster (default: {CLUSTER_DISTANCE})",
-        ),
+        float, _option("threshold", "D", "largest mean distance within a cluster", CLUSTER_DISTANCE)
     ] = CLUSTER_DISTANCE
     redundant: Annotated[
-        float,
-        Option(
-            "Clusters",
-            "--redundant",
-            metavar="D",
-            help=f"largest distance of redundant pairs (default: {REDUNDANT_DISTANCE})",
-        ),
+        float, _option("redundant", "D", "largest distance of redundant pairs", REDUNDANT_DISTANCE)
     ] = REDUNDANT_DISTANCE
     shuffle_seeds: Annotated[
-        int,
-        Option(
-            "Clusters",
-            "--shuffle-seeds",
-            metavar="N",
-            help=f"passes over shuffled tokens as a baseline (default: {SHUFFLE_SEEDS})",
-        ),
+        int, _option("shuffle-seeds", "N", "passes over shuffled tokens as a baseline", SHUFFLE_SEEDS)
     ] = SHUFFLE_SEEDS

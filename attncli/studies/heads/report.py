@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from attncli.data import Array
 from attncli.engine.collected import Collected
-from attncli.engine.report import Drawing
+from attncli.engine.report import Drawing, Report
 from attncli.store.tables import document_head, records
 from attncli.studies.heads.result import HeadClusters, HeadsResult
 
-SCHEMA = "attncli.heads/1"
 
-
-def tables(result: HeadsResult) -> dict[str, dict[str, Array]]:
-    """Return the tables by file name."""
-    return {"heads": result.table(), "heads-pairs": result.pairs_table(), "heads-layers": result.layers_table()}
-
-
-def document(result: HeadsResult, run: Collected) -> dict[str, Any]:
-    """Return the contents of heads.json, without the table of all pairs."""
-    columns = tables(result)
-    grouping = {name: value for name, value in asdict(result.grouping).items() if name != "shuffle_seeds"}
-    return {
-        **document_head(SCHEMA, run.info, run.inputs, columns["heads"]),
-        "grouping": grouping,
+def heads_report(result: HeadsResult, run: Collected) -> Report:
+    """Return the document, without the table of all pairs, the tables of heads, pairs and layers, and the pictures."""
+    heads, layers = result.table(), result.layers_table()
+    document = {
+        **document_head("attncli.heads/1", run.info, run.inputs, heads),
+        "grouping": {name: value for name, value in asdict(result.grouping).items() if name != "shuffle_seeds"},
         "compared": {"texts": result.texts, "rows": result.rows},
         "kinds": [{"kind": kind, **_summary(clusters)} for kind, clusters in result.groups.items()],
-        "heads": list(records(columns["heads"])),
+        "heads": list(records(heads)),
         "redundant": list(records(result.redundant_pairs())),
-        "layers": list(records(columns["heads-layers"])),
+        "layers": list(records(layers)),
     }
+    tables = {"heads": heads, "heads-pairs": result.pairs_table(), "heads-layers": layers}
+    return Report(run.info, document, tables, list(_drawings(result, run)), _notes(result, run))
 
 
 def _summary(clusters: HeadClusters) -> dict[str, Any]:
@@ -48,18 +42,28 @@ def _summary(clusters: HeadClusters) -> dict[str, Any]:
     }
 
 
-def drawings(result: HeadsResult, run: Collected) -> list[Drawing]:
-    """Return the pictures: map, dendrogram and distances of each kind, and the layers."""
+def _notes(result: HeadsResult, run: Collected) -> tuple[str, ...]:
+    """Return why numbers are missing."""
+    if result.has_states:
+        return ()
+    if run.info.resolved.get("from") is None:
+        return ("the model gives no hidden states of these layers: cosine and rank_one_distance are left empty",)
+    return (
+        "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine and "
+        "rank_one_distance are empty, and that baseline is left out",
+    )
+
+
+def _drawings(result: HeadsResult, run: Collected) -> Iterator[Drawing]:
+    """Yield map, dendrogram and distances of each kind, and the layers."""
     # imported here: matplotlib takes long to load
-    from attncli.studies.heads.figures import dendrogram, distances, layers, map
+    from attncli.studies.heads import figures
 
     labels: dict[str, Any] = {"model": run.info.title, "note": run.mean_note}
-    pictures: list[Drawing] = []
-    for kind, clusters in result.groups.items():
+    for kind, group in result.groups.items():
         prefix = f"{kind}-" if len(result.groups) > 1 else ""
-        pictures += [
-            Drawing(f"{prefix}heads-map", partial(map.draw, clusters, kind, **labels)),
-            Drawing(f"{prefix}heads-dendrogram", partial(dendrogram.draw, clusters, kind, result.grouping, **labels)),
-            Drawing(f"{prefix}heads-distances", partial(distances.draw, clusters, kind, **labels)),
-        ]
-    return [*pictures, Drawing("heads-layers", partial(layers.draw, result, **labels))]
+        yield Drawing(f"{prefix}heads-map", partial(figures.draw_map, group, kind, **labels))
+        tree = partial(figures.draw_dendrogram, group, kind, result.grouping, **labels)
+        yield Drawing(f"{prefix}heads-dendrogram", tree)
+        yield Drawing(f"{prefix}heads-distances", partial(figures.draw_distances, group, kind, **labels))
+    yield Drawing("heads-layers", partial(figures.draw_layers, result, **labels))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,8 @@ class HeadClusters:
     def medians(self) -> dict[str, float]:
         """The median over all pairs, of `distance` and of each baseline; NaN for a single head."""
         above = np.triu_indices(len(self.heads), 1)
-        return {name: _median(matrix[above]) for name, matrix in self.matrices.items()}
+        known = {name: matrix[above][~np.isnan(matrix[above])] for name, matrix in self.matrices.items()}
+        return {name: float(np.median(values)) if len(values) else float("nan") for name, values in known.items()}
 
     @property
     def matrices(self) -> dict[str, Array]:
@@ -131,26 +132,18 @@ class HeadsResult:
         return frame_of(self.layers_table())
 
 
-def _median(values: Array) -> float:
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else float("nan")
-
-
 def _head_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
     nearest, rows = group.nearest, np.arange(len(group.heads))
-    alone = nearest < 0
-    names = [None if row < 0 else group.names[row] for row in nearest.tolist()]
+    distances = {name: matrix[rows, nearest] for name, matrix in group.matrices.items()}
     return {
-        "kind": _object_column([kind] * len(rows)),
+        "kind": np.full(len(rows), kind, dtype=object),
         "layer": group.layers,
         "head": group.heads,
         "x": group.points[:, 0],
         "y": group.points[:, 1],
         "cluster": group.clusters,
-        "nearest": _object_column(names),
-        **{
-            f"nearest_{name}": np.where(alone, np.nan, matrix[rows, nearest]) for name, matrix in group.matrices.items()
-        },
+        "nearest": np.array([None if row < 0 else group.names[row] for row in nearest], dtype=object),
+        **{f"nearest_{name}": np.where(nearest < 0, np.nan, values) for name, values in distances.items()},
         "to_even": group.to_even,
     }
 
@@ -158,7 +151,7 @@ def _head_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
 def _pair_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
     first, second = group.pairs.T
     return {
-        "kind": _object_column([kind] * len(first)),
+        "kind": np.full(len(first), kind, dtype=object),
         "layer": group.layers[first],
         "head": group.heads[first],
         "other_layer": group.layers[second],
@@ -168,9 +161,5 @@ def _pair_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:
     }
 
 
-def _object_column(entries: Sequence[str | None]) -> Array:
-    return np.array([*entries, None], dtype=object)[:-1]
-
-
 def _concatenated(tables: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]} if tables else {}
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

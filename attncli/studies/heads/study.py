@@ -42,10 +42,8 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return replace(self, options=replace(self.options, shuffle_seeds=0))
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if distances are impossible, heads are combined, or a package is missing."""
-        # imported here: the help of the command line needs no NumPy
-        from attncli.engine.request import check_shuffle_seeds
-        from attncli.studies.heads.clusters import check_installed
+        from attncli.engine.shuffles import check_shuffle_seeds
+        from attncli.studies.heads.compute import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
 
         if request.by == "norm":
@@ -63,14 +61,13 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
 
     def sink(self, source: Source) -> HeadsSink:
         """Return the sink for the heads of a source; raise UsageError if there are more clusters than heads."""
+        from attncli.engine.memory import maps_per_kind
         from attncli.studies.heads.compute import HeadsSink
 
-        for kind in dict.fromkeys(kind for kind, _ in source.heads):
-            count = sum(len(heads) for (other, _), heads in source.heads.items() if other == kind)
-            if self.options.clusters is not None and self.options.clusters > count:
-                raise UsageError(
-                    f"expected --clusters up to {count}, the number of {kind} heads, got {self.options.clusters}"
-                )
+        clusters = self.options.clusters or 0
+        for kind, count in maps_per_kind(source.heads, one_head=False, one_layer=False).items():
+            if clusters > count:
+                raise UsageError(f"expected --clusters up to {count}, the number of {kind} heads, got {clusters}")
         return HeadsSink(source.inputs, source.heads)
 
     def run(self, execution: Execution) -> tuple[Collected, HeadsResult]:
@@ -85,7 +82,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
             return sink.result(self.options)
         from attncli.engine.passes import shuffled_passes
         from attncli.studies.heads.compute import DistancesSink
-        from attncli.studies.heads.smoothness import state_numbers
+        from attncli.studies.heads.similarity import state_numbers
 
         prepared, seeds = execution.prepared, self.options.shuffle_seeds
         states = state_numbers([prepared], execution.track)
@@ -96,28 +93,11 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return sink.result(self.options, states, shuffled, shuffled_states)
 
     def report(self, result: HeadsResult, run: Collected) -> Report:
-        """Return the document, the tables of heads, pairs and layers, and the pictures."""
-        from attncli.studies.heads.report import document, drawings, tables
+        from attncli.studies.heads.report import heads_report
 
-        return Report(
-            run.info, document(result, run), tables(result), drawings(result, run), tuple(_notes(result, run))
-        )
+        return heads_report(result, run)
 
     def terminal(self, result: HeadsResult, run: Collected) -> Iterator[Table]:
-        """Return the tables of clusters, redundant pairs and layers."""
         from attncli.studies.heads.terminal import heads_tables
 
         return heads_tables(result)
-
-
-def _notes(result: HeadsResult, run: Collected) -> Iterator[str]:
-    """Yield why numbers are missing."""
-    if result.has_states:
-        return
-    if run.info.resolved.get("from") is not None:
-        yield (
-            "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine and "
-            "rank_one_distance are empty, and that baseline is left out"
-        )
-    else:
-        yield "the model gives no hidden states of these layers: cosine and rank_one_distance are left empty"

@@ -13,6 +13,10 @@ def _threshold(name: str, help: str) -> Option:
     return Option("Classes", f"--{name}", metavar="SHARE", help=f"{help} (default: {CLASS_THRESHOLDS[name]})")
 
 
+def _count(name: str, help: str, default: int) -> Option:
+    return Option("Classes", f"--{name}", metavar="N", help=f"{help} (default: {default})")
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """Thresholds of the classes of heads.
@@ -27,15 +31,7 @@ class Thresholds:
 
     vertical: Annotated[float, _threshold("vertical", "least sink")] = CLASS_THRESHOLDS["vertical"]
     diagonal: Annotated[float, _threshold("diagonal", "least diagonal")] = CLASS_THRESHOLDS["diagonal"]
-    reach: Annotated[
-        int,
-        Option(
-            "Classes",
-            "--reach",
-            metavar="N",
-            help=f"largest offset of a diagonal, in tokens (default: {CLASS_REACH})",
-        ),
-    ] = CLASS_REACH
+    reach: Annotated[int, _count("reach", "largest offset of a diagonal, in tokens", CLASS_REACH)] = CLASS_REACH
     local: Annotated[float, _threshold("local", "least weight within two tokens")] = CLASS_THRESHOLDS["local"]
     sparse: Annotated[float, _threshold("sparse", "largest entropy_normalized")] = CLASS_THRESHOLDS["sparse"]
     uniform: Annotated[float, _threshold("uniform", "least entropy_normalized")] = CLASS_THRESHOLDS["uniform"]
@@ -49,11 +45,5 @@ class PatternsOptions(Thresholds):
     """Thresholds of the classes, and the number of passes over shuffled tokens for that baseline."""
 
     shuffle_seeds: Annotated[
-        int,
-        Option(
-            "Classes",
-            "--shuffle-seeds",
-            metavar="N",
-            help=f"passes over shuffled tokens as a baseline (default: {SHUFFLE_SEEDS})",
-        ),
+        int, _count("shuffle-seeds", "passes over shuffled tokens as a baseline", SHUFFLE_SEEDS)
     ] = SHUFFLE_SEEDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ NUMBERS = (
     *("sink", "sink_position", "diagonal", "diagonal_offset"),
     *("local_mass", "entropy_normalized", "segment_mass"),
 )
+
+HeadKey = tuple[Kind, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,30 +67,25 @@ class Patterns:
 
     def strongest(self, kind: Kind) -> dict[str, int]:
         """Return the row of the strongest head of each class that occurs in a kind."""
-        best: dict[str, int] = {}
-        for name in CLASSES:
-            rows = [
-                row
-                for row, (other, _, _) in enumerate(self.head_keys())
-                if other == kind and name in self.verdicts[row]
-            ]
-            if rows:
-                best[name] = max(rows, key=lambda row: self.verdicts[row][name])
-        return best
+        return {name: rows[0] for name in CLASSES if (rows := self.ranked(kind, name))}
+
+    def ranked(self, kind: Kind, name: str) -> list[int]:
+        """Return the rows of the heads of a kind that belong to a class, the strongest first."""
+        rows = [row for row, key in enumerate(self.head_keys()) if key[0] == kind and name in self.verdicts[row]]
+        return sorted(rows, key=lambda row: -self.verdicts[row][name])
 
     def table(self) -> dict[str, Array]:
         """Return a row per head: coordinates, classes, each number with its std and its baselines."""
-        classes = np.array([" ".join(classes) for classes in self.classes] + [None], dtype=object)[:-1]
+        classes = np.array([" ".join(classes) for classes in self.classes], dtype=object)
         return baseline_table(self.heads, self.std, self.baselines, {"classes": classes})
 
     def layers_table(self) -> dict[str, Array]:
         """Return a row per layer: kind, layer, heads, differentiation and its baselines."""
         return columns_of(self.layers)
 
-    def head_keys(self) -> Iterator[tuple[Kind, int, int]]:
+    def head_keys(self) -> list[HeadKey]:
         """Return kind, layer and head of each row."""
-        coords = self.heads["sink"].coords
-        return zip(*(coords[name][1].tolist() for name in ("kind", "layer", "head")), strict=True)
+        return head_keys(self.heads["sink"])
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table of heads as a pandas table."""
@@ -97,3 +94,8 @@ class Patterns:
     def layers_frame(self) -> pd.DataFrame:
         """Return the table of layers as a pandas table."""
         return frame_of(self.layers_table())
+
+
+def head_keys(scores: Scores) -> list[HeadKey]:
+    """Return kind, layer and head of each entry."""
+    return list(zip(*(scores.coords[name][1].tolist() for name in ("kind", "layer", "head")), strict=True))

@@ -16,11 +16,10 @@ from attncli.vocabulary import CLASS_THRESHOLDS, RESOLUTION
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.table import Table
 
-    from attncli.data import Attention, Kind, Selection, Zoom
+    from attncli.data import Attention, Kind
     from attncli.engine.collected import Collected
-    from attncli.engine.execution import Execution, Source
+    from attncli.engine.execution import Execution
     from attncli.engine.request import Request
-    from attncli.studies.patterns.compute import PatternsSink
     from attncli.studies.patterns.result import Patterns
 
     PatternsAndExamples = tuple[Patterns, Sequence[Attention]]
@@ -48,13 +47,11 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return replace(study, options=replace(self.options, shuffle_seeds=0))
 
     def resolved(self) -> dict[str, Any]:
-        """Return the options, and whether layers were chosen."""
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if heads are combined, norms are used, or a threshold is impossible."""
-        # imported here: the help of the command line needs no NumPy
-        from attncli.engine.request import check_share, check_shuffle_seeds
+        from attncli.engine.request import check_share
+        from attncli.engine.shuffles import check_shuffle_seeds
 
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
@@ -68,63 +65,45 @@ class PatternsStudy(Study["PatternsAndExamples"]):
             )
         check_shuffle_seeds(self.options.shuffle_seeds)
 
-    def sink(self, source: Source) -> PatternsSink:
-        """Return the sink for the heads of a source."""
-        from attncli.studies.patterns.compute import PatternsSink
-
-        return PatternsSink(source.inputs, source.heads)
-
     def run(self, execution: Execution) -> tuple[Collected, PatternsAndExamples]:
         """Return the run with the seed of its shuffled passes, the classes, and example maps if they are drawn."""
-        from attncli.studies.patterns.compute import NumbersSink
+        from attncli.studies.patterns.compute import NumbersSink, PatternsSink
 
         seeds = self.options.shuffle_seeds
-        run, sink = execution.stream(self.sink)
+        run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads))
         shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
         result = sink.result(self.options, shuffled)
-        examples: Sequence[Attention] = ()
-        if execution.draws:
-            heads = _example_heads(result, self.layered)
-            examples = _kept_maps(run, heads) if run.maps else execution.maps_of(0, heads, _zoom(heads))
+        examples = _example_maps(result, run, execution, self.layered) if execution.draws else ()
         return replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed)), (result, examples)
 
     def report(self, result: PatternsAndExamples, run: Collected) -> Report:
-        """Return the document, the tables of heads and layers, and the pictures."""
-        from attncli.studies.patterns.report import document, drawings, notes, tables
+        from attncli.studies.patterns.report import patterns_report
 
-        patterns, examples = result
-        pictures = drawings(patterns, run, examples, self.layered)
-        return Report(run.info, document(patterns, run), tables(patterns), pictures, notes(patterns))
+        return patterns_report(result[0], run, result[1], self.layered)
 
     def terminal(self, result: PatternsAndExamples, run: Collected) -> Iterator[Table]:
-        """Return a table of the classes for each kind, and one of the layers."""
         from attncli.studies.patterns.terminal import patterns_tables
 
         return patterns_tables(result[0])
 
 
-def _example_heads(result: Patterns, layered: bool) -> Selection:
-    """Return the heads whose maps are drawn: the strongest of each class, or all if layers were chosen."""
-    keys = list(result.head_keys())
-    kinds = dict.fromkeys(kind for kind, _, _ in keys)
-    rows = range(len(keys)) if layered else [row for kind in kinds for row in result.strongest(kind).values()]
-    heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
-    for kind, layer, head in sorted({keys[row] for row in rows}):
-        heads[kind, layer] = (*heads.get((kind, layer), ()), head)
-    return heads
+def _example_maps(result: Patterns, run: Collected, execution: Execution, layered: bool) -> Sequence[Attention]:
+    """Return maps of the first text for the strongest heads of each class, or for all heads if layers were chosen.
 
-
-def _zoom(heads: Selection) -> Zoom:
-    """Return as many cells as a panel of a page of these heads can show."""
+    They have as many cells as a panel of a page of these heads can show.
+    """
     from attncli.data import Zoom
     from attncli.plotting.grid import panel_side
+    from attncli.stream.zoom import zoomed
 
-    return replace(Zoom(RESOLUTION), panel=max(panel_side([len(numbers)]) for numbers in heads.values()))
-
-
-def _kept_maps(run: Collected, heads: Selection) -> Sequence[Attention]:
-    """Return the maps of the first text, pooled to what a picture shows."""
-    from attncli.data.transforms import zoomed
-
+    keys = result.head_keys()
+    if not layered:
+        keys = [keys[row] for kind in {key[0] for key in keys} for row in result.strongest(kind).values()]
+    heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
+    for kind, layer, head in sorted(set(keys)):
+        heads[kind, layer] = (*heads.get((kind, layer), ()), head)
+    zoom = replace(Zoom(RESOLUTION), panel=max(panel_side([len(numbers)]) for numbers in heads.values()))
+    if not run.maps:
+        return execution.maps_of(0, heads, zoom)
     first = min(attention.text for attention in run.maps)
-    return [zoomed(attention, _zoom(heads)) for attention in run.maps if attention.text == first]
+    return [zoomed(attention, zoom) for attention in run.maps if attention.text == first]

@@ -24,13 +24,12 @@ def patterns_tables(result: Patterns) -> Iterator[Table]:
 
 def _classes(result: Patterns, kind: Kind) -> Table:
     """Return a row per class: its heads, its main number, and that number for its strongest head and baselines."""
-    keys = list(result.head_keys())
+    keys = result.head_keys()
     total = sum(head_kind == kind for head_kind, _, _ in keys)
     columns = ["class", "heads", "layer.head, strongest first", "number"]
     table = blank_table(f"{kind} attention, {total} heads", columns, ["of the strongest", *result.baselines])
     for name, strongest in result.strongest(kind).items():
-        rows = [row for row, (head_kind, _, _) in enumerate(keys) if head_kind == kind and name in result.verdicts[row]]
-        rows.sort(key=lambda row: -result.verdicts[row][name])
+        rows = result.ranked(kind, name)
         heads = [f"{keys[row][1]}.{keys[row][2]}" for row in rows[:_MOST_HEADS]] + ["…"] * (len(rows) > _MOST_HEADS)
         number = CLASS_NUMBERS[name]
         values = with_baselines(result.heads, result.baselines, number, strongest)

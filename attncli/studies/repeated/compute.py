@@ -5,17 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Kind, Rows, Scores
-from attncli.stream import selected
-from attncli.stream.sums import Moments, Sums, add_sums, join_heads
+from attncli.data import Kind, Rows, Scores
+from attncli.stream.head_sums import OpenLayers, Sums
+from attncli.stream.head_table import HeadTable
+from attncli.stream.protocol import on_host
 from attncli.studies.repeated.result import ALL_ROWS, SCORES, Repeated
-
-BASELINE = "uniform"
-SOURCE = "Olsson et al. 2022"
 
 
 def previous(length: int) -> int:
@@ -75,15 +73,6 @@ def pages() -> dict[str, str]:
 
 
 @dataclass
-class _LayerScores:
-    """Scores of some heads of a layer over the seeds so far: moments [head, observed or uniform, score]."""
-
-    moments: Moments
-    texts: int = 0
-    queries: int = 0
-
-
-@dataclass
 class RepeatedSink:
     """A sink for the weights on the three targets, over the rows of the second copy.
 
@@ -93,36 +82,29 @@ class RepeatedSink:
 
     start: int
     length: int
-    _open: dict[tuple[Kind, int, tuple[int, ...]], dict[tuple[int, ...], Sums]] = field(default_factory=dict)
-    _layers: dict[tuple[Kind, int, tuple[int, ...]], _LayerScores] = field(default_factory=dict)
+    _open: OpenLayers = field(default_factory=OpenLayers)
+    _table: HeadTable = field(default_factory=HeadTable)
 
     def add(self, rows: Rows) -> None:
-        """Add one block of rows."""
-        part = selected(rows, None)
-        assert part is not None
-        parts = self._open.setdefault((part.kind, part.layer, part.texts), {})
-        parts[part.heads] = add_sums(parts.get(part.heads), self._sums(part))
+        rows = on_host(rows)
+        self._open.add(rows, self._sums(rows))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Add the scores of a layer to the moments over seeds."""
-        for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            heads, total = join_heads(self._open.pop(key).items())
+        for opened in self._open.pop(kind, layer):
+            heads, total = opened.joined()
             masses = torch.stack([total["mass"], total["uniform"]], dim=2)
             by_all = masses / total["rows"][:, :, None]
             scores = torch.cat([masses / total["targets"][:, :, None], by_all], dim=-1).cpu().numpy()
-            of_layer = self._layers.setdefault((kind, layer, heads), _LayerScores(Moments(scores.shape[1:])))
-            of_layer.moments.add(scores)
-            of_layer.texts += len(scores)
-            of_layer.queries += int(total["rows"][:, 0].sum())
+            self._table.add(kind, layer, heads, scores, int(total["rows"][:, 0].sum()))
 
     def result(self, shuffled: RepeatedSink, seeds: Sequence[int]) -> Repeated:
         """Return the scores, with those of a sink that has seen inputs with a shuffled second copy as a baseline."""
         return Repeated(
-            heads=self._table("mean", 0),
-            baselines={BASELINE: self._table("mean", 1), "shuffled": shuffled._table("mean", 0)},
+            heads=self._scores("mean", 0),
+            baselines={"uniform": self._scores("mean", 1), "shuffled": shuffled._scores("mean", 0)},
             length=self.length,
             seeds=tuple(seeds),
-            std=self._table("std", 0) if len(seeds) > 1 else {},
+            std=self._scores("std", 0) if len(seeds) > 1 else {},
         )
 
     def _sums(self, rows: Rows) -> Sums:
@@ -134,30 +116,14 @@ class RepeatedSink:
         counts = (exists & (rows.real & second[:, None])[..., None]).expand(weights.shape).double()
         uniform = counts / rows.visible_count.clamp_min(1)[..., None]
         row_count = rows.real.sum(-1, keepdim=True).double().expand(-1, weights.shape[1], -1)
-        return {
-            "mass": (weights.double() * counts).sum(2),
-            "uniform": uniform.sum(2),
-            "targets": counts.sum(2),
-            "rows": row_count,
-        }
+        mass = (weights.double() * counts).sum(2)
+        return {"mass": mass, "uniform": uniform.sum(2), "targets": counts.sum(2), "rows": row_count}
 
-    def _table(self, moment: str, variant: int) -> dict[str, Scores]:
-        """Return one entry per head, ordered by kind, layer and head; `variant`: 0 observed, 1 uniform."""
-        rows = []
-        for (kind, layer, heads), scores in self._layers.items():
-            moments: Array = getattr(scores.moments, moment)
-            rows += [((KINDS.index(kind), layer, head), scores, moments[i, variant]) for i, head in enumerate(heads)]
-        rows.sort(key=lambda row: row[0])
-        coords = {
-            "kind": ("head", np.array([KINDS[key[0]] for key, _, _ in rows] + [None], dtype=object)[:-1]),
-            "layer": ("head", np.array([key[1] for key, _, _ in rows], dtype=np.int64)),
-            "head": ("head", np.array([key[2] for key, _, _ in rows], dtype=np.int64)),
-            "texts": ("head", np.array([scores.texts for _, scores, _ in rows], dtype=np.int64)),
-            "queries": ("head", np.array([scores.queries for _, scores, _ in rows], dtype=np.int64)),
-        }
+    def _scores(self, moment: Literal["mean", "std"], variant: int) -> dict[str, Scores]:
+        """Return one entry per head; `variant`: 0 observed, 1 uniform."""
         names = [*SCORES, *(name + ALL_ROWS for name in SCORES)]
-        values = np.array([value for _, _, value in rows]).reshape(len(rows), len(names))
+        coords, values = self._table.rows(moment, (2, len(names)))
         return {
-            name: Scores(name, values[:, column], ("head",), coords, "1", (0.0, 1.0), SOURCE)
+            name: Scores(name, values[:, variant, column], ("head",), coords, "1", (0.0, 1.0), "Olsson et al. 2022")
             for column, name in enumerate(names)
         }

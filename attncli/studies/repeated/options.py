@@ -11,11 +11,7 @@ from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, PROBES
 
 @dataclass(frozen=True)
 class RepeatedOptions:
-    """The probe of repeated random tokens: BOS r r.
-
-    length  number of tokens of r
-    seeds   number of sequences r, drawn by the seeds 0, 1, …
-    """
+    """The probe of repeated random tokens, BOS r r; the seeds 0, 1, … draw one r each."""
 
     probe: Annotated[
         str | None,

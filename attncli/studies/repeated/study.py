@@ -28,16 +28,11 @@ class RepeatedStudy(Study["Repeated"]):
 
     options: RepeatedOptions = field(default_factory=RepeatedOptions)
     name = "repeated"
+    command = "patterns"
     group = RepeatedOptions
     reads = False
 
-    @property
-    def command(self) -> str:
-        """The command that runs the study."""
-        return "patterns"
-
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        """Return the study; raise UsageError if the probe is unknown or there is only a saved run."""
         if self.options.probe not in PROBES:
             raise UsageError(f"unknown --probe '{self.options.probe}': {did_you_mean(str(self.options.probe), PROBES)}")
         if from_saved_run:
@@ -45,7 +40,6 @@ class RepeatedStudy(Study["Repeated"]):
         return self
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if heads are combined, norms are used, or there are too few tokens or seeds."""
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
         if request.combined:
@@ -57,7 +51,6 @@ class RepeatedStudy(Study["Repeated"]):
 
     def run(self, execution: Execution) -> tuple[Collected, Repeated]:
         """Return the run over the random tokens, and the scores."""
-        # imported here: the help of the command line needs no torch
         from attncli.engine.collected import Collected
         from attncli.engine.passes import Pass
         from attncli.inputs.random_inputs import RandomTokens
@@ -78,13 +71,11 @@ class RepeatedStudy(Study["Repeated"]):
         return run, sinks[0].result(sinks[1], seeds)
 
     def report(self, result: Repeated, run: Collected) -> Report:
-        """Return the document, the table and the picture."""
-        from attncli.studies.repeated.report import document, drawings, tables
+        from attncli.studies.repeated.report import repeated_report
 
-        return Report(run.info, document(result, run), tables(result), drawings(result, run))
+        return repeated_report(result, run)
 
     def terminal(self, result: Repeated, run: Collected) -> Iterator[Table]:
-        """Return a table of the best heads."""
         from attncli.studies.repeated.terminal import repeated_tables
 
         return repeated_tables(result)

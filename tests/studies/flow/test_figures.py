@@ -101,7 +101,7 @@ def test_lines_are_as_wide_as_the_flow_along_them() -> None:
     assert flow.steps is not None
     described = next(line for line in words(view.draw(flow, focus="did")) if line.startswith("line:"))
     assert described == f"line: share of 'did' along it · widest {carried(flow.steps, 2):.2g} · under 0.01 left out"
-    all_lines = view._Lines.of(flow.steps, flow.rows, 1e-9)
+    all_lines = view._Lines(flow.steps, flow.rows, 1e-9)
     assert all_lines.mass is not None
     assert_allclose([mass.sum() for mass in all_lines.mass], 1)
     assert_allclose([all_lines.weights[all_lines.ends[:, 0] == level].sum() for level in (1, 2, 3)], 1)

@@ -27,7 +27,8 @@ Received = list[tuple[int, Kind, int, tuple[np.ndarray, ...]]]
 
 def combined(blocks: list[object], layers: list[tuple[Kind, int]], ends: list[tuple[Kind, int]], how: str) -> Received:
     received: Received = []
-    sink = LayerSteps(layers, lambda *arguments: received.append(arguments), aggregate=how)  # type: ignore[arg-type]
+    heads = dict.fromkeys(layers, tuple(range(5)))
+    sink = LayerSteps(heads, lambda *arguments: received.append(arguments), aggregate=how)  # type: ignore[arg-type]
     for block in blocks:
         sink.add(block)  # type: ignore[arg-type]
     for end in ends:
@@ -65,7 +66,7 @@ def test_layers_are_passed_on_in_stacking_order() -> None:
 
 
 def test_layers_that_were_passed_on_are_not_kept() -> None:
-    sink = LayerSteps([("encoder", layer) for layer in range(3)], lambda *arguments: None)
+    sink = LayerSteps({("encoder", layer): (0, 1) for layer in range(3)}, lambda *arguments: None)
     for layer in range(3):
         sink.add(made_rows.block([made_rows.random_map(layer, 2, 4, 4)], layer=layer))
         sink.end_layer("encoder", layer)

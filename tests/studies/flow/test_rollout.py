@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from attncli.data import Array
-from attncli.studies.flow.rollout import Rollout
+from attncli.studies.flow.layer_steps import Rollout
 
 
 def rollout_of(maps: list[Array], residual: bool = True) -> Array:

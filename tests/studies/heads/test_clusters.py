@@ -10,7 +10,7 @@ import pytest
 from scipy.cluster import hierarchy
 
 from attncli.errors import UsageError
-from attncli.studies.heads.clusters import (
+from attncli.studies.heads.compute import (
     check_installed,
     cluster_heads,
     cluster_numbers,

@@ -13,11 +13,8 @@ from pictures import faults, words
 
 from attncli.data import Array, Kind, Scores
 from attncli.plotting.render import render
-from attncli.studies.heads.clusters import cluster_heads
-from attncli.studies.heads.figures import dendrogram as heads_tree
-from attncli.studies.heads.figures import distances as heads_distances
-from attncli.studies.heads.figures import layers as heads_layers
-from attncli.studies.heads.figures import map as heads_map
+from attncli.studies.heads.compute import cluster_heads
+from attncli.studies.heads.figures import draw_dendrogram, draw_distances, draw_layers, draw_map
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsResult
 
@@ -64,14 +61,14 @@ def heads_result(kinds: Mapping[Kind, int], states: bool = True, **changed: Any)
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (4, 4), (6, 12), (12, 12)])
 def test_pictures_of_any_number_of_heads_are_complete(layers: int, heads: int) -> None:
     group = made(layers, heads)
-    assert not faults(heads_tree.draw(group, "encoder", GROUPING, model="m", note="n"))
-    assert not faults(heads_distances.draw(group, "encoder", model="m", note="n"))
-    assert not [fault for fault in faults(heads_map.draw(group, "encoder", model="m")) if fault.endswith("is cut")]
+    assert not faults(draw_dendrogram(group, "encoder", GROUPING, model="m", note="n"))
+    assert not faults(draw_distances(group, "encoder", model="m", note="n"))
+    assert not [fault for fault in faults(draw_map(group, "encoder", model="m")) if fault.endswith("is cut")]
 
 
 def test_the_map_has_a_point_and_a_name_for_each_head_and_numbers_for_clusters() -> None:
     group = made(3, 4)
-    figure = heads_map.draw(group, "decoder", model="m")
+    figure = draw_map(group, "decoder", model="m")
     points = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
     centres = np.array([point.center for point in points])
     drawn, wanted = (np.linalg.norm(each[:, None] - each[None], axis=-1) for each in (centres, group.points))
@@ -83,7 +80,7 @@ def test_the_map_has_a_point_and_a_name_for_each_head_and_numbers_for_clusters()
 
 def test_branches_join_where_the_tree_says() -> None:
     group = made(2, 4)
-    figure = heads_tree.draw(group, "encoder", GROUPING)
+    figure = draw_dendrogram(group, "encoder", GROUPING)
     forks = sorted(line.get_xdata()[1] for line in figure.axes[0].lines if len(line.get_xdata()) == 4)  # type: ignore[arg-type, index]
     assert forks == pytest.approx(sorted(group.tree[:, 2]))
     assert {"redundant pairs: under 0.05", f"median of all pairs: {group.medians['distance']:.2f}"} <= words(figure)
@@ -91,7 +88,7 @@ def test_branches_join_where_the_tree_says() -> None:
 
 def test_distances_are_in_the_order_of_the_dendrogram_next_to_their_baselines() -> None:
     group = made(2, 4)
-    figure = heads_distances.draw(group, "encoder")
+    figure = draw_distances(group, "encoder")
     images = [np.ma.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     order = list(group.order)
     for image, matrix in zip((images[0], *images[2:]), group.matrices.values(), strict=True):
@@ -103,14 +100,14 @@ def test_distances_are_in_the_order_of_the_dendrogram_next_to_their_baselines() 
 
 def test_a_missing_baseline_has_no_panel() -> None:
     none = np.full((8, 8), np.nan)
-    found = words(heads_distances.draw(made(2, 4, {"positional": none}), "encoder"))
+    found = words(draw_distances(made(2, 4, {"positional": none}), "encoder"))
     assert not {"position alone", "tokens shuffled"} & found
-    assert not faults(heads_distances.draw(made(2, 4, {}), "encoder"))
+    assert not faults(draw_distances(made(2, 4, {}), "encoder"))
 
 
 def test_measures_of_layers_are_lines_with_their_baselines() -> None:
     found = heads_result({"encoder": 6}, cosine=np.array([-0.1, 0, 0.1, 0.2, 0.3, 0.4]))
-    figure = heads_layers.draw(found, model="m")
+    figure = draw_layers(found, model="m")
     assert not faults(figure)
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
     np.testing.assert_allclose(lines["layer"], found.layers["cosine"].values)  # type: ignore[arg-type]
@@ -126,11 +123,11 @@ def test_measures_of_layers_are_lines_with_their_baselines() -> None:
 
 @pytest.mark.parametrize("kinds", [{"encoder": 1}, {"encoder": 3, "decoder": 2, "cross": 2}, {"decoder": 32}])
 def test_pictures_of_all_kinds_are_complete(kinds: Mapping[Kind, int]) -> None:
-    assert not faults(heads_layers.draw(heads_result(kinds), model="m", note="mean over 3 texts"))
+    assert not faults(draw_layers(heads_result(kinds), model="m", note="mean over 3 texts"))
 
 
 def test_without_hidden_states_there_is_one_panel() -> None:
-    assert len(heads_layers.draw(heads_result({"encoder": 3}, states=False)).axes) == 1
+    assert len(draw_layers(heads_result({"encoder": 3}, states=False)).axes) == 1
 
 
 def test_hostile_names() -> None:
@@ -140,6 +137,6 @@ def test_hostile_names() -> None:
             "model": "".join(HOSTILE[start : start + 2]),
             "note": "".join(HOSTILE[start + 2 : start + 4]),
         }
-        figures = [heads_tree.draw(group, "encoder", GROUPING, **look), heads_map.draw(group, "encoder", **look)]
-        figures += [heads_distances.draw(group, "cross", **look), heads_layers.draw(layers, **look)]
+        figures = [draw_dendrogram(group, "encoder", GROUPING, **look), draw_map(group, "encoder", **look)]
+        figures += [draw_distances(group, "cross", **look), draw_layers(layers, **look)]
         assert render(figures[start // 4 % len(figures)], "svg")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from attncli.studies.patterns.classes import RULES, UNIFORM_SEGMENT, pages, questions, verdicts
+from attncli.studies.patterns.compute import RULES, UNIFORM_SEGMENT, pages, questions, verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASSES, NUMBERS
 

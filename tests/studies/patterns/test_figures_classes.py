@@ -15,7 +15,7 @@ from pictures import faults, shown, words
 
 from attncli.data import Kind, Scores
 from attncli.errors import UsageError
-from attncli.studies.patterns.figures import classes as view
+from attncli.studies.patterns import figures as view
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS, Patterns
 

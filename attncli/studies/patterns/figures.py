@@ -1,10 +1,9 @@
-"""The page of head classes: a map of layers x heads by class, and the distance between the heads of each layer."""
+"""Heads by class: a map of layers x heads with the distances between heads, and pages of heads with their classes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from attncli.data import KINDS, Kind
+from attncli.data import KINDS, Attention, Kind
 from attncli.errors import UsageError
+from attncli.plotting import grid as head_grid
 from attncli.plotting.axis import KIND_WORDS, draw_layer_head_axes, join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
-from attncli.studies.patterns.result import CLASSES, Patterns
+from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style
+from attncli.plotting.theme import with_fixed_style
+from attncli.studies.patterns.result import CLASS_NUMBERS, CLASSES, Patterns
 
 # Okabe & Ito 2008: different for every kind of colour vision
 COLOURS = {
@@ -40,52 +41,37 @@ _BASELINE_MARKS = {
     "differentiation_shuffled": ("x", "tokens shuffled"),
 }
 _KEY_LINES = len(CLASSES) + len(_BASELINE_MARKS)
+_SHORT = {"local_mass": "within 2", "entropy_normalized": "entropy", "segment_mass": "in segment"}
 
 
-@dataclass(frozen=True)
 class _Grid:
     """The heads of one kind as cells of a map.
 
     layers, heads  sorted numbers of the rows and columns
-    classes        by (row, column): the classes of the head, strongest first
-    offsets        by (row, column): the offset of a diagonal head, as text
+    cells          the row of each head in the table of heads, by (row, column) of its cell
     """
 
-    kind: Kind
-    layers: list[int]
-    heads: list[int]
-    classes: dict[tuple[int, int], tuple[str, ...]]
-    offsets: dict[tuple[int, int], str]
-
-    @classmethod
-    def of(cls, kind: Kind, patterns: Patterns) -> _Grid:
-        """Return the heads of this kind."""
-        offsets = patterns.heads["diagonal_offset"].values
-        rows = [
-            (layer, head, patterns.classes[row], offsets[row])
-            for row, (head_kind, layer, head) in enumerate(patterns.head_keys())
-            if head_kind == kind
-        ]
-        layers, heads = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
-        cells = [(layers.index(layer), heads.index(head)) for layer, head, _, _ in rows]
-        classes = {cell: row[2] for cell, row in zip(cells, rows, strict=True)}
-        diagonal = {cell: signed(row[3]) for cell, row in zip(cells, rows, strict=True) if "diagonal" in row[2]}
-        return cls(kind, layers, heads, classes, diagonal)
+    def __init__(self, kind: Kind, patterns: Patterns) -> None:
+        self.kind = kind
+        rows = {key[1:]: row for row, key in enumerate(patterns.head_keys()) if key[0] == kind}
+        self.layers, self.heads = (sorted({numbers[axis] for numbers in rows}) for axis in (0, 1))
+        self.cells = {(self.layers.index(layer), self.heads.index(head)): row for (layer, head), row in rows.items()}
 
 
 @with_fixed_style
 def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
     """Return the page of head classes: what does each head do, and do the heads of a layer do different things?
 
-    A cell per head: its colour is the strongest class, a corner has the colour of the second, letters name all
-    classes, and a diagonal head shows its offset. On the right a bar per layer: the mean distance between its heads,
-    with marks for the baselines. Raises UsageError where no head was measured.
+    A diagonal head shows its offset too. On the right a bar per layer: the mean distance between its heads, with marks
+    for the baselines. Raise UsageError where no head was measured.
     """
     kinds = {kind for kind, _, _ in patterns.head_keys()}
-    grids = [_Grid.of(kind, patterns) for kind in KINDS if kind in kinds]
+    grids = [_Grid(kind, patterns) for kind in KINDS if kind in kinds]
     if not grids:
         raise UsageError("there is nothing to draw: no head was measured")
-    tall, wide = _cell_size(grids)
+    # cells are large enough for letters where the page allows
+    tall = max(6, min(34, 1400 // sum(len(grid.layers) for grid in grids)))
+    wide = max(6, min(46, 1400 // max(len(grid.heads) for grid in grids)))
     heights = [max(len(grid.layers) * tall, _KEY_LINES * _LINE) for grid in grids]
     heading = _HEADING if len(grids) > 1 else 0
     size = f"{len(grids[0].layers)} layers x {len(grids[0].heads)} heads"
@@ -100,9 +86,11 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
         if heading:
             page.write(EDGE, top, KIND_WORDS[grid.kind], 9.5, weight="bold")
         map_top, map_height = top + heading + _ABOVE, len(grid.layers) * tall
-        _draw_cells(page.axes(EDGE + _LEFT, map_top, len(grid.heads) * wide, map_height), grid, (tall, wide))
+        map_axes = page.axes(EDGE + _LEFT, map_top, len(grid.heads) * wide, map_height)
+        _draw_cells(map_axes, grid, patterns, (tall, wide))
         _draw_bars(page.axes(bars_left, map_top, _BARS, map_height), grid, patterns)
-        _draw_key(page, bars_left + _BARS + _APART, map_top, grid)
+        counts = Counter(name for row in grid.cells.values() for name in patterns.classes[row])
+        _draw_key(page, bars_left + _BARS + _APART, map_top, counts)
         top += step + height
     page.write(EDGE, page.height - 30, READING, SMALL, FAINT)
     return page.figure
@@ -118,26 +106,20 @@ def signed(offset: float) -> str:
     return "0" if not text.strip("+-0.") else text
 
 
-def _cell_size(grids: Sequence[_Grid]) -> tuple[int, int]:
-    """Return height and width of a cell: large enough for letters where the page allows."""
-    layers = sum(len(grid.layers) for grid in grids)
-    heads = max(len(grid.heads) for grid in grids)
-    return max(6, min(34, 1400 // layers)), max(6, min(46, 1400 // heads))
-
-
-def _draw_cells(axes: Axes, grid: _Grid, cell: tuple[int, int]) -> None:
+def _draw_cells(axes: Axes, grid: _Grid, patterns: Patterns, cell: tuple[int, int]) -> None:
     axes.set(xlim=(0, len(grid.heads)), ylim=(len(grid.layers), 0))
     readable = cell[0] >= _READABLE[0] and cell[1] >= _READABLE[1]
-    for (row, column), classes in grid.classes.items():
+    for (row, column), table_row in grid.cells.items():
+        classes = patterns.classes[table_row]
         colours = [COLOURS[name] for name in classes] or [NONE]
         axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colours[0], edgecolor="white", linewidth=1))
         if len(colours) > 1:
             corner = [(column + 1, row + 0.45), (column + 1, row + 1), (column + 1 - 0.55 * cell[0] / cell[1], row + 1)]
             axes.add_patch(Polygon(corner, facecolor=colours[1], edgecolor="white", linewidth=0.8))
         if readable:
-            letters = "".join(name[0].upper() for name in classes)
-            offset = grid.offsets.get((row, column), "")
-            text = f"{letters}{offset}" if len(classes) == 1 and len(offset) < 3 else letters
+            text = "".join(name[0].upper() for name in classes)
+            offset = signed(patterns.heads["diagonal_offset"].values[table_row])
+            text += offset if classes == ("diagonal",) and len(offset) < 3 else ""
             size = SUBTITLE * min(1.0, 0.86 * cell[1] / measure([text], SUBTITLE)[0])
             axes.text(column + 0.5, row + 0.5, text, **style(size, _ink(colours[0]), ha="center", va="center"))
     draw_layer_head_axes(axes, list(map(str, grid.layers)), list(map(str, grid.heads)), cell)
@@ -162,9 +144,8 @@ def _draw_bars(axes: Axes, grid: _Grid, patterns: Patterns) -> None:
     axes.set_xlabel("mean distance √JS (√nat)", **style(SUBTITLE))
 
 
-def _draw_key(page: FigureLayout, left: float, top: float, grid: _Grid) -> None:
+def _draw_key(page: FigureLayout, left: float, top: float, counts: Counter[str]) -> None:
     """Draw the classes with their letters and numbers of heads, and the meaning of the baseline marks."""
-    counts = Counter(name for classes in grid.classes.values() for name in classes)
     axes = page.axes(left, top, _KEY, _KEY_LINES * _LINE)
     axes.set(xlim=(0, _KEY), ylim=(_KEY_LINES * _LINE, 0))
     for number, name in enumerate(CLASSES):
@@ -182,3 +163,39 @@ def _draw_key(page: FigureLayout, left: float, top: float, grid: _Grid) -> None:
 
 def _ink(colour: str) -> str:
     return "white" if np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) < 0.55 else "black"
+
+
+def draw_examples(
+    patterns: Patterns, attention: Attention, *, model: str = "", note: str = "", log: bool = False
+) -> Figure:
+    """Return the page of examples: what does each class look like? One map for each class that occurs.
+
+    attention  maps of one text, with at least the strongest head of each class
+    """
+    layers, names, keys = [], [], patterns.head_keys()
+    for name, row in patterns.strongest(attention.kind).items():
+        _, layer, head = keys[row]
+        layers.append(attention.sel(layer=layer, head=head).layers[0])
+        number = CLASS_NUMBERS[name]
+        value = f"{_SHORT.get(number, number)} {patterns.heads[number].values[row]:.2f}"
+        names.append(f"{_with_offset(patterns, row, name)} · {layer}.{head} · {value}")
+    examples, title = replace(attention, layers=tuple(layers)), "the strongest head of each class"
+    return head_grid.draw(examples, model=model, note=note, log=log, title=title, names=names)
+
+
+def draw_layer(
+    patterns: Patterns, attention: Attention, *, model: str = "", note: str = "", log: bool = False
+) -> Figure:
+    """Return the page of one layer: what do its heads do? Their maps side by side, each with its classes."""
+    (maps,) = attention.layers
+    rows = {key: row for row, key in enumerate(patterns.head_keys())}
+    names = []
+    for head in maps.heads:
+        row = rows[attention.kind, int(maps.layer), head]
+        names.append(f"head {head} · {' '.join(_with_offset(patterns, row, name) for name in patterns.classes[row])}")
+    title = f"layer {maps.layer}, {len(names)} heads with their classes"
+    return head_grid.draw(attention, model=model, note=note, log=log, title=title, names=names)
+
+
+def _with_offset(patterns: Patterns, row: int, name: str) -> str:
+    return f"{name} {signed(patterns.heads['diagonal_offset'].values[row])}" if name == "diagonal" else name

@@ -1,20 +1,26 @@
-"""Jensen-Shannon distances between the heads of one text, and between the rows of each layer."""
+"""How similar the heads, the rows of a layer and the hidden states of its tokens are on one text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from attncli.data import Array, Attention, LayerMaps
+from attncli.capturing.hidden import hidden_states
+from attncli.data import Array, Attention, Kind, LayerMaps
+from attncli.engine.passes import Pass
+from attncli.engine.progress import Track, tokens_in, untracked
 from attncli.errors import UsageError
 from attncli.stream.head_distance import divergence
+from attncli.stream.moments import Moments
 
 Tensor = torch.Tensor
 LayerHead = tuple[int, int]
 """The numbers of a layer and of a head in it."""
+States = Mapping[Kind, Array]
+"""By stack: `mean_cosine` and `rank_one_distance` of the input and after each layer: [layer + 1, 2]."""
 MOST_ROWS, FEWEST_ROWS = 128, 16
 MOST_CELLS = 1 << 26
 _CELLS_AT_ONCE = 1 << 22
@@ -42,7 +48,7 @@ class TextDistances:
 class _HeadRows:
     """Rows of several heads as distributions.
 
-    weights  [head, row, key], each row sums to 1 or is zero
+    weights  [head, row, key], each row rescaled to sum to 1, or zero if it has no weight or NaN
     logs     [head, row] Σ p ln p
     defined  [head, row] 1 if the row has weight, else 0
     """
@@ -53,14 +59,12 @@ class _HeadRows:
 
     @classmethod
     def of(cls, weights: Tensor) -> _HeadRows:
-        """Return the rows rescaled to sum to 1; rows without weight, or with NaN, become zero."""
         weights = weights.double().nan_to_num(0.0)
         total = weights.sum(-1, keepdim=True)
         weights = torch.where(total > 0, weights / total, 0.0)
         return cls(weights, torch.xlogy(weights, weights).sum(-1), (total[..., 0] > 0).double())
 
     def part(self, heads: slice) -> _HeadRows:
-        """Return the rows of some heads."""
         return _HeadRows(self.weights[heads], self.logs[heads], self.defined[heads])
 
     def distances_to(self, other: _HeadRows) -> Tensor:
@@ -128,16 +132,50 @@ def smoothness(weights: Tensor) -> float:
 
 
 def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
-    """Return equal weights on the visible keys of each row: [1 or head, row, key]; one map if all heads agree."""
-    visible = [_visible_cells(maps) for maps in layers]
+    """Return equal weights on the visible keys of rows without NaN: [1 or head, row, key]; one map if heads agree."""
+    visible = []
+    for maps in layers:
+        cells = np.ones((1, *maps.weights.shape[1:]), bool) if maps.visible is None else maps.visible
+        undefined = np.isnan(maps.weights).any(-1, keepdims=True)
+        visible.append(np.array(cells & ~undefined if undefined.any() else cells))
     if all(len(cells) == 1 and np.array_equal(cells, visible[0]) for cells in visible):
         return torch.from_numpy(visible[0])
     head_cells = [np.broadcast_to(cells, maps.weights.shape) for cells, maps in zip(visible, layers, strict=True)]
     return torch.from_numpy(np.concatenate(head_cells))
 
 
-def _visible_cells(maps: LayerMaps) -> Array:
-    """Return which keys are visible to each row: [1 or head, row, key] bool; rows with NaN have no visible key."""
-    visible = np.ones((1, *maps.weights.shape[1:]), bool) if maps.visible is None else maps.visible
-    undefined = np.isnan(maps.weights).any(-1, keepdims=True)
-    return np.array(visible & ~undefined) if undefined.any() else np.array(visible)
+def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> States:
+    """Run the texts of these passes once more, and return how similar their hidden states are, mean over texts."""
+    moments: dict[Kind, Moments] = {}
+    batches = [(prepared, batch) for prepared in passes for batch in prepared.batches]
+    with track("hidden states", sum(tokens_in(batch) for _, batch in batches), "tokens") as advance:
+        for prepared, batch in batches:
+            for _, states in hidden_states(prepared.loaded, prepared.plan, batch):
+                for stack, layers in states.items():
+                    numbers = np.array([[mean_cosine(state), rank_one_distance(state)] for state in layers])
+                    moments.setdefault(stack, Moments(numbers.shape)).add(numbers[None])
+            advance(tokens_in(batch))
+    return {stack: of_stack.mean for stack, of_stack in moments.items()}
+
+
+def mean_cosine(states: Tensor) -> float:
+    """Return the mean cosine between the states [token, width] of two tokens, from -1 to 1; NaN for a single token.
+
+    Formula  mean over pairs i < j of cos(x_i, x_j) = (‖Σ x_i/‖x_i‖‖² - n) / (n (n-1))
+    """
+    count = len(states)
+    if count < 2:
+        return float("nan")
+    unit = torch.nn.functional.normalize(states.double(), dim=-1)
+    return float((unit.sum(0).square().sum() - unit.square().sum()) / (count * (count - 1)))
+
+
+def rank_one_distance(states: Tensor) -> float:
+    """Return how far the states [token, width] are from being equal, from 0 (equal) to 1; NaN if all are 0.
+
+    Formula  ‖X - 1 x̄ᵀ‖ / ‖X‖, Frobenius norms; the mean token x̄ is the vector that makes this smallest
+    Source   Dong et al. 2021, who take the root of the product of the 1- and the ∞-norm
+    """
+    states = states.double()
+    norm = states.norm()
+    return float((states - states.mean(0)).norm() / norm) if norm > 0 else float("nan")

@@ -13,7 +13,7 @@ from scipy.spatial.distance import jensenshannon
 from attncli.data import Attention, LayerMaps, Tokens
 from attncli.errors import UsageError
 from attncli.studies.heads.result import LARGEST_DISTANCE
-from attncli.studies.heads.text_distances import MOST_CELLS, sampled_rows, smoothness, text_distances
+from attncli.studies.heads.similarity import MOST_CELLS, sampled_rows, smoothness, text_distances
 
 
 def maps(*layers: Any, visible: Any = None) -> Attention:

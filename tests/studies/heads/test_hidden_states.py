@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from attncli.studies.heads.smoothness import StateNumbers, mean_cosine, rank_one_distance
+from attncli.studies.heads import similarity
+from attncli.studies.heads.compute import _states_after
+from attncli.studies.heads.similarity import mean_cosine, rank_one_distance
 
 
 def test_both_measures_against_loops() -> None:
@@ -32,11 +36,20 @@ def test_undefined_values_are_nan() -> None:
     assert np.isnan(rank_one_distance(torch.zeros(2, 3)))
 
 
-def test_texts_are_averaged_layer_by_layer() -> None:
-    numbers = StateNumbers()
-    numbers.add([torch.eye(2), torch.ones(2, 2)])
-    numbers.add([torch.ones(2, 2), torch.ones(2, 2)])
-    assert numbers.of(-1) == pytest.approx([0.5, np.sqrt(0.5) / 2])
-    assert numbers.of(0) == pytest.approx([1, 0])
-    assert np.isnan(numbers.of(1)).all()
-    assert np.isnan(StateNumbers().of(-1)).all()
+def test_texts_are_averaged_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [[torch.eye(2), torch.ones(2, 2)], [torch.ones(2, 2), torch.ones(2, 2)]]
+    states = [(number, {"encoder": layers}) for number, layers in enumerate(texts)]
+    monkeypatch.setattr(similarity, "hidden_states", lambda *arguments: states)
+    monkeypatch.setattr(similarity, "tokens_in", lambda batch: 2)
+    run = SimpleNamespace(batches=["batch"], loaded=None, plan=None)
+    means = similarity.state_numbers([run])["encoder"]  # type: ignore[list-item]
+    assert means[0] == pytest.approx([0.5, np.sqrt(0.5) / 2])
+    assert means[1] == pytest.approx([1, 0])
+
+
+def test_missing_layers_and_stacks_are_nan() -> None:
+    states = {"encoder": np.array([[0.5, 0.25], [1, 0]])}
+    assert _states_after(states, "encoder", -1).tolist() == [0.5, 0.25]
+    assert _states_after(states, "encoder", 0).tolist() == [1, 0]
+    assert np.isnan(_states_after(states, "encoder", 1)).all()
+    assert np.isnan(_states_after(states, "decoder", -1)).all()

@@ -1,0 +1,295 @@
+"""Heads by their distances (a map, a dendrogram, all distances), and the similarity of the tokens of each layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from attncli.data import Array, Kind
+from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, draw_key_ticks, draw_query_ticks, fit_labels, join_parts
+from attncli.plotting.cells import COLOURS, HATCHED
+from attncli.plotting.highlight_colours import readable_ink
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, legend_style
+from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style
+from attncli.plotting.theme import with_fixed_style
+from attncli.studies.heads.options import HeadsOptions
+from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsResult
+
+# the map
+READING = "a point is a head, layer.head; close points attend to the same keys; bands join the heads of a cluster"
+_RADIUS, _MARGIN = 15, 34
+_SMALLEST, _LARGEST, _PER_HEAD = 560, 2000, 90
+# light tints of Okabe & Ito 2008; a cluster has its number too
+_TINTS = ("#cfe3f2", "#fbe3b0", "#cdeadd", "#f3d9e7", "#e3e3e3", "#f6cdb8")
+_TINT_EDGE = "#8c8c8c"
+_BAND_WIDTH = 16
+_NUMBER_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
+_SMALLEST_TEXT = 4.0
+# the dendrogram
+_WIDTH, _TALLEST_ROW, _NUMBER_ROOM = 620, 18, 34
+_TALLEST = 3000
+_ABOVE, _BELOW, _KEY = 10, 46, 60
+_BETWEEN, _BAND = "#9a9a9a", "#f1f1f1"
+_REDUNDANT: dict[str, Any] = {"color": "#D55E00", "linewidth": 1, "linestyle": (0, (4, 2))}
+_MEDIAN: dict[str, Any] = {"color": "#0072B2", "linewidth": 1, "linestyle": (0, (1, 1.5))}
+# the distances
+_WIDEST, _SMALLEST_CELL, _LARGEST_CELL = 2000, 2, 20
+_APART, _COLUMN_GAP, _TITLE = 34, 10, 24
+_UNIFORM, _UNIT = "uniform attention", "distance √JS (√nat)"
+_TITLES = {"distance": "on the text", "distance_positional": "position alone", "distance_shuffled": "tokens shuffled"}
+# the layers
+_PANEL_WIDTH, _PANEL_HEIGHT, _PANEL_APART, _PANEL_LEFT = 330, 230, 46, 60
+_PANEL_KIND, _PANEL_ABOVE, _PANEL_BELOW = 26, 26, 118
+# by measure: title, unit, baselines
+_PANELS = {
+    "rows_to_mean": ("attention rows to their mean row", "JS (nat)", ("uniform", "positional", "shuffled")),
+    "cosine": ("cosine between hidden states", "mean over pairs of tokens", ("input", "shuffled")),
+    "rank_one_distance": ("hidden states to the nearest rank one", "‖X - 1x̄ᵀ‖ / ‖X‖", ("input", "shuffled")),
+}
+# label, colour of Okabe & Ito 2008, and dashes, so that lines differ without colours too
+_LAYER = ("layer", "#0072B2", "-")
+_BASELINES = {
+    "uniform": ("uniform attention", "#D55E00", (0, (5, 2))),
+    "positional": ("position alone", "#CC79A7", (0, (3, 1.5, 1, 1.5))),
+    "shuffled": ("tokens shuffled", "#009E73", (0, (1, 1.5))),
+    "input": ("input of layer 0", "#D55E00", (0, (5, 2))),
+}
+
+
+@with_fixed_style
+def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+    """Return the map of the heads of one kind: which heads attend to the same keys? Colours are layers."""
+    title = join_parts("map of heads by distance", KIND_WORDS[kind], f"{len(group.heads)} heads")
+    stress = f"map by multidimensional scaling of √JS, stress {group.stress:.2f} (0: exact, from 0.2 on poor)"
+    header = Header.of(title, model, note, stress)
+    side = max(_SMALLEST, min(_LARGEST, _PER_HEAD * len(group.heads) ** 0.5))
+    low, extent = group.points.min(0), np.ptp(group.points, axis=0)
+    scale = (side - 2 * _MARGIN) / extent.max() if extent.max() > 0 else 1.0
+    points = (group.points - low) * scale + _MARGIN
+    width, height = points.max(0) + _MARGIN
+    needed = max(measure([READING], SMALL)[0] + 2 * EDGE, width + BAR_ROOM + 2 * EDGE)
+    page = FigureLayout.blank(needed, header.height + height + 70, header)
+    axes = page.axes(EDGE, header.height, width, height)
+    axes.set(xlim=(0, width), ylim=(0, height))
+    first, last = int(group.layers.min()), int(group.layers.max())
+    one_step_each = colormaps["viridis"].resampled(last - first + 1)
+    colours = ScalarMappable(Normalize(first - 0.5, last + 0.5), one_step_each)
+    _draw_clusters(axes, points, group.clusters)
+    for n, name in enumerate(group.names):
+        colour = colours.to_rgba(group.layers[n])
+        axes.add_patch(Circle(points[n], _RADIUS, facecolor=colour, edgecolor="white", linewidth=0.8, zorder=3 + n))
+        size = max(_SMALLEST_TEXT, SMALL * min(1.0, 1.7 * _RADIUS / measure([name], SMALL)[0]))
+        look: dict[str, Any] = style(size, readable_ink(to_hex(tuple(colour))), ha="center", va="center_baseline")
+        axes.text(points[n, 0], points[n, 1], name, zorder=3.5 + n, **look)
+    bar = page.colour_bar(axes, colours, "layer")
+    numbers = sorted(set(group.layers.tolist()))
+    ticks = numbers[:: -(-len(numbers) // 24)]
+    bar.set_yticks(ticks, labels=list(map(str, ticks)), **style(SMALL))
+    bar.minorticks_off()
+    ruler_top = header.height + height + 14
+    ruler = page.axes(EDGE, ruler_top, 0.1 * scale, 6)
+    ruler.set(xlim=(0, 1), ylim=(0, 1))
+    ruler.plot([0, 0, 1, 1], [1, 0, 0, 1], color=FAINT, linewidth=1, clip_on=False)
+    page.write(EDGE + 0.1 * scale + 8, ruler_top + 3, "a distance of 0.1", SMALL, FAINT, va="center")
+    page.write(EDGE, page.height - 28, READING, SMALL, FAINT)
+    return page.figure
+
+
+def _draw_clusters(axes: Axes, points: Array, clusters: Array) -> None:
+    """Draw coloured bands between the heads of each cluster, and its number above its highest head."""
+    points_per_pixel = 72 / DPI
+    for number in sorted(set(clusters.tolist())):
+        members = points[clusters == number]
+        # the shortest edges that join all points
+        lengths = np.linalg.norm(members[:, None] - members[None], axis=-1)
+        edges = np.argwhere(minimum_spanning_tree(lengths).toarray())
+        tint, order = _TINTS[number % len(_TINTS)], 1 + number / (len(points) + 1)
+        for width, colour in ((_BAND_WIDTH + 2, _TINT_EDGE), (_BAND_WIDTH, tint)):
+            for ends in members[edges]:
+                look: dict[str, Any] = {"linewidth": width * points_per_pixel, "solid_capstyle": "round"}
+                axes.plot(ends[:, 0], ends[:, 1], color=colour, zorder=order, **look)
+        if len(members) > 1:
+            x, y = members[members[:, 1].argmax()]
+            label: dict[str, Any] = style(SUBTITLE, INK, ha="center", va="bottom", weight="bold", bbox=_NUMBER_BOX)
+            axes.text(x, y + _RADIUS + 3, str(number), zorder=4 + len(points), **label)
+
+
+@with_fixed_style
+def draw_dendrogram(
+    group: HeadClusters, kind: Kind, grouping: HeadsOptions, *, model: str = "", note: str = ""
+) -> Figure:
+    """Return the dendrogram of the heads of one kind: which heads are similar, and how similar?
+
+    Clusters have a grey band with their number. Two vertical lines show the median distance and the distance below
+    which a pair is redundant.
+    """
+    title = join_parts("clusters of similar heads", KIND_WORDS[kind], f"{len(group.heads)} heads")
+    header = Header.of(title, model, note, "average linkage: branches join at the mean distance of their heads")
+    row = max(5.0, min(_TALLEST_ROW, _TALLEST / len(group.heads)))
+    names = [group.names[head] for head in group.order]
+    labels = fit_labels(names, row, with_positions=False, largest=SMALL)
+    left, height = EDGE + _NUMBER_ROOM + labels.width + 14, row * len(names)
+    page = FigureLayout.blank(left + _WIDTH + EDGE, header.height + _ABOVE + height + _BELOW + _KEY, header)
+    axes = page.axes(left, header.height + _ABOVE, _WIDTH, height)
+    axes.set(xlim=(0, LARGEST_DISTANCE), ylim=(len(names), 0))
+    _draw_bands(axes, group)
+    _draw_tree(axes, group)
+    median = group.medians["distance"]
+    limits = [Line2D([], [], **_REDUNDANT, label=f"redundant pairs: under {grouping.redundant:g}")]
+    axes.axvline(grouping.redundant, **_REDUNDANT)
+    if not np.isnan(median):
+        axes.axvline(median, **_MEDIAN)
+        limits.append(Line2D([], [], **_MEDIAN, label=f"median of all pairs: {median:.2f}"))
+    axes.set_yticks(labels.centres, labels=labels.texts, **style(labels.size))
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8], labels=["0", "0.2", "0.4", "0.6", "0.8"], **style(SMALL))
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6, zorder=0)
+    axes.tick_params(length=0, pad=4)
+    axes.set_xlabel("distance √JS (√nat)", **style(SUBTITLE))
+    within = Line2D([], [], color=INK, linewidth=1.2, label="within a cluster (number at the right)")
+    between = Line2D([], [], color=_BETWEEN, linewidth=1.2, label="between clusters")
+    page.legend([within, between], EDGE, page.height - _KEY + 8)
+    page.legend(limits, EDGE, page.height - _KEY + 30)
+    return page.figure
+
+
+def _draw_bands(axes: Axes, group: HeadClusters) -> None:
+    """Draw a band with its number behind each cluster of several heads."""
+    clusters = group.clusters[list(group.order)]
+    for number in dict.fromkeys(clusters.tolist()):
+        rows = np.flatnonzero(clusters == number)
+        if len(rows) > 1:
+            axes.axhspan(rows[0] + 0.1, rows[-1] + 0.9, color=_BAND, zorder=0, linewidth=0)
+            look = style(SUBTITLE, FAINT, ha="right", va="center", weight="bold")
+            axes.text(LARGEST_DISTANCE * 0.99, rows.mean() + 0.5, str(number), **look)
+
+
+def _draw_tree(axes: Axes, group: HeadClusters) -> None:
+    """Draw a fork for each joint of the tree: dark within a cluster, grey between clusters."""
+    count = len(group.heads)
+    y = {head: row + 0.5 for row, head in enumerate(group.order)}
+    x = dict.fromkeys(range(count), 0.0)
+    cluster = dict(enumerate(group.clusters.tolist()))
+    for node, (first, second, distance, _) in enumerate(group.tree.tolist(), count):
+        upper, lower = int(first), int(second)
+        within = cluster[upper] == cluster[lower] != 0
+        xs, ys = [x[upper], distance, distance, x[lower]], [y[upper], y[upper], y[lower], y[lower]]
+        colour, width = (INK, 1.2) if within else (_BETWEEN, 0.9)
+        axes.plot(xs, ys, color=colour, linewidth=width, solid_joinstyle="miter")
+        y[node], x[node] = (y[upper] + y[lower]) / 2, distance
+        cluster[node] = cluster[upper] if within else 0
+
+
+@with_fixed_style
+def draw_distances(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+    """Return the matrices of distances: how far is each head from each other, and does that depend on the text?
+
+    A square for the text and for each baseline, in the same colours: dark is similar. A column next to the first
+    square shows the distance of each head to uniform attention.
+    """
+    matrices = {
+        name: matrix for name, matrix in group.matrices.items() if name == "distance" or not np.isnan(matrix).all()
+    }
+    count, order = len(group.heads), list(group.order)
+    cell = max(_SMALLEST_CELL, min(_LARGEST_CELL, _WIDEST // (count * len(matrices))))
+    labels = fit_labels([group.names[head] for head in order], cell, with_positions=False, largest=SMALL)
+    title = join_parts("distances between heads", KIND_WORDS[kind], f"{count} heads")
+    header = Header.of(title, model, note, "layer.head, in the order of the dendrogram; dark is similar")
+    top = header.height + _TITLE
+    side, column, left = count * cell, max(cell, 12), EDGE + labels.width + 26
+    column_left = left + side + _COLUMN_GAP
+    # with few heads the titles are wider than the squares and must not overlap
+    step = max(side, measure(list(_TITLES.values()), SUBTITLE)[0]) + _APART
+    second = max(column_left + column + _APART, left + step)
+    below = max(labels.width + 30, measure([_UNIFORM], labels.size)[0] + 8)
+    page = FigureLayout.blank(second + step * (len(matrices) - 1) + BAR_ROOM, top + side + below + 24, header)
+    for number, (name, matrix) in enumerate(matrices.items()):
+        square_left = second + step * (number - 1) if number else left
+        axes = page.axes(square_left, top, side, side)
+        _draw_distances(axes, matrix[np.ix_(order, order)])
+        draw_key_ticks(axes, labels)
+        page.write(square_left, top - _TITLE + 2, _TITLES[name], SUBTITLE)
+        if number == 0:
+            draw_query_ticks(axes, labels)
+            uniform_axes = page.axes(column_left, top, column, side)
+            _draw_distances(uniform_axes, group.to_even[order, None])
+            uniform_axes.set_xticks([0.5], labels=[_UNIFORM], **style(labels.size, rotation=90))
+            uniform_axes.tick_params(**TICK_STYLE)
+    # without baselines the colour bar follows the column of uniform attention
+    apart = 0.0 if len(matrices) > 1 else _COLUMN_GAP + column
+    page.colour_bar(axes, ScalarMappable(Normalize(0, LARGEST_DISTANCE), COLOURS), _UNIT, apart=apart)
+    return page.figure
+
+
+def _draw_distances(axes: Axes, values: Array) -> None:
+    """Draw distances [row, column]; undefined ones are hatched."""
+    rows, columns = values.shape
+    image_style: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
+    axes.patch.set(**HATCHED)
+    axes.imshow(np.ma.masked_invalid(values), cmap=COLOURS, vmin=0, vmax=LARGEST_DISTANCE, **image_style)
+
+
+@with_fixed_style
+def draw_layers(result: HeadsResult, *, model: str = "", note: str = "") -> Figure:
+    """Return the panels of measures over layers: do the tokens become more similar from layer to layer?
+
+    A row of panels for each kind of attention; in each panel a line over the layers, and a line for each baseline.
+    """
+    measures = [name for name in _PANELS if np.isfinite(result.layers[name].values).any()]
+    kinds = list(result.groups)
+    several = len(kinds) > 1
+    kind_words = "" if several else KIND_WORDS[kinds[0]]
+    header = Header.of(join_parts("similarity of the tokens of each layer", kind_words), model, note)
+    above = _PANEL_ABOVE + (_PANEL_KIND if several else 0)
+    step, across = above + _PANEL_HEIGHT + _PANEL_BELOW, _PANEL_LEFT + _PANEL_WIDTH + _PANEL_APART
+    page = FigureLayout.blank(EDGE + len(measures) * across, header.height + len(kinds) * step, header)
+    for row, kind in enumerate(kinds):
+        top = header.height + row * step
+        if several:
+            page.write(EDGE, top, KIND_WORDS[kind], SUBTITLE, weight="bold")
+        for column, name in enumerate(measures):
+            if np.isfinite(result.layers[name].sel(kind=kind).values).any():
+                axes = page.axes(EDGE + _PANEL_LEFT + column * across, top + above, _PANEL_WIDTH, _PANEL_HEIGHT)
+                _draw_panel(axes, result, kind, name)
+    return page.figure
+
+
+def _draw_panel(axes: Axes, result: HeadsResult, kind: Kind, name: str) -> None:
+    title, unit, baselines = _PANELS[name]
+    scores = result.layers[name].sel(kind=kind)
+    layers = scores.coords["layer"][1].tolist()
+    lines = {name: _LAYER} | {
+        f"{name}_{word}": _BASELINES[word] for word in baselines if f"{name}_{word}" in result.layers
+    }
+    lowest = 0.0
+    for order, (metric, (label, colour, dashes)) in enumerate(lines.items()):
+        values = result.layers[metric].sel(kind=kind).values
+        if np.isfinite(values).any():
+            lowest = min(lowest, float(np.nanmin(values)))
+            look: dict[str, Any] = {"marker": "o", "markersize": 4} if metric == name or len(layers) == 1 else {}
+            look |= {"linewidth": 1.4, "linestyle": dashes, "clip_on": False, "zorder": 4 - 0.1 * order}
+            axes.plot(layers, values, color=colour, label=label, **look)
+    axes.set_frame_on(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    high = scores.range[1] or 1.0
+    axes.set_ylim(lowest * 1.05, high)
+    axes.set_xlim(layers[0] - 0.3, layers[-1] + 0.3)
+    ticks = layers[:: -(-len(layers) // 12)]
+    axes.set_xticks(ticks, labels=list(map(str, ticks)), **style(SMALL))
+    axes.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
+    axes.set_yticks([0, 0.2, 0.4, 0.6] + ([0.8, 1] if high == 1 else []))
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
+    axes.set_title(title, **style(SUBTITLE, loc="left", pad=8))
+    axes.set_xlabel("layer", **style(SUBTITLE))
+    axes.set_ylabel(unit, **style(SUBTITLE))
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.26), "ncols": 2, "borderaxespad": 0}
+    axes.legend(borderpad=0, **place, **legend_style())
