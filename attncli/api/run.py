@@ -26,7 +26,7 @@ from attncli.studies.flow.study import FlowStudy
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
-from attncli.studies.heatmap.pictures import PictureChoice, maps_per_layer, pictures
+from attncli.studies.heatmap.report import PictureChoice, maps_per_layer, pictures
 from attncli.studies.highlight.compute import highlights
 from attncli.studies.highlight.page import HighlightPage
 from attncli.studies.patterns.options import PatternsOptions, Thresholds

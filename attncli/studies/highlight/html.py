@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from attncli.data.labels import escape_invisible
 from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours, readable_ink
 from attncli.studies.highlight import passage
-from attncli.studies.highlight.passage import TextCell
-from attncli.studies.highlight.result import Highlight, HighlightLine
+from attncli.studies.highlight.passage import TextCell, TextLine
+from attncli.studies.highlight.result import Highlight
 
 _ASSETS = Path(__file__).parent / "assets"
 _DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; }"
@@ -24,21 +24,21 @@ _DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #
 
 def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
     """Return the page: for each line of the highlight the text with a colour and a tooltip for each token."""
-    cells = passage.text_cells(highlight.weighted, highlight.words)
-    other = passage.text_cells(highlight.focused, highlight.words) if highlight.across else []
-    weighted = [passage.weighted_cells(highlight, line, cells) for line in highlight.lines]
-    css = stylesheet()
-    template = _environment().get_template("highlight.html")
-    return template.render(
-        title=passage.highlight_title(highlight),
-        below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
-        css=css,
-        hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        levels=range(LEVELS),
-        ticks=[passage.format_weight(highlight.top * part / 4) for part in range(5)],
-        unit=passage.scale_label(highlight),
-        looks=passage.legend_entries(highlight, {cell.state for line_cells in weighted for cell in line_cells}),
-        lines=[_line(highlight, *line, other) for line in zip(highlight.lines, weighted, strict=True)],
+    lines, css = passage.text_lines(highlight), stylesheet()
+    return (
+        _environment()
+        .get_template("highlight.html")
+        .render(
+            title=passage.highlight_title(highlight),
+            below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
+            css=css,
+            hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+            levels=range(LEVELS),
+            ticks=[passage.format_weight(highlight.top * part / 4) for part in range(5)],
+            unit=passage.scale_label(highlight),
+            looks=passage.legend_entries(highlight, lines),
+            lines=list(map(_template_values, lines)),
+        )
     )
 
 
@@ -77,18 +77,14 @@ def _level_classes(dark: bool = False) -> Iterator[str]:
         yield f".c{level} {{ background: {colour}; color: {readable_ink(colour)}; }}"
 
 
-def _line(
-    highlight: Highlight, line: HighlightLine, cells: Sequence[TextCell], other: Sequence[TextCell]
-) -> dict[str, Any]:
-    """Return the template values of one line."""
-    context = passage.focus_cells(line, other)
+def _template_values(line: TextLine) -> dict[str, Any]:
     return {
-        "caption": passage.line_caption(highlight, line),
-        "cells": list(map(_cell, cells)),
-        "direction": _direction(cells),
-        "other": list(map(_cell, context)),
-        "other_direction": _direction(context),
-        "strongest": passage.strongest_tokens(cells),
+        "caption": line.caption,
+        "cells": list(map(_cell, line.cells)),
+        "direction": _direction(line.cells),
+        "other": list(map(_cell, line.other)),
+        "other_direction": _direction(line.other),
+        "strongest": line.strongest,
     }
 
 
