@@ -35,8 +35,7 @@ from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
 from attncli.studies.segments.study import SegmentsStudy
-from attncli.studies.view.compute import make_page
-from attncli.studies.view.fitting import page_budget, tables_of_edges
+from attncli.studies.view.compute import make_page, page_budget, tables_of_edges
 from attncli.studies.view.result import HEIGHT, Page
 from attncli.vocabulary import ENDS, MAX_PAGE, RESOLUTION
 

@@ -46,17 +46,16 @@ def _input_entries(text: Input, sides: TextSides) -> Iterator[dict[str, Any]]:
 def _drawings(result: Segments, run: Collected) -> Iterator[Drawing]:
     """Yield the pictures: the mean and a page of all heads for each kind, and generated tokens for each text."""
     # imported here: matplotlib takes long to load
-    from attncli.studies.segments.figures import means
-    from attncli.studies.segments.figures import tokens as generated
+    from attncli.studies.segments import figures
 
     labels: dict[str, Any] = {"model": run.info.title, "note": run.mean_note}
     for kind in dict.fromkeys(result["mass"].coords["kind"][1].tolist()):
-        yield Drawing(f"{kind}-segments", partial(means.draw, result, kind, **labels))
-        yield Drawing(f"{kind}-segments-heads", partial(means.draw_heads, result, kind, MOST_IN_PANELS, **labels))
+        yield Drawing(f"{kind}-segments", partial(figures.draw, result, kind, **labels))
+        yield Drawing(f"{kind}-segments-heads", partial(figures.draw_heads, result, kind, MOST_IN_PANELS, **labels))
     if result.tokens:
         columns = result.tokens_table()
         for text, kind in dict.fromkeys(zip(columns["text"].tolist(), columns["kind"].tolist(), strict=True)):
             queries = next(one for one in run.inputs if one.index == text).sides(kind)[0]
             labels = {"model": run.info.title, "note": run.text_note(text)}
-            picture = partial(generated.draw, result, kind, text, queries, **labels)
+            picture = partial(figures.draw_tokens, result, kind, text, queries, **labels)
             yield Drawing(f"{run.text_prefix(text)}{kind}-segments-tokens", picture)

@@ -75,27 +75,25 @@ def _statistics_drawings(
     """Yield the overview of all heads and, if `spread_too`, the heads of each layer as points."""
     # imported here: matplotlib takes long to load
     from attncli.plotting import overview
+    from attncli.studies.stats import figures
 
     norms = "shares of value-weighted norms" if statistics.by == "norm" else ""
     labels: Any = {"model": run.info.title, "note": " · ".join(note for note in (norms, run.mean_note) if note)}
     neutral = {name: metric.neutral for name, metric in metrics.items() if metric.neutral is not None}
     yield Drawing("stats", partial(overview.draw, statistics, **labels, neutral=neutral))
     if spread_too:
-        # imported here: seaborn takes seconds to load
-        from attncli.studies.stats.figures import spread
-
-        yield Drawing("stats-spread", partial(spread.draw, statistics, **labels))
+        yield Drawing("stats-spread", partial(figures.draw_spread, statistics, **labels))
 
 
 def _profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -> Iterator[Drawing]:
     """Yield what each key receives, for each text and kind, and distances for each kind but cross-attention."""
-    from attncli.studies.stats.figures import distances, received
+    from attncli.studies.stats import figures
 
     model = run.info.title
     for one in profile.received:
         labels = {"model": model, "note": run.text_note(one.text)}
-        figure = partial(received.draw, one, **labels, threshold=sink_threshold)
+        figure = partial(figures.draw_received, one, **labels, threshold=sink_threshold)
         yield Drawing(f"{run.text_prefix(one.text)}{one.kind}-received", figure)
     for kind in dict.fromkeys(one.kind for one in profile.received if one.kind != "cross"):
-        figure = partial(distances.draw, profile, kind, model=model, note=run.mean_note)
+        figure = partial(figures.draw_distances, profile, kind, model=model, note=run.mean_note)
         yield Drawing(f"{kind}-distance", figure)

@@ -55,7 +55,7 @@ class ViewStudy(Study["Page"]):
 
     @property
     def _budget(self) -> int:
-        from attncli.studies.view.fitting import page_budget
+        from attncli.studies.view.compute import page_budget
 
         return page_budget(self.options.max_page, "--max-page")
 
@@ -78,8 +78,7 @@ class ViewStudy(Study["Page"]):
         """Keep no more than the page shows: maps that are too large are never in memory."""
         from attncli.page import EdgeTables
         from attncli.stream.edges import StrongestEdges
-        from attncli.studies.view.compute import make_page
-        from attncli.studies.view.fitting import fit_pass
+        from attncli.studies.view.compute import fit_pass, make_page
 
         request = replace(execution.request, keep_maps=True)
         prepared = replace(execution.prepared, request=request)
