@@ -20,11 +20,11 @@ MOST_IN_PANELS = 16
 
 def segments_report(result: Segments, sides: TextSides, run: Collected) -> Report:
     """Return the document, the tables and the pictures."""
-    columns = {"segments": result.table(), "mean": result.mean_table()}
+    columns = {"heads": result.table(), "mean": result.mean_table()}
     columns |= {"tokens": result.tokens_table()} if result.tokens else {}
     inputs = [entry for text in run.inputs for entry in _input_entries(text, sides)]
     document = analysis_document(SCHEMA, run.info, {"inputs": inputs}, columns)
-    tables = {name if name == "segments" else f"segments-{name}": table for name, table in columns.items()}
+    tables = {"segments" if name == "heads" else f"segments-{name}": table for name, table in columns.items()}
     notes: tuple[str, ...] = ()
     if any(len(side.names) > MOST_IN_PANELS for both in sides.values() for side in both):
         notes = (f"there is no page of all heads: panels show at most {MOST_IN_PANELS} segments, segments.csv all",)

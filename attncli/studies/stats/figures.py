@@ -34,7 +34,6 @@ from attncli.plotting.axis import (
     KEY,
     KEY_POSITION,
     KIND_WORDS,
-    AxisLabels,
     draw_key_ticks,
     fit_axis_title,
     fit_labels,
@@ -98,7 +97,9 @@ def draw_received(received: Received, *, model: str = "", note: str = "", thresh
     rows, cells, sinks = _rows(received, threshold)
     keys = _keys(received, sinks)
     above = _LEADER + measure([name for _, name in keys.sinks], SMALL)[0] if keys.sinks else 6
-    key_labels = _key_labels(keys)
+    key_labels = fit_labels(keys.names, keys.wide)
+    if key_labels.step > 1 or keys.pool > 1:  # not every key has a label
+        key_labels = position_labels(TokenWindow(0, keys.count - 1), keys.wide / keys.pool, keys.wide)
     below = _BELOW + (0 if key_labels.horizontal else key_labels.width)
     pooled = f"each column is the largest of {keys.pool} keys" if keys.pool > 1 else ""
     title = f"{KIND_WORDS[received.kind]} · attention received by each key"
@@ -149,14 +150,6 @@ def _keys(received: Received, sinks: Array) -> _Keys:
     return _Keys(count, pool, wide, names, named)
 
 
-def _key_labels(keys: _Keys) -> AxisLabels:
-    """Return the label of every key where all fit, else round positions."""
-    tokens = fit_labels(keys.names, keys.wide)
-    if tokens.step == 1 and keys.pool == 1:
-        return tokens
-    return position_labels(TokenWindow(0, keys.count - 1), keys.wide / keys.pool, keys.wide)
-
-
 def _draw_sinks(axes: Axes, rows: HeadRows, sinks: Array, keys: _Keys) -> None:
     """Draw a dot on each sink and write its token above the picture, moved aside where names would overlap."""
     axes.autoscale(False)
@@ -174,14 +167,9 @@ def _draw_sinks(axes: Axes, rows: HeadRows, sinks: Array, keys: _Keys) -> None:
 
 
 def _spread(places: Array, apart: float, end: float) -> Array:
-    """Return ascending places moved until they are `apart`, by one pass from each side; none is beyond `end`."""
-    moved = places.astype(float)
-    for n in range(1, len(moved)):
-        moved[n] = max(moved[n], moved[n - 1] + apart)
-    limit = end
-    for n in range(len(moved) - 1, -1, -1):
-        moved[n] = min(moved[n], limit)
-        limit = moved[n] - apart
+    """Return ascending places moved until they are `apart` and none is beyond `end`."""
+    steps = np.arange(len(places)) * apart
+    moved: Array = np.maximum.accumulate(places - steps).clip(max=end - (len(places) - 1) * apart) + steps
     return moved
 
 
@@ -208,7 +196,8 @@ def draw_distances(profile: Profile, kind: Kind, *, model: str = "", note: str =
         raise UsageError(f"there is nothing to draw: no distance of kind '{kind}' was measured")
     rows = HeadRows.of(mass.coords["layer"][1], mass.coords["head"][1])
     ends = zip(*(mass.coords[name][1].tolist() for name in ("from", "to")), strict=True)
-    labels = fit_labels([_bin_name(*pair) for pair in ends], _DISTANCE_COLUMN, with_positions=False, largest=SMALL)
+    names = [str(near) if near == far else f"{near}-{far}" for near, far in ends]
+    labels = fit_labels(names, _DISTANCE_COLUMN, with_positions=False, largest=SMALL)
     header = Header.of(f"{KIND_WORDS[kind]} · attention by distance", model, note)
     width = mass.values.shape[1] * _DISTANCE_COLUMN
     step = _LEFT + width + BAR_ROOM
@@ -226,10 +215,6 @@ def draw_distances(profile: Profile, kind: Kind, *, model: str = "", note: str =
     if (state == INVISIBLE).any():
         page.legend([Patch(facecolor=GREY, label="no visible key at this distance")], EDGE, page.height - 30)
     return page.figure
-
-
-def _bin_name(near: int, far: int) -> str:
-    return str(near) if near == far else f"{near}-{far}"
 
 
 @with_fixed_style

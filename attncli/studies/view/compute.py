@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attncli.data import KINDS, Attention, Edges, Input, RunInfo, Statistics, Vectors, Zoom
+from attncli.data import KINDS, Attention, Edges, RunInfo, Vectors, Zoom
 from attncli.engine.collected import Collected
 from attncli.engine.kept_maps import check_weights
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
@@ -57,12 +57,10 @@ def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: 
     vectors = run.vectors if all(map(_is_of_model, run.maps)) else ()
     maps, edges = fit_maps(run.maps, vectors, budget, tables or {})
     notes = pooling_notes(maps, edges)
-    statistics = run.statistics or _measure(run.maps, run.inputs)
     origin = saved or run.info
     asked_in_vain = origin.resolved.get("neurons") and not run.vectors
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)
-    numbers = None if statistics is None else _numbers(statistics)
-    content = PageContent(run.info, run.inputs, maps, edges, vectors, numbers, notes, command)
+    content = PageContent(run.info, run.inputs, maps, edges, vectors, _numbers(run), notes, command)
     return Page(page_html(build_payload(content)), notes)
 
 
@@ -72,29 +70,21 @@ def _is_of_model(attention: Attention) -> bool:
     return not (combined or attention.words or attention.dropped_special)
 
 
-def _measure(maps: Sequence[Attention], inputs: Sequence[Input]) -> Statistics | None:
-    if not all(attention.whole and attention.aggregate != "max" for attention in maps):
+def _numbers(run: Collected) -> Mapping[str, Any] | None:
+    """Return metrics and heads as in stats.json; None if nothing was measured and the maps cannot be."""
+    measurable = all(attention.whole and attention.aggregate != "max" for attention in run.maps)
+    if run.statistics is None and not measurable:
         return None
     # imported here: metrics need torch
-    from attncli.engine.measuring import measure_maps
+    from attncli.engine.measuring import declarations, measure_maps
 
-    return measure_maps(maps, inputs, Request(metrics=metric_names(ALL_METRICS)))
-
-
-def _numbers(statistics: Statistics) -> Mapping[str, Any]:
-    """Return metrics and heads as in stats.json."""
-    # imported here: metrics need torch
-    from attncli.engine.measuring import declarations
-
+    statistics = run.statistics or measure_maps(run.maps, run.inputs, Request(metrics=metric_names(ALL_METRICS)))
     heads = list(records(statistics_tables(statistics)["stats"]))
     return {"metrics": metric_entries(statistics, declarations(statistics.heads)), "heads": heads}
 
 
 def neurons_command(info: RunInfo, text: str) -> str:
-    """Return the command that adds query and key vectors to a run.
-
-    text  the first text of the run
-    """
+    """Return the command that adds query and key vectors to a run; `text` is its first text."""
     if info.cls == "file":
         return "attncli view --model MODEL --text TEXT --neurons"
     if not info.given:
@@ -201,11 +191,7 @@ def pooling_notes(maps: Sequence[Attention], tables: Tables) -> tuple[str, ...]:
 
 
 def _fit_strongest(sizes: Sequence[MapSize], budget: int, shorter: str, several: bool) -> PageFit:
-    """Return how many strongest weights and cells fit.
-
-    shorter  options that show less of a text
-    several  whether there are several texts
-    """
+    """Return what fits; `shorter` are options that show less of a text, `several` whether there are several texts."""
     found = fit_page(sizes, budget)
     if found is None:
         longest = max(max(size.queries, size.keys) for size in sizes)
