@@ -210,9 +210,8 @@ def _draw_scale(page: FigureLayout, highlight: Highlight, top: float) -> None:
     axes.set_frame_on(True)
     for spine in axes.spines.values():
         spine.set(linewidth=0.5, color="#c8c8c8")
-    ticks = [passage.format_weight(highlight.top * part / 4) for part in range(5)]
     axes.tick_params(**TICK_STYLE)
-    axes.set_xticks(range(5), labels=ticks, **style(SMALL))
+    axes.set_xticks(range(5), labels=passage.scale_ticks(highlight), **style(SMALL))
     page.write(EDGE, top + 46, passage.scale_label(highlight), SUBTITLE, FAINT)
 
 

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from attncli.data.labels import escape_invisible
 from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours, readable_ink
@@ -25,20 +25,16 @@ _DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #
 def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
     """Return the page: for each line of the highlight the text with a colour and a tooltip for each token."""
     lines, css = passage.text_lines(highlight), stylesheet()
-    return (
-        _environment()
-        .get_template("highlight.html")
-        .render(
-            title=passage.highlight_title(highlight),
-            below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
-            css=css,
-            hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-            levels=range(LEVELS),
-            ticks=[passage.format_weight(highlight.top * part / 4) for part in range(5)],
-            unit=passage.scale_label(highlight),
-            looks=passage.legend_entries(highlight, lines),
-            lines=list(map(_template_values, lines)),
-        )
+    return _template().render(
+        title=passage.highlight_title(highlight),
+        below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
+        css=css,
+        hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+        levels=range(LEVELS),
+        ticks=passage.scale_ticks(highlight),
+        unit=passage.scale_label(highlight),
+        looks=passage.legend_entries(highlight, lines),
+        lines=list(map(_template_values, lines)),
     )
 
 
@@ -52,8 +48,8 @@ def embedded(html: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    return Environment(
+def _template() -> Template:
+    environment = Environment(
         loader=FileSystemLoader(_ASSETS, encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -61,6 +57,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    return environment.get_template("highlight.html")
 
 
 @cache
@@ -94,10 +91,9 @@ def _direction(cells: Sequence[TextCell]) -> str:
 
 def _cell(cell: TextCell) -> dict[str, Any]:
     """Return the template values of one cell."""
-    look = ["t", *(["special"] if cell.special else []), *(["focus"] if cell.focus else [])]
-    look += {"drawn": [f"c{cell.level}"], "between": []}.get(cell.state, [cell.state])
-    values = {"text": cell.text, "positions": cell.positions, "special": cell.special}
-    return {**values, "look": " ".join(look), "tooltip": _tooltip(cell)}
+    state = {"drawn": f"c{cell.level}", "between": ""}.get(cell.state, cell.state)
+    look = filter(None, ("t", "special" if cell.special else "", "focus" if cell.focus else "", state))
+    return {**vars(cell), "look": " ".join(look), "tooltip": _tooltip(cell)}
 
 
 def _tooltip(cell: TextCell) -> str:

@@ -80,16 +80,13 @@ def _cells_in_text(tokens: Tokens, position: int, previous_end: int) -> Iterator
 
 def _gap(text: str) -> str:
     """Return text that no token covers: space as it is, other characters visible, and a long gap as an ellipsis."""
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").replace("\t", " ")
     if len(text) > _LONGEST_GAP and text.strip():
         return " … "
-    return "".join(_space_or_visible(char) for char in text)
-
-
-def _space_or_visible(char: str) -> str:
-    if char in "\n\u3000":
-        return char
-    return " " if char == "\t" or unicodedata.category(char) == "Zs" else escape_invisible(char)
+    return "".join(
+        char if char in "\n\u3000" else " " if unicodedata.category(char) == "Zs" else escape_invisible(char)
+        for char in text
+    )
 
 
 def _cells_without_offset(
@@ -223,6 +220,11 @@ def lines_below(highlight: Highlight, model: str, note: str) -> list[str]:
     faint = max((float(weights.max(initial=0.0)) for weights in ordinary), default=0.0) < highlight.top / 4
     advice = "special tokens are the strongest: --special drop shows the rest" if faint else ""
     return list(filter(None, (model, join_parts(merged, dropped, note, advice))))
+
+
+def scale_ticks(highlight: Highlight) -> list[str]:
+    """Return the numbers below the colour bar."""
+    return [format_weight(highlight.top * part / 4) for part in range(5)]
 
 
 def scale_label(highlight: Highlight) -> str:

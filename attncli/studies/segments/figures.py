@@ -109,27 +109,21 @@ def draw_heads(segments: Segments, kind: Kind, most: int, *, model: str = "", no
     table = segments.table()
     of_kind = table["kind"] == kind
     sides, cells = _segments_of(table, of_kind)
-    heads = list(zip(table["layer"][of_kind].tolist(), table["head"][of_kind].tolist(), strict=True))
-    if max(map(len, sides)) > most or len(set(heads)) == 1:
+    head_of_cell = list(zip(table["layer"][of_kind].tolist(), table["head"][of_kind].tolist(), strict=True))
+    numbers = {head: number for number, head in enumerate(dict.fromkeys(head_of_cell))}
+    if max(map(len, sides)) > most or len(numbers) == 1:
         return None
-    layers: dict[int | str, dict[int | str, tuple[Array, Array]]] = {}
-    mass, visible = table["mass"][of_kind], table["uniform_mass"][of_kind] > 0
-    shape = (len(sides[0]), len(sides[1]))
-    for number, (layer, head) in enumerate(heads):
-        head_maps = layers.setdefault(layer, {}).setdefault(head, (np.zeros(shape), np.zeros(shape, bool)))
-        cell = cells[0][number], cells[1][number]
-        head_maps[0][cell], head_maps[1][cell] = mass[number], visible[number]
-    layer_maps = tuple(
-        LayerMaps(
-            layer,
-            tuple(head for head in maps if isinstance(head, int)),
-            *(np.stack([head_maps[part] for head_maps in maps.values()]) for part in (0, 1)),
-        )
-        for layer, maps in layers.items()
-    )
+    maps, visible = (np.zeros((len(numbers), *map(len, sides)), dtype) for dtype in (float, bool))
+    cell_of_head = [numbers[head] for head in head_of_cell], *cells
+    maps[cell_of_head], visible[cell_of_head] = table["mass"][of_kind], table["uniform_mass"][of_kind] > 0
+    layer_maps = []
+    for layer in dict.fromkeys(layer for layer, _ in numbers):
+        heads = tuple(head for other, head in numbers if other == layer and isinstance(head, int))
+        own = [number for (other, _), number in numbers.items() if other == layer]
+        layer_maps.append(LayerMaps(layer, heads, maps[own], visible[own]))
     combined = "none" if layer_maps[0].heads else "mean"
     queries, keys = map(Tokens.plain, sides)
-    attention = Attention(kind, queries, keys, layer_maps, aggregate=combined)
+    attention = Attention(kind, queries, keys, tuple(layer_maps), aggregate=combined)
     return grid.draw(attention, model=model, note=join_parts("attention between segments", note), reading=READING)
 
 
