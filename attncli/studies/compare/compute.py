@@ -61,8 +61,7 @@ def text_pairs(run_a: Collected, run_b: Collected, metrics: Sequence[str]) -> It
             "give runs with the same number of texts"
         )
     for text_a, text_b in zip(run_a.inputs, run_b.inputs, strict=True):
-        a, b = (_measured_text(run, text, metrics) for run, text in ((run_a, text_a), (run_b, text_b)))
-        yield a, b
+        yield _measured_text(run_a, text_a, metrics), _measured_text(run_b, text_b, metrics)
 
 
 def _measured_text(run: Collected, text: Input, metrics: Sequence[str]) -> Collected:
