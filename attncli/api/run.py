@@ -25,7 +25,7 @@ from attncli.studies.flow.study import FlowStudy
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
-from attncli.studies.heatmap.pictures import PictureChoice, maps_per_layer, pictures
+from attncli.studies.heatmap.report import PictureChoice, maps_per_layer, pictures
 from attncli.studies.highlight.compute import highlights
 from attncli.studies.highlight.page import HighlightPage
 from attncli.studies.patterns.options import PatternsOptions, Thresholds
@@ -34,8 +34,7 @@ from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
 from attncli.studies.segments.study import SegmentsStudy
-from attncli.studies.view.compute import make_page
-from attncli.studies.view.fitting import page_budget, tables_of_edges
+from attncli.studies.view.compute import make_page, page_budget, tables_of_edges
 from attncli.studies.view.result import HEIGHT, Page
 from attncli.vocabulary import ENDS, MAX_PAGE, RESOLUTION
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -13,12 +12,11 @@ from attncli.engine.collected import Collected, check_weights
 from attncli.engine.measuring import declarations
 from attncli.engine.request import metric_names
 from attncli.errors import UsageError
-from attncli.studies.compare.map_distance import head_keys, head_pair_distances, same_head_distances
+from attncli.studies.compare.map_distance import HeadKey, head_keys, head_pair_distances, same_head_distances
 from attncli.studies.compare.paired_tests import adjusted, intervals, sign_flip
 from attncli.studies.compare.result import FEWEST, Comparison
 from attncli.vocabulary import ALL_METRICS, POSITION_METRICS
 
-HeadKey = tuple[Kind, int | str, int | str]
 ROUNDING = 1e-6
 """If heads differ by less than this in a measure, its effects are undefined."""
 LARGEST = float(np.sqrt(np.log(2)))
@@ -62,10 +60,10 @@ def text_pairs(run_a: Collected, run_b: Collected, metrics: Sequence[str]) -> It
             "give runs with the same number of texts"
         )
     for text_a, text_b in zip(run_a.inputs, run_b.inputs, strict=True):
-        yield _one_text(run_a, text_a, metrics), _one_text(run_b, text_b, metrics)
+        yield _measured_text(run_a, text_a, metrics), _measured_text(run_b, text_b, metrics)
 
 
-def _one_text(run: Collected, text: Input, metrics: Sequence[str]) -> Collected:
+def _measured_text(run: Collected, text: Input, metrics: Sequence[str]) -> Collected:
     maps = tuple(attention for attention in run.maps if attention.text == text.index)
     part = replace(run, inputs=(text,), maps=maps, statistics=None)
     return replace(part, statistics=part.stats(metrics))
@@ -85,8 +83,8 @@ class Comparer:
     def add(self, run_a: Collected, run_b: Collected) -> None:
         """Compare the next text; raise UsageError if A and B have different heads or tokens."""
         maps_a, maps_b = _by_kind(run_a), _by_kind(run_b)
-        heads = _head_keys(maps_a)
-        check_heads(heads, _head_keys(maps_b))
+        heads, other_heads = ([key for one in maps.values() for key in head_keys(one)] for maps in (maps_a, maps_b))
+        check_heads(heads, other_heads)
         if self._heads_seen and heads != self._heads_seen:
             raise UsageError("the texts have different heads: compare runs in which each text has the same heads")
         if not self._heads_seen:
@@ -97,10 +95,8 @@ class Comparer:
         pair_distances: dict[tuple[HeadKey, HeadKey], float] = {}
         for kind, attention in maps_a.items():
             if self._comparable(run_a, run_b, attention, maps_b[kind]):
-                of_kind = same_head_distances(attention, maps_b[kind])
-                distances |= {(kind, *head): value for head, value in of_kind.items()}
-            pairs = head_pair_distances(attention)
-            pair_distances |= {((kind, *a), (kind, *b)): value for (a, b), value in pairs.items()}
+                distances |= same_head_distances(attention, maps_b[kind])
+            pair_distances |= head_pair_distances(attention)
         self._distances.append(np.array([distances.get(head, np.nan) for head in heads]))
         self._pair_distances.append(pair_distances)
         self._measures.append(np.stack([self._measured(run) for run in (run_a, run_b)]))
@@ -118,9 +114,8 @@ class Comparer:
 
     def _comparable(self, run_a: Collected, run_b: Collected, a: Attention, b: Attention) -> bool:
         """Return whether two maps can be compared cell by cell; a note says why if they cannot."""
-        same = run_a.inputs[0].text == run_b.inputs[0].text
-        if same:
-            where = f"text {len(self._distances)}, {a.kind}"
+        where = f"text {len(self._distances)}, {a.kind}"
+        if run_a.inputs[0].text == run_b.inputs[0].text:
             target = " (--target gives both the same)" if run_a.inputs[0].target is not None else ""
             for tokens_a, tokens_b in ((a.queries, b.queries), (a.keys, b.keys)):
                 _check_tokens(f"{where}{target}", a.words, tokens_a, tokens_b)
@@ -128,7 +123,7 @@ class Comparer:
         counts = [(len(attention.queries), len(attention.keys)) for attention in (a, b)]
         if counts[0] != counts[1]:
             self._notes[
-                f"text {len(self._distances)}, {a.kind}: maps of {counts[0][0]} and {counts[1][0]} tokens cannot be "
+                f"{where}: maps of {counts[0][0]} and {counts[1][0]} tokens cannot be "
                 "compared, so they have no js_distance; --words, or texts of the same length, may help"
             ] = None
             return False
@@ -149,7 +144,8 @@ class Comparer:
         values = np.stack(self._distances, axis=1)
         low, high = intervals(values).T
         columns = {"js_distance": _mean(values), "js_low": low, "js_high": high, "nearest_distance": self._nearest()}
-        coords = {**self._coords(), "texts": ("head", np.full(len(self._heads_seen), texts))}
+        entries = {**self._coords(), "texts": np.full(len(self._heads_seen), texts)}
+        coords = {name: ("head", column) for name, column in entries.items()}
         return {
             name: Scores(name, column, ("head",), coords, "sqrt(nat)", (0.0, LARGEST), DISTANCE_SOURCE)
             for name, column in columns.items()
@@ -173,7 +169,8 @@ class Comparer:
         p = sign_flip(flat)
         both = np.where(np.isnan(difference), np.nan, values)  # a text counts if both have a value
         a, b, change = _mean(both[0]), _mean(both[1]), _mean(difference)
-        spread = np.stack([_spread(np.stack(pair), self._kinds) for pair in zip(a, b, strict=True)])
+        kinds = np.array([kind for kind, _, _ in self._heads_seen])
+        spread = np.stack([_spread(np.stack(pair), kinds) for pair in zip(a, b, strict=True)])
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = np.where(change == 0, 0.0, np.where(spread > ROUNDING, change / spread, np.nan))
         columns = {
@@ -186,31 +183,25 @@ class Comparer:
             "p_adjusted": np.concatenate([adjusted(of_metric) for of_metric in p.reshape(metrics, heads)]),
             "effect": np.where(np.isnan(change), np.nan, effect).ravel(),
         }
-        coords = {name: ("row", np.tile(column, metrics)) for name, (_, column) in self._coords().items()}
+        coords = {name: ("row", np.tile(column, metrics)) for name, column in self._coords().items()}
         coords["metric"] = ("row", np.repeat(np.array(list(self._declared), dtype=object), heads))
         coords["texts"] = ("row", (~np.isnan(flat)).sum(1))
         return {name: Scores(name, column, ("row",), coords, "", (None, None), "") for name, column in columns.items()}
 
-    @property
-    def _kinds(self) -> Array:
-        return np.array([kind for kind, _, _ in self._heads_seen])
-
-    def _coords(self) -> dict[str, Any]:
-        return {
-            name: ("head", _column([head[number] for head in self._heads_seen]))
-            for number, name in enumerate(("kind", "layer", "head"))
-        }
+    def _coords(self) -> dict[str, Array]:
+        """Return kind, layer and head of each head; texts such as `mean` are objects."""
+        columns = zip(("kind", "layer", "head"), zip(*self._heads_seen, strict=True), strict=True)
+        return {name: np.array(column, dtype=object if isinstance(column[0], str) else int) for name, column in columns}
 
 
 def check_heads(heads_a: Sequence[HeadKey], heads_b: Sequence[HeadKey]) -> None:
     """Raise UsageError unless both sides have the same layers and heads."""
-    if heads_a == heads_b:
-        return
-    raise UsageError(
-        f"A has {_counted(heads_a)}, B has {_counted(heads_b)}, and each head is compared with the same head: "
-        "choose those that both have with --kind, --layer and --head, or combine with --aggregate mean and "
-        "--aggregate-layers mean"
-    )
+    if heads_a != heads_b:
+        raise UsageError(
+            f"A has {_counted(heads_a)}, B has {_counted(heads_b)}, and each head is compared with the same head: "
+            "choose those that both have with --kind, --layer and --head, or combine with --aggregate mean and "
+            "--aggregate-layers mean"
+        )
 
 
 def _counted(keys: Sequence[HeadKey]) -> str:
@@ -223,17 +214,7 @@ def _counted(keys: Sequence[HeadKey]) -> str:
 
 
 def _by_kind(run: Collected) -> dict[Kind, Attention]:
-    maps = {attention.kind: attention for attention in run.maps}
-    return {kind: maps[kind] for kind in KINDS if kind in maps}
-
-
-def _head_keys(maps: dict[Kind, Attention]) -> list[HeadKey]:
-    return [
-        (kind, *head)
-        for kind, attention in maps.items()
-        for layer in attention.layers
-        for head in head_keys(attention, layer)
-    ]
+    return {attention.kind: attention for attention in sorted(run.maps, key=lambda one: KINDS.index(one.kind))}
 
 
 def _check_tokens(where: str, words: bool, tokens_a: Tokens, tokens_b: Tokens) -> None:
@@ -267,9 +248,3 @@ def _spread(values: Array, kinds: Array) -> Array:
         defined = defined[~np.isnan(defined)]
         spread[kinds == kind] = defined.std() if len(defined) else np.nan
     return spread
-
-
-def _column(entries: Sequence[Any]) -> Array:
-    if not isinstance(entries[0], str):
-        return np.array(entries, dtype=np.int64)
-    return np.array(entries, dtype=object)

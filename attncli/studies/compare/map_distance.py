@@ -6,11 +6,12 @@ from itertools import combinations
 
 import numpy as np
 
-from attncli.data import Array, Attention, LayerMaps
+from attncli.data import Array, Attention, Kind, LayerMaps
 
 MOST_ROWS = 64
 """Most rows of a text for the baseline, which compares all pairs of heads; they are evenly spread."""
-HeadInLayer = tuple[int | str, int | str]
+HeadKey = tuple[Kind, int | str, int | str]
+"""Kind, layer and head; `mean` or `max` if layers or heads were combined."""
 
 
 def js_distance(first: Array, second: Array) -> float:
@@ -43,26 +44,29 @@ def _log_sums(rows: Array) -> Array:
     return summed
 
 
-def same_head_distances(a: Attention, b: Attention) -> dict[HeadInLayer, float]:
+def same_head_distances(a: Attention, b: Attention) -> dict[HeadKey, float]:
     """Return the distance of each head of A to the same head of B."""
     return {
         head: js_distance(layer_a.weights[row], layer_b.weights[row])
         for layer_a, layer_b in zip(a.layers, b.layers, strict=True)
-        for row, head in enumerate(head_keys(a, layer_a))
+        for row, head in enumerate(_layer_keys(a, layer_a))
     }
 
 
-def head_pair_distances(attention: Attention) -> dict[tuple[HeadInLayer, HeadInLayer], float]:
+def head_pair_distances(attention: Attention) -> dict[tuple[HeadKey, HeadKey], float]:
     """Return the distances of all pairs of heads of each layer, over at most 64 rows."""
     distances = {}
     rows = slice(None, None, -(-len(attention.queries) // MOST_ROWS))
     for layer in attention.layers:
-        for (row_a, a), (row_b, b) in combinations(enumerate(head_keys(attention, layer)), 2):
+        for (row_a, a), (row_b, b) in combinations(enumerate(_layer_keys(attention, layer)), 2):
             distances[a, b] = js_distance(layer.weights[row_a, rows], layer.weights[row_b, rows])
     return distances
 
 
-def head_keys(attention: Attention, layer: LayerMaps) -> list[HeadInLayer]:
-    """Return layer and head of each map; `mean` or `max` if they were combined."""
-    heads: tuple[int | str, ...] = layer.heads or (attention.aggregate,)
-    return [(layer.layer, head) for head in heads]
+def head_keys(attention: Attention) -> list[HeadKey]:
+    """Return the keys of all maps."""
+    return [key for layer in attention.layers for key in _layer_keys(attention, layer)]
+
+
+def _layer_keys(attention: Attention, layer: LayerMaps) -> list[HeadKey]:
+    return [(attention.kind, layer.layer, head) for head in layer.heads or (attention.aggregate,)]

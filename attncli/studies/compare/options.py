@@ -11,31 +11,19 @@ from attncli.vocabulary import DTYPES
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """How B differs from A, and what is compared.
-
-    dtype_b, revision_b  precision and revision of B, if they differ from those of A
-    against_text         texts that B reads instead of the texts of A
-    metric               names of the metrics to compare
-    """
+    """How B differs from A, and what is compared."""
 
     dtype_b: Annotated[
         str | None,
-        Option(
-            "Comparison",
-            "--dtype-b",
-            choices=DTYPES[1:],
-            help="precision of B, if it differs from that of A",
-        ),
+        Option("Comparison", "--dtype-b", choices=DTYPES[1:], help="precision of B, if it differs from that of A"),
     ] = None
     revision_b: Annotated[
-        str | None,
-        Option("Comparison", "--revision-b", metavar="NAME", help="branch, tag or commit of B on the Hub"),
+        str | None, Option("Comparison", "--revision-b", metavar="NAME", help="branch, tag or commit of B on the Hub")
     ] = None
     against_text: Annotated[
         list[str] | None,
         Option(
-            "Comparison",
-            "--against-text",
+            *("Comparison", "--against-text"),
             metavar="TEXT",
             help="text that B reads instead of --text; one for each --text",
         ),
@@ -43,8 +31,7 @@ class CompareOptions:
     metric: Annotated[
         list[str] | None,
         Option(
-            "Comparison",
-            "--metric",
+            *("Comparison", "--metric"),
             metavar="NAME",
             help="compare only this metric; may be repeated (see attncli explain)",
         ),

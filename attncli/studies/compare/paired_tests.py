@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -30,22 +30,18 @@ def intervals(values: Array, confidence: float = 0.95) -> Array:
     """
 
     def interval(known: Array) -> Array:
-        bounds = (
-            _scipy()
-            .bootstrap(
-                (known,),
-                np.mean,
-                axis=-1,
-                vectorized=True,
-                n_resamples=RESAMPLES,
-                confidence_level=confidence,
-                method="percentile",
-                batch=max(1, _CELLS // known.size),
-                rng=np.random.default_rng(SEED),
-            )
-            .confidence_interval
+        bootstrap = _scipy().bootstrap(
+            (known,),
+            np.mean,
+            axis=-1,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            confidence_level=confidence,
+            method="percentile",
+            batch=max(1, _CELLS // known.size),
+            rng=np.random.default_rng(SEED),
         )
-        return np.stack([bounds.low, bounds.high], axis=-1)
+        return np.stack(bootstrap.confidence_interval, axis=-1)
 
     return _by_pattern(values, interval, 2)
 
@@ -98,18 +94,13 @@ def adjusted(p: Array) -> Array:
 def _by_pattern(values: Array, compute: Callable[[Array], Array], columns: int) -> Array:
     """Return the results of `compute`, called once for each group of cells that have values for the same texts."""
     result = np.full((len(values), columns), np.nan)
-    for cells, texts in _patterns(~np.isnan(values)):
-        if texts.sum() >= FEWEST:
-            result[cells] = compute(values[np.ix_(cells, texts)])
+    if values.size:
+        patterns, numbers = np.unique(~np.isnan(values), axis=0, return_inverse=True)
+        for number, texts in enumerate(patterns):
+            if texts.sum() >= FEWEST:
+                cells = np.flatnonzero(numbers.ravel() == number)
+                result[cells] = compute(values[np.ix_(cells, texts)])
     return result
-
-
-def _patterns(known: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield each different row of `known` [cell, text], after the indexes of its cells."""
-    if known.size:
-        patterns, numbers = np.unique(known, axis=0, return_inverse=True)
-        for number, pattern in enumerate(patterns):
-            yield np.flatnonzero(numbers.ravel() == number), pattern
 
 
 def _scipy() -> Any:

@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from attncli.data import Array, RunInfo
+from attncli.data import RunInfo
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
-from attncli.engine.report import Drawing
+from attncli.engine.report import Drawing, Report
 from attncli.store import analysis_document, run_document
 from attncli.studies.compare.result import Comparison
 
 SCHEMA = "attncli.compare/1"
 
 
-def tables(result: Comparison) -> dict[str, dict[str, Array]]:
-    """Return the tables by file name."""
-    return {"compare": result.table(), "compare-measures": result.measures_table()}
-
-
-def document(result: Comparison, run: Collected, other: RunInfo) -> dict[str, Any]:
-    """Return the contents of compare.json; `run` is run A, `other` describes run B."""
-    columns = tables(result)
-    names = dict.fromkeys(result.measures["change"].coords["metric"][1].tolist())
-    declared = {
-        name: {"unit": metric.unit, "question": metric.question} for name, metric in declarations(names).items()
-    }
-    head = {"other": run_document(other, given=False), "metrics": declared}
-    lists = {"heads": columns["compare"], "measures": columns["compare-measures"]}
-    return analysis_document(SCHEMA, run.info, head, lists)
-
-
-def drawings(result: Comparison, info: RunInfo, other: RunInfo) -> list[Drawing]:
-    """Return the picture of distances and changes."""
+def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report:
+    """Return the document, the tables of heads and measures, and the picture; `run` is run A, `other` is of run B."""
     # imported here: matplotlib takes long to load
     from attncli.studies.compare import figures
 
-    same_title = info.title == other.title
-    names = (_name(info), _name(other)) if same_title else (info.title, other.title)
+    heads, measures = result.table(), result.measures_table()
+    metrics = declarations(dict.fromkeys(result.measures["change"].coords["metric"][1].tolist()))
+    declared = {name: {"unit": metric.unit, "question": metric.question} for name, metric in metrics.items()}
+    head = {"other": run_document(other, given=False), "metrics": declared}
+    document = analysis_document(SCHEMA, run.info, head, {"heads": heads, "measures": measures})
+    same_title = run.info.title == other.title
+    names = (_name(run.info), _name(other)) if same_title else (run.info.title, other.title)
     picture = partial(figures.draw, result, names=names)
-    return [Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")]
+    drawing = Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")
+    return Report(run.info, document, {"compare": heads, "compare-measures": measures}, [drawing])
 
 
 def _name(info: RunInfo) -> str:
     """Return the title of a run with its revision and dtype."""
-    return " ".join([info.title, *([info.revision] if info.revision else []), info.dtype])
+    return " ".join(filter(None, (info.title, info.revision, info.dtype)))

@@ -11,14 +11,14 @@ from attncli.engine.study import Study
 from attncli.options import typed
 from attncli.studies.compare.options import CompareOptions
 
-if TYPE_CHECKING:  # the help of the command line needs no NumPy
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
 
-    from attncli.data import RunInfo, Selection, Text
+    from attncli.data import RunInfo, Text
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import RunOptions
-    from attncli.studies.compare.compute import Comparer, HeadKey
+    from attncli.studies.compare.compute import Comparer
     from attncli.studies.compare.result import Comparison
 
     ComparisonWithOther = tuple[Comparison, RunInfo]
@@ -45,13 +45,10 @@ class CompareStudy(Study["ComparisonWithOther"]):
         return {**typed(self.options), **self.names}
 
     def run_options(self) -> RunOptions:
-        """Return the metrics that are compared."""
-        # imported here: the help of the command line needs no NumPy
         from attncli.studies.compare.compute import compared_metrics
 
-        typed_names = self.options.metric
-        names = None if typed_names is None else [name.strip() for value in typed_names for name in value.split(",")]
-        return {"metrics": compared_metrics(names)}
+        names = [name.strip() for value in self.options.metric or () for name in value.split(",")]
+        return {"metrics": compared_metrics(names or None)}
 
     def resolved(self) -> dict[str, Any]:
         """Return where B comes from."""
@@ -99,7 +96,11 @@ class CompareStudy(Study["ComparisonWithOther"]):
         a, request = execution.runner, execution.request
         b = a if dict(other) == dict(execution.arguments) else load_runner(other)
         if not request.combined:
-            check_heads(_head_keys(a.selected_heads(request)), _head_keys(b.selected_heads(request)))
+            heads_a, heads_b = (
+                [(*layer, head) for layer, heads in runner.selected_heads(request).items() for head in heads]
+                for runner in (a, b)
+            )
+            check_heads(heads_a, heads_b)
         infos: list[RunInfo] = []
         with execution.track("comparing", len(execution.texts), "texts") as advance:
             for text_a, text_b in zip(execution.texts, self.texts, strict=True):
@@ -111,19 +112,11 @@ class CompareStudy(Study["ComparisonWithOther"]):
         return first, replace(infos[1], input_sha256=input_sha256(self.texts))
 
     def report(self, result: ComparisonWithOther, run: Collected) -> Report:
-        """Return the document, the tables of heads and measures, and the picture."""
-        from attncli.studies.compare.report import document, drawings, tables
+        from attncli.studies.compare.report import compare_report
 
-        comparison, other = result
-        pictures = drawings(comparison, run.info, other)
-        return Report(run.info, document(comparison, run, other), tables(comparison), pictures)
+        return compare_report(*result, run)
 
     def terminal(self, result: ComparisonWithOther, run: Collected) -> Iterator[Table]:
-        """Return tables of the heads that differ most and of the largest changes."""
         from attncli.studies.compare.terminal import comparison_tables
 
         return comparison_tables(result[0])
-
-
-def _head_keys(heads: Selection) -> list[HeadKey]:
-    return [(kind, layer, head) for (kind, layer), numbers in heads.items() for head in numbers]

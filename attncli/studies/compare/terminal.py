@@ -23,19 +23,15 @@ def comparison_tables(result: Comparison) -> Iterator[Table]:
     several_kinds = len(set(heads["kind"].tolist())) > 1
     tables = (("heads that differ most", heads, _HEADS), ("largest changes from A to B", measures, _MEASURES))
     for title, columns, column_names in tables:
-        names = [name for name in column_names if not _is_empty(columns[name].tolist()[:_MOST_ROWS])]
+        cells = {name: [_cell(value) for value in columns[name][:_MOST_ROWS]] for name in column_names}
+        names = [name for name in column_names if any(cells[name])]
         text_names = [name for name in names if name == "metric"]
         table = blank_table(title, ["head", *text_names], [name for name in names if name != "metric"])
         for row in range(min(_MOST_ROWS, len(columns["kind"]))):
             head = f"{columns['layer'][row]}.{columns['head'][row]}"
             full_head = f"{columns['kind'][row]} {head}" if several_kinds else head
-            add_row(table, [full_head, *(_cell(columns[name][row]) for name in names)])
+            add_row(table, [full_head, *(cells[name][row] for name in names)])
         yield table
-
-
-def _is_empty(values: list[Any]) -> bool:
-    """Return whether all values are NaN."""
-    return all(value != value for value in values)
 
 
 def _cell(value: Any) -> str:

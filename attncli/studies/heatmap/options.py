@@ -11,16 +11,7 @@ from attncli.vocabulary import LINEAR_UP_TO, POOLS, RESOLUTION, SCALES
 
 @dataclass(frozen=True)
 class HeatmapOptions(NormOptions):
-    """Which pictures are drawn, how fine they are, and their colours.
-
-    grid        whether all maps of a text and kind share one page
-    each        whether every head has a picture of its own
-    resolution  largest number of cells on a side
-    pool        mean or max of the weights in a cell
-    rows, keys  queries and keys to draw, such as `8000-8400`; all if None
-    log         whether colours are logarithmic; None: if more than 256 tokens are on a side
-    scale       shared: one colour scale for a text and kind; panel: a scale for each map
-    """
+    """Which pictures are drawn, how fine they are, and their colours."""
 
     grid: Annotated[bool, Option("Pictures", "--grid", help="draw one page of everything that is selected")] = False
     each: Annotated[bool, Option("Pictures", "--each", help="draw one picture of every selected head")] = False

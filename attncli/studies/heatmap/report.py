@@ -1,31 +1,132 @@
-"""What `heatmap` writes: pictures of maps."""
+"""What `heatmap` writes: which pictures the selected maps become, what they are called, and how they are drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
+from attncli.data import Attention, LayerMaps, Zoom
+from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing
 from attncli.studies.heatmap.options import HeatmapOptions
-from attncli.studies.heatmap.pictures import PictureChoice, pictures
-from attncli.studies.heatmap.result import MapsToDraw
+from attncli.vocabulary import LINEAR_UP_TO
+
+if TYPE_CHECKING:  # matplotlib takes long to load: it is imported in functions
+    from matplotlib.figure import Figure
 
 
-def drawings(maps: MapsToDraw, choice: PictureChoice, options: HeatmapOptions, notes: list[str]) -> Iterator[Drawing]:
+@dataclass(frozen=True)
+class PictureChoice:
+    """What decides which pictures the maps of a text and kind become.
+
+    grid    whether one page of all maps is wanted
+    each    whether one picture of each map is wanted
+    layers  whether layers were selected, which then have pictures of their own
+    heads   whether heads were selected, which then have pictures of their own in selected layers
+    """
+
+    grid: bool = False
+    each: bool = False
+    layers: bool = False
+    heads: bool = False
+
+    @property
+    def one_page(self) -> bool:
+        """Whether all maps share one page."""
+        return self.grid or not (self.each or self.layers)
+
+    def fit(self, zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
+        """Return a zoom whose cells are no finer than these pictures can show.
+
+        pages  for each page, the number of maps of each layer
+        """
+        if not self.one_page:
+            return zoom
+        from attncli.plotting.grid import fit_to_pages
+
+        return fit_to_pages(zoom, pages)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture: its file name without suffix, its maps, and whether it is a page of many maps."""
+
+    name: str
+    attention: Attention
+    page: bool = False
+
+    def draw(
+        self, model: str = "", note: str = "", *, log: bool | None = None, top: float | None = None, own: bool = False
+    ) -> Figure:
+        """Return the figure.
+
+        log  whether colours are logarithmic; None: if more than 256 tokens are on a side
+        top  upper end of the colour scale; None: the largest weight
+        own  whether each map has its own scale
+        """
+        from attncli.plotting import grid, heatmap
+
+        longest = max(len(self.attention.queries), len(self.attention.keys))
+        log = longest > LINEAR_UP_TO if log is None else log
+        if self.page:
+            return grid.draw(self.attention, model=model, note=note, log=log, vmax=top, each=own)
+        return heatmap.draw(self.attention, model=model, note=note, log=log, vmax=None if own else top)
+
+
+def pictures(attention: Attention, choice: PictureChoice, prefix: str = "") -> list[Picture]:
+    """Return the pictures of the maps of one text and kind.
+
+    Nothing selected: one page. Layers selected: a page and the mean of each layer. Layers and heads selected: a
+    picture of each map. Names are `<kind>-grid`, `<kind>-L03-grid`, `<kind>-L03-mean` and `<kind>-L03-H05`.
+
+    prefix  text before the names, such as `T000-`
+    """
+    name = f"{prefix}{attention.kind}"
+    if choice.one_page:
+        label = f"-{_label(attention.layers[0])}" if choice.layers and len(attention.layers) == 1 else ""
+        return [Picture(f"{name}{label}-grid", attention, page=True)]
+    single_maps = choice.each or choice.heads
+    return [picture for maps in attention.layers for picture in _of_layer(name, attention, maps, single_maps)]
+
+
+def _of_layer(name: str, attention: Attention, maps: LayerMaps, single_maps: bool) -> Iterator[Picture]:
+    layer, name = replace(attention, layers=(maps,)), f"{name}-{_label(maps)}"
+    if not maps.heads:
+        yield Picture(f"{name}-{attention.aggregate}", layer)
+    elif single_maps:
+        yield from (Picture(f"{name}-H{head:02}", layer.sel(head=head)) for head in maps.heads)
+    else:
+        yield Picture(f"{name}-grid", layer, page=True)
+        yield Picture(f"{name}-mean", layer.mean("head"))
+
+
+def _label(maps: LayerMaps) -> str:
+    return f"L{maps.layer:02}" if isinstance(maps.layer, int) else f"L{maps.layer}"
+
+
+def maps_per_layer(attention: Attention) -> list[int]:
+    """Return the number of maps of each layer."""
+    return [len(maps.weights) for maps in attention.layers]
+
+
+def drawings(
+    runs: Iterable[Collected], texts: int, choice: PictureChoice, options: HeatmapOptions, notes: list[str]
+) -> Iterator[Drawing]:
     """Yield the pictures of one run after another.
 
+    texts  number of texts of all runs
     notes  is filled with the notes of the run that is drawn; those of the last run hold for all texts
     """
-    # imported here: matplotlib takes long to load
-    from attncli.plotting.cells import largest_weight
+    from attncli.plotting.colour_scale import largest_weight
 
     own = options.scale == "panel"
-    for run in maps.runs:
+    for run in runs:
         notes[:] = run.info.notes
         for attention in run.maps:
-            several = maps.texts > 1
-            prefix = f"T{attention.text:03}-" if several else ""
-            note = f"text {attention.text + 1} of {maps.texts}" if several else ""
+            prefix = f"T{attention.text:03}-" if texts > 1 else ""
+            note = f"text {attention.text + 1} of {texts}" if texts > 1 else ""
             shared = None if own else largest_weight([attention])
             for picture in pictures(attention, choice, prefix):
                 draw = partial(picture.draw, run.info.title, note, log=options.log, top=shared, own=own)

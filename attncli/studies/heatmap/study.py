@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attncli.engine.report import Formats, Report
 from attncli.engine.study import Study
@@ -14,17 +14,18 @@ from attncli.options import SelectionOptions
 from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.vocabulary import MODEL_HEADS, PICTURE_FORMATS, SCALES
 
-if TYPE_CHECKING:  # the help of the command line needs no NumPy
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from attncli.data import Attention, Kind, Selection
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request, RunOptions
-    from attncli.studies.heatmap.pictures import PictureChoice
-    from attncli.studies.heatmap.result import MapsToDraw
+    from attncli.studies.heatmap.report import PictureChoice
+
+    RunsAndCount = tuple[Iterator[Collected], int, bool]
 
 
 @dataclass(frozen=True)
-class HeatmapStudy(Study["MapsToDraw"]):
+class HeatmapStudy(Study["RunsAndCount"]):
     """Pictures of all heads, of the heads of layers, or of single heads."""
 
     options: HeatmapOptions = field(default_factory=HeatmapOptions)
@@ -36,51 +37,40 @@ class HeatmapStudy(Study["MapsToDraw"]):
     prints = "paths"
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        """Return the study for the selected layers and heads; raise UsageError if options exclude each other."""
         if self.options.grid and self.options.each:
             raise UsageError("--grid and --each exclude each other: give one of them")
         heads = any(value not in MODEL_HEADS for value in selection.head or ())
         return replace(self, layers_selected=selection.layer is not None, heads_selected=heads)
 
     def run_options(self) -> RunOptions:
-        """Return the part of the maps that is drawn, and how fine it is."""
-        options: Any = {name: getattr(self.options, name) for name in ("rows", "keys", "resolution", "pool", "by")}
-        run_options: RunOptions = options
-        return run_options
+        names = ("rows", "keys", "resolution", "pool", "by")
+        return cast("RunOptions", {name: getattr(self.options, name) for name in names})
 
     def resolved(self) -> dict[str, Any]:
-        """Return the options that change the result, without those of the forward pass."""
         return {name: getattr(self.options, name) for name in ("grid", "each", "log", "scale")}
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if the colour scale is unknown."""
-        # imported here: the help of the command line needs no NumPy
         from attncli.engine.request import check_choice
 
         check_choice({"scale": self.options.scale}, "scale", SCALES)
 
     @property
     def _choice(self) -> PictureChoice:
-        # imported here: the help of the command line needs no NumPy
-        from attncli.studies.heatmap.pictures import PictureChoice
+        from attncli.studies.heatmap.report import PictureChoice
 
         return PictureChoice(self.options.grid, self.options.each, self.layers_selected, self.heads_selected)
 
-    def run(self, execution: Execution) -> tuple[Collected, MapsToDraw]:
-        """Return the first run without its maps, and the maps; those of several texts come batch by batch."""
-        # imported here: the help of the command line needs no NumPy
-        from attncli.studies.heatmap.result import MapsToDraw
-
+    def run(self, execution: Execution) -> tuple[Collected, RunsAndCount]:
+        """Return the first run without its maps; then all runs, the number of texts, and whether runs are streamed."""
         runs = self._kept_maps(execution) if execution.keeps_all_maps else self._streamed_maps(execution)
         first = next(runs)
         texts = max(len(execution.texts), len({attention.text for attention in first.maps}))
         streamed = len(execution.texts) > 1 and not execution.keeps_all_maps
-        return replace(first, maps=()), MapsToDraw(chain([first], runs), texts, streamed)
+        return replace(first, maps=()), (chain([first], runs), texts, streamed)
 
     def _kept_maps(self, execution: Execution) -> Iterator[Collected]:
-        # imported here: the help of the command line needs no NumPy
-        from attncli.data.transforms import zoomed
-        from attncli.studies.heatmap.pictures import maps_per_layer
+        from attncli.stream.zoom import zoomed
+        from attncli.studies.heatmap.report import maps_per_layer
 
         maps: list[Attention] = []
 
@@ -97,14 +87,14 @@ class HeatmapStudy(Study["MapsToDraw"]):
         zoom = self._choice.fit(request.zoom, pages)
         return execution.batches(replace(request, zoom=zoom), execution.track)
 
-    def report(self, result: MapsToDraw, run: Collected) -> Report:
+    def report(self, result: RunsAndCount, run: Collected) -> Report:
         """Return the pictures, and the notes of the runs that they are drawn from."""
-        # imported here: the help of the command line needs no NumPy
         from attncli.studies.heatmap.report import drawings
 
+        runs, texts, streamed = result
         notes: list[str] = []
-        stream = drawings(result, self._choice, self.options, notes)
-        return Report(replace(run.info, notes=()), drawings=stream if result.streamed else [*stream], late_notes=notes)
+        stream = drawings(runs, texts, self._choice, self.options, notes)
+        return Report(replace(run.info, notes=()), drawings=stream if streamed else [*stream], late_notes=notes)
 
 
 def _pages(heads: Selection, request: Request) -> list[list[int]]:

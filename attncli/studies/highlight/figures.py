@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from attncli.plotting.highlight_colours import LEVELS, level_colours, readable_i
 from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, text_widths, with_fixed_style
 from attncli.studies.highlight import passage
-from attncli.studies.highlight.passage import State, TextCell
-from attncli.studies.highlight.result import Highlight, HighlightLine
+from attncli.studies.highlight.passage import TextCell, TextLine
+from attncli.studies.highlight.result import Highlight
 
 WIDTH = 1200
 _LINE_WIDTH = WIDTH - 2 * EDGE
@@ -54,9 +54,8 @@ def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
     Colours are weights, on one scale for all lines; the focus has an outline and an underline. Grey words are masked.
     Raises UsageError where the picture would be too tall.
     """
-    cells = passage.text_cells(highlight.weighted, highlight.words)
-    other = passage.text_cells(highlight.focused, highlight.words) if highlight.across else []
-    parts = [_Part.of(highlight, line, cells, other) for line in highlight.lines]
+    lines = passage.text_lines(highlight)
+    parts = [_Part(line, _rows(line.cells), _rows(line.other)) for line in lines]
     header = Header.of(passage.highlight_title(highlight), *passage.lines_below(highlight, model, note))
     scale_top = header.height + 10
     top = scale_top + 92
@@ -70,7 +69,7 @@ def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
     canvas = page.axes(0, 0, page.width, page.height)
     canvas.set(xlim=(0, page.width), ylim=(page.height, 0))
     _draw_scale(page, highlight, scale_top)
-    _draw_legend(canvas, highlight, {cell.state for part in parts for cell in part.cells}, scale_top + 14)
+    _draw_legend(canvas, passage.legend_entries(highlight, lines), scale_top + 14)
     for part in parts:
         part.draw(canvas, top)
         top += part.height
@@ -79,51 +78,27 @@ def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
 
 @dataclass(frozen=True)
 class _Part:
-    """One line of a highlight, set in rows.
+    """One line of a highlight, its text with weights and its other text set in rows."""
 
-    rows, other   rows of the text with weights, and of the text that contains the focus where that is another
-    from_right    whether `other` and `rows` are read from right to left
-    """
-
-    caption: str
-    cells: list[TextCell]
+    line: TextLine
     rows: list[_Row]
     other: list[_Row]
-    strongest: str
-    from_right: tuple[bool, bool]
-
-    @classmethod
-    def of(
-        cls, highlight: Highlight, line: HighlightLine, cells: Sequence[TextCell], other: Sequence[TextCell]
-    ) -> _Part:
-        """Return the part of one line; `cells` and `other` are those of the two texts, without weights."""
-        weighted, context = passage.weighted_cells(highlight, line, cells), passage.focus_cells(line, other)
-        strongest = "   ".join(f"{name} {weight}" for name, weight in passage.strongest_tokens(weighted)) or "none"
-        return cls(
-            passage.line_caption(highlight, line),
-            weighted,
-            _rows(weighted),
-            _rows(context),
-            f"strongest:   {strongest}",
-            (bool(passage.right_to_left(context)), bool(passage.right_to_left(weighted))),
-        )
 
     @property
     def height(self) -> int:
-        """The pixels of the part."""
         return 84 + _LINE * (len(self.rows) + len(self.other))
 
     def draw(self, axes: Axes, top: float) -> None:
-        """Draw the part below `top`."""
         axes.plot([EDGE, WIDTH - EDGE], [top, top], color="#d8d8d8", linewidth=0.6)
-        axes.text(EDGE, top + 12, self.caption, **style(SUBTITLE, FAINT, ha="left", va="top"))
+        axes.text(EDGE, top + 12, self.line.caption, **style(SUBTITLE, FAINT, ha="left", va="top"))
         top += 36
-        for rows, from_right in zip((self.other, self.rows), self.from_right, strict=True):
+        for rows, cells in ((self.other, self.line.other), (self.rows, self.line.cells)):
+            from_right = bool(passage.right_to_left(cells))
             for row in rows:
                 for box, left in _places(row, from_right):
                     _draw_box(axes, box, left, top)
                 top += _LINE
-        axes.text(EDGE, top + 4, self.strongest, **style(SMALL, FAINT, ha="left", va="top"))
+        axes.text(EDGE, top + 4, self.line.strongest_text, **style(SMALL, FAINT, ha="left", va="top"))
 
 
 def _rows(cells: Sequence[TextCell]) -> list[_Row]:
@@ -147,38 +122,31 @@ def _rows(cells: Sequence[TextCell]) -> list[_Row]:
         for _ in range(space.count("\n")):
             rows.append([])
             left = 0.0
-    kept: list[_Row] = []
-    for row in rows:
-        if row or (kept and kept[-1]):
-            kept.append(row)
+    kept = [row for previous, row in pairwise([[], *rows]) if row or previous]
     return kept if kept and kept[-1] else kept[:-1]
 
 
 def _words(cells: Sequence[TextCell]) -> Iterator[tuple[list[_Box], str]]:
     """Yield the boxes that must stay together, and the space after them."""
+    # measured together, as measuring is slow
+    plain = iter(text_widths([cell.text for cell in cells if not cell.special], _SIZE))
+    special = iter(text_widths([cell.text for cell in cells if cell.special], _SPECIAL_SIZE))
     word: list[_Box] = []
-    for cell, boxes in _measured(cells):
+    for cell in cells:
+        width = next(special if cell.special else plain)
         if not cell.text.strip() and not cell.positions:
             yield word, cell.text
             word = []
             continue
-        word += boxes
+        word += _boxes(cell, width)
         if not cell.text.strip():
             yield word, ""
             word = []
     yield word, ""
 
 
-def _measured(cells: Sequence[TextCell]) -> Iterator[tuple[TextCell, list[_Box]]]:
-    """Yield each cell with its boxes: one, unless the cell is longer than a row."""
-    # measured together, as measuring is slow
-    plain = iter(text_widths([cell.text for cell in cells if not cell.special], _SIZE))
-    special = iter(text_widths([cell.text for cell in cells if cell.special], _SPECIAL_SIZE))
-    for cell in cells:
-        yield cell, list(_boxes(cell, next(special if cell.special else plain)))
-
-
 def _boxes(cell: TextCell, width: float) -> Iterator[_Box]:
+    """Yield the boxes of a cell: one, unless the cell is longer than a row."""
     pad = _SPECIAL_PAD if cell.special else _PAD if cell.positions else 0.0
     if not cell.text.strip(" "):
         width = _SPACE * len(cell.text)
@@ -241,16 +209,15 @@ def _draw_scale(page: FigureLayout, highlight: Highlight, top: float) -> None:
     axes.set_frame_on(True)
     for spine in axes.spines.values():
         spine.set(linewidth=0.5, color="#c8c8c8")
-    ticks = [passage.format_weight(highlight.top * part / 4) for part in range(5)]
     axes.tick_params(**TICK_STYLE)
-    axes.set_xticks(range(5), labels=ticks, **style(SMALL))
+    axes.set_xticks(range(5), labels=passage.scale_ticks(highlight), **style(SMALL))
     page.write(EDGE, top + 46, passage.scale_label(highlight), SUBTITLE, FAINT)
 
 
-def _draw_legend(axes: Axes, highlight: Highlight, states: set[State], middle: float) -> None:
+def _draw_legend(axes: Axes, entries: Sequence[tuple[str, str]], middle: float) -> None:
     """Draw the looks that are not colours, on the right of the colour bar."""
     left = EDGE + _BAR + 60.0
-    for look, meaning in passage.legend_entries(highlight, states):
+    for look, meaning in entries:
         width = text_widths([meaning], SMALL)[0] + 12
         if look in ("focus", "undefined"):
             box = _OUTLINE if look == "focus" else HATCHED

@@ -10,13 +10,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from attncli.data.labels import escape_invisible
 from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours, readable_ink
 from attncli.studies.highlight import passage
-from attncli.studies.highlight.passage import TextCell
-from attncli.studies.highlight.result import Highlight, HighlightLine
+from attncli.studies.highlight.passage import TextCell, TextLine
+from attncli.studies.highlight.result import Highlight
 
 _ASSETS = Path(__file__).parent / "assets"
 _DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; }"
@@ -24,21 +24,17 @@ _DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #
 
 def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
     """Return the page: for each line of the highlight the text with a colour and a tooltip for each token."""
-    cells = passage.text_cells(highlight.weighted, highlight.words)
-    other = passage.text_cells(highlight.focused, highlight.words) if highlight.across else []
-    weighted = [passage.weighted_cells(highlight, line, cells) for line in highlight.lines]
-    css = stylesheet()
-    template = _environment().get_template("highlight.html")
-    return template.render(
+    lines, css = passage.text_lines(highlight), stylesheet()
+    return _template().render(
         title=passage.highlight_title(highlight),
         below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
         css=css,
         hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         levels=range(LEVELS),
-        ticks=[passage.format_weight(highlight.top * part / 4) for part in range(5)],
+        ticks=passage.scale_ticks(highlight),
         unit=passage.scale_label(highlight),
-        looks=passage.legend_entries(highlight, {cell.state for line_cells in weighted for cell in line_cells}),
-        lines=[_line(highlight, *line, other) for line in zip(highlight.lines, weighted, strict=True)],
+        looks=passage.legend_entries(highlight, lines),
+        lines=list(map(_template_values, lines)),
     )
 
 
@@ -52,8 +48,8 @@ def embedded(html: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    return Environment(
+def _template() -> Template:
+    environment = Environment(
         loader=FileSystemLoader(_ASSETS, encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -61,6 +57,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    return environment.get_template("highlight.html")
 
 
 @cache
@@ -77,18 +74,14 @@ def _level_classes(dark: bool = False) -> Iterator[str]:
         yield f".c{level} {{ background: {colour}; color: {readable_ink(colour)}; }}"
 
 
-def _line(
-    highlight: Highlight, line: HighlightLine, cells: Sequence[TextCell], other: Sequence[TextCell]
-) -> dict[str, Any]:
-    """Return the template values of one line."""
-    context = passage.focus_cells(line, other)
+def _template_values(line: TextLine) -> dict[str, Any]:
     return {
-        "caption": passage.line_caption(highlight, line),
-        "cells": list(map(_cell, cells)),
-        "direction": _direction(cells),
-        "other": list(map(_cell, context)),
-        "other_direction": _direction(context),
-        "strongest": passage.strongest_tokens(cells),
+        "caption": line.caption,
+        "cells": list(map(_cell, line.cells)),
+        "direction": _direction(line.cells),
+        "other": list(map(_cell, line.other)),
+        "other_direction": _direction(line.other),
+        "strongest": line.strongest,
     }
 
 
@@ -98,10 +91,9 @@ def _direction(cells: Sequence[TextCell]) -> str:
 
 def _cell(cell: TextCell) -> dict[str, Any]:
     """Return the template values of one cell."""
-    look = ["t", *(["special"] if cell.special else []), *(["focus"] if cell.focus else [])]
-    look += {"drawn": [f"c{cell.level}"], "between": []}.get(cell.state, [cell.state])
-    values = {"text": cell.text, "positions": cell.positions, "special": cell.special}
-    return {**values, "look": " ".join(look), "tooltip": _tooltip(cell)}
+    state = {"drawn": f"c{cell.level}", "between": ""}.get(cell.state, cell.state)
+    look = filter(None, ("t", "special" if cell.special else "", "focus" if cell.focus else "", state))
+    return {**vars(cell), "look": " ".join(look), "tooltip": _tooltip(cell)}
 
 
 def _tooltip(cell: TextCell) -> str:

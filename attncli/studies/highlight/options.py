@@ -11,11 +11,7 @@ from attncli.vocabulary import DIRECTIONS
 
 @dataclass(frozen=True)
 class HighlightOptions:
-    """The focus whose attention is shown on the text.
-
-    focus      a word (all its occurrences), `it#2`, the position of a token, `[CLS]` or `all`
-    direction  from: attention from the focus; to: attention to it
-    """
+    """The focus whose attention is shown on the text."""
 
     focus: Annotated[
         str | None,

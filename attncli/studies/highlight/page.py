@@ -68,17 +68,14 @@ class HighlightPage:
 
 def file_name(highlight: Highlight, focus: FocusRequest, several_texts: bool) -> str:
     """Return `encoder-L03-H01-it`: without what differs between lines, with the number of one text of several."""
-    layers, heads = ({getattr(line, name) for line in highlight.lines} for name in ("layer", "head"))
-    parts = [f"T{highlight.text:03}"] if several_texts else []
-    parts.append(highlight.kind)
-    parts += [_short("L", layers.pop())] if len(layers) == 1 else []
-    parts += [_short("H", heads.pop())] if len(heads) == 1 else []
-    parts += ["to"] if focus.direction == "to" else []
-    word = re.sub(r"[^\w-]+", "-", focus.wanted).strip("-")[:_LONGEST_NAME]
-    return "-".join([*parts, word or "focus"])
+    text = f"T{highlight.text:03}" if several_texts else ""
+    numbers = (_short(*entry) for entry in highlight.common.items())
+    direction = "to" if focus.direction == "to" else ""
+    word = re.sub(r"[^\w-]+", "-", focus.wanted).strip("-")[:_LONGEST_NAME] or "focus"
+    return "-".join(filter(None, (text, highlight.kind, *numbers, direction, word)))
 
 
-def _short(letter: str, number: int | str) -> str:
+def _short(axis: str, number: int | str) -> str:
     if isinstance(number, int):
-        return f"{letter}{number:02}"
-    return f"L{number}" if letter == "L" else number
+        return f"{axis[0].upper()}{number:02}"
+    return f"L{number}" if axis == "layer" else number

@@ -80,16 +80,13 @@ def _cells_in_text(tokens: Tokens, position: int, previous_end: int) -> Iterator
 
 def _gap(text: str) -> str:
     """Return text that no token covers: space as it is, other characters visible, and a long gap as an ellipsis."""
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").replace("\t", " ")
     if len(text) > _LONGEST_GAP and text.strip():
         return " … "
-    return "".join(_space_or_visible(char) for char in text)
-
-
-def _space_or_visible(char: str) -> str:
-    if char in "\n\u3000":
-        return char
-    return " " if char == "\t" or unicodedata.category(char) == "Zs" else escape_invisible(char)
+    return "".join(
+        char if char in "\n\u3000" else " " if unicodedata.category(char) == "Zs" else escape_invisible(char)
+        for char in text
+    )
 
 
 def _cells_without_offset(
@@ -131,11 +128,6 @@ def weighted_cells(highlight: Highlight, line: HighlightLine, cells: Sequence[Te
     return weighted
 
 
-def focus_cells(line: HighlightLine, cells: Sequence[TextCell]) -> list[TextCell]:
-    """Return the cells of the text that contains the focus but has no weights."""
-    return [replace(cell, focus=bool(set(line.positions).intersection(cell.positions))) for cell in cells]
-
-
 def right_to_left(cells: Sequence[TextCell]) -> bool | None:
     """Return whether the first letter belongs to a script that is read from the right; None without a letter."""
     for cell in cells:
@@ -169,27 +161,51 @@ def cell_name(cell: TextCell) -> str:
     return cell.text if cell.text.strip(" ") else escape_invisible(cell.text)
 
 
+@dataclass(frozen=True)
+class TextLine:
+    """One line of a highlight as text.
+
+    caption    what identifies the line: its layer and head where there are several, and its focus
+    cells      the text with weights
+    other      the text that contains the focus, if it is another one
+    strongest  name and weight of the cells with the largest weights
+    """
+
+    caption: str
+    cells: list[TextCell]
+    other: list[TextCell]
+    strongest: list[tuple[str, str]]
+
+    @property
+    def strongest_text(self) -> str:
+        """The strongest cells on one line."""
+        return "strongest:   " + ("   ".join(f"{name} {weight}" for name, weight in self.strongest) or "none")
+
+
+def text_lines(highlight: Highlight) -> list[TextLine]:
+    """Return all lines of a highlight."""
+    cells = text_cells(highlight.weighted, highlight.words)
+    other = text_cells(highlight.focused, highlight.words) if highlight.across else []
+    lines = []
+    for line in highlight.lines:
+        weighted, marked = weighted_cells(highlight, line, cells), set(line.positions)
+        context = [replace(cell, focus=not marked.isdisjoint(cell.positions)) for cell in other]
+        lines.append(TextLine(_caption(highlight, line), weighted, context, strongest_tokens(weighted)))
+    return lines
+
+
 def highlight_title(highlight: Highlight) -> str:
     """Return what all lines have in common: kind, layer, head."""
-    layers, heads = ({getattr(line, name) for line in highlight.lines} for name in ("layer", "head"))
-    return join_parts(
-        KIND_WORDS[highlight.kind],
-        _numbered("layer", layers.pop()) if len(layers) == 1 else "",
-        _numbered("head", heads.pop()) if len(heads) == 1 else "",
-    )
+    return join_parts(KIND_WORDS[highlight.kind], *(_numbered(*entry) for entry in highlight.common.items()))
 
 
-def line_caption(highlight: Highlight, line: HighlightLine) -> str:
-    """Return what identifies one line: its layer and head where there are several, and its focus."""
-    layers, heads = ({getattr(other, name) for other in highlight.lines} for name in ("layer", "head"))
+def _caption(highlight: Highlight, line: HighlightLine) -> str:
     first, last = line.positions[0], line.positions[-1]
     unit = "word" if highlight.words else "token"
     where = f"{unit} {first}" if len(line.positions) == 1 else f"{unit}s {first}-{last}"
-    return join_parts(
-        _numbered("layer", line.layer) if len(layers) > 1 else "",
-        _numbered("head", line.head) if len(heads) > 1 else "",
-        f"{highlight.direction} {escape_invisible(line.focus)} ({where})",
-    )
+    numbers = {"layer": line.layer, "head": line.head}
+    different = [_numbered(*entry) for entry in numbers.items() if entry[0] not in highlight.common]
+    return join_parts(*different, f"{highlight.direction} {escape_invisible(line.focus)} ({where})")
 
 
 def _numbered(axis: str, number: int | str) -> str:
@@ -200,14 +216,15 @@ def lines_below(highlight: Highlight, model: str, note: str) -> list[str]:
     """Return the lines below the title: the model, how the maps were processed, and advice."""
     merged = "pieces merged into words" if highlight.words else ""
     dropped = "special tokens dropped, rows renormalised" if highlight.dropped_special else ""
-    advice = "special tokens are the strongest: --special drop shows the rest" if _faint(highlight) else ""
+    ordinary = [line.weights[line.drawn & ~highlight.weighted.special] for line in highlight.lines]
+    faint = max((float(weights.max(initial=0.0)) for weights in ordinary), default=0.0) < highlight.top / 4
+    advice = "special tokens are the strongest: --special drop shows the rest" if faint else ""
     return list(filter(None, (model, join_parts(merged, dropped, note, advice))))
 
 
-def _faint(highlight: Highlight) -> bool:
-    """Return whether all tokens but special ones have little colour."""
-    ordinary = [line.weights[line.drawn & ~highlight.weighted.special] for line in highlight.lines]
-    return max((float(weights.max(initial=0.0)) for weights in ordinary), default=0.0) < highlight.top / 4
+def scale_ticks(highlight: Highlight) -> list[str]:
+    """Return the numbers below the colour bar."""
+    return [format_weight(highlight.top * part / 4) for part in range(5)]
 
 
 def scale_label(highlight: Highlight) -> str:
@@ -215,9 +232,9 @@ def scale_label(highlight: Highlight) -> str:
     return f"attention weight {highlight.direction} the marked word (fraction)"
 
 
-def legend_entries(highlight: Highlight, states: set[State]) -> list[tuple[State | Literal["focus"], str]]:
+def legend_entries(highlight: Highlight, lines: Sequence[TextLine]) -> list[tuple[State | Literal["focus"], str]]:
     """Return (look, meaning) of each look without a colour that occurs; the first is that of the focus."""
+    states = {cell.state for line in lines for cell in line.cells}
     masked = "masked key" if highlight.direction == "from" else "query for which the focus is masked"
-    entries: list[tuple[State | Literal["focus"], str]] = [("focus", "focus")]
-    entries += [("unseen", masked)] if "unseen" in states else []
-    return entries + ([("undefined", "undefined")] if "undefined" in states else [])
+    meanings: dict[State | Literal["focus"], str] = {"focus": "focus", "unseen": masked, "undefined": "undefined"}
+    return [(look, meaning) for look, meaning in meanings.items() if look in ("focus", *states)]

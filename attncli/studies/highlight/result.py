@@ -60,6 +60,12 @@ class Highlight:
     dropped_special: bool = False
 
     @property
+    def common(self) -> dict[str, int | str]:
+        """The layer and the head, as far as they are the same in all lines."""
+        values = {name: {getattr(line, name) for line in self.lines} for name in ("layer", "head")}
+        return {name: different.pop() for name, different in values.items() if len(different) == 1}
+
+    @property
     def across(self) -> bool:
         """Whether the focus is in another text than the weights."""
         return self.kind == "cross"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from attncli.engine.report import Drawing, Formats, Report
 from attncli.engine.study import Study
@@ -17,7 +17,7 @@ from attncli.studies.highlight.options import HighlightOptions
 from attncli.studies.highlight.terminal import coloured_text
 from attncli.vocabulary import HIGHLIGHT_FORMATS
 
-if TYPE_CHECKING:  # the help of the command line needs no NumPy
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.focus import FocusRequest
@@ -44,24 +44,24 @@ class HighlightStudy(Study["RunsAndCount"]):
     prints = "paths"
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        """Return the study that shows the mean over all heads if nothing is selected or combined."""
         chosen = (selection.layer, selection.head) != (None, None)
         combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
         return replace(self, mean=not chosen and not combined)
 
     def run_options(self) -> RunOptions:
-        """Return how heads and layers are combined."""
         return {"aggregate": "mean", "aggregate_layers": "mean"} if self.mean else {}
+
+    @property
+    def _focus(self) -> FocusRequest:
+        from attncli.engine.focus import FocusRequest
+
+        return FocusRequest(str(self.options.focus), self.options.direction)  # type: ignore[arg-type]  # checked there
 
     def run(self, execution: Execution) -> tuple[Collected, RunsAndCount]:
         """Return the first run; then all runs that are shown, one after another, and the number of texts."""
         if self.options.focus is None:
             raise UsageError(f"--focus is missing: it says which word is the focus{_example_words(execution)}")
-        # imported here: the help of the command line needs no NumPy
-        from attncli.engine.focus import FocusRequest
-
-        focus = FocusRequest(self.options.focus, self.options.direction)  # type: ignore[arg-type]  # checked there
-        runs = self._runs(execution, focus)
+        runs = self._runs(execution, self._focus)
         first = next(runs)
         return first, (chain([first], runs), len(execution.texts) or len(first.inputs))
 
@@ -80,30 +80,23 @@ class HighlightStudy(Study["RunsAndCount"]):
         yield replace(run.with_notes(*matches.notes), maps=maps)
 
     def report(self, result: RunsAndCount, run: Collected) -> Report:
-        """Return the pages, and the notes of the runs that they show."""
         notes: list[str] = []
         more = (MEAN_NOTE,) if self.mean else ()
-        return Report(
-            replace(run.info, notes=()), drawings=self._drawings(*result, notes), notes=more, late_notes=notes
-        )
+        drawings = self._drawings(*result, notes)
+        return Report(replace(run.info, notes=()), drawings=drawings, notes=more, late_notes=notes)
 
     def _drawings(self, runs: Iterator[Collected], texts: int, notes: list[str]) -> Iterator[Drawing]:
-        from attncli.engine.focus import FocusRequest
+        """Yield the pages; `notes` is filled with the notes of the run that is drawn."""
         from attncli.studies.highlight.compute import highlights
         from attncli.studies.highlight.page import HighlightPage, file_name
 
-        focus = FocusRequest(str(self.options.focus), self.options.direction)  # type: ignore[arg-type]  # checked there
         for run in runs:
             notes[:] = run.info.notes
-            for highlight in highlights(run.maps, run.inputs, focus):
+            for highlight in highlights(run.maps, run.inputs, self._focus):
                 note = f"text {highlight.text + 1} of {texts}" if texts > 1 else ""
                 page = HighlightPage(highlight, run.info.title, note)
-                name = file_name(highlight, focus, texts > 1)
+                name = file_name(highlight, self._focus, texts > 1)
                 yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))
-
-    def resolved(self) -> dict[str, Any]:
-        """Return the focus and the direction."""
-        return {"focus": self.options.focus, "direction": self.options.direction}
 
 
 def _example_words(execution: Execution) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from attncli.plotting.highlight_colours import LEVELS, level_colours, readable_ink
@@ -24,34 +24,20 @@ def coloured_text(page: HighlightPage) -> Iterator[Text]:
     """Yield the title, the legend, and each line with its strongest tokens."""
     from rich.text import Text
 
-    from attncli.studies.highlight import passage as passages
+    from attncli.studies.highlight import passage
 
     highlight = page.highlight
-    cells = passages.text_cells(highlight.weighted, highlight.words)
-    other = passages.text_cells(highlight.focused, highlight.words) if highlight.across else []
-    yield Text(passages.highlight_title(highlight), style="bold")
-    for line in passages.lines_below(highlight, page.model, page.note):
-        yield Text(escaped(line), style="dim")
-    yield _legend(passages.format_weight(highlight.top), passages.scale_label(highlight))
-    for line_ in highlight.lines:
-        own = passages.weighted_cells(highlight, line_, cells)
+    yield Text(passage.highlight_title(highlight), style="bold")
+    for below in passage.lines_below(highlight, page.model, page.note):
+        yield Text(escaped(below), style="dim")
+    yield _legend(passage.format_weight(highlight.top), passage.scale_label(highlight))
+    for line in passage.text_lines(highlight):
         yield Text()
-        yield Text(escaped(passages.line_caption(highlight, line_)), style="dim")
-        if other:
-            yield _set(passages.focus_cells(line_, other))
-        yield _set(own)
-        said = "   ".join(f"{name} {weight}" for name, weight in passages.strongest_tokens(own)) or "none"
-        yield Text(escaped(f"strongest:   {said}"), style="dim")
+        yield Text(escaped(line.caption), style="dim")
+        for cells in filter(None, (line.other, line.cells)):
+            yield Text().append_tokens((escaped(cell.text), _style(cell)) for cell in cells)
+        yield Text(escaped(line.strongest_text), style="dim")
     yield Text()
-
-
-def _set(cells: Sequence[TextCell]) -> Text:
-    from rich.text import Text
-
-    text = Text()
-    for cell in cells:
-        text.append(escaped(cell.text), style=_style(cell))
-    return text
 
 
 def _style(cell: TextCell) -> Style:

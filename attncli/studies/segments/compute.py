@@ -9,16 +9,83 @@ from typing import Any
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Selection
+from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Selection, Spans
 from attncli.errors import UsageError
-from attncli.inputs.partitions import GENERATED, Sides, order_segment_names
+from attncli.inputs.partitions import GENERATED, Sides, check_has_segments, order_segment_names, partitions
 from attncli.stream import selected
+from attncli.stream.head_sums import OpenLayers
+from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
-from attncli.stream.sums import Moments
-from attncli.studies.segments.result import Segments
-from attncli.studies.segments.scores import column_of, score_of, scores_of
+from attncli.studies.segments.result import Segments, column_of
 
-TextKind = tuple[int, Kind]
+TextSides = Mapping[tuple[int, Kind], Sides]
+"""The segments of the queries and of the keys, by text and kind."""
+MOST_SEGMENTS = 128
+"""Largest number of segments on a side; more pairs are of no use in a table."""
+RANGES = {"mass": (0.0, 1.0), "uniform_mass": (0.0, 1.0), "positional_mass": (0.0, 1.0), "ratio": (0.0, None)}
+SOURCE = "sums of the weights; uniform: 1/|S_i| on each visible key; positional: the head's mean weight at each offset"
+_CELL = ("kind", "layer", "head", "from", "to", "texts")
+_TOKEN_CELL = ("text", "kind", "layer", "query", "token", "to")
+
+
+def segments_of_texts(
+    inputs: Sequence[Input], kinds: Sequence[Kind], by: str, spans: Sequence[Spans] | None
+) -> TextSides:
+    """Return the segments of the queries and keys of each text and kind.
+
+    by     auto, segment, paragraph or line
+    spans  the spans of the segments, one mapping for each text, instead of `by`
+    Raise UsageError if a text has a single segment or too many, or if the spans are not one for each text.
+    """
+    if spans is not None and len(spans) != len(inputs):
+        raise UsageError(
+            f"there are segments for {len(spans)} texts and {len(inputs)} texts: give a list with an object for each"
+        )
+    sides = {
+        (text.index, kind): partitions(text, kind, by, None if spans is None else spans[number])
+        for number, text in enumerate(inputs)
+        for kind in kinds
+    }
+    check_has_segments(inputs, list(sides.values()))
+    most = max(len(side.names) for both in sides.values() for side in both)
+    if most > MOST_SEGMENTS:
+        raise UsageError(f"a text has {most} segments, expected at most {MOST_SEGMENTS}: divide it into fewer")
+    return sides
+
+
+class SegmentsSink:
+    """A sink for attention between segments, and for `positional_mass`, the position baseline of self-attention.
+
+    sides                    segments of the queries and of the keys, by text and kind
+    mean_heads, mean_layers  whether only the mean over heads or layers is kept; exact, as sums are linear
+    """
+
+    def __init__(self, inputs: Sequence[Input], sides: TextSides, heads: Selection, **means: bool) -> None:
+        self.sides = sides
+        self._heads = heads
+        self._observed = SegmentSums(inputs, sides, heads, **means)
+        self._position = SegmentSums(inputs, sides, heads, **means)
+        self._baseline = PositionBaseline(None, self._position)
+
+    def add(self, rows: Rows) -> None:
+        self._observed.add(rows)
+        part = selected(rows, self._heads)
+        if part is not None and part.kind != "cross":
+            self._baseline.add(part)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        self._observed.end_layer(kind, layer)
+        self._baseline.end_layer(kind, layer)
+
+    def result(self) -> Segments:
+        """Return the result; `positional_mass` is NaN in cross-attention and where visible keys have gaps."""
+        observed, position = self._observed.result(), self._position.result()["mass"]
+        mass, uniform, ratio = (observed[name] for name in ("mass", "uniform_mass", "ratio"))
+        position_of_cell = dict(zip(_cells_of(position), position.values.tolist(), strict=True))
+        values = np.array([position_of_cell.get(cell, np.nan) for cell in _cells_of(mass)])
+        positional = _score("positional_mass", values, mass.coords)
+        scores = {"mass": mass, "uniform_mass": uniform, "positional_mass": positional, "ratio": ratio}
+        return replace(observed, heads=scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +93,8 @@ class _Membership:
     """Which rows and keys of a block lie in which segment; shared by all heads with the same visibility.
 
     keys     [batch, 1, key, to] float, 1 if the key is in the segment
-    rows     [batch, 1 or head, row, from] float, 1 if the row is in the segment and has a visible key
-    uniform  [batch, 1 or head, row, to] float, the mass of uniform weights on each segment
+    rows     [batch, 1 or head, row, from] float64, 1 if the row is in the segment and has a visible key
+    uniform  [batch, 1 or head, row, to] float64, the mass of uniform weights on each segment
     """
 
     keys: torch.Tensor
@@ -35,49 +102,16 @@ class _Membership:
     uniform: torch.Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class _LayerTotals:
-    """Sums over the rows of one layer: mass and uniform [batch, head, from, to], count [batch, head, from]; float64."""
-
-    mass: torch.Tensor
-    uniform: torch.Tensor
-    count: torch.Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _GeneratedTotals:
-    """Sums over the heads of a layer for the generated tokens of a text.
-
-    sums     [mass or uniform mass, token, to] float64
-    numbers  [position] the row of `sums` of each token of the text
-    """
-
-    sums: torch.Tensor
-    numbers: torch.Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _LayerResult:
-    """A layer over all texts: values [head, from, to, mass or uniform mass], texts [head, from, to]."""
-
-    number: int | str
-    heads: tuple[int | str, ...]
-    values: Array
-    texts: Array
-
-
 class SegmentSums:
-    """A sink that sums attention between segments for every head, over one or many texts.
+    """A sink that sums attention between segments for every head, over one or many texts; see `SegmentsSink`.
 
-    sides                    segments of the queries and of the keys, by text and kind
-    mean_heads, mean_layers  whether only the mean over heads or layers is kept; exact, as sums are linear
     Memory grows with the number of segments and of generated tokens, not with the length of the text.
     """
 
     def __init__(
         self,
         inputs: Sequence[Input],
-        sides: Mapping[TextKind, Sides],
+        sides: TextSides,
         heads: Selection,
         *,
         mean_heads: bool = False,
@@ -86,174 +120,121 @@ class SegmentSums:
         self._inputs = {text.index: text for text in inputs}
         self._sides, self._heads = sides, heads
         self._mean_heads, self._mean_layers = mean_heads, mean_layers
-        self._names = {kind: _names(sides, kind) for kind in {kind for _, kind in sides}}
-        self._open: dict[tuple[Kind, int, tuple[int, ...]], _LayerTotals] = {}
-        self._open_generated: dict[tuple[int, Kind, int], _GeneratedTotals] = {}
-        self._tokens: dict[tuple[int, Kind, int], Array] = {}
+        self._names = {kind: _names(sides, kind) for kind in KINDS if any(kind == other for _, other in sides)}
+        self._generated = {(text, kind): _generated(self._inputs[text], kind) for text, kind in sides}
+        self._open = OpenLayers()
+        self._token_sums: dict[tuple[int, Kind, int], torch.Tensor] = {}
         self._moments: dict[tuple[Kind, int], Moments] = {}
 
     def add(self, rows: Rows) -> None:
-        """Add one block of rows."""
         part = selected(rows, self._heads)
         if part is None:
             return
-        membership = self._membership(part)
-        heads = self._heads[part.kind, part.layer]
-        head_rows = torch.tensor([heads.index(head) for head in part.heads], device=part.raw.device)
+        cache: dict[Any, Any] = part.visibility.cache
+        if (self, part.kind) not in cache:
+            cache[self, part.kind] = self._membership(part)
+        membership: _Membership = cache[self, part.kind]
         mass = part.scaled(part.raw @ membership.keys.to(part.raw.dtype)).double()
-        sums = self._open.setdefault((part.kind, part.layer, part.texts), self._empty(part, len(heads)))
-        uniform, count = membership.uniform.expand_as(mass), membership.rows.expand(-1, len(part.heads), -1, -1)
-        sums.mass.index_add_(1, head_rows, count.transpose(2, 3) @ mass)
-        sums.uniform.index_add_(1, head_rows, count.transpose(2, 3) @ uniform)
-        sums.count.index_add_(1, head_rows, count.sum(2))
+        uniform = membership.uniform.expand_as(mass)
+        count = membership.rows.expand(-1, len(part.heads), -1, -1)
+        sums = {"mass": count.transpose(2, 3) @ mass, "uniform": count.transpose(2, 3) @ uniform, "count": count.sum(2)}
+        self._open.add(part, sums)
         self._add_generated(part, mass, uniform)
+
+    def _membership(self, rows: Rows) -> _Membership:
+        names, positions = self._names[rows.kind], (rows.query_positions, rows.key_positions)
+        sides = zip(*(self._sides[text, rows.kind] for text in rows.texts), strict=True)
+        queries, keys = map(_indicator, sides, names, positions)
+        uniform = (rows.visible_pairs.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
+        return _Membership(keys[:, None], queries[:, None].double() * rows.real[..., None], uniform)
+
+    def _add_generated(self, rows: Rows, mass: torch.Tensor, uniform: torch.Tensor) -> None:
+        """Add the sums over heads to [mass or uniform mass, token, to] of the generated tokens of each text."""
+        for entry, text in enumerate(rows.texts):
+            key, positions = (text, rows.kind, rows.layer), rows.query_positions[entry]
+            generated = self._generated[text, rows.kind].to(positions.device)
+            if len(generated):
+                sums = self._token_sums.setdefault(key, mass.new_zeros((2, len(generated), mass.shape[-1])))
+                kept = torch.isin(positions, generated)
+                both = torch.stack([values[entry][:, kept].sum(0) for values in (mass, uniform)])
+                sums.index_add_(1, torch.searchsorted(generated, positions[kept]), both)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Add the layer of these texts to the moments over texts."""
-        for key in [key for key in self._open if key[:2] == (kind, layer)]:
-            sums = self._open.pop(key)
-            values = torch.stack([sums.mass, sums.uniform], dim=-1) / sums.count[..., None, None]
-            values = values.mean(1, keepdim=True) if self._mean_heads else values
-            absent = self._absent(key[2], kind).to(values.device)
-            defined = values.masked_fill(absent[:, None, None, :, None], torch.nan).cpu().numpy()
-            self._moments.setdefault((kind, layer), Moments(defined.shape[1:])).add(defined)
-        heads = len(self._heads.get((kind, layer), ()))
-        for token_key in [token_key for token_key in self._open_generated if token_key[1:] == (kind, layer)]:
-            self._tokens[token_key] = self._open_generated.pop(token_key).sums.cpu().numpy() / heads
+        for opened in self._open.pop(kind, layer):
+            _, total = opened.joined()
+            means = torch.stack([total["mass"], total["uniform"]], dim=-1) / total["count"][..., None, None]
+            values = (means.mean(1, keepdim=True) if self._mean_heads else means).cpu().numpy()
+            for entry, text in enumerate(opened.texts):
+                absent = [name not in self._sides[text, kind][1].names for name in self._names[kind][1]]
+                values[entry, :, :, absent] = np.nan
+            self._moments.setdefault((kind, layer), Moments(values.shape[1:])).add(values)
+        for key in [key for key in self._token_sums if key[1:] == (kind, layer)]:
+            self._token_sums[key] = self._token_sums[key].cpu()
 
     def result(self) -> Segments:
         """Return the result; without standard deviations for a mean over layers, where they are unknown."""
         several = any(moments.count.max() > 1 for moments in self._moments.values()) and not self._mean_layers
-        heads = scores_of(list(self._rows("mean")), ("mass", "uniform_mass", "ratio"))
-        std = scores_of(list(self._rows("std")), ("mass", "uniform_mass")) if several else {}
-        return Segments(heads, std, self._token_scores())
+        heads = _scores(list(self._cells("mean")), _CELL)
+        std = _scores(list(self._cells("std")), _CELL) if several else {}
+        tokens = list(self._token_cells())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mass, uniform = heads["mass"].values, heads["uniform_mass"].values
+            ratio = _score("ratio", np.where(uniform > 0, mass / uniform, np.nan), heads["mass"].coords)
+        return Segments({**heads, "ratio": ratio}, std, _scores(tokens, _TOKEN_CELL) if tokens else {})
 
-    def _membership(self, rows: Rows) -> _Membership:
-        cache: dict[Any, Any] = rows.visibility.cache
-        if (self, rows.kind) not in cache:
-            cache[self, rows.kind] = self._membership_of(rows)
-        membership: _Membership = cache[self, rows.kind]
-        return membership
+    def _cells(self, moment: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the coordinates of each cell that some text has, its mass and its uniform mass, in order."""
+        for kind, (queries, keys) in self._names.items():
+            layers = sorted(layer for other, layer in self._moments if other == kind)
+            values = {layer: getattr(self._moments[kind, layer], moment) for layer in layers}
+            for layer, of_layer in self._mean_if_wanted(values).items():
+                same_layer = layers[0] if layer == "mean" else layer  # of a mean, all layers have the same heads
+                heads = ("mean",) if self._mean_heads else self._heads[kind, same_layer]
+                texts = self._moments[kind, same_layer].count[..., 0].astype(int)
+                for head, query, key in np.argwhere(texts > 0).tolist():
+                    cell = (kind, layer, heads[head], queries[query], keys[key], texts[head, query, key])
+                    yield *cell, *of_layer[head, query, key]
 
-    def _membership_of(self, rows: Rows) -> _Membership:
-        queries, keys = (
-            _indicator([self._sides[text, rows.kind][side] for text in rows.texts], names, positions)
-            for side, (names, positions) in enumerate(
-                zip(self._names[rows.kind], (rows.query_positions, rows.key_positions), strict=True)
-            )
-        )
-        uniform = (rows.visible_pairs.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
-        return _Membership(keys[:, None], queries[:, None].double() * rows.real[..., None], uniform)
+    def _token_cells(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the coordinates of each generated token and segment of its text, its mass and its uniform mass."""
+        for text, kind in sorted(self._sides, key=lambda key: (key[0], KINDS.index(key[1]))):
+            layers = sorted(layer for *other, layer in self._token_sums if other == [text, kind])
+            sums = {layer: self._token_sums[text, kind, layer].numpy() for layer in layers}
+            means = {layer: values / len(self._heads[kind, layer]) for layer, values in sums.items()}
+            pieces, names = self._inputs[text].sides(kind)[0].pieces, self._sides[text, kind][1].names
+            for layer, values in self._mean_if_wanted(means).items():
+                for row, position in enumerate(self._generated[text, kind].tolist()):
+                    for column, name in enumerate(self._names[kind][1]):
+                        if name in names:
+                            yield text, kind, layer, position, pieces[position], name, *values[:, row, column]
 
-    def _empty(self, rows: Rows, heads: int) -> _LayerTotals:
-        queries, keys = map(len, self._names[rows.kind])
-        sums = torch.zeros((len(rows.texts), heads, queries, 2 * keys + 1), dtype=torch.float64, device=rows.raw.device)
-        return _LayerTotals(sums[..., :keys], sums[..., keys:-1], sums[..., -1])
-
-    def _absent(self, texts: Sequence[int], kind: Kind) -> torch.Tensor:
-        """Return which segments a text lacks: [batch, to] bool."""
-        names = self._names[kind][1]
-        return torch.tensor([[name not in self._sides[text, kind][1].names for name in names] for text in texts])
-
-    def _add_generated(self, rows: Rows, mass: torch.Tensor, uniform: torch.Tensor) -> None:
-        for entry, text in enumerate(rows.texts):
-            generated = _generated(self._inputs[text], rows.kind)
-            if not len(generated):
-                continue
-            key = (text, rows.kind, rows.layer)
-            if key not in self._open_generated:
-                self._open_generated[key] = _GeneratedTotals(*_slots(generated, rows, entry, mass.shape[-1]))
-            totals = self._open_generated[key]
-            slots = totals.numbers[rows.query_positions[entry]]
-            totals.sums.index_add_(1, slots, torch.stack([mass[entry].sum(0), uniform[entry].sum(0)]))
-
-    def _rows(self, moment: str) -> Iterator[tuple[tuple[Any, ...], Array]]:
-        """Yield kind, layer, head, from, to and texts of each cell, and its mass and uniform mass, in order."""
-        for kind in KINDS:
-            layers: list[_LayerResult] = []
-            for layer in sorted(layer for other, layer in self._moments if other == kind):
-                moments = self._moments[kind, layer]
-                heads = ("mean",) if self._mean_heads else self._heads[kind, layer]
-                layers.append(_LayerResult(layer, heads, getattr(moments, moment), moments.count[..., 0]))
-            for result in [_mean_of(layers)] if self._mean_layers and layers else layers:
-                yield from self._cells(kind, result)
-
-    def _cells(self, kind: Kind, layer: _LayerResult) -> Iterator[tuple[tuple[Any, ...], Array]]:
-        """Yield the cells of a layer that some text has."""
-        queries, keys = self._names[kind]
-        for head, query, key in np.argwhere(layer.texts > 0).tolist():
-            texts = int(layer.texts[head, query, key])
-            cell = (kind, layer.number, layer.heads[head], queries[query], keys[key], texts)
-            yield cell, layer.values[head, query, key]
-
-    def _token_scores(self) -> dict[str, Scores]:
-        """Return mass and uniform mass of the generated tokens, empty if there are none."""
-        rows: list[tuple[tuple[Any, ...], Array]] = []
-        for (text, kind), layers in self._by_text().items():
-            generated = _generated(self._inputs[text], kind)
-            pieces = self._inputs[text].sides(kind)[0].pieces
-            if self._mean_layers:
-                layers = {"mean": np.mean(list(layers.values()), axis=0)}
-            names = self._sides[text, kind][1].names
-            for layer, values in layers.items():
-                for slot, position in enumerate(generated.tolist()):
-                    query = (text, kind, layer, position, pieces[position])
-                    cells = zip(self._names[kind][1], values[:, slot].T, strict=True)
-                    rows += [((*query, to), cell) for to, cell in cells if to in names]
-        if not rows:
-            return {}
-        columns = ("text", "kind", "layer", "query", "token", "to")
-        coords = {name: ("row", column_of([key[index] for key, _ in rows])) for index, name in enumerate(columns)}
-        both = np.array([values for _, values in rows])
-        return {name: score_of(name, both[:, index], coords) for index, name in enumerate(("mass", "uniform_mass"))}
-
-    def _by_text(self) -> dict[TextKind, dict[int | str, Array]]:
-        """Return the sums of generated tokens by text and kind, then by layer, in order."""
-        tokens: dict[TextKind, dict[int | str, Array]] = {}
-        for text, kind, layer in sorted(self._tokens, key=lambda key: (key[0], KINDS.index(key[1]), key[2])):
-            tokens.setdefault((text, kind), {})[layer] = self._tokens[text, kind, layer]
-        return tokens
+    def _mean_if_wanted(self, layers: Mapping[int, Array]) -> Mapping[Any, Array]:
+        """Return the values of each layer, or only their mean; raise UsageError if layers differ in their heads."""
+        if not self._mean_layers or not layers:
+            return layers
+        counts = {len(values) for values in layers.values()}
+        if len(counts) > 1:
+            raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")
+        return {"mean": np.mean(list(layers.values()), axis=0)}
 
 
-class SegmentsSink:
-    """A sink for attention between segments, and for `positional_mass`, the position baseline of self-attention."""
+def _scores(cells: Sequence[tuple[Any, ...]], names: Sequence[str]) -> dict[str, Scores]:
+    """Return `mass` and `uniform_mass` with dim `row`; a cell is its coordinates `names`, mass and uniform mass."""
+    coords = {name: ("row", column_of([cell[index] for cell in cells])) for index, name in enumerate(names)}
+    values = np.array([cell[len(names) :] for cell in cells]).reshape(-1, 2)
+    return {name: _score(name, values[:, index], coords) for index, name in enumerate(("mass", "uniform_mass"))}
 
-    def __init__(
-        self, inputs: Sequence[Input], sides: Mapping[TextKind, Sides], heads: Selection, **means: bool
-    ) -> None:
-        self._heads = heads
-        self._observed = SegmentSums(inputs, sides, heads, **means)
-        self._position = SegmentSums(inputs, sides, heads, **means)
-        self._baseline = PositionBaseline(None, self._position)
 
-    def add(self, rows: Rows) -> None:
-        """Add one block of rows."""
-        self._observed.add(rows)
-        part = selected(rows, self._heads)
-        if part is not None and part.kind != "cross":
-            self._baseline.add(part)
-
-    def end_layer(self, kind: Kind, layer: int) -> None:
-        """Add the layer of these texts to the moments over texts."""
-        self._observed.end_layer(kind, layer)
-        self._baseline.end_layer(kind, layer)
-
-    def result(self) -> Segments:
-        """Return the result; `positional_mass` is NaN in cross-attention and where visible keys have gaps."""
-        observed, position = self._observed.result(), self._position.result().heads["mass"]
-        mass = observed.heads["mass"]
-        masses = dict(zip(_cells_of(position), position.values.tolist(), strict=True))
-        values = np.array([masses.get(cell, np.nan) for cell in _cells_of(mass)])
-        positional = score_of("positional_mass", values, mass.coords)
-        heads = {"mass": mass, "uniform_mass": observed["uniform_mass"], "positional_mass": positional}
-        return replace(observed, heads={**heads, "ratio": observed["ratio"]})
+def _score(name: str, values: Array, coords: Mapping[str, tuple[str, Array]]) -> Scores:
+    return Scores(name, values, ("row",), coords, "1", RANGES[name], SOURCE)
 
 
 def _cells_of(scores: Scores) -> Iterator[tuple[Any, ...]]:
     return zip(*(scores.coords[name][1].tolist() for name in ("kind", "layer", "head", "from", "to")), strict=True)
 
 
-def _names(sides: Mapping[TextKind, Sides], kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _names(sides: TextSides, kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the segments of queries and of keys that any text has."""
     texts = sorted(text for text, other in sides if other == kind)
     queries, keys = (
@@ -274,23 +255,8 @@ def _indicator(parts: Iterable[Partition], names: Sequence[str], positions: torc
     return torch.nn.functional.one_hot(numbers, len(names) + 1)[..., :-1].float()
 
 
-def _generated(text: Input, kind: Kind) -> Array:
+def _generated(text: Input, kind: Kind) -> torch.Tensor:
     """Return the positions of the queries that the model generated."""
     queries = text.sides(kind)[0]
-    return np.flatnonzero(np.array([name == GENERATED for name in queries.segments]) & ~queries.special)
-
-
-def _slots(generated: Array, rows: Rows, entry: int, keys: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return empty sums of the generated tokens, the last for all other tokens, and the row of each position."""
-    numbers = np.full(rows.query_lengths[entry] + 1, len(generated))
-    numbers[generated] = np.arange(len(generated))
-    sums = torch.zeros((2, len(generated) + 1, keys), dtype=torch.float64, device=rows.raw.device)
-    return sums, torch.from_numpy(numbers).to(rows.raw.device)
-
-
-def _mean_of(layers: Sequence[_LayerResult]) -> _LayerResult:
-    """Return the mean over layers; raise UsageError if they have different numbers of heads."""
-    counts = {len(layer.heads) for layer in layers}
-    if len(counts) > 1:
-        raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")
-    return _LayerResult("mean", layers[0].heads, np.mean([layer.values for layer in layers], axis=0), layers[0].texts)
+    generated = np.array([name == GENERATED for name in queries.segments]) & ~queries.special
+    return torch.from_numpy(np.flatnonzero(generated))

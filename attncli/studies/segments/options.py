@@ -11,11 +11,7 @@ from attncli.vocabulary import DIVISIONS
 
 @dataclass(frozen=True)
 class SegmentsOptions:
-    """How a text is divided into segments.
-
-    by        way to divide it: auto, segment, paragraph or line
-    segments  path of a JSON file that names passages or spans, instead
-    """
+    """How a text is divided into segments."""
 
     by: Annotated[
         str,

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from attncli.data import Array, Input, Kind
+from attncli.data import Input
 from attncli.engine.collected import Collected
-from attncli.engine.report import Drawing
-from attncli.inputs.partitions import Sides
+from attncli.engine.report import Drawing, Report
 from attncli.store import analysis_document
+from attncli.studies.segments.compute import TextSides
 from attncli.studies.segments.result import Segments
 
 SCHEMA = "attncli.segments/1"
 MOST_IN_PANELS = 16
 """Largest number of segments that a panel of a page can show."""
-TextSides = Mapping[tuple[int, Kind], Sides]
 
 
-def tables(result: Segments) -> dict[str, dict[str, Array]]:
-    """Return the tables by file name."""
-    of_tokens = {"segments-tokens": result.tokens_table()} if result.tokens else {}
-    return {"segments": result.table(), "segments-mean": result.mean_table(), **of_tokens}
-
-
-def document(result: Segments, sides: TextSides, run: Collected) -> dict[str, Any]:
-    """Return the contents of segments.json."""
-    keys = {"segments": "heads", "segments-mean": "mean", "segments-tokens": "tokens"}
-    columns = {keys[name]: table for name, table in tables(result).items()}
+def segments_report(result: Segments, sides: TextSides, run: Collected) -> Report:
+    """Return the document, the tables and the pictures."""
+    columns = {"heads": result.table(), "mean": result.mean_table()}
+    columns |= {"tokens": result.tokens_table()} if result.tokens else {}
     inputs = [entry for text in run.inputs for entry in _input_entries(text, sides)]
-    return analysis_document(SCHEMA, run.info, {"inputs": inputs}, columns)
+    document = analysis_document(SCHEMA, run.info, {"inputs": inputs}, columns)
+    tables = {"segments" if name == "heads" else f"segments-{name}": table for name, table in columns.items()}
+    notes: tuple[str, ...] = ()
+    if any(len(side.names) > MOST_IN_PANELS for both in sides.values() for side in both):
+        notes = (f"there is no page of all heads: panels show at most {MOST_IN_PANELS} segments, segments.csv all",)
+    return Report(run.info, document, tables, list(_drawings(result, run)), notes)
 
 
 def _input_entries(text: Input, sides: TextSides) -> Iterator[dict[str, Any]]:
@@ -45,24 +43,19 @@ def _input_entries(text: Input, sides: TextSides) -> Iterator[dict[str, Any]]:
         yield entry
 
 
-def drawings(result: Segments, run: Collected) -> list[Drawing]:
-    """Return the pictures: the mean and a page of all heads for each kind, and generated tokens for each text."""
+def _drawings(result: Segments, run: Collected) -> Iterator[Drawing]:
+    """Yield the pictures: the mean and a page of all heads for each kind, and generated tokens for each text."""
     # imported here: matplotlib takes long to load
-    from attncli.studies.segments.figures import means
-    from attncli.studies.segments.figures import tokens as generated
+    from attncli.studies.segments import figures
 
-    inputs = {text.index: text for text in run.inputs}
     labels: dict[str, Any] = {"model": run.info.title, "note": run.mean_note}
-    pictures = []
     for kind in dict.fromkeys(result["mass"].coords["kind"][1].tolist()):
-        pictures.append(Drawing(f"{kind}-segments", partial(means.draw, result, kind, **labels)))
-        page = partial(means.draw_heads, result, kind, MOST_IN_PANELS, **labels)
-        pictures.append(Drawing(f"{kind}-segments-heads", page))
+        yield Drawing(f"{kind}-segments", partial(figures.draw, result, kind, **labels))
+        yield Drawing(f"{kind}-segments-heads", partial(figures.draw_heads, result, kind, MOST_IN_PANELS, **labels))
     if result.tokens:
-        coords = result.tokens["mass"].coords
-        for text, kind in dict.fromkeys(zip(coords["text"][1].tolist(), coords["kind"][1].tolist(), strict=True)):
-            queries = inputs[text].sides(kind)[0]
-            of_text = {"model": run.info.title, "note": run.text_note(text)}
-            picture = partial(generated.draw, result, kind, text, queries, **of_text)
-            pictures.append(Drawing(f"{run.text_prefix(text)}{kind}-segments-tokens", picture))
-    return pictures
+        columns = result.tokens_table()
+        for text, kind in dict.fromkeys(zip(columns["text"].tolist(), columns["kind"].tolist(), strict=True)):
+            queries = next(one for one in run.inputs if one.index == text).sides(kind)[0]
+            labels = {"model": run.info.title, "note": run.text_note(text)}
+            picture = partial(figures.draw_tokens, result, kind, text, queries, **labels)
+            yield Drawing(f"{run.text_prefix(text)}{kind}-segments-tokens", picture)

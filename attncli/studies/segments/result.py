@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Segments:
     def mean_table(self) -> dict[str, Array]:
         """Return the mean over layers and heads, and the head with the highest mass: the columns `MEAN_COLUMNS`."""
         rows = list(self._means())
-        return {name: _column([row[index] for row in rows]) for index, name in enumerate(MEAN_COLUMNS)}
+        return {name: column_of([row[index] for row in rows]) for index, name in enumerate(MEAN_COLUMNS)}
 
     def _means(self) -> Iterator[tuple[object, ...]]:
         table = self.table()
@@ -91,6 +91,7 @@ def _mean(values: Array) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def _column(entries: list[object]) -> Array:
+def column_of(entries: Sequence[object]) -> Array:
+    """Return numbers as an array of numbers, everything else as objects."""
     plain = all(isinstance(entry, int | float | np.number) for entry in entries)
     return np.array(entries, dtype=None if plain else object)

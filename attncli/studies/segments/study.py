@@ -12,15 +12,14 @@ from attncli.errors import UsageError
 from attncli.options import SelectionOptions
 from attncli.studies.segments.options import SegmentsOptions
 
-if TYPE_CHECKING:  # the help of the command line needs no NumPy
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
 
     from attncli.data import Spans
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request
-    from attncli.studies.segments.compute import SegmentsSink
-    from attncli.studies.segments.report import TextSides
+    from attncli.studies.segments.compute import SegmentsSink, TextSides
     from attncli.studies.segments.result import Segments
 
     SegmentsAndSides = tuple[Segments, TextSides]
@@ -40,8 +39,8 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--by`."""
-        # imported here: the help of the command line needs no NumPy
-        from attncli.inputs.partitions import check_division, read_spans
+        from attncli.inputs.partitions import check_division
+        from attncli.inputs.spans_file import read_spans
 
         check_division(self.options.by)
         if self.options.segments is None:
@@ -58,51 +57,35 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
         return {"by": "spans", "segments": plain}
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if attention is not of weights."""
         if request.by == "norm":
             raise UsageError("attention between segments is of attention weights: leave out by='norm'")
 
-    def sink(self, source: Source) -> tuple[SegmentsSink, TextSides]:
-        """Return the sink for a source and the segments of its texts."""
+    def run(self, execution: Execution) -> tuple[Collected, SegmentsAndSides]:
+        """Return the run, the result and the segments of its texts."""
+        from attncli.engine.measuring import as_single_heads
+
+        run, sink = execution.stream(self._sink, adapt=as_single_heads)
+        return run, (sink.result(), sink.sides)
+
+    def _sink(self, source: Source) -> SegmentsSink:
         from attncli.data import KINDS
-        from attncli.studies.segments.compute import SegmentsSink
-        from attncli.studies.segments.division import Division
+        from attncli.studies.segments.compute import SegmentsSink, segments_of_texts
 
         if source.aggregate == "max":
             raise UsageError(
                 "attention between segments is a sum of weights: expected --aggregate none or mean, got max"
             )
         kinds = [kind for kind in KINDS if any(of == kind for of, _ in source.heads)]
-        sides = Division(self.options.by, self.spans).sides(source.inputs, kinds)
+        sides = segments_of_texts(source.inputs, kinds, self.options.by, self.spans)
         means = {"mean_heads": source.aggregate == "mean", "mean_layers": source.aggregate_layers == "mean"}
-        return SegmentsSink(source.inputs, sides, source.heads, **means), sides
-
-    def run(self, execution: Execution) -> tuple[Collected, SegmentsAndSides]:
-        """Return the run, the result and the segments of its texts."""
-        from attncli.engine.measuring import as_single_heads
-
-        sides: dict[Any, Any] = {}
-
-        def make_sink(source: Source) -> SegmentsSink:
-            sink, of_texts = self.sink(source)
-            sides.update(of_texts)
-            return sink
-
-        run, sink = execution.stream(make_sink, adapt=as_single_heads)
-        return run, (sink.result(), sides)
+        return SegmentsSink(source.inputs, sides, source.heads, **means)
 
     def report(self, result: SegmentsAndSides, run: Collected) -> Report:
-        """Return the document, the tables and the pictures."""
-        from attncli.studies.segments.report import MOST_IN_PANELS, document, drawings, tables
+        from attncli.studies.segments.report import segments_report
 
-        segments, sides = result
-        notes: tuple[str, ...] = ()
-        if any(len(side.names) > MOST_IN_PANELS for both in sides.values() for side in both):
-            notes = (f"there is no page of all heads: panels show at most {MOST_IN_PANELS} segments, segments.csv all",)
-        return Report(run.info, document(segments, sides, run), tables(segments), drawings(segments, run), notes)
+        return segments_report(*result, run)
 
     def terminal(self, result: SegmentsAndSides, run: Collected) -> Iterable[Table]:
-        """Return a table of the means for each kind."""
         from attncli.studies.segments.terminal import means_tables
 
         return means_tables(result[0].mean_table())

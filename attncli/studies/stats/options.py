@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from attncli import registry
@@ -10,29 +11,15 @@ from attncli.options import NormOptions, Option
 from attncli.vocabulary import ENDS, SINK_THRESHOLD
 
 
-def _metrics() -> list[str]:
-    return registry.names("metrics")
-
-
 @dataclass(frozen=True)
 class StatsOptions(NormOptions):
-    """What is measured.
-
-    metric          names of metrics; all if None
-    per_query       whether every token is measured too
-    spread          whether the heads of each layer are also drawn as points
-    top_k           number of strongest weights of each token that are written
-    min_weight      smallest weight that is written
-    profile         whether the attention that each key receives, distances and ends are measured
-    sink_threshold  least attention that a key must receive to be a sink, in the profile
-    ends            number of tokens of the first and of the last part of a text, in the profile
-    """
+    """What is measured."""
 
     metric: Annotated[
         list[str] | None,
         Option(
             *("Measures", "--metric"),
-            complete=_metrics,
+            complete=partial(registry.names, "metrics"),
             metavar="NAME",
             help="metric to measure; may be repeated (default: all, see attncli explain)",
         ),
@@ -43,13 +30,10 @@ class StatsOptions(NormOptions):
     ] = False
     top_k: Annotated[
         int | None,
-        Option(
-            *("Measures", "--top-k"), metavar="K", help="write edges.parquet: the K strongest weights of each token"
-        ),
+        Option("Measures", "--top-k", metavar="K", help="write edges.parquet: the K strongest weights of each token"),
     ] = None
     min_weight: Annotated[
-        float | None,
-        Option(*("Measures", "--min-weight"), metavar="W", help="write edges.parquet: weights of at least W"),
+        float | None, Option("Measures", "--min-weight", metavar="W", help="write edges.parquet: weights of at least W")
     ] = None
     profile: Annotated[
         bool,

@@ -11,8 +11,11 @@ import numpy as np
 
 from attncli.data import Array, Metric, Profile, Statistics
 from attncli.engine.collected import Collected
-from attncli.engine.report import Drawing, Table
-from attncli.store.tables import TableColumns, document_head, metric_entries, records, statistics_tables
+from attncli.engine.measuring import declarations
+from attncli.engine.report import Drawing, Report, Table
+from attncli.engine.statistics_document import metric_entries, statistics_tables
+from attncli.store.tables import TableColumns, document_head, records
+from attncli.studies.stats.options import StatsOptions
 
 SCHEMA = "attncli.stats/1"
 PROFILE_SCHEMA = "attncli.profile/1"
@@ -28,25 +31,34 @@ class ReceivedParts:
         return self.profile.received_tables()
 
 
-def tables(statistics: Statistics, profile: Profile | None, sink_threshold: float) -> dict[str, TableColumns | Table]:
-    """Return the tables by file name: `stats` first, those of the profile last.
+def stats_report(statistics: Statistics, run: Collected, options: StatsOptions) -> Report:
+    """Return the document, the tables and the pictures of the statistics and of the profile."""
+    metrics = declarations(dict.fromkeys([*statistics.heads, *statistics.tokens, *statistics.keys]))
+    drawings: list[Drawing] = []
+    notes: tuple[str, ...] = ()
+    if any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
+        drawings += _statistics_drawings(statistics, run, metrics, options.spread)
+    else:
+        notes = ("there is no picture: none of these metrics has a value for a whole head here",)
+    if run.whole is not None:
+        drawings += _profile_drawings(run.whole, run, options.sink_threshold)
+    all_tables = tables(statistics, run.whole, options.sink_threshold)
+    return Report(run.info, document(statistics, run, metrics), all_tables, drawings, notes)
 
-    sink_threshold  least attention that a sink receives
-    """
+
+def tables(statistics: Statistics, profile: Profile | None, sink_threshold: float) -> dict[str, TableColumns | Table]:
+    """Return the tables by file name: `stats` first, those of the profile last."""
     all_tables: dict[str, TableColumns | Table] = {**statistics_tables(statistics)}
     if profile is not None:
         all_tables["received"] = Table(ReceivedParts(profile), PROFILE_SCHEMA)
-        all_tables["sinks"] = Table([profile.sinks_table(sink_threshold)], PROFILE_SCHEMA)
-        all_tables["distance"] = Table([profile.distance_table()], PROFILE_SCHEMA)
-        all_tables["ends"] = Table([profile.ends_table()], PROFILE_SCHEMA)
+        sinks, distance, ends = profile.sinks_table(sink_threshold), profile.distance_table(), profile.ends_table()
+        for name, columns in {"sinks": sinks, "distance": distance, "ends": ends}.items():
+            all_tables[name] = Table([columns], PROFILE_SCHEMA)
     return all_tables
 
 
 def document(statistics: Statistics, run: Collected, metrics: Mapping[str, Metric]) -> dict[str, Any]:
-    """Return the contents of stats.json.
-
-    metrics  the metrics by name
-    """
+    """Return the contents of stats.json; `metrics` are the metrics by name."""
     columns = statistics_tables(statistics)
     return {
         **document_head(SCHEMA, run.info, run.inputs, columns["stats"]),
@@ -57,42 +69,31 @@ def document(statistics: Statistics, run: Collected, metrics: Mapping[str, Metri
     }
 
 
-def has_values(statistics: Statistics) -> bool:
-    """Return whether any metric has a value for any head."""
-    return any(np.isfinite(scores.values).any() for scores in statistics.heads.values())
-
-
-def statistics_drawings(
+def _statistics_drawings(
     statistics: Statistics, run: Collected, metrics: Mapping[str, Metric], spread_too: bool
 ) -> Iterator[Drawing]:
     """Yield the overview of all heads and, if `spread_too`, the heads of each layer as points."""
-    if not has_values(statistics):
-        return
     # imported here: matplotlib takes long to load
     from attncli.plotting import overview
+    from attncli.studies.stats import figures
 
     norms = "shares of value-weighted norms" if statistics.by == "norm" else ""
     labels: Any = {"model": run.info.title, "note": " · ".join(note for note in (norms, run.mean_note) if note)}
     neutral = {name: metric.neutral for name, metric in metrics.items() if metric.neutral is not None}
     yield Drawing("stats", partial(overview.draw, statistics, **labels, neutral=neutral))
     if spread_too:
-        # imported here: seaborn takes seconds to load
-        from attncli.studies.stats.figures import spread
-
-        yield Drawing("stats-spread", partial(spread.draw, statistics, **labels))
+        yield Drawing("stats-spread", partial(figures.draw_spread, statistics, **labels))
 
 
-def profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -> Iterator[Drawing]:
+def _profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -> Iterator[Drawing]:
     """Yield what each key receives, for each text and kind, and distances for each kind but cross-attention."""
-    # imported here: matplotlib takes long to load
-    from attncli.studies.stats.figures import distances, received
+    from attncli.studies.stats import figures
 
     model = run.info.title
     for one in profile.received:
         labels = {"model": model, "note": run.text_note(one.text)}
-        figure = partial(received.draw, one, **labels, threshold=sink_threshold)
+        figure = partial(figures.draw_received, one, **labels, threshold=sink_threshold)
         yield Drawing(f"{run.text_prefix(one.text)}{one.kind}-received", figure)
-    for kind in dict.fromkeys(one.kind for one in profile.received):
-        if kind != "cross":
-            figure = partial(distances.draw, profile, kind, model=model, note=run.mean_note)
-            yield Drawing(f"{kind}-distance", figure)
+    for kind in dict.fromkeys(one.kind for one in profile.received if one.kind != "cross"):
+        figure = partial(figures.draw_distances, profile, kind, model=model, note=run.mean_note)
+        yield Drawing(f"{kind}-distance", figure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data import Scores, Statistics
-from attncli.terminal.tables import add_row, three_digits
+from attncli.terminal.tables import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,23 +23,19 @@ def metric_tables(statistics: Statistics) -> Iterator[Table]:
 
 
 def _kind_table(title: str, metrics: list[Scores]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(f"{title}, {len(metrics[0].values)} heads"), title_justify="left")
-    for name in ("metric", "unit", "mean", "lowest", "head", "highest", "head"):
-        table.add_column(name, justify="right" if name in ("mean", "lowest", "highest") else "left")
+    table = blank_table(f"{title}, {len(metrics[0].values)} heads", ["metric", "unit"], ["mean", "lowest"])
+    table.add_column("head")
+    table.add_column("highest", justify="right")
+    table.add_column("head")
     for scores in metrics:
-        if np.isfinite(scores.values).any():
-            numbers = scores.values[np.isfinite(scores.values)]
-            low, high = numbers.min(), numbers.max()
-            heads = [_head(scores, value) for value in (low, high)]
-            mean, low_text, high_text = map(three_digits, (numbers.mean(), low, high))
-            add_row(table, [scores.metric, scores.unit, mean, low_text, heads[0], high_text, heads[1]])
+        numbers = scores.values[np.isfinite(scores.values)]
+        if len(numbers):
+            ends = [cell for value in (numbers.min(), numbers.max()) for cell in _value_and_head(scores, value)]
+            add_row(table, [scores.metric, scores.unit, three_digits(numbers.mean()), *ends])
     return table
 
 
-def _head(scores: Scores, value: float) -> str:
-    """Return the first head with a value as `layer.head`."""
+def _value_and_head(scores: Scores, value: float) -> tuple[str, str]:
+    """Return a value, and the first head that has it as `layer.head`."""
     row = np.flatnonzero(scores.values == value)[0]
-    return f"{scores.coords['layer'][1][row]}.{scores.coords['head'][1][row]}"
+    return three_digits(value), f"{scores.coords['layer'][1][row]}.{scores.coords['head'][1][row]}"

@@ -1,21 +1,42 @@
-"""From a run to the page on which it is explored."""
+"""From a run to the page on which it is explored: every weight, or the strongest of each row and a pooled map."""
 
 from __future__ import annotations
 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attncli.data import Attention, Input, RunInfo, Statistics
-from attncli.engine.collected import Collected, check_weights
+from attncli.data import KINDS, Attention, Edges, RunInfo, Vectors, Zoom
+from attncli.engine.collected import Collected
+from attncli.engine.kept_maps import check_weights
+from attncli.engine.memory import format_size, maps_per_kind, parse_size
 from attncli.engine.request import Request, metric_names
-from attncli.page import PageContent, page_html
-from attncli.store.tables import metric_entries, records, statistics_tables
-from attncli.studies.view.fitting import Tables, fit_maps, pooling_notes
+from attncli.engine.statistics_document import metric_entries, statistics_tables
+from attncli.errors import UsageError
+from attncli.page import (
+    EdgeTable,
+    EdgeTables,
+    LayerId,
+    MapSize,
+    PageContent,
+    PageFit,
+    build_payload,
+    fit_page,
+    full_page_bytes,
+    page_html,
+    smallest_page_bytes,
+)
+from attncli.store.tables import records
+from attncli.stream.zoom import zoomed
 from attncli.studies.view.result import Page
-from attncli.vocabulary import ALL_METRICS
+from attncli.vocabulary import ALL_METRICS, MAX_PAGE
 
+if TYPE_CHECKING:  # the page of a saved run needs no torch
+    from attncli.engine.passes import Pass
+
+Tables = Mapping[LayerId, EdgeTable]
+"""The strongest weights of each row of pooled maps."""
 _LONGEST_OPTION = 200
 """Characters of an option that a suggested command shows."""
 _OPTIONS_OF_RUN = (
@@ -36,13 +57,11 @@ def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: 
     vectors = run.vectors if all(map(_is_of_model, run.maps)) else ()
     maps, edges = fit_maps(run.maps, vectors, budget, tables or {})
     notes = pooling_notes(maps, edges)
-    statistics = run.statistics or _measure(run.maps, run.inputs)
     origin = saved or run.info
     asked_in_vain = origin.resolved.get("neurons") and not run.vectors
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)
-    numbers = None if statistics is None else _numbers(statistics)
-    content = PageContent(run.info, run.inputs, maps, edges, vectors, numbers, notes, command)
-    return Page(page_html(content), notes)
+    content = PageContent(run.info, run.inputs, maps, edges, vectors, _numbers(run), notes, command)
+    return Page(page_html(build_payload(content)), notes)
 
 
 def _is_of_model(attention: Attention) -> bool:
@@ -51,29 +70,21 @@ def _is_of_model(attention: Attention) -> bool:
     return not (combined or attention.words or attention.dropped_special)
 
 
-def _measure(maps: Sequence[Attention], inputs: Sequence[Input]) -> Statistics | None:
-    if not all(attention.whole and attention.aggregate != "max" for attention in maps):
+def _numbers(run: Collected) -> Mapping[str, Any] | None:
+    """Return metrics and heads as in stats.json; None if nothing was measured and the maps cannot be."""
+    measurable = all(attention.whole and attention.aggregate != "max" for attention in run.maps)
+    if run.statistics is None and not measurable:
         return None
     # imported here: metrics need torch
-    from attncli.engine.measuring import measure_maps
+    from attncli.engine.measuring import declarations, measure_maps
 
-    return measure_maps(maps, inputs, Request(metrics=metric_names(ALL_METRICS)))
-
-
-def _numbers(statistics: Statistics) -> Mapping[str, Any]:
-    """Return metrics and heads as in stats.json."""
-    # imported here: metrics need torch
-    from attncli.engine.measuring import declarations
-
+    statistics = run.statistics or measure_maps(run.maps, run.inputs, Request(metrics=metric_names(ALL_METRICS)))
     heads = list(records(statistics_tables(statistics)["stats"]))
     return {"metrics": metric_entries(statistics, declarations(statistics.heads)), "heads": heads}
 
 
 def neurons_command(info: RunInfo, text: str) -> str:
-    """Return the command that adds query and key vectors to a run.
-
-    text  the first text of the run
-    """
+    """Return the command that adds query and key vectors to a run; `text` is its first text."""
     if info.cls == "file":
         return "attncli view --model MODEL --text TEXT --neurons"
     if not info.given:
@@ -89,3 +100,132 @@ def neurons_command(info: RunInfo, text: str) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST_OPTION else text[: _LONGEST_OPTION - 1] + "…"
+
+
+def page_budget(size: int | str | None, option: str) -> int:
+    """Return the bytes that a page may have; raise UsageError if `size`, given as `option`, is no size."""
+    budget = parse_size(MAX_PAGE if size is None else size, option)
+    assert budget is not None  # only None has no size
+    return budget
+
+
+def fit_pass(prepared: Pass, budget: int) -> PageFit | None:
+    """Return how much of the maps of a forward pass fits into `budget` bytes; None if every weight does.
+
+    None for combined maps too: they are kept whole, because their strongest weights are only known at the end.
+    Raise UsageError if not even the strongest weights fit.
+    """
+    request, sizes = prepared.request, _sizes_of_pass(prepared)
+    if request.combined or full_page_bytes(sizes) <= budget:
+        return None
+    if request.zoom.windowed:
+        raise UsageError(
+            f"the page would take {format_size(full_page_bytes(sizes))}, allowed are {format_size(budget)}: "
+            "give smaller --rows and --keys, or allow more with --max-page"
+        )
+    return _fit_strongest(sizes, budget, "--max-tokens 512", len(prepared.inputs) > 1)
+
+
+def fit_maps(
+    maps: Sequence[Attention], vectors: Sequence[Vectors], budget: int, tables: Tables
+) -> tuple[tuple[Attention, ...], Tables]:
+    """Return kept maps, pooled if they are too large, and the tables of strongest weights of pooled maps.
+
+    tables  the strongest weights of maps that are pooled already
+    Raise UsageError if a table is missing, or if not even the strongest weights fit into `budget` bytes.
+    """
+    for attention in maps:
+        places = {(attention.text, attention.kind, layer.layer) for layer in attention.layers}
+        if attention.pool != "none" and not places <= tables.keys():
+            raise UsageError(
+                "the page of pooled maps also needs the strongest weights of each row: "
+                "run with top_k=16 and resolution, or keep full maps"
+            )
+    sizes = [_size_of_maps(attention, vectors) for attention in maps if attention.pool == "none"]
+    if full_page_bytes(sizes) <= budget:
+        return tuple(maps), tables
+    several = len({attention.text for attention in maps}) > 1
+    strongest = _fit_strongest(sizes, budget, "--rows and --keys", several)
+    shown, found = [], dict(tables)
+    for attention in maps:
+        pooled = zoomed(attention, Zoom(strongest.side)) if attention.pool == "none" else attention
+        if pooled is not attention:
+            for layer in attention.layers:
+                found[attention.text, attention.kind, layer.layer] = EdgeTable.of_maps(layer, strongest.edges)
+        shown.append(pooled)
+    return tuple(shown), found
+
+
+def tables_of_edges(maps: Sequence[Attention], edges: Edges) -> Tables:
+    """Return the tables of the strongest weights that a run has in addition to its pooled maps."""
+    heads = {
+        (attention.kind, layer.layer): layer.heads
+        for attention in maps
+        for layer in attention.layers
+        if isinstance(layer.layer, int)
+    }
+    tables = EdgeTables(heads, edges.max_per_row)
+    tables.add(edges)
+    return tables.tables
+
+
+def pooling_notes(maps: Sequence[Attention], tables: Tables) -> tuple[str, ...]:
+    """Return what a reader should know about pooled maps; nothing if every weight is shown."""
+    pooled = [attention for attention in maps if attention.pool != "none"]
+    if not pooled:
+        return ()
+    longest = max(pooled, key=lambda attention: max(len(attention.queries), len(attention.keys)))
+    tokens = max(len(longest.queries), len(longest.keys))
+    per_row = max(
+        tables[attention.text, attention.kind, layer.layer].per_row
+        for attention in pooled
+        for layer in attention.layers
+    )
+    rows, columns = longest.cell
+    up_to = "up to " if len({(len(each.queries), len(each.keys)) for each in pooled}) > 1 else ""
+    return (
+        f"{up_to}{tokens:,} tokens: each row shows its {per_row} strongest weights, "
+        f"the map is pooled {up_to}{rows} x {columns}; "
+        "give --rows and --keys for a part of it, or --max-page for more",
+    )
+
+
+def _fit_strongest(sizes: Sequence[MapSize], budget: int, shorter: str, several: bool) -> PageFit:
+    """Return what fits; `shorter` are options that show less of a text, `several` whether there are several texts."""
+    found = fit_page(sizes, budget)
+    if found is None:
+        longest = max(max(size.queries, size.keys) for size in sizes)
+        raise UsageError(
+            f"the page would take at least {format_size(smallest_page_bytes(sizes))} (longest text: {longest} tokens), "
+            f"allowed are {format_size(budget)}; show less with --layer 0, --head 0, {shorter}"
+            f"{' or fewer texts' if several else ''}, or allow more with --max-page"
+        )
+    return found
+
+
+def _sizes_of_pass(prepared: Pass) -> list[MapSize]:
+    request = prepared.request
+    maps = maps_per_kind(
+        prepared.heads, one_head=request.aggregate != "none", one_layer=request.aggregate_layers != "none"
+    )
+    vectors = prepared.vector_values if request.neurons else {}
+    sizes = []
+    for text in prepared.inputs:
+        for kind in (kind for kind in KINDS if kind in maps):
+            queries, keys = request.zoom.sides(*map(len, text.sides(kind)))
+            sizes.append(MapSize(maps[kind], len(queries), len(keys), vectors.get(kind, (0, 0, 0))))
+    return sizes
+
+
+def _size_of_maps(attention: Attention, vectors: Sequence[Vectors]) -> MapSize:
+    layers = {maps.layer for maps in attention.layers}
+    shown = [
+        each for each in vectors if (each.text, each.kind) == (attention.text, attention.kind) and each.layer in layers
+    ]
+    values = (
+        sum(each.query.shape[0] * each.query.shape[2] for each in shown),
+        sum(each.key.shape[0] * each.key.shape[2] for each in shown),
+        sum(len(each.heads) for each in shown),
+    )
+    count = sum(len(maps.weights) for maps in attention.layers)
+    return MapSize(count, len(attention.queries), len(attention.keys), values)

@@ -11,17 +11,10 @@ from attncli.vocabulary import MAX_PAGE
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """What the page holds.
-
-    neurons     whether it has the query and key vectors too
-    max_page    its largest size
-    rows, keys  queries and keys that it shows, such as `8000-8400`; all if None
-    open        whether the browser shows it
-    """
+    """What the page holds."""
 
     neurons: Annotated[
-        bool,
-        Option("Page", "--neurons", help="add the query and key vectors that each weight is computed from"),
+        bool, Option("Page", "--neurons", help="add the query and key vectors that each weight is computed from")
     ] = False
     max_page: Annotated[
         str,

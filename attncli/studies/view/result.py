@@ -32,7 +32,6 @@ class Page:
         return Path(path)
 
     def _repr_html_(self) -> str:
-        inside = html.escape(self.html, quote=True)
-        allowed = "allow-scripts allow-downloads"
         style = f"width: 100%; height: {self.height}px; border: 0"
-        return f'<iframe srcdoc="{inside}" sandbox="{allowed}" style="{style}" title="attention"></iframe>'
+        attributes = f'sandbox="allow-scripts allow-downloads" style="{style}" title="attention"'
+        return f'<iframe srcdoc="{html.escape(self.html)}" {attributes}></iframe>'

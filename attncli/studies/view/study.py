@@ -12,7 +12,7 @@ from attncli.options import SelectionOptions
 from attncli.studies.view.options import ViewOptions
 from attncli.vocabulary import ALL_METRICS, PAGE_FORMATS
 
-if TYPE_CHECKING:  # the help of the command line needs no NumPy
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request, RunOptions
@@ -34,18 +34,14 @@ class ViewStudy(Study["Page"]):
     prints = "paths"
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        """Return the study without metrics for a saved run and for combined maps."""
         combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
         return replace(self, measures=not (from_saved_run or combined))
 
     def run_options(self) -> RunOptions:
-        """Return the part of the maps that is shown, and whether vectors and metrics are needed."""
-        rows, keys = self.options.rows, self.options.keys
-        metrics = ALL_METRICS if self.measures else None
-        return {"rows": rows, "keys": keys, "neurons": self.options.neurons, "metrics": metrics}
+        rows, keys, neurons = self.options.rows, self.options.keys, self.options.neurons
+        return {"rows": rows, "keys": keys, "neurons": neurons, "metrics": ALL_METRICS if self.measures else None}
 
     def resolved(self) -> dict[str, Any]:
-        """Return the options that change the result, without those of the forward pass."""
         return {"max_page": self._budget}
 
     def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:
@@ -53,28 +49,24 @@ class ViewStudy(Study["Page"]):
         return self.resolved()
 
     def check(self, request: Request) -> None:
-        """Raise UsageError if the size is none, or norms are to be shown."""
         if request.by == "norm":
             raise UsageError("the page shows attention weights: leave out by='norm'")
         _ = self._budget
 
     @property
     def _budget(self) -> int:
-        # imported here: the help of the command line needs no NumPy
-        from attncli.studies.view.fitting import page_budget
+        from attncli.studies.view.compute import page_budget
 
         return page_budget(self.options.max_page, "--max-page")
 
     def run(self, execution: Execution) -> tuple[Collected, Page]:
-        """Return the run, and its page."""
         return self._of_kept_maps(execution) if execution.keeps_all_maps else self._of_pass(execution)
 
     def _of_kept_maps(self, execution: Execution) -> tuple[Collected, Page]:
-        # imported here: the help of the command line needs no NumPy
-        from attncli.data.transforms import zoomed
+        from attncli.stream.zoom import zoomed
         from attncli.studies.view.compute import make_page, neurons_command
 
-        saved = None if execution.has_model or execution.existing is None else execution.existing
+        saved = None if execution.has_model else execution.existing
         if saved is not None and execution.request.neurons and not saved.vectors:
             command = neurons_command(saved.info, saved.inputs[0].text.text)
             raise UsageError(f"only the model gives query and key vectors, this run has none: {command}")
@@ -84,11 +76,9 @@ class ViewStudy(Study["Page"]):
 
     def _of_pass(self, execution: Execution) -> tuple[Collected, Page]:
         """Keep no more than the page shows: maps that are too large are never in memory."""
-        # imported here: the help of the command line needs no torch
         from attncli.page import EdgeTables
         from attncli.stream.edges import StrongestEdges
-        from attncli.studies.view.compute import make_page
-        from attncli.studies.view.fitting import fit_pass
+        from attncli.studies.view.compute import fit_pass, make_page
 
         request = replace(execution.request, keep_maps=True)
         prepared = replace(execution.prepared, request=request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -36,9 +37,11 @@ def test_rows_that_lose_mass_are_rescaled_and_undefined_rows_left_out() -> None:
 
 def test_each_head_is_compared_with_the_same_head_and_with_all_others_of_its_layer() -> None:
     maps = attention(6, heads=(2, 3))
-    assert same_head_distances(maps, maps) == {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): 0, (1, 2): 0}
+    first, second, *others = [(maps.kind, layer, head) for layer, head in ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2))]
+    assert same_head_distances(maps, maps) == dict.fromkeys([first, second, *others], 0)
     pairs = head_pair_distances(maps)
-    assert list(pairs) == [((0, 0), (0, 1)), ((1, 0), (1, 1)), ((1, 0), (1, 2)), ((1, 1), (1, 2))]
+    assert list(pairs) == [(first, second), *combinations(others, 2)]
     weights = maps.layers[1].weights
-    assert pairs[(1, 0), (1, 2)] == js_distance(weights[0], weights[2])
-    assert list(same_head_distances(maps.mean("head"), maps.mean("head"))) == [(0, "mean"), (1, "mean")]
+    assert pairs[others[0], others[2]] == js_distance(weights[0], weights[2])
+    means = [(maps.kind, 0, "mean"), (maps.kind, 1, "mean")]
+    assert list(same_head_distances(maps.mean("head"), maps.mean("head"))) == means

@@ -10,7 +10,7 @@ from pictures import faults, words
 
 from attncli.data import Array, Profile, Scores
 from attncli.errors import UsageError
-from attncli.studies.stats.figures import distances
+from attncli.studies.stats.figures import draw_distances
 
 
 def made(mass: Array, uniform: Array, heads: Sequence[int] = (), kind: str = "encoder") -> Profile:
@@ -33,7 +33,7 @@ def made(mass: Array, uniform: Array, heads: Sequence[int] = (), kind: str = "en
 
 
 def images(profile: Profile) -> list[Array]:
-    figure = distances.draw(profile, "encoder")
+    figure = draw_distances(profile, "encoder")
     return [np.ma.asarray(axes.images[-1].get_array()) for axes in figure.axes if axes.get_title("left")]
 
 
@@ -55,17 +55,17 @@ def test_layers_have_gaps_and_distances_without_visible_keys_are_grey() -> None:
         assert image.shape == (5, 5)
         assert hidden[2].all()
         assert np.argwhere(np.delete(hidden, 2, axis=0)).tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
-    assert "no visible key at this distance" in words(distances.draw(made(mass, mass, heads=[2, 2]), "encoder"))
+    assert "no visible key at this distance" in words(draw_distances(made(mass, mass, heads=[2, 2]), "encoder"))
 
 
 @pytest.mark.parametrize(("heads", "bins"), [([1], 1), ([4] * 4, 6), ([12] * 12, 17), ([40] * 40, 21)])
 def test_pictures_of_any_size_are_complete(heads: list[int], bins: int) -> None:
     mass = np.random.default_rng(0).dirichlet(np.ones(bins), sum(heads))
-    figure = distances.draw(made(mass, np.full_like(mass, 1 / bins), heads), "encoder", model="m", note="n")
+    figure = draw_distances(made(mass, np.full_like(mass, 1 / bins), heads), "encoder", model="m", note="n")
     assert not faults(figure)
     assert {"share of the attention", "relative to uniform attention", "m", "n", "0"} <= words(figure)
 
 
 def test_a_kind_without_distances_is_refused() -> None:
     with pytest.raises(UsageError, match="nothing to draw: no distance of kind 'decoder'"):
-        distances.draw(made(np.ones((1, 1)), np.ones((1, 1))), "decoder")
+        draw_distances(made(np.ones((1, 1)), np.ones((1, 1))), "decoder")

@@ -13,7 +13,7 @@ from pictures import faults, is_log, shown, tokens, weights_image, words
 
 from attncli.data import Array, Received, Tokens
 from attncli.data.labels import label, label_with_position
-from attncli.studies.stats.figures import received
+from attncli.studies.stats.figures import draw_received
 
 
 def made(values: Array, *, heads: Sequence[int] = (), keys: Tokens | None = None, causal: bool = False) -> Received:
@@ -41,7 +41,7 @@ def dots(figure: Figure) -> list[tuple[float, float]]:
 
 def test_rows_are_heads_with_gaps_between_layers_and_columns_are_keys() -> None:
     values = np.random.default_rng(0).random((6, 9)) / 9
-    image = weights_image(received.draw(made(values, heads=[2, 4])))
+    image = weights_image(draw_received(made(values, heads=[2, 4])))
     drawn = np.ma.asarray(image.get_array())
     assert drawn.shape == (7, 9)
     assert np.ma.getmaskarray(drawn)[2].all()
@@ -50,7 +50,7 @@ def test_rows_are_heads_with_gaps_between_layers_and_columns_are_keys() -> None:
 
 def test_in_a_long_text_each_column_shows_its_largest_key() -> None:
     values = flat(3, 5000, [(1, 4321)])
-    figure = received.draw(made(values), model="m")
+    figure = draw_received(made(values), model="m")
     drawn = np.ma.asarray(weights_image(figure).get_array())
     assert drawn.shape == (3, 1250)
     assert np.argwhere(drawn.data > 0.5).tolist() == [[1, 4321 // 4]]
@@ -63,15 +63,15 @@ def test_in_a_long_text_each_column_shows_its_largest_key() -> None:
 
 
 def test_sinks_have_a_dot_and_their_token_is_named_once() -> None:
-    figure = received.draw(made(flat(4, 30, [(0, 0), (2, 0), (3, 17)]), heads=[2, 2]))
+    figure = draw_received(made(flat(4, 30, [(0, 0), (2, 0), (3, 17)]), heads=[2, 2]))
     assert dots(figure) == [(0.5, 0.5), (0.5, 3.5), (17.5, 4.5)]
     assert {"the 0", "not 17", "sink: receives at least 0.3"} <= words(figure)
-    assert "the 0" not in words(received.draw(made(flat(4, 30, [(0, 0)])), threshold=0.95))
+    assert "the 0" not in words(draw_received(made(flat(4, 30, [(0, 0)])), threshold=0.95))
 
 
 def test_names_of_neighbouring_sinks_do_not_touch() -> None:
     near = [(at % 5, 3 * at) for at in range(30)] + [(1, 399)]
-    figure = received.draw(made(flat(5, 400, near)))
+    figure = draw_received(made(flat(5, 400, near)))
     assert not faults(figure)
     ends = [line.get_xdata() for line in figure.axes[0].get_lines() if line.get_marker() != "o"]
     assert len(ends) == 31
@@ -81,7 +81,7 @@ def test_names_of_neighbouring_sinks_do_not_touch() -> None:
 def test_of_too_many_sinks_the_rarest_are_not_named() -> None:
     everywhere = np.full((3, 1300), 0.5)
     everywhere[0, ::2] = 0.1
-    figure = received.draw(made(everywhere))
+    figure = draw_received(made(everywhere))
     assert not faults(figure)
     named = sum(1 for line in figure.axes[0].get_lines() if isinstance(line, Line2D) and line.get_marker() != "o")
     assert 60 < named < 100
@@ -90,7 +90,7 @@ def test_of_too_many_sinks_the_rarest_are_not_named() -> None:
 def test_keys_that_few_queries_see_are_hatched() -> None:
     values = flat(2, 40)
     values[:, -2:] = 0.9
-    figure = received.draw(made(values, causal=True))
+    figure = draw_received(made(values, causal=True))
     mask = np.ma.getmaskarray(weights_image(figure).get_array())
     assert np.flatnonzero(mask[0]).tolist() == [36, 37, 38, 39]
     assert "visible to fewer than 5 queries" in words(figure)
@@ -98,7 +98,7 @@ def test_keys_that_few_queries_see_are_hatched() -> None:
 
 
 def test_very_many_heads_are_combined_to_the_largest_of_each_layer() -> None:
-    figure = received.draw(made(flat(600, 20, [(599, 3), (10, 5)]), heads=[20] * 30))
+    figure = draw_received(made(flat(600, 20, [(599, 3), (10, 5)]), heads=[20] * 30))
     drawn = np.ma.asarray(weights_image(figure).get_array())
     assert drawn.shape == (30, 20)
     assert np.argwhere(drawn.data > 0.5).tolist() == [[0, 5], [29, 3]]
@@ -107,7 +107,7 @@ def test_very_many_heads_are_combined_to_the_largest_of_each_layer() -> None:
 
 @pytest.mark.parametrize(("rows", "keys"), [(1, 1), (1, 2), (2, 60), (144, 13), (400, 3000)])
 def test_pictures_of_any_size_are_complete(rows: int, keys: int) -> None:
-    figure = received.draw(made(flat(rows, keys, [(0, 0)])), model="a/model", note="text 1 of 2")
+    figure = draw_received(made(flat(rows, keys, [(0, 0)])), model="a/model", note="text 1 of 2")
     assert is_log(figure)
     assert not faults(figure)
     assert {"a/model", "received (fraction, log scale)"} <= {word.replace("\n", " ") for word in words(figure)}
@@ -117,14 +117,14 @@ def test_pictures_of_any_size_are_complete(rows: int, keys: int) -> None:
 def test_the_scale_spans_the_values_but_at_least_one_decade_and_at_most_four(smallest: float, low: float) -> None:
     values = np.full((1, 4), 0.5)
     values[0, 0] = smallest
-    norm = weights_image(received.draw(made(values))).norm
+    norm = weights_image(draw_received(made(values))).norm
     assert (norm.vmin, norm.vmax) == pytest.approx((low, 0.5))
 
 
 def test_hostile_tokens_are_named_as_labels() -> None:
     n = len(HOSTILE)
     values = flat(n, n, [(at, at) for at in range(n)])
-    figure = received.draw(made(values, keys=Tokens.plain(HOSTILE)), model="$a$ [/x]")
+    figure = draw_received(made(values, keys=Tokens.plain(HOSTILE)), model="$a$ [/x]")
     names = {label_with_position(label(piece, "plain", 16), at) for at, piece in enumerate(HOSTILE)}
     assert len(names & words(figure)) > n // 2
     assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())

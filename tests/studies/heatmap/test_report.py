@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made_runs import attention
 
-from attncli.studies.heatmap.pictures import PictureChoice, pictures
+from attncli.studies.heatmap.report import PictureChoice, pictures
 
 
 @pytest.mark.parametrize(
