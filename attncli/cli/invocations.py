@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.inputs import read_input
 from attncli.errors import UsageError, did_you_mean
 from attncli.options import (
+    ConsoleOptions,
     InputOptions,
     ModelOptions,
     OutputOptions,
@@ -21,77 +21,61 @@ from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 if TYPE_CHECKING:
     from attncli.data import Text
     from attncli.engine.collected import Collected
-    from attncli.engine.invocation import Invocation, SharedPass
+    from attncli.engine.invocation import Invocation
     from attncli.engine.request import Request, RunOptions
-
-
-@dataclass(frozen=True)
-class SharedModel(ModelOptions):
-    """Options of a model that is loaded already, with the texts and the pass that several steps share."""
-
-    shared: SharedPass | None = field(default=None, compare=False)
+    from attncli.engine.study import Study
 
 
 @dataclass(frozen=True)
 class CommonOptions:
     """The option groups that all studies share.
 
-    given  the options that were typed, if a file sets some of the options too
+    given   the options that were typed, if a file sets some of the options too
+    shared  a `SharedPass` over the texts, if several steps share one
     """
 
     model: ModelOptions
     texts: InputOptions
     selection: SelectionOptions
     output: OutputOptions
+    console: ConsoleOptions = field(default_factory=ConsoleOptions)
     saved: SavedRunOptions = field(default_factory=SavedRunOptions)
     given: Mapping[str, Any] | None = None
-
-    @property
-    def typed(self) -> dict[str, Any]:
-        """Options that differ from their defaults, by the names that are typed."""
-        if self.given is not None:
-            return dict(self.given)
-        return typed(self.model, self.texts, self.selection, self.output, self.saved)
+    shared: Any = None
 
 
 def invocation_of(
-    command: str,
-    common: CommonOptions,
-    own: Mapping[str, Any],
-    resolved: Mapping[str, Any],
-    run_options: RunOptions,
-    texts: Sequence[Text] | None = None,
+    study: Study[Any], common: CommonOptions, formats: tuple[str, ...], texts: Sequence[Text] | None = None
 ) -> Invocation:
-    """Return the invocation that options mean, checked as far as that is possible without a model.
+    """Return the invocation of a study, checked as far as that is possible without a model.
 
-    own          options of the command alone as they were typed
-    resolved     all options of the command that change its result
-    run_options  options of the forward pass that the command needs, in addition to the selection
-    texts        the texts if they need not be read; empty for a study that reads none
+    formats  file formats that are written
+    texts    the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.invocation import Invocation, OutputSettings
 
-    model, output, saved = common.model, common.output, common.saved
-    head, model_head = split_heads(common.selection.head, model.model_head)
-    request = request_of(common, head, run_options)
+    model, output, saved, shared = common.model, common.output, common.saved, common.shared
+    resolved = study.resolved_with_formats(formats)
+    _, model_head = split_heads(common.selection.head, model.model_head)
+    request = request_of(common, study.run_options())
     _check_output(output)
     settings = OutputSettings(output.out, output.force, output.save_maps, output.maps_format, output.layout)
-    more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**common.typed, **own}}
+    given = typed(model, common.texts, common.selection, output, saved) if common.given is None else common.given
+    more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**given, **study.typed()}}
     if saved.from_ is not None:
         if extra := typed(model, common.texts):
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
-        return Invocation(command, _open_saved(saved, common.selection), request, **more)
+        return Invocation(study.command, _open_saved(saved, common.selection), request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
     source = load_arguments(model, model_head_for(model_head, common.texts))
-    shared = model.shared if isinstance(model, SharedModel) else None
     if texts is None:
         texts = read_input(common.texts) if shared is None else shared.texts
     elif shared is not None:
         # the pass that the steps of a file share has read other texts
         shared = replace(shared, run=None)
-    return Invocation(command, source, request, tuple(texts), shared=shared, **more)
+    return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
 
 
 def model_head_for(model_head: str, texts: InputOptions) -> str:
@@ -101,36 +85,24 @@ def model_head_for(model_head: str, texts: InputOptions) -> str:
 
 def load_arguments(model: ModelOptions, model_head: str = "auto") -> dict[str, Any]:
     """Return the arguments of `attncli.models.load`."""
-    return {
-        "name": DEFAULT_MODEL if model.model is None else model.model,
-        "revision": model.revision,
-        "tokenizer": model.tokenizer,
-        "target_tokenizer": model.target_tokenizer,
-        "head": model_head,
-        "device": model.device,
-        "dtype": model.dtype,
-        "trust_remote_code": model.trust_remote_code,
-    }
+    values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": model_head}
+    names = ("name", "revision", "tokenizer", "target_tokenizer", "head", "device", "dtype", "trust_remote_code")
+    return {name: values[name] for name in names}
 
 
-def request_of(common: CommonOptions, head: str | None, run_options: RunOptions) -> Request:
-    """Return the checked options of the forward pass; `head`: the chosen head numbers."""
+def request_of(common: CommonOptions, run_options: RunOptions) -> Request:
+    """Return the checked options of the forward pass."""
     from attncli.engine.request import Request
 
-    model, texts, selection = common.model, common.texts, common.selection
+    selection = common.selection
+    head, _ = split_heads(selection.head, common.model.model_head)
     options: dict[str, Any] = {
+        **vars(selection),
         "kind": split_names(selection.kind),
-        "layer": selection.layer,
         "head": head,
-        "aggregate": selection.aggregate,
-        "aggregate_layers": selection.aggregate_layers,
-        "words": selection.words,
-        "special": selection.special,
-        "max_tokens": texts.max_tokens,
-        "generate": texts.generate,
-        "batch_tokens": texts.batch_tokens,
+        **{name: getattr(common.texts, name) for name in ("max_tokens", "generate", "batch_tokens")},
         "max_memory": common.output.max_memory,
-        "capture": model.capture,
+        "capture": common.model.capture,
     }
     return Request.of({**options, **run_options})  # type: ignore[typeddict-item]
 
@@ -163,12 +135,10 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
 
 
 def _check_output(output: OutputOptions) -> None:
-    if output.maps_format not in MAPS_FORMATS:
-        raise UsageError(
-            f"unknown --maps-format '{output.maps_format}': {did_you_mean(output.maps_format, MAPS_FORMATS)}"
-        )
-    if output.layout not in LAYOUTS:
-        raise UsageError(f"unknown --layout '{output.layout}': {did_you_mean(output.layout, LAYOUTS)}")
+    from attncli.engine.request import check_choice
+
+    check_choice(vars(output), "maps_format", MAPS_FORMATS)
+    check_choice(vars(output), "layout", LAYOUTS)
     if not output.save_maps and typed(output).keys() & {"maps-format", "layout"}:
         raise UsageError("--maps-format and --layout say how --save-maps writes, which is not given")
 
@@ -179,3 +149,27 @@ def _open_saved(saved: SavedRunOptions, selection: SelectionOptions) -> Collecte
     kinds = split_names(selection.kind)
     kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
     return open_saved(saved.from_ or "", labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)
+
+
+def read_input(options: InputOptions) -> list[Text]:
+    """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
+    from attncli.inputs.chat_file import read_chat
+    from attncli.inputs.read_texts import read_texts
+    from attncli.inputs.texts import parse_texts
+
+    sources = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
+    if not sources:
+        raise UsageError('there is no text to read: give --text "…", or --file PATH (--file - is stdin)')
+    if len(sources) > 1:
+        raise UsageError(f"--{sources[0]} and --{sources[1]} exclude each other: give one of them")
+    if options.column is not None and options.file is None:
+        raise UsageError("--column names a column of a file: give --file too")
+    source = sources[0]
+    for name in {"file": ("pair", "target"), "chat": ("pair",)}.get(source, ()):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} goes with --text, not with --{source}: leave one of them out")
+    if options.file is not None:
+        return parse_texts(list(read_texts(options.file, options.column)))
+    if options.chat is not None:
+        return parse_texts(read_chat(options.chat), target=options.target)
+    return parse_texts(options.text or [], options.pair, options.target)

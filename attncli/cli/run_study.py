@@ -10,7 +10,6 @@ from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.invocations import CommonOptions, invocation_of
 from attncli.engine.report import Drawing, Report, Table
 from attncli.engine.study import ResultT, Study
-from attncli.options import ConsoleOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 def run_study(
     study: Study[ResultT],
     common: CommonOptions,
-    console_options: ConsoleOptions,
     texts: Sequence[Text] | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
 ) -> ResultT:
@@ -35,12 +33,10 @@ def run_study(
     from attncli.engine.invocation import execute
     from attncli.engine.publish import publish
 
-    with command_console(console_options) as console:
+    with command_console(common.console) as console:
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
-        resolved = study.resolved_with_formats(formats)
-        texts = texts if study.reads else ()
-        invocation = invocation_of(study.command, common, study.typed(), resolved, study.run_options(), texts)
+        invocation = invocation_of(study, common, formats, texts if study.reads else ())
         run, result = execute(invocation, study, console.track)
         report = study.report(result, run)
         published = publish(

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.inputs import read_input
-from attncli.cli.invocations import CommonOptions, load_arguments, model_head_for, split_heads
+from attncli.cli.invocations import CommonOptions, load_arguments, model_head_for, read_input, split_heads
 from attncli.cli.run_study import run_study
 from attncli.errors import UsageError
 from attncli.options import (
@@ -62,12 +61,12 @@ def compare(
     if _is_saved(name_a) != _is_saved(name_a if name_b is None else name_b):
         raise UsageError("expected two models or two saved runs, got one of each: run the model with --save-maps first")
     if _is_saved(name_a):
-        common = CommonOptions(model, texts, selection, output, SavedRunOptions(from_=name_a))
-        run_study(replace(study, other=_saved_other(name_a, name_b, common, own)), common, console)
+        common = CommonOptions(model, texts, selection, output, console, SavedRunOptions(from_=name_a))
+        run_study(replace(study, other=_saved_other(name_a, name_b, common, own)), common)
         return
     if b is None and not (own.dtype_b or own.revision_b or own.against_text):
         raise UsageError("there is nothing to compare with: give B, --dtype-b, --revision-b or --against-text")
-    common = CommonOptions(replace(model, model=name_a), texts, selection, output)
+    common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
     _, model_head = split_heads(selection.head, model.model_head)
     # a revision of A is not one of another model
     revision = own.revision_b if own.revision_b is not None or b is not None else model.revision
@@ -75,7 +74,7 @@ def compare(
     read = tuple(read_input(texts))
     other = load_arguments(second, model_head_for(model_head, texts))
     study = replace(study, other=other, texts=_other_texts(read, texts, own))
-    run_study(study, common, console, texts=read)
+    run_study(study, common, read)
 
 
 def _check(model: ModelOptions, texts: InputOptions, output: OutputOptions, a: str | None) -> None:

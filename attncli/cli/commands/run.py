@@ -12,15 +12,7 @@ import typer
 
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
-from attncli.cli.inputs import read_input
-from attncli.cli.invocations import (
-    CommonOptions,
-    SharedModel,
-    load_arguments,
-    model_head_for,
-    request_of,
-    split_heads,
-)
+from attncli.cli.invocations import CommonOptions, load_arguments, model_head_for, read_input, request_of
 from attncli.errors import AttnError
 from attncli.options import (
     ConsoleOptions,
@@ -28,7 +20,6 @@ from attncli.options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
-    SavedRunOptions,
     SelectionOptions,
     changed,
 )
@@ -96,10 +87,13 @@ class _PlanRun:
 
     def run(self) -> None:
         """Run each model on each input; an error names the step, and files that were written before it stay."""
+        # imported here: the help of the command line needs no torch
+        from attncli.engine.runner import load_runner
+
         infos = []
         for model_name, model in self.plan.models.items():
             with command_console(self.console_options):
-                runner = self._load(model_name)
+                runner = load_runner(self.resolved["models"][model_name])
             for input_name in self.plan.inputs:
                 with command_console(self.console_options) as console, _errors_at(f"{model_name}/{input_name}"):
                     shared = self._share_pass(runner, model, input_name, console)
@@ -109,15 +103,9 @@ class _PlanRun:
                 for step in self.plan.steps:
                     path = f"{model_name}/{input_name}/{step.name}"
                     with _errors_at(path):
-                        self._run_step(step, SharedModel(**changed(model), shared=shared), input_name, path)
+                        self._run_step(step, model, input_name, path, shared)
         with command_console(self.console_options) as console:
             self._print_result(console, self.folder.finish(self._info(infos)))
-
-    def _load(self, model_name: str) -> Runner:
-        # imported here: the help of the command line needs no torch
-        from attncli.engine.runner import load_runner
-
-        return load_runner(self.resolved["models"][model_name])
 
     def _share_pass(self, runner: Runner, model: ModelOptions, input_name: str, console: CommandConsole) -> SharedPass:
         """Return one forward pass for all steps, with the heads that all of them select."""
@@ -126,35 +114,25 @@ class _PlanRun:
         selections = [step.selection for step in self.plan.steps]
         selected = {name: {str(getattr(each, name)) for each in selections} for name in ("kind", "layer", "head")}
         in_common = {name: getattr(selections[0], name) for name, values in selected.items() if len(values) == 1}
-        common = CommonOptions(
-            model,
-            self.plan.inputs[input_name],
-            SelectionOptions(**in_common),
-            OutputOptions(max_memory=self.plan.output.max_memory),
-        )
-        head, _ = split_heads(common.selection.head, model.model_head)
+        output = OutputOptions(max_memory=self.plan.output.max_memory)
+        common = CommonOptions(model, self.plan.inputs[input_name], SelectionOptions(**in_common), output)
         neurons = any(step.options.get("neurons") for step in self.plan.steps)
-        request = request_of(common, head, {"neurons": neurons})
+        request = request_of(common, {"neurons": neurons})
         return share_pass(runner, self.texts[input_name], request, console.track)
 
-    def _run_step(self, step: ConfigStep, model: SharedModel, input_name: str, path: str) -> None:
+    def _run_step(self, step: ConfigStep, model: ModelOptions, input_name: str, path: str, shared: SharedPass) -> None:
         """Run a command as from the command line, without what it prints on stdout."""
-        output = replace(
-            step.groups[OutputOptions],
-            out=str(self.folder.path / path),
-            force=self.plan.output.force,
-            max_memory=self.plan.output.max_memory,
+        folder = FolderOptions(str(self.folder.path / path), self.plan.output.force, self.plan.output.max_memory)
+        common = CommonOptions(
+            model,
+            InputOptions() if step.options.get("probe") else self.plan.inputs[input_name],
+            step.selection,
+            replace(step.output, **vars(folder)),
+            replace(self.console_options, json=False),
+            shared=shared,
         )
-        reads_text = not step.options.get("probe")
-        shared = {
-            ModelOptions: model,
-            InputOptions: self.plan.inputs[input_name] if reads_text else InputOptions(),
-            OutputOptions: output,
-            SavedRunOptions: SavedRunOptions(),
-            ConsoleOptions: replace(self.console_options, json=False),
-        }
         with contextlib.redirect_stdout(io.StringIO()):
-            all_commands()[step.command](**step.arguments(shared))
+            all_commands()[step.command](common, *step.own)
         from attncli.store import manifest_files
 
         for name in manifest_files(self.folder.path / path):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from attncli.cli.command_table import all_commands, groups_of
+from attncli.cli.command_table import study_commands
 from attncli.cli.config.sections import given
-from attncli.cli.config.shape import SHARED, config, steps
+from attncli.cli.config.shape import config, steps
 from attncli.inputs.schema import Section, validate
 from attncli.inputs.yaml_file import Document, read_yaml
-from attncli.options import FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
+from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, changed
 from attncli.store.text import slug
 from attncli.vocabulary import DEFAULT_MODEL
 
@@ -26,29 +26,21 @@ GroupT = TypeVar("GroupT")
 class ConfigStep:
     """One command of a file.
 
-    name    name of its folder
-    groups  its options by type of option group, without those that all steps share
+    name  name of its folder
+    own   its options besides those that all studies share
     """
 
     name: str
     command: str
-    groups: Mapping[type, Any]
-
-    @property
-    def selection(self) -> SelectionOptions:
-        """The attention that the step reads."""
-        selection: SelectionOptions = self.groups[SelectionOptions]
-        return selection
+    selection: SelectionOptions
+    output: OutputOptions
+    own: tuple[Any, ...]
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of the step by field, as plain values."""
-        return {name: value for group in self.groups.values() for name, value in vars(group).items()}
-
-    def arguments(self, shared: Mapping[type, Any]) -> dict[str, Any]:
-        """Return the arguments of the command; `shared`: option groups that go before those of the step."""
-        groups = {**self.groups, **shared}
-        return {parameter: groups[group] for parameter, group in groups_of(all_commands()[self.command]).items()}
+        groups = (self.selection, self.output, *self.own)
+        return {name: value for group in groups for name, value in vars(group).items()}
 
 
 @dataclass(frozen=True)
@@ -117,20 +109,16 @@ def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[Conf
     """Return the steps; the selection of the command line overrides that of a step, and this that of the file."""
     if not read.steps:
         raise document.error(("steps",), f"there are no steps: give some of {', '.join(steps())}", at_key=True)
-    selection = given(read, SelectionOptions)
+    base = given(read, SelectionOptions)
     made: list[ConfigStep] = []
     for entry in read.steps:
         (command,) = entry.model_fields_set
         options = getattr(entry, command)
-        groups: dict[type, Any] = {}
-        for group in groups_of(all_commands()[command]).values():
-            if group is SelectionOptions:
-                groups[group] = group(**{**selection, **given(options, group), **typed})
-            elif group not in SHARED:
-                groups[group] = group(**given(options, group))
+        own = tuple(group(**given(options, group)) for group in study_commands()[command])
         earlier = sum(step.command == command for step in made)
         name = options.name or (f"{command}-{earlier + 1}" if earlier else command)
-        made.append(ConfigStep(name, command, groups))
+        selection = _merge(SelectionOptions, base, options, typed)
+        made.append(ConfigStep(name, command, selection, OutputOptions(**given(options, OutputOptions)), own))
     return list(_by_name(document, "steps", [step.name for step in made], made).values())
 
 

@@ -1,29 +1,20 @@
-"""The keys of the file of `attncli run`: they are the options of the command line."""
+"""The keys of the file of `attncli run`, which are the options of the command line, and their reference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
-from attncli.cli.command_table import all_commands, groups_of
+from attncli.cli.command_table import study_commands
 from attncli.cli.config.sections import section
 from attncli.errors import UsageError
 from attncli.inputs.schema import JoinedText, Section
-from attncli.options import (
-    ConsoleOptions,
-    FolderOptions,
-    InputOptions,
-    ModelOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions
 
-SHARED = (ModelOptions, InputOptions, SavedRunOptions, ConsoleOptions)
-"""Option groups that a step cannot set: its file does, or it has no use for them."""
 _NOT_IN_STEPS = (*(field.name for field in fields(FolderOptions)), "open")
 
 
@@ -79,12 +70,10 @@ class _StepEntry(Section):
 def steps() -> dict[str, type[Section]]:
     """Return the commands that can be steps, those that also read saved runs, with the section of their options."""
     sections = {}
-    for command in sorted(all_commands()):
-        groups = groups_of(all_commands()[command]).values()
-        if SavedRunOptions in groups:
-            own = [group for group in groups if group not in SHARED]
-            name = (JoinedText | None, Field(None, description=f"name of its folder (default: {command})"))
-            sections[command] = section(command, *own, without=_NOT_IN_STEPS, more={"name": name})
+    for command, groups in study_commands().items():
+        name = (JoinedText | None, Field(None, description=f"name of its folder (default: {command})"))
+        options = (SelectionOptions, OutputOptions, *groups)
+        sections[command] = section(command, *options, without=_NOT_IN_STEPS, more={"name": name})
     return sections
 
 
@@ -107,3 +96,32 @@ def config() -> type[Section]:
             "steps": (list[step], Field(description="commands, alone or with their options")),  # type: ignore[valid-type]
         },
     )
+
+
+def config_keys() -> str:
+    """Return all keys of the file with their meanings, as Markdown."""
+    groups = {
+        "models": section("model", ModelOptions),
+        "inputs": section("input", InputOptions),
+        "selection": section("selection", SelectionOptions),
+        "output": section("output", FolderOptions),
+        "files of a step": section("files", OutputOptions, without=[field.name for field in fields(FolderOptions)]),
+    }
+    known = {field.alias or "" for keys in groups.values() for field in keys.model_fields.values()}
+    parts = [_listed("Keys of the file", config(), known)]
+    parts += [_listed(f"Keys of {name}", keys) for name, keys in groups.items()]
+    parts += [_listed(f"Keys of the step {command}", keys, known) for command, keys in steps().items()]
+    return "\n\n".join(parts)
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file."""
+    schema = config().model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "attncli run"}
+
+
+def _listed(title: str, keys: type[Section], without: Collection[str] = ()) -> str:
+    """Return a heading and a list of keys."""
+    meanings = {field.alias or name: field.description or "" for name, field in keys.model_fields.items()}
+    lines = [f"- `{name}`: {meaning}" for name, meaning in meanings.items() if name not in without]
+    return "\n".join([f"## {title}", "", *lines])

@@ -133,17 +133,13 @@ class Checked:
         """The rules that do not hold."""
         return tuple(verdict for verdict in self.verdicts if not verdict.holds)
 
-    def table(self) -> dict[str, Array]:
-        """Return a table with a row per rule."""
-        return _table(self.verdicts, Verdict)
-
-    def cases_table(self) -> dict[str, Array]:
-        """Return a table with a row per case of a suite."""
-        return _table(self.cases, Case)
-
-    def drifts_table(self) -> dict[str, Array]:
-        """Return a table with a row per measure that drifted."""
-        return _table(self.drifts, Drift)
+    def tables(self) -> dict[str, dict[str, Array]]:
+        """Return the tables of rules, cases of suites, and measures that drifted."""
+        return {
+            "rules": _table(self.verdicts, Verdict),
+            "cases": _table(self.cases, Case),
+            "drifts": _table(self.drifts, Drift),
+        }
 
 
 def _table(rows: Sequence[Any], row_class: type) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from attncli.engine.study import Study
 from attncli.errors import OutputError, UsageError
 from attncli.inputs.text_files import read_file_text
 from attncli.options import typed
+from attncli.studies.check.ci import junit
 from attncli.studies.check.options import CheckOptions
 from attncli.vocabulary import RESOLUTION
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
+    from attncli.studies.check.baseline import Recorded
     from attncli.studies.check.compute import Numbers
     from attncli.studies.check.result import Checked, Verdict
-    from attncli.studies.check.rules.baseline import Recorded
     from attncli.studies.check.rules.kinds import BaselineRule, RuleFile
 
 BASELINE_TOLERANCES = (0.01, 0.05)
@@ -91,8 +92,8 @@ class CheckStudy(Study["CheckRun"]):
         """Raise UsageError or OutputError if a baseline or JUnit file is missing or must not be overwritten."""
         self._recorded(self._baseline_rule())
         if self.options.junit is not None:
-            junit = Path(self.options.junit)
-            _check_replaceable(junit, "JUnit XML", self.force, lambda: _check_xml(junit))
+            path = Path(self.options.junit)
+            _check_replaceable(path, "JUnit XML", self.force, lambda: _check_xml(path))
 
     def _baseline_rule(self) -> BaselineRule | None:
         """Return the rule of the baseline with its path; raise UsageError if none is named."""
@@ -113,7 +114,7 @@ class CheckStudy(Study["CheckRun"]):
 
     def _recorded(self, rule: BaselineRule | None) -> Recorded | None:
         """Return the recorded numbers; None if there are none, or if they are recorded now."""
-        from attncli.studies.check.rules.baseline import read_baseline
+        from attncli.studies.check.baseline import read_baseline
 
         if rule is None or rule.path is None:
             return None
@@ -128,14 +129,17 @@ class CheckStudy(Study["CheckRun"]):
     def run(self, execution: Execution) -> tuple[Collected, CheckRun]:
         """Return the run, the verdicts, and the maps of the rules that do not hold."""
         from attncli.store import input_sha256
+        from attncli.studies.check.baseline import check_same
         from attncli.studies.check.compute import Checker
 
         runner, prepared = execution.runner, execution.prepared
         info = replace(runner.loaded.run_info(prepared.plan.route), input_sha256=input_sha256(self.rules.texts))
         reading = {name: getattr(execution.request, name) for name in ("words", "special", "max_tokens")}
         rule = self._baseline_rule()
-        checker = Checker(self.rules, prepared, execution.texts, rule, self._recorded(rule))
-        checker.check_baseline(info, reading)
+        recorded = self._recorded(rule)
+        checker = Checker(self.rules, prepared, execution.texts, rule, recorded)
+        if recorded is not None:
+            check_same(recorded, info, reading)
         run = execution.run_pass(prepared, checker.sinks)
         checked, numbers = checker.result()
         seed = 0 if checker.permutes else None
@@ -144,7 +148,6 @@ class CheckStudy(Study["CheckRun"]):
 
     def report(self, result: CheckRun, run: Collected) -> Report:
         """Return the document, the tables, pictures of the rules that do not hold, the baseline and JUnit XML."""
-        from attncli.studies.check.junit import junit
         from attncli.studies.check.report import baseline_document, document, drawings, tables
 
         rule, files = self._baseline_rule(), {}

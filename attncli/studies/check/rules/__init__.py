@@ -1,28 +1,31 @@
 """Reader of the file of `attncli check`: texts, rules in their long and short forms, suites and a baseline.
 
-sections  schema of the file    lines   rules in one line       heads     phrases that name heads
-kinds     classes of rules      suites  cases in JSONL files    baseline  files of recorded numbers
+`sections` is the schema of the file, `kinds` has the classes of rules, `phrases` reads heads and rules in one line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from attncli import registry
 from attncli.data import Text
-from attncli.errors import did_you_mean
+from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.schema import validate
-from attncli.inputs.yaml_file import Document
-from attncli.studies.check.rules.heads import candidates, describe_heads
+from attncli.inputs.tables import jsonl_rows
+from attncli.inputs.text_files import check_text
+from attncli.inputs.yaml_file import Document, FilePosition
 from attncli.studies.check.rules.kinds import (
     AttentionRule,
     BaselineRule,
     BudgetRule,
+    CaseRule,
     ClassRule,
     Rule,
     RuleFile,
+    SuiteRule,
     check_class,
     check_metric,
     describe_limits,
@@ -30,23 +33,25 @@ from attncli.studies.check.rules.kinds import (
     read_text,
     with_position,
 )
-from attncli.studies.check.rules.lines import rule_of_line
+from attncli.studies.check.rules.phrases import candidates, describe_heads, rule_of_line
 from attncli.studies.check.rules.sections import (
     AttentionSection,
     BaselineSection,
     BudgetSection,
+    CaseSection,
     ClassSection,
     LimitsSection,
     RulesSection,
+    SuiteSection,
+    TextSection,
 )
-from attncli.studies.check.rules.suites import read_suite
 
 
 def read_rules(document: Document, section: RulesSection) -> RuleFile:
     """Return the rules of a file that fits the schema; raise UsageError with line and column if a value is wrong."""
     texts = {name: read_text(document.part("texts", name), value) for name, value in section.texts.items()}
     rules = tuple(_rule(document.part("rules", index), texts) for index in range(len(section.rules)))
-    suites = tuple(read_suite(document.part("suites", index), suite) for index, suite in enumerate(section.suites))
+    suites = tuple(_suite(document.part("suites", index), suite) for index, suite in enumerate(section.suites))
     baseline = None if section.baseline is None else _baseline(document.part("baseline"), section.baseline)
     if not (rules or suites or baseline):
         raise document.error((), "there is nothing to check: expected rules, suites or baseline")
@@ -138,3 +143,31 @@ def _baseline(part: Document, section: BaselineSection) -> BaselineRule:
         metrics[name] = absolute, section.relative if tolerance.relative is None else tolerance.relative
     path = None if section.file is None else part.folder / section.file
     return BaselineRule(part, path, section.absolute, section.relative, metrics)
+
+
+def _suite(part: Document, section: SuiteSection) -> SuiteRule:
+    """Return a suite with its cases; raise UsageError with the position in both files if a case is wrong."""
+    above = parse_percentile(part, section.above)
+    if section.min_rate is None and above is None:
+        raise part.error((), "the suite demands nothing: give min-rate, above or both")
+    path = Path(section.file)
+    cases = tuple(with_position(part, ("file",), lambda: list(_suite_cases(path, section.min is not None))))
+    heads = with_position(part, ("heads",), lambda: candidates(section.heads, "any"))
+    name = section.name or path.stem
+    return SuiteRule(part, name, None, section.kind, heads, cases, section.min, section.min_rate, above)
+
+
+def _suite_cases(path: Path, has_least: bool) -> Iterator[CaseRule]:
+    units: dict[str, int] = {}
+    count = 0
+    for count, (row, number) in enumerate(jsonl_rows(path, "with text, from and to"), start=1):
+        part = Document(str(path), row, {(): FilePosition(number, 1)})
+        section = validate(part, CaseSection)
+        if section.than is None and not has_least:
+            raise part.error((), "the case demands nothing: give than, or give the suite a min")
+        text = read_text(part, TextSection(text=section.text, target=section.target))
+        check_text(f"{path}, line {number}", text.text + (text.target or ""))
+        unit = count if section.pair is None else units.setdefault(section.pair, count)
+        yield CaseRule(part, text, section.from_, section.to, section.than, section.pair, unit)
+    if not count:
+        raise UsageError(f"{path} holds no cases: expected a JSON object with text, from and to in each line")

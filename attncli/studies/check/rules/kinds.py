@@ -33,11 +33,6 @@ class Rule:
     kind: Kind | None
     heads: Candidates
 
-    @property
-    def line(self) -> int:
-        """Line of the rule in its file."""
-        return self.part.position.line
-
 
 @dataclass(frozen=True, eq=False)
 class AttentionRule(Rule):
@@ -83,11 +78,6 @@ class CaseRule:
     than: str | None
     pair: str | None
     unit: int
-
-    @property
-    def line(self) -> int:
-        """Line of the case in its file."""
-        return self.part.position.line
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +154,6 @@ def check_class(name: str) -> str:
 
 def check_metric(name: str) -> str:
     """Return `name`; raise UsageError if no metric has this name or it has no value for a whole head."""
-    known = registry.names("metrics")
-    if name not in known:
-        raise UsageError(f"unknown metric '{name}': {did_you_mean(name, known)}")
     if registry.module("metrics", name).METRIC.per_key:
         raise UsageError(f"{name} has a value for every key and none for a whole head: name another metric")
     return name
