@@ -15,8 +15,7 @@ import typer
 import typer.main
 
 from attncli import registry
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.options import Option

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attncli.options import ConsoleOptions
-from attncli.terminal.escape import escaped
+from attncli.terminal import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.errors import CheckError, UsageError
 from attncli.options import ConsoleOptions, FolderOptions, ModelOptions, OutputOptions, typed
 from attncli.studies.check.ci import github
 from attncli.studies.check.options import CheckOptions
 from attncli.studies.check.study import CheckStudy
-from attncli.terminal.escape import escaped
+from attncli.terminal import escaped
 
 if TYPE_CHECKING:
     from attncli.studies.check.result import Checked

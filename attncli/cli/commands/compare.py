@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.invocations import CommonOptions, load_arguments, model_head_for, read_input, split_heads
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, load_arguments, model_head_for, read_input, run_study, split_heads
 from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,

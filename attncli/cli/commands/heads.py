@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.study import HeadsStudy
 

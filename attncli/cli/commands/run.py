@@ -12,7 +12,7 @@ import typer
 
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
-from attncli.cli.invocations import CommonOptions, load_arguments, model_head_for, read_input, request_of
+from attncli.cli.run_study import CommonOptions, load_arguments, model_head_for, read_input, request_of
 from attncli.errors import AttnError
 from attncli.options import (
     ConsoleOptions,

@@ -6,8 +6,7 @@ import webbrowser
 from typing import TYPE_CHECKING
 
 from attncli.cli.console import CommandConsole
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.view.options import ViewOptions
 from attncli.studies.view.study import ViewStudy
 

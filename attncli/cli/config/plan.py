@@ -8,8 +8,7 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from attncli.cli.command_table import study_commands
-from attncli.cli.config.sections import given
-from attncli.cli.config.shape import config, steps
+from attncli.cli.config.shape import config, given, steps
 from attncli.inputs.schema import Section, validate
 from attncli.inputs.yaml_file import Document, read_yaml
 from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, changed

@@ -71,11 +71,6 @@ class Verdict:
     low: float | None = None
     high: float | None = None
 
-    @property
-    def head_label(self) -> str:
-        """The decisive head, such as `3.1`; empty if there is none."""
-        return "" if self.layer is None else f"{self.layer}.{self.head}"
-
 
 @dataclass(frozen=True)
 class Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,8 @@ BASELINE_TOLERANCES = (0.01, 0.05)
 class CheckRun:
     """The result of a check with everything that its files need.
 
-    checked    the verdicts
     numbers    the numbers of every head that a baseline holds
-    base_info  where the numbers of a baseline come from
+    base_info  where these numbers come from
     reading    how texts were read
     maps       map of the decisive head of each rule that does not hold, by row number
     notes      why some of these maps are missing
@@ -56,25 +55,17 @@ class CheckRun:
 class CheckStudy(Study["CheckRun"]):
     """Rules of a file, checked on a model and the texts of the file.
 
-    file     the rules
     file_name, contents  the file as it was named, and its plain values
-    force    whether files of other kinds may be overwritten by a baseline or JUnit XML
+    force                whether files of other kinds may be overwritten by a baseline or JUnit XML
     """
 
-    options: CheckOptions = field(default_factory=CheckOptions)
-    file: RuleFile | None = None
-    file_name: str = ""
-    contents: Mapping[str, Any] = field(default_factory=dict)
-    force: bool = False
+    options: CheckOptions
+    rules: RuleFile
+    file_name: str
+    contents: Mapping[str, Any]
+    force: bool
     name = "check"
     group = CheckOptions
-
-    @property
-    def rules(self) -> RuleFile:
-        """The rules; UsageError if there are none."""
-        if self.file is None:
-            raise UsageError("which rules? give their file: attncli check rules.yaml (see attncli explain rules)")
-        return self.file
 
     def typed(self) -> dict[str, Any]:
         """Return the options that were typed, and the name of the file."""

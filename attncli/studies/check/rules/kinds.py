@@ -21,10 +21,9 @@ from attncli.studies.patterns.result import CLASSES
 class Rule:
     """Base class of rules.
 
-    part   position of the rule in its file
-    text   text that the rule is about; None for all texts of the file
-    kind   kind of attention; None for all kinds of the model
-    heads  heads that the rule is about
+    part  position of the rule in its file
+    text  text that the rule is about; None for all texts of the file
+    kind  kind of attention; None for all kinds of the model
     """
 
     part: Document
@@ -38,9 +37,8 @@ class Rule:
 class AttentionRule(Rule):
     """A rule about the weight from one word to another.
 
-    than         word to which the weight must be smaller; None for no comparison
-    least, most  limits of the weight
-    above        percentile of permuted keys that the weight must exceed
+    than   word to which the weight must be smaller
+    above  percentile of permuted keys that the weight must exceed
     """
 
     from_: str
@@ -99,9 +97,7 @@ class SuiteRule(Rule):
 class BaselineRule:
     """A rule that numbers stay close to a baseline.
 
-    path                file of the baseline; None if the file of rules names none
-    absolute, relative  default tolerances
-    metrics             absolute and relative tolerance of the metrics that have tolerances of their own
+    metrics  absolute and relative tolerance of the metrics that have tolerances of their own
     """
 
     part: Document
@@ -115,7 +111,6 @@ class BaselineRule:
 class RuleFile:
     """The contents of a file of rules, checked as far as possible without a model.
 
-    part       the whole file
     texts      texts of the file and of its rules without repetition, which budgets and baselines measure
     tolerance  a value within the tolerance of a limit counts as equal to it
     """
