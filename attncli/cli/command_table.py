@@ -18,7 +18,6 @@ from attncli import registry
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.engine.study import Study
 from attncli.errors import UsageError
-from attncli.options import Option
 
 Command = Callable[..., None]
 PANELS = {
@@ -130,22 +129,19 @@ def _options_of(group: type) -> dict[str, inspect.Parameter]:
             parameters |= _options_of(hint)  # type: ignore[arg-type]
         elif get_origin(hint) is Annotated:
             kind, option = get_args(hint)
-            annotation: Any = Annotated[kind, _typer_option(name, option)]
+            typer_option: Any = typer.Option(
+                *option.all_names(name),
+                metavar=option.metavar,
+                help=option.help,
+                rich_help_panel=option.panel,
+                autocompletion=option.values if option.complete or option.choices else None,
+                show_default=False,
+            )
+            annotation: Any = Annotated[kind, typer_option]
             parameters[name] = inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
             )
     return parameters
-
-
-def _typer_option(field: str, option: Option) -> Any:
-    return typer.Option(
-        *option.all_names(field),
-        metavar=option.metavar,
-        help=option.help,
-        rich_help_panel=option.panel,
-        autocompletion=option.values if option.complete or option.choices else None,
-        show_default=False,
-    )
 
 
 def _filled(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

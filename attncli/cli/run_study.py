@@ -126,12 +126,16 @@ def invocation_of(
     Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.invocation import Invocation, OutputSettings
+    from attncli.engine.request import check_choice
 
     model, output, saved, shared = common.model, common.output, common.saved, common.shared
     resolved = study.resolved_with_formats(formats)
     _, model_head = split_heads(common.selection.head, model.model_head)
     request = request_of(common, study.run_options())
-    _check_output(output)
+    check_choice(vars(output), "maps_format", MAPS_FORMATS)
+    check_choice(vars(output), "layout", LAYOUTS)
+    if not output.save_maps and typed(output).keys() & {"maps-format", "layout"}:
+        raise UsageError("--maps-format and --layout say how --save-maps writes, which is not given")
     settings = OutputSettings(output.out, output.force, output.save_maps, output.maps_format, output.layout)
     given = typed(model, common.texts, common.selection, output, saved) if common.given is None else common.given
     more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**given, **study.typed()}}
@@ -204,15 +208,6 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
     if "all" in numbers:
         return "all", model_head
     return ",".join(numbers) or None, model_head
-
-
-def _check_output(output: OutputOptions) -> None:
-    from attncli.engine.request import check_choice
-
-    check_choice(vars(output), "maps_format", MAPS_FORMATS)
-    check_choice(vars(output), "layout", LAYOUTS)
-    if not output.save_maps and typed(output).keys() & {"maps-format", "layout"}:
-        raise UsageError("--maps-format and --layout say how --save-maps writes, which is not given")
 
 
 def _open_saved(saved: SavedRunOptions, selection: SelectionOptions) -> Collected:

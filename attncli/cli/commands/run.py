@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ from attncli.options import (
 
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.cli.config.plan import ConfigPlan, ConfigStep
-    from attncli.data import RunInfo, Text
+    from attncli.data import Text
     from attncli.engine.invocation import SharedPass
     from attncli.engine.runner import Runner
     from attncli.store import OutputFolder
@@ -64,7 +65,8 @@ def run(
         resolved = _resolved(plan, plan_texts)
         folder = _folder(plan, resolved)
         if dry_run:
-            _print_steps(opened, plan, folder)
+            for model_name, input_name, step in itertools.product(plan.models, plan.inputs, plan.steps):
+                opened.data(f"{step.command}\t{folder.path / model_name / input_name / step.name}")
     if not dry_run:
         with each_note_once():
             _PlanRun(plan, plan_texts, resolved, folder, console).run()
@@ -72,12 +74,7 @@ def run(
 
 @dataclass(frozen=True)
 class _PlanRun:
-    """The steps of a plan, run one after another.
-
-    texts     the texts of each input
-    resolved  everything that changes the result, as plain values
-    folder    the folder of the whole run
-    """
+    """The steps of a plan, run one after another, with the texts of each input and the folder of the whole run."""
 
     plan: ConfigPlan
     texts: Mapping[str, Sequence[Text]]
@@ -89,6 +86,8 @@ class _PlanRun:
         """Run each model on each input; an error names the step, and files that were written before it stay."""
         # imported here: the help of the command line needs no torch
         from attncli.engine.runner import load_runner
+        from attncli.engine.shared_pass import merge_infos
+        from attncli.store import input_sha256
 
         infos = []
         for model_name, model in self.plan.models.items():
@@ -105,15 +104,17 @@ class _PlanRun:
                     with _errors_at(path):
                         self._run_step(step, model, input_name, path, shared)
         with command_console(self.console_options) as console:
-            self._print_result(console, self.folder.finish(self._info(infos)))
+            texts = [text for texts in self.texts.values() for text in texts]
+            info = replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
+            self._print_result(console, self.folder.finish(info))
 
     def _share_pass(self, runner: Runner, model: ModelOptions, input_name: str, console: CommandConsole) -> SharedPass:
         """Return one forward pass for all steps, with the heads that all of them select."""
         from attncli.engine.shared_pass import share_pass
 
-        selections = [step.selection for step in self.plan.steps]
-        selected = {name: {str(getattr(each, name)) for each in selections} for name in ("kind", "layer", "head")}
-        in_common = {name: getattr(selections[0], name) for name, values in selected.items() if len(values) == 1}
+        first, *others = (vars(step.selection) for step in self.plan.steps)
+        names = ("kind", "layer", "head")
+        in_common = {name: first[name] for name in names if all(other[name] == first[name] for other in others)}
         output = OutputOptions(max_memory=self.plan.output.max_memory)
         common = CommonOptions(model, self.plan.inputs[input_name], SelectionOptions(**in_common), output)
         neurons = any(step.options.get("neurons") for step in self.plan.steps)
@@ -138,13 +139,6 @@ class _PlanRun:
         for name in manifest_files(self.folder.path / path):
             self.folder.holds(f"{path}/{name}")
 
-    def _info(self, infos: Sequence[RunInfo]) -> RunInfo:
-        from attncli.engine.shared_pass import merge_infos
-        from attncli.store import input_sha256
-
-        texts = [text for texts in self.texts.values() for text in texts]
-        return replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
-
     def _print_result(self, console: CommandConsole, manifest: Mapping[str, Any]) -> None:
         from attncli.store import json_text
 
@@ -161,8 +155,13 @@ def _resolved(plan: ConfigPlan, texts: Mapping[str, Sequence[Text]]) -> dict[str
     """Return everything that changes the result, as plain values."""
     from attncli.store import input_sha256
 
+    # one head must serve all inputs, also those whose text the model continues
+    texts_of_head = next((texts for texts in plan.inputs.values() if texts.generate), InputOptions())
     return {
-        "models": {name: load_arguments(model, _model_head(plan, model)) for name, model in plan.models.items()},
+        "models": {
+            name: load_arguments(model, model_head_for(model.model_head, texts_of_head))
+            for name, model in plan.models.items()
+        },
         "inputs": {name: [input_sha256(texts[name]), changed(options)] for name, options in plan.inputs.items()},
         "steps": [[step.name, step.command, step.options] for step in plan.steps],
     }
@@ -173,20 +172,6 @@ def _folder(plan: ConfigPlan, resolved: Mapping[str, Any]) -> OutputFolder:
 
     name = digest(plan.name, None, "", resolved)
     return OutputFolder(plan.output.out or default_folder("run", plan.name, name), "run", name, plan.output.force)
-
-
-def _model_head(plan: ConfigPlan, model: ModelOptions) -> str:
-    """Return the head to load a model with that reads all inputs."""
-    generating = next((texts for texts in plan.inputs.values() if texts.generate), InputOptions())
-    return model_head_for(model.model_head, generating)
-
-
-def _print_steps(console: CommandConsole, plan: ConfigPlan, folder: OutputFolder) -> None:
-    """Print command and folder of each step that would run."""
-    for model_name in plan.models:
-        for input_name in plan.inputs:
-            for step in plan.steps:
-                console.data(f"{step.command}\t{folder.path / model_name / input_name / step.name}")
 
 
 @contextlib.contextmanager

@@ -23,11 +23,7 @@ GroupT = TypeVar("GroupT")
 
 @dataclass(frozen=True)
 class ConfigStep:
-    """One command of a file.
-
-    name  name of its folder
-    own   its options besides those that all studies share
-    """
+    """One command of a file; `own` has its options besides those that all studies share."""
 
     name: str
     command: str
@@ -44,11 +40,7 @@ class ConfigStep:
 
 @dataclass(frozen=True)
 class ConfigPlan:
-    """What a file asks for: each model reads each input, and each step runs on both; all by the names of their folders.
-
-    name    name of the folder of the run
-    output  the options of that folder
-    """
+    """What a file asks for: each model reads each input, and each step runs on both; by the names of their folders."""
 
     name: str
     models: Mapping[str, ModelOptions]
@@ -81,9 +73,8 @@ def _models(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
         raise document.error(("model",), "model and models exclude each other: give one of them", at_key=True)
     entries = read.models if read.models and "model" not in typed else [None]
     models = [_merge(ModelOptions, base, entry, typed) for entry in entries]
-    names = [
-        _name_of(entry) or slug(options.model or DEFAULT_MODEL) for entry, options in zip(entries, models, strict=True)
-    ]
+    default_names = [slug(options.model or DEFAULT_MODEL) for options in models]
+    names = [getattr(entry, "name", None) or name for entry, name in zip(entries, default_names, strict=True)]
     return _by_name(document, "models", names, models)
 
 
@@ -100,7 +91,7 @@ def _inputs(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
     for number, options in enumerate(inputs):
         if not any(getattr(options, name) for name in SOURCES):
             raise document.error(("inputs", number), f"there is no text to read: give {', '.join(SOURCES)} or inputs")
-    names = [_name_of(entry) or f"{number:03}" for number, entry in enumerate(entries)]
+    names = [getattr(entry, "name", None) or f"{number:03}" for number, entry in enumerate(entries)]
     return _by_name(document, "inputs", names, inputs)
 
 
@@ -124,10 +115,6 @@ def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[Conf
 def _merge(group: type[GroupT], base: Mapping[str, Any], entry: Section | None, typed: Mapping[str, Any]) -> GroupT:
     """Return an option group: the command line overrides an entry of the file, which overrides the rest of the file."""
     return group(**{**base, **({} if entry is None else given(entry, group)), **typed})
-
-
-def _name_of(entry: Any) -> str | None:
-    return None if entry is None else entry.name
 
 
 def _by_name(document: Document, key: str, names: Sequence[str], values: Sequence[ValueT]) -> dict[str, ValueT]:

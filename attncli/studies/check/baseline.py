@@ -24,12 +24,7 @@ _MAX_LISTED = 4
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """A baseline file.
-
-    run      where the numbers come from
-    reading  options that changed how texts were read
-    numbers  each value by measure and head; None if undefined
-    """
+    """A baseline file: where its numbers come from, how texts were read, and each value by measure and head."""
 
     path: Path
     run: Mapping[str, Any]
@@ -111,8 +106,13 @@ def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: floa
     if not drifts:
         why = f"{len(names)} measures of {total} heads are within their tolerance"
         return Verdict("baseline", "baseline", True, rule.part.position.line, wanted, why, **fields), ()
-    worst = max(drifts, key=_excess)
-    why = f"{len(drifted_heads)} of {total} heads drifted: {_list_drifts(drifts, worst)}"
+    worst, *_ = by_excess = sorted(drifts, key=_excess, reverse=True)
+    changes = [
+        f"{drift.layer}.{drift.head} {drift.metric} {_number(drift.baseline)} → {_number(drift.now)}"
+        for drift in by_excess[:_MAX_LISTED]
+    ]
+    why = f"{len(drifted_heads)} of {total} heads drifted: {', '.join(changes)}"
+    why += ", …" if len(drifts) > _MAX_LISTED else ""
     fields |= {"kind": worst.kind, "layer": worst.layer, "head": worst.head, "text": 0}
     fields |= {"found": worst.now, "than": worst.baseline}
     return Verdict("baseline", "baseline", False, rule.part.position.line, wanted, why, **fields), tuple(drifts)
@@ -127,16 +127,13 @@ def _drifts(rule: BaselineRule, name: str, values: tuple[Recorded, Values], tole
     for key, before in recorded.numbers[name].items():
         value = head_values[key]  # type: ignore[index]
         allowed = round(max(absolute, relative * abs(before or 0.0)), DIGITS)
-        undefined = before is None, math.isnan(value)
-        if undefined == (True, True):
-            continue
-        if any(undefined) or not _within(value, before or 0.0, allowed, tolerance):
-            yield Drift(*key, name, before, None if undefined[1] else value, allowed)  # type: ignore[arg-type]
-
-
-def _within(value: float, before: float, allowed: float, tolerance: float) -> bool:
-    slack = tolerance * max(1.0, abs(before))
-    return round(abs(value - before) - allowed - slack, 9) <= 0
+        if before is None or math.isnan(value):
+            differs = (before is None) != math.isnan(value)
+        else:
+            slack = tolerance * max(1.0, abs(before))
+            differs = round(abs(value - before) - allowed - slack, 9) > 0
+        if differs:
+            yield Drift(*key, name, before, None if math.isnan(value) else value, allowed)  # type: ignore[arg-type]
 
 
 def _excess(drift: Drift) -> float:
@@ -144,17 +141,6 @@ def _excess(drift: Drift) -> float:
     if drift.now is None or drift.baseline is None:
         return math.inf
     return abs(drift.now - drift.baseline) / max(drift.tolerance, 1e-6)
-
-
-def _list_drifts(drifts: list[Drift], worst: Drift) -> str:
-    listed = [worst, *(drift for drift in sorted(drifts, key=_excess, reverse=True) if drift is not worst)][
-        :_MAX_LISTED
-    ]
-    changes = [
-        f"{drift.layer}.{drift.head} {drift.metric} {_number(drift.baseline)} → {_number(drift.now)}"
-        for drift in listed
-    ]
-    return ", ".join(changes) + (", …" if len(drifts) > _MAX_LISTED else "")
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,15 @@ from attncli.errors import UsageError
 from attncli.inputs.focus import find_one_focus
 from attncli.inputs.yaml_file import Document
 from attncli.studies.check.result import Candidates, Quantifier
-from attncli.studies.check.rules.kinds import AttentionRule, BudgetRule, CaseRule, ClassRule, Rule, SuiteRule
+from attncli.studies.check.rules.kinds import (
+    AttentionRule,
+    BudgetRule,
+    CaseRule,
+    ClassRule,
+    Rule,
+    SuiteRule,
+    with_position,
+)
 from attncli.studies.check.statistics import SUITE_SAMPLES, smallest_p
 
 RuleT = TypeVar("RuleT", bound=Rule)
@@ -27,13 +35,7 @@ MeasureRule = BudgetRule | ClassRule
 
 @dataclass(frozen=True, eq=False)
 class WordPositions:
-    """The token positions of the words of a rule or case in its text.
-
-    text    index of the text
-    query   positions of the word `from`
-    target  positions of the word `to`
-    than    positions of the word `than`; empty if there is none
-    """
+    """The token positions of the words `from`, `to` and `than` of a rule or case in its text; no `than` is empty."""
 
     text: int
     kind: Kind
@@ -96,10 +98,8 @@ class Binder:
         return Bound(rule, self._find_heads(rule, kind), cases)
 
     def _find_heads(self, rule: Rule, only: Kind | None = None) -> tuple[HeadKey, ...]:
-        try:
-            keys = _resolve_heads(rule.heads, self._heads, self._rule_kinds(rule))
-        except UsageError as error:
-            raise rule.part.error(("heads",), str(error)) from None
+        kinds = self._rule_kinds(rule)
+        keys = with_position(rule.part, ("heads",), lambda: _resolve_heads(rule.heads, self._heads, kinds))
         return tuple(key for key in keys if only in (None, key[0]))
 
     def _rule_kinds(self, rule: Rule) -> Sequence[Kind]:
@@ -139,10 +139,7 @@ def needed_rows(all_words: Iterable[WordPositions]) -> dict[tuple[int, Kind], Ar
 
 
 def _find_word(part: Document, name: str, tokens: Tokens, word: str) -> tuple[int, ...]:
-    try:
-        return find_one_focus(tokens, word, f"the word of '{name}'").positions
-    except UsageError as error:
-        raise part.error((name,), str(error)) from None
+    return with_position(part, (name,), lambda: find_one_focus(tokens, word, f"the word of '{name}'").positions)
 
 
 def _check_percentile(rule: AttentionRule, above: float, text: Input, words: WordPositions) -> None:
@@ -151,12 +148,10 @@ def _check_percentile(rule: AttentionRule, above: float, text: Input, words: Wor
     visible = min(keys, int(words.query.max()) + 1) if words.kind == "decoder" else keys
     smallest = smallest_p(visible, len(words.target))
     if not reaches(smallest, above):
-        highest = int(100 * (1 - smallest))
-        raise rule.part.error(
-            ("above",),
-            f"permutation {above:g} cannot be reached: with {visible} keys the highest reachable percentile is "
-            f"{100 * (1 - smallest):.1f}; write permutation {highest}, or use a longer text or a suite",
-        )
+        highest = 100 * (1 - smallest)
+        message = f"with {visible} keys the highest reachable percentile is {highest:.1f}"
+        advice = f"write permutation {int(highest)}, or use a longer text or a suite"
+        raise rule.part.error(("above",), f"permutation {above:g} cannot be reached: {message}; {advice}")
 
 
 def reaches(p: float | None, percentile: float | None) -> bool:

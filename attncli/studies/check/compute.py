@@ -54,7 +54,7 @@ class Checker:
         cases = [words for suite in self._suites for words in suite.data]
         self._rows = needed_rows([*(each.data for each in self._words), *cases])
         self._chosen = KeepChosen("query", self._rows, prepared.heads)
-        self.permutes = any(each.rule.above for each in self._words) or any(each.rule.above for each in self._suites)
+        self.permutes = any(each.rule.above for each in self._words) or any(each.above for each in file.suites)
 
     @property
     def sinks(self) -> list[Sink]:

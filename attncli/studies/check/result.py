@@ -34,20 +34,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One rule, whether it holds, and why.
+    """One rule, whether it holds, and why; the fields are the columns of check.csv, which help.md explains.
 
-    line        line of the rule in its file
-    wanted      what the rule demands, in words
-    why         what was measured, in words
+    wanted, why        what the rule demands and what was measured, in words
     kind, layer, head  the decisive head: the best one if any head may keep the rule, the worst one if all must
-    text        index of the text that shows it
-    heads, met  number of heads that the rule is about, and number of them that keep it
-    found       weight, value or rate of the decisive head
-    than        weight that `found` is compared with
-    rank, keys  rank of the target among the visible keys, 1 for the largest weight, and number of these keys
-    chance      value of uniform attention over the visible keys
-    p           share of permutations of the keys that reach the same value; None if the rule has no `above`
-    low, high   95 % confidence interval of the rate of a suite
     """
 
     name: str

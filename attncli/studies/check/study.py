@@ -19,13 +19,13 @@ from attncli.vocabulary import RESOLUTION
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.console import RenderableType
 
-    from attncli.data import Attention, Kind, RunInfo
+    from attncli.data import Attention, RunInfo
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
     from attncli.studies.check.baseline import Recorded
     from attncli.studies.check.compute import Numbers
-    from attncli.studies.check.result import Checked, Verdict
+    from attncli.studies.check.result import Checked
     from attncli.studies.check.rules.kinds import BaselineRule, RuleFile
 
 BASELINE_TOLERANCES = (0.01, 0.05)
@@ -176,10 +176,12 @@ def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Atte
     notes: list[str] = []
     for text in dict.fromkeys(verdict.text for _, verdict in failed):
         of_text = [(row, verdict) for row, verdict in failed if verdict.text == text]
+        heads: dict[Any, tuple[int, ...]] = {}
+        for _, verdict in of_text:
+            layer = verdict.kind, verdict.layer
+            heads[layer] = tuple(sorted({*heads.get(layer, ()), verdict.head or 0}))
         try:
-            text_maps = execution.maps_of(
-                text or 0, _heads_by_layer(verdict for _, verdict in of_text), Zoom(RESOLUTION)
-            )
+            text_maps = execution.maps_of(text or 0, heads, Zoom(RESOLUTION))
         except UsageError as error:
             notes.append(f"there are no pictures of text {text}: {error}")
             continue
@@ -187,14 +189,6 @@ def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Atte
         for row, verdict in of_text:
             maps[row] = by_kind[verdict.kind].sel(layer=verdict.layer, head=verdict.head)  # type: ignore[index]
     return maps, notes
-
-
-def _heads_by_layer(verdicts: Iterator[Verdict]) -> dict[tuple[Kind, int], tuple[int, ...]]:
-    heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
-    for verdict in verdicts:
-        key: Any = (verdict.kind, verdict.layer)
-        heads[key] = tuple(sorted({*heads.get(key, ()), verdict.head or 0}))
-    return heads
 
 
 def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], object]) -> None:

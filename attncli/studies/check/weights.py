@@ -88,11 +88,7 @@ class MeanRows:
 
 @dataclass(frozen=True)
 class Demand:
-    """The limits of a rule for one weight.
-
-    least, most  the limits, with the tolerance
-    more         whether it must exceed the weight on another word by more than the tolerance
-    """
+    """The limits of a rule for one weight, and whether it must be `more` than the weight on another word."""
 
     least: float | None = None
     most: float | None = None

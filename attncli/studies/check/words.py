@@ -96,12 +96,9 @@ def _attention_why(rule: AttentionRule, values: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One case of a suite, with the weights of all heads.
+    """One case of a suite: the weights of all heads, and the positions of the target and of the other word, if any.
 
-    mean_rows  mean weights from the query word
-    target     positions of the target word
-    other      positions of the word to compare with; empty if there is none
-    unit       number of the unit, such as a minimal pair; a unit holds if all its cases hold
+    unit  number of the unit, such as a minimal pair; a unit holds if all its cases hold
     """
 
     mean_rows: MeanRows
