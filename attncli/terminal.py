@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 def escaped(text: str) -> str:
     """Return the text with control characters and half surrogates escaped."""
-    return "".join(
-        character
-        if character in "\n\t" or character.isprintable()
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def blank_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("attncli")
 MOST_NOTES = 8
-"""Largest number of notes that are printed without --verbose."""
 NOTE = (logging.INFO + logging.WARNING) // 2
 """Level of notes, between INFO, which needs --verbose, and WARNING."""
 

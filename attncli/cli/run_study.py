@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncli.data import Text
-    from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
     from attncli.engine.publish import Published
     from attncli.engine.request import Request, RunOptions
@@ -66,32 +65,27 @@ def run_study(
     from attncli.engine.publish import publish
 
     with command_console(common.console) as console:
+
+        def print_path(path: Path) -> None:
+            if study.prints == "paths" and not console.to_person and not console.options.json:
+                console.data(str(path))
+
+        def show_drawing(drawing: Drawing) -> None:
+            if console.to_person and drawing.terminal is not None:
+                console.show(*drawing.terminal())
+
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
         invocation = invocation_of(study, common, formats, texts if study.reads else ())
         run, result = execute(invocation, study, console.track)
         report = study.report(result, run)
-        published = publish(
-            *(study.name, report, invocation.folder, formats, study.formats),
-            track=console.track,
-            wrote=lambda path: _print_path(console, study, path),
-            drew=lambda drawing: _show_drawing(console, drawing),
-        )
+        arguments = (study.name, report, invocation.folder, formats, study.formats)
+        published = publish(*arguments, track=console.track, wrote=print_path, drew=show_drawing)
         console.notes(published.notes)
         _print_result(console, study, report, published, lambda: study.terminal(result, run))
         if afterwards is not None:
             afterwards(published, console)
     return result
-
-
-def _print_path(console: CommandConsole, study: Study[Any], path: Path) -> None:
-    if study.prints == "paths" and not console.to_person and not console.options.json:
-        console.data(str(path))
-
-
-def _show_drawing(console: CommandConsole, drawing: Drawing) -> None:
-    if console.to_person and drawing.terminal is not None:
-        console.show(*drawing.terminal())
 
 
 def _print_result(
@@ -125,6 +119,7 @@ def invocation_of(
     texts    the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
+    from attncli.engine.collected import open_saved
     from attncli.engine.invocation import Invocation, OutputSettings
     from attncli.engine.request import check_choice
 
@@ -142,10 +137,13 @@ def invocation_of(
     if saved.from_ is not None:
         if extra := typed(model, common.texts):
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
-        return Invocation(study.command, _open_saved(saved, common.selection), request, **more)
+        kinds = split_names(common.selection.kind)
+        kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
+        run = open_saved(saved.from_, labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)
+        return Invocation(study.command, run, request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
-    source = load_arguments(model, model_head_for(model_head, common.texts))
+    source = load_arguments(model, model_head, common.texts.generate > 0)
     if texts is None:
         texts = read_input(common.texts) if shared is None else shared.texts
     elif shared is not None:
@@ -154,14 +152,10 @@ def invocation_of(
     return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
 
 
-def model_head_for(model_head: str, texts: InputOptions) -> str:
-    """Return the head to load a model with, for texts that it may have to continue."""
-    return "auto-lm" if texts.generate and model_head == "auto" else model_head
-
-
-def load_arguments(model: ModelOptions, model_head: str = "auto") -> dict[str, Any]:
-    """Return the arguments of `attncli.models.load`."""
-    values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": model_head}
+def load_arguments(model: ModelOptions, model_head: str, generates: bool = False) -> dict[str, Any]:
+    """Return the arguments of `attncli.models.load`; a model that generates needs a head that can continue texts."""
+    head = "auto-lm" if generates and model_head == "auto" else model_head
+    values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": head}
     names = ("name", "revision", "tokenizer", "target_tokenizer", "head", "device", "dtype", "trust_remote_code")
     return {name: values[name] for name in names}
 
@@ -208,14 +202,6 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
     if "all" in numbers:
         return "all", model_head
     return ",".join(numbers) or None, model_head
-
-
-def _open_saved(saved: SavedRunOptions, selection: SelectionOptions) -> Collected:
-    from attncli.engine.collected import open_saved
-
-    kinds = split_names(selection.kind)
-    kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
-    return open_saved(saved.from_ or "", labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)
 
 
 def read_input(options: InputOptions) -> list[Text]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.run_study import CommonOptions, load_arguments, model_head_for, read_input, run_study, split_heads
+from attncli.cli.run_study import CommonOptions, load_arguments, read_input, run_study, split_heads
 from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,
@@ -54,7 +54,12 @@ def compare(
 
     Example: attncli compare demo:encoder --dtype-b bfloat16 -t One -t Two -t Three -t Four -t Five -t "And six."
     """
-    _check(model, texts, output, a)
+    if a is not None and model.model is not None:
+        raise UsageError(f"A is {a} and --model is {model.model}: give one of them")
+    if texts.generate:
+        raise UsageError("--generate: each side would generate its own text; generate one first, give it with --text")
+    if output.save_maps:
+        raise UsageError("--save-maps: compare keeps no maps; save them with attncli heatmap --save-maps")
     name_a = a or model.model or DEFAULT_MODEL
     study = CompareStudy(own, names={"a": name_a, **({} if b is None else {"b": b})})
     if _is_saved(name_a) != _is_saved(name_a if b is None else b):
@@ -71,18 +76,9 @@ def compare(
     revision = own.revision_b if own.revision_b is not None or b is not None else model.revision
     second = replace(model, model=b or name_a, dtype=own.dtype_b or model.dtype, revision=revision)
     read = tuple(read_input(texts))
-    other = load_arguments(second, model_head_for(model_head, texts))
+    other = load_arguments(second, model_head, texts.generate > 0)
     study = replace(study, other=other, texts=_other_texts(read, texts, own))
     run_study(study, common, read)
-
-
-def _check(model: ModelOptions, texts: InputOptions, output: OutputOptions, a: str | None) -> None:
-    if a is not None and model.model is not None:
-        raise UsageError(f"A is {a} and --model is {model.model}: give one of them")
-    if texts.generate:
-        raise UsageError("--generate: each side would generate its own text; generate one first, give it with --text")
-    if output.save_maps:
-        raise UsageError("--save-maps: compare keeps no maps; save them with attncli heatmap --save-maps")
 
 
 def _saved_other(a: str, b: str | None, common: CommonOptions, own: CompareOptions) -> Collected:

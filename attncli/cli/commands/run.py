@@ -13,7 +13,7 @@ import typer
 
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
-from attncli.cli.run_study import CommonOptions, load_arguments, model_head_for, read_input, request_of
+from attncli.cli.run_study import CommonOptions, load_arguments, read_input, request_of
 from attncli.errors import AttnError
 from attncli.options import (
     ConsoleOptions,
@@ -56,14 +56,17 @@ def run(
 
     Example: attncli run configs/smoke.yaml
     """
-    # imported here: the help needs no pydantic
-    from attncli.cli.config.plan import read_plan
-
     with command_console(console) as opened:
+        # imported here: the help needs no pydantic and no NumPy
+        from attncli.cli.config.plan import read_plan
+        from attncli.store import OutputFolder, default_folder, digest
+
         plan = read_plan(config, model, texts, selection, output)
         plan_texts = {name: tuple(read_input(options)) for name, options in plan.inputs.items()}
         resolved = _resolved(plan, plan_texts)
-        folder = _folder(plan, resolved)
+        name = digest(plan.name, None, "", resolved)
+        path = plan.output.out or default_folder("run", plan.name, name)
+        folder = OutputFolder(path, "run", name, plan.output.force)
         if dry_run:
             for model_name, input_name, step in itertools.product(plan.models, plan.inputs, plan.steps):
                 opened.data(f"{step.command}\t{folder.path / model_name / input_name / step.name}")
@@ -84,14 +87,12 @@ class _PlanRun:
 
     def run(self) -> None:
         """Run each model on each input; an error names the step, and files that were written before it stay."""
-        # imported here: the help of the command line needs no torch
-        from attncli.engine.runner import load_runner
-        from attncli.engine.shared_pass import merge_infos
-        from attncli.store import input_sha256
-
         infos = []
         for model_name, model in self.plan.models.items():
             with command_console(self.console_options):
+                # imported here: the help needs no torch, and the console keeps libraries quiet when they are imported
+                from attncli.engine.runner import load_runner
+
                 runner = load_runner(self.resolved["models"][model_name])
             for input_name in self.plan.inputs:
                 with command_console(self.console_options) as console, _errors_at(f"{model_name}/{input_name}"):
@@ -104,6 +105,9 @@ class _PlanRun:
                     with _errors_at(path):
                         self._run_step(step, model, input_name, path, shared)
         with command_console(self.console_options) as console:
+            from attncli.engine.shared_pass import merge_infos
+            from attncli.store import input_sha256
+
             texts = [text for texts in self.texts.values() for text in texts]
             info = replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
             self._print_result(console, self.folder.finish(info))
@@ -155,23 +159,12 @@ def _resolved(plan: ConfigPlan, texts: Mapping[str, Sequence[Text]]) -> dict[str
     """Return everything that changes the result, as plain values."""
     from attncli.store import input_sha256
 
-    # one head must serve all inputs, also those whose text the model continues
-    texts_of_head = next((texts for texts in plan.inputs.values() if texts.generate), InputOptions())
+    generates = any(texts.generate > 0 for texts in plan.inputs.values())
     return {
-        "models": {
-            name: load_arguments(model, model_head_for(model.model_head, texts_of_head))
-            for name, model in plan.models.items()
-        },
+        "models": {name: load_arguments(model, model.model_head, generates) for name, model in plan.models.items()},
         "inputs": {name: [input_sha256(texts[name]), changed(options)] for name, options in plan.inputs.items()},
         "steps": [[step.name, step.command, step.options] for step in plan.steps],
     }
-
-
-def _folder(plan: ConfigPlan, resolved: Mapping[str, Any]) -> OutputFolder:
-    from attncli.store import OutputFolder, default_folder, digest
-
-    name = digest(plan.name, None, "", resolved)
-    return OutputFolder(plan.output.out or default_folder("run", plan.name, name), "run", name, plan.output.force)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from attncli.store.text import slug
 from attncli.vocabulary import DEFAULT_MODEL
 
 SOURCES = ("text", "file", "chat")
-"""Options that say which texts are read."""
 ValueT = TypeVar("ValueT")
 GroupT = TypeVar("GroupT")
 

@@ -69,19 +69,15 @@ def github(file: str, checked: Checked, environment: Mapping[str, str]) -> list[
     """
     if environment.get("GITHUB_ACTIONS") != "true":
         return []
-    path = _escape_property(_path_in_repository(file, environment.get("GITHUB_WORKSPACE")))
+    path = file
+    if workspace := environment.get("GITHUB_WORKSPACE"):
+        relative = os.path.relpath(Path(file).resolve(), Path(workspace).resolve())
+        path = file if relative.startswith("..") else relative
     return [
-        f"::error file={path},line={verdict.line},title={_escape_property(verdict.name)}::"
+        f"::error file={_escape_property(path)},line={verdict.line},title={_escape_property(verdict.name)}::"
         f"{_escape_message(f'{verdict.wanted}: {verdict.why}')}"
         for verdict in checked.failed
     ]
-
-
-def _path_in_repository(file: str, workspace: str | None) -> str:
-    if not workspace:
-        return file
-    path = os.path.relpath(Path(file).resolve(), Path(workspace).resolve())
-    return file if path.startswith("..") else path
 
 
 def _escape_message(text: str) -> str:

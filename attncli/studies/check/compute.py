@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from attncli.data import Text
 from attncli.engine.passes import Pass
 from attncli.errors import UsageError
 from attncli.stream import KeepChosen, Sink
 from attncli.studies.check.baseline import Recorded, compare, recorded_metrics
-from attncli.studies.check.bound import Binder, HeadKey, MeasureRule, needed_rows
-from attncli.studies.check.measures import Measures, measure_verdict
+from attncli.studies.check.bound import Binder, MeasureRule, needed_rows
+from attncli.studies.check.measures import Measures, Values, measure_verdict
 from attncli.studies.check.result import Checked, Drift, Verdict
 from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile
 from attncli.studies.check.words import ChosenRows, attention_verdict, suite_verdict
-
-Numbers = Mapping[str, Mapping[HeadKey, float]]
 
 
 def texts_of(file: RuleFile) -> tuple[Text, ...]:
@@ -62,7 +60,7 @@ class Checker:
         sinks: list[Sink] = [self._chosen] if self._rows else []
         return [*sinks, self._measures] if self._measures.needed else sinks
 
-    def result(self) -> tuple[Checked, Numbers]:
+    def result(self) -> tuple[Checked, Values]:
         """Return the verdicts in the order of the file, and the numbers that a baseline holds."""
         tolerance = self._file.tolerance
         maps = {(attention.text, attention.kind): attention for attention in self._chosen.result(self._prepared.inputs)}

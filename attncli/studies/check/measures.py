@@ -17,16 +17,13 @@ from attncli.studies.check.bound import BoundMeasure, HeadKey, TextIndices, deci
 from attncli.studies.check.result import OFFSETS, Verdict
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, describe_limits
 from attncli.studies.check.rules.phrases import describe_heads
-from attncli.studies.check.weights import DIGITS, margins
+from attncli.studies.check.weights import DIGITS, SMALLEST_MARGIN, margins
 from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 
 SEGMENT_MASS = "segment_mass"
 _CLASS_METRICS = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
-_SMALLEST_MARGIN = 10.0**-DIGITS / 2
-_LOW_CLASSES = ("sparse",)
-"""Classes of heads whose number is low."""
 Values = Mapping[str, Mapping[HeadKey, float]]
 """Value of each measure for each head."""
 
@@ -172,5 +169,6 @@ def _class_margin(name: str, key: HeadKey, values: tuple[Values, Values], thresh
         at_offset = abs(numbers["diagonal_offset"] - OFFSETS[name]) <= 0.5
         classes = {name: classes["diagonal"]} if "diagonal" in classes and at_offset else {}
     if name in classes:
-        return classes[name] + _SMALLEST_MARGIN
-    return -2 + (-number if name in _LOW_CLASSES else number)
+        return classes[name] + SMALLEST_MARGIN
+    # the number of a sparse head is low, those of all other classes are high
+    return -2 + (-number if name == "sparse" else number)

@@ -12,7 +12,7 @@ from attncli.engine.report import Drawing
 from attncli.store import analysis_document, json_text, run_document
 from attncli.store.text import plain
 from attncli.studies.check.bound import head_fields
-from attncli.studies.check.compute import Numbers
+from attncli.studies.check.measures import Values
 from attncli.studies.check.result import BASELINE_SCHEMA, Checked
 from attncli.vocabulary import LINEAR_UP_TO
 
@@ -37,7 +37,7 @@ def _pair_and_target(text: Input) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def baseline_document(info: RunInfo, reading: Mapping[str, Any], numbers: Numbers) -> bytes:
+def baseline_document(info: RunInfo, reading: Mapping[str, Any], numbers: Values) -> bytes:
     """Return the file of a baseline: the numbers of every head.
 
     reading  how the texts were read, on which the numbers depend

@@ -98,10 +98,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdicts on a file of rules, the cases of its suites, and the heads that drifted from its baseline.
-
-    tolerance  the tolerance of all comparisons
-    """
+    """The verdicts on a file of rules, the cases of its suites, and the heads that drifted from its baseline."""
 
     verdicts: tuple[Verdict, ...]
     cases: tuple[Case, ...] = ()

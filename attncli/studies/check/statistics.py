@@ -71,8 +71,7 @@ def smallest_p(visible: int, target: int) -> float:
 def draw_key_sets(rng: np.random.Generator, keys: Array, count: int, samples: int) -> Array:
     """Return random sets [sample, count] of `keys`; no key occurs twice in a set."""
     order: Array = np.argsort(rng.random((samples, len(keys))), axis=1, kind="stable")[:, :count]
-    key_sets: Array = keys[order]
-    return key_sets
+    return np.asarray(keys[order])
 
 
 def _set_weights(rows: Array, key_sets: Array) -> Array:

@@ -24,12 +24,9 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
     from attncli.studies.check.baseline import Recorded
-    from attncli.studies.check.compute import Numbers
+    from attncli.studies.check.measures import Values
     from attncli.studies.check.result import Checked
     from attncli.studies.check.rules.kinds import BaselineRule, RuleFile
-
-BASELINE_TOLERANCES = (0.01, 0.05)
-"""Absolute and relative tolerance of a baseline that is recorded without a rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +35,12 @@ class CheckRun:
 
     numbers    the numbers of every head that a baseline holds
     base_info  where these numbers come from
-    reading    how texts were read
     maps       map of the decisive head of each rule that does not hold, by row number
     notes      why some of these maps are missing
     """
 
     checked: Checked
-    numbers: Numbers
+    numbers: Values
     base_info: RunInfo
     reading: Mapping[str, Any]
     maps: Mapping[int, Attention]
@@ -90,10 +86,12 @@ class CheckStudy(Study["CheckRun"]):
         """Return the rule of the baseline with its path; raise UsageError if none is named."""
         # imported here: the help of the command line needs no pydantic
         from attncli.studies.check.rules.kinds import BaselineRule
+        from attncli.studies.check.rules.sections import BaselineSection
 
         rule = self.rules.baseline
         if rule is None and (self.options.baseline is not None or self.options.record):
-            rule = BaselineRule(self.rules.part, None, *BASELINE_TOLERANCES, {})
+            defaults = BaselineSection()
+            rule = BaselineRule(self.rules.part, None, defaults.absolute, defaults.relative, {})
         if rule is None:
             return None
         path = rule.path if self.options.baseline is None else Path(self.options.baseline)

@@ -12,7 +12,7 @@ from attncli.studies.check.result import TOLERANCE
 
 DIGITS = 6
 """Weights and measures are rounded to this many decimals before they are compared, recorded or printed."""
-_STEP = 10.0**-DIGITS / 2
+SMALLEST_MARGIN = 10.0**-DIGITS / 2
 """Margin by which a value that is equal to a strict limit breaks it."""
 
 
@@ -30,11 +30,9 @@ def margins(values: Array, sign: str, limit: Array | float, tolerance: float) ->
     slack = tolerance * np.maximum(1.0, np.abs(limit))
     inside = limit - values if sign in ("<", "<=") else values - limit
     if sign in ("<=", ">="):
-        inclusive: Array = np.round(inside + slack, 9)
-        return inclusive
+        return np.asarray(np.round(inside + slack, 9))
     strict = np.round(inside - slack, 9)
-    exclusive: Array = np.where(strict == 0, -_STEP, strict)
-    return exclusive
+    return np.where(strict == 0, -SMALLEST_MARGIN, strict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +66,7 @@ class MeanRows:
 
     def to(self, keys: Sequence[int]) -> Array:
         """Return the weight [head] on a word: the sum over its tokens."""
-        summed: Array = np.round(self.rows[:, list(keys)].sum(1), DIGITS)
-        return summed
+        return np.asarray(np.round(self.rows[:, list(keys)].sum(1), DIGITS))
 
     def chance(self, keys: Sequence[int]) -> float:
         """Return the weight of uniform attention on a word."""

@@ -124,8 +124,7 @@ def unit_counts(holds: Iterable[Array], units: Sequence[int]) -> Array:
     unit_holds: dict[int, Array] = {}
     for unit, case_holds in zip(units, holds, strict=True):
         unit_holds[unit] = unit_holds[unit] & case_holds if unit in unit_holds else case_holds
-    counts: Array = sum(unit_holds.values(), start=np.zeros((), np.int64))
-    return counts
+    return np.asarray(sum(unit_holds.values(), start=np.zeros((), np.int64)))
 
 
 def suite_p(trials: Sequence[Trial], demand: Demand, over: Quantifier = "any") -> float:
