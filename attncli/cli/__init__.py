@@ -22,9 +22,8 @@ import typer.core
 import typer.main
 
 from attncli import registry
-from attncli.cli.command_table import all_commands, panel_of
+from attncli.cli.command_table import all_commands, panel_of, with_flat_options
 from attncli.cli.console import log_to_stderr, print_error, silence
-from attncli.cli.typer_options import with_flat_options
 from attncli.errors import AttnError, UsageError, did_you_mean, is_out_of_memory
 
 INTERRUPTED = 130
@@ -60,8 +59,7 @@ def build() -> Any:
     def attncli(
         context: typer.Context,
         version: Annotated[
-            bool,
-            typer.Option("--version", help="show versions and exit", callback=_print_version, is_eager=True),
+            bool, typer.Option("--version", help="show versions and exit", callback=_print_version, is_eager=True)
         ] = False,
     ) -> None:
         """See and measure the attention heads of Hugging Face models.

@@ -1,30 +1,23 @@
-"""All commands: our own, one a file in `cli/commands`, and one for each study of another package."""
+"""All commands: our own, one a file in `cli/commands`, and one for each study of another package.
+
+A command takes option groups and is turned into a command of Typer with an option for each field of these groups.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 import typer.main
 
 from attncli import registry
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.cli.typer_options import with_flat_options
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.engine.study import Study
 from attncli.errors import UsageError
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
 
 Command = Callable[..., None]
 PANELS = {
@@ -57,24 +50,22 @@ def plugin_studies() -> Mapping[str, type[Study[Any]]]:
     return registry.plugins("studies", _check_study)
 
 
-def groups_of(command: Command) -> dict[str, type]:
-    """Return the option groups of a command by parameter."""
-    return {name: hint for name, hint in get_type_hints(command).items() if is_dataclass(hint)}  # type: ignore[misc]
+@cache
+def study_commands() -> Mapping[str, list[type]]:
+    """Return the commands that run a study, sorted, with the option groups that are not common to all of them."""
+    hints = {name: [*get_type_hints(command).values()] for name, command in sorted(all_commands().items())}
+    return {
+        name: [hint for hint in of_command if is_dataclass(hint) and hint is not CommonOptions]  # type: ignore[misc]
+        for name, of_command in hints.items()
+        if CommonOptions in of_command
+    }
 
 
 def study_command(study: type[Study[Any]]) -> Command:
     """Return the command of a study that has no file in `cli/commands`."""
 
-    def command(
-        model: ModelOptions,
-        texts: InputOptions,
-        selection: SelectionOptions,
-        output: OutputOptions,
-        console: ConsoleOptions,
-        saved: SavedRunOptions,
-        own: Any,
-    ) -> None:
-        run_study(study(own), CommonOptions(model, texts, selection, output, saved), console)
+    def command(common: CommonOptions, own: Any) -> None:
+        run_study(study(own), common)
 
     command.__name__, command.__doc__ = study.name, inspect.cleandoc(study.__doc__ or "")
     command.__annotations__ = {**command.__annotations__, "own": study.group}
@@ -103,3 +94,60 @@ def _check_study(name: str, plugin: object) -> None:
     options = [option for parameter in typer.main.get_command(app).params for option in parameter.opts]
     if twice := sorted({option for option in options if options.count(option) > 1}):
         raise UsageError(f"expected options that no other option group has, got {', '.join(twice)} twice")
+
+
+def with_flat_options(command: Command) -> Command:
+    """Return the command with every field of its option groups as a parameter of its own."""
+    hints = get_type_hints(command, include_extras=True)
+    options: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        if is_dataclass(hints[name]):
+            options |= _options_of(hints[name])
+        else:
+            options[name] = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+
+    def flat_command(**values: Any) -> None:
+        command(**_filled(hints, values))
+
+    # Typer keeps the line breaks of the source; paragraphs are filled by the terminal instead
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    flat_command.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    flat_command.__name__ = command.__name__
+    flat_command.__annotations__ = {name: option.annotation for name, option in options.items()}
+    flat_command.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
+    return flat_command
+
+
+@cache
+def _options_of(group: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a group, or of all groups in a group."""
+    hints = get_type_hints(group, include_extras=True)
+    parameters: dict[str, inspect.Parameter] = {}
+    for field in fields(group):
+        name, hint = field.name, hints[field.name]
+        if is_dataclass(hint):
+            parameters |= _options_of(hint)  # type: ignore[arg-type]
+        elif get_origin(hint) is Annotated:
+            kind, option = get_args(hint)
+            typer_option: Any = typer.Option(
+                *option.all_names(name),
+                metavar=option.metavar,
+                help=option.help,
+                rich_help_panel=option.panel,
+                autocompletion=option.values if option.complete or option.choices else None,
+                show_default=False,
+            )
+            annotation: Any = Annotated[kind, typer_option]
+            parameters[name] = inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
+            )
+    return parameters
+
+
+def _filled(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each parameter or field, by its type: groups are made of the values of their fields."""
+    return {
+        name: hint(**_filled(get_type_hints(hint), values)) if is_dataclass(hint) else values[name]  # type: ignore[operator]
+        for name, hint in hints.items()
+        if name in values or is_dataclass(hint)
+    }

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attncli.options import ConsoleOptions
-from attncli.terminal.escape import escaped
+from attncli.terminal import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _log = logging.getLogger("attncli")
 MOST_NOTES = 8
-"""Largest number of notes that are printed without --verbose."""
 NOTE = (logging.INFO + logging.WARNING) // 2
 """Level of notes, between INFO, which needs --verbose, and WARNING."""
 

@@ -1,28 +1,57 @@
-"""Run a study as a command: the whole body of most command files."""
+"""From option groups to a study that runs: texts are read, options are checked, reports are written and printed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console
-from attncli.cli.invocations import CommonOptions, invocation_of
 from attncli.engine.report import Drawing, Report, Table
 from attncli.engine.study import ResultT, Study
-from attncli.options import ConsoleOptions
+from attncli.errors import UsageError, did_you_mean
+from attncli.options import (
+    ConsoleOptions,
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    SavedRunOptions,
+    SelectionOptions,
+    typed,
+)
+from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncli.data import Text
+    from attncli.engine.invocation import Invocation
     from attncli.engine.publish import Published
+    from attncli.engine.request import Request, RunOptions
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """The option groups that all studies share.
+
+    given   the options that were typed, if a file sets some of the options too
+    shared  a `SharedPass` over the texts, if several steps share one
+    """
+
+    model: ModelOptions
+    texts: InputOptions
+    selection: SelectionOptions
+    output: OutputOptions
+    console: ConsoleOptions = field(default_factory=ConsoleOptions)
+    saved: SavedRunOptions = field(default_factory=SavedRunOptions)
+    given: Mapping[str, Any] | None = None
+    shared: Any = None
 
 
 def run_study(
     study: Study[ResultT],
     common: CommonOptions,
-    console_options: ConsoleOptions,
     texts: Sequence[Text] | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
 ) -> ResultT:
@@ -35,35 +64,28 @@ def run_study(
     from attncli.engine.invocation import execute
     from attncli.engine.publish import publish
 
-    with command_console(console_options) as console:
+    with command_console(common.console) as console:
+
+        def print_path(path: Path) -> None:
+            if study.prints == "paths" and not console.to_person and not console.options.json:
+                console.data(str(path))
+
+        def show_drawing(drawing: Drawing) -> None:
+            if console.to_person and drawing.terminal is not None:
+                console.show(*drawing.terminal())
+
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
-        resolved = study.resolved_with_formats(formats)
-        texts = texts if study.reads else ()
-        invocation = invocation_of(study.command, common, study.typed(), resolved, study.run_options(), texts)
+        invocation = invocation_of(study, common, formats, texts if study.reads else ())
         run, result = execute(invocation, study, console.track)
         report = study.report(result, run)
-        published = publish(
-            *(study.name, report, invocation.folder, formats, study.formats),
-            track=console.track,
-            wrote=lambda path: _print_path(console, study, path),
-            drew=lambda drawing: _show_drawing(console, drawing),
-        )
+        arguments = (study.name, report, invocation.folder, formats, study.formats)
+        published = publish(*arguments, track=console.track, wrote=print_path, drew=show_drawing)
         console.notes(published.notes)
         _print_result(console, study, report, published, lambda: study.terminal(result, run))
         if afterwards is not None:
             afterwards(published, console)
     return result
-
-
-def _print_path(console: CommandConsole, study: Study[Any], path: Path) -> None:
-    if study.prints == "paths" and not console.to_person and not console.options.json:
-        console.data(str(path))
-
-
-def _show_drawing(console: CommandConsole, drawing: Drawing) -> None:
-    if console.to_person and drawing.terminal is not None:
-        console.show(*drawing.terminal())
 
 
 def _print_result(
@@ -86,3 +108,121 @@ def _print_result(
         main = next(iter(report.tables.values()))
         for number, part in enumerate(main.parts if isinstance(main, Table) else [main]):
             console.data(table_csv(part, header=not number))
+
+
+def invocation_of(
+    study: Study[Any], common: CommonOptions, formats: tuple[str, ...], texts: Sequence[Text] | None = None
+) -> Invocation:
+    """Return the invocation of a study, checked as far as that is possible without a model.
+
+    formats  file formats that are written
+    texts    the texts if they need not be read; empty for a study that reads none
+    Raise UsageError if options exclude each other or a text is wrong.
+    """
+    from attncli.engine.collected import open_saved
+    from attncli.engine.invocation import Invocation, OutputSettings
+    from attncli.engine.request import check_choice
+
+    model, output, saved, shared = common.model, common.output, common.saved, common.shared
+    resolved = study.resolved_with_formats(formats)
+    _, model_head = split_heads(common.selection.head, model.model_head)
+    request = request_of(common, study.run_options())
+    check_choice(vars(output), "maps_format", MAPS_FORMATS)
+    check_choice(vars(output), "layout", LAYOUTS)
+    if not output.save_maps and typed(output).keys() & {"maps-format", "layout"}:
+        raise UsageError("--maps-format and --layout say how --save-maps writes, which is not given")
+    settings = OutputSettings(output.out, output.force, output.save_maps, output.maps_format, output.layout)
+    given = typed(model, common.texts, common.selection, output, saved) if common.given is None else common.given
+    more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**given, **study.typed()}}
+    if saved.from_ is not None:
+        if extra := typed(model, common.texts):
+            raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
+        kinds = split_names(common.selection.kind)
+        kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
+        run = open_saved(saved.from_, labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)
+        return Invocation(study.command, run, request, **more)
+    if extra := typed(saved):
+        raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
+    source = load_arguments(model, model_head, common.texts.generate > 0)
+    if texts is None:
+        texts = read_input(common.texts) if shared is None else shared.texts
+    elif shared is not None:
+        # the pass that the steps of a file share has read other texts
+        shared = replace(shared, run=None)
+    return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
+
+
+def load_arguments(model: ModelOptions, model_head: str, generates: bool = False) -> dict[str, Any]:
+    """Return the arguments of `attncli.models.load`; a model that generates needs a head that can continue texts."""
+    head = "auto-lm" if generates and model_head == "auto" else model_head
+    values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": head}
+    names = ("name", "revision", "tokenizer", "target_tokenizer", "head", "device", "dtype", "trust_remote_code")
+    return {name: values[name] for name in names}
+
+
+def request_of(common: CommonOptions, run_options: RunOptions) -> Request:
+    """Return the checked options of the forward pass."""
+    from attncli.engine.request import Request
+
+    selection = common.selection
+    head, _ = split_heads(selection.head, common.model.model_head)
+    options: dict[str, Any] = {
+        **vars(selection),
+        "kind": split_names(selection.kind),
+        "head": head,
+        **{name: getattr(common.texts, name) for name in ("max_tokens", "generate", "batch_tokens")},
+        "max_memory": common.output.max_memory,
+        "capture": common.model.capture,
+    }
+    return Request.of({**options, **run_options})  # type: ignore[typeddict-item]
+
+
+def split_names(values: list[str] | None) -> list[str] | None:
+    """Return names that were typed with commas or repeatedly as one list."""
+    return None if values is None else [name.strip() for value in values for name in value.split(",")]
+
+
+def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, str]:
+    """Return the head numbers of `--head`, and the model head: a name there means `--model-head`."""
+    numbers = []
+    for value in given or []:
+        if value in MODEL_HEADS:
+            if model_head not in ("auto", value):
+                raise UsageError(f"--head {value} and --model-head {model_head} contradict each other: give one")
+            model_head = value
+        elif value != "all" and any(character.isalpha() for character in value):
+            raise UsageError(
+                f"unknown --head '{value}': expected head numbers such as all, 3, -1 or 0,2,5-7, or a model head; "
+                f"{did_you_mean(value, MODEL_HEADS)}"
+            )
+        else:
+            numbers.append(value)
+    if model_head not in MODEL_HEADS:
+        raise UsageError(f"unknown --model-head '{model_head}': {did_you_mean(model_head, MODEL_HEADS)}")
+    if "all" in numbers:
+        return "all", model_head
+    return ",".join(numbers) or None, model_head
+
+
+def read_input(options: InputOptions) -> list[Text]:
+    """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
+    from attncli.inputs.chat_file import read_chat
+    from attncli.inputs.read_texts import read_texts
+    from attncli.inputs.texts import parse_texts
+
+    sources = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
+    if not sources:
+        raise UsageError('there is no text to read: give --text "…", or --file PATH (--file - is stdin)')
+    if len(sources) > 1:
+        raise UsageError(f"--{sources[0]} and --{sources[1]} exclude each other: give one of them")
+    if options.column is not None and options.file is None:
+        raise UsageError("--column names a column of a file: give --file too")
+    source = sources[0]
+    for name in {"file": ("pair", "target"), "chat": ("pair",)}.get(source, ()):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} goes with --text, not with --{source}: leave one of them out")
+    if options.file is not None:
+        return parse_texts(list(read_texts(options.file, options.column)))
+    if options.chat is not None:
+        return parse_texts(read_chat(options.chat), target=options.target)
+    return parse_texts(options.text or [], options.pair, options.target)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.errors import CheckError, UsageError
 from attncli.options import ConsoleOptions, FolderOptions, ModelOptions, OutputOptions, typed
-from attncli.studies.check.annotations import github
+from attncli.studies.check.ci import github
 from attncli.studies.check.options import CheckOptions
 from attncli.studies.check.study import CheckStudy
-from attncli.terminal.escape import escaped
+from attncli.terminal import escaped
 
 if TYPE_CHECKING:
     from attncli.studies.check.result import Checked
@@ -55,9 +54,9 @@ def check(
     file = read_rules(document, section)
     merged, texts, selection = options_of(section, model)
     files = OutputOptions(output.out, output.force, output.max_memory, own.format)
-    common = CommonOptions(merged, texts, selection, files, given=typed(model, output))
+    common = CommonOptions(merged, texts, selection, files, console, given=typed(model, output))
     study = CheckStudy(own, file, rules, document.values, output.force)
-    checked = run_study(study, common, console, texts=texts_of(file)).checked
+    checked = run_study(study, common, texts_of(file)).checked
     for line in github(rules, checked, os.environ):
         with suppress(BrokenPipeError):
             sys.stderr.write(f"{escaped(line)}\n")

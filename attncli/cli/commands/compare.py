@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.inputs import read_input
-from attncli.cli.invocations import CommonOptions, load_arguments, model_head_for, split_heads
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, load_arguments, read_input, run_study, split_heads
 from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,
@@ -56,35 +54,31 @@ def compare(
 
     Example: attncli compare demo:encoder --dtype-b bfloat16 -t One -t Two -t Three -t Four -t Five -t "And six."
     """
-    _check(model, texts, output, a)
-    name_a, name_b = a or model.model or DEFAULT_MODEL, b
-    study = CompareStudy(own, names={"a": name_a, **({} if b is None else {"b": b})})
-    if _is_saved(name_a) != _is_saved(name_a if name_b is None else name_b):
-        raise UsageError("expected two models or two saved runs, got one of each: run the model with --save-maps first")
-    if _is_saved(name_a):
-        common = CommonOptions(model, texts, selection, output, SavedRunOptions(from_=name_a))
-        run_study(replace(study, other=_saved_other(name_a, name_b, common, own)), common, console)
-        return
-    if b is None and not (own.dtype_b or own.revision_b or own.against_text):
-        raise UsageError("there is nothing to compare with: give B, --dtype-b, --revision-b or --against-text")
-    common = CommonOptions(replace(model, model=name_a), texts, selection, output)
-    _, model_head = split_heads(selection.head, model.model_head)
-    # a revision of A is not one of another model
-    revision = own.revision_b if own.revision_b is not None or b is not None else model.revision
-    second = replace(model, model=name_b or name_a, dtype=own.dtype_b or model.dtype, revision=revision)
-    read = tuple(read_input(texts))
-    other = load_arguments(second, model_head_for(model_head, texts))
-    study = replace(study, other=other, texts=_other_texts(read, texts, own))
-    run_study(study, common, console, texts=read)
-
-
-def _check(model: ModelOptions, texts: InputOptions, output: OutputOptions, a: str | None) -> None:
     if a is not None and model.model is not None:
         raise UsageError(f"A is {a} and --model is {model.model}: give one of them")
     if texts.generate:
         raise UsageError("--generate: each side would generate its own text; generate one first, give it with --text")
     if output.save_maps:
         raise UsageError("--save-maps: compare keeps no maps; save them with attncli heatmap --save-maps")
+    name_a = a or model.model or DEFAULT_MODEL
+    study = CompareStudy(own, names={"a": name_a, **({} if b is None else {"b": b})})
+    if _is_saved(name_a) != _is_saved(name_a if b is None else b):
+        raise UsageError("expected two models or two saved runs, got one of each: run the model with --save-maps first")
+    if _is_saved(name_a):
+        common = CommonOptions(model, texts, selection, output, console, SavedRunOptions(from_=name_a))
+        run_study(replace(study, other=_saved_other(name_a, b, common, own)), common)
+        return
+    if b is None and not (own.dtype_b or own.revision_b or own.against_text):
+        raise UsageError("there is nothing to compare with: give B, --dtype-b, --revision-b or --against-text")
+    common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
+    _, model_head = split_heads(selection.head, model.model_head)
+    # a revision of A is not one of another model
+    revision = own.revision_b if own.revision_b is not None or b is not None else model.revision
+    second = replace(model, model=b or name_a, dtype=own.dtype_b or model.dtype, revision=revision)
+    read = tuple(read_input(texts))
+    other = load_arguments(second, model_head, texts.generate > 0)
+    study = replace(study, other=other, texts=_other_texts(read, texts, own))
+    run_study(study, common, read)
 
 
 def _saved_other(a: str, b: str | None, common: CommonOptions, own: CompareOptions) -> Collected:

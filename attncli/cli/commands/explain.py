@@ -12,8 +12,7 @@ import typer
 from attncli import errors, registry
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import command_console
-from attncli.cli.help_pages import help_pages
-from attncli.cli.markdown import WIDTH, plain_text
+from attncli.cli.help_pages import WIDTH, help_pages, plain_text
 from attncli.errors import AttnError, UsageError, did_you_mean
 from attncli.options import ConsoleOptions
 
@@ -42,13 +41,6 @@ class ReferencePage:
     def summary(self) -> str:
         """The first paragraph, or the first line of a text with its own lines."""
         return " ".join(self.plain.split("\n\n" if self.is_markdown else "\n")[0].split())
-
-    def for_terminal(self) -> RenderableType:
-        """Return the page for a person at a terminal."""
-        from rich.markdown import Markdown
-        from rich.text import Text
-
-        return Markdown(self.text) if self.is_markdown else Text(self.text)
 
 
 def explain(
@@ -104,17 +96,13 @@ def _groups() -> dict[str, dict[str, Callable[[str], ReferencePage]]]:
     inputs = [name for name in written if name in INPUT_FILES]
     files = [name for name in written if name not in INPUT_FILES and (name in OTHER_FILES or "." in name)]
     analyses = [name for name in written if name not in (*inputs, *files)]
-    makers: dict[str, Callable[[str], ReferencePage]] = {
-        name: lambda name: ReferencePage(written[name], is_markdown=True) for name in written
-    }
-    makers["config"] = lambda name: ReferencePage(f"{written[name]}\n\n{_config_keys()}", is_markdown=True)
     return {
         "Metrics": dict.fromkeys(registry.names("metrics"), _metric_page),
         "Classes and scores of heads": dict.fromkeys([*CLASSES, *SCORES], _class_page),
-        "Analyses": {name: makers[name] for name in analyses},
+        "Analyses": dict.fromkeys(analyses, _written_page),
         "Commands": dict.fromkeys(sorted(all_commands()), _command_page),
-        "Files that you write": {name: makers[name] for name in inputs},
-        "Files that attncli writes, and exit codes": {name: makers[name] for name in files},
+        "Files that you write": dict.fromkeys(inputs, _written_page),
+        "Files that attncli writes, and exit codes": dict.fromkeys(files, _written_page),
         "Errors": dict.fromkeys(_errors(), _error_page),
     }
 
@@ -123,7 +111,7 @@ def _document(name: str | None) -> dict[str, Any]:
     """Return the JSON document of a page, or the JSON Schema of a file that people write."""
     # imported here: the help needs no pydantic
     if name == "config":
-        from attncli.cli.config.page import config_schema
+        from attncli.cli.config.shape import config_schema
 
         return config_schema()
     if name == "rules":
@@ -133,10 +121,13 @@ def _document(name: str | None) -> dict[str, Any]:
     return {"schema": "attncli.page/1", "name": name or "", "page": _overview() if name is None else page(name)}
 
 
-def _config_keys() -> str:
-    from attncli.cli.config.page import config_keys
+def _written_page(name: str) -> ReferencePage:
+    text = help_pages()[name]
+    if name == "config":
+        from attncli.cli.config.shape import config_keys
 
-    return config_keys()
+        text = f"{text}\n\n{config_keys()}"
+    return ReferencePage(text, is_markdown=True)
 
 
 def _metric_page(name: str) -> ReferencePage:
@@ -156,8 +147,8 @@ def _command_page(name: str) -> ReferencePage:
 
 
 def _errors() -> dict[str, type[AttnError]]:
-    kinds = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, AttnError)]
-    return {kind.__name__: kind for kind in kinds}
+    values = vars(errors).values()
+    return {kind.__name__: kind for kind in values if inspect.isclass(kind) and issubclass(kind, AttnError)}
 
 
 def _error_page(name: str) -> ReferencePage:
@@ -188,12 +179,13 @@ def _overview_tables() -> Iterator[RenderableType]:
 
 def _terminal_pages(name: str) -> Iterator[RenderableType]:
     from rich.constrain import Constrain
+    from rich.markdown import Markdown
     from rich.text import Text
 
     for found in _pages(name):
         yield Text(f"{name}\n", style="bold")
         # text with its own lines may be wider than the lines of Markdown
-        yield Constrain(found.for_terminal(), WIDTH if found.is_markdown else None)
+        yield Constrain(Markdown(found.text), WIDTH) if found.is_markdown else Text(found.text)
         yield ""
 
 

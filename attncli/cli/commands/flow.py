@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.study import FlowStudy
 
 
-def flow(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: FlowOptions,
-) -> None:
+def flow(common: CommonOptions, own: FlowOptions) -> None:
     """Follow attention through the layers: how much of each input token reaches a token at the top.
 
     --method rollout multiplies the layers, --method flow finds the maximum flow through them (attncli explain rollout,
@@ -39,4 +22,4 @@ def flow(
 
     Example: attncli flow --text "The cat sat on the mat because it was warm." --focus it
     """
-    run_study(FlowStudy(own), CommonOptions(model, texts, selection, output, saved), console)
+    run_study(FlowStudy(own), common)

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.study import HeadsStudy
 
 
-def heads(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: HeadsOptions,
-) -> None:
+def heads(common: CommonOptions, own: HeadsOptions) -> None:
     """Group heads with similar attention.
 
     The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, averaged
@@ -39,4 +22,4 @@ def heads(
 
     Example: attncli heads --text "The cat sat on the mat because it was warm." --clusters 4
     """
-    run_study(HeadsStudy(own), CommonOptions(model, texts, selection, output, saved), console)
+    run_study(HeadsStudy(own), common)

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.studies.heatmap.study import HeatmapStudy
 
 
-def heatmap(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: HeatmapOptions,
-) -> None:
+def heatmap(common: CommonOptions, own: HeatmapOptions) -> None:
     """Draw attention maps.
 
     Nothing selected: one page per kind of attention with all layers and heads. A layer: a page of its heads, and
@@ -39,4 +22,4 @@ def heatmap(
 
     Example: attncli heatmap --text "The cat sat on the mat." --layer 1 --head 0
     """
-    run_study(HeatmapStudy(own), CommonOptions(model, texts, selection, output, saved), console)
+    run_study(HeatmapStudy(own), common)

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.highlight.options import HighlightOptions
 from attncli.studies.highlight.study import HighlightStudy
 
 
-def highlight(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: HighlightOptions,
-) -> None:
+def highlight(common: CommonOptions, own: HighlightOptions) -> None:
     """Show attention on the text itself.
 
     The colour behind each token is the attention that it receives from --focus, or with --direction to, the attention
@@ -39,4 +22,4 @@ def highlight(
 
     Example: attncli highlight --text "The cat sat on the mat because it was warm." --focus it --layer 1 --head 0
     """
-    run_study(HighlightStudy(own), CommonOptions(model, texts, selection, output, saved), console)
+    run_study(HighlightStudy(own), common)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attncli.cli.console import command_console
-from attncli.cli.invocations import load_arguments, split_heads
+from attncli.cli.run_study import load_arguments, split_heads
 from attncli.errors import UsageError
 from attncli.options import ConsoleOptions, ModelOptions
 

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.errors import UsageError
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-    typed,
-)
+from attncli.options import typed
 from attncli.studies.patterns.options import PatternsOptions
 from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.repeated.options import RepeatedOptions
 from attncli.studies.repeated.study import RepeatedStudy
 
 
-def patterns(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: PatternsOptions,
-    probe: RepeatedOptions,
-) -> None:
+def patterns(common: CommonOptions, own: PatternsOptions, probe: RepeatedOptions) -> None:
     """Classify what each head does.
 
     The classes are vertical, diagonal, local, block, sparse, uniform and mixed; a head can have several (see attncli
@@ -45,14 +27,13 @@ def patterns(
 
     Example: attncli patterns --text "The cat sat on the mat because it was warm." --layer 1
     """
-    common = CommonOptions(model, texts, selection, output, saved)
     if probe.probe is None:
         if extra := typed(probe):
             raise UsageError(f"--{next(iter(extra))} says how --probe works, which is not given")
-        run_study(PatternsStudy(own), common, console)
+        run_study(PatternsStudy(own), common)
         return
-    excluded = [name for name in typed(texts, own) if name != "batch-tokens"]
-    excluded += ["save-maps"] if output.save_maps else []
+    excluded = [name for name in typed(common.texts, own) if name != "batch-tokens"]
+    excluded += ["save-maps"] if common.output.save_maps else []
     if excluded:
         raise UsageError(f"--probe reads tokens of its own and gives scores, not classes: leave out --{excluded[0]}")
-    run_study(RepeatedStudy(probe), common, console)
+    run_study(RepeatedStudy(probe), common)

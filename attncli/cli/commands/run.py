@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,15 +13,7 @@ import typer
 
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
-from attncli.cli.inputs import read_input
-from attncli.cli.invocations import (
-    CommonOptions,
-    SharedModel,
-    load_arguments,
-    model_head_for,
-    request_of,
-    split_heads,
-)
+from attncli.cli.run_study import CommonOptions, load_arguments, read_input, request_of
 from attncli.errors import AttnError
 from attncli.options import (
     ConsoleOptions,
@@ -28,15 +21,15 @@ from attncli.options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
-    SavedRunOptions,
     SelectionOptions,
     changed,
 )
 
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.cli.config.plan import ConfigPlan, ConfigStep
-    from attncli.data import RunInfo, Text
-    from attncli.engine.runner import Runner, SharedPass
+    from attncli.data import Text
+    from attncli.engine.invocation import SharedPass
+    from attncli.engine.runner import Runner
     from attncli.store import OutputFolder
 
 
@@ -63,16 +56,20 @@ def run(
 
     Example: attncli run configs/smoke.yaml
     """
-    # imported here: the help needs no pydantic
-    from attncli.cli.config.plan import read_plan
-
     with command_console(console) as opened:
+        # imported here: the help needs no pydantic and no NumPy
+        from attncli.cli.config.plan import read_plan
+        from attncli.store import OutputFolder, default_folder, digest
+
         plan = read_plan(config, model, texts, selection, output)
         plan_texts = {name: tuple(read_input(options)) for name, options in plan.inputs.items()}
         resolved = _resolved(plan, plan_texts)
-        folder = _folder(plan, resolved)
+        name = digest(plan.name, None, "", resolved)
+        path = plan.output.out or default_folder("run", plan.name, name)
+        folder = OutputFolder(path, "run", name, plan.output.force)
         if dry_run:
-            _print_steps(opened, plan, folder)
+            for model_name, input_name, step in itertools.product(plan.models, plan.inputs, plan.steps):
+                opened.data(f"{step.command}\t{folder.path / model_name / input_name / step.name}")
     if not dry_run:
         with each_note_once():
             _PlanRun(plan, plan_texts, resolved, folder, console).run()
@@ -80,12 +77,7 @@ def run(
 
 @dataclass(frozen=True)
 class _PlanRun:
-    """The steps of a plan, run one after another.
-
-    texts     the texts of each input
-    resolved  everything that changes the result, as plain values
-    folder    the folder of the whole run
-    """
+    """The steps of a plan, run one after another, with the texts of each input and the folder of the whole run."""
 
     plan: ConfigPlan
     texts: Mapping[str, Sequence[Text]]
@@ -98,7 +90,10 @@ class _PlanRun:
         infos = []
         for model_name, model in self.plan.models.items():
             with command_console(self.console_options):
-                runner = self._load(model_name)
+                # imported here: the help needs no torch, and the console keeps libraries quiet when they are imported
+                from attncli.engine.runner import load_runner
+
+                runner = load_runner(self.resolved["models"][model_name])
             for input_name in self.plan.inputs:
                 with command_console(self.console_options) as console, _errors_at(f"{model_name}/{input_name}"):
                     shared = self._share_pass(runner, model, input_name, console)
@@ -108,60 +103,45 @@ class _PlanRun:
                 for step in self.plan.steps:
                     path = f"{model_name}/{input_name}/{step.name}"
                     with _errors_at(path):
-                        self._run_step(step, SharedModel(**changed(model), shared=shared), input_name, path)
+                        self._run_step(step, model, input_name, path, shared)
         with command_console(self.console_options) as console:
-            self._print_result(console, self.folder.finish(self._info(infos)))
+            from attncli.engine.shared_pass import merge_infos
+            from attncli.store import input_sha256
 
-    def _load(self, model_name: str) -> Runner:
-        # imported here: the help of the command line needs no torch
-        from attncli.engine.runner import load_runner
-
-        return load_runner(self.resolved["models"][model_name])
+            texts = [text for texts in self.texts.values() for text in texts]
+            info = replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
+            self._print_result(console, self.folder.finish(info))
 
     def _share_pass(self, runner: Runner, model: ModelOptions, input_name: str, console: CommandConsole) -> SharedPass:
         """Return one forward pass for all steps, with the heads that all of them select."""
         from attncli.engine.runner import share_pass
 
-        selections = [step.selection for step in self.plan.steps]
-        selected = {name: {str(getattr(each, name)) for each in selections} for name in ("kind", "layer", "head")}
-        in_common = {name: getattr(selections[0], name) for name, values in selected.items() if len(values) == 1}
-        common = CommonOptions(
-            model,
-            self.plan.inputs[input_name],
-            SelectionOptions(**in_common),
-            OutputOptions(max_memory=self.plan.output.max_memory),
-        )
-        head, _ = split_heads(common.selection.head, model.model_head)
+        first, *others = (vars(step.selection) for step in self.plan.steps)
+        names = ("kind", "layer", "head")
+        in_common = {name: first[name] for name in names if all(other[name] == first[name] for other in others)}
+        output = OutputOptions(max_memory=self.plan.output.max_memory)
+        common = CommonOptions(model, self.plan.inputs[input_name], SelectionOptions(**in_common), output)
         neurons = any(step.options.get("neurons") for step in self.plan.steps)
-        request = request_of(common, head, {"neurons": neurons})
+        request = request_of(common, {"neurons": neurons})
         return share_pass(runner, self.texts[input_name], request, console.track)
 
-    def _run_step(self, step: ConfigStep, model: SharedModel, input_name: str, path: str) -> None:
+    def _run_step(self, step: ConfigStep, model: ModelOptions, input_name: str, path: str, shared: SharedPass) -> None:
         """Run a command as from the command line, without what it prints on stdout."""
-        output = replace(
-            step.groups[OutputOptions],
-            out=str(self.folder.path / path),
-            force=self.plan.output.force,
-            max_memory=self.plan.output.max_memory,
+        folder = FolderOptions(str(self.folder.path / path), self.plan.output.force, self.plan.output.max_memory)
+        common = CommonOptions(
+            model,
+            InputOptions() if step.options.get("probe") else self.plan.inputs[input_name],
+            step.selection,
+            replace(step.output, **vars(folder)),
+            replace(self.console_options, json=False),
+            shared=shared,
         )
-        reads_text = not step.options.get("probe")
-        shared = {
-            ModelOptions: model,
-            InputOptions: self.plan.inputs[input_name] if reads_text else InputOptions(),
-            OutputOptions: output,
-            SavedRunOptions: SavedRunOptions(),
-            ConsoleOptions: replace(self.console_options, json=False),
-        }
         with contextlib.redirect_stdout(io.StringIO()):
-            all_commands()[step.command](**step.arguments(shared))
-        self.folder.add_subfolder(path)
+            all_commands()[step.command](common, *step.own)
+        from attncli.store import manifest_files
 
-    def _info(self, infos: Sequence[RunInfo]) -> RunInfo:
-        from attncli.engine.runner import merge_infos
-        from attncli.store import input_sha256
-
-        texts = [text for texts in self.texts.values() for text in texts]
-        return replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
+        for name in manifest_files(self.folder.path / path):
+            self.folder.holds(f"{path}/{name}")
 
     def _print_result(self, console: CommandConsole, manifest: Mapping[str, Any]) -> None:
         from attncli.store import json_text
@@ -179,32 +159,12 @@ def _resolved(plan: ConfigPlan, texts: Mapping[str, Sequence[Text]]) -> dict[str
     """Return everything that changes the result, as plain values."""
     from attncli.store import input_sha256
 
+    generates = any(texts.generate > 0 for texts in plan.inputs.values())
     return {
-        "models": {name: load_arguments(model, _model_head(plan, model)) for name, model in plan.models.items()},
+        "models": {name: load_arguments(model, model.model_head, generates) for name, model in plan.models.items()},
         "inputs": {name: [input_sha256(texts[name]), changed(options)] for name, options in plan.inputs.items()},
         "steps": [[step.name, step.command, step.options] for step in plan.steps],
     }
-
-
-def _folder(plan: ConfigPlan, resolved: Mapping[str, Any]) -> OutputFolder:
-    from attncli.store import OutputFolder, default_folder, digest
-
-    name = digest(plan.name, None, "", resolved)
-    return OutputFolder(plan.output.out or default_folder("run", plan.name, name), "run", name, plan.output.force)
-
-
-def _model_head(plan: ConfigPlan, model: ModelOptions) -> str:
-    """Return the head to load a model with that reads all inputs."""
-    generating = next((texts for texts in plan.inputs.values() if texts.generate), InputOptions())
-    return model_head_for(model.model_head, generating)
-
-
-def _print_steps(console: CommandConsole, plan: ConfigPlan, folder: OutputFolder) -> None:
-    """Print command and folder of each step that would run."""
-    for model_name in plan.models:
-        for input_name in plan.inputs:
-            for step in plan.steps:
-                console.data(f"{step.command}\t{folder.path / model_name / input_name / step.name}")
 
 
 @contextlib.contextmanager

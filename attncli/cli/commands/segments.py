@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.study import SegmentsStudy
 
 
-def segments(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: SegmentsOptions,
-) -> None:
+def segments(common: CommonOptions, own: SegmentsOptions) -> None:
     """Measure how much attention goes between the parts of a text.
 
     The parts are the two texts of --pair, the roles of --chat, the tokens of --generate, paragraphs, lines, or the
@@ -40,4 +23,4 @@ def segments(
 
     Example: attncli segments --text "Who sat on the mat?" --pair "The cat sat on the mat."
     """
-    run_study(SegmentsStudy(own), CommonOptions(model, texts, selection, output, saved), console)
+    run_study(SegmentsStudy(own), common)

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy
 
 
-def stats(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: StatsOptions,
-) -> None:
+def stats(common: CommonOptions, own: StatsOptions) -> None:
     """Measure every head.
 
     Writes stats.json, stats.csv and an overview picture stats.png. Several texts give the mean over texts, the
@@ -37,4 +20,4 @@ def stats(
 
     Example: attncli stats --text "The cat sat on the mat." --metric entropy --metric sink
     """
-    run_study(StatsStudy(own), CommonOptions(model, texts, selection, output, saved), console)
+    run_study(StatsStudy(own), common)

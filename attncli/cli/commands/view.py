@@ -6,16 +6,7 @@ import webbrowser
 from typing import TYPE_CHECKING
 
 from attncli.cli.console import CommandConsole
-from attncli.cli.invocations import CommonOptions
-from attncli.cli.run_study import run_study
-from attncli.options import (
-    ConsoleOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.view.options import ViewOptions
 from attncli.studies.view.study import ViewStudy
 
@@ -23,15 +14,7 @@ if TYPE_CHECKING:
     from attncli.engine.publish import Published
 
 
-def view(
-    model: ModelOptions,
-    texts: InputOptions,
-    selection: SelectionOptions,
-    output: OutputOptions,
-    console: ConsoleOptions,
-    saved: SavedRunOptions,
-    own: ViewOptions,
-) -> None:
+def view(common: CommonOptions, own: ViewOptions) -> None:
     """Explore every head on one page.
 
     Writes view.html: all layers and heads as lines, maps, text and numbers, in one file that works without
@@ -45,8 +28,7 @@ def view(
 
     Example: attncli view --text "The cat sat on the mat."
     """
-    common = CommonOptions(model, texts, selection, output, saved)
-    run_study(ViewStudy(own), common, console, afterwards=_open_page if own.open else None)
+    run_study(ViewStudy(own), common, afterwards=_open_page if own.open else None)
 
 
 def _open_page(published: Published, console: CommandConsole) -> None:

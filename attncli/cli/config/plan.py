@@ -7,56 +7,39 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from attncli.cli.command_table import all_commands, groups_of
-from attncli.cli.config.sections import given
-from attncli.cli.config.shape import SHARED, config, steps
-from attncli.inputs.yaml_file import Document, Section, read_yaml, validate
-from attncli.options import FolderOptions, InputOptions, ModelOptions, SelectionOptions, changed
+from attncli.cli.command_table import study_commands
+from attncli.cli.config.shape import config, given, steps
+from attncli.inputs.schema import Section, validate
+from attncli.inputs.yaml_file import Document, read_yaml
+from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, changed
 from attncli.store.text import slug
 from attncli.vocabulary import DEFAULT_MODEL
 
 SOURCES = ("text", "file", "chat")
-"""Options that say which texts are read."""
 ValueT = TypeVar("ValueT")
 GroupT = TypeVar("GroupT")
 
 
 @dataclass(frozen=True)
 class ConfigStep:
-    """One command of a file.
-
-    name    name of its folder
-    groups  its options by type of option group, without those that all steps share
-    """
+    """One command of a file; `own` has its options besides those that all studies share."""
 
     name: str
     command: str
-    groups: Mapping[type, Any]
-
-    @property
-    def selection(self) -> SelectionOptions:
-        """The attention that the step reads."""
-        selection: SelectionOptions = self.groups[SelectionOptions]
-        return selection
+    selection: SelectionOptions
+    output: OutputOptions
+    own: tuple[Any, ...]
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of the step by field, as plain values."""
-        return {name: value for group in self.groups.values() for name, value in vars(group).items()}
-
-    def arguments(self, shared: Mapping[type, Any]) -> dict[str, Any]:
-        """Return the arguments of the command; `shared`: option groups that go before those of the step."""
-        groups = {**self.groups, **shared}
-        return {parameter: groups[group] for parameter, group in groups_of(all_commands()[self.command]).items()}
+        groups = (self.selection, self.output, *self.own)
+        return {name: value for group in groups for name, value in vars(group).items()}
 
 
 @dataclass(frozen=True)
 class ConfigPlan:
-    """What a file asks for: each model reads each input, and each step runs on both; all by the names of their folders.
-
-    name    name of the folder of the run
-    output  the options of that folder
-    """
+    """What a file asks for: each model reads each input, and each step runs on both; by the names of their folders."""
 
     name: str
     models: Mapping[str, ModelOptions]
@@ -89,9 +72,8 @@ def _models(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
         raise document.error(("model",), "model and models exclude each other: give one of them", at_key=True)
     entries = read.models if read.models and "model" not in typed else [None]
     models = [_merge(ModelOptions, base, entry, typed) for entry in entries]
-    names = [
-        _name_of(entry) or slug(options.model or DEFAULT_MODEL) for entry, options in zip(entries, models, strict=True)
-    ]
+    default_names = [slug(options.model or DEFAULT_MODEL) for options in models]
+    names = [getattr(entry, "name", None) or name for entry, name in zip(entries, default_names, strict=True)]
     return _by_name(document, "models", names, models)
 
 
@@ -108,7 +90,7 @@ def _inputs(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
     for number, options in enumerate(inputs):
         if not any(getattr(options, name) for name in SOURCES):
             raise document.error(("inputs", number), f"there is no text to read: give {', '.join(SOURCES)} or inputs")
-    names = [_name_of(entry) or f"{number:03}" for number, entry in enumerate(entries)]
+    names = [getattr(entry, "name", None) or f"{number:03}" for number, entry in enumerate(entries)]
     return _by_name(document, "inputs", names, inputs)
 
 
@@ -116,30 +98,22 @@ def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[Conf
     """Return the steps; the selection of the command line overrides that of a step, and this that of the file."""
     if not read.steps:
         raise document.error(("steps",), f"there are no steps: give some of {', '.join(steps())}", at_key=True)
-    selection = given(read, SelectionOptions)
+    base = given(read, SelectionOptions)
     made: list[ConfigStep] = []
     for entry in read.steps:
         (command,) = entry.model_fields_set
         options = getattr(entry, command)
-        groups: dict[type, Any] = {}
-        for group in groups_of(all_commands()[command]).values():
-            if group is SelectionOptions:
-                groups[group] = group(**{**selection, **given(options, group), **typed})
-            elif group not in SHARED:
-                groups[group] = group(**given(options, group))
+        own = tuple(group(**given(options, group)) for group in study_commands()[command])
         earlier = sum(step.command == command for step in made)
         name = options.name or (f"{command}-{earlier + 1}" if earlier else command)
-        made.append(ConfigStep(name, command, groups))
+        selection = _merge(SelectionOptions, base, options, typed)
+        made.append(ConfigStep(name, command, selection, OutputOptions(**given(options, OutputOptions)), own))
     return list(_by_name(document, "steps", [step.name for step in made], made).values())
 
 
 def _merge(group: type[GroupT], base: Mapping[str, Any], entry: Section | None, typed: Mapping[str, Any]) -> GroupT:
     """Return an option group: the command line overrides an entry of the file, which overrides the rest of the file."""
     return group(**{**base, **({} if entry is None else given(entry, group)), **typed})
-
-
-def _name_of(entry: Any) -> str | None:
-    return None if entry is None else entry.name
 
 
 def _by_name(document: Document, key: str, names: Sequence[str], values: Sequence[ValueT]) -> dict[str, ValueT]:

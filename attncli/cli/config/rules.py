@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from attncli import registry
-from attncli.cli.config.sections import given, section
+from attncli.cli.config.shape import given, section
 from attncli.options import InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.studies.check.rules.sections import (
     AttentionSection,

@@ -1,30 +1,75 @@
-"""The keys of the file of `attncli run`: they are the options of the command line."""
+"""Option groups as sections of a YAML file, the file of `attncli run` made of them, and the reference of its keys."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
 
-from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, WithJsonSchema, create_model, model_validator
 
-from attncli.cli.command_table import all_commands, groups_of
-from attncli.cli.config.sections import section
-from attncli.errors import UsageError
-from attncli.inputs.yaml_file import JoinedText, Section
-from attncli.options import (
-    ConsoleOptions,
-    FolderOptions,
-    InputOptions,
-    ModelOptions,
-    SavedRunOptions,
-    SelectionOptions,
-)
+from attncli.cli.command_table import study_commands
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
+from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, key
 
-SHARED = (ModelOptions, InputOptions, SavedRunOptions, ConsoleOptions)
-"""Option groups that a step cannot set: its file does, or it has no use for them."""
+Group = TypeVar("Group")
+_FILES = ("file", "chat", "segments")
+"""Options that name a file; it is found relative to the YAML file."""
 _NOT_IN_STEPS = (*(field.name for field in fields(FolderOptions)), "open")
+
+
+def section(
+    title: str, /, *groups: type, without: Collection[str] = (), base: type[Section] = Section, **more: Any
+) -> type[Section]:
+    """Return a section with an optional key for each option of some groups.
+
+    without  fields that no file may set
+    more     further keys, as `pydantic.create_model` takes them
+    """
+    keys: dict[str, Any] = {}
+    for group in groups:
+        hints = get_type_hints(group, include_extras=True)
+        for field in fields(group):
+            if field.name not in without:
+                kind, option = get_args(hints[field.name])
+                name_in_file = key(field.name)
+                checked = _checked(_kind_in_file(kind), name_in_file, option.values())
+                value = FilePath if field.name in _FILES else checked
+                keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
+    return create_model(title, __base__=base, **keys, **more)
+
+
+def given(read: Section, group: type[Group]) -> dict[str, Any]:
+    """Return the options of a group that a section sets, by field."""
+    names = [field.name for field in fields(group)]  # type: ignore[arg-type]
+    return {name: getattr(read, name) for name in names if name in read.model_fields_set}
+
+
+def _kind_in_file(hint: Any) -> Any:
+    """Return the type of a value in a file, for the type of an option."""
+    inner = next((part for part in get_args(hint) if part is not type(None)), hint)
+    if inner is str:
+        return JoinedText
+    return TextList if inner == list[str] else inner
+
+
+def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
+    """Return a type that accepts only the values of an option; `a,b` means both, `all` means every value."""
+    if not values:
+        return kind
+
+    def check_values(value: Any) -> Any:
+        for text in [value] if isinstance(value, str) else value:
+            for part in str(text).split(","):
+                if part.strip() not in (*values, "all"):
+                    raise UsageError(f"unknown {name} '{part.strip()}': {did_you_mean(part.strip(), values)}")
+        return value
+
+    single = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
+    schema = single if kind is JoinedText else {"anyOf": [single, {"type": "array", "items": single}]}
+    return Annotated[kind, AfterValidator(check_values), WithJsonSchema(schema)]
 
 
 class _ShortSection(Section):
@@ -79,12 +124,10 @@ class _StepEntry(Section):
 def steps() -> dict[str, type[Section]]:
     """Return the commands that can be steps, those that also read saved runs, with the section of their options."""
     sections = {}
-    for command in sorted(all_commands()):
-        groups = groups_of(all_commands()[command]).values()
-        if SavedRunOptions in groups:
-            own = [group for group in groups if group not in SHARED]
-            name = (JoinedText | None, Field(None, description=f"name of its folder (default: {command})"))
-            sections[command] = section(command, *own, without=_NOT_IN_STEPS, more={"name": name})
+    for command, groups in study_commands().items():
+        name = (JoinedText | None, Field(None, description=f"name of its folder (default: {command})"))
+        options = (SelectionOptions, OutputOptions, *groups)
+        sections[command] = section(command, *options, without=_NOT_IN_STEPS, name=name)
     return sections
 
 
@@ -97,13 +140,37 @@ def config() -> type[Section]:
     entry = section("input", InputOptions, base=_InputEntry)
     return section(
         *("config", ModelOptions, InputOptions, SelectionOptions, FolderOptions),
-        more={
-            "name": (
-                JoinedText | None,
-                Field(None, description="name of the folder of the run (default: that of the file)"),
-            ),
-            "models": (list[model], Field([], description="several models instead of one")),  # type: ignore[valid-type]
-            "inputs": (list[entry], Field([], description="several inputs instead of one")),  # type: ignore[valid-type]
-            "steps": (list[step], Field(description="commands, alone or with their options")),  # type: ignore[valid-type]
-        },
+        name=(JoinedText | None, Field(None, description="name of the folder of the run (default: that of the file)")),
+        models=(list[model], Field([], description="several models instead of one")),  # type: ignore[valid-type]
+        inputs=(list[entry], Field([], description="several inputs instead of one")),  # type: ignore[valid-type]
+        steps=(list[step], Field(description="commands, alone or with their options")),  # type: ignore[valid-type]
     )
+
+
+def config_keys() -> str:
+    """Return all keys of the file with their meanings, as Markdown."""
+    groups = {
+        "models": section("model", ModelOptions),
+        "inputs": section("input", InputOptions),
+        "selection": section("selection", SelectionOptions),
+        "output": section("output", FolderOptions),
+        "files of a step": section("files", OutputOptions, without=[field.name for field in fields(FolderOptions)]),
+    }
+    known = {field.alias or "" for keys in groups.values() for field in keys.model_fields.values()}
+    parts = [_listed("Keys of the file", config(), known)]
+    parts += [_listed(f"Keys of {name}", keys) for name, keys in groups.items()]
+    parts += [_listed(f"Keys of the step {command}", keys, known) for command, keys in steps().items()]
+    return "\n\n".join(parts)
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file."""
+    schema = config().model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "attncli run"}
+
+
+def _listed(title: str, keys: type[Section], without: Collection[str] = ()) -> str:
+    """Return a heading and a list of keys."""
+    meanings = {field.alias or name: field.description or "" for name, field in keys.model_fields.items()}
+    lines = [f"- `{name}`: {meaning}" for name, meaning in meanings.items() if name not in without]
+    return "\n".join([f"## {title}", "", *lines])

@@ -1,23 +1,53 @@
-"""Compare the numbers of every head with recorded ones."""
+"""Baseline files that --record wrote, and the comparison of the numbers of every head with them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attncli import registry
 from attncli.data import KINDS, RunInfo
 from attncli.errors import UsageError
-from attncli.studies.check.limits import DIGITS
+from attncli.inputs.text_files import read_json, type_name
 from attncli.studies.check.measures import Values
-from attncli.studies.check.result import Drift, Verdict
-from attncli.studies.check.rules.baseline import Recorded
+from attncli.studies.check.result import BASELINE_SCHEMA, Drift, Verdict
 from attncli.studies.check.rules.kinds import BaselineRule
+from attncli.studies.check.weights import DIGITS
 from attncli.vocabulary import POSITION_METRICS
 
+_ADVICE = "record it again with --record"
 _MAX_LISTED = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A baseline file: where its numbers come from, how texts were read, and each value by measure and head."""
+
+    path: Path
+    run: Mapping[str, Any]
+    reading: Mapping[str, Any]
+    numbers: Mapping[str, Mapping[tuple[str, int, int], float | None]]
+
+
+def read_baseline(path: Path) -> Recorded:
+    """Return a baseline; raise UsageError if the file is not a baseline, or has another schema."""
+    document: Any = read_json(path)
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != BASELINE_SCHEMA:
+        found = f"'{schema}'" if isinstance(schema, str) else type_name(document)
+        raise UsageError(f"{path} is not a baseline: expected the schema {BASELINE_SCHEMA}, got {found}; {_ADVICE}")
+    try:
+        numbers: dict[str, dict[tuple[str, int, int], float | None]] = {}
+        for row in document["heads"]:
+            key = str(row["kind"]), int(row["layer"]), int(row["head"])
+            for name in row.keys() - {"kind", "layer", "head"}:
+                numbers.setdefault(name, {})[key] = None if row[name] is None else float(row[name])
+        return Recorded(path, dict(document["run"]), dict(document["reading"]), numbers)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} is a damaged baseline ({type(error).__name__}: {error}): {_ADVICE}") from error
 
 
 def recorded_metrics() -> tuple[str, ...]:
@@ -76,8 +106,13 @@ def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: floa
     if not drifts:
         why = f"{len(names)} measures of {total} heads are within their tolerance"
         return Verdict("baseline", "baseline", True, rule.part.position.line, wanted, why, **fields), ()
-    worst = max(drifts, key=_excess)
-    why = f"{len(drifted_heads)} of {total} heads drifted: {_list_drifts(drifts, worst)}"
+    worst, *_ = by_excess = sorted(drifts, key=_excess, reverse=True)
+    changes = [
+        f"{drift.layer}.{drift.head} {drift.metric} {_number(drift.baseline)} → {_number(drift.now)}"
+        for drift in by_excess[:_MAX_LISTED]
+    ]
+    why = f"{len(drifted_heads)} of {total} heads drifted: {', '.join(changes)}"
+    why += ", …" if len(drifts) > _MAX_LISTED else ""
     fields |= {"kind": worst.kind, "layer": worst.layer, "head": worst.head, "text": 0}
     fields |= {"found": worst.now, "than": worst.baseline}
     return Verdict("baseline", "baseline", False, rule.part.position.line, wanted, why, **fields), tuple(drifts)
@@ -92,16 +127,13 @@ def _drifts(rule: BaselineRule, name: str, values: tuple[Recorded, Values], tole
     for key, before in recorded.numbers[name].items():
         value = head_values[key]  # type: ignore[index]
         allowed = round(max(absolute, relative * abs(before or 0.0)), DIGITS)
-        undefined = before is None, math.isnan(value)
-        if undefined == (True, True):
-            continue
-        if any(undefined) or not _within(value, before or 0.0, allowed, tolerance):
-            yield Drift(*key, name, before, None if undefined[1] else value, allowed)  # type: ignore[arg-type]
-
-
-def _within(value: float, before: float, allowed: float, tolerance: float) -> bool:
-    slack = tolerance * max(1.0, abs(before))
-    return round(abs(value - before) - allowed - slack, 9) <= 0
+        if before is None or math.isnan(value):
+            differs = (before is None) != math.isnan(value)
+        else:
+            slack = tolerance * max(1.0, abs(before))
+            differs = round(abs(value - before) - allowed - slack, 9) > 0
+        if differs:
+            yield Drift(*key, name, before, None if math.isnan(value) else value, allowed)  # type: ignore[arg-type]
 
 
 def _excess(drift: Drift) -> float:
@@ -109,17 +141,6 @@ def _excess(drift: Drift) -> float:
     if drift.now is None or drift.baseline is None:
         return math.inf
     return abs(drift.now - drift.baseline) / max(drift.tolerance, 1e-6)
-
-
-def _list_drifts(drifts: list[Drift], worst: Drift) -> str:
-    listed = [worst, *(drift for drift in sorted(drifts, key=_excess, reverse=True) if drift is not worst)][
-        :_MAX_LISTED
-    ]
-    changes = [
-        f"{drift.layer}.{drift.head} {drift.metric} {_number(drift.baseline)} → {_number(drift.now)}"
-        for drift in listed
-    ]
-    return ", ".join(changes) + (", …" if len(drifts) > _MAX_LISTED else "")
 
 
 def _number(value: float | None) -> str:

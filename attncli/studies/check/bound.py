@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -12,23 +13,29 @@ from attncli.data.selection import format_ranges, layers_of
 from attncli.errors import UsageError
 from attncli.inputs.focus import find_one_focus
 from attncli.inputs.yaml_file import Document
-from attncli.studies.check.permutations import SUITE_SAMPLES, smallest_p
 from attncli.studies.check.result import Candidates, Quantifier
-from attncli.studies.check.rules.kinds import AttentionRule, CaseRule, Rule, RuleFile, SuiteRule
+from attncli.studies.check.rules.kinds import (
+    AttentionRule,
+    BudgetRule,
+    CaseRule,
+    ClassRule,
+    Rule,
+    SuiteRule,
+    with_position,
+)
+from attncli.studies.check.statistics import SUITE_SAMPLES, smallest_p
 
+RuleT = TypeVar("RuleT", bound=Rule)
+DataT = TypeVar("DataT")
 HeadKey = tuple[Kind, int, int]
 """Kind, layer and head."""
+TextIndices = tuple[int, ...]
+MeasureRule = BudgetRule | ClassRule
 
 
 @dataclass(frozen=True, eq=False)
 class WordPositions:
-    """The token positions of the words of a rule or case in its text.
-
-    text    index of the text
-    query   positions of the word `from`
-    target  positions of the word `to`
-    than    positions of the word `than`; empty if there is none
-    """
+    """The token positions of the words `from`, `to` and `than` of a rule or case in its text; no `than` is empty."""
 
     text: int
     kind: Kind
@@ -38,27 +45,17 @@ class WordPositions:
 
 
 @dataclass(frozen=True, eq=False)
-class BoundAttention:
-    """A rule about words with its heads and token positions."""
+class Bound(Generic[RuleT, DataT]):
+    """A rule with its heads and what they are measured on: positions of words, those of each case, or whole texts."""
 
-    rule: AttentionRule
+    rule: RuleT
     heads: tuple[HeadKey, ...]
-    words: WordPositions
+    data: DataT
 
 
-@dataclass(frozen=True, eq=False)
-class BoundSuite:
-    """A suite with its heads and the token positions of each case."""
-
-    rule: SuiteRule
-    heads: tuple[HeadKey, ...]
-    cases: tuple[WordPositions, ...]
-
-
-def all_texts(file: RuleFile) -> tuple[Text, ...]:
-    """Return all texts of a file and its suites without repetition, measured texts first."""
-    cases = [case.text for suite in file.suites for case in suite.cases]
-    return tuple(dict.fromkeys([*file.texts, *cases]))
+BoundAttention = Bound[AttentionRule, WordPositions]
+BoundSuite = Bound[SuiteRule, tuple[WordPositions, ...]]
+BoundMeasure = Bound[MeasureRule, TextIndices]
 
 
 class Binder:
@@ -69,44 +66,41 @@ class Binder:
     """
 
     def __init__(self, heads: Selection, texts: Sequence[Text], inputs: Sequence[Input], model: str) -> None:
-        self._heads = heads
+        self._heads, self._model = heads, model
         self._inputs = dict(zip(texts, inputs, strict=True))
-        self._model = model
         self._model_kinds = [kind for kind in KINDS if any(key[0] == kind for key in heads)]
 
-    def encoded(self, text: Text) -> Input:
-        """Return a text with its tokens."""
-        return self._inputs[text]
-
-    def heads(self, rule: Rule) -> tuple[HeadKey, ...]:
-        """Return the heads that a rule is about, in order."""
-        try:
-            return _resolve_heads(rule.heads, self._heads, self._rule_kinds(rule), self._model)
-        except UsageError as error:
-            raise rule.part.error(("heads",), str(error)) from None
+    def measure(self, rule: MeasureRule, all_texts: TextIndices) -> BoundMeasure:
+        """Return a rule about a measure or a class with its heads and texts."""
+        texts = all_texts if rule.text is None else (self._inputs[rule.text].index,)
+        if not texts:
+            raise rule.part.error((), "there is no text to measure: give texts, or the rule a text")
+        return Bound(rule, self._find_heads(rule), texts)
 
     def attention(self, rule: AttentionRule) -> BoundAttention:
         """Return a rule about words with its heads and token positions."""
         assert rule.text is not None  # the reader of rules ensures it
-        kind = self._only_kind(rule)
-        words = self._find_words(rule.part, rule, self.encoded(rule.text), kind)
+        kind, text = self._only_kind(rule), self._inputs[rule.text]
+        words = self._find_words(rule.part, rule, text, kind)
         if rule.above is not None:
-            _check_percentile(rule, self.encoded(rule.text), words)
-        return BoundAttention(rule, self._heads_of_kind(rule, kind), words)
+            _check_percentile(rule, rule.above, text, words)
+        return Bound(rule, self._find_heads(rule, kind), words)
 
     def suite(self, rule: SuiteRule) -> BoundSuite:
         """Return a suite with its heads and the token positions of its cases."""
         smallest = 1 / (1 + SUITE_SAMPLES)
-        if rule.above is not None and not reaches(smallest, rule.above):
+        if not reaches(smallest, rule.above):
             highest = 100 * (1 - smallest)
             message = f"expected at most permutation {highest:g}, because {SUITE_SAMPLES:,} samples are drawn"
             raise rule.part.error(("above",), message)
         kind = self._only_kind(rule)
-        cases = tuple(self._find_words(case.part, case, self.encoded(case.text), kind) for case in rule.cases)
-        return BoundSuite(rule, self._heads_of_kind(rule, kind), cases)
+        cases = tuple(self._find_words(case.part, case, self._inputs[case.text], kind) for case in rule.cases)
+        return Bound(rule, self._find_heads(rule, kind), cases)
 
-    def _heads_of_kind(self, rule: Rule, kind: Kind) -> tuple[HeadKey, ...]:
-        return tuple(key for key in self.heads(rule) if key[0] == kind)
+    def _find_heads(self, rule: Rule, only: Kind | None = None) -> tuple[HeadKey, ...]:
+        kinds = self._rule_kinds(rule)
+        keys = with_position(rule.part, ("heads",), lambda: _resolve_heads(rule.heads, self._heads, kinds))
+        return tuple(key for key in keys if only in (None, key[0]))
 
     def _rule_kinds(self, rule: Rule) -> Sequence[Kind]:
         if rule.kind is not None and rule.kind not in self._model_kinds:
@@ -145,39 +139,34 @@ def needed_rows(all_words: Iterable[WordPositions]) -> dict[tuple[int, Kind], Ar
 
 
 def _find_word(part: Document, name: str, tokens: Tokens, word: str) -> tuple[int, ...]:
-    try:
-        return find_one_focus(tokens, word, f"the word of '{name}'").positions
-    except UsageError as error:
-        raise part.error((name,), str(error)) from None
+    return with_position(part, (name,), lambda: find_one_focus(tokens, word, f"the word of '{name}'").positions)
 
 
-def _check_percentile(rule: AttentionRule, text: Input, words: WordPositions) -> None:
+def _check_percentile(rule: AttentionRule, above: float, text: Input, words: WordPositions) -> None:
     """Raise UsageError if the text is too short to reach the percentile of the rule."""
-    assert rule.above is not None
     keys = len(text.sides(words.kind)[1])
     visible = min(keys, int(words.query.max()) + 1) if words.kind == "decoder" else keys
     smallest = smallest_p(visible, len(words.target))
-    if not reaches(smallest, rule.above):
-        highest = int(100 * (1 - smallest))
-        raise rule.part.error(
-            ("above",),
-            f"permutation {rule.above:g} cannot be reached: with {visible} keys the highest reachable percentile is "
-            f"{100 * (1 - smallest):.1f}; write permutation {highest}, or use a longer text or a suite",
-        )
+    if not reaches(smallest, above):
+        highest = 100 * (1 - smallest)
+        message = f"with {visible} keys the highest reachable percentile is {highest:.1f}"
+        advice = f"write permutation {int(highest)}, or use a longer text or a suite"
+        raise rule.part.error(("above",), f"permutation {above:g} cannot be reached: {message}; {advice}")
 
 
-def reaches(p: float, percentile: float) -> bool:
-    """Return whether a p-value is small enough for a percentile of permutations."""
-    return p <= 1 - percentile / 100 + 1e-12
+def reaches(p: float | None, percentile: float | None) -> bool:
+    """Return whether a p-value is small enough for a percentile of permutations, if a rule has one."""
+    return p is None or percentile is None or p <= 1 - percentile / 100 + 1e-12
 
 
-def _resolve_heads(named: Candidates, known: Selection, kinds: Sequence[Kind], model: str) -> tuple[HeadKey, ...]:
-    if not named.named:
+def _resolve_heads(heads: Candidates, known: Selection, kinds: Sequence[Kind]) -> tuple[HeadKey, ...]:
+    """Return the heads that are named, or all heads, by kind, layer and number."""
+    if not heads.named:
         return tuple(
             (kind, layer, head) for kind in kinds for layer in layers_of(known, kind) for head in known[kind, layer]
         )
     keys: set[HeadKey] = set()
-    for first, last, head in named.named:
+    for first, last, head in heads.named:
         matches = {key for kind in kinds for key in _match_heads(known, kind, (first, last), head)}
         if not matches:
             raise UsageError(_no_heads_message(first, last, head, known, kinds))
@@ -226,6 +215,6 @@ def rule_holds(margins: Array, over: Quantifier) -> bool:
     return bool((defined >= 0).any() if over == "any" else (defined >= 0).all())
 
 
-def head_fields(key: HeadKey) -> dict[str, object]:
+def head_fields(key: HeadKey) -> dict[str, Any]:
     """Return the fields kind, layer and head of a verdict."""
     return dict(zip(("kind", "layer", "head"), key, strict=True))

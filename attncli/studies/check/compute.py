@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from attncli.data import Kind, RunInfo, Text
+from attncli.data import Text
 from attncli.engine.passes import Pass
 from attncli.errors import UsageError
 from attncli.stream import KeepChosen, Sink
-from attncli.studies.check.baseline import check_same, compare, recorded_metrics
-from attncli.studies.check.bound import Binder, all_texts, needed_rows
-from attncli.studies.check.measures import BoundMeasure, Measures, measure_verdict
+from attncli.studies.check.baseline import Recorded, compare, recorded_metrics
+from attncli.studies.check.bound import Binder, MeasureRule, needed_rows
+from attncli.studies.check.measures import Measures, Values, measure_verdict
 from attncli.studies.check.result import Checked, Drift, Verdict
-from attncli.studies.check.rules.baseline import Recorded
-from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, BudgetRule, ClassRule, RuleFile
+from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile
 from attncli.studies.check.words import ChosenRows, attention_verdict, suite_verdict
-
-Numbers = Mapping[str, Mapping[tuple[Kind, int, int], float]]
 
 
 def texts_of(file: RuleFile) -> tuple[Text, ...]:
-    """Return all texts of a file; raise UsageError if there are none."""
-    texts = all_texts(file)
+    """Return all texts of a file and its suites, measured texts first; raise UsageError if there are none."""
+    texts = tuple(dict.fromkeys([*file.texts, *(case.text for suite in file.suites for case in suite.cases)]))
     if not texts:
         raise UsageError("there is no text to read: give texts, or rules with a text")
     return texts
@@ -49,25 +45,14 @@ class Checker:
         self._measured_texts = tuple(range(len(file.texts)))
         self._words = [binder.attention(each) for each in file.rules if isinstance(each, AttentionRule)]
         self._suites = [binder.suite(each) for each in file.suites]
-        measured = [each for each in file.rules if isinstance(each, BudgetRule | ClassRule)]
-        self._bound_measures = [self._bind_measure(binder, each) for each in measured]
+        measured = [each for each in file.rules if isinstance(each, MeasureRule)]
+        self._bound_measures = [binder.measure(each, self._measured_texts) for each in measured]
         metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
         self._measures = Measures(self._bound_measures, metrics, prepared.inputs, prepared.heads)
-        cases = [words for suite in self._suites for words in suite.cases]
-        self._rows = needed_rows([*(each.words for each in self._words), *cases])
+        cases = [words for suite in self._suites for words in suite.data]
+        self._rows = needed_rows([*(each.data for each in self._words), *cases])
         self._chosen = KeepChosen("query", self._rows, prepared.heads)
-        self.permutes = any(each.rule.above for each in self._words) or any(each.rule.above for each in self._suites)
-
-    def _bind_measure(self, binder: Binder, rule: BudgetRule | ClassRule) -> BoundMeasure:
-        texts = self._measured_texts if rule.text is None else (binder.encoded(rule.text).index,)
-        if not texts:
-            raise rule.part.error((), "there is no text to measure: give texts, or the rule a text")
-        return BoundMeasure(rule, binder.heads(rule), texts)
-
-    def check_baseline(self, info: RunInfo, reading: Mapping[str, Any]) -> None:
-        """Raise UsageError if the recorded numbers are of another model, other texts, or texts read differently."""
-        if self._recorded is not None:
-            check_same(self._recorded, info, reading)
+        self.permutes = any(each.rule.above for each in self._words) or any(each.above for each in file.suites)
 
     @property
     def sinks(self) -> list[Sink]:
@@ -75,10 +60,11 @@ class Checker:
         sinks: list[Sink] = [self._chosen] if self._rows else []
         return [*sinks, self._measures] if self._measures.needed else sinks
 
-    def result(self) -> tuple[Checked, Numbers]:
+    def result(self) -> tuple[Checked, Values]:
         """Return the verdicts in the order of the file, and the numbers that a baseline holds."""
         tolerance = self._file.tolerance
-        rows = ChosenRows.of(self._chosen.result(self._prepared.inputs), self._rows)
+        maps = {(attention.text, attention.kind): attention for attention in self._chosen.result(self._prepared.inputs)}
+        rows = ChosenRows(maps, self._rows)
         verdicts: list[Verdict] = [attention_verdict(each, rows, tolerance) for each in self._words]
         verdicts += [measure_verdict(each, self._measures, tolerance) for each in self._bound_measures]
         verdicts.sort(key=lambda verdict: verdict.line)

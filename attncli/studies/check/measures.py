@@ -3,58 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from attncli import registry
-from attncli.data import Array, Input, Kind, Rows, Selection
+from attncli.data import Input, Kind, Rows, Selection
 from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
-from attncli.stream.weights import uniform_rows
-from attncli.studies.check.bound import HeadKey, decisive_head, head_fields, rule_holds
-from attncli.studies.check.limits import DIGITS, margins
+from attncli.stream.uniform_baseline import uniform_rows
+from attncli.studies.check.bound import BoundMeasure, HeadKey, TextIndices, decisive_head, head_fields, rule_holds
 from attncli.studies.check.result import OFFSETS, Verdict
-from attncli.studies.check.rules.heads import describe_heads
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, describe_limits
-from attncli.studies.patterns.compute import UNIFORM_SEGMENT, verdicts
+from attncli.studies.check.rules.phrases import describe_heads
+from attncli.studies.check.weights import DIGITS, SMALLEST_MARGIN, margins
+from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 
 SEGMENT_MASS = "segment_mass"
 _CLASS_METRICS = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
-_SMALLEST_MARGIN = 10.0**-DIGITS / 2
-_LOW_CLASSES = ("sparse",)
-"""Classes of heads whose number is low."""
-TextIndices = tuple[int, ...]
 Values = Mapping[str, Mapping[HeadKey, float]]
 """Value of each measure for each head."""
-
-
-@dataclass(frozen=True, eq=False)
-class BoundMeasure:
-    """A budget or a rule about classes, with its heads and texts."""
-
-    rule: BudgetRule | ClassRule
-    heads: tuple[HeadKey, ...]
-    texts: TextIndices
 
 
 class Measures:
     """A sink that measures each text, for the real weights and for uniform attention.
 
     metrics  metrics of the baseline; those of the rules are added
+    needed   whether there is anything to measure
     """
 
     def __init__(
         self, bound: Sequence[BoundMeasure], metrics: Sequence[str], inputs: Sequence[Input], heads: Selection
     ) -> None:
-        class_texts = {each.texts for each in bound if isinstance(each.rule, ClassRule)}
+        class_texts = {each.data for each in bound if isinstance(each.rule, ClassRule)}
         names = [*metrics, *(each.rule.metric for each in bound if isinstance(each.rule, BudgetRule))]
         names += _CLASS_METRICS if class_texts else ()
         declared = [registry.module("metrics", name).METRIC for name in dict.fromkeys(names)]
-        self._heads, self._has_metrics = heads, bool(declared)
+        self._heads, self.needed = heads, bool(declared)
         self._real, self._uniform = (Measure(declared, per_text=True, heads=heads) for _ in range(2))
         self._values: dict[tuple[TextIndices, bool], Values] = {}
         self._segments: dict[TextIndices, tuple[SegmentMass, SegmentMass]] = {}
@@ -62,11 +50,6 @@ class Measures:
             divided = [text if text.index in texts else _without_segments(text) for text in inputs]
             if any(numbered_segments(text.source) is not None for text in divided):
                 self._segments[texts] = SegmentMass(divided), SegmentMass(divided)
-
-    @property
-    def needed(self) -> bool:
-        """Whether there is anything to measure."""
-        return self._has_metrics
 
     def add(self, rows: Rows) -> None:
         """Measure one block of rows."""
@@ -87,15 +70,8 @@ class Measures:
         for sink in sinks:
             sink.end_layer(kind, layer)
 
-    def values(self, texts: TextIndices) -> Values:
-        """Return each measure of each head as the mean over these texts, rounded to 6 decimals."""
-        return self._mean_values(texts, uniform=False)
-
-    def uniform_values(self, texts: TextIndices) -> Values:
-        """Return the same measures of uniform attention, for every head."""
-        return self._mean_values(texts, uniform=True)
-
-    def _mean_values(self, texts: TextIndices, uniform: bool) -> Values:
+    def values(self, texts: TextIndices, uniform: bool = False) -> Values:
+        """Return each measure of each head, or of uniform attention, as the mean over texts with 6 decimals."""
         if (texts, uniform) not in self._values:
             values = _values_by_head(self._uniform if uniform else self._real, texts)
             if texts in self._segments:
@@ -129,26 +105,28 @@ def _without_segments(text: Input) -> Input:
 
 def measure_verdict(bound: BoundMeasure, measures: Measures, tolerance: float) -> Verdict:
     """Return whether a measure is within its limits, or a class as the rule demands, in any head or in every head."""
-    values, uniform_values = measures.values(bound.texts), measures.uniform_values(bound.texts)
-    rule = bound.rule
+    rule, over, line = bound.rule, bound.rule.heads.quantifier, bound.rule.part.position.line
+    values, uniform_values = measures.values(bound.data), measures.values(bound.data, uniform=True)
     if isinstance(rule, BudgetRule):
-        number, head_margins = rule.metric, _budget_margins(rule, bound.heads, values, tolerance)
+        number = rule.metric
+        measured = np.array([_value(values, number, key) for key in bound.heads])
+        head_margins = np.min([margins(measured, sign, limit, tolerance) for sign, limit in rule.limits], axis=0)
     else:
         number = "diagonal" if rule.of in OFFSETS else CLASS_NUMBERS[rule.of]
         thresholds = _with_tolerance(Thresholds(), tolerance)
-        head_margins = _class_margins(rule, bound.heads, (values, uniform_values), thresholds)
+        scores = np.array([_class_margin(rule.of, key, (values, uniform_values), thresholds) for key in bound.heads])
+        head_margins = scores if rule.wanted else -scores
     if np.isnan(head_margins).all():
         raise rule.part.error((), f"{number} is undefined for these heads and texts (attncli explain {number})")
-    over = rule.heads.quantifier
     key, met = bound.heads[decisive_head(head_margins, over, tolerance)], int((head_margins >= 0).sum())
     value, chance = _value(values, number, key), _value(uniform_values, number, key)
     why = f"head {key[1]}.{key[2]} has {number} {value:.3f}{_offset_note(rule, values, key)}"
     why += "" if np.isnan(chance) else f", uniform attention {chance:.3f}"
     why += f"; {met} of {len(head_margins)} heads hold" if len(head_margins) > 1 else ""
-    fields: dict[str, Any] = {**head_fields(key), "text": bound.texts[0], "heads": len(head_margins), "met": met}
+    fields: dict[str, Any] = {**head_fields(key), "text": bound.data[0], "heads": len(head_margins), "met": met}
     fields |= {"found": value, "chance": None if np.isnan(chance) else chance}
     sort: Any = "budget" if isinstance(rule, BudgetRule) else "class"
-    return Verdict(rule.name, sort, rule_holds(head_margins, over), rule.line, _wanted(rule), why, **fields)
+    return Verdict(rule.name, sort, rule_holds(head_margins, over), line, _wanted(rule), why, **fields)
 
 
 def _wanted(rule: BudgetRule | ClassRule) -> str:
@@ -170,30 +148,12 @@ def _value(values: Values, name: str, key: HeadKey) -> float:
     return values.get(name, {}).get(key, np.nan)
 
 
-def _budget_margins(rule: BudgetRule, heads: Sequence[HeadKey], values: Values, tolerance: float) -> Array:
-    """Return how far the value of each head [head] is within its limits: negative if outside, NaN if undefined."""
-    measured = np.array([_value(values, rule.metric, key) for key in heads])
-    smallest: Array = np.min([margins(measured, sign, limit, tolerance) for sign, limit in rule.limits], axis=0)
-    return np.where(np.isnan(measured), np.nan, smallest)
-
-
 def _with_tolerance(thresholds: Thresholds, tolerance: float) -> Thresholds:
     """Return shifted thresholds: a value within the tolerance of one reaches it for >=, and misses it for < and >."""
     names = ("vertical", "diagonal", "local", "block")
     lower = {name: round(getattr(thresholds, name) - tolerance, 9) for name in names}
     sparse, uniform = round(thresholds.sparse - tolerance, 9), round(thresholds.uniform + tolerance, 9)
     return replace(thresholds, **lower, sparse=sparse, uniform=uniform)
-
-
-def _class_margins(
-    rule: ClassRule, heads: Sequence[HeadKey], values: tuple[Values, Values], thresholds: Thresholds
-) -> Array:
-    """Return how clearly each head [head] is as the rule demands: negative if it is not, NaN if undefined.
-
-    values  real values and values of uniform attention
-    """
-    scores = np.array([_class_margin(rule.of, key, values, thresholds) for key in heads])
-    return scores if rule.wanted else -scores
 
 
 def _class_margin(name: str, key: HeadKey, values: tuple[Values, Values], thresholds: Thresholds) -> float:
@@ -209,5 +169,6 @@ def _class_margin(name: str, key: HeadKey, values: tuple[Values, Values], thresh
         at_offset = abs(numbers["diagonal_offset"] - OFFSETS[name]) <= 0.5
         classes = {name: classes["diagonal"]} if "diagonal" in classes and at_offset else {}
     if name in classes:
-        return classes[name] + _SMALLEST_MARGIN
-    return -2 + (-number if name in _LOW_CLASSES else number)
+        return classes[name] + SMALLEST_MARGIN
+    # the number of a sparse head is low, those of all other classes are high
+    return -2 + (-number if name == "sparse" else number)

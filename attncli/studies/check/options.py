@@ -10,27 +10,16 @@ from attncli.options import Option
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Options of `attncli check`.
-
-    format    file formats
-    record    whether the numbers of this run become the baseline
-    baseline  path of the baseline, instead of that in the file
-    junit     path of JUnit XML
-    """
+    """Options of `attncli check`."""
 
     format: Annotated[
         list[str] | None,
         Option(
-            *("Output", "--format"),
-            metavar="NAMES",
-            help="further formats, with commas. Tables: parquet, jsonl; pictures: svg, pdf",
+            "Output", metavar="NAMES", help="further formats, with commas. Tables: parquet, jsonl; pictures: svg, pdf"
         ),
     ] = None
-    record: Annotated[bool, Option("Check", "--record", help="record the numbers of this run as the baseline")] = False
+    record: Annotated[bool, Option("Check", help="record the numbers of this run as the baseline")] = False
     baseline: Annotated[
-        str | None,
-        Option("Check", "--baseline", metavar="PATH", help="file of the baseline, instead of the one named in FILE"),
+        str | None, Option("Check", metavar="PATH", help="file of the baseline, instead of the one named in FILE")
     ] = None
-    junit: Annotated[
-        str | None, Option("Check", "--junit", metavar="PATH", help="write JUnit XML, which CI servers show")
-    ] = None
+    junit: Annotated[str | None, Option("Check", metavar="PATH", help="write JUnit XML, which CI servers show")] = None

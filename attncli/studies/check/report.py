@@ -11,7 +11,8 @@ from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing
 from attncli.store import analysis_document, json_text, run_document
 from attncli.store.text import plain
-from attncli.studies.check.compute import Numbers
+from attncli.studies.check.bound import head_fields
+from attncli.studies.check.measures import Values
 from attncli.studies.check.result import BASELINE_SCHEMA, Checked
 from attncli.vocabulary import LINEAR_UP_TO
 
@@ -20,16 +21,15 @@ SCHEMA = "attncli.check/1"
 
 def tables(result: Checked) -> dict[str, dict[str, Array]]:
     """Return the tables by file name; those of suites and drifts if they have rows."""
-    optional = {"check-cases": result.cases_table(), "check-drifts": result.drifts_table()}
-    return {"check": result.table(), **{name: table for name, table in optional.items() if len(table["kind"])}}
+    named = zip(("check", "check-cases", "check-drifts"), result.tables().values(), strict=True)
+    return {name: table for name, table in named if name == "check" or len(table["kind"])}
 
 
 def document(result: Checked, file: str, run: Collected) -> dict[str, Any]:
     """Return the contents of check.json; `file`: the file of rules as it was named."""
-    columns = {"rules": result.table(), "cases": result.cases_table(), "drifts": result.drifts_table()}
     inputs = [{"index": text.index, "text": text.text.text, **_pair_and_target(text)} for text in run.inputs]
     more = {"file": file, "holds": result.holds, "tolerance": result.tolerance, "inputs": inputs}
-    return analysis_document(SCHEMA, run.info, more, columns)
+    return analysis_document(SCHEMA, run.info, more, result.tables())
 
 
 def _pair_and_target(text: Input) -> dict[str, str]:
@@ -37,18 +37,14 @@ def _pair_and_target(text: Input) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def baseline_document(info: RunInfo, reading: Mapping[str, Any], numbers: Numbers) -> bytes:
+def baseline_document(info: RunInfo, reading: Mapping[str, Any], numbers: Values) -> bytes:
     """Return the file of a baseline: the numbers of every head.
 
     reading  how the texts were read, on which the numbers depend
     """
-    keys = list(next(iter(numbers.values()), {}))
     heads = [
-        {
-            **dict(zip(("kind", "layer", "head"), key, strict=True)),
-            **{name: plain(values[key]) for name, values in numbers.items()},
-        }
-        for key in keys
+        {**head_fields(key), **{name: plain(values[key]) for name, values in numbers.items()}}
+        for key in next(iter(numbers.values()), {})
     ]
     run = {**run_document(info, given=False), "resolved": {}}
     whole = {"schema": BASELINE_SCHEMA, "run": run, "reading": plain(reading), "heads": heads}

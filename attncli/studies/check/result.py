@@ -34,20 +34,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One rule, whether it holds, and why.
+    """One rule, whether it holds, and why; the fields are the columns of check.csv, which help.md explains.
 
-    line        line of the rule in its file
-    wanted      what the rule demands, in words
-    why         what was measured, in words
+    wanted, why        what the rule demands and what was measured, in words
     kind, layer, head  the decisive head: the best one if any head may keep the rule, the worst one if all must
-    text        index of the text that shows it
-    heads, met  number of heads that the rule is about, and number of them that keep it
-    found       weight, value or rate of the decisive head
-    than        weight that `found` is compared with
-    rank, keys  rank of the target among the visible keys, 1 for the largest weight, and number of these keys
-    chance      value of uniform attention over the visible keys
-    p           share of permutations of the keys that reach the same value; None if the rule has no `above`
-    low, high   95 % confidence interval of the rate of a suite
     """
 
     name: str
@@ -70,11 +60,6 @@ class Verdict:
     p: float | None = None
     low: float | None = None
     high: float | None = None
-
-    @property
-    def head_label(self) -> str:
-        """The decisive head, such as `3.1`; empty if there is none."""
-        return "" if self.layer is None else f"{self.layer}.{self.head}"
 
 
 @dataclass(frozen=True)
@@ -113,10 +98,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdicts on a file of rules, the cases of its suites, and the heads that drifted from its baseline.
-
-    tolerance  the tolerance of all comparisons
-    """
+    """The verdicts on a file of rules, the cases of its suites, and the heads that drifted from its baseline."""
 
     verdicts: tuple[Verdict, ...]
     cases: tuple[Case, ...] = ()
@@ -133,17 +115,13 @@ class Checked:
         """The rules that do not hold."""
         return tuple(verdict for verdict in self.verdicts if not verdict.holds)
 
-    def table(self) -> dict[str, Array]:
-        """Return a table with a row per rule."""
-        return _table(self.verdicts, Verdict)
-
-    def cases_table(self) -> dict[str, Array]:
-        """Return a table with a row per case of a suite."""
-        return _table(self.cases, Case)
-
-    def drifts_table(self) -> dict[str, Array]:
-        """Return a table with a row per measure that drifted."""
-        return _table(self.drifts, Drift)
+    def tables(self) -> dict[str, dict[str, Array]]:
+        """Return the tables of rules, cases of suites, and measures that drifted."""
+        return {
+            "rules": _table(self.verdicts, Verdict),
+            "cases": _table(self.cases, Case),
+            "drifts": _table(self.drifts, Drift),
+        }
 
 
 def _table(rows: Sequence[Any], row_class: type) -> dict[str, Array]:

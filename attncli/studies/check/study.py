@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,39 +12,35 @@ from attncli.engine.study import Study
 from attncli.errors import OutputError, UsageError
 from attncli.inputs.text_files import read_file_text
 from attncli.options import typed
+from attncli.studies.check.ci import junit
 from attncli.studies.check.options import CheckOptions
 from attncli.vocabulary import RESOLUTION
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.console import RenderableType
 
-    from attncli.data import Attention, Kind, RunInfo
+    from attncli.data import Attention, RunInfo
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
-    from attncli.studies.check.compute import Numbers
-    from attncli.studies.check.result import Checked, Verdict
-    from attncli.studies.check.rules.baseline import Recorded
+    from attncli.studies.check.baseline import Recorded
+    from attncli.studies.check.measures import Values
+    from attncli.studies.check.result import Checked
     from attncli.studies.check.rules.kinds import BaselineRule, RuleFile
-
-BASELINE_TOLERANCES = (0.01, 0.05)
-"""Absolute and relative tolerance of a baseline that is recorded without a rule."""
 
 
 @dataclass(frozen=True, eq=False)
 class CheckRun:
     """The result of a check with everything that its files need.
 
-    checked    the verdicts
     numbers    the numbers of every head that a baseline holds
-    base_info  where the numbers of a baseline come from
-    reading    how texts were read
+    base_info  where these numbers come from
     maps       map of the decisive head of each rule that does not hold, by row number
     notes      why some of these maps are missing
     """
 
     checked: Checked
-    numbers: Numbers
+    numbers: Values
     base_info: RunInfo
     reading: Mapping[str, Any]
     maps: Mapping[int, Attention]
@@ -55,25 +51,17 @@ class CheckRun:
 class CheckStudy(Study["CheckRun"]):
     """Rules of a file, checked on a model and the texts of the file.
 
-    file     the rules
     file_name, contents  the file as it was named, and its plain values
-    force    whether files of other kinds may be overwritten by a baseline or JUnit XML
+    force                whether files of other kinds may be overwritten by a baseline or JUnit XML
     """
 
-    options: CheckOptions = field(default_factory=CheckOptions)
-    file: RuleFile | None = None
-    file_name: str = ""
-    contents: Mapping[str, Any] = field(default_factory=dict)
-    force: bool = False
+    options: CheckOptions
+    rules: RuleFile
+    file_name: str
+    contents: Mapping[str, Any]
+    force: bool
     name = "check"
     group = CheckOptions
-
-    @property
-    def rules(self) -> RuleFile:
-        """The rules; UsageError if there are none."""
-        if self.file is None:
-            raise UsageError("which rules? give their file: attncli check rules.yaml (see attncli explain rules)")
-        return self.file
 
     def typed(self) -> dict[str, Any]:
         """Return the options that were typed, and the name of the file."""
@@ -91,17 +79,19 @@ class CheckStudy(Study["CheckRun"]):
         """Raise UsageError or OutputError if a baseline or JUnit file is missing or must not be overwritten."""
         self._recorded(self._baseline_rule())
         if self.options.junit is not None:
-            junit = Path(self.options.junit)
-            _check_replaceable(junit, "JUnit XML", self.force, lambda: _check_xml(junit))
+            path = Path(self.options.junit)
+            _check_replaceable(path, "JUnit XML", self.force, lambda: _check_xml(path))
 
     def _baseline_rule(self) -> BaselineRule | None:
         """Return the rule of the baseline with its path; raise UsageError if none is named."""
         # imported here: the help of the command line needs no pydantic
         from attncli.studies.check.rules.kinds import BaselineRule
+        from attncli.studies.check.rules.sections import BaselineSection
 
         rule = self.rules.baseline
         if rule is None and (self.options.baseline is not None or self.options.record):
-            rule = BaselineRule(self.rules.part, None, *BASELINE_TOLERANCES, {})
+            defaults = BaselineSection()
+            rule = BaselineRule(self.rules.part, None, defaults.absolute, defaults.relative, {})
         if rule is None:
             return None
         path = rule.path if self.options.baseline is None else Path(self.options.baseline)
@@ -113,7 +103,7 @@ class CheckStudy(Study["CheckRun"]):
 
     def _recorded(self, rule: BaselineRule | None) -> Recorded | None:
         """Return the recorded numbers; None if there are none, or if they are recorded now."""
-        from attncli.studies.check.rules.baseline import read_baseline
+        from attncli.studies.check.baseline import read_baseline
 
         if rule is None or rule.path is None:
             return None
@@ -128,14 +118,17 @@ class CheckStudy(Study["CheckRun"]):
     def run(self, execution: Execution) -> tuple[Collected, CheckRun]:
         """Return the run, the verdicts, and the maps of the rules that do not hold."""
         from attncli.store import input_sha256
+        from attncli.studies.check.baseline import check_same
         from attncli.studies.check.compute import Checker
 
         runner, prepared = execution.runner, execution.prepared
         info = replace(runner.loaded.run_info(prepared.plan.route), input_sha256=input_sha256(self.rules.texts))
         reading = {name: getattr(execution.request, name) for name in ("words", "special", "max_tokens")}
         rule = self._baseline_rule()
-        checker = Checker(self.rules, prepared, execution.texts, rule, self._recorded(rule))
-        checker.check_baseline(info, reading)
+        recorded = self._recorded(rule)
+        checker = Checker(self.rules, prepared, execution.texts, rule, recorded)
+        if recorded is not None:
+            check_same(recorded, info, reading)
         run = execution.run_pass(prepared, checker.sinks)
         checked, numbers = checker.result()
         seed = 0 if checker.permutes else None
@@ -144,7 +137,6 @@ class CheckStudy(Study["CheckRun"]):
 
     def report(self, result: CheckRun, run: Collected) -> Report:
         """Return the document, the tables, pictures of the rules that do not hold, the baseline and JUnit XML."""
-        from attncli.studies.check.junit import junit
         from attncli.studies.check.report import baseline_document, document, drawings, tables
 
         rule, files = self._baseline_rule(), {}
@@ -182,10 +174,12 @@ def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Atte
     notes: list[str] = []
     for text in dict.fromkeys(verdict.text for _, verdict in failed):
         of_text = [(row, verdict) for row, verdict in failed if verdict.text == text]
+        heads: dict[Any, tuple[int, ...]] = {}
+        for _, verdict in of_text:
+            layer = verdict.kind, verdict.layer
+            heads[layer] = tuple(sorted({*heads.get(layer, ()), verdict.head or 0}))
         try:
-            text_maps = execution.maps_of(
-                text or 0, _heads_by_layer(verdict for _, verdict in of_text), Zoom(RESOLUTION)
-            )
+            text_maps = execution.maps_of(text or 0, heads, Zoom(RESOLUTION))
         except UsageError as error:
             notes.append(f"there are no pictures of text {text}: {error}")
             continue
@@ -193,14 +187,6 @@ def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Atte
         for row, verdict in of_text:
             maps[row] = by_kind[verdict.kind].sel(layer=verdict.layer, head=verdict.head)  # type: ignore[index]
     return maps, notes
-
-
-def _heads_by_layer(verdicts: Iterator[Verdict]) -> dict[tuple[Kind, int], tuple[int, ...]]:
-    heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
-    for verdict in verdicts:
-        key: Any = (verdict.kind, verdict.layer)
-        heads[key] = tuple(sorted({*heads.get(key, ()), verdict.head or 0}))
-    return heads
 
 
 def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], object]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from attncli.studies.check.result import Checked, Verdict
-from attncli.terminal.escape import escaped
+from attncli.terminal import escaped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def _cells(verdict: Verdict) -> Iterator[str]:
         yield f"{_number(verdict.found)}, was {_number(verdict.than)}"
     else:
         yield _number(verdict.found)
-    yield verdict.head_label
+    yield "" if verdict.layer is None else f"{verdict.layer}.{verdict.head}"
     yield "" if verdict.rank is None else f"{verdict.rank} of {verdict.keys}"
     yield _number(verdict.chance)
     yield "" if verdict.p is None else f"{verdict.p:.4f}"

@@ -1,4 +1,4 @@
-"""The weights from one word to another, and their distance from the limits of a rule."""
+"""The weights from one word to another, and limits with a tolerance, as the last digits of float32 differ."""
 
 from __future__ import annotations
 
@@ -8,8 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncli.data import Array
-from attncli.studies.check.limits import DIGITS, margins
 from attncli.studies.check.result import TOLERANCE
+
+DIGITS = 6
+"""Weights and measures are rounded to this many decimals before they are compared, recorded or printed."""
+SMALLEST_MARGIN = 10.0**-DIGITS / 2
+"""Margin by which a value that is equal to a strict limit breaks it."""
+
+
+def margins(values: Array, sign: str, limit: Array | float, tolerance: float) -> Array:
+    """Return how far each value is inside a limit: at least 0 where it keeps the limit, NaN where it is undefined.
+
+    The tolerance is absolute for limits up to 1 and relative above. A value within the tolerance of a limit counts as
+    equal to it: it keeps <= and >=, and breaks < and >.
+
+    >>> margins(np.array([0.29998, 0.29999, 0.3]), ">=", 0.3, tolerance=1e-5) >= 0
+    array([False,  True,  True])
+    >>> margins(np.array([0.3, 0.30001, 0.30002]), ">", 0.3, tolerance=1e-5) >= 0
+    array([False, False,  True])
+    """
+    slack = tolerance * np.maximum(1.0, np.abs(limit))
+    inside = limit - values if sign in ("<", "<=") else values - limit
+    if sign in ("<=", ">="):
+        return np.asarray(np.round(inside + slack, 9))
+    strict = np.round(inside - slack, 9)
+    return np.where(strict == 0, -SMALLEST_MARGIN, strict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +66,7 @@ class MeanRows:
 
     def to(self, keys: Sequence[int]) -> Array:
         """Return the weight [head] on a word: the sum over its tokens."""
-        summed: Array = np.round(self.rows[:, list(keys)].sum(1), DIGITS)
-        return summed
+        return np.asarray(np.round(self.rows[:, list(keys)].sum(1), DIGITS))
 
     def chance(self, keys: Sequence[int]) -> float:
         """Return the weight of uniform attention on a word."""
@@ -63,11 +85,7 @@ class MeanRows:
 
 @dataclass(frozen=True)
 class Demand:
-    """The limits of a rule for one weight.
-
-    least, most  the limits, with the tolerance
-    more         whether it must exceed the weight on another word by more than the tolerance
-    """
+    """The limits of a rule for one weight, and whether it must be `more` than the weight on another word."""
 
     least: float | None = None
     most: float | None = None
@@ -76,12 +94,11 @@ class Demand:
 
     def margins(self, weight: Array, than: Array | None) -> Array:
         """Return how far each weight [head] is within the limits, negative beyond them; NaN where undefined."""
-        gaps = [np.full_like(weight, np.inf)]
+        gaps = [np.where(np.isnan(weight), np.nan, np.inf)]
         if self.least is not None:
             gaps.append(margins(weight, ">=", self.least, self.tolerance))
         if self.most is not None:
             gaps.append(margins(weight, "<=", self.most, self.tolerance))
         if self.more and than is not None:
             gaps.append(margins(weight, ">", than, self.tolerance))
-        smallest: Array = np.min([np.where(np.isnan(weight), np.nan, gap) for gap in gaps], axis=0)
-        return smallest
+        return np.asarray(np.min(gaps, axis=0))

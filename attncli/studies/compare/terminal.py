@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from attncli.studies.compare.result import Comparison
-from attncli.terminal.escape import escaped
-from attncli.terminal.tables import add_row, blank_table
+from attncli.terminal import add_row, blank_table, escaped
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import Kind
 from attncli.studies.heads.result import HeadClusters, HeadsResult
-from attncli.terminal.tables import add_row, blank_table, three_digits
+from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attncli.data import Kind
 from attncli.studies.patterns.result import CLASS_NUMBERS, Patterns
-from attncli.terminal.tables import add_row, blank_table, three_digits, with_baselines
+from attncli.terminal import add_row, blank_table, three_digits, with_baselines
 
 if TYPE_CHECKING:
     from rich.table import Table

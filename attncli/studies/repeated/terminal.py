@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.studies.repeated.result import SCORES, Repeated
-from attncli.terminal.tables import add_row, blank_table, with_baselines
+from attncli.terminal import add_row, blank_table, with_baselines
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.studies.check.junit import junit
+from attncli.studies.check.ci import junit
 from attncli.studies.check.result import Case, Checked, Drift, Verdict
 
 HOLDS = Verdict("it → animal", "attention", True, 3, "wanted", "found")

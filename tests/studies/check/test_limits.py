@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attncli.studies.check.limits import margins
+from attncli.studies.check.weights import margins
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.3, 0.676849, 1.0, 3.5, 512.0, -3.0])

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.studies.check import permutations as permuted
-from attncli.studies.check.permutations import permutation_p, smallest_p
+from attncli.studies.check import statistics as permuted
+from attncli.studies.check.statistics import permutation_p, smallest_p
 
 
 def random_rows(heads: int, keys: int, seed: int = 0) -> np.ndarray:

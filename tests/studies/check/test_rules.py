@@ -11,12 +11,13 @@ import pytest
 from attncli.cli.config.rules import file_section
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.yaml_file import read_yaml, validate
+from attncli.inputs.schema import validate
+from attncli.inputs.yaml_file import read_yaml
+from attncli.studies.check.baseline import read_baseline
 from attncli.studies.check.result import Candidates
 from attncli.studies.check.rules import read_rules
-from attncli.studies.check.rules.baseline import read_baseline
-from attncli.studies.check.rules.heads import candidates, describe_heads
 from attncli.studies.check.rules.kinds import AttentionRule, BudgetRule, ClassRule, RuleFile
+from attncli.studies.check.rules.phrases import candidates, describe_heads
 
 HEAD = "texts: {mat: The cat sat on the mat.}\nrules:\n"
 
@@ -69,7 +70,7 @@ def test_an_attention_rule_says_all_of_it(file: Path) -> None:
     found = rule(file, text)
     assert isinstance(found, AttentionRule)
     assert (found.text, found.from_, found.to, found.than) == (Text("a b c"), "a", "b", "c")
-    assert (found.least, found.most, found.above, found.name, found.line) == (0.3, 0.9, 95, "a → b", 3)
+    assert (found.least, found.most, found.above, found.name, found.part.position.line) == (0.3, 0.9, 95, "a → b", 3)
     assert found.heads == Candidates("all", ((2, 2, None),))
 
 
@@ -129,7 +130,7 @@ def test_a_suite_is_read_from_beside_the_file(file: Path) -> None:
     file.with_name("cases.jsonl").write_text("\n".join([*lines[:2], "", lines[2]]))
     found = read(file, "suites: [{file: cases.jsonl, min-rate: 0.8}]").suites[0]
     assert (found.name, found.rate, found.least, found.above) == ("cases", 0.8, None, None)
-    assert [case.line for case in found.cases] == [1, 2, 4]
+    assert [case.part.position.line for case in found.cases] == [1, 2, 4]
     assert [case.unit for case in found.cases] == [1, 1, 3]
     assert (found.cases[2].from_, found.cases[2].to, found.cases[0].than) == ("0", "-1", "0")
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from attncli.cli.config.rules import file_section
-from attncli.inputs.yaml_file import read_yaml, validate
-from attncli.studies.check.baseline import compare
-from attncli.studies.check.bound import HeadKey, decisive_head
-from attncli.studies.check.measures import BoundMeasure, measure_verdict
+from attncli.inputs.schema import validate
+from attncli.inputs.yaml_file import read_yaml
+from attncli.studies.check.baseline import Recorded, compare
+from attncli.studies.check.bound import Bound, HeadKey, decisive_head
+from attncli.studies.check.measures import measure_verdict
 from attncli.studies.check.rules import read_rules
-from attncli.studies.check.rules.baseline import Recorded
 from attncli.studies.patterns.result import NUMBERS
 
 KEY: HeadKey = ("encoder", 0, 0)
@@ -37,11 +37,8 @@ class FixedMeasures:
     def __init__(self, values: Mapping[str, float]) -> None:
         self._values = {name: {KEY: round(value, 6)} for name, value in values.items()}
 
-    def values(self, texts: object) -> Mapping[str, Mapping[HeadKey, float]]:
-        return self._values
-
-    def uniform_values(self, texts: object) -> Mapping[str, Mapping[HeadKey, float]]:
-        return {"segment_mass": {KEY: 0.5}}
+    def values(self, texts: object, uniform: bool = False) -> Mapping[str, Mapping[HeadKey, float]]:
+        return {"segment_mass": {KEY: 0.5}} if uniform else self._values
 
 
 def holds(folder: Path, line: str, values: Mapping[str, float], tolerance: float = 1e-5) -> bool:
@@ -50,7 +47,7 @@ def holds(folder: Path, line: str, values: Mapping[str, float], tolerance: float
     document = read_yaml(path, {})
     rule: Any = read_rules(document, validate(document, file_section())).rules[0]
     measures: Any = FixedMeasures(values)
-    return measure_verdict(BoundMeasure(rule, (KEY,), (0,)), measures, tolerance).holds
+    return measure_verdict(Bound(rule, (KEY,), (0,)), measures, tolerance).holds
 
 
 @pytest.mark.parametrize("noise", SAME)

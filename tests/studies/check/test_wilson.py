@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from attncli.studies.check.wilson import wilson
+from attncli.studies.check.statistics import wilson
 
 
 @given(st.integers(1, 500), st.data())

@@ -21,10 +21,9 @@ from attncli.studies.patterns.result import CLASSES
 class Rule:
     """Base class of rules.
 
-    part   position of the rule in its file
-    text   text that the rule is about; None for all texts of the file
-    kind   kind of attention; None for all kinds of the model
-    heads  heads that the rule is about
+    part  position of the rule in its file
+    text  text that the rule is about; None for all texts of the file
+    kind  kind of attention; None for all kinds of the model
     """
 
     part: Document
@@ -33,19 +32,13 @@ class Rule:
     kind: Kind | None
     heads: Candidates
 
-    @property
-    def line(self) -> int:
-        """Line of the rule in its file."""
-        return self.part.position.line
-
 
 @dataclass(frozen=True, eq=False)
 class AttentionRule(Rule):
     """A rule about the weight from one word to another.
 
-    than         word to which the weight must be smaller; None for no comparison
-    least, most  limits of the weight
-    above        percentile of permuted keys that the weight must exceed
+    than   word to which the weight must be smaller
+    above  percentile of permuted keys that the weight must exceed
     """
 
     from_: str
@@ -84,11 +77,6 @@ class CaseRule:
     pair: str | None
     unit: int
 
-    @property
-    def line(self) -> int:
-        """Line of the case in its file."""
-        return self.part.position.line
-
 
 @dataclass(frozen=True, eq=False)
 class SuiteRule(Rule):
@@ -109,9 +97,7 @@ class SuiteRule(Rule):
 class BaselineRule:
     """A rule that numbers stay close to a baseline.
 
-    path                file of the baseline; None if the file of rules names none
-    absolute, relative  default tolerances
-    metrics             absolute and relative tolerance of the metrics that have tolerances of their own
+    metrics  absolute and relative tolerance of the metrics that have tolerances of their own
     """
 
     part: Document
@@ -125,7 +111,6 @@ class BaselineRule:
 class RuleFile:
     """The contents of a file of rules, checked as far as possible without a model.
 
-    part       the whole file
     texts      texts of the file and of its rules without repetition, which budgets and baselines measure
     tolerance  a value within the tolerance of a limit counts as equal to it
     """
@@ -164,9 +149,6 @@ def check_class(name: str) -> str:
 
 def check_metric(name: str) -> str:
     """Return `name`; raise UsageError if no metric has this name or it has no value for a whole head."""
-    known = registry.names("metrics")
-    if name not in known:
-        raise UsageError(f"unknown metric '{name}': {did_you_mean(name, known)}")
     if registry.module("metrics", name).METRIC.per_key:
         raise UsageError(f"{name} has a value for every key and none for a whole head: name another metric")
     return name

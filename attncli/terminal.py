@@ -1,16 +1,20 @@
-"""Tables on the terminal, with the same look for all commands."""
+"""Tables and text on the terminal, with the same look for all commands."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from attncli.data import Scores
-
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from attncli.data import Scores
+
+
+def escaped(text: str) -> str:
+    """Return the text with control characters and half surrogates escaped."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def blank_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
@@ -35,7 +39,7 @@ def add_row(table: Table, cells: Sequence[str]) -> None:
 
 def three_digits(value: float) -> str:
     """Return a number with three decimals, or an empty text for NaN."""
-    return "" if np.isnan(value) else f"{value:z.3f}"
+    return "" if math.isnan(value) else f"{value:z.3f}"
 
 
 def with_baselines(

@@ -1,11 +1,16 @@
-"""Verdicts as JUnit XML, which CI servers show."""
+"""Verdicts for CI servers: JUnit XML, and annotations that GitHub shows next to the lines of a file."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from attncli.studies.check.result import Checked, Verdict
+if TYPE_CHECKING:
+    from attncli.studies.check.result import Checked, Verdict
 
 # characters that XML 1.0 forbids, control characters, and marks that change the direction of text
 _FORBIDDEN = re.compile(
@@ -55,3 +60,29 @@ def _text(text: str) -> str:
 def _escape_forbidden(text: str) -> str:
     """Return a text with escapes such as \\u0000 for characters that XML cannot contain."""
     return _FORBIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def github(file: str, checked: Checked, environment: Mapping[str, str]) -> list[str]:
+    """Return a workflow command for each rule that does not hold; none outside of GitHub Actions.
+
+    The path is relative to the repository; %, line ends, commas and colons are escaped.
+    """
+    if environment.get("GITHUB_ACTIONS") != "true":
+        return []
+    path = file
+    if workspace := environment.get("GITHUB_WORKSPACE"):
+        relative = os.path.relpath(Path(file).resolve(), Path(workspace).resolve())
+        path = file if relative.startswith("..") else relative
+    return [
+        f"::error file={_escape_property(path)},line={verdict.line},title={_escape_property(verdict.name)}::"
+        f"{_escape_message(f'{verdict.wanted}: {verdict.why}')}"
+        for verdict in checked.failed
+    ]
+
+
+def _escape_message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape_message(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,4 +1,4 @@
-"""Permutation p-values: how often other keys get as much attention as the target."""
+"""Permutation p-values and confidence intervals of rates."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from attncli.studies.check.result import TOLERANCE, Quantifier
 EXACT_UP_TO = 20_000
 SAMPLES = 9_999
 SUITE_SAMPLES = 1_999
+_NORMAL_95 = 1.959963984540054
 _ROUNDING = 1e-9
 """More than two sums of the same weights in another order can differ by."""
 
@@ -70,8 +71,7 @@ def smallest_p(visible: int, target: int) -> float:
 def draw_key_sets(rng: np.random.Generator, keys: Array, count: int, samples: int) -> Array:
     """Return random sets [sample, count] of `keys`; no key occurs twice in a set."""
     order: Array = np.argsort(rng.random((samples, len(keys))), axis=1, kind="stable")[:, :count]
-    key_sets: Array = keys[order]
-    return key_sets
+    return np.asarray(keys[order])
 
 
 def _set_weights(rows: Array, key_sets: Array) -> Array:
@@ -80,3 +80,23 @@ def _set_weights(rows: Array, key_sets: Array) -> Array:
     for column in key_sets.T:
         sums += rows[:, column]
     return sums
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the ends of the 95 % confidence interval of a proportion.
+
+    Formula   (k + z²/2 ± z sqrt(k (n - k) / n + z²/4)) / (n + z²), z = 1.96
+    Unit      1, from 0 to 1; (0, 1) for no trials
+    Caveat    Cases of one template are not independent of each other: then the true interval is wider.
+    Source    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference"
+
+    >>> [round(end, 4) for end in wilson(8, 10)]
+    [0.4902, 0.9433]
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    z = _NORMAL_95
+    center = successes + z * z / 2
+    half_width = z * math.sqrt(successes * (trials - successes) / trials + z * z / 4)
+    low, high = (center - half_width) / (trials + z * z), (center + half_width) / (trials + z * z)
+    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)

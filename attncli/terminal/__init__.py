@@ -1,1 +1,0 @@
-"""Tables and text on the terminal, shared by all studies."""
