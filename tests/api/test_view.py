@@ -139,7 +139,7 @@ def test_a_pooled_run_is_shown_with_the_edges_of_its_pass() -> None:
     assert len(page.notes) == 1
     read.document["maps"].pop()
     strongest_agree(model.run(LONG), read)
-    with pytest.raises(UsageError, match="run with top_k=16 beside resolution, or keep full maps"):
+    with pytest.raises(UsageError, match="run with top_k=16 and resolution, or keep full maps"):
         model.run(LONG, resolution=32).view()
 
 
