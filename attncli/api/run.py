@@ -17,7 +17,6 @@ from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import as_spans
 from attncli.store import OutputFolder, digest, save_run
-from attncli.stream.zoom import zoomed
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.report import FlowResult, flow_results
 from attncli.studies.flow.request import FlowArguments, FlowRequest

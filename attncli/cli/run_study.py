@@ -119,8 +119,8 @@ def invocation_of(
     texts    the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
-    from attncli.engine.collected import open_saved
-    from attncli.engine.invocation import Invocation, OutputSettings
+    from attncli.api.run import open_saved
+    from attncli.engine.invocation import Invocation
     from attncli.engine.request import check_choice
 
     model, output, saved, shared = common.model, common.output, common.saved, common.shared
@@ -131,9 +131,8 @@ def invocation_of(
     check_choice(vars(output), "layout", LAYOUTS)
     if not output.save_maps and typed(output).keys() & {"maps-format", "layout"}:
         raise UsageError("--maps-format and --layout say how --save-maps writes, which is not given")
-    settings = OutputSettings(output.out, output.force, output.save_maps, output.maps_format, output.layout)
     given = typed(model, common.texts, common.selection, output, saved) if common.given is None else common.given
-    more: dict[str, Any] = {"output": settings, "options": resolved, "typed": {**given, **study.typed()}}
+    more: dict[str, Any] = {"output": output, "options": resolved, "typed": {**given, **study.typed()}}
     if saved.from_ is not None:
         if extra := typed(model, common.texts):
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
@@ -206,9 +205,7 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
 
 def read_input(options: InputOptions) -> list[Text]:
     """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
-    from attncli.inputs.chat_file import read_chat
-    from attncli.inputs.read_texts import read_texts
-    from attncli.inputs.texts import parse_texts
+    from attncli.inputs.texts import parse_texts, read_chat, read_texts
 
     sources = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
     if not sources:

@@ -11,12 +11,11 @@ import numpy as np
 
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics
 from attncli.data.selection import Choice, resolve
+from attncli.data.transforms import drop_special, to_words
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.store import RunParts, open_run
 from attncli.store.foreign import as_inputs, maps_info, read_maps
-from attncli.stream.special_tokens import drop_special
-from attncli.stream.words import to_words
 from attncli.vocabulary import ALL_METRICS
 
 

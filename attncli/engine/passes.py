@@ -22,7 +22,7 @@ from attncli.engine.progress import Advance, ProgressSink, Track, interleave_len
 from attncli.engine.request import Request
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
-from attncli.inputs.shuffled import shuffle_batch
+from attncli.inputs.random_inputs import shuffle_batch
 from attncli.models import Loaded
 from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink

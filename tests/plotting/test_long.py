@@ -18,7 +18,6 @@ from attncli.data.transforms import zoomed
 from attncli.plotting import grid, heatmap
 from attncli.plotting.cells import DRAWN, INVISIBLE, Cells
 from attncli.plotting.marks import segment_starts
-from attncli.stream.zoom import zoomed
 from attncli.studies.heatmap.report import PictureChoice, pictures
 
 

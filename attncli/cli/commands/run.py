@@ -28,8 +28,7 @@ from attncli.options import (
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.cli.config.plan import ConfigPlan, ConfigStep
     from attncli.data import Text
-    from attncli.engine.invocation import SharedPass
-    from attncli.engine.runner import Runner
+    from attncli.engine.runner import Runner, SharedPass
     from attncli.store import OutputFolder
 
 
@@ -105,7 +104,7 @@ class _PlanRun:
                     with _errors_at(path):
                         self._run_step(step, model, input_name, path, shared)
         with command_console(self.console_options) as console:
-            from attncli.engine.shared_pass import merge_infos
+            from attncli.engine.runner import merge_infos
             from attncli.store import input_sha256
 
             texts = [text for texts in self.texts.values() for text in texts]
@@ -138,10 +137,7 @@ class _PlanRun:
         )
         with contextlib.redirect_stdout(io.StringIO()):
             all_commands()[step.command](common, *step.own)
-        from attncli.store import manifest_files
-
-        for name in manifest_files(self.folder.path / path):
-            self.folder.holds(f"{path}/{name}")
+        self.folder.add_subfolder(path)
 
     def _print_result(self, console: CommandConsole, manifest: Mapping[str, Any]) -> None:
         from attncli.store import json_text

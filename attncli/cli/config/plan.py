@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from attncli.cli.command_table import study_commands
 from attncli.cli.config.shape import config, given, steps
-from attncli.inputs.schema import Section, validate
-from attncli.inputs.yaml_file import Document, read_yaml
+from attncli.inputs.yaml_file import Document, Section, read_yaml, validate
 from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, changed
 from attncli.store.text import slug
 from attncli.vocabulary import DEFAULT_MODEL

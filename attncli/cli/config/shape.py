@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler, WithJsonSchema
 
 from attncli.cli.command_table import study_commands
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.schema import FilePath, JoinedText, Section, TextList
+from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, key
 
 Group = TypeVar("Group")

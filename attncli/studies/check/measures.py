@@ -12,13 +12,13 @@ from attncli import registry
 from attncli.data import Input, Kind, Rows, Selection
 from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
-from attncli.stream.uniform_baseline import uniform_rows
+from attncli.stream.weights import uniform_rows
 from attncli.studies.check.bound import BoundMeasure, HeadKey, TextIndices, decisive_head, head_fields, rule_holds
 from attncli.studies.check.result import OFFSETS, Verdict
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, describe_limits
 from attncli.studies.check.rules.phrases import describe_heads
 from attncli.studies.check.weights import DIGITS, SMALLEST_MARGIN, margins
-from attncli.studies.patterns.classes import UNIFORM_SEGMENT, verdicts
+from attncli.studies.patterns.compute import UNIFORM_SEGMENT, verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 

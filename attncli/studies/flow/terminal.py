@@ -10,7 +10,7 @@ import numpy as np
 from attncli.data import Array
 from attncli.data.labels import label_with_position, labels
 from attncli.studies.flow.result import Flow
-from attncli.terminal import blank_table
+from attncli.terminal import add_row, blank_table
 
 if TYPE_CHECKING:
     from rich.table import Table

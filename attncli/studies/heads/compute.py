@@ -13,6 +13,7 @@ from attncli.engine.memory import maps_per_kind
 from attncli.errors import UsageError
 from attncli.stream import KeepChosen
 from attncli.stream.position_baseline import PositionBaseline
+from attncli.stream.sums import Moments
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadClusters, HeadsResult
 from attncli.studies.heads.similarity import LayerHead, States, sampled_rows, text_distances

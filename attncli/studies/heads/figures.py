@@ -19,8 +19,7 @@ from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, draw_key_ticks, draw_q
 from attncli.plotting.cells import COLOURS, HATCHED
 from attncli.plotting.highlight_colours import readable_ink
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, legend_style
-from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsResult
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attncli.capturing.hidden import hidden_states
+from attncli.capturing.capture import hidden_states
 from attncli.data import Array, Attention, Kind, LayerMaps
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, tokens_in, untracked
 from attncli.errors import UsageError
 from attncli.stream.head_distance import divergence
-from attncli.stream.moments import Moments
+from attncli.stream.sums import Moments
 
 Tensor = torch.Tensor
 LayerHead = tuple[int, int]

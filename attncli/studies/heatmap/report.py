@@ -119,7 +119,7 @@ def drawings(
     texts  number of texts of all runs
     notes  is filled with the notes of the run that is drawn; those of the last run hold for all texts
     """
-    from attncli.plotting.colour_scale import largest_weight
+    from attncli.plotting.cells import largest_weight
 
     own = options.scale == "panel"
     for run in runs:

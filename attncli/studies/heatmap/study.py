@@ -69,7 +69,7 @@ class HeatmapStudy(Study["RunsAndCount"]):
         return replace(first, maps=()), (chain([first], runs), texts, streamed)
 
     def _kept_maps(self, execution: Execution) -> Iterator[Collected]:
-        from attncli.stream.zoom import zoomed
+        from attncli.data.transforms import zoomed
         from attncli.studies.heatmap.report import maps_per_layer
 
         maps: list[Attention] = []

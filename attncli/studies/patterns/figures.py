@@ -17,8 +17,7 @@ from attncli.errors import UsageError
 from attncli.plotting import grid as head_grid
 from attncli.plotting.axis import KIND_WORDS, draw_layer_head_axes, join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.patterns.result import CLASS_NUMBERS, CLASSES, Patterns
 
 # Okabe & Ito 2008: different for every kind of colour vision

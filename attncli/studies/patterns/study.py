@@ -50,8 +50,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_share
-        from attncli.engine.shuffles import check_shuffle_seeds
+        from attncli.engine.request import check_share, check_shuffle_seeds
 
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
@@ -93,8 +92,8 @@ def _example_maps(result: Patterns, run: Collected, execution: Execution, layere
     They have as many cells as a panel of a page of these heads can show.
     """
     from attncli.data import Zoom
+    from attncli.data.transforms import zoomed
     from attncli.plotting.grid import panel_side
-    from attncli.stream.zoom import zoomed
 
     keys = result.head_keys()
     if not layered:

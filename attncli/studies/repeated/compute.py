@@ -10,9 +10,8 @@ from typing import Literal
 import torch
 
 from attncli.data import Kind, Rows, Scores
-from attncli.stream.head_sums import OpenLayers, Sums
-from attncli.stream.head_table import HeadTable
 from attncli.stream.protocol import on_host
+from attncli.stream.sums import HeadTable, OpenLayers, Sums
 from attncli.studies.repeated.result import ALL_ROWS, SCORES, Repeated
 
 
@@ -95,7 +94,7 @@ class RepeatedSink:
             masses = torch.stack([total["mass"], total["uniform"]], dim=2)
             by_all = masses / total["rows"][:, :, None]
             scores = torch.cat([masses / total["targets"][:, :, None], by_all], dim=-1).cpu().numpy()
-            self._table.add(kind, layer, heads, scores, int(total["rows"][:, 0].sum()))
+            self._table.add((kind, layer, heads), scores, int(total["rows"][:, 0].sum()))
 
     def result(self, shuffled: RepeatedSink, seeds: Sequence[int]) -> Repeated:
         """Return the scores, with those of a sink that has seen inputs with a shuffled second copy as a baseline."""

@@ -13,9 +13,8 @@ from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Sel
 from attncli.errors import UsageError
 from attncli.inputs.partitions import GENERATED, Sides, check_has_segments, order_segment_names, partitions
 from attncli.stream import selected
-from attncli.stream.head_sums import OpenLayers
-from attncli.stream.moments import Moments
 from attncli.stream.position_baseline import PositionBaseline
+from attncli.stream.sums import Moments, OpenLayers
 from attncli.studies.segments.result import Segments, column_of
 
 TextSides = Mapping[tuple[int, Kind], Sides]

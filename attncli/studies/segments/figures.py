@@ -24,10 +24,8 @@ from attncli.plotting.axis import (
     join_parts,
 )
 from attncli.plotting.cells import DRAWN, INVISIBLE, missing_legend, write_values
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
-from attncli.plotting.ratios import ratio_panels
-from attncli.plotting.text import SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, ratio_panels
+from attncli.plotting.text import SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.segments.result import Segments
 
 READING = "in each panel: rows are query segments, columns are key segments"

@@ -39,8 +39,7 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--by`."""
-        from attncli.inputs.partitions import check_division
-        from attncli.inputs.spans_file import read_spans
+        from attncli.inputs.partitions import check_division, read_spans
 
         check_division(self.options.by)
         if self.options.segments is None:

@@ -16,18 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
-from attncli.data import (
-    KINDS,
-    MIN_QUERIES,
-    SINK_THRESHOLD,
-    Array,
-    Kind,
-    Profile,
-    Received,
-    Scores,
-    Statistics,
-    TokenWindow,
-)
+from attncli.data import KINDS, MIN_QUERIES, Array, Kind, Profile, Received, Scores, Statistics, TokenWindow
 from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
 from attncli.plotting.axis import (
@@ -40,14 +29,11 @@ from attncli.plotting.axis import (
     join_parts,
     position_labels,
 )
-from attncli.plotting.cells import DRAWN, GREY, HATCHED, INVISIBLE, UNDEFINED, Cells, draw_cells
-from attncli.plotting.colour_scale import DECADES
-from attncli.plotting.head_rows import HeadRows
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, PanelSize, panel_page
+from attncli.plotting.cells import DECADES, DRAWN, GREY, HATCHED, INVISIBLE, UNDEFINED, Cells, draw_cells
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows, PanelSize, panel_page, ratio_panels
 from attncli.plotting.overview import select_scores, unit_label
-from attncli.plotting.ratios import ratio_panels
-from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style
-from attncli.plotting.theme import with_fixed_style
+from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
+from attncli.vocabulary import SINK_THRESHOLD
 
 _LEFT = 76
 _WIDTH, _WIDEST_COLUMN = 1300, 26

@@ -13,8 +13,7 @@ from attncli.data import Array, Metric, Profile, Statistics
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
 from attncli.engine.report import Drawing, Report, Table
-from attncli.engine.statistics_document import metric_entries, statistics_tables
-from attncli.store.tables import TableColumns, document_head, records
+from attncli.store.tables import TableColumns, document_head, metric_entries, records, statistics_tables
 from attncli.studies.stats.options import StatsOptions
 
 SCHEMA = "attncli.stats/1"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data import Scores, Statistics
-from attncli.terminal import add_row, three_digits
+from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
     from rich.table import Table

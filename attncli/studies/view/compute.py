@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attncli.data import KINDS, Attention, Edges, RunInfo, Vectors, Zoom
-from attncli.engine.collected import Collected
-from attncli.engine.kept_maps import check_weights
+from attncli.data.transforms import zoomed
+from attncli.engine.collected import Collected, check_weights
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
 from attncli.engine.request import Request, metric_names
-from attncli.engine.statistics_document import metric_entries, statistics_tables
 from attncli.errors import UsageError
 from attncli.page import (
     EdgeTable,
@@ -21,14 +20,12 @@ from attncli.page import (
     MapSize,
     PageContent,
     PageFit,
-    build_payload,
     fit_page,
     full_page_bytes,
     page_html,
     smallest_page_bytes,
 )
-from attncli.store.tables import records
-from attncli.stream.zoom import zoomed
+from attncli.store.tables import metric_entries, records, statistics_tables
 from attncli.studies.view.result import Page
 from attncli.vocabulary import ALL_METRICS, MAX_PAGE
 
@@ -61,7 +58,7 @@ def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: 
     asked_in_vain = origin.resolved.get("neurons") and not run.vectors
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)
     content = PageContent(run.info, run.inputs, maps, edges, vectors, _numbers(run), notes, command)
-    return Page(page_html(build_payload(content)), notes)
+    return Page(page_html(content), notes)
 
 
 def _is_of_model(attention: Attention) -> bool:

@@ -63,7 +63,7 @@ class ViewStudy(Study["Page"]):
         return self._of_kept_maps(execution) if execution.keeps_all_maps else self._of_pass(execution)
 
     def _of_kept_maps(self, execution: Execution) -> tuple[Collected, Page]:
-        from attncli.stream.zoom import zoomed
+        from attncli.data.transforms import zoomed
         from attncli.studies.view.compute import make_page, neurons_command
 
         saved = None if execution.has_model else execution.existing

@@ -11,8 +11,7 @@ import pytest
 from attncli.cli.config.rules import file_section
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.schema import validate
-from attncli.inputs.yaml_file import read_yaml
+from attncli.inputs.yaml_file import read_yaml, validate
 from attncli.studies.check.baseline import read_baseline
 from attncli.studies.check.result import Candidates
 from attncli.studies.check.rules import read_rules

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from attncli.cli.config.rules import file_section
-from attncli.inputs.schema import validate
-from attncli.inputs.yaml_file import read_yaml
+from attncli.inputs.yaml_file import read_yaml, validate
 from attncli.studies.check.baseline import Recorded, compare
 from attncli.studies.check.bound import Bound, HeadKey, decisive_head
 from attncli.studies.check.measures import measure_verdict

@@ -13,10 +13,9 @@ from typing import Any
 from attncli import registry
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.schema import validate
-from attncli.inputs.tables import jsonl_rows
 from attncli.inputs.text_files import check_text
-from attncli.inputs.yaml_file import Document, FilePosition
+from attncli.inputs.texts import jsonl_rows
+from attncli.inputs.yaml_file import Document, FilePosition, validate
 from attncli.studies.check.rules import kinds, sections
 from attncli.studies.check.rules.phrases import candidates, describe_heads, rule_of_line
 
