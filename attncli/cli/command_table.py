@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 import typer.main
@@ -121,23 +121,22 @@ def with_flat_options(command: Command) -> Command:
 @cache
 def _options_of(group: type) -> dict[str, inspect.Parameter]:
     """Return the parameters of a group, or of all groups in a group."""
-    hints = get_type_hints(group, include_extras=True)
+    hints = get_type_hints(group)
     parameters: dict[str, inspect.Parameter] = {}
     for field in fields(group):
         name, hint = field.name, hints[field.name]
         if is_dataclass(hint):
             parameters |= _options_of(hint)  # type: ignore[arg-type]
-        elif get_origin(hint) is Annotated:
-            kind, option = get_args(hint)
+        elif option := field.metadata.get("option"):
             typer_option: Any = typer.Option(
                 *option.all_names(name),
-                metavar=option.metavar,
+                metavar=option.metavar or "|".join(option.choices) or None,
                 help=option.help,
                 rich_help_panel=option.panel,
                 autocompletion=option.values if option.complete or option.choices else None,
                 show_default=False,
             )
-            annotation: Any = Annotated[kind, typer_option]
+            annotation: Any = Annotated[hint, typer_option]
             parameters[name] = inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from attncli.engine.report import Drawing, Report, table_document
 from attncli.engine.study import StreamStudy
 from attncli.errors import UsageError
-from attncli.options import Option
+from attncli.options import option
 
 # NumPy, torch and matplotlib are imported inside functions: `attncli --help` stays fast
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class PreviousWordOptions:
     """Options of the command that no other command has."""
 
-    back: Annotated[int, Option("Words", "--back", metavar="N", help="how many words back (default: 1)")] = 1
+    back: int = option("Words", "how many words back (default: 1)", metavar="N", default=1)
 
 
 @dataclass(frozen=True)

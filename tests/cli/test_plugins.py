@@ -50,7 +50,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from attncli.engine.study import Study
-from attncli.options import Option
+from attncli.options import option
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Options:
 class Clash:
     """An option that all studies have."""
 
-    layers: Annotated[str | None, Option("Mine", "--layer", help="which layer")] = None
+    layers: str | None = option("Mine", "which layer", "--layer")
 
 
 @dataclass(frozen=True)

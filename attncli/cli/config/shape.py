@@ -30,12 +30,11 @@ def section(
     """
     keys: dict[str, Any] = {}
     for group in groups:
-        hints = get_type_hints(group, include_extras=True)
+        hints = get_type_hints(group)
         for field in fields(group):
             if field.name not in without:
-                kind, option = get_args(hints[field.name])
-                name_in_file = key(field.name)
-                checked = _checked(_kind_in_file(kind), name_in_file, option.values())
+                option, name_in_file = field.metadata["option"], key(field.name)
+                checked = _checked(_kind_in_file(hints[field.name]), name_in_file, option.values())
                 value = FilePath if field.name in _FILES else checked
                 keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
     return create_model(title, __base__=base, **keys, **more)

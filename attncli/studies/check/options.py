@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from attncli.options import Option
+from attncli.options import option
 
 
 @dataclass(frozen=True)
 class CheckOptions:
     """Options of `attncli check`."""
 
-    format: Annotated[
-        list[str] | None,
-        Option(
-            "Output", metavar="NAMES", help="further formats, with commas. Tables: parquet, jsonl; pictures: svg, pdf"
-        ),
-    ] = None
-    record: Annotated[bool, Option("Check", help="record the numbers of this run as the baseline")] = False
-    baseline: Annotated[
-        str | None, Option("Check", metavar="PATH", help="file of the baseline, instead of the one named in FILE")
-    ] = None
-    junit: Annotated[str | None, Option("Check", metavar="PATH", help="write JUnit XML, which CI servers show")] = None
+    format: list[str] | None = option(
+        "Output", "further formats, with commas. Tables: parquet, jsonl; pictures: svg, pdf", metavar="NAMES"
+    )
+    record: bool = option("Check", "record the numbers of this run as the baseline", default=False)
+    baseline: str | None = option("Check", "file of the baseline, instead of the one named in FILE", metavar="PATH")
+    junit: str | None = option("Check", "write JUnit XML, which CI servers show", metavar="PATH")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from attncli.options import Option
+from attncli.options import option
 from attncli.vocabulary import DTYPES
 
 
@@ -13,26 +12,11 @@ from attncli.vocabulary import DTYPES
 class CompareOptions:
     """How B differs from A, and what is compared."""
 
-    dtype_b: Annotated[
-        str | None,
-        Option("Comparison", "--dtype-b", choices=DTYPES[1:], help="precision of B, if it differs from that of A"),
-    ] = None
-    revision_b: Annotated[
-        str | None, Option("Comparison", "--revision-b", metavar="NAME", help="branch, tag or commit of B on the Hub")
-    ] = None
-    against_text: Annotated[
-        list[str] | None,
-        Option(
-            *("Comparison", "--against-text"),
-            metavar="TEXT",
-            help="text that B reads instead of --text; one for each --text",
-        ),
-    ] = None
-    metric: Annotated[
-        list[str] | None,
-        Option(
-            *("Comparison", "--metric"),
-            metavar="NAME",
-            help="compare only this metric; may be repeated (see attncli explain)",
-        ),
-    ] = None
+    dtype_b: str | None = option("Comparison", "precision of B, if it differs from that of A", choices=DTYPES[1:])
+    revision_b: str | None = option("Comparison", "branch, tag or commit of B on the Hub", metavar="NAME")
+    against_text: list[str] | None = option(
+        "Comparison", "text that B reads instead of --text; one for each --text", metavar="TEXT"
+    )
+    metric: list[str] | None = option(
+        "Comparison", "compare only this metric; may be repeated (see attncli explain)", metavar="NAME"
+    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from attncli.options import NormOptions, Option
+from attncli.options import NormOptions, option
 from attncli.vocabulary import FLOW_METHODS
 
 
@@ -20,33 +19,19 @@ class FlowOptions(NormOptions):
     threshold    smallest share that is drawn as a line
     """
 
-    method: Annotated[
-        str,
-        Option(
-            *("Flow", "--method"),
-            choices=FLOW_METHODS,
-            help="rollout: product of the layers; flow: maximum flow, with weights as capacities (default: rollout)",
-        ),
-    ] = FLOW_METHODS[0]
-    focus: Annotated[
-        str | None,
-        Option(
-            *("Flow", "--focus"),
-            metavar="WORD",
-            help="token at the top: a word, it#2, the position of a token, or all (default: all)",
-        ),
-    ] = None
-    residual: Annotated[
-        bool, Option("Flow", "--residual/--no-residual", help="add the residual, with the same weight as attention")
-    ] = True
-    start_layer: Annotated[
-        int, Option("Flow", "--start-layer", metavar="N", help="first layer that is used (default: 0)")
-    ] = 0
-    threshold: Annotated[
-        float | None,
-        Option(
-            *("Flow", "--threshold"),
-            metavar="W",
-            help="smallest share that is drawn as a line (default: 0.01 from a focus, else 0.05)",
-        ),
-    ] = None
+    method: str = option(
+        "Flow",
+        "rollout: product of the layers; flow: maximum flow, with weights as capacities (default: rollout)",
+        choices=FLOW_METHODS,
+        default=FLOW_METHODS[0],
+    )
+    focus: str | None = option(
+        "Flow", "token at the top: a word, it#2, the position of a token, or all (default: all)", metavar="WORD"
+    )
+    residual: bool = option(
+        "Flow", "add the residual, with the same weight as attention", "--residual/--no-residual", default=True
+    )
+    start_layer: int = option("Flow", "first layer that is used", metavar="N", default=0)
+    threshold: float | None = option(
+        "Flow", "smallest share that is drawn as a line (default: 0.01 from a focus, else 0.05)", metavar="W"
+    )

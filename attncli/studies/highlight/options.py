@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from attncli.options import Option
+from attncli.options import option
 from attncli.vocabulary import DIRECTIONS
 
 
@@ -13,15 +12,9 @@ from attncli.vocabulary import DIRECTIONS
 class HighlightOptions:
     """The focus whose attention is shown on the text."""
 
-    focus: Annotated[
-        str | None,
-        Option(
-            *("Focus", "--focus"),
-            metavar="WORD",
-            help="a word, it#2 for its second occurrence, the position of a token, or all",
-        ),
-    ] = None
-    direction: Annotated[
-        str,
-        Option("Focus", "--direction", choices=DIRECTIONS, help="attention from the focus, or to it (default: from)"),
-    ] = DIRECTIONS[0]
+    focus: str | None = option(
+        "Focus", "a word, it#2 for its second occurrence, the position of a token, or all", metavar="WORD"
+    )
+    direction: str = option(
+        "Focus", "attention from the focus, or to it (default: from)", choices=DIRECTIONS, default=DIRECTIONS[0]
+    )

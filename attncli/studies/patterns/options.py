@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Any
 
-from attncli.options import Option
+from attncli.options import option
 from attncli.vocabulary import CLASS_REACH, CLASS_THRESHOLDS, SHUFFLE_SEEDS
 
 
-def _threshold(name: str, help: str) -> Option:
-    return Option("Classes", f"--{name}", metavar="SHARE", help=f"{help} (default: {CLASS_THRESHOLDS[name]})")
-
-
-def _count(name: str, help: str, default: int) -> Option:
-    return Option("Classes", f"--{name}", metavar="N", help=f"{help} (default: {default})")
+def _threshold(name: str, help: str) -> Any:
+    return option("Classes", help, metavar="SHARE", default=CLASS_THRESHOLDS[name])
 
 
 @dataclass(frozen=True)
@@ -29,21 +25,19 @@ class Thresholds:
     block     least `segment_mass` beyond that of uniform weights
     """
 
-    vertical: Annotated[float, _threshold("vertical", "least sink")] = CLASS_THRESHOLDS["vertical"]
-    diagonal: Annotated[float, _threshold("diagonal", "least diagonal")] = CLASS_THRESHOLDS["diagonal"]
-    reach: Annotated[int, _count("reach", "largest offset of a diagonal, in tokens", CLASS_REACH)] = CLASS_REACH
-    local: Annotated[float, _threshold("local", "least weight within two tokens")] = CLASS_THRESHOLDS["local"]
-    sparse: Annotated[float, _threshold("sparse", "largest entropy_normalized")] = CLASS_THRESHOLDS["sparse"]
-    uniform: Annotated[float, _threshold("uniform", "least entropy_normalized")] = CLASS_THRESHOLDS["uniform"]
-    block: Annotated[float, _threshold("block", "least weight in the own segment, beyond that of uniform weights")] = (
-        CLASS_THRESHOLDS["block"]
-    )
+    vertical: float = _threshold("vertical", "least sink")
+    diagonal: float = _threshold("diagonal", "least diagonal")
+    reach: int = option("Classes", "largest offset of a diagonal, in tokens", metavar="N", default=CLASS_REACH)
+    local: float = _threshold("local", "least weight within two tokens")
+    sparse: float = _threshold("sparse", "largest entropy_normalized")
+    uniform: float = _threshold("uniform", "least entropy_normalized")
+    block: float = _threshold("block", "least weight in the own segment, beyond that of uniform weights")
 
 
 @dataclass(frozen=True)
 class PatternsOptions(Thresholds):
     """Thresholds of the classes, and the number of passes over shuffled tokens for that baseline."""
 
-    shuffle_seeds: Annotated[
-        int, _count("shuffle-seeds", "passes over shuffled tokens as a baseline", SHUFFLE_SEEDS)
-    ] = SHUFFLE_SEEDS
+    shuffle_seeds: int = option(
+        "Classes", "passes over shuffled tokens as a baseline", metavar="N", default=SHUFFLE_SEEDS
+    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from attncli.options import Option
+from attncli.options import option
 from attncli.vocabulary import DIVISIONS
 
 
@@ -13,20 +12,13 @@ from attncli.vocabulary import DIVISIONS
 class SegmentsOptions:
     """How a text is divided into segments."""
 
-    by: Annotated[
-        str,
-        Option(
-            *("Segments", "--by"),
-            choices=DIVISIONS,
-            help="segment: texts of a pair, chat roles, generated tokens; paragraph: between blank lines; line "
-            "(default: segments if there are several, else paragraphs)",
-        ),
-    ] = "auto"
-    segments: Annotated[
-        str | None,
-        Option(
-            *("Segments", "--segments"),
-            metavar="FILE",
-            help="JSON file of names with passages or spans (see attncli explain segments-file)",
-        ),
-    ] = None
+    by: str = option(
+        "Segments",
+        "segment: texts of a pair, chat roles, generated tokens; paragraph: between blank lines; line "
+        "(default: segments if there are several, else paragraphs)",
+        choices=DIVISIONS,
+        default="auto",
+    )
+    segments: str | None = option(
+        "Segments", "JSON file of names with passages or spans (see attncli explain segments-file)", metavar="FILE"
+    )
