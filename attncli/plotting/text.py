@@ -28,12 +28,7 @@ _FALLBACKS = (
     *("Noto Sans Tamil", "Noto Sans Thai", "Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Symbola"),
     *("Noto Sans Symbols", "Noto Sans Symbols 2", "Noto Sans Math", "Arial Unicode MS", "Unifont"),
 )
-_SETTINGS = {
-    "svg.hashsalt": "attncli",
-    "svg.fonttype": "path",
-    "image.composite_image": False,
-    "hatch.linewidth": 0.6,
-}
+_SETTINGS = {"svg.hashsalt": "attncli", "svg.fonttype": "path", "image.composite_image": False, "hatch.linewidth": 0.6}
 
 
 def fixed_style() -> AbstractContextManager[None]:
