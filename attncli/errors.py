@@ -1,7 +1,5 @@
 """The errors that attncli raises on purpose; each says what was expected, what was found and what to do."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable

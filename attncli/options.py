@@ -4,8 +4,6 @@ A field of a group is one option: `name: type = option("Panel", "help")`. The co
 and `attncli check`, and the Python API all read these groups; studies define their own groups in the same way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any

@@ -14,8 +14,6 @@ Other packages extend attncli by entry points. The name of the entry point is th
 A plugin that cannot be loaded or is of the wrong type is left out everywhere, with one warning.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
 from collections.abc import Callable, Mapping

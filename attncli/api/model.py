@@ -1,7 +1,5 @@
 """A loaded model that runs texts and studies, and describes itself."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack

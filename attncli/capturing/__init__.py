@@ -1,7 +1,5 @@
 """Capture of attention while a model computes it: `plan` finds how, `run` sends the rows to the sinks."""
 
-from __future__ import annotations
-
 from attncli.capturing.capture import layer_bytes, plan, run
 from attncli.capturing.sites import CapturePlan, Site
 

@@ -1,7 +1,5 @@
 """Planning of a capture by one short pass, and the passes that send the attention of a batch to the sinks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Everything is set up for one `with` block and undone afterwards, also on error. 
 only one capture runs at a time.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections import Counter

@@ -1,7 +1,5 @@
 """The probing pass: one eager pass on a short text that compares each attention call with attncli's own computation."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """The output projection of attention, found by its input and not by its name, and the norms of what it writes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The handler of a capturing pass: it captures each planned call by its route and sends its rows to the sinks."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace

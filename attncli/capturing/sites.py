@@ -3,8 +3,6 @@
 Kinds and layer numbers come from the names of modules and from the calls.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

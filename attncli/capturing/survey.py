@@ -1,7 +1,5 @@
 """From probed calls to sites: which calls are attention over the tokens, of which kind and layer, and which are not."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

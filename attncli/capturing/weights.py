@@ -6,8 +6,6 @@ band    [batch, query, head, 2 w + 1]: column c is the key at query - w + c (Lon
 blocks  [batch, block, head, query in block, 3 s]: column c is the key at (block - 1) s + c (LongT5, local)
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

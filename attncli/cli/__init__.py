@@ -3,8 +3,6 @@
 A file `cli/commands/<name>.py` is the command `<name>`: a function of the same name whose docstring is its help.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

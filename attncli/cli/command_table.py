@@ -3,8 +3,6 @@
 A command takes option groups and is turned into a command of Typer with an option for each field of these groups.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass

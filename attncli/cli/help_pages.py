@@ -4,8 +4,6 @@ Pages use headings, paragraphs, code blocks and lists. A list whose entries begi
 list of definitions.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The progress bar on a terminal: how far, how fast, and how long it still takes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ During a forward pass (`Rows`, `RowSums`, `Columns`) they hold tensors on the mo
 NumPy arrays.
 """
 
-from __future__ import annotations
-
 from attncli.data.extras import MIN_QUERIES, Edges, EdgesConsumer, Profile, Received, Vectors
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection

@@ -57,11 +57,6 @@ class Edges:
         changes: Array = (np.diff(columns, axis=1) != 0).any(0)
         return np.flatnonzero(np.concatenate([[True], changes])[: len(self)])
 
-    @property
-    def max_per_row(self) -> int:
-        """The largest number of edges of one query."""
-        return int(np.diff([*self.row_starts, len(self)]).max(initial=0))
-
     @classmethod
     def empty(cls, inputs: Sequence[Input]) -> Edges:
         """Return no edges for these texts."""

@@ -8,8 +8,6 @@ change the reading direction are escaped:
     empty text                     ⟨empty⟩
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from bisect import bisect_right

@@ -1,7 +1,5 @@
 """Selection of kinds, layers and heads: parse `all`, `3`, `-1`, `0,2,5-7` and apply it to a model or a run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

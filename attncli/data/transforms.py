@@ -1,7 +1,5 @@
 """Tokens and kept maps with words instead of pieces, without special tokens, or cut and pooled into cells."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

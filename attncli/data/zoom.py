@@ -1,7 +1,5 @@
 """Parts of a text: the window of tokens that a map shows, in cells of one or more tokens, and named segments."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """The results of a forward pass or of a saved run: texts, maps, statistics and where they come from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The focus: tokens of a text whose rows (attention from them) or columns (attention to them) are kept."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

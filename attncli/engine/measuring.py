@@ -1,7 +1,5 @@
 """Measure a forward pass or kept maps: metrics, the strongest edges, profiles of whole texts, and vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any

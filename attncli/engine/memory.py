@@ -1,7 +1,5 @@
 """Estimate the memory that a run will keep, and compare it with the free memory."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Write the report of a study in all its formats, and the manifest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path

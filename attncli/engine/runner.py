@@ -1,7 +1,5 @@
 """A loaded model that runs forward passes over texts, and a pass that several commands share."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

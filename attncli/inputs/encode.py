@@ -1,7 +1,5 @@
 """Encoding of texts and chats into batches of equal length; all texts are checked before the first batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Tokens that a user names by a word or a position: `it`, `it#2`, `7`, `[CLS]`, `all`, found in a text."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Division of a text into named segments: by its parts (pair, chat roles), by paragraph or line, or by given spans."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path

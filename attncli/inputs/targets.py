@@ -1,7 +1,5 @@
 """Input of decoders: a given target, or text that the model generates, which has a segment name."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Files and stdin read as UTF-8 text or JSON; errors name the line or byte."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Texts given as strings, and texts and chats read from files and stdin."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence

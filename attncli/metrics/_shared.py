@@ -4,8 +4,6 @@ Distances are summed in two parts. Keys before all rows of the block ("before") 
 matrix-vector product; the other keys ("rest") are summed weight by weight. r_ij are the raw weights, A_ij = c_i r_ij.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Loading of models and tokenizers. Only this package, `inputs` and `capturing` import Transformers."""
 
-from __future__ import annotations
-
 from attncli.models.loaded import Loaded
 from attncli.models.loading import DEMO, DEMOS, HEADS, load, wrap_model
 

@@ -1,7 +1,5 @@
 """What users read about a model that does not load, in one line."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A loaded model: the facts about it, and the ways to run it on text alone."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Loading of a model and its tokenizer by hub id, folder or name of a bundled model."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator
 from pathlib import Path

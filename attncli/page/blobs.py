@@ -1,7 +1,5 @@
 """The binary parts of the page: rounded numbers, little endian, compressed; equal parts are stored once."""
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The page: its content as `web/page.schema.json` defines it, put into the empty page that is built from `web/`."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json

@@ -1,7 +1,5 @@
 """One side of a map for the page: its tokens, their labels, and the text that they cover."""
 
-from __future__ import annotations
-
 import codecs
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The bytes of a page, computed from the size of its maps, and how much of them fits into a number of bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Labels of the axes of a map: as many as fit at a readable size without overlap, and the words that name a map."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What a picture of attention says about its maps: how they were processed, pooled and coloured."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

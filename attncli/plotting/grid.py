@@ -1,7 +1,5 @@
 """Many heads on one page: all layers x heads of a kind, the heads of one layer and their mean, or named maps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """One map as a picture, of a head or of combined heads: a cell per query and key, token labels on both axes."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The colours behind highlighted words: from the colour of the page to the strongest, on light and dark pages."""
 
-from __future__ import annotations
-
 from functools import cache
 
 LEVELS = 64

@@ -1,7 +1,5 @@
 """Marks where parts of a long text begin: segments of a pair or chat, or paragraphs, as thin lines with names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Many maps as one array: panels side by side, so that one image draws them all."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """All heads by numbers: for each main metric a map of layers x heads, with its unit and its own colour bar."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

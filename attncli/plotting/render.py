@@ -1,7 +1,5 @@
 """Figures as the bytes of picture files: the same bytes for the same figure at any time."""
 
-from __future__ import annotations
-
 import logging
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """The look of all pictures, whatever a user's matplotlib settings are; and text: fonts, style and size in pixels."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager

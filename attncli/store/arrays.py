@@ -1,7 +1,5 @@
 """Named arrays in one file: safetensors or npz, never pickle; equal arrays are stored once."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import struct

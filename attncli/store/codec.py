@@ -1,7 +1,5 @@
 """Conversion of runs to plain JSON values and named arrays, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Atomic files: readers see the old file or the new one, never a part; and errors of the file system."""
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

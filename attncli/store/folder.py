@@ -1,7 +1,5 @@
 """The output folder of a run, and its manifest, which lists the files of the run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Attention maps of other tools: an array file and its labels, read as `Attention`."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

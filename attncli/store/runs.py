@@ -1,7 +1,5 @@
 """Saved runs: maps, statistics and vectors on disk, opened without the model."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

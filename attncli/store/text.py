@@ -1,7 +1,5 @@
 """Text for files: JSON that every parser accepts, plain values, safe names."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -8,8 +8,6 @@ measure  every metric of every head
 profile  attention by key, by distance and at the ends of a text
 """
 
-from __future__ import annotations
-
 from attncli.stream.edges import StrongestEdges
 from attncli.stream.keep import KeepChosen, KeepMaps
 from attncli.stream.measure import Measure

@@ -1,7 +1,5 @@
 """The sink that keeps the strongest weights of every row, or passes them on while the stream goes on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """One layer reduced to sums while its blocks stream: over keys for every row, over rows for every key."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

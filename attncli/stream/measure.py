@@ -1,7 +1,5 @@
 """The sink that reduces the stream to measures; it keeps only sums of a block."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The attention of a head that knows only positions: its mean weight at each offset, on the visible keys."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

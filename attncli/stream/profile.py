@@ -1,7 +1,5 @@
 """The sink that measures where attention goes over the whole text; it keeps one number per key and head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

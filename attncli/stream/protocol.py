@@ -1,7 +1,5 @@
 """The protocol of a sink, and the helpers that sinks share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar

@@ -1,7 +1,5 @@
 """Kept maps streamed again, so that any sink can consume them without a model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """How much attention stays within the segment of a token: one text of a pair, one turn of a chat."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Sums over the rows of a layer, and mean and standard deviation of each head over texts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal

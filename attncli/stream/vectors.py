@@ -1,7 +1,5 @@
 """The sink that keeps query and key vectors, and the normalizers that turn their products into weights."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """Blocks with other weights: value-weighted norms, their shares, and uniform attention."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,7 +1,5 @@
 """`attncli flow`: rollout and attention flow through the layers."""
 
-from __future__ import annotations
-
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.study import FlowStudy

@@ -1,7 +1,5 @@
 """`attncli heatmap`: attention maps as pictures."""
 
-from __future__ import annotations
-
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.studies.heatmap.study import HeatmapStudy

@@ -1,7 +1,5 @@
 """`attncli highlight`: attention shown on the text itself."""
 
-from __future__ import annotations
-
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.highlight.options import HighlightOptions
 from attncli.studies.highlight.study import HighlightStudy

@@ -1,7 +1,5 @@
 """`attncli patterns`: what each head does."""
 
-from __future__ import annotations
-
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.errors import UsageError
 from attncli.options import typed

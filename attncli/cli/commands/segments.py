@@ -1,7 +1,5 @@
 """`attncli segments`: how much attention goes between the parts of a text."""
 
-from __future__ import annotations
-
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.study import SegmentsStudy

@@ -1,7 +1,5 @@
 """`attncli stats`: every head in numbers."""
 
-from __future__ import annotations
-
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy

@@ -1,7 +1,5 @@
 """The plan of `attncli run`: what its file and the options of the command line ask for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath

@@ -1,7 +1,5 @@
 """The file of `attncli check`: its keys are those of rules, and the options that it may set."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Baseline files that --record wrote, and the comparison of the numbers of every head with them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

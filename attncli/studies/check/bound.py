@@ -1,7 +1,5 @@
 """Bind rules to a model and its texts: find the heads and tokens that each rule names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar

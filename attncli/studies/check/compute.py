@@ -1,7 +1,5 @@
 """One forward pass for all rules of a file, and the verdicts on them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from attncli.data import Text

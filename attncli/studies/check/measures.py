@@ -1,7 +1,5 @@
 """Verdicts on measures of heads: budgets, and rules about classes of heads."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

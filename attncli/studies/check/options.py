@@ -1,7 +1,5 @@
 """Options of `attncli check`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from attncli.options import option

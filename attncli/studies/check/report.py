@@ -1,7 +1,5 @@
 """Files of `check`: check.json, three tables, pictures of failed rules, and the file of a baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any

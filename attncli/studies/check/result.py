@@ -1,7 +1,5 @@
 """Results of a check: verdicts on rules, cases of suites, and heads that drifted from a baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal

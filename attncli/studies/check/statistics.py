@@ -1,7 +1,5 @@
 """Permutation p-values and confidence intervals of rates."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Verdicts on attention between words: on one text, and on suites of cases."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The comparison of two runs, text by text: distances between their maps, and changes of their measures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

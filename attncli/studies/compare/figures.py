@@ -1,7 +1,5 @@
 """The differences between two models, texts or runs: the distance of each head, and the change of each measure."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 

@@ -1,7 +1,5 @@
 """Distances between maps of the same tokens: the Jensen-Shannon distance of their rows."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Options of `attncli compare`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from attncli.options import option

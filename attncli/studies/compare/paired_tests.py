@@ -1,7 +1,5 @@
 """Statistics of changes over paired texts: intervals, sign-flip tests, and adjustment for many tests."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import product
 from typing import Any

@@ -1,7 +1,5 @@
 """The report of `compare`: compare.json, two tables and a picture."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from attncli.data import RunInfo

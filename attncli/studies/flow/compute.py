@@ -1,7 +1,5 @@
 """Rollout and attention flow, computed from the stream of layers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

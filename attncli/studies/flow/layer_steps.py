@@ -1,7 +1,5 @@
 """The combined map of each layer with its baselines, rollout, and the graph of steps from token to token."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Literal

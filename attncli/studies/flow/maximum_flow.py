@@ -1,7 +1,5 @@
 """Attention flow: maximum flows through the graph of layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Options of `attncli flow`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from attncli.options import NormOptions, option

@@ -1,7 +1,5 @@
 """Distances between heads over several texts with their baselines, and the map, tree and clusters made of them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any

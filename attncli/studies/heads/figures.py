@@ -1,7 +1,5 @@
 """Heads by their distances (a map, a dendrogram, all distances), and the similarity of the tokens of each layer."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

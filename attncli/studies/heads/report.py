@@ -1,12 +1,12 @@
 """What `heads` writes: heads.json, heads.csv, heads-pairs.csv, heads-layers.csv and pictures."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
@@ -44,7 +44,7 @@ def _summary(clusters: HeadClusters) -> dict[str, Any]:
 
 def _notes(result: HeadsResult, run: Collected) -> tuple[str, ...]:
     """Return why numbers are missing."""
-    if result.has_states:
+    if np.isfinite(result.layers["cosine"].values).any():
         return ()
     if run.info.resolved.get("from") is None:
         return ("the model gives no hidden states of these layers: cosine and rank_one_distance are left empty",)

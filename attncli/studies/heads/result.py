@@ -97,11 +97,6 @@ class HeadsResult:
     texts: int
     rows: int
 
-    @property
-    def has_states(self) -> bool:
-        """Whether the hidden states were measured."""
-        return not bool(np.isnan(self.layers["cosine"].values).all())
-
     def table(self) -> dict[str, Array]:
         """Return a row per head: its point, cluster, nearest head with distance and baselines, and `to_even`."""
         return _concatenated([_head_columns(kind, group) for kind, group in self.groups.items()])

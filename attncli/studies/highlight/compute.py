@@ -1,7 +1,5 @@
 """Attention from chosen tokens to the text, or from the text to them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

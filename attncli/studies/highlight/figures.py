@@ -1,7 +1,5 @@
 """A highlight as a picture: the text itself, a colour behind each token, a part for each head and focus."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise

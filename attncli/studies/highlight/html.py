@@ -1,7 +1,5 @@
 """A highlight as one HTML page: no script, nothing loaded from anywhere, light and dark, for screen and paper."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence

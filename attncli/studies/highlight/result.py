@@ -1,7 +1,5 @@
 """The attention from or to chosen words of a text."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -4,8 +4,6 @@ Each class has a rule. It takes the numbers of a head by name and the thresholds
 belong to the class, else its strength: from 0, just beyond the threshold, to 1, the largest possible value.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Heads by class: a map of layers x heads with the distances between heads, and pages of heads with their classes."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What `patterns` writes: patterns.json, two tables and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """What `patterns --probe repeated` writes: repeated.json, repeated.csv and a picture."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from attncli.data import Statistics

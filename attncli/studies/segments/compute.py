@@ -1,7 +1,5 @@
 """Sums of attention between the segments of texts, computed from the stream of rows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

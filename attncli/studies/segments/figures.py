@@ -1,7 +1,5 @@
 """Pictures of attention between segments: the mean of all heads, every head, and a bar for each generated token."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib

@@ -1,7 +1,5 @@
 """What `segments` writes: segments.json, three tables and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from typing import Any

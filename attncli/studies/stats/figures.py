@@ -1,7 +1,5 @@
 """Pictures of `stats`: what each key receives, attention by distance, and the spread of the heads of each layer."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

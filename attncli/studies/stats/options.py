@@ -1,7 +1,5 @@
 """Options of `attncli stats`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

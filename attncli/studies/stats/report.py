@@ -1,7 +1,5 @@
 """What `stats` writes: stats.json, stats.csv, the tables of a profile, and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial

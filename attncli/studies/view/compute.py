@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from attncli.data import KINDS, Attention, Edges, RunInfo, Vectors, Zoom
 from attncli.data.transforms import zoomed
 from attncli.engine.collected import Collected, check_weights
@@ -161,7 +163,8 @@ def tables_of_edges(maps: Sequence[Attention], edges: Edges) -> Tables:
         for layer in attention.layers
         if isinstance(layer.layer, int)
     }
-    tables = EdgeTables(heads, edges.max_per_row)
+    most_per_row = int(np.diff([*edges.row_starts, len(edges)]).max(initial=0))
+    tables = EdgeTables(heads, most_per_row)
     tables.add(edges)
     return tables.tables
 

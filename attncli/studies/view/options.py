@@ -1,7 +1,5 @@
 """Options of `attncli view`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from attncli.options import option

@@ -1,7 +1,5 @@
 """The page of `view`."""
 
-from __future__ import annotations
-
 import html
 from dataclasses import dataclass
 from pathlib import Path

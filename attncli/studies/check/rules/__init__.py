@@ -3,8 +3,6 @@
 `sections` is the schema of the file, `kinds` has the classes of rules, `phrases` reads heads and rules in one line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path

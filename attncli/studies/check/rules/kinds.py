@@ -1,7 +1,5 @@
 """Classes of rules: what each demands, and its position in the file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Short phrases: heads such as `layer 4-8`, and rules in one line: `sink < 0.9`, `head 0.2 is previous-token`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

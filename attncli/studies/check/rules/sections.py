@@ -1,7 +1,5 @@
 """Schema of a file of rules: its keys and their values."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
