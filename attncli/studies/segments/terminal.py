@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from attncli.data import Array
-from attncli.terminal import escaped, three_digits
+from attncli.terminal import blank_table, escaped, three_digits
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,8 +17,6 @@ _MOST_ROWS = 64
 def means_tables(table: Mapping[str, Array]) -> Iterator[Table]:
     """Yield a table of the means over layers and heads for each kind of attention."""
     from rich.text import Text
-
-    from attncli.terminal import blank_table
 
     for kind in dict.fromkeys(table["kind"].tolist()):
         title = f"{kind} attention between segments, mean over layers and heads"
