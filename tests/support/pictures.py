@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -74,8 +73,7 @@ def shown(figure: Figure) -> list[Text]:
     """Return every visible text; a tick beyond the end of its axis is not visible."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
-        canvas: Any = FigureCanvasAgg(figure)  # untyped in matplotlib
-        canvas.draw()
+        figure.draw_without_rendering()
     beyond = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
@@ -93,16 +91,16 @@ def words(figure: Figure) -> set[str]:
 
 def faults(figure: Figure) -> list[str]:
     """Return the texts that overlap by more than a pixel, and those that the edge of the page cuts."""
-    canvas: Any = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)  # untyped in matplotlib
     renderer = canvas.get_renderer()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
         boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown(figure)]
-    overlaps = [
-        f"{text!r} overlaps {other!r}"
-        for (text, a), (other, b) in combinations(boxes, 2)
-        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
-    ]
+    corners = np.array([box.extents for _, box in boxes]).reshape(-1, 4)
+    low, high = corners[:, None, :2], corners[:, None, 2:]
+    sides = np.minimum(high, high.swapaxes(0, 1)) - np.maximum(low, low.swapaxes(0, 1))
+    pairs = np.argwhere(np.triu((sides > 1).all(-1), 1))
+    overlaps = [f"{boxes[a][0]!r} overlaps {boxes[b][0]!r}" for a, b in pairs]
     width, height = figure.bbox.width, figure.bbox.height
     cut = (box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height for _, box in boxes)
     return overlaps + [f"{text!r} is cut" for (text, _), is_cut in zip(boxes, cut, strict=True) if is_cut]
