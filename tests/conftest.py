@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import importlib.resources
 import io
@@ -52,6 +53,13 @@ def pytest_configure() -> None:
         if not f"{transformers.__version__}.".startswith(f"{expected}."):
             got = f"{transformers.__version__} from {Path(transformers.__file__).parent}"
             raise pytest.UsageError(f"expected Transformers {expected}, got {got}")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave out what imports have made: looking at it took a quarter of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_report_header() -> str:

@@ -232,20 +232,20 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def straitened(folder: Path, megabytes: int, *args: str) -> subprocess.CompletedProcess[str]:
+def straitened(forks: ForkServer, folder: Path, megabytes: int, *args: str) -> subprocess.CompletedProcess[str]:
     """A command that may take so much more memory than its imports have taken."""
-    command = [sys.executable, "-c", STRAITENED, str(megabytes), *args]
+    command = [forks.python, "-c", STRAITENED, str(megabytes), *args]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-def test_out_of_memory_gives_advice_and_leaves_what_is_there(tmp_path: Path) -> None:
+def test_out_of_memory_gives_advice_and_leaves_what_is_there(tmp_path: Path, forks: ForkServer) -> None:
     options = ("stats", "-m", "demo:decoder", "--metric", "sink", "--out", "here")
-    first = straitened(tmp_path, 1000, *options, "-t", TEXT)
+    first = straitened(forks, tmp_path, 1000, *options, "-t", TEXT)
     assert first.returncode == 0, first.stderr
     before = (tmp_path / "here/stats.json").read_bytes()
     long = ("-t", "cat " * 1000, "--save-maps", "--max-memory", "9GB", "--force")
-    done = straitened(tmp_path, 200, *options, *long)
+    done = straitened(forks, tmp_path, 200, *options, *long)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("error: out of memory: give shorter or fewer texts (--max-tokens, --batch-tokens)")
     assert done.stderr.count("\n") == 1
@@ -253,8 +253,8 @@ def test_out_of_memory_gives_advice_and_leaves_what_is_there(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-def test_a_model_that_does_not_fit_gives_advice(minilm: Path, tmp_path: Path) -> None:
-    done = straitened(tmp_path, 30, "stats", "-m", str(minilm), "-t", TEXT)
+def test_a_model_that_does_not_fit_gives_advice(minilm: Path, tmp_path: Path, forks: ForkServer) -> None:
+    done = straitened(forks, tmp_path, 30, "stats", "-m", str(minilm), "-t", TEXT)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("error: out of memory: ")
 

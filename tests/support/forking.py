@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -84,6 +85,7 @@ def serve(address: str) -> NoReturn:
     """Answer each connection with a new program, for ever."""
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # the collector leaves it alone, in programs too
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
