@@ -34,7 +34,7 @@ demo: $(READY) ## draw and measure the attention of the bundled model on one sen
 test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
 	@$(PYTEST)
 
-coverage: $(READY) $(CHROMIUM) ## run all tests and measure which lines they run; fails below the share in pyproject.toml
+coverage: $(READY) $(CHROMIUM) $(MODULES) ## run all tests and measure which lines they run; fails below the share in pyproject.toml
 	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 # --no-deps: all but transformers itself comes from the virtual environment.

@@ -41,7 +41,8 @@ class Option:
 
 def option(panel: str, help: str, *names: str, default: Any = None, **more: Any) -> Any:
     """Return a field of an option group; its help names the default. `more` are further fields of `Option`."""
-    shown = help if not default or "(default: " in help else f"{help} (default: {default})"
+    named = not default or default is True or "(default: " in help
+    shown = help if named else f"{help} (default: {default})"
     return field(default=default, metadata={"option": Option(panel, shown, names, **more)})
 
 

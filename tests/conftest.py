@@ -42,7 +42,6 @@ hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("attncli")
 
 REPO = Path(__file__).parent.parent
-DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
 
 
 def pytest_configure() -> None:
@@ -112,6 +111,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 def shared_models(minilm: Path) -> Iterator[None]:
     """Lets all commands of this process load and probe each of the unchanging models once."""
     from attncli.engine import runner
+    from attncli.models import DEMOS
 
     load_runner = runner.load_runner
     loaded: dict[tuple[tuple[str, Any], ...], runner.Runner] = {}

@@ -78,7 +78,7 @@ class _RowGroup:
     """A few rows of one text and the query cells to which they belong.
 
     rows    indices of the rows in the block
-    cells   [cell] numbers of these query cells; the number of cells means that there is no such cell
+    cells   [cell] numbers of these query cells; a query without a cell has the number of cells
     member  [1 or head, cell, row] 1 if a real row belongs to a cell, else 0
     pairs   [1 or head, cell, key cell] number of visible pairs
     """
