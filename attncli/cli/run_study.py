@@ -119,7 +119,7 @@ def invocation_of(
     texts    the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
-    from attncli.api.run import open_saved
+    from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
     from attncli.engine.request import check_choice
 
@@ -138,7 +138,8 @@ def invocation_of(
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
         kinds = split_names(common.selection.kind)
         kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
-        run = open_saved(saved.from_, labels=saved.labels, key_labels=saved.key_labels, array=saved.array, kind=kind)
+        files = {name: getattr(saved, name) for name in ("labels", "key_labels", "array")}
+        run = Collected.open_saved(saved.from_, **files, kind=kind)
         return Invocation(study.command, run, request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")

@@ -12,7 +12,7 @@ import numpy as np
 
 from attncli.capturing import CapturePlan, layer_bytes
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, EdgesConsumer, Input, Kind, Rows, RunInfo, Selection, Text
+from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
 from attncli.data.selection import format_ranges, resolve
 from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs
@@ -25,7 +25,7 @@ from attncli.inputs.batches import Batch
 from attncli.inputs.random_inputs import shuffle_batch
 from attncli.models import Loaded
 from attncli.store import input_sha256
-from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink
+from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink, SinkGroup
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.weights import NormRows, NormShares
 
@@ -170,10 +170,10 @@ class Pass:
         counter, merged = ProgressSink(advance, batch, self.heads), None
         words, drop, norms = self.request.words, self.request.dropped_special, self.request.by == "norm"
         if words or drop:
-            merged = MergedRows(_SinkGroup(sinks), batch.inputs, words=words, drop=drop, norms=norms)
+            merged = MergedRows(SinkGroup(*sinks), batch.inputs, words=words, drop=drop, norms=norms)
             sinks = [merged]
         if norms:
-            sinks = [NormRows(_SinkGroup(sinks))]
+            sinks = [NormRows(SinkGroup(*sinks))]
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
         return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)
 
@@ -251,21 +251,6 @@ class Pass:
     def _with_options(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
         words, dropped, by = self.request.words, self.request.dropped_special, self.request.by
         return tuple(replace(attention, words=words, dropped_special=dropped, by=by) for attention in maps)
-
-
-class _SinkGroup:
-    """A sink that passes each block to several sinks."""
-
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = tuple(sinks)
-
-    def add(self, rows: Rows) -> None:
-        for sink in self._sinks:
-            sink.add(rows)
-
-    def end_layer(self, kind: Kind, layer: int) -> None:
-        for sink in self._sinks:
-            sink.end_layer(kind, layer)
 
 
 def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:

@@ -26,6 +26,21 @@ class Sink(Protocol):
         """Finish a layer: all its rows for the current batch were added."""
 
 
+class SinkGroup:
+    """A sink that passes each block to several sinks."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def add(self, rows: Rows) -> None:
+        for sink in self._sinks:
+            sink.add(rows)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        for sink in self._sinks:
+            sink.end_layer(kind, layer)
+
+
 def selected(rows: Rows, heads: Selection | None) -> Rows | None:
     """Return the part of a block with the selected heads, or None if there is none; all heads for `heads=None`."""
     if heads is None:

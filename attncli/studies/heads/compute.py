@@ -9,7 +9,7 @@ import numpy as np
 from attncli.data import Array, Input, Kind, Rows, Scores, Selection
 from attncli.engine.memory import maps_per_kind
 from attncli.errors import UsageError
-from attncli.stream import KeepChosen
+from attncli.stream import KeepChosen, SinkGroup
 from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.sums import Moments
 from attncli.studies.heads.options import HeadsOptions
@@ -89,21 +89,13 @@ class DistancesSink:
         return np.full(2, np.nan) if moments is None else moments.mean
 
 
-class HeadsSink:
+class HeadsSink(SinkGroup):
     """A sink for the distances between heads, and between the same heads under weights by position alone."""
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._texts = len(inputs)
         self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads)
-        self._baseline = PositionBaseline(None, self._position)
-
-    def add(self, rows: Rows) -> None:
-        self._observed.add(rows)
-        self._baseline.add(rows)
-
-    def end_layer(self, kind: Kind, layer: int) -> None:
-        self._observed.end_layer(kind, layer)
-        self._baseline.end_layer(kind, layer)
+        super().__init__(self._observed, PositionBaseline(None, self._position))
 
     def result(
         self,

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from attncli import registry
-from attncli.data import KINDS, Array, Input, Kind, Rows, Scores, Selection
-from attncli.stream import Measure, Sink
+from attncli.data import KINDS, Array, Input, Kind, Scores, Selection
+from attncli.stream import Measure, SinkGroup
 from attncli.stream.head_distance import HeadDistances, differentiation
 from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.segment_mass import SegmentMass
@@ -150,22 +150,7 @@ def _above(value: float, threshold: float) -> float | None:
     return min(1.0, (value - threshold) / (1 - threshold)) if threshold < 1 else 1.0
 
 
-class _SinkOfSinks:
-    """A sink that passes everything on to several sinks."""
-
-    def __init__(self, *sinks: Sink) -> None:
-        self._sinks = sinks
-
-    def add(self, rows: Rows) -> None:
-        for sink in self._sinks:
-            sink.add(rows)
-
-    def end_layer(self, kind: Kind, layer: int) -> None:
-        for sink in self._sinks:
-            sink.end_layer(kind, layer)
-
-
-class NumbersSink(_SinkOfSinks):
+class NumbersSink(SinkGroup):
     """A sink for the numbers behind the classes, over one or many texts."""
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
@@ -193,7 +178,7 @@ class NumbersSink(_SinkOfSinks):
         return self._distances.result()
 
 
-class PatternsSink(_SinkOfSinks):
+class PatternsSink(SinkGroup):
     """A sink for the numbers of each head, and the same under uniform and positional weights."""
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
