@@ -22,7 +22,7 @@ SCREENS = {
     "matrix": f"{HERE}&key=2",
     "neuron": f"{HERE}&key=2",
     "text": HERE,
-    "flow": "query=10&special=drop",
+    "flow": "query=9&special=drop",
     "numbers": "metric=distance&theme=dark",
 }
 
