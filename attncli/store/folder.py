@@ -161,7 +161,8 @@ class OutputFolder:
             if not self._is_same_run(former):
                 if not self.force:  # another run claimed the folder since the check
                     self._check_owner()
-                replaces = former.get("files", []) + former.get("replaces", [])
+                lists = (former.get(name) for name in ("files", "replaces"))
+                replaces = [entry for entries in lists if isinstance(entries, list) for entry in entries]
                 write_atomic(self.path / MANIFEST, json_text({**manifest, "replaces": replaces}))
         self._claimed = True
 

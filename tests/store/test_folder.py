@@ -112,6 +112,16 @@ def test_an_interrupted_forced_run_cleans_up_when_it_continues(tmp_path: Path) -
     assert contents(tmp_path) == {"a.txt": "half the work", "b.txt": "b"}
 
 
+@pytest.mark.parametrize("listed", ["a.txt", {"a.txt": 1}, 3, None, [3, "a.txt", {"name": 5}]])
+def test_force_replaces_a_run_whose_manifest_is_damaged(listed: object, tmp_path: Path) -> None:
+    write_run(tmp_path, "abc", {"a.txt": "old"})
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "files": listed, "replaces": listed}))
+    manifest = write_run(tmp_path, "other", {"b.txt": "new"}, force=True)
+    assert [entry["name"] for entry in manifest["files"]] == ["b.txt"]
+    assert contents(tmp_path) == {"a.txt": "old", "b.txt": "new"}
+
+
 def test_a_manifest_cannot_make_force_delete_files_elsewhere(tmp_path: Path) -> None:
     outside, folder = tmp_path / "outside.txt", tmp_path / "run"
     outside.write_text("mine")
