@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from opened import Made, Open, Opened
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import attncli
 
@@ -32,27 +32,49 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def tabs(browser: Browser) -> dict[int, Page]:
+    """A tab for each width of window, which tests use one after the other: a new one takes longer than the page."""
+    return {}
+
+
 @pytest.fixture
-def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+def open_page(browser: Browser, tabs: dict[int, Page], tmp_path: Path) -> Iterator[Open]:
     """`open_page(html)` opens a page; a console message, an error, a dialog or a request fails the test at its end."""
     opened: list[Opened] = []
     contexts = []
+    listeners: list[tuple[Page, str, Callable[[Any], None]]] = []
 
     def open_(html: str, width: int = 1200, **more: Any) -> Opened:
-        context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True, **more)
-        contexts.append(context)
+        page = None if more else tabs.get(width)
+        if page is None or page in {page for page, *_ in listeners}:
+            context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True, **more)
+            page = context.new_page()
+            page.set_default_timeout(PATIENCE)
+            if more or width in tabs:
+                contexts.append(context)
+            else:
+                tabs[width] = page
         path = tmp_path / f"page-{len(opened)}.html"
         path.write_text(html, encoding="utf-8")
-        page = Opened(context.new_page(), path.as_uri())
-        page.page.on("console", lambda message: page.complaints.append(f"console: {message.text}"))
-        page.page.on("pageerror", lambda error: page.complaints.append(f"error: {error}"))
-        page.page.on("dialog", lambda dialog: page.complaints.append(f"dialog: {dialog.message}"))
-        page.page.on("request", lambda request: _refuse(page, request.url))
-        page.page.set_default_timeout(PATIENCE)
-        opened.append(page)
-        return page
+        made = Opened(page, path.as_uri())
+        for event, listener in (
+            ("console", lambda message: made.complaints.append(f"console: {message.text}")),
+            ("pageerror", lambda error: made.complaints.append(f"error: {error}")),
+            ("dialog", lambda dialog: made.complaints.append(f"dialog: {dialog.message}")),
+            ("request", lambda request: _refuse(made, request.url)),
+        ):
+            page.on(event, listener)  # type: ignore[call-overload]
+            listeners.append((page, event, listener))
+        opened.append(made)
+        return made
 
     yield open_
+    for page, event, listener in listeners:
+        page.remove_listener(event, listener)
+    for page in {page for page, *_ in listeners} & set(tabs.values()):
+        page.mouse.move(0, 0)
+        page.goto("about:blank")
     for context in contexts:
         context.close()
     assert [complaint for page in opened for complaint in page.complaints] == []

@@ -16,7 +16,7 @@ from PIL import Image
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_is_saved_in_each_format(view: str, made: Callable[[str], Made], open_page: Open) -> None:
-    page = open_page(made("minilm").html).go(f"view={view}&layer=3&head=1&query=10&key=2")
+    page = open_page(made("encoder").html).go(f"view={view}&layer=3&head=1&query=10&key=2")
     files: dict[str, Path] = {}
     for name in ("SVG", "PNG", "CSV"):
         with page.expect_download() as waiting:
@@ -28,7 +28,7 @@ def test_every_view_is_saved_in_each_format(view: str, made: Callable[[str], Mad
     assert len(list(root.iter())) > 5
     image = Image.open(files["PNG"])
     assert image.width > 300
-    assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 10
+    assert len(image.convert("RGB").getcolors(1 << 24) or ()) > 10
     rows = list(csv.DictReader(io.StringIO(files["CSV"].read_text())))
     assert rows
 

@@ -63,7 +63,7 @@ def test_the_policy_stops_foreign_scripts_and_images(made: Callable[[str], Made]
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_is_accessible(view: str, theme: str, made: Callable[[str], Made], open_page: Open) -> None:
-    page = open_page(made("minilm").html).go(f"view={view}&layer=3&head=1&query=10&key=2&theme={theme}")
+    page = open_page(made("encoder").html).go(f"view={view}&layer=3&head=1&query=10&key=2&theme={theme}")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     violations = page.evaluate(
         "axe.run().then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html).slice(0, 3)]))"

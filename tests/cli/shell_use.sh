@@ -22,8 +22,8 @@ heads = json.load(sys.stdin)["heads"]
 sys.exit(not all(0 <= head["entropy"] for head in heads))'
 
 # readers that go away; pipefail would tell of a broken pipe
-attncli stats --text "$text" --per-query --json 2> err.txt | head -n 1 > /dev/null
-attncli heatmap --text "$text" --each 2>> err.txt | true
+attncli stats --text "$text" --metric entropy --per-query --json 2> err.txt | head -n 1 > /dev/null
+attncli heatmap --text "$text" --layer 0 --each 2>> err.txt | true
 [[ ! -s err.txt ]]
 
 # exit codes for `set -e`
@@ -35,8 +35,8 @@ ends_with 4 attncli stats --text "$text" --out heads.txt
 # names with spaces and in any script
 mkdir -p "a folder/ünï 猫"
 printf 'One two three.\nFour five six.\n' > "a folder/ünï 猫/the texts.txt"
-printf 'inputs: [{file: "the texts.txt", name: two}]\nsteps: [stats]\n' > "a folder/ünï 猫/my plan.yaml"
-attncli stats --file "a folder/ünï 猫/the texts.txt" --out "a folder/ünï 猫/the numbers" --format parquet > /dev/null
+printf 'inputs: [{file: "the texts.txt", name: two}]\nsteps: [stats: {metric: sink}]\n' > "a folder/ünï 猫/my plan.yaml"
+attncli stats --file "a folder/ünï 猫/the texts.txt" --out "a folder/ünï 猫/the numbers" --metric sink --format parquet > /dev/null
 [[ -s "a folder/ünï 猫/the numbers/stats.parquet" ]]
 attncli run "a folder/ünï 猫/my plan.yaml" --out "a folder/out 猫" | while read -r path; do [[ -s $path ]]; done
 [[ -s "a folder/out 猫/demo-encoder/two/stats/stats.json" ]]

@@ -152,13 +152,15 @@ def test_a_model_without_norms_says_why(name: str, why: str, run_cli: RunCli, tm
 
 
 def test_steps_by_weight_and_by_norm_go_together(run_cli: RunCli) -> None:
-    steps = "".join(f"  - {name}: {{name: {name}-{by}, by: {by}}}\n" for name in ("flow", "stats") for by in BYS)
-    Path("steps.yaml").write_text(f"text: one two\nsteps:\n{steps}", encoding="utf-8")
+    more = {"flow": {}, "stats": {"metric": "sink"}}
+    steps = [{name: {"name": f"{name}-{by}", "by": by} | more[name]} for name in more for by in BYS]
+    Path("steps.yaml").write_text(json.dumps({"text": "one two", "steps": steps}), encoding="utf-8")
     done = run_cli("run", "steps.yaml", "-o", "here")
     assert (done.code, done.err) == (0, "")
-    for name in ("flow", "stats"):
+    for name, options in more.items():
+        alone = [part for key, value in options.items() for part in (f"--{key}", value)]
         tables = {by: next(Path("here").rglob(f"{name}-{by}/{name}.csv")).read_text(encoding="utf-8") for by in BYS}
-        assert tables["norm"] == run_cli(name, "-t", "one two", "--by", "norm").out
+        assert tables["norm"] == run_cli(name, "-t", "one two", "--by", "norm", *alone).out
         assert not tables["weight"].splitlines()[0].endswith(",by")
 
 

@@ -35,7 +35,7 @@ def texts(run_cli: RunCli) -> str:
 
 
 def test_two_precisions_of_one_model(texts: str, run_cli: RunCli) -> None:
-    call = ("compare", "demo:encoder", "--dtype-b", "bfloat16", "-f", texts)
+    call = ("compare", "demo:encoder", "--dtype-b", "bfloat16", "-f", texts, "--metric", "entropy,distance,sink")
     done = run_cli(*call, "-o", "here")
     assert (done.code, done.err) == (0, "")
     assert done.out == Path("here/compare.csv").read_text()
@@ -57,10 +57,12 @@ def test_two_precisions_of_one_model(texts: str, run_cli: RunCli) -> None:
 
 def test_saved_runs_say_what_their_models_say(texts: str, run_cli: RunCli) -> None:
     for dtype in ("float32", "bfloat16"):
-        assert run_cli("stats", "-f", texts, "--dtype", dtype, "--save-maps", "-o", dtype, "-q").code == 0
-    saved = run_cli("compare", "float32", "bfloat16", "-l", "1")
+        call = ("stats", "-f", texts, "--dtype", dtype, "--save-maps", "-o", dtype, "-q", "--metric", "sink")
+        assert run_cli(*call).code == 0
+    shared = ("-l", "1", "--metric", "entropy,sink")
+    saved = run_cli("compare", "float32", "bfloat16", *shared)
     assert (saved.code, saved.err) == (0, "")
-    models = run_cli("compare", "demo:encoder", "demo:encoder", "--dtype-b", "bfloat16", "-f", texts, "-l", "1")
+    models = run_cli("compare", "demo:encoder", "demo:encoder", "--dtype-b", "bfloat16", "-f", texts, *shared)
     for mine, theirs in zip(rows(saved.out), rows(models.out), strict=True):
         assert mine["head"] == theirs["head"]
         assert float(mine["js_distance"]) == pytest.approx(float(theirs["js_distance"]), rel=1e-4)
@@ -89,7 +91,7 @@ def test_two_texts_on_one_model(run_cli: RunCli) -> None:
     assert "note: 1 text is too few for intervals and p-values: give at least 6" in done.err
     assert {row["js_low"] for row in rows(done.out)} == {""}
     assert run_cli("compare", "-t", "one two", "--against-text", "two", "-o", "here").code == 4
-    done = run_cli("compare", "-t", "one two", "--against-text", "two three four")
+    done = run_cli("compare", "-t", "one two", "--against-text", "two three four", "--metric", "entropy")
     assert "cannot be compared, so they have no js_distance" in done.err
     assert {row["js_distance"] for row in rows(done.out)} == {""}
 

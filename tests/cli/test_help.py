@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jsonschema
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -100,6 +102,8 @@ def test_the_help_ends_in_an_example_that_runs(command: str, run_cli: RunCli, re
     assert done.code == 0
     assert [line for line in done.err.splitlines() if not line.startswith("note: ")] == []
     assert done.out
+    for path in Path("outputs").rglob("stats.csv"):
+        assert np.isfinite(pd.read_csv(path)["entropy"]).all()
 
 
 def test_the_example_of_the_top_help_runs(run_cli: RunCli) -> None:

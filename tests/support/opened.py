@@ -11,6 +11,12 @@ from playwright.sync_api import Page
 
 import attncli
 
+CHANGE_ADDRESS = """address => new Promise(drawn => {
+  const target = new URL("#" + address, location.href);
+  if (target.hash === location.hash) { drawn(); return; }
+  addEventListener("hashchange", () => requestAnimationFrame(() => requestAnimationFrame(drawn)), { once: true });
+  location.hash = target.hash;
+})"""
 VIEWS = ("head", "model", "matrix", "neuron", "text", "numbers", "flow")
 
 
@@ -23,10 +29,12 @@ class Opened:
     complaints: list[str] = field(default_factory=list)
 
     def go(self, address: str = "") -> Page:
-        """Open the page again at an address such as `view=matrix&layer=3`."""
-        self.page.goto("about:blank")
-        self.page.goto(f"{self.url}#{address}")
-        self.page.wait_for_selector("body[data-drawn]")
+        """Go to an address such as `view=matrix&layer=3`: open the page, or change the address of the open page."""
+        if self.page.url.startswith(self.url):
+            self.page.evaluate(CHANGE_ADDRESS, address)
+        else:
+            self.page.goto(f"{self.url}#{address}")
+            self.page.wait_for_selector("body[data-drawn]")
         return self.page
 
     def settle(self) -> None:
