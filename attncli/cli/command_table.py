@@ -31,10 +31,10 @@ OTHERS, PLUGINS = "More", "Plugins"
 @cache
 def all_commands() -> Mapping[str, Command]:
     """Return the functions of all commands by name, in the order of the help."""
-    own = {name: getattr(module, name) for name, module in registry.modules("cli.commands").items()}
-    listed = [name for panel in PANELS.values() for name in panel if name in own]
+    built_in = {name: getattr(module, name) for name, module in registry.modules("cli.commands").items()}
+    listed = [name for panel in PANELS.values() for name in panel if name in built_in]
     added = {name: study_command(study) for name, study in plugin_studies().items()}
-    return {**{name: own[name] for name in dict.fromkeys([*listed, *own])}, **added}
+    return {**{name: built_in[name] for name in dict.fromkeys([*listed, *built_in])}, **added}
 
 
 def panel_of(name: str) -> str:
@@ -62,11 +62,11 @@ def study_commands() -> Mapping[str, list[type]]:
 def study_command(study: type[Study[Any]]) -> Command:
     """Return the command of a study that has no file in `cli/commands`."""
 
-    def command(common: CommonOptions, own: Any) -> None:
-        run_study(study(own), common)
+    def command(common: CommonOptions, options: Any) -> None:
+        run_study(study(options), common)
 
     command.__name__, command.__doc__ = study.name, inspect.cleandoc(study.__doc__ or "")
-    command.__annotations__ = {**command.__annotations__, "own": study.group}
+    command.__annotations__ = {**command.__annotations__, "options": study.group}
     return command
 
 

@@ -29,14 +29,14 @@ def shuffle_batch(batch: Batch, seed: int) -> Batch:
     depends only on the seed and the number of the text.
     """
     tensors, inputs = dict(batch.tensors), list(batch.inputs)
-    for row, one in enumerate(batch.inputs):
-        source, order = _shuffle(one.source, (seed, one.index, 0))
+    for row, text_input in enumerate(batch.inputs):
+        source, order = _shuffle(text_input.source, (seed, text_input.index, 0))
         _reorder(tensors, "input_ids", row, batch.source_mask, order)
-        target = one.target
+        target = text_input.target
         if target is not None and batch.target_mask is not None:
-            target, order = _shuffle(target, (seed, one.index, 1))
+            target, order = _shuffle(target, (seed, text_input.index, 1))
             _reorder(tensors, "decoder_input_ids", row, batch.target_mask, order)
-        inputs[row] = replace(one, source=source, target=target)
+        inputs[row] = replace(text_input, source=source, target=target)
     return replace(batch, tensors=tensors, inputs=tuple(inputs))
 
 
@@ -110,7 +110,9 @@ class RandomTokens:
         for index in range(0, len(sequences), step):
             ids = torch.from_numpy(np.stack(sequences[index : index + step]))
             batch = batch_from_tensors(self.loaded, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-            yield replace(batch, inputs=tuple(replace(one, index=index + one.index) for one in batch.inputs))
+            yield replace(
+                batch, inputs=tuple(replace(text_input, index=index + text_input.index) for text_input in batch.inputs)
+            )
 
     def _check_length(self, length: int, total: int) -> None:
         limit, special = self.loaded.max_positions, total - 2 * length

@@ -19,16 +19,16 @@ def parse_texts(text: Texts, pair: str | None = None, target: str | None = None)
     given = [text] if isinstance(text, str | Text) else list(text)
     if not given:
         raise UsageError("there is no text to read: give at least one")
-    texts = [one if isinstance(one, Text) else Text(one) for one in given]
+    texts = [text if isinstance(text, Text) else Text(text) for text in given]
     options: dict[str, Any] = {"pair": pair, "target": target}
     options = {name: value for name, value in options.items() if value is not None}
     if options and len(texts) > 1:
         raise UsageError(f"--{next(iter(options))} goes with one text, got {len(texts)}: run them one by one")
     if options:
         texts = [replace(texts[0], **options)]
-    for one in texts:
-        for name, value in (("text", one.text), ("pair", one.pair), ("target", one.target)):
-            if value is not None and not check_text(f"--{name}", value).strip() and not one.messages:
+    for text in texts:
+        for name, value in (("text", text.text), ("pair", text.pair), ("target", text.target)):
+            if value is not None and not check_text(f"--{name}", value).strip() and not text.messages:
                 raise UsageError(f"--{name} is empty: give at least one word")
     return texts
 

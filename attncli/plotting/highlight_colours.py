@@ -23,9 +23,9 @@ def level_colours(dark: bool = False) -> tuple[str, ...]:
     anchors = [_channels(colour) for colour in (_DARK if dark else _LIGHT)]
     colours = []
     for number in range(LEVELS):
-        place = number / (LEVELS - 1) * (len(anchors) - 1)
-        first = min(int(place), len(anchors) - 2)
-        mixed = [low + (high - low) * (place - first) for low, high in zip(*anchors[first : first + 2], strict=True)]
+        position = number / (LEVELS - 1) * (len(anchors) - 1)
+        first = min(int(position), len(anchors) - 2)
+        mixed = [low + (high - low) * (position - first) for low, high in zip(*anchors[first : first + 2], strict=True)]
         colours.append("#" + "".join(f"{round(channel):02x}" for channel in mixed))
     return tuple(colours)
 

@@ -29,15 +29,15 @@ def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Ta
     """Return the first keys of a document: schema, run, and the inputs for each kind in the table of heads."""
     kinds = set(heads["kind"].tolist()) if "kind" in heads else set()
     entries = []
-    for one in inputs:
-        texts = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target}
+    for text_input in inputs:
+        texts = {"text": text_input.text.text, "pair": text_input.text.pair, "target": text_input.text.target}
         given = {name: text for name, text in texts.items() if text is not None}
         for kind in (kind for kind in KINDS if kind in kinds):
-            queries, keys = one.sides(kind)
+            queries, keys = text_input.sides(kind)
             sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
             parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
             named = {name: segments for name, segments in parts.items() if any(segments)}
-            entries.append({"index": one.index, **given, **sides, **named})
+            entries.append({"index": text_input.index, **given, **sides, **named})
     return {"schema": schema, "run": run_document(info, given=False), "inputs": entries}
 
 

@@ -25,7 +25,7 @@ def check(
     model: ModelOptions,
     output: FolderOptions,
     console: ConsoleOptions,
-    own: CheckOptions,
+    options: CheckOptions,
     rules: Annotated[str | None, typer.Argument(metavar="FILE", help="rules in YAML; - is stdin")] = None,
 ) -> None:
     """Check that attention keeps rules: exit code 0 if all hold, 1 if one does not, 2 if the file is wrong.
@@ -53,9 +53,9 @@ def check(
     section = validate(document, file_section())
     file = read_rules(document, section)
     merged, texts, selection = options_of(section, model)
-    files = OutputOptions(output.out, output.force, output.max_memory, own.format)
+    files = OutputOptions(output.out, output.force, output.max_memory, options.format)
     common = CommonOptions(merged, texts, selection, files, console, given=typed(model, output))
-    study = CheckStudy(own, file, rules, document.values, output.force)
+    study = CheckStudy(options, file, rules, document.values, output.force)
     checked = run_study(study, common, texts_of(file)).checked
     for line in github(rules, checked, os.environ):
         with suppress(BrokenPipeError):

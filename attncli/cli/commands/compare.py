@@ -35,7 +35,7 @@ def compare(
     selection: SelectionOptions,
     output: OutputOptions,
     console: ConsoleOptions,
-    own: CompareOptions,
+    options: CompareOptions,
     a: Annotated[str | None, typer.Argument(metavar="A", help=f"model or saved run (default: {DEFAULT_MODEL})")] = None,
     b: Annotated[str | None, typer.Argument(metavar="B", help="another one (default: the same as A)")] = None,
 ) -> None:
@@ -61,51 +61,51 @@ def compare(
     if output.save_maps:
         raise UsageError("--save-maps: compare keeps no maps; save them with attncli heatmap --save-maps")
     name_a = a or model.model or DEFAULT_MODEL
-    study = CompareStudy(own, names={"a": name_a, **({} if b is None else {"b": b})})
+    study = CompareStudy(options, names={"a": name_a, **({} if b is None else {"b": b})})
     if _is_saved(name_a) != _is_saved(name_a if b is None else b):
         raise UsageError("expected two models or two saved runs, got one of each: run the model with --save-maps first")
     if _is_saved(name_a):
         common = CommonOptions(model, texts, selection, output, console, SavedRunOptions(from_=name_a))
-        run_study(replace(study, other=_saved_other(name_a, b, common, own)), common)
+        run_study(replace(study, other=_saved_other(name_a, b, common, options)), common)
         return
-    if b is None and not (own.dtype_b or own.revision_b or own.against_text):
+    if b is None and not (options.dtype_b or options.revision_b or options.against_text):
         raise UsageError("there is nothing to compare with: give B, --dtype-b, --revision-b or --against-text")
     common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
     _, model_head = split_heads(selection.head, model.model_head)
     # a revision of A is not one of another model
-    revision = own.revision_b if own.revision_b is not None or b is not None else model.revision
-    second = replace(model, model=b or name_a, dtype=own.dtype_b or model.dtype, revision=revision)
+    revision = options.revision_b if options.revision_b is not None or b is not None else model.revision
+    second = replace(model, model=b or name_a, dtype=options.dtype_b or model.dtype, revision=revision)
     read = tuple(read_input(texts))
     other = load_arguments(second, model_head, texts.generate > 0)
-    study = replace(study, other=other, texts=_other_texts(read, texts, own))
+    study = replace(study, other=other, texts=_other_texts(read, texts, options))
     run_study(study, common, read)
 
 
-def _saved_other(a: str, b: str | None, common: CommonOptions, own: CompareOptions) -> Collected:
+def _saved_other(a: str, b: str | None, common: CommonOptions, options: CompareOptions) -> Collected:
     """Open the saved run B; raise UsageError if there is none, or if a model or a text is given too."""
     from attncli.engine.collected import Collected
 
     if b is None:
         raise UsageError(f"{a} is a saved run, and there is nothing to compare it with: give another one after it")
-    others = {name: value for name, value in typed(own).items() if name != "metric"}
+    others = {name: value for name, value in typed(options).items() if name != "metric"}
     if extra := typed(common.model, common.texts) | others:
         raise UsageError(f"two saved runs need no model and no text: leave out --{next(iter(extra))}")
     return Collected.open_saved(b)
 
 
-def _other_texts(read: Sequence[Text], texts: InputOptions, own: CompareOptions) -> Sequence[Text]:
+def _other_texts(read: Sequence[Text], texts: InputOptions, options: CompareOptions) -> Sequence[Text]:
     """Return the texts that B reads."""
     from attncli.inputs.texts import parse_texts
 
-    if own.against_text is None:
+    if options.against_text is None:
         return read
     if extra := typed(texts).keys() & {"pair", "target", "file", "chat"}:
         raise UsageError(f"--against-text goes with --text alone: leave out --{min(extra)}")
-    if len(own.against_text) != len(read):
+    if len(options.against_text) != len(read):
         raise UsageError(
-            f"{len(read)} --text and {len(own.against_text)} --against-text: give one of these for each of those"
+            f"{len(read)} --text and {len(options.against_text)} --against-text: give one of these for each of those"
         )
-    return tuple(parse_texts(own.against_text))
+    return tuple(parse_texts(options.against_text))
 
 
 def _is_saved(name: str) -> bool:

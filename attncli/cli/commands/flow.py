@@ -5,7 +5,7 @@ from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.study import FlowStudy
 
 
-def flow(common: CommonOptions, own: FlowOptions) -> None:
+def flow(common: CommonOptions, options: FlowOptions) -> None:
     """Follow attention through the layers: how much of each input token reaches a token at the top.
 
     --method rollout multiplies the layers, --method flow finds the maximum flow through them (attncli explain rollout,
@@ -20,4 +20,4 @@ def flow(common: CommonOptions, own: FlowOptions) -> None:
 
     Example: attncli flow --text "The cat sat on the mat because it was warm." --focus it
     """
-    run_study(FlowStudy(own), common)
+    run_study(FlowStudy(options), common)

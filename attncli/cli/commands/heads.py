@@ -5,7 +5,7 @@ from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.study import HeadsStudy
 
 
-def heads(common: CommonOptions, own: HeadsOptions) -> None:
+def heads(common: CommonOptions, options: HeadsOptions) -> None:
     """Group heads with similar attention.
 
     The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, averaged
@@ -20,4 +20,4 @@ def heads(common: CommonOptions, own: HeadsOptions) -> None:
 
     Example: attncli heads --text "The cat sat on the mat because it was warm." --clusters 4
     """
-    run_study(HeadsStudy(own), common)
+    run_study(HeadsStudy(options), common)

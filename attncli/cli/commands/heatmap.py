@@ -5,7 +5,7 @@ from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.studies.heatmap.study import HeatmapStudy
 
 
-def heatmap(common: CommonOptions, own: HeatmapOptions) -> None:
+def heatmap(common: CommonOptions, options: HeatmapOptions) -> None:
     """Draw attention maps.
 
     Nothing selected: one page per kind of attention with all layers and heads. A layer: a page of its heads, and
@@ -20,4 +20,4 @@ def heatmap(common: CommonOptions, own: HeatmapOptions) -> None:
 
     Example: attncli heatmap --text "The cat sat on the mat." --layer 1 --head 0
     """
-    run_study(HeatmapStudy(own), common)
+    run_study(HeatmapStudy(options), common)

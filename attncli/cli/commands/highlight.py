@@ -5,7 +5,7 @@ from attncli.studies.highlight.options import HighlightOptions
 from attncli.studies.highlight.study import HighlightStudy
 
 
-def highlight(common: CommonOptions, own: HighlightOptions) -> None:
+def highlight(common: CommonOptions, options: HighlightOptions) -> None:
     """Show attention on the text itself.
 
     The colour behind each token is the attention that it receives from --focus, or with --direction to, the attention
@@ -20,4 +20,4 @@ def highlight(common: CommonOptions, own: HighlightOptions) -> None:
 
     Example: attncli highlight --text "The cat sat on the mat because it was warm." --focus it --layer 1 --head 0
     """
-    run_study(HighlightStudy(own), common)
+    run_study(HighlightStudy(options), common)

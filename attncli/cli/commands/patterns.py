@@ -9,7 +9,7 @@ from attncli.studies.repeated.options import RepeatedOptions
 from attncli.studies.repeated.study import RepeatedStudy
 
 
-def patterns(common: CommonOptions, own: PatternsOptions, probe: RepeatedOptions) -> None:
+def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOptions) -> None:
     """Classify what each head does.
 
     The classes are vertical, diagonal, local, block, sparse, uniform and mixed; a head can have several (see attncli
@@ -28,9 +28,9 @@ def patterns(common: CommonOptions, own: PatternsOptions, probe: RepeatedOptions
     if probe.probe is None:
         if extra := typed(probe):
             raise UsageError(f"--{next(iter(extra))} says how --probe works, which is not given")
-        run_study(PatternsStudy(own), common)
+        run_study(PatternsStudy(options), common)
         return
-    excluded = [name for name in typed(common.texts, own) if name != "batch-tokens"]
+    excluded = [name for name in typed(common.texts, options) if name != "batch-tokens"]
     excluded += ["save-maps"] if common.output.save_maps else []
     if excluded:
         raise UsageError(f"--probe reads tokens of its own and gives scores, not classes: leave out --{excluded[0]}")

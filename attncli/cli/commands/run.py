@@ -136,7 +136,7 @@ class _PlanRun:
             shared=shared,
         )
         with contextlib.redirect_stdout(io.StringIO()):
-            all_commands()[step.command](common, *step.own)
+            all_commands()[step.command](common, *step.study_options)
         self.folder.add_subfolder(path)
 
     def _print_result(self, console: CommandConsole, manifest: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.study import SegmentsStudy
 
 
-def segments(common: CommonOptions, own: SegmentsOptions) -> None:
+def segments(common: CommonOptions, options: SegmentsOptions) -> None:
     """Measure how much attention goes between the parts of a text.
 
     The parts are the two texts of --pair, the roles of --chat, the tokens of --generate, paragraphs, lines, or the
@@ -21,4 +21,4 @@ def segments(common: CommonOptions, own: SegmentsOptions) -> None:
 
     Example: attncli segments --text "Who sat on the mat?" --pair "The cat sat on the mat."
     """
-    run_study(SegmentsStudy(own), common)
+    run_study(SegmentsStudy(options), common)

@@ -5,7 +5,7 @@ from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy
 
 
-def stats(common: CommonOptions, own: StatsOptions) -> None:
+def stats(common: CommonOptions, options: StatsOptions) -> None:
     """Measure every head.
 
     Writes stats.json, stats.csv and an overview picture stats.png. Several texts give the mean over texts, the
@@ -18,4 +18,4 @@ def stats(common: CommonOptions, own: StatsOptions) -> None:
 
     Example: attncli stats --text "The cat sat on the mat." --metric entropy --metric sink
     """
-    run_study(StatsStudy(own), common)
+    run_study(StatsStudy(options), common)

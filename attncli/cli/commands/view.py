@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from attncli.engine.publish import Published
 
 
-def view(common: CommonOptions, own: ViewOptions) -> None:
+def view(common: CommonOptions, options: ViewOptions) -> None:
     """Explore every head on one page.
 
     Writes view.html: all layers and heads as lines, maps, text and numbers, in one file that works without
@@ -28,7 +28,7 @@ def view(common: CommonOptions, own: ViewOptions) -> None:
 
     Example: attncli view --text "The cat sat on the mat."
     """
-    run_study(ViewStudy(own), common, afterwards=_open_page if own.open else None)
+    run_study(ViewStudy(options), common, afterwards=_open_page if options.open else None)
 
 
 def _open_page(published: Published, console: CommandConsole) -> None:

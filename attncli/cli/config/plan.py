@@ -19,18 +19,18 @@ GroupT = TypeVar("GroupT")
 
 @dataclass(frozen=True)
 class ConfigStep:
-    """One command of a file; `own` has its options besides those that all studies share."""
+    """One command of a file; `study_options` are its options besides those that all studies share."""
 
     name: str
     command: str
     selection: SelectionOptions
     output: OutputOptions
-    own: tuple[Any, ...]
+    study_options: tuple[Any, ...]
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of the step by field, as plain values."""
-        groups = (self.selection, self.output, *self.own)
+        groups = (self.selection, self.output, *self.study_options)
         return {name: value for group in groups for name, value in vars(group).items()}
 
 
@@ -100,11 +100,11 @@ def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[Conf
     for entry in read.steps:
         (command,) = entry.model_fields_set
         options = getattr(entry, command)
-        own = tuple(group(**given(options, group)) for group in study_commands()[command])
+        study_options = tuple(group(**given(options, group)) for group in study_commands()[command])
         earlier = sum(step.command == command for step in made)
         name = options.name or (f"{command}-{earlier + 1}" if earlier else command)
         selection = _merge(SelectionOptions, base, options, typed)
-        made.append(ConfigStep(name, command, selection, OutputOptions(**given(options, OutputOptions)), own))
+        made.append(ConfigStep(name, command, selection, OutputOptions(**given(options, OutputOptions)), study_options))
     return list(_by_name(document, "steps", [step.name for step in made], made).values())
 
 

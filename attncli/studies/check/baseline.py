@@ -35,8 +35,10 @@ def read_baseline(path: Path) -> Recorded:
     document: Any = read_json(path)
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != BASELINE_SCHEMA:
-        found = f"'{schema}'" if isinstance(schema, str) else type_name(document)
-        raise UsageError(f"{path} is not a baseline: expected the schema {BASELINE_SCHEMA}, got {found}; {_ADVICE}")
+        given_schema = f"'{schema}'" if isinstance(schema, str) else type_name(document)
+        raise UsageError(
+            f"{path} is not a baseline: expected the schema {BASELINE_SCHEMA}, got {given_schema}; {_ADVICE}"
+        )
     try:
         numbers: dict[str, dict[tuple[str, int, int], float | None]] = {}
         for row in document["heads"]:

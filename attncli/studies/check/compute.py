@@ -41,16 +41,16 @@ class Checker:
         self._file, self._prepared, self._rule, self._recorded = file, prepared, rule, recorded
         binder = Binder(prepared.heads, texts, prepared.inputs, prepared.loaded.name)
         self._measured_texts = tuple(range(len(file.texts)))
-        self._words = [binder.attention(each) for each in file.rules if isinstance(each, AttentionRule)]
-        self._suites = [binder.suite(each) for each in file.suites]
-        measured = [each for each in file.rules if isinstance(each, MeasureRule)]
-        self._bound_measures = [binder.measure(each, self._measured_texts) for each in measured]
+        self._words = [binder.attention(rule) for rule in file.rules if isinstance(rule, AttentionRule)]
+        self._suites = [binder.suite(suite) for suite in file.suites]
+        measured = [rule for rule in file.rules if isinstance(rule, MeasureRule)]
+        self._bound_measures = [binder.measure(rule, self._measured_texts) for rule in measured]
         metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
         self._measures = Measures(self._bound_measures, metrics, prepared.inputs, prepared.heads)
         cases = [words for suite in self._suites for words in suite.data]
-        self._rows = needed_rows([*(each.data for each in self._words), *cases])
+        self._rows = needed_rows([*(bound.data for bound in self._words), *cases])
         self._chosen = KeepChosen("query", self._rows, prepared.heads)
-        self.permutes = any(each.rule.above for each in self._words) or any(each.above for each in file.suites)
+        self.permutes = any(bound.rule.above for bound in self._words) or any(suite.above for suite in file.suites)
 
     @property
     def sinks(self) -> list[Sink]:
@@ -63,10 +63,10 @@ class Checker:
         tolerance = self._file.tolerance
         maps = {(attention.text, attention.kind): attention for attention in self._chosen.result(self._prepared.inputs)}
         rows = ChosenRows(maps, self._rows)
-        verdicts: list[Verdict] = [attention_verdict(each, rows, tolerance) for each in self._words]
-        verdicts += [measure_verdict(each, self._measures, tolerance) for each in self._bound_measures]
+        verdicts: list[Verdict] = [attention_verdict(bound, rows, tolerance) for bound in self._words]
+        verdicts += [measure_verdict(bound, self._measures, tolerance) for bound in self._bound_measures]
         verdicts.sort(key=lambda verdict: verdict.line)
-        suites = [suite_verdict(each, rows, tolerance) for each in self._suites]
+        suites = [suite_verdict(suite, rows, tolerance) for suite in self._suites]
         verdicts += [verdict for verdict, _ in suites]
         numbers = self._measures.values(self._measured_texts) if self._rule is not None else {}
         drifts: tuple[Drift, ...] = ()

@@ -36,8 +36,8 @@ class Measures:
     def __init__(
         self, bound: Sequence[BoundMeasure], metrics: Sequence[str], inputs: Sequence[Input], heads: Selection
     ) -> None:
-        class_texts = {each.data for each in bound if isinstance(each.rule, ClassRule)}
-        names = [*metrics, *(each.rule.metric for each in bound if isinstance(each.rule, BudgetRule))]
+        class_texts = {measured.data for measured in bound if isinstance(measured.rule, ClassRule)}
+        names = [*metrics, *(measured.rule.metric for measured in bound if isinstance(measured.rule, BudgetRule))]
         names += _CLASS_METRICS if class_texts else ()
         declared = [registry.module("metrics", name).METRIC for name in dict.fromkeys(names)]
         self._heads, self.needed = heads, bool(declared)

@@ -81,7 +81,9 @@ class Comparer:
     def add(self, run_a: Collected, run_b: Collected) -> None:
         """Compare the next text; raise UsageError if A and B have different heads or tokens."""
         maps_a, maps_b = _by_kind(run_a), _by_kind(run_b)
-        heads, other_heads = ([key for one in maps.values() for key in head_keys(one)] for maps in (maps_a, maps_b))
+        heads, other_heads = (
+            [key for attention in maps.values() for key in head_keys(attention)] for maps in (maps_a, maps_b)
+        )
         check_heads(heads, other_heads)
         if self._heads_seen and heads != self._heads_seen:
             raise UsageError("the texts have different heads: compare runs in which each text has the same heads")
@@ -212,7 +214,9 @@ def _counted(keys: Sequence[HeadKey]) -> str:
 
 
 def _by_kind(run: Collected) -> dict[Kind, Attention]:
-    return {attention.kind: attention for attention in sorted(run.maps, key=lambda one: KINDS.index(one.kind))}
+    return {
+        attention.kind: attention for attention in sorted(run.maps, key=lambda attention: KINDS.index(attention.kind))
+    }
 
 
 def _check_tokens(where: str, words: bool, tokens_a: Tokens, tokens_b: Tokens) -> None:

@@ -58,21 +58,27 @@ class Picture:
     page: bool = False
 
     def draw(
-        self, model: str = "", note: str = "", *, log: bool | None = None, top: float | None = None, own: bool = False
+        self,
+        model: str = "",
+        note: str = "",
+        *,
+        log: bool | None = None,
+        top: float | None = None,
+        own_scale: bool = False,
     ) -> Figure:
         """Return the figure.
 
-        log  whether colours are logarithmic; None: if more than 256 tokens are on a side
-        top  upper end of the colour scale; None: the largest weight
-        own  whether each map has its own scale
+        log        whether colours are logarithmic; None: if more than 256 tokens are on a side
+        top        upper end of the colour scale; None: the largest weight
+        own_scale  whether each map has its own scale
         """
         from attncli.plotting import grid, heatmap
 
         longest = max(len(self.attention.queries), len(self.attention.keys))
         log = longest > LINEAR_UP_TO if log is None else log
         if self.page:
-            return grid.draw(self.attention, model=model, note=note, log=log, vmax=top, each=own)
-        return heatmap.draw(self.attention, model=model, note=note, log=log, vmax=None if own else top)
+            return grid.draw(self.attention, model=model, note=note, log=log, vmax=top, each=own_scale)
+        return heatmap.draw(self.attention, model=model, note=note, log=log, vmax=None if own_scale else top)
 
 
 def pictures(attention: Attention, choice: PictureChoice, prefix: str = "") -> list[Picture]:
@@ -121,13 +127,13 @@ def drawings(
     """
     from attncli.plotting.cells import largest_weight
 
-    own = options.scale == "panel"
+    own_scale = options.scale == "panel"
     for run in runs:
         notes[:] = run.info.notes
         for attention in run.maps:
             prefix = f"T{attention.text:03}-" if texts > 1 else ""
             note = f"text {attention.text + 1} of {texts}" if texts > 1 else ""
-            shared = None if own else largest_weight([attention])
+            shared = None if own_scale else largest_weight([attention])
             for picture in pictures(attention, choice, prefix):
-                draw = partial(picture.draw, run.info.title, note, log=options.log, top=shared, own=own)
+                draw = partial(picture.draw, run.info.title, note, log=options.log, top=shared, own_scale=own_scale)
                 yield Drawing(picture.name, draw)

@@ -76,7 +76,9 @@ class HeatmapStudy(Study["RunsAndCount"]):
 
         def zoom_maps(run: Collected) -> None:
             zoom = execution.request.zoom
-            maps.extend(zoomed(each, self._choice.fit(zoom, [maps_per_layer(each)])) for each in run.maps)
+            maps.extend(
+                zoomed(attention, self._choice.fit(zoom, [maps_per_layer(attention)])) for attention in run.maps
+            )
 
         run = execution.gather(check=zoom_maps)
         yield replace(run, maps=tuple(maps))

@@ -35,9 +35,9 @@ def _lines(attention: Attention, focus_tokens: Tokens, focus: FocusRequest) -> I
         for number, head in enumerate(maps.heads or combined):
             weights, visible = _weights_and_visibility(maps, number, rows, focus.direction)
             for match in matches:
-                own = np.searchsorted(chosen, match.positions)
-                values = _combined(weights[own], focus.direction)
-                seen = np.logical_or.reduce(visible[own], axis=0)
+                match_rows = np.searchsorted(chosen, match.positions)
+                values = _combined(weights[match_rows], focus.direction)
+                seen = np.logical_or.reduce(visible[match_rows], axis=0)
                 yield HighlightLine(maps.layer, head, match.name, match.positions, values, seen)
 
 

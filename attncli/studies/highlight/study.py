@@ -76,7 +76,7 @@ class HighlightStudy(Study["RunsAndCount"]):
             execution.request = replace(execution.request, aggregate="none")
         run = execution.gather()
         matches = find_in_maps(run.maps, run.inputs, focus)
-        maps = tuple(each for each in run.maps if (each.text, each.kind) in matches.matches)
+        maps = tuple(attention for attention in run.maps if (attention.text, attention.kind) in matches.matches)
         yield replace(run.with_notes(*matches.notes), maps=maps)
 
     def report(self, result: RunsAndCount, run: Collected) -> Report:

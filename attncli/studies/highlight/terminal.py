@@ -56,6 +56,6 @@ def _legend(top: str, unit: str) -> Text:
     from rich.text import Text
 
     text = Text("0 ")
-    for at in range(_BAR):
-        text.append(" ", style=Style(bgcolor=level_colours(dark=True)[at * (LEVELS - 1) // (_BAR - 1)]))
+    for step in range(_BAR):
+        text.append(" ", style=Style(bgcolor=level_colours(dark=True)[step * (LEVELS - 1) // (_BAR - 1)]))
     return text.append(f" {top}  {unit.replace('marked', 'underlined')}")

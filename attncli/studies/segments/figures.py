@@ -115,8 +115,8 @@ def draw_heads(segments: Segments, kind: Kind, most: int, *, model: str = "", no
     layer_maps = []
     for layer in dict.fromkeys(layer for layer, _ in numbers):
         heads = tuple(head for other, head in numbers if other == layer and isinstance(head, int))
-        own = [number for (other, _), number in numbers.items() if other == layer]
-        layer_maps.append(LayerMaps(layer, heads, maps[own], visible[own]))
+        rows_of_layer = [number for (other, _), number in numbers.items() if other == layer]
+        layer_maps.append(LayerMaps(layer, heads, maps[rows_of_layer], visible[rows_of_layer]))
     combined = "none" if layer_maps[0].heads else "mean"
     queries, keys = map(Tokens.plain, sides)
     attention = Attention(kind, queries, keys, tuple(layer_maps), aggregate=combined)

@@ -87,10 +87,10 @@ def _profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -
     from attncli.studies.stats import figures
 
     model = run.info.title
-    for one in profile.received:
-        labels = {"model": model, "note": run.text_note(one.text)}
-        figure = partial(figures.draw_received, one, **labels, threshold=sink_threshold)
-        yield Drawing(f"{run.text_prefix(one.text)}{one.kind}-received", figure)
-    for kind in dict.fromkeys(one.kind for one in profile.received if one.kind != "cross"):
+    for received in profile.received:
+        labels = {"model": model, "note": run.text_note(received.text)}
+        figure = partial(figures.draw_received, received, **labels, threshold=sink_threshold)
+        yield Drawing(f"{run.text_prefix(received.text)}{received.kind}-received", figure)
+    for kind in dict.fromkeys(received.kind for received in profile.received if received.kind != "cross"):
         figure = partial(figures.draw_distances, profile, kind, model=model, note=run.mean_note)
         yield Drawing(f"{kind}-distance", figure)

@@ -145,14 +145,14 @@ def fit_maps(
         return tuple(maps), tables
     several = len({attention.text for attention in maps}) > 1
     strongest = _fit_strongest(sizes, budget, "--rows and --keys", several)
-    shown, found = [], dict(tables)
+    shown, edge_tables = [], dict(tables)
     for attention in maps:
         pooled = zoomed(attention, Zoom(strongest.side)) if attention.pool == "none" else attention
         if pooled is not attention:
             for layer in attention.layers:
-                found[attention.text, attention.kind, layer.layer] = EdgeTable.of_maps(layer, strongest.edges)
+                edge_tables[attention.text, attention.kind, layer.layer] = EdgeTable.of_maps(layer, strongest.edges)
         shown.append(pooled)
-    return tuple(shown), found
+    return tuple(shown), edge_tables
 
 
 def tables_of_edges(maps: Sequence[Attention], edges: Edges) -> Tables:
@@ -182,7 +182,7 @@ def pooling_notes(maps: Sequence[Attention], tables: Tables) -> tuple[str, ...]:
         for layer in attention.layers
     )
     rows, columns = longest.cell
-    up_to = "up to " if len({(len(each.queries), len(each.keys)) for each in pooled}) > 1 else ""
+    up_to = "up to " if len({(len(maps.queries), len(maps.keys)) for maps in pooled}) > 1 else ""
     return (
         f"{up_to}{tokens:,} tokens: each row shows its {per_row} strongest weights, "
         f"the map is pooled {up_to}{rows} x {columns}; "
@@ -192,15 +192,15 @@ def pooling_notes(maps: Sequence[Attention], tables: Tables) -> tuple[str, ...]:
 
 def _fit_strongest(sizes: Sequence[MapSize], budget: int, shorter: str, several: bool) -> PageFit:
     """Return what fits; `shorter` are options that show less of a text, `several` whether there are several texts."""
-    found = fit_page(sizes, budget)
-    if found is None:
+    fit = fit_page(sizes, budget)
+    if fit is None:
         longest = max(max(size.queries, size.keys) for size in sizes)
         raise UsageError(
             f"the page would take at least {format_size(smallest_page_bytes(sizes))} (longest text: {longest} tokens), "
             f"allowed are {format_size(budget)}; show less with --layer 0, --head 0, {shorter}"
             f"{' or fewer texts' if several else ''}, or allow more with --max-page"
         )
-    return found
+    return fit
 
 
 def _sizes_of_pass(prepared: Pass) -> list[MapSize]:
@@ -220,12 +220,14 @@ def _sizes_of_pass(prepared: Pass) -> list[MapSize]:
 def _size_of_maps(attention: Attention, vectors: Sequence[Vectors]) -> MapSize:
     layers = {maps.layer for maps in attention.layers}
     shown = [
-        each for each in vectors if (each.text, each.kind) == (attention.text, attention.kind) and each.layer in layers
+        of_layer
+        for of_layer in vectors
+        if (of_layer.text, of_layer.kind) == (attention.text, attention.kind) and of_layer.layer in layers
     ]
     values = (
-        sum(each.query.shape[0] * each.query.shape[2] for each in shown),
-        sum(each.key.shape[0] * each.key.shape[2] for each in shown),
-        sum(len(each.heads) for each in shown),
+        sum(of_layer.query.shape[0] * of_layer.query.shape[2] for of_layer in shown),
+        sum(of_layer.key.shape[0] * of_layer.key.shape[2] for of_layer in shown),
+        sum(len(of_layer.heads) for of_layer in shown),
     )
     count = sum(len(maps.weights) for maps in attention.layers)
     return MapSize(count, len(attention.queries), len(attention.keys), values)
