@@ -133,9 +133,10 @@ def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
 
 
 def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
-    one = rows(run_cli("patterns", "-t", TEXT, "--shuffle-seeds", "0").out)
-    other = rows(run_cli("patterns", "-t", TEXT[:40], "--shuffle-seeds", "0").out)
-    both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], "--shuffle-seeds", "0").out)
+    options = ("--shuffle-seeds", "0", "--layer", "0", "--head", "0-2")
+    one = rows(run_cli("patterns", "-t", TEXT, *options).out)
+    other = rows(run_cli("patterns", "-t", TEXT[:40], *options).out)
+    both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], *options).out)
     for a, b, mean in zip(one, other, both, strict=True):
         for name in ("sink", "sink_uniform", "local_mass_positional"):
             assert float(mean[name]) == pytest.approx((float(a[name]) + float(b[name])) / 2, abs=1e-6)
@@ -149,7 +150,7 @@ def test_short_texts_are_doubted(run_cli: RunCli) -> None:
 
 
 def test_a_pair_has_segments(run_cli: RunCli) -> None:
-    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "--shuffle-seeds", "0").out)
+    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "--shuffle-seeds", "0").out)
     assert all(0 < float(row["segment_mass_uniform"]) < 1 for row in found)
 
 
