@@ -4,7 +4,7 @@ During a forward pass (`Rows`, `RowSums`, `Columns`) they hold tensors on the mo
 NumPy arrays.
 """
 
-from attncli.data.extras import MIN_QUERIES, Edges, EdgesConsumer, Profile, Received, Vectors
+from attncli.data.extras import MIN_QUERIES, MIN_SHARE, Edges, EdgesConsumer, Profile, Received, Vectors
 from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
@@ -13,7 +13,7 @@ from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme
 from attncli.data.zoom import Partition, Pooling, Span, Spans, TextSpan, TokenWindow, Zoom
 
 __all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "Scheme", "Text", "Tokens", "read_only"]
-__all__ += ["MIN_QUERIES", "Profile", "Received"]
+__all__ += ["MIN_QUERIES", "MIN_SHARE", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
 __all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]
 __all__ += ["Attention", "Edges", "EdgesConsumer", "LayerMaps", "ScoreParts", "Vectors"]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Column = TypeVar("Column")
-MIN_QUERIES = 5
-"""Number of queries that must see a key for a reliable mean."""
+MIN_QUERIES, MIN_SHARE = 5, 0.05
+"""Queries that must see a key for a reliable mean: this number, and this share of all."""
 _EDGE_DTYPES = {"kind": np.int8, "weight": np.float32}
 
 
@@ -121,8 +121,9 @@ class Received:
 
     @property
     def reliable(self) -> Array:
-        """[head, key] bool: keys seen by at least 5 queries, or by all if there are fewer."""
-        reliable: Array = self.seen >= np.clip(self.rows, 1, MIN_QUERIES)[:, None]
+        """[head, key] bool: keys seen by at least max(5, 5 % of the queries), or by all if there are fewer."""
+        rows = np.maximum(self.rows, 1)
+        reliable: Array = self.seen >= np.clip(rows * MIN_SHARE, MIN_QUERIES, None).clip(max=rows)[:, None]
         return reliable
 
     def sinks(self, threshold: float = SINK_THRESHOLD) -> Array:

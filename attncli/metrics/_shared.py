@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from attncli.data import MAX_OFFSET, Columns, Kind, Rows, RowSums, Visibility
+from attncli.data import MAX_OFFSET, MIN_QUERIES, MIN_SHARE, Columns, Kind, Rows, RowSums, Visibility
 
 Tensor = torch.Tensor
 T = TypeVar("T")
@@ -20,7 +20,6 @@ SELF_ATTENTION: tuple[Kind, ...] = ("encoder", "decoder")
 LOCAL_WINDOW = 2
 """Largest distance in tokens that `local_mass` counts."""
 _CHUNK = 128
-_MIN_ROWS = 5
 _TIE = 1e-6
 
 
@@ -212,13 +211,13 @@ def weight_at_offset(rows: AnyRows, offset: int) -> Tensor:
     return where_defined(visible[..., MAX_OFFSET + offset], weights[..., MAX_OFFSET + offset])
 
 
-def _largest_mean(total: Tensor, count: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _largest_mean(total: Tensor, count: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest total / count over the last axis and its index, NaN if there is none.
 
-    Only means over at least 5 rows (or all rows, if fewer) compete. The first of values that differ by less than a
-    millionth wins, so that rounding does not choose.
+    Only means over at least `least` rows compete. The first of values that differ by less than a millionth wins, so
+    that rounding does not choose.
     """
-    mean = torch.where(count >= rows.clamp_max(_MIN_ROWS)[..., None], total / count, -torch.inf)
+    mean = torch.where(count >= least[..., None], total / count, -torch.inf)
     best = mean.amax(-1)
     first = (mean >= (best * (1 - _TIE))[..., None]).int().argmax(-1)
     exists = best > -torch.inf
@@ -227,7 +226,8 @@ def _largest_mean(total: Tensor, count: Tensor, rows: Tensor) -> tuple[Tensor, T
 
 def strongest_key(columns: Columns) -> tuple[Tensor, Tensor]:
     """Return the most attention that any key receives, and the position of this key: [batch, head] each."""
-    return _largest_mean(columns.mass, columns.visible_rows, columns.rows)
+    rows = columns.rows
+    return _largest_mean(columns.mass, columns.visible_rows, rows.minimum((rows * MIN_SHARE).clamp_min(MIN_QUERIES)))
 
 
 def strongest_offset(columns: Columns) -> tuple[Tensor, Tensor]:
@@ -237,5 +237,6 @@ def strongest_offset(columns: Columns) -> tuple[Tensor, Tensor]:
     """
     offsets = sorted(range(-MAX_OFFSET, MAX_OFFSET + 1), key=lambda offset: (abs(offset), offset))
     order = [MAX_OFFSET + offset for offset in offsets]
-    best, index = _largest_mean(columns.offset_mass[..., order], columns.offset_rows[..., order], columns.rows)
+    least = columns.rows.clamp_max(MIN_QUERIES)
+    best, index = _largest_mean(columns.offset_mass[..., order], columns.offset_rows[..., order], least)
     return best, where_defined(~best.isnan(), best.new_tensor(offsets)[index.nan_to_num().long()])

@@ -5,8 +5,8 @@ from attncli.metrics._shared import Tensor, strongest_key
 def sink(columns: Columns) -> Tensor:
     """How much attention does the strongest key of the head get from every row?
 
-    Formula   max_k α_k, α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, over keys that at least 5 rows (or all rows,
-              if fewer) can see
+    Formula   max_k α_k, α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, over keys that at least max(5, 5 % of the
+              rows) can see (all rows, if fewer)
     Axes      sums over rows [batch, head, key] → [batch, head]
     Unit      1, from 0 to 1 (all attention of every row): a vertical stripe in the map
     Undefined where no key is visible to that many rows

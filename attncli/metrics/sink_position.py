@@ -8,7 +8,7 @@ def sink_position(columns: Columns) -> Tensor:
     Formula   argmax_k α_k, α_k and the keys as for sink; of equal keys the first
     Axes      sums over rows [batch, head, key] → [batch, head]
     Unit      position, from 0 (the first token)
-    Undefined where no key is visible to at least 5 rows (or all rows, if fewer)
+    Undefined where no key is visible to at least max(5, 5 % of the rows) (all rows, if fewer)
     Caveat    Means little where sink is small. Over several texts it is the mean of positions: read it with its
               standard deviation, 0 where all texts agree.
     Source    Gu et al. 2024, "When Attention Sink Emerges in Language Models"; their α_k^h is our α_k, and they

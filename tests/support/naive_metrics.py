@@ -75,6 +75,7 @@ def weighted_mean(weights: Matrix, visible: Mask, value: Callable[[int, int], fl
     return by_row(visible, of_row)
 
 
-def min_rows(visible: Mask) -> int:
-    """Return over how many rows a mean has to be taken to compete for a maximum: 5, or all rows if fewer."""
-    return min(5, sum(map(any, visible)))
+def min_rows(visible: Mask, share: float = 0) -> float:
+    """Return over how many rows a mean has to be taken to compete: 5 or a share of them, or all rows if fewer."""
+    rows = sum(map(any, visible))
+    return min(max(5, share * rows), rows)

@@ -80,11 +80,14 @@ export function kept(map: Grid, queries: readonly number[], keys: readonly numbe
 /** The mean attention that makes a key a sink, as in `attncli stats --profile`. */
 export const SINK = 0.3;
 
-/** Returns the keys that receive at least `SINK`, in the mean over the rows that can see them. */
+/** Returns the keys that receive at least `SINK` in the mean over the rows that see them: 5 and 5 % of all, or all. */
 export function sinksOf(map: Grid): number[] {
+  const isDefined = (row: number) => rowOf(map, row).some((weight) => !Number.isNaN(weight));
+  const rows = Array.from({ length: map.rows }, (_, row) => row).filter(isDefined).length;
+  const least = Math.max(1, Math.min(rows, Math.max(5, 0.05 * rows)));
   return Array.from({ length: map.columns }, (_, key) => key).filter((key) => {
     const visible = columnOf(map, key).filter((weight) => !Number.isNaN(weight));
-    return visible.length > 1 && total(visible) / visible.length >= SINK;
+    return visible.length >= least && total(visible) / visible.length >= SINK;
   });
 }
 

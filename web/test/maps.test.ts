@@ -92,7 +92,7 @@ describe("a map without some tokens", () => {
     ]);
   });
 
-  it("has no sink that only one row can see", () => {
+  it("has no sink that few rows can see", () => {
     const map = grid([
       [1, masked],
       [0.1, 0.9],

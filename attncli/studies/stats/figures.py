@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
-from attncli.data import KINDS, MIN_QUERIES, Array, Kind, Profile, Received, Scores, Statistics, TokenWindow
+from attncli.data import KINDS, MIN_QUERIES, MIN_SHARE, Array, Kind, Profile, Received, Scores, Statistics, TokenWindow
 from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
 from attncli.plotting.axis import (
@@ -163,7 +163,8 @@ def _legend(cells: Cells, sinks: Array, threshold: float) -> list[Artist]:
         words = f"sink: receives at least {threshold:g}"
         handles.append(Line2D([], [], marker="o", linestyle="none", markersize=4, color=_SINK_COLOUR, label=words))
     if (cells.state == UNDEFINED).any():
-        handles.append(Patch(**HATCHED, label=f"visible to fewer than {MIN_QUERIES} queries"))
+        words = f"visible to fewer than {MIN_QUERIES} or {MIN_SHARE:.0%} of the queries"
+        handles.append(Patch(**HATCHED, label=words))
     return handles
 
 
