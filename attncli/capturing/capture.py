@@ -39,8 +39,10 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
 
     route  stream or eager to demand a route, auto to stream if every attention call allows it
     batch  encoded inputs for the pass, for a model without a tokenizer
-    Raises `ModelError` if the model has no softmax attention over its tokens, cannot run on text alone, or cannot be
-    streamed although that is demanded.
+    A model that does not run from text alone, or shows no attention then, is captured in a part of it that does; the
+    plan has a note about that. Inputs that the user gave (`Batch.given`) are never read by a part.
+    Raises `ModelError` if the model has no softmax attention over its tokens, cannot run on text alone or on the given
+    inputs, or cannot be streamed although that is demanded.
     """
     if batch is None:
         limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
@@ -49,7 +51,8 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         batch = next(unpadded(batch))
     failures: list[str] = []
     refused: list[tuple[str, str]] = []
-    for index, (name, caller) in enumerate(loaded.callers):
+    callers = loaded.callers[:1] if batch.given else loaded.callers
+    for index, (name, caller) in enumerate(callers):
         has_target = "decoder_input_ids" in accepted_arguments(caller, batch.tensors)
         inputs = batch if has_target else replace(batch, target_mask=None)
         try:
@@ -64,18 +67,27 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         sites, refused_calls = survey(calls, outputs, inputs, loaded.model)
         if sites:
             chosen, reason, sites = _choose_route(loaded, route, sites)
+            notes: tuple[str, ...] = ()
             if index:
                 reason += f"; text runs through its {name} alone"
-            return CapturePlan(chosen, reason, index, tuple(sites), tuple(refused_calls))
+                problem = _problem(failures, refused, index)
+                notes = (f"only {name} reads the text, because {_model_label(loaded)} {problem}",)
+            return CapturePlan(chosen, reason, index, tuple(sites), tuple(refused_calls), notes)
         refused += refused_calls
+    if batch.given and failures:
+        problem = f"fails on these inputs ({failures[0]}): give the inputs that its forward pass needs"
+        raise ModelError(f"{_model_label(loaded)} {problem}")
+    raise ModelError(f"{_model_label(loaded)} {_problem(failures, refused, len(callers))}")
+
+
+def _problem(failures: Sequence[str], refused: Sequence[tuple[str, str]], tried: int) -> str:
+    """Return why none of the `tried` ways to run a model gave attention, the whole model first."""
     if refused:
         name, reason = refused[0]
-        problem = f"has no softmax attention that can be measured token by token: {name}: {reason}"
-    elif failures and len(failures) == len(loaded.callers):
-        problem = f"does not run from text alone ({failures[0]})"
-    else:
-        problem = "has no softmax attention: nothing to capture (state-space, linear, Fourier or hashed attention)"
-    raise ModelError(f"{_model_label(loaded)} {problem}")
+        return f"has no softmax attention that can be measured token by token: {name}: {reason}"
+    if failures and len(failures) == tried:
+        return f"does not run from text alone ({failures[0]})"
+    return "has no softmax attention: nothing to capture (state-space, linear, Fourier or hashed attention)"
 
 
 def _choose_route(loaded: Loaded, route: str, sites: list[Site]) -> tuple[Route, str, list[Site]]:
@@ -119,7 +131,7 @@ def run(
         handler = RouteHandler(plan, emitter, len(part.inputs), loaded.model)
         try:
             with torch.inference_mode(), intercepted(loaded.model, handler, functions=watch):
-                outputs = call_model(caller, part.tensors, **options)
+                outputs = call_model(caller, part, **options)
         except AttnError:
             raise
         except Exception as error:  # the forward pass of any architecture
@@ -158,7 +170,7 @@ def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[t
     _, caller = loaded.callers[plan.caller]
     for part in unpadded(batch):
         with torch.inference_mode():
-            outputs = call_model(caller, part.tensors, output_hidden_states=True)
+            outputs = call_model(caller, part, output_hidden_states=True)
         returned = {stack: getattr(outputs, name, None) for stack, name in names.items()}
         for row, text in enumerate(part.inputs):
             states: States = {}

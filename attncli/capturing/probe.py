@@ -1,7 +1,7 @@
 """The probing pass: one eager pass on a short text that compares each attention call with attncli's own computation."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -139,17 +139,18 @@ def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[
     watching = recorder.finder.watch(model)
     with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace, watching:
         recorder.trace = trace
-        outputs = call_model(caller, batch.tensors, output_attentions=True)
+        outputs = call_model(caller, batch, output_attentions=True)
     projections = recorder.finder.projections
     return [replace(call, projection=projections.get(call.key)) for call in recorder.calls], outputs
 
 
-def call_model(caller: Callable[..., Any], tensors: Mapping[str, Tensor], **options: bool) -> Any:
+def call_model(caller: Callable[..., Any], batch: Batch, **options: bool) -> Any:
     """Return the outputs of one forward pass, without a cache and with the logits of one token at most.
 
-    Inputs and options that the forward function does not accept are left out.
+    Options that the forward function does not accept are left out; inputs too, unless the user gave them.
     """
-    inputs = accepted_arguments(caller, {**tensors, "use_cache": False, "logits_to_keep": 1})
+    inputs: dict[str, Any] = dict(batch.tensors) if batch.given else accepted_arguments(caller, batch.tensors)
+    inputs |= accepted_arguments(caller, {"use_cache": False, "logits_to_keep": 1})
     parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
     has_kwargs = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     return caller(**inputs, **(options if has_kwargs else accepted_arguments(caller, options)))

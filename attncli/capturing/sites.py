@@ -73,6 +73,7 @@ class CapturePlan:
     reason   why this route was chosen
     caller   index into `Loaded.callers`, the ways to run the model on text
     refused  layers that cannot be captured: (name, reason)
+    notes    messages for the user about every result of the plan
     """
 
     route: Route
@@ -80,6 +81,7 @@ class CapturePlan:
     caller: int
     sites: tuple[Site, ...]
     refused: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

@@ -74,11 +74,11 @@ class Pass:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for the user about the texts and about layers that are left out."""
+        """Notes for the user about the texts, the part of the model that reads them, and layers that are left out."""
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
         focus_notes = self.matches.notes if self.matches else ()
         text_notes = (note for batch in self.batches for note in batch.notes)
-        return tuple(dict.fromkeys([*refused, *self.norm_notes, *text_notes, *focus_notes]))
+        return tuple(dict.fromkeys([*self.plan.notes, *refused, *self.norm_notes, *text_notes, *focus_notes]))
 
     @cached_property
     def matches(self) -> FocusMatches | None:

@@ -30,6 +30,7 @@ class Batch:
     source_mask  [batch, source] bool: real tokens
     target_mask  [batch, target] bool; None for models without a separate decoder
     notes        messages for the user, such as a target that the model generated
+    given        whether the user encoded the inputs: then the whole model reads all of them, never a part of it
     """
 
     inputs: tuple[Input, ...]
@@ -37,6 +38,7 @@ class Batch:
     source_mask: torch.Tensor
     target_mask: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
+    given: bool = False
 
     @property
     def lengths(self) -> tuple[int, int | None]:
@@ -70,7 +72,7 @@ def batch_from_tensors(loaded: Loaded, inputs: Mapping[str, object]) -> Batch:
         if target_mask is not None:
             target = _decode_tokens(loaded.target_tokenizer, tensors["decoder_input_ids"][row][target_mask[row]])
         encoded.append(Input(row, Text(source.text), source, target))
-    return Batch(tuple(encoded), tensors, source_mask, target_mask)
+    return Batch(tuple(encoded), tensors, source_mask, target_mask, given=True)
 
 
 def unpadded(batch: Batch) -> Iterator[Batch]:

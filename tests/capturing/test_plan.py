@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import families
+import numpy as np
 import pytest
 import torch
+from families import FAMILIES
 from transformers import (
     BertConfig,
     BertModel,
+    CLIPConfig,
+    CLIPModel,
     DiaConfig,
     DiaForConditionalGeneration,
     EncoderDecoderConfig,
@@ -18,6 +23,8 @@ from transformers import (
     UdopForConditionalGeneration,
 )
 
+import attncli
+from attncli.api.model import Model
 from attncli.capturing import plan
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import batch_from_tensors
@@ -52,7 +59,7 @@ def test_a_decoder_never_runs_without_its_encoder() -> None:
         vocab_size=60, d_model=16, d_kv=8, d_ff=16, num_heads=2, num_layers=2, num_decoder_layers=2, image_size=32
     )
     loaded, tensors = seq2seq(UdopForConditionalGeneration(config))
-    with pytest.raises(ModelError, match=r"does not run from text alone \(forward: ValueError: Bbox is required"):
+    with pytest.raises(ModelError, match=r"fails on these inputs \(forward: ValueError: Bbox is required"):
         plan(loaded, batch=batch_from_tensors(loaded, tensors))
 
 
@@ -107,3 +114,38 @@ def test_a_mask_with_holes_is_refused() -> None:
     holes[0, 4] = 0
     with pytest.raises(UsageError, match="mask of text 0 leaves out tokens between others"):
         plan(loaded, batch=batch_from_tensors(loaded, {"input_ids": IDS, "attention_mask": holes}))
+
+
+IMAGE = torch.linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8)
+
+
+def clip() -> CLIPModel:
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**shape, "vocab_size": 100, "bos_token_id": 2, "eos_token_id": 3}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config={**shape, "image_size": 8, "patch_size": 4})).eval()
+
+
+def test_inputs_of_the_user_are_read_by_the_whole_model_or_fail_with_its_error() -> None:
+    model = families.build(FAMILIES["llava"], "eager")
+    with torch.no_grad():
+        own = model(input_ids=torch.tensor([[5, 6, 4, 4, 4, 4, 7]]), pixel_values=IMAGE, output_attentions=True)
+    run = attncli.capture(model, {"input_ids": [[5, 6, 4, 4, 4, 4, 7]], "pixel_values": IMAGE})
+    for layer, maps in enumerate(own.attentions):
+        np.testing.assert_allclose(run.attention("decoder").sel(layer=layer).values, maps[0], atol=1e-6)
+    with pytest.raises(ModelError, match=r"fails on these inputs .*tokens: 3, features"):
+        attncli.capture(model, {"input_ids": [[5, 6, 4, 4, 4, 7]], "pixel_values": IMAGE})
+    with pytest.raises(ModelError, match="fails on these inputs"):
+        attncli.capture(clip(), {"input_ids": [[5, 6, 7, 3]]})
+
+
+def test_an_input_that_the_model_does_not_take_is_not_dropped() -> None:
+    config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    with pytest.raises(ModelError, match="unexpected keyword argument 'token_type_ids'"):
+        attncli.capture(Float32Only(config), {"input_ids": IDS, "token_type_ids": torch.zeros_like(IDS)})
+
+
+def test_a_note_says_that_only_a_part_of_the_model_reads_the_text() -> None:
+    run = Model(wrap_model(clip(), families.tiny_tokenizer())).run("the animal did not cross")
+    assert run.info.notes[0].startswith(
+        "only get_text_features reads the text, because CLIPModel (clip) does not run from text alone (forward: "
+    )
