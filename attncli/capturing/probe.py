@@ -1,5 +1,7 @@
 """The probing pass: one eager pass on a short text that compares each attention call with attncli's own computation."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,6 +30,7 @@ class ProbedCall:
 
     stack       qualified names of the running modules, outermost first
     owner       the innermost running module that is attention by name or class
+    inputs      the tensors that decide the weights: queries and keys, or scores
     weights     [batch, head, query, key] as the model computed them
     visible     which keys are visible to each row, with the shape of weights; None if all
     kv_heads    number of key heads, and `dim` the size of a key vector; None for a softmax
@@ -39,12 +42,20 @@ class ProbedCall:
     stack: tuple[str, ...]
     owner: str | None
     function: Function
+    inputs: tuple[Tensor, ...]
     weights: Tensor
     visible: Tensor | None
     kv_heads: int | None = None
     dim: int | None = None
     streamable: bool = False
     projection: Projection | None = None
+
+    def has_inputs_of(self, other: ProbedCall) -> bool:
+        """Return whether both calls read the same memory."""
+        ours, theirs = (
+            [(part.data_ptr(), part.shape, part.stride()) for part in call.inputs] for call in (self, other)
+        )
+        return ours == theirs
 
 
 @dataclass(eq=False)
@@ -74,7 +85,7 @@ class Recorder:
     def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
         """Record a softmax of the model that may be over keys."""
         if weights.dim() >= 3:
-            self._add(key, "softmax", weights, visible_by_scores(scores))
+            self._add(key, "softmax", (scores,), weights, visible_by_scores(scores))
 
     def inner_softmax(self, scores: Tensor) -> None:
         """Keep the scores: they show which keys the function masks in addition to the mask that it receives."""
@@ -90,12 +101,13 @@ class Recorder:
         if not streamable and weights is not None:
             model_visible = visible_in_softmax(weights, self.scores)
             visible = visible if model_visible is None else model_visible
-        self._add(key, function, recorded_weights, visible, call.key.shape[1], call.key.shape[3], streamable)
+        sizes = call.key.shape[1], call.key.shape[3]
+        self._add(key, function, (call.query, call.key), recorded_weights, visible, *sizes, streamable)
         if streamable:
             self.finder.note_output(key, output)
 
     def _add(self, key: CallKey, function: Function, *fields: Any) -> None:
-        """Record a call; `fields` are the fields of `ProbedCall` from `weights` on."""
+        """Record a call; `fields` are the fields of `ProbedCall` from `inputs` on."""
         assert self.trace is not None
         stack, owner = tuple(self.trace.stack), self.trace.attention_module()
         self.calls.append(ProbedCall(key, stack, owner, function, *fields))

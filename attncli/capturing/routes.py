@@ -16,7 +16,7 @@ from attncli.capturing.masks import Strip, slices
 from attncli.capturing.probe import visible_in_softmax
 from attncli.capturing.projection import value_norms
 from attncli.capturing.sites import CapturePlan, Site
-from attncli.capturing.weights import Layout, find_layout, full_rows, visible_by_scores
+from attncli.capturing.weights import add_global_tokens, find_layout, full_rows, global_tokens, visible_by_scores
 from attncli.errors import ModelError
 
 Tensor = torch.Tensor
@@ -33,6 +33,8 @@ class RouteHandler:
         self._captured: set[CallKey] = set()
         self._scores: Tensor | None = None
         self._scratch = Scratch()
+        self._waiting: tuple[CallKey, Tensor, Tensor] | None = None
+        """A band with its visibility that waits for the next call, which holds the rows of its global tokens."""
 
     def dispatched(self, key: CallKey, function: Callable[..., Any], args: Args, kwargs: KwArgs) -> Any:
         sites = self._capture(key)
@@ -58,12 +60,20 @@ class RouteHandler:
         self._scores = scores
 
     def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
-        sites = self._capture(key)
+        if self._waiting and key == _next(self._waiting[0]):
+            (first, *band), self._waiting = self._waiting, None
+            self._emit_layout(self._capture(first), band, (weights, visible_by_scores(scores)))
+            return
+        sites = self._sites.get(key, [])
+        if sites and sites[0].layout and weights.shape[-1] > sites[0].width:
+            self._waiting = key, weights, visible_by_scores(scores)
+            return
+        self._capture(key)
         if not sites:
             return
         visible = visible_by_scores(scores)
         if sites[0].layout:
-            self._emit_layout(sites, sites[0].layout, weights, visible)
+            self._emit_layout(sites, (weights, visible))
             return
         if weights.dim() == 3:
             weights, visible = (part.reshape(self._batch, -1, *part.shape[1:]) for part in (weights, visible))
@@ -113,16 +123,27 @@ class RouteHandler:
         self._emit(sites, Block.from_weights(weights, visible))
         self._end(sites)
 
-    def _emit_layout(self, sites: Sequence[Site], layout: Layout, weights: Tensor, visible: Tensor) -> None:
+    def _emit_layout(self, sites: Sequence[Site], band: Sequence[Tensor], own: Sequence[Tensor] = ()) -> None:
+        """Emit the rows over all tokens of weights that are stored in a layout.
+
+        band  the weights and their visibility
+        own   the weights and visibility of global tokens over all keys, if there are such tokens
+        """
+        layout, columns = sites[0].layout, band[0].shape[-1] - sites[0].width
         tokens = self._emitter.source.mask.shape[1]
-        if find_layout(weights, self._batch, tokens) != layout:
+        near = [part[..., columns:] for part in band]
+        positions = global_tokens(band[1], columns, tokens) if own else []
+        if find_layout(near[0], self._batch, tokens) != layout or max(map(len, positions), default=0) != columns:
             raise ModelError(
-                f"{sites[0].label} has keys outside of its {layout}, such as global tokens: its rows over all tokens "
-                "cannot be rebuilt"
+                f"{sites[0].label} has keys outside of its {layout}: its rows over all tokens cannot be rebuilt"
             )
+        assert layout
+        own = [part.reshape(self._batch, -1, *part.shape[1:]) for part in own]
         self._begin(sites, tokens, tokens)
         for rows in slices(tokens, rows_per_block(tokens)):
-            part, seen = (full_rows(stored, layout, rows.start, rows.stop, tokens) for stored in (weights, visible))
+            part, seen = (full_rows(stored, layout, rows.start, rows.stop, tokens) for stored in near)
+            for full, stored, of_global in zip((part, seen), band, own, strict=True) if own else ():
+                add_global_tokens(full, rows.start, stored[..., :columns], of_global, positions)
             self._emit(sites, Block.from_weights(part, seen, rows.start))
         self._end(sites)
 
@@ -147,6 +168,11 @@ class RouteHandler:
     def _end(self, sites: Sequence[Site]) -> None:
         for site in sites:
             self._emitter.end_layer(site)
+
+
+def _next(key: CallKey) -> CallKey:
+    """Return the key of the next call of the same module."""
+    return key[0], key[1] + 1
 
 
 def _cut_block(block: Block, rows: slice, keys: slice) -> Block | None:

@@ -34,6 +34,7 @@ class Site:
     part        which weights of the call belong to this kind: all; the first or the rest of the keys, where one softmax
                 covers the tokens of two stacks; the main rows, where rows of other streams follow
     layout      how weights are stored that are not a matrix of query x key
+    width       number of columns of the layout, without those of global tokens
     dim         size of a query vector; None if the call shows none
     projection  module that multiplies exactly the output of the heads by W_O; None if there is none
     """
@@ -48,6 +49,7 @@ class Site:
     function: Function = "dispatch"
     part: Part = "all"
     layout: Layout | None = None
+    width: int = 0
     dim: int | None = None
     projection: Projection | None = None
 

@@ -1,16 +1,23 @@
 """From probed calls to sites: which calls are attention over the tokens, of which kind and layer, and which are not."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from attncli.capturing.attention_free import attention_free_layers
 from attncli.capturing.probe import ProbedCall, agree
-from attncli.capturing.sites import LAYER_PATH, Part, Site, call_kind, layer_number, tree_kind
-from attncli.capturing.weights import Layout, as_returned, find_layout, full_rows, weights_problem
+from attncli.capturing.sites import Part, Site, call_kind, layer_number, tree_kind
+from attncli.capturing.weights import (
+    Layout,
+    add_global_tokens,
+    as_returned,
+    find_layout,
+    full_rows,
+    global_tokens,
+    weights_problem,
+)
 from attncli.data import Kind
 from attncli.inputs.batches import Batch
 
@@ -24,7 +31,19 @@ OUTPUTS: dict[str, Kind | None] = {
     "attentions": None,
 }
 """The outputs that hold attention maps, with their kind. They are read by name: their order differs between models."""
-_NO_MIXER = re.compile(r"norm|mlp|moe|feed_?forward|ffn|dropout|router", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """How a model stores the weights of a call that is not a matrix of query x key.
+
+    width     number of columns of the layout, without those of global tokens
+    returned  the weights as the model returns them
+    """
+
+    layout: Layout
+    width: int
+    returned: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +54,12 @@ class SurveyedCall:
     layer: int | None
     call: ProbedCall
     part: Part = "all"
-    layout: Layout | None = None
+    stored: Stored | None = None
     problem: str = ""
+
+    def has_weights(self, returned: Tensor) -> bool:
+        """Return whether a map among the outputs of the model holds the weights of this call."""
+        return agree(self.call.weights, returned) or bool(self.stored and agree(self.stored.returned, returned))
 
 
 def survey(
@@ -51,33 +74,37 @@ def survey(
     ]
     surveyed: list[SurveyedCall] = []
     for call in _distinct(calls):
-        surveyed += _classify(call, batch, returned, model.config)
+        rows, stored = _as_rows(call, calls, batch, returned)
+        surveyed += _classify(rows, stored, batch, returned, model.config)
     surveyed += _unclassified(calls, surveyed, tokens=min(length for length in batch.lengths if length is not None))
     surveyed += _only_in_outputs(surveyed, returned, batch, model.config)
     _renumber_layers(surveyed)
     sites = [_site(attention) for attention in surveyed if not attention.problem]
     refused = [(attention.call.key[0], attention.problem) for attention in surveyed if attention.problem]
-    return sites, [*refused, *_attention_free_layers(model, sites, [name for name, _ in refused])]
+    free = attention_free_layers(model, sites, [name for name, _ in refused])
+    return sites, [*refused, *free, *_not_found(returned, surveyed)]
 
 
 def _distinct(calls: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
-    """Return the calls without repeated ones: differential attention calls twice, for the two halves of the values."""
-    kept: list[ProbedCall] = []
+    """Return the calls without those that repeat the last call of their module with the same inputs.
+
+    Differential attention calls twice, for the two halves of the values.
+    """
+    last: dict[str, ProbedCall] = {}
     for call in calls:
-        name, number = call.key
-        if not any(old.key == (name, number - 1) and agree(call.weights, old.weights) for old in kept):
-            kept.append(call)
+        old = last.get(call.key[0])
+        if old is None or not (call.has_inputs_of(old) and agree(call.weights, old.weights)):
             yield call
+        last[call.key[0]] = call
 
 
 def _classify(
-    call: ProbedCall, batch: Batch, returned: Sequence[ReturnedMap], config: PreTrainedConfig
+    call: ProbedCall, stored: Stored | None, batch: Batch, returned: Sequence[ReturnedMap], config: PreTrainedConfig
 ) -> list[SurveyedCall]:
     """Return the attention in a call: none, one kind, or two kinds in one softmax."""
     source, target = batch.lengths
-    call, layout = _as_rows(call, batch, returned)
     four_axes = call.weights.dim() == 4 and call.weights.shape[0] == len(batch.inputs)
-    only_softmax = call.function == "softmax" and not _is_returned(call.weights, returned)
+    only_softmax = call.function == "softmax" and not stored and not _is_returned(call.weights, returned)
     if only_softmax and not (four_axes and call.owner):
         return []
     queries, keys = call.weights.shape[-2:] if four_axes else (0, 0)
@@ -102,22 +129,50 @@ def _classify(
         return []
     if call.function == "sdpa" and not call.streamable:
         problem = problem or "its output is not that of the plain formula, and torch's attention shows no weights"
-    return [SurveyedCall(kind, layer, call, layout=layout, problem=problem or "")]
+    return [SurveyedCall(kind, layer, call, stored=stored, problem=problem or "")]
 
 
-def _as_rows(call: ProbedCall, batch: Batch, returned: Sequence[ReturnedMap]) -> tuple[ProbedCall, Layout | None]:
-    """Return the call, with weights [batch, head, query, key] if they can be rebuilt, and the layout of its weights."""
+def _as_rows(
+    call: ProbedCall, calls: Sequence[ProbedCall], batch: Batch, returned: Sequence[ReturnedMap]
+) -> tuple[ProbedCall, Stored | None]:
+    """Return the call, with weights [batch, head, query, key] if they can be rebuilt, and how the model stores them."""
     size, source = len(batch.inputs), batch.lengths[0]
     weights, visible = call.weights, call.visible
     if weights.dim() == 3 and weights.shape[0] % size == 0:
         shape = (size, -1, *weights.shape[1:])
         visible = None if visible is None else visible.reshape(shape)
         return replace(call, weights=weights.reshape(shape), visible=visible), None
-    layout = find_layout(weights, size, source) if call.function == "softmax" else None
-    if layout is None or not _is_returned(as_returned(weights, layout, source), returned):
+    if call.function != "softmax" or visible is None:
         return call, None
-    visible = None if visible is None else full_rows(visible, layout, 0, source, source)
-    return replace(call, weights=full_rows(weights, layout, 0, source, source), visible=visible), layout
+    own = _global_rows(call, calls)
+    columns = own.weights.shape[1] if own else 0
+    layout = find_layout(weights[..., columns:], size, source)
+    if layout is None:
+        return call, None
+    shown = as_returned(weights, layout, source).clone()
+    rows, seen = (full_rows(part[..., columns:], layout, 0, source, source) for part in (weights, visible))
+    if own and own.visible is not None:
+        positions = global_tokens(visible, columns, source)
+        for part, whole, of_global in ((rows, weights, own.weights), (seen, visible, own.visible)):
+            add_global_tokens(
+                part, 0, whole[..., :columns], of_global.reshape(size, -1, *of_global.shape[1:]), positions
+            )
+        for text, places in enumerate(positions):  # the model returns the rows of global tokens in another output
+            shown[text][:, places] = 0
+    if not _is_returned(shown, returned):
+        return call, None
+    return replace(call, weights=rows, visible=seen), Stored(layout, weights.shape[-1] - columns, shown)
+
+
+def _global_rows(call: ProbedCall, calls: Sequence[ProbedCall]) -> ProbedCall | None:
+    """Return the softmax of global tokens over all keys, which follows that of a band; None if there is none."""
+    shape, (name, number) = call.weights.shape, call.key
+    for other in calls:
+        if other.key == (name, number + 1) and other.weights.dim() == 3 and len(shape) == 4:
+            texts_and_heads, columns, keys = other.weights.shape
+            if (texts_and_heads, keys) == (shape[0] * shape[2], shape[1]) and columns < shape[3]:
+                return other
+    return None
 
 
 def _is_returned(weights: Tensor, returned: Sequence[ReturnedMap]) -> bool:
@@ -174,9 +229,9 @@ def _only_in_outputs(
     source, target = batch.lengths
     is_decoder = bool(getattr(config, "is_decoder", False))
     for name, index, weights in returned:
-        if any(agree(attention.call.weights, weights) for attention in surveyed):
+        if any(attention.call.function != "output" and attention.has_weights(weights) for attention in surveyed):
             continue
-        call = ProbedCall((name, index), (f"{name}.{index}",), None, "output", weights, None)
+        call = ProbedCall((name, index), (f"{name}.{index}",), None, "output", (weights,), weights, None)
         kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, is_decoder)
         of_kind = [attention for attention in surveyed if attention.kind == kind]
         shape = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
@@ -195,6 +250,15 @@ def _only_in_outputs(
             yield SurveyedCall(kind, index, call)
 
 
+def _not_found(returned: Sequence[ReturnedMap], surveyed: Sequence[SurveyedCall]) -> Iterator[tuple[str, str]]:
+    """Return which outputs of the model hold more maps than attention calls were found, as (output, reason)."""
+    for name, kind in OUTPUTS.items():
+        maps = sum(output == name for output, _, _ in returned)
+        calls = sum(kind in (None, attention.kind) for attention in surveyed)
+        if maps > calls:
+            yield f"{maps - calls} of {maps} {name}", f"only {calls} attention calls of the model were found"
+
+
 def _renumber_layers(surveyed: list[SurveyedCall]) -> None:
     """Set layer numbers to the order of calls in each kind whose names lack or repeat a number (shared modules)."""
     for kind in {attention.kind for attention in surveyed}:
@@ -207,7 +271,7 @@ def _renumber_layers(surveyed: list[SurveyedCall]) -> None:
 
 def _site(attention: SurveyedCall) -> Site:
     assert attention.layer is not None
-    call = attention.call
+    call, stored = attention.call, attention.stored
     return Site(
         kind=attention.kind,
         layer=attention.layer,
@@ -218,38 +282,8 @@ def _site(attention: SurveyedCall) -> Site:
         route="stream" if call.streamable else "eager",
         function=call.function,
         part=attention.part,
-        layout=attention.layout,
+        layout=stored.layout if stored else None,
+        width=stored.width if stored else 0,
         dim=call.dim,
         projection=call.projection,
     )
-
-
-def _attention_free_layers(
-    model: nn.Module, sites: Sequence[Site], refused: Iterable[str]
-) -> Iterator[tuple[str, str]]:
-    """Return the state-space, linear or convolutional layers of a hybrid model, as (layer names, reason).
-
-    They made no attention call, in stacks where other layers made one. `refused` are names of modules whose attention
-    is refused: their layers do have attention.
-    """
-    for stack in dict.fromkeys(match[1] for site in sites if (match := LAYER_PATH.match(site.name))):
-        layers = model.get_submodule(stack)
-        if not isinstance(layers, nn.ModuleList):
-            continue
-        in_stack = [site for site in sites if site.name.startswith(f"{stack}.")]
-        with_attention = {site.layer for site in in_stack}
-        for name in (*(site.name for site in in_stack), *refused):
-            if (match := LAYER_PATH.match(name)) and match[1] == stack:
-                with_attention.add(int(match[2]))
-        numbers_by_class: dict[str, list[int]] = {}
-        for number, layer in enumerate(layers):
-            if number not in with_attention:
-                numbers_by_class.setdefault(_mixer_class(layer), []).append(number)
-        for mixer, numbers in numbers_by_class.items():
-            yield f"{stack}.{','.join(map(str, numbers))}", f"{mixer} has no softmax attention"
-
-
-def _mixer_class(layer: nn.Module) -> str:
-    """Return the class name of the module that mixes tokens: the first one that is neither norm nor feed-forward."""
-    parts = (part for name, part in layer.named_children() if not _NO_MIXER.search(f"{name} {type(part).__name__}"))
-    return type(next(parts, layer)).__name__

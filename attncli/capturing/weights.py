@@ -4,8 +4,11 @@ Models for long texts compute only the keys near a query. Two layouts are known:
 
 band    [batch, query, head, 2 w + 1]: column c is the key at query - w + c (Longformer, LED)
 blocks  [batch, block, head, query in block, 3 s]: column c is the key at (block - 1) s + c (LongT5, local)
+
+Global tokens of a band have columns of their own on its left, and rows of their own over all keys.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -82,6 +85,30 @@ def full_rows(weights: Tensor, layout: Layout, first: int, last: int, tokens: in
 def as_returned(weights: Tensor, layout: Layout, tokens: int) -> Tensor:
     """Return the weights in the shape that models return them in."""
     return _by_query(weights, layout)[:, :, :tokens] if layout == "band" else weights
+
+
+def global_tokens(visible: Tensor, columns: int, tokens: int) -> list[Tensor]:
+    """Return the positions of the global tokens of each text, shown by a band that masks them for their own rows.
+
+    visible  [batch, query, head, column] bool: visible keys, `columns` columns of global tokens before the band
+    """
+    middle = columns + (visible.shape[-1] - columns) // 2
+    return [row.nonzero().flatten() for row in ~visible[:, :tokens, 0, middle]]
+
+
+def add_global_tokens(rows: Tensor, first: int, columns: Tensor, own: Tensor, positions: Sequence[Tensor]) -> None:
+    """Write weights, or visibility, of global tokens into rows that `full_rows` made from the band alone.
+
+    rows       [batch, head, row, key], beginning at the query `first`
+    columns    [batch, query, head, n]: of each query, to the global tokens
+    own        [batch, head, n, key]: of each global token, to all keys
+    positions  of the global tokens of each text, up to n
+    """
+    last, keys = first + rows.shape[2], rows.shape[3]
+    for text, places in enumerate(positions):
+        rows[text][..., places] = columns[text, first:last, :, : len(places)].transpose(0, 1)
+        inside = (places >= first) & (places < last)
+        rows[text][:, places[inside] - first] = own[text, :, : len(places), :keys][:, inside]
 
 
 def _by_query(weights: Tensor, layout: Layout) -> Tensor:
