@@ -15,7 +15,7 @@ from attncli.capturing.weights import weights_problem
 from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
-from attncli.stream import Sink, selected
+from attncli.stream import Sink, selected, without_autocast
 
 Tensor = torch.Tensor
 
@@ -177,8 +177,9 @@ class RowEmitter:
 
     def _send(self, call_sink: Callable[[Sink], None]) -> None:
         try:
-            for sink in self._sinks:
-                call_sink(sink)
+            with without_autocast(self._batch.source_mask.device):
+                for sink in self._sinks:
+                    call_sink(sink)
         except Exception as error:
             self.sink_error = error
             raise

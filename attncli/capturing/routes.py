@@ -18,6 +18,7 @@ from attncli.capturing.projection import value_norms
 from attncli.capturing.sites import CapturePlan, Site
 from attncli.capturing.weights import add_global_tokens, find_layout, full_rows, global_tokens, visible_by_scores
 from attncli.errors import ModelError
+from attncli.stream import without_autocast
 
 Tensor = torch.Tensor
 
@@ -112,8 +113,9 @@ class RouteHandler:
                 emitter.parts[site] = call.score_parts(rows, keys)
             if emitter.needs_norms and site.projection and emitter.selected_heads(site):
                 module = self._model.get_submodule(site.projection.name)
-                matrix = site.projection.matrix(module, call.value, heads * call.value.shape[3])
-                emitter.norms[site] = value_norms(call.value[:, :, keys], matrix, heads)
+                with without_autocast(call.value.device):
+                    matrix = site.projection.matrix(module, call.value, heads * call.value.shape[3])
+                    emitter.norms[site] = value_norms(call.value[:, :, keys], matrix, heads)
         output = attend(call, lambda block: self._emit(sites, block), self._scratch)
         self._end(sites)
         return output

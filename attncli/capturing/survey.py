@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from attncli.capturing.attention_free import attention_free_layers
 from attncli.capturing.probe import ProbedCall, agree
@@ -75,9 +75,9 @@ def survey(
     surveyed: list[SurveyedCall] = []
     for call in _distinct(calls):
         rows, stored = _as_rows(call, calls, batch, returned)
-        surveyed += _classify(rows, stored, batch, returned, model.config)
+        surveyed += _classify(rows, stored, batch, returned, model)
     surveyed += _unclassified(calls, surveyed, tokens=min(length for length in batch.lengths if length is not None))
-    surveyed += _only_in_outputs(surveyed, returned, batch, model.config)
+    surveyed += _only_in_outputs(surveyed, returned, batch, model)
     _renumber_layers(surveyed)
     sites = [_site(attention) for attention in surveyed if not attention.problem]
     refused = [(attention.call.key[0], attention.problem) for attention in surveyed if attention.problem]
@@ -99,7 +99,7 @@ def _distinct(calls: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
 
 
 def _classify(
-    call: ProbedCall, stored: Stored | None, batch: Batch, returned: Sequence[ReturnedMap], config: PreTrainedConfig
+    call: ProbedCall, stored: Stored | None, batch: Batch, returned: Sequence[ReturnedMap], model: PreTrainedModel
 ) -> list[SurveyedCall]:
     """Return the attention in a call: none, one kind, or two kinds in one softmax."""
     source, target = batch.lengths
@@ -116,15 +116,19 @@ def _classify(
             SurveyedCall("cross", layer, replace(call, weights=cross), "rest"),
         ]
     # ProphetNet predicts n-grams: its cross-attention has rows for each of them, after those of the main stream
-    ngram = getattr(config, "ngram", None)
+    ngram = getattr(model.config, "ngram", None)
     streams = 1 + ngram if isinstance(ngram, int) else 1
     if target is not None and streams > 1 and (queries, keys) == (streams * target, source):
         return [SurveyedCall("cross", layer, replace(call, weights=call.weights[:, :, :target]), "main")]
-    is_decoder = bool(getattr(config, "is_decoder", False))
+    is_decoder = bool(getattr(model.config, "is_decoder", False))
     kind = call_kind(call.key[0], queries, keys, batch.lengths, _is_causal(call), is_decoder)
     if not four_axes:  # hashed or pooled attention: its shape does not show the kind
         kind = tree_kind(call.key[0]) or kind
-    problem = _shape_or_value_problem(call.weights, batch) if four_axes else _no_tokens(call.weights.shape, source)
+    problem = (
+        _shape_or_value_problem(call.weights, batch, model.dtype)
+        if four_axes
+        else _no_tokens(call.weights.shape, source)
+    )
     if problem and only_softmax:
         return []
     if call.function == "sdpa" and not call.streamable:
@@ -179,7 +183,7 @@ def _is_returned(weights: Tensor, returned: Sequence[ReturnedMap]) -> bool:
     return any(agree(weights, attention_map) for _, _, attention_map in returned)
 
 
-def _shape_or_value_problem(weights: Tensor, batch: Batch) -> str | None:
+def _shape_or_value_problem(weights: Tensor, batch: Batch, dtype: torch.dtype) -> str | None:
     """Return why weights [batch, head, query, key] are not attention over the tokens of the batch; None if they are."""
     source, target = batch.lengths
     shape = tuple(weights.shape[-2:])
@@ -187,7 +191,7 @@ def _shape_or_value_problem(weights: Tensor, batch: Batch) -> str | None:
         return _no_tokens(shape, source)
     real = batch.source_mask if shape[0] == source else batch.target_mask
     assert real is not None
-    return weights_problem(weights, real, weights.dtype)
+    return weights_problem(weights, real, dtype)
 
 
 def _no_tokens(shape: Sequence[int], source: int) -> str:
@@ -220,14 +224,14 @@ def _unclassified(calls: Sequence[ProbedCall], surveyed: list[SurveyedCall], tok
 
 
 def _only_in_outputs(
-    surveyed: list[SurveyedCall], returned: Sequence[ReturnedMap], batch: Batch, config: PreTrainedConfig
+    surveyed: list[SurveyedCall], returned: Sequence[ReturnedMap], batch: Batch, model: PreTrainedModel
 ) -> Iterator[SurveyedCall]:
     """Return the maps that only the outputs of the model hold.
 
     They replace softmax calls of the same kind in `surveyed`: the model changed those weights afterwards.
     """
     source, target = batch.lengths
-    is_decoder = bool(getattr(config, "is_decoder", False))
+    is_decoder = bool(getattr(model.config, "is_decoder", False))
     for name, index, weights in returned:
         if any(attention.call.function != "output" and attention.has_weights(weights) for attention in surveyed):
             continue
@@ -240,7 +244,7 @@ def _only_in_outputs(
                 problem = f"the model returns it as {_shape_text(weights.shape)}, not as tokens x tokens"
                 yield SurveyedCall(kind, index, call, problem=problem)
             continue
-        reason = _shape_or_value_problem(weights, batch)
+        reason = _shape_or_value_problem(weights, batch, model.dtype)
         if reason and all(attention.problem for attention in of_kind):
             yield SurveyedCall(kind, index, call, problem=reason)
         if not reason:

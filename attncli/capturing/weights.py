@@ -16,7 +16,7 @@ import torch
 Tensor = torch.Tensor
 Layout = Literal["band", "blocks"]
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 4e-3}
-"""How far above 1 a row may sum, by the dtype that the model computes in."""
+"""How far above 1 a row may sum, by the dtype that computed the softmax."""
 
 
 def weights_problem(weights: Tensor, real: Tensor, dtype: torch.dtype) -> str | None:
@@ -24,16 +24,20 @@ def weights_problem(weights: Tensor, real: Tensor, dtype: torch.dtype) -> str | 
 
     weights  [batch, head, row, key]
     real     [batch, row] bool: False for rows of padding
+    dtype    dtype of the model, which computes the softmax unless `torch.autocast` or the weights have a coarser one
     """
+    kind = weights.device.type
+    cast = [torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else []
+    tolerance = max(TOLERANCE.get(part, 0) for part in (weights.dtype, dtype, *cast))
     rows = weights.masked_fill(~real[:, None, :, None], 0)
     total = rows.sum(-1, dtype=torch.float64)
     if not bool(torch.isfinite(total).all()):
         return "its weights are not finite"
-    if float(rows.min()) < -TOLERANCE[dtype]:
+    if float(rows.min()) < -tolerance:
         return f"its values go down to {float(rows.min()):.3g}: they are not softmax weights"
-    if float(total.max()) > 1 + TOLERANCE[dtype]:
+    if float(total.max()) > 1 + tolerance:
         return f"its rows sum to up to {float(total.max()):.4g} instead of 1: they are not softmax weights"
-    return "its rows sum to 0" if float(total.max()) <= TOLERANCE[dtype] else None
+    return "its rows sum to 0" if float(total.max()) <= tolerance else None
 
 
 def visible_by_scores(scores: Tensor) -> Tensor:

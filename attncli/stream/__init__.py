@@ -13,8 +13,8 @@ from attncli.stream.keep import KeepChosen, KeepMaps
 from attncli.stream.measure import Measure
 from attncli.stream.pool import PoolMaps
 from attncli.stream.profile import MeasureProfile
-from attncli.stream.protocol import Sink, SinkGroup, selected
+from attncli.stream.protocol import Sink, SinkGroup, selected, without_autocast
 from attncli.stream.vectors import KeepVectors
 
 __all__ = ["KeepChosen", "KeepMaps", "KeepVectors", "Measure", "MeasureProfile", "PoolMaps", "Sink", "StrongestEdges"]
-__all__ += ["SinkGroup", "selected"]
+__all__ += ["SinkGroup", "selected", "without_autocast"]

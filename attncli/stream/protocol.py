@@ -1,9 +1,11 @@
 """The protocol of a sink, and the helpers that sinks share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from attncli.data import Kind, Rows, Selection, Visibility
@@ -24,6 +26,16 @@ class Sink(Protocol):
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish a layer: all its rows for the current batch were added."""
+
+
+@contextmanager
+def without_autocast(device: torch.device) -> Iterator[None]:
+    """Turn `torch.autocast` off inside the block: it would round the products of sinks to half precision."""
+    with ExitStack() as stack:
+        for kind in {device.type, "cpu"}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 class SinkGroup:

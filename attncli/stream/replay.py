@@ -8,7 +8,7 @@ import torch
 
 from attncli.data import Array, Attention, Kind, LayerMaps, Rows, Tokens, Visibility
 from attncli.errors import UsageError
-from attncli.stream.protocol import Sink
+from attncli.stream.protocol import Sink, without_autocast
 
 BLOCK_CELLS = 1 << 20
 
@@ -24,6 +24,11 @@ def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
             "measures need full maps, these are pooled or show a part of the text: measure in the same run "
             "(metrics=…, top_k=…, profile=True), or keep full maps"
         )
+    with without_autocast(torch.device("cpu")):
+        _replay_layers(attention, sinks)
+
+
+def _replay_layers(attention: Attention, sinks: Sequence[Sink]) -> None:
     for maps in attention.layers:
         if not maps.heads or isinstance(maps.layer, str):
             how, combined = ("mean", "layers") if maps.heads else (attention.aggregate, "heads")
