@@ -20,6 +20,8 @@ KEPT_CELLS = 1 << 24
 """Cells whose visibility is kept for the next layers: 16 MB at most."""
 MASKED_SCORE = -1e30
 """Added to the scores of masked keys: lower than all scores, and well inside the range of float32."""
+_DESCRIBING = frozenset({"__get__", "dim", "size", "numel", "is_floating_point"})
+"""Functions of a tensor that read no cell; `__get__` reads attributes, such as its shape."""
 
 
 class LazyMask(torch.Tensor):
@@ -45,6 +47,13 @@ class LazyMask(torch.Tensor):
         mask._make, mask._request = make, request
         mask._bounds_by_step, mask._kept_strips, mask._cells_left = {}, {}, KEPT_CELLS
         return mask
+
+    @classmethod
+    def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # the cells must be computed here if they need `vmap`, which does not work inside of `__torch_dispatch__`
+        if func.__name__ in _DESCRIBING:
+            return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+        return func(*tree_map(_full_mask, args), **tree_map(_full_mask, kwargs or {}))
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]

@@ -61,6 +61,14 @@ _GEMMA: Mapping[str, Any] = {
     "layer_types": ["sliding_attention", "full_attention"],
     "dropout_rate": 0.0,
 }
+GEMMA_4: Mapping[str, Any] = {
+    "head_dim": 8,
+    "global_head_dim": 16,
+    "num_key_value_heads": 2,
+    "sliding_window": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "num_kv_shared_layers": 2,
+}
 
 TRANSFORMERS = tuple(int(part) for part in version("transformers").split(".")[:2])
 SINCE_5_24: Route = "stream" if TRANSFORMERS >= (5, 24) else "eager"
@@ -269,6 +277,18 @@ ENCODERS = (
         notes="band storage: position in the window instead of the key",
     ),
     _encoder("siglip_text", "SiglipTextModel", notes="text tower of a dual encoder"),
+    _encoder(
+        "embedding_gemma",
+        "Gemma3TextModel",
+        windows={0: 3},
+        use_bidirectional_attention=True,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=4,
+        query_pre_attn_scalar=8,
+        layer_types=["sliding_attention", "full_attention"],
+        notes="its masks are made from functions of single cells, by vmap",
+    ),
 )
 
 DECODERS = (
@@ -323,6 +343,25 @@ DECODERS = (
         sliding_window=4,
         query_pre_attn_scalar=8,
         layer_types=["sliding_attention", "full_attention"],
+    ),
+    _decoder(
+        "gemma4_text",
+        "Gemma4ForCausalLM",
+        layers=(0, 1, 2, 3),
+        windows={0: 4, 2: 4},
+        **GEMMA_4,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=VOCABULARY,
+        notes="the last layers read keys of earlier ones, so a model that only writes the next token skips their rows",
+    ),
+    _decoder(
+        "unlimited_ocr_text",
+        "UnlimitedOcrTextModel",
+        num_key_value_heads=4,
+        layer_types=["reference_sliding_attention"] * 2,
+        mlp_layer_types=["dense", "dense"],
+        sliding_window=4,
+        notes="its masks are made by vmap; the window begins after the first text, which sees all of itself",
     ),
     _decoder(
         "falcon",
@@ -680,6 +719,32 @@ SEQ2SEQ = (
             "cross_attention_hidden_size": 32,
         },
         **SPECIAL_IDS,
+    ),
+    _seq2seq(
+        "t5gemma2",
+        "T5Gemma2ForConditionalGeneration",
+        {},
+        heads=(4, 4),
+        windows={("encoder", 0): 3, ("decoder", 0): 4, ("decoder", 2): 4},
+        encoder={
+            "text_config": {**_SHAPE, **_GEMMA, "attn_logit_softcapping": None, "sliding_window": 5},
+            "vision_config": {
+                "num_hidden_layers": 1,
+                "num_attention_heads": 1,
+                "hidden_size": 8,
+                "intermediate_size": 8,
+            },
+            "image_token_index": VOCABULARY - 1,
+        },
+        decoder={
+            **_SHAPE,
+            **_GEMMA,
+            "attn_logit_softcapping": None,
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+        sink=True,
+        notes="one softmax over the tokens of both stacks; the masks of its encoder are made by vmap",
     ),
     _seq2seq(
         "encoder_decoder",
