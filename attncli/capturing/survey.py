@@ -118,7 +118,8 @@ def _classify(
     # ProphetNet predicts n-grams: its cross-attention has rows for each of them, after those of the main stream
     ngram = getattr(model.config, "ngram", None)
     streams = 1 + ngram if isinstance(ngram, int) else 1
-    if target is not None and streams > 1 and (queries, keys) == (streams * target, source):
+    has_streams = streams > 1 and tree_kind(call.key[0]) == "cross"
+    if target is not None and has_streams and (queries, keys) == (streams * target, source):
         return [SurveyedCall("cross", layer, replace(call, weights=call.weights[:, :, :target]), "main")]
     is_decoder = bool(getattr(model.config, "is_decoder", False))
     kind = call_kind(call.key[0], queries, keys, batch.lengths, _is_causal(call), is_decoder)

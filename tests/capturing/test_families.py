@@ -140,8 +140,10 @@ def test_kinds_are_distinguished_if_source_and_target_have_the_same_length(name:
 def test_a_saved_model_loads_and_gives_every_layer_of_a_real_text(name: str, tmp_path: Path) -> None:
     family = FAMILIES[name]
     loaded = load(str(families.save(family, tmp_path / name)), device="cpu")
-    batch = next(encode(loaded, [Text("The animal did not cross.", target="It was")]))
-    plan, sink = capture(loaded, batch)
+    text = "The animal did not cross the street because it was too tired and a red dog saw it."
+    batch = next(encode(loaded, [Text(text, target="It was")]))
+    plan, sink = make_plan(loaded), Collector()  # planned on a shorter text
+    capture_run(loaded, plan, batch, [sink])
     check(family, plan, sink, families.reference(family, batch.tensors))
 
 
