@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, Scratch, attend, rows_per_block
@@ -15,8 +15,15 @@ from attncli.capturing.intercept import Args, CallKey, KwArgs
 from attncli.capturing.masks import Strip, slices
 from attncli.capturing.probe import visible_in_softmax
 from attncli.capturing.projection import value_norms
-from attncli.capturing.sites import CapturePlan, Site
-from attncli.capturing.weights import add_global_tokens, find_layout, full_rows, global_tokens, visible_by_scores
+from attncli.capturing.sites import CapturePlan, Site, block_sparse_advice
+from attncli.capturing.weights import (
+    add_global_tokens,
+    find_layout,
+    full_rows,
+    global_tokens,
+    incomplete_rows,
+    visible_by_scores,
+)
 from attncli.errors import ModelError
 from attncli.stream import without_autocast
 
@@ -26,7 +33,7 @@ Tensor = torch.Tensor
 class RouteHandler:
     """A handler that captures the planned calls and lets the model compute all others."""
 
-    def __init__(self, plan: CapturePlan, emitter: RowEmitter, batch: int, model: nn.Module) -> None:
+    def __init__(self, plan: CapturePlan, emitter: RowEmitter, batch: int, model: PreTrainedModel) -> None:
         self._emitter, self._batch, self._model = emitter, batch, model
         self._sites: dict[CallKey, list[Site]] = {}
         for site in plan.sites:
@@ -81,21 +88,25 @@ class RouteHandler:
         self._emit_weights(sites, weights, visible)
 
     def emit_outputs(self, outputs: object) -> None:
-        """Emit the weights that only the outputs of the model hold."""
+        """Emit the weights that only the outputs of the model hold; a weight of exactly 0 is that of a masked key."""
         for key, sites in self._sites.items():
             maps = getattr(outputs, key[0], None) or ()
             if sites[0].function == "output" and key[1] < len(maps):
                 self._captured.add(key)
-                self._emit_weights(sites, maps[key[1]], None)
+                weights = maps[key[1]]
+                if reason := incomplete_rows(weights):
+                    raise ModelError(f"{sites[0].label} is refused: {reason}")
+                self._emit_weights(sites, weights, weights > 0)
 
     def check_complete(self) -> None:
         """Check that every planned call was captured; raise ModelError that names the missing layers."""
         missing = [sites[0] for key, sites in self._sites.items() if key not in self._captured]
         if missing:
             names = ", ".join(site.label for site in missing[:3])
+            advice = block_sparse_advice(self._model.config) or "use a shorter text"
             raise ModelError(
                 f"{len(missing)} attention layers work differently at this length than on short texts and cannot "
-                f"be measured: {names}; use a shorter text"
+                f"be measured: {names}; {advice}"
             )
 
     def _capture(self, key: CallKey) -> list[Site]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from transformers import PreTrainedConfig
+
 from attncli.capturing.intercept import CallKey
 from attncli.capturing.projection import Projection
 from attncli.capturing.weights import Layout
@@ -88,6 +90,17 @@ class CapturePlan:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         return tuple(kind for kind in KINDS if any(site.kind == kind for site in self.sites))
+
+
+def block_sparse_advice(config: PreTrainedConfig) -> str:
+    """Return what to do about a BigBird or BigBird-Pegasus that reads long texts in blocks; "" for other models."""
+    if getattr(config, "attention_type", None) != "block_sparse":
+        return ""
+    limit = (5 + 2 * config.num_random_blocks) * config.block_size
+    return (
+        f"use a text of at most {limit} tokens, or set attention_type to original_full in the config.json of the model "
+        "to replace its sparse attention by full attention"
+    )
 
 
 def layer_number(stack: Sequence[str]) -> int | None:

@@ -4,18 +4,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.capturing.attention_free import attention_free_layers
 from attncli.capturing.probe import ProbedCall, agree
-from attncli.capturing.sites import Part, Site, call_kind, layer_number, tree_kind
+from attncli.capturing.sites import Part, Site, block_sparse_advice, call_kind, layer_number, tree_kind
 from attncli.capturing.weights import (
-    Layout,
+    Stored,
     add_global_tokens,
     as_returned,
     find_layout,
     full_rows,
     global_tokens,
+    incomplete_rows,
     weights_problem,
 )
 from attncli.data import Kind
@@ -31,19 +32,6 @@ OUTPUTS: dict[str, Kind | None] = {
     "attentions": None,
 }
 """The outputs that hold attention maps, with their kind. They are read by name: their order differs between models."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """How a model stores the weights of a call that is not a matrix of query x key.
-
-    width     number of columns of the layout, without those of global tokens
-    returned  the weights as the model returns them
-    """
-
-    layout: Layout
-    width: int
-    returned: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +64,7 @@ def survey(
     for call in _distinct(calls):
         rows, stored = _as_rows(call, calls, batch, returned)
         surveyed += _classify(rows, stored, batch, returned, model)
-    surveyed += _unclassified(calls, surveyed, tokens=min(length for length in batch.lengths if length is not None))
+    surveyed += _unclassified(calls, surveyed, batch, model.config)
     surveyed += _only_in_outputs(surveyed, returned, batch, model)
     _renumber_layers(surveyed)
     sites = [_site(attention) for attention in surveyed if not attention.problem]
@@ -209,19 +197,29 @@ def _is_causal(call: ProbedCall) -> bool:
     return not bool(torch.triu(call.visible.expand_as(call.weights), diagonal=1).any())
 
 
-def _unclassified(calls: Sequence[ProbedCall], surveyed: list[SurveyedCall], tokens: int) -> Iterator[SurveyedCall]:
+def _unclassified(
+    calls: Sequence[ProbedCall], surveyed: list[SurveyedCall], batch: Batch, config: PreTrainedConfig
+) -> Iterator[SurveyedCall]:
     """Return a refusal for each attention module whose softmax covers blocks, global tokens or landmarks.
 
     A softmax over fewer scores than tokens is not attention: it mixes streams, experts or kernels.
     """
     known = {attention.call.owner for attention in surveyed}
+    tokens = min(length for length in batch.lengths if length is not None)
     for call in calls:
         owner = call.owner
         if call.function != "softmax" or owner is None or owner in known or call.weights.shape[-1] < tokens:
             continue
         known.add(owner)
         problem = f"its softmax is over {_shape_text(call.weights.shape)} scores, not over one row and column per token"
-        yield SurveyedCall(tree_kind(owner) or "encoder", layer_number(call.stack), call, problem=problem)
+        yield SurveyedCall(
+            tree_kind(owner) or "encoder", layer_number(call.stack), call, problem=problem + _advice(config)
+        )
+
+
+def _advice(config: PreTrainedConfig) -> str:
+    """Return what to do about layers that cannot be captured, after "; "; "" if nothing is known."""
+    return f"; {advice}" if (advice := block_sparse_advice(config)) else ""
 
 
 def _only_in_outputs(
@@ -236,8 +234,8 @@ def _only_in_outputs(
     for name, index, weights in returned:
         if any(attention.call.function != "output" and attention.has_weights(weights) for attention in surveyed):
             continue
-        call = ProbedCall((name, index), (f"{name}.{index}",), None, "output", (weights,), weights, None)
-        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, is_decoder)
+        call = ProbedCall((name, index), (f"{name}.{index}",), None, "output", (weights,), weights, weights > 0)
+        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, _is_causal(call), is_decoder)
         of_kind = [attention for attention in surveyed if attention.kind == kind]
         shape = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
         if weights.dim() != 4 or tuple(weights.shape[-2:]) != shape:
@@ -245,9 +243,9 @@ def _only_in_outputs(
                 problem = f"the model returns it as {_shape_text(weights.shape)}, not as tokens x tokens"
                 yield SurveyedCall(kind, index, call, problem=problem)
             continue
-        reason = _shape_or_value_problem(weights, batch, model.dtype)
+        reason = _shape_or_value_problem(weights, batch, model.dtype) or incomplete_rows(weights)
         if reason and all(attention.problem for attention in of_kind):
-            yield SurveyedCall(kind, index, call, problem=reason)
+            yield SurveyedCall(kind, index, call, problem=reason + _advice(model.config))
         if not reason:
             surveyed[:] = [
                 attention for attention in surveyed if attention.kind != kind or attention.call.function != "softmax"
