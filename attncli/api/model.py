@@ -117,6 +117,7 @@ class Model(Runner):
             "model": info.model,
             "revision": info.revision,
             "class": info.cls,
+            "class_reason": loaded.class_reason,
             "architecture": info.architecture,
             "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
             **{name: getattr(info, name) for name in ("dtype", "device", "tokenizer")},

@@ -28,6 +28,7 @@ class Loaded:
     tokenizer         None only for a model that the user passed without one
     target_tokenizer  the tokenizer of decoder texts
     name              hub id, folder, demo:NAME or class name
+    class_reason      why the class that Transformers prefers for the model was not used; "" if it was
     """
 
     model: PreTrainedModel
@@ -35,6 +36,7 @@ class Loaded:
     target_tokenizer: Any
     name: str
     revision: str | None = None
+    class_reason: str = ""
 
     @property
     def is_encoder_decoder(self) -> bool:

@@ -55,18 +55,18 @@ def load(
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     with explain_load_error(name, trust_remote_code), quiet_transformers():
         if base := _adapter_base(path, name, revision):
-            model = _load_model(_locate(base), base, head, dtype, {**options, "revision": None})
+            model, reason = _load_model(_locate(base), base, head, dtype, {**options, "revision": None})
             _load_adapter(model, path, name, revision)
             path = path if (Path(path) / "tokenizer_config.json").is_file() else _locate(base)
         else:
-            model = _load_model(path, name, head, dtype, options)
+            model, reason = _load_model(path, name, head, dtype, options)
         source = _load_tokenizer(tokenizer or path, name, options)
         target = _load_tokenizer(target_tokenizer, name, options) if target_tokenizer else source
     model.train(False)
     chosen_device = _device(device)
     if chosen_device is not None and getattr(model, "hf_device_map", None) is None:
         model.to(chosen_device)  # type: ignore[arg-type]
-    return Loaded(model, source, target, name, revision)
+    return Loaded(model, source, target, name, revision, reason)
 
 
 def wrap_model(model: PreTrainedModel, tokenizer: Any = None, name: str | None = None) -> Loaded:
@@ -126,8 +126,11 @@ def _load_adapter(model: PreTrainedModel, path: str, name: str, revision: str | 
         )
 
 
-def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, Any]) -> PreTrainedModel:
-    """Return the model, loaded by the first Auto class that uses all its weights; raise ModelError if none does."""
+def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, Any]) -> tuple[PreTrainedModel, str]:
+    """Return the model, loaded by the first class that finds all its weights, and why an earlier class was not used.
+
+    Raises ModelError if no class finds all weights.
+    """
     config = AutoConfig.from_pretrained(path, **options)
     if dtype not in DTYPES:
         raise UsageError(f"unknown --dtype '{dtype}': {did_you_mean(dtype, DTYPES)}")
@@ -151,7 +154,7 @@ def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, 
             continue
         missing = _missing_weights(model, loading_info)
         if not missing:
-            return model  # type: ignore[no-any-return]
+            return model, problem
         problem = problem or f"as {type(model).__name__} {missing}"
     problem = problem or f"{config.model_type} loads through none of {', '.join(dict.fromkeys(unfit))}"
     raise ModelError(f"model '{name}': {problem}; choose another --head or checkpoint")
@@ -200,7 +203,8 @@ def _missing_weights(model: PreTrainedModel, loading_info: dict[str, Any]) -> st
     if prefix and hasattr(model, prefix):
         missing = [key for key in missing if key.startswith(prefix + ".")]
     if missing:
-        return f"the checkpoint lacks {len(missing)} of its weights, the first is {sorted(missing)[0]}"
+        count = f"all {len(missing)}" if len(missing) == len(model.state_dict()) else len(missing)
+        return f"the checkpoint lacks {count} of its weights, the first is {sorted(missing)[0]}"
     wrong = sorted(loading_info.get("mismatched_keys") or [])
     return f"{len(wrong)} weights have another shape than config.json says: {wrong[0][0]}" if wrong else ""
 

@@ -11,12 +11,15 @@ from typing import Any
 import families
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     BertModel,
     BloomConfig,
     BloomModel,
     GPT2Config,
     GPT2Model,
+    LightOnOcrConfig,
+    LightOnOcrForConditionalGeneration,
     LlamaConfig,
     LlamaModel,
     MptConfig,
@@ -142,6 +145,34 @@ def test_head_and_dtype_are_used(bert: Path) -> None:
     loaded = models.load(str(bert), device="cpu", head="masked-lm", dtype="bfloat16")
     assert type(loaded.model).__name__ == "BertForMaskedLM"
     assert loaded.run_info("stream").dtype == "bfloat16"
+
+
+@pytest.fixture(scope="module")
+def lighton_ocr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint like the published ones, which hold all weights below `model.`."""
+    text = {"model_type": "qwen3", "num_key_value_heads": 2, "head_dim": 8, **LLAMA, "vocab_size": 100}
+    vision = {"model_type": "pixtral", **{f"num_{what}": 1 for what in ("hidden_layers", "attention_heads")}}
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "head_dim": 8, "image_size": 28, "patch_size": 14}
+    config = LightOnOcrConfig(text_config=text, vision_config=vision | sizes, image_token_id=99)
+    folder = tmp_path_factory.mktemp("lighton_ocr")
+    LightOnOcrForConditionalGeneration(config).save_pretrained(folder)
+    families.tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_class_that_finds_no_weights_is_not_used_and_named(lighton_ocr: Path, run_cli: Any) -> None:
+    loaded = models.load(str(lighton_ocr), device="cpu")
+    assert type(loaded.model) is LightOnOcrForConditionalGeneration
+    written = load_file(lighton_ocr / "model.safetensors")
+    weights = loaded.model.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in written.items())
+    reason = f"as LightOnOcrModel the checkpoint lacks all {len(written)} of its weights"
+    assert loaded.class_reason.startswith(reason)
+    shown = run_cli("info", "--model", str(lighton_ocr)).out
+    assert f"class\tLightOnOcrForConditionalGeneration (lighton_ocr), because {reason}" in shown
+    with pytest.raises(ModelError, match=reason):
+        models.load(str(lighton_ocr), head="base")
+    assert models.load("demo:encoder").class_reason == ""
 
 
 def test_a_pickle_checkpoint_is_read_with_weights_only(broken: Path) -> None:

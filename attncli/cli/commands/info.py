@@ -59,10 +59,10 @@ def _table(description: dict[str, Any]) -> Table:
 
 def _lines(description: dict[str, Any]) -> list[tuple[str, str]]:
     """Return name and value of each line."""
-    positions, capture = description["max_positions"], description["capture"]
+    positions, capture, reason = (description[name] for name in ("max_positions", "capture", "class_reason"))
     lines = [
         ("model", description["model"]),
-        ("class", f"{description['class']} ({description['architecture']})"),
+        ("class", f"{description['class']} ({description['architecture']}){reason and f', because {reason}'}"),
         ("parameters", f"{description['parameters']:,}"),
         ("precision", f"{description['dtype']} on {description['device']}"),
         ("tokenizer", description["tokenizer"]),
