@@ -96,7 +96,8 @@ class _Block:
         if aggregate == "mean":
             weights = weights.masked_fill(~real[..., None], 0).sum(1, keepdim=True, dtype=torch.float64)
         elif aggregate == "max":
-            weights = weights.masked_fill(~real[..., None], -torch.inf).amax(1, keepdim=True)
+            # weights are never negative, so that 0 leaves any maximum as it is
+            weights = weights.masked_fill(~real[..., None], 0).amax(1, keepdim=True)
         else:
             weights = weights.float()
         if aggregate != "none":
@@ -109,7 +110,8 @@ class _Block:
 class Canvas:
     """The maps of one layer of one text while its rows stream, by head number or `ALL`.
 
-    weights  [query, key] sum or maximum of the maps added so far; rows of a single head are added once, to zeros
+    weights  [query, key] sum or maximum of the maps added so far, 0 where no block has the pair; rows of a single head
+             are added once
     counts   [query] how many of them have this row
     visible  [query, key]; a single one, under `ALL`, if all heads see the same keys
     """
@@ -124,10 +126,10 @@ class Canvas:
         """Combine the rows of one text into the maps, at their positions."""
         rows, keys = block.query_positions[entry] >= 0, block.key_positions[entry] >= 0
         cells = _as_slice(block.query_positions[entry, rows]), _as_slice(block.key_positions[entry, keys])
-        combine, start = (np.maximum, -np.inf) if self.aggregate == "max" else (np.add, 0.0)
+        combine = np.maximum if self.aggregate == "max" else np.add
         for index, head in enumerate(block.heads):
             if head not in self.weights:
-                self.weights[head] = np.full(self.size, start, block.weights.dtype)
+                self.weights[head] = np.zeros(self.size, block.weights.dtype)
                 self.counts[head] = np.zeros(self.size[0], np.int64)
             target = self.weights[head][cells]
             combine(target, block.weights[entry, index][rows][:, keys], out=target)
