@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,18 +22,21 @@ if TYPE_CHECKING:
 class LayerMaps:
     """The kept maps of one layer.
 
-    heads    head numbers of the model; () if the heads were combined into one map
-    weights  [head, query, key] float32
-    visible  [1 or head, query, key] bool, False for masked pairs; None if every key is visible to every query
+    heads      head numbers of the model; () if the heads were combined into one map
+    weights    [head, query, key] float32
+    visible    [1 or head, query, key] bool, False for masked pairs; None if every key is visible to every query
+
+    head_mean  the mean over the heads, if it was computed before pooling
 
     Rows and columns of pooled maps are cells of several tokens; a cell is visible if any of its pairs is.
-    The weight of a masked cell has no meaning.
+    The weight of a masked cell has no meaning. A row that sees no key is NaN.
     """
 
     layer: int | str
     heads: tuple[int, ...]
     weights: Array
     visible: Array | None = None
+    head_mean: LayerMaps | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", read_only(self.weights, np.float32))
@@ -124,14 +126,44 @@ class Attention:
         return replace(self, layers=layers)
 
     def mean(self, axis: Literal["head", "layer"]) -> Attention:
-        """Return the mean map over heads or over layers; a pair is visible if it is visible in any of the maps."""
+        """Return the mean map over heads or over layers; a pair is visible if it is visible in any of the maps.
+
+        A row counts in the maps that have it. Raise UsageError if layers differ in their heads, and for pooled maps
+        whose mean is not that of the weights (see `combined_heads`).
+        """
         if axis == "head":
-            return replace(self, layers=tuple(_mean_heads(maps) for maps in self.layers), aggregate="mean")
-        stacked = self.stack().mean(axis=0, dtype=np.float64)
-        masks = [maps.visible for maps in self.layers if maps.visible is not None]
-        visible = reduce(np.logical_or, masks) if len(masks) == len(self.layers) else None
-        mean = LayerMaps("mean", self.layers[0].heads, stacked, visible)
-        return replace(self, layers=(mean,), aggregate_layers="mean")
+            return self.combined_heads("mean")
+        if self.pool != "none" and len(self.layers) > 1:
+            raise _pooled_already(self, "mean", "layers")
+        mean = LayerMean(self.layers[0].heads)
+        for maps in self.layers:
+            mean.add(maps)
+        return replace(self, layers=(mean.finish(),), aggregate_layers="mean")
+
+    def combined_heads(self, how: Literal["mean", "max"]) -> Attention:
+        """Return the mean or the largest weight over heads; a pair is visible if it is visible in any of the maps.
+
+        Heads are combined before cells are pooled. Raise UsageError for pooled maps if the other order gives other
+        numbers: it does unless the maximum is taken twice, or the mean twice of heads with the same visible pairs.
+        """
+        if not self.can_combine_heads(how):
+            raise _pooled_already(self, how, "heads")
+        known = [maps.head_mean if how == "mean" else None for maps in self.layers]
+        layers = (mean or _combined(maps, how) for maps, mean in zip(self.layers, known, strict=True))
+        return replace(self, layers=tuple(layers), aggregate=how)
+
+    def can_combine_heads(self, how: Literal["mean", "max"]) -> bool:
+        """Return whether `combined_heads` can combine these maps."""
+        if self.pool == "none" or self.pool == how == "max":
+            return True
+        # heads have different rows only where a row lost its whole mass with the special tokens
+        mean_of_means = self.pool == how and not self.dropped_special
+        return all(
+            len(maps.weights) == 1
+            or (how == "mean" and maps.head_mean is not None)
+            or (mean_of_means and (maps.visible is None or len(maps.visible) == 1))
+            for maps in self.layers
+        )
 
     @property
     def _cell_starts(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -192,7 +224,49 @@ def _index(number: int, numbers: Sequence[int | str], problem: str) -> int:
     return numbers.index(number)
 
 
-def _mean_heads(maps: LayerMaps) -> LayerMaps:
+def _combined(maps: LayerMaps, how: Literal["mean", "max"]) -> LayerMaps:
+    """Return the mean or the largest weight over heads, NaN in the rows that no head has."""
+    defined = ~np.isnan(maps.weights[..., :1])
+    weights = np.where(defined, maps.weights, 0)
+    if how == "mean":
+        weights = weights.sum(0, keepdims=True, dtype=np.float64) / np.maximum(defined.sum(0, keepdims=True), 1)
+    else:
+        weights = weights.max(0, keepdims=True)
     visible = None if maps.visible is None else np.logical_or.reduce(maps.visible, axis=0, keepdims=True)
-    mean = maps.weights.mean(axis=0, keepdims=True, dtype=np.float64)
-    return LayerMaps(maps.layer, (), mean, visible)
+    return LayerMaps(maps.layer, (), np.where(defined.any(0), weights, np.nan), visible)
+
+
+def _pooled_already(attention: Attention, how: str, axis: str) -> UsageError:
+    option = "--aggregate" if axis == "heads" else "--aggregate-layers"
+    return UsageError(
+        f"these maps are pooled already (the {attention.pool} of each cell), and the {how} over {axis} is taken before "
+        f"that: run the model again with {option} {how}, or keep full maps"
+    )
+
+
+@dataclass
+class LayerMean:
+    """The running mean of maps over layers; each row counts in the layers that have it."""
+
+    heads: tuple[int, ...]
+    total: Any = 0.0
+    count: Any = 0.0
+    visible: Any = False
+
+    def add(self, maps: LayerMaps) -> None:
+        """Add the maps of one layer; raise UsageError if it has other heads than the layers before."""
+        if self.heads != maps.heads:
+            names = [", ".join(map(str, heads)) for heads in (maps.heads, self.heads)]
+            raise UsageError(
+                f"the mean over layers needs the same heads in every layer, got {names[0]} in layer "
+                f"{maps.layer} after {names[1]}: select the same heads in every layer, or use --aggregate mean"
+            )
+        self.total = self.total + np.nan_to_num(maps.weights.astype(np.float64))
+        self.count = self.count + ~np.isnan(maps.weights[..., 0])
+        self.visible = self.visible | (np.True_ if maps.visible is None else maps.visible)
+
+    def finish(self) -> LayerMaps:
+        """Return the mean, NaN in the rows that no layer has."""
+        with np.errstate(invalid="ignore"):
+            mean = self.total / self.count[..., None]
+        return LayerMaps("mean", self.heads, mean, None if self.visible.all() else self.visible)

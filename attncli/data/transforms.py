@@ -155,8 +155,8 @@ def zoomed(attention: Attention, zoom: Zoom) -> Attention:
     """Return the window of the maps, in at most `resolution` cells a side: mean or maximum of their visible pairs.
 
     A mean of 0.5, 0.3 and a masked pair is 0.4. A cell without a visible pair is masked. Maps that need no change are
-    returned as they are. The result is that of pooling the stream. Raise UsageError for maps that are pooled already,
-    unless they have few enough cells.
+    returned as they are. The result is that of pooling the stream. Heads and layers must be combined before. Raise
+    UsageError for maps that are pooled already, unless they have few enough cells.
     """
     cells = max(map(len, attention.sides))
     if attention.pool != "none":
@@ -169,14 +169,18 @@ def zoomed(attention: Attention, zoom: Zoom) -> Attention:
     if not zoom.changes(len(attention.queries), len(attention.keys)):
         return attention
     sides = zoom.sides(len(attention.queries), len(attention.keys))
+    means: tuple[LayerMaps | None, ...] = (None,) * len(attention.layers)
+    if zoom.head_mean and any(len(maps.heads) > 1 for maps in attention.layers):
+        means = zoomed(attention.mean("head"), replace(zoom, head_mean=False)).layers
     # layers that share a mask share its zoomed copy too
     masks = {id(maps.visible): maps.visible for maps in attention.layers if maps.visible is not None}
     pooled = {key: read_only(_reduce_cells(np.logical_or, _window(mask, sides), sides)) for key, mask in masks.items()}
     layers = []
-    for maps in attention.layers:
+    for maps, mean in zip(attention.layers, means, strict=True):
         visible = pooled.get(id(maps.visible))
         weights = _zoomed_weights(maps, sides, zoom.pool)
-        layers.append(replace(maps, weights=weights, visible=None if visible is None or visible.all() else visible))
+        visible = None if visible is None or visible.all() else visible
+        layers.append(replace(maps, weights=weights, visible=visible, head_mean=mean))
     return attention.zoomed(sides, zoom.pool, tuple(layers))
 
 

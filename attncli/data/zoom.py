@@ -1,7 +1,9 @@
 """Parts of a text: the window of tokens that a map shows, in cells of one or more tokens, and named segments."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +45,7 @@ class Zoom:
     pool        how the visible (query, key) pairs of a cell are combined
     rows, keys  the queries and keys to show; None: all
     panel       largest number of cells on a pooled side if it must be smaller than `resolution`, as in small panels
+    head_mean   whether the mean over heads is pooled too, beside the heads
     """
 
     resolution: int | None = None
@@ -50,6 +53,7 @@ class Zoom:
     rows: Span | None = None
     keys: Span | None = None
     panel: int | None = None
+    head_mean: bool = False
 
     @property
     def windowed(self) -> bool:
@@ -64,6 +68,10 @@ class Zoom:
         max_cells = min(self.resolution, self.panel or self.resolution)
         rows, columns = (TokenWindow(side.first, side.last, -(-side.tokens // max_cells)) for side in windows)
         return rows, columns
+
+    def for_stream(self, one_layer: bool) -> Zoom:
+        """Return what can be done while maps stream: a mean over layers (`one_layer`) must be complete to be pooled."""
+        return replace(self, resolution=None) if one_layer else self
 
     def changes(self, queries: int, keys: int) -> bool:
         """Return whether a text of this size is cut or pooled."""

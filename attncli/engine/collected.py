@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics
 from attncli.data.selection import Choice, resolve
 from attncli.data.transforms import drop_special, to_words
@@ -197,7 +195,7 @@ def _only_heads(layer: LayerMaps, heads: Sequence[int]) -> LayerMaps:
     visible = layer.visible
     if visible is not None and visible.shape[0] > 1:
         visible = visible[indices]
-    return replace(layer, heads=tuple(heads), weights=layer.weights[indices], visible=visible)
+    return LayerMaps(layer.layer, tuple(heads), layer.weights[indices], visible)
 
 
 def _merge_tokens(attention: Attention, request: Request) -> Attention:
@@ -209,26 +207,38 @@ def _merge_tokens(attention: Attention, request: Request) -> Attention:
             "words and special tokens can only be found in full maps, these show "
             f"{'cells of several tokens' if attention.pool != 'none' else 'a part of the text'}: run the model again"
         )
+    _check_order(attention, request)
     attention = to_words(attention) if request.words else attention
     return drop_special(attention) if request.dropped_special else attention
 
 
+def _check_order(attention: Attention, request: Request) -> None:
+    """Raise UsageError if kept maps had a later step than one that is requested, and both do not commute.
+
+    The order is words, special tokens, heads, layers; only then are maps pooled.
+    """
+    merges = request.words and not attention.words
+    drops = request.dropped_special and not attention.dropped_special and attention.by == "weight"
+    combines = request.aggregate != "none" and attention.aggregate == "none"
+    combined = (attention.aggregate, attention.aggregate_layers) != ("none", "none")
+    if drops and combined:
+        problem = "heads or layers are combined in these maps, and special tokens are dropped before that"
+    elif merges and attention.aggregate == "max":
+        problem = "these maps are the max over heads, and words are merged before that"
+    elif merges and attention.dropped_special and attention.by == "weight":
+        problem = "special tokens are dropped in these maps, and words are merged before that"
+    elif combines and request.aggregate == "max" and attention.aggregate_layers != "none":
+        problem = "these maps are the mean over layers, and heads are combined before that"
+    else:
+        return
+    raise UsageError(f"{problem}, or other numbers come out: run the model again with all of these options")
+
+
 def _combine(attention: Attention, request: Request) -> Attention:
     if request.aggregate != "none" and attention.aggregate == "none":
-        attention = attention.mean("head") if request.aggregate == "mean" else _largest_over_heads(attention)
+        attention = attention.combined_heads(request.aggregate)
     elif request.aggregate not in ("none", attention.aggregate):
         raise UsageError(f"these maps are already the {attention.aggregate} over heads, not the {request.aggregate}")
     if request.aggregate_layers == "mean" and attention.aggregate_layers == "none":
         attention = attention.mean("layer")
     return attention
-
-
-def _largest_over_heads(attention: Attention) -> Attention:
-    """Return maps of the largest weight over heads."""
-    layers = []
-    for layer in attention.layers:
-        visible = None if layer.visible is None else np.logical_or.reduce(layer.visible, axis=0, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            weights = np.fmax.reduce(layer.weights, axis=0, keepdims=True)
-        layers.append(LayerMaps(layer.layer, (), weights, visible))
-    return replace(attention, layers=tuple(layers), aggregate="max")

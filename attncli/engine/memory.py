@@ -68,12 +68,13 @@ def map_bytes(
     inputs: Iterable[Input], heads: Selection, *, one_head: bool, one_layer: bool, zoom: Zoom | None = None
 ) -> int:
     """Return the bytes of the maps of these texts: float32 weights, and one mask of visible keys for each kind."""
-    maps = maps_per_kind(heads, one_head=one_head, one_layer=one_layer)
+    maps, zoom = maps_per_kind(heads, one_head=one_head, one_layer=one_layer), zoom or Zoom()
+    means = maps_per_kind(heads, one_head=True, one_layer=one_layer) if zoom.head_mean and not one_head else {}
     total = 0
     for text in inputs:
         for kind, count in maps.items():
-            queries, keys = (zoom or Zoom()).sides(*map(len, text.sides(kind)))
-            total += len(queries) * len(keys) * (4 * count + 1)
+            queries, keys = zoom.for_stream(one_layer).sides(*map(len, text.sides(kind)))
+            total += len(queries) * len(keys) * (4 * (count + means.get(kind, 0)) + 1)
     return total
 
 

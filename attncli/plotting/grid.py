@@ -123,7 +123,7 @@ def _content(attention: Attention, title: str, names: Sequence[str]) -> _Content
 def _heads_of_layer(attention: Attention, panels: dict[str, Cells]) -> _Content:
     maps = attention.layers[0]
     heads = f"{len(panels)} heads" if len(panels) > 1 else next(iter(panels))
-    if len(maps.heads) > 1:
+    if len(maps.heads) > 1 and attention.can_combine_heads("mean"):
         mean = attention.mean("head")
         panels |= _named_cells(mean, mean.layers[0])
         heads += " and their mean"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, Rows, Selection
-from attncli.errors import UsageError
+from attncli.data.maps import LayerMean
 from attncli.stream.protocol import pop_layer, selected
 
 Aggregate = Literal["none", "mean", "max"]
@@ -35,7 +35,7 @@ class KeepMaps:
         self._heads, self._aggregate, self._aggregate_layers = heads, aggregate, aggregate_layers
         self._open: dict[tuple[Kind, int, int], Canvas] = {}
         self._kept: dict[tuple[int, Kind], list[LayerMaps]] = {}
-        self._means: dict[tuple[int, Kind], _LayerMean] = {}
+        self._means: dict[tuple[int, Kind], LayerMean] = {}
 
     def add(self, rows: Rows) -> None:
         part = selected(rows, self._heads)
@@ -56,7 +56,7 @@ class KeepMaps:
 
     def _store(self, text: int, kind: Kind, maps: LayerMaps) -> None:
         if self._aggregate_layers == "mean":
-            self._means.setdefault((text, kind), _LayerMean(maps.heads)).add(maps)
+            self._means.setdefault((text, kind), LayerMean(maps.heads)).add(maps)
         else:
             kept = self._kept.setdefault((text, kind), [])
             kept.append(_share_visible(maps, kept))
@@ -157,32 +157,6 @@ class Canvas:
 def _as_slice(positions: Array) -> slice:
     """Return consecutive positions as a slice."""
     return slice(int(positions[0]), int(positions[-1]) + 1) if len(positions) else slice(0)
-
-
-@dataclass
-class _LayerMean:
-    """The running mean of maps over layers; each row counts in the layers that have it."""
-
-    heads: tuple[int, ...]
-    total: Any = 0.0
-    count: Any = 0.0
-    visible: Any = False
-
-    def add(self, maps: LayerMaps) -> None:
-        if self.heads != maps.heads:
-            names = [", ".join(map(str, heads)) for heads in (maps.heads, self.heads)]
-            raise UsageError(
-                f"the mean over layers needs the same heads in every layer, got {names[0]} in layer "
-                f"{maps.layer} after {names[1]}: select the same heads in every layer, or use --aggregate mean"
-            )
-        self.total = self.total + np.nan_to_num(maps.weights.astype(np.float64))
-        self.count = self.count + ~np.isnan(maps.weights[..., 0])
-        self.visible = self.visible | (np.True_ if maps.visible is None else maps.visible)
-
-    def finish(self) -> LayerMaps:
-        with np.errstate(invalid="ignore"):
-            mean = self.total / self.count[..., None]
-        return LayerMaps("mean", self.heads, mean, None if self.visible.all() else self.visible)
 
 
 def _share_visible(maps: LayerMaps, others: Sequence[LayerMaps]) -> LayerMaps:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, TokenWindow, Zoom
-from attncli.stream.keep import Aggregate, Average, KeepMaps
+from attncli.data.transforms import zoomed
+from attncli.stream.combine import CombinedHeads
+from attncli.stream.keep import ALL, Aggregate, Average, KeepMaps
 from attncli.stream.protocol import pop_layer, selected
 
 Tensor = torch.Tensor
@@ -21,8 +23,8 @@ class PoolMaps(KeepMaps):
 
     A cell is the mean, or the maximum, of the weights of its visible (query, key) pairs; a cell without such a pair is
     masked. All cells have the same number of tokens, except perhaps the last of a side. Heads and layers are combined
-    after pooling, which gives the same mean of means and maximum of maxima. With one token per cell the maps are those
-    of `KeepMaps`. Sums are float64, of a few rows float32.
+    before pooling: the result is that of `zoomed` for the maps of `KeepMaps`. A mean over layers is only known at the
+    end, so that its maps are kept in full, within the window. Sums are float64, of a few rows float32.
     """
 
     def __init__(
@@ -35,6 +37,12 @@ class PoolMaps(KeepMaps):
     ) -> None:
         super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
         self._zoom = zoom
+        self._while_streaming = zoom.for_stream(one_layer=aggregate_layers == "mean")
+        self._heads_combined = None if aggregate == "none" else CombinedHeads(aggregate, heads)
+        self._head_mean: PoolMaps | None = None
+        if zoom.head_mean and aggregate == "none":
+            rest = replace(zoom, head_mean=False)
+            self._head_mean = PoolMaps(rest, heads, aggregate="mean", aggregate_layers=aggregate_layers)
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
         self._assignments: dict[int, _Assignment] = {}
         self._visibility: tuple[Tensor, ...] = ()
@@ -43,10 +51,16 @@ class PoolMaps(KeepMaps):
         part = selected(rows, self._heads)
         if part is None:
             return
-        for entry, text in enumerate(part.texts):
-            sides = self._zoom.sides(part.query_lengths[entry], part.key_lengths[entry])
-            cells = self._cells.setdefault((part.kind, part.layer, text), _Cells(sides, self._zoom.pool == "max"))
-            cells.add(part, entry, self._assignment(part, entry, sides))
+        for block in [part] if self._heads_combined is None else self._heads_combined.add(part):
+            self._pool(block)
+        if self._head_mean is not None:
+            self._head_mean.add(part)
+
+    def _pool(self, rows: Rows) -> None:
+        for entry, text in enumerate(rows.texts):
+            sides = self._while_streaming.sides(rows.query_lengths[entry], rows.key_lengths[entry])
+            cells = self._cells.setdefault((rows.kind, rows.layer, text), _Cells(sides, self._zoom.pool == "max"))
+            cells.add(rows, entry, self._assignment(rows, entry, sides))
 
     def _assignment(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
         """Return the cells of the rows and keys of a text, computed once for the blocks of all heads."""
@@ -60,17 +74,34 @@ class PoolMaps(KeepMaps):
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the cells of a layer and copy them from the device to the host."""
+        for block in () if self._heads_combined is None else self._heads_combined.end_layer(kind, layer):
+            self._pool(block)
         self._assignments.clear()
         self._visibility = ()
         for (_, _, text), cells in pop_layer(self._cells, kind, layer):
-            self._store(text, kind, cells.finish(layer, self._aggregate))
+            self._store(text, kind, cells.finish(layer))
+        if self._head_mean is not None:
+            self._head_mean.end_layer(kind, layer)
 
     def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
         """Return the maps ordered by text and kind; `inputs` are the texts that were streamed."""
-        return tuple(
-            maps.zoomed(self._zoom.sides(len(maps.queries), len(maps.keys)), self._zoom.pool, maps.layers)
-            for maps in super().result(inputs)
-        )
+        attentions = tuple(map(self._zoomed, super().result(inputs)))
+        if self._head_mean is None:
+            return attentions
+        return tuple(map(_with_head_mean, attentions, self._head_mean.result(inputs)))
+
+    def _zoomed(self, maps: Attention) -> Attention:
+        """Return the streamed maps as a window and cells of the text, pooled now if they were not yet."""
+        sides = self._while_streaming.sides(len(maps.queries), len(maps.keys))
+        maps = maps.zoomed(sides, self._zoom.pool, maps.layers)
+        if self._while_streaming == self._zoom:
+            return maps
+        return zoomed(maps, replace(self._zoom, rows=None, keys=None, head_mean=False))
+
+
+def _with_head_mean(attention: Attention, mean: Attention) -> Attention:
+    pairs = zip(attention.layers, mean.layers, strict=True)
+    return replace(attention, layers=tuple(replace(maps, head_mean=head_mean) for maps, head_mean in pairs))
 
 
 @dataclass(frozen=True)
@@ -173,23 +204,14 @@ class _Cells:
             )
         return self.sums[heads, mask_heads]
 
-    def finish(self, layer: int, aggregate: Aggregate) -> LayerMaps:
-        """Return the maps ordered by head, or combined over heads."""
+    def finish(self, layer: int) -> LayerMaps:
+        """Return the maps ordered by head."""
         heads, values, pairs, rows = self._all_heads()
         if not self.maximum:
             values = values / pairs.clamp_min(1)
-        defined, visible = rows > 0, pairs > 0
-        if aggregate == "none":
-            values = values.masked_fill(~defined[..., None], torch.nan)
-        else:
-            defined = defined.expand(len(heads), -1)[..., None]
-            if aggregate == "mean":
-                values = values.masked_fill(~defined, 0).sum(0) / defined.sum(0)
-            else:
-                values = values.masked_fill(~defined, -torch.inf).amax(0).masked_fill(~defined.any(0), torch.nan)
-            values, visible, heads = values[None], visible.any(0, keepdim=True), ()
-        mask = visible.cpu().numpy()
-        return LayerMaps(layer, heads, values.cpu().numpy(), None if mask.all() else mask)
+        values = values.masked_fill((rows == 0)[..., None], torch.nan)
+        mask = (pairs > 0).cpu().numpy()
+        return LayerMaps(layer, () if heads == (ALL,) else heads, values.cpu().numpy(), None if mask.all() else mask)
 
     def _all_heads(self) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor]:
         """Return all heads in order with their values, pairs and rows, without the row for no cell."""

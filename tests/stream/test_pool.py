@@ -146,19 +146,6 @@ def test_kept_maps_are_pooled_like_the_stream(batch: tuple[Kind, list[Map]], zoo
         np.testing.assert_array_equal(one.layers[0].visible, two.layers[0].visible)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("combine", ["mean", "max"])
-def test_heads_and_layers_are_combined_after_pooling(combine: Any) -> None:
-    maps = [random_map(seed, 3, 21, 21, "causal") for seed in (1, 2)]
-    rows = [each for at, one in enumerate(maps) for each in blocks(block([one], "decoder", layer=at), [8], 2)]
-    zoom = Zoom(resolution=5, pool=combine)
-    [attention] = pooled(rows, inputs(maps[:1]), zoom, aggregate=combine, aggregate_layers="mean")
-    [layer] = attention.layers
-    assert (layer.layer, layer.heads, attention.aggregate) == ("mean", (), combine)
-    cells = [naive(one, zoom)[0] for one in maps]
-    combined = [each.mean(0) if combine == "mean" else each.max(0) for each in cells]
-    np.testing.assert_allclose(layer.weights[0], np.mean(combined, axis=0), rtol=2e-6)
-
-
 def test_only_selected_heads_are_pooled() -> None:
     one = random_map(1, 4, 9, 9)
     rows = [block([one], layer=layer) for layer in (0, 3)]

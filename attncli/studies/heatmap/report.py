@@ -13,6 +13,8 @@ from attncli.engine.report import Drawing
 from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.vocabulary import LINEAR_UP_TO
 
+NO_MEAN = "the mean over heads is left out: it cannot be computed from pooled maps, only from full ones"
+
 if TYPE_CHECKING:  # matplotlib takes long to load: it is imported in functions
     from matplotlib.figure import Figure
 
@@ -33,20 +35,26 @@ class PictureChoice:
     heads: bool = False
 
     @property
+    def shows_means(self) -> bool:
+        """Whether each layer has a picture of the mean over its heads."""
+        return not (self.one_page or self.each or self.heads)
+
+    @property
     def one_page(self) -> bool:
         """Whether all maps share one page."""
         return self.grid or not (self.each or self.layers)
 
     def fit(self, zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
-        """Return a zoom whose cells are no finer than these pictures can show.
+        """Return a zoom with the mean over heads if these pictures show it, and cells no finer than they can show.
 
         pages  for each page, the number of maps of each layer
         """
         if not self.one_page:
-            return zoom
+            return replace(zoom, head_mean=self.shows_means)
         from attncli.plotting.grid import fit_to_pages
 
-        return fit_to_pages(zoom, pages)
+        pages = list(pages)
+        return replace(fit_to_pages(zoom, pages), head_mean=any(len(page) == 1 for page in pages))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +113,8 @@ def _of_layer(name: str, attention: Attention, maps: LayerMaps, single_maps: boo
         yield from (Picture(f"{name}-H{head:02}", layer.sel(head=head)) for head in maps.heads)
     else:
         yield Picture(f"{name}-grid", layer, page=True)
-        yield Picture(f"{name}-mean", layer.mean("head"))
+        if layer.can_combine_heads("mean"):
+            yield Picture(f"{name}-mean", layer.mean("head"))
 
 
 def _label(maps: LayerMaps) -> str:
@@ -131,6 +140,8 @@ def drawings(
     for run in runs:
         notes[:] = run.info.notes
         for attention in run.maps:
+            if choice.shows_means and not attention.can_combine_heads("mean"):
+                notes.append(NO_MEAN)
             prefix = f"T{attention.text:03}-" if texts > 1 else ""
             note = f"text {attention.text + 1} of {texts}" if texts > 1 else ""
             shared = None if own_scale else largest_weight([attention])
