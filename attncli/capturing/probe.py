@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, attend
@@ -22,6 +23,8 @@ Tensor = torch.Tensor
 AGREE = 1e-5
 ROUNDING = {torch.bfloat16: 2e-2, torch.float16: 4e-3}
 """How far two computations may differ in half precision; in other dtypes they may differ by `AGREE`."""
+Read = Callable[[Args, KwArgs], AttentionCall]
+"""A function that reads a call from the arguments of an attention function."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +72,24 @@ class Recorder:
 
     def dispatched(self, key: CallKey, function: Callable[..., Output], args: Args, kwargs: KwArgs) -> Output:
         """Run the function of the model and compare it with attncli's computation of the same call."""
-        self.scores = None
-        output, weights = function(*args, **kwargs)
-        self._compare(key, "dispatch", AttentionCall.from_dispatch(function, args, kwargs), output, weights)
-        return output, weights
+
+        def read(args: Args, kwargs: KwArgs) -> AttentionCall:
+            return AttentionCall.from_dispatch(function, args, kwargs)
+
+        return self._compare(key, "dispatch", function, read, args, kwargs)
 
     def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
         """Run torch's attention; it returns no weights, so only its output is compared."""
-        output = function(*args, **kwargs)
-        call = AttentionCall.from_sdpa(*args, **kwargs)
-        if call.query.dim() == 4:
-            self._compare(key, "sdpa", call, output.transpose(1, 2), None)
-        return output
+
+        def run(*args: Any, **kwargs: Any) -> Output:
+            return function(*args, **kwargs).transpose(1, 2), None
+
+        def read(args: Args, kwargs: KwArgs) -> AttentionCall:
+            return AttentionCall.from_sdpa(*args, **kwargs)
+
+        if read(args, kwargs).query.dim() != 4:
+            return function(*args, **kwargs)
+        return self._compare(key, "sdpa", run, read, args, kwargs)[0].transpose(1, 2)
 
     def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
         """Record a softmax of the model that may be over keys."""
@@ -92,19 +101,29 @@ class Recorder:
         self.scores = scores
 
     def _compare(
-        self, key: CallKey, function: Function, call: AttentionCall, output: Tensor, weights: Tensor | None
-    ) -> None:
-        """Record a call with its output [batch, query, head, dim]; it is streamable if attncli gets the same result."""
+        self, key: CallKey, function: Function, run: Callable[..., Output], read: Read, args: Args, kwargs: KwArgs
+    ) -> Output:
+        """Record a call; it is streamable if attncli gets the same result. Return the result of the model.
+
+        run   the function of the model; it returns the output [batch, query, head, dim] and the weights or None
+        read  function that returns the call of these arguments
+        """
+        self.scores = None
+        output, weights = run(*args, **kwargs)
+        scores, call = self.scores, read(args, kwargs)
         computed_weights, visible, computed_output = compute_full(call)
         recorded_weights = computed_weights if weights is None else weights
-        streamable = agree(computed_weights, recorded_weights) and agree(computed_output.transpose(1, 2), output)
+        streamable = is_plain_formula(run, read, args, kwargs) if call.query.dtype in ROUNDING else None
+        if streamable is None:
+            streamable = agree(computed_weights, recorded_weights) and agree(computed_output.transpose(1, 2), output)
         if not streamable and weights is not None:
-            model_visible = visible_in_softmax(weights, self.scores)
+            model_visible = visible_in_softmax(weights, scores)
             visible = visible if model_visible is None else model_visible
         sizes = call.key.shape[1], call.key.shape[3]
         self._add(key, function, (call.query, call.key), recorded_weights, visible, *sizes, streamable)
         if streamable:
             self.finder.note_output(key, output)
+        return output, weights
 
     def _add(self, key: CallKey, function: Function, *fields: Any) -> None:
         """Record a call; `fields` are the fields of `ProbedCall` from `inputs` on."""
@@ -134,6 +153,24 @@ def compute_full(call: AttentionCall) -> tuple[Tensor, Tensor | None, Tensor]:
     output = attend(call, copy)
     rows, keys = (slice(0, size) for size in call.shape[2:])
     return weights, call.visible(rows, keys), output
+
+
+def is_plain_formula(run: Callable[..., Output], read: Read, args: Args, kwargs: KwArgs) -> bool | None:
+    """Return whether a function computes what attncli does, judged in float64; None if it fails in float64.
+
+    In half precision the rounding of large scores hides small differences and looks like large ones.
+    """
+    args, kwargs = tree_map(_to_float64, (args, kwargs))
+    try:
+        output, weights = run(*args, **kwargs)
+        computed_weights, _, computed_output = compute_full(read(args, kwargs))
+    except Exception:  # the function of any architecture; it may need the dtype of its module
+        return None
+    return (weights is None or agree(computed_weights, weights)) and agree(computed_output.transpose(1, 2), output)
+
+
+def _to_float64(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def agree(first: Tensor, second: Tensor) -> bool:
