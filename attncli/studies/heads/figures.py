@@ -1,5 +1,6 @@
 """Heads by their distances (a map, a dendrogram, all distances), and the similarity of the tokens of each layer."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _TINT_EDGE = "#8c8c8c"
 _BAND_WIDTH = 16
 _NUMBER_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
 _SMALLEST_TEXT = 4.0
+_LEAST_EXTENT = 1e-3
+"""The smallest distance that fills the map: heads that are closer differ by rounding, and share a point."""
 # the dendrogram
 _WIDTH, _TALLEST_ROW, _NUMBER_ROOM = 620, 18, 34
 _TALLEST = 3000
@@ -70,7 +73,7 @@ def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = ""
     header = Header.of(title, model, note, stress)
     side = max(_SMALLEST, min(_LARGEST, _PER_HEAD * len(group.heads) ** 0.5))
     low, extent = group.points.min(0), np.ptp(group.points, axis=0)
-    scale = (side - 2 * _MARGIN) / extent.max() if extent.max() > 0 else 1.0
+    scale = (side - 2 * _MARGIN) / max(float(extent.max()), _LEAST_EXTENT)
     points = (group.points - low) * scale + _MARGIN
     width, height = points.max(0) + _MARGIN
     needed = max(measure([READING], SMALL)[0] + 2 * EDGE, width + BAR_ROOM + 2 * EDGE)
@@ -93,10 +96,12 @@ def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = ""
     bar.set_yticks(ticks, labels=list(map(str, ticks)), **style(SMALL))
     bar.minorticks_off()
     ruler_top = header.height + height + 14
-    ruler = page.axes(EDGE, ruler_top, 0.1 * scale, 6)
+    longest = (side - 2 * _MARGIN) / scale
+    distance = min(0.1, 10.0 ** math.floor(math.log10(longest)))
+    ruler = page.axes(EDGE, ruler_top, distance * scale, 6)
     ruler.set(xlim=(0, 1), ylim=(0, 1))
     ruler.plot([0, 0, 1, 1], [1, 0, 0, 1], color=FAINT, linewidth=1, clip_on=False)
-    page.write(EDGE + 0.1 * scale + 8, ruler_top + 3, "a distance of 0.1", SMALL, FAINT, va="center")
+    page.write(EDGE + distance * scale + 8, ruler_top + 3, f"a distance of {distance:g}", SMALL, FAINT, va="center")
     page.write(EDGE, page.height - 28, READING, SMALL, FAINT)
     return page.figure
 
