@@ -20,6 +20,8 @@ WIDTH = 20
 SPACE = "·"
 EMPTY = "⟨empty⟩"
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+WORD_END = "</w>"
+"""The end of pieces that end a word, in the schemes `suffix` and `bytelevel-suffix`."""
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f"
 _LEFT_TO_RIGHT = "\u200e"
 _MAX_MARKS = 3
@@ -40,6 +42,8 @@ def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:
 
     >>> label("Ġthe", "bytelevel"), label("▁the", "metaspace"), label("##ing", "wordpiece")
     ('·the', '·the', '##ing')
+    >>> label("the</w>", "suffix"), label("мир", "suffix")
+    ('the·', 'мир')
     >>> label("âĢ", "bytelevel"), label("<0x0A>", "metaspace")
     ('⟨E2 80⟩', '\\\\n')
     """
@@ -48,8 +52,13 @@ def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:
 
 def piece_text(piece: str, scheme: Scheme) -> str:
     """Return the text of a piece; bytes of an incomplete character become lone surrogates."""
-    if scheme == "bytelevel" and all(char in _gpt2_bytes() for char in piece):
+    if scheme in ("suffix", "bytelevel-suffix") and piece.endswith(WORD_END):
+        bare = piece.removesuffix(WORD_END)
+        return piece_text(bare, "bytelevel" if scheme == "bytelevel-suffix" else "plain") + " "
+    if scheme.startswith("bytelevel") and all(char in _gpt2_bytes() for char in piece):
         return bytes(_gpt2_bytes()[char] for char in piece).decode("utf-8", "surrogateescape")
+    if scheme == "bytes" and len(piece) == 1 and piece < "\u0100":
+        return piece.encode("latin-1").decode("utf-8", "surrogateescape")
     if scheme == "metaspace":
         if byte := _BYTE_PIECE.fullmatch(piece):
             return bytes.fromhex(byte[1]).decode("utf-8", "surrogateescape")
@@ -72,9 +81,14 @@ def escape_invisible(text: str) -> str:
         return SPACE * len(text) or EMPTY
     before = len(text) - len(text.lstrip(" "))
     after = len(text) - before - len(core)
-    core = _BAD_BYTES.sub(lambda bad: f"⟨{' '.join(f'{ord(char) - 0xDC00:02X}' for char in bad[0])}⟩", core)
+    core = escape_bytes(core)
     escaped = "".join(_escape_at(core, index) for index in range(len(core)))
     return SPACE * before + _limit_marks(escaped) + SPACE * after
+
+
+def escape_bytes(text: str) -> str:
+    """Return the text with the bytes of incomplete characters, which are lone surrogates, as `⟨E2 80⟩`."""
+    return _BAD_BYTES.sub(lambda bad: f"⟨{' '.join(f'{ord(char) - 0xDC00:02X}' for char in bad[0])}⟩", text)
 
 
 def _escape_at(text: str, index: int) -> str:

@@ -19,7 +19,10 @@ Direction = Literal["from", "to"]
 """Attention from chosen tokens (they are queries), or to chosen tokens (they are keys)."""
 By = Literal["weight", "norm"]
 """What maps contain: attention weights, or value-weighted norms (weights times the norms of the values)."""
-Scheme = Literal["plain", "wordpiece", "bytelevel", "metaspace"]
+Scheme = Literal[
+    "plain", "wordpiece", "bytelevel", "metaspace", "suffix", "bytelevel-suffix", "continued", "bytes", "characters"
+]
+"""How pieces mark words: `##ing`, `Ġthe` in bytes, `▁the`, `the</w>`, this in bytes, `th@@`; bytes, characters."""
 Array = np.ndarray[Any, Any]
 
 
@@ -37,13 +40,14 @@ def read_only(array: ArrayLike, dtype: DTypeLike | None = None) -> Array:
 class Tokens:
     """The tokens along one side of an attention map.
 
-    pieces   exact vocabulary pieces (`##ing`, `Ġthe`, `▁the`), never changed for display
+    pieces   exact vocabulary pieces (`##ing`, `Ġthe`, `▁the`), never changed for display; merged words as written
     ids      vocabulary ids, -1 if unknown
     special  whether the tokenizer added the piece ([CLS], </s>, …)
     offsets  [token, 2] character offsets into `text`, (-1, -1) for a piece without offsets
     words    word number of each piece, -1 for none; the pieces of a word share its number
     segments name of the part of the input that contains the piece (pair: a, b; chat: role); "" for none
     scheme   how the tokenizer marks words and bytes in pieces; labels need it
+    merged   exact vocabulary pieces of each merged word, with spaces between them; empty for tokens that are not merged
     """
 
     pieces: tuple[str, ...]
@@ -54,6 +58,7 @@ class Tokens:
     segments: tuple[str, ...]
     text: str = ""
     scheme: Scheme = "plain"
+    merged: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, dtype in (("ids", np.int64), ("special", np.bool_), ("offsets", np.int64), ("words", np.int64)):
@@ -73,13 +78,23 @@ class Tokens:
         unknown, offsets = np.full(n, -1), np.full((n, 2), -1)
         return cls(tuple(pieces), unknown, np.zeros(n, bool), offsets, np.arange(n), ("",) * n, text)
 
-    def take(self, index: Array | list[int]) -> Tokens:
+    @property
+    def vocabulary_pieces(self) -> tuple[str, ...]:
+        """The exact vocabulary piece of each token; those of a merged word have spaces between them."""
+        return self.merged or self.pieces
+
+    def with_words(self, words: Array) -> Tokens:
+        """Return the tokens with other word numbers."""
+        return replace(self, words=words)
+
+    def take(self, index: Array | Sequence[int]) -> Tokens:
         """Return the tokens at these positions, in this order."""
         positions = np.asarray(index, dtype=np.int64)
         return replace(
             self,
             pieces=tuple(self.pieces[i] for i in positions),
             segments=tuple(self.segments[i] for i in positions),
+            merged=tuple(self.merged[i] for i in positions) if self.merged else (),
             **{name: getattr(self, name)[positions] for name in ("ids", "special", "offsets", "words")},
         )
 

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.data.maps import Attention, LayerMaps
+from attncli.data.surfaces import text_of_pieces, token_texts
 from attncli.data.tokens import Array, Tokens, read_only
 from attncli.data.zoom import TokenWindow, Zoom
 from attncli.errors import UsageError
 
-_WORD_MARKS = {"bytelevel": "Ġ", "metaspace": "▁"}
-"""The character before a piece that begins a word, by tokenizer scheme."""
 _Sides = tuple[TokenWindow, TokenWindow]
 
 
@@ -54,7 +53,7 @@ def _reduce_groups(operation: np.ufunc, array: Array, groups: Array, axis: int) 
 
 
 def merged_words(tokens: Tokens) -> Tokens:
-    """Return one token per word; its piece is the word as written in the text if known, else the joined pieces."""
+    """Return one token per word; its piece is the word as written in the text if known, else the text of its pieces."""
     groups = word_groups(tokens)
     words = [np.flatnonzero(groups == group) for group in range(groups.max(initial=-1) + 1)]
     of_words = [tokens.offsets[positions] for positions in words]
@@ -65,6 +64,8 @@ def merged_words(tokens: Tokens) -> Tokens:
         pieces=tuple(_word_texts(tokens, words, offsets)),
         ids=np.array([tokens.ids[positions[0]] if len(positions) == 1 else -1 for positions in words]),
         offsets=offsets,
+        scheme="plain",
+        merged=tuple(" ".join(tokens.vocabulary_pieces[position] for position in positions) for positions in words),
     )
 
 
@@ -79,29 +80,19 @@ def word_groups(tokens: Tokens) -> Array:
 
 
 def _word_texts(tokens: Tokens, words: list[Array], offsets: Array) -> list[str]:
-    texts = []
+    single, texts = token_texts(tokens), []
     ascending, last_end = True, 0
     for positions, (start, end) in zip(words, offsets.tolist(), strict=True):
         known = start >= 0 and not tokens.special[positions[0]]
         if known:
             # offsets that run backwards refer to another string, as those of the second text of a pair do
             ascending, last_end = ascending and start >= last_end, end
-        # byte-level pieces lose nothing, and labels would misread plain text by their scheme
-        use_text = known and ascending and tokens.scheme != "bytelevel"
-        texts.append((tokens.text[start:end].strip() if use_text else "") or _join_pieces(tokens, positions))
+        if len(positions) == 1:
+            texts.append(single[positions[0]])
+            continue
+        text = tokens.text[start:end].strip() if known and ascending else ""
+        texts.append(text or text_of_pieces([tokens.pieces[position] for position in positions], tokens.scheme))
     return texts
-
-
-def _join_pieces(tokens: Tokens, positions: Array) -> str:
-    """Return the pieces of one word as one piece of the same scheme, without the mark of a new word."""
-    first, *rest = (str(tokens.pieces[position]) for position in positions)
-    if tokens.special[positions[0]] or tokens.words[positions[0]] < 0:
-        return first
-    if tokens.scheme == "wordpiece":
-        rest = [piece.removeprefix("##") for piece in rest]
-    joined = "".join((first, *rest))
-    mark = _WORD_MARKS.get(tokens.scheme)
-    return (joined.lstrip(mark) if mark else joined) or joined
 
 
 def drop_special(attention: Attention) -> Attention:

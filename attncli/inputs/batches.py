@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 
-from attncli.data import Array, Input, Scheme, Text, Tokens
+from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
+from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
 Value = TypeVar("Value")
@@ -132,66 +131,3 @@ def _decode_tokens(tokenizer: PreTrainedTokenizerBase | None, ids: torch.Tensor)
         return replace(Tokens.plain([str(number) for number in numbers]), ids=np.asarray(numbers))
     text = str(tokenizer.decode(numbers, skip_special_tokens=True))
     return TokenReader(tokenizer).tokens(numbers, text=text)
-
-
-class TokenReader:
-    """Makes `Tokens` from the token ids of one tokenizer."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer, self._scheme = tokenizer, _piece_scheme(tokenizer)
-        self._special = set(tokenizer.all_special_ids) - {getattr(tokenizer, "unk_token_id", None)}
-
-    def tokens(
-        self, ids: Sequence[int], encoding: Encoding | None = None, text: str = "", pair_start: int = 0
-    ) -> Tokens:
-        """Return the tokens of these ids.
-
-        encoding    the encoding of a fast tokenizer, if there is one; offsets and words need it
-        text        the string that offsets refer to
-        pair_start  offset in `text` of the second segment of a pair
-        """
-        # the same few thousand pieces occur again and again: each is stored once
-        pieces = tuple(sys.intern(str(piece)) for piece in self._tokenizer.convert_ids_to_tokens(list(ids)))
-        special = np.fromiter((number in self._special for number in ids), np.bool_, len(pieces))
-        spans = [(-1, -1)] * len(pieces) if encoding is None else encoding.offsets
-        sequences = [None] * len(pieces) if encoding is None else encoding.sequence_ids
-        offsets = np.asarray(spans, dtype=np.int64).reshape(-1, 2)
-        segments = ("",) * len(pieces)
-        if 1 in sequences:
-            offsets[[number == 1 for number in sequences]] += pair_start
-            segments = tuple("" if number is None else "ab"[number] for number in sequences)
-        return Tokens(
-            pieces=pieces,
-            ids=np.asarray(ids),
-            special=special,
-            offsets=np.where(special[:, None], -1, offsets),
-            words=_word_numbers(pieces, special, self._scheme, encoding),
-            segments=segments,
-            text=text,
-            scheme=self._scheme,
-        )
-
-
-def _piece_scheme(tokenizer: PreTrainedTokenizerBase) -> Scheme:
-    """Return how a tokenizer marks words and bytes in its pieces, from its decoder and pre-tokenizer."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    parts = str(getattr(backend, "decoder", "")) + str(getattr(backend, "pre_tokenizer", ""))
-    if "ByteLevel" in parts:
-        return "bytelevel"
-    if "WordPiece" in parts:
-        return "wordpiece"
-    if "Metaspace" in parts or "▁" in parts or hasattr(tokenizer, "sp_model"):
-        return "metaspace"
-    return "plain"
-
-
-def _word_numbers(pieces: Sequence[str], special: Array, scheme: Scheme, encoding: Encoding | None) -> Array:
-    """Return the word number of each piece: from the encoding if it has words, else by the marks in the pieces."""
-    if encoding is not None and scheme != "metaspace" and any(word is not None for word in encoding.word_ids):
-        numbers: dict[Hashable, int] = {}
-        words = zip(encoding.sequence_ids, encoding.word_ids, strict=True)
-        return np.asarray([-1 if word[1] is None else numbers.setdefault(word, len(numbers)) for word in words])
-    marks = {"metaspace": ("▁",), "bytelevel": ("Ġ", "Ċ"), "wordpiece": ("##",), "plain": ("",)}[scheme]
-    begins = np.array([piece.startswith(marks) != (scheme == "wordpiece") for piece in pieces], np.bool_)
-    begins |= np.append(True, special[:-1])[: len(pieces)]
-    return np.where(special, -1, np.cumsum(begins & ~special) - 1)

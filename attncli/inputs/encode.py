@@ -10,8 +10,9 @@ import torch
 
 from attncli.data import Input, Text, Tokens
 from attncli.errors import ModelError, UsageError
-from attncli.inputs.batches import Batch, TokenReader
+from attncli.inputs.batches import Batch
 from attncli.inputs.targets import Encoded, add_answers, add_targets, check_length
+from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 from attncli.vocabulary import BATCH_TOKENS
 

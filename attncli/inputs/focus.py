@@ -9,14 +9,14 @@ import numpy as np
 
 from attncli.data import Tokens
 from attncli.data.transforms import merged_words, word_groups
+from attncli.data.words import UNSPACED
 from attncli.errors import UsageError, did_you_mean
 
 ALL = "all"
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)
 _POSITION = re.compile(r"-?\d{1,9}")
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Scripts without spaces between words: there a match may begin and end anywhere."""
-_WORD_CHARACTER = f"[^\\W{_UNSPACED}]"
+_WORD_CHARACTER = f"[^\\W{UNSPACED}]"
+"""In scripts without spaces between words a match may begin and end anywhere."""
 Positions = tuple[int, ...]
 
 
@@ -107,8 +107,8 @@ def _find_word(tokens: Tokens, word: str, ignore_case: bool = False) -> list[Pos
 
 def _find_in_text(tokens: Tokens, word: str, fold: Callable[[str], str]) -> set[Positions]:
     word = word.strip()
-    begins = "" if re.match(f"[{_UNSPACED}]", word) else f"(?<!{_WORD_CHARACTER})" if re.match(r"\w", word) else ""
-    ends = f"(?!{_WORD_CHARACTER})" if re.search(rf"[^\W{_UNSPACED}]$", word) else ""
+    begins = "" if re.match(f"[{UNSPACED}]", word) else f"(?<!{_WORD_CHARACTER})" if re.match(r"\w", word) else ""
+    ends = f"(?!{_WORD_CHARACTER})" if re.search(rf"[^\W{UNSPACED}]$", word) else ""
     flags = re.IGNORECASE if fold is str.casefold else 0
     starts, stops = tokens.offsets[:, 0], tokens.offsets[:, 1]
     matches = set()

@@ -13,6 +13,7 @@ import torch
 from attncli.data import Array, Tokens
 from attncli.errors import UsageError
 from attncli.inputs.batches import Batch, batch_from_tensors
+from attncli.inputs.token_reader import special_ids
 from attncli.models import Loaded
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class RandomTokens:
 
 def _outer_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the special tokens before and after a text; without any before, the token that begins a sequence."""
-    special = set(tokenizer.all_special_ids) - {getattr(tokenizer, "unk_token_id", None)}
+    special = special_ids(tokenizer)
     ids = list(tokenizer("a")["input_ids"])
     inner = [position for position, number in enumerate(ids) if number not in special] or [0]
     start, end = tuple(ids[: inner[0]]), tuple(ids[inner[-1] + 1 :])

@@ -10,8 +10,9 @@ import torch
 
 from attncli.data import Array, Input, Tokens
 from attncli.errors import ModelError, UsageError, is_out_of_memory
-from attncli.inputs.batches import TokenReader, accepted_arguments
+from attncli.inputs.batches import accepted_arguments
 from attncli.inputs.partitions import GENERATED, PROMPT
+from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 
 GENERATED_TARGET = 64
@@ -65,21 +66,26 @@ def add_answers(
         source = item.input.source
         ids = _generate(loaded, item.tensors, count, option="--head causal-lm")
         answer = reader.tokens(ids[len(source) :])
-        words = np.where(answer.words >= 0, answer.words + source.words.max(initial=-1) + 1, -1)
         prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
-        both = replace(
-            source,
-            pieces=source.pieces + answer.pieces,
-            ids=np.concatenate([source.ids, answer.ids]),
-            special=np.concatenate([source.special, answer.special]),
-            offsets=np.concatenate([source.offsets, answer.offsets]),
-            words=np.concatenate([source.words, words]),
-            segments=prompt + (GENERATED,) * len(answer),
-        )
+        both = _append(replace(source, segments=prompt), replace(answer, segments=(GENERATED,) * len(answer)))
         tensors = {name: np.append(values, [values[-1]] * len(answer)) for name, values in item.tensors.items()}
         completed.append(Encoded(replace(item.input, source=both), {**tensors, "input_ids": both.ids}))
         on_generated(1)
     return completed
+
+
+def _append(first: Tokens, second: Tokens) -> Tokens:
+    """Return the tokens of the first text followed by those of the second, whose words get numbers of their own."""
+    words = np.where(second.words >= 0, second.words + first.words.max(initial=-1) + 1, -1)
+    return replace(
+        first,
+        pieces=first.pieces + second.pieces,
+        segments=first.segments + second.segments,
+        words=np.concatenate([first.words, words]),
+        ids=np.concatenate([first.ids, second.ids]),
+        special=np.concatenate([first.special, second.special]),
+        offsets=np.concatenate([first.offsets, second.offsets]),
+    )
 
 
 def check_length(index: int, tokens: int, limit: int | None, generate: int = 0, what: str = "") -> None:
@@ -106,8 +112,15 @@ def _given_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens:
     if not text.strip():
         raise UsageError(f"the target of text {given.index} is empty; leave --target out to let the model write one")
     options: dict[str, Any] = {} if max_tokens is None else {"truncation": True, "max_length": max_tokens}
-    labels = list(loaded.target_tokenizer(text_target=text, **options)["input_ids"])
-    target = reader.tokens(_shift_right(loaded, labels), text=text)
+    output = loaded.target_tokenizer(text_target=text, **options)
+    labels = list(output["input_ids"])
+    encoding = next(iter(getattr(output, "encodings", None) or []), None)
+    ids = _shift_right(loaded, labels)
+    target = _append(
+        replace(reader.tokens(ids[:1]), text=text), reader.tokens(labels, encoding, text).take(range(len(labels) - 1))
+    )
+    if target.ids.tolist() != ids:  # the model does more than shift: its ids have no offsets
+        target = reader.tokens(ids, text=text)
     check_length(given.index, len(target), loaded.max_positions, what="a target of ")
     return target
 

@@ -1,16 +1,12 @@
 """One side of a map for the page: its tokens, their labels, and the text that they cover."""
 
-import codecs
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from attncli.data import Tokens
-from attncli.data.labels import labels, piece_text
+from attncli.data.labels import labels
+from attncli.data.surfaces import move_space, piece_surfaces
 from attncli.data.transforms import merged_words, word_groups
-
-_HALF_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Half surrogates that do not encode a byte."""
 
 
 def side_document(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
@@ -44,34 +40,9 @@ def _from_text(tokens: Tokens, cut: bool) -> Iterator[tuple[str, str]]:
             continue
         previous_end = start if previous_end is None else previous_end
         start = max(start, previous_end)
-        yield _move_space(tokens.text[previous_end:start], tokens.text[start:end])
+        yield move_space(tokens.text[previous_end:start], tokens.text[start:end])
         previous_end = max(end, previous_end)
 
 
 def _from_pieces(tokens: Tokens) -> Iterator[tuple[str, str]]:
-    """Yield for each piece (text before it, text that it represents), without the text of the tokens.
-
-    A character of several bytes belongs to the piece of its last byte.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    first = True
-    for piece, special in zip(tokens.pieces, tokens.special.tolist(), strict=True):
-        if special:
-            yield "", ""
-            continue
-        text = piece_text(piece, tokens.scheme)
-        if tokens.scheme == "bytelevel" or tokens.scheme == "metaspace":
-            raw = _HALF_SURROGATES.sub("�", text).encode("utf-8", "surrogateescape")
-            before, surface = _move_space("", decoder.decode(raw))
-        elif tokens.scheme == "wordpiece" and text.startswith("##"):
-            before, surface = "", text.removeprefix("##")
-        else:
-            before, surface = " ", text
-        yield "" if first else before, surface
-        first = False
-
-
-def _move_space(before: str, surface: str) -> tuple[str, str]:
-    """Return (before, surface) with the space at the start of a piece moved in front of it, unless it is all space."""
-    bare = surface.lstrip()
-    return (before + surface[: len(surface) - len(bare)], bare) if bare else (before, surface)
+    return piece_surfaces(tokens.pieces, tokens.special, tokens.scheme)

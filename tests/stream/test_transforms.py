@@ -126,8 +126,14 @@ def test_a_word_with_a_piece_without_offsets_has_no_offsets() -> None:
     [
         ("wordpiece", ("un", "##happy"), "unhappy"),
         ("bytelevel", ("Ġun", "happy"), "unhappy"),
-        ("bytelevel", ("Ġna", "Ã¯", "ve"), "naÃ¯ve"),
-        ("bytelevel", ("Ġ",), "Ġ"),
+        ("bytelevel", ("Ġna", "Ã¯", "ve"), "naïve"),
+        ("bytelevel", ("ĠÐº", "Ð¾", "ÑĤ"), "кот"),
+        ("bytelevel", ("ĠâĢ", "¦", "âĢ"), "…⟨E2 80⟩"),
+        ("bytelevel", ("Ġ",), " "),
+        ("suffix", ("un", "happy</w>"), "unhappy"),
+        ("bytelevel-suffix", ("ÐºÐ¾", "ÑĤ</w>"), "кот"),
+        ("continued", ("un@@", "happy"), "unhappy"),
+        ("bytes", ("Ã", "¯"), "ï"),
         ("metaspace", ("▁un", "happy"), "unhappy"),
         ("plain", ("un", "##happy"), "un##happy"),
     ],
@@ -136,9 +142,12 @@ def test_words_of_unknown_text_are_their_pieces_joined(scheme: Scheme, pieces: t
     assert merged_words(tokens(*pieces, words=[0] * len(pieces), scheme=scheme)).pieces == (expected,)
 
 
-def test_byte_pieces_are_joined_even_where_the_text_is_known() -> None:
-    side = tokens("Ġna", "Ã¯", "ve", words=[0, 0, 0], spans=[(0, 2), (2, 3), (3, 5)], text="naïve", scheme="bytelevel")
-    assert merged_words(side).pieces == ("naÃ¯ve",)
+def test_merged_words_are_plain_text_and_keep_their_exact_pieces() -> None:
+    side = tokens("Ġna", "Ã¯", "ve", words=[0, 0, 0], spans=[(0, 2), (2, 3), (3, 5)], text="Naïve", scheme="bytelevel")
+    merged = merged_words(side)
+    assert (merged.pieces, merged.scheme) == (("Naïve",), "plain")
+    assert merged.vocabulary_pieces == ("Ġna Ã¯ ve",)
+    assert merged_words(merged).vocabulary_pieces == merged.take([0]).vocabulary_pieces == ("Ġna Ã¯ ve",)
 
 
 def test_offsets_into_the_second_of_a_pair_are_not_read_from_the_first() -> None:

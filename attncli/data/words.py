@@ -1,0 +1,82 @@
+"""Words of a text by Unicode word segmentation (UAX #29), and the numbers of the words that tokens belong to."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import regex
+
+from attncli.data.tokens import Array, Tokens
+from attncli.errors import UsageError
+
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Scripts without spaces between words, as a character class."""
+WordIds = tuple[Sequence[int | None], Sequence[int | None] | None]
+"""Word numbers of the source tokens and of the target tokens of a text; None for the words of the text."""
+
+_WORD = regex.compile(r"(?V1)\S(?:\B\S)*", regex.WORD)
+_UNSPACED = regex.compile(f"[{UNSPACED}]")
+_LONG_WORD = 8
+"""Number of tokens from which a word that is most of its text is suspected to be several."""
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return (start, end) of each word: words end at Unicode white space, and at word boundaries of UAX #29.
+
+    >>> [text[start:end] for text in ["It didn't (x)."] for start, end in word_spans(text)]
+    ['It', "didn't", '(', 'x', ')', '.']
+    """
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+def number_words(text: str, spans: Array, alone: Array) -> Array:
+    """Return the word number of each token from 0 up, -1 for tokens of white space only and for those that are `alone`.
+
+    spans  [token, 2] start and end of each token in `text`; an empty span is a part of the character at its start
+
+    The tokens of a word share its number, and so do all words of which a token has a part.
+    """
+    word_of_character = np.full(len(text) + 1, -1)
+    for number, (start, end) in enumerate(word_spans(text)):
+        word_of_character[start:end] = number
+    joined: dict[int, int] = {}  # word number → number of an earlier word that shares a token with it
+
+    def first(word: int) -> int:
+        while word in joined:
+            word = joined[word]
+        return word
+
+    token_words = np.full(len(spans), -1)
+    for token in np.flatnonzero(~alone):
+        start, end = spans[token].tolist()
+        covered = word_of_character[start : max(end, start + 1)]
+        words = sorted({first(word) for word in np.unique(covered[covered >= 0]).tolist()})
+        joined.update(dict.fromkeys(words[1:], words[0]) if words else {})
+        token_words[token] = words[0] if words else -1
+    numbers: dict[int, int] = {}
+    return np.array(
+        [-1 if word < 0 else numbers.setdefault(first(word), len(numbers)) for word in token_words.tolist()], np.int64
+    )
+
+
+def with_word_ids(tokens: Tokens, word_ids: Sequence[int | None] | None, what: str) -> Tokens:
+    """Return tokens with these word numbers, None or -1 for a token of no word; raise UsageError for a wrong length."""
+    if word_ids is None:
+        return tokens
+    if len(word_ids) != len(tokens):
+        raise UsageError(
+            f"--word-ids has {len(word_ids)} numbers for {what}, which has {len(tokens)} tokens: "
+            "give one per token, null for a token of no word"
+        )
+    return tokens.with_words(np.array([-1 if number is None else number for number in word_ids], np.int64))
+
+
+def words_note(tokens: Tokens, what: str) -> str:
+    """Return a note if the words of a text are hardly the words of its language; "" if nothing points to that."""
+    ordinary = tokens.words[~tokens.special & (tokens.words >= 0)]
+    advice = "give the numbers of your own words with --word-ids"
+    most = int(np.bincount(ordinary).max(initial=0))
+    if most >= _LONG_WORD and most > len(ordinary) / 2:
+        return f"{what} has a word of {most} tokens, more than half of them: if it is several words, {advice}"
+    if _UNSPACED.search(tokens.text):
+        return f"{what} is in a script without spaces between words: words are single characters or tokens; {advice}"
+    return ""
