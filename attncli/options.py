@@ -135,7 +135,12 @@ class SelectionOptions:
         "Selection", "combine layers into one map", choices=vocabulary.LAYER_AGGREGATES, default="none"
     )
     words: bool = option(
-        "Selection", "merge pieces into words: sum over the pieces of a key, mean over those of a query", default=False
+        "Selection",
+        "merge pieces into words (explain words): sum over pieces of a key, mean over those of a query",
+        default=False,
+    )
+    word_ids: str | None = option(
+        "Selection", "JSON file: your own words, as the word number of each token (implies --words)", metavar="FILE"
     )
     special: str = option(
         "Selection",

@@ -163,6 +163,7 @@ def load_arguments(model: ModelOptions, model_head: str, generates: bool = False
 def request_of(common: CommonOptions, run_options: RunOptions) -> Request:
     """Return the checked options of the forward pass."""
     from attncli.engine.request import Request
+    from attncli.inputs.word_ids import read_word_ids
 
     selection = common.selection
     head, _ = split_heads(selection.head, common.model.model_head)
@@ -170,6 +171,7 @@ def request_of(common: CommonOptions, run_options: RunOptions) -> Request:
         **vars(selection),
         "kind": split_names(selection.kind),
         "head": head,
+        "word_ids": None if selection.word_ids is None else read_word_ids(selection.word_ids),
         **{name: getattr(common.texts, name) for name in ("max_tokens", "generate", "batch_tokens")},
         "max_memory": common.output.max_memory,
         "capture": common.model.capture,

@@ -1,17 +1,12 @@
 """Words of a text by Unicode word segmentation (UAX #29), and the numbers of the words that tokens belong to."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import regex
 
 from attncli.data.tokens import Array, Tokens
-from attncli.errors import UsageError
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Scripts without spaces between words, as a character class."""
-WordIds = tuple[Sequence[int | None], Sequence[int | None] | None]
-"""Word numbers of the source tokens and of the target tokens of a text; None for the words of the text."""
 
 _WORD = regex.compile(r"(?V1)\S(?:\B\S)*", regex.WORD)
 _UNSPACED = regex.compile(f"[{UNSPACED}]")
@@ -56,18 +51,6 @@ def number_words(text: str, spans: Array, alone: Array) -> Array:
     return np.array(
         [-1 if word < 0 else numbers.setdefault(first(word), len(numbers)) for word in token_words.tolist()], np.int64
     )
-
-
-def with_word_ids(tokens: Tokens, word_ids: Sequence[int | None] | None, what: str) -> Tokens:
-    """Return tokens with these word numbers, None or -1 for a token of no word; raise UsageError for a wrong length."""
-    if word_ids is None:
-        return tokens
-    if len(word_ids) != len(tokens):
-        raise UsageError(
-            f"--word-ids has {len(word_ids)} numbers for {what}, which has {len(tokens)} tokens: "
-            "give one per token, null for a token of no word"
-        )
-    return tokens.with_words(np.array([-1 if number is None else number for number in word_ids], np.int64))
 
 
 def words_note(tokens: Tokens, what: str) -> str:

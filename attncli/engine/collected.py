@@ -10,6 +10,7 @@ from attncli.data.selection import Choice, resolve
 from attncli.data.transforms import drop_special, to_words
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
+from attncli.inputs.word_ids import WordIds, with_word_ids, word_notes
 from attncli.store import RunParts, open_run
 from attncli.store.foreign import as_inputs, maps_info, read_maps
 from attncli.vocabulary import ALL_METRICS
@@ -109,8 +110,25 @@ class Collected(RunParts):
         """Return the maps that a request selects, combined as it asks; raise UsageError if `where` has none."""
         if not self.maps:
             raise UsageError(f"{where} kept no maps: run again with --save-maps")
-        maps = reshape(self.maps, request, where)
-        return replace(self, inputs=_inputs_of(self.inputs, maps), maps=maps, statistics=None)
+        maps, notes = tuple(self.maps), tuple[str, ...]()
+        if request.word_ids is not None:
+            maps = _with_word_ids(maps, self.inputs, request.word_ids)
+        elif request.words and not all(attention.words for attention in maps):
+            notes = word_notes(self.inputs)
+        maps = reshape(maps, request, where)
+        return replace(self.with_notes(*notes), inputs=_inputs_of(self.inputs, maps), maps=maps, statistics=None)
+
+
+def _with_word_ids(maps: Sequence[Attention], inputs: Sequence[Input], word_ids: WordIds) -> tuple[Attention, ...]:
+    """Return kept maps whose tokens have the words of the user."""
+    if any(attention.words for attention in maps):
+        raise UsageError("--word-ids needs maps of tokens, these are of words already: save the run without --words")
+    texts = {text.index: text for text in with_word_ids(inputs, word_ids, len(inputs))}
+    sides = (texts[attention.text].sides(attention.kind) for attention in maps)
+    return tuple(
+        replace(attention, queries=queries, keys=keys) if attention.whole else attention
+        for attention, (queries, keys) in zip(maps, sides, strict=True)
+    )
 
 
 def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Input, ...]:

@@ -23,6 +23,7 @@ from attncli.engine.request import Request
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.random_inputs import shuffle_batch
+from attncli.inputs.word_ids import with_word_ids, word_notes
 from attncli.models import Loaded
 from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink, SinkGroup
@@ -44,8 +45,13 @@ class Pass:
     @classmethod
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
         """Return a pass with the selected heads; raise UsageError if one does not exist or a layer does not fit."""
+        batches = tuple(batches)
+        if request.word_ids is not None:
+            count = sum(len(batch.inputs) for batch in batches)
+            parts = (with_word_ids(batch.inputs, request.word_ids, count) for batch in batches)
+            batches = tuple(replace(batch, inputs=inputs) for batch, inputs in zip(batches, parts, strict=True))
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
-        prepared = cls(loaded, plan, tuple(batches), request, resolve(request.choice, available, loaded.name))
+        prepared = cls(loaded, plan, batches, request, resolve(request.choice, available, loaded.name))
         if request.by == "norm":
             prepared = prepared._with_norms()
         for batch in prepared.batches:
@@ -78,7 +84,10 @@ class Pass:
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
         focus_notes = self.matches.notes if self.matches else ()
         text_notes = (note for batch in self.batches for note in batch.notes)
-        return tuple(dict.fromkeys([*self.plan.notes, *refused, *self.norm_notes, *text_notes, *focus_notes]))
+        texts = [text for batch in self.batches for text in batch.inputs]
+        of_words = word_notes(texts) if self.request.words and self.request.word_ids is None else ()
+        notes = [*self.plan.notes, *refused, *self.norm_notes, *text_notes, *of_words, *focus_notes]
+        return tuple(dict.fromkeys(notes))
 
     @cached_property
     def matches(self) -> FocusMatches | None:

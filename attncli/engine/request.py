@@ -12,6 +12,7 @@ from attncli.data.selection import Choice, NumbersOption, choose, parse_span
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
 
 
@@ -38,6 +39,8 @@ class RunOptions(ZoomOptions, total=False):
     aggregate         none, or the mean or max over heads
     aggregate_layers  none, or the mean over layers
     words             rows and columns are words: the sum over a word's pieces as keys, the mean as queries
+    word_ids          your own words for `words`: the number of the word of each token, None for a token of no word; one
+                      list for each text, or for an encoder-decoder {"source": […], "target": […]}
     special           keep, or drop special tokens from both axes (rows are renormalised)
     rows, keys        keep only this window, as in `ZoomOptions`
     resolution, pool  pool longer texts to this number of cells on a side while they stream
@@ -62,6 +65,7 @@ class RunOptions(ZoomOptions, total=False):
     aggregate: Literal["none", "mean", "max"]
     aggregate_layers: Literal["none", "mean"]
     words: bool
+    word_ids: Sequence[Any] | None
     special: Literal["keep", "drop"]
     max_tokens: int | None
     generate: int
@@ -87,6 +91,7 @@ class Request:
     aggregate: Literal["none", "mean", "max"] = "none"
     aggregate_layers: Literal["none", "mean"] = "none"
     words: bool = False
+    word_ids: WordIds | None = None
     special: Literal["keep", "drop"] = "keep"
     zoom: Zoom = field(default_factory=Zoom)
     max_tokens: int | None = None
@@ -124,6 +129,8 @@ class Request:
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
         zoom = zoom_of({name: rest.pop(name) for name in ZoomOptions.__annotations__ if name in rest})
+        rest["word_ids"] = parse_word_ids(rest.get("word_ids"))
+        rest["words"] = bool(rest.get("words")) or rest["word_ids"] is not None
         rest["metrics"] = metric_names(rest.get("metrics"))
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         request = cls(choice=choice, zoom=zoom, **rest)
