@@ -12,6 +12,7 @@ import torch
 
 from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
+from attncli.inputs.notes import input_notes
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 
@@ -71,7 +72,8 @@ def batch_from_tensors(loaded: Loaded, inputs: Mapping[str, object]) -> Batch:
         if target_mask is not None:
             target = _decode_tokens(loaded.target_tokenizer, tensors["decoder_input_ids"][row][target_mask[row]])
         encoded.append(Input(row, Text(source.text), source, target))
-    return Batch(tuple(encoded), tensors, source_mask, target_mask, given=True)
+    notes = input_notes(loaded, encoded)
+    return Batch(tuple(encoded), tensors, source_mask, target_mask, notes, given=True)
 
 
 def unpadded(batch: Batch) -> Iterator[Batch]:

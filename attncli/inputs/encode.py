@@ -11,6 +11,7 @@ import torch
 from attncli.data import Input, Text, Tokens
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
+from attncli.inputs.notes import input_notes
 from attncli.inputs.targets import Encoded, add_answers, add_targets, check_length
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
@@ -47,6 +48,8 @@ def encode(
         encoded = add_targets(loaded, encoded, max_tokens, generate, on_generated)
     elif generate:
         encoded = add_answers(loaded, encoded, generate, on_generated)
+    if notes := input_notes(loaded, [item.input for item in encoded]):
+        encoded[0] = replace(encoded[0], notes=(*encoded[0].notes, *notes))
     groups: dict[tuple[int, ...], list[Encoded]] = {}
     for item in encoded:
         groups.setdefault(tuple(len(ids) for ids in item.tensors.values()), []).append(item)

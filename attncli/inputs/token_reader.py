@@ -93,10 +93,9 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
 
 
 def unknown_share(tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Return the number of unknown words among the ordinary tokens, and the number of these."""
-    ordinary = tokens.ids[~tokens.special]
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    return 0 if unknown is None else int((ordinary == unknown).sum()), len(ordinary)
+    """Return how many of the ordinary tokens are unknown words or not in the vocabulary, and their number."""
+    ordinary, unknown = tokens.ids[~tokens.special], getattr(tokenizer, "unk_token_id", None)
+    return int(((ordinary == unknown) | (ordinary >= len(tokenizer))).sum()), len(ordinary)
 
 
 def _piece_scheme(tokenizer: PreTrainedTokenizerBase) -> Scheme:
