@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from attncli.data.results import Scores, columns_of, frame_of
+from attncli.data.surfaces import token_columns
 from attncli.data.tokens import KINDS, Array, Input, Kind, Tokens, read_only
 from attncli.vocabulary import SINK_THRESHOLD
 
@@ -62,27 +63,31 @@ class Edges:
         """Return no edges for these texts."""
         return cls(inputs, *[np.zeros(0)] * 7)
 
-    def _tokens(self, side: int, positions: Array) -> tuple[Array, list[str]]:
-        """Return the query (side 0) or key token of each edge as an index into a list of pieces, and that list."""
+    def _tokens(self, side: int, positions: Array) -> Iterator[tuple[Array, list[str]]]:
+        """Yield the text and the piece of the query (side 0) or key of each edge: indices into a list, and the list."""
         inputs = {text.index: text for text in self.inputs}
         codes, code_of_edge = np.unique(self.text.astype(np.int64) * len(KINDS) + self.kind, return_inverse=True)
-        sides = [inputs[code // len(KINDS)].sides(KINDS[code % len(KINDS)])[side].pieces for code in codes.tolist()]
-        numbers: dict[str, int] = {}
-        piece_numbers = [numbers.setdefault(piece, len(numbers)) for pieces in sides for piece in pieces]
-        starts = np.cumsum([0, *map(len, sides)])
-        return np.array(piece_numbers, np.int32)[starts[code_of_edge] + positions], list(numbers)
+        sides = [inputs[code // len(KINDS)].sides(KINDS[code % len(KINDS)])[side] for code in codes.tolist()]
+        starts, texts_and_pieces = np.cumsum([0, *map(len, sides)]), [token_columns(tokens) for tokens in sides]
+        for column in (0, 1):
+            numbers: dict[str, int] = {}
+            names = (name for of_side in texts_and_pieces for name in of_side[column].tolist())
+            name_numbers = [numbers.setdefault(name, len(numbers)) for name in names]
+            yield np.array(name_numbers, np.int32)[starts[code_of_edge] + positions], list(numbers)
 
     def columns(self, categories: Callable[[Array, Sequence[str]], Column]) -> dict[str, Array | Column]:
         """Return the columns of a table; `categories` makes a column of names from indices and the list of names."""
         names = ("text", "kind", "layer", "head", "query", "key")
         columns: dict[str, Array | Column] = {name: getattr(self, name) for name in names}
         columns["kind"] = categories(self.kind, KINDS)
-        columns["query_token"] = categories(*self._tokens(0, self.query))
-        columns["key_token"] = categories(*self._tokens(1, self.key))
+        for side, positions in (("query", self.query), ("key", self.key)):
+            parts = self._tokens(0 if side == "query" else 1, positions)
+            for name, part in zip(("token", "piece"), parts, strict=True):
+                columns[f"{side}_{name}"] = categories(*part)
         return columns | {"weight": self.weight}
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a pandas table: text, kind, layer, head, query, key, query_token, key_token, weight."""
+        """Return a pandas table: text, kind, layer, head, query, key, tokens and pieces of query and key, weight."""
         import pandas as pd
 
         def categories(numbers: Array, pieces: Sequence[str]) -> pd.Categorical[str]:
@@ -132,14 +137,15 @@ class Received:
 
     def table(self, head: Array, key: Array) -> dict[str, Array]:
         """Return the columns of a table with one row per (head index, key position)."""
-        pieces = np.array([*self.keys.pieces, None], dtype=object)[:-1]
+        texts, pieces = token_columns(self.keys)
         return {
             "text": np.full(len(head), self.text),
             "kind": np.full(len(head), self.kind, dtype=object),
             "layer": self.layers[head],
             "head": self.heads[head],
             "key": key,
-            "token": pieces[key],
+            "token": texts[key],
+            "piece": pieces[key],
             "received": self.values[head, key],
             "seen_by": self.seen[head, key],
         }

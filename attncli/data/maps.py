@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from attncli.data.results import data_array
+from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
 from attncli.data.zoom import Pooling, Span, TokenWindow
 from attncli.errors import UsageError
@@ -166,39 +167,45 @@ class Attention:
         )
 
     @property
-    def _cell_starts(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Position and piece of the first token of each row, and of each column."""
+    def _cell_starts(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Position, text and piece of the first token of each row, and of each column."""
         rows, columns = (
-            (np.arange(side.first, side.last + 1, side.cell), np.asarray(tokens.pieces, dtype=object)[:: side.cell])
+            (
+                np.arange(side.first, side.last + 1, side.cell),
+                *(names[:: side.cell] for names in token_columns(tokens)),
+            )
             for tokens, side in zip((self.queries, self.keys), self.sides, strict=True)
         )
         return rows, columns
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a pandas table: kind, layer, head, query, key, query_token, key_token, weight.
+        """Return a pandas table: kind, layer, head, query, key, query_token, query_piece, key_token, key_piece, weight.
 
         A pooled cell is named by its first query and key.
         """
         import pandas as pd
 
-        (queries, query_tokens), (keys, key_tokens) = self._cell_starts
+        (queries, query_tokens, query_pieces), (keys, key_tokens, key_pieces) = self._cell_starts
         parts = []
         for maps in self.layers:
             heads = np.asarray(maps.heads or (self.aggregate,), dtype=object)
             h, q, k = (axis.ravel() for axis in np.indices(maps.weights.shape))
             numbers = {"kind": self.kind, "layer": maps.layer, "head": heads[h], "query": queries[q], "key": keys[k]}
-            tokens = {"query_token": query_tokens[q], "key_token": key_tokens[k]}
+            tokens = {"query_token": query_tokens[q], "query_piece": query_pieces[q]}
+            tokens |= {"key_token": key_tokens[k], "key_piece": key_pieces[k]}
             parts.append(pd.DataFrame(numbers | tokens | {"weight": maps.weights.ravel()}))
         return pd.concat(parts, ignore_index=True)
 
     def to_xarray(self) -> xr.DataArray:
         """Return an `xarray.DataArray` with dims layer, head, query, key; needs `pip install xarray`."""
-        (queries, query_tokens), (keys, key_tokens) = self._cell_starts
+        (queries, query_tokens, query_pieces), (keys, key_tokens, key_pieces) = self._cell_starts
         coords: dict[str, Any] = {
             "layer": [maps.layer for maps in self.layers],
             "head": list(self.layers[0].heads or (self.aggregate,)),
             "query_token": ("query", list(query_tokens)),
+            "query_piece": ("query", list(query_pieces)),
             "key_token": ("key", list(key_tokens)),
+            "key_piece": ("key", list(key_pieces)),
         }
         if not self.whole:
             coords |= {"query": queries, "key": keys}

@@ -36,8 +36,14 @@ def token_texts(tokens: Tokens) -> list[str]:
             if ascending and text.strip() and not has_bytes(text):
                 written = tokens.text[start:end]
                 text = written.strip() or written or text
-        texts.append(escape_bytes(text))
+        texts.append(escape_bytes(text) if tokens.scheme in _IN_BYTES else text)
     return texts
+
+
+def token_columns(tokens: Tokens) -> tuple[Array, Array]:
+    """Return the text of each token as written and its exact vocabulary piece, as columns of a table."""
+    texts, pieces = ([*entries, None] for entries in (token_texts(tokens), tokens.vocabulary_pieces))
+    return np.array(texts, dtype=object)[:-1], np.array(pieces, dtype=object)[:-1]
 
 
 def has_bytes(text: str) -> bool:
@@ -59,7 +65,8 @@ def text_of_pieces(pieces: Sequence[str], scheme: Scheme) -> str:
     if scheme in _IN_BYTES:
         raw = _HALF_SURROGATES.sub("�", text).encode("utf-8", "surrogateescape")
         text = raw.decode("utf-8", "surrogateescape")
-    return escape_bytes(_without_mark(text, scheme))
+        text = escape_bytes(text)
+    return _without_mark(text, scheme)
 
 
 def _without_mark(text: str, scheme: Scheme) -> str:

@@ -83,10 +83,6 @@ class Tokens:
         """The exact vocabulary piece of each token; those of a merged word have spaces between them."""
         return self.merged or self.pieces
 
-    def with_words(self, words: Array) -> Tokens:
-        """Return the tokens with other word numbers."""
-        return replace(self, words=words)
-
     def take(self, index: Array | Sequence[int]) -> Tokens:
         """Return the tokens at these positions, in this order."""
         positions = np.asarray(index, dtype=np.int64)

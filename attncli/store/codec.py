@@ -47,7 +47,8 @@ class Encoder:
         if id(tokens) not in self._token_numbers:
             self._token_numbers[id(tokens)] = len(self.tokens)
             arrays = {name: getattr(tokens, name).tolist() for name in _TOKEN_ARRAYS}
-            texts = {"segments": list(tokens.segments), "text": tokens.text, "scheme": tokens.scheme}
+            texts: Plain = {"segments": list(tokens.segments), "text": tokens.text, "scheme": tokens.scheme}
+            texts |= {"merged": list(tokens.merged)} if tokens.merged else {}
             self.tokens.append({"pieces": list(tokens.pieces), **arrays, **texts})
         return self._token_numbers[id(tokens)]
 
@@ -187,4 +188,5 @@ class Decoder:
 def _decode_tokens(document: Plain) -> Tokens:
     fields: Plain = {name: np.array(document[name]) for name in _TOKEN_ARRAYS}
     fields |= {name: tuple(document[name]) for name in ("pieces", "segments")}
-    return Tokens(**fields, text=document["text"], scheme=document["scheme"])
+    merged = tuple(document.get("merged", ()))
+    return Tokens(**fields, text=document["text"], scheme=document["scheme"], merged=merged)

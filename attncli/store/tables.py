@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import KINDS, Array, By, Edges, EdgesConsumer, Input, Metric, RunInfo, Scores, Statistics, columns_of
+from attncli.data import (
+    KINDS,
+    Array,
+    By,
+    Edges,
+    EdgesConsumer,
+    Input,
+    Metric,
+    RunInfo,
+    Scores,
+    Statistics,
+    Tokens,
+    columns_of,
+)
+from attncli.data.surfaces import token_texts
 from attncli.errors import UsageError
 from attncli.store.files import atomic_file
 from attncli.store.folder import OutputFolder, run_document
@@ -34,11 +48,21 @@ def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Ta
         given = {name: text for name, text in texts.items() if text is not None}
         for kind in (kind for kind in KINDS if kind in kinds):
             queries, keys = text_input.sides(kind)
-            sides = {"kind": kind, "queries": list(queries.pieces), "keys": list(keys.pieces)}
+            sides = {"kind": kind, **token_lists(queries, keys)}
             parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
             named = {name: segments for name, segments in parts.items() if any(segments)}
             entries.append({"index": text_input.index, **given, **sides, **named})
     return {"schema": schema, "run": run_document(info, given=False), "inputs": entries}
+
+
+def token_lists(queries: Tokens, keys: Tokens) -> dict[str, list[str]]:
+    """Return the tokens of both sides for a document: their text as written, and their exact vocabulary pieces."""
+    return {
+        "queries": token_texts(queries),
+        "keys": token_texts(keys),
+        "query_pieces": list(queries.vocabulary_pieces),
+        "key_pieces": list(keys.vocabulary_pieces),
+    }
 
 
 def analysis_document(

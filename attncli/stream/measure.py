@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
+from attncli.data.surfaces import token_columns
 from attncli.stream.layer_sums import LayerSums, column_values
 from attncli.stream.protocol import LayerKey, pop_layer, selected
 from attncli.stream.sums import Coords, HeadsKey, HeadTable
@@ -128,11 +129,12 @@ class _TokenTable:
         }
         coords[self._side] = (dim, np.concatenate([np.arange(length) for length in lengths]))
         texts = {text.index: text for text in inputs}
-        token_pieces = {
-            (text, kind): np.array(texts[text].sides(kind)[side].pieces, dtype=object)
-            for text, kind, *_ in self._values
+        names = {
+            (text, kind): token_columns(texts[text].sides(kind)[side])
+            for text, kind in {(text, kind) for text, kind, *_ in self._values}
         }
-        coords["token"] = (dim, np.concatenate([token_pieces[key[:2]] for key, _ in tables]))
+        for index, name in enumerate(("token", "piece")):
+            coords[name] = (dim, np.concatenate([names[key[:2]][index] for key, _ in tables]))
         return _scores_of(metrics, np.concatenate([table for _, table in tables]), dim, coords)
 
 

@@ -152,7 +152,8 @@ def test_a_table_and_two_pictures() -> None:
     shown = attncli.load("demo:encoder").run("one two").flow(focus="two")
     frame = shown.to_frame()
     assert list(frame) == [
-        *("text", "kind", "query", "key", "query_token", "key_token", "flow", "uniform", "position", "maximum")
+        *("text", "kind", "query", "key", "query_token", "query_piece", "key_token", "key_piece"),
+        *("flow", "uniform", "position", "maximum"),
     ]
     assert_allclose(frame["flow"].sum(), 1)
     assert shown.figure(threshold=0.2).axes

@@ -110,8 +110,9 @@ def test_the_page_of_the_file_names_what_is_in_it(run_cli: RunCli) -> None:
     page = " ".join(run_cli("explain", "flow.json").out.split())
     assert all(f'"{name}"' in page for name in flow)
     columns = run_cli("flow", "-t", "one").out.splitlines()[0]
-    assert columns == "text,kind,query,key,query_token,key_token,rollout,uniform,position"
-    assert "text, kind, query, key, query_token, key_token, rollout or flow, uniform, position and maximum" in page
+    assert columns == "text,kind,query,key,query_token,query_piece,key_token,key_piece,rollout,uniform,position"
+    names = "text, kind, query, key, query_token, query_piece, key_token, key_piece"
+    assert f"{names}, rollout or flow, uniform, position and maximum" in page
 
 
 def test_a_person_reads_the_strongest_inputs_beside_their_baselines(minilm: Path, tmp_path: Path) -> None:

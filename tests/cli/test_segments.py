@@ -55,7 +55,8 @@ def test_json_is_one_document_with_everything(run_cli: RunCli) -> None:
     assert document["schema"] == "attncli.segments/1"
     assert "given" not in document["run"]
     (text,) = document["inputs"]
-    assert dict(zip(text["queries"], text["query_segments"], strict=True))["who"] == "a"
+    assert dict(zip(text["queries"], text["query_segments"], strict=True))["Who"] == "a"
+    assert text["query_pieces"][text["queries"].index("Who")] == "who"
     assert list(document["heads"][0]) == COLUMNS
     lines = Path("here/segments.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == document["heads"]
@@ -69,7 +70,7 @@ def test_the_answer_to_a_chat_token_by_token(run_cli: RunCli) -> None:
     call = ("segments", "-m", "demo:decoder", "--chat", "chat.json", "--generate", "6", "-o", "here")
     assert run_cli(*call).code == 0
     table = rows(Path("here/segments-tokens.csv").read_text())
-    assert list(table[0]) == ["text", "kind", "layer", "query", "token", "to", "mass", "uniform_mass"]
+    assert list(table[0]) == ["text", "kind", "layer", "query", "token", "piece", "to", "mass", "uniform_mass"]
     assert {row["to"] for row in table} == {"system", "user", "assistant", "generated", "special"}
     assert len({row["query"] for row in table}) == 6
     assert "decoder-segments-tokens.png" in names("here")

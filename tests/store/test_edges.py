@@ -51,7 +51,10 @@ def test_chunks_are_read_back_in_order_with_their_tokens(tmp_path: Path) -> None
         "text": "int32",
         "kind": "dictionary<values=string, indices=int32, ordered=0>",
         **dict.fromkeys(("layer", "head", "query", "key"), "int32"),
-        **dict.fromkeys(("query_token", "key_token"), "dictionary<values=string, indices=int32, ordered=0>"),
+        **dict.fromkeys(
+            ("query_token", "query_piece", "key_token", "key_piece"),
+            "dictionary<values=string, indices=int32, ordered=0>",
+        ),
         "weight": "float",
     }
     names = ["text", "kind", "layer", "head", "query", "key", "query_token", "key_token", "weight"]
@@ -78,8 +81,8 @@ def test_hostile_tokens_come_back_as_they_are(tmp_path: Path) -> None:
     rows = [(0, 0, 0, 0, at, len(pieces) - 1 - at, 0.5) for at in range(len(pieces))]
     read = pq.read_table(written(tmp_path, iter([edges(*rows, inputs=side)]))).to_pydict()
     kept = [*HOSTILE, "\\udcff"]
-    assert read["query_token"] == kept
-    assert read["key_token"] == kept[::-1]
+    assert read["query_token"] == read["query_piece"] == kept
+    assert read["key_token"] == read["key_piece"] == kept[::-1]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])

@@ -16,6 +16,7 @@ from naive_attention import Array
 
 import attncli
 from attncli.data import KINDS, Attention, Edges, Input, Kind, Rows, Text
+from attncli.data.surfaces import token_texts
 from attncli.errors import UsageError
 from attncli.stream import StrongestEdges
 from attncli.stream.edges import LIMIT
@@ -133,7 +134,8 @@ def test_edges_of_a_pass_are_those_of_its_eager_maps(name: str, minilm: Path) ->
     texts = ["one two three four", "one two"]
     eager = model.run(texts, capture="eager")
     table = model.run(texts, top_k=3, min_weight=0.05, keep_maps=False).edges().to_frame()
-    assert list(table) == ["text", "kind", "layer", "head", "query", "key", "query_token", "key_token", "weight"]
+    names = ["text", "kind", "layer", "head", "query", "key"]
+    assert list(table) == [*names, "query_token", "query_piece", "key_token", "key_piece", "weight"]
     rows = 0
     for attention in eager.maps:
         here = table[(table["text"] == attention.text) & (table["kind"] == attention.kind)]
@@ -144,8 +146,9 @@ def test_edges_of_a_pass_are_those_of_its_eager_maps(name: str, minilm: Path) ->
             close = list(naive(weights[None], visible, 3, 0.05))
             assert mine["weight"].to_numpy() == pytest.approx([edge[3] for edge in close], abs=1e-5)
             assert weights[mine["query"], mine["key"]] == pytest.approx(mine["weight"].to_numpy(), abs=1e-5)
-        assert here["query_token"].tolist() == [attention.queries.pieces[at] for at in here["query"]]
-        assert here["key_token"].tolist() == [attention.keys.pieces[at] for at in here["key"]]
+        for side, tokens in (("query", attention.queries), ("key", attention.keys)):
+            assert here[f"{side}_piece"].tolist() == [tokens.pieces[at] for at in here[side]]
+            assert here[f"{side}_token"].tolist() == [token_texts(tokens)[at] for at in here[side]]
     assert rows == len(table)
     ordered = table.assign(weight=-table["weight"])
     ordered = ordered.sort_values(["text", "kind", "layer", "head", "query", "weight", "key"])

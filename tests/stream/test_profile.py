@@ -234,7 +234,8 @@ def test_kept_maps_give_the_profile_of_the_pass() -> None:
 
 def test_tables_have_the_coordinates_of_each_number() -> None:
     found = attncli.load().run(["one two three", "one"], profile=True, keep_maps=False, ends=2).profile()
-    assert list(found.received_frame()) == ["text", "kind", "layer", "head", "key", "token", "received", "seen_by"]
+    names = ["text", "kind", "layer", "head", "key", "token", "piece", "received", "seen_by"]
+    assert list(found.received_frame()) == names
     assert list(found.sinks_frame(0.2)) == list(found.received_frame())
     assert set(found.sinks_frame(0.2)["text"]) == {0, 1}
     assert list(found.distance_frame()) == [

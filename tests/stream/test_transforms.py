@@ -15,6 +15,7 @@ from made_rows import Map, batches, block, by_hand, inputs, part, random_map
 
 from attncli import registry
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Scheme, Text, Tokens
+from attncli.data.surfaces import token_texts
 from attncli.data.transforms import drop_special, merged_words, removed_mass, to_words
 from attncli.errors import UsageError
 from attncli.metrics.confidence import METRIC as CONFIDENCE
@@ -300,7 +301,8 @@ def test_a_merged_stream_is_the_stream_of_merged_maps(words: bool, drop: bool) -
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-6, atol=1e-7)
     assert found.queries.pieces == expected.queries.pieces
     rows = measure.result(front.inputs).tokens["confidence"]
-    assert list(rows.coords["token"][1]) == list(expected.queries.pieces)
+    assert list(rows.coords["piece"][1]) == list(expected.queries.vocabulary_pieces)
+    assert list(rows.coords["token"][1]) == token_texts(expected.queries)
     np.testing.assert_allclose(rows.values, expected.values.max(-1), rtol=1e-6)
 
 

@@ -13,7 +13,7 @@ from attncli.data import Kind
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store import run_document
-from attncli.store.tables import mark_unit
+from attncli.store.tables import mark_unit, token_lists
 from attncli.store.text import plain
 from attncli.studies.flow.result import Flow
 
@@ -94,7 +94,7 @@ def flow_report(flows: Sequence[Flow], focus: str, threshold: float | None, run:
 def _entry(flow: Flow) -> dict[str, Any]:
     names = ("text", "kind", "method", "layers", "residual", "aggregate", "by", "queries", "keys", "rows", "values")
     entry = {name: getattr(flow, name) for name in (*names, "uniform", "position", "maximum")}
-    entry |= {"queries": flow.queries.pieces, "keys": flow.keys.pieces}
+    entry |= token_lists(flow.queries, flow.keys)
     left_out = {"by"} if flow.by == "weight" else set()
     left_out |= {"maximum"} if flow.maximum is None else set()
     return {name: plain(value) for name, value in entry.items() if name not in left_out}

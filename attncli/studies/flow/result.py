@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attncli.data.results import frame_of
+from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
 
 if TYPE_CHECKING:
@@ -112,14 +113,16 @@ class Flow:
         """Return the columns of the table, which has a row per query and key."""
         row, key = (indices.ravel() for indices in np.indices(self.values.shape))
         query = self.rows[row]
-        query_pieces, key_pieces = (np.asarray(side.pieces, dtype=object) for side in (self.queries, self.keys))
+        (query_texts, query_pieces), (key_texts, key_pieces) = map(token_columns, (self.queries, self.keys))
         columns: dict[str, Array] = {
             "text": np.full(len(row), self.text),
             "kind": np.full(len(row), self.kind, dtype=object),
             "query": query,
             "key": key,
-            "query_token": query_pieces[query],
-            "key_token": key_pieces[key],
+            "query_token": query_texts[query],
+            "query_piece": query_pieces[query],
+            "key_token": key_texts[key],
+            "key_piece": key_pieces[key],
             self.method: self.values.ravel(),
             "uniform": self.uniform.ravel(),
             "position": self.position.ravel(),

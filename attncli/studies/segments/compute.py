@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Selection, Spans
+from attncli.data.surfaces import token_columns
 from attncli.errors import UsageError
 from attncli.inputs.partitions import GENERATED, Sides, check_has_segments, order_segment_names, partitions
 from attncli.stream import selected
@@ -22,7 +23,7 @@ MOST_SEGMENTS = 128
 RANGES = {"mass": (0.0, 1.0), "uniform_mass": (0.0, 1.0), "positional_mass": (0.0, 1.0), "ratio": (0.0, None)}
 SOURCE = "sums of the weights; uniform: 1/|S_i| on each visible key; positional: the head's mean weight at each offset"
 _CELL = ("kind", "layer", "head", "from", "to", "texts")
-_TOKEN_CELL = ("text", "kind", "layer", "query", "token", "to")
+_TOKEN_CELL = ("text", "kind", "layer", "query", "token", "piece", "to")
 
 
 def segments_of_texts(
@@ -199,12 +200,14 @@ class SegmentSums:
             layers = sorted(layer for *other, layer in self._token_sums if other == [text, kind])
             sums = {layer: self._token_sums[text, kind, layer].numpy() for layer in layers}
             means = {layer: values / len(self._heads[kind, layer]) for layer, values in sums.items()}
-            pieces, names = self._inputs[text].sides(kind)[0].pieces, self._sides[text, kind][1].names
+            texts, pieces = token_columns(self._inputs[text].sides(kind)[0])
+            names = self._sides[text, kind][1].names
             for layer, values in self._mean_if_wanted(means).items():
                 for row, position in enumerate(self._generated[text, kind].tolist()):
                     for column, name in enumerate(self._names[kind][1]):
                         if name in names:
-                            yield text, kind, layer, position, pieces[position], name, *values[:, row, column]
+                            cell = (text, kind, layer, position, texts[position], pieces[position], name)
+                            yield *cell, *values[:, row, column]
 
     def _mean_if_wanted(self, layers: Mapping[int, Array]) -> Mapping[Any, Array]:
         """Return the values of each layer, or only their mean; raise UsageError if layers differ in their heads."""

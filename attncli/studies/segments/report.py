@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from attncli.data import Input
+from attncli.data.surfaces import token_texts
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store import analysis_document
@@ -37,7 +38,8 @@ def _input_entries(text: Input, sides: TextSides) -> Iterator[dict[str, Any]]:
             ("query", "key"), ("queries", "keys"), text.sides(kind), sides[text.index, kind], strict=True
         ):
             segments = [side.names[number] for number in side.numbers.tolist()]
-            entry |= {names: list(tokens.pieces), f"{axis}_segments": segments}
+            pieces = list(tokens.vocabulary_pieces)
+            entry |= {names: token_texts(tokens), f"{axis}_pieces": pieces, f"{axis}_segments": segments}
         yield entry
 
 

@@ -80,8 +80,8 @@ def test_the_document_is_as_the_contract_says() -> None:
                 "index": 0,
                 "text": "there",
                 "kind": "encoder",
-                "queries": list(PIECES),
-                "keys": list(PIECES),
+                **{key: ["[CLS]", "e", "x"] for key in ("queries", "keys")},
+                **{key: list(PIECES) for key in ("query_pieces", "key_pieces")},
                 "query_segments": ["a"] * len(PIECES),
                 "key_segments": ["a"] * len(PIECES),
             },
@@ -149,12 +149,20 @@ def test_inputs_name_both_sides_of_each_kind() -> None:
     entries = document(made, [one], {})["inputs"]
     given = {"index": 2, "text": "x", "pair": "y", "target": "z"}
     assert entries == [
-        {**given, "kind": "encoder", "queries": ["a"], "keys": ["a"], "query_segments": ["a"], "key_segments": ["a"]},
+        {
+            **given,
+            "kind": "encoder",
+            **{key: ["a"] for key in ("queries", "keys", "query_pieces", "key_pieces")},
+            "query_segments": ["a"],
+            "key_segments": ["a"],
+        },
         {
             **given,
             "kind": "cross",
-            "queries": ["b", "c"],
+            "queries": ["b", "e"],
             "keys": ["a"],
+            "query_pieces": ["b", "c"],
+            "key_pieces": ["a"],
             "query_segments": ["a", "a"],
             "key_segments": ["a"],
         },
@@ -202,7 +210,7 @@ def test_hostile_tokens_come_back_from_every_format(tmp_path: Path) -> None:
     with (tmp_path / "stats-tokens.csv").open(newline="", encoding="utf-8") as file:
         in_csv = list(csv.DictReader(file, strict=True))
     in_parquet = pq.read_table(tmp_path / "stats-tokens.parquet").to_pylist()
-    assert in_json["inputs"][0]["queries"] == HOSTILE
+    assert in_json["inputs"][0]["query_pieces"] == HOSTILE
     for rows in (in_json["tokens"], in_lines, in_csv, in_parquet):
         assert [row["token"] for row in rows] == HOSTILE
 
