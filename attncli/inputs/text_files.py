@@ -49,13 +49,20 @@ def read_json(path: str | Path) -> object:
 
 
 def check_exists(path: str | Path) -> None:
-    """Raise UsageError unless the path is stdin or an existing file."""
+    """Raise UsageError unless the path is stdin or an existing regular file."""
     if str(path) == STDIN:
         return
     if Path(path).is_dir():
         raise UsageError(f"expected a file, but {path} is a folder: name a file in it")
     if not Path(path).exists():
         raise UsageError(f"no such file: {path}{_close_names(Path(path))}")
+    check_regular(path)
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise UsageError if the path exists but is a pipe, a device or a socket, which may never end."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise UsageError(f"expected a regular file, but {path} is a pipe or a device: save its content as a file first")
 
 
 def _close_names(path: Path) -> str:
@@ -71,6 +78,7 @@ def _open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     if str(path) == STDIN:
         yield sys.stdin.buffer
         return
+    check_regular(path)
     try:
         with Path(path).open("rb") as file:
             yield file

@@ -175,6 +175,8 @@ def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a folder, in any version; None if attncli did not write one."""
+    if not (folder / MANIFEST).is_file():  # a pipe or a device may never end
+        return None
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
