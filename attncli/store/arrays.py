@@ -15,10 +15,21 @@ import numpy as np
 from attncli.data import Array
 from attncli.errors import UsageError
 from attncli.store.files import atomic_file
+from attncli.store.headers import (
+    Fits,
+    any_size,
+    check_needed,
+    is_zip,
+    npy_header,
+    npz_header,
+    npz_names,
+    read_npy,
+    safetensors_header,
+)
 
 _DTYPE_CODES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
 _READ_ERRORS = (
-    *(OSError, ValueError, KeyError, EOFError, MemoryError),
+    *(OSError, ValueError, KeyError, EOFError, MemoryError, OverflowError, SyntaxError, TypeError, struct.error),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
 )
 
@@ -98,36 +109,50 @@ def _write_safetensors(file: BinaryIO, stacks: Mapping[str, ArrayStack]) -> None
             file.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).tobytes())
 
 
-def load_arrays(path: Path, pick: Callable[[list[str]], Iterable[str]] = list) -> dict[str, Array]:
+def load_arrays(
+    path: Path, pick: Callable[[list[str]], Iterable[str]] = list, fits: Fits = any_size
+) -> dict[str, Array]:
     """Return arrays of a `.safetensors`, `.npz` or `.npy` file; raise UsageError for a damaged or pickled file.
 
     pick  receives the names of all arrays and returns those to read; the array of a `.npy` file is named after the file
+    fits  receives the bytes that these need in memory before they are read, and raises an error if they are too many
     """
     load = _load_safetensors if path.suffix.lower() == ".safetensors" else _load_numpy
     try:
-        return load(path, pick)
+        return load(path, pick, fits)
     except UsageError:
         raise
     except _READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UsageError(f"cannot read {path}: {reason}; expected plain numbers, no pickles") from error
 
 
-def _load_numpy(path: Path, pick: Callable[[list[str]], Iterable[str]]) -> dict[str, Array]:
-    with path.open("rb") as file:  # given a path, NumPy would leave a damaged file open
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return dict.fromkeys(pick([path.stem]), loaded)
-        with loaded as arrays:
-            return {name: arrays[name] for name in pick(arrays.files)}
+def _load_numpy(path: Path, pick: Callable[[list[str]], Iterable[str]], fits: Fits) -> dict[str, Array]:
+    if is_zip(path):
+        with zipfile.ZipFile(path) as archive:
+            names = list(pick(npz_names(archive)))
+            check_needed((npz_header(archive, name) for name in names), fits)
+            return {name: _member(archive, name) for name in names}
+    with path.open("rb") as file:
+        names = list(pick([path.stem]))
+        check_needed([npy_header(file)], fits)
+        file.seek(0)
+        return dict.fromkeys(names, read_npy(file))
 
 
-def _load_safetensors(path: Path, pick: Callable[[list[str]], Iterable[str]]) -> dict[str, Array]:
+def _member(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(f"{name}.npy") as member:
+        return read_npy(member)  # type: ignore[arg-type]
+
+
+def _load_safetensors(path: Path, pick: Callable[[list[str]], Iterable[str]], fits: Fits) -> dict[str, Array]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in pick(list(file.keys()))}
+            names = list(pick(list(file.keys())))
+            check_needed((safetensors_header(file.get_slice(name)) for name in names), fits)
+            return {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise UsageError(f"cannot read {path}: {error}; expected a complete .safetensors file") from error
     except (TypeError, AttributeError, KeyError) as error:  # NumPy has no bfloat16 and no 8-bit floats

@@ -8,6 +8,7 @@ import numpy as np
 from attncli.data import Array, Attention, Input, LayerMaps, Scores, Statistics, Text, Tokens, Vectors
 from attncli.errors import UsageError
 from attncli.store.arrays import ArrayPool
+from attncli.store.possible import DamageError
 
 AXES = ("layer", "head", "query", "key")
 Plain = dict[str, Any]
@@ -143,6 +144,13 @@ class Decoder:
         target = None if document["target"] is None else self.tokens[document["target"]]
         return Input(document["index"], text, self.tokens[document["source"]], target)
 
+    def _array(self, name: str, dtype: type[np.generic]) -> Array:
+        if name not in self.arrays:
+            raise DamageError(f"there is no array '{name}'")
+        if self.arrays[name].dtype != dtype:
+            raise DamageError(f"expected the type {dtype.__name__} in array '{name}', got {self.arrays[name].dtype}")
+        return self.arrays[name]
+
     def attention(self, document: Plain) -> Attention:
         fields: Plain = {name: document[name] for name in ("kind", "text", *_MAP_OPTIONS)}
         if "cell" in document:
@@ -153,15 +161,17 @@ class Decoder:
         return Attention(queries=queries, keys=keys, layers=layers, by=document.get("by", "weight"), **fields)
 
     def _layer(self, document: Plain) -> LayerMaps:
-        array, axes = self.arrays[document["array"]], document["axes"]
+        array, axes = self._array(document["array"], np.float32), document["axes"]
+        if sorted(axes) not in (sorted(AXES), sorted(AXES[1:])) or array.ndim != len(axes):
+            raise DamageError(f"expected layer, head, query and key, got the axes {axes} and shape {array.shape}")
         weights = array.transpose([axes.index(axis) for axis in AXES if axis in axes])
         weights = weights[document["at"]] if "layer" in axes else weights
-        visible = None if document["visible"] is None else self.arrays[document["visible"]]
+        visible = None if document["visible"] is None else self._array(document["visible"], np.bool_)
         return LayerMaps(document["layer"], tuple(document["heads"]), weights, visible)
 
     def vectors(self, document: Plain) -> Vectors:
         heads: Plain = {part: tuple(document[part]) for part in ("heads", "key_heads")}
-        arrays: Plain = {part: self.arrays[document[part]] for part in _VECTOR_ARRAYS}
+        arrays: Plain = {part: self._array(document[part], np.float32) for part in _VECTOR_ARRAYS}
         return Vectors(**{part: document[part] for part in _VECTOR_FIELDS}, **heads, **arrays)
 
     def statistics(self, tables: Plain) -> Statistics:
@@ -170,19 +180,36 @@ class Decoder:
             for name, table in tables.items()
             if name != "by"
         }
+        for name, table in scores.items():
+            coords = [{coord: len(entries) for coord, (_, entries) in one.coords.items()} for one in table.values()]
+            if coords and not (
+                {"kind", "layer", "head"} <= coords[0].keys() and all(one == coords[0] for one in coords)
+            ):
+                raise DamageError(
+                    f"expected kind, layer and head of the statistics of {name}, and rows of equal number"
+                )
         return Statistics(**scores, by=tables.get("by", "weight"))
 
     def _scores(self, document: Plain) -> Scores:
+        values, dims = self._array(document["values"], np.float64), tuple(document["dims"])
         coords = {name: (column["dim"], self._column(column)) for name, column in document["coords"].items()}
+        lengths = dict(zip(dims, values.shape, strict=True))
+        if any(entries.shape != (lengths[dim],) for dim, entries in coords.values()):
+            raise DamageError(f"expected one value of {document['metric']} for each head or token")
         meaning = {name: document[name] for name in ("metric", "unit", "source")}
-        dims, span = tuple(document["dims"]), tuple(document["range"])
-        return Scores(values=self.arrays[document["values"]], dims=dims, coords=coords, range=span, **meaning)
+        return Scores(values=values, dims=dims, coords=coords, range=tuple(document["range"]), **meaning)
 
     def _column(self, column: Plain) -> Array:
-        codes = self.arrays[column["array"]]
-        if "names" not in column:
-            return codes
-        return np.array([column["names"][code] for code in codes], dtype=column["dtype"])
+        names = column.get("names")
+        if names is None:
+            return self.arrays[column["array"]]
+        codes = self._array(column["array"], np.int32)
+        if len(codes) and not 0 <= codes.min() <= codes.max() < len(names):
+            raise DamageError(f"expected numbers below {len(names)} in array '{column['array']}'")
+        entries = np.array([names[code] for code in codes], dtype=column["dtype"])
+        if entries.dtype.kind == "U" and entries.tolist() != [names[code] for code in codes]:
+            raise DamageError(f"expected names of at most {entries.dtype.itemsize // 4} characters, got longer ones")
+        return entries
 
 
 def _decode_tokens(document: Plain) -> Tokens:

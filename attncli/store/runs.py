@@ -11,7 +11,10 @@ from attncli.data import FORMAT, Attention, Input, RunInfo, Statistics, Vectors
 from attncli.errors import UsageError, did_you_mean
 from attncli.store.arrays import load_arrays, save_arrays
 from attncli.store.codec import Decoder, Encoder, parse_layout
+from attncli.store.documents import ManifestDocument, SavedDocument, wrong_type
 from attncli.store.folder import MANIFEST, OutputFolder, read_manifest, unchanged
+from attncli.store.headers import Fits, any_size
+from attncli.store.possible import DamageError, check_parts
 from attncli.store.text import json_text
 from attncli.vocabulary import LAYOUTS, MAPS_FORMATS
 
@@ -62,26 +65,34 @@ def save_run(folder: OutputFolder, run: RunParts, *, layout: str = LAYOUTS[0], f
     folder.write_text(RUN_FILE, json_text({**document, "tokens": encoder.tokens}))
 
 
-def open_run(directory: str | Path) -> RunParts:
-    """Return a saved run; raise UsageError if it is missing, incomplete, damaged or of a newer format."""
+def open_run(directory: str | Path, fits: Fits = any_size) -> RunParts:
+    """Return a saved run; raise UsageError if it is missing, incomplete, damaged or of a newer format.
+
+    fits  receives the bytes that its arrays need in memory before they are read, and raises an error if too many
+    """
     folder = Path(directory)
     manifest = _checked_manifest(folder)
     document = _read_document(folder / RUN_FILE)
-    arrays = load_arrays(folder / document["arrays"])
+    for name, values, model in ((MANIFEST, manifest, ManifestDocument), (RUN_FILE, document, SavedDocument)):
+        if problem := wrong_type(values, model):
+            raise UsageError(f"the saved run in {folder} is damaged ({name}, {problem}): save it again")
+    arrays = load_arrays(folder / document["arrays"], fits=fits)
     try:
         decoder = Decoder(document["tokens"], arrays)
         statistics, run = document["statistics"], manifest["run"]
         described = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
-        return RunParts(
+        parts = RunParts(
             info=RunInfo(**{field.name: described[field.name] for field in dataclasses.fields(RunInfo)}),
             inputs=tuple(map(decoder.input, document["inputs"])),
             maps=tuple(map(decoder.attention, document["attention"])),
             statistics=None if statistics is None else decoder.statistics(statistics),
             vectors=tuple(map(decoder.vectors, document.get("vectors", []))),
         )
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        check_parts(parts.inputs, parts.maps, parts.vectors)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = str(error) if isinstance(error, DamageError) else f"{type(error).__name__}: {error}"
         raise UsageError(f"the saved run in {folder} is damaged ({reason}): save it again") from error
+    return parts
 
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_runs import attention, info, one_input, parts, statistics, tokens
 from safetensors.numpy import load_file
+from saved_files import edit
 
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Scores, Statistics, Text, Tokens, Vectors
 from attncli.errors import UsageError
@@ -67,11 +66,13 @@ OPTIONS = st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=3)
 @st.composite
 def token_sides(draw: st.DrawFn, n: int) -> Tokens:
     numbers = hnp.arrays(np.int64, n, elements=SMALL)
+    offsets = np.sort(draw(hnp.arrays(np.int64, (n, 2), elements=st.integers(0, 2**31))), axis=1)
+    offsets[draw(hnp.arrays(np.bool_, n))] = -1
     return Tokens(
         pieces=tuple(draw(st.lists(TEXTS, min_size=n, max_size=n))),
         ids=draw(numbers),
         special=draw(hnp.arrays(np.bool_, n)),
-        offsets=draw(hnp.arrays(np.int64, (n, 2), elements=SMALL)),
+        offsets=offsets,
         words=draw(numbers),
         segments=tuple(draw(st.lists(TEXTS, min_size=n, max_size=n))),
         text=draw(TEXTS),
@@ -80,24 +81,28 @@ def token_sides(draw: st.DrawFn, n: int) -> Tokens:
 
 
 @st.composite
-def layer_maps(draw: st.DrawFn, layer: int | str, n: int, m: int, visible: Any) -> LayerMaps:
-    heads = draw(st.lists(st.integers(0, 99), max_size=3, unique=True))
-    weights = draw(hnp.arrays(np.float32, (max(len(heads), 1), n, m), elements=st.floats(width=32)))
-    mask = draw(st.sampled_from([None, visible]) | hnp.arrays(np.bool_, (weights.shape[0], n, m)))
+def layer_maps(draw: st.DrawFn, layer: int | str, aggregate: str, visible: Any) -> LayerMaps:
+    _, n, m = visible.shape
+    heads = draw(st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True)) if aggregate == "none" else []
+    shape = (max(len(heads), 1), n, m)
+    mask = draw(st.sampled_from([None, visible]) | hnp.arrays(np.bool_, shape))
+    weights = draw(hnp.arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
+    weights /= np.maximum(weights.sum(-1, keepdims=True), 1)
+    if m and mask is not None:
+        weights[~np.broadcast_to(mask, shape).any(-1)] = np.nan
     return LayerMaps(layer, tuple(heads), weights, mask)
 
 
 @st.composite
-def attentions(draw: st.DrawFn, one: Input) -> Attention:
-    kind = draw(st.sampled_from(["encoder", "decoder", "cross"]))
+def attentions(draw: st.DrawFn, one: Input, kind: Any) -> Attention:
     queries, keys = one.sides(kind)
-    n, m = len(queries), len(keys)
-    visible = draw(hnp.arrays(np.bool_, (1, n, m)))
+    visible = draw(hnp.arrays(np.bool_, (1, len(queries), len(keys))))
     names = draw(st.lists(st.integers(0, 99), max_size=3, unique=True) | st.just(["mean"]))
-    layers = tuple(draw(layer_maps(name, n, m, visible)) for name in names)
-    flags = {name: draw(st.booleans()) for name in ("words", "dropped_special")}
     aggregate = draw(st.sampled_from(["none", "mean", "max"]))
-    return Attention(kind, queries, keys, layers, one.index, aggregate, **flags)
+    layers = tuple(draw(layer_maps(name, aggregate, visible)) for name in names)
+    flags = {name: draw(st.booleans()) for name in ("words", "dropped_special")}
+    over_layers = "mean" if names == ["mean"] else "none"
+    return Attention(kind, queries, keys, layers, one.index, aggregate, over_layers, **flags)
 
 
 @st.composite
@@ -115,7 +120,8 @@ def score_tables(draw: st.DrawFn) -> dict[str, Scores]:
     mixed = np.empty(n, dtype=object)
     mixed[:] = labels
     fixed = np.array(draw(st.lists(st.text("ab", max_size=3), min_size=n, max_size=n)), dtype="<U3")
-    coords = {"head": ("row", np.arange(n)), "token": ("row", mixed), "kind": ("row", fixed)}
+    numbers = {"head": ("row", np.arange(n)), "layer": ("row", np.zeros(n, int))}
+    coords = {**numbers, "token": ("row", mixed), "kind": ("row", fixed)}
     names = draw(st.lists(st.text(max_size=5), max_size=3, unique=True))
     values = hnp.arrays(np.float64, n, elements=st.floats())
     unit, source = draw(st.text(max_size=5)), draw(TEXTS)
@@ -125,7 +131,8 @@ def score_tables(draw: st.DrawFn) -> dict[str, Scores]:
 @st.composite
 def runs(draw: st.DrawFn) -> RunParts:
     ins = tuple(draw(inputs(index)) for index in range(draw(st.integers(0, 2))))
-    maps = tuple(draw(attentions(one)) for one in ins for _ in range(draw(st.integers(0, 2))))
+    kinds = st.lists(st.sampled_from(["encoder", "decoder", "cross"]), max_size=2, unique=True)
+    maps = tuple(draw(attentions(one, kind)) for one in ins for kind in draw(kinds))
     tables = st.none() | st.builds(Statistics, *[score_tables()] * 4)
     known = {"given": draw(OPTIONS), "resolved": draw(OPTIONS), "versions": {"attncli": draw(TEXTS)}}
     about = RunInfo(draw(TEXTS), draw(st.none() | TEXTS), notes=tuple(draw(st.lists(TEXTS, max_size=2))), **known)
@@ -134,7 +141,7 @@ def runs(draw: st.DrawFn) -> RunParts:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_names_that_a_zip_file_would_cut_stay_different(tmp_path: Path, format: str) -> None:
-    coords = {"head": ("row", np.arange(2))}
+    coords = {name: ("row", np.arange(2)) for name in ("kind", "layer", "head")}
     tables = {
         name: Scores(name, np.arange(2) + i, ("row",), coords, "", (0, 1), "") for i, name in enumerate(["", "\0"])
     }
@@ -185,8 +192,8 @@ def test_the_arrays_on_disk_have_the_axes_of_the_layout(tmp_path: Path) -> None:
 
 def test_layers_of_different_shape_are_separate_arrays(tmp_path: Path) -> None:
     maps = (attention(1, 2).layers[0], attention(2, 3).layers[1])
-    side = tokens()
-    run = RunParts(info(), (), (Attention("decoder", side, side, maps),), None)
+    one = one_input()
+    run = RunParts(info(), (one,), (Attention("decoder", one.source, one.source, maps),), None)
     saved(tmp_path, run)
     shapes = {name: array.shape for name, array in load_file(tmp_path / "maps.safetensors").items()}
     assert shapes["text-0.decoder.layer-0"] == (2, 3, 3)
@@ -249,22 +256,6 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ damage
-
-
-def edit(folder: Path, name: str, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a JSON file of a run, and the manifest accordingly."""
-    document = json.loads((folder / name).read_text())
-    change(document)
-    (folder / name).write_text(json.dumps(document))
-    if name != "manifest.json":
-        data = (folder / name).read_bytes()
-        entry = {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        edit(folder, "manifest.json", lambda manifest: manifest["files"].append(entry))
-        edit(folder, "manifest.json", lambda manifest: keep_last(manifest["files"], name))
-
-
-def keep_last(entries: list[dict[str, Any]], name: str) -> None:
-    entries[:] = [*(entry for entry in entries if entry["name"] != name), entries[-1]]
 
 
 def refusal(folder: Path) -> str:

@@ -61,7 +61,8 @@ def attention(layers: int = 2, heads: int = 3) -> Attention:
     side = tokens()
     n = len(side)
     visible = np.tri(n, dtype=bool)[None]
-    maps = np.random.default_rng(0).random((layers, heads, n, n), dtype=np.float32)
+    maps = np.random.default_rng(0).random((layers, heads, n, n), dtype=np.float32) * visible
+    maps /= maps.sum(-1, keepdims=True)
     kept = tuple(LayerMaps(layer, tuple(range(heads)), maps[layer], visible) for layer in range(layers))
     return Attention("decoder", side, side, kept)
 
