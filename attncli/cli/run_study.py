@@ -138,8 +138,8 @@ def invocation_of(
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
         kinds = split_names(common.selection.kind)
         kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
-        files = {name: getattr(saved, name) for name in ("labels", "key_labels", "array")}
-        run = Collected.open_saved(saved.from_, **files, kind=kind)
+        files = {name: getattr(saved, name) for name in ("labels", "key_labels", "array", "axes")}
+        run = Collected.open_saved(saved.from_, **files, kind=kind, max_memory=output.max_memory)
         return Invocation(study.command, run, request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")

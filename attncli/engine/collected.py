@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics
 from attncli.data.selection import Choice, resolve
 from attncli.data.transforms import drop_special, to_words
+from attncli.engine.memory import check_file_fits, parse_size
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.inputs.word_ids import WordIds, with_word_ids, word_notes
 from attncli.store import RunParts, open_run
-from attncli.store.foreign import as_inputs, maps_info, read_maps
+from attncli.store.foreign import open_maps
 from attncli.vocabulary import ALL_METRICS
 
 
@@ -36,20 +38,27 @@ class Collected(RunParts):
         key_labels: str | Path | None = None,
         array: str | None = None,
         kind: Kind | None = None,
+        axes: str | None = None,
+        max_memory: int | str | None = None,
     ) -> Self:
-        """Open a saved run, or read maps of other tools from an `.npz`, `.npy` or `.safetensors` file.
+        """Open a saved run, or read maps of other tools from an `.npz`, `.npy`, `.safetensors` or `.pt` file.
 
         labels, key_labels  files that name the tokens of such maps
         array, kind         array to read if there are several, and its kind of attention
+        axes                names of the axes of the array, such as "batch,head,query,key"
+        max_memory          most memory of the maps, in bytes or such as "4GB"; half of what is free by default
+
+        Raise UsageError if the maps are damaged, impossible as attention weights, or too large.
         """
+        fits = partial(check_file_fits, path, limit=parse_size(max_memory))
         if Path(path).is_dir() or not Path(path).suffix:
-            if any(value is not None for value in (labels, key_labels, array)):
+            if any(value is not None for value in (labels, key_labels, array, axes)):
                 raise UsageError(
-                    "--labels, --key-labels and --array go with a file of maps; a saved run has its own labels"
+                    "--labels, --key-labels, --array and --axes go with a file of maps; a saved run has its own labels"
                 )
-            return cls(**vars(open_run(path)))
-        maps = read_maps(path, labels, key_labels, array=array, kind=kind)
-        return cls(maps_info(path), as_inputs(maps), maps)
+            return cls(**vars(open_run(path, fits)))
+        options: Any = {"array": array, "kind": kind, "axes": axes, "fits": fits}
+        return cls(**vars(open_maps(path, labels, key_labels, **options)))
 
     @property
     def mean_note(self) -> str:

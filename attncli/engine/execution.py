@@ -128,7 +128,7 @@ class Execution:
 
             run = self.gather()
             maps = adapt(run.maps)
-            sink = make_sink(Source.of_maps(maps, run.inputs))
+            sink = make_sink(replace(Source.of_maps(maps, run.inputs), max_memory=self.request.max_memory))
             for attention in maps:
                 replay(attention, [sink])
             return run, sink

@@ -9,6 +9,8 @@ from pathlib import Path
 from attncli.data import Input, Kind, Selection, Zoom
 from attncli.errors import UsageError
 
+_LARGE, _DENSE = 256 * 10**6, 100
+"""Maps above this size, that take less than this part of it in their file, are probably no attention."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
 
@@ -84,6 +86,26 @@ def maps_per_kind(heads: Selection, *, one_head: bool, one_layer: bool) -> Mappi
     for (kind, _), numbers in heads.items():
         counts.setdefault(kind, []).append(1 if one_head else len(numbers))
     return {kind: max(numbers) if one_layer else sum(numbers) for kind, numbers in counts.items()}
+
+
+def check_file_fits(path: str | Path, needed: int, limit: int | None) -> None:
+    """Raise UsageError if the maps in a file or in a saved run need more than is allowed, before they are read.
+
+    Allowed is `limit`, or half of the free memory; without a limit, a small file may not hold huge maps either.
+    """
+    free = free_memory()
+    allowed = limit if limit is not None else None if free is None else free // 2
+    if allowed is not None and needed > allowed:
+        source = "--max-memory" if limit is not None else f"half of the {format_size(free or 0)} that are free"
+        raise UsageError(
+            f"{path} has {format_size(needed)} of attention maps, allowed are {format_size(allowed)} ({source}): "
+            "allow more with --max-memory, or save fewer layers or heads"
+        )
+    if limit is None and needed > _LARGE and Path(path).is_file() and needed > _DENSE * Path(path).stat().st_size:
+        raise UsageError(
+            f"{path} has {format_size(Path(path).stat().st_size)}, but {format_size(needed)} of attention maps: "
+            f"nearly all of them are equal; if that is right, allow it with --max-memory {-(-needed // 10**6)}MB"
+        )
 
 
 def check_layer_fits(needed: int, route: str, longest: int) -> None:

@@ -2,47 +2,82 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, RunInfo, Text, Tokens
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.tensor_files import load_tensors
 from attncli.inputs.text_files import check_exists, display_name, read_file_text, read_lines
 from attncli.store.arrays import load_arrays
+from attncli.store.foreign_axes import AXES, LayerArrays, join_layers, join_steps, layer_names, parse_axes, split_array
+from attncli.store.headers import Fits, any_size
+from attncli.store.possible import Limits, find_impossible
+from attncli.store.runs import RunParts
 
-AXES = ("text", "layer", "head", "query", "key")
-SUFFIXES = (".npz", ".npy", ".safetensors")
+ARRAY_SUFFIXES = (".npz", ".npy", ".safetensors")
+TENSOR_SUFFIXES = (".pt", ".pth")
 
 
-def read_maps(
+def open_maps(
     path: str | Path,
     labels: str | Path | None = None,
     key_labels: str | Path | None = None,
     *,
     array: str | None = None,
     kind: Kind | None = None,
-) -> tuple[Attention, ...]:
-    """Return the maps in an array with axes [text, layer, head, query, key]; the first one to three may be missing.
+    axes: str | None = None,
+    fits: Fits = any_size,
+) -> RunParts:
+    """Return the maps in a file of another tool as a run.
 
     labels      file with one query token per line, or a `.json` list of tokens; None: tokens are named by position
     key_labels  file with the key tokens; None: the query tokens
-    array       name of the array, needed if the file has several
+    array       name of the array, needed if the file has several, unless they are named `layer_0`, `layer_1`, …
     kind        None: `encoder` if queries and keys are the same tokens, else `cross`
+    axes        names of the axes in their order; None: query and key are last, before them head, layer and text
+    fits        receives the bytes that the maps need in memory, and raises an error if they are too many
 
-    Raise UsageError unless weights are finite and not negative, and rows sum to at most 1. If all maps of a text are
-    exactly zero above the diagonal, they are causal: keys after the query are masked.
+    Raise UsageError for a shape that can be read in two ways if `axes` is None, and unless weights are finite and not
+    negative, and rows sum to at most 1. If all maps of a text are exactly zero above the diagonal, they are causal:
+    keys after the query are masked.
     """
+    names = None if axes is None else parse_axes(axes)
     check_exists(path)
-    if Path(path).suffix.lower() not in SUFFIXES:
-        raise UsageError(f"cannot tell what {path} is: expected a file that ends in {', '.join(SUFFIXES)}")
-    (loaded,) = load_arrays(Path(path), lambda names: [_choose_array(path, names, array)]).values()
-    weights = _five_axes(path, loaded)
-    _check_weights(path, weights)
-    queries, keys = _sides(path, weights.shape, labels, key_labels)
-    kind = _kind(path, kind, same=queries is keys)
-    return tuple(_attention(text, maps, queries, keys, kind) for text, maps in enumerate(weights))
+    suffix = Path(path).suffix.lower()
+    if suffix not in (*ARRAY_SUFFIXES, *TENSOR_SUFFIXES):
+        expected = ", ".join((*ARRAY_SUFFIXES, *TENSOR_SUFFIXES))
+        raise UsageError(f"cannot tell what {path} is: expected a file that ends in {expected}")
+    load = load_tensors if suffix in TENSOR_SUFFIXES else load_arrays
+    loaded = load(Path(path), lambda known: _choose_arrays(path, known, array), fits)
+    read = _layers(path, loaded, names, kind)
+    _check_weights(path, read.layers, half=suffix in TENSOR_SUFFIXES)
+    queries, keys = _sides(path, next(iter(read.layers.values())).shape, labels, key_labels)
+    kind = _kind(path, kind or read.kind, same=queries is keys)
+    texts = range(len(next(iter(read.layers.values()))))
+    maps = tuple(_attention(text, read.layers, queries, keys, kind) for text in texts)
+    chosen = {name: value for name, value in (("array", array), ("axes", axes)) if value is not None}
+    return RunParts(maps_info(path, chosen, read.notes), as_inputs(maps), maps)
+
+
+def _layers(
+    path: str | Path, loaded: Mapping[str, Any], axes: tuple[str, ...] | None, kind: Kind | None
+) -> LayerArrays:
+    """Return the layers of what was read: arrays by layer, one array, a list of layers, or lists of steps."""
+    if len(loaded) > 1:
+        numbers = layer_names(list(loaded)) or {}
+        return join_layers(path, {number: loaded[name] for name, number in numbers.items()}, axes)
+    (value,) = loaded.values()
+    if not isinstance(value, list):
+        return split_array(path, value, axes)
+    if isinstance(value[0], list):
+        if axes is not None:
+            raise UsageError(f"{path}: the axes of the steps of generate are known: leave out --axes")
+        return join_steps(path, value, kind)
+    return join_layers(path, dict(enumerate(value)), axes)
 
 
 def as_inputs(attention: Sequence[Attention]) -> tuple[Input, ...]:
@@ -54,54 +89,47 @@ def as_inputs(attention: Sequence[Attention]) -> tuple[Input, ...]:
     return tuple(inputs)
 
 
-def maps_info(path: str | Path) -> RunInfo:
-    """Return the description of a run for these maps: the file name as model, the hash of the file as input hash."""
+def maps_info(path: str | Path, chosen: Mapping[str, str] | None = None, notes: Sequence[str] = ()) -> RunInfo:
+    """Return the description of a run for these maps: the file name as model, the hash of the file as input hash.
+
+    chosen  options that say what is read from the file
+    """
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return RunInfo(Path(path).name, cls="file", capture="file", input_sha256=sha256)
+    about: Any = {"capture": "file", "resolved": dict(chosen or {}), "notes": tuple(notes)}
+    return RunInfo(Path(path).name, cls="file", input_sha256=sha256, **about)
 
 
-def _choose_array(path: str | Path, names: Sequence[str], array: str | None) -> str:
+def _choose_arrays(path: str | Path, names: Sequence[str], array: str | None) -> list[str]:
     if any(name.endswith(".norms") for name in names):  # as in saved runs of attncli
         raise UsageError(f"{path} contains value-weighted norms, not weights: give its folder, and --by norm")
     if array is not None:
         if array not in names:
             raise UsageError(f"{path} has no array '{array}': {did_you_mean(array, names)}")
-        return array
+        return [array]
+    if (by_layer := layer_names(names)) is not None:
+        return list(by_layer)
     if len(names) != 1:
-        known = f" ({', '.join(names)}): choose one with --array" if names else ": save the maps in it first"
-        raise UsageError(f"expected one array in {path}, got {len(names)}{known}")
-    return names[0]
+        shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        advice = f" ({shown}): choose one with --array" if names else ": save the maps in it first"
+        if len(names) > 1:
+            advice += ", or name them layer_0, layer_1, … if each is a layer"
+        raise UsageError(f"expected one array in {path}, got {len(names)}{advice}")
+    return list(names)
 
 
-def _five_axes(path: str | Path, array: Array) -> Array:
-    """Return the array with five axes; raise UsageError if it cannot contain maps."""
-    if array.dtype.kind not in "fiub":
-        raise UsageError(f"{path}: expected an array of numbers, got dtype {array.dtype}: save it as float32")
-    if not 2 <= array.ndim <= 5:
-        expected = "expected 2 to 5 axes (query, key; optionally head, layer and text before them)"
-        raise UsageError(f"{path}: {expected}, got {array.ndim}, shape {array.shape}: reshape the array")
-    if 0 in array.shape:
-        raise UsageError(f"{path}: expected at least one entry on each axis, got shape {array.shape}")
-    return array.reshape((1,) * (5 - array.ndim) + array.shape)
-
-
-def _check_weights(path: str | Path, weights: Array) -> None:
-    tolerance = 1e-2 if weights.dtype == np.float16 else 1e-3
-    for text, layer in np.ndindex(weights.shape[:2]):
-        maps = weights[text, layer].astype(np.float64)
-        _refuse_if(path, ~np.isfinite(maps), maps, (text, layer), "finite numbers")
-        _refuse_if(path, maps < 0, maps, (text, layer), "weights from 0 to 1 (not scores)")
-        sums = maps.sum(-1)
-        _refuse_if(path, sums > 1 + tolerance, sums, (text, layer), "rows that sum to 1 or less")
-
-
-def _refuse_if(path: str | Path, wrong: Array, values: Array, prefix: tuple[int, int], expected: str) -> None:
-    """Raise UsageError with the first wrong value, if any; `prefix` is its text and layer."""
-    if wrong.any():
-        first = tuple(int(index) for index in np.argwhere(wrong)[0])
-        location = ", ".join(f"{axis} {index}" for axis, index in zip(AXES, prefix + first, strict=False))
-        raise UsageError(f"{path}: expected {expected}, got {values[first]:.6g} at {location}: check the array")
+def _check_weights(path: str | Path, layers: Mapping[int, Array], half: bool) -> None:
+    """Raise UsageError with the first wrong weight; with `half`, they may have been computed in half precision."""
+    for layer, weights in layers.items():
+        tolerance = 1e-2 if half or weights.dtype == np.float16 else 1e-3
+        for text, maps in enumerate(weights):
+            wrong = find_impossible(maps, Limits(row_sum=1 + tolerance))
+            if wrong is not None:
+                location = ", ".join(
+                    f"{axis} {number}" for axis, number in zip(AXES, (text, layer, *wrong.index), strict=False)
+                )
+                got = f"got {wrong.value:.6g} at {location}"
+                raise UsageError(f"{path}: expected {wrong.expected}, {got}: check the array")
 
 
 def _sides(
@@ -166,8 +194,9 @@ def _kind(path: str | Path, kind: Kind | None, same: bool) -> Kind:
     return kind
 
 
-def _attention(text: int, weights: Array, queries: Tokens, keys: Tokens, kind: Kind) -> Attention:
-    is_causal = kind != "cross" and len(queries) > 1 and not np.triu(weights, 1).any()
+def _attention(text: int, layers: Mapping[int, Array], queries: Tokens, keys: Tokens, kind: Kind) -> Attention:
+    square = kind != "cross" and len(queries) > 1
+    is_causal = square and not any(np.triu(head, 1).any() for maps in layers.values() for head in maps[text])
     visible = np.tri(len(queries), dtype=bool)[None] if is_causal else None
-    layers = tuple(LayerMaps(layer, tuple(range(len(maps))), maps, visible) for layer, maps in enumerate(weights))
-    return Attention(kind, queries, keys, layers, text=text)
+    maps = (LayerMaps(number, tuple(range(len(maps[text]))), maps[text], visible) for number, maps in layers.items())
+    return Attention(kind, queries, keys, tuple(maps), text=text)

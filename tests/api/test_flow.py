@@ -163,7 +163,7 @@ def test_a_table_and_two_pictures() -> None:
 def test_maps_made_elsewhere(tmp_path: Path) -> None:
     maps = np.random.default_rng(0).dirichlet(np.ones(4), (3, 2, 4)).astype(np.float32)
     np.save(tmp_path / "maps.npy", maps)
-    run = attncli.open(tmp_path / "maps.npy")
+    run = attncli.open(tmp_path / "maps.npy", axes="layer,head,query,key")
     assert_allclose(run.rollout().flow.values, by_hand(run), atol=1e-12)
     np.save(tmp_path / "one.npy", maps[0, 0])
     alone = attncli.open(tmp_path / "one.npy").rollout().flow

@@ -23,7 +23,7 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     weights = np.random.default_rng(0).dirichlet(np.ones(count), (2, 2, count)).astype(np.float32)
     np.save(folder / "maps.npy", weights)
     (folder / "labels.json").write_text(json.dumps(HOSTILE))
-    return attncli.open(folder / "maps.npy", labels=folder / "labels.json").view().html
+    return attncli.open(folder / "maps.npy", labels=folder / "labels.json", axes="layer,head,query,key").view().html
 
 
 @pytest.mark.parametrize("view", VIEWS)

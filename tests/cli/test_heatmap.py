@@ -212,7 +212,10 @@ def test_maps_from_elsewhere_are_drawn(run_cli: RunCli) -> None:
     weights = rng.dirichlet(np.ones(3), size=(2, 4, 3)).astype(np.float32)
     np.savez("maps.npz", attention=weights)
     Path("tokens.txt").write_text("age\nheight\n$\\foo$\n", encoding="utf-8")
-    done = run_cli("heatmap", "--from", "maps.npz", "--labels", "tokens.txt", "-l", "1", "-H", "3", "--kind", "decoder")
+    axes = ("--axes", "layer,head,query,key")
+    done = run_cli(
+        "heatmap", "--from", "maps.npz", "--labels", "tokens.txt", *axes, "-l", "1", "-H", "3", "--kind", "decoder"
+    )
     assert (done.code, drawn(done.out)) == (0, ["decoder-L01-H03.png"]), done.err
     wide = rng.dirichlet(np.ones(4), size=2).astype(np.float32)
     np.savez("wide.npz", one=wide, other=wide)

@@ -39,7 +39,7 @@ GROUPS = {
     "Input": "--text --pair --target --file --column --chat --generate --max-tokens --batch-tokens",
     "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --special",
     "Output": "--out --force --format --save-maps --maps-format --layout --max-memory --json --quiet --verbose --debug",
-    "Saved run": "--from --labels --key-labels --array",
+    "Saved run": "--from --labels --key-labels --array --axes",
 }
 
 

@@ -127,7 +127,7 @@ def test_maps_may_be_kept_on_the_way(run_cli: RunCli) -> None:
 def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
     uniform, previous = np.full((12, 12), 1 / 12), np.eye(12)[np.maximum(np.arange(12) - 1, 0)]
     np.save("maps.npy", np.stack([uniform, previous]))
-    done = run_cli("patterns", "--from", "maps.npy", "-o", "here")
+    done = run_cli("patterns", "--from", "maps.npy", "--axes", "head,query,key", "-o", "here")
     assert [row["classes"] for row in rows(done.out)] == ["uniform", "diagonal"]
     assert done.err == ""
 

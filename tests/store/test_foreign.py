@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from attncli.data import Attention
 from attncli.errors import UsageError
-from attncli.store.foreign import as_inputs, maps_info, read_maps
+from attncli.store.foreign import as_inputs, maps_info, open_maps
+
+FIVE = "text,layer,head,query,key"
+
+
+def read_maps(*args: Any, **options: Any) -> tuple[Attention, ...]:
+    return open_maps(*args, **options).maps
 
 
 def softmax_maps(*shape: int) -> np.ndarray[Any, Any]:
@@ -55,7 +63,8 @@ def refusal(*args: Any, **options: Any) -> str:
 @pytest.mark.parametrize("lead", [(), (2,), (3, 2), (2, 3, 2)])
 def test_two_to_five_axes_become_maps(tmp_path: Path, suffix: str, lead: tuple[int, ...]) -> None:
     array = softmax_maps(*lead, 4, 4)
-    maps = read_maps(save(tmp_path / f"a{suffix}", array))
+    axes = ",".join(("text", "layer", "head", "query", "key")[-array.ndim :])
+    maps = read_maps(save(tmp_path / f"a{suffix}", array), axes=axes)
     five = array.reshape((1,) * (3 - len(lead)) + lead + (4, 4))
     assert [one.text for one in maps] == list(range(len(five)))
     for one, stack in zip(maps, five, strict=True):
@@ -134,7 +143,7 @@ def test_a_carriage_return_on_some_lines_belongs_to_the_label(tmp_path: Path) ->
 def test_zeros_above_the_diagonal_mean_causal(tmp_path: Path) -> None:
     causal = np.tril(softmax_maps(2, 2, 2, 4, 4))
     causal[1, 1, 1, 0, 3] = 1e-6
-    first, second = read_maps(save(tmp_path / "a.npy", causal), kind="decoder")
+    first, second = read_maps(save(tmp_path / "a.npy", causal), kind="decoder", axes=FIVE)
     for maps in first.layers:
         np.testing.assert_array_equal(maps.visible, np.tri(4, dtype=bool)[None])
     assert {maps.visible for maps in second.layers} == {None}
@@ -151,7 +160,7 @@ def test_one_token_and_cross_attention_are_never_causal(tmp_path: Path) -> None:
 
 
 def test_maps_have_inputs_with_their_tokens(tmp_path: Path) -> None:
-    square = read_maps(save(tmp_path / "a.npy", softmax_maps(2, 1, 1, 3, 3)))
+    square = read_maps(save(tmp_path / "a.npy", softmax_maps(2, 1, 1, 3, 3)), axes=FIVE)
     first, second = as_inputs(square)
     assert (first.index, second.index) == (0, 1)
     assert second.sides("encoder") == (square[1].queries, square[1].keys)
@@ -204,7 +213,7 @@ def test_errors_name_the_position_of_the_first_invalid_weight(
 ) -> None:
     array = softmax_maps(2, 3, 2, 4, 4)
     array[1, 2, 0, 1, 3] = value
-    message = refusal(save(tmp_path / "a.npy", array))
+    message = refusal(save(tmp_path / "a.npy", array), axes=FIVE)
     assert f"expected {expected}, got {got}" in message
     wanted = ", ".join(filter(None, ["text 1, layer 2, head 0, query 1", place]))
     assert message.endswith(f" at {wanted}: check the array")
@@ -250,7 +259,10 @@ def test_an_unknown_kind_offers_close_names(tmp_path: Path) -> None:
 def test_one_of_several_arrays_must_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, maps=softmax_maps(2, 2), more=softmax_maps(3, 3))
-    assert refusal(path) == f"expected one array in {path}, got 2 (maps, more): choose one with --array"
+    assert refusal(path) == (
+        f"expected one array in {path}, got 2 (maps, more): choose one with --array, or name them layer_0, "
+        "layer_1, … if each is a layer"
+    )
     assert refusal(path, array="mops") == f"{path} has no array 'mops': did you mean 'maps'?"
     assert read_maps(path, array="more")[0].values.shape == (3, 3)
     np.savez(path)
@@ -291,6 +303,162 @@ def test_types_that_numpy_lacks_are_refused(tmp_path: Path) -> None:
 
 def test_files_without_arrays_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "1 2")
-    assert refusal(path) == f"cannot tell what {path} is: expected a file that ends in .npz, .npy, .safetensors"
+    assert (
+        refusal(path) == f"cannot tell what {path} is: expected a file that ends in .npz, .npy, .safetensors, .pt, .pth"
+    )
     assert refusal(tmp_path / "b.npy").startswith(f"no such file: {tmp_path / 'b.npy'}")
     assert "is a folder" in refusal(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ axes
+
+
+@pytest.mark.parametrize(
+    ("shape", "readings"),
+    [
+        ((3, 2, 4, 4), ("layer,head,query,key (3 layers of one text)", "text,head,query,key (3 texts and one layer)")),
+        (
+            (6, 1, 2, 4, 4),
+            ("layer,text,head,query,key (6 layers, 1 text)", "text,layer,head,query,key (6 texts, 1 layer)"),
+        ),
+        (
+            (1, 6, 2, 4, 4),
+            ("layer,text,head,query,key (1 layer, 6 texts)", "text,layer,head,query,key (1 text, 6 layers)"),
+        ),
+    ],
+)
+def test_a_shape_with_two_readings_is_refused(
+    tmp_path: Path, shape: tuple[int, ...], readings: tuple[str, str]
+) -> None:
+    path = save(tmp_path / "a.npy", softmax_maps(*shape))
+    first, second = readings
+    assert refusal(path) == f"{path}: shape {shape} can be read as {first} or as {second}: say which with --axes"
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (1, 4, 4), (1, 2, 4, 4), (1, 1, 2, 4, 4)])
+def test_a_shape_with_one_reading_needs_no_axes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = softmax_maps(*shape)
+    (one,) = read_maps(save(tmp_path / "a.npy", array))
+    np.testing.assert_array_equal(one.stack()[0], array.reshape((-1, 4, 4)))
+
+
+@given(st.permutations(["text", "layer", "head", "query", "key"]), st.integers(0, 3))
+def test_axes_in_any_order_are_the_same_maps(order: list[str], left_out: int) -> None:
+    sizes = {"text": 2, "layer": 3, "head": 4, "query": 5, "key": 6}
+    for axis in ("text", "layer", "head")[:left_out]:
+        order = [name for name in order if name != axis]
+        sizes[axis] = 1
+    ordered = softmax_maps(*sizes.values())
+    full = ordered.transpose([list(sizes).index(axis) for axis in [*(set(sizes) - set(order)), *order]])
+    array = full.reshape([sizes[axis] for axis in order])
+    with tempfile.TemporaryDirectory() as folder:
+        axes = ", ".join("batch" if axis == "text" else axis for axis in order)
+        maps = read_maps(save(Path(folder, "a.npy"), array), axes=axes)
+    for text, one in enumerate(maps):
+        np.testing.assert_array_equal(one.stack(), ordered[text])
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ("head,query", "expected --axes with query and key, and each axis once, got 'head,query'"),
+        ("query,key,key", "expected --axes with query and key, and each axis once, got 'query,key,key'"),
+        ("haed,query,key", "unknown axis 'haed' in --axes: did you mean 'head'?"),
+        ("", "unknown axis '' in --axes: known are: batch, head, key, layer, query, text"),
+        ("query,key", "--axes names 2 axes, the array has 3, shape (2, 4, 4)"),
+    ],
+)
+def test_wrong_axes_are_refused(tmp_path: Path, axes: str, message: str) -> None:
+    assert refusal(save(tmp_path / "a.npy", softmax_maps(2, 4, 4)), axes=axes).endswith(message)
+
+
+def test_a_guessed_axis_is_named_in_the_notes(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npy", softmax_maps(2, 4, 4))
+    note = "the axes of the maps, (2, 4, 4), are read as head,query,key: --axes says otherwise"
+    assert open_maps(path).info.notes == (note,)
+    assert open_maps(path, axes="head,query,key").info.notes == ()
+    assert len(open_maps(path, axes="batch,query,key").maps) == 2
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("name", ["layer_{}", "encoder.layer.{}.attention", "Layer {}"])
+def test_one_array_per_layer_is_read_by_its_number(tmp_path: Path, suffix: str, name: str) -> None:
+    layers = {number: softmax_maps(1, 1 + number % 2, 4, 4) for number in (2, 10, 0)}
+    arrays = {name.format(number): array for number, array in layers.items()}
+    path = tmp_path / f"a{suffix}"
+    np.savez(path, **arrays) if suffix == ".npz" else save_file(arrays, path)
+    (one,) = read_maps(path)
+    assert [maps.layer for maps in one.layers] == [0, 2, 10]
+    for maps in one.layers:
+        np.testing.assert_array_equal(maps.weights, layers[int(maps.layer)][0])
+    assert read_maps(path, array=name.format(2))[0].layers[0].layer == 0
+
+
+def test_layers_of_other_texts_or_tokens_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", layer_0=softmax_maps(2, 4, 4), layer_1=softmax_maps(2, 5, 5))
+    assert "expected the same texts, queries and keys in every layer" in refusal(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", layer_0=softmax_maps(2, 4, 4), layer_1=softmax_maps(2, 4, 4))
+    assert "each array is one layer" in refusal(tmp_path / "b.npz", axes="layer,query,key")
+
+
+# ------------------------------------------------------------------------------------------------ sizes and damage
+
+
+def test_sizes_are_read_before_the_arrays(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def fits(needed: int) -> None:
+        sizes.append(needed)
+        raise UsageError("too large")
+
+    for suffix in (".npy", ".npz", ".safetensors"):
+        path = save(tmp_path / f"a{suffix}", softmax_maps(2, 100, 100))
+        with pytest.raises(UsageError, match="too large"):
+            read_maps(path, fits=fits)
+    with pytest.raises(UsageError, match="too large"):
+        read_maps(save(tmp_path / "b.npy", np.full((100, 100), 0.01)), fits=fits)
+    assert sizes == [80_000, 80_000, 80_000, 80_000 + 40_000]
+
+
+def npy(shape: str, descr: str = "<f4", data: bytes = b"\0" * 64) -> bytes:
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"
+    text = header.encode() + b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy("(True, 2)"),
+        npy("(2, -2)"),
+        npy("(2.0, 2)"),
+        npy("(100000, 100000)"),
+        npy("(10000000000000000000000000000000, 2)"),
+        npy("(2, 2"),
+        npy("(2, 2)", "|O"),
+        npy("(2, 2)", "zz"),
+        npy("(" * 500 + "2"),
+        b"\x93NUMPY\x03\x00\x01\x00\x00\x00 ",
+        b"PK\x03\x04",
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_broken_header_is_refused(tmp_path: Path, content: bytes, inside: bool) -> None:
+    path = tmp_path / ("a.npz" if inside else "a.npy")
+    if inside:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("maps.npy", content)
+    else:
+        path.write_bytes(content)
+    message = refusal(path)
+    assert message.startswith(f"cannot read {path}: ")
+    assert len(message) < 500
+
+
+def test_an_npz_of_text_only_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tokens.txt", "a b")
+    assert refusal(path) == f"expected one array in {path}, got 0: save the maps in it first"
+    np.savez(path, tokens=np.array(["a", "b"]))
+    assert "expected an array of numbers, got dtype <U1" in refusal(path)

@@ -65,9 +65,13 @@ def compare(
     if _is_saved(name_a) != _is_saved(name_a if b is None else b):
         raise UsageError("expected two models or two saved runs, got one of each: run the model with --save-maps first")
     if _is_saved(name_a):
-        common = CommonOptions(model, texts, selection, output, console, SavedRunOptions(from_=name_a))
+        common = CommonOptions(
+            model, texts, selection, output, console, SavedRunOptions(from_=name_a, axes=options.axes)
+        )
         run_study(replace(study, other=_saved_other(name_a, b, common, options)), common)
         return
+    if options.axes is not None:
+        raise UsageError("--axes names the axes of files of maps, A and B are models: leave it out")
     if b is None and not (options.dtype_b or options.revision_b or options.against_text):
         raise UsageError("there is nothing to compare with: give B, --dtype-b, --revision-b or --against-text")
     common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
@@ -87,10 +91,10 @@ def _saved_other(a: str, b: str | None, common: CommonOptions, options: CompareO
 
     if b is None:
         raise UsageError(f"{a} is a saved run, and there is nothing to compare it with: give another one after it")
-    others = {name: value for name, value in typed(options).items() if name != "metric"}
+    others = {name: value for name, value in typed(options).items() if name not in ("metric", "axes")}
     if extra := typed(common.model, common.texts) | others:
         raise UsageError(f"two saved runs need no model and no text: leave out --{next(iter(extra))}")
-    return Collected.open_saved(b)
+    return Collected.open_saved(b, axes=options.axes, max_memory=common.output.max_memory)
 
 
 def _other_texts(read: Sequence[Text], texts: InputOptions, options: CompareOptions) -> Sequence[Text]:

@@ -15,6 +15,9 @@ class CompareOptions:
     against_text: list[str] | None = option(
         "Comparison", "text that B reads instead of --text; one for each --text", metavar="TEXT"
     )
+    axes: str | None = option(
+        "Comparison", "axes of A and B, if they are maps of other tools, such as batch,head,query,key", metavar="NAMES"
+    )
     metric: list[str] | None = option(
         "Comparison", "compare only this metric; may be repeated (see attncli explain)", metavar="NAME"
     )
