@@ -12,6 +12,7 @@ from attncli.capturing.emit import RowEmitter
 from attncli.capturing.intercept import intercepted
 from attncli.capturing.probe import call_model, record
 from attncli.capturing.routes import RouteHandler
+from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import CapturePlan, Route, Site
 from attncli.capturing.survey import survey
 from attncli.data import Input, Kind, Text
@@ -128,10 +129,11 @@ def run(
     _, caller = loaded.callers[plan.caller]
     for part in unpadded(batch):
         emitter = RowEmitter(part, sinks, heads, loaded.model.dtype)
-        handler = RouteHandler(plan, emitter, len(part.inputs), loaded.model)
+        shadow = Shadow(loaded.model)
+        handler = RouteHandler(plan, emitter, len(part.inputs), shadow.model)
         try:
-            with torch.inference_mode(), intercepted(loaded.model, handler, functions=watch):
-                outputs = call_model(caller, part, **options)
+            with torch.inference_mode(), intercepted(shadow, handler, functions=watch):
+                outputs = call_model(shadow.of(caller), part, **options)
         except AttnError:
             raise
         except Exception as error:  # the forward pass of any architecture

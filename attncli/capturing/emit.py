@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from attncli.capturing.blocks import Block
+from attncli.capturing.patches import capturing
 from attncli.capturing.sites import Site
 from attncli.capturing.weights import weights_problem
 from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
@@ -177,7 +178,8 @@ class RowEmitter:
 
     def _send(self, call_sink: Callable[[Sink], None]) -> None:
         try:
-            with without_autocast(self._batch.source_mask.device):
+            # a sink may run models
+            with capturing(None), without_autocast(self._batch.source_mask.device):
                 for sink in self._sinks:
                     call_sink(sink)
         except Exception as error:

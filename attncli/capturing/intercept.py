@@ -1,7 +1,7 @@
 """Interception of the attention calls of a running model, at the dispatch of Transformers and at softmax.
 
-Everything is set up for one `with` block and undone afterwards, also on error. Some of it is global to the process, so
-only one capture runs at a time.
+Everything is set up for one `with` block and undone afterwards, also on error. It acts only on the modules of a shadow
+(see `shadow.py`) and in the thread that runs them.
 """
 
 import sys
@@ -9,16 +9,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from transformers import PreTrainedConfig
 from transformers.modeling_utils import AttentionInterface
 
 from attncli.capturing.masks import lazy_masks
+from attncli.capturing.patches import capturing, current_capture, installed, only_capture_of
+from attncli.capturing.shadow import Shadow
 
 Tensor = torch.Tensor
 Args = tuple[Any, ...]
@@ -27,8 +28,6 @@ Output = tuple[Tensor, Tensor | None]
 """What an attention function returns: its output [batch, query, head, dim], and its weights or None."""
 CallKey = tuple[str, int]
 """Identifies a call: the qualified name of the module that makes it, and how many calls it made before in this pass."""
-
-_CAPTURE_LOCK = threading.RLock()
 
 
 class Handler(Protocol):
@@ -50,15 +49,22 @@ class Handler(Protocol):
 class Trace:
     """The modules that are running, outermost first, and the number of attention calls of each module."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, handler: Handler) -> None:
+        self.handler = handler
         self.stack: list[str] = []
         self.inside = 0
+        self._thread = threading.get_ident()
         self._attention = {
             name
             for name, module in model.named_modules()
             if name and "att" in f"{name.rpartition('.')[2]} {type(module).__name__}".lower()
         }
         self._calls: Counter[str] = Counter()
+
+    @property
+    def running(self) -> bool:
+        """Whether this thread runs a module of the captured model."""
+        return bool(self.stack) and threading.get_ident() == self._thread
 
     def next_key(self) -> CallKey:
         """Return the key of a call by the innermost running module, and count the call."""
@@ -87,48 +93,61 @@ class Trace:
 
 
 @contextmanager
-def intercepted(model: nn.Module, handler: Handler, *, functions: bool) -> Iterator[Trace]:
-    """Hand every attention call of `model` to `handler`, inside the `with` block.
+def intercepted(shadow: Shadow, handler: Handler, *, functions: bool) -> Iterator[Trace]:
+    """Hand every attention call of a shadow to `handler`, inside the `with` block.
 
     functions  also intercept softmax and `scaled_dot_product_attention` where the model calls them itself
+    Another thread that captures the same model waits. Calls of other models, threads and tasks are not intercepted.
     """
-    trace = Trace(model)
-    with _CAPTURE_LOCK, ExitStack() as stack:
-        stack.enter_context(_eager(model))
-        stack.enter_context(trace.follow(model))
+    trace = Trace(shadow.model, handler)
+    with only_capture_of(shadow.original), ExitStack() as stack:
+        stack.enter_context(trace.follow(shadow.model))
         stack.enter_context(lazy_masks())
-        stack.enter_context(_intercepted_dispatch(model, trace, handler))
+        stack.enter_context(_intercepted_dispatch(shadow.model))
+        stack.enter_context(capturing(trace))
         if functions:
-            stack.enter_context(_TorchFunctions(trace, handler))
+            stack.enter_context(_TorchFunctions(trace))
         yield trace
 
 
+def _current_trace() -> Trace | None:
+    trace = current_capture()
+    return trace if isinstance(trace, Trace) else None
+
+
 @contextmanager
-def _intercepted_dispatch(model: nn.Module, trace: Trace, handler: Handler) -> Iterator[None]:
+def _intercepted_dispatch(model: nn.Module) -> Iterator[None]:
     """Wrap the functions that `AttentionInterface.get_interface` returns, without renaming the implementation.
 
     Transformers 5.0 has no such method: its models use a subscript. Model files that bypass the interface call
     `eager_attention_forward` of their own file: it is replaced there.
     """
+    with ExitStack() as stack:
+        stack.enter_context(installed(AttentionInterface, _wrap_interface))
+        for file in _source_modules(model):
+            if hasattr(file, "eager_attention_forward"):
+                stack.enter_context(installed(file, partial(_wrap_function_of, file)))
+        yield
+
+
+def _wrap_interface() -> Callable[[], None]:
+    """Wrap the functions that the interface returns to a capture; return the function that undoes it."""
     method = "get_interface" if hasattr(AttentionInterface, "get_interface") else "__getitem__"
     original = getattr(AttentionInterface, method)
 
     def get_wrapped(*args: object, **kwargs: object) -> Callable[..., Output]:
-        return _wrapped(original(*args, **kwargs), trace, handler)
+        function: Callable[..., Output] = original(*args, **kwargs)
+        return function if current_capture() is None else _wrapped(function)
 
     setattr(AttentionInterface, method, get_wrapped)
-    replaced = []
-    try:
-        for file in _source_modules(model):
-            function = getattr(file, "eager_attention_forward", None)
-            if function is not None:
-                replaced.append((file, function))
-                file.eager_attention_forward = _wrapped(function, trace, handler)
-        yield
-    finally:
-        setattr(AttentionInterface, method, original)
-        for file, function in replaced:
-            file.eager_attention_forward = function
+    return partial(setattr, AttentionInterface, method, original)
+
+
+def _wrap_function_of(file: Any) -> Callable[[], None]:
+    """Wrap the attention function of a model file; return the function that undoes it."""
+    original = file.eager_attention_forward
+    file.eager_attention_forward = _wrapped(original)
+    return partial(setattr, file, "eager_attention_forward", original)
 
 
 def _source_modules(model: nn.Module) -> list[Any]:
@@ -136,14 +155,21 @@ def _source_modules(model: nn.Module) -> list[Any]:
     return [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch")]
 
 
-def _wrapped(function: Callable[..., Output], trace: Trace, handler: Handler) -> Callable[..., Output]:
-    """Return an attention function that calls the handler; one that is wrapped already is not wrapped twice."""
+def _wrapped(function: Callable[..., Output]) -> Callable[..., Output]:
+    """Return an attention function that calls the handler of the capture that calls it, and else the original.
+
+    A function that is wrapped already is not wrapped twice.
+    """
     original = getattr(function, "_attncli_wraps", function)
 
+    @wraps(original)
     def attention(*args: Any, **kwargs: Any) -> Output:
+        trace = _current_trace()
+        if trace is None:
+            return original(*args, **kwargs)
         trace.inside += 1
         try:
-            return handler.dispatched(trace.next_key(), original, args, kwargs)
+            return trace.handler.dispatched(trace.next_key(), original, args, kwargs)
         finally:
             trace.inside -= 1
 
@@ -152,64 +178,31 @@ def _wrapped(function: Callable[..., Output], trace: Trace, handler: Handler) ->
 
 
 _SOFTMAX = frozenset({torch.softmax, torch.nn.functional.softmax, torch.Tensor.softmax, torch.special.softmax})
+_INTERCEPTED = _SOFTMAX | {torch.nn.functional.scaled_dot_product_attention}
 
 
 class _TorchFunctions(TorchFunctionMode):
-    """A mode that intercepts softmax and `scaled_dot_product_attention`."""
+    """A mode that intercepts softmax and `scaled_dot_product_attention` of one capture.
 
-    def __init__(self, trace: Trace, handler: Handler) -> None:
+    A mode holds for a thread: other tasks of the thread, hooks and captures inside of the capture pass through it.
+    """
+
+    def __init__(self, trace: Trace) -> None:
         super().__init__()
-        self._trace, self._handler = trace, handler
+        self._trace = trace
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        kwargs, trace = kwargs or {}, self._trace
+        if func not in _INTERCEPTED or current_capture() is not trace:
+            return func(*args, **kwargs)
         if func in _SOFTMAX:
             scores = args[0] if args else kwargs["input"]
-            if self._trace.inside:
-                self._handler.inner_softmax(scores)
+            if trace.inside:
+                trace.handler.inner_softmax(scores)
                 return func(*args, **kwargs)
             weights = func(*args, **kwargs)
-            self._handler.softmax(self._trace.next_key(), scores, weights)
+            trace.handler.softmax(trace.next_key(), scores, weights)
             return weights
-        if func is torch.nn.functional.scaled_dot_product_attention and not self._trace.inside:
-            return self._handler.sdpa(self._trace.next_key(), func, args, kwargs)
-        return func(*args, **kwargs)
-
-
-@contextmanager
-def _eager(model: nn.Module) -> Iterator[None]:
-    """Set eval mode and the implementation `eager` in every configuration; afterwards restore these and every module.
-
-    Every attribute, parameter, buffer and hook is restored: BigBird replaces its attention modules depending on the
-    text length, dynamic rotary positions replace their frequencies, and Transformers leaves hooks behind that would
-    record attention twice in the next pass.
-    """
-    before = [(module, dict(vars(module))) for module in model.modules()]
-    parts = [part for _, attributes in before for part in attributes.values() if isinstance(part, dict | set)]
-    contents = [part.copy() for part in parts]
-    configs = {id(config): (config, config._attn_implementation_internal) for config in _configs(model)}
-    try:
-        for config, _ in configs.values():
-            config._attn_implementation_internal = "eager"
-        model.eval()
-        yield
-    finally:
-        for config, name in configs.values():
-            config._attn_implementation_internal = name
-        for module, attributes in before:
-            vars(module).clear()
-            vars(module).update(attributes)
-        for part, content in zip(parts, contents, strict=True):
-            part.clear()
-            part.update(content)
-
-
-def _configs(model: nn.Module) -> Iterator[PreTrainedConfig]:
-    """Yield the configurations of all modules and the configurations inside them."""
-    for module in model.modules():
-        waiting = [getattr(module, "config", None)]
-        while waiting:
-            config = waiting.pop()
-            if config is not None and hasattr(config, "_attn_implementation_internal"):
-                yield config
-                waiting += [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
+        if trace.inside:
+            return func(*args, **kwargs)
+        return trace.handler.sdpa(trace.next_key(), func, args, kwargs)

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_map
 from transformers import masking_utils
+
+from attncli.capturing.patches import current_capture, installed
 
 Tensor = torch.Tensor
 IMPLEMENTATION = "eager"
@@ -176,23 +178,28 @@ def _full_mask(value: object) -> object:
 
 @contextmanager
 def lazy_masks() -> Iterator[None]:
-    """Make Transformers return `LazyMask` instead of full masks, inside the `with` block.
+    """Make Transformers return `LazyMask` instead of full masks to the current capture, inside the `with` block.
 
     Transformers 5.0 requests masks by other arguments: there the masks stay full.
     """
-    original = masking_utils.eager_mask
     if not {"q_length", "q_offset"} <= set(inspect.signature(masking_utils.sdpa_mask).parameters):
         yield
         return
+    with installed(masking_utils.AttentionMaskInterface, _register_lazy_masks):
+        yield
+
+
+def _register_lazy_masks() -> Callable[[], None]:
+    """Register lazy masks; return the function that undoes it."""
+    original = masking_utils.eager_mask
 
     def make_mask(**request: Any) -> Tensor | None:
+        if current_capture() is None:
+            return original(**request)
         # a text without padding or window needs no mask: Transformers decides that by the keys, so one row is enough
         if request.get("allow_is_bidirectional_skip") and original(**{**request, "q_length": 1}) is None:
             return None
         return LazyMask(original, request)
 
     masking_utils.AttentionMaskInterface.register(IMPLEMENTATION, make_mask)
-    try:
-        yield
-    finally:
-        masking_utils.AttentionMaskInterface.register(IMPLEMENTATION, original)
+    return partial(masking_utils.AttentionMaskInterface.register, IMPLEMENTATION, original)

@@ -15,6 +15,7 @@ from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, attend
 from attncli.capturing.intercept import Args, CallKey, KwArgs, Output, Trace, intercepted
 from attncli.capturing.projection import Projection, ProjectionFinder
+from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import Function
 from attncli.capturing.weights import visible_by_scores
 from attncli.inputs.batches import Batch, accepted_arguments
@@ -184,11 +185,11 @@ def agree(first: Tensor, second: Tensor) -> bool:
 
 def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
     """Run one eager pass; return its calls that may be attention, and the outputs of the model."""
-    recorder = Recorder()
-    watching = recorder.finder.watch(model)
-    with torch.inference_mode(), intercepted(model, recorder, functions=True) as trace, watching:
+    recorder, shadow = Recorder(), Shadow(model)
+    watching = recorder.finder.watch(shadow.model)
+    with torch.inference_mode(), intercepted(shadow, recorder, functions=True) as trace, watching:
         recorder.trace = trace
-        outputs = call_model(caller, batch, output_attentions=True)
+        outputs = call_model(shadow.of(caller), batch, output_attentions=True)
     projections = recorder.finder.projections
     return [replace(call, projection=projections.get(call.key)) for call in recorder.calls], outputs
 

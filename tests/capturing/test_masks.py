@@ -26,6 +26,7 @@ from attncli.capturing import masks as capturing_masks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
 from attncli.capturing.masks import LazyMask, lazy_masks
+from attncli.capturing.patches import capturing
 from attncli.inputs.batches import batch_from_tensors
 from attncli.models import wrap_model
 from attncli.stream import KeepMaps, Measure
@@ -118,9 +119,15 @@ def test_a_torch_operation_on_a_mask_gets_the_full_mask(
     assert torch.equal(result, operation(masks.eager_mask(**mask_request)))
 
 
+class Running:
+    """A capture whose model runs."""
+
+    running = True
+
+
 def test_transformers_makes_full_masks_again_afterwards_also_on_error() -> None:
     def interrupted() -> None:
-        with lazy_masks():
+        with lazy_masks(), capturing(Running()):
             assert isinstance(AttentionMaskInterface()["eager"](**request(FUNCTIONS["causal"])), LazyMask)
             raise KeyboardInterrupt
 
@@ -132,7 +139,7 @@ def test_transformers_makes_full_masks_again_afterwards_also_on_error() -> None:
 
 def test_a_text_that_needs_no_mask_gets_none() -> None:
     mask_request = {**request(FUNCTIONS["all"]), "allow_is_bidirectional_skip": True}
-    with lazy_masks():
+    with lazy_masks(), capturing(Running()):
         make = AttentionMaskInterface()["eager"]
         assert make(**mask_request) is None
         assert isinstance(make(**{**mask_request, "attention_mask": PADDED}), LazyMask)

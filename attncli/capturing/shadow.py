@@ -1,0 +1,140 @@
+"""A second set of modules for a model: it shares all parameters, but its hooks, mode and configuration are its own.
+
+A capture runs these modules, so that the model itself never changes, not even for another thread that runs it.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from attncli.capturing.patches import capturing
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+class Shadow:
+    """Copies of the modules of a model, in eval mode and with eager attention.
+
+    original  the model, which stays unchanged
+    model     its copy; parameters and buffers are those of the original
+
+    A forward pass of the copy may replace modules, buffers and attributes of the copy: BigBird replaces its attention
+    modules depending on the text length, dynamic rotary positions replace their frequencies, and Transformers adds
+    hooks that record attention.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.original = model
+        # the originals are kept, so that no other object gets their id
+        self._copies: dict[int, tuple[object, object]] = {}
+        self._copied_by_config: dict[int, Any] = {}
+        self.model: nn.Module = self.of(model)
+        for config in _configs(self.model):
+            config._attn_implementation_internal = "eager"
+        self.model.eval()
+
+    def of(self, value: Any) -> Any:
+        """Return the copy of a module, of its configuration, or of what refers to modules; other values unchanged."""
+        if id(value) in self._copies:
+            return self._copies[id(value)][1]
+        if isinstance(value, nn.Module):
+            return value if isinstance(value, torch.jit.ScriptModule) else self._module(value)
+        if isinstance(value, PreTrainedConfig):
+            return copy.deepcopy(value, self._copied_by_config)
+        if type(value) in (list, dict, OrderedDict):
+            return self._container(value)
+        if type(value) in (tuple, set, frozenset):
+            return type(value)([self.of(item) for item in tuple(value)])
+        return self._callable(value)
+
+    def _remember(self, value: object, copied: object) -> None:
+        self._copies[id(value)] = value, copied
+
+    def _module(self, module: nn.Module) -> nn.Module:
+        copied: nn.Module = object.__new__(type(module))
+        self._remember(module, copied)
+        # dict.copy is one step: another thread that runs the model may change its attributes meanwhile
+        for name, value in vars(module).copy().items():
+            vars(copied)[name] = self._hooks(value) if name in _HOOKS else self.of(value)
+        vars(copied)["_compiled_call_impl"] = None  # compiled code would bypass the hooks of the capture
+        return copied
+
+    def _container(self, value: Any) -> Any:
+        copied = type(value)()
+        self._remember(value, copied)
+        if isinstance(value, list):
+            copied.extend(self.of(item) for item in value.copy())
+        else:
+            copied.update((key, self.of(item)) for key, item in value.copy().items())
+        return copied
+
+    def _hooks(self, hooks: OrderedDict[int, Callable[..., Any]]) -> OrderedDict[int, Callable[..., Any]]:
+        """Return the hooks of the user, which are no part of the capture: they may run other models."""
+        return OrderedDict((key, _outside_capture(self._bound(hook))) for key, hook in hooks.copy().items())
+
+    def _callable(self, value: Any) -> Any:
+        """Return a function that runs the copies of the modules that `value` would run; it replaces `forward`."""
+        if (uncompiled := getattr(value, "_torchdynamo_orig_callable", None)) is not None:
+            return self.of(uncompiled)
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        return self._bound(value)
+
+    def _bound(self, value: Any) -> Any:
+        if isinstance(value, MethodType) and isinstance(value.__self__, nn.Module):
+            return MethodType(value.__func__, self.of(value.__self__))
+        if isinstance(value, partial):
+            copied = partial(
+                self.of(value.func), *map(self.of, value.args), **{key: self.of(x) for key, x in value.keywords.items()}
+            )
+            vars(copied).update({name: self.of(attribute) for name, attribute in vars(value).items()})
+            return copied
+        return value
+
+    def _function(self, function: FunctionType) -> FunctionType:
+        """Return the function with copies of the modules in its closure; the function itself if it has none."""
+        cells = function.__closure__ or ()
+        copied = [self._cell(cell) for cell in cells]
+        if all(new is old for new, old in zip(copied, cells, strict=True)):
+            return function
+        code, name, defaults = function.__code__, function.__name__, function.__defaults__
+        rebuilt = FunctionType(code, function.__globals__, name, defaults, tuple(copied))
+        rebuilt.__kwdefaults__ = function.__kwdefaults__
+        vars(rebuilt).update({name: self.of(attribute) for name, attribute in vars(function).items()})
+        return rebuilt
+
+    def _cell(self, cell: CellType) -> CellType:
+        try:
+            content = cell.cell_contents
+        except ValueError:  # empty
+            return cell
+        if not isinstance(content, nn.Module | MethodType | partial | FunctionType):
+            return cell
+        copied = self.of(content)
+        return cell if copied is content else CellType(copied)
+
+
+def _outside_capture(hook: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with capturing(None):
+            return hook(*args, **kwargs)
+
+    return run
+
+
+def _configs(model: nn.Module) -> Iterator[PreTrainedConfig]:
+    """Yield the configurations of all modules and the configurations inside them."""
+    for module in model.modules():
+        waiting = [getattr(module, "config", None)]
+        while waiting:
+            config = waiting.pop()
+            if config is not None and hasattr(config, "_attn_implementation_internal"):
+                yield config
+                waiting += [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
