@@ -54,11 +54,16 @@ class Loaded:
 
     @property
     def device(self) -> torch.device:
-        """The device of the embeddings, where inputs go; `device_map` may put later layers on other devices."""
+        """The device of the embeddings, where inputs go; `device_map` may put later layers on other devices.
+
+        Offloaded embeddings are on the device meta until they run: then the device where they run.
+        """
         try:
-            return next(self.model.get_input_embeddings().parameters()).device
+            embeddings = self.model.get_input_embeddings()
+            device = next(embeddings.parameters()).device
         except (NotImplementedError, AttributeError, StopIteration):
-            return torch.device(self.model.device)
+            embeddings, device = self.model, torch.device(self.model.device)
+        return _execution_device(embeddings) or device if device.type == "meta" else device
 
     @property
     def max_positions(self) -> int | None:
@@ -114,6 +119,15 @@ class Loaded:
             tokenizer=type(self.tokenizer).__name__ if self.tokenizer is not None else "",
             versions={name: version(name) for name in names},
         )
+
+
+def _execution_device(module: torch.nn.Module) -> torch.device | None:
+    """Return where accelerate runs a module whose weights it stores on a CPU or a disk; None if it does not."""
+    hook = getattr(module, "_hf_hook", None)
+    for part in (hook, *getattr(hook, "hooks", ())):
+        if (device := getattr(part, "execution_device", None)) is not None:
+            return torch.device(device)
+    return None
 
 
 def _has_no_limit(config: PreTrainedConfig) -> bool:

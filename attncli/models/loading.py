@@ -13,6 +13,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
+from attncli.models.wrapped import unwrap
 from attncli.vocabulary import DTYPES
 
 DEMO = Path(__file__).parent.parent / "demo"
@@ -69,12 +70,18 @@ def load(
     return Loaded(model, source, target, name, revision, reason)
 
 
-def wrap_model(model: PreTrainedModel, tokenizer: Any = None, name: str | None = None) -> Loaded:
-    """Return a model of the user as `Loaded`, without changing it; raise UsageError if Transformers did not make it."""
-    if not isinstance(model, PreTrainedModel):
-        raise UsageError(f"expected a Transformers model (PreTrainedModel), got {type(model).__name__}")
-    label = name or str(getattr(model.config, "name_or_path", "") or type(model).__name__)
-    return Loaded(model, tokenizer, tokenizer, label)
+def wrap_model(model: Any, tokenizer: Any = None, name: str | None = None) -> Loaded:
+    """Return a model of the user as `Loaded`, without changing it.
+
+    model  a Transformers model, or an object that `unwrap` knows, such as a compiled model or a pipeline
+    Raise UsageError if there is no such model in it, or if its weights are not loaded.
+    """
+    inner, tokenizer = unwrap(model, tokenizer)
+    label = name or str(getattr(inner.config, "name_or_path", "") or type(inner).__name__)
+    loaded = Loaded(inner, tokenizer, tokenizer, label)
+    if loaded.device.type == "meta":
+        raise UsageError(f"{type(inner).__name__} has no weights (device meta): load them before the capture")
+    return loaded
 
 
 def _locate(name: str) -> str:

@@ -1,0 +1,83 @@
+"""The Transformers model inside of what users hold: compiled, parallel and adapted models, pipelines and others."""
+
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from attncli.errors import UsageError
+
+_INNER = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "Pipeline": "model",
+    "CrossEncoder": "model",
+}
+"""Classes around a model that change nothing in its attention, and their attribute that holds it."""
+_REWRITES_INPUTS = ("XLORA", "POLY")
+"""Adapters whose effect is computed from the whole input, outside of the base model."""
+
+
+def unwrap(model: Any, tokenizer: Any = None) -> tuple[PreTrainedModel, Any]:
+    """Return the Transformers model inside of an object, and the tokenizer that was given or that the object holds.
+
+    Raise UsageError if there is none, or if the object changes what the model reads.
+    """
+    outer = model
+    while not isinstance(model, PreTrainedModel):
+        if tokenizer is None and not isinstance(model, str):
+            tokenizer = getattr(model, "tokenizer", None)
+        inner = _inner(model)
+        if inner is None or inner is model:
+            raise UsageError(_problem(outer, model))
+        model = inner
+    return model, tokenizer
+
+
+def _inner(model: Any) -> Any:
+    classes = [cls.__name__ for cls in type(model).__mro__]
+    for name in classes:
+        if name in _INNER:
+            return getattr(model, _INNER[name], None)
+    if "PeftModel" in classes:
+        _check_adapters(model)
+        return model.get_base_model()
+    if "SentenceTransformer" in classes:
+        return next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    return None
+
+
+def _check_adapters(model: Any) -> None:
+    """Raise UsageError if an active adapter does more than change layers of its base model."""
+    for name in model.active_adapters:
+        config = model.peft_config[name]
+        kind = str(getattr(config.peft_type, "value", config.peft_type))
+        if config.is_prompt_learning:
+            problem = "puts vectors before the tokens, which the base model alone does not read"
+        elif getattr(config, "alora_invocation_tokens", None) or kind in _REWRITES_INPUTS:
+            problem = "depends on the whole input, which the base model alone does not know"
+        else:
+            continue
+        raise UsageError(
+            f"adapter '{name}' ({kind}) {problem}: its attention cannot be captured; pass "
+            "model.get_base_model() for the attention without the adapter"
+        )
+
+
+def _problem(outer: object, model: Any) -> str:
+    """Return why an object is no model, with the attribute to pass if one is a model."""
+    expected = f"expected a Transformers model (PreTrainedModel), got {type(outer).__name__}"
+    if isinstance(model, str):
+        return f"{expected}: attncli.load({model[:60]!r}).run(text) loads a model by its name"
+    found = (
+        list(model.named_modules()) if isinstance(model, nn.Module) else list(getattr(model, "__dict__", {}).items())
+    )
+    path = next((name for name, value in found if isinstance(value, PreTrainedModel)), None)
+    if path is None:
+        path = next((name for name, value in found if _is_known(value)), None)
+    return f"{expected}; pass the model that it holds as {path}" if path else expected
+
+
+def _is_known(value: object) -> bool:
+    return any(cls.__name__ in (*_INNER, "PeftModel", "SentenceTransformer") for cls in type(value).__mro__)
