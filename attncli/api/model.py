@@ -1,6 +1,5 @@
 """A loaded model that runs texts and studies, and describes itself."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -15,6 +14,7 @@ from attncli.engine.runner import Runner
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.batches import batch_from_tensors
+from attncli.inputs.encoded import STATES
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
@@ -160,17 +160,24 @@ def load(
     )
 
 
-def capture(model: Any, inputs: Mapping[str, Any], tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
+def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
     """Run your own Transformers model on inputs that you encoded, and return the run; the model stays unchanged.
 
+    model      a Transformers model, or a compiled, parallel, PEFT or SentenceTransformer model or pipeline with one
+    inputs     what a tokenizer returns, with or without padding, or only token ids; with `encoder_hidden_states` the
+               keys of cross-attention are the positions 0, 1, … of that input
     tokenizer  names the tokens; without it their ids are the names
+    Raise UsageError for inputs that cannot be captured, such as `inputs_embeds` and `past_key_values`.
     """
     request = Request.of(options)
     if request.max_tokens is not None or request.generate:
         raise UsageError("max_tokens and generate are for texts: these inputs are encoded already")
     loaded = models.wrap_model(model, tokenizer)
     batch = batch_from_tensors(loaded, inputs)
-    prepared = Pass.prepare(loaded, plan(loaded, request.capture, batch), [batch], request)
+    capture_plan = plan(loaded, request.capture, batch)
+    if STATES in batch.tensors and "cross" not in capture_plan.kinds:
+        raise UsageError(f"{type(loaded.model).__name__} has no cross-attention that reads {STATES}: leave it out")
+    prepared = Pass.prepare(loaded, capture_plan, [batch], request)
     prepared.check_memory(at_once=True)
     return Run(**vars(prepared.gather(texts=[encoded.text for encoded in batch.inputs])))
 

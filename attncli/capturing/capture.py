@@ -17,8 +17,9 @@ from attncli.capturing.sites import CapturePlan, Route, Site
 from attncli.capturing.survey import survey
 from attncli.data import Input, Kind, Text
 from attncli.errors import AttnError, ModelError, is_out_of_memory
-from attncli.inputs.batches import Batch, accepted_arguments, unpadded
+from attncli.inputs.batches import Batch, accepted_arguments, unpadded, with_distinct_lengths
 from attncli.inputs.encode import encode
+from attncli.inputs.encoded import STATES
 from attncli.models import Loaded
 from attncli.models.load_errors import first_line
 from attncli.stream import Sink
@@ -49,12 +50,12 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
         batch = next(encode(loaded, [PROBE], max_tokens=limit))
     else:
-        batch = next(unpadded(batch))
+        batch = with_distinct_lengths(next(unpadded(batch)))
     failures: list[str] = []
     refused: list[tuple[str, str]] = []
     callers = loaded.callers[:1] if batch.given else loaded.callers
     for index, (name, caller) in enumerate(callers):
-        has_target = "decoder_input_ids" in accepted_arguments(caller, batch.tensors)
+        has_target = not {"decoder_input_ids", STATES}.isdisjoint(accepted_arguments(caller, batch.tensors))
         inputs = batch if has_target else replace(batch, target_mask=None)
         try:
             calls, outputs = record(loaded.model, caller, inputs)

@@ -12,6 +12,7 @@ import torch
 
 from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
+from attncli.inputs.encoded import STATES, as_tensors
 from attncli.inputs.notes import input_notes
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
@@ -52,19 +53,20 @@ def accepted_arguments(model: object, tensors: Mapping[str, Value]) -> dict[str,
     return {name: value for name, value in tensors.items() if name in parameters}
 
 
-def batch_from_tensors(loaded: Loaded, inputs: Mapping[str, object]) -> Batch:
-    """Return a batch of already encoded inputs: `input_ids` and other arguments of the forward pass."""
-    if "input_ids" not in inputs:
-        raise UsageError(f"expected encoded inputs with input_ids, got: {', '.join(map(str, inputs)) or 'nothing'}")
-    tensors = {name: torch.as_tensor(value, device=loaded.device) for name, value in inputs.items()}
-    ids = tensors["input_ids"]
-    if ids.dim() != 2 or 0 in ids.shape:
-        raise UsageError(f"expected input_ids of shape [batch, token], got {list(ids.shape)}")
-    source_mask, target_mask = _mask(tensors, "attention_mask", ids), None
+def batch_from_tensors(loaded: Loaded, inputs: object) -> Batch:
+    """Return a batch of inputs that the user encoded, in any form that `as_tensors` reads.
+
+    The keys of cross-attention to `encoder_hidden_states` are the positions 0, 1, … of that input.
+    """
+    tensors = as_tensors(loaded, inputs)
+    ids, target_mask = tensors["input_ids"], None
+    source_mask = _mask(tensors, "attention_mask", ids)
     if loaded.is_encoder_decoder:
         if "decoder_input_ids" not in tensors:
             raise UsageError("an encoder-decoder also needs decoder_input_ids in the encoded inputs")
         target_mask = _mask(tensors, "decoder_attention_mask", tensors["decoder_input_ids"])
+    elif STATES in tensors:
+        return _batch_over_states(loaded, tensors, source_mask)
     encoded = []
     for row in range(len(ids)):
         source = _decode_tokens(loaded.tokenizer, ids[row][source_mask[row]])
@@ -74,6 +76,38 @@ def batch_from_tensors(loaded: Loaded, inputs: Mapping[str, object]) -> Batch:
         encoded.append(Input(row, Text(source.text), source, target))
     notes = input_notes(loaded, encoded)
     return Batch(tuple(encoded), tensors, source_mask, target_mask, notes, given=True)
+
+
+def _batch_over_states(loaded: Loaded, tensors: Mapping[str, torch.Tensor], target_mask: torch.Tensor) -> Batch:
+    """Return a batch of a decoder that also reads the states of an encoder that the user ran."""
+    states, ids = tensors[STATES], tensors["input_ids"]
+    if states.dim() != 3 or len(states) != len(ids) or not states.shape[1]:
+        raise UsageError(f"expected {STATES} of shape [{len(ids)}, position, width], got {list(states.shape)}")
+    source_mask = _mask(tensors, "encoder_attention_mask", states[..., 0])
+    encoded = []
+    for row in range(len(ids)):
+        target = _decode_tokens(loaded.tokenizer, ids[row][target_mask[row]])
+        source = Tokens.plain([str(position) for position in range(int(source_mask[row].sum()))])
+        encoded.append(Input(row, Text(target.text), source, target))
+    return Batch(tuple(encoded), tensors, source_mask, target_mask)
+
+
+def with_distinct_lengths(batch: Batch) -> Batch:
+    """Return a batch whose states have another length than its tokens, so that shapes show what is cross-attention.
+
+    The states are one position longer if the lengths are equal.
+    """
+    if STATES not in batch.tensors or batch.lengths[0] != batch.lengths[1]:
+        return batch
+    longer = {name: torch.cat([tensor, tensor[:, -1:]], 1) for name, tensor in batch.tensors.items() if _is_state(name)}
+    mask = torch.cat([batch.source_mask, batch.source_mask[:, -1:]], 1)
+    tokens = Tokens.plain([str(position) for position in range(mask.shape[1])])
+    inputs = tuple(replace(text, source=tokens) for text in batch.inputs)
+    return replace(batch, inputs=inputs, tensors={**batch.tensors, **longer}, source_mask=mask)
+
+
+def _is_state(name: str) -> bool:
+    return name in (STATES, "encoder_attention_mask")
 
 
 def unpadded(batch: Batch) -> Iterator[Batch]:
@@ -109,7 +143,8 @@ def _real_length(mask: torch.Tensor, row: int) -> int:
 
 
 def _without_padding(name: str, tensor: torch.Tensor, batch: Batch, rows: list[int]) -> torch.Tensor:
-    mask = batch.target_mask if name.startswith("decoder_") else batch.source_mask
+    is_target = not _is_state(name) if STATES in batch.tensors else name.startswith("decoder_")
+    mask = batch.target_mask if is_target else batch.source_mask
     assert mask is not None
     if tensor.shape[:2] == mask.shape:
         return torch.stack([tensor[row][mask[row]] for row in rows])
@@ -123,7 +158,8 @@ def _mask(tensors: Mapping[str, torch.Tensor], name: str, ids: torch.Tensor) -> 
     if mask is None:
         return torch.ones_like(ids, dtype=torch.bool)
     if mask.shape != ids.shape:
-        raise UsageError(f"expected {name} of shape {list(ids.shape)} like the ids, got {list(mask.shape)}")
+        advice = "; a mask of pairs of tokens cannot be captured" if mask.dim() > 2 else ""
+        raise UsageError(f"expected {name} of shape {list(ids.shape)} like the ids, got {list(mask.shape)}{advice}")
     return mask.bool()
 
 

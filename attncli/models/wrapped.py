@@ -32,6 +32,9 @@ def unwrap(model: Any, tokenizer: Any = None) -> tuple[PreTrainedModel, Any]:
         if inner is None or inner is model:
             raise UsageError(_problem(outer, model))
         model = inner
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor holds one
+    if tokenizer is not None and not hasattr(tokenizer, "convert_ids_to_tokens"):
+        raise UsageError(f"expected a Transformers tokenizer, got {type(tokenizer).__name__}")
     return model, tokenizer
 
 

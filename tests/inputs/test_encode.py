@@ -265,7 +265,7 @@ def test_encoded_inputs_of_the_user_keep_their_padding(real: Loaded) -> None:
     ("inputs", "message"),
     [
         ({}, "expected encoded inputs with input_ids"),
-        ({"input_ids": [1, 2]}, r"shape \[batch, token\], got \[2\]"),
+        ({"input_ids": [[[1, 2]]]}, r"shape \[batch, token\], got \[1, 1, 2\]"),
         ({"input_ids": [[1, 2]], "attention_mask": [[1]]}, r"attention_mask of shape \[1, 2\]"),
     ],
 )
