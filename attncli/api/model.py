@@ -145,19 +145,17 @@ def load(
     head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …; auto-lm is auto
                        with the head that `generate` needs
     trust_remote_code  whether Python code that comes with the model may run
+    Raise UsageError if an argument is no text: `attncli.capture` takes a model that is loaded already.
     """
-    return Model(
-        models.load(
-            name,
-            revision=revision,
-            tokenizer=tokenizer,
-            target_tokenizer=target_tokenizer,
-            head=head,
-            device=device,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
-    )
+    optional = {"revision": revision, "tokenizer": tokenizer, "target_tokenizer": target_tokenizer}
+    arguments = {"head": head, "device": device, "dtype": dtype, **optional}
+    for argument, value in {"name": name, **arguments}.items():
+        if not isinstance(value, str) and not (value is None and argument in optional):
+            advice = "; attncli.capture(model, inputs) takes a loaded model" if argument == "name" else ""
+            raise UsageError(f"expected the {argument} as a text, got {type(value).__name__}{advice}")
+    if not isinstance(trust_remote_code, bool):
+        raise UsageError(f"expected trust_remote_code to be True or False, got {type(trust_remote_code).__name__}")
+    return Model(models.load(name, trust_remote_code=trust_remote_code, **arguments))  # type: ignore[arg-type]
 
 
 def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:

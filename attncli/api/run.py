@@ -60,8 +60,8 @@ class Run(Collected):
             raise UsageError(f"there are no maps of text {text}; {known}")
         if kind is None and len(by_kind) > 1:
             raise UsageError(f"this run has several kinds of attention: say which of {', '.join(by_kind)}")
-        if kind is not None and kind not in by_kind:
-            raise UsageError(f"there are no maps of kind '{kind}': {did_you_mean(kind, by_kind)}")
+        if kind is not None and kind not in list(by_kind):
+            raise UsageError(f"there are no maps of kind '{str(kind)[:60]}': {did_you_mean(str(kind), by_kind)}")
         return by_kind[next(iter(by_kind)) if kind is None else kind]
 
     def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:

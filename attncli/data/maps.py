@@ -224,9 +224,10 @@ def _one_head(maps: LayerMaps, head: int) -> LayerMaps:
 
 def _index(number: int, numbers: Sequence[int | str], problem: str) -> int:
     """Return the index of a number (a negative one counts from the end); raise UsageError if there is none."""
-    if -len(numbers) <= number < 0:
+    is_number = hasattr(number, "__index__") and not isinstance(number, bool)
+    if is_number and -len(numbers) <= number < 0:
         return len(numbers) + number
-    if number not in numbers:
+    if not is_number or number not in numbers:
         raise UsageError(f"{problem}; there are: {', '.join(map(str, numbers))}")
     return numbers.index(number)
 

@@ -1,8 +1,10 @@
 """Selection of kinds, layers and heads: parse `all`, `3`, `-1`, `0,2,5-7` and apply it to a model or a run."""
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 from attncli.data import KINDS, Kind, Selection, Span
 from attncli.errors import UsageError, did_you_mean
@@ -30,10 +32,12 @@ def choose(
     kinds: str | Iterable[str] | None = None, layers: NumbersOption = None, heads: NumbersOption = None
 ) -> Choice:
     """Return the parsed request; raise UsageError if it cannot be parsed."""
+    if kinds is not None and not isinstance(kinds, Iterable):
+        raise UsageError(f"expected --kind as one or several of {', '.join(KINDS)}, got {kinds!r:.60}")
     requested = [kinds] if isinstance(kinds, str) else list(kinds or ())
     for kind in requested:
         if kind not in KINDS:
-            raise UsageError(f"unknown --kind '{kind}': {did_you_mean(kind, KINDS)}")
+            raise UsageError(f"unknown --kind '{str(kind)[:60]}': {did_you_mean(str(kind), KINDS)}")
     chosen = tuple(kind for kind in KINDS if kind in requested) or None
     return Choice(chosen, parse_numbers(layers, "layer"), parse_numbers(heads, "head"))
 
@@ -44,10 +48,12 @@ def parse_numbers(numbers: NumbersOption, what: str) -> Numbers:
     >>> parse_numbers("0,2,5-7", "layer"), parse_numbers(-1, "layer"), parse_numbers("all", "head")
     (((0, 0), (2, 2), (5, 7)), ((-1, -1),), None)
     """
-    if numbers is None or numbers == "all":
+    if numbers is None or (isinstance(numbers, str) and numbers == "all"):
         return None
-    if isinstance(numbers, int):
-        return ((numbers, numbers),)
+    if isinstance(numbers, bool | bytes) or not isinstance(numbers, SupportsIndex | str | Iterable):
+        raise UsageError(f"expected --{what} like all, 3, -1 or 0,2,5-7 (counted from 0), got {numbers!r:.60}")
+    if not isinstance(numbers, str | Iterable):  # an integer of Python or NumPy
+        numbers = str(operator.index(numbers))
     if not isinstance(numbers, str):
         numbers = ",".join(map(str, numbers))
     return tuple(_parse_range(part.strip(), numbers, what) for part in numbers.split(","))
@@ -56,7 +62,7 @@ def parse_numbers(numbers: NumbersOption, what: str) -> Numbers:
 def _parse_range(part: str, option: str, what: str) -> tuple[int, int]:
     match = _RANGE.fullmatch(part)
     if match is None:
-        raise UsageError(f"expected --{what} like all, 3, -1 or 0,2,5-7 (counted from 0), got {option!r}")
+        raise UsageError(f"expected --{what} like all, 3, -1 or 0,2,5-7 (counted from 0), got {option!r:.60}")
     first = int(match[1])
     last = first if match[2] is None else int(match[2])
     if (first < 0) == (last < 0) and last < first:
@@ -74,7 +80,7 @@ def parse_span(span: int | str | Span | None, what: str) -> Span | None:
         return None
     text = "-".join(map(str, span)) if isinstance(span, (tuple, list)) else str(span).strip()
     if _RANGE.fullmatch(text) is None:
-        raise UsageError(f"expected --{what} like 17 or 8000-8400 (counted from 0), got {text!r}")
+        raise UsageError(f"expected --{what} like 17 or 8000-8400 (counted from 0), got {text!r:.60}")
     return _parse_range(text, text, what)
 
 

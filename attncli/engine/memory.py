@@ -1,5 +1,6 @@
 """Estimate the memory that a run will keep, and compare it with the free memory."""
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -23,11 +24,11 @@ def parse_size(size: int | str | None, option: str = "--max-memory") -> int | No
     >>> parse_size("4GB"), parse_size("1.5GiB"), parse_size("2000")
     (4000000000, 1610612736, 2000)
     """
-    if size is None or (isinstance(size, int) and size > 0):
+    if size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0):
         return size
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?i?)b?", str(size).strip().lower())
-    if match is None or match[2] not in _UNITS or not float(match[1]):
-        raise UsageError(f"expected {option} like 500MB, 4GB or 1.5GiB, got {size!r}")
+    if match is None or match[2] not in _UNITS or not 0 < float(match[1]) < math.inf:
+        raise UsageError(f"expected {option} like 500MB, 4GB or 1.5GiB, got {size!r:.60}")
     return int(float(match[1]) * _UNITS[match[2]])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
@@ -124,7 +125,9 @@ class Request:
         for name, values in {**choices, "capture": vocabulary.CAPTURES}.items():
             check_choice(options, name, values)
         for name, least in {"max_tokens": 1, "generate": 0, "batch_tokens": 1, "top_k": 1, "ends": 1}.items():
-            _check_at_least(options, name, least)
+            _check_at_least(options, name, least, optional=name in ("max_tokens", "top_k"))
+        for name in ("words", "per_query", "profile", "neurons", "keep_maps"):
+            _check_is_bool(options, name)
         check_share(options, "min_weight")
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
@@ -203,12 +206,14 @@ def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
     if wanted is None:
         return ()
     known = registry.names("metrics")
+    if not isinstance(wanted, Iterable):
+        raise UsageError(f"expected metrics as one or several names, or 'all', got {wanted!r:.60}")
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     if vocabulary.ALL_METRICS in names:
         return tuple(known)
     for name in names:
         if name not in known:
-            raise UsageError(f"unknown metric '{name}': {did_you_mean(name, known)}")
+            raise UsageError(f"unknown metric '{str(name)[:60]}': {did_you_mean(str(name), known)}")
     return tuple(dict.fromkeys(names))
 
 
@@ -216,20 +221,31 @@ def check_choice(options: Mapping[str, Any], name: str, values: Sequence[str]) -
     """Raise UsageError unless an option has one of these values or is left out."""
     value = options.get(name, values[0])
     if value not in values:
-        raise UsageError(f"unknown --{name.replace('_', '-')} '{value}': {did_you_mean(str(value), values)}")
+        raise UsageError(f"unknown --{name.replace('_', '-')} '{str(value)[:60]}': {did_you_mean(str(value), values)}")
 
 
 def check_share(options: Mapping[str, Any], name: str) -> None:
     """Raise UsageError unless an option is above 0 and at most 1, or left out."""
     value = options.get(name)
-    if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):
-        raise UsageError(f"expected --{name.replace('_', '-')} to be above 0 and at most 1, got {value!r}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 < value <= 1):
+        raise UsageError(f"expected --{name.replace('_', '-')} to be above 0 and at most 1, got {value!r:.60}")
 
 
-def _check_at_least(options: Mapping[str, Any], name: str, least: int) -> None:
+def _check_at_least(options: Mapping[str, Any], name: str, least: int, *, optional: bool = True) -> None:
+    """Raise UsageError unless an option is a number from `least` up, or left out; or None where that is allowed."""
     value = options.get(name)
-    if value is not None and (not isinstance(value, int) or value < least):
-        raise UsageError(f"expected --{name.replace('_', '-')} to be a number from {least} up, got {value!r}")
+    if value is None and (optional or name not in options):
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= sys.maxsize:
+        label = f"--{name.replace('_', '-')}"
+        raise UsageError(f"expected {label} to be a number from {least} to {sys.maxsize}, got {value!r:.60}")
+
+
+def _check_is_bool(options: Mapping[str, Any], name: str) -> None:
+    value = options.get(name, False)
+    if type(value).__name__ not in ("bool", "bool_"):  # of Python or NumPy
+        raise UsageError(f"expected {name} to be True or False, got {value!r:.60}")
 
 
 def check_shuffle_seeds(seeds: int) -> None:

@@ -99,8 +99,10 @@ def _decode_utf8(path: str | Path, data: bytes, offset: int, line: int) -> str:
         raise UsageError(f"{display_name(path)} is not UTF-8 ({what} at {position}): convert it to UTF-8") from error
 
 
-def check_text(where: str, text: str) -> str:
-    """Return the text; raise UsageError if it contains half a surrogate pair, which no tokenizer accepts."""
+def check_text(where: str, text: object) -> str:
+    """Return the text; raise UsageError if it is none, or has half a surrogate pair, which no tokenizer accepts."""
+    if not isinstance(text, str):
+        raise UsageError(f"{where}: expected a text, got {type_name(text)}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,13 @@ Texts = str | Text | Sequence[str | Text]
 
 def parse_texts(text: Texts, pair: str | None = None, target: str | None = None) -> list[Text]:
     """Return texts as `Text` objects; raise UsageError if there is none or one is empty."""
+    if not isinstance(text, str | Text) and (isinstance(text, dict | bytes) or not isinstance(text, Iterable)):
+        raise UsageError(f"expected a text or several texts, got {type_name(text)}")
     given = [text] if isinstance(text, str | Text) else list(text)
     if not given:
         raise UsageError("there is no text to read: give at least one")
+    for item in given:
+        check_text("--text", item.text if isinstance(item, Text) else item)
     texts = [text if isinstance(text, Text) else Text(text) for text in given]
     options: dict[str, Any] = {"pair": pair, "target": target}
     options = {name: value for name, value in options.items() if value is not None}
