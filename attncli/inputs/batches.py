@@ -12,7 +12,7 @@ import torch
 
 from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
-from attncli.inputs.encoded import STATES, as_tensors
+from attncli.inputs.encoded import MASKS, STATES, as_tensors
 from attncli.inputs.notes import input_notes
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
@@ -75,7 +75,13 @@ def batch_from_tensors(loaded: Loaded, inputs: object) -> Batch:
             target = _decode_tokens(loaded.target_tokenizer, tensors["decoder_input_ids"][row][target_mask[row]])
         encoded.append(Input(row, Text(source.text), source, target))
     notes = input_notes(loaded, encoded)
-    return Batch(tuple(encoded), tensors, source_mask, target_mask, notes, given=True)
+    return Batch(tuple(encoded), _accepted(loaded, tensors), source_mask, target_mask, notes, given=True)
+
+
+def _accepted(loaded: Loaded, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors without masks that the model does not read; its texts run without padding anyway."""
+    read = accepted_arguments(loaded.model, tensors)
+    return {name: tensor for name, tensor in tensors.items() if name in read or name not in MASKS}
 
 
 def _batch_over_states(loaded: Loaded, tensors: Mapping[str, torch.Tensor], target_mask: torch.Tensor) -> Batch:
@@ -89,7 +95,7 @@ def _batch_over_states(loaded: Loaded, tensors: Mapping[str, torch.Tensor], targ
         target = _decode_tokens(loaded.tokenizer, ids[row][target_mask[row]])
         source = Tokens.plain([str(position) for position in range(int(source_mask[row].sum()))])
         encoded.append(Input(row, Text(target.text), source, target))
-    return Batch(tuple(encoded), tensors, source_mask, target_mask)
+    return Batch(tuple(encoded), _accepted(loaded, tensors), source_mask, target_mask, given=True)
 
 
 def with_distinct_lengths(batch: Batch) -> Batch:

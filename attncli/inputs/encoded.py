@@ -79,14 +79,17 @@ def _has_text(values: Sequence[object]) -> bool:
 
 
 def _read_by(loaded: Loaded, named: Mapping[str, object]) -> dict[str, object]:
-    """Return the inputs that the forward pass reads, and masks; raise UsageError for one that nothing reads."""
+    """Return the inputs without what only tokenizers need; raise UsageError for one that the model does not read.
+
+    A model that does not take `token_type_ids` raises its own error.
+    """
     parameters = inspect.signature(loaded.model.forward).parameters.values()
     known = {parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD}
     for name in named:
         if name not in known | _OF_TOKENIZERS:
             hint = did_you_mean(name, known)
             raise UsageError(f"{type(loaded.model).__name__} reads no input '{name[:60]}': {hint}"[:450])
-    return {name: value for name, value in named.items() if name in {*known, *MASKS}}
+    return {name: value for name, value in named.items() if name in {*known, *MASKS, "token_type_ids"}}
 
 
 def _tensor(name: str, value: object) -> Tensor:

@@ -125,5 +125,5 @@ def test_swapped_arguments_are_refused(model: attncli.Model) -> None:
 def test_a_map_is_selected_by_whole_numbers_and_known_kinds(value: Any, model: attncli.Model) -> None:
     run = model.run("a cat", layer=0)
     for select in (lambda: run.attention(value), lambda: run.attention().sel(head=value)):
-        with pytest.raises(UsageError, match="there are|known are"):
+        with pytest.raises(UsageError, match=r"there are|known are"):
             select()
