@@ -124,6 +124,8 @@ class Model(Runner):
             "max_positions": loaded.max_positions,
             "attention": [_describe_kind(capture_plan, kind) for kind in capture_plan.kinds],
             "capture": {"route": capture_plan.route, "reason": capture_plan.reason},
+            "initialised_weights": list(loaded.initialised),
+            "unused_weights": list(loaded.unused),
             "refused": [{"layer": name, "reason": reason} for name, reason in capture_plan.refused],
             "versions": dict(info.versions),
         }

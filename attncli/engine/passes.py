@@ -80,13 +80,14 @@ class Pass:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for the user about the texts, the part of the model that reads them, and layers that are left out."""
+        """Notes for the user about weights, the part of the model that reads, left-out layers, and the texts."""
         refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
         focus_notes = self.matches.notes if self.matches else ()
         text_notes = (note for batch in self.batches for note in batch.notes)
         texts = [text for batch in self.batches for text in batch.inputs]
         of_words = word_notes(texts) if self.request.words and self.request.word_ids is None else ()
-        notes = [*self.plan.notes, *refused, *self.norm_notes, *text_notes, *of_words, *focus_notes]
+        model_notes = (*self.loaded.notes, *self.plan.notes)
+        notes = [*model_notes, *refused, *self.norm_notes, *text_notes, *of_words, *focus_notes]
         return tuple(dict.fromkeys(notes))
 
     @cached_property

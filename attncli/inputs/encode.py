@@ -70,7 +70,21 @@ def _encode_sources(loaded: Loaded, texts: Sequence[Text], max_tokens: int | Non
             encoded += _tokenize(loaded, reader, len(encoded), chunk, max_tokens, answer_tokens > 0)
     for item in encoded:
         check_length(item.input.index, len(item.input.source), loaded.max_positions, answer_tokens)
+    if loaded.sentence_limit is not None:
+        encoded = [_with_sentence_limit(loaded, reader, item, max_tokens is None) for item in encoded]
     return encoded
+
+
+def _with_sentence_limit(loaded: Loaded, reader: TokenReader, item: Encoded, cut: bool) -> Encoded:
+    """Return a text with a note if sentence-transformers would cut it, and cut it the same way if `cut` says so."""
+    index, tokens, limit = item.input.index, len(item.input.source), loaded.sentence_limit
+    if limit is None or tokens <= limit:
+        return item
+    about = f"text {index} has {tokens} tokens; sentence-transformers cuts it to {limit} (max_seq_length)"
+    if not cut:
+        return replace(item, notes=(*item.notes, f"{about}, attncli does not"))
+    (shorter,) = _tokenize(loaded, reader, index, [item.input.text], limit, False)
+    return replace(shorter, notes=(*item.notes, f"{about}, and so does attncli: --max-tokens {tokens} reads all"))
 
 
 def _tokenize(

@@ -1,8 +1,7 @@
 """What users read about a model that does not load, in one line."""
 
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,18 @@ from typing import Any
 import transformers
 
 from attncli.errors import ModelError, UsageError, is_out_of_memory
+from attncli.models.folders import code_files, place_of
 
 
 @contextmanager
-def explain_load_error(name: str, trusted: bool) -> Iterator[None]:
+def explain_load_error(name: str, path: str, options: Mapping[str, Any], label: str = "") -> Iterator[None]:
     """Turn any error inside the `with` block into a `ModelError`, except errors of attncli and lack of memory.
 
-    trusted  whether the code of the model may run
+    path     folder or hub id of what is loaded
+    options  revision, subfolder and trust_remote_code: whether the code of the model may run
+    label    what is loaded, if it is not the model itself
     """
+    label = label or f"model '{name}'"
     try:
         yield
     except (ModelError, UsageError):
@@ -25,27 +28,18 @@ def explain_load_error(name: str, trusted: bool) -> Iterator[None]:
     except Exception as error:  # the loading code of 500 architectures and of the hub raises errors of any type
         if is_out_of_memory(error):
             raise
-        if is_remote_code(error) and not trusted:
+        if is_remote_code(error) and not options["trust_remote_code"]:
+            files = ", ".join(code_files(path, **place_of(options))) or "the Python files of its repository"
             raise ModelError(
-                f"model '{name}' needs code of its own ({_remote_files(name)}), which would run with your "
-                "rights; read it, then pass --trust-remote-code"
+                f"{label} needs code of its own ({files}), which would run with your rights, and so would what it "
+                "imports; read it, then pass --trust-remote-code"
             ) from error
-        raise ModelError(f"model '{name}' could not be loaded: {_load_failure(name, error)}") from error
+        raise ModelError(f"{label} could not be loaded: {_load_failure(name, error)}") from error
 
 
 def is_remote_code(error: BaseException) -> bool:
     """Return whether Transformers stopped because the model has code of its own."""
     return "trust_remote_code" in str(error)
-
-
-def _remote_files(name: str) -> str:
-    config = Path(name).expanduser() / "config.json"
-    if not config.is_file():
-        return "the Python files of its repository"
-    values = json.loads(config.read_text(encoding="utf-8")).get("auto_map", {}).values()
-    targets = [target for value in values for target in ([value] if isinstance(value, str) else value)]
-    files = sorted({str(target).split("--")[-1].split(".")[0] + ".py" for target in targets if target})
-    return ", ".join(files) or "Python files in its folder"
 
 
 def _load_failure(name: str, error: Exception) -> str:
@@ -72,9 +66,13 @@ def _load_failure(name: str, error: Exception) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the type of an error and the first line of its message, at most 300 characters."""
+    """Return the type of an error and the first line of its message, at most 300 characters.
+
+    A line that ends in a colon only announces the next one, which is added.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}"[:300] if lines else type(error).__name__
+    count = next((number for number, line in enumerate(lines, 1) if not line.endswith(":")), len(lines))
+    return f"{type(error).__name__}: {' '.join(lines[:count])}"[:300] if lines else type(error).__name__
 
 
 @contextmanager

@@ -9,9 +9,11 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from attncli.data import RunInfo
+from attncli.errors import ModelError
+from attncli.models.checkpoint import weight_notes
 
 _POSITIONS_AFTER_PADDING = re.compile(
     "roberta|xlm-roberta|xlm-roberta-xl|camembert|roberta-prelayernorm|xmod|longformer|mpnet|prophetnet|esm|ibert|"
@@ -29,6 +31,9 @@ class Loaded:
     target_tokenizer  the tokenizer of decoder texts
     name              hub id, folder, demo:NAME or class name
     class_reason      why the class that Transformers prefers for the model was not used; "" if it was
+    initialised       weights that the checkpoint lacks: attention does not depend on them, other outputs do
+    unused            weights of the checkpoint that belong to this stack, but that it does not use
+    sentence_limit    number of tokens to which sentence-transformers cuts texts; None for other models
     """
 
     model: PreTrainedModel
@@ -37,6 +42,14 @@ class Loaded:
     name: str
     revision: str | None = None
     class_reason: str = ""
+    initialised: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    sentence_limit: int | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the weights."""
+        return weight_notes(self.model, self.initialised, self.unused)
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -46,6 +59,17 @@ class Loaded:
         decoders = [getattr(config, name, None) for name in ("decoder", "decoder_config", "text_config")]
         reads_codes = any(hasattr(part, "num_codebooks") or hasattr(part, "num_channels") for part in decoders)
         return bool(getattr(config, "is_encoder_decoder", False)) and reads_ids and not reads_codes
+
+    @property
+    def reads_both_ways(self) -> bool:
+        """Whether the model is an encoder such as BERT: its tokens see those after them, so it cannot write text."""
+        masked = type(self.model.config) in AutoModelForMaskedLM._model_mapping
+        return masked and getattr(self.model.config, "is_decoder", None) is False and not self.is_encoder_decoder
+
+    @property
+    def has_writing_class(self) -> bool:
+        """Whether the architecture has a class that continues texts, other than the class of this model."""
+        return type(self.model.config) in AutoModelForCausalLM._model_mapping and not self.model.can_generate()
 
     @property
     def architecture(self) -> str:
@@ -68,10 +92,7 @@ class Loaded:
     @property
     def max_positions(self) -> int | None:
         """The most tokens that the model can read, by its position table; None if its configuration sets no limit."""
-        try:
-            config = self.model.config.get_text_config()
-        except ValueError:  # two text configurations (MusicGen): the encoder reads the text
-            config = self.model.config.get_text_config(encoder=True)
+        config = _text_config(self.model.config)
         if _has_no_limit(config):
             return None
         names = ("max_position_embeddings", "n_positions", "max_source_positions", "n_ctx", "max_seq_len")
@@ -128,6 +149,17 @@ def _execution_device(module: torch.nn.Module) -> torch.device | None:
         if (device := getattr(part, "execution_device", None)) is not None:
             return torch.device(device)
     return None
+
+
+def _text_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Return the part of the configuration that describes the reader of text; raise ModelError if it is none."""
+    try:
+        part: Any = config.get_text_config()
+    except ValueError:  # two text configurations (MusicGen): the encoder reads the text
+        part = config.get_text_config(encoder=True)
+    if not isinstance(part, PreTrainedConfig):
+        raise ModelError(f"config.json is wrong: its text part is {part!r:.60}, expected the configuration of a model")
+    return part
 
 
 def _has_no_limit(config: PreTrainedConfig) -> bool:

@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from attncli.errors import ModelError, UsageError, did_you_mean
+from attncli.models.checkpoint import problem_with_weights, unused_weights
+from attncli.models.folders import locate, place_of, read_json, sentence_model
+from attncli.models.greedy import greedy_settings
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
 from attncli.models.wrapped import unwrap
 from attncli.vocabulary import DTYPES
 
-DEMO = Path(__file__).parent.parent / "demo"
-DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
 HEADS = {
     "base": "AutoModel",
     "causal-lm": "AutoModelForCausalLM",
@@ -29,11 +30,10 @@ HEADS = {
 }
 AUTO_LM = "auto-lm"
 """Like `auto`, but with the head that a model needs to write text."""
-_WEIGHT_FILES = (
-    *("*.safetensors", "*.safetensors.index.json"),
-    *("pytorch_model*.bin", "pytorch_model*.index.json", "*.gguf"),
-)
-_HEAD_PARTS = {"pooler", "classifier", "lm_head", "cls", "qa_outputs", "score", "generator_predictions", "logits"}
+
+
+LoadedWeights = tuple[PreTrainedModel, dict[str, Any]]
+"""A model, and which of its weights were found: the loading information of Transformers."""
 
 
 def load(
@@ -52,22 +52,38 @@ def load(
     An adapter is loaded into the base model that it names.
     Raises `ModelError` (exit code 3) if the model cannot be used and `UsageError` for wrong options.
     """
-    path = _locate(name)
+    path = locate(name)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with explain_load_error(name, trust_remote_code), quiet_transformers():
-        if base := _adapter_base(path, name, revision):
-            model, reason = _load_model(_locate(base), base, head, dtype, {**options, "revision": None})
-            _load_adapter(model, path, name, revision)
-            path = path if (Path(path) / "tokenizer_config.json").is_file() else _locate(base)
+    with explain_load_error(name, path, options), quiet_transformers():
+        base = _adapter_base(path, name, revision)
+        sentence = None if base else sentence_model(path, name, revision)
+        if sentence is not None and sentence.subfolder:
+            options["subfolder"] = sentence.subfolder
+        if base:
+            model, info = _load_adapter(_load_base(base, name, head, dtype, options), path, name, revision)
+            if read_json(path, "tokenizer_config.json", revision=revision) is None:
+                path, options = locate(base), {**options, "revision": None}
         else:
-            model, reason = _load_model(path, name, head, dtype, options)
-        source = _load_tokenizer(tokenizer or path, name, options)
-        target = _load_tokenizer(target_tokenizer, name, options) if target_tokenizer else source
-    model.train(False)
-    chosen_device = _device(device)
-    if chosen_device is not None and getattr(model, "hf_device_map", None) is None:
-        model.to(chosen_device)  # type: ignore[arg-type]
-    return Loaded(model, source, target, name, revision, reason)
+            model, info = _load_model(path, name, head, dtype, options)
+        source = _load_tokenizer(tokenizer, path, name, options)
+        target = _load_tokenizer(target_tokenizer, path, name, options) if target_tokenizer else source
+        model.train(False)
+        chosen_device = _device(device)
+        if chosen_device is not None and getattr(model, "hf_device_map", None) is None:
+            model.to(chosen_device)  # type: ignore[arg-type]
+        loaded = Loaded(
+            model,
+            source,
+            target,
+            name,
+            revision,
+            class_reason=info.get("class_reason", ""),
+            initialised=tuple(sorted(info["missing_keys"])),
+            unused=unused_weights(model, info),
+            sentence_limit=None if sentence is None else sentence.limit,
+        )
+        _ = loaded.max_positions, loaded.is_encoder_decoder  # fail now if the configuration is wrong
+    return loaded
 
 
 def wrap_model(model: Any, tokenizer: Any = None, name: str | None = None) -> Loaded:
@@ -84,32 +100,10 @@ def wrap_model(model: Any, tokenizer: Any = None, name: str | None = None) -> Lo
     return loaded
 
 
-def _locate(name: str) -> str:
-    """Return the folder or hub id of a model name; raise ModelError if a folder is missing or incomplete."""
-    if not name.strip():
-        raise UsageError("the model's name is empty; give a folder, a hub id or demo:encoder")
-    if name.startswith("demo:"):
-        if name not in DEMOS:
-            raise ModelError(f"unknown demo model '{name}': {did_you_mean(name, DEMOS)}")
-        return str(DEMO / name.removeprefix("demo:"))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        has_config = (folder / "config.json").is_file()
-        if not has_config and not (folder / "adapter_config.json").is_file():
-            raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
-        if has_config and not any(any(folder.glob(pattern)) for pattern in _WEIGHT_FILES):
-            raise ModelError(f"model folder '{folder}' has no weights; expected model.safetensors next to config.json")
-        return str(folder)
-    if folder.is_file() or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
-        what = "a file" if folder.is_file() else "nothing"
-        raise ModelError(f"model '{name}': expected a folder with config.json, found {what}; give a folder or a hub id")
-    return name
-
-
 def _adapter_base(path: str, name: str, revision: str | None) -> str | None:
     """Return the base model that an adapter (LoRA and others, as PEFT saves them) names; None without an adapter.
 
-    Raises `ModelError` if PEFT is not installed or the adapter names no base model.
+    Raises `ModelError` if PEFT is not installed, the adapter names no base model, or learned a prompt.
     """
     if (Path(path) / "config.json").is_file() or find_adapter_config_file(path, revision=revision) is None:
         return None
@@ -117,26 +111,48 @@ def _adapter_base(path: str, name: str, revision: str | None) -> str | None:
         from peft import PeftConfig
     except ImportError as error:
         raise ModelError(f"model '{name}' is an adapter: pip install \"attncli[adapters]\" to load it") from error
-    base: str | None = PeftConfig.from_pretrained(path, revision=revision).base_model_name_or_path
+    config: Any = PeftConfig.from_pretrained(path, revision=revision)
+    base: str | None = config.base_model_name_or_path
     if not base:
         raise ModelError(f"adapter '{name}' names no base model: write base_model_name_or_path to adapter_config.json")
+    if config.is_prompt_learning or config.is_adaption_prompt:
+        raise ModelError(
+            f"adapter '{name}' ({config.peft_type.value}) adds learned vectors that are read with the text, which "
+            f"cannot be measured; give an adapter that changes weights, such as LoRA, or the base model '{base}'"
+        )
     return base
 
 
-def _load_adapter(model: PreTrainedModel, path: str, name: str, revision: str | None) -> None:
-    """Load an adapter into its base model; raise ModelError if it belongs to another model."""
+def _load_adapter(loaded: LoadedWeights, path: str, name: str, revision: str | None) -> LoadedWeights:
+    """Load an adapter into its base model, and return which weights are still missing.
+
+    Raises `ModelError` if the adapter belongs to another model.
+    """
+    model, info = loaded
     report: Any = model.load_adapter(path, adapter_kwargs={"revision": revision})
     keys = sorted([*report.missing_keys, *report.unexpected_keys, *(key for key, *_ in report.mismatched_keys)])
     if keys:
         raise ModelError(
             f"adapter '{name}' does not fit {type(model).__name__}: {len(keys)} weights differ, the first is {keys[0]}"
         )
+    # parts of the base model that the adapter replaces as a whole, such as a classifier
+    replaced = tuple(f"{part}." for part, module in model.named_modules() if hasattr(module, "modules_to_save"))
+    missing = {key for key in info["missing_keys"] if not key.startswith(replaced)}
+    return model, {**info, "missing_keys": missing}
 
 
-def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, Any]) -> tuple[PreTrainedModel, str]:
-    """Return the model, loaded by the first class that finds all its weights, and why an earlier class was not used.
+def _load_base(base: str, adapter: str, head: str, dtype: str, options: dict[str, Any]) -> LoadedWeights:
+    """Return the base model of an adapter, and how its weights were loaded."""
+    path, own_options = locate(base), {**options, "revision": None}
+    with explain_load_error(base, path, own_options, f"the base model '{base}' of adapter '{adapter}'"):
+        return _load_model(path, base, head, dtype, own_options)
 
-    Raises ModelError if no class finds all weights.
+
+def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, Any]) -> LoadedWeights:
+    """Return the model, loaded by the first class that finds all its weights, and how its weights were loaded.
+
+    `class_reason` says why an earlier class was not used, "" if the first was. Raises ModelError if no class finds all
+    weights.
     """
     config = AutoConfig.from_pretrained(path, **options)
     if dtype not in DTYPES:
@@ -146,8 +162,11 @@ def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, 
         "dtype": dtype if dtype == "auto" else getattr(torch, dtype),
         "attn_implementation": "eager",
         "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # so that _missing_weights can name them
+        "ignore_mismatched_sizes": True,  # so that problem_with_weights can name them
     }
+    stored = read_json(path, "generation_config.json", **place_of(options))
+    if isinstance(stored, dict):  # Transformers refuses settings that exclude each other, which greedy needs not
+        model_options["generation_config"] = GenerationConfig(**greedy_settings(stored))  # type: ignore[no-untyped-call]
     unfit, problem = [], ""
     for auto in _auto_classes(config, head):
         if problem and auto.__name__ in HEADS.values():
@@ -159,9 +178,9 @@ def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, 
                 raise
             unfit.append(auto.__name__)
             continue
-        missing = _missing_weights(model, loading_info)
+        missing = problem_with_weights(model, loading_info)
         if not missing:
-            return model, problem
+            return model, {**loading_info, "class_reason": problem}
         problem = problem or f"as {type(model).__name__} {missing}"
     problem = problem or f"{config.model_type} loads through none of {', '.join(dict.fromkeys(unfit))}"
     raise ModelError(f"model '{name}': {problem}; choose another --head or checkpoint")
@@ -176,7 +195,7 @@ def _auto_classes(config: PreTrainedConfig, head: str) -> Iterator[Any]:
         return
     two_stacks = bool(getattr(config, "is_encoder_decoder", False))
     stated = next(iter(getattr(config, "architectures", None) or []), None)
-    checkpoint_class = getattr(transformers, stated, None) if stated else None
+    checkpoint_class = getattr(transformers, stated, None) if isinstance(stated, str) else None
     if checkpoint_class is not None:
         # a masked model is left out: it would load as a decoder and write nonsense
         if head == AUTO_LM and checkpoint_class in _mapped_classes(transformers.AutoModelForCausalLM, config):
@@ -200,25 +219,24 @@ def _mapped_classes(auto: Any, config: PreTrainedConfig) -> tuple[Any, ...]:
     return classes if isinstance(classes, tuple) else (classes,)
 
 
-def _missing_weights(model: PreTrainedModel, loading_info: dict[str, Any]) -> str:
-    """Return which weights the checkpoint lacks for this class, heads excepted; "" if none.
+def _load_tokenizer(tokenizer: str | None, path: str, name: str, options: dict[str, Any]) -> Any:
+    """Return the tokenizer of this folder or hub id, or that of the model at `path` if none is named.
 
-    Weights that are missing would stay random, and so would the attention.
+    Raises `ModelError` if it cannot be used.
     """
-    missing = [key for key in loading_info["missing_keys"] if not _HEAD_PARTS.intersection(key.split("."))]
-    prefix = model.base_model_prefix
-    if prefix and hasattr(model, prefix):
-        missing = [key for key in missing if key.startswith(prefix + ".")]
-    if missing:
-        count = f"all {len(missing)}" if len(missing) == len(model.state_dict()) else len(missing)
-        return f"the checkpoint lacks {count} of its weights, the first is {sorted(missing)[0]}"
-    wrong = sorted(loading_info.get("mismatched_keys") or [])
-    return f"{len(wrong)} weights have another shape than config.json says: {wrong[0][0]}" if wrong else ""
+    if tokenizer is not None:
+        path, options = tokenizer, {key: value for key, value in options.items() if key != "subfolder"}
+    with explain_load_error(name, path, options, f"tokenizer '{tokenizer}'" if tokenizer else ""):
+        return _usable_tokenizer(path, name, options)
 
 
-def _load_tokenizer(path: str, name: str, options: dict[str, Any]) -> Any:
+def _usable_tokenizer(path: str, name: str, options: dict[str, Any]) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        limit = tokenizer.model_max_length
+        if not isinstance(limit, int | float):
+            raise TypeError(f"model_max_length in tokenizer_config.json is {limit!r:.60}, expected a number")
+        tokenizer("a")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         if is_remote_code(error):
             raise

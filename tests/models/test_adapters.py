@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from peft import (
+    AdaptionPromptConfig,
+    LoraConfig,
+    PeftConfig,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import attncli
 from attncli.errors import ModelError
@@ -73,3 +81,50 @@ def test_without_peft_the_error_says_what_to_install(adapter: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ModelError, match=r'is an adapter: pip install "attncli\[adapters\]"'):
         attncli.load(str(adapter))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+        PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+        PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+        AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=2, adapter_layers=1),
+    ],
+    ids=lambda config: config.peft_type.value,
+)
+def test_adapters_that_learned_a_prompt_are_refused(config: PeftConfig, tmp_path: Path) -> None:
+    config.base_model_name_or_path = "demo:decoder"
+    config.save_pretrained(str(tmp_path))
+    with pytest.raises(ModelError, match=r"\(.*\) adds learned vectors .* or the base model 'demo:decoder'") as error:
+        attncli.load(str(tmp_path))
+    assert str(config.peft_type.value) in str(error.value)
+
+
+def test_weights_that_an_adapter_brings_are_not_called_random(tmp_path: Path) -> None:
+    config = LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query"], init_lora_weights=False)
+    base = AutoModelForSequenceClassification.from_pretrained(DECODER.parent / "encoder")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        get_peft_model(base, config).save_pretrained(tmp_path)
+    loaded = attncli.load(str(tmp_path), head="sequence-classification").loaded
+    assert loaded.initialised == ("bert.pooler.dense.bias", "bert.pooler.dense.weight")
+    weights = {
+        key.split(".")[-1]: value for key, value in loaded.model.classifier.named_parameters() if "default" in key
+    }
+    torch.testing.assert_close(weights["weight"], base.classifier.modules_to_save["default"].weight.detach())
+
+
+def test_the_code_that_a_base_model_brings_is_named(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(DECODER, base)
+    settings = json.loads((base / "config.json").read_text())
+    auto_map = {"AutoConfig": "owner/repo--configuring.C", "AutoModel": "net.M"}
+    (base / "config.json").write_text(json.dumps({**settings, "model_type": "mine", "auto_map": auto_map}))
+    LoraConfig(base_model_name_or_path=str(base), target_modules=["q_proj"]).save_pretrained(str(adapter))
+    (adapter / "harmless.py").touch()
+    with pytest.raises(ModelError) as error:
+        attncli.load(str(adapter))
+    assert str(error.value).startswith(
+        f"the base model '{base}' of adapter '{adapter}' needs code of its own (configuring.py of owner/repo, net.py), "
+    )

@@ -43,8 +43,8 @@ def broken(bert: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bert, tmp_path / "model"))
 
 
-def _change_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
+def _change_config(folder: Path, file: str = "config.json", **changes: Any) -> None:
+    path = folder / file
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -82,6 +82,19 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "code of its own": (
         lambda f: _change_config(f, model_type="mine", auto_map={"AutoConfig": "conf.C", "AutoModel": "net.M"}),
         r"needs code of its own \(conf\.py, net\.py\).*--trust-remote-code",
+    ),
+    "code of another repository": (
+        lambda f: _change_config(f, model_type="mine", auto_map={"AutoConfig": "owner/repo--modeling.C"}),
+        r"needs code of its own \(modeling\.py of owner/repo\), which would run with your rights.*--trust-remote-code",
+    ),
+    "no text configuration": (
+        lambda f: _change_config(f, text_config={"a": 1}),
+        r"config\.json is wrong: its text part is \{'a': 1\}, expected the configuration of a model",
+    ),
+    "layers that are no number": (lambda f: _change_config(f, num_hidden_layers="x"), "expected int, got str"),
+    "length that is no number": (
+        lambda f: _change_config(f, "tokenizer_config.json", model_max_length="x"),
+        r"no usable tokenizer \(TypeError: model_max_length in tokenizer_config\.json is 'x', expected a number\)",
     ),
 }
 

@@ -69,6 +69,14 @@ def _lines(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("longest input", "no fixed limit" if positions is None else f"{positions} tokens"),
         *((f"{offered['kind']} attention", _layers_and_heads(offered)) for offered in description["attention"]),
         ("capture", f"{capture['route']}: {capture['reason']}"),
+        *(
+            (label, f"{len(names)} weights: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}")
+            for label, names in (
+                ("initialised", description["initialised_weights"]),
+                ("not used", description["unused_weights"]),
+            )
+            if names
+        ),
         *(("left out", f"{refused['layer']}: {refused['reason']}") for refused in description["refused"]),
     ]
     return [(name, str(value)) for name, value in lines]

@@ -1,0 +1,122 @@
+"""Where a model lies and what the files beside its weights say: bundled models, folders, hub ids, sentence models."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.hub import cached_file
+
+from attncli.errors import ModelError, UsageError, did_you_mean
+
+DEMO = Path(__file__).parent.parent / "demo"
+DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
+_WEIGHT_FILES = (
+    *("*.safetensors", "*.safetensors.index.json"),
+    *("pytorch_model*.bin", "pytorch_model*.index.json", "*.gguf"),
+)
+_MODULES = "modules.json"
+_SENTENCE_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+
+
+@dataclass(frozen=True)
+class SentenceModel:
+    """What sentence-transformers stores about the model that reads the text.
+
+    subfolder  folder with its config.json, "" for the folder of all modules
+    limit      number of tokens to which texts are cut; None for no limit of its own
+    """
+
+    subfolder: str = ""
+    limit: int | None = None
+
+
+def locate(name: str) -> str:
+    """Return the folder or hub id of a model name; raise ModelError if a folder is missing or incomplete."""
+    if not name.strip():
+        raise UsageError("the model's name is empty; give a folder, a hub id or demo:encoder")
+    if name.startswith("demo:"):
+        if name not in DEMOS:
+            raise ModelError(f"unknown demo model '{name}': {did_you_mean(name, DEMOS)}")
+        return str(DEMO / name.removeprefix("demo:"))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        has_config = (folder / "config.json").is_file()
+        if not has_config and not any((folder / file).is_file() for file in ("adapter_config.json", _MODULES)):
+            raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
+        if has_config and not any(any(folder.glob(pattern)) for pattern in _WEIGHT_FILES):
+            raise ModelError(f"model folder '{folder}' has no weights; expected model.safetensors next to config.json")
+        return str(folder)
+    if folder.is_file() or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
+        what = "a file" if folder.is_file() else "nothing"
+        raise ModelError(f"model '{name}': expected a folder with config.json, found {what}; give a folder or a hub id")
+    return name
+
+
+def place_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say where the files of a model are: revision and subfolder."""
+    return {name: options[name] for name in ("revision", "subfolder") if name in options}
+
+
+def read_json(path: str, file: str, **options: Any) -> Any:
+    """Return the content of a JSON file of a folder or of a model on the hub; None if there is no such file.
+
+    options  revision and subfolder
+    """
+    quiet = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
+    found = cached_file(path, file, **quiet, **options)
+    if found is None:
+        return None
+    try:
+        return json.loads(Path(found).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file} of '{path}' is not valid JSON ({error})") from error
+
+
+def sentence_model(path: str, name: str, revision: str | None) -> SentenceModel | None:
+    """Return what a model of sentence-transformers says about its first module; None for all other models.
+
+    Raises `ModelError` if its first module is no Transformers model, or its limit no number.
+    """
+    modules = read_json(path, _MODULES, revision=revision)
+    if not (isinstance(modules, list) and modules and all(isinstance(module, Mapping) for module in modules)):
+        return None
+    subfolder = str(modules[0].get("path", ""))
+    if read_json(path, "config.json", revision=revision, subfolder=subfolder) is None:
+        raise ModelError(
+            f"model '{name}': its first module is {modules[0].get('type')}, which is no Transformers model: "
+            f"there is no {subfolder or '.'}/config.json"
+        )
+    for kind in _SENTENCE_CONFIGS:
+        file = f"sentence_{kind}_config.json"
+        settings = read_json(path, file, revision=revision, subfolder=subfolder)
+        if isinstance(settings, Mapping):
+            limit = settings.get("max_seq_length")
+            if limit is not None and (type(limit) is not int or limit < 1):
+                raise ModelError(f"model '{name}': max_seq_length in {file} is {limit!r}, expected a positive number")
+            return SentenceModel(subfolder, limit)
+    return SentenceModel(subfolder)
+
+
+def code_files(path: str, **options: Any) -> list[str]:
+    """Return the Python files that would run for a model that brings code, as "FILE.py" or "FILE.py of OWNER/REPO".
+
+    options  revision and subfolder
+    """
+    files = set()
+    for file in ("config.json", "tokenizer_config.json"):
+        settings = read_json(path, file, **options)
+        for reference in _strings(settings.get("auto_map") if isinstance(settings, Mapping) else None):
+            repository, _, code = reference.rpartition("--")
+            files.add(code.split(".")[0] + ".py" + (f" of {repository}" if repository else ""))
+    return sorted(files)
+
+
+def _strings(values: Any) -> Iterator[str]:
+    """Yield all strings in nested lists and dictionaries."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, Mapping | list):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            yield from _strings(value)
