@@ -1,6 +1,5 @@
 """Input of decoders: a given target, or text that the model generates, which has a segment name."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,16 +8,14 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Input, Tokens
-from attncli.errors import ModelError, UsageError, is_out_of_memory
-from attncli.inputs.batches import accepted_arguments
+from attncli.errors import ModelError, UsageError
+from attncli.inputs.generation import generate_ids, own_decoder_ids
 from attncli.inputs.partitions import GENERATED, PROMPT
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 
 GENERATED_TARGET = 64
 """Largest number of tokens that a decoder generates if neither a target nor --generate is given."""
-PREFILL = 1024
-"""Number of tokens per step while a long prompt is read, so that the attention of all of them is never in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +37,8 @@ def add_targets(
     """Return the texts with the input of the decoder: the given target, or one that the model generates.
 
     generate  number of tokens to generate; 0 for `GENERATED_TARGET` tokens
+
+    A model that writes no text, such as a classifier, gets the input that it gives its decoder by itself.
     """
     reader, limit = TokenReader(loaded.target_tokenizer), loaded.max_positions
     if generate and limit is not None and generate >= limit:
@@ -49,8 +48,8 @@ def add_targets(
     for item, target in zip(encoded, targets, strict=True):
         notes = item.notes
         if target is None:
-            target = _generated_target(loaded, reader, item.tensors, generate)
-            notes = (f"text {item.input.index}: no target given, the model generated: {target.text!r}",)
+            target, note = _own_target(loaded, reader, item.tensors, generate)
+            notes = (*notes, f"text {item.input.index}: no target given, {note}")
             on_generated(1)
         tensors = {**item.tensors, "decoder_input_ids": target.ids}
         completed.append(Encoded(replace(item.input, target=target), tensors, notes))
@@ -64,12 +63,15 @@ def add_answers(
     reader, completed = TokenReader(loaded.tokenizer), []
     for item in encoded:
         source = item.input.source
-        ids = _generate(loaded, item.tensors, count, option="--head causal-lm")
-        answer = reader.tokens(ids[len(source) :])
+        answer = reader.tokens(generate_ids(loaded, item.tensors, count)[len(source) :])
+        notes = item.notes
+        if answer.special.all():
+            wrote = f"only {' '.join(answer.pieces)}" if len(answer) else "nothing"
+            notes = (*notes, f"text {item.input.index}: the model wrote no text after it, {wrote}")
         prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
         both = _append(replace(source, segments=prompt), replace(answer, segments=(GENERATED,) * len(answer)))
         tensors = {name: np.append(values, [values[-1]] * len(answer)) for name, values in item.tensors.items()}
-        completed.append(Encoded(replace(item.input, source=both), {**tensors, "input_ids": both.ids}))
+        completed.append(Encoded(replace(item.input, source=both), {**tensors, "input_ids": both.ids}, notes))
         on_generated(1)
     return completed
 
@@ -125,11 +127,23 @@ def _given_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens:
     return target
 
 
+def _own_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> tuple[Tokens, str]:
+    """Return the input of the decoder without a given target, and a note that says where it comes from."""
+    if not generate and not loaded.model.can_generate() and (ids := own_decoder_ids(loaded, tensors)):
+        target = reader.tokens(ids, text=loaded.target_tokenizer.decode(ids, skip_special_tokens=True))
+        return target, f"the decoder reads the text itself, as {type(loaded.model).__name__} does"
+    target = _generated_target(loaded, reader, tensors, generate)
+    if not target.text.strip():
+        return target, "the model generated an empty one"
+    return target, f"the model generated: {target.text!r}"
+
+
 def _generated_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> Tokens:
     """Return the input of the decoder that generates up to `generate` tokens: start token and these, no end token."""
-    limit, ends = loaded.max_positions, loaded.model.generation_config.eos_token_id
+    limit = loaded.max_positions
     default = GENERATED_TARGET if limit is None else max(1, min(GENERATED_TARGET, limit - 1))
-    ids = _generate(loaded, tensors, generate or default, option="--target")
+    ids = generate_ids(loaded, tensors, generate or default)
+    ends = loaded.model.generation_config.eos_token_id
     if len(ids) > 1 and ids[-1] in (ends if isinstance(ends, list) else [ends]):
         ids = ids[:-1]
     target = reader.tokens(ids, text=loaded.target_tokenizer.decode(ids, skip_special_tokens=True))
@@ -153,34 +167,3 @@ def _shift_right(loaded: Loaded, labels: list[int]) -> list[int]:
     raise ModelError(
         f"model '{loaded.name}' names no start token for its decoder: expected decoder_start_token_id in its config"
     )
-
-
-def _generate(loaded: Loaded, tensors: dict[str, Array], count: int, option: str) -> list[int]:
-    """Return the ids of the prompt and its greedy continuation.
-
-    Texts are not batched: in a batch, rounding could choose another of two almost equally likely tokens.
-    """
-    model: Any = loaded.model
-    if not model.can_generate():
-        raise ModelError(f"{type(model).__name__} cannot generate text; give {option}")
-    rows = {name: torch.as_tensor(values, device=loaded.device)[None] for name, values in tensors.items()}
-    settings = copy.deepcopy(model.generation_config)
-    settings.update(max_length=None, max_new_tokens=count, do_sample=False, num_beams=1)
-    if len(tensors["input_ids"]) > PREFILL and _supports_prefill(model):
-        settings.update(use_cache=True, prefill_chunk_size=PREFILL)
-    try:
-        with torch.inference_mode():
-            ids: list[int] = model.generate(**accepted_arguments(model, rows), generation_config=settings)[0].tolist()
-    except Exception as error:  # the generation code of any architecture
-        if is_out_of_memory(error):
-            raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(f"{type(model).__name__} fails while it generates ({reason}); give {option}") from error
-    return ids
-
-
-def _supports_prefill(model: Any) -> bool:
-    """Return whether a prompt may be read in chunks: the model caches keys and values, and has no running state."""
-    has_encoder, stateful = model.config.is_encoder_decoder, getattr(model, "_is_stateful", True)
-    has_backends = getattr(model, "_supports_attention_backend", False)
-    return bool(has_backends and not stateful and not has_encoder and model._supports_default_dynamic_cache())

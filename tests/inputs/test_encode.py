@@ -12,7 +12,7 @@ import torch
 from attncli import models
 from attncli.data import Text
 from attncli.errors import ModelError, UsageError
-from attncli.inputs import targets
+from attncli.inputs import generation
 from attncli.inputs.batches import batch_from_tensors
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
@@ -119,7 +119,7 @@ def test_generating_nothing_leaves_the_text_as_it_is(decoder: Loaded) -> None:
 def test_a_long_prompt_read_in_parts_gives_the_same_answer(decoder: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     text = Text("The animal did not cross the street because it was too tired. " * 8)
     (at_once,) = encode(decoder, [text], generate=6)
-    monkeypatch.setattr(targets, "PREFILL", 16)
+    monkeypatch.setattr(generation, "PREFILL", 16)
     read: list[int] = []
     hook = decoder.model.get_input_embeddings().register_forward_hook(lambda *call: read.append(call[-1].shape[1]))
     (in_parts,) = encode(decoder, [text], generate=6)
@@ -131,7 +131,7 @@ def test_a_long_prompt_read_in_parts_gives_the_same_answer(decoder: Loaded, monk
 def test_prompts_of_models_with_a_running_state_are_not_read_in_parts() -> None:
     for family, parts in (("llama", True), ("gpt2", True), ("jamba", False), ("zamba2", False), ("bart", False)):
         model = families.build(families.FAMILIES[family])
-        assert targets._supports_prefill(model) == parts, family
+        assert generation._supports_prefill(model) == parts, family
 
 
 @pytest.fixture
