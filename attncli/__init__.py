@@ -16,6 +16,8 @@ import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from attncli.errors import check_docstrings as _check_docstrings
+
 if TYPE_CHECKING:
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
@@ -83,6 +85,8 @@ def __getattr__(name: str) -> Any:
         return version("attncli")
     for home, names in _HOMES.items():
         if name in names:
+            if home != "attncli.errors":
+                _check_docstrings()
             module = importlib.import_module(home)
             globals()[name] = getattr(module, _TRUE_NAMES.get(name, name))
             return globals()[name]

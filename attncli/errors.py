@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 
 
@@ -31,6 +32,15 @@ class OutputError(AttnError, OSError):
     """A file or folder cannot be written, or must not be replaced because attncli did not write it."""
 
     exit_code = 4
+
+
+def check_docstrings() -> None:
+    """Raise UsageError if Python runs without docstrings: Transformers reads them when it loads a model."""
+    if sys.flags.optimize > 1:
+        raise UsageError(
+            "python -OO (PYTHONOPTIMIZE=2) removes the docstrings that Transformers needs to load a model and attncli "
+            "to explain its metrics; run python without it, or with -O"
+        )
 
 
 _NO_MEMORY = re.compile(

@@ -22,7 +22,7 @@ import typer.main
 from attncli import registry
 from attncli.cli.command_table import all_commands, panel_of, with_flat_options
 from attncli.cli.console import log_to_stderr, print_error, silence
-from attncli.errors import AttnError, UsageError, did_you_mean, is_out_of_memory
+from attncli.errors import AttnError, UsageError, check_docstrings, did_you_mean, is_out_of_memory
 
 INTERRUPTED = 130
 _COMPLETE = "_ATTNCLI_COMPLETE"
@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; every error ends here, in one line."""
     args = sys.argv[1:] if argv is None else list(argv)
     try:
+        check_docstrings()
         code = _run(args)
         sys.stdout.flush()
         return code

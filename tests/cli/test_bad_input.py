@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -374,3 +376,19 @@ def test_debug_adds_the_traceback(run_cli: RunCli) -> None:
     assert done.code == 2
     assert "Traceback" in done.err
     assert done.err.endswith("\nerror: --text is empty: give at least one word\n")
+
+
+def test_python_without_docstrings_is_refused(repo: Path) -> None:
+    flags = {"-OO": 2, "-O": 0}
+    for flag, code in flags.items():
+        command = [sys.executable, flag, "-m", "attncli", "--version"]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=repo, check=False)
+        assert result.returncode == code, result.stderr
+        assert ("error: python -OO (PYTHONOPTIMIZE=2) removes the docstrings" in result.stderr) == (code == 2)
+    program = (
+        "import attncli\ntry:\n    attncli.load('demo:encoder')\nexcept attncli.UsageError as error:\n    print(error)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-OO", "-c", program], capture_output=True, text=True, cwd=repo, check=True
+    )
+    assert result.stdout.startswith("python -OO (PYTHONOPTIMIZE=2) removes the docstrings that Transformers needs")
