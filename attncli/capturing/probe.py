@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils._pytree import tree_map
+from transformers import PreTrainedModel
 
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, attend
@@ -183,7 +183,7 @@ def agree(first: Tensor, second: Tensor) -> bool:
     return bool((first.double() - second.double()).abs().max() <= allowed * scale)
 
 
-def record(model: nn.Module, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
+def record(model: PreTrainedModel, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
     """Run one eager pass; return its calls that may be attention, and the outputs of the model."""
     recorder, shadow = Recorder(), Shadow(model)
     watching = recorder.finder.watch(shadow.model)

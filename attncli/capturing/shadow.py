@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.capturing.patches import capturing
 
@@ -30,12 +30,12 @@ class Shadow:
     hooks that record attention.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.original = model
         # the originals are kept, so that no other object gets their id
         self._copies: dict[int, tuple[object, object]] = {}
         self._copied_by_config: dict[int, Any] = {}
-        self.model: nn.Module = self.of(model)
+        self.model: PreTrainedModel = self.of(model)
         for config in _configs(self.model):
             config._attn_implementation_internal = "eager"
         self.model.eval()
