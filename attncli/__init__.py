@@ -13,7 +13,6 @@ Names are loaded when they are first used: `import attncli` costs nothing, `attn
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from attncli.errors import check_docstrings as _check_docstrings
@@ -82,7 +81,8 @@ _TRUE_NAMES = {"open": "open_saved"}
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return version("attncli")
+        # most of the time of `import attncli` would go into this module
+        return importlib.import_module("importlib.metadata").version("attncli")
     for home, names in _HOMES.items():
         if name in names:
             if home != "attncli.errors":

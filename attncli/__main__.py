@@ -1,8 +1,34 @@
-"""`python -m attncli` is the command line."""
+"""`attncli` and `python -m attncli` are the command line."""
 
+import importlib
 import sys
+from typing import NoReturn
 
-from attncli.cli import main
+from attncli.process import (
+    ignore_signals,
+    interruption,
+    occupy_closed_descriptors,
+    raise_on_signals,
+    repeat_lost_interrupts,
+)
+
+
+def start() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    try:
+        raise_on_signals()
+        repeat_lost_interrupts()
+        occupy_closed_descriptors()
+        # imported here: a signal during this import, which takes longest, must not end in a traceback
+        code = importlib.import_module("attncli.cli").main()
+    except KeyboardInterrupt as error:
+        ignore_signals()
+        message, code = interruption(error)
+        if sys.stderr is not None:
+            sys.stderr.write(f"error: {message}\n")
+    ignore_signals()
+    sys.exit(code)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

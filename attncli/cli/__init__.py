@@ -21,10 +21,11 @@ import typer.main
 
 from attncli import registry
 from attncli.cli.command_table import all_commands, panel_of, with_flat_options
-from attncli.cli.console import log_to_stderr, print_error, silence
+from attncli.cli.console import log_to_stderr, print_error
+from attncli.cli.streams import safe_streams, silence
 from attncli.errors import AttnError, UsageError, check_docstrings, did_you_mean, is_out_of_memory
+from attncli.process import interruption, raise_on_signals, restore_signals
 
-INTERRUPTED = 130
 _COMPLETE = "_ATTNCLI_COMPLETE"
 _click_error = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
@@ -75,13 +76,22 @@ def build() -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; every error ends here, in one line."""
     args = sys.argv[1:] if argv is None else list(argv)
+    former = raise_on_signals()
+    try:
+        with safe_streams():
+            return _exit_code_of(args)
+    finally:
+        restore_signals(former)
+
+
+def _exit_code_of(args: list[str]) -> int:
     try:
         check_docstrings()
         code = _run(args)
         sys.stdout.flush()
         return code
     except BaseException as error:
-        if "--debug" in args and not isinstance(error, typer.Exit | SystemExit):
+        if "--debug" in args and not isinstance(error, SystemExit):
             traceback.print_exception(error)
         return _exit_code(error, args)
 
@@ -102,8 +112,11 @@ def _run(args: list[str]) -> int:
     if completes:
         with log_to_stderr(logging.ERROR):
             return int(command.main(args, prog_name="attncli", complete_var=_COMPLETE, standalone_mode=False) or 0)
-    with command.make_context("attncli", args) as context:
-        command.invoke(context)
+    try:
+        with command.make_context("attncli", args) as context:
+            command.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
     return 0
 
 
@@ -120,8 +133,6 @@ def _plugins_on_stderr(quiet: bool, completes: bool) -> Iterator[None]:
 
 def _exit_code(error: BaseException, args: list[str]) -> int:
     """Return the exit code of an error, and print the error if it is one."""
-    if isinstance(error, typer.Exit):
-        return error.exit_code
     # rich raises SystemExit if the reader of a pipe has gone away
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         silence(sys.stdout)
@@ -143,7 +154,7 @@ def _message_and_code(error: BaseException, args: list[str]) -> tuple[str, int]:
     if isinstance(error, AttnError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "interrupted; the files that were written are complete", INTERRUPTED
+        return interruption(error)
     if isinstance(error, _click_error):
         return _usage_message(error, args), 2
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

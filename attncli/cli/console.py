@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
+from attncli.cli.streams import silence, write_utf8
 from attncli.options import ConsoleOptions
 from attncli.terminal import escaped
 
@@ -39,7 +39,7 @@ class CommandConsole:
     def data(self, text: str) -> None:
         """Print data on stdout, for a program or because of --json."""
         try:
-            _write_utf8(self.stdout, text if text.endswith("\n") else text + "\n")
+            write_utf8(self.stdout, text if text.endswith("\n") else text + "\n")
         except BrokenPipeError:
             silence(self.stdout)
 
@@ -182,28 +182,5 @@ def _quiet_libraries(options: ConsoleOptions) -> Iterator[None]:
 
 def print_error(message: str) -> None:
     """Print an error as one line on stderr."""
-    with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(f"error: {escaped(' '.join(message.split()))}\n")
-        sys.stderr.flush()
-
-
-def silence(stream: TextIO) -> None:
-    """Discard everything that is still written to a stream that has no reader any more, also at exit."""
-    try:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
-    except OSError as error:
-        if error.errno not in (errno.EBADF, errno.ENOTSUP, None):
-            raise
-
-
-def _write_utf8(stream: TextIO, text: str) -> None:
-    """Write data as UTF-8 whatever the locale is; file names keep their bytes."""
-    buffer = getattr(stream, "buffer", None)
-    if buffer is None:
-        stream.write(text)
-    else:
-        stream.flush()
-        buffer.write(text.encode("utf-8", "surrogateescape"))
-    stream.flush()
+    sys.stderr.write(f"error: {escaped(' '.join(message.split()))}\n")
+    sys.stderr.flush()

@@ -8,7 +8,7 @@ from typing import Any
 from attncli.engine.progress import Track, untracked
 from attncli.engine.report import Drawing, Formats, Report, Table
 from attncli.store import OutputFolder, json_text
-from attncli.store.files import make_folder, write_atomic
+from attncli.store.files import make_folder, remove_litter, write_atomic
 from attncli.store.tables import write_table
 from attncli.vocabulary import PAGE_FORMATS, TABLE_FORMATS
 
@@ -53,6 +53,7 @@ def publish(
             write_table(folder.path_for(f"{file_name}.{format}"), format, table.parts, table.schema or schema)
     for path, data in report.more_files.items():
         make_folder(path.parent)
+        remove_litter(path.parent)
         write_atomic(path, data)
     # a stream of drawings shows how far the texts are read instead
     drawings = report.drawings

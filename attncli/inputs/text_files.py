@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from attncli.errors import UsageError, did_you_mean
 
@@ -75,15 +75,19 @@ def _close_names(path: Path) -> str:
 
 @contextmanager
 def _open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
-    if str(path) == STDIN:
-        yield sys.stdin.buffer
-        return
-    check_regular(path)
+    buffer: Any = getattr(sys.stdin, "buffer", None)
+    if str(path) == STDIN and buffer is None:
+        raise UsageError("cannot read stdin: it is closed; pipe a file into it, or name the file")
+    if str(path) != STDIN:
+        check_regular(path)
     try:
+        if str(path) == STDIN:
+            yield buffer
+            return
         with Path(path).open("rb") as file:
             yield file
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {display_name(path)}: {error.strerror or error}") from error
 
 
 def _decode_utf8(path: str | Path, data: bytes, offset: int, line: int) -> str:

@@ -1,7 +1,9 @@
 """Atomic files: readers see the old file or the new one, never a part; and errors of the file system."""
 
 import errno
+import importlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +12,8 @@ from pathlib import Path
 from attncli.errors import OutputError
 from attncli.store.text import utf8
 
+_TEMPORARY = re.compile(r"\.attncli-[0-9a-f]{16}(\..*)?")
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 NEED_SPACE = "free some space or choose another folder with --out"
 NEED_RIGHTS = "choose a folder that you may write to with --out"
 _ADVICE = {
@@ -42,12 +46,43 @@ def atomic_file(path: Path) -> Iterator[Path]:
     On any error the temporary file is deleted and `path` stays unchanged. Raises `OutputError` for system errors.
     """
     with output_errors(path), _temporary_path(path) as temporary:
+        descriptor = _create_locked(temporary)
+        try:
+            yield temporary
+            os.fsync(descriptor)
+            temporary.replace(path)
+        finally:
+            os.close(descriptor)
+
+
+def _create_locked(path: Path) -> int:
+    """Create a file, locked until this process closes it or dies, for `remove_litter`; return its descriptor."""
+    while True:
         # not mkstemp: its files are private to the user, these get the usual permissions of a new file
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with suppress(OSError, ImportError):  # a system without locks
+            _lock(descriptor)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # removed as litter before it was locked
+
+
+def _lock(descriptor: int, wait: bool = True) -> None:
+    fcntl = importlib.import_module("fcntl")  # Windows has none
+    fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_litter(folder: Path) -> None:
+    """Delete the temporary files in a folder that killed processes have left; those of living processes stay."""
+    with suppress(OSError):
+        for path in [Path(entry.path) for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]:
+            with suppress(OSError, ImportError):  # a living process has locked it, or has renamed it by now
+                descriptor = os.open(path, os.O_WRONLY | _NO_LINKS)
+                try:
+                    _lock(descriptor, wait=False)
+                    path.unlink()
+                finally:
+                    os.close(descriptor)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from attncli.data import FORMAT, RunInfo, Text
 from attncli.errors import OutputError
-from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, write_atomic, write_new
+from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, remove_litter, write_atomic, write_new
 from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
@@ -52,7 +52,7 @@ class OutputFolder:
     The first file creates the folder and a manifest with `"complete": false`, which claims the folder for this run.
     `finish` writes the final manifest. After an interruption, complete files stay and the same run may continue; any
     other run needs `force`. Repeating a complete run keeps it complete. Two equal runs at the same time write the same
-    bytes; of two different runs, the later is refused.
+    bytes; of two different runs, the later is refused. Temporary files of runs that were killed are deleted.
 
     With `force`, `finish` deletes the unchanged files that the manifest of the former run lists. Other files stay,
     unless a file of this run has the same name.
@@ -65,6 +65,7 @@ class OutputFolder:
         self.force = force
         self._files: dict[str, Path] = {}
         self._claimed = False
+        self._tidied: set[Path] = set()
         with output_errors(self.path):
             self._check()
 
@@ -89,7 +90,7 @@ class OutputFolder:
         path = path_inside(self.path, name)
         if path is None or name == MANIFEST:
             raise OutputError(f"expected a file name inside {self.path}, got {name!r}: choose another name")
-        make_folder(path.parent)
+        self._make_folder(path.parent)
         self._files[name] = path
         return path
 
@@ -150,11 +151,18 @@ class OutputFolder:
                 listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
                 raise OutputError(f"{self.path} contains files that attncli did not write ({listed}): {_ELSEWHERE}")
 
+    def _make_folder(self, path: Path) -> None:
+        """Create a folder of this run; the first time, remove what a killed run has left in it."""
+        make_folder(path)
+        if path not in self._tidied:
+            remove_litter(path)
+            self._tidied.add(path)
+
     def claim(self) -> None:
         """Claim the folder for this run before its first file; raise OutputError if it belongs to another run."""
         if self._claimed:
             return
-        make_folder(self.path)
+        self._make_folder(self.path)
         manifest = {**self._document(complete=False), "files": []}
         if not write_new(self.path / MANIFEST, json_text(manifest).encode()):
             former = read_manifest(self.path) or {}

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import OutputError
-from attncli.store.files import atomic_file, make_folder, write_atomic, write_new
+from attncli.store import OutputFolder, files
+from attncli.store.files import atomic_file, make_folder, remove_litter, write_atomic, write_new
 
 NOBODY = 65534
 
@@ -197,4 +198,59 @@ def test_a_new_file_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.Monk
     assert write_new(tmp_path / "a.txt", b"first")
     assert not write_new(tmp_path / "a.txt", b"second")
     assert (tmp_path / "a.txt").read_bytes() == b"first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+HALF_WRITTEN = """
+    import os, signal, sys
+    from pathlib import Path
+    from attncli.store.files import atomic_file
+    with atomic_file(Path(sys.argv[1])) as temporary:
+        temporary.write_bytes(b"half")
+        print("half", flush=True)
+        {end}
+"""
+
+
+def test_the_next_run_removes_what_a_killed_one_has_left(tmp_path: Path) -> None:
+    done = run_python(HALF_WRITTEN.format(end="os.kill(os.getpid(), signal.SIGKILL)"), tmp_path / "stats.csv")
+    assert done.returncode == -signal.SIGKILL
+    (left,) = names(tmp_path)
+    assert left.startswith(".attncli-")
+    (tmp_path / ".attncli-notes").write_text("of the user")
+    folder = OutputFolder(tmp_path, "stats", "0123456789ab")
+    assert left in names(tmp_path)
+    folder.write_text("stats.json", "{}")
+    assert names(tmp_path) == [".attncli-notes", "manifest.json", "stats.json"]
+
+
+def test_files_that_another_process_is_writing_stay(tmp_path: Path) -> None:
+    script = textwrap.dedent(HALF_WRITTEN.format(end="sys.stdin.read()"))
+    call = [sys.executable, "-c", script, str(tmp_path / "a.csv")]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        remove_litter(tmp_path)
+        assert len(names(tmp_path)) == 1
+        process.communicate("")
+    assert process.returncode == 0
+    assert names(tmp_path) == ["a.csv"]
+    assert (tmp_path / "a.csv").read_bytes() == b"half"
+
+
+def test_a_temporary_file_that_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, removed = files._lock, []
+
+    def lock_late(descriptor: int, wait: bool = True) -> None:
+        if not removed:
+            removed.append(names(tmp_path)[0])
+            (tmp_path / removed[0]).unlink()
+        lock(descriptor, wait)
+
+    monkeypatch.setattr(files, "_lock", lock_late)
+    write_atomic(tmp_path / "a.txt", b"new")
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+    assert removed
     assert names(tmp_path) == ["a.txt"]

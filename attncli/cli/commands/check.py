@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,8 +57,7 @@ def check(
     study = CheckStudy(options, file, rules, document.values, output.force)
     checked = run_study(study, common, texts_of(file)).checked
     for line in github(rules, checked, os.environ):
-        with suppress(BrokenPipeError):
-            sys.stderr.write(f"{escaped(line)}\n")
+        sys.stderr.write(f"{escaped(line)}\n")
     if not checked.holds:
         raise CheckError(_failure(checked))
 
