@@ -34,18 +34,11 @@ class OutputError(AttnError, OSError):
     exit_code = 4
 
 
-def check_docstrings() -> None:
-    """Raise UsageError if Python runs without docstrings: Transformers reads them when it loads a model."""
-    if sys.flags.optimize > 1:
-        raise UsageError(
-            "python -OO (PYTHONOPTIMIZE=2) removes the docstrings that Transformers needs to load a model and attncli "
-            "to explain its metrics; run python without it, or with -O"
-        )
-
-
+_LONGEST_NAME, _LONGEST_LIST = 200, 320
 _NO_MEMORY = re.compile(
     "can(?:'t|not) allocate memory|not enough memory|out of memory|bad_alloc|ALLOC_FAILED|failed to map segment", re.I
 )
+_NO_FILES = re.compile("too many open files", re.I)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -54,16 +47,40 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"))
     True
     """
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:  # an error may be its own cause
+    for cause in _causes(error):
         if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
             return True
         if not isinstance(cause, AttnError) and _NO_MEMORY.search(str(cause)):
             return True
-        seen.append(cause)
-        cause = cause.__cause__
     return False
+
+
+def is_out_of_files(error: BaseException) -> bool:
+    """Return whether this error or one of its causes means that the process may not open more files.
+
+    >>> is_out_of_files(ImportError("libtorch.so: cannot open shared object file: Too many open files"))
+    True
+    """
+    return any(_NO_FILES.search(str(cause)) for cause in _causes(error) if not isinstance(cause, AttnError))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and its causes; an error may be its own cause."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__
+    return causes
+
+
+def check_docstrings() -> None:
+    """Raise UsageError if Python runs without docstrings: Transformers reads them when it loads a model."""
+    if sys.flags.optimize > 1:
+        raise UsageError(
+            "python -OO (PYTHONOPTIMIZE=2) removes the docstrings that Transformers needs to load a model and attncli "
+            "to explain its metrics; run python without it, or with -O"
+        )
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:
@@ -75,7 +92,15 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
     'known are: a, b'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(got, names, n=3, cutoff=0.6)
+    # the time of the comparison grows with the square of the length
+    close = difflib.get_close_matches(got, names, n=3, cutoff=0.6) if len(got) <= _LONGEST_NAME else []
     if close:
         return f"did you mean {' or '.join(repr(name) for name in close)}?"
-    return f"known are: {', '.join(names)}"
+    shown: list[str] = []
+    length = 0
+    for name in names:
+        length += len(name) + 2
+        if shown and length > _LONGEST_LIST:
+            return f"known are: {', '.join(shown)} and {len(names) - len(shown)} more"
+        shown.append(name)
+    return f"known are: {', '.join(shown)}"

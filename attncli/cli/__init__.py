@@ -23,7 +23,14 @@ from attncli import registry
 from attncli.cli.command_table import all_commands, panel_of, with_flat_options
 from attncli.cli.console import log_to_stderr, print_error
 from attncli.cli.streams import safe_streams, silence
-from attncli.errors import AttnError, UsageError, check_docstrings, did_you_mean, is_out_of_memory
+from attncli.errors import (
+    AttnError,
+    UsageError,
+    check_docstrings,
+    did_you_mean,
+    is_out_of_files,
+    is_out_of_memory,
+)
 from attncli.process import interruption, raise_on_signals, restore_signals
 
 _COMPLETE = "_ATTNCLI_COMPLETE"
@@ -151,6 +158,8 @@ def _message_and_code(error: BaseException, args: list[str]) -> tuple[str, int]:
             "--aggregate mean), a smaller --dtype such as bfloat16, or another --device; "
             "the files that were written are complete"
         ), 3
+    if is_out_of_files(error):
+        return "too many open files: allow more, such as ulimit -n 1024; the files that were written are complete", 3
     if isinstance(error, AttnError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _log = logging.getLogger("attncli")
-MOST_NOTES = 8
+MOST_NOTES, LONGEST_ERROR, LONGEST_WORD = 8, 480, 120
+_COMMAND = re.compile(r"(?:^|(?<=[\r\n]))([^\S\r\n]*)::|##\[")
 NOTE = (logging.INFO + logging.WARNING) // 2
 """Level of notes, between INFO, which needs --verbose, and WARNING."""
 
@@ -39,6 +41,7 @@ class CommandConsole:
     def data(self, text: str) -> None:
         """Print data on stdout, for a program or because of --json."""
         try:
+            text = without_commands(text)
             write_utf8(self.stdout, text if text.endswith("\n") else text + "\n")
         except BrokenPipeError:
             silence(self.stdout)
@@ -148,7 +151,7 @@ class _Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         word = "note" if record.levelno <= NOTE else record.levelname.lower()
-        return f"{word}: {escaped(record.getMessage())}"
+        return without_commands(f"{word}: {escaped(record.getMessage())}")
 
 
 def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -180,7 +183,35 @@ def _quiet_libraries(options: ConsoleOptions) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+def without_commands(text: str) -> str:
+    """Return a text whose lines GitHub Actions, if it runs this process, does not take for commands.
+
+    It obeys `::name::` at the start of a line and `##[name]` anywhere, also where that is a token or a label.
+    """
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    return _COMMAND.sub(lambda match: f"{match[1]}\\u003a:" if match[1] is not None else "#\\u0023[", text)
+
+
+def shortened(line: str, longest: int) -> str:
+    """Return a line of at most so many characters: first long words, such as paths, lose their middle, then the line.
+
+    >>> shortened("no such file: " + "a" * 30 + ".txt; give another", 40)
+    'no such file: aaaa … a.txt; give another'
+    """
+    if len(line) > longest:
+        line = " ".join(_without_middle(word, LONGEST_WORD) for word in line.split(" "))
+    return _without_middle(line, longest)
+
+
+def _without_middle(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    end = longest // 2
+    return f"{text[: longest - end - 3]} … {text[-end:]}"
+
+
 def print_error(message: str) -> None:
     """Print an error as one line on stderr."""
-    sys.stderr.write(f"error: {escaped(' '.join(message.split()))}\n")
+    sys.stderr.write(f"{without_commands(shortened('error: ' + escaped(' '.join(message.split())), LONGEST_ERROR))}\n")
     sys.stderr.flush()

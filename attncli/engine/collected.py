@@ -13,6 +13,7 @@ from attncli.engine.memory import check_file_fits, parse_size
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.inputs.word_ids import WordIds, with_word_ids, word_notes
+from attncli.paths import what_is_at
 from attncli.store import RunParts, open_run
 from attncli.store.foreign import open_maps
 from attncli.vocabulary import ALL_METRICS
@@ -51,7 +52,7 @@ class Collected(RunParts):
         Raise UsageError if the maps are damaged, impossible as attention weights, or too large.
         """
         fits = partial(check_file_fits, path, limit=parse_size(max_memory))
-        if Path(path).is_dir() or not Path(path).suffix:
+        if what_is_at(path) == "folder" or not Path(path).suffix:
             if any(value is not None for value in (labels, key_labels, array, axes)):
                 raise UsageError(
                     "--labels, --key-labels, --array and --axes go with a file of maps; a saved run has its own labels"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
@@ -15,6 +14,9 @@ from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
+
+MOST = 2**63 - 1
+"""Largest number of an option: libraries cannot count further."""
 
 
 class ZoomOptions(TypedDict, total=False):
@@ -237,9 +239,11 @@ def _check_at_least(options: Mapping[str, Any], name: str, least: int, *, option
     value = options.get(name)
     if value is None and (optional or name not in options):
         return
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= sys.maxsize:
-        label = f"--{name.replace('_', '-')}"
-        raise UsageError(f"expected {label} to be a number from {least} to {sys.maxsize}, got {value!r:.60}")
+    label = f"--{name.replace('_', '-')}"
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"expected {label} to be a number from {least} up, got {value!r:.60}")
+    if value > MOST:
+        raise UsageError(f"expected {label} to be at most {MOST}, got {value!r:.60}")
 
 
 def _check_is_bool(options: Mapping[str, Any], name: str) -> None:
@@ -252,3 +256,5 @@ def check_shuffle_seeds(seeds: int) -> None:
     """Raise UsageError unless the number of passes over shuffled tokens is 0 or more."""
     if seeds < 0:
         raise UsageError(f"expected --shuffle-seeds from 0 up, got {seeds}")
+    if seeds > MOST:
+        raise UsageError(f"expected --shuffle-seeds to be at most {MOST}, got {seeds}")

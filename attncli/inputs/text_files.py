@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from attncli.errors import UsageError, did_you_mean
+from attncli.paths import what_is_at
 
 STDIN = "-"
 _BOM = b"\xef\xbb\xbf"
@@ -52,9 +53,10 @@ def check_exists(path: str | Path) -> None:
     """Raise UsageError unless the path is stdin or an existing regular file."""
     if str(path) == STDIN:
         return
-    if Path(path).is_dir():
+    found = what_is_at(path)
+    if found == "folder":
         raise UsageError(f"expected a file, but {path} is a folder: name a file in it")
-    if not Path(path).exists():
+    if found == "nothing":
         raise UsageError(f"no such file: {path}{_close_names(Path(path))}")
     check_regular(path)
 

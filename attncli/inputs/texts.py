@@ -144,14 +144,21 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
+    number = 0
     try:
         with pq.ParquetFile(path) as file:
-            _check_column(str(path), column, file.schema_arrow.names)
-            number = 0
+            names = file.schema_arrow.names
+            if names.count(column) > 1:
+                raise UsageError(f"{path} has {names.count(column)} columns named '{column}': rename all but one")
+            _check_column(str(path), column, names)
             for batch in file.iter_batches(batch_size=1024, columns=[column]):
                 for cell in batch.column(0).to_pylist():
                     number += 1
                     yield _cell(f"{path}, row {number}", column, cell)
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path}, row {number + 1} or later is not UTF-8 ({error.reason}): repair the texts"
+        ) from error
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"cannot read {path} as Parquet: {reason}") from error

@@ -1,6 +1,7 @@
 """Where a model lies and what the files beside its weights say: bundled models, folders, hub ids, sentence models."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from attncli.errors import ModelError, UsageError, did_you_mean
+from attncli.paths import what_is_at
 
 DEMO = Path(__file__).parent.parent / "demo"
 DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
@@ -40,16 +42,21 @@ def locate(name: str) -> str:
         if name not in DEMOS:
             raise ModelError(f"unknown demo model '{name}': {did_you_mean(name, DEMOS)}")
         return str(DEMO / name.removeprefix("demo:"))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    # unlike Path.expanduser, this leaves an unknown user as it is
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111
+    try:
+        found = what_is_at(folder)
+    except UsageError as error:
+        raise ModelError(f"model '{name}': {error}") from error
+    if found == "folder":
         has_config = (folder / "config.json").is_file()
         if not has_config and not any((folder / file).is_file() for file in ("adapter_config.json", _MODULES)):
             raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
         if has_config and not any(any(folder.glob(pattern)) for pattern in _WEIGHT_FILES):
             raise ModelError(f"model folder '{folder}' has no weights; expected model.safetensors next to config.json")
         return str(folder)
-    if folder.is_file() or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
-        what = "a file" if folder.is_file() else "nothing"
+    if found == "file" or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
+        what = "a file" if found == "file" else "nothing"
         raise ModelError(f"model '{name}': expected a folder with config.json, found {what}; give a folder or a hub id")
     return name
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import transformers
@@ -48,7 +47,7 @@ def _load_failure(name: str, error: Exception) -> str:
         causes.append(cause)
     types = {type(cause).__name__ for cause in causes}
     text = " ".join(map(str, causes)).lower()
-    if Path(name).expanduser().is_dir():
+    if os.path.isdir(os.path.expanduser(name)):
         if "FileNotFoundError" in types:
             return f"a file is missing ({first_line(error)})"
         if "SafetensorError" in types or "safetensors" in text or "header" in text:

@@ -257,6 +257,8 @@ def _device(name: str) -> torch.device | None:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"unknown --device '{name}': expected auto, cpu, cuda, cuda:N or mps") from error
+    if device.type not in ("cpu", *available):
+        raise UsageError(f"unknown --device '{name}': expected auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda" and not available["cuda"]:
         raise UsageError(f"--device {name}: this torch finds no CUDA device; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

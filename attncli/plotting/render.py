@@ -1,9 +1,11 @@
 """Figures as the bytes of picture files: the same bytes for the same figure at any time."""
 
 import logging
+import os
 import re
 import unicodedata
 import warnings
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
@@ -34,6 +36,8 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
     """
     if format not in FORMATS:
         raise UsageError(f"unknown picture format '{format}': {did_you_mean(format, FORMATS)}")
+    if format == "pdf":
+        _check_date()
     described = {"Description": description} if description else {}
     # no dates: the bytes must not depend on the time
     metadata: dict[str, dict[str, Any]] = {
@@ -53,6 +57,15 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
             codes.add(int(glyph[1]))
     _warn_missing(codes)
     return buffer.getvalue()
+
+
+def _check_date() -> None:
+    """Raise UsageError for a date of the environment that matplotlib cannot read; the file has no date anyway."""
+    date = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        datetime.fromtimestamp(int(date or 0), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH is '{date}': expected seconds since 1970; unset it") from error
 
 
 def _warn_missing(codes: set[int]) -> None:

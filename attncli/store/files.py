@@ -14,11 +14,13 @@ from attncli.store.text import utf8
 
 _TEMPORARY = re.compile(r"\.attncli-[0-9a-f]{16}(\..*)?")
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+NEED_FILES = "allow more open files, such as ulimit -n 1024"
 NEED_SPACE = "free some space or choose another folder with --out"
 NEED_RIGHTS = "choose a folder that you may write to with --out"
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), NEED_SPACE),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NEED_RIGHTS),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), NEED_FILES),
     errno.ENAMETOOLONG: "choose a shorter path with --out",
     errno.EISDIR: "a folder of that name is in the way: move it or choose another folder with --out",
     errno.ENOTDIR: "a part of the path is a file: choose another folder with --out",
@@ -29,6 +31,8 @@ _ADVICE = {
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
     """Return a context that raises `OutputError` with advice where the system refuses to write or read `path`."""
+    if "\0" in str(path):
+        raise OutputError(f"cannot write {path}: no path contains NUL; choose another folder with --out")
     try:
         yield
     except OutputError:

@@ -11,7 +11,7 @@ import numpy as np
 from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, RunInfo, Text, Tokens
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.tensor_files import load_tensors
-from attncli.inputs.text_files import check_exists, display_name, read_file_text, read_lines
+from attncli.inputs.text_files import check_exists, check_text, display_name, read_file_text, read_lines
 from attncli.store.arrays import load_arrays
 from attncli.store.foreign_axes import AXES, LayerArrays, join_layers, join_steps, layer_names, parse_axes, split_array
 from attncli.store.headers import Fits, any_size
@@ -178,7 +178,7 @@ def _json_labels(path: str | Path) -> list[str]:
         raise UsageError(f"{path} is not JSON: {error}; expected a list of texts") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise UsageError(f"{path}: expected a JSON list of texts, one for each token")
-    return labels
+    return [check_text(f"{path}, label {number}", label) for number, label in enumerate(labels)]
 
 
 def _kind(path: str | Path, kind: Kind | None, same: bool) -> Kind:

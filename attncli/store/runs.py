@@ -9,6 +9,7 @@ from typing import Any
 
 from attncli.data import FORMAT, Attention, Input, RunInfo, Statistics, Vectors
 from attncli.errors import UsageError, did_you_mean
+from attncli.paths import what_is_at
 from attncli.store.arrays import load_arrays, save_arrays
 from attncli.store.codec import Decoder, Encoder, parse_layout
 from attncli.store.documents import ManifestDocument, SavedDocument, wrong_type
@@ -96,8 +97,9 @@ def open_run(directory: str | Path, fits: Fits = any_size) -> RunParts:
 
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        problem = "is a file" if folder.exists() else "does not exist"
+    found = what_is_at(folder)
+    if found != "folder":
+        problem = "is a file" if found == "file" else "does not exist"
         raise UsageError(f"expected the folder of a saved run, but {folder} {problem}: give a folder with {MANIFEST}")
     manifest = read_manifest(folder)
     if manifest is None:

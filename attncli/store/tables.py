@@ -135,8 +135,9 @@ def _csv_cell(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else repr(value)
-    # csv.writer of Python 3.11 does not quote a single carriage return, which ends the row for readers
-    if text == "" or any(character in text for character in ',"\r\n') or text != text.strip():
+    # csv.writer of Python 3.11 does not quote a single carriage return, which ends the row for readers; GitHub Actions
+    # takes a line that begins with :: for a command
+    if text.startswith("::") or text == "" or any(character in text for character in ',"\r\n') or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
     return text
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from attncli.errors import UsageError
-from attncli.inputs.yaml_file import MAX_BYTES, Section, TextList, read_yaml, validate
+from attncli.inputs.yaml_file import MAX_BYTES, Section, TextList, read_yaml, split_variables, validate
 
 
 class Inner(Section):
@@ -161,3 +161,24 @@ def test_any_texts_in_quotes_come_back(tmp_path_factory: pytest.TempPathFactory,
     file.write_text(json.dumps(texts), encoding="ascii")  # which is YAML too
     assume("${" not in "".join(texts.values()))
     assert read_yaml(file, {}).values == texts
+
+
+class _CountedText(str):
+    """A text that counts the characters over which it is searched."""
+
+    steps = 0
+
+    def find(self, part: str, start: int = 0) -> int:  # type: ignore[override]
+        position = super().find(part, start)
+        _CountedText.steps += (len(self) if position < 0 else position + 1) - start
+        return position
+
+
+@pytest.mark.parametrize("piece", ["${", "$${", "${A}", "$${A}", "${A:-", "}", "$", "${a b", "a${A:-b}}"])
+def test_variables_are_replaced_in_linear_time(piece: str) -> None:
+    text = _CountedText(piece * 30_000)
+    _CountedText.steps = 0
+    parts = list(split_variables(text))
+    assert _CountedText.steps <= 3 * len(text)
+    restored = "".join(f"${{{part}}}" if is_variable else part for part, is_variable in parts)
+    assert restored == text.replace("$${A}", "${A}") if piece == "$${A}" else restored == text

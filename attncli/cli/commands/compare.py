@@ -20,6 +20,7 @@ from attncli.options import (
     SelectionOptions,
     typed,
 )
+from attncli.paths import what_is_at
 from attncli.studies.compare.options import CompareOptions
 from attncli.studies.compare.study import CompareStudy
 from attncli.vocabulary import DEFAULT_MODEL
@@ -114,5 +115,4 @@ def _other_texts(read: Sequence[Text], texts: InputOptions, options: CompareOpti
 
 def _is_saved(name: str) -> bool:
     """Return whether this is a saved run or a file of maps, not a model."""
-    path = Path(name)
-    return path.is_file() or (path / "manifest.json").is_file()
+    return what_is_at(name) == "file" or what_is_at(Path(name, "manifest.json")) == "file"

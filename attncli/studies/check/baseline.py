@@ -10,6 +10,7 @@ from attncli import registry
 from attncli.data import KINDS, RunInfo
 from attncli.errors import UsageError
 from attncli.inputs.text_files import read_json, type_name
+from attncli.paths import what_is_at
 from attncli.studies.check.measures import Values
 from attncli.studies.check.result import BASELINE_SCHEMA, Drift, Verdict
 from attncli.studies.check.rules.kinds import BaselineRule
@@ -79,7 +80,7 @@ def check_same(recorded: Recorded, info: RunInfo, reading: Mapping[str, Any]) ->
 
 
 def _is_folder(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or Path(model).is_dir()
+    return model.startswith((".", "/", "~")) or what_is_at(model) == "folder"
 
 
 def _model_label(model: object, revision: object) -> str:

@@ -12,6 +12,7 @@ from attncli.engine.study import Study
 from attncli.errors import OutputError, UsageError
 from attncli.inputs.text_files import read_file_text
 from attncli.options import typed
+from attncli.paths import what_is_at
 from attncli.studies.check.ci import junit
 from attncli.studies.check.options import CheckOptions
 from attncli.vocabulary import RESOLUTION
@@ -111,7 +112,7 @@ class CheckStudy(Study["CheckRun"]):
         if self.options.record:
             _check_replaceable(path, "a baseline", self.force, lambda: read_baseline(path))
             return None
-        if not path.exists():
+        if what_is_at(path) == "nothing":
             raise rule.part.error(("file",), f"there is no baseline {path}: record one with --record")
         return read_baseline(path)
 
@@ -191,9 +192,14 @@ def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Atte
 
 def _check_replaceable(path: Path, what: str, force: bool, read: Callable[[], object]) -> None:
     """Raise OutputError if there is a file of another kind, unless it may be overwritten."""
-    if path.is_dir():
+    # imported here: the help of the command line needs no NumPy
+    from attncli.store.files import output_errors
+
+    with output_errors(path):
+        is_folder, exists = path.is_dir(), path.exists()
+    if is_folder:
         raise OutputError(f"cannot write {path}: a folder of that name is in the way; name another file")
-    if path.exists() and not force:
+    if exists and not force:
         try:
             read()
         except UsageError as error:

@@ -1,0 +1,24 @@
+"""What a path that a user gave leads to; a path that the system refuses is an error of the user."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Literal
+
+from attncli.errors import UsageError
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF)
+
+
+def what_is_at(path: str | Path) -> Literal["file", "folder", "nothing"]:
+    """Return what a path leads to; raise UsageError if the path is too long, contains NUL or may not be read."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (methods of Path hide or raise these errors, by version)
+    except ValueError as error:
+        raise UsageError(f"cannot read {path}: no path contains such a character; give another path") from error
+    except OSError as error:
+        if error.errno in _MISSING:
+            return "nothing"
+        raise UsageError(f"cannot read {path}: {error.strerror or error}; give another path") from error
+    return "folder" if stat.S_ISDIR(mode) else "file"

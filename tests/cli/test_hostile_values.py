@@ -1,0 +1,199 @@
+"""Paths, numbers and environments that no system can serve end in one short line and the right exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import attncli
+from attncli.cli.console import LONGEST_ERROR, shortened, without_commands
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.texts import read_texts
+from attncli.paths import what_is_at
+from attncli.plotting.render import render
+from attncli.store.foreign import read_maps
+from attncli.store.tables import table_csv
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+    from forking import ForkServer
+
+TEXT = ("-t", "The cat sat.")
+FAST = ("--metric", "sink", "-l", "0", "--format", "csv")
+PATHS = {"long name": "a" * 5000, "long path": "a/" * 2500, "NUL": "a\0b", "unknown user": "~nosuchuser/x"}
+BIG = "9" * 24
+READS = {"--file": 2, "--chat": 2, "--from": 2, "--model": 3, "--tokenizer": 3, "--target-tokenizer": 3}
+
+
+def refused_in_one_line(run_cli: RunCli, code: int, *args: object) -> str:
+    done = run_cli(*args)
+    assert (done.code, done.out) == (code, ""), done.err
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert len(done.err) <= LONGEST_ERROR + 1
+    assert "defect" not in done.err
+    return done.err
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_impossible_paths_to_read(path: str, run_cli: RunCli) -> None:
+    for option, code in READS.items():
+        text = () if option in ("--file", "--chat", "--from") else TEXT
+        refused_in_one_line(run_cli, code, "stats", *text, option, path)
+    for command in ("run", "check"):
+        refused_in_one_line(run_cli, 2, command, path)
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [path for name, path in PATHS.items() if name != "unknown user"])
+def test_impossible_paths_to_write(path: str, run_cli: RunCli) -> None:
+    assert "error: cannot write a" in refused_in_one_line(run_cli, 4, "stats", *TEXT, "--out", path)
+    Path("plan.yaml").write_text(f"text: hi\nsteps: [stats: {{metric: sink}}]\nout: {json.dumps(path)}\n")
+    refused_in_one_line(run_cli, 4, "run", "plan.yaml")
+    page = attncli.Page("<p>")
+    with pytest.raises(attncli.OutputError):
+        page.save(path)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_impossible_paths_in_python_and_yaml(path: str, run_cli: RunCli) -> None:
+    with pytest.raises(attncli.UsageError):
+        attncli.open(path)
+    with pytest.raises(attncli.ModelError):
+        attncli.load(path)
+    Path("plan.yaml").write_text(f"file: {json.dumps(path)}\nsteps: [stats: {{metric: sink}}]\n")
+    refused_in_one_line(run_cli, 2, "run", "plan.yaml")
+
+
+def test_what_is_at_a_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert [what_is_at(tmp_path / name) for name in (".", "file", "none", "file/below")] == [
+        *("folder", "file", "nothing", "nothing")
+    ]
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="Too many levels of symbolic links"):
+        what_is_at(tmp_path / "loop")
+    with pytest.raises(UsageError, match="no path contains such a character"):
+        what_is_at("a\ud800")
+
+
+def test_numbers_of_24_digits_are_refused(run_cli: RunCli) -> None:
+    for option in ("--max-tokens", "--batch-tokens", "--top-k", "--generate"):
+        said = refused_in_one_line(run_cli, 2, "stats", *TEXT, option, BIG)
+        assert said == f"error: expected {option} to be at most {2**63 - 1}, got {BIG}\n"
+    said = refused_in_one_line(run_cli, 2, "patterns", *TEXT, "--shuffle-seeds", BIG)
+    assert said == f"error: expected --shuffle-seeds to be at most {2**63 - 1}, got {BIG}\n"
+    refused_in_one_line(run_cli, 2, "stats", *TEXT, "--layer", BIG)
+
+
+@pytest.mark.parametrize("device", ["meta", "xpu", "vulkan", "privateuseone"])
+def test_devices_that_cannot_run_a_model(device: str, run_cli: RunCli) -> None:
+    said = refused_in_one_line(run_cli, 2, "stats", *TEXT, "--device", device)
+    assert said == f"error: unknown --device '{device}': expected auto, cpu, cuda, cuda:N or mps\n"
+
+
+@pytest.mark.parametrize("date", ["x", BIG, "1e5"])
+def test_a_date_of_the_environment_that_is_none(date: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    plain = render(Figure(), "pdf")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    assert render(Figure(), "pdf") == plain
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", date)
+    assert render(Figure(), "svg")
+    with pytest.raises(UsageError, match=f"SOURCE_DATE_EPOCH is '{date}': expected seconds since 1970; unset it"):
+        render(Figure(), "pdf")
+
+
+def test_few_open_files(tmp_path: Path, forks: ForkServer) -> None:
+    script = """
+import resource, sys
+from attncli.cli import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [forks.python, "-c", script, "stats", *TEXT, *FAST]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode in (0, 3, 4), done.stderr
+    assert done.stderr == "" or done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") <= 1
+    assert "defect" not in done.stderr
+
+
+def test_no_more_open_files_gives_advice(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attncli.cli.commands import info
+
+    def fail(*_: object) -> None:
+        raise ImportError("libtorch.so: cannot open shared object file: Too many open files")
+
+    monkeypatch.setattr(info, "split_heads", fail)
+    said = refused_in_one_line(run_cli, 3, "info")
+    assert said.startswith("error: too many open files: allow more, such as ulimit -n 1024; ")
+
+
+def test_parquet_with_broken_texts_or_two_columns_of_a_name(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    binary = pa.array([b"good", b"bad \xff"], pa.binary())
+    broken = pa.StringArray.from_buffers(len(binary), binary.buffers()[1], binary.buffers()[2])
+    pq.write_table(pa.table({"text": broken}), tmp_path / "broken.parquet")
+    with pytest.raises(UsageError, match=r"broken\.parquet, row 1 or later is not UTF-8 \(invalid start byte\)"):
+        list(read_texts(tmp_path / "broken.parquet"))
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(UsageError, match=r"has 2 columns named 'text': rename all but one"):
+        list(read_texts(tmp_path / "twice.parquet"))
+
+
+def test_a_label_that_is_half_a_character_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "maps.npy", np.eye(2, dtype=np.float32))
+    (tmp_path / "labels.json").write_text('["a", "\\ud800"]')
+    with pytest.raises(UsageError, match=r"labels\.json, label 1: expected characters, got U\+D800"):
+        read_maps(tmp_path / "maps.npy", tmp_path / "labels.json")
+
+
+@pytest.mark.parametrize("args", [["{}"], ["stats", "--metric", "{}"], ["stats", "--{}"], ["explain", "{}"]], ids=str)
+def test_an_error_line_is_short_whatever_was_typed(args: list[str], run_cli: RunCli) -> None:
+    for value in ("x" * 859_000, "a b " * 200_000, "\u202e" * 100_000):
+        refused_in_one_line(run_cli, 2, *(arg.replace("{}", value) for arg in args))
+
+
+def test_a_short_line_keeps_its_end() -> None:
+    assert shortened("short", 5) == "short"
+    line = shortened(f"no such file: /{'a' * 5000}/name.txt; give another", LONGEST_ERROR)
+    assert line.startswith("no such file: /aaa")
+    assert line.endswith("aaa/name.txt; give another")
+    assert len(line) < 200
+    assert did_you_mean("zzz", ["name" * 10] * 50).endswith(" and 43 more")
+
+
+COMMAND = "::add-mask::secret"
+
+
+def test_no_text_is_a_command_of_github(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert without_commands(COMMAND) == COMMAND
+    assert table_csv({"name": np.array([COMMAND], dtype=object)}) == f'name\n"{COMMAND}"\n'
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    texts = [COMMAND, f" \t{COMMAND}", f"a\n{COMMAND}", f"a\r {COMMAND}", "x ##[add-mask]secret"]
+    for text in texts:
+        safe = without_commands(text)
+        assert not any(line.strip().startswith("::") for line in safe.splitlines())
+        assert "##[" not in safe
+    assert without_commands("a::b") == "a::b"
+    labels = json.dumps([COMMAND, f"a\n{COMMAND}", "##[add-mask]secret"])
+    Path("labels.json").write_text(labels)
+    np.save("maps.npy", np.eye(3, dtype=np.float32))
+    source = ("--from", "maps.npy", "--labels", "labels.json")
+    for more in ((), ("--json",), ("--per-query",), ("--per-query", "--json")):
+        done = run_cli("stats", *source, "--metric", "sink", "--format", "csv", "--force", *more)
+        assert done.code == 0, done.err
+        assert not any(line.strip().startswith("::") or "##[" in line for line in (done.out + done.err).splitlines())
+    document = json.loads(run_cli("stats", *source, "--metric", "sink", "--json", "--format", "csv").out)
+    assert document["inputs"][0]["queries"] == json.loads(labels)
+    picture = run_cli("heatmap", *source, "-l", "0", "-H", "0", "--out", COMMAND)
+    assert picture.out == "\\u003a:add-mask::secret/encoder-L00-H00.png\n"
