@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Literal
 
 from attncli.errors import UsageError
 
+_ABSOLUTE = re.compile(r"/|~|[A-Za-z]:[\\/]")
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF)
 
 
@@ -22,3 +24,15 @@ def what_is_at(path: str | Path) -> Literal["file", "folder", "nothing"]:
             return "nothing"
         raise UsageError(f"cannot read {path}: {error.strerror or error}; give another path") from error
     return "folder" if stat.S_ISDIR(mode) else "file"
+
+
+def without_folders(text: str) -> str:
+    """Return an absolute path as its last two parts, so that others do not read where it lies; other texts unchanged.
+
+    >>> without_folders("/home/me/runs/bert/model"), without_folders("google-bert/bert-base-uncased")
+    ('…/bert/model', 'google-bert/bert-base-uncased')
+    """
+    if _ABSOLUTE.match(text) is None:
+        return text
+    parts = [part for part in text.replace("\\", "/").split("/") if part]
+    return "/".join(["…", *parts[-2:]])

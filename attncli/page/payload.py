@@ -15,6 +15,7 @@ from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens, Vectors
 from attncli.page.blobs import Blobs, encode_vectors, encode_weights
 from attncli.page.edges import EdgeTable, LayerId
 from attncli.page.sides import side_document
+from attncli.paths import without_folders
 
 SCHEMA = "attncli.page/1"
 NAME = 80
@@ -53,12 +54,13 @@ def build_payload(content: PageContent) -> tuple[Plain, list[bytes]]:
     writer = _Writer(Blobs(), content.edges)
     info, names = content.info, {source.index: _text_name(source) for source in content.inputs}
     maps = [writer.map(attention, names[attention.text]) for attention in content.maps]
-    run = {name: getattr(info, name) for name in ("model", "revision", "dtype", "device", "capture")}
+    run = {name: getattr(info, name) for name in ("revision", "dtype", "device", "capture")}
+    model = without_folders(info.model)
     document: Plain = {
         "schema": SCHEMA,
         "title": info.title,
-        "run": {**run, "class": info.cls, "versions": dict(info.versions)},
-        "notes": [*info.notes, *content.notes],
+        "run": {"model": model, **run, "class": info.cls, "versions": dict(info.versions)},
+        "notes": [note.replace(info.model, model) for note in (*info.notes, *content.notes)],
         "neurons": content.neurons,
         "sides": writer.sides,
         "maps": maps,

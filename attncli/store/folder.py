@@ -10,10 +10,12 @@ from typing import Any
 
 from attncli.data import FORMAT, RunInfo, Text
 from attncli.errors import OutputError
+from attncli.paths import without_folders
 from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, remove_litter, write_atomic, write_new
 from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
+_NAMES_OF_MODELS = ("model", "name", "tokenizer", "target_tokenizer")
 SCHEMA = f"attncli.run/{FORMAT}"
 _ELSEWHERE = "choose another folder with --out, or replace it with --force"
 
@@ -176,9 +178,25 @@ class OutputFolder:
 
 
 def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
-    """Return the `run` object of every JSON document; without `given`, the same result always has the same bytes."""
+    """Return the `run` object of every JSON document.
+
+    Without `given`, the same result always has the same bytes, and paths of models lose the folders of this machine.
+    """
     fields = {name: value for name, value in vars(info).items() if given or name != "given"}
-    return {"class" if name == "cls" else name: plain(value) for name, value in fields.items()}
+    document = {"class" if name == "cls" else name: plain(value) for name, value in fields.items()}
+    if given:
+        return document
+    notes = [note.replace(info.model, without_folders(info.model)) for note in document["notes"]]
+    return {**_models_without_folders(document), "notes": notes}
+
+
+def _models_without_folders(document: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            value = _models_without_folders(value)
+        shown[name] = without_folders(value) if name in _NAMES_OF_MODELS and isinstance(value, str) else value
+    return shown
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

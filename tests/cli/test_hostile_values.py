@@ -197,3 +197,19 @@ def test_no_text_is_a_command_of_github(run_cli: RunCli, monkeypatch: pytest.Mon
     assert document["inputs"][0]["queries"] == json.loads(labels)
     picture = run_cli("heatmap", *source, "-l", "0", "-H", "0", "--out", COMMAND)
     assert picture.out == "\\u003a:add-mask::secret/encoder-L00-H00.png\n"
+
+
+def test_folders_of_this_machine_stay_in_the_manifest(run_cli: RunCli, repo: Path, tmp_path: Path) -> None:
+    model = tmp_path / "private" / "runs" / "model"
+    model.parent.mkdir(parents=True)
+    model.symlink_to(repo / "attncli" / "demo" / "encoder")
+    (tmp_path / "private" / "texts.txt").write_text("The cat sat.\n")
+    source = ("-m", model, "--tokenizer", model, "-f", tmp_path / "private" / "texts.txt", "-l", "0", "-H", "0")
+    for command, format in (("stats", "json,csv,jsonl"), ("heatmap", "png,svg,pdf"), ("view", "html")):
+        done = run_cli(command, *source, "--format", format, "--out", command)
+        assert done.code == 0, done.err
+        files = {path.name: path.read_bytes() for path in Path(command).iterdir()}
+        assert str(model).encode() in files.pop("manifest.json")
+        assert [name for name, data in files.items() if str(tmp_path).encode() in data] == []
+    document = json.loads(Path("stats/stats.json").read_text())
+    assert (document["run"]["model"], document["run"]["resolved"]["tokenizer"]) == ("…/runs/model", "…/runs/model")

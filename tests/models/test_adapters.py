@@ -61,7 +61,10 @@ def test_a_model_is_compared_with_and_without_an_adapter(adapter: Path, run_cli:
     result = run_cli("compare", "demo:decoder", adapter, "-t", TEXT, "--json")
     assert result.code == 0, result.err
     document = json.loads(result.out)
-    assert (document["run"]["model"], document["other"]["model"]) == ("demo:decoder", str(adapter))
+    assert (document["run"]["model"], document["other"]["model"]) == (
+        "demo:decoder",
+        f"…/{adapter.parent.name}/{adapter.name}",
+    )
     assert max(head["js_distance"] for head in document["heads"]) > 0.01
 
 

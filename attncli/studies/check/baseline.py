@@ -80,7 +80,7 @@ def check_same(recorded: Recorded, info: RunInfo, reading: Mapping[str, Any]) ->
 
 
 def _is_folder(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or what_is_at(model) == "folder"
+    return model.startswith((".", "/", "~", "…")) or what_is_at(model) == "folder"
 
 
 def _model_label(model: object, revision: object) -> str:

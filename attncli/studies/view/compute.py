@@ -27,6 +27,7 @@ from attncli.page import (
     page_html,
     smallest_page_bytes,
 )
+from attncli.paths import without_folders
 from attncli.store.tables import metric_entries, records, statistics_tables
 from attncli.studies.view.result import Page
 from attncli.vocabulary import ALL_METRICS, MAX_PAGE
@@ -98,6 +99,7 @@ def neurons_command(info: RunInfo, text: str) -> str:
 
 
 def _shorten(text: str) -> str:
+    text = without_folders(text)
     return text if len(text) <= _LONGEST_OPTION else text[: _LONGEST_OPTION - 1] + "…"
 
 
