@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from attncli.capturing.intercept import Args, KwArgs
 from attncli.capturing.masks import LazyMask
 from attncli.data import ScoreParts
+from attncli.data.cached import cached_property
 
 Tensor = torch.Tensor
 LEAST_SCORE = -80.0

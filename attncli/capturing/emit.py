@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from attncli.capturing.patches import capturing
 from attncli.capturing.sites import Site
 from attncli.capturing.weights import weights_problem
 from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
+from attncli.data.cached import cached_property
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
 from attncli.stream import Sink, selected, without_autocast

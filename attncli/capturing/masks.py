@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 from transformers import masking_utils
 
 from attncli.capturing.patches import current_capture, installed
+from attncli.data.cached import cached_property
 
 Tensor = torch.Tensor
 IMPLEMENTATION = "eager"

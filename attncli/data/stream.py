@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from attncli.data.cached import cached_property
 from attncli.data.tokens import Kind
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attncli.data import Attention, By, EdgesConsumer, Input, Kind, Selection, Text, Zoom
+from attncli.data.cached import cached_property
 from attncli.engine.collected import Collected
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request

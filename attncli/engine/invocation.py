@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attncli import store
 from attncli.data import Text
+from attncli.data.cached import cached_property
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from attncli.capturing import CapturePlan, layer_bytes
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
+from attncli.data.cached import cached_property
 from attncli.data.selection import format_ranges, resolve
 from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs

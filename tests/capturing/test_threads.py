@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import families
@@ -23,6 +25,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 import attncli
 from attncli.capturing.intercept import intercepted
 from attncli.capturing.shadow import Shadow
+from attncli.data.cached import cached_property
 
 Tensors = dict[str, torch.Tensor]
 Job = Callable[[], None]
@@ -208,6 +211,40 @@ def test_a_task_that_runs_while_a_capture_is_open_is_not_captured() -> None:
     before = ALL_MASK_ATTENTION_FUNCTIONS["eager"]
     asyncio.run(main())
     assert ALL_MASK_ATTENTION_FUNCTIONS["eager"] is before
+
+
+class Slow:
+    """An object with a property that takes as long as a test needs."""
+
+    def __init__(self, wait: Callable[[], object]) -> None:
+        self.wait = wait
+
+    @cached_property
+    def value(self) -> object:
+        """What `wait` returns."""
+        return self.wait()
+
+
+def test_a_cached_property_of_one_object_does_not_block_another() -> None:
+    """As the one of functools does in Python 3.11, in threads and, for ever, in forked processes."""
+    inside, leave = threading.Event(), threading.Event()
+    slow = Slow(lambda: inside.set() or leave.wait(60))
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    assert inside.wait(60)
+    other = threading.Thread(target=lambda: Slow(lambda: 1).value, daemon=True)
+    other.start()
+    other.join(20)
+    blocked = other.is_alive()
+    leave.set()
+    thread.join()
+    assert not blocked
+    assert slow.value is True
+
+
+def test_no_module_uses_the_cached_property_that_locks(repo: Path) -> None:
+    files = [path for path in (repo / "attncli").rglob("*.py") if path.name != "cached.py"]
+    assert not [path for path in files if re.search(r"functools.*cached_property", path.read_text(encoding="utf-8"))]
 
 
 # ------------------------------------------------------------------------------------------- the shadow

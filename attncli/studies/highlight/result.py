@@ -1,10 +1,10 @@
 """The attention from or to chosen words of a text."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from attncli.data.cached import cached_property
 from attncli.data.tokens import Array, Direction, Kind, Tokens, read_only
 
 
