@@ -1,5 +1,6 @@
 """Planning of a capture by one short pass, and the passes that send the attention of a batch to the sinks."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -46,11 +47,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
     Raises `ModelError` if the model has no softmax attention over its tokens, cannot run on text alone or on the given
     inputs, or cannot be streamed although that is demanded.
     """
-    if batch is None:
-        limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
-        batch = next(encode(loaded, [PROBE], max_tokens=limit))
-    else:
-        batch = with_distinct_lengths(next(unpadded(batch)))
+    batch = _probe_batch(loaded) if batch is None else with_distinct_lengths(next(unpadded(batch)))
     failures: list[str] = []
     refused: list[tuple[str, str]] = []
     callers = loaded.callers[:1] if batch.given else loaded.callers
@@ -90,6 +87,15 @@ def _problem(failures: Sequence[str], refused: Sequence[tuple[str, str]], tried:
     if failures and len(failures) == tried:
         return f"does not run from text alone ({failures[0]})"
     return "has no softmax attention: nothing to capture (state-space, linear, Fourier or hashed attention)"
+
+
+def _probe_batch(loaded: Loaded) -> Batch:
+    """Return the text of the short pass; classifiers with a decoder refuse a target that is not the text itself."""
+    limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
+    if loaded.is_encoder_decoder and not loaded.model.can_generate():
+        with contextlib.suppress(ModelError):  # the model expects a target
+            return next(encode(loaded, [replace(PROBE, target=None)], max_tokens=limit))
+    return next(encode(loaded, [PROBE], max_tokens=limit))
 
 
 def _choose_route(loaded: Loaded, route: str, sites: list[Site]) -> tuple[Route, str, list[Site]]:
