@@ -199,10 +199,9 @@ def call_model(caller: Callable[..., Any], batch: Batch, **options: bool) -> Any
 
     Options that the forward function does not accept are left out; inputs too, unless the user gave them.
     """
-    # an index, not the number 1: Gemma 4 would compute its last layers for that number of tokens only
-    last_token = torch.tensor([-1])
     inputs: dict[str, Any] = dict(batch.tensors) if batch.given else accepted_arguments(caller, batch.tensors)
-    inputs |= accepted_arguments(caller, {"use_cache": False, "logits_to_keep": last_token})
+    # an index, not the number 1: Gemma 4 would compute its last layers for that number of tokens only
+    inputs |= accepted_arguments(caller, {"use_cache": False, "logits_to_keep": torch.tensor([-1])})
     parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
     has_kwargs = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     return caller(**inputs, **(options if has_kwargs else accepted_arguments(caller, options)))

@@ -16,14 +16,7 @@ from attncli.capturing.masks import Strip, slices
 from attncli.capturing.probe import visible_in_softmax
 from attncli.capturing.projection import value_norms
 from attncli.capturing.sites import CapturePlan, Site, block_sparse_advice
-from attncli.capturing.weights import (
-    add_global_tokens,
-    find_layout,
-    full_rows,
-    global_tokens,
-    incomplete_rows,
-    visible_by_scores,
-)
+from attncli.capturing.weights import add_global_tokens, find_layout, full_rows, global_tokens, visible_by_scores
 from attncli.errors import ModelError
 from attncli.stream import without_autocast
 
@@ -88,25 +81,22 @@ class RouteHandler:
         self._emit_weights(sites, weights, visible)
 
     def emit_outputs(self, outputs: object) -> None:
-        """Emit the weights that only the outputs of the model hold; a weight of exactly 0 is that of a masked key."""
+        """Emit the weights that only the outputs of the model hold."""
         for key, sites in self._sites.items():
             maps = getattr(outputs, key[0], None) or ()
             if sites[0].function == "output" and key[1] < len(maps):
                 self._captured.add(key)
-                weights = maps[key[1]]
-                if reason := incomplete_rows(weights):
-                    raise ModelError(f"{sites[0].label} is refused: {reason}")
-                self._emit_weights(sites, weights, weights > 0)
+                self._emit_weights(sites, maps[key[1]], None)
 
     def check_complete(self) -> None:
         """Check that every planned call was captured; raise ModelError that names the missing layers."""
         missing = [sites[0] for key, sites in self._sites.items() if key not in self._captured]
         if missing:
             names = ", ".join(site.label for site in missing[:3])
-            advice = block_sparse_advice(self._model.config) or "use a shorter text"
+            advice = block_sparse_advice(self._model.config) or "; use a shorter text"
             raise ModelError(
                 f"{len(missing)} attention layers work differently at this length than on short texts and cannot "
-                f"be measured: {names}; {advice}"
+                f"be measured: {names}{advice}"
             )
 
     def _capture(self, key: CallKey) -> list[Site]:

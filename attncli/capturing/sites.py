@@ -93,12 +93,15 @@ class CapturePlan:
 
 
 def block_sparse_advice(config: PreTrainedConfig) -> str:
-    """Return what to do about a BigBird or BigBird-Pegasus that reads long texts in blocks; "" for other models."""
+    """Return what to do about a BigBird or BigBird-Pegasus that reads long texts in blocks, after "; ".
+
+    "" for other models.
+    """
     if getattr(config, "attention_type", None) != "block_sparse":
         return ""
     limit = (5 + 2 * config.num_random_blocks) * config.block_size
     return (
-        f"use a text of at most {limit} tokens, or set attention_type to original_full in the config.json of the model "
+        f"; use a text of at most {limit} tokens, or set attention_type to original_full in the model's config.json "
         "to replace its sparse attention by full attention"
     )
 

@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from attncli.capturing.attention_free import attention_free_layers
 from attncli.capturing.probe import ProbedCall, agree
 from attncli.capturing.sites import Part, Site, block_sparse_advice, call_kind, layer_number, tree_kind
 from attncli.capturing.weights import (
-    Stored,
+    Layout,
     add_global_tokens,
     as_returned,
     find_layout,
     full_rows,
     global_tokens,
-    incomplete_rows,
     weights_problem,
 )
 from attncli.data import Kind
@@ -32,6 +31,19 @@ OUTPUTS: dict[str, Kind | None] = {
     "attentions": None,
 }
 """The outputs that hold attention maps, with their kind. They are read by name: their order differs between models."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """How a model stores the weights of a call that is not a matrix of query x key.
+
+    width     number of columns of the layout, without those of global tokens
+    returned  the weights as the model returns them
+    """
+
+    layout: Layout
+    width: int
+    returned: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +76,7 @@ def survey(
     for call in _distinct(calls):
         rows, stored = _as_rows(call, calls, batch, returned)
         surveyed += _classify(rows, stored, batch, returned, model)
-    surveyed += _unclassified(calls, surveyed, batch, model.config)
+    surveyed += _unclassified(calls, surveyed, batch, block_sparse_advice(model.config))
     surveyed += _only_in_outputs(surveyed, returned, batch, model)
     _renumber_layers(surveyed)
     sites = [_site(attention) for attention in surveyed if not attention.problem]
@@ -198,7 +210,7 @@ def _is_causal(call: ProbedCall) -> bool:
 
 
 def _unclassified(
-    calls: Sequence[ProbedCall], surveyed: list[SurveyedCall], batch: Batch, config: PreTrainedConfig
+    calls: Sequence[ProbedCall], surveyed: list[SurveyedCall], batch: Batch, advice: str
 ) -> Iterator[SurveyedCall]:
     """Return a refusal for each attention module whose softmax covers blocks, global tokens or landmarks.
 
@@ -211,15 +223,9 @@ def _unclassified(
         if call.function != "softmax" or owner is None or owner in known or call.weights.shape[-1] < tokens:
             continue
         known.add(owner)
-        problem = f"its softmax is over {_shape_text(call.weights.shape)} scores, not over one row and column per token"
-        yield SurveyedCall(
-            tree_kind(owner) or "encoder", layer_number(call.stack), call, problem=problem + _advice(config)
-        )
-
-
-def _advice(config: PreTrainedConfig) -> str:
-    """Return what to do about layers that cannot be captured, after "; "; "" if nothing is known."""
-    return f"; {advice}" if (advice := block_sparse_advice(config)) else ""
+        shape, kind = _shape_text(call.weights.shape), tree_kind(owner) or "encoder"
+        problem = f"its softmax is over {shape} scores, not over one row and column per token{advice}"
+        yield SurveyedCall(kind, layer_number(call.stack), call, problem=problem)
 
 
 def _only_in_outputs(
@@ -234,8 +240,8 @@ def _only_in_outputs(
     for name, index, weights in returned:
         if any(attention.call.function != "output" and attention.has_weights(weights) for attention in surveyed):
             continue
-        call = ProbedCall((name, index), (f"{name}.{index}",), None, "output", (weights,), weights, weights > 0)
-        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, _is_causal(call), is_decoder)
+        call = ProbedCall((name, index), (f"{name}.{index}",), None, "output", (weights,), weights, None)
+        kind = OUTPUTS[name] or call_kind(name, source, source, batch.lengths, False, is_decoder)
         of_kind = [attention for attention in surveyed if attention.kind == kind]
         shape = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
         if weights.dim() != 4 or tuple(weights.shape[-2:]) != shape:
@@ -243,9 +249,11 @@ def _only_in_outputs(
                 problem = f"the model returns it as {_shape_text(weights.shape)}, not as tokens x tokens"
                 yield SurveyedCall(kind, index, call, problem=problem)
             continue
-        reason = _shape_or_value_problem(weights, batch, model.dtype) or incomplete_rows(weights)
+        reason = _shape_or_value_problem(weights, batch, model.dtype)
+        if advice := block_sparse_advice(model.config):  # BigBird overwrites weights where random blocks meet others
+            reason = f"the model returns its rows over blocks of keys without some of their weights{advice}"
         if reason and all(attention.problem for attention in of_kind):
-            yield SurveyedCall(kind, index, call, problem=reason + _advice(model.config))
+            yield SurveyedCall(kind, index, call, problem=reason)
         if not reason:
             surveyed[:] = [
                 attention for attention in surveyed if attention.kind != kind or attention.call.function != "softmax"

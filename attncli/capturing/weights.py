@@ -9,7 +9,6 @@ Global tokens of a band have columns of their own on its left, and rows of their
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,19 +17,6 @@ Tensor = torch.Tensor
 Layout = Literal["band", "blocks"]
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 4e-3}
 """How far above 1 a row may sum, by the dtype that computed the softmax."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """How a model stores the weights of a call that is not a matrix of query x key.
-
-    width     number of columns of the layout, without those of global tokens
-    returned  the weights as the model returns them
-    """
-
-    layout: Layout
-    width: int
-    returned: Tensor
 
 
 def weights_problem(weights: Tensor, real: Tensor, dtype: torch.dtype) -> str | None:
@@ -52,18 +38,6 @@ def weights_problem(weights: Tensor, real: Tensor, dtype: torch.dtype) -> str | 
     if float(total.max()) > 1 + tolerance:
         return f"its rows sum to up to {float(total.max()):.4g} instead of 1: they are not softmax weights"
     return "its rows sum to 0" if float(total.max()) <= tolerance else None
-
-
-def incomplete_rows(weights: Tensor) -> str | None:
-    """Return why weights [batch, head, row, key] that only the outputs of a model hold are incomplete; None if not.
-
-    BigBird overwrites the weights of its random blocks where they meet its other blocks. Models whose rows sum to less
-    than 1 by design show their softmax.
-    """
-    least = float(weights.sum(-1, dtype=torch.float64).min())
-    if least >= 1 - TOLERANCE.get(weights.dtype, 0):
-        return None
-    return f"its rows sum to as little as {least:.4g}: the model returns them without some of their weights"
 
 
 def visible_by_scores(scores: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from transformers import (
 from attncli.capturing import plan, run
 from attncli.data import Rows
 from attncli.errors import ModelError
-from attncli.inputs.batches import batch_from_tensors
+from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.models import Loaded, wrap_model
 
 SMALL = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -52,10 +52,15 @@ def tensors(loaded: Loaded, tokens: int) -> dict[str, torch.Tensor]:
     return {"input_ids": ids} | ({"decoder_input_ids": ids[:, :6]} if loaded.is_encoder_decoder else {})
 
 
+def batch(loaded: Loaded, tokens: int) -> Batch:
+    # like encoded text, so that the assistant may run its language model alone
+    return replace(batch_from_tensors(loaded, tensors(loaded, tokens)), given=False)
+
+
 def captured(loaded: Loaded, tokens: int, *, planned: int = 12) -> Collector:
     sink = Collector()
-    capture_plan = plan(loaded, batch=batch_from_tensors(loaded, tensors(loaded, planned)))
-    run(loaded, capture_plan, batch_from_tensors(loaded, tensors(loaded, tokens)), [sink])
+    capture_plan = plan(loaded, batch=batch(loaded, planned))
+    run(loaded, capture_plan, batch(loaded, tokens), [sink])
     return sink
 
 
@@ -120,7 +125,7 @@ def test_block_sparse_attention_is_refused_with_the_longest_text_and_the_setting
 @pytest.mark.parametrize("tokens", [60, 62])
 def test_maps_of_blocks_that_the_model_returns_incompletely_are_refused(tokens: int) -> None:
     loaded = bigbird_pegasus()
-    capture_plan = plan(loaded, batch=batch_from_tensors(loaded, tensors(loaded, tokens)))
+    capture_plan = plan(loaded, batch=batch(loaded, tokens))
     assert capture_plan.kinds == ("decoder", "cross")
     assert all(ADVICE in reason for _, reason in capture_plan.refused)
     assert {name.rpartition(".self_attn")[0] for name, _ in capture_plan.refused} >= {
