@@ -159,6 +159,9 @@ class FolderOptions:
     max_memory: str | None = option(
         "Output", "most memory for kept maps, such as 4GB (default: half of what is free)", metavar="SIZE"
     )
+    csv_safe: bool = option(
+        "Output", "write ' before CSV cells that a spreadsheet would run: they begin with = + - @", default=False
+    )
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_the_wheel_has_the_licence_and_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (info,) = {name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name}
         assert "Apache License" in archive.read(f"{info}/licenses/LICENSE").decode()
-        assert "attncli = attncli.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+        assert "attncli = attncli.__main__:start" in archive.read(f"{info}/entry_points.txt").decode()
 
 
 def test_the_wheel_alone_draws_a_heatmap_offline(wheel: Path, tmp_path: Path, forks: ForkServer) -> None:

@@ -197,7 +197,7 @@ def shortened(line: str, longest: int) -> str:
     """Return a line of at most so many characters: first long words, such as paths, lose their middle, then the line.
 
     >>> shortened("no such file: " + "a" * 30 + ".txt; give another", 40)
-    'no such file: aaaa … a.txt; give another'
+    'no such file: aaa … aa.txt; give another'
     """
     if len(line) > longest:
         line = " ".join(_without_middle(word, LONGEST_WORD) for word in line.split(" "))

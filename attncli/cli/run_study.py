@@ -82,7 +82,7 @@ def run_study(
         arguments = (study.name, report, invocation.folder, formats, study.formats)
         published = publish(*arguments, track=console.track, wrote=print_path, drew=show_drawing)
         console.notes(published.notes)
-        _print_result(console, study, report, published, lambda: study.terminal(result, run))
+        _print_result(console, study, report, published, lambda: study.terminal(result, run), common.output.csv_safe)
         if afterwards is not None:
             afterwards(published, console)
     return result
@@ -94,6 +94,7 @@ def _print_result(
     report: Report,
     published: Published,
     tables: Callable[[], Iterable[RenderableType]],
+    csv_safe: bool,
 ) -> None:
     """Print the JSON document or the manifest, tables and `Wrote …` lines for a person, or the main table."""
     from attncli.store import json_text, table_csv
@@ -107,7 +108,7 @@ def _print_result(
     elif study.prints == "table":
         main = next(iter(report.tables.values()))
         for number, part in enumerate(main.parts if isinstance(main, Table) else [main]):
-            console.data(table_csv(part, header=not number))
+            console.data(table_csv(part, header=not number, safe=csv_safe))
 
 
 def invocation_of(

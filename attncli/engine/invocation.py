@@ -47,6 +47,8 @@ class Invocation:
         saved: dict[str, Any] = {"save_maps": output.save_maps}
         if output.save_maps:
             saved |= {"maps_format": output.maps_format, "layout": output.layout}
+        if output.csv_safe:
+            saved["csv_safe"] = True
         if isinstance(self.source, Collected):
             labels = store.input_sha256(text.text for text in self.source.inputs)
             origin = {"from": dict(self.source.info.resolved), "labels": labels}
@@ -65,7 +67,7 @@ class Invocation:
             inputs = store.input_sha256(self.texts)
         digest = store.digest(model, revision, inputs, self.resolved)
         path = self.output.out or store.default_folder(self.command, model, digest)
-        return OutputFolder(path, self.command, digest, self.output.force)
+        return OutputFolder(path, self.command, digest, self.output.force, csv_safe=self.output.csv_safe)
 
     def execution(self, track: Track = untracked) -> Execution:
         """Return the execution that gives a study its attention."""

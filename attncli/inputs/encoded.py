@@ -81,10 +81,14 @@ def _has_text(values: Sequence[object]) -> bool:
 def _read_by(loaded: Loaded, named: Mapping[str, object]) -> dict[str, object]:
     """Return the inputs without what only tokenizers need; raise UsageError for one that the model does not read.
 
-    A model that does not take `token_type_ids` raises its own error.
+    A model that does not take `token_type_ids` raises its own error, as does one whose forward pass names no inputs,
+    such as a wrapper `forward(*args, **kwargs)`.
     """
     parameters = inspect.signature(loaded.model.forward).parameters.values()
-    known = {parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD}
+    unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    known = {parameter.name for parameter in parameters if parameter.kind not in unnamed}
+    if not known:
+        return {name: value for name, value in named.items() if name not in _OF_TOKENIZERS}
     for name in named:
         if name not in known | _OF_TOKENIZERS:
             hint = did_you_mean(name, known)

@@ -56,15 +56,20 @@ class OutputFolder:
     other run needs `force`. Repeating a complete run keeps it complete. Two equal runs at the same time write the same
     bytes; of two different runs, the later is refused. Temporary files of runs that were killed are deleted.
 
+    With `csv_safe`, cells of CSV tables that a spreadsheet would run as formulas begin with `'`.
+
     With `force`, `finish` deletes the unchanged files that the manifest of the former run lists. Other files stay,
     unless a file of this run has the same name.
     """
 
-    def __init__(self, path: str | Path, command: str, digest: str, force: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, command: str, digest: str, force: bool = False, *, csv_safe: bool = False
+    ) -> None:
         self.path = Path(path)
         self.command = command
         self.digest = digest
         self.force = force
+        self.csv_safe = csv_safe
         self._files: dict[str, Path] = {}
         self._claimed = False
         self._tidied: set[Path] = set()

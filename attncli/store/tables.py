@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 TableColumns = Mapping[str, Array]
 """A table: column name → one entry per row."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns) -> dict[str, Any]:
@@ -124,17 +126,23 @@ def _plain_column(column: Array) -> list[Any]:
     return values
 
 
-def table_csv(columns: TableColumns, header: bool = True) -> str:
-    """Return a table as CSV: shortest exact numbers, an empty cell if undefined, `""` for an empty text."""
-    lines = [",".join(map(_csv_cell, columns))] if header else []
-    lines += map(",".join, zip(*([*map(_csv_cell, _plain_column(column))] for column in columns.values()), strict=True))
+def table_csv(columns: TableColumns, header: bool = True, *, safe: bool = False) -> str:
+    """Return a table as CSV: shortest exact numbers, an empty cell if undefined, `""` for an empty text.
+
+    With `safe`, texts that a spreadsheet would run as formulas begin with `'`.
+    """
+    cell = partial(_csv_cell, safe=safe)
+    lines = [",".join(map(cell, columns))] if header else []
+    lines += map(",".join, zip(*([*map(cell, _plain_column(column))] for column in columns.values()), strict=True))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _csv_cell(value: object) -> str:
+def _csv_cell(value: object, safe: bool) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else repr(value)
+    if safe and isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        text = f"'{text}"
     # csv.writer of Python 3.11 does not quote a single carriage return, which ends the row for readers; GitHub Actions
     # takes a line that begins with :: for a command
     if text.startswith("::") or text == "" or any(character in text for character in ',"\r\n') or text != text.strip():
@@ -147,7 +155,7 @@ def table_jsonl(columns: TableColumns) -> str:
     return "".join(map(json_line, records(columns)))
 
 
-def write_table(path: Path, format: str, parts: Iterable[TableColumns], schema: str) -> None:
+def write_table(path: Path, format: str, parts: Iterable[TableColumns], schema: str, *, csv_safe: bool = False) -> None:
     """Write a table as csv, jsonl or parquet, whole or not at all; its parts have the same columns."""
     with atomic_file(path) as temporary:
         if format == "parquet":
@@ -155,7 +163,8 @@ def write_table(path: Path, format: str, parts: Iterable[TableColumns], schema: 
             return
         with temporary.open("wb") as file:
             for number, part in enumerate(parts):
-                file.write(utf8(table_csv(part, header=not number) if format == "csv" else table_jsonl(part)))
+                as_csv = partial(table_csv, part, header=not number, safe=csv_safe)
+                file.write(utf8(as_csv() if format == "csv" else table_jsonl(part)))
 
 
 def _arrow() -> ModuleType:

@@ -66,7 +66,7 @@ def test_an_option_is_read_or_refused(option: str, value: Any) -> None:
         ({"metrics": 5}, "expected metrics as one or several names, or 'all', got 5"),
         ({"max_tokens": 10**30}, "expected --max-tokens to be at most 9223372036854775807"),
         ({"top_k": True}, "expected --top-k to be a number from 1 up"),
-        ({"generate": None}, "expected --generate to be a number from 0 to"),
+        ({"generate": None}, "expected --generate to be a number from 0 up"),
         ({"min_weight": True}, "expected --min-weight to be above 0"),
         ({"max_memory": True}, "expected --max-memory like 500MB"),
         ({"words": "no"}, "expected words to be True or False, got 'no'"),

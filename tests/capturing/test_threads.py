@@ -209,7 +209,8 @@ def test_a_task_that_runs_while_a_capture_is_open_is_not_captured() -> None:
                 job()
 
     before = ALL_MASK_ATTENTION_FUNCTIONS["eager"]
-    asyncio.run(main())
+    with ThreadPoolExecutor() as pool:  # the thread of the tests may run the loop of a browser
+        pool.submit(asyncio.run, main()).result()
     assert ALL_MASK_ATTENTION_FUNCTIONS["eager"] is before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import subprocess
@@ -392,3 +394,30 @@ def test_python_without_docstrings_is_refused(repo: Path) -> None:
         [sys.executable, "-OO", "-c", program], capture_output=True, text=True, cwd=repo, check=True
     )
     assert result.stdout.startswith("python -OO (PYTHONOPTIMIZE=2) removes the docstrings that Transformers needs")
+
+
+def csv_rows(path: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def test_csv_safe_keeps_spreadsheets_from_running_cells(run_cli: RunCli) -> None:
+    text = "=1+1 @SUM(A1) -2 +3 a=b"
+    options = ("-t", text, "--metric", "entropy", "--per-query", "-l", "0", "-H", "0", "--format", "jsonl")
+    for command, flags in (("plain", ()), ("safe", ("--csv-safe",))):
+        done = run_cli("stats", *options, *flags, "-o", command)
+        assert (done.code, done.out) == (0, Path(command, "stats.csv").read_text())
+    plain, safe = (csv_rows(Path(folder, "stats-tokens.csv")) for folder in ("plain", "safe"))
+    starts = ("=", "+", "-", "@")
+    assert sum(cell.startswith(starts) for row in plain for cell in row) >= 4
+    assert [[f"'{cell}" if cell.startswith(starts) else cell for cell in row] for row in plain] == safe
+    assert Path("plain/stats-tokens.jsonl").read_text() == Path("safe/stats-tokens.jsonl").read_text()
+    steps = "steps: [segments: {segments: parts.json}]\ncsv-safe: true\n"
+    Path("parts.json").write_text(json.dumps({"=A1": [{"tokens": [0, 3]}], "b": [{"tokens": [3, 9]}]}))
+    Path("plan.yaml").write_text(f"text: '{text}'\n{steps}")
+    assert run_cli("run", "plan.yaml", "-o", "plan").code == 0
+    cells = [cell for path in Path("plan").rglob("*.csv") for row in csv_rows(path) for cell in row]
+    assert "'=A1" in cells
+    assert not any(cell.startswith(("=", "+", "@")) for cell in cells)
+    Path("rules.yaml").write_text(f"texts: {{a: '{text}'}}\nrules:\n- {{name: '=A1', sink: {{max: 1}}}}\n")
+    done = run_cli("check", "rules.yaml", "--csv-safe", "-q")
+    assert (done.code, "'=A1" in done.out) == (0, True)

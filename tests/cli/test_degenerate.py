@@ -51,7 +51,7 @@ def test_degenerate_maps_go_through(command: str, data: str, run_cli: RunCli) ->
     Path("parts.json").write_text(json.dumps({"first": [{"tokens": [0, 1]}]}))
     name, *options = command.split()
     source = ["maps.npz", "maps.npz"] if name == "compare" else ["--from", "maps.npz"]
-    done = run_cli(name, *source, *options, "-o", "out")
+    done = run_cli(name, *source, "--axes", "layer,head,query,key", *options, "-o", "out")
     if (name, data) in REFUSED:
         assert done.code == 2
         assert REFUSED[name, data] in done.err

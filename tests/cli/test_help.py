@@ -37,8 +37,9 @@ GROUPS = {
     "Model": "--model --revision --tokenizer --target-tokenizer --model-head --device --dtype --trust-remote-code "
     "--capture",
     "Input": "--text --pair --target --file --column --chat --generate --max-tokens --batch-tokens",
-    "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --special",
-    "Output": "--out --force --format --save-maps --maps-format --layout --max-memory --json --quiet --verbose --debug",
+    "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --word-ids --special",
+    "Output": "--out --force --format --save-maps --maps-format --layout --max-memory --csv-safe --json --quiet "
+    "--verbose --debug",
     "Saved run": "--from --labels --key-labels --array --axes",
 }
 
@@ -176,7 +177,10 @@ def test_the_pages_of_files_name_what_is_in_them(run_cli: RunCli) -> None:
 def test_the_pages_of_edges_and_profile_name_every_column(run_cli: RunCli) -> None:
     options = ("--profile", "--top-k", "2", "--format", "parquet", "--out", "here")
     assert run_cli("stats", "-t", "The cat sat.", "--metric", "sink", *options, "--quiet").code == 0
-    edges, profile = text_of(run_cli, "explain", "edges.parquet"), text_of(run_cli, "explain", "profile")
+    edges, profile = (
+        " ".join(text_of(run_cli, "explain", "edges.parquet").split()),
+        text_of(run_cli, "explain", "profile"),
+    )
     assert f"Columns: {', '.join(pq.read_schema('here/edges.parquet').names)}." in edges
     entries = re.split(r"^(\w+\.csv) ", profile, flags=re.MULTILINE)
     for name in ("received", "distance", "ends"):

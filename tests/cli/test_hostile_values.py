@@ -16,7 +16,7 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.texts import read_texts
 from attncli.paths import what_is_at
 from attncli.plotting.render import render
-from attncli.store.foreign import read_maps
+from attncli.store.foreign import open_maps
 from attncli.store.tables import table_csv
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def test_a_label_that_is_half_a_character_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "maps.npy", np.eye(2, dtype=np.float32))
     (tmp_path / "labels.json").write_text('["a", "\\ud800"]')
     with pytest.raises(UsageError, match=r"labels\.json, label 1: expected characters, got U\+D800"):
-        read_maps(tmp_path / "maps.npy", tmp_path / "labels.json")
+        open_maps(tmp_path / "maps.npy", tmp_path / "labels.json")
 
 
 @pytest.mark.parametrize("args", [["{}"], ["stats", "--metric", "{}"], ["stats", "--{}"], ["explain", "{}"]], ids=str)

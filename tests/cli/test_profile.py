@@ -75,7 +75,7 @@ def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
     call = ("stats", "-t", TEXT, "--metric", "entropy", "--layer", "3", "--profile", *options, "--out", "here")
     assert run_cli(*call).code == 0
     assert table("here/sinks.csv") == []
-    assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,received,seen_by\n"
+    assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,piece,received,seen_by\n"
     assert pq.read_schema("here/sinks.parquet").names == pq.read_schema("here/received.parquet").names
     assert pq.read_schema("here/sinks.parquet").types == pq.read_schema("here/received.parquet").types
 

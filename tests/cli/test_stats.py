@@ -202,4 +202,4 @@ def test_model_options_are_heeded(run_cli: RunCli, demo_dirs: dict[str, Path]) -
         "eager",
         "BertForMaskedLM",
     )
-    assert run["resolved"]["tokenizer"] == model
+    assert run["resolved"]["tokenizer"] == "…/demo/encoder"

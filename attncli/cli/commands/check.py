@@ -52,7 +52,7 @@ def check(
     section = validate(document, file_section())
     file = read_rules(document, section)
     merged, texts, selection = options_of(section, model)
-    files = OutputOptions(output.out, output.force, output.max_memory, options.format)
+    files = OutputOptions(**vars(output), format=options.format)
     common = CommonOptions(merged, texts, selection, files, console, given=typed(model, output))
     study = CheckStudy(options, file, rules, document.values, output.force)
     checked = run_study(study, common, texts_of(file)).checked

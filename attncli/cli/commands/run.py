@@ -126,7 +126,7 @@ class _PlanRun:
 
     def _run_step(self, step: ConfigStep, model: ModelOptions, input_name: str, path: str, shared: SharedPass) -> None:
         """Run a command as from the command line, without what it prints on stdout."""
-        folder = FolderOptions(str(self.folder.path / path), self.plan.output.force, self.plan.output.max_memory)
+        folder = replace(self.plan.output, out=str(self.folder.path / path))
         common = CommonOptions(
             model,
             InputOptions() if step.options.get("probe") else self.plan.inputs[input_name],
