@@ -37,7 +37,7 @@ def test_a_signal_ends_like_ctrl_c(number: signal.Signals, code: int, name: str,
         from attncli.store import tables
         from attncli.cli import main
 
-        def stop(columns, header=True):
+        def stop(columns, header=True, safe=False):
             assert [name for name in os.listdir("here") if name.startswith(".attncli-")], os.listdir("here")
             os.kill(os.getpid(), {int(number)})
 

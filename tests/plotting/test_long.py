@@ -161,7 +161,7 @@ def test_maps_pooled_for_a_page_have_at_most_the_pixels_of_a_panel() -> None:
     figure = grid.draw(made)
     assert not any("means of" in text for text in words(figure))
     assert PictureChoice(layers=True).fit(Zoom(1024), [[12]]) == Zoom(1024, head_mean=True)
-    assert PictureChoice().fit(Zoom(), [[12]]) == Zoom()
+    assert PictureChoice().fit(Zoom(), [[12]]) == Zoom(head_mean=True)
 
 
 @pytest.mark.parametrize(
