@@ -74,6 +74,7 @@ def in_child(job: Callable[[], None]) -> None:
     if (child := os.fork()) == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(30)
+        torch.set_num_threads(1)  # the threads of OpenMP do not survive a fork
         code = 1
         try:
             job()
