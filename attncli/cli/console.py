@@ -194,7 +194,7 @@ def without_commands(text: str) -> str:
 
 
 def shortened(line: str, longest: int) -> str:
-    """Return a line of at most so many characters: first long words, such as paths, lose their middle, then the line.
+    """Return a line of at most `longest` characters: cut the middle of long words, such as paths, then of the line.
 
     >>> shortened("no such file: " + "a" * 30 + ".txt; give another", 40)
     'no such file: aaa … aa.txt; give another'

@@ -67,7 +67,7 @@ def place_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: str, file: str, **options: Any) -> Any:
-    """Return the content of a JSON file of a folder or of a model on the hub; None if there is no such file.
+    """Return the content of a JSON file of a model, from its folder or the hub; None if the file does not exist.
 
     options  revision and subfolder
     """

@@ -90,7 +90,7 @@ def wrap_model(model: Any, tokenizer: Any = None, name: str | None = None) -> Lo
     """Return a model of the user as `Loaded`, without changing it.
 
     model  a Transformers model, or an object that `unwrap` knows, such as a compiled model or a pipeline
-    Raise UsageError if there is no such model in it, or if its weights are not loaded.
+    Raise UsageError if the object holds no Transformers model, or a model without weights.
     """
     inner, tokenizer = unwrap(model, tokenizer)
     label = name or str(getattr(inner.config, "name_or_path", "") or type(inner).__name__)

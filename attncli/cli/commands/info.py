@@ -59,6 +59,9 @@ def _table(description: dict[str, Any]) -> Table:
 
 def _lines(description: dict[str, Any]) -> list[tuple[str, str]]:
     """Return name and value of each line."""
+    from attncli.models.checkpoint import list_weights
+
+    named_weights = {"initialised": description["initialised_weights"], "not used": description["unused_weights"]}
     positions, capture, reason = (description[name] for name in ("max_positions", "capture", "class_reason"))
     lines = [
         ("model", description["model"]),
@@ -69,14 +72,7 @@ def _lines(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("longest input", "no fixed limit" if positions is None else f"{positions} tokens"),
         *((f"{offered['kind']} attention", _layers_and_heads(offered)) for offered in description["attention"]),
         ("capture", f"{capture['route']}: {capture['reason']}"),
-        *(
-            (label, f"{len(names)} weights: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}")
-            for label, names in (
-                ("initialised", description["initialised_weights"]),
-                ("not used", description["unused_weights"]),
-            )
-            if names
-        ),
+        *((label, f"{len(names)} weights: {list_weights(names)}") for label, names in named_weights.items() if names),
         *(("left out", f"{refused['layer']}: {refused['reason']}") for refused in description["refused"]),
     ]
     return [(name, str(value)) for name, value in lines]
