@@ -98,6 +98,17 @@ describe("a map without some tokens", () => {
       [0.1, 0.9],
     ]);
     expect(sinksOf(map)).toEqual([0]);
+    // of 200 rows 10 see key 190, which is 5 %, and 9 see key 191
+    const rows = Array.from({ length: 200 }, (_, row) =>
+      Array.from({ length: 200 }, (_, key) => {
+        if (key > row) return masked;
+        return key === (row < 190 ? 0 : 190) ? 1 : 0;
+      }),
+    );
+    expect(sinksOf(grid(rows))).toEqual([0, 190]);
+    for (let row = 190; row < 200; row++)
+      rows[row] = rows[row].map((_, key) => (key > row ? masked : key === (row > 190 ? 191 : 0) ? 1 : 0));
+    expect(sinksOf(grid(rows))).toEqual([0]);
   });
 });
 
