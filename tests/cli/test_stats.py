@@ -149,13 +149,13 @@ def test_texts_come_from_files_and_from_stdin(run_cli: RunCli) -> None:
     assert json.loads(done.out)["heads"] == expected
 
 
-def test_ten_thousand_lines_come_through_stdin(run_cli: RunCli) -> None:
-    lines = "".join(f"{'cat ' * (at % 3)}{at}\n" for at in range(10_000))
+def test_thousands_of_lines_come_through_stdin(run_cli: RunCli) -> None:
+    lines = "".join(f"{'cat ' * (at % 3)}{at}\n" for at in range(3_000))
     done = run_cli("stats", "-f", "-", "--metric", "sink", "--json", "--batch-tokens", "16000", stdin=lines)
     found = json.loads(done.out)
-    assert {head["texts"] for head in found["heads"]} == {10_000}
-    assert [one["index"] for one in found["inputs"]] == list(range(10_000))
-    assert found["inputs"][9_999]["text"] == "9999"
+    assert {head["texts"] for head in found["heads"]} == {3_000}
+    assert [one["index"] for one in found["inputs"]] == list(range(3_000))
+    assert found["inputs"][2_999]["text"] == "2999"
     assert done.err == ""
 
 

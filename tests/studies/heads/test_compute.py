@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_rows import Map, block, by_hand, inputs, part, random_map, with_visible
 from naive_distances import naive_distances
@@ -37,6 +37,7 @@ def heads_of(layers: list[list[Map]], text: int) -> Any:
     return torch.cat([maps[text].weights for maps in layers]).double().numpy()
 
 
+@settings(max_examples=20)
 @given(
     st.integers(0, 10**6), st.sampled_from(["all", "causal", "sliding", "blind"]), st.integers(1, 9), st.integers(0, 2)
 )

@@ -132,10 +132,10 @@ def test_without_hidden_states_there_is_one_panel() -> None:
 
 def test_hostile_names() -> None:
     group, layers = made(1, 3), heads_result({"encoder": 2})
-    for start in range(0, len(HOSTILE), 4):
+    for start in range(0, len(HOSTILE), 12):
         look: dict[str, Any] = {
-            "model": "".join(HOSTILE[start : start + 2]),
-            "note": "".join(HOSTILE[start + 2 : start + 4]),
+            "model": "".join(HOSTILE[start : start + 6]),
+            "note": "".join(HOSTILE[start + 6 : start + 12]),
         }
         draws = (
             lambda look=look: draw_dendrogram(group, "encoder", GROUPING, **look),
@@ -143,4 +143,4 @@ def test_hostile_names() -> None:
             lambda look=look: draw_distances(group, "cross", **look),
             lambda look=look: draw_layers(layers, **look),
         )
-        assert render(draws[start // 4 % len(draws)](), "svg")
+        assert render(draws[start // 12 % len(draws)](), "svg")
