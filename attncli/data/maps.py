@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from attncli.data.results import data_array
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
-from attncli.data.zoom import Pooling, Span, TokenWindow
+from attncli.data.zoom import Combining, Pooling, Span, TokenWindow
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class LayerMaps:
     weights    [head, query, key] float32
     visible    [1 or head, query, key] bool, False for masked pairs; None if every key is visible to every query
 
-    head_mean  the mean over the heads, if it was computed before pooling
+    combined   the mean, the maximum over the heads, if it was computed before pooling
 
     Rows and columns of pooled maps are cells of several tokens; a cell is visible if any of its pairs is.
     The weight of a masked cell has no meaning. A row that sees no key is NaN.
@@ -37,7 +37,7 @@ class LayerMaps:
     heads: tuple[int, ...]
     weights: Array
     visible: Array | None = None
-    head_mean: LayerMaps | None = None
+    combined: Mapping[Combining, LayerMaps] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", read_only(self.weights, np.float32))
@@ -141,7 +141,7 @@ class Attention:
             mean.add(maps)
         return replace(self, layers=(mean.finish(),), aggregate_layers="mean")
 
-    def combined_heads(self, how: Literal["mean", "max"]) -> Attention:
+    def combined_heads(self, how: Combining) -> Attention:
         """Return the mean or the largest weight over heads; a pair is visible if it is visible in any of the maps.
 
         Heads are combined before cells are pooled. Raise UsageError for pooled maps if the other order gives other
@@ -149,11 +149,10 @@ class Attention:
         """
         if not self.can_combine_heads(how):
             raise _pooled_already(self, how, "heads")
-        known = [maps.head_mean if how == "mean" else None for maps in self.layers]
-        layers = (mean or _combined(maps, how) for maps, mean in zip(self.layers, known, strict=True))
+        layers = (maps.combined.get(how) or _combined(maps, how) for maps in self.layers)
         return replace(self, layers=tuple(layers), aggregate=how)
 
-    def can_combine_heads(self, how: Literal["mean", "max"]) -> bool:
+    def can_combine_heads(self, how: Combining) -> bool:
         """Return whether `combined_heads` can combine these maps."""
         if self.pool == "none" or self.pool == how == "max":
             return True
@@ -161,7 +160,7 @@ class Attention:
         mean_of_means = self.pool == how and not self.dropped_special
         return all(
             len(maps.weights) == 1
-            or (how == "mean" and maps.head_mean is not None)
+            or how in maps.combined
             or (mean_of_means and (maps.visible is None or len(maps.visible) == 1))
             for maps in self.layers
         )
@@ -232,7 +231,7 @@ def _index(number: int, numbers: Sequence[int | str], problem: str) -> int:
     return numbers.index(number)
 
 
-def _combined(maps: LayerMaps, how: Literal["mean", "max"]) -> LayerMaps:
+def _combined(maps: LayerMaps, how: Combining) -> LayerMaps:
     """Return the mean or the largest weight over heads, NaN in the rows that no head has."""
     defined = ~np.isnan(maps.weights[..., :1])
     weights = np.where(defined, maps.weights, 0)
@@ -240,7 +239,10 @@ def _combined(maps: LayerMaps, how: Literal["mean", "max"]) -> LayerMaps:
         weights = weights.sum(0, keepdims=True, dtype=np.float64) / np.maximum(defined.sum(0, keepdims=True), 1)
     else:
         weights = weights.max(0, keepdims=True)
-    visible = None if maps.visible is None else np.logical_or.reduce(maps.visible, axis=0, keepdims=True)
+    visible = maps.visible
+    if visible is not None and len(visible) > 1:
+        # as in the stream, a head without the row does not make its keys visible
+        visible = np.logical_or.reduce(visible & (defined | ~defined.any(0)), axis=0, keepdims=True)
     return LayerMaps(maps.layer, (), np.where(defined.any(0), weights, np.nan), visible)
 
 

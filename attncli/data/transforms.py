@@ -160,18 +160,21 @@ def zoomed(attention: Attention, zoom: Zoom) -> Attention:
     if not zoom.changes(len(attention.queries), len(attention.keys)):
         return attention
     sides = zoom.sides(len(attention.queries), len(attention.keys))
-    means: tuple[LayerMaps | None, ...] = (None,) * len(attention.layers)
-    if zoom.head_mean and any(len(maps.heads) > 1 for maps in attention.layers):
-        means = zoomed(attention.mean("head"), replace(zoom, head_mean=False)).layers
+    several = any(len(maps.heads) > 1 for maps in attention.layers)
+    combined = {
+        how: zoomed(attention.combined_heads(how), replace(zoom, beside=())).layers
+        for how in (zoom.beside if several else ())
+    }
     # layers that share a mask share its zoomed copy too
     masks = {id(maps.visible): maps.visible for maps in attention.layers if maps.visible is not None}
     pooled = {key: read_only(_reduce_cells(np.logical_or, _window(mask, sides), sides)) for key, mask in masks.items()}
     layers = []
-    for maps, mean in zip(attention.layers, means, strict=True):
+    for number, maps in enumerate(attention.layers):
         visible = pooled.get(id(maps.visible))
         weights = _zoomed_weights(maps, sides, zoom.pool)
         visible = None if visible is None or visible.all() else visible
-        layers.append(replace(maps, weights=weights, visible=visible, head_mean=mean))
+        beside = {how: maps_of_layers[number] for how, maps_of_layers in combined.items()}
+        layers.append(replace(maps, weights=weights, visible=visible, combined=beside))
     return attention.zoomed(sides, zoom.pool, tuple(layers))
 
 

@@ -14,6 +14,8 @@ from attncli.errors import UsageError
 Span = tuple[int, int]
 """First and last position; negative positions count from the end."""
 Pooling = Literal["none", "mean", "max"]
+Combining = Literal["mean", "max"]
+"""How heads are combined into one."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Zoom:
     pool        how the visible (query, key) pairs of a cell are combined
     rows, keys  the queries and keys to show; None: all
     panel       largest number of cells on a pooled side if it must be smaller than `resolution`, as in small panels
-    head_mean   whether the mean over heads is pooled too, beside the heads
+    beside      what is pooled beside the heads: the mean, the maximum over all heads, or both
     """
 
     resolution: int | None = None
@@ -53,7 +55,7 @@ class Zoom:
     rows: Span | None = None
     keys: Span | None = None
     panel: int | None = None
-    head_mean: bool = False
+    beside: tuple[Combining, ...] = ()
 
     @property
     def windowed(self) -> bool:

@@ -72,12 +72,12 @@ def map_bytes(
 ) -> int:
     """Return the bytes of the maps of these texts: float32 weights, and one mask of visible keys for each kind."""
     maps, zoom = maps_per_kind(heads, one_head=one_head, one_layer=one_layer), zoom or Zoom()
-    means = maps_per_kind(heads, one_head=True, one_layer=one_layer) if zoom.head_mean and not one_head else {}
+    combined = maps_per_kind(heads, one_head=True, one_layer=one_layer) if not one_head else {}
     total = 0
     for text in inputs:
         for kind, count in maps.items():
             queries, keys = zoom.for_stream(one_layer).sides(*map(len, text.sides(kind)))
-            total += len(queries) * len(keys) * (4 * (count + means.get(kind, 0)) + 1)
+            total += len(queries) * len(keys) * (4 * (count + len(zoom.beside) * combined.get(kind, 0)) + 1)
     return total
 
 

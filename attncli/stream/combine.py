@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 from attncli.data import Kind, Rows, Selection
+from attncli.data.zoom import Combining
 from attncli.stream.keep import ALL
+from attncli.stream.protocol import Sink, selected
 from attncli.stream.weights import with_weights
 
 Tensor = torch.Tensor
@@ -24,7 +25,7 @@ class CombinedHeads:
     Only rows that wait for their last heads are in memory.
     """
 
-    def __init__(self, how: Literal["mean", "max"], heads: Selection | None) -> None:
+    def __init__(self, how: Combining, heads: Selection | None) -> None:
         self._how, self._heads = how, heads
         self._waiting: dict[tuple[Kind, int, tuple[int, ...]], list[_Strip]] = {}
 
@@ -50,6 +51,23 @@ class CombinedHeads:
             yield from (strip.combined() for strip in strips)
 
 
+class PassCombined:
+    """A sink that passes the mean or the maximum over heads on to another sink, as the head `ALL`."""
+
+    def __init__(self, how: Combining, heads: Selection, sink: Sink) -> None:
+        self._combined, self._heads, self._sink = CombinedHeads(how, heads), heads, sink
+
+    def add(self, rows: Rows) -> None:
+        part = selected(rows, self._heads)
+        for block in () if part is None else self._combined.add(part):
+            self._sink.add(block)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        for block in self._combined.end_layer(kind, layer):
+            self._sink.add(block)
+        self._sink.end_layer(kind, layer)
+
+
 @dataclass(eq=False)
 class _Strip:
     """The heads so far of the rows of one block.
@@ -64,11 +82,11 @@ class _Strip:
     weights: Tensor
     count: Tensor
     visible: Tensor
-    how: Literal["mean", "max"]
+    how: Combining
     heads: set[int]
 
     @classmethod
-    def of(cls, rows: Rows, how: Literal["mean", "max"]) -> _Strip:
+    def of(cls, rows: Rows, how: Combining) -> _Strip:
         """Return the combined heads of one block."""
         real, visible = rows.real, rows.visible_pairs
         # weights are never negative, so that 0 leaves any maximum as it is

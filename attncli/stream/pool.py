@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, TokenWindow, Zoom
 from attncli.data.transforms import zoomed
+from attncli.data.zoom import Combining
 from attncli.stream.combine import CombinedHeads
 from attncli.stream.keep import ALL, Aggregate, Average, KeepMaps
 from attncli.stream.protocol import pop_layer, selected
@@ -39,10 +41,10 @@ class PoolMaps(KeepMaps):
         self._zoom = zoom
         self._while_streaming = zoom.for_stream(one_layer=aggregate_layers == "mean")
         self._heads_combined = None if aggregate == "none" else CombinedHeads(aggregate, heads)
-        self._head_mean: PoolMaps | None = None
-        if zoom.head_mean and aggregate == "none":
-            rest = replace(zoom, head_mean=False)
-            self._head_mean = PoolMaps(rest, heads, aggregate="mean", aggregate_layers=aggregate_layers)
+        self._beside = {
+            how: PoolMaps(replace(zoom, beside=()), heads, aggregate=how, aggregate_layers=aggregate_layers)
+            for how in (zoom.beside if aggregate == "none" else ())
+        }
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
         self._assignments: dict[int, _Assignment] = {}
         self._visibility: tuple[Tensor, ...] = ()
@@ -53,8 +55,8 @@ class PoolMaps(KeepMaps):
             return
         for block in [part] if self._heads_combined is None else self._heads_combined.add(part):
             self._pool(block)
-        if self._head_mean is not None:
-            self._head_mean.add(part)
+        for combined in self._beside.values():
+            combined.add(part)
 
     def _pool(self, rows: Rows) -> None:
         for entry, text in enumerate(rows.texts):
@@ -80,15 +82,15 @@ class PoolMaps(KeepMaps):
         self._visibility = ()
         for (_, _, text), cells in pop_layer(self._cells, kind, layer):
             self._store(text, kind, cells.finish(layer))
-        if self._head_mean is not None:
-            self._head_mean.end_layer(kind, layer)
+        for combined in self._beside.values():
+            combined.end_layer(kind, layer)
 
     def result(self, inputs: Sequence[Input]) -> tuple[Attention, ...]:
         """Return the maps ordered by text and kind; `inputs` are the texts that were streamed."""
         attentions = tuple(map(self._zoomed, super().result(inputs)))
-        if self._head_mean is None:
-            return attentions
-        return tuple(map(_with_head_mean, attentions, self._head_mean.result(inputs)))
+        for how, combined in self._beside.items():
+            attentions = tuple(map(partial(_with_combined, how), attentions, combined.result(inputs)))
+        return attentions
 
     def _zoomed(self, maps: Attention) -> Attention:
         """Return the streamed maps as a window and cells of the text, pooled now if they were not yet."""
@@ -96,12 +98,13 @@ class PoolMaps(KeepMaps):
         maps = maps.zoomed(sides, self._zoom.pool, maps.layers)
         if self._while_streaming == self._zoom:
             return maps
-        return zoomed(maps, replace(self._zoom, rows=None, keys=None, head_mean=False))
+        return zoomed(maps, replace(self._zoom, rows=None, keys=None, beside=()))
 
 
-def _with_head_mean(attention: Attention, mean: Attention) -> Attention:
-    pairs = zip(attention.layers, mean.layers, strict=True)
-    return replace(attention, layers=tuple(replace(maps, head_mean=head_mean) for maps, head_mean in pairs))
+def _with_combined(how: Combining, attention: Attention, combined: Attention) -> Attention:
+    pairs = zip(attention.layers, combined.layers, strict=True)
+    layers = (replace(maps, combined={**maps.combined, how: of_all}) for maps, of_all in pairs)
+    return replace(attention, layers=tuple(layers))
 
 
 @dataclass(frozen=True)

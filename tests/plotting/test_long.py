@@ -160,8 +160,8 @@ def test_maps_pooled_for_a_page_have_at_most_the_pixels_of_a_panel() -> None:
     made = zoomed(attention(2000), zoom)
     figure = grid.draw(made)
     assert not any("means of" in text for text in words(figure))
-    assert PictureChoice(layers=True).fit(Zoom(1024), [[12]]) == Zoom(1024, head_mean=True)
-    assert PictureChoice().fit(Zoom(), [[12]]) == Zoom(head_mean=True)
+    assert PictureChoice(layers=True).fit(Zoom(1024), [[12]]) == Zoom(1024, beside=("mean",))
+    assert PictureChoice().fit(Zoom(), [[12]]) == Zoom(beside=("mean",))
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_a_row_counts_in_the_heads_that_have_it(
 def test_the_mean_of_heads_beside_pooled_heads_is_taken_before_pooling(pool: Any, aggregate_layers: Any) -> None:
     maps = [random_map(seed, 3, 20, 20, "causal") for seed in (1, 2)]
     rows = [block([one], "decoder", layer=layer) for layer, one in enumerate(maps)]
-    zoom = Zoom(5, pool, head_mean=True)
+    zoom = Zoom(5, pool, beside=("mean",))
     sink, later = PoolMaps(zoom, aggregate_layers=aggregate_layers), KeepMaps(aggregate_layers=aggregate_layers)
     feed(sink, rows)
     feed(later, rows)

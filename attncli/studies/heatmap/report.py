@@ -50,11 +50,12 @@ class PictureChoice:
         pages  for each page, the number of maps of each layer
         """
         if not self.one_page:
-            return replace(zoom, head_mean=self.shows_means)
+            return replace(zoom, beside=("mean",) if self.shows_means else ())
         from attncli.plotting.grid import fit_to_pages
 
         pages = list(pages)
-        return replace(fit_to_pages(zoom, pages), head_mean=any(len(page) == 1 for page in pages))
+        shows_mean = any(len(page) == 1 for page in pages)
+        return replace(fit_to_pages(zoom, pages), beside=("mean",) if shows_mean else ())
 
 
 @dataclass(frozen=True, eq=False)
