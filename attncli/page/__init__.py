@@ -7,9 +7,9 @@ payload  the content of the page, and the file: `assets/page.html`, which is bui
 sizes    the bytes of a page, and how much of a run fits into a number of bytes
 """
 
-from attncli.page.edges import EdgeTable, EdgeTables, LayerId
+from attncli.page.edges import COMBINED, EdgeTable, EdgeTables, LayerId
 from attncli.page.payload import PageContent, page_html
 from attncli.page.sizes import MapSize, PageFit, fit_page, full_page_bytes, smallest_page_bytes
 
-__all__ = ["EdgeTable", "EdgeTables", "LayerId", "MapSize", "PageContent", "PageFit"]
+__all__ = ["COMBINED", "EdgeTable", "EdgeTables", "LayerId", "MapSize", "PageContent", "PageFit"]
 __all__ += ["fit_page", "full_page_bytes", "page_html", "smallest_page_bytes"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from attncli.data import KINDS, Array, Edges, Kind, LayerMaps
+from attncli.data import KINDS, Array, Edges, Kind, LayerMaps, Selection
+from attncli.data.zoom import Combining
 from attncli.page.blobs import encode_shares, encode_weights
 
+COMBINED: tuple[Combining, ...] = ("mean", "max")
+"""How a page with pooled maps combines the heads of a layer."""
 ROWS = 256
 """Rows of a kept map that are sorted at a time."""
 _LARGEST_UINT32 = (1 << 32) - 1
-LayerId = tuple[int, Kind, int | str]
-"""Text, kind and layer."""
+LayerId = tuple[int, Kind, int | str, str]
+"""Text, kind, layer, and how its heads are combined: none, mean or max."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +75,14 @@ def _strongest_keys(weights: Array, count: int) -> Array:
 class EdgeTables:
     """The tables of all layers, filled from edges that arrive in chunks.
 
-    heads    the captured heads of each layer
-    per_row  largest number of edges per row
+    heads      the captured heads of each layer
+    per_row    largest number of edges per row
+    aggregate  how heads are combined: none, mean or max
     """
 
-    heads: Mapping[tuple[Kind, int], Sequence[int]]
+    heads: Selection
     per_row: int
+    aggregate: str = "none"
     tables: dict[LayerId, EdgeTable] = field(default_factory=dict)
 
     def add(self, edges: Edges) -> None:
@@ -97,11 +101,12 @@ class EdgeTables:
         text, layer = int(edges.text[part.start]), int(edges.layer[part.start])
         kind = KINDS[edges.kind[part.start]]
         heads = np.asarray(self.heads[kind, layer])
-        if (text, kind, layer) not in self.tables:
+        layer_id = text, kind, layer, self.aggregate
+        if layer_id not in self.tables:
             source = next(source for source in edges.inputs if source.index == text)
             queries, keys = map(len, source.sides(kind))
-            self.tables[text, kind, layer] = EdgeTable.empty(len(heads), queries, keys, min(self.per_row, keys))
-        table = self.tables[text, kind, layer]
+            self.tables[layer_id] = EdgeTable.empty(len(heads), queries, keys, min(self.per_row, keys))
+        table = self.tables[layer_id]
         head, query = np.searchsorted(heads, edges.head[part]), edges.query[part]
         weights = edges.weight[part]
         row_starts = np.flatnonzero(rank == 0)

@@ -32,7 +32,8 @@ Plain = dict[str, Any]
 class PageContent:
     """Everything that the page shows.
 
-    maps     full maps, or pooled ones with their strongest weights in `edges`
+    maps     full maps, or pooled ones with their strongest weights in `edges`; pooled ones can have their mean and
+             their maximum over heads beside them
     vectors  query and key vectors; then `maps` must be of single heads and of all tokens
     stats    `metrics` and `heads` of stats.json; None if nothing could be measured
     notes    notes for the reader, after those of the run
@@ -95,7 +96,7 @@ class _Writer:
             "form": "whole" if attention.pool == "none" else "strongest",
             "pool": attention.pool,
             "cell": list(attention.cell),
-            "layers": [self._layer(attention, maps) for maps in attention.layers],
+            "layers": [self._layer(attention, maps, attention.aggregate) for maps in attention.layers],
         }
 
     def _side(self, tokens: Tokens, cut: bool) -> int:
@@ -109,10 +110,14 @@ class _Writer:
             self._alive.append(tokens)
         return self._by_id[id(tokens), cut]
 
-    def _layer(self, attention: Attention, maps: LayerMaps) -> Plain:
-        """Return the maps of one layer, with a mask of one head if all heads have the same."""
-        pooled = attention.pool != "none"
-        edges = self.edges[attention.text, attention.kind, maps.layer] if pooled else None
+    def _layer(self, attention: Attention, maps: LayerMaps, aggregate: str) -> Plain:
+        """Return the maps of one layer, with a mask of one head if all heads have the same.
+
+        `aggregate` is how heads are combined. Pooled maps have their combined heads too, where their edges are known.
+        """
+        pooled, of_layer = attention.pool != "none", (attention.text, attention.kind, maps.layer)
+        edges = self.edges[*of_layer, aggregate] if pooled else None
+        combined = {how: of_all for how, of_all in maps.combined.items() if pooled and (*of_layer, how) in self.edges}
         visible = maps.visible
         if visible is not None and len(visible) > 1 and (visible == visible[:1]).all():
             visible = visible[:1]
@@ -123,6 +128,7 @@ class _Writer:
             "visible": None if visible is None or visible.all() else self.blobs.add([np.packbits(visible)]),
             "edges": None if edges is None else self.blobs.add([edges.scale, edges.keys, edges.codes]),
             "per_row": 0 if edges is None else edges.per_row,
+            "combined": {how: self._layer(attention, of_all, how) for how, of_all in combined.items()},
         }
 
     def vectors(self, vectors: Sequence[Vectors], maps: Sequence[Attention]) -> Iterator[Plain]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from attncli.data import Tokens
 from attncli.data.labels import labels
-from attncli.data.surfaces import move_space, piece_surfaces
+from attncli.data.surfaces import move_space, piece_surfaces, token_texts
 from attncli.data.transforms import merged_words, word_groups
 
 
@@ -15,10 +15,12 @@ def side_document(tokens: Tokens, cut: bool = False) -> dict[str, Any]:
     covered = list(_from_text(tokens, cut) if (tokens.offsets >= 0).any() else _from_pieces(tokens))
     last_end = max((end for _, end in tokens.offsets.tolist()), default=-1)
     return {
-        "pieces": list(tokens.pieces),
+        "pieces": list(tokens.vocabulary_pieces),
+        "texts": token_texts(tokens),
         "labels": labels(tokens),
         "special": tokens.special.nonzero()[0].tolist(),
         "words": word_groups(tokens).tolist(),
+        "word_texts": token_texts(words),
         "word_labels": labels(words),
         "segments": list(tokens.segments),
         "before": [before for before, _ in covered],

@@ -17,14 +17,16 @@ _VECTOR = 2
 class MapSize:
     """The size of the maps of one text and kind: their number, their queries and keys, and their vectors.
 
-    vectors  over all layers and heads: values of the query vectors of one query, values of the key vectors of one key,
-             and the number of heads
+    vectors   over all layers and heads: values of the query vectors of one query, values of the key vectors of one key,
+              and the number of heads
+    combined  maps of combined heads, which the page has beside pooled maps
     """
 
     maps: int
     queries: int
     keys: int
     vectors: tuple[int, int, int] = (0, 0, 0)
+    combined: int = 0
 
     @property
     def whole(self) -> float:
@@ -37,11 +39,11 @@ class MapSize:
             return self.whole
         key = _KEY if self.keys <= 1 << 16 else 2 * _KEY
         strong = self.queries * (_SCALE + edges * (key + _CODE))
-        return self._vectors + self.maps * (strong + self._pooled_map(side)) * BASE64
+        return self._vectors + (self.maps + self.combined) * (strong + self._pooled_map(side)) * BASE64
 
     def pooled(self, side: int) -> float:
         """Return the bytes of the pooled maps alone."""
-        return self.maps * self._pooled_map(side) * BASE64
+        return (self.maps + self.combined) * self._pooled_map(side) * BASE64
 
     def _pooled_map(self, side: int) -> int:
         rows, columns = (-(-count // -(-count // side)) for count in (self.queries, self.keys))

@@ -12,6 +12,7 @@ import pytest
 from page import Read
 
 import attncli
+from attncli.data.surfaces import token_columns
 from attncli.errors import UsageError
 from attncli.page.payload import built_page
 
@@ -40,8 +41,8 @@ def agrees(run: attncli.Run, read: Read) -> None:
         assert (found["text"], found["kind"], found["form"]) == (attention.text, attention.kind, "whole")
         assert (found["words"], found["dropped_special"]) == (attention.words, attention.dropped_special)
         for name in ("queries", "keys"):
-            side = read.document["sides"][found[name]]
-            assert side["pieces"] == list(getattr(attention, name).pieces)
+            side, tokens = read.document["sides"][found[name]], getattr(attention, name)
+            assert [side["texts"], side["pieces"]] == [[*column] for column in token_columns(tokens)]
         for layer, maps in zip(found["layers"], attention.layers, strict=True):
             assert (layer["layer"], layer["heads"]) == (maps.layer, list(maps.heads))
             weights = read.weights(found, layer)
@@ -214,7 +215,7 @@ def test_the_vectors_on_the_page_give_the_weights(model: str, options: dict[str,
 
 def test_vectors_beside_the_strongest_weights() -> None:
     run = attncli.load("demo:decoder").run(LONG, neurons=True)
-    read = Read(run.view(max_page="1MB").html)
+    read = Read(run.view(max_page="1.2MB").html)
     assert read.document["maps"][0]["form"] == "strongest"
     rebuilt_agree(run, read)
     with pytest.raises(UsageError, match="at least"):

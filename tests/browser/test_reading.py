@@ -13,6 +13,7 @@ from page import Read
 import attncli
 from attncli.data import Attention, LayerMaps
 from attncli.data.transforms import drop_special, to_words
+from attncli.page import COMBINED
 
 WORDY = "Unbelievably, the anthropologist mispronounced hippopotamuses."
 TRANSFORMS: dict[str, Callable[[Attention], Attention]] = {
@@ -100,7 +101,26 @@ def test_a_run_that_is_too_large_shows_its_strongest_weights_with_a_note(open_pa
     in_page = ~np.isnan(known)
     assert in_page.sum() > 5
     assert near(known[in_page], true[in_page, 0], 1)
-    for view in ("matrix", "model", "text"):
+    (found,) = Read(page_.html).document["maps"]
+    resolution = -(-len(true) // found["cell"][0])
+    for how in COMBINED:
+        # combined before pooling, as on every other path
+        pooled = attncli.load("demo:decoder").run(text, layer=1, aggregate=how, resolution=resolution).attention()
+        cells = np.full(pooled.values.shape, np.nan)
+        for row in opened.csv(f"view=matrix&layer=1&head={how}"):
+            cells[int(row["query"]) // pooled.cell[0], int(row["key"]) // pooled.cell[1]] = float(row["weight"])
+        (maps,) = pooled.layers
+        assert maps.visible is not None
+        assert np.array_equal(np.isnan(cells), ~maps.visible[0])
+        assert near(cells, pooled.values, pooled.values.max())
+        opened.go(f"view=head&layer=1&head={how}&query=200")
+        row_of_all = run.attention("decoder").combined_heads(how).sel(layer=1).values[200]
+        shown = np.array(opened.weights())
+        known = ~np.isnan(shown)
+        assert 4 <= known.sum() <= 64
+        assert near(shown, row_of_all, row_of_all.max())
+        assert shown[known].min() >= np.sort(row_of_all)[::-1][known.sum() - 1] - row_of_all.max() / 255 - 6e-4
+    for view in ("model", "text"):
         opened.go(f"view={view}&layer=1&head=mean&query=200&key=3")
 
 

@@ -203,12 +203,12 @@ def test_twelve_by_twelve_heads_are_small(
 
 def test_five_thousand_tokens_show_their_strongest_weights(gpt2: dict[tuple[int, int], Path], run_cli: RunCli) -> None:
     done = run_cli("view", "-m", gpt2[6, 12], "-t", WORDS * 900, "--max-tokens", "5000", "-l", "0,5")
-    note = "5,000 tokens: each row shows its 61 strongest weights, the map is pooled 20 x 20"
+    note = "5,000 tokens: each row shows its 51 strongest weights, the map is pooled 20 x 20"
     assert done.err == f"note: {note}; give --rows and --keys for a part of it, or --max-page for more\n"
     read = page_at(done.out)
     (found,) = read.document["maps"]
     keys, weights = read.edges(found, found["layers"][1])
-    assert keys.shape == (12, 5000, 61)
+    assert keys.shape == (12, 5000, 51)
     assert (np.diff(weights, axis=-1) <= 1e-6).all()
     assert read.weights(found, found["layers"][0]).shape == (12, 250, 250)
     assert len(read.document["stats"]["heads"]) == 24
@@ -225,15 +225,22 @@ def test_the_stream_and_kept_maps_give_the_same_page(run_cli: RunCli) -> None:
         assert one["form"] == other["form"]
         for ours, theirs in zip(one["layers"], other["layers"], strict=True):
             assert ours["per_row"] == theirs["per_row"]
-            assert np.allclose(streamed.weights(one, ours), kept.weights(other, theirs), atol=1e-4)
-            if ours["edges"] is not None:
-                assert np.allclose(streamed.edges(one, ours)[1], kept.edges(other, theirs)[1], atol=1 / 255)
+            combined = ["mean", "max"] if one["form"] == "strongest" else []
+            assert [*ours["combined"]] == [*theirs["combined"]] == combined
+            for left, right in (
+                (ours, theirs),
+                *((ours["combined"][how], theirs["combined"][how]) for how in combined),
+            ):
+                assert np.allclose(streamed.weights(one, left), kept.weights(other, right), atol=1e-4)
+                assert (streamed.visible(one, left) == kept.visible(other, right)).all()
+                if left["edges"] is not None:
+                    assert np.allclose(streamed.edges(one, left)[1], kept.edges(other, right)[1], atol=1 / 255)
     assert "strongest weights" in streamed.document["notes"][-1]
 
 
 def test_long_and_short_texts_get_one_note(run_cli: RunCli) -> None:
     Path("texts.txt").write_text("".join(f"{'the cat sat ' * count}\n" for count in (1, 20, 30)))
-    done = run_cli("view", "-f", "texts.txt", "--max-page", "160kB")
+    done = run_cli("view", "-f", "texts.txt", "--max-page", "180kB")
     (note,) = done.err.splitlines()
     assert note.startswith("note: up to 122 tokens: each row shows its ")
     assert ", the map is pooled up to 4 x 4; give --rows" in note

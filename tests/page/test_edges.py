@@ -52,9 +52,9 @@ def test_of_the_stream() -> None:
         sink.add(block_of([one], "decoder", layer=5, texts=[number]))
     sink.end_layer("decoder", 5)
     sink.result()
-    assert set(tables.tables) == {(0, "decoder", 5), (1, "decoder", 5)}
+    assert set(tables.tables) == {(0, "decoder", 5, "none"), (1, "decoder", 5, "none")}
     for number, one in enumerate(made):
-        table, weights = tables.tables[number, "decoder", 5], one.weights.numpy()
+        table, weights = tables.tables[number, "decoder", 5, "none"], one.weights.numpy()
         agree(table, weights, 4)
         assert (table.codes > 0).sum(-1).max() == 4
         assert not (table.codes[:, 0, 1:]).any()

@@ -43,6 +43,15 @@ def test_by_hand(budget: int, found: PageFit | None) -> None:
     assert fit_page([MapSize(3, 1000, 1000)], budget) == found
 
 
+def test_combined_heads_are_counted_where_maps_are_pooled() -> None:
+    beside, alone, more = (
+        MapSize(*count, combined=n) for count, n in (((3, 900, 900), 2), ((3, 900, 900), 0), ((5, 900, 900), 0))
+    )
+    assert beside.whole == alone.whole
+    assert beside.strongest(4, 32) == more.strongest(4, 32)
+    assert beside.pooled(32) == more.pooled(32)
+
+
 def test_short_texts_keep_every_weight_next_to_a_long_one() -> None:
     short = MapSize(4, 20, 20)
     assert short.strongest(4, 32) == short.whole == 4 * 20 * 24 * 4 / 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,14 @@ class Opened:
             self.page.goto(f"{self.url}#{address}")
             self.page.wait_for_selector("body[data-drawn]")
         return self.page
+
+    def csv(self, address: str) -> list[dict[str, str]]:
+        """Return the rows of the CSV file of a view."""
+        page = self.go(address)
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="CSV file").click()
+        with Path(waiting.value.path()).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
     def settle(self) -> None:
         """Wait until the page drew all that it was asked to draw: it draws at most once per frame."""

@@ -1,5 +1,6 @@
 // Maps of attention as plain numbers, and their transforms: words, no special tokens, no sinks, combined heads.
-// Everything here is a pure function; NaN is a weight that is masked, undefined or not in the page.
+// Everything here is a pure function; NaN is a weight that is masked, undefined or not in the page. A row is undefined
+// where it has no weight at all; in other rows NaN is masked.
 
 /** weights[row * columns + column] */
 export interface Grid {
@@ -41,6 +42,11 @@ export function rowOf(map: Grid, row: number): Float32Array {
   return map.weights.subarray(row * map.columns, (row + 1) * map.columns);
 }
 
+/** Returns whether a row has no weights at all. */
+export function isUndefined(map: Grid, row: number): boolean {
+  return rowOf(map, row).every(Number.isNaN);
+}
+
 export function columnOf(map: Grid, column: number): Float32Array {
   return Float32Array.from({ length: map.rows }, (_, row) => map.weights[row * map.columns + column]);
 }
@@ -52,7 +58,7 @@ export function merged(map: Grid, queries: Places, keys: Places): Grid {
   const sums = new Float64Array(made.rows * made.columns).fill(Number.NaN);
   for (let row = 0; row < map.rows; row++) {
     const weights = rowOf(map, row);
-    if (weights.every(Number.isNaN)) continue;
+    if (isUndefined(map, row)) continue;
     counts[queries[row]]++;
     const start = queries[row] * made.columns;
     weights.forEach((weight, column) => {
@@ -82,8 +88,7 @@ export const SINK = 0.3;
 
 /** Returns the keys that receive at least `SINK` in the mean over the rows that see them: 5 and 5 % of all, or all. */
 export function sinksOf(map: Grid): number[] {
-  const isDefined = (row: number) => rowOf(map, row).some((weight) => !Number.isNaN(weight));
-  const rows = Array.from({ length: map.rows }, (_, row) => row).filter(isDefined).length;
+  const rows = Array.from({ length: map.rows }, (_, row) => row).filter((row) => !isUndefined(map, row)).length;
   const least = Math.max(1, Math.min(rows, Math.max(5, 0.05 * rows)));
   return Array.from({ length: map.columns }, (_, key) => key).filter((key) => {
     const visible = columnOf(map, key).filter((weight) => !Number.isNaN(weight));
@@ -105,21 +110,25 @@ export function withoutSinks(map: Grid, sinks: readonly number[]): Grid {
   return made;
 }
 
-/** Returns the mean or the largest over maps of one shape, NaN where no map has a weight. */
+/**
+ * Returns the mean or the largest over maps of one shape. A map counts in the rows that it has, with 0 for masked keys; a
+ * key is masked where it is masked in all of them.
+ */
 export function combined(maps: readonly Grid[], how: "mean" | "max"): Grid {
   const made = grid(maps[0].rows, maps[0].columns);
-  for (let at = 0; at < made.weights.length; at++) {
-    let sum = 0;
-    let most = Number.NEGATIVE_INFINITY;
-    let count = 0;
-    for (const map of maps) {
-      const weight = map.weights[at];
-      if (Number.isNaN(weight)) continue;
-      count++;
-      sum += weight;
-      most = Math.max(most, weight);
+  for (let row = 0; row < made.rows; row++) {
+    const rows = maps.filter((map) => !isUndefined(map, row)).map((map) => rowOf(map, row));
+    for (let column = 0; column < made.columns; column++) {
+      let [sum, most, visible] = [0, 0, false];
+      for (const weights of rows) {
+        const weight = weights[column];
+        if (Number.isNaN(weight)) continue;
+        visible = true;
+        sum += weight;
+        if (weight > most) most = weight;
+      }
+      if (visible) made.weights[row * made.columns + column] = how === "mean" ? sum / rows.length : most;
     }
-    if (count) made.weights[at] = how === "mean" ? sum / maps.length : most;
   }
   return made;
 }

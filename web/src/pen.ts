@@ -13,7 +13,8 @@ export interface Pen {
   rect(x: number, y: number, width: number, height: number, fill: string): void;
   /** A curve that is horizontal at both ends. */
   link(from: Point, to: Point, stroke: string, opacity: number): void;
-  line(from: Point, to: Point, stroke: string): void;
+  /** A straight line, `width` pixels wide. */
+  line(from: Point, to: Point, stroke: string, width?: number): void;
   text(x: number, y: number, text: string, look?: TextLook): void;
   image(x: number, y: number, width: number, height: number, pixels: HTMLCanvasElement): void;
   /** Everything that `draw` draws, moved. */
@@ -34,24 +35,29 @@ export class CanvasPen implements Pen {
 
   link([x1, y1]: Point, [x2, y2]: Point, stroke: string, opacity: number): void {
     const middle = (x1 + x2) / 2;
-    this.stroked(stroke, opacity, (path) => {
+    this.stroked(stroke, opacity, 1 + 2 * opacity, (path) => {
       path.moveTo(x1, y1);
       path.bezierCurveTo(middle, y1, middle, y2, x2, y2);
     });
   }
 
-  line([x1, y1]: Point, [x2, y2]: Point, stroke: string): void {
-    this.stroked(stroke, 1, (path) => {
+  line([x1, y1]: Point, [x2, y2]: Point, stroke: string, width = 1): void {
+    this.stroked(stroke, 1, width, (path) => {
       path.moveTo(x1, y1);
       path.lineTo(x2, y2);
     });
   }
 
-  private stroked(stroke: string, opacity: number, draw: (path: CanvasRenderingContext2D) => void): void {
+  private stroked(
+    stroke: string,
+    opacity: number,
+    width: number,
+    draw: (path: CanvasRenderingContext2D) => void,
+  ): void {
     const path = this.context;
     path.strokeStyle = stroke;
     path.globalAlpha = opacity;
-    path.lineWidth = 1 + 2 * opacity;
+    path.lineWidth = width;
     path.beginPath();
     draw(path);
     path.stroke();
@@ -73,6 +79,7 @@ export class CanvasPen implements Pen {
 
   image(x: number, y: number, width: number, height: number, pixels: HTMLCanvasElement): void {
     this.context.imageSmoothingEnabled = width < pixels.width;
+    this.context.imageSmoothingQuality = "high";
     this.context.drawImage(pixels, x, y, width, height);
   }
 
@@ -103,8 +110,8 @@ export class SvgPen implements Pen {
     });
   }
 
-  line([x1, y1]: Point, [x2, y2]: Point, stroke: string): void {
-    this.add("line", { x1, y1, x2, y2, stroke });
+  line([x1, y1]: Point, [x2, y2]: Point, stroke: string, width = 1): void {
+    this.add("line", { x1, y1, x2, y2, stroke, "stroke-width": width });
   }
 
   text(x: number, y: number, text: string, look: TextLook = {}): void {

@@ -6,7 +6,7 @@ import {
   decoded,
   dequantized,
   type Grid,
-  grid,
+  isUndefined,
   kept,
   merged,
   rowOf,
@@ -19,6 +19,9 @@ import { type HeadName, KINDS, type LayerName, type State } from "./state";
 /** One axis of a map: pieces or words, with or without special tokens. */
 export interface Axis {
   labels: string[];
+  /** The text as written and the exact vocabulary pieces, as in tables. */
+  texts: string[];
+  pieces: string[];
   /** The place of each piece on the axis; -1 where it is left out. */
   places: number[];
   segments: string[];
@@ -32,6 +35,7 @@ interface Edge {
 
 /** Largest number of weights of transformed maps in the cache. */
 const MOST_CACHED = 3e7;
+const COMBINED = ["mean", "max"] as const;
 
 export class Run {
   private readonly grids = new Map<string, Grid>();
@@ -93,12 +97,54 @@ export class Run {
 
   private withSinks(state: State, head: HeadName): Grid {
     const layer = this.layer(state);
-    if (typeof head === "string" && layer.heads.length > 0) {
+    if (typeof head === "string" && layer.heads.length > 0 && layer.edges === null) {
       const maps = layer.heads.map((number) => this.grid({ ...state, sinks: "keep" }, state.layer, number));
       return combined(maps, head);
     }
-    const map = this.decoded(this.maps(state), layer, Math.max(0, layer.heads.indexOf(head as number)));
+    const stored = this.stored(state, head);
+    const map = this.decoded(this.maps(state), stored, Math.max(0, stored.heads.indexOf(head as number)));
     return transformed(map, this.side(state, "queries"), this.side(state, "keys"), state);
+  }
+
+  /** Returns the layer that has the map of a head: pooled maps were combined over heads before they were pooled. */
+  private stored(state: State, head: HeadName): Layer {
+    const layer = this.layer(state);
+    return (typeof head === "string" && layer.combined[head]) || layer;
+  }
+
+  /** Returns how the heads of a layer can be combined. */
+  combinations(state: State): ("mean" | "max")[] {
+    const { heads, edges, combined: known } = this.layer(state);
+    return heads.length < 2 ? [] : COMBINED.filter((how) => edges === null || known[how]);
+  }
+
+  /**
+   * Returns one row (`from` a query) or one column (`to` a key) of the mean over some heads. Where the page has only the
+   * strongest weights, the mean is known for the tokens whose weight it has in all of these heads.
+   */
+  meanOf(state: State, heads: readonly HeadName[], direction: State["direction"], at: number): Float32Array {
+    const line = (head: HeadName) => (direction === "from" ? this.row(state, head, at) : this.column(state, head, at));
+    if (heads.length === 1) return line(heads[0]);
+    if (this.layer(state).edges === null) {
+      const map = combined(
+        heads.map((head) => this.grid(state, state.layer, head)),
+        "mean",
+      );
+      return direction === "from" ? rowOf(map, at) : columnOf(map, at);
+    }
+    const lines = heads.map(line);
+    return lines[0].map((_, other) => lines.reduce((sum, weights) => sum + weights[other], 0) / heads.length);
+  }
+
+  /** Returns for each row whether it has no weights at all in this head. */
+  undefinedRows(state: State, head: HeadName): boolean[] {
+    const layer = this.layer(state);
+    if (layer.edges === null) {
+      const map = this.grid(state, state.layer, head);
+      return Array.from({ length: map.rows }, (_, row) => isUndefined(map, row));
+    }
+    const { scales, first, rows } = this.edgeTable(state, head);
+    return Array.from(scales.subarray(first, first + rows), Number.isNaN);
   }
 
   private decoded(maps: Maps, layer: Layer, at: number): Grid {
@@ -145,30 +191,23 @@ export class Run {
   row(state: State, head: HeadName, row: number): Float32Array {
     return this.layer(state).edges === null
       ? rowOf(this.grid(state, state.layer, head), row)
-      : this.sparse(state, head, (number) => this.edgesOf(state, number, row), "keys");
+      : this.spread(this.edgesOf(state, head, row), this.side(state, "keys"));
   }
 
   /** Returns the weights of one key, one for each row. */
   column(state: State, head: HeadName, key: number): Float32Array {
     if (this.layer(state).edges === null) return columnOf(this.grid(state, state.layer, head), key);
-    const rows = this.side(state, "queries").pieces.length;
-    return this.sparse(state, head, (number) => this.edgesTo(state, number, key, rows), "queries");
+    return this.spread(this.edgesTo(state, head, key), this.side(state, "queries"));
   }
 
-  private sparse(state: State, head: HeadName, edges: (head: number) => Edge[], along: "queries" | "keys") {
-    const count = this.side(state, along).pieces.length;
-    const { heads } = this.layer(state);
-    const rows = (typeof head === "number" ? [head] : heads.length ? heads : [0]).map((number) => {
-      const made = grid(1, count);
-      for (const { at, weight } of edges(number)) made.weights[at] = weight;
-      return made;
-    });
-    return rows.length === 1 ? rows[0].weights : combined(rows, head === "max" ? "max" : "mean").weights;
+  private spread(edges: Edge[], side: Side): Float32Array {
+    const weights = new Float32Array(side.pieces.length).fill(Number.NaN);
+    for (const { at, weight } of edges) weights[at] = weight;
+    return weights;
   }
 
-  private edgesOf(state: State, head: number, row: number): Edge[] {
-    const { per_row } = this.layer(state);
-    const { scales, keys, codes, first } = this.edgeTable(state, head);
+  private edgesOf(state: State, head: HeadName, row: number): Edge[] {
+    const { per_row, scales, keys, codes, first } = this.edgeTable(state, head);
     const from = (first + row) * per_row;
     const found: Edge[] = [];
     for (let at = from; at < from + per_row && codes[at] > 0; at++) {
@@ -177,9 +216,8 @@ export class Run {
     return found;
   }
 
-  private edgesTo(state: State, head: number, key: number, rows: number): Edge[] {
-    const { per_row } = this.layer(state);
-    const { scales, keys, codes, first } = this.edgeTable(state, head);
+  private edgesTo(state: State, head: HeadName, key: number): Edge[] {
+    const { per_row, scales, keys, codes, first, rows } = this.edgeTable(state, head);
     const found: Edge[] = [];
     for (let at = first * per_row; at < (first + rows) * per_row; at++) {
       if (keys[at] !== key || codes[at] === 0) continue;
@@ -190,8 +228,8 @@ export class Run {
   }
 
   /** Returns the edges of a layer, and the number of the first row of a head in them. */
-  private edgeTable(state: State, head: number) {
-    const layer = this.layer(state);
+  private edgeTable(state: State, head: HeadName) {
+    const layer = this.stored(state, head);
     const [rows, columns] = [this.side(state, "queries").pieces.length, this.side(state, "keys").pieces.length];
     const lines = Math.max(1, layer.heads.length) * rows;
     const count = lines * layer.per_row;
@@ -200,7 +238,8 @@ export class Run {
     const scales = new Float32Array(buffer, 0, lines);
     const keys = new Numbers(buffer, 4 * lines, count);
     const codes = new Uint8Array(buffer, 4 * lines + count * Numbers.BYTES_PER_ELEMENT);
-    return { scales, keys, codes, first: Math.max(0, layer.heads.indexOf(head)) * rows };
+    const first = Math.max(0, layer.heads.indexOf(head as number)) * rows;
+    return { per_row: layer.per_row, scales, keys, codes, first, rows };
   }
 
   vectors(state: State): Vectors | undefined {
@@ -236,7 +275,7 @@ export class Run {
       text: maps.text,
       kind: maps.kind,
       layer: layer.layer,
-      head: layer.heads[0] ?? "mean",
+      head: layer.heads[0] ?? combinedName(maps),
       heads: null,
       query: null,
       key: null,
@@ -260,8 +299,9 @@ export class Run {
     let next: State = { ...state, text, kind };
     const { layers } = this.maps(next);
     const layer = layers.find((candidate) => candidate.layer === state.layer) ?? layers[0];
-    const combines = typeof state.head === "string" && layer.heads.length > 0;
-    const head = combines || layer.heads.includes(state.head as number) ? state.head : (layer.heads[0] ?? "mean");
+    const combines = this.combinations({ ...next, layer: layer.layer }).some((how) => how === state.head);
+    const shows = combines || layer.heads.includes(state.head as number);
+    const head = shows ? state.head : (layer.heads[0] ?? combinedName(this.maps(next)));
     const can = this.transformable(next);
     next = { ...next, layer: layer.layer, head };
     next.words = state.words && can.words;
@@ -287,6 +327,11 @@ export class Run {
   }
 }
 
+/** Returns how the heads were combined by a run that has no single heads. */
+export function combinedName({ aggregate }: Maps): HeadName {
+  return aggregate === "max" ? "max" : "mean";
+}
+
 function inside(at: number | null, count: number): number | null {
   return at !== null && at < count ? at : null;
 }
@@ -296,15 +341,28 @@ function axisOf(side: Side, words: boolean, drop: boolean): Axis {
   for (const at of side.special) special[at] = true;
   const groups = words ? side.words : side.pieces.map((_, at) => at);
   const labels = words ? side.word_labels : side.labels;
+  const texts = words ? side.word_texts : side.texts;
+  const pieces = words ? joined(side.pieces, groups) : side.pieces;
   const firsts = labels.map((_, group) => groups.indexOf(group));
   const left = firsts.map((first, group) => ({ first, group })).filter(({ first }) => !(drop && special[first]));
   const place = new Map(left.map(({ group }, at) => [group, at]));
   return {
     labels: left.map(({ group }) => labels[group]),
+    texts: left.map(({ group }) => texts[group]),
+    pieces: left.map(({ group }) => pieces[group]),
     places: groups.map((group) => place.get(group) ?? -1),
     segments: left.map(({ first }) => side.segments[first]),
     special: left.map(({ first }) => special[first]),
   };
+}
+
+/** Returns the pieces of each word, with spaces between them. */
+function joined(pieces: readonly string[], groups: readonly number[]): string[] {
+  const words: string[][] = [];
+  pieces.forEach((piece, at) => {
+    words[groups[at]] = [...(words[groups[at]] ?? []), piece];
+  });
+  return words.map((parts) => parts.join(" "));
 }
 
 function transformed(map: Grid, queries: Side, keys: Side, state: State): Grid {

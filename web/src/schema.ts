@@ -54,6 +54,10 @@ export interface Side {
    */
   pieces: string[];
   /**
+   * The text of each piece as written, as in tables.
+   */
+  texts: string[];
+  /**
    * Their labels.
    */
   labels: string[];
@@ -65,6 +69,10 @@ export interface Side {
    * The number of the word of each piece; a special token is a word by itself.
    */
   words: number[];
+  /**
+   * The text of each word as written, as in tables.
+   */
+  word_texts: string[];
   /**
    * The label of each word.
    */
@@ -130,6 +138,13 @@ export interface Layer {
    * Edges per row; 0 where the map has every weight.
    */
   per_row: number;
+  /**
+   * The heads combined before pooling; empty where the page combines them itself, or cannot.
+   */
+  combined: {
+    mean?: Layer;
+    max?: Layer;
+  };
 }
 /**
  * As in stats.json.

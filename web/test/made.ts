@@ -10,9 +10,11 @@ export const WEIGHTS = [
 
 export const SIDE: Side = {
   pieces: ["[CLS]", "the", "cat", "##s"],
+  texts: ["[CLS]", "the", "cat", "s"],
   labels: ["[CLS]", "the", "cat", "##s"],
   special: [0],
   words: [0, 1, 2, 2],
+  word_texts: ["[CLS]", "the", "cats"],
   word_labels: ["[CLS]", "the", "cats"],
   segments: ["", "", "", ""],
   before: ["", "", " ", ""],
@@ -24,8 +26,8 @@ export function bytes(...parts: ArrayBufferView[]): Uint8Array {
   return Uint8Array.from(parts.flatMap((part) => [...new Uint8Array(part.buffer, part.byteOffset, part.byteLength)]));
 }
 
-/** Encodes the weights of two heads with a scale per row. */
-function coded(weights: number[][]): Uint8Array {
+/** Encodes the weights of heads with a scale per row. */
+export function coded(weights: number[][]): Uint8Array {
   const rows = weights.flatMap((head) => [0, 4, 8, 12].map((at) => head.slice(at, at + 4)));
   const scales = rows.map((row) => Math.max(...row));
   const codes = rows.flatMap((row, at) => row.map((weight) => Math.round(Math.sqrt(weight / scales[at]) * 255)));
@@ -36,8 +38,8 @@ function coded(weights: number[][]): Uint8Array {
 export const CAUSAL = Uint8Array.of(0b10001100, 0b11101111);
 
 /** Encodes the two strongest weights of each row of `WEIGHTS`. */
-export function edges(): Uint8Array {
-  const rows = WEIGHTS.flatMap((head) => [0, 4, 8, 12].map((at) => head.slice(at, at + 4)));
+export function edges(weights = WEIGHTS): Uint8Array {
+  const rows = weights.flatMap((head) => [0, 4, 8, 12].map((at) => head.slice(at, at + 4)));
   const sorted = rows.map((row) => [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 2));
   const scales = rows.map((row) => Math.max(...row));
   const keys = Uint16Array.from(sorted.flat());
@@ -49,7 +51,7 @@ export function edges(): Uint8Array {
 
 export function madeRun(change: Partial<Page["maps"][0]> = {}, more: Uint8Array[] = []): Run {
   const blobs = [coded(WEIGHTS), CAUSAL, ...more];
-  const layer = { heads: [0, 1], weights: 0, visible: 1, edges: null, per_row: 0 };
+  const layer = { heads: [0, 1], weights: 0, visible: 1, edges: null, per_row: 0, combined: {} };
   const page: Page = {
     schema: "attncli.page/1",
     title: "made",

@@ -5,6 +5,7 @@ import {
   combined,
   dequantized,
   type Grid,
+  isUndefined,
   kept,
   largest,
   merged,
@@ -116,6 +117,28 @@ it("heads are combined by their mean or their largest", () => {
   const maps = [grid([[0.2, 0.8]]), grid([[0.6, masked]])];
   close(combined(maps, "mean"), [[0.4, 0.4]]);
   close(combined(maps, "max"), [[0.6, 0.8]]);
+});
+
+it("a head counts only in the rows that it has", () => {
+  const maps = [
+    grid([
+      [0.2, 0.8, masked],
+      [masked, masked, masked],
+      [masked, masked, masked],
+    ]),
+    grid([
+      [0.6, 0.4, masked],
+      [0.3, 0.7, masked],
+      [masked, masked, masked],
+    ]),
+  ];
+  const rest = [
+    [0.3, 0.7, masked],
+    [masked, masked, masked],
+  ];
+  close(combined(maps, "mean"), [[0.4, 0.6, masked], ...rest]);
+  close(combined(maps, "max"), [[0.6, 0.8, masked], ...rest]);
+  expect([0, 1, 2].map((row) => isUndefined(maps[0], row))).toEqual([false, true, true]);
 });
 
 it("rows and columns are read and summed", () => {

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import KINDS, Attention, Edges, RunInfo, Vectors, Zoom
+from attncli.data import KINDS, Attention, Edges, LayerMaps, RunInfo, Vectors, Zoom
 from attncli.data.transforms import zoomed
 from attncli.engine.collected import Collected, check_weights
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.page import (
+    COMBINED,
     EdgeTable,
     EdgeTables,
     LayerId,
@@ -136,7 +138,7 @@ def fit_maps(
     Raise UsageError if a table is missing, or if not even the strongest weights fit into `budget` bytes.
     """
     for attention in maps:
-        places = {(attention.text, attention.kind, layer.layer) for layer in attention.layers}
+        places = {_layer_id(attention, layer) for layer in attention.layers}
         if attention.pool != "none" and not places <= tables.keys():
             raise UsageError(
                 "the page of pooled maps also needs the strongest weights of each row: "
@@ -149,12 +151,24 @@ def fit_maps(
     strongest = _fit_strongest(sizes, budget, "--rows and --keys", several)
     shown, edge_tables = [], dict(tables)
     for attention in maps:
-        pooled = zoomed(attention, Zoom(strongest.side)) if attention.pool == "none" else attention
+        pooled = zoomed(attention, Zoom(strongest.side, beside=COMBINED)) if attention.pool == "none" else attention
         if pooled is not attention:
-            for layer in attention.layers:
-                edge_tables[attention.text, attention.kind, layer.layer] = EdgeTable.of_maps(layer, strongest.edges)
+            for full in (attention, *_combined(attention)):
+                for layer in full.layers:
+                    edge_tables[_layer_id(full, layer)] = EdgeTable.of_maps(layer, strongest.edges)
         shown.append(pooled)
     return tuple(shown), edge_tables
+
+
+def _layer_id(attention: Attention, layer: LayerMaps) -> LayerId:
+    return attention.text, attention.kind, layer.layer, attention.aggregate
+
+
+def _combined(attention: Attention) -> Iterator[Attention]:
+    """Yield the mean and the maximum over heads of the layers that have several."""
+    layers = tuple(layer for layer in attention.layers if len(layer.heads) > 1)
+    for how in COMBINED if layers else ():
+        yield replace(attention, layers=layers).combined_heads(how)
 
 
 def tables_of_edges(maps: Sequence[Attention], edges: Edges) -> Tables:
@@ -178,11 +192,7 @@ def pooling_notes(maps: Sequence[Attention], tables: Tables) -> tuple[str, ...]:
         return ()
     longest = max(pooled, key=lambda attention: max(len(attention.queries), len(attention.keys)))
     tokens = max(len(longest.queries), len(longest.keys))
-    per_row = max(
-        tables[attention.text, attention.kind, layer.layer].per_row
-        for attention in pooled
-        for layer in attention.layers
-    )
+    per_row = max(tables[_layer_id(attention, layer)].per_row for attention in pooled for layer in attention.layers)
     rows, columns = longest.cell
     up_to = "up to " if len({(len(maps.queries), len(maps.keys)) for maps in pooled}) > 1 else ""
     return (
@@ -211,11 +221,13 @@ def _sizes_of_pass(prepared: Pass) -> list[MapSize]:
         prepared.heads, one_head=request.aggregate != "none", one_layer=request.aggregate_layers != "none"
     )
     vectors = prepared.vector_values if request.neurons else {}
+    several = [kind for (kind, _), heads in prepared.heads.items() if len(heads) > 1]
     sizes = []
     for text in prepared.inputs:
         for kind in (kind for kind in KINDS if kind in maps):
             queries, keys = request.zoom.sides(*map(len, text.sides(kind)))
-            sizes.append(MapSize(maps[kind], len(queries), len(keys), vectors.get(kind, (0, 0, 0))))
+            of_kind = vectors.get(kind, (0, 0, 0)), len(COMBINED) * several.count(kind)
+            sizes.append(MapSize(maps[kind], len(queries), len(keys), *of_kind))
     return sizes
 
 
@@ -232,4 +244,5 @@ def _size_of_maps(attention: Attention, vectors: Sequence[Vectors]) -> MapSize:
         sum(len(of_layer.heads) for of_layer in shown),
     )
     count = sum(len(maps.weights) for maps in attention.layers)
-    return MapSize(count, len(attention.queries), len(attention.keys), values)
+    combined = len(COMBINED) * sum(len(maps.heads) > 1 for maps in attention.layers)
+    return MapSize(count, len(attention.queries), len(attention.keys), values, combined)

@@ -76,9 +76,8 @@ class ViewStudy(Study["Page"]):
 
     def _of_pass(self, execution: Execution) -> tuple[Collected, Page]:
         """Keep no more than the page shows: maps that are too large are never in memory."""
-        from attncli.page import EdgeTables
-        from attncli.stream.edges import StrongestEdges
         from attncli.studies.view.compute import fit_pass, make_page
+        from attncli.studies.view.strongest import PageSinks
 
         request = replace(execution.request, keep_maps=True)
         prepared = replace(execution.prepared, request=request)
@@ -87,12 +86,10 @@ class ViewStudy(Study["Page"]):
             prepared.check_memory(at_once=True)
             run = execution.run_pass(prepared)
             return run, make_page(run, self._budget)
-        tables = EdgeTables(prepared.heads, fit.edges)
-        edges = StrongestEdges(prepared.inputs, tables.add, top_k=fit.edges, heads=prepared.heads)
         zoom = replace(request.zoom, resolution=fit.side)
-        run = execution.run_pass(replace(prepared, request=replace(request, zoom=zoom)), [edges])
-        edges.result()
-        return run, make_page(run, self._budget, tables.tables)
+        page = PageSinks(prepared, fit.edges, zoom)
+        run = execution.run_pass(replace(prepared, request=replace(request, zoom=zoom)), page.sinks)
+        return run, make_page(replace(run, maps=page.with_combined(run.maps)), self._budget, page.tables())
 
     def report(self, result: Page, run: Collected) -> Report:
         """Return the page, and the notes on what it leaves out."""

@@ -69,7 +69,7 @@ function drawSwitch(bar: Selection<HTMLDivElement, unknown, null, undefined>, op
 function choices(run: Run, state: State): Choice[] {
   const layers = run.maps(state).layers.map((layer) => layer.layer);
   const { heads } = run.layer(state);
-  const combined: HeadName[] = heads.length > 1 ? ["mean", "max"] : [];
+  const combined: HeadName[] = run.combinations(state);
   return [
     {
       name: "text",

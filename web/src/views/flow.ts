@@ -1,6 +1,7 @@
 // Flow view: how information reaches a token at the top from the inputs, layer by layer.
 import { select } from "d3-selection";
 import { themed } from "../colour";
+import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
 import { passed, shares, uniform } from "../flow";
 import type { Pen } from "../pen";
@@ -151,9 +152,10 @@ function sentence(labels: string[], token: number, found: Float32Array, layers: 
 function tableOf({ run, state }: Stage, layers: Layers): Table {
   const { labels } = run.axis(state, "queries");
   const chosen = state.query === null ? [...labels.keys()] : [state.query];
+  const names = pairNames(run, state);
   const rows = chosen.flatMap((query) => {
     const [rollout, baseline] = [layers.passed, layers.uniform].map((steps) => shares(steps, query, labels.length)[0]);
-    return labels.map((label, key) => [state.kind, query, key, labels[query], label, rollout[key], baseline[key]]);
+    return labels.map((_, key) => [state.kind, ...names(query, key), rollout[key], baseline[key]]);
   });
-  return { columns: ["kind", "query", "key", "query_token", "key_token", "rollout", "rollout_even"], rows };
+  return { columns: ["kind", ...PAIR_COLUMNS, "rollout", "uniform"], rows };
 }

@@ -1,11 +1,13 @@
 // Head view: query tokens on the left, key tokens on the right, a line for every visible weight.
 import { select } from "d3-selection";
 import { headColour, themed } from "../colour";
+import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Pointed, Stage, Table } from "../drawing";
 import { type Direction, focusOf, toggled } from "../focus";
 import { added, total } from "../maps";
 import type { Pen } from "../pen";
 import type { HeadName, State } from "../state";
+import { absentLegend } from "./absent";
 import { lineCanvas, linesOf, oncePerFrame, paintLines, strongest } from "./lines";
 import { LINE, tokenColumn, weight } from "./tokens";
 
@@ -41,6 +43,10 @@ export function headView(stage: Stage): Drawing {
   });
   const colours = heads.map((head) => colourOf(stage, head));
   const faint = strongest(stage, heads);
+  const absent = undefinedQueries(stage, heads);
+  left.nodes.classed("undefined", (_, at) => absent[at]);
+  left.nodes.attr("title", (_, at) => (absent[at] ? "undefined: this query has no weights" : null));
+  absentLegend(stage.host, { masked: false, undefined: absent.some(Boolean) });
 
   const draw = () => {
     const focus = pointed ? { side: pointed.side, pinned: [pointed.at] } : pinnedOf(state);
@@ -127,11 +133,15 @@ function pinnedOf(state: State): { side: Pointed["side"]; pinned: number[] } | n
   return pinned.length ? { side: state.direction === "from" ? "query" : "key", pinned } : null;
 }
 
+/** Returns for each query whether it has no weights in any of these heads. */
+function undefinedQueries({ run, state }: Stage, heads: HeadName[]): boolean[] {
+  const ofHeads = heads.map((head) => run.undefinedRows(state, head));
+  return run.axis(state, "queries").labels.map((_, at) => heads.length > 0 && ofHeads.every((rows) => rows[at]));
+}
+
 function summed({ run, state }: Stage, heads: HeadName[], focus: number[], fromQuery: boolean): Float32Array {
-  const sums = heads.map((head) =>
-    added(focus.map((at) => (fromQuery ? run.row(state, head, at) : run.column(state, head, at)))),
-  );
-  return heads.length === 1 ? sums[0] : added(sums).map((sum) => sum / heads.length);
+  if (!heads.length) return new Float32Array();
+  return added(focus.map((at) => run.meanOf(state, heads, fromQuery ? "from" : "to", at)));
 }
 
 function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
@@ -155,16 +165,16 @@ function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
 }
 
 function tableOf({ run, state }: Stage, heads: HeadName[]): Table {
-  const [queries, keys] = [run.axis(state, "queries").labels, run.axis(state, "keys").labels];
+  const names = pairNames(run, state);
   const rows: Table["rows"] = [];
   for (const head of heads) {
-    queries.forEach((query, at) => {
-      run.row(state, head, at).forEach((weight, key) => {
-        if (!Number.isNaN(weight)) rows.push([state.kind, state.layer, head, at, key, query, keys[key], weight]);
+    run.axis(state, "queries").labels.forEach((_, query) => {
+      run.row(state, head, query).forEach((weight, key) => {
+        if (!Number.isNaN(weight)) rows.push([state.kind, state.layer, head, ...names(query, key), weight]);
       });
     });
   }
-  return { columns: ["kind", "layer", "head", "query", "key", "query_token", "key_token", "weight"], rows };
+  return { columns: ["kind", "layer", "head", ...PAIR_COLUMNS, "weight"], rows };
 }
 
 /** Returns the lines in words, for the status line. */

@@ -2,10 +2,12 @@
 import { pointer, select } from "d3-selection";
 import { type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
 import { DECADES, shares, themed, viridis, viridisPixel } from "../colour";
+import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
-import { type Grid, largest } from "../maps";
+import { type Grid, isUndefined, largest } from "../maps";
 import { type Pen, sized } from "../pen";
 import type { State } from "../state";
+import { type Absent, absentOf, hatch, LEGEND_HIGH, legendHeight, paintLegend, undefinedRows } from "./absent";
 import { oncePerFrame } from "./lines";
 import { weight } from "./tokens";
 
@@ -55,6 +57,7 @@ interface Plot {
   size: number;
   log: boolean;
   top: number;
+  absent: Absent;
 }
 
 export function matrixView(stage: Stage): Drawing {
@@ -74,7 +77,7 @@ export function matrixView(stage: Stage): Drawing {
     .node() as HTMLCanvasElement;
   const { margin } = plot;
   const width = plot.size + margin + BAR;
-  const height = plot.size + margin;
+  const height = plot.size + margin + legendHeight(plot.absent);
   const square: [[number, number], [number, number]] = [
     [margin, margin],
     [margin + plot.size, margin + plot.size],
@@ -136,7 +139,8 @@ function plotOf(stage: Stage, map: Grid): Plot {
   const log = isLog(stage);
   const top = largest(map.weights);
   const margin = Math.max(LEAST_MARGIN, ...[...queries, ...keys].map((label) => wide(label.numbered)));
-  const room = Math.min(stage.width - margin - BAR, stage.height - margin, 900);
+  const absent = absentOf(map, state);
+  const room = Math.min(stage.width - margin - BAR, stage.height - margin - legendHeight(absent), 900);
   return {
     map,
     cells: pixels(map, shares(top, log)),
@@ -146,6 +150,7 @@ function plotOf(stage: Stage, map: Grid): Plot {
     size: Math.max(180, room),
     log,
     top,
+    absent,
   };
 }
 
@@ -183,6 +188,10 @@ function paint(pen: Pen, plot: Plot, view: ZoomTransform, at: [number, number] |
   const y = (row: number) => view.applyY(margin) + row * high;
   pen.rect(margin, margin, size, size, themed("unseen"));
   pen.image(x(0), y(0), view.k * size, view.k * size, cells);
+  for (const [first, end] of undefinedRows(map)) {
+    const [top, bottom] = [y(first), y(end)].map((place) => Math.max(margin, Math.min(margin + size, place)));
+    hatch(pen, margin, top, size, bottom - top);
+  }
   // covers the cells that zooming moved out of the square
   pen.rect(0, 0, margin, margin + size, themed("ground"));
   pen.rect(0, 0, margin + size + BAR, margin, themed("ground"));
@@ -198,14 +207,15 @@ function paint(pen: Pen, plot: Plot, view: ZoomTransform, at: [number, number] |
     const middle = x(column + 0.5);
     if (inside(middle)) pen.text(middle, margin - 6, label, { ...across, bold: at?.[1] === column });
   });
+  const clamp = (place: number) => Math.max(margin, Math.min(margin + size, place));
   if (at) {
-    const clamp = (place: number) => Math.max(margin, Math.min(margin + size, place));
-    for (const row of [at[0], at[0] + 1]) pen.line([margin, clamp(y(row))], [margin + size, clamp(y(row))], "#fff");
+    for (const row of [at[0], at[0] + 1]) pen.line([margin, clamp(y(row))], [margin + size, clamp(y(row))], "#fff", 3);
     for (const column of [at[1], at[1] + 1]) {
-      pen.line([clamp(x(column)), margin], [clamp(x(column)), margin + size], "#fff");
+      pen.line([clamp(x(column)), margin], [clamp(x(column)), margin + size], "#fff", 3);
     }
   }
   paintBar(pen, plot);
+  paintLegend(pen, plot.absent, margin, margin + size + LEGEND_HIGH - 14);
 }
 
 /** Draws as many labels as are readable: every one, or every second, fifth, tenth, … */
@@ -238,26 +248,21 @@ function paintBar(pen: Pen, { size, margin, log, top }: Plot): void {
 
 function sentence({ map, queries, keys }: Plot, [row, column]: [number, number]): string {
   const value = map.weights[row * map.columns + column];
-  const text = Number.isNaN(value) ? "masked, or left out" : value.toPrecision(3);
+  const without = isUndefined(map, row) ? "undefined, this query has no weights" : "masked, or left out";
+  const text = Number.isNaN(value) ? without : value.toPrecision(3);
   const [from, to] = [queries[row], keys[column]];
   return `${from.text} (${from.place}) → ${to.text} (${to.place}): ${text}`;
 }
 
-function tableOf({ state }: Stage, { map, queries, keys }: Plot): Table {
+/** Returns a row per weight; a pooled cell is named by its first query and key. */
+function tableOf({ run, state }: Stage, { map }: Plot): Table {
+  const names = pairNames(run, state);
+  const { cell } = run.maps(state);
   const rows: Table["rows"] = [];
   map.weights.forEach((value, at) => {
     if (Number.isNaN(value)) return;
-    const [row, column] = [Math.floor(at / map.columns), at % map.columns];
-    rows.push([
-      state.kind,
-      state.layer,
-      state.head,
-      queries[row].place,
-      keys[column].place,
-      queries[row].text,
-      keys[column].text,
-      value,
-    ]);
+    const [query, key] = [Math.floor(at / map.columns) * cell[0], (at % map.columns) * cell[1]];
+    rows.push([state.kind, state.layer, state.head, ...names(query, key), value]);
   });
-  return { columns: ["kind", "layer", "head", "query", "key", "query_token", "key_token", "weight"], rows };
+  return { columns: ["kind", "layer", "head", ...PAIR_COLUMNS, "weight"], rows };
 }

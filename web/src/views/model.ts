@@ -1,10 +1,13 @@
 // Model view: a thumbnail of every layer x head; a click opens it.
 import { select } from "d3-selection";
 import { shares, themed } from "../colour";
+import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
 import { type Grid, largest } from "../maps";
-import type { Pen } from "../pen";
-import type { HeadName, LayerName } from "../state";
+import { type Pen, sized } from "../pen";
+import { combinedName } from "../run";
+import type { HeadName, LayerName, State } from "../state";
+import { type Absent, absentLegend, absentOf, hatch, LEGEND_HIGH, paintLegend, undefinedRows } from "./absent";
 import { isLog, pixels } from "./matrix";
 
 const LABEL = 34;
@@ -32,6 +35,7 @@ export function modelView(stage: Stage): Drawing {
   for (let column = 0; column < columns; column++) box.append("span").attr("class", "number").text(column);
   let row = -1;
   const waiting: (() => void)[] = [];
+  const absent: Absent = { masked: false, undefined: false };
   for (const place of places) {
     if (place.row !== row) {
       row = place.row;
@@ -50,18 +54,20 @@ export function modelView(stage: Stage): Drawing {
       .attr("title", name)
       .on("click", () => store.change({ layer: place.layer, head: place.head, heads: null, view: "matrix" }));
     const canvas = thumb.append("canvas").node() as HTMLCanvasElement;
-    waiting.push(() => thumbnail(canvas, picture(stage, run.grid(state, place.layer, place.head)), side));
+    waiting.push(() => {
+      const map = run.grid(state, place.layer, place.head);
+      paintMap(sized(canvas, side, side, devicePixelRatio)(), stage, map, [0, 0, side]);
+      if (addAbsent(absent, map, state)) absentLegend(below, absent);
+    });
   }
-  box
-    .append("p")
-    .attr("class", "caption")
-    .text("Each map has its own scale: the brightest cell is its largest weight.");
+  const below = box.append("div").attr("class", "caption").node() as HTMLDivElement;
+  select(below).append("p").text("Each map has its own scale: the brightest cell is its largest weight.");
   const stop = inTurn(waiting);
 
   const width = LABEL + columns * (side + GAP);
   const height = LABEL + (Math.max(...places.map((place) => place.row)) + 1) * (side + GAP);
   return {
-    picture: { width, height, paint: (pen) => paint(pen, stage, places, side) },
+    picture: { width, height: height + LEGEND_HIGH, paint: (pen) => paint(pen, stage, places, side) },
     table: () => tableOf(stage, places),
     end: stop,
   };
@@ -69,25 +75,26 @@ export function modelView(stage: Stage): Drawing {
 
 function placesOf({ run, state }: Stage): Place[] {
   return run.maps(state).layers.flatMap(({ layer, heads }, row) => {
-    const names: HeadName[] = heads.length ? heads : ["mean"];
+    const names: HeadName[] = heads.length ? heads : [combinedName(run.maps(state))];
     return names.map((head, column) => ({ layer, head, row, column }));
   });
 }
 
-function picture(stage: Stage, map: Grid): HTMLCanvasElement {
-  return pixels(map, shares(largest(map.weights), isLog(stage)));
+/** Draws a map as a square; `place` is its left edge, its top and its side. */
+function paintMap(pen: Pen, stage: Stage, map: Grid, [x, y, side]: [number, number, number]): void {
+  pen.rect(x, y, side, side, themed("unseen"));
+  pen.image(x, y, side, side, pixels(map, shares(largest(map.weights), isLog(stage))));
+  const high = side / map.rows;
+  for (const [first, end] of undefinedRows(map)) hatch(pen, x, y + first * high, side, (end - first) * high);
 }
 
-function thumbnail(canvas: HTMLCanvasElement, cells: HTMLCanvasElement, side: number): void {
-  const pixel = Math.round(side * devicePixelRatio);
-  canvas.width = pixel;
-  canvas.height = pixel;
-  canvas.style.width = `${side}px`;
-  canvas.style.height = `${side}px`;
-  const context = canvas.getContext("2d") as CanvasRenderingContext2D;
-  context.imageSmoothingEnabled = cells.width > pixel;
-  context.imageSmoothingQuality = "high";
-  context.drawImage(cells, 0, 0, pixel, pixel);
+/** Adds what a map has no weights of; returns whether that is new. */
+function addAbsent(absent: Absent, map: Grid, state: State): boolean {
+  const [before, ofMap] = [{ ...absent }, absentOf(map, state)];
+  absent.masked ||= ofMap.masked;
+  absent.sinks = ofMap.sinks;
+  absent.undefined ||= ofMap.undefined;
+  return before.masked !== absent.masked || before.undefined !== absent.undefined;
 }
 
 /** Runs the tasks in slices with a frame between them; returns a function that stops them. */
@@ -107,24 +114,28 @@ function inTurn(waiting: (() => void)[]): () => void {
 
 function paint(pen: Pen, stage: Stage, places: Place[], side: number): void {
   const look = { size: 11, fill: themed("ink"), anchor: "middle" } as const;
+  const absent: Absent = { masked: false, undefined: false };
   for (const { layer, head, row, column } of places) {
     const [x, y] = [LABEL + column * (side + GAP), LABEL + row * (side + GAP)];
     if (row === 0) pen.text(x + side / 2, LABEL / 2, String(head), look);
     if (column === 0) pen.text(LABEL / 2, y + side / 2, String(layer), look);
-    pen.rect(x, y, side, side, themed("unseen"));
-    pen.image(x, y, side, side, picture(stage, stage.run.grid(stage.state, layer, head)));
+    const map = stage.run.grid(stage.state, layer, head);
+    paintMap(pen, stage, map, [x, y, side]);
+    addAbsent(absent, map, stage.state);
   }
+  const rows = Math.max(...places.map((place) => place.row)) + 1;
+  paintLegend(pen, absent, LABEL, LABEL + rows * (side + GAP) + LEGEND_HIGH - 18);
 }
 
 function tableOf({ run, state }: Stage, places: Place[]): Table {
-  const [queries, keys] = [run.axis(state, "queries").labels, run.axis(state, "keys").labels];
+  const names = pairNames(run, state);
   const { cell } = run.maps(state);
   const rows = places.map(({ layer, head }) => {
     const map = run.grid(state, layer, head);
     const top = largest(map.weights);
     const at = map.weights.indexOf(top);
     const [query, key] = [Math.floor(at / map.columns) * cell[0], (at % map.columns) * cell[1]];
-    return [state.kind, layer, head, top, query, key, queries[query] ?? "", keys[key] ?? ""];
+    return [state.kind, layer, head, top, ...names(query, key)];
   });
-  return { columns: ["kind", "layer", "head", "largest", "query", "key", "query_token", "key_token"], rows };
+  return { columns: ["kind", "layer", "head", "largest", ...PAIR_COLUMNS], rows };
 }

@@ -6,6 +6,7 @@ import type { Drawing, Stage } from "../drawing";
 import type { Pen } from "../pen";
 import type { HeadRow } from "../schema";
 import type { HeadName, LayerName } from "../state";
+import { absentLegend, hatch, LEGEND_HIGH, legendHeight, paintLegend } from "./absent";
 import { missing } from "./missing";
 
 const USUAL = "entropy";
@@ -39,15 +40,20 @@ export function numbersView(stage: Stage): Drawing {
   const { question, unit, source } = stats.metrics[metric];
   box.append("p").attr("class", "question").text(`${question} (${unit}; ${source})`);
   const cells = cellsOf(rows, metric);
+  const absent = { masked: false, undefined: cells.some((cell) => cell.value === null) };
   drawCells(box.append("div").attr("class", "cells").node() as HTMLDivElement, stage, cells);
+  absentLegend(box.node() as HTMLDivElement, absent);
   drawTable(box.append("div").attr("class", "scroll").node() as HTMLDivElement, stage, rows, metrics);
   const layers = Math.max(...cells.map((cell) => cell.row)) + 1;
   const heads = Math.max(...cells.map((cell) => cell.column)) + 1;
   return {
     picture: {
       width: LABEL + heads * CELL,
-      height: 2 * HIGH + layers * HIGH,
-      paint: (pen) => paint(pen, cells, `${metric.replaceAll("_", " ")} (${unit})`),
+      height: 2 * HIGH + layers * HIGH + legendHeight(absent),
+      paint: (pen) => {
+        paint(pen, cells, `${metric.replaceAll("_", " ")} (${unit})`);
+        paintLegend(pen, absent, LABEL, 2 * HIGH + layers * HIGH + LEGEND_HIGH - 18);
+      },
     },
     table: () => ({
       columns: ["kind", "layer", "head", ...metrics],
@@ -97,12 +103,12 @@ function drawCells(host: HTMLElement, stage: Stage, cells: Cell[]): void {
     box
       .append("button")
       .attr("type", "button")
-      .attr("class", "cell")
+      .attr("class", cell.value === null ? "cell undefined" : "cell")
       .attr("data-keep", `cell-${cell.layer}-${cell.head}`)
       .attr("data-layer", cell.layer)
       .attr("data-head", cell.head)
       .attr("title", `layer ${cell.layer}, head ${cell.head}: ${text}`)
-      .style("background", cell.value === null ? themed("unseen") : viridis(cell.share))
+      .style("background", cell.value === null ? "" : viridis(cell.share))
       .style("color", cell.value === null ? themed("ink") : ink(cell.share))
       .text(short(cell.value))
       .on("click", () => openHead(stage, cell.layer, cell.head));
@@ -173,7 +179,8 @@ function paint(pen: Pen, cells: Cell[], title: string): void {
     const [x, y] = [LABEL + column * CELL, 2 * HIGH + row * HIGH];
     if (row === 0) pen.text(x + CELL / 2, 1.5 * HIGH, String(head), { ...look, fill: themed("ink") });
     if (column === 0) pen.text(LABEL / 2, y + HIGH / 2, String(layer), { ...look, fill: themed("ink") });
-    pen.rect(x, y, CELL - 2, HIGH - 2, value === null ? themed("unseen") : viridis(share));
+    if (value === null) hatch(pen, x, y, CELL - 2, HIGH - 2);
+    else pen.rect(x, y, CELL - 2, HIGH - 2, viridis(share));
     pen.text(x + CELL / 2 - 1, y + HIGH / 2 - 1, short(value), {
       ...look,
       fill: value === null ? themed("ink") : ink(share),

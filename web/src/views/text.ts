@@ -1,12 +1,14 @@
 // Text view: the text itself, shaded by the attention from, or to, the tokens in focus.
 import { select } from "d3-selection";
 import { themed } from "../colour";
+import { namesAt } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
 import { focusOf, toggled, turned } from "../focus";
 import { added, largest, total } from "../maps";
 import { FONT, type Pen } from "../pen";
 import type { Axis } from "../run";
 import type { Side } from "../schema";
+import { type Absent, absentLegend, hatch, legendHeight, paintLegend } from "./absent";
 import { weight } from "./tokens";
 
 const WIDTH = 720;
@@ -19,6 +21,8 @@ type Which = "queries" | "keys";
 interface Shade {
   which: Which;
   weights: Float32Array;
+  /** Whether the weight of each place is undefined. */
+  undefinedAt: boolean[];
   top: number;
   description: string;
 }
@@ -68,15 +72,20 @@ function shadeOf(stage: Stage): Shade {
   const fromQuery = state.direction === "from";
   const focus = focusOf(state);
   const labels = run.axis(state, focusSide(stage)).labels;
+  const keyLabels = run.axis(state, "keys").labels;
   const which: Which = fromQuery ? "keys" : "queries";
   const line = (at: number) => (fromQuery ? run.row(state, state.head, at) : run.column(state, state.head, at));
   const chosen = focus.length ? focus : [...labels.keys()];
+  const absent = run.undefinedRows(state, state.head);
   const sums = added(chosen.map(line));
-  const weights = focus.length ? sums : sums.map((sum) => sum / labels.length);
+  // undefined queries do not count in the mean over all queries
+  const count = labels.length - (fromQuery ? absent.filter(Boolean).length : 0);
+  const weights = focus.length ? sums : sums.map((sum) => sum / count);
+  const undefinedAt = fromQuery ? keyLabels.map(() => chosen.every((query) => absent[query])) : absent;
   const names = focus.map((at) => labels[at]).join(" + ");
   const tokens = focus.length ? names : "all tokens, mean (click tokens to choose)";
   const description = `attention ${fromQuery ? "from" : "to"} ${tokens}: ${weight(total(weights))} in all`;
-  return { which, weights, top: largest(weights), description };
+  return { which, weights, undefinedAt, top: largest(weights), description };
 }
 
 function drawText(host: HTMLElement, stage: Stage, which: Which, axis: Axis, shade: Shade): void {
@@ -91,10 +100,12 @@ function drawText(host: HTMLElement, stage: Stage, which: Which, axis: Axis, sha
     text.append("span").text(side.before[piece]);
     if (at < 0) return;
     const value = shaded ? shade.weights[at] : Number.NaN;
-    const tooltip = Number.isNaN(value) ? axis.labels[at] : `${axis.labels[at]}: ${weight(value)}`;
+    const isUndefined = shaded && shade.undefinedAt[at];
+    const known = isUndefined ? ": undefined" : Number.isNaN(value) ? "" : `: ${weight(value)}`;
+    const tooltip = `${axis.labels[at]}${known}`;
     const mark = text
       .append(clickable ? "button" : "span")
-      .attr("class", `piece${side.surface[piece] ? "" : " chip"}`)
+      .attr("class", `piece${side.surface[piece] ? "" : " chip"}${isUndefined ? " undefined" : ""}`)
       .attr("title", tooltip)
       .attr("data-at", at)
       .style("--share", String(Number.isNaN(value) || shade.top === 0 ? 0 : value / shade.top))
@@ -115,6 +126,11 @@ function legend(host: HTMLElement, shade: Shade): void {
   box.append("span").text("0");
   box.append("span").attr("class", "ramp").attr("aria-hidden", "true");
   box.append("span").attr("data-top", "").text(weight(shade.top));
+  absentLegend(host, absentIn(shade));
+}
+
+function absentIn(shade: Shade): Absent {
+  return { masked: false, undefined: shade.undefinedAt.some(Boolean) };
 }
 
 /** Returns the place of each piece when the text is set in lines of `WIDTH` pixels. */
@@ -144,7 +160,8 @@ function pictureOf(stage: Stage, shade: Shade): Drawing["picture"] {
     const [side, axis] = [run.side(state, which), run.axis(state, which)];
     return { which, side, axis, ...setInLines(side, axis) };
   });
-  const height = parts.reduce((sum, part) => sum + (part.lines + 2) * LINE, 0);
+  const legendTop = parts.reduce((sum, part) => sum + (part.lines + 2) * LINE, 0);
+  const height = legendTop + legendHeight(absentIn(shade));
   const paint = (pen: Pen) => {
     pen.text(0, LINE / 2, shade.description, { size: 12, fill: themed("soft") });
     let top = 1.5 * LINE;
@@ -155,13 +172,16 @@ function pictureOf(stage: Stage, shade: Shade): Drawing["picture"] {
         const value = parts.length === 1 || part.which === shade.which ? shade.weights[at] : Number.NaN;
         const share = Number.isNaN(value) || shade.top === 0 ? 0 : value / shade.top;
         pen.group(0, top, () => {
-          if (share > 0) pen.rect(x, y, wide, LINE - 6, mixed(share));
+          if ((parts.length === 1 || part.which === shade.which) && shade.undefinedAt[at])
+            hatch(pen, x, y, wide, LINE - 6);
+          else if (share > 0) pen.rect(x, y, wide, LINE - 6, mixed(share));
           const look = { size: SIZE, fill: themed("ink"), bold: focus.has(at) };
           pen.text(x, y + (LINE - 6) / 2, part.side.surface[piece] || part.side.labels[piece], look);
         });
       }
       top += (part.lines + 1) * LINE;
     }
+    paintLegend(pen, absentIn(shade), 0, legendTop);
   };
   return { width: WIDTH, height, paint };
 }
@@ -176,20 +196,13 @@ function mixed(share: number): string {
 }
 
 function tableOf({ run, state }: Stage, shade: Shade): Table {
-  const labels = run.axis(state, shade.which).labels;
+  const axis = run.axis(state, shade.which);
+  const window = run.maps(state).window;
+  const first = window ? window[shade.which === "queries" ? 0 : 1][0] : 0;
   const focus = focusOf(state).join("+") || "all";
-  const rows = labels.map((label, at) => [
-    state.kind,
-    state.layer,
-    state.head,
-    state.direction,
-    focus,
-    at,
-    label,
-    shade.weights[at],
-  ]);
-  return {
-    columns: ["kind", "layer", "head", "direction", "focus", "position", "token", "weight"],
-    rows: rows.filter((row) => !Number.isNaN(row[7])),
-  };
+  const about = [state.kind, state.layer, state.head, state.direction, focus];
+  const rows = [...axis.labels.keys()]
+    .filter((at) => !Number.isNaN(shade.weights[at]))
+    .map((at) => [...about, first + at, ...namesAt(axis, at), shade.weights[at]]);
+  return { columns: ["kind", "layer", "head", "direction", "focus", "position", "token", "piece", "weight"], rows };
 }
