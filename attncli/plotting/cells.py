@@ -55,10 +55,15 @@ class Cells:
 
 
 def layer_cells(maps: LayerMaps) -> Cells:
-    """Return all maps of a layer as cells [head, query, key]."""
+    """Return all maps of a layer as cells [head, query, key].
+
+    A row without any weight is undefined, also at its masked keys, so that it looks the same whatever its mask is.
+    """
     weights = np.asarray(maps.weights)
-    state = np.where(np.isfinite(weights), DRAWN, UNDEFINED)
-    state = state if maps.visible is None else np.where(maps.visible, state, INVISIBLE)
+    known = np.isfinite(weights)
+    state = np.where(known, DRAWN, UNDEFINED)
+    if maps.visible is not None:
+        state = np.where(maps.visible | ~known.any(-1, keepdims=True), state, INVISIBLE)
     return Cells(weights, state.astype(np.uint8))
 
 

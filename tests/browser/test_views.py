@@ -6,10 +6,12 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from opened import VIEWS, Made, Open, near
+from opened import SVG, VIEWS, Made, Open, near
+from page import Read
 
 import attncli
 from attncli.data import Attention, Kind
@@ -47,6 +49,43 @@ def test_head_view_shows_the_weights_of_a_row(
     row = np.where(_visible(true)[query], true.values[query], np.nan)
     assert np.array_equal(np.isnan(opened.weights()), np.isnan(row))
     assert near(opened.weights(), row, np.nanmax(row))
+
+
+def test_undefined_rows_and_masked_keys_have_a_look_and_a_legend(made: Callable[[str], Made], open_page: Open) -> None:
+    run = made("decoder").run
+    maps = run.attention()
+    weights = [np.array(layer.weights) for layer in maps.layers]
+    for of_layer in weights:
+        of_layer[:, 3] = np.nan
+    layers = [replace(layer, weights=changed) for layer, changed in zip(maps.layers, weights, strict=True)]
+    run = replace(run, maps=(replace(maps, layers=tuple(layers)),), vectors=(), statistics=None)
+    opened = open_page(run.view().html)
+    for view in ("matrix", "model"):
+        picture = opened.svg(f"view={view}&layer=1&head=mean")
+        assert {"masked key", "undefined"} <= {text.text for text in picture.iter(f"{SVG}text")}
+        hatch = {line.get("y1") for line in picture.iter(f"{SVG}line")}
+        assert len(hatch) > 2
+    page = opened.go("view=matrix&layer=1&head=2&query=3&key=1")
+    assert "undefined, this query has no weights" in page.locator(".status").inner_text()
+    page = opened.go("view=head&layer=1&head=2")
+    assert page.locator(".token.undefined").evaluate_all("all => all.map(one => one.dataset.at)") == ["3"]
+    page = opened.go("view=text&layer=1&head=2&direction=to&key=1")
+    assert page.locator(".piece.undefined").evaluate_all("all => all.map(one => one.dataset.at)") == ["3"]
+    assert page.locator(".absent").inner_text() == "undefined"
+    # as if no row of the others had a weight
+    page = opened.go("view=text&layer=1&head=2&query=3")
+    assert page.locator(".piece.undefined").count() == len(maps.keys)
+
+
+def test_an_undefined_measure_is_hatched(made: Callable[[str], Made], open_page: Open) -> None:
+    document = Read(made("encoder").html)
+    row = document.document["stats"]["heads"][0]
+    html = made("encoder").html.replace(f'"entropy":{json.dumps(row["entropy"])}', '"entropy":null', 1)
+    page = open_page(html).go("view=numbers&metric=entropy")
+    assert page.locator(".cell.undefined").count() == 1
+    assert page.locator(".absent").inner_text() == "undefined"
+    page = open_page(made("encoder").html).go("view=numbers&metric=entropy")
+    assert page.locator(".cell.undefined, .absent").count() == 0
 
 
 def _visible(attention: object) -> np.ndarray:

@@ -128,6 +128,23 @@ def test_undefined_rows_are_hatched_with_a_legend() -> None:
     assert not np.ma.getmaskarray(weights_image(figure).get_array())[[0, 1, 3]].any()
 
 
+@pytest.mark.parametrize("sees", ["nothing", "earlier keys"])
+def test_an_undefined_row_looks_the_same_whatever_its_mask_is(sees: str) -> None:
+    made = attention(4, causal=True)
+    (maps,) = made.layers
+    weights, visible = np.array(maps.weights), np.array(maps.visible)
+    weights[0, 1] = np.nan
+    if sees == "nothing":
+        visible[0, 1] = False
+    figure = heatmap.draw(replace(made, layers=(replace(maps, weights=weights, visible=visible),)))
+    for column in range(4):
+        hatched = cell(figure, 1, column, (4, 4))
+        assert len(np.unique(hatched.reshape(-1, 3), axis=0)) > 1
+        assert (hatched > 150).all()
+    assert (cell(figure, 2, 3, (4, 4)) == GREY).all()
+    assert {"undefined", "masked key"} <= words(figure)
+
+
 def test_everything_undefined_still_draws() -> None:
     assert "undefined" in words(heatmap.draw(one_map(np.full((3, 3), np.nan))))
     assert "undefined" in words(heatmap.draw(one_map(np.full((3, 3), np.nan)), log=True))

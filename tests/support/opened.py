@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from playwright.sync_api import Page
@@ -19,6 +21,7 @@ CHANGE_ADDRESS = """address => new Promise(drawn => {
   addEventListener("hashchange", () => requestAnimationFrame(() => requestAnimationFrame(drawn)), { once: true });
   location.hash = target.hash;
 })"""
+SVG = "{http://www.w3.org/2000/svg}"
 VIEWS = ("head", "model", "matrix", "neuron", "text", "numbers", "flow")
 
 
@@ -38,6 +41,13 @@ class Opened:
             self.page.goto(f"{self.url}#{address}")
             self.page.wait_for_selector("body[data-drawn]")
         return self.page
+
+    def svg(self, address: str) -> Element:
+        """Return the root of the SVG file of a view."""
+        page = self.go(address)
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="SVG file").click()
+        return ElementTree.parse(waiting.value.path()).getroot()
 
     def csv(self, address: str) -> list[dict[str, str]]:
         """Return the rows of the CSV file of a view."""

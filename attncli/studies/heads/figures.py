@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 from attncli.data import Array, Kind
 from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, draw_key_ticks, draw_query_ticks, fit_labels, join_parts
-from attncli.plotting.cells import COLOURS, HATCHED
+from attncli.plotting.cells import COLOURS, DRAWN, UNDEFINED, Cells, draw_cells, missing_legend
 from attncli.plotting.highlight_colours import readable_ink
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, legend_style
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
@@ -212,31 +212,32 @@ def draw_distances(group: HeadClusters, kind: Kind, *, model: str = "", note: st
     step = max(side, measure(list(_TITLES.values()), SUBTITLE)[0]) + _APART
     second = max(column_left + column + _APART, left + step)
     below = max(labels.width + 30, measure([_UNIFORM], labels.size)[0] + 8)
-    page = FigureLayout.blank(second + step * (len(matrices) - 1) + BAR_ROOM, top + side + below + 24, header)
+    page = FigureLayout.blank(second + step * (len(matrices) - 1) + BAR_ROOM, top + side + below + 44, header)
+    states = []
     for number, (name, matrix) in enumerate(matrices.items()):
         square_left = second + step * (number - 1) if number else left
         axes = page.axes(square_left, top, side, side)
-        _draw_distances(axes, matrix[np.ix_(order, order)])
+        states.append(_draw_distances(axes, matrix[np.ix_(order, order)]))
         draw_key_ticks(axes, labels)
         page.write(square_left, top - _TITLE + 2, _TITLES[name], SUBTITLE)
         if number == 0:
             draw_query_ticks(axes, labels)
             uniform_axes = page.axes(column_left, top, column, side)
-            _draw_distances(uniform_axes, group.to_even[order, None])
+            states.append(_draw_distances(uniform_axes, group.to_even[order, None]))
             uniform_axes.set_xticks([0.5], labels=[_UNIFORM], **style(labels.size, rotation=90))
             uniform_axes.tick_params(**TICK_STYLE)
     # without baselines the colour bar follows the column of uniform attention
     apart = 0.0 if len(matrices) > 1 else _COLUMN_GAP + column
     page.colour_bar(axes, ScalarMappable(Normalize(0, LARGEST_DISTANCE), COLOURS), _UNIT, apart=apart)
+    page.legend(missing_legend(np.concatenate(states)), EDGE, page.height - 30)
     return page.figure
 
 
-def _draw_distances(axes: Axes, values: Array) -> None:
-    """Draw distances [row, column]; undefined ones are hatched."""
-    rows, columns = values.shape
-    image_style: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
-    axes.patch.set(**HATCHED)
-    axes.imshow(np.ma.masked_invalid(values), cmap=COLOURS, vmin=0, vmax=LARGEST_DISTANCE, **image_style)
+def _draw_distances(axes: Axes, values: Array) -> Array:
+    """Draw distances [row, column] and return the state of all cells; undefined ones are hatched."""
+    state = np.where(np.isnan(values), UNDEFINED, DRAWN)
+    draw_cells(axes, Cells(np.nan_to_num(values), state), Normalize(0, LARGEST_DISTANCE))
+    return state.ravel()
 
 
 @with_fixed_style

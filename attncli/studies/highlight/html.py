@@ -17,7 +17,10 @@ from attncli.studies.highlight.passage import TextCell, TextLine
 from attncli.studies.highlight.result import Highlight
 
 _ASSETS = Path(__file__).parent / "assets"
-_DARK = ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; }"
+_DARK = (
+    ":root { --paper: DARK_PAGE; --ink: #ececec; --faint: #a9adb6; --rule: #3a3e47; --unseen: #8b8f98; "
+    "--hatch: #6b7180; }"
+)
 
 
 def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:

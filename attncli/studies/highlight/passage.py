@@ -119,7 +119,9 @@ def weighted_cells(highlight: Highlight, line: HighlightLine, cells: Sequence[Te
             weighted.append(cell)
             continue
         drawn = [position for position in positions if line.drawn[position]]
-        state: State = "drawn" if drawn else "undefined" if line.visible[positions].any() else "unseen"
+        # a query without any weight is undefined, whatever its mask is
+        absent = line.visible[positions] | np.isnan(line.weights[positions])
+        state: State = "drawn" if drawn else "undefined" if absent.any() else "unseen"
         weight = float(np.sum(line.weights[drawn], dtype=np.float64))
         if highlight.direction == "to":
             weight /= max(1, len(drawn))

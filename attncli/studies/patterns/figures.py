@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Patch, Polygon, Rectangle
 
 from attncli.data import KINDS, Attention, Kind
 from attncli.errors import UsageError
 from attncli.plotting import grid as head_grid
 from attncli.plotting.axis import KIND_WORDS, draw_layer_head_axes, join_parts
+from attncli.plotting.cells import HATCHED
 from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.patterns.result import CLASS_NUMBERS, CLASSES, Patterns
@@ -46,6 +47,7 @@ class _Grid:
 
     layers, heads  sorted numbers of the rows and columns
     cells          the row of each head in the table of heads, by (row, column) of its cell
+    undefined      rows of the heads without any number
     """
 
     def __init__(self, kind: Kind, patterns: Patterns) -> None:
@@ -53,6 +55,8 @@ class _Grid:
         rows = {key[1:]: row for row, key in enumerate(patterns.head_keys()) if key[0] == kind}
         self.layers, self.heads = (sorted({numbers[axis] for numbers in rows}) for axis in (0, 1))
         self.cells = {(self.layers.index(layer), self.heads.index(head)): row for (layer, head), row in rows.items()}
+        numbers = np.array([scores.values for scores in patterns.heads.values()])
+        self.undefined = {row for row in rows.values() if np.isnan(numbers[:, row]).all()}
 
 
 @with_fixed_style
@@ -90,6 +94,8 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
         _draw_key(page, bars_left + _BARS + _APART, map_top, counts)
         top += step + height
     page.write(EDGE, page.height - 30, READING, SMALL, FAINT)
+    if any(grid.undefined for grid in grids):
+        page.legend([Patch(**HATCHED, label="undefined")], EDGE, page.height - 52)
     return page.figure
 
 
@@ -109,7 +115,8 @@ def _draw_cells(axes: Axes, grid: _Grid, patterns: Patterns, cell: tuple[int, in
     for (row, column), table_row in grid.cells.items():
         classes = patterns.classes[table_row]
         colours = [COLOURS[name] for name in classes] or [NONE]
-        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colours[0], edgecolor="white", linewidth=1))
+        look = {"facecolor": colours[0], "edgecolor": "white", "linewidth": 1}
+        axes.add_patch(Rectangle((column, row), 1, 1, **(HATCHED if table_row in grid.undefined else look)))
         if len(colours) > 1:
             corner = [(column + 1, row + 0.45), (column + 1, row + 1), (column + 1 - 0.55 * cell[0] / cell[1], row + 1)]
             axes.add_patch(Polygon(corner, facecolor=colours[1], edgecolor="white", linewidth=0.8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,17 @@ def test_distances_are_in_the_order_of_the_dendrogram_next_to_their_baselines() 
     np.testing.assert_allclose(images[1][:, 0], group.to_even[order])
     assert {axes.images[0].get_clim() for axes in figure.axes if axes.images} == {(0, LARGEST_DISTANCE)}
     assert {"on the text", "position alone", "tokens shuffled", "uniform attention"} <= words(figure)
+
+
+def test_undefined_distances_are_hatched_with_a_legend() -> None:
+    group = made(2, 4)
+    assert "undefined" not in words(draw_distances(group, "encoder"))
+    shuffled = np.array(group.baselines["shuffled"])
+    shuffled[0, 3] = shuffled[3, 0] = np.nan
+    figure = draw_distances(replace(group, baselines={**group.baselines, "shuffled": shuffled}), "encoder")
+    assert "undefined" in words(figure)
+    assert [bool(axes.patch.get_hatch()) for axes in figure.axes[:4]] == [False, False, False, True]
+    assert not faults(figure)
 
 
 def test_a_missing_baseline_has_no_panel() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -126,6 +127,9 @@ def test_words_can_be_read_on_every_colour(dark: bool) -> None:
 def test_levels_are_weights_and_each_token_has_its_state() -> None:
     lit = line([0.5, 0.25, np.nan, 0.0, 0.1, 1.0], positions=(1,), visible=[True, True, True, True, True, False])
     cells = [cell for cell in weighted_cells(of(SENTENCE, lit), lit, text_cells(SENTENCE)) if cell.positions]
+    masked = replace(lit, visible=lit.visible & np.isfinite(lit.weights))  # as maps are that come from the stream
+    again = weighted_cells(of(SENTENCE, masked), masked, text_cells(SENTENCE))
+    assert [cell.state for cell in again if cell.positions] == [cell.state for cell in cells]
     assert [cell.state for cell in cells] == ["drawn", "drawn", "undefined", "drawn", "drawn", "unseen"]
     assert [cell.level for cell in cells[:2]] == [LEVELS - 1, colour_level(0.25, 0.5)]
     assert [cell.focus for cell in cells] == [False, True, False, False, False, False]

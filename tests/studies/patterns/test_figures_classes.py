@@ -69,6 +69,21 @@ def test_each_head_has_the_colour_and_the_letters_of_its_classes() -> None:
     assert not faults(figure)
 
 
+def test_a_head_without_numbers_is_hatched_with_a_legend() -> None:
+    patterns = made([("vertical",), (), (), ("local",)])
+    assert "undefined" not in words(view.draw(patterns))
+    table = {}
+    for name, scores in patterns.heads.items():
+        values = np.array(scores.values)
+        values[1] = np.nan
+        table[name] = replace(scores, values=values)
+    figure = view.draw(replace(patterns, heads=table))
+    hatched = [bool(patch.get_hatch()) for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert hatched == [False, True, False, False]
+    assert "undefined" in words(figure)
+    assert not faults(figure)
+
+
 def test_the_key_names_all_classes_and_counts_their_heads() -> None:
     figure = view.draw(made([("vertical",), ("vertical", "local"), (), ("mixed",)]))
     key = [text.get_text() for text in figure.axes[2].texts]

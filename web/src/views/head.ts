@@ -23,6 +23,8 @@ export function headView(stage: Stage): Drawing {
   const gap = gapOf(stage);
   const height = LINE * Math.max(queries.labels.length, keys.labels.length);
   headChips(stage, heads);
+  const absent = undefinedQueries(stage, heads);
+  absentLegend(stage.host, { masked: false, undefined: absent.some(Boolean) });
 
   const box = select(stage.host).append("div").attr("class", "head-view").node() as HTMLDivElement;
   let pointed: Pointed | null = null;
@@ -43,10 +45,8 @@ export function headView(stage: Stage): Drawing {
   });
   const colours = heads.map((head) => colourOf(stage, head));
   const faint = strongest(stage, heads);
-  const absent = undefinedQueries(stage, heads);
   left.nodes.classed("undefined", (_, at) => absent[at]);
   left.nodes.attr("title", (_, at) => (absent[at] ? "undefined: this query has no weights" : null));
-  absentLegend(stage.host, { masked: false, undefined: absent.some(Boolean) });
 
   const draw = () => {
     const focus = pointed ? { side: pointed.side, pinned: [pointed.at] } : pinnedOf(state);
