@@ -135,7 +135,7 @@ class Run(Collected):
         single = layer is not None and head is not None
         choice = PictureChoice(grid=not single, each=single)
         maps = zoomed(maps, choice.fit(zoom_of({"resolution": RESOLUTION, **zoom}), [maps_per_layer(maps)]))
-        return pictures(maps, choice)[0].draw(self.info.title, log=log)
+        return pictures(maps, choice)[0].draw(**self.info.captions(), log=log)
 
     def view(self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT) -> Page:
         """Return one page on which every head is explored: a notebook shows it, `.save("view.html")` writes it.
@@ -185,7 +185,7 @@ class Run(Collected):
             shown = shown.sel(layer=layer, head=head)
         request = FocusRequest(str(focus), direction)
         find_in_maps([shown], [encoded for encoded in self.inputs if encoded.index == text], request)
-        return HighlightPage(next(highlights([shown], self.inputs, request)), self.info.title)
+        return HighlightPage(next(highlights([shown], self.inputs, request)), **self.info.captions())
 
     def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
         """Return the share of each input token in each token at the top, layer by layer (attncli explain rollout).
@@ -204,7 +204,7 @@ class Run(Collected):
         maps = tuple(attention for attention in self.maps if attention.text == text)
         inputs = tuple(encoded for encoded in self.inputs if encoded.index == text)
         flows = replace(self, maps=maps, inputs=inputs).study(FlowStudy(options, request.aggregate))
-        results = flow_results(flows, request.name, self.info.title)
+        results = flow_results(flows, request.name, self.info)
         return next(result for result in results if result.flow.kind == shown)
 
     def save(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attncli.data.kinds import KindNames
 from attncli.data.tokens import Array, By, read_only
 from attncli.errors import UsageError
 
@@ -171,6 +172,15 @@ class RunInfo:
     format: int = FORMAT
 
     @property
+    def kinds(self) -> KindNames:
+        """What titles call the kinds of attention; maps of other tools claim none, unless the user named it."""
+        return KindNames(told=self.cls != "file" or _names_kind(self.resolved))
+
+    def captions(self, note: str = "") -> dict[str, Any]:
+        """Return the arguments `model`, `note` and `kinds` of the functions that draw pictures."""
+        return {"model": self.title, "note": note, "kinds": self.kinds}
+
+    @property
     def title(self) -> str:
         """The model name for figures; a long path is cut to its last two parts.
 
@@ -179,3 +189,9 @@ class RunInfo:
         """
         parts = self.model.replace("\\", "/").rstrip("/").split("/")
         return self.model if len(parts) < 3 else "/".join(["…", *parts[-2:]])
+
+
+def _names_kind(resolved: Mapping[str, Any]) -> bool:
+    """Return whether the options of a run, or of the run that it was read from, name a kind of attention."""
+    origin = resolved.get("from")
+    return bool(resolved.get("kind") or resolved.get("kinds") or (isinstance(origin, Mapping) and _names_kind(origin)))

@@ -6,15 +6,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from attncli.data import Attention, Kind, LayerMaps, TokenWindow
+from attncli.data import Attention, LayerMaps, TokenWindow
 from attncli.data.labels import label_with_position, labels
 from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, measure, style
 
-KIND_WORDS: dict[Kind, str] = {
-    "encoder": "encoder self-attention",
-    "decoder": "decoder self-attention",
-    "cross": "cross-attention",
-}
 KEY, KEY_POSITION = "key token", "key position"
 TICK_STYLE: dict[str, Any] = {"length": 3, "width": 0.6, "pad": 2, "color": FAINT}
 _SMALLEST, _LARGEST = 6.0, 9.0

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps, Zoom
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
-from attncli.plotting.axis import KIND_WORDS, AxisLabels, join_parts, labels_of_axis, side_labels
+from attncli.plotting.axis import AxisLabels, join_parts, labels_of_axis, side_labels
 from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
 from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
@@ -42,6 +43,7 @@ def draw(
     *,
     model: str = "",
     note: str = "",
+    kinds: KindNames = KNOWN,
     log: bool = False,
     vmax: float | None = None,
     each: bool = False,
@@ -60,7 +62,7 @@ def draw(
     names    different names of all maps: they are drawn one after the other, each under its name, below `title`
     reading  what rows and columns are, for the line below the panels
     """
-    content = _content(attention, title, names)
+    content = _content(attention, kinds, title, names)
     queries, keys = zip(*(side_labels(attention, maps) for maps in attention.layers), strict=True)
     sides = max(queries, key=len), max(keys, key=len)
     panels = scale_each_panel(content.panels) if each else content.panels
@@ -99,18 +101,18 @@ def fit_to_pages(zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
     return zoom if zoom.resolution is None else replace(zoom, panel=max(map(panel_side, pages)))
 
 
-def _content(attention: Attention, title: str, names: Sequence[str]) -> _Content:
+def _content(attention: Attention, kinds: KindNames, title: str, names: Sequence[str]) -> _Content:
     if not attention.layers or any(0 in maps.weights.shape for maps in attention.layers):
         raise UsageError("a grid needs at least one layer, one head, one query and one key token, got none")
-    kind = KIND_WORDS[attention.kind]
+    kind = kinds.title(attention.kind)
     layers = [_named_cells(attention, maps) for maps in attention.layers]
     if names:
         cells = [cells for layer in layers for cells in layer.values()]
         return _wrapped(join_parts(kind, title), dict(zip(names, cells, strict=True)))
     if len(layers) == 1:
-        return _heads_of_layer(attention, layers[0])
+        return _heads_of_layer(attention, kind, layers[0])
     if all(len(layer) == 1 for layer in layers):
-        return _map_per_layer(attention, layers)
+        return _map_per_layer(attention, kind, layers)
     heads = sorted({head for maps in attention.layers for head in maps.heads})
     return _Content(
         title=join_parts(kind, f"{len(layers)} layers x {len(heads)} heads"),
@@ -120,22 +122,22 @@ def _content(attention: Attention, title: str, names: Sequence[str]) -> _Content
     )
 
 
-def _heads_of_layer(attention: Attention, panels: dict[str, Cells]) -> _Content:
+def _heads_of_layer(attention: Attention, kind: str, panels: dict[str, Cells]) -> _Content:
     maps = attention.layers[0]
     heads = f"{len(panels)} heads" if len(panels) > 1 else next(iter(panels))
     if len(maps.heads) > 1 and attention.can_combine_heads("mean"):
         mean = attention.mean("head")
         panels |= _named_cells(mean, mean.layers[0])
         heads += " and their mean"
-    return _wrapped(join_parts(KIND_WORDS[attention.kind], layer_name(maps), heads), panels)
+    return _wrapped(join_parts(kind, layer_name(maps), heads), panels)
 
 
-def _map_per_layer(attention: Attention, layers: Sequence[dict[str, Cells]]) -> _Content:
+def _map_per_layer(attention: Attention, kind: str, layers: Sequence[dict[str, Cells]]) -> _Content:
     named = [(layer_name(maps), *layer.popitem()) for maps, layer in zip(attention.layers, layers, strict=True)]
     head_names = {name for _, name, _ in named}
     common = head_names.pop() if len(head_names) == 1 else ""
     panels = {layer if common else f"{layer} · {name}": cells for layer, name, cells in named}
-    return _wrapped(join_parts(KIND_WORDS[attention.kind], f"{len(panels)} layers", common), panels)
+    return _wrapped(join_parts(kind, f"{len(panels)} layers", common), panels)
 
 
 def _wrapped(title: str, panels: Mapping[str, Cells]) -> _Content:

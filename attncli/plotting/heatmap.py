@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
-from attncli.plotting.axis import KIND_WORDS, AxisLabels, join_parts, label_axes, labels_of_axis, side_labels
+from attncli.plotting.axis import AxisLabels, join_parts, label_axes, labels_of_axis, side_labels
 from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
 from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend, write_values
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
@@ -34,6 +35,7 @@ def draw(
     *,
     model: str = "",
     note: str = "",
+    kinds: KindNames = KNOWN,
     log: bool = False,
     vmax: float | None = None,
     words: HeatmapText | None = None,
@@ -63,7 +65,7 @@ def draw(
     pooled = pooling_note(attention, down, across) if max(down, across) > 1 else ""
     faint = faint_note(full.drawn, norm, attention.by)
     head = f"head {maps.heads[0]}" if maps.heads else f"{attention.aggregate} of heads"
-    title = join_parts(KIND_WORDS[attention.kind], layer_name(maps), head)
+    title = join_parts(kinds.title(attention.kind), layer_name(maps), head)
     words = words or HeatmapText(title, weight_label(attention, log, (down, across)))
     header = Header.of(words.title, model, join_parts(*describe_processing(attention), note, pooled, faint))
     page, axes = _page(cells, size, (queries, keys), header, name_room)

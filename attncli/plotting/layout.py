@@ -21,8 +21,9 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from attncli.data import Array, Kind
+from attncli.data.kinds import KindNames
 from attncli.data.labels import escape_invisible
-from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, join_parts
+from attncli.plotting.axis import TICK_STYLE, join_parts
 from attncli.plotting.cells import COLOURS, DIVERGING, GAP, Cells, draw_cells
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fonts, measure, shorten_middle, style
 
@@ -154,7 +155,7 @@ class PanelSize:
 
 
 def panel_page(
-    title: str, lines: Sequence[str], counts: Mapping[Kind, int], size: PanelSize, below: int = 0
+    title: str, lines: Sequence[str], counts: Mapping[Kind, int], kinds: KindNames, size: PanelSize, below: int = 0
 ) -> tuple[FigureLayout, dict[Kind, list[tuple[float, float]]]]:
     """Return a page of equal panels in rows of at most four, and for each kind the top left corners of its panels.
 
@@ -163,7 +164,7 @@ def panel_page(
     """
     several = len(counts) > 1
     heading = 36 if several else 0
-    header = Header.of(title if several else join_parts(KIND_WORDS[next(iter(counts))], title), *lines)
+    header = Header.of(title if several else join_parts(kinds.title(next(iter(counts))), title), *lines)
     columns = min(4, max(counts.values()))
     across, down = size.left + size.width + size.right, size.above + size.height + size.below
     rows = sum(-(-count // columns) for count in counts.values())
@@ -173,7 +174,7 @@ def panel_page(
     corners = {}
     for kind, count in counts.items():
         if several:
-            page.write(EDGE, top, KIND_WORDS[kind], 9.5, weight="bold")
+            page.write(EDGE, top, kinds.title(kind), 9.5, weight="bold")
         top += heading
         corners[kind] = [
             (EDGE + n % columns * across + size.left, top + n // columns * down + size.above) for n in range(count)

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attncli.data import KINDS, Array, Kind, Scores, Statistics
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError, did_you_mean
 from attncli.plotting.axis import draw_layer_head_axes
 from attncli.plotting.cells import (
@@ -52,6 +53,7 @@ def draw(
     *,
     model: str = "",
     note: str = "",
+    kinds: KindNames = KNOWN,
     metrics: Sequence[str] | None = None,
     neutral: Mapping[str, float] | None = None,
     top: float | None = None,
@@ -76,7 +78,7 @@ def draw(
     cell = (32, 48) if small else (side, side)
     size = PanelSize(heads * cell[1], max(layers * cell[0], 110), _LEFT, _ABOVE, _BELOW, BAR_ROOM)
     counts = {kind: len(panels) for kind, panels in blocks.items()}
-    page, corners = panel_page("layers x heads", [model, note], counts, size, below=40)
+    page, corners = panel_page("layers x heads", [model, note], counts, kinds, size, below=40)
     for kind, panels in blocks.items():
         for panel, corner in zip(panels, corners[kind], strict=True):
             _draw_panel(page, panel, corner, cell, small)

@@ -166,7 +166,7 @@ def test_maps_of_one_layer_and_maps_of_other_tools(run_cli: RunCli) -> None:
     maps = np.random.default_rng(0).dirichlet(np.ones(5), 5)
     np.save("one.npy", maps)
     done = run_cli("flow", "--from", "one.npy", "-o", "here")
-    assert done.err == "note: there is a single encoder layer: its rollout is the attention of that layer\n"
+    assert done.err == "note: there is a single layer: its rollout is the attention of that layer\n"
     assert float(rows(done)[0]["rollout"]) == pytest.approx((1 + maps[0, 0]) / 2, abs=1e-6)
     np.save("cross.npy", maps[:, :3] / maps[:, :3].sum(1, keepdims=True))
     done = run_cli("flow", "--from", "cross.npy")
@@ -186,7 +186,7 @@ def test_kept_maps_that_lead_nowhere_are_refused(run_cli: RunCli) -> None:
 
 def test_layers_that_are_left_out_are_told(run_cli: RunCli) -> None:
     done = run_cli("flow", "-t", TEXT, "-l", "0,3", "-o", "here")
-    assert done.err == "note: encoder layers 1-2 are left out: the others follow each other directly\n"
+    assert done.err == "note: layers 1-2 are left out: the others follow each other directly\n"
 
 
 def test_texts_without_the_focus_are_left_out(run_cli: RunCli) -> None:

@@ -59,5 +59,5 @@ def drawings(result: Checked, maps: Mapping[int, Attention], run: Collected) -> 
         log = max(len(attention.queries), len(attention.keys)) > LINEAR_UP_TO
         name = f"rule-{row:02}-{verdict.kind}-L{verdict.layer:02}-H{verdict.head:02}"
         why = verdict.why.partition(",")[0] if verdict.sort == "baseline" else verdict.why
-        labels: dict[str, Any] = {"model": run.info.title, "note": f"{verdict.name}: {why}", "log": log}
+        labels = {**run.info.captions(f"{verdict.name}: {why}"), "log": log}
         yield Drawing(name, partial(heatmap.draw, attention, **labels), description=name)

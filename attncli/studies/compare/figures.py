@@ -4,11 +4,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from attncli.data import Scores, Statistics
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.plotting import overview
 from attncli.studies.compare.result import Comparison
 
 
-def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> Figure | None:
+def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B"), kinds: KindNames = KNOWN) -> Figure | None:
     """Return the page of differences: which heads changed, and in what? None where no number is defined.
 
     First the distance of each head of A from the same head of B, where there is one, then the change of each main
@@ -27,6 +28,7 @@ def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B")) -> Figu
         statistics,
         model=f"A: {names[0]}   B: {names[1]}",
         note="change from A to B" + (f" · mean over {texts} texts" if texts > 1 else ""),
+        kinds=kinds,
         metrics=list(statistics.heads),
         neutral=dict.fromkeys(changes, 0.0),
     )

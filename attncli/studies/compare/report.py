@@ -3,6 +3,7 @@
 from functools import partial
 
 from attncli.data import RunInfo
+from attncli.data.kinds import KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
 from attncli.engine.report import Drawing, Report
@@ -24,7 +25,8 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report
     document = analysis_document(SCHEMA, run.info, head, {"heads": heads, "measures": measures})
     same_title = run.info.title == other.title
     names = (_name(run.info), _name(other)) if same_title else (run.info.title, other.title)
-    picture = partial(figures.draw, result, names=names)
+    kinds = KindNames(told=run.info.kinds.told and other.kinds.told)
+    picture = partial(figures.draw, result, names=names, kinds=kinds)
     drawing = Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")
     return Report(run.info, document, {"compare": heads, "compare-measures": measures}, [drawing])
 

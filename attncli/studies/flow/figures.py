@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path
 
 from attncli.data import Array, Attention, LayerMaps
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
 from attncli.plotting import heatmap
@@ -43,6 +44,7 @@ def draw(
     focus: str = "",
     model: str = "",
     note: str = "",
+    kinds: KindNames = KNOWN,
     threshold: float | None = None,
 ) -> Figure:
     """Return the graph of layers: through which tokens does information reach a token at the top?
@@ -61,7 +63,7 @@ def draw(
     smallest = threshold if threshold is not None else FOCUS_THRESHOLD if focus else ALL_THRESHOLD
     lines = _Lines(graph, flow.rows if focus else None, smallest)
     coordinates = _Coordinates(graph)
-    title = _title(flow) + (f" from '{focus}'" if focus else "")
+    title = _title(flow, kinds) + (f" from '{focus}'" if focus else "")
     header = Header.of(title, model, join_parts(_options(flow), note), lines.describe(focus))
     page = FigureLayout.blank(coordinates.width, header.height + coordinates.height + 54, header)
     axes = page.axes(0, header.height, page.width, coordinates.height)
@@ -77,13 +79,13 @@ def draw(
     for stack, level in graph.inputs.items():
         _write_inputs(axes, coordinates, level, stack, shares.get(stack))
     _write_top(axes, coordinates, graph, set(flow.rows.tolist()) if focus else None)
-    kinds = np.unique(lines.kinds)
-    handles = [Line2D([], [], color=_COLOURS[kind], linewidth=2.5, label=_NAMES[kind]) for kind in kinds]
+    drawn = np.unique(lines.kinds)
+    handles = [Line2D([], [], color=_COLOURS[kind], linewidth=2.5, label=_NAMES[kind]) for kind in drawn]
     page.legend(handles, EDGE, page.height - 34)
     return page.figure
 
 
-def matrix(flow: Flow, *, model: str = "", note: str = "") -> Figure:
+def matrix(flow: Flow, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the matrix of shares: how much of each input token (columns) is in each token at the top (rows)?
 
     Grey: no path leads from the input token to the token at the top.
@@ -91,8 +93,8 @@ def matrix(flow: Flow, *, model: str = "", note: str = "") -> Figure:
     reachable = (flow.uniform > 0) | np.isnan(flow.values)
     maps = LayerMaps(flow.layers[-1], (0,), flow.values[None], None if reachable.all() else reachable[None])
     attention = Attention(flow.kind, flow.queries.take(flow.rows), flow.keys, (maps,), flow.text)
-    words = heatmap.HeatmapText(_title(flow), f"share of the input token ({_METHODS[flow.method]})", _AXES)
-    return heatmap.draw(attention, model=model, note=join_parts(_options(flow), note), words=words)
+    words = heatmap.HeatmapText(_title(flow, kinds), f"share of the input token ({_METHODS[flow.method]})", _AXES)
+    return heatmap.draw(attention, model=model, note=join_parts(_options(flow), note), kinds=kinds, words=words)
 
 
 class _Lines:
@@ -233,9 +235,8 @@ def _write_inputs(axes: Axes, coordinates: _Coordinates, level: int, stack: Stac
             axes.text(left - 2 * _LABEL_ROOM - coordinates.label, y, f"{known[token]:.2f}", **look)
 
 
-def _title(flow: Flow) -> str:
-    where = {"encoder": "encoder", "decoder": "decoder", "cross": "decoder to encoder"}[flow.kind]
-    return join_parts(where, _METHODS[flow.method])
+def _title(flow: Flow, kinds: KindNames) -> str:
+    return join_parts(kinds.way(flow.kind), _METHODS[flow.method])
 
 
 def _options(flow: Flow) -> str:

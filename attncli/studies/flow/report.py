@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import Kind
+from attncli.data import Kind, RunInfo
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store import run_document
@@ -38,6 +39,7 @@ class FlowResult:
     focus: str = ""
     model: str = ""
     note: str = ""
+    kinds: KindNames = KNOWN
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row per query and key: their tokens, the value, its baselines."""
@@ -47,14 +49,14 @@ class FlowResult:
         """Return the layers as a graph; the width of a line is its share, and lines under `threshold` are left out."""
         from attncli.studies.flow import figures
 
-        shown = {"focus": self.focus, "model": self.model, "note": self.note}
+        shown: Any = {"focus": self.focus, "model": self.model, "note": self.note, "kinds": self.kinds}
         return figures.draw(self.flow, self.other, threshold=threshold, **shown)
 
     def matrix(self) -> Figure:
         """Return tokens at the top by tokens of the input."""
         from attncli.studies.flow import figures
 
-        return figures.matrix(self.flow, model=self.model, note=self.note)
+        return figures.matrix(self.flow, model=self.model, note=self.note, kinds=self.kinds)
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class FlowResult:
         return self.flow.steps is not None and (self.flow.kind != "decoder" or self.other is None)
 
 
-def flow_results(flows: Sequence[Flow], focus: str, model: str = "", texts: int = 1) -> list[FlowResult]:
+def flow_results(flows: Sequence[Flow], focus: str, info: RunInfo, texts: int = 1) -> list[FlowResult]:
     """Return flows with what their pictures need."""
     by_key = {(flow.text, flow.kind): flow for flow in flows}
     other_kind: dict[Kind, Kind] = {"decoder": "cross", "cross": "decoder"}
@@ -75,7 +77,7 @@ def flow_results(flows: Sequence[Flow], focus: str, model: str = "", texts: int 
     for flow in flows:
         other = by_key.get((flow.text, other_kind[flow.kind])) if flow.kind in other_kind else None
         note = f"text {flow.text + 1} of {texts}" if texts > 1 else ""
-        results.append(FlowResult(flow, other, focus, model, note))
+        results.append(FlowResult(flow, other, focus, **info.captions(note)))
     return results
 
 
@@ -102,7 +104,7 @@ def _entry(flow: Flow) -> dict[str, Any]:
 
 def _drawings(flows: Sequence[Flow], focus: str, threshold: float | None, run: Collected) -> Iterator[Drawing]:
     """Yield the pictures: the layers of short texts, and a matrix, for each text and kind."""
-    for result in flow_results(flows, focus, run.info.title, len(run.inputs)):
+    for result in flow_results(flows, focus, run.info, len(run.inputs)):
         name = f"{run.text_prefix(result.flow.text)}{result.name}"
         if result.has_graph:
             yield Drawing(name, partial(result.figure, threshold))

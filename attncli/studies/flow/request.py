@@ -99,14 +99,15 @@ def used_layers(heads: Selection, request: FlowRequest, inputs: Sequence[Input],
 def layer_notes(chosen: Selection, request: FlowRequest) -> list[str]:
     """Return notes about layers that are missing, and about a single layer."""
     notes = []
+    several = len({kind for kind, _ in chosen}) > 1
     for kind in KINDS:
-        layers = layers_of(chosen, kind)
+        layers, named = layers_of(chosen, kind), f"{kind} " if several else ""
         if not layers or kind == "cross":
             continue
         if gaps := sorted(set(range(layers[0], layers[-1])) - set(layers)):
-            notes.append(f"{kind} layers {format_ranges(gaps)} are left out: the others follow each other directly")
+            notes.append(f"{named}layers {format_ranges(gaps)} are left out: the others follow each other directly")
         if len(layers) == 1:
-            notes.append(f"there is a single {kind} layer: its {request.method} is the attention of that layer")
+            notes.append(f"there is a single {named}layer: its {request.method} is the attention of that layer")
     return notes
 
 

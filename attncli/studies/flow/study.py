@@ -87,7 +87,7 @@ class FlowStudy(Study["Sequence[Flow]"]):
     def terminal(self, result: Sequence[Flow], run: Collected) -> Iterator[Table]:
         from attncli.studies.flow.terminal import flow_tables
 
-        return flow_tables(result, self.request.name)
+        return flow_tables(result, self.request.name, run.info.kinds)
 
 
 def _of_combined(request: FlowRequest, maps: Sequence[Attention]) -> FlowRequest:

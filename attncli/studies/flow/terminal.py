@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data import Array
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
 from attncli.studies.flow.result import Flow
 from attncli.terminal import add_row, blank_table
@@ -19,17 +20,18 @@ _OF_FOCUS, _OF_EACH = 8, 3
 _MOST_ROWS = 40
 
 
-def flow_tables(flows: Sequence[Flow], focus: str) -> Iterator[Table]:
+def flow_tables(flows: Sequence[Flow], focus: str, kinds: KindNames = KNOWN) -> Iterator[Table]:
     """Yield a table for each text and kind: the strongest inputs of the focus, else a few of each token."""
     texts = len({flow.text for flow in flows})
     for flow in flows:
-        where = f"text {flow.text}, {flow.kind}" if texts > 1 else flow.kind
-        where += " by norms" if flow.by == "norm" else ""
+        text = f"text {flow.text}" if texts > 1 else ""
+        where = ", ".join(filter(None, (text, kinds.way(flow.kind)))) + (" by norms" if flow.by == "norm" else "")
+        where = f"{where.strip()}: " if where else ""
         yield _of_focus(flow, focus, where) if focus else _of_all(flow, where)
 
 
 def _of_focus(flow: Flow, focus: str, where: str) -> Table:
-    table = blank_table(f"{where}: {flow.method} from '{focus}'", ["input token"], [flow.method, "uniform", "position"])
+    table = blank_table(f"{where}{flow.method} from '{focus}'", ["input token"], [flow.method, "uniform", "position"])
     values, uniform, position = (shares.mean(0) for shares in (flow.values, flow.uniform, flow.position))
     names = _names(flow)
     for key in _largest(values, _OF_FOCUS):
@@ -40,7 +42,7 @@ def _of_focus(flow: Flow, focus: str, where: str) -> Table:
 
 def _of_all(flow: Flow, where: str) -> Table:
     more = len(flow.rows) - _MOST_ROWS
-    title = f"{where}: {flow.method}, strongest inputs" + (f" (first {_MOST_ROWS} tokens)" if more > 0 else "")
+    title = f"{where}{flow.method}, strongest inputs" + (f" (first {_MOST_ROWS} tokens)" if more > 0 else "")
     table = blank_table(title, ["token at the top", "input tokens"], [])
     queries, keys = labels(flow.queries), _names(flow)
     for row, position in enumerate(flow.rows[:_MOST_ROWS].tolist()):

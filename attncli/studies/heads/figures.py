@@ -14,7 +14,8 @@ from matplotlib.patches import Circle
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from attncli.data import Array, Kind
-from attncli.plotting.axis import KIND_WORDS, TICK_STYLE, draw_key_ticks, draw_query_ticks, fit_labels, join_parts
+from attncli.data.kinds import KNOWN, KindNames
+from attncli.plotting.axis import TICK_STYLE, draw_key_ticks, draw_query_ticks, fit_labels, join_parts
 from attncli.plotting.cells import COLOURS, DRAWN, UNDEFINED, Cells, draw_cells, missing_legend
 from attncli.plotting.highlight_colours import readable_ink
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, legend_style
@@ -66,9 +67,9 @@ _BASELINES = {
 
 
 @with_fixed_style
-def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the map of the heads of one kind: which heads attend to the same keys? Colours are layers."""
-    title = join_parts("map of heads by distance", KIND_WORDS[kind], f"{len(group.heads)} heads")
+    title = join_parts("map of heads by distance", kinds.title(kind), f"{len(group.heads)} heads")
     stress = f"map by multidimensional scaling of √JS, stress {group.stress:.2f} (0: exact, from 0.2 on poor)"
     header = Header.of(title, model, note, stress)
     side = max(_SMALLEST, min(_LARGEST, _PER_HEAD * len(group.heads) ** 0.5))
@@ -127,14 +128,14 @@ def _draw_clusters(axes: Axes, points: Array, clusters: Array) -> None:
 
 @with_fixed_style
 def draw_dendrogram(
-    group: HeadClusters, kind: Kind, grouping: HeadsOptions, *, model: str = "", note: str = ""
+    group: HeadClusters, kind: Kind, options: HeadsOptions, *, model: str = "", note: str = "", kinds: KindNames = KNOWN
 ) -> Figure:
     """Return the dendrogram of the heads of one kind: which heads are similar, and how similar?
 
     Clusters have a grey band with their number. Two vertical lines show the median distance and the distance below
     which a pair is redundant.
     """
-    title = join_parts("clusters of similar heads", KIND_WORDS[kind], f"{len(group.heads)} heads")
+    title = join_parts("clusters of similar heads", kinds.title(kind), f"{len(group.heads)} heads")
     header = Header.of(title, model, note, "average linkage: branches join at the mean distance of their heads")
     row = max(5.0, min(_TALLEST_ROW, _TALLEST / len(group.heads)))
     names = [group.names[head] for head in group.order]
@@ -146,8 +147,8 @@ def draw_dendrogram(
     _draw_bands(axes, group)
     _draw_tree(axes, group)
     median = group.medians["distance"]
-    limits = [Line2D([], [], **_REDUNDANT, label=f"redundant pairs: under {grouping.redundant:g}")]
-    axes.axvline(grouping.redundant, **_REDUNDANT)
+    limits = [Line2D([], [], **_REDUNDANT, label=f"redundant pairs: under {options.redundant:g}")]
+    axes.axvline(options.redundant, **_REDUNDANT)
     if not np.isnan(median):
         axes.axvline(median, **_MEDIAN)
         limits.append(Line2D([], [], **_MEDIAN, label=f"median of all pairs: {median:.2f}"))
@@ -191,7 +192,9 @@ def _draw_tree(axes: Axes, group: HeadClusters) -> None:
 
 
 @with_fixed_style
-def draw_distances(group: HeadClusters, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+def draw_distances(
+    group: HeadClusters, kind: Kind, *, model: str = "", note: str = "", kinds: KindNames = KNOWN
+) -> Figure:
     """Return the matrices of distances: how far is each head from each other, and does that depend on the text?
 
     A square for the text and for each baseline, in the same colours: dark is similar. A column next to the first
@@ -203,12 +206,11 @@ def draw_distances(group: HeadClusters, kind: Kind, *, model: str = "", note: st
     count, order = len(group.heads), list(group.order)
     cell = max(_SMALLEST_CELL, min(_LARGEST_CELL, _WIDEST // (count * len(matrices))))
     labels = fit_labels([group.names[head] for head in order], cell, with_positions=False, largest=SMALL)
-    title = join_parts("distances between heads", KIND_WORDS[kind], f"{count} heads")
+    title = join_parts("distances between heads", kinds.title(kind), f"{count} heads")
     header = Header.of(title, model, note, "layer.head, in the order of the dendrogram; dark is similar")
-    top = header.height + _TITLE
-    side, column, left = count * cell, max(cell, 12), EDGE + labels.width + 26
+    top, side, column, left = header.height + _TITLE, count * cell, max(cell, 12), EDGE + labels.width + 26
     column_left = left + side + _COLUMN_GAP
-    # with few heads the titles are wider than the squares and must not overlap
+    # with few heads the titles are wider than the squares
     step = max(side, measure(list(_TITLES.values()), SUBTITLE)[0]) + _APART
     second = max(column_left + column + _APART, left + step)
     below = max(labels.width + 30, measure([_UNIFORM], labels.size)[0] + 8)
@@ -241,23 +243,23 @@ def _draw_distances(axes: Axes, values: Array) -> Array:
 
 
 @with_fixed_style
-def draw_layers(result: HeadsResult, *, model: str = "", note: str = "") -> Figure:
+def draw_layers(result: HeadsResult, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the panels of measures over layers: do the tokens become more similar from layer to layer?
 
     A row of panels for each kind of attention; in each panel a line over the layers, and a line for each baseline.
     """
     measures = [name for name in _PANELS if np.isfinite(result.layers[name].values).any()]
-    kinds = list(result.groups)
-    several = len(kinds) > 1
-    kind_words = "" if several else KIND_WORDS[kinds[0]]
-    header = Header.of(join_parts("similarity of the tokens of each layer", kind_words), model, note)
+    groups = list(result.groups)
+    several = len(groups) > 1
+    title = join_parts("similarity of the tokens of each layer", "" if several else kinds.title(groups[0]))
+    header = Header.of(title, model, note)
     above = _PANEL_ABOVE + (_PANEL_KIND if several else 0)
     step, across = above + _PANEL_HEIGHT + _PANEL_BELOW, _PANEL_LEFT + _PANEL_WIDTH + _PANEL_APART
-    page = FigureLayout.blank(EDGE + len(measures) * across, header.height + len(kinds) * step, header)
-    for row, kind in enumerate(kinds):
+    page = FigureLayout.blank(EDGE + len(measures) * across, header.height + len(groups) * step, header)
+    for row, kind in enumerate(groups):
         top = header.height + row * step
         if several:
-            page.write(EDGE, top, KIND_WORDS[kind], SUBTITLE, weight="bold")
+            page.write(EDGE, top, kinds.title(kind), SUBTITLE, weight="bold")
         for column, name in enumerate(measures):
             if np.isfinite(result.layers[name].sel(kind=kind).values).any():
                 axes = page.axes(EDGE + _PANEL_LEFT + column * across, top + above, _PANEL_WIDTH, _PANEL_HEIGHT)

@@ -59,7 +59,7 @@ def _drawings(result: HeadsResult, run: Collected) -> Iterator[Drawing]:
     # imported here: matplotlib takes long to load
     from attncli.studies.heads import figures
 
-    labels: dict[str, Any] = {"model": run.info.title, "note": run.mean_note}
+    labels = run.info.captions(run.mean_note)
     for kind, group in result.groups.items():
         prefix = f"{kind}-" if len(result.groups) > 1 else ""
         yield Drawing(f"{prefix}heads-map", partial(figures.draw_map, group, kind, **labels))

@@ -100,4 +100,4 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
     def terminal(self, result: HeadsResult, run: Collected) -> Iterator[Table]:
         from attncli.studies.heads.terminal import heads_tables
 
-        return heads_tables(result)
+        return heads_tables(result, run.info.kinds)

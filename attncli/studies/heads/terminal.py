@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attncli.data import Kind
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.studies.heads.result import HeadClusters, HeadsResult
 from attncli.terminal import add_row, blank_table, three_digits
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 _MOST_ENTRIES, _CLOSEST_PAIRS = 12, 3
 
 
-def heads_tables(result: HeadsResult) -> Iterator[Table]:
+def heads_tables(result: HeadsResult, kinds: KindNames = KNOWN) -> Iterator[Table]:
     """Yield the clusters and the redundant pairs of each kind, and the layers."""
     for kind, group in result.groups.items():
-        yield _clusters(kind, group)
+        yield _clusters(kinds.attention(kind), group)
         if len(group.heads) > 1:
-            yield _closest_pairs(kind, group, result.grouping.redundant)
-    yield from _layers(result)
+            yield _closest_pairs(kinds.title(kind), group, result.grouping.redundant)
+    yield from _layers(result, kinds)
 
 
-def _clusters(kind: Kind, group: HeadClusters) -> Table:
+def _clusters(attention: str, group: HeadClusters) -> Table:
     numbers = group.clusters[list(group.order)].tolist()
     names = [group.names[row] for row in group.order]
     members: dict[int, list[str]] = {}
@@ -34,7 +34,7 @@ def _clusters(kind: Kind, group: HeadClusters) -> Table:
         members.setdefault(number, []).append(name)
     alone = [heads[0] for heads in members.values() if len(heads) == 1]
     size = f"{len(names)} heads in {len(members)} clusters"
-    title = f"{kind} attention, {size}, median distance {three_digits(group.medians['distance']) or 'undefined'}"
+    title = f"{attention}, {size}, median distance {three_digits(group.medians['distance']) or 'undefined'}"
     table = blank_table(title, ["cluster", "layer.head"], ["heads", "mean distance"])
     for cluster, heads in members.items():
         if len(heads) > 1:
@@ -46,11 +46,12 @@ def _clusters(kind: Kind, group: HeadClusters) -> Table:
     return table
 
 
-def _closest_pairs(kind: Kind, group: HeadClusters, limit: float) -> Table:
+def _closest_pairs(kind: str, group: HeadClusters, limit: float) -> Table:
     """Return the pairs with a distance under the limit; if there are none, the closest pairs."""
     redundant = int((group.distances[tuple(group.pairs.T)] < limit).sum())
     count = f"{redundant} pairs" if redundant else "no pair"
-    title = f"{count} of {kind} heads closer than {limit:g}" + ("" if redundant else "; the closest")
+    title = f"{count} of heads closer than {limit:g}" + ("" if redundant else "; the closest")
+    title = f"{kind}: {title}" if kind else title
     columns = [name.removeprefix("distance_") for name in group.matrices]
     table = blank_table(title, ["head", "other"], columns)
     for first, second in group.pairs[: min(redundant, _MOST_ENTRIES) or _CLOSEST_PAIRS].tolist():
@@ -62,7 +63,7 @@ def _closest_pairs(kind: Kind, group: HeadClusters, limit: float) -> Table:
     return table
 
 
-def _layers(result: HeadsResult) -> Iterator[Table]:
+def _layers(result: HeadsResult, kinds: KindNames) -> Iterator[Table]:
     """Yield the smoothness of each layer, and its hidden states if they were measured."""
     coords = result.layers["cosine"].coords
     layers = list(zip(coords["kind"][1], coords["layer"][1], strict=True))
@@ -70,11 +71,11 @@ def _layers(result: HeadsResult) -> Iterator[Table]:
     states = {name: scores for name, scores in result.layers.items() if name not in rows}
     for title, columns in (("attention: rows of a layer to their mean", rows), ("hidden states of each layer", states)):
         names = [name.removeprefix("rows_to_mean_").replace("_distance", "").replace("_", " ") for name in columns]
-        table = blank_table(title, ["kind", "layer"], names)
+        table = blank_table(title, [*kinds.columns("kind"), "layer"], names)
         for row, (kind, layer) in enumerate(layers):
             values = [three_digits(scores.values[row]) for scores in columns.values()]
             if any(values):
-                add_row(table, [kind, str(layer), *values])
+                add_row(table, [*kinds.columns(kind), str(layer), *values])
         if table.row_count:
             yield table
 

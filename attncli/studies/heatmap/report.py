@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attncli.data import Attention, LayerMaps, Zoom
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing
 from attncli.studies.heatmap.options import HeatmapOptions
@@ -68,9 +69,10 @@ class Picture:
 
     def draw(
         self,
+        *,
         model: str = "",
         note: str = "",
-        *,
+        kinds: KindNames = KNOWN,
         log: bool | None = None,
         top: float | None = None,
         own_scale: bool = False,
@@ -85,9 +87,10 @@ class Picture:
 
         longest = max(len(self.attention.queries), len(self.attention.keys))
         log = longest > LINEAR_UP_TO if log is None else log
+        captions: dict[str, Any] = {"model": model, "note": note, "kinds": kinds}
         if self.page:
-            return grid.draw(self.attention, model=model, note=note, log=log, vmax=top, each=own_scale)
-        return heatmap.draw(self.attention, model=model, note=note, log=log, vmax=None if own_scale else top)
+            return grid.draw(self.attention, **captions, log=log, vmax=top, each=own_scale)
+        return heatmap.draw(self.attention, **captions, log=log, vmax=None if own_scale else top)
 
 
 def pictures(attention: Attention, choice: PictureChoice, prefix: str = "") -> list[Picture]:
@@ -147,5 +150,5 @@ def drawings(
             note = f"text {attention.text + 1} of {texts}" if texts > 1 else ""
             shared = None if own_scale else largest_weight([attention])
             for picture in pictures(attention, choice, prefix):
-                draw = partial(picture.draw, run.info.title, note, log=options.log, top=shared, own_scale=own_scale)
-                yield Drawing(picture.name, draw)
+                look: dict[str, Any] = {"log": options.log, "top": shared, "own_scale": own_scale}
+                yield Drawing(picture.name, partial(picture.draw, **run.info.captions(note), **look))

@@ -11,6 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
 from attncli.plotting.axis import TICK_STYLE
 from attncli.plotting.cells import HATCHED
@@ -46,7 +47,7 @@ _Row = list[_Box]
 
 
 @with_fixed_style
-def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
+def draw(highlight: Highlight, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the picture of a highlight: where does attention from, or to, a word go on the text itself?
 
     Colours are weights, on one scale for all lines; the focus has an outline and an underline. Grey words are masked.
@@ -54,7 +55,7 @@ def draw(highlight: Highlight, *, model: str = "", note: str = "") -> Figure:
     """
     lines = passage.text_lines(highlight)
     parts = [_Part(line, _rows(line.cells), _rows(line.other)) for line in lines]
-    header = Header.of(passage.highlight_title(highlight), *passage.lines_below(highlight, model, note))
+    header = Header.of(passage.highlight_title(highlight, kinds), *passage.lines_below(highlight, model, note))
     scale_top = header.height + 10
     top = scale_top + 92
     height = top + sum(part.height for part in parts) + 10

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import escape_invisible
 from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours, readable_ink
 from attncli.studies.highlight import passage
@@ -23,11 +24,11 @@ _DARK = (
 )
 
 
-def page(highlight: Highlight, *, model: str = "", note: str = "") -> str:
+def page(highlight: Highlight, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> str:
     """Return the page: for each line of the highlight the text with a colour and a tooltip for each token."""
     lines, css = passage.text_lines(highlight), stylesheet()
     return _template().render(
-        title=passage.highlight_title(highlight),
+        title=passage.highlight_title(highlight, kinds),
         below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
         css=css,
         hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.focus import FocusRequest
 from attncli.errors import UsageError, did_you_mean
 from attncli.store.files import write_atomic
@@ -27,24 +28,26 @@ class HighlightPage:
     highlight  the numbers
     model      name of the model in the title
     note       further line below the title
+    kinds      what the title calls the kind of attention
     """
 
     highlight: Highlight
     model: str = ""
     note: str = ""
+    kinds: KindNames = KNOWN
 
     @property
     def html(self) -> str:
         """The page as one HTML document without scripts; it loads nothing."""
         from attncli.studies.highlight.html import page
 
-        return page(self.highlight, model=self.model, note=self.note)
+        return page(self.highlight, model=self.model, note=self.note, kinds=self.kinds)
 
     def figure(self) -> Figure:
         """Return the page as a matplotlib figure."""
         from attncli.studies.highlight import figures as view
 
-        return view.draw(self.highlight, model=self.model, note=self.note)
+        return view.draw(self.highlight, model=self.model, note=self.note, kinds=self.kinds)
 
     def _repr_html_(self) -> str:
         from attncli.studies.highlight.html import embedded

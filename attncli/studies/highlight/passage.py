@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from attncli.data import Tokens
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import EMPTY, escape_invisible, label, piece_text
-from attncli.plotting.axis import KIND_WORDS, join_parts
+from attncli.plotting.axis import join_parts
 from attncli.plotting.highlight_colours import colour_level
 from attncli.studies.highlight.result import Highlight, HighlightLine
 
@@ -196,9 +197,9 @@ def text_lines(highlight: Highlight) -> list[TextLine]:
     return lines
 
 
-def highlight_title(highlight: Highlight) -> str:
+def highlight_title(highlight: Highlight, kinds: KindNames = KNOWN) -> str:
     """Return what all lines have in common: kind, layer, head."""
-    return join_parts(KIND_WORDS[highlight.kind], *(_numbered(*entry) for entry in highlight.common.items()))
+    return join_parts(kinds.attention(highlight.kind), *(_numbered(*entry) for entry in highlight.common.items()))
 
 
 def _caption(highlight: Highlight, line: HighlightLine) -> str:

@@ -94,7 +94,7 @@ class HighlightStudy(Study["RunsAndCount"]):
             notes[:] = run.info.notes
             for highlight in highlights(run.maps, run.inputs, self._focus):
                 note = f"text {highlight.text + 1} of {texts}" if texts > 1 else ""
-                page = HighlightPage(highlight, run.info.title, note)
+                page = HighlightPage(highlight, **run.info.captions(note))
                 name = file_name(highlight, self._focus, texts > 1)
                 yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))
 

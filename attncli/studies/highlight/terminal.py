@@ -27,7 +27,7 @@ def coloured_text(page: HighlightPage) -> Iterator[Text]:
     from attncli.studies.highlight import passage
 
     highlight = page.highlight
-    yield Text(passage.highlight_title(highlight), style="bold")
+    yield Text(passage.highlight_title(highlight, page.kinds), style="bold")
     for below in passage.lines_below(highlight, page.model, page.note):
         yield Text(escaped(below), style="dim")
     yield _legend(passage.format_weight(highlight.top), passage.scale_label(highlight))

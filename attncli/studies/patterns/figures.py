@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon, Rectangle
 
 from attncli.data import KINDS, Attention, Kind
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
 from attncli.plotting import grid as head_grid
-from attncli.plotting.axis import KIND_WORDS, draw_layer_head_axes, join_parts
+from attncli.plotting.axis import draw_layer_head_axes, join_parts
 from attncli.plotting.cells import HATCHED
 from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
@@ -60,14 +61,14 @@ class _Grid:
 
 
 @with_fixed_style
-def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
+def draw(patterns: Patterns, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the page of head classes: what does each head do, and do the heads of a layer do different things?
 
     A diagonal head shows its offset too. On the right a bar per layer: the mean distance between its heads, with marks
     for the baselines. Raise UsageError where no head was measured.
     """
-    kinds = {kind for kind, _, _ in patterns.head_keys()}
-    grids = [_Grid(kind, patterns) for kind in KINDS if kind in kinds]
+    measured = {kind for kind, _, _ in patterns.head_keys()}
+    grids = [_Grid(kind, patterns) for kind in KINDS if kind in measured]
     if not grids:
         raise UsageError("there is nothing to draw: no head was measured")
     # cells are large enough for letters where the page allows
@@ -76,7 +77,7 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
     heights = [max(len(grid.layers) * tall, _KEY_LINES * _LINE) for grid in grids]
     heading = _HEADING if len(grids) > 1 else 0
     size = f"{len(grids[0].layers)} layers x {len(grids[0].heads)} heads"
-    title = join_parts("what heads do", *([] if heading else [KIND_WORDS[grids[0].kind], size]))
+    title = join_parts("what heads do", *([] if heading else [kinds.title(grids[0].kind), size]))
     header = Header.of(title, model, note)
     bars_left = EDGE + _LEFT + max(len(grid.heads) for grid in grids) * wide + _APART
     width = max(bars_left + _BARS + _APART + _KEY + EDGE, 2 * EDGE + measure([READING], SMALL)[0])
@@ -85,7 +86,7 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "") -> Figure:
     top = header.height
     for grid, height in zip(grids, heights, strict=True):
         if heading:
-            page.write(EDGE, top, KIND_WORDS[grid.kind], 9.5, weight="bold")
+            page.write(EDGE, top, kinds.title(grid.kind), 9.5, weight="bold")
         map_top, map_height = top + heading + _ABOVE, len(grid.layers) * tall
         map_axes = page.axes(EDGE + _LEFT, map_top, len(grid.heads) * wide, map_height)
         _draw_cells(map_axes, grid, patterns, (tall, wide))
@@ -170,7 +171,13 @@ def _ink(colour: str) -> str:
 
 
 def draw_examples(
-    patterns: Patterns, attention: Attention, *, model: str = "", note: str = "", log: bool = False
+    patterns: Patterns,
+    attention: Attention,
+    *,
+    model: str = "",
+    note: str = "",
+    kinds: KindNames = KNOWN,
+    log: bool = False,
 ) -> Figure:
     """Return the page of examples: what does each class look like? One map for each class that occurs.
 
@@ -184,11 +191,17 @@ def draw_examples(
         value = f"{_SHORT.get(number, number)} {patterns.heads[number].values[row]:.2f}"
         names.append(f"{_with_offset(patterns, row, name)} · {layer}.{head} · {value}")
     examples, title = replace(attention, layers=tuple(layers)), "the strongest head of each class"
-    return head_grid.draw(examples, model=model, note=note, log=log, title=title, names=names)
+    return head_grid.draw(examples, model=model, note=note, kinds=kinds, log=log, title=title, names=names)
 
 
 def draw_layer(
-    patterns: Patterns, attention: Attention, *, model: str = "", note: str = "", log: bool = False
+    patterns: Patterns,
+    attention: Attention,
+    *,
+    model: str = "",
+    note: str = "",
+    kinds: KindNames = KNOWN,
+    log: bool = False,
 ) -> Figure:
     """Return the page of one layer: what do its heads do? Their maps side by side, each with its classes."""
     (maps,) = attention.layers
@@ -198,7 +211,7 @@ def draw_layer(
         row = rows[attention.kind, int(maps.layer), head]
         names.append(f"head {head} · {' '.join(_with_offset(patterns, row, name) for name in patterns.classes[row])}")
     title = f"layer {maps.layer}, {len(names)} heads with their classes"
-    return head_grid.draw(attention, model=model, note=note, log=log, title=title, names=names)
+    return head_grid.draw(attention, model=model, note=note, kinds=kinds, log=log, title=title, names=names)
 
 
 def _with_offset(patterns: Patterns, row: int, name: str) -> str:

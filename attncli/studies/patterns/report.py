@@ -47,11 +47,11 @@ def _drawings(result: Patterns, run: Collected, maps: Sequence[Attention], layer
     # imported here: matplotlib takes long to load
     from attncli.studies.patterns import figures
 
-    yield Drawing("patterns", partial(figures.draw, result, model=run.info.title, note=run.mean_note))
+    yield Drawing("patterns", partial(figures.draw, result, **run.info.captions(run.mean_note)))
     note = "the first text" if len(run.inputs) > 1 else ""
     for attention in maps:
         log = max(len(attention.queries), len(attention.keys)) > LINEAR_UP_TO
-        labels: Mapping[str, Any] = {"model": run.info.title, "note": note, "log": log}
+        labels: Mapping[str, Any] = {**run.info.captions(note), "log": log}
         prefix = f"{attention.kind}-" if len(maps) > 1 else ""
         if result.strongest(attention.kind):
             yield Drawing(f"{prefix}patterns-examples", partial(figures.draw_examples, result, attention, **labels))

@@ -83,7 +83,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
     def terminal(self, result: PatternsAndExamples, run: Collected) -> Iterator[Table]:
         from attncli.studies.patterns.terminal import patterns_tables
 
-        return patterns_tables(result[0])
+        return patterns_tables(result[0], run.info.kinds)
 
 
 def _example_maps(result: Patterns, run: Collected, execution: Execution, layered: bool) -> Sequence[Attention]:

@@ -24,5 +24,5 @@ def repeated_report(result: Repeated, run: Collected) -> Report:
         "heads": list(records(table)),
     }
     note = f"random tokens r, read as BOS r r · |r| = {result.length} · mean over {len(result.seeds)} seeds"
-    picture = partial(overview.draw, Statistics(scores), model=run.info.title, note=note, top=1.0)
+    picture = partial(overview.draw, Statistics(scores), **run.info.captions(note), top=1.0)
     return Report(run.info, document, {"repeated": table}, [Drawing("repeated", picture)])

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from attncli.data import Array, Attention, Kind, LayerMaps, Tokens
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label, labels
 from attncli.errors import UsageError
 from attncli.plotting import grid
 from attncli.plotting.axis import (
-    KIND_WORDS,
     TICK_STYLE,
     draw_key_ticks,
     draw_ticks,
@@ -39,7 +39,7 @@ _SHARES, _UNIFORM, _LEFT = 260, 110, 64
 
 
 @with_fixed_style
-def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the picture of attention between segments, compared with uniform attention.
 
     Rows are query segments, columns are key segments. Left: the share of the attention, as the mean over heads
@@ -56,7 +56,7 @@ def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "") -> 
         values[of_kind] for values in (table["mass"], table["ratio"], table["uniform_mass"] > 0)
     )
     state = np.where(visible, DRAWN, INVISIBLE).astype(np.uint8)
-    title = f"{KIND_WORDS[kind]} · attention between segments"
+    title = join_parts(kinds.title(kind), "attention between segments")
     header = Header.of(title, model, join_parts("mean over layers and heads", note))
     return _compose(header, sides, (mass, ratio, state))
 
@@ -97,7 +97,9 @@ def _compose(header: Header, sides: tuple[list[str], list[str]], values: tuple[A
     return page.figure
 
 
-def draw_heads(segments: Segments, kind: Kind, most: int, *, model: str = "", note: str = "") -> Figure | None:
+def draw_heads(
+    segments: Segments, kind: Kind, most: int, *, model: str = "", note: str = "", kinds: KindNames = KNOWN
+) -> Figure | None:
     """Return the attention between segments of every head on one page.
 
     None if there are more than `most` segments on a side, or a single head.
@@ -120,12 +122,21 @@ def draw_heads(segments: Segments, kind: Kind, most: int, *, model: str = "", no
     combined = "none" if layer_maps[0].heads else "mean"
     queries, keys = map(Tokens.plain, sides)
     attention = Attention(kind, queries, keys, tuple(layer_maps), aggregate=combined)
-    return grid.draw(attention, model=model, note=join_parts("attention between segments", note), reading=READING)
+    return grid.draw(
+        attention, model=model, note=join_parts("attention between segments", note), kinds=kinds, reading=READING
+    )
 
 
 @with_fixed_style
 def draw_tokens(
-    segments: Segments, kind: Kind, text: int, queries: Tokens, *, model: str = "", note: str = ""
+    segments: Segments,
+    kind: Kind,
+    text: int,
+    queries: Tokens,
+    *,
+    model: str = "",
+    note: str = "",
+    kinds: KindNames = KNOWN,
 ) -> Figure:
     """Return the picture of generated tokens: which part of the text does the answer read, token by token?
 
@@ -139,7 +150,7 @@ def draw_tokens(
     wide = max(_NARROWEST_BAR, min(_WIDEST_BAR, _BARS_ROOM // len(positions)))
     all_labels = labels(queries)
     token_labels = fit_labels([all_labels[n] for n in positions], wide, with_positions=False, largest=SMALL)
-    title = f"{KIND_WORDS[kind]} · attention of generated tokens"
+    title = join_parts(kinds.title(kind), "attention of generated tokens")
     header = Header.of(title, model, join_parts("mean over layers and heads", note))
     segment_labels = [label(name) for name in names]
     width, top = len(positions) * wide, header.height + _ABOVE

@@ -48,7 +48,7 @@ def _drawings(result: Segments, run: Collected) -> Iterator[Drawing]:
     # imported here: matplotlib takes long to load
     from attncli.studies.segments import figures
 
-    labels: dict[str, Any] = {"model": run.info.title, "note": run.mean_note}
+    labels = run.info.captions(run.mean_note)
     for kind in dict.fromkeys(result["mass"].coords["kind"][1].tolist()):
         yield Drawing(f"{kind}-segments", partial(figures.draw, result, kind, **labels))
         yield Drawing(f"{kind}-segments-heads", partial(figures.draw_heads, result, kind, MOST_IN_PANELS, **labels))
@@ -56,6 +56,6 @@ def _drawings(result: Segments, run: Collected) -> Iterator[Drawing]:
         columns = result.tokens_table()
         for text, kind in dict.fromkeys(zip(columns["text"].tolist(), columns["kind"].tolist(), strict=True)):
             queries = next(one for one in run.inputs if one.index == text).sides(kind)[0]
-            labels = {"model": run.info.title, "note": run.text_note(text)}
+            labels = run.info.captions(run.text_note(text))
             picture = partial(figures.draw_tokens, result, kind, text, queries, **labels)
             yield Drawing(f"{run.text_prefix(text)}{kind}-segments-tokens", picture)

@@ -87,4 +87,4 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
     def terminal(self, result: SegmentsAndSides, run: Collected) -> Iterable[Table]:
         from attncli.studies.segments.terminal import means_tables
 
-        return means_tables(result[0].mean_table())
+        return means_tables(result[0].mean_table(), run.info.kinds)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from attncli.data import Array
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.terminal import blank_table, escaped, three_digits
 
 if TYPE_CHECKING:
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 _MOST_ROWS = 64
 
 
-def means_tables(table: Mapping[str, Array]) -> Iterator[Table]:
+def means_tables(table: Mapping[str, Array], kinds: KindNames = KNOWN) -> Iterator[Table]:
     """Yield a table of the means over layers and heads for each kind of attention."""
     from rich.text import Text
 
     for kind in dict.fromkeys(table["kind"].tolist()):
-        title = f"{kind} attention between segments, mean over layers and heads"
+        title = f"{kinds.attention(kind)} between segments, mean over layers and heads"
         kind_table = blank_table(title, ["from", "to"], ["share", "uniform", "by position", "x uniform"])
         kind_table.add_column("highest", no_wrap=True)
         rows = [row for row in zip(*(column.tolist() for column in table.values()), strict=True) if row[0] == kind]

@@ -15,12 +15,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
 from attncli.data import KINDS, MIN_QUERIES, MIN_SHARE, Array, Kind, Profile, Received, Scores, Statistics, TokenWindow
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
 from attncli.plotting.axis import (
     KEY,
     KEY_POSITION,
-    KIND_WORDS,
     draw_key_ticks,
     fit_axis_title,
     fit_labels,
@@ -71,7 +71,9 @@ class _Keys:
 
 
 @with_fixed_style
-def draw_received(received: Received, *, model: str = "", note: str = "", threshold: float = SINK_THRESHOLD) -> Figure:
+def draw_received(
+    received: Received, *, model: str = "", note: str = "", kinds: KindNames = KNOWN, threshold: float = SINK_THRESHOLD
+) -> Figure:
     """Return the picture of received attention: which keys receive attention from all queries?
 
     Rows are heads, layer by layer; in very large models they are layers, each with the largest of its heads. Columns
@@ -86,7 +88,7 @@ def draw_received(received: Received, *, model: str = "", note: str = "", thresh
         key_labels = position_labels(TokenWindow(0, keys.count - 1), keys.wide / keys.pool, keys.wide)
     below = _BELOW + (0 if key_labels.horizontal else key_labels.width)
     pooled = f"each column is the largest of {keys.pool} keys" if keys.pool > 1 else ""
-    title = f"{KIND_WORDS[received.kind]} · attention received by each key"
+    title = join_parts(kinds.title(received.kind), "attention received by each key")
     header = Header.of(title, model, join_parts(note, pooled))
     bottom = header.height + above + max(rows.height + below, _LOWEST) + 30
     page = FigureLayout.blank(2 * EDGE + _LEFT + keys.width + BAR_ROOM, bottom, header)
@@ -169,7 +171,9 @@ def _legend(cells: Cells, sinks: Array, threshold: float) -> list[Artist]:
 
 
 @with_fixed_style
-def draw_distances(profile: Profile, kind: Kind, *, model: str = "", note: str = "") -> Figure:
+def draw_distances(
+    profile: Profile, kind: Kind, *, model: str = "", note: str = "", kinds: KindNames = KNOWN
+) -> Figure:
     """Return the picture of attention by distance: how far does each head attend, and is that more than chance?
 
     Rows are heads, layer by layer; columns are distances |i-j|, each column twice as wide as the one before. Left: the
@@ -183,7 +187,7 @@ def draw_distances(profile: Profile, kind: Kind, *, model: str = "", note: str =
     ends = zip(*(mass.coords[name][1].tolist() for name in ("from", "to")), strict=True)
     names = [str(near) if near == far else f"{near}-{far}" for near, far in ends]
     labels = fit_labels(names, _DISTANCE_COLUMN, with_positions=False, largest=SMALL)
-    header = Header.of(f"{KIND_WORDS[kind]} · attention by distance", model, note)
+    header = Header.of(join_parts(kinds.title(kind), "attention by distance"), model, note)
     width = mass.values.shape[1] * _DISTANCE_COLUMN
     step = _LEFT + width + BAR_ROOM
     bottom = header.height + _ABOVE_DISTANCES + max(rows.height + labels.width, _LOWEST_DISTANCES) + _BELOW_DISTANCES
@@ -204,7 +208,12 @@ def draw_distances(profile: Profile, kind: Kind, *, model: str = "", note: str =
 
 @with_fixed_style
 def draw_spread(
-    statistics: Statistics, *, model: str = "", note: str = "", metrics: Sequence[str] | None = None
+    statistics: Statistics,
+    *,
+    model: str = "",
+    note: str = "",
+    kinds: KindNames = KNOWN,
+    metrics: Sequence[str] | None = None,
 ) -> Figure:
     """Return a page with one panel per metric: do the heads of a layer agree, and how does that change with depth?
 
@@ -220,7 +229,7 @@ def draw_spread(
     layers = max(len(np.unique(table["layer"])) for tables in blocks.values() for table in tables.values())
     size = PanelSize(max(220, 26 * layers), **_SPREAD_PANEL)
     counts = {kind: len(tables) for kind, tables in blocks.items()}
-    page, corners = panel_page("heads by layer: each, median, middle half", [model, note], counts, size)
+    page, corners = panel_page("heads by layer: each, median, middle half", [model, note], counts, kinds, size)
     for kind, tables in blocks.items():
         for (name, table), corner in zip(tables.items(), corners[kind], strict=True):
             _draw_panel(page.axes(*corner, size.width, size.height), name, table, shown[name])

@@ -75,7 +75,7 @@ def _statistics_drawings(
     from attncli.studies.stats import figures
 
     norms = "shares of value-weighted norms" if statistics.by == "norm" else ""
-    labels: Any = {"model": run.info.title, "note": " · ".join(note for note in (norms, run.mean_note) if note)}
+    labels = run.info.captions(" · ".join(note for note in (norms, run.mean_note) if note))
     neutral = {name: metric.neutral for name, metric in metrics.items() if metric.neutral is not None}
     yield Drawing("stats", partial(overview.draw, statistics, **labels, neutral=neutral))
     if spread_too:
@@ -86,11 +86,10 @@ def _profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -
     """Yield what each key receives, for each text and kind, and distances for each kind but cross-attention."""
     from attncli.studies.stats import figures
 
-    model = run.info.title
     for received in profile.received:
-        labels = {"model": model, "note": run.text_note(received.text)}
-        figure = partial(figures.draw_received, received, **labels, threshold=sink_threshold)
+        captions = run.info.captions(run.text_note(received.text))
+        figure = partial(figures.draw_received, received, **captions, threshold=sink_threshold)
         yield Drawing(f"{run.text_prefix(received.text)}{received.kind}-received", figure)
     for kind in dict.fromkeys(received.kind for received in profile.received if received.kind != "cross"):
-        figure = partial(figures.draw_distances, profile, kind, model=model, note=run.mean_note)
+        figure = partial(figures.draw_distances, profile, kind, **run.info.captions(run.mean_note))
         yield Drawing(f"{kind}-distance", figure)

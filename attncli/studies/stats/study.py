@@ -69,4 +69,4 @@ class StatsStudy(Study["Statistics"]):
     def terminal(self, result: Statistics, run: Collected) -> Iterator[Table]:
         from attncli.studies.stats.terminal import metric_tables
 
-        return metric_tables(result)
+        return metric_tables(result, run.info.kinds)

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data import Scores, Statistics
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def metric_tables(statistics: Statistics) -> Iterator[Table]:
+def metric_tables(statistics: Statistics, kinds: KindNames = KNOWN) -> Iterator[Table]:
     """Yield one table per kind of attention."""
-    what = "norms" if statistics.by == "norm" else "attention"
+    norms = " by norms" if statistics.by == "norm" else ""
     first = next(iter(statistics.heads.values()), None)
     for kind in () if first is None else dict.fromkeys(first.coords["kind"][1].tolist()):
-        yield _kind_table(f"{kind} {what}", [scores.sel(kind=kind) for scores in statistics.heads.values()])
+        yield _kind_table(
+            kinds.attention(kind) + norms, [scores.sel(kind=kind) for scores in statistics.heads.values()]
+        )
 
 
 def _kind_table(title: str, metrics: list[Scores]) -> Table:

@@ -1,0 +1,45 @@
+"""The words for a kind of attention in titles: this is the one place where a kind becomes words."""
+
+from dataclasses import dataclass
+
+from attncli.data.tokens import Kind
+
+_TITLES: dict[Kind, str] = {
+    "encoder": "encoder self-attention",
+    "decoder": "decoder self-attention",
+    "cross": "cross-attention",
+}
+_WAYS: dict[Kind, str] = {"encoder": "encoder", "decoder": "decoder", "cross": "decoder to encoder"}
+
+
+@dataclass(frozen=True)
+class KindNames:
+    """What pictures and terminal tables call the kinds of attention of a run.
+
+    told  whether the kinds are known; maps of other tools have none unless the user named it, and then no title claims
+          one
+
+    >>> KindNames().title("cross"), KindNames(told=False).title("cross")
+    ('cross-attention', '')
+    """
+
+    told: bool = True
+
+    def title(self, kind: Kind) -> str:
+        """Return the kind for a title of several parts; empty if it is not known."""
+        return _TITLES[kind] if self.told else ""
+
+    def attention(self, kind: Kind) -> str:
+        """Return the kind for a title that needs a noun: `encoder self-attention`, or `attention`."""
+        return self.title(kind) or "attention"
+
+    def way(self, kind: Kind) -> str:
+        """Return the way of information from the top to the input; empty if the kind is not known."""
+        return _WAYS[kind] if self.told else ""
+
+    def columns(self, cell: str) -> list[str]:
+        """Return the cell of a terminal table's column of kinds; none, without that column, if they are not known."""
+        return [cell] if self.told else []
+
+
+KNOWN = KindNames()
