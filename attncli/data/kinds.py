@@ -30,8 +30,8 @@ class KindNames:
         return _TITLES[kind] if self.told else ""
 
     def attention(self, kind: Kind) -> str:
-        """Return the kind for a title that needs a noun: `encoder self-attention`, or `attention`."""
-        return self.title(kind) or "attention"
+        """Return the kind for a short line of a terminal: `encoder attention`, or `attention` if it is not known."""
+        return f"{kind} attention" if self.told else "attention"
 
     def way(self, kind: Kind) -> str:
         """Return the way of information from the top to the input; empty if the kind is not known."""

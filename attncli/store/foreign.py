@@ -37,7 +37,7 @@ def open_maps(
     labels      file with one query token per line, or a `.json` list of tokens; None: tokens are named by position
     key_labels  file with the key tokens; None: the query tokens
     array       name of the array, needed if the file has several, unless they are named `layer_0`, `layer_1`, …
-    kind        None: `encoder` if queries and keys are the same tokens, else `cross`
+    kind        None: `encoder` if queries and keys are the same tokens, else `cross`; titles then name no kind
     axes        names of the axes in their order; None: query and key are last, before them head, layer and text
     fits        receives the bytes that the maps need in memory, and raises an error if they are too many
 

@@ -133,8 +133,8 @@ def test_hostile_tokens_are_data(run_cli: RunCli) -> None:
 
 def test_a_person_reads_clusters_pairs_and_layers(tmp_path: Path) -> None:
     seen = on_terminal(tmp_path, "heads", "-t", TEXT, "--out", "here")
-    assert "encoder self-attention, 16 heads in" in seen
-    assert "encoder self-attention: no pair of heads closer than 0.1; the closest" in seen
+    assert "encoder attention, 16 heads in" in seen
+    assert "no pair of encoder heads closer than 0.1; the closest" in seen
     assert re.search(r"median +│ +│ +0\.\d{3} │ +0\.\d{3} │ +0\.\d{3} │", seen)
     assert "attention: rows of a layer to their mean" in seen
     assert "hidden states of each layer" in seen

@@ -156,7 +156,7 @@ def test_a_pair_has_segments(run_cli: RunCli) -> None:
 
 def test_a_person_reads_tables(tmp_path: Path) -> None:
     seen = on_terminal(tmp_path, "patterns", "-t", TEXT, "-o", "here", NO_COLOR="1", COLUMNS="140")
-    assert "encoder self-attention, 16 heads" in seen
+    assert "encoder attention, 16 heads" in seen
     assert re.search(r"│ diagonal +│ \d+ +│ (0\.2|1\.0) ", seen)
     assert re.search(r"│ encoder │ 3 +│ +0\.\d{3} │ +0\.\d{3} │ +0\.\d{3} │", seen)
     assert seen.endswith("Wrote here/patterns.png\nWrote here/patterns-examples.png\n")

@@ -84,7 +84,7 @@ def test_a_person_reads_what_was_written(tmp_path: Path) -> None:
 
 def test_a_person_reads_a_table_of_statistics(tmp_path: Path) -> None:
     seen = on_terminal(tmp_path, "stats", "-t", TEXT, "--out", "here", NO_COLOR="1")
-    assert "encoder self-attention, 16 heads" in seen
+    assert "encoder attention, 16 heads" in seen
     assert "entropy_normalized" in seen
     assert "highest" in seen
     assert seen.endswith("Wrote here/stats.json\nWrote here/stats.csv\nWrote here/stats.png\n")

@@ -22,7 +22,7 @@ def heads_tables(result: HeadsResult, kinds: KindNames = KNOWN) -> Iterator[Tabl
     for kind, group in result.groups.items():
         yield _clusters(kinds.attention(kind), group)
         if len(group.heads) > 1:
-            yield _closest_pairs(kinds.title(kind), group, result.grouping.redundant)
+            yield _closest_pairs(" ".join([*kinds.columns(kind), "heads"]), group, result.grouping.redundant)
     yield from _layers(result, kinds)
 
 
@@ -46,12 +46,11 @@ def _clusters(attention: str, group: HeadClusters) -> Table:
     return table
 
 
-def _closest_pairs(kind: str, group: HeadClusters, limit: float) -> Table:
+def _closest_pairs(heads: str, group: HeadClusters, limit: float) -> Table:
     """Return the pairs with a distance under the limit; if there are none, the closest pairs."""
     redundant = int((group.distances[tuple(group.pairs.T)] < limit).sum())
     count = f"{redundant} pairs" if redundant else "no pair"
-    title = f"{count} of heads closer than {limit:g}" + ("" if redundant else "; the closest")
-    title = f"{kind}: {title}" if kind else title
+    title = f"{count} of {heads} closer than {limit:g}" + ("" if redundant else "; the closest")
     columns = [name.removeprefix("distance_") for name in group.matrices]
     table = blank_table(title, ["head", "other"], columns)
     for first, second in group.pairs[: min(redundant, _MOST_ENTRIES) or _CLOSEST_PAIRS].tolist():

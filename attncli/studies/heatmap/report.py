@@ -69,9 +69,9 @@ class Picture:
 
     def draw(
         self,
-        *,
         model: str = "",
         note: str = "",
+        *,
         kinds: KindNames = KNOWN,
         log: bool | None = None,
         top: float | None = None,

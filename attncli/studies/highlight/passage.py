@@ -199,7 +199,9 @@ def text_lines(highlight: Highlight) -> list[TextLine]:
 
 def highlight_title(highlight: Highlight, kinds: KindNames = KNOWN) -> str:
     """Return what all lines have in common: kind, layer, head."""
-    return join_parts(kinds.attention(highlight.kind), *(_numbered(*entry) for entry in highlight.common.items()))
+    return join_parts(
+        kinds.title(highlight.kind) or "attention", *(_numbered(*entry) for entry in highlight.common.items())
+    )
 
 
 def _caption(highlight: Highlight, line: HighlightLine) -> str:
