@@ -17,6 +17,7 @@ class Option:
 
     panel    heading of the help under which it is listed
     names    `--layer`, `-l`; if there is no long name, that of the field is added
+    former   earlier long names such as `--by`: accepted as before, but not shown
     metavar  placeholder of the value in the help; the choices if none is given
     choices  allowed values, completed by the shell
     complete function that returns values for the shell, if they are not known in advance
@@ -25,6 +26,7 @@ class Option:
     panel: str
     help: str
     names: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
     metavar: str | None = None
     choices: Sequence[str] = ()
     complete: Callable[[], Sequence[str]] | None = None

@@ -69,15 +69,15 @@ class Model(Runner):
         pair: str | None = None,
         target: str | None = None,
         thresholds: Thresholds | None = None,
-        shuffle_seeds: int = SHUFFLE_SEEDS,
+        shuffles: int = SHUFFLE_SEEDS,
         **run_options: Unpack[RunOptions],
     ) -> Patterns:
         """Return the classes of all heads and the numbers behind them on one or several texts, with their baselines.
 
-        thresholds     thresholds of the classes
-        shuffle_seeds  number of passes over the same texts with their tokens shuffled; 0 for none
+        thresholds  thresholds of the classes
+        shuffles    number of passes over the same texts with their tokens shuffled; 0 for none
         """
-        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffle_seeds=shuffle_seeds)
+        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffles=shuffles)
         return self.study(PatternsStudy(options), text, pair=pair, target=target, **run_options)[0]
 
     def heads(
@@ -97,14 +97,14 @@ class Model(Runner):
         return self.study(HeadsStudy(options or HeadsOptions()), text, pair=pair, target=target, **run_options)
 
     def probe_repeated(
-        self, length: int = PROBE_LENGTH, seeds: int = PROBE_SEEDS, **run_options: Unpack[RunOptions]
+        self, length: int = PROBE_LENGTH, sequences: int = PROBE_SEEDS, **run_options: Unpack[RunOptions]
     ) -> Repeated:
         """Return scores of all heads on random tokens r that come twice: BOS r r.
 
-        length  number of tokens of r
-        seeds   number of sequences r, drawn by the seeds 0, 1, …
+        length     number of tokens of r
+        sequences  number of sequences r, drawn with the seeds 0, 1, …
         """
-        study, request = RepeatedStudy(RepeatedOptions(length=length, seeds=seeds)), Request.of(run_options)
+        study, request = RepeatedStudy(RepeatedOptions(length=length, sequences=sequences)), Request.of(run_options)
         study.check(request)
         return study.run(Execution(request, load=lambda: self))[1]
 

@@ -93,7 +93,7 @@ class Run(Collected):
 
         `model.patterns` has the baseline of shuffled tokens too.
         """
-        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffle_seeds=0)
+        options = PatternsOptions(**vars(thresholds or Thresholds()), shuffles=0)
         return self.study(PatternsStudy(options))[0]
 
     def study(self, study: Study[ResultT]) -> ResultT:
@@ -112,7 +112,7 @@ class Run(Collected):
         options  how many clusters, and which pairs are redundant
         Needs `pip install "attncli[analyses]"`. `model.heads` compares hidden states too, and keeps no maps.
         """
-        return self.study(HeadsStudy(replace(options or HeadsOptions(), shuffle_seeds=0)))
+        return self.study(HeadsStudy(replace(options or HeadsOptions(), shuffles=0)))
 
     def heatmap(
         self,
@@ -151,14 +151,14 @@ class Run(Collected):
         tables = None if self.strongest is None else tables_of_edges(self.maps, self.strongest)
         return replace(make_page(self, budget, tables), height=height)
 
-    def segments(self, by: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
+    def segments(self, divide: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
         """Return how much attention goes between the segments of the texts, from the kept maps.
 
-        by     segment (pair, chat roles, generated tokens), paragraph, line, or auto
-        spans  instead, the segments of the text or of each text: name → list of passages, `(start, end)` in characters
-               or `{"tokens": (start, end)}`
+        divide  segment (pair, chat roles, generated tokens), paragraph, line, or auto
+        spans   instead, the segments of the text or of each text: name → list of passages, `(start, end)` in
+                characters or `{"tokens": (start, end)}`
         """
-        return self.study(SegmentsStudy(SegmentsOptions(by), None if spans is None else as_spans(spans)))[0]
+        return self.study(SegmentsStudy(SegmentsOptions(divide), None if spans is None else as_spans(spans)))[0]
 
     def highlight(
         self,

@@ -20,7 +20,7 @@ import typer.core
 import typer.main
 
 from attncli import registry
-from attncli.cli.command_table import all_commands, panel_of, with_flat_options
+from attncli.cli.command_table import OptionsCommand, all_commands, keep_brackets, panel_of, with_flat_options
 from attncli.cli.console import log_to_stderr, print_error
 from attncli.cli.streams import safe_streams, silence
 from attncli.errors import (
@@ -76,8 +76,11 @@ def build() -> Any:
             print(context.get_help())
 
     for name, command in all_commands().items():
-        app.command(name, rich_help_panel=panel_of(name))(with_flat_options(command))
-    return typer.main.get_command(app)
+        app.command(name, cls=OptionsCommand, rich_help_panel=panel_of(name))(with_flat_options(command))
+    group: Any = typer.main.get_command(app)
+    for command in (group, *group.commands.values()):
+        keep_brackets(command)
+    return group
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,12 +4,14 @@ A command takes option groups and is turned into a command of Typer with an opti
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 import typer
+import typer.core
 import typer.main
 
 from attncli import registry
@@ -26,6 +28,28 @@ PANELS = {
 }
 """Commands by heading of the help; those that are not named here come last, under `OTHERS`."""
 OTHERS, PLUGINS = "More", "Plugins"
+_MARKUP = re.compile(r"(\\*)(\[[a-z#/@][^\[]*?\])")
+"""What rich would take for markup, such as `[analyses]`, with the backslashes before it."""
+
+
+class OptionsCommand(typer.core.TyperCommand):
+    """A command made by `with_flat_options`: it accepts former names of its options, which its help does not show."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """Return the parser of the command line, with the former names too."""
+        parser = super().make_parser(ctx)
+        for parameter in self.params:
+            former = getattr(self.callback, "former_names", {}).get(parameter.name)
+            if former:
+                parser.add_option(parameter, former, dest=parameter.name)  # type: ignore[arg-type]
+        return parser
+
+
+def keep_brackets(command: Any) -> None:
+    """Escape the help of a command and of its parameters: Typer reads `[analyses]` as markup and leaves it out."""
+    for shown in (command, *command.params):
+        if getattr(shown, "help", None):
+            shown.help = _MARKUP.sub(r"\1\1\\\2", shown.help)
 
 
 @cache
@@ -113,6 +137,7 @@ def with_flat_options(command: Command) -> Command:
     flat_command.__name__ = command.__name__
     flat_command.__annotations__ = {name: option.annotation for name, option in options.items()}
     flat_command.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
+    flat_command.former_names = _former_names(hints)  # type: ignore[attr-defined]
     return flat_command
 
 
@@ -139,6 +164,16 @@ def _options_of(group: type) -> dict[str, inspect.Parameter]:
                 name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
             )
     return parameters
+
+
+def _former_names(hints: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the former long names of options by parameter, for the hints of a command or of a group."""
+    names: dict[str, list[str]] = {}
+    for group in filter(is_dataclass, hints.values()):
+        names |= _former_names(get_type_hints(group))
+        options = {field.name: field.metadata.get("option") for field in fields(group)}
+        names |= {name: list(option.former) for name, option in options.items() if option and option.former}
+    return names
 
 
 def _filled(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -252,9 +252,9 @@ def _check_is_bool(options: Mapping[str, Any], name: str) -> None:
         raise UsageError(f"expected {name} to be True or False, got {value!r:.60}")
 
 
-def check_shuffle_seeds(seeds: int) -> None:
+def check_shuffles(seeds: int) -> None:
     """Raise UsageError unless the number of passes over shuffled tokens is 0 or more."""
     if seeds < 0:
-        raise UsageError(f"expected --shuffle-seeds from 0 up, got {seeds}")
+        raise UsageError(f"expected --shuffles from 0 up, got {seeds}")
     if seeds > MOST:
-        raise UsageError(f"expected --shuffle-seeds to be at most {MOST}, got {seeds}")
+        raise UsageError(f"expected --shuffles to be at most {MOST}, got {seeds}")

@@ -24,17 +24,17 @@ Sides = tuple[Partition, Partition]
 """The segments of the queries and of the keys."""
 
 
-def partitions(one: Input, kind: Kind, by: str = "auto", spans: Spans | None = None) -> Sides:
+def partitions(one: Input, kind: Kind, divide: str = "auto", spans: Spans | None = None) -> Sides:
     """Return the segments of the queries and of the keys of a text.
 
-    by     segment: a and b of a pair, the roles of a chat, the generated part; paragraph: between blank lines; line;
-           auto: segments if the text has several, else paragraphs
-    spans  if given, replaces `by`: the segments of the input of the encoder or the decoder-only model
+    divide  segment: a and b of a pair, the roles of a chat, the generated part; paragraph: between blank lines; line;
+            auto: segments if the text has several, else paragraphs
+    spans   if given, replaces `divide`: the segments of the input of the encoder or the decoder-only model
 
     Special tokens are in the segment `special`, generated tokens in `generated`, tokens outside all spans in `rest`.
     """
-    check_division(by)
-    division = _choose_division(one) if by == "auto" else by
+    check_division(divide)
+    division = _choose_division(one) if divide == "auto" else divide
     source = _divide_by_spans(one.source, spans) if spans is not None else _divide(one.source, _name(one), division)
     if one.target is None:
         return source, source
@@ -43,10 +43,10 @@ def partitions(one: Input, kind: Kind, by: str = "auto", spans: Spans | None = N
     return queries, target if kind == "decoder" else source
 
 
-def check_division(by: str) -> None:
-    """Raise UsageError with close names if `by` is not a way to divide a text."""
-    if by not in DIVISIONS:
-        raise UsageError(f"unknown --by '{by}': {did_you_mean(by, DIVISIONS)}")
+def check_division(divide: str) -> None:
+    """Raise UsageError with close names if `divide` is not a way to divide a text."""
+    if divide not in DIVISIONS:
+        raise UsageError(f"unknown --divide '{divide}': {did_you_mean(divide, DIVISIONS)}")
 
 
 def check_has_segments(inputs: Sequence[Input], sides: Sequence[Sides]) -> None:
@@ -56,7 +56,8 @@ def check_has_segments(inputs: Sequence[Input], sides: Sequence[Sides]) -> None:
     texts = "the text has" if len(inputs) == 1 else "each text has"
     raise UsageError(
         f"{texts} one segment ({', '.join(_ordinary_names(sides[0][0])) or SPECIAL}), so there is no attention between "
-        "segments: give --pair, --chat, --generate, a text with blank lines, --by line, or spans with --segments FILE"
+        "segments: give --pair, --chat, --generate, a text with blank lines, --divide line, "
+        "or spans with --segments FILE"
     )
 
 

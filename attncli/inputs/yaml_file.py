@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -192,15 +192,21 @@ def _position(event: yaml.Event) -> FilePosition:
 
 
 class Section(BaseModel):
-    """A mapping with known keys; an unknown key is an error that lists close names."""
+    """A mapping with known keys; an unknown key is an error that lists close names.
+
+    former_keys  earlier names of keys, which are accepted as before
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+    former_keys: ClassVar[Mapping[str, str]] = {}
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _check_keys(cls, values: object) -> object:
         if isinstance(values, Mapping):
             known = [field.alias or name for name, field in cls.model_fields.items()]
+            renamed = {key: new for key, new in cls.former_keys.items() if new not in values}
+            values = {renamed.get(key, key): value for key, value in values.items()}
             for key in values:
                 if key not in known:
                     raise _UnknownKeyError(key, known)

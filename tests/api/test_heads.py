@@ -71,7 +71,7 @@ def test_the_shuffled_baseline_is_what_the_model_does_with_shuffled_tokens() -> 
     assert plain["input_ids"].tolist() != mixed["input_ids"].tolist()
     maps = attncli.capture(model.loaded.model, mixed).maps[0].layers
     assert found == pytest.approx(naive_distances(np.concatenate([one.weights for one in maps])), abs=1e-5)
-    assert "shuffled" not in model.heads(TEXTS[0], attncli.HeadsOptions(shuffle_seeds=0)).groups["encoder"].baselines
+    assert "shuffled" not in model.heads(TEXTS[0], attncli.HeadsOptions(shuffles=0)).groups["encoder"].baselines
 
 
 def test_words_and_a_choice_of_heads_are_compared_too() -> None:

@@ -129,7 +129,7 @@ def test_a_pass_gives_what_kept_maps_give(name: str) -> None:
     model = attncli.load(f"demo:{name}")
     texts = [Text(LONGER[:60], target="ehT lamina" if name == "seq2seq" else None), Text("One two three four five.")]
     texts = texts[:1] if name == "seq2seq" else texts
-    streamed, kept = model.patterns(texts, shuffle_seeds=0), model.run(texts).patterns()
+    streamed, kept = model.patterns(texts, shuffles=0), model.run(texts).patterns()
     assert streamed.classes == kept.classes
     assert set(streamed.baselines) == {"uniform", "positional"}
     for table, other in (
@@ -145,7 +145,7 @@ def test_a_pass_gives_what_kept_maps_give(name: str) -> None:
 
 def test_the_shuffled_baseline_is_the_model_on_shuffled_tokens() -> None:
     model = attncli.load("demo:encoder")
-    found = model.patterns(ANIMAL, shuffle_seeds=2)
+    found = model.patterns(ANIMAL, shuffles=2)
     assert tuple(found.baselines) == BASELINES
     ids = []
     for seed in range(2):
@@ -200,7 +200,7 @@ def test_the_probe_finds_the_known_heads_of_the_demo_decoder(name: str) -> None:
 
 def test_the_probe_is_that_of_a_plain_pass() -> None:
     model = attncli.load("demo:decoder")
-    found = model.probe_repeated(length=12, seeds=2)
+    found = model.probe_repeated(length=12, sequences=2)
     (batch,) = RandomTokens.of(model.loaded).batches(12, [0, 1], 4096)
     run = attncli.capture(model.loaded.model, batch.tensors, model.loaded.tokenizer)
     for name, target in (("previous", -1), ("duplicate", -12), ("induction", -11)):
@@ -236,10 +236,10 @@ def test_what_cannot_be_classified_is_said() -> None:
         model.run(ANIMAL, metrics="all", keep_maps=False).patterns()
     with pytest.raises(UsageError, match="patterns are of single heads"):
         model.patterns(ANIMAL, aggregate="mean")
-    with pytest.raises(UsageError, match="--shuffle-seeds from 0 up, got -1"):
-        model.patterns(ANIMAL, shuffle_seeds=-1)
-    with pytest.raises(UsageError, match="--seeds from 1 up, got 0"):
-        model.probe_repeated(seeds=0)
+    with pytest.raises(UsageError, match="--shuffles from 0 up, got -1"):
+        model.patterns(ANIMAL, shuffles=-1)
+    with pytest.raises(UsageError, match="--sequences from 1 up, got 0"):
+        model.probe_repeated(sequences=0)
     with pytest.raises(UsageError, match="--length from 2 tokens up, got 1"):
         model.probe_repeated(length=1)
 

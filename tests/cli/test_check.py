@@ -202,7 +202,7 @@ def test_budgets_are_those_of_stats(run_cli: RunCli) -> None:
 
 
 def test_classes_are_those_of_patterns(run_cli: RunCli) -> None:
-    found = attncli.load("demo:encoder").patterns(MAT, shuffle_seeds=0)
+    found = attncli.load("demo:encoder").patterns(MAT, shuffles=0)
     lines = []
     for (_, layer, head), classes in zip(found.head_keys(), found.classes, strict=True):
         other = next(name for name in CLASSES if name not in (*classes, "block"))
@@ -234,7 +234,7 @@ def test_heads_of_the_demo_do_what_its_readme_says(run_cli: RunCli, line: str, h
 def test_blocks_need_two_segments(run_cli: RunCli) -> None:
     pair = "{a: {text: The cat sat on the mat., pair: A dog ran over the wide green field today.}}"
     found = attncli.load("demo:encoder").patterns(
-        "The cat sat on the mat.", pair="A dog ran over the wide green field today.", shuffle_seeds=0
+        "The cat sat on the mat.", pair="A dog ran over the wide green field today.", shuffles=0
     )
     rules = "".join(f"- head {layer}.{head} is block\n" for _, layer, head in found.head_keys())
     done = rows(run_cli("check", wrote(f"texts: {pair}\nrules:\n{rules}"), "-q").out)

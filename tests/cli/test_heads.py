@@ -70,9 +70,9 @@ def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(run_c
         assert first[name].to_numpy() == pytest.approx(second[name].to_numpy(), abs=1e-5)
     assert "distance_shuffled" not in second
     assert pd.read_csv("two/heads-layers.csv").cosine.isna().all()
-    refused = run_cli("heads", "--from", "one", "--shuffle-seeds", "2")
+    refused = run_cli("heads", "--from", "one", "--shuffles", "2")
     assert (refused.code, refused.out) == (2, "")
-    assert "--shuffle-seeds runs the model on shuffled tokens, and --from has none" in refused.err
+    assert "--shuffles runs the model on shuffled tokens, and --from has none" in refused.err
 
 
 def test_a_step_of_a_file_finds_what_the_command_alone_finds(run_cli: RunCli) -> None:
@@ -150,7 +150,7 @@ def test_a_person_reads_clusters_pairs_and_layers(tmp_path: Path) -> None:
         (("--redundant", "-1"), "expected --redundant to be a distance from 0 to 0.833, got -1.0"),
         (("--threshold", "nan"), "expected --threshold to be a distance"),
         (("--clusters", "2", "--threshold", "0.2"), "give one"),
-        (("--shuffle-seeds", "-1"), "expected --shuffle-seeds from 0 up, got -1"),
+        (("--shuffles", "-1"), "expected --shuffles from 0 up, got -1"),
         (("--aggregate", "mean"), "leave out --aggregate"),
         (("--format", "bmp"), "unknown --format 'bmp'"),
     ],

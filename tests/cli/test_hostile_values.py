@@ -86,8 +86,8 @@ def test_numbers_of_24_digits_are_refused(run_cli: RunCli) -> None:
     for option in ("--max-tokens", "--batch-tokens", "--top-k", "--generate"):
         said = refused_in_one_line(run_cli, 2, "stats", *TEXT, option, BIG)
         assert said == f"error: expected {option} to be at most {2**63 - 1}, got {BIG}\n"
-    said = refused_in_one_line(run_cli, 2, "patterns", *TEXT, "--shuffle-seeds", BIG)
-    assert said == f"error: expected --shuffle-seeds to be at most {2**63 - 1}, got {BIG}\n"
+    said = refused_in_one_line(run_cli, 2, "patterns", *TEXT, "--shuffles", BIG)
+    assert said == f"error: expected --shuffles to be at most {2**63 - 1}, got {BIG}\n"
     refused_in_one_line(run_cli, 2, "stats", *TEXT, "--layer", BIG)
 
 

@@ -66,7 +66,7 @@ def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> Non
 
 
 def test_with_json_the_document_is_all_of_stdout(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--json", "--shuffle-seeds", "0")
+    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--json", "--shuffles", "0")
     assert done.out == Path("here/patterns.json").read_text(encoding="utf-8")
     found = json.loads(done.out)
     assert "sink_positional" in found["heads"][0]
@@ -89,7 +89,7 @@ def test_each_kind_has_its_examples(run_cli: RunCli) -> None:
 
 
 def test_formats_may_be_added(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--format", "parquet,jsonl,svg", "--shuffle-seeds", "0")
+    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--format", "parquet,jsonl,svg", "--shuffles", "0")
     assert done.code == 0
     assert {"patterns.parquet", "patterns.jsonl", "patterns-layers.parquet", "patterns.svg"} < {*names()}
     table = pq.read_table("here/patterns.parquet")
@@ -101,7 +101,7 @@ def test_formats_may_be_added(run_cli: RunCli) -> None:
 
 
 def test_a_saved_run_gives_the_same_and_the_same_call_the_same_bytes(run_cli: RunCli) -> None:
-    options = ("--shuffle-seeds", "0", "-l", "1")
+    options = ("--shuffles", "0", "-l", "1")
     for folder in ("one", "two"):
         assert run_cli("patterns", "-t", TEXT, *options, "-o", folder).code == 0
     assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "saved").code == 0
@@ -133,7 +133,7 @@ def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
 
 
 def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
-    options = ("--shuffle-seeds", "0", "--layer", "0", "--head", "0-2")
+    options = ("--shuffles", "0", "--layer", "0", "--head", "0-2")
     one = rows(run_cli("patterns", "-t", TEXT, *options).out)
     other = rows(run_cli("patterns", "-t", TEXT[:40], *options).out)
     both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], *options).out)
@@ -150,7 +150,7 @@ def test_short_texts_are_doubted(run_cli: RunCli) -> None:
 
 
 def test_a_pair_has_segments(run_cli: RunCli) -> None:
-    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "--shuffle-seeds", "0").out)
+    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "--shuffles", "0").out)
     assert all(0 < float(row["segment_mass_uniform"]) < 1 for row in found)
 
 
@@ -168,7 +168,7 @@ def test_a_person_reads_tables(tmp_path: Path) -> None:
 
 def test_hostile_text_goes_through_all_files(run_cli: RunCli) -> None:
     Path("text.txt").write_text(" ".join(HOSTILE).replace("\0", "\x01").replace("\n", " ").replace("\r", " "))
-    done = run_cli("patterns", "-f", "text.txt", "-l", "0", "-o", "here", "--format", "svg", "--shuffle-seeds", "0")
+    done = run_cli("patterns", "-f", "text.txt", "-l", "0", "-o", "here", "--format", "svg", "--shuffles", "0")
     assert done.code == 0, done.err
     assert json.loads(Path("here/patterns.json").read_text(encoding="utf-8"))["inputs"][0]["queries"]
 
@@ -177,7 +177,7 @@ def test_hostile_text_goes_through_all_files(run_cli: RunCli) -> None:
 
 
 def test_the_probe_needs_no_text(run_cli: RunCli) -> None:
-    call = ("patterns", "-m", "demo:decoder", "--probe", "repeated", "--length", "20", "--seeds", "2")
+    call = ("patterns", "-m", "demo:decoder", "--probe", "repeated", "--length", "20", "--sequences", "2")
     done = run_cli(*call, "-o", "here")
     assert (done.code, done.err) == (0, "")
     assert names() == ["manifest.json", "repeated.csv", "repeated.json", "repeated.png"]
@@ -205,9 +205,9 @@ BAD = [
     (["-t", TEXT, "--vertical", "0"], "expected --vertical to be above 0 and at most 1, got 0.0"),
     (["-t", TEXT, "--sparse", "1.5"], "expected --sparse to be above 0 and at most 1, got 1.5"),
     (["-t", TEXT, "--reach", "9"], "expected --reach from 0 to 8 tokens, as far as the metric diagonal goes, got 9"),
-    (["-t", TEXT, "--shuffle-seeds", "-1"], "expected --shuffle-seeds from 0 up, got -1"),
+    (["-t", TEXT, "--shuffles", "-1"], "expected --shuffles from 0 up, got -1"),
     (["-t", TEXT, "--aggregate", "mean"], "patterns are of single heads: leave out --aggregate and --aggregate-layers"),
-    (["-t", TEXT, "--seeds", "4"], "--seeds says how --probe works, which is not given"),
+    (["-t", TEXT, "--sequences", "4"], "--sequences says how --probe works, which is not given"),
     (["-t", TEXT, "--format", "pgn"], "unknown --format 'pgn': did you mean 'png'?"),
     ([], 'there is no text to read: give --text "…", or --file PATH (--file - is stdin)'),
     (["--probe", "repeatd"], "unknown --probe 'repeatd': did you mean 'repeated'?"),
@@ -215,12 +215,12 @@ BAD = [
     (["--probe", "repeated", "--vertical", "0.2"], "gives scores, not classes: leave out --vertical"),
     (["--probe", "repeated", "--save-maps"], "gives scores, not classes: leave out --save-maps"),
     (["--probe", "repeated", "--length", "1"], "expected --length from 2 tokens up, got 1"),
-    (["--probe", "repeated", "--seeds", "0"], "expected --seeds from 1 up, got 0"),
+    (["--probe", "repeated", "--sequences", "0"], "expected --sequences from 1 up, got 0"),
     (["--probe", "repeated", "--aggregate", "mean"], "patterns are of single heads"),
     (["--probe", "repeated", "--length", "300"], "the model reads at most 512: pass --length 255 or less"),
     (["--probe", "repeated", "-m", "demo:seq2seq"], "is an encoder-decoder: give another model"),
     (["--probe", "repeated", "--from", "nowhere"], "--from has none: leave one of them out"),
-    (["--from", "nowhere", "--shuffle-seeds", "2"], "runs the model on shuffled tokens, and --from has none"),
+    (["--from", "nowhere", "--shuffles", "2"], "runs the model on shuffled tokens, and --from has none"),
     (["-t", TEXT, "-l", "9"], "layer 9 does not exist: encoder has layers 0-3"),
 ]
 

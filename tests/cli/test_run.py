@@ -93,7 +93,7 @@ def test_each_step_writes_what_its_command_alone_writes(run_cli: RunCli) -> None
 
 
 def test_the_model_reads_a_text_once_for_all_steps(run_cli: RunCli, passes: list[int]) -> None:
-    few = ALL.replace("  - patterns\n", "  - patterns: {shuffle-seeds: 0}\n")
+    few = ALL.replace("  - patterns\n", "  - patterns: {shuffles: 0}\n")
     assert run_cli("run", written(few), "-o", "few").code == 0
     tokens = json.loads(Path("few/demo-decoder/000/stats/stats.json").read_text())["inputs"][0]["queries"]
     assert passes.count(len(tokens)) == 1
@@ -104,7 +104,7 @@ def test_the_model_reads_a_text_once_for_all_steps(run_cli: RunCli, passes: list
 
 
 def test_what_would_not_fit_is_read_once_a_step_with_the_same_numbers(run_cli: RunCli, passes: list[int]) -> None:
-    text = f"model: demo:decoder\ntext: {TEXT}\nsteps: [{ENTROPY}, heatmap, patterns: {{shuffle-seeds: 0}}]\n"
+    text = f"model: demo:decoder\ntext: {TEXT}\nsteps: [{ENTROPY}, heatmap, patterns: {{shuffles: 0}}]\n"
     assert run_cli("run", written(text), "-o", "kept").code == 0
     kept = len(passes)
     done = run_cli("run", written(f"{text}max-memory: 2kB\n"), "-o", "streamed")

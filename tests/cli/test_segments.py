@@ -118,7 +118,7 @@ def test_several_texts_have_a_spread(run_cli: RunCli) -> None:
 
 
 def test_many_segments_have_no_page_of_heads(run_cli: RunCli) -> None:
-    done = run_cli("segments", "-t", "\n".join(["word"] * 20), "--by", "line", "-o", "here")
+    done = run_cli("segments", "-t", "\n".join(["word"] * 20), "--divide", "line", "-o", "here")
     assert "note: there is no page of all heads: panels show at most 16 segments, segments.csv all" in done.err
     assert "encoder-segments.png" in names("here")
     assert "encoder-segments-heads.png" not in names("here")
@@ -152,10 +152,10 @@ def test_a_person_sees_the_means(tmp_path: Path) -> None:
             ["-t", "The cat sat."],
             "the text has one segment (text), so there is no attention between segments: give --pair",
         ),
-        ([*PAIR, "--by", "paragraf"], "unknown --by 'paragraf': did you mean 'paragraph'?"),
+        ([*PAIR, "--divide", "paragraf"], "unknown --divide 'paragraf': did you mean 'paragraph'?"),
         (
-            [*PAIR, "--by", "line", "--segments", "spans.json"],
-            "--segments says what the segments are, as --by line does",
+            [*PAIR, "--divide", "line", "--segments", "spans.json"],
+            "--segments says what the segments are, as --divide line does",
         ),
         ([*PAIR, "--segments", "nothing.json"], "no such file: nothing.json"),
         ([*PAIR, "--segments", "spans.json"], "segment 'a': 'dog' does not occur in the text"),

@@ -107,7 +107,7 @@ def test_an_encoder_and_a_decoder_have_their_own_segments() -> None:
 
 
 def test_an_unknown_division_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown --by 'paragraf': did you mean 'paragraph'"):
+    with pytest.raises(UsageError, match="unknown --divide 'paragraf': did you mean 'paragraph'"):
         names(tokens("a"), "paragraf")
 
 

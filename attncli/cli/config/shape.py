@@ -29,15 +29,19 @@ def section(
     more     further keys, as `pydantic.create_model` takes them
     """
     keys: dict[str, Any] = {}
+    former_keys: dict[str, str] = {}
     for group in groups:
         hints = get_type_hints(group)
         for field in fields(group):
             if field.name not in without:
                 option, name_in_file = field.metadata["option"], key(field.name)
+                former_keys |= {former.lstrip("-"): name_in_file for former in option.former}
                 checked = _checked(_kind_in_file(hints[field.name]), name_in_file, option.values())
                 value = FilePath if field.name in _FILES else checked
                 keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
-    return create_model(title, __base__=base, **keys, **more)
+    made = create_model(title, __base__=base, **keys, **more)
+    made.former_keys = former_keys
+    return made
 
 
 def given(read: Section, group: type[Group]) -> dict[str, Any]:

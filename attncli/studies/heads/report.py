@@ -19,7 +19,7 @@ def heads_report(result: HeadsResult, run: Collected) -> Report:
     heads, layers = result.table(), result.layers_table()
     document = {
         **document_head("attncli.heads/1", run.info, run.inputs, heads),
-        "grouping": {name: value for name, value in asdict(result.grouping).items() if name != "shuffle_seeds"},
+        "grouping": {name: value for name, value in asdict(result.grouping).items() if name != "shuffles"},
         "compared": {"texts": result.texts, "rows": result.rows},
         "kinds": [{"kind": kind, **_summary(clusters)} for kind, clusters in result.groups.items()],
         "heads": list(records(heads)),

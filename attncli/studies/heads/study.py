@@ -37,12 +37,12 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
             raise UsageError("--clusters and --threshold both say how many clusters there are: give one")
         if not from_saved_run:
             return self
-        if "shuffle_seeds" in typed:
-            raise UsageError("--shuffle-seeds runs the model on shuffled tokens, and --from has none: leave it out")
-        return replace(self, options=replace(self.options, shuffle_seeds=0))
+        if "shuffles" in typed:
+            raise UsageError("--shuffles runs the model on shuffled tokens, and --from has none: leave it out")
+        return replace(self, options=replace(self.options, shuffles=0))
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_shuffle_seeds
+        from attncli.engine.request import check_shuffles
         from attncli.studies.heads.compute import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
 
@@ -57,7 +57,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
                 raise UsageError(f"expected --{name} to be a distance from 0 to {LARGEST_DISTANCE:.3f}, got {value!r}")
         if self.options.clusters is not None and self.options.clusters < 1:
             raise UsageError(f"expected --clusters from 1 up, got {self.options.clusters}")
-        check_shuffle_seeds(self.options.shuffle_seeds)
+        check_shuffles(self.options.shuffles)
 
     def sink(self, source: Source) -> HeadsSink:
         """Return the sink for the heads of a source; raise UsageError if there are more clusters than heads."""
@@ -73,7 +73,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
     def run(self, execution: Execution) -> tuple[Collected, HeadsResult]:
         """Return the run, with the seed of its shuffled passes, and the result."""
         run, result = super().run(execution)
-        seed = 0 if self.options.shuffle_seeds else run.info.seed
+        seed = 0 if self.options.shuffles else run.info.seed
         return replace(run, info=replace(run.info, seed=seed)), result
 
     def result(self, sink: HeadsSink, execution: Execution) -> HeadsResult:
@@ -84,7 +84,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         from attncli.studies.heads.compute import DistancesSink
         from attncli.studies.heads.similarity import state_numbers
 
-        prepared, seeds = execution.prepared, self.options.shuffle_seeds
+        prepared, seeds = execution.prepared, self.options.shuffles
         states = state_numbers([prepared], execution.track)
         shuffled = execution.shuffled(seeds, lambda source: DistancesSink(source.inputs, source.heads))
         if shuffled is None:

@@ -36,6 +36,10 @@ class Thresholds:
 class PatternsOptions(Thresholds):
     """Thresholds of the classes, and the number of passes over shuffled tokens for that baseline."""
 
-    shuffle_seeds: int = option(
-        "Classes", "passes over shuffled tokens as a baseline", metavar="N", default=SHUFFLE_SEEDS
+    shuffles: int = option(
+        "Classes",
+        "passes over shuffled tokens as a baseline, with the seeds 0, 1, …",
+        metavar="N",
+        default=SHUFFLE_SEEDS,
+        former=("--shuffle-seeds",),
     )

@@ -42,15 +42,15 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         study = replace(self, layered=selection.layer is not None)
         if not from_saved_run:
             return study
-        if "shuffle_seeds" in changed(self.options):
-            raise UsageError("--shuffle-seeds runs the model on shuffled tokens, and --from has none: leave it out")
-        return replace(study, options=replace(self.options, shuffle_seeds=0))
+        if "shuffles" in changed(self.options):
+            raise UsageError("--shuffles runs the model on shuffled tokens, and --from has none: leave it out")
+        return replace(study, options=replace(self.options, shuffles=0))
 
     def resolved(self) -> dict[str, Any]:
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_share, check_shuffle_seeds
+        from attncli.engine.request import check_share, check_shuffles
 
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
@@ -62,13 +62,13 @@ class PatternsStudy(Study["PatternsAndExamples"]):
             raise UsageError(
                 f"expected --reach from 0 to 8 tokens, as far as the metric diagonal goes, got {self.options.reach}"
             )
-        check_shuffle_seeds(self.options.shuffle_seeds)
+        check_shuffles(self.options.shuffles)
 
     def run(self, execution: Execution) -> tuple[Collected, PatternsAndExamples]:
         """Return the run with the seed of its shuffled passes, the classes, and example maps if they are drawn."""
         from attncli.studies.patterns.compute import NumbersSink, PatternsSink
 
-        seeds = self.options.shuffle_seeds
+        seeds = self.options.shuffles
         run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads))
         shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
         result = sink.result(self.options, shuffled)

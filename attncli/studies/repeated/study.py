@@ -46,8 +46,8 @@ class RepeatedStudy(Study["Repeated"]):
             raise UsageError("patterns are of single heads: leave out --aggregate and --aggregate-layers")
         if self.options.length < 2:
             raise UsageError(f"expected --length from 2 tokens up, got {self.options.length}")
-        if self.options.seeds < 1:
-            raise UsageError(f"expected --seeds from 1 up, got {self.options.seeds}")
+        if self.options.sequences < 1:
+            raise UsageError(f"expected --sequences from 1 up, got {self.options.sequences}")
 
     def run(self, execution: Execution) -> tuple[Collected, Repeated]:
         """Return the run over the random tokens, and the scores."""
@@ -59,7 +59,7 @@ class RepeatedStudy(Study["Repeated"]):
 
         runner, request = execution.runner, replace(execution.request, keep_maps=False)
         plan, tokens = runner.plan(request.capture), RandomTokens.of(runner.loaded)
-        length, seeds = self.options.length, range(self.options.seeds)
+        length, seeds = self.options.length, range(self.options.sequences)
         passes, sinks = [], []
         for repeated in (True, False):
             batches = tokens.batches(length, seeds, request.batch_tokens, repeated)

@@ -27,12 +27,12 @@ _TOKEN_CELL = ("text", "kind", "layer", "query", "token", "piece", "to")
 
 
 def segments_of_texts(
-    inputs: Sequence[Input], kinds: Sequence[Kind], by: str, spans: Sequence[Spans] | None
+    inputs: Sequence[Input], kinds: Sequence[Kind], divide: str, spans: Sequence[Spans] | None
 ) -> TextSides:
     """Return the segments of the queries and keys of each text and kind.
 
-    by     auto, segment, paragraph or line
-    spans  the spans of the segments, one mapping for each text, instead of `by`
+    divide  auto, segment, paragraph or line
+    spans   the spans of the segments, one mapping for each text, instead of `divide`
     Raise UsageError if a text has a single segment or too many, or if the spans are not one for each text.
     """
     if spans is not None and len(spans) != len(inputs):
@@ -40,7 +40,7 @@ def segments_of_texts(
             f"there are segments for {len(spans)} texts and {len(inputs)} texts: give a list with an object for each"
         )
     sides = {
-        (text.index, kind): partitions(text, kind, by, None if spans is None else spans[number])
+        (text.index, kind): partitions(text, kind, divide, None if spans is None else spans[number])
         for number, text in enumerate(inputs)
         for kind in kinds
     }

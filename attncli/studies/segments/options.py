@@ -10,12 +10,13 @@ from attncli.vocabulary import DIVISIONS
 class SegmentsOptions:
     """How a text is divided into segments."""
 
-    by: str = option(
+    divide: str = option(
         "Segments",
         "segment: texts of a pair, chat roles, generated tokens; paragraph: between blank lines; line "
         "(default: segments if there are several, else paragraphs)",
         choices=DIVISIONS,
         default="auto",
+        former=("--by",),
     )
     segments: str | None = option(
         "Segments", "JSON file of names with passages or spans (see attncli explain segments-file)", metavar="FILE"

@@ -38,22 +38,24 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
     group = SegmentsOptions
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--by`."""
+        """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--divide`."""
         from attncli.inputs.partitions import check_division, read_spans
 
-        check_division(self.options.by)
+        check_division(self.options.divide)
         if self.options.segments is None:
             return self
-        if self.options.by != "auto":
-            raise UsageError(f"--segments says what the segments are, as --by {self.options.by} does: give one of them")
+        if self.options.divide != "auto":
+            raise UsageError(
+                f"--segments says what the segments are, as --divide {self.options.divide} does: give one of them"
+            )
         return replace(self, spans=read_spans(self.options.segments))
 
     def resolved(self) -> dict[str, Any]:
         """Return the options with the contents of the file of segments."""
         if self.spans is None:
-            return {"by": self.options.by, "segments": None}
+            return {"divide": self.options.divide, "segments": None}
         plain = [{name: [vars(span) for span in spans] for name, spans in text.items()} for text in self.spans]
-        return {"by": "spans", "segments": plain}
+        return {"divide": "spans", "segments": plain}
 
     def check(self, request: Request) -> None:
         if request.by == "norm":
@@ -75,7 +77,7 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
                 "attention between segments is a sum of weights: expected --aggregate none or mean, got max"
             )
         kinds = [kind for kind in KINDS if any(of == kind for of, _ in source.heads)]
-        sides = segments_of_texts(source.inputs, kinds, self.options.by, self.spans)
+        sides = segments_of_texts(source.inputs, kinds, self.options.divide, self.spans)
         means = {"mean_heads": source.aggregate == "mean", "mean_layers": source.aggregate_layers == "mean"}
         return SegmentsSink(source.inputs, sides, source.heads, **means)
 
