@@ -91,9 +91,15 @@ class ModelOptions:
         choices=vocabulary.MODEL_HEADS,
         default="auto",
     )
-    device: str = option("Model", "device that the model runs on", metavar="auto|cpu|cuda|cuda:N|mps", default="auto")
+    device: str = option(
+        "Model", "device that the model runs on: auto, cpu, cuda, cuda:N, mps", metavar="NAME", default="auto"
+    )
     dtype: str = option(
-        "Model", "precision of the weights (default: as the checkpoint)", choices=vocabulary.DTYPES, default="auto"
+        "Model",
+        f"precision of the weights: {', '.join(vocabulary.DTYPES)} (default: as the checkpoint)",
+        metavar="NAME",
+        choices=vocabulary.DTYPES,
+        default="auto",
     )
     trust_remote_code: bool = option("Model", "run Python code that comes with the model", default=False)
     capture: str = option("Model", "how attention is captured", choices=vocabulary.CAPTURES, default="auto")
@@ -191,7 +197,9 @@ class ConsoleOptions:
 
     json: bool = option("Output", "print one JSON document on stdout", default=False)
     quiet: bool = option("Output", "print errors only", "-q", default=False)
-    verbose: bool = option("Output", "print more on stderr", "-v", default=False)
+    verbose: bool = option(
+        "Output", "print more: all tables on a terminal, and on stderr what is done", "-v", default=False
+    )
     debug: bool = option("Output", "print tracebacks and the messages of libraries", default=False)
 
 

@@ -1,15 +1,19 @@
-"""Tables and text on the terminal, with the same look for all commands."""
+"""Tables and text on the terminal, with the same look for all commands: they fit into 80 columns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
-    from attncli.data import Scores
+    from attncli.data import Scores, Text
+
+_MOST_TEXTS, _WIDEST_TEXT, _WIDEST_HEADER = 5, 140, 10
 
 
 def escaped(text: str) -> str:
@@ -18,16 +22,63 @@ def escaped(text: str) -> str:
 
 
 def blank_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    """Return an empty table with left-aligned columns `words` and right-aligned columns `numbers`."""
+    """Return an empty table with left-aligned columns `words` and right-aligned columns `numbers`.
+
+    Words that do not fit are continued in the next line of their cell; numbers never are.
+    """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(
+        title=Text(title), title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for name in words:
-        table.add_column(name)
+        table.add_column(Text(name), overflow="fold")
     for name in numbers:
-        table.add_column(name, justify="right")
+        # a header of several words has several lines, as numbers are narrow
+        table.add_column(
+            Text("\n".join(wrap(name, _WIDEST_HEADER, break_long_words=False))), justify="right", no_wrap=True
+        )
     return table
+
+
+def unwrapped(shown: RenderableType) -> list[RenderableType]:
+    """Return a table between its title and its caption, which rich would break into lines as wide as the table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not isinstance(shown, Table):
+        return [shown]
+    title, caption = shown.title, shown.caption
+    shown.title = shown.caption = None
+    above = [Text.assemble(title, style="bold")] if isinstance(title, str | Text) and str(title) else []
+    below = [Text.assemble(caption, style="dim")] if isinstance(caption, str | Text) else []
+    return [*above, shown, *below]
+
+
+def named_texts(texts: Mapping[int, Text]) -> Iterator[str]:
+    """Yield a line for each of the first texts, which are given by their numbers, and the number of the others."""
+    several = len(texts) > 1
+    for number, text in list(texts.items())[:_MOST_TEXTS]:
+        parts = [part for part in (text.text, text.pair, text.target) if part]
+        parts = parts or [str(message.get("content", "")) for message in text.messages]
+        if parts:
+            name = f"text {number}" if several else "text"
+            yield f"{name}: {_shortened(escaped(' | '.join(parts)))}"
+    if more := len(list(texts)[_MOST_TEXTS:]):
+        yield f"and {more} more text{'s' * (more > 1)}"
+
+
+def _shortened(text: str) -> str:
+    """Return the first words of a text in one line, at most `_WIDEST_TEXT` cells; a long word is cut."""
+    from rich.cells import cell_len, set_cell_size
+
+    line = " ".join(text.split())
+    if cell_len(line) <= _WIDEST_TEXT:
+        return line
+    cut = set_cell_size(line, _WIDEST_TEXT).rstrip()
+    return f"{cut.rpartition(' ')[0] or cut} …"
 
 
 def add_row(table: Table, cells: Sequence[str]) -> None:

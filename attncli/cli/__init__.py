@@ -25,6 +25,7 @@ from attncli.cli.console import log_to_stderr, print_error
 from attncli.cli.streams import safe_streams, silence
 from attncli.errors import (
     AttnError,
+    CheckError,
     UsageError,
     check_docstrings,
     did_you_mean,
@@ -150,7 +151,7 @@ def _exit_code(error: BaseException, args: list[str]) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0
     message, code = _message_and_code(error, args)
-    print_error(message)
+    print_error(message, "failed" if isinstance(error, CheckError) else "error")
     return code
 
 

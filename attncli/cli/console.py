@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from attncli.cli.streams import silence, write_utf8
 from attncli.options import ConsoleOptions
-from attncli.terminal import escaped
+from attncli.terminal import escaped, unwrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -57,7 +57,7 @@ class CommandConsole:
             return
         console = self._console(self.stdout)
         for table in tables:
-            console.print(table)
+            console.print(*unwrapped(table), sep="\n")
 
     def notes(self, notes: Sequence[str]) -> None:
         """Print notes on stderr: the first few, all of them with --verbose."""
@@ -211,7 +211,8 @@ def _without_middle(text: str, longest: int) -> str:
     return f"{text[: longest - end - 3]} … {text[-end:]}"
 
 
-def print_error(message: str) -> None:
-    """Print an error as one line on stderr."""
-    sys.stderr.write(f"{without_commands(shortened('error: ' + escaped(' '.join(message.split())), LONGEST_ERROR))}\n")
+def print_error(message: str, label: str = "error") -> None:
+    """Print an error as one line on stderr, or another message that ends a command, after its label."""
+    line = shortened(f"{label}: {escaped(' '.join(message.split()))}", LONGEST_ERROR)
+    sys.stderr.write(f"{without_commands(line)}\n")
     sys.stderr.flush()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,14 @@ from attncli.options import (
     SelectionOptions,
     typed,
 )
+from attncli.terminal import named_texts
 from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from attncli.data import Text
+    from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
     from attncli.engine.publish import Published
     from attncli.engine.request import Request, RunOptions
@@ -82,10 +86,26 @@ def run_study(
         arguments = (study.name, report, invocation.folder, formats, study.formats)
         published = publish(*arguments, track=console.track, wrote=print_path, drew=show_drawing)
         console.notes(published.notes)
-        _print_result(console, study, report, published, lambda: study.terminal(result, run), common.output.csv_safe)
+        tables = partial(_tables, study, result, run, common.console.verbose)
+        _print_result(console, study, report, published, tables, common.output.csv_safe)
         if afterwards is not None:
             afterwards(published, console)
     return result
+
+
+def _tables(study: Study[ResultT], result: ResultT, run: Collected, verbose: bool) -> Iterator[RenderableType]:
+    """Yield what a person sees: the texts and the main tables, and with `verbose` the others, else that there are."""
+    from rich.table import Table as ShownTable
+    from rich.text import Text
+
+    tables, details = list(study.terminal(result, run)), iter(study.details(result, run))
+    if tables:
+        yield from map(Text, named_texts(study.shown_texts(result, run)))
+    for table in chain(tables, details if verbose else ()):
+        yield table
+        yield from [""] if isinstance(table, ShownTable) else ()
+    if not verbose and next(details, None) is not None:
+        yield Text("--verbose shows further tables")
 
 
 def _print_result(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+NOISE = 1e-6
+"""Numbers below it are rounding errors of float32 weights: tables for people and CSV files show 0 instead."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:
@@ -129,6 +132,15 @@ def baseline_table(
         table |= {key: columns[key] for key in (name, f"{name}_std") if key in columns}
         table |= {f"{name}_{baseline}": scores[name].values for baseline, scores in baselines.items()}
     return table
+
+
+def without_noise(values: Array) -> Array:
+    """Return numbers with 0 for those that are smaller than `NOISE` in magnitude.
+
+    >>> without_noise(np.array([0.25, -3e-9, np.nan])).tolist()
+    [0.25, 0.0, nan]
+    """
+    return np.where(np.abs(values) < NOISE, 0.0, values)
 
 
 def frame_of(columns: Mapping[str, Array]) -> pd.DataFrame:

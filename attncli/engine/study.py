@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -13,6 +13,7 @@ from attncli.options import SelectionOptions, typed
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from rich.console import RenderableType
 
+    from attncli.data import Text
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request, RunOptions
@@ -88,8 +89,16 @@ class Study(ABC, Generic[ResultT]):
         """Return what is written: the document, the tables, the drawings and the notes."""
 
     def terminal(self, result: ResultT, run: Collected) -> Iterable[RenderableType]:
-        """Return what is printed on a terminal, mostly tables."""
+        """Return what is printed on a terminal, mostly one or two tables that fit into 80 columns."""
         return ()
+
+    def details(self, result: ResultT, run: Collected) -> Iterable[RenderableType]:
+        """Return further tables, which are printed with --verbose only."""
+        return ()
+
+    def shown_texts(self, result: ResultT, run: Collected) -> Mapping[int, Text]:
+        """Return the texts that the tables on a terminal are about, by number; they are named above the tables."""
+        return {text.index: text.text for text in run.inputs} if self.reads else {}
 
 
 class StreamStudy(Study[ResultT], Generic[SinkT, ResultT]):

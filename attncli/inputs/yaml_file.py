@@ -205,8 +205,8 @@ class Section(BaseModel):
     def _check_keys(cls, values: object) -> object:
         if isinstance(values, Mapping):
             known = [field.alias or name for name, field in cls.model_fields.items()]
-            renamed = {key: new for key, new in cls.former_keys.items() if new not in values}
-            values = {renamed.get(key, key): value for key, value in values.items()}
+            renamed = {former: key for former, key in cls.former_keys.items() if key not in values}
+            values = {renamed.get(str(key), str(key)): value for key, value in values.items()}
             for key in values:
                 if key not in known:
                     raise _UnknownKeyError(key, known)

@@ -96,7 +96,7 @@ def test_no_head_of_minilm_looks_at_the_street_as_much_and_the_best_one_is_drawn
     rule = f"{{text: {quoted(ANIMAL)}, from: it, to: street, min: 0.5}}"
     done = run_cli("check", wrote(f"rules:\n- {rule}\n"), "-m", minilm, "-o", "here")
     assert done.code == 1
-    assert re.fullmatch(r"error: 1 of 1 rules does not hold: it → street: head 5\.5 gives 0\.222 [^\n]+\n", done.err)
+    assert re.fullmatch(r"failed: 1 of 1 rules does not hold: it → street: head 5\.5 gives 0\.222 [^\n]+\n", done.err)
     assert names() == ["check.csv", "check.json", "manifest.json", "rule-01-encoder-L05-H05.png"]
     assert Path("here/rule-01-encoder-L05-H05.png").read_bytes().startswith(b"\x89PNG")
     manifest = json.loads(Path("here/manifest.json").read_text())
@@ -261,7 +261,7 @@ def test_what_there_is_no_room_to_draw_is_a_note(run_cli: RunCli) -> None:
     assert done.code == 1
     note, error = done.err.splitlines()
     assert note.startswith("note: there are no pictures of text 0: ")
-    assert error.startswith("error: 1 of 1 rules does not hold")
+    assert error.startswith("failed: 1 of 1 rules does not hold")
     assert names() == ["check.csv", "check.json", "manifest.json"]
 
 
@@ -390,7 +390,7 @@ def test_github_shows_what_fails_beside_its_line(run_cli: RunCli, monkeypatch: p
     assert line.startswith(
         "::error file=sub/rules.yaml,line=3,title=100%25%2C or%3A so%0Amuch::sink <= 0.5 in every head: head "
     )
-    assert error.startswith("error: 1 of 1 rules does not hold: ")
+    assert error.startswith("failed: 1 of 1 rules does not hold: ")
     assert "::error" not in run_cli("check", wrote(HOLDS), "-o", "holds").err
 
 

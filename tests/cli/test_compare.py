@@ -116,7 +116,9 @@ def test_a_person_sees_what_differs_most(tmp_path: Path) -> None:
     seen = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal(tmp_path, *call))
     assert "heads that differ most" in seen
     assert "largest changes from A to B" in seen
-    assert re.search(r"│ +\d\.\d +│ +0\.\d{4} │ +0\.\d{4} │ +0\.\d{4} │ +0\.\d{4} │", seen)
+    assert re.search(r"^\d\.\d +0\.\d{4}  0\.\d{4}  0\.\d{4} +0\.\d{4}$", seen, re.MULTILINE)
+    assert "low, high: 95 % interval over texts; p: adjusted over heads" in seen
+    assert "text 0: " in seen
     assert "Wrote here/compare.png" in seen
 
 

@@ -135,9 +135,14 @@ def test_a_person_reads_clusters_pairs_and_layers(tmp_path: Path) -> None:
     seen = on_terminal(tmp_path, "heads", "-t", TEXT, "--out", "here")
     assert "encoder attention, 16 heads in" in seen
     assert "no pair of encoder heads closer than 0.1; the closest" in seen
-    assert re.search(r"median +│ +│ +0\.\d{3} │ +0\.\d{3} │ +0\.\d{3} │", seen)
-    assert "attention: rows of a layer to their mean" in seen
-    assert "hidden states of each layer" in seen
+    assert re.search(r"median +0\.\d{3} +0\.\d{3} +0\.\d{3}", seen)
+    assert f"text: {TEXT}\n" in seen
+    layers = ("attention: rows of a layer to their mean", "hidden states of each layer")
+    assert not any(title in seen for title in layers)
+    assert "--verbose shows further tables" in seen
+    more = on_terminal(tmp_path, "heads", "-t", TEXT, "--out", "here", "--verbose")
+    assert all(title in more for title in layers)
+    assert "--verbose" not in more
     assert "Wrote here/heads-map.png" in seen
 
 

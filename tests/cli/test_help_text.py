@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
+import sys
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
+from cli.test_streams import check_fits
 
+from attncli.cli import main
 from attncli.cli.command_table import all_commands
+from attncli.cli.commands.explain import names
 from attncli.cli.run_study import CommonOptions
 
 if TYPE_CHECKING:
@@ -49,6 +54,26 @@ def test_help_docstring_and_explain_agree(command: str, run_cli: RunCli, monkeyp
     lines = [words(line) for line in shown.splitlines()]
     for name, help in expected:
         assert any(line.startswith(name) and words(help) in line for line in lines), name or help
+
+
+@pytest.mark.parametrize("command", sorted(all_commands()))
+def test_help_fits_into_80_columns(command: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    check_fits(run_cli(command, "--help").out)
+
+
+def test_all_pages_fit_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("", *names()):
+        monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+        assert main(["explain", *filter(None, [name])]) == 0
+        shown = terminal.getvalue()
+        assert shown
+        check_fits(shown)
 
 
 @pytest.mark.parametrize("command", ["heads", "compare"])

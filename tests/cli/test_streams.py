@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from rich.cells import cell_len
 
 from attncli.cli import main
 from attncli.cli import progress_bar as _bar
@@ -28,7 +29,9 @@ TEXT = "The cat sat on the mat."
 
 
 def on_terminal(folder: Path, *args: str, wait: float = 600, **environment: str) -> str:
-    """What a person sees on a terminal of 100 columns: stdout and stderr together; bars after so many seconds.
+    """What a person sees on a terminal of 80 columns: stdout and stderr together; bars after so many seconds.
+
+    Everything fits into the columns and no word is cut, whatever the command.
 
     In a process of its own, which is a fork of this one, so that it need not import torch and the others again.
     """
@@ -42,7 +45,7 @@ def on_terminal(folder: Path, *args: str, wait: float = 600, **environment: str)
     seen_at, other = pty.openpty()
     child = os.fork()
     if child == 0:
-        _be_at_terminal(other, folder, {"COLUMNS": "100", "TERM": "xterm-256color", **environment})
+        _be_at_terminal(other, folder, {"COLUMNS": "80", "TERM": "xterm-256color", **environment})
         _bar.WAIT = wait
         os._exit(_code_of(args))
     os.close(other)
@@ -57,7 +60,18 @@ def on_terminal(folder: Path, *args: str, wait: float = 600, **environment: str)
         seen += part
     os.close(seen_at)
     assert os.waitpid(child, 0)[1] == 0, seen.decode()
-    return seen.decode().replace("\r\n", "\n")
+    shown = seen.decode().replace("\r\n", "\n")
+    if not shown.startswith("{"):
+        check_fits(shown)
+    return shown
+
+
+def check_fits(shown: str, columns: int = 80) -> None:
+    """Check that lines have at most so many cells and that no word is cut; paths, notes and bars may be longer."""
+    for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).splitlines():
+        if not re.match("Wrote |note: |warning: |failed: |error: |drawing |reading ", line):
+            assert cell_len(line.rstrip()) <= columns, line
+            assert not re.search(r"\w…", line), line
 
 
 def _be_at_terminal(terminal: int, folder: Path, environment: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from attncli.cli.console import command_console
 from attncli.cli.run_study import load_arguments, split_heads
 from attncli.errors import UsageError
 from attncli.options import ConsoleOptions, ModelOptions
+from attncli.terminal import add_row, blank_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,12 +49,10 @@ def info(
 
 
 def _table(description: dict[str, Any]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, title=Text(description["model"]), title_justify="left")
-    for name, value in _lines(description):
-        table.add_row(Text(name), Text(value))
+    table = blank_table("", ["name", "value"], [])
+    table.title, table.show_header = None, False
+    for line in _lines(description):
+        add_row(table, line)
     return table
 
 

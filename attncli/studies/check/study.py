@@ -20,7 +20,7 @@ from attncli.vocabulary import RESOLUTION
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.console import RenderableType
 
-    from attncli.data import Attention, RunInfo
+    from attncli.data import Attention, RunInfo, Text
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
@@ -159,7 +159,14 @@ class CheckStudy(Study["CheckRun"]):
         """Return a table of the verdicts, and why rules do not hold."""
         from attncli.studies.check.terminal import verdict_tables
 
-        return verdict_tables(result.checked)
+        return verdict_tables(result.checked, self.shown_texts(result, run))
+
+    def shown_texts(self, result: CheckRun, run: Collected) -> Mapping[int, Text]:
+        """Return the texts of rules about a single text, and of rules that do not hold."""
+        from attncli.studies.check.terminal import verdict_texts
+
+        numbers = verdict_texts(result.checked)
+        return {text.index: text.text for text in run.inputs if text.index in numbers}
 
 
 def _failed_maps(execution: Execution, checked: Checked) -> tuple[dict[int, Attention], list[str]]:

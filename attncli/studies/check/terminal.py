@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from attncli.studies.check.result import Checked, Verdict
-from attncli.terminal import escaped
+from attncli.terminal import blank_table, escaped, named_texts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_COLUMNS = ("rule", "holds", "found", "head", "rank", "uniform", "p")
-_RIGHT_ALIGNED = ("found", "rank", "uniform", "p")
+    from attncli.data import Text as GivenText
+
+_WORDS = ("rule", "holds", "head")
+_NUMBERS = ("found", "rank", "uniform", "p")
 
 
-def verdict_tables(checked: Checked) -> Iterator[RenderableType]:
-    """Yield a table with a row per rule, then for each rule that does not hold what was wanted and what was found."""
-    from rich.table import Table
+def verdict_tables(checked: Checked, texts: Mapping[int, GivenText]) -> Iterator[RenderableType]:
+    """Yield a table with a row per rule, then for each rule that does not hold what was wanted and what was found.
+
+    texts  the texts of the rules, by number
+    """
     from rich.text import Text
 
+    rows = [_cells(verdict, len(texts) > 1 and verdict.sort == "attention") for verdict in checked.verdicts]
+    numbers = [name for name in _NUMBERS if any(cells[name] for cells in rows)]
     kept = len(checked.verdicts) - len(checked.failed)
-    title = f"{kept} of {len(checked.verdicts)} rules hold"
-    table = Table(title=Text(title), title_justify="left")
-    for name in _COLUMNS:
-        table.add_column(name, justify="right" if name in _RIGHT_ALIGNED else "left", no_wrap=name != "rule")
-    for verdict in checked.verdicts:
+    table = blank_table(f"{kept} of {len(checked.verdicts)} rules hold", _WORDS, numbers)
+    for verdict, cells in zip(checked.verdicts, rows, strict=True):
         style = "" if verdict.holds else "red"
-        table.add_row(*(Text(escaped(cell), style=style) for cell in _cells(verdict)))
+        table.add_row(*(Text(escaped(cells[name]), style=style) for name in (*_WORDS, *numbers)))
     yield table
     for verdict in checked.failed:
         yield Text(escaped(f"line {verdict.line}, {verdict.name}: {verdict.why}\n    wanted: {verdict.wanted}"))
+        if verdict.text is not None:
+            yield from (Text(f"    {line}") for line in named_texts({verdict.text: texts[verdict.text]}))
 
 
-def _cells(verdict: Verdict) -> Iterator[str]:
-    yield verdict.name.replace("\n", " ")
-    yield "yes" if verdict.holds else "NO"
+def verdict_texts(checked: Checked) -> set[int]:
+    """Return the numbers of the texts that rules are about: those of single texts, and those of rules that fail."""
+    shown = (verdict for verdict in checked.verdicts if verdict.sort == "attention" or not verdict.holds)
+    return {verdict.text for verdict in shown if verdict.text is not None}
+
+
+def _cells(verdict: Verdict, name_text: bool) -> dict[str, str]:
+    """Return the cells of a rule by column; `name_text`: whether to add the number of its text to its name."""
+    named = f"{verdict.name} (text {verdict.text})" if name_text else verdict.name
+    return {
+        "rule": named.replace("\n", " "),
+        "holds": "yes" if verdict.holds else "NO",
+        "head": "" if verdict.layer is None else f"{verdict.layer}.{verdict.head}",
+        "found": _found(verdict),
+        "rank": "" if verdict.rank is None else f"{verdict.rank:g}/{verdict.keys}",
+        "uniform": _number(verdict.chance),
+        "p": "" if verdict.p is None else f"{verdict.p:.4f}",
+    }
+
+
+def _found(verdict: Verdict) -> str:
     if verdict.sort == "suite":
-        yield f"{verdict.found:.0%} ({verdict.low:.0%}-{verdict.high:.0%})"
-    elif verdict.sort == "attention" and verdict.than is not None:
+        return f"{verdict.found:.0%} ({verdict.low:.0%}-{verdict.high:.0%})"
+    if verdict.sort == "attention" and verdict.than is not None:
         sign = ">" if (verdict.found or 0) > verdict.than else "≤"
-        yield f"{_number(verdict.found)} {sign} {_number(verdict.than)}"
-    elif verdict.sort == "baseline" and verdict.found is not None:
-        yield f"{_number(verdict.found)}, was {_number(verdict.than)}"
-    else:
-        yield _number(verdict.found)
-    yield "" if verdict.layer is None else f"{verdict.layer}.{verdict.head}"
-    yield "" if verdict.rank is None else f"{verdict.rank} of {verdict.keys}"
-    yield _number(verdict.chance)
-    yield "" if verdict.p is None else f"{verdict.p:.4f}"
+        return f"{_number(verdict.found)} {sign} {_number(verdict.than)}"
+    if verdict.sort == "baseline" and verdict.found is not None:
+        return f"{_number(verdict.found)}, was {_number(verdict.than)}"
+    return _number(verdict.found)
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else f"{value:z.3f}"

@@ -14,7 +14,7 @@ from attncli.studies.compare.options import CompareOptions
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
 
-    from attncli.data import RunInfo, Text
+    from attncli.data import Input, RunInfo, Text
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import RunOptions
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from attncli.studies.compare.result import Comparison
 
     ComparisonWithOther = tuple[Comparison, RunInfo]
+    Compared = tuple[RunInfo, RunInfo, tuple[Input, ...]]
+    """Where A and B come from, and the texts that A reads."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,14 @@ class CompareStudy(Study["ComparisonWithOther"]):
 
         comparer = Comparer(execution.request.metrics)
         if isinstance(self.other, Mapping):
-            info, other = self._compare_models(execution, self.other, comparer)
+            info, other, inputs = self._compare_models(execution, self.other, comparer)
         else:
-            info, other = self._compare_saved(execution, self.other, comparer)
+            info, other, inputs = self._compare_saved(execution, self.other, comparer)
         result = comparer.result()
-        run = execution.finish(Collected(replace(info, notes=result.notes), ()))
+        run = execution.finish(Collected(replace(info, notes=result.notes), inputs))
         return run, (result, other)
 
-    def _compare_saved(self, execution: Execution, other: Collected, comparer: Comparer) -> tuple[RunInfo, RunInfo]:
+    def _compare_saved(self, execution: Execution, other: Collected, comparer: Comparer) -> Compared:
         from attncli.studies.compare.compute import text_pairs
 
         assert execution.existing is not None  # A and B are both saved runs
@@ -83,11 +85,9 @@ class CompareStudy(Study["ComparisonWithOther"]):
             for text_a, text_b in text_pairs(a, b, execution.request.metrics):
                 comparer.add(text_a, text_b)
                 advance(1)
-        return existing.info, other.info
+        return existing.info, other.info, tuple(a.inputs)
 
-    def _compare_models(
-        self, execution: Execution, other: Mapping[str, Any], comparer: Comparer
-    ) -> tuple[RunInfo, RunInfo]:
+    def _compare_models(self, execution: Execution, other: Mapping[str, Any], comparer: Comparer) -> Compared:
         """Compare text by text, so that only the maps of one text of A and of B are in memory."""
         from attncli.engine.runner import load_runner
         from attncli.store import input_sha256
@@ -102,14 +102,16 @@ class CompareStudy(Study["ComparisonWithOther"]):
             )
             check_heads(heads_a, heads_b)
         infos: list[RunInfo] = []
+        inputs: list[Input] = []
         with execution.track("comparing", len(execution.texts), "texts") as advance:
             for text_a, text_b in zip(execution.texts, self.texts, strict=True):
                 runs = a.gather([text_a], request), b.gather([text_b], request)
                 comparer.add(*runs)
                 infos = [run.info for run in runs]
+                inputs.append(replace(runs[0].inputs[0], index=len(inputs)))
                 advance(1)
         first = replace(infos[0], input_sha256=input_sha256(execution.texts))
-        return first, replace(infos[1], input_sha256=input_sha256(self.texts))
+        return first, replace(infos[1], input_sha256=input_sha256(self.texts)), tuple(inputs)
 
     def report(self, result: ComparisonWithOther, run: Collected) -> Report:
         from attncli.studies.compare.report import compare_report
@@ -120,3 +122,15 @@ class CompareStudy(Study["ComparisonWithOther"]):
         from attncli.studies.compare.terminal import comparison_tables
 
         return comparison_tables(result[0])
+
+    def shown_texts(self, result: ComparisonWithOther, run: Collected) -> Mapping[int, Text]:
+        """Return the texts of A; where B reads another one, it follows after a bar."""
+        return {
+            text.index: replace(text.text, pair=f"B: {b.text}") if b.text != text.text.text else text.text
+            for text, b in zip(run.inputs, self.texts_of_b, strict=True)
+        }
+
+    @property
+    def texts_of_b(self) -> Sequence[Text]:
+        """The texts that B reads."""
+        return self.texts if isinstance(self.other, Mapping) else [text.text for text in self.other.inputs]

@@ -12,20 +12,35 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_ROWS = 10
-_HEADS = ("js_distance", "js_low", "js_high", "nearest_distance")
-_MEASURES = ("metric", "a", "b", "change", "change_low", "change_high", "p_adjusted")
+_HEADS = {"js_distance": "js_distance", "js_low": "low", "js_high": "high", "nearest_distance": "nearest_distance"}
+_MEASURES = {
+    "metric": "metric",
+    "a": "a",
+    "b": "b",
+    "change": "change",
+    "change_low": "low",
+    "change_high": "high",
+    "p_adjusted": "p",
+}
+_INTERVAL = "low, high: 95 % interval over texts"
 
 
 def comparison_tables(result: Comparison) -> Iterator[Table]:
     """Yield a table of the heads that differ most, then a table of the largest changes."""
+    from rich.text import Text
+
     heads, measures = result.table(), result.measures_table()
     several_kinds = len(set(heads["kind"].tolist())) > 1
     tables = (("heads that differ most", heads, _HEADS), ("largest changes from A to B", measures, _MEASURES))
-    for title, columns, column_names in tables:
-        cells = {name: [_cell(value) for value in columns[name][:_MOST_ROWS]] for name in column_names}
-        names = [name for name in column_names if any(cells[name])]
+    for title, columns, titles in tables:
+        cells = {name: [_cell(value) for value in columns[name][:_MOST_ROWS]] for name in titles}
+        names = [name for name in titles if any(cells[name])]
         text_names = [name for name in names if name == "metric"]
-        table = blank_table(title, ["head", *text_names], [name for name in names if name != "metric"])
+        table = blank_table(title, ["head", *text_names], [titles[name] for name in names if name != "metric"])
+        for column in table.columns[1:]:
+            column.no_wrap = True
+        if "low" in (titles[name] for name in names):
+            table.caption = Text(_INTERVAL + "; p: adjusted over heads" * ("p_adjusted" in names))
         for row in range(min(_MOST_ROWS, len(columns["kind"]))):
             head = f"{columns['layer'][row]}.{columns['head'][row]}"
             full_head = f"{columns['kind'][row]} {head}" if several_kinds else head
@@ -34,7 +49,8 @@ def comparison_tables(result: Comparison) -> Iterator[Table]:
 
 
 def _cell(value: Any) -> str:
-    """Return a text, or a number with four decimals; empty for NaN."""
+    """Return a text, or a number with four decimals, larger ones with two or none; empty for NaN."""
     if isinstance(value, str):
         return escaped(value)
-    return "" if value != value else f"{value:.4f}"
+    digits = 4 if abs(value) < 10 else 2 if abs(value) < 1000 else 0
+    return "" if value != value else f"{value:z.{digits}f}"

@@ -87,7 +87,20 @@ class FlowStudy(Study["Sequence[Flow]"]):
     def terminal(self, result: Sequence[Flow], run: Collected) -> Iterator[Table]:
         from attncli.studies.flow.terminal import flow_tables
 
-        return flow_tables(result, self.request.name, run.info.kinds)
+        return flow_tables(
+            result[: self._in_first_text(result)], self.request.name, len(run.inputs) > 1, run.info.kinds
+        )
+
+    def details(self, result: Sequence[Flow], run: Collected) -> Iterator[Table]:
+        """Return the tables of all texts but the first."""
+        from attncli.studies.flow.terminal import flow_tables
+
+        return flow_tables(result[self._in_first_text(result) :], self.request.name, True, run.info.kinds)
+
+    @staticmethod
+    def _in_first_text(flows: Sequence[Flow]) -> int:
+        """Return how many flows are of the first text: one for each kind of attention."""
+        return sum(flow.text == flows[0].text for flow in flows)
 
 
 def _of_combined(request: FlowRequest, maps: Sequence[Attention]) -> FlowRequest:

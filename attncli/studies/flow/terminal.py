@@ -20,11 +20,13 @@ _OF_FOCUS, _OF_EACH = 8, 3
 _MOST_ROWS = 40
 
 
-def flow_tables(flows: Sequence[Flow], focus: str, kinds: KindNames = KNOWN) -> Iterator[Table]:
-    """Yield a table for each text and kind: the strongest inputs of the focus, else a few of each token."""
-    texts = len({flow.text for flow in flows})
+def flow_tables(flows: Sequence[Flow], focus: str, several: bool, kinds: KindNames = KNOWN) -> Iterator[Table]:
+    """Yield a table for each text and kind: the strongest inputs of the focus, else a few of each token.
+
+    several  whether the texts are named, as there is more than one
+    """
     for flow in flows:
-        text = f"text {flow.text}" if texts > 1 else ""
+        text = f"text {flow.text}" if several else ""
         where = ", ".join(filter(None, (text, kinds.way(flow.kind)))) + (" by norms" if flow.by == "norm" else "")
         where = f"{where.strip()}: " if where else ""
         yield _of_focus(flow, focus, where) if focus else _of_all(flow, where)

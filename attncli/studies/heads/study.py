@@ -101,3 +101,9 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         from attncli.studies.heads.terminal import heads_tables
 
         return heads_tables(result, run.info.kinds)
+
+    def details(self, result: HeadsResult, run: Collected) -> Iterator[Table]:
+        """Return the smoothness of each layer, and its hidden states if they were measured."""
+        from attncli.studies.heads.terminal import layers_tables
+
+        return layers_tables(result, run.info.kinds)

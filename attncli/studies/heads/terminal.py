@@ -18,51 +18,76 @@ _MOST_ENTRIES, _CLOSEST_PAIRS = 12, 3
 
 
 def heads_tables(result: HeadsResult, kinds: KindNames = KNOWN) -> Iterator[Table]:
-    """Yield the clusters and the redundant pairs of each kind, and the layers."""
-    for kind, group in result.groups.items():
-        yield _clusters(kinds.attention(kind), group)
-        if len(group.heads) > 1:
-            yield _closest_pairs(" ".join([*kinds.columns(kind), "heads"]), group, result.grouping.redundant)
-    yield from _layers(result, kinds)
+    """Yield the clusters of all kinds, and the redundant pairs, or the closest pairs if there are none."""
+    yield _clusters(result, kinds)
+    if any(len(group.heads) > 1 for group in result.groups.values()):
+        yield _closest_pairs(result, kinds)
 
 
-def _clusters(attention: str, group: HeadClusters) -> Table:
-    numbers = group.clusters[list(group.order)].tolist()
+def _clusters(result: HeadsResult, kinds: KindNames) -> Table:
+    groups, several = result.groups, len(result.groups) > 1
+    counts = {kind: (len(group.heads), len(set(group.clusters.tolist()))) for kind, group in groups.items()}
+    if several:
+        title = "heads in clusters: " + ", ".join(f"{kind} {heads} in {size}" for kind, (heads, size) in counts.items())
+    else:
+        ((kind, (heads, size)),) = counts.items()
+        median = three_digits(groups[kind].medians["distance"]) or "undefined"
+        title = f"{kinds.attention(kind)}, {heads} heads in {size} clusters, median distance {median}"
+    table = blank_table(title, [*["kind"] * several, "cluster", "layer.head"], ["heads", "mean distance"])
+    for kind, group in groups.items():
+        for row in _cluster_rows(group):
+            add_row(table, [*[kind] * several, *row])
+    return table
+
+
+def _cluster_rows(group: HeadClusters) -> Iterator[list[str]]:
+    """Yield number, heads, size and mean distance of each cluster, then the heads that are alone."""
     names = [group.names[row] for row in group.order]
     members: dict[int, list[str]] = {}
-    for name, number in zip(names, numbers, strict=True):
+    for name, number in zip(names, group.clusters[list(group.order)].tolist(), strict=True):
         members.setdefault(number, []).append(name)
-    alone = [heads[0] for heads in members.values() if len(heads) == 1]
-    size = f"{len(names)} heads in {len(members)} clusters"
-    title = f"{attention}, {size}, median distance {three_digits(group.medians['distance']) or 'undefined'}"
-    table = blank_table(title, ["cluster", "layer.head"], ["heads", "mean distance"])
     for cluster, heads in members.items():
         if len(heads) > 1:
             rows = np.flatnonzero(group.clusters == cluster)
             mean = group.distances[rows][:, rows].sum() / (len(rows) * (len(rows) - 1))
-            add_row(table, [str(cluster), _listed(heads), str(len(heads)), three_digits(mean)])
-    if alone:
-        add_row(table, ["alone", _listed(alone), str(len(alone)), ""])
+            yield [str(cluster), _listed(heads), str(len(heads)), three_digits(mean)]
+    if alone := [heads[0] for heads in members.values() if len(heads) == 1]:
+        yield ["alone", _listed(alone), str(len(alone)), ""]
+
+
+def _closest_pairs(result: HeadsResult, kinds: KindNames) -> Table:
+    """Return the pairs with a distance under the limit; of a kind without any, the closest pairs."""
+    limit, groups, several = result.grouping.redundant, result.groups, len(result.groups) > 1
+    counts = {kind: int((group.distances[tuple(group.pairs.T)] < limit).sum()) for kind, group in groups.items()}
+    if several:
+        listed = ", ".join(f"{kind} {count or 'none'}" for kind, count in counts.items())
+        title = f"pairs of heads closer than {limit:g}: {listed}" + "; else the closest" * (0 in counts.values())
+    else:
+        ((kind, count),) = counts.items()
+        title = f"{count} pairs" if count else "no pair"
+        title += f" of {' '.join([*kinds.columns(kind), 'heads'])} closer than {limit:g}" + "; the closest" * (
+            not count
+        )
+    columns = dict.fromkeys(name for group in groups.values() for name in group.matrices)
+    shown = [name.removeprefix("distance_") for name in columns]
+    table = blank_table(title, [*["kind"] * several, "head", "other"], shown)
+    for kind, group in groups.items():
+        for row in _pair_rows(group, counts[kind], list(columns)):
+            add_row(table, [*[kind] * several, *row])
     return table
 
 
-def _closest_pairs(heads: str, group: HeadClusters, limit: float) -> Table:
-    """Return the pairs with a distance under the limit; if there are none, the closest pairs."""
-    redundant = int((group.distances[tuple(group.pairs.T)] < limit).sum())
-    count = f"{redundant} pairs" if redundant else "no pair"
-    title = f"{count} of {heads} closer than {limit:g}" + ("" if redundant else "; the closest")
-    columns = [name.removeprefix("distance_") for name in group.matrices]
-    table = blank_table(title, ["head", "other"], columns)
+def _pair_rows(group: HeadClusters, redundant: int, columns: list[str]) -> Iterator[list[str]]:
+    """Yield the two heads and the distances of each pair that is shown, and the medians."""
     for first, second in group.pairs[: min(redundant, _MOST_ENTRIES) or _CLOSEST_PAIRS].tolist():
-        values = [three_digits(matrix[first, second]) for matrix in group.matrices.values()]
-        add_row(table, [group.names[first], group.names[second], *values])
+        values = [three_digits(group.matrices[name][first, second]) for name in columns]
+        yield [group.names[first], group.names[second], *values]
     if redundant > _MOST_ENTRIES:
-        add_row(table, ["…"])
-    add_row(table, ["median", "", *map(three_digits, group.medians.values())])
-    return table
+        yield ["…"]
+    yield ["median", "", *(three_digits(group.medians[name]) for name in columns)]
 
 
-def _layers(result: HeadsResult, kinds: KindNames) -> Iterator[Table]:
+def layers_tables(result: HeadsResult, kinds: KindNames = KNOWN) -> Iterator[Table]:
     """Yield the smoothness of each layer, and its hidden states if they were measured."""
     coords = result.layers["cosine"].coords
     layers = list(zip(coords["kind"][1], coords["layer"][1], strict=True))

@@ -81,9 +81,15 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return patterns_report(result[0], run, result[1], self.layered)
 
     def terminal(self, result: PatternsAndExamples, run: Collected) -> Iterator[Table]:
-        from attncli.studies.patterns.terminal import patterns_tables
+        from attncli.studies.patterns.terminal import class_tables
 
-        return patterns_tables(result[0], run.info.kinds)
+        return class_tables(result[0], run.info.kinds)
+
+    def details(self, result: PatternsAndExamples, run: Collected) -> Iterator[Table]:
+        """Return how much the heads of each layer differ."""
+        from attncli.studies.patterns.terminal import layers_table
+
+        yield layers_table(result[0], run.info.kinds)
 
 
 def _example_maps(result: Patterns, run: Collected, execution: Execution, layered: bool) -> Sequence[Attention]:

@@ -16,29 +16,32 @@ if TYPE_CHECKING:
 _MOST_HEADS = 10
 
 
-def patterns_tables(result: Patterns, kinds: KindNames = KNOWN) -> Iterator[Table]:
-    """Yield a table of classes for each kind of attention, then a table of distances between heads of each layer."""
+def class_tables(result: Patterns, kinds: KindNames = KNOWN) -> Iterator[Table]:
+    """Yield for each kind a row per class: its heads, and the main number of its strongest head with baselines."""
     for kind in dict.fromkeys(kind for kind, _, _ in result.head_keys()):
         yield _classes(result, kind, kinds.attention(kind))
-    yield _layers(result, kinds)
 
 
 def _classes(result: Patterns, kind: Kind, attention: str) -> Table:
-    """Return a row per class: its heads, its main number, and that number for its strongest head and baselines."""
+    from rich.text import Text
+
     keys = result.head_keys()
     total = sum(head_kind == kind for head_kind, _, _ in keys)
-    columns = ["class", "heads", "layer.head, strongest first", "number"]
-    table = blank_table(f"{attention}, {total} heads", columns, ["of the strongest", *result.baselines])
-    for name, strongest in result.strongest(kind).items():
+    columns = ["class", "heads", "strongest heads"]
+    table = blank_table(f"{attention}, {total} heads", columns, ["number", *result.baselines])
+    strongest = result.strongest(kind)
+    for name, row in strongest.items():
         rows = result.ranked(kind, name)
         heads = [f"{keys[row][1]}.{keys[row][2]}" for row in rows[:_MOST_HEADS]] + ["…"] * (len(rows) > _MOST_HEADS)
-        number = CLASS_NUMBERS[name]
-        values = with_baselines(result.heads, result.baselines, number, strongest)
-        add_row(table, [name, str(len(rows)), " ".join(heads), number, *values])
+        values = with_baselines(result.heads, result.baselines, CLASS_NUMBERS[name], row)
+        add_row(table, [name, str(len(rows)), " ".join(heads), *values])
+    numbers = ", ".join(f"{CLASS_NUMBERS[name]} ({name})" for name in strongest)
+    table.caption = Text(f"number of the strongest head: {numbers}")
     return table
 
 
-def _layers(result: Patterns, kinds: KindNames) -> Table:
+def layers_table(result: Patterns, kinds: KindNames = KNOWN) -> Table:
+    """Return a row per layer: the mean distance between its heads, with baselines."""
     names = list(result.layers)
     columns = [name.removeprefix("differentiation_").replace("differentiation", "distance") for name in names]
     table = blank_table("mean distance between the heads of a layer", [*kinds.columns("kind"), "layer"], columns)

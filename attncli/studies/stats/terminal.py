@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attncli.data import Scores, Statistics
 from attncli.data.kinds import KNOWN, KindNames
+from attncli.data.results import without_noise
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
@@ -31,14 +33,15 @@ def _kind_table(title: str, metrics: list[Scores]) -> Table:
     table.add_column("highest", justify="right")
     table.add_column("head")
     for scores in metrics:
-        numbers = scores.values[np.isfinite(scores.values)]
+        values = without_noise(scores.values)
+        numbers = values[np.isfinite(values)]
         if len(numbers):
-            ends = [cell for value in (numbers.min(), numbers.max()) for cell in _value_and_head(scores, value)]
-            add_row(table, [scores.metric, scores.unit, three_digits(numbers.mean()), *ends])
+            ends = (np.flatnonzero(values == end)[0] for end in (numbers.min(), numbers.max()))
+            # heads that are all equal have no lowest and no highest one
+            cells = ((three_digits(values[row]), _head(scores, row) if np.ptp(numbers) else "") for row in ends)
+            add_row(table, [scores.metric, scores.unit, three_digits(numbers.mean()), *chain(*cells)])
     return table
 
 
-def _value_and_head(scores: Scores, value: float) -> tuple[str, str]:
-    """Return a value, and the first head that has it as `layer.head`."""
-    row = np.flatnonzero(scores.values == value)[0]
-    return three_digits(value), f"{scores.coords['layer'][1][row]}.{scores.coords['head'][1][row]}"
+def _head(scores: Scores, row: int) -> str:
+    return f"{scores.coords['layer'][1][row]}.{scores.coords['head'][1][row]}"
