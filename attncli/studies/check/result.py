@@ -52,7 +52,7 @@ class Verdict:
     met: int | None = None
     found: float | None = None
     than: float | None = None
-    rank: int | None = None
+    rank: float | None = None
     keys: int | None = None
     chance: float | None = None
     p: float | None = None
@@ -77,7 +77,7 @@ class Case:
     head: int
     weight: float
     than_weight: float | None
-    rank: int
+    rank: float
     keys: int
 
 

@@ -12,6 +12,8 @@ from attncli.studies.check.result import TOLERANCE
 
 DIGITS = 6
 """Weights and measures are rounded to this many decimals before they are compared, recorded or printed."""
+_SAME_WEIGHT = 1.5 * 10.0**-DIGITS
+"""Weights that differ by less are equal: rounding may part them by one unit of the last decimal."""
 SMALLEST_MARGIN = 10.0**-DIGITS / 2
 """Margin by which a value that is equal to a strict limit breaks it."""
 
@@ -72,15 +74,18 @@ class MeanRows:
         """Return the weight of uniform attention on a word."""
         return float(np.round(self.uniform[list(keys)].sum(), DIGITS))
 
-    def rank(self, head: int, keys: Sequence[int]) -> tuple[int, int]:
+    def rank(self, head: int, keys: Sequence[int]) -> tuple[float, int]:
         """Return the rank of a word among the visible keys of one head, 1 for the largest weight, and their number.
 
-        The tokens of the word count as one key.
+        The tokens of the word count as one key. Keys with equal weights share the middle of their ranks: in a uniform
+        row of 8 keys each has the rank 4.5.
         """
         others = self.visible.copy()
         others[list(keys)] = False
-        more = self.rows[head, others] > self.to(keys)[head]
-        return 1 + int(more.sum()), 1 + int(others.sum())
+        more = self.rows[head, others] - self.to(keys)[head]
+        ties = np.abs(more) < _SAME_WEIGHT
+        rank = 1 + int((more >= _SAME_WEIGHT).sum()) + int(ties.sum()) / 2
+        return int(rank) if rank.is_integer() else rank, 1 + int(others.sum())
 
 
 @dataclass(frozen=True)

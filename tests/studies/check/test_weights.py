@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from attncli.studies.check.weights import Demand, MeanRows
 
@@ -67,6 +68,24 @@ def test_the_rank_counts_the_tokens_of_a_word_as_one_key() -> None:
 def test_limits_are_inclusive_and_more_is_strict(demand: Demand, kept: list[bool]) -> None:
     weight, than = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.25])
     assert (demand.margins(weight, than) >= 0).tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("row", "ranks"),
+    [
+        ([1 / 8] * 8, [4.5] * 8),
+        ([0.5, 0.2, 0.2, 0.1], [1, 2.5, 2.5, 4]),
+        ([0.3, 0.3, 0.2, 0.2], [1.5, 1.5, 3.5, 3.5]),
+        ([0.2, 0.2000004, 0.1999996, 0.4], [3, 3, 3, 1]),  # parted by rounding only
+        ([0.0, 0.0, 1.0], [2.5, 2.5, 1]),
+    ],
+)
+def test_equal_weights_share_the_middle_of_their_ranks(row: list[float], ranks: list[float]) -> None:
+    mean_rows = MeanRows.of(np.array([[row]]), np.ones((1, 1, len(row)), bool))
+    found = [mean_rows.rank(0, [key])[0] for key in range(len(row))]
+    assert found == ranks
+    assert found == pytest.approx(rankdata(-np.round(row, 5)), abs=0)
+    assert all(isinstance(rank, int) for rank in found if rank == int(rank))
 
 
 @pytest.mark.parametrize("noise", [-9e-6, -1e-6, -1e-8, 0.0, 1e-8, 1e-6, 9e-6])
