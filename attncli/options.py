@@ -119,6 +119,7 @@ class InputOptions:
     chat: str | None = option("Input", "JSON file of messages for the model's chat template", metavar="FILE")
     generate: int = option("Input", "append N greedy tokens, then read the whole text", metavar="N", default=0)
     max_tokens: int | None = option("Input", "cut longer texts", metavar="N")
+    add_bos: bool = option("Input", "begin texts with the start token where the tokenizer adds none", default=False)
     batch_tokens: int = option(
         "Input",
         "most tokens in one forward pass; texts of the same length share one",

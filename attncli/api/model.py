@@ -170,8 +170,8 @@ def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[Ru
     Raise UsageError for inputs that cannot be captured, such as `inputs_embeds` and `past_key_values`.
     """
     request = Request.of(options)
-    if request.max_tokens is not None or request.generate:
-        raise UsageError("max_tokens and generate are for texts: these inputs are encoded already")
+    if request.max_tokens is not None or request.generate or request.add_bos:
+        raise UsageError("max_tokens, generate and add_bos are for texts: these inputs are encoded already")
     loaded = models.wrap_model(model, tokenizer)
     batch = batch_from_tensors(loaded, inputs)
     capture_plan = plan(loaded, request.capture, batch)

@@ -193,7 +193,7 @@ def request_of(common: CommonOptions, run_options: RunOptions) -> Request:
         "kind": split_names(selection.kind),
         "head": head,
         "word_ids": None if selection.word_ids is None else read_word_ids(selection.word_ids),
-        **{name: getattr(common.texts, name) for name in ("max_tokens", "generate", "batch_tokens")},
+        **{name: getattr(common.texts, name) for name in ("max_tokens", "generate", "add_bos", "batch_tokens")},
         "max_memory": common.output.max_memory,
         "capture": common.model.capture,
     }

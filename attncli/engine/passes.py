@@ -202,7 +202,7 @@ class Pass:
                 inputs, share = self.run(batch, [keep], advance)
                 removed.append(share)
                 run = Collected(info, inputs, self._with_options(keep.result(inputs)))
-                yield run.with_notes(*_dropped_note(removed))
+                yield run.with_notes(*self._dropped_note(removed))
 
     def gather(
         self,
@@ -241,7 +241,7 @@ class Pass:
             statistics = measure_maps(maps, inputs, request) if measure is None else measure.result(inputs)
             statistics = replace(statistics, by=request.by)
         results = {name: sink.result() for name, sink in extras.items()}
-        notes = [*_dropped_note(removed), *extra_notes(request, inputs, self.heads, results.get("vectors", ()))]
+        notes = [*self._dropped_note(removed), *extra_notes(request, inputs, self.heads, results.get("vectors", ()))]
         kept = tuple(maps) if request.keep_maps else ()
         return Collected(self.info_of(texts), tuple(inputs), kept, statistics, **results).with_notes(*notes)
 
@@ -258,6 +258,17 @@ class Pass:
             return PoolMaps(request.zoom, self.heads, **combine)
         return KeepMaps(self.heads, **combine)
 
+    def _dropped_note(self, removed: Sequence[float]) -> tuple[str, ...]:
+        """Return how much attention dropped special tokens had, or that there are none; `removed`: for each batch."""
+        if not self.request.dropped_special:
+            return ()
+        sides = (side for batch in self.batches for text in batch.inputs for side in (text.source, text.target))
+        if not any(side is not None and side.special.any() for side in sides):
+            return ("there are no special tokens, so --special drop changes nothing",)
+        shares = [share for share in removed if not math.isnan(share)]
+        share = [f"special tokens took {np.mean(shares):.0%} of the attention of the others; it is left out"]
+        return tuple(share) if shares else ()
+
     def _with_options(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
         words, dropped, by = self.request.words, self.request.dropped_special, self.request.by
         return tuple(replace(attention, words=words, dropped_special=dropped, by=by) for attention in maps)
@@ -269,10 +280,3 @@ def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:
     for seed in range(seeds):
         batches = tuple(shuffle_batch(batch, seed) for batch in prepared.batches)
         yield replace(prepared, batches=batches, request=request)
-
-
-def _dropped_note(removed: Sequence[float]) -> tuple[str, ...]:
-    shares = [share for share in removed if not math.isnan(share)]
-    if not shares:
-        return ()
-    return (f"special tokens took {np.mean(shares):.0%} of the attention of the others; it is left out",)

@@ -49,6 +49,7 @@ class RunOptions(ZoomOptions, total=False):
     resolution, pool  pool longer texts to this number of cells on a side while they stream
     max_tokens        cut longer texts
     generate          number of tokens to generate greedily and append before the text is read
+    add_bos           begin texts with the start token (BOS) where the tokenizer adds none
     batch_tokens      largest number of tokens in one forward pass, unless one text has more
     max_memory        largest size of kept results, bytes or "4GB"; half of the free memory by default
     metrics           names to measure in the same pass, or "all"
@@ -72,6 +73,7 @@ class RunOptions(ZoomOptions, total=False):
     special: Literal["keep", "drop"]
     max_tokens: int | None
     generate: int
+    add_bos: bool
     batch_tokens: int
     max_memory: int | str | None
     metrics: Sequence[str] | str | None
@@ -99,6 +101,7 @@ class Request:
     zoom: Zoom = field(default_factory=Zoom)
     max_tokens: int | None = None
     generate: int = 0
+    add_bos: bool = False
     batch_tokens: int = vocabulary.BATCH_TOKENS
     max_memory: int | None = None
     metrics: tuple[str, ...] = ()
@@ -128,7 +131,7 @@ class Request:
             check_choice(options, name, values)
         for name, least in {"max_tokens": 1, "generate": 0, "batch_tokens": 1, "top_k": 1, "ends": 1}.items():
             _check_at_least(options, name, least, optional=name in ("max_tokens", "top_k"))
-        for name in ("words", "per_query", "profile", "neurons", "keep_maps"):
+        for name in ("add_bos", "words", "per_query", "profile", "neurons", "keep_maps"):
             _check_is_bool(options, name)
         check_share(options, "min_weight")
         rest: dict[str, Any] = dict(options)
@@ -191,6 +194,8 @@ class Request:
         selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
+        if not self.add_bos:  # the digests of earlier versions have no such option
+            del rest["add_bos"]
         resolved: dict[str, Any] = plain(selected | rest)
         return resolved
 

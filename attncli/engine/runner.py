@@ -58,7 +58,7 @@ class Runner:
                 f"--target needs a model with encoder and decoder, {self.loaded.name} has only one of them"
             )
         capture_plan = self.plan(request.capture)
-        options: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "batch_tokens")}
+        options: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "add_bos", "batch_tokens")}
         with track("writing", sum(text.target is None for text in texts), "texts") as written:
             batches = tuple(encode(self.loaded, texts, **options, on_generated=written))
         prepared = Pass.prepare(self.loaded, capture_plan, batches, request)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +13,7 @@ from attncli.data import Input, Text, Tokens
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.notes import input_notes
+from attncli.inputs.start_token import start_token, with_start
 from attncli.inputs.targets import Encoded, add_answers, add_targets, check_length
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
@@ -28,6 +30,7 @@ def encode(
     *,
     max_tokens: int | None = None,
     generate: int = 0,
+    add_bos: bool = False,
     batch_tokens: int = BATCH_TOKENS,
     on_generated: Callable[[float], None] = lambda texts: None,
 ) -> Iterator[Batch]:
@@ -35,6 +38,7 @@ def encode(
 
     max_tokens    length to which longer texts are cut; None: do not cut
     generate      number of tokens that the model writes after each text, or as a missing target
+    add_bos       whether texts begin with the start token also where the tokenizer adds none
     batch_tokens  largest number of tokens in a batch, unless a single text has more
     on_generated  is called with 1 for each text for which the model wrote a target or an answer
 
@@ -43,7 +47,8 @@ def encode(
     """
     if loaded.tokenizer is None:
         raise UsageError("this model has no tokenizer: pass a tokenizer, or encoded inputs")
-    encoded = _encode_sources(loaded, texts, max_tokens, generate)
+    start = start_token(loaded.tokenizer) if add_bos else None
+    encoded = _encode_sources(loaded, texts, max_tokens, generate, start)
     if loaded.is_encoder_decoder:
         encoded = add_targets(loaded, encoded, max_tokens, generate, on_generated)
     elif generate:
@@ -59,38 +64,52 @@ def encode(
             yield _collate(loaded, members[start : start + step])
 
 
-def _encode_sources(loaded: Loaded, texts: Sequence[Text], max_tokens: int | None, generate: int) -> list[Encoded]:
+def _encode_sources(
+    loaded: Loaded, texts: Sequence[Text], max_tokens: int | None, generate: int, start: int | None
+) -> list[Encoded]:
     """Return the input of the encoder or the decoder-only model for each text, checked for length."""
     reader, answer_tokens = TokenReader(loaded.tokenizer), 0 if loaded.is_encoder_decoder else generate
+    tokenize = partial(_tokenize, loaded, reader, answer=answer_tokens > 0, start=start)
     encoded: list[Encoded] = []
     for _, group in groupby(texts, lambda text: (text.pair is None, bool(text.messages))):
         alike = list(group)
         for start in range(0, len(alike), TEXTS_PER_CALL):
             chunk = alike[start : start + TEXTS_PER_CALL]
-            encoded += _tokenize(loaded, reader, len(encoded), chunk, max_tokens, answer_tokens > 0)
+            encoded += tokenize(len(encoded), chunk, max_tokens)
     for item in encoded:
         check_length(item.input.index, len(item.input.source), loaded.max_positions, answer_tokens)
     if loaded.sentence_limit is not None:
-        encoded = [_with_sentence_limit(loaded, reader, item, max_tokens is None) for item in encoded]
+        encoded = [_with_sentence_limit(loaded.sentence_limit, tokenize, item, max_tokens is None) for item in encoded]
     return encoded
 
 
-def _with_sentence_limit(loaded: Loaded, reader: TokenReader, item: Encoded, cut: bool) -> Encoded:
+def _with_sentence_limit(limit: int, tokenize: Callable[..., Iterator[Encoded]], item: Encoded, cut: bool) -> Encoded:
     """Return a text with a note if sentence-transformers would cut it, and cut it the same way if `cut` says so."""
-    index, tokens, limit = item.input.index, len(item.input.source), loaded.sentence_limit
-    if limit is None or tokens <= limit:
+    index, tokens = item.input.index, len(item.input.source)
+    if tokens <= limit:
         return item
     about = f"text {index} has {tokens} tokens; sentence-transformers cuts it to {limit} (max_seq_length)"
     if not cut:
         return replace(item, notes=(*item.notes, f"{about}, attncli does not"))
-    (shorter,) = _tokenize(loaded, reader, index, [item.input.text], limit, False)
+    (shorter,) = tokenize(index, [item.input.text], limit)
     return replace(shorter, notes=(*item.notes, f"{about}, and so does attncli: --max-tokens {tokens} reads all"))
 
 
 def _tokenize(
-    loaded: Loaded, reader: TokenReader, first: int, texts: Sequence[Text], max_tokens: int | None, answer: bool
+    loaded: Loaded,
+    reader: TokenReader,
+    first: int,
+    texts: Sequence[Text],
+    max_tokens: int | None,
+    *,
+    answer: bool,
+    start: int | None,
 ) -> Iterator[Encoded]:
-    """Yield texts encoded in one call of the tokenizer; either all are chats or none, all are pairs or none."""
+    """Yield texts encoded in one call of the tokenizer; either all are chats or none, all are pairs or none.
+
+    answer  whether the model writes an answer
+    start   start token that texts begin with; None for what the tokenizer does
+    """
     tokenizer: Any = loaded.tokenizer
     chats = bool(texts[0].messages)
     strings = [_render_chat(tokenizer, text, answer=answer) if chats else text.text for text in texts]
@@ -99,7 +118,8 @@ def _tokenize(
             raise UsageError(f"text {index} is empty; give at least one word")
     options: dict[str, Any] = {"add_special_tokens": not chats, "return_attention_mask": True, "verbose": False}
     if max_tokens is not None:
-        options |= {"truncation": True, "max_length": max_tokens}
+        begins = start is None or tokenizer(strings[0], **options)["input_ids"][:1] == [start]
+        options |= {"truncation": True, "max_length": max_tokens if begins else max(1, max_tokens - 1)}
     pairs = None if texts[0].pair is None else [text.pair for text in texts]
     output = tokenizer(strings, pairs, **options)
     encodings = getattr(output, "encodings", None) or [None] * len(texts)
@@ -111,7 +131,8 @@ def _tokenize(
         tokens = reader.tokens(output["input_ids"][row], encoding, joined, pair_start=len(string) + 1)
         if chats:
             tokens = replace(tokens, segments=_chat_segments(tokenizer, text, string, tokens, answer))
-        yield Encoded(Input(first + row, text, tokens), {name: np.asarray(output[name][row]) for name in names})
+        item = Encoded(Input(first + row, text, tokens), {name: np.asarray(output[name][row]) for name in names})
+        yield item if start is None else with_start(reader, start, item)
 
 
 def _render_chat(tokenizer: Any, text: Text, turns: int | None = None, answer: bool = False) -> str:

@@ -69,14 +69,14 @@ def add_answers(
             wrote = f"only {' '.join(answer.pieces)}" if len(answer) else "nothing"
             notes = (*notes, f"text {item.input.index}: the model wrote no text after it, {wrote}")
         prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
-        both = _append(replace(source, segments=prompt), replace(answer, segments=(GENERATED,) * len(answer)))
+        both = append_tokens(replace(source, segments=prompt), replace(answer, segments=(GENERATED,) * len(answer)))
         tensors = {name: np.append(values, [values[-1]] * len(answer)) for name, values in item.tensors.items()}
         completed.append(Encoded(replace(item.input, source=both), {**tensors, "input_ids": both.ids}, notes))
         on_generated(1)
     return completed
 
 
-def _append(first: Tokens, second: Tokens) -> Tokens:
+def append_tokens(first: Tokens, second: Tokens) -> Tokens:
     """Return the tokens of the first text followed by those of the second, whose words get numbers of their own."""
     words = np.where(second.words >= 0, second.words + first.words.max(initial=-1) + 1, -1)
     return replace(
@@ -118,7 +118,7 @@ def _given_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens:
     labels = list(output["input_ids"])
     encoding = next(iter(getattr(output, "encodings", None) or []), None)
     ids = _shift_right(loaded, labels)
-    target = _append(
+    target = append_tokens(
         replace(reader.tokens(ids[:1]), text=text), reader.tokens(labels, encoding, text).take(range(len(labels) - 1))
     )
     if target.ids.tolist() != ids:  # the model does more than shift: its ids have no offsets

@@ -13,6 +13,8 @@ from attncli.store.text import slug
 from attncli.vocabulary import DEFAULT_MODEL
 
 SOURCES = ("text", "file", "chat")
+_READING = ("generate", "max_tokens", "add_bos", "batch_tokens")
+"""Options of an input that hold for any text."""
 ValueT = TypeVar("ValueT")
 GroupT = TypeVar("GroupT")
 
@@ -81,7 +83,7 @@ def _inputs(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
         raise document.error((source,), f"{source} and inputs exclude each other: give one of them", at_key=True)
     entries = read.inputs or [None]
     if any(name in typed for name in SOURCES):
-        base = {name: value for name, value in base.items() if name in ("generate", "max_tokens", "batch_tokens")}
+        base = {name: value for name, value in base.items() if name in _READING}
         entries = [None]
     inputs = [_merge(InputOptions, base, entry, typed) for entry in entries]
     for number, options in enumerate(inputs):
