@@ -127,7 +127,7 @@ def _print_result(
             console.wrote(path)
     elif study.prints == "table":
         main = next(iter(report.tables.values()))
-        for number, part in enumerate(main.parts if isinstance(main, Table) else [main]):
+        for number, part in enumerate(main.parts_in("csv") if isinstance(main, Table) else [main]):
             console.data(table_csv(part, header=not number, safe=csv_safe))
 
 

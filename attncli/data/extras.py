@@ -135,6 +135,11 @@ class Received:
         """Return [head, key] bool: reliable keys that receive at least `threshold`."""
         return self.reliable & (self.values >= threshold)
 
+    def strongest(self, head: int, count: int) -> Array:
+        """Return the positions of the `count` keys that receive most in a head, which is given by its index."""
+        order = np.argsort(-np.nan_to_num(self.values[head], nan=-1.0), kind="stable")
+        return np.sort(order[:count])
+
     def table(self, head: Array, key: Array) -> dict[str, Array]:
         """Return the columns of a table with one row per (head index, key position)."""
         texts, pieces = token_columns(self.keys)
@@ -172,11 +177,15 @@ class Profile:
     distance_std: Mapping[str, Scores] = field(default_factory=dict)
     ends_std: Mapping[str, Scores] = field(default_factory=dict)
 
-    def received_tables(self) -> Iterator[dict[str, Array]]:
-        """Yield one table per head: text, kind, layer, head, key, token, received, seen_by."""
+    def received_tables(self, count: int | None = None) -> Iterator[dict[str, Array]]:
+        """Yield one table per head: text, kind, layer, head, key, token, received, seen_by.
+
+        count  number of keys: those that receive most; None for all keys
+        """
         for received in self.received:
             for head in range(len(received.heads)):
-                yield received.table(np.full(len(received.keys), head), np.arange(len(received.keys)))
+                keys = received.strongest(head, len(received.keys) if count is None else count)
+                yield received.table(np.full(len(keys), head), keys)
 
     def sinks_table(self, threshold: float = SINK_THRESHOLD) -> dict[str, Array]:
         """Return the table of sinks: reliable keys that receive at least `threshold`."""

@@ -51,7 +51,7 @@ def publish(
         for file_name, columns in report.tables.items():
             table = columns if isinstance(columns, Table) else Table([columns])
             path = folder.path_for(f"{file_name}.{format}")
-            write_table(path, format, table.parts, table.schema or schema, csv_safe=folder.csv_safe)
+            write_table(path, format, table.parts_in(format), table.schema or schema, csv_safe=folder.csv_safe)
     for path, data in report.more_files.items():
         make_folder(path.parent)
         remove_litter(path.parent)

@@ -52,12 +52,18 @@ class Formats:
 class Table:
     """One table file.
 
-    parts   the columns; a long table comes in several parts with the same columns
-    schema  name in the metadata of Parquet files; that of the document if None
+    parts    the columns; a long table comes in several parts with the same columns
+    schema   name in the metadata of Parquet files; that of the document if None
+    summary  parts of a shorter table, which CSV gets if the whole one is too long for it; None if it is not
     """
 
     parts: Iterable[Columns]
     schema: str | None = None
+    summary: Iterable[Columns] | None = None
+
+    def parts_in(self, format: str) -> Iterable[Columns]:
+        """Return the parts that a file format gets."""
+        return self.summary if format == "csv" and self.summary is not None else self.parts
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from attncli.data import (
     Tokens,
     columns_of,
 )
+from attncli.data.results import NOISE
 from attncli.data.surfaces import token_texts
 from attncli.errors import UsageError
 from attncli.store.files import atomic_file
@@ -127,8 +128,9 @@ def _plain_column(column: Array) -> list[Any]:
 
 
 def table_csv(columns: TableColumns, header: bool = True, *, safe: bool = False) -> str:
-    """Return a table as CSV: shortest exact numbers, an empty cell if undefined, `""` for an empty text.
+    """Return a table as CSV: rounded numbers, an empty cell if undefined, `""` for an empty text.
 
+    Numbers have six significant digits; those below 1e-6 are 0. JSON Lines and Parquet have all digits.
     With `safe`, texts that a spreadsheet would run as formulas begin with `'`.
     """
     cell = partial(_csv_cell, safe=safe)
@@ -140,6 +142,8 @@ def table_csv(columns: TableColumns, header: bool = True, *, safe: bool = False)
 def _csv_cell(value: object, safe: bool) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return repr(_rounded(value))
     text = value if isinstance(value, str) else repr(value)
     if safe and isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         text = f"'{text}"
@@ -148,6 +152,27 @@ def _csv_cell(value: object, safe: bool) -> str:
     if text.startswith("::") or text == "" or any(character in text for character in ',"\r\n') or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def _rounded(value: float) -> float:
+    """Return a number with six significant digits, of which float32 weights have seven; 0 for rounding errors.
+
+    >>> _rounded(0.123456789), _rounded(0.9999999998), _rounded(-1e-9), _rounded(2.5e-5)
+    (0.123457, 1.0, 0.0, 2.5e-05)
+    """
+    return 0.0 if abs(value) < NOISE else float(f"{value:.6g}")
+
+
+def defined_columns(columns: TableColumns, keep: Iterable[str] = ()) -> dict[str, Array]:
+    """Return a table without the columns of numbers that are undefined in every row, unless `keep` names them.
+
+    Such a column is empty by definition, as `previous_mass` of cross-attention is. If no number is defined at all, as
+    after a division by zero, every column stays.
+    """
+    empty = {name for name, column in columns.items() if column.dtype.kind == "f" and not np.isfinite(column).any()}
+    numbers = {name for name, column in columns.items() if column.dtype.kind == "f"}
+    left_out = empty - set(keep) if empty != numbers else set()
+    return {name: column for name, column in columns.items() if name not in left_out}
 
 
 def table_jsonl(columns: TableColumns) -> str:

@@ -64,12 +64,14 @@ def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(run_c
     run_cli("heads", "-t", TEXT, "--out", "one", "--save-maps", "--quiet")
     done = run_cli("heads", "--from", "one", "--out", "two")
     assert done.code == 0
-    assert "cosine and rank_one_distance are empty, and that baseline is left out" in done.err
+    assert "cosine, rank_one_distance and that baseline are left out" in done.err
     first, second = (pd.read_csv(f"{name}/heads-pairs.csv") for name in ("one", "two"))
     for name in ("distance", "distance_positional"):
         assert first[name].to_numpy() == pytest.approx(second[name].to_numpy(), abs=1e-5)
     assert "distance_shuffled" not in second
-    assert pd.read_csv("two/heads-layers.csv").cosine.isna().all()
+    assert "cosine" in pd.read_csv("one/heads-layers.csv")
+    assert "cosine" not in pd.read_csv("two/heads-layers.csv")
+    assert {layer["cosine"] for layer in json.loads(Path("two/heads.json").read_text())["layers"]} == {None}
     refused = run_cli("heads", "--from", "one", "--shuffles", "2")
     assert (refused.code, refused.out) == (2, "")
     assert "--shuffles runs the model on shuffled tokens, and --from has none" in refused.err

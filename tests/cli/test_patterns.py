@@ -38,7 +38,9 @@ def same(cell: str, value: Any) -> bool:
     """Whether a CSV cell and a JSON value are the same."""
     if isinstance(value, list):
         return cell.split() == value
-    return cell == "" if value is None else cell == str(value)
+    if value is None:
+        return cell == ""
+    return float(cell) == pytest.approx(value, rel=6e-6, abs=1e-6) if isinstance(value, float) else cell == str(value)
 
 
 def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> None:
@@ -50,7 +52,10 @@ def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> Non
     for table, entries in ((done.out, "heads"), (Path("here/patterns-layers.csv").read_text(), "layers")):
         assert len(rows(table)) == len(document[entries]) > 0
         for row, entry in zip(rows(table), document[entries], strict=True):
-            assert row.keys() == entry.keys()
+            # a text of one segment has no weight within segments
+            left_out = {name for name in entry if name.startswith("segment_mass")}
+            assert row.keys() == entry.keys() - left_out
+            assert {entry[name] for name in left_out} <= {None}
             assert all(same(row[name], entry[name]) for name in row)
     assert document["schema"] == "attncli.patterns/1"
     assert list(document["classes"]) == list(CLASSES)
@@ -85,7 +90,7 @@ def test_each_kind_has_its_examples(run_cli: RunCli) -> None:
     done = run_cli("patterns", "-m", "demo:seq2seq", "-t", "one two", "--target", "owt eno", "-o", "here")
     assert {row["kind"] for row in rows(done.out)} == {"encoder", "decoder", "cross"}
     assert {f"{kind}-patterns-examples.png" for kind in ("encoder", "decoder", "cross")} < {*names()}
-    assert all(row["segment_mass"] == "" for row in rows(done.out))
+    assert not any("segment_mass" in row for row in rows(done.out))
 
 
 def test_formats_may_be_added(run_cli: RunCli) -> None:

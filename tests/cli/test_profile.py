@@ -53,9 +53,30 @@ def test_the_tables_say_what_python_says(run_cli: RunCli) -> None:
             expected = frame[column].tolist()
             if frame[column].dtype == float:
                 got = [float(row[column]) if row[column] else np.nan for row in rows]
-                assert got == pytest.approx(expected, nan_ok=True)
+                assert got == pytest.approx(expected, rel=6e-6, abs=1e-6, nan_ok=True)
             else:
                 assert [row[column] for row in rows] == list(map(str, expected))
+
+
+def test_a_long_table_is_shortened_in_csv_only(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = ("stats", "-t", TEXT, *FEW, "--profile", "--format", "parquet")
+    assert "received.csv" not in run_cli(*call, "--out", "whole").err
+    rows = pq.read_table("whole/received.parquet").to_pylist()
+    heads = sorted({(row["layer"], row["head"]) for row in rows})
+    monkeypatch.setattr("attncli.studies.stats.report.MOST_RECEIVED_ROWS", 3 * len(heads) + 1)
+    done = run_cli(*call, "--out", "short")
+    assert (
+        "note: received.csv has only the 3 keys of each head that receive most, "
+        f"as all {len(rows)} rows make too large a CSV: --format parquet writes all of them\n"
+    ) in done.err
+    assert pq.read_table("short/received.parquet").to_pylist() == rows
+    kept = table("short/received.csv")
+    assert len(kept) == 3 * len(heads)
+    for layer, head in heads:
+        received = sorted(row["received"] for row in rows if (row["layer"], row["head"]) == (layer, head))
+        shown = [row for row in kept if (row["layer"], row["head"]) == (str(layer), str(head))]
+        assert sorted(float(row["received"]) for row in shown) == pytest.approx(received[-3:], rel=6e-6)
+        assert [int(row["key"]) for row in shown] == sorted(int(row["key"]) for row in shown)
 
 
 def test_formats_are_those_of_the_statistics(run_cli: RunCli) -> None:

@@ -36,7 +36,13 @@ def test_three_files_are_written_and_a_pipe_reads_the_table(run_cli: RunCli) -> 
     assert done.out == Path("here/stats.csv").read_text()
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert list(rows[0])[:5] == ["kind", "layer", "head", "texts", "queries"]
-    assert set(rows[0]) - set(list(rows[0])[:5]) == set(registry.names("metrics")) - {"received"}
+    # an encoder has no cross-attention
+    measured = set(registry.names("metrics")) - {"received", "alignment_distance"}
+    assert set(rows[0]) - set(list(rows[0])[:5]) == measured
+    heads = json.loads(Path("here/stats.json").read_text())["heads"]
+    assert all(head["alignment_distance"] is None for head in heads)
+    named = run_cli("stats", "-t", TEXT, "--metric", "alignment_distance,sink", "--out", "there")
+    assert named.out.splitlines()[0] == "kind,layer,head,texts,queries,alignment_distance,sink"
     assert [(row["layer"], row["head"]) for row in rows] == [(str(a), str(b)) for a in range(4) for b in range(4)]
 
 

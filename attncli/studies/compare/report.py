@@ -8,6 +8,7 @@ from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
 from attncli.engine.report import Drawing, Report
 from attncli.store import analysis_document, run_document
+from attncli.store.tables import defined_columns
 from attncli.studies.compare.result import Comparison
 
 SCHEMA = "attncli.compare/1"
@@ -28,7 +29,8 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report
     kinds = KindNames(told=run.info.kinds.told and other.kinds.told)
     picture = partial(figures.draw, result, names=names, kinds=kinds)
     drawing = Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")
-    return Report(run.info, document, {"compare": heads, "compare-measures": measures}, [drawing])
+    tables = {"compare": defined_columns(heads), "compare-measures": defined_columns(measures)}
+    return Report(run.info, document, tables, [drawing])
 
 
 def _name(info: RunInfo) -> str:

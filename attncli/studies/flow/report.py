@@ -14,7 +14,7 @@ from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store import run_document
-from attncli.store.tables import mark_unit, token_lists
+from attncli.store.tables import defined_columns, mark_unit, token_lists
 from attncli.store.text import plain
 from attncli.studies.flow.result import Flow
 
@@ -90,7 +90,7 @@ def flow_report(flows: Sequence[Flow], focus: str, threshold: float | None, run:
     }
     parts = [mark_unit(flow.columns(), flow.by) for flow in flows]
     table = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-    return Report(run.info, document, {"flow": table}, list(_drawings(flows, focus, threshold, run)))
+    return Report(run.info, document, {"flow": defined_columns(table)}, list(_drawings(flows, focus, threshold, run)))
 
 
 def _entry(flow: Flow) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
-from attncli.store.tables import document_head, records
+from attncli.store.tables import defined_columns, document_head, records
 from attncli.studies.heads.result import HeadClusters, HeadsResult
 
 
@@ -26,7 +26,7 @@ def heads_report(result: HeadsResult, run: Collected) -> Report:
         "redundant": list(records(result.redundant_pairs())),
         "layers": list(records(layers)),
     }
-    tables = {"heads": heads, "heads-pairs": result.pairs_table(), "heads-layers": layers}
+    tables = {"heads": heads, "heads-pairs": result.pairs_table(), "heads-layers": defined_columns(layers)}
     return Report(run.info, document, tables, list(_drawings(result, run)), _notes(result, run))
 
 
@@ -47,10 +47,10 @@ def _notes(result: HeadsResult, run: Collected) -> tuple[str, ...]:
     if np.isfinite(result.layers["cosine"].values).any():
         return ()
     if run.info.resolved.get("from") is None:
-        return ("the model gives no hidden states of these layers: cosine and rank_one_distance are left empty",)
+        return ("the model gives no hidden states of these layers: cosine and rank_one_distance are left out",)
     return (
-        "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine and "
-        "rank_one_distance are empty, and that baseline is left out",
+        "a saved run has no hidden states and cannot be read with its tokens shuffled: cosine, rank_one_distance "
+        "and that baseline are left out",
     )
 
 

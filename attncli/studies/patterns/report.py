@@ -8,7 +8,7 @@ from typing import Any
 from attncli.data import Attention
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
-from attncli.store.tables import declared_numbers, document_head, records
+from attncli.store.tables import declared_numbers, defined_columns, document_head, records
 from attncli.studies.patterns.compute import number_questions, questions, uniform_verdicts
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import Patterns
@@ -28,7 +28,8 @@ def patterns_report(result: Patterns, run: Collected, maps: Sequence[Attention],
         "layers": list(records(layers)),
     }
     drawings = list(_drawings(result, run, maps, layered))
-    return Report(run.info, document, {"patterns": heads, "patterns-layers": layers}, drawings, _notes(result))
+    tables = {"patterns": defined_columns(heads), "patterns-layers": defined_columns(layers)}
+    return Report(run.info, document, tables, drawings, _notes(result))
 
 
 def _notes(result: Patterns) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from attncli.data.surfaces import token_texts
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store import analysis_document
+from attncli.store.tables import defined_columns
 from attncli.studies.segments.compute import TextSides
 from attncli.studies.segments.result import Segments
 
@@ -23,7 +24,9 @@ def segments_report(result: Segments, sides: TextSides, run: Collected) -> Repor
     columns |= {"tokens": result.tokens_table()} if result.tokens else {}
     inputs = [entry for text in run.inputs for entry in _input_entries(text, sides)]
     document = analysis_document(SCHEMA, run.info, {"inputs": inputs}, columns)
-    tables = {"segments" if name == "heads" else f"segments-{name}": table for name, table in columns.items()}
+    tables = {
+        "segments" if name == "heads" else f"segments-{name}": defined_columns(table) for name, table in columns.items()
+    }
     notes: tuple[str, ...] = ()
     if any(len(side.names) > MOST_IN_PANELS for both in sides.values() for side in both):
         notes = (f"there is no page of all heads: panels show at most {MOST_IN_PANELS} segments, segments.csv all",)

@@ -1,6 +1,6 @@
 """What `stats` writes: stats.json, stats.csv, the tables of a profile, and pictures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,21 +11,34 @@ from attncli.data import Array, Metric, Profile, Statistics
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
 from attncli.engine.report import Drawing, Report, Table
-from attncli.store.tables import TableColumns, document_head, metric_entries, records, statistics_tables
+from attncli.store.tables import (
+    TableColumns,
+    defined_columns,
+    document_head,
+    metric_entries,
+    records,
+    statistics_tables,
+)
 from attncli.studies.stats.options import StatsOptions
 
 SCHEMA = "attncli.stats/1"
 PROFILE_SCHEMA = "attncli.profile/1"
+MOST_RECEIVED_ROWS = 100_000
+"""Rows of `received.csv`, about 8 MB; a longer table is shortened."""
 
 
 @dataclass(frozen=True)
 class ReceivedParts:
-    """The table of what keys receive, head by head, so that it is never in memory as a whole."""
+    """The table of what keys receive, head by head, so that it is never in memory as a whole.
+
+    keys  number of keys of each head: those that receive most; None for all keys
+    """
 
     profile: Profile
+    keys: int | None = None
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        return self.profile.received_tables()
+        return self.profile.received_tables(self.keys)
 
 
 def stats_report(statistics: Statistics, run: Collected, options: StatsOptions) -> Report:
@@ -39,19 +52,42 @@ def stats_report(statistics: Statistics, run: Collected, options: StatsOptions) 
         notes = ("there is no picture: none of these metrics has a value for a whole head here",)
     if run.whole is not None:
         drawings += _profile_drawings(run.whole, run, options.sink_threshold)
-    all_tables = tables(statistics, run.whole, options.sink_threshold)
+        notes += _shortened_note(run.whole)
+    named = {name.strip() for value in options.metric or () for name in value.split(",")}
+    all_tables = tables(statistics, run.whole, options.sink_threshold, named)
     return Report(run.info, document(statistics, run, metrics), all_tables, drawings, notes)
 
 
-def tables(statistics: Statistics, profile: Profile | None, sink_threshold: float) -> dict[str, TableColumns | Table]:
-    """Return the tables by file name: `stats` first, those of the profile last."""
-    all_tables: dict[str, TableColumns | Table] = {**statistics_tables(statistics)}
+def tables(
+    statistics: Statistics, profile: Profile | None, sink_threshold: float, named: Collection[str] = ()
+) -> dict[str, TableColumns | Table]:
+    """Return the tables by file name: `stats` first, those of the profile last.
+
+    named  metrics that the user named: their columns stay where they are undefined in every row
+    """
+    named = [*named, *(f"{name}_std" for name in named)]
+    all_tables: dict[str, TableColumns | Table] = {
+        name: defined_columns(columns, named) for name, columns in statistics_tables(statistics).items()
+    }
     if profile is not None:
-        all_tables["received"] = Table(ReceivedParts(profile), PROFILE_SCHEMA)
+        keys = keys_in_csv(profile)
+        summary = None if keys is None else ReceivedParts(profile, keys)
+        all_tables["received"] = Table(ReceivedParts(profile), PROFILE_SCHEMA, summary)
         sinks, distance, ends = profile.sinks_table(sink_threshold), profile.distance_table(), profile.ends_table()
         for name, columns in {"sinks": sinks, "distance": distance, "ends": ends}.items():
             all_tables[name] = Table([columns], PROFILE_SCHEMA)
     return all_tables
+
+
+def keys_in_csv(profile: Profile) -> int | None:
+    """Return how many keys of each head `received.csv` has; None for all keys, if it is short enough."""
+    if _received_rows(profile) <= MOST_RECEIVED_ROWS:
+        return None
+    return max(1, MOST_RECEIVED_ROWS // sum(len(received.heads) for received in profile.received))
+
+
+def _received_rows(profile: Profile) -> int:
+    return sum(received.values.size for received in profile.received)
 
 
 def document(statistics: Statistics, run: Collected, metrics: Mapping[str, Metric]) -> dict[str, Any]:
@@ -64,6 +100,18 @@ def document(statistics: Statistics, run: Collected, metrics: Mapping[str, Metri
         "heads": list(records(columns["stats"])),
         **{name.removeprefix("stats-"): list(records(table)) for name, table in columns.items() if name != "stats"},
     }
+
+
+def _shortened_note(profile: Profile) -> tuple[str, ...]:
+    """Return that `received.csv` is shortened, if it is."""
+    keys = keys_in_csv(profile)
+    if keys is None:
+        return ()
+    which = "key of each head that receives" if keys == 1 else f"{keys:,} keys of each head that receive"
+    return (
+        f"received.csv has only the {which} most, as all {_received_rows(profile):,} rows make too large a CSV: "
+        "--format parquet writes all of them",
+    )
 
 
 def _statistics_drawings(
