@@ -31,4 +31,5 @@ def with_start(reader: TokenReader, start: int, item: Encoded) -> Encoded:
     both = append_tokens(replace(token, text=source.text), source)
     # the start token has the mask and the segment of the first token
     tensors = {name: np.concatenate([values[:1], values]) for name, values in item.tensors.items()}
-    return replace(item, input=replace(item.input, source=both), tensors={**tensors, "input_ids": both.ids})
+    tensors["input_ids"][0] = start
+    return replace(item, input=replace(item.input, source=both), tensors=tensors)

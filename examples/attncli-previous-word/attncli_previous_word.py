@@ -10,6 +10,7 @@ from attncli.engine.report import Drawing, Report, table_document
 from attncli.engine.study import StreamStudy
 from attncli.errors import UsageError
 from attncli.options import option
+from attncli.terminal import add_row, blank_table
 
 # NumPy, torch and matplotlib are imported inside functions: `attncli --help` stays fast
 if TYPE_CHECKING:
@@ -125,11 +126,9 @@ Attention to the word before, written by previous-word. Schema: attncli.previous
 
     def terminal(self, result: PreviousWord, run: Collected) -> Iterator[Table]:
         """Return what a person sees."""
-        from rich.table import Table
-
-        table = Table(*result.columns)
+        table = blank_table("attention to the word before", ["kind"], [*result.columns][1:])
         for row in zip(*result.columns.values(), strict=True):
-            table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+            add_row(table, [f"{value:.3f}" if isinstance(value, float) else str(value) for value in row])
         yield table
 
 
