@@ -519,11 +519,11 @@ def test_heads_that_drifted_are_named(run_cli: RunCli, own_model: Path) -> None:
     before = {(head["layer"], head["head"]): head for head in json.loads(own_model.read_text())["heads"]}
     for row in drifts:
         was = before[int(row["layer"]), int(row["head"])][row["metric"]]
-        assert float(row["baseline"]) == pytest.approx(was, rel=6e-6)
+        assert float(row["baseline"]) == pytest.approx(was, rel=6e-6, abs=1e-6)
         assert (
             abs(float(row["now"]) - was)
             > float(row["tolerance"])
-            == pytest.approx(max(0.02, 0.05 * abs(was)), rel=6e-6)
+            == pytest.approx(max(0.02, 0.05 * abs(was)), rel=6e-6, abs=1e-6)
         )
     assert "rule-01-encoder-L03-H02.png" in names()
     assert run_cli("check", "rules.yaml", "--record", "-o", "second").code == 0
