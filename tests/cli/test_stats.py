@@ -161,7 +161,7 @@ def test_thousands_of_lines_come_through_stdin(run_cli: RunCli) -> None:
     found = json.loads(done.out)
     assert {head["texts"] for head in found["heads"]} == {3_000}
     assert [one["index"] for one in found["inputs"]] == list(range(3_000))
-    assert found["inputs"][2_999]["text"] == "2999"
+    assert found["inputs"][2_999]["text"] == "cat cat 2999"
     assert done.err == ""
 
 
@@ -209,3 +209,8 @@ def test_model_options_are_heeded(run_cli: RunCli, demo_dirs: dict[str, Path]) -
         "BertForMaskedLM",
     )
     assert run["resolved"]["tokenizer"] == "…/demo/encoder"
+
+
+def test_a_short_text_leaves_no_column_out(run_cli: RunCli) -> None:
+    short, longer = (run_cli("stats", "-m", "demo:decoder", "-t", text).out.splitlines()[0] for text in ("a", "a b"))
+    assert set(short.split(",")) - set(longer.split(",")) == {"next_mass", "alignment_distance"}

@@ -25,6 +25,8 @@ SCHEMA = "attncli.stats/1"
 PROFILE_SCHEMA = "attncli.profile/1"
 MOST_RECEIVED_ROWS = 100_000
 """Rows of `received.csv`, about 8 MB; a longer table is shortened."""
+SHORT_TEXT = 3
+"""With fewer tokens a measure may be undefined because of the text; no column is then left out."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,12 @@ def tables(
 
     named  metrics that the user named: their columns stay where they are undefined in every row
     """
+    columns_by_table = statistics_tables(statistics)
+    queries = columns_by_table["stats"].get("queries", np.zeros(0))
+    short = 0 < queries.max(initial=0) < SHORT_TEXT
     named = [*named, *(f"{name}_std" for name in named)]
     all_tables: dict[str, TableColumns | Table] = {
-        name: defined_columns(columns, named) for name, columns in statistics_tables(statistics).items()
+        name: columns if short else defined_columns(columns, named) for name, columns in columns_by_table.items()
     }
     if profile is not None:
         keys = keys_in_csv(profile)
