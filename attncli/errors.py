@@ -7,9 +7,13 @@ from collections.abc import Iterable
 
 
 class AttnError(Exception):
-    """Base class of all errors that are shown to the user as one line instead of a traceback."""
+    """Base class of all errors that are shown to the user as one short line instead of a traceback."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """Return the message, without the middle of what a user typed if that is long."""
+        return shortened(super().__str__(), LONGEST_ERROR)
 
 
 class CheckError(AttnError):
@@ -34,6 +38,8 @@ class OutputError(AttnError, OSError):
     exit_code = 4
 
 
+LONGEST_ERROR, _LONGEST_WORD = 480, 120
+"""Characters of the line of an error, and of one word in it."""
 _LONGEST_NAME, _LONGEST_LIST = 200, 320
 _NO_MEMORY = re.compile(
     "can(?:'t|not) allocate memory|not enough memory|out of memory|bad_alloc|ALLOC_FAILED|failed to map segment", re.I
@@ -104,3 +110,21 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
             return f"known are: {', '.join(shown)} and {len(names) - len(shown)} more"
         shown.append(name)
     return f"known are: {', '.join(shown)}"
+
+
+def shortened(line: str, longest: int) -> str:
+    """Return a line of at most `longest` characters: cut the middle of long words, such as paths, then of the line.
+
+    >>> shortened("no such file: " + "a" * 30 + ".txt; give another", 40)
+    'no such file: aaa … aa.txt; give another'
+    """
+    if len(line) > longest:
+        line = " ".join(_without_middle(word, _LONGEST_WORD) for word in line.split(" "))
+    return _without_middle(line, longest)
+
+
+def _without_middle(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    end = longest // 2
+    return f"{text[: longest - end - 3]} … {text[-end:]}"

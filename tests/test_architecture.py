@@ -23,7 +23,7 @@ OTHER_STUDIES = sorted(
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
     ("errors", "vocabulary", "process"),
-    ("options", "paths"),
+    ("arguments", "options", "paths"),
     ("data",),
     ("registry",),
     ("models",),

@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.api.run import Run
+from attncli.arguments import check_fields, checked, checks_arguments
 from attncli.capturing import CapturePlan, plan
 from attncli.data import Kind
 from attncli.engine.execution import Execution
@@ -28,6 +29,7 @@ from attncli.studies.repeated.study import RepeatedStudy
 from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Model(Runner):
     """A model ready to be run; made by `attncli.load`."""
@@ -58,6 +60,7 @@ class Model(Runner):
         target       text that the decoder of an encoder-decoder reads, for one text
         run_options  options of the forward pass, as in `attncli.RunOptions`
         """
+        check_fields(study.options, study.group)
         request = Request.of({**run_options, **study.run_options()})
         study.check(request)
         return study.run(Execution(request, parse_texts(text, pair, target), load=lambda: self))[1]
@@ -160,6 +163,7 @@ def load(
     return Model(models.load(name, trust_remote_code=trust_remote_code, **arguments))  # type: ignore[arg-type]
 
 
+@checked
 def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
     """Run your own Transformers model on inputs that you encoded, and return the run; the model stays unchanged.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from attncli.arguments import check_fields, checks_arguments
 from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.data.transforms import zoomed
 from attncli.engine.collected import Collected, check_weights
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 NamedSpans = Mapping[str, Sequence[Any]]
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Run(Collected):
     """The results of one forward pass or of a saved run: texts, kept maps and statistics; see `Collected`."""
@@ -102,6 +104,7 @@ class Run(Collected):
             raise UsageError(
                 f"this run kept no maps: run the model with keep_maps=True, or use model.{study.name}, which needs none"
             )
+        check_fields(study.options, study.group)
         request = Request.of({**study.run_options(), "by": self.maps[0].by})
         study.check(request)
         return study.run(Execution(request, existing=self))[1]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attncli.cli.streams import silence, write_utf8
+from attncli.errors import LONGEST_ERROR, shortened
 from attncli.options import ConsoleOptions
 from attncli.terminal import escaped, unwrapped
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _log = logging.getLogger("attncli")
-MOST_NOTES, LONGEST_ERROR, LONGEST_WORD = 8, 480, 120
+MOST_NOTES = 8
 _COMMAND = re.compile(r"(?:^|(?<=[\r\n]))([^\S\r\n]*)::|##\[")
 NOTE = (logging.INFO + logging.WARNING) // 2
 """Level of notes, between INFO, which needs --verbose, and WARNING."""
@@ -191,24 +192,6 @@ def without_commands(text: str) -> str:
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return text
     return _COMMAND.sub(lambda match: f"{match[1]}\\u003a:" if match[1] is not None else "#\\u0023[", text)
-
-
-def shortened(line: str, longest: int) -> str:
-    """Return a line of at most `longest` characters: cut the middle of long words, such as paths, then of the line.
-
-    >>> shortened("no such file: " + "a" * 30 + ".txt; give another", 40)
-    'no such file: aaa … aa.txt; give another'
-    """
-    if len(line) > longest:
-        line = " ".join(_without_middle(word, LONGEST_WORD) for word in line.split(" "))
-    return _without_middle(line, longest)
-
-
-def _without_middle(text: str, longest: int) -> str:
-    if len(text) <= longest:
-        return text
-    end = longest // 2
-    return f"{text[: longest - end - 3]} … {text[-end:]}"
 
 
 def print_error(message: str, label: str = "error") -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import KINDS, Array, Input, Kind, Tokens, read_only
+from attncli.errors import UsageError
 from attncli.vocabulary import SINK_THRESHOLD
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ MIN_QUERIES, MIN_SHARE = 5, 0.05
 _EDGE_DTYPES = {"kind": np.int8, "weight": np.float32}
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Edges:
     """The strongest attention weights: parallel arrays with one entry per edge.
@@ -101,6 +104,7 @@ EdgesConsumer = Callable[[Edges], None]
 """A function that receives edges chunk by chunk during the forward pass."""
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Received:
     """The mean attention that each key of a text receives, in every head of one kind.
@@ -156,6 +160,7 @@ class Received:
         }
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Profile:
     """The attention to near, distant, first and last keys of texts.
@@ -225,6 +230,7 @@ def _concatenate(tables: Iterable[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Vectors:
     """The query and key vectors of one layer, for one text and kind of attention: they explain each weight.
@@ -258,6 +264,8 @@ class Vectors:
 
     def scores(self, head: int) -> Array:
         """Return the scores of one head, [query, key] float64, without bias and mask."""
+        if head not in self.heads:
+            raise UsageError(f"head {head} does not exist; there are: {', '.join(map(str, self.heads))}")
         index = self.heads.index(head)
         scores: Array = self.scale * (self.query[index].astype(np.float64) @ self.key[self.key_heads[index]].T)
         return scores if self.softcap is None else self.softcap * np.tanh(scores / self.softcap)

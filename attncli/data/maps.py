@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.results import data_array
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
@@ -45,6 +46,7 @@ class LayerMaps:
             object.__setattr__(self, "visible", read_only(self.visible, np.bool_))
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Attention:
     """The kept maps of one kind of attention in one text, with layer and head numbers of the model.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.kinds import KindNames
 from attncli.data.tokens import Array, By, read_only
-from attncli.errors import UsageError
+from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ NOISE = 1e-6
 """Numbers below it are rounding errors of float32 weights: tables for people and CSV files show 0 instead."""
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Scores:
     """The values of one metric, with named dims and coordinates.
@@ -47,6 +49,8 @@ class Scores:
             if name not in coords:
                 raise UsageError(f"unknown coordinate '{name}': known are {', '.join(coords)}")
             dim, entries = coords[name]
+            if np.ndim(value):  # type: ignore[arg-type]
+                raise UsageError(f"expected one value of {name}, got {type(value).__name__}")
             mask = entries == value
             values = np.compress(mask, values, axis=self.dims.index(dim))
             coords = {n: (d, e[mask] if d == dim else e) for n, (d, e) in coords.items()}
@@ -54,6 +58,8 @@ class Scores:
 
     def mean(self, axis: str) -> Scores:
         """Return the mean along the dim `axis`, without undefined values."""
+        if axis not in self.dims:
+            raise UsageError(f"there is no dim '{axis:.60}': {did_you_mean(axis, self.dims)}")
         index = self.dims.index(axis)
         count = np.sum(~np.isnan(self.values), axis=index)
         values = np.where(count > 0, np.nansum(self.values, axis=index) / np.maximum(count, 1), np.nan)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def read_only(array: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     return view
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """The tokens along one side of an attention map.
@@ -85,7 +87,11 @@ class Tokens:
 
     def take(self, index: Array | Sequence[int]) -> Tokens:
         """Return the tokens at these positions, in this order."""
-        positions = np.asarray(index, dtype=np.int64)
+        positions, count = np.asarray(index), len(self)
+        whole = positions.dtype.kind in "iu" or not positions.size
+        if not whole or ((positions < -count) | (positions >= count)).any():
+            raise UsageError(f"expected positions of {count} tokens, counted from 0")
+        positions = positions.astype(np.int64)
         return replace(
             self,
             pieces=tuple(self.pieces[i] for i in positions),
@@ -105,6 +111,7 @@ class Text:
     messages: tuple[Mapping[str, str], ...] = ()
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Input:
     """One input as the model read it.

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from attncli.arguments import checks_arguments
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics
 from attncli.data.selection import Choice, resolve
 from attncli.data.transforms import drop_special, to_words
@@ -19,6 +20,7 @@ from attncli.store.foreign import open_maps
 from attncli.vocabulary import ALL_METRICS
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Collected(RunParts):
     """The results of one forward pass, or of a saved run: the parts that are saved (see `RunParts`), and two more.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 from attncli import registry, vocabulary
+from attncli.arguments import check_names
 from attncli.data import By, Span, Zoom
 from attncli.data.selection import Choice, NumbersOption, choose, parse_span
 from attncli.engine.focus import FocusRequest
@@ -118,9 +119,7 @@ class Request:
     @classmethod
     def of(cls, options: RunOptions) -> Request:
         """Return the checked options; raise UsageError if a name or value is wrong or options contradict each other."""
-        unknown = next((name for name in options if name not in RunOptions.__annotations__), None)
-        if unknown is not None:
-            raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, RunOptions.__annotations__)}")
+        check_names(options, RunOptions)
         choices = {
             "by": vocabulary.BYS,
             "aggregate": vocabulary.AGGREGATES,
@@ -257,9 +256,9 @@ def _check_is_bool(options: Mapping[str, Any], name: str) -> None:
         raise UsageError(f"expected {name} to be True or False, got {value!r:.60}")
 
 
-def check_shuffles(seeds: int) -> None:
-    """Raise UsageError unless the number of passes over shuffled tokens is 0 or more."""
-    if seeds < 0:
-        raise UsageError(f"expected --shuffles from 0 up, got {seeds}")
+def check_seeds(option: str, seeds: int, least: int) -> None:
+    """Raise UsageError unless the number of passes or texts, one for each seed, is `least` or more."""
+    if seeds < least:
+        raise UsageError(f"expected {option} from {least} up, got {seeds}")
     if seeds > MOST:
-        raise UsageError(f"expected --shuffles to be at most {MOST}, got {seeds}")
+        raise UsageError(f"expected {option} to be at most {MOST}, got {seeds}")

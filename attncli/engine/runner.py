@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncli import models
+from attncli.arguments import checks_arguments
 from attncli.capturing import CapturePlan, plan
 from attncli.data import EdgesConsumer, RunInfo, Selection, Text
 from attncli.engine.collected import Collected
@@ -20,6 +21,7 @@ from attncli.vocabulary import CAPTURES
 _log = logging.getLogger("attncli")
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Runner:
     """A loaded model with its capture plans."""
@@ -53,6 +55,8 @@ class Runner:
 
     def prepare(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Pass:
         """Return a pass over encoded texts that is ready to run; missing targets are generated now."""
+        if not texts:
+            raise UsageError("there is no text to read: give at least one")
         if not self.loaded.is_encoder_decoder and any(text.target is not None for text in texts):
             raise UsageError(
                 f"--target needs a model with encoder and decoder, {self.loaded.name} has only one of them"

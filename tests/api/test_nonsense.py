@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, is_typeddict
 
 import families
 import numpy as np
@@ -12,7 +16,11 @@ from families import FAMILIES
 
 import attncli
 from attncli import UsageError
+from attncli.arguments import parameter_types
+from attncli.data import TokenWindow
+from attncli.engine.progress import untracked
 from attncli.engine.request import Request, RunOptions
+from attncli.studies.heads.study import HeadsStudy
 
 NONSENSE: list[Any] = [
     *(
@@ -127,3 +135,142 @@ def test_a_map_is_selected_by_whole_numbers_and_known_kinds(value: Any, model: a
     for select in (lambda: run.attention(value), lambda: run.attention().sel(head=value)):
         with pytest.raises(UsageError, match=r"there are|known are"):
             select()
+
+
+def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield the functions of `attncli` and the public methods of its classes that take arguments, by name."""
+    for name in attncli.__all__:
+        member = getattr(attncli, name)
+        if inspect.isfunction(member):
+            yield name, member
+        elif inspect.isclass(member) and not issubclass(member, Exception) and not is_typeddict(member):
+            methods = inspect.getmembers(member, lambda value: isinstance(value, types.FunctionType | types.MethodType))
+            for method_name, method in methods:
+                ours = method.__module__.startswith("attncli") and not method_name.startswith("_")
+                if ours and {*inspect.signature(method).parameters} - {"self"}:
+                    yield f"{name}.{method_name}", method
+
+
+FUNCTIONS = dict(public_functions())
+RIGHT: dict[str, Any] = {
+    "text": "a cat",
+    "texts": [attncli.Text("a cat")],
+    "request": Request(),
+    "capture": "auto",
+    "track": untracked,
+    "kind": "encoder",
+    "name": "vertical",
+    "focus": "cat",
+    "head": 0,
+    "layer": 0,
+    "how": "mean",
+    "axis": "head",
+    "study": HeadsStudy(),
+    "notes": "a note",
+    "where": "here",
+    "metrics": ["sink"],
+    "kinds": ["encoder"],
+    "sides": (TokenWindow(0, 0), TokenWindow(0, 0)),
+    "pool": "mean",
+    "layers": (),
+    "pieces": ["a"],
+    "index": [0],
+    "categories": lambda numbers, names: numbers,
+    "key": np.array([0]),
+    "inputs": {"input_ids": [[1, 2]]},
+}
+"""A right value for each parameter that has no default; the tests of a new method need one here."""
+CALLED = ("track", "take", "categories")
+"""Parameters that are functions."""
+RIGHT_OF = {"Received.table": {"head": np.array([0])}, "Edges.empty": {"inputs": []}, "Scores.mean": {"axis": "head"}}
+
+
+@pytest.fixture(scope="module")
+def instances(model: attncli.Model) -> dict[str, Any]:
+    """One instance of each public class that has methods with arguments, by the name of the class."""
+    run = model.run("a cat", layer=0, profile=True, top_k=1, neurons=True)
+    attention, profile, statistics = run.attention(), run.profile(), run.stats(["sink", "entropy"])
+    found = [model, run, attention, profile, profile.received[0], run.edges(), run.vectors[0], statistics]
+    found += [statistics["sink"], attention.queries, run.inputs[0], run.patterns(), run.highlight(0), run.rollout()]
+    found += [run.view(), run.info, attention.layers[0]]
+    return {type(instance).__name__: instance for instance in found}
+
+
+def bound(name: str, instances: dict[str, Any], model: attncli.Model) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return a function or a method of an instance, and right values of its parameters without a default."""
+    function: Callable[..., Any] = FUNCTIONS[name]
+    if "." in name and not inspect.ismethod(function):
+        function = getattr(instances[name.partition(".")[0]], name.partition(".")[2])
+    run = instances["Run"]
+    right = {**RIGHT, **RIGHT_OF.get(name, {}), "model": model.loaded.model, "run_a": run, "run_b": run}
+    right |= {"path": Path("out.html"), "directory": Path("out")}
+    required = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD,)
+    ]
+    return function, {parameter: right[parameter] for parameter in required}
+
+
+def called_with(function: Callable[..., Any], right: dict[str, Any]) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Yield for each argument of a function, and each option that it takes, what calls it with a value of that."""
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            yield parameter.name, function
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            known = (*get_args(parameter_types(function)[parameter.name]), None)[0]
+            # all runs read their options in the same way
+            tried_elsewhere = known is RunOptions and function.__name__ != "run"
+            for option in () if tried_elsewhere else getattr(known, "__annotations__", ["kind"]):
+                yield option, lambda value, option=option: function(**right, **{option: value})
+        else:
+            yield parameter.name, lambda value, name=parameter.name: function(**{**right, name: value})
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_any_argument_is_taken_or_refused(
+    name: str, instances: dict[str, Any], model: attncli.Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function, right = bound(name, instances, model)
+    wrong = []
+    for argument, call in called_with(function, right):
+        for value in NONSENSE:
+            try:
+                call(value)
+            except attncli.AttnError as error:
+                assert_short(error)
+            except Exception as error:
+                if argument in CALLED and value is object:
+                    continue  # the error of the function that was given
+                wrong.append(f"{name}({argument}={value!r:.40}): {type(error).__name__}: {error!s:.80}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: run.heatmap("entropy", 0), "expected layer to be a whole number or None, got 'entropy'"),
+        (lambda run: run.heatmap(0, nonsense=1), "unknown option 'nonsense': known are: keys, pool, resolution, rows"),
+        (lambda run: run.highlight(0, "cat"), "expected layer to be a whole number or None, got 'cat'"),
+        (lambda run: run.save("out", force="no"), "expected force to be True or False, got 'no'"),
+        (lambda run: run.view(height="tall"), "expected height to be a whole number, got 'tall'"),
+        (lambda run: run.rollout(residual=5), "expected residual to be True or False, got 5"),
+        (lambda run: run.study("heads"), "expected study to be a Study, got 'heads'"),
+        (lambda run: run.patterns(attncli.Thresholds(local="x")), "expected local to be a number, got 'x'"),
+        (lambda run: run.heads(attncli.HeadsOptions(clusters=1.5)), "expected clusters to be a whole number or None"),
+        (lambda run: attncli.compare("sink", run, run), "expected run_a to be a Collected, got 'sink'"),
+        (lambda run: run.stats(b"sink"), "expected metrics to be several, each a text or a text or None, got b'sink'"),
+    ],
+)
+def test_the_error_of_an_argument_says_what_was_expected(
+    call: Callable[[attncli.Run], object], message: str, instances: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}"):
+        call(instances["Run"])
+
+
+def test_numbers_of_numpy_are_arguments(instances: dict[str, Any]) -> None:
+    attention = instances["Run"].attention(text=np.int64(0)).sel(layer=np.int32(0), head=np.int64(1))
+    assert attention.layers[0].heads == (1,)
+    assert len(instances["Profile"].sinks_frame(np.float32(2))) == 0

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import attncli
-from attncli.cli.console import LONGEST_ERROR, shortened, without_commands
-from attncli.errors import UsageError, did_you_mean
+from attncli.cli.console import without_commands
+from attncli.errors import LONGEST_ERROR, UsageError, did_you_mean, shortened
 from attncli.inputs.texts import read_texts
 from attncli.paths import what_is_at
 from attncli.plotting.render import render

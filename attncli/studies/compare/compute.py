@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from attncli.arguments import checked
 from attncli.data import KINDS, Array, Attention, Input, Kind, Scores, Tokens
 from attncli.engine.collected import Collected, check_weights
 from attncli.engine.measuring import declarations
@@ -21,6 +22,7 @@ LARGEST = float(np.sqrt(np.log(2)))
 DISTANCE_SOURCE = "Clark et al. 2019; Lin 1991"
 
 
+@checked
 def compare(run_a: Collected, run_b: Collected, metrics: Sequence[str] | str | None = None) -> Comparison:
     """Return how the kept maps of two runs differ, head by head, and how their measures change from A to B.
 

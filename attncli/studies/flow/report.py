@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data import Kind, RunInfo
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.collected import Collected
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class FlowResult:
     """Rollout or attention flow of one text and kind, with its table and its pictures.

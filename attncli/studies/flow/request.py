@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+from attncli.arguments import check_options
 from attncli.data import KINDS, Array, Input, Kind, Selection
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.memory import check_fits
@@ -62,9 +63,7 @@ class FlowRequest:
     @classmethod
     def of(cls, method: FlowMethod, options: FlowArguments) -> FlowRequest:
         """Return the request for keyword arguments; raise UsageError if one is unknown or impossible."""
-        unknown = next((name for name in options if name not in FlowArguments.__annotations__), None)
-        if unknown is not None:
-            raise UsageError(f"unknown option '{unknown}': {did_you_mean(unknown, FlowArguments.__annotations__)}")
+        check_options(options, FlowArguments)
         given: Any = dict(options)
         if given.get("focus") is not None:
             given["focus"] = str(given["focus"])

@@ -42,7 +42,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return replace(self, options=replace(self.options, shuffles=0))
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_shuffles
+        from attncli.engine.request import check_seeds
         from attncli.studies.heads.compute import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
 
@@ -57,7 +57,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
                 raise UsageError(f"expected --{name} to be a distance from 0 to {LARGEST_DISTANCE:.3f}, got {value!r}")
         if self.options.clusters is not None and self.options.clusters < 1:
             raise UsageError(f"expected --clusters from 1 up, got {self.options.clusters}")
-        check_shuffles(self.options.shuffles)
+        check_seeds("--shuffles", self.options.shuffles, 0)
 
     def sink(self, source: Source) -> HeadsSink:
         """Return the sink for the heads of a source; raise UsageError if there are more clusters than heads."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attncli.arguments import checks_arguments
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.focus import FocusRequest
 from attncli.errors import UsageError, did_you_mean
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 40
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class HighlightPage:
     """Attention on the text itself; a notebook shows it, `save("it.html")` writes HTML, SVG, PNG or PDF.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.results import Scores, baseline_table, columns_of, frame_of
 from attncli.data.tokens import Array, Kind
 from attncli.studies.patterns.options import Thresholds
@@ -35,6 +36,7 @@ NUMBERS = (
 HeadKey = tuple[Kind, int, int]
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Patterns:
     """Classes of every head with the numbers behind them, and the distances between the heads of each layer.

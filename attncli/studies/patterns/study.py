@@ -50,7 +50,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_share, check_shuffles
+        from attncli.engine.request import check_seeds, check_share
 
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
@@ -62,7 +62,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
             raise UsageError(
                 f"expected --reach from 0 to 8 tokens, as far as the metric diagonal goes, got {self.options.reach}"
             )
-        check_shuffles(self.options.shuffles)
+        check_seeds("--shuffles", self.options.shuffles, 0)
 
     def run(self, execution: Execution) -> tuple[Collected, PatternsAndExamples]:
         """Return the run with the seed of its shuffled passes, the classes, and example maps if they are drawn."""

@@ -40,14 +40,15 @@ class RepeatedStudy(Study["Repeated"]):
         return self
 
     def check(self, request: Request) -> None:
+        from attncli.engine.request import check_seeds
+
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
         if request.combined:
             raise UsageError("patterns are of single heads: leave out --aggregate and --aggregate-layers")
         if self.options.length < 2:
             raise UsageError(f"expected --length from 2 tokens up, got {self.options.length}")
-        if self.options.sequences < 1:
-            raise UsageError(f"expected --sequences from 1 up, got {self.options.sequences}")
+        check_seeds("--sequences", self.options.sequences, 1)
 
     def run(self, execution: Execution) -> tuple[Collected, Repeated]:
         """Return the run over the random tokens, and the scores."""

@@ -4,12 +4,14 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
+from attncli.arguments import checks_arguments
 from attncli.store import write_atomic
 
 HEIGHT = 640
 """Height of a page in a notebook, in pixels."""
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Page:
     """One HTML page on which a run is explored; it needs no network and no other file.
