@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, GenerationConfig,
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from attncli.errors import ModelError, UsageError, did_you_mean
+from attncli.models.adapters import load_magnitudes
 from attncli.models.checkpoint import problem_with_weights, unused_weights
 from attncli.models.folders import locate, place_of, read_json, sentence_model
 from attncli.models.greedy import greedy_settings
@@ -131,6 +132,10 @@ def _load_adapter(loaded: LoadedWeights, path: str, name: str, revision: str | N
     model, info = loaded
     report: Any = model.load_adapter(path, adapter_kwargs={"revision": revision})
     keys = sorted([*report.missing_keys, *report.unexpected_keys, *(key for key, *_ in report.mismatched_keys)])
+    if keys:
+        from peft import load_peft_weights
+
+        keys = load_magnitudes(model, keys, load_peft_weights(path, device="cpu", revision=revision))
     if keys:
         raise ModelError(
             f"adapter '{name}' does not fit {type(model).__name__}: {len(keys)} weights differ, the first is {keys[0]}"

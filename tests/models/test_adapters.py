@@ -21,6 +21,7 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import attncli
@@ -55,6 +56,34 @@ def test_the_maps_are_those_of_the_merged_weights(adapter: Path) -> None:
         np.testing.assert_allclose(adapted.weights, merged.weights, atol=1e-5)
     base = attncli.load("demo:decoder").run(TEXT).attention()
     assert np.abs(base.layers[1].weights - maps[adapter].layers[1].weights).max() > 0.01
+
+
+def test_the_vectors_of_dora_are_loaded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    modules = ["q_proj", "o_proj"]
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=modules, init_lora_weights=False, use_dora=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(DECODER), config)
+    for name, vector in model.named_parameters():
+        if "magnitude" in name:  # as training changes them
+            vector.data *= 1 + torch.rand_like(vector)
+    model.save_pretrained(tmp_path / "dora")
+    merged = attncli.load("demo:decoder").loaded
+    adapted = attncli.load(str(tmp_path / "dora"))
+    inputs = merged.tokenizer(TEXT, return_tensors="pt")  # type: ignore[misc]
+    expected = model.merge_and_unload()
+    for by in ("weight", "norm"):
+        captured = adapted.run(TEXT, by=by).attention()
+        for layer, own in zip(
+            captured.layers, attncli.capture(expected, inputs, by=by).attention().layers, strict=True
+        ):
+            np.testing.assert_allclose(layer.weights, own.weights, rtol=1e-4, atol=1e-5)
+    weights = load_file(tmp_path / "dora" / "adapter_model.safetensors")
+    name = next(name for name in weights if "magnitude" in name)
+    save_file({**weights, name: weights[name][1:]}, tmp_path / "dora" / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"does not fit LlamaModel: 2 weights differ, .*lora_magnitude_vector"):
+        attncli.load(str(tmp_path / "dora"))
 
 
 def test_a_model_is_compared_with_and_without_an_adapter(adapter: Path, run_cli: RunCli) -> None:
