@@ -12,9 +12,10 @@ _INNER = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
     "Pipeline": "model",
-    "CrossEncoder": "model",
 }
 """Classes around a model that change nothing in its attention, and their attribute that holds it."""
+_MODULES = ("SentenceTransformer", "SparseEncoder", "CrossEncoder")
+"""Modules of sentence-transformers, of which the first holds the model that reads the text."""
 _REWRITES_INPUTS = ("XLORA", "POLY")
 """Adapters whose effect is computed from the whole input, outside of the base model."""
 
@@ -46,8 +47,9 @@ def _inner(model: Any) -> Any:
     if "PeftModel" in classes:
         _check_adapters(model)
         return model.get_base_model()
-    if "SentenceTransformer" in classes:
-        return next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    if set(classes) & set(_MODULES):
+        modules = model.modules() if isinstance(model, nn.Module) else [getattr(model, "model", None)]
+        return next((module for module in modules if isinstance(module, PreTrainedModel)), None)
     return None
 
 
@@ -83,4 +85,4 @@ def _problem(outer: object, model: Any) -> str:
 
 
 def _is_known(value: object) -> bool:
-    return any(cls.__name__ in (*_INNER, "PeftModel", "SentenceTransformer") for cls in type(value).__mro__)
+    return any(cls.__name__ in (*_INNER, *_MODULES, "PeftModel") for cls in type(value).__mro__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,45 @@ class SentenceTransformer(torch.nn.Sequential):
         self.tokenizer = None
 
 
+class SparseEncoder(torch.nn.Sequential):
+    """Like the class of sentence-transformers for sparse vectors, and like CrossEncoder since version 6."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(*SentenceTransformer(model))
+        self.tokenizer = None
+
+
+class CrossEncoder:
+    """Like the class of sentence-transformers 2 to 3, which is no module."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.tokenizer = None
+
+
+@pytest.fixture(scope="module")
+def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A group of one process, as `torchrun --nproc-per-node 1` makes it."""
+    file = tmp_path_factory.mktemp("group") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize(
     "wrap",
     [
         lambda model: torch.compile(model, backend="eager"),
         torch.nn.DataParallel,
+        torch.nn.parallel.DistributedDataParallel,
+        lambda model: torch.compile(torch.nn.parallel.DistributedDataParallel(model), backend="eager"),
         lambda model: torch.nn.DataParallel(torch.compile(model, backend="eager")),
         SentenceTransformer,
+        SparseEncoder,
+        CrossEncoder,
     ],
-    ids=["compiled", "parallel", "both", "sentence transformer"],
+    ids=["compiled", "parallel", "distributed", "compiled distributed", "both", "sentence", "sparse", "cross"],
 )
 def test_a_wrapped_model_is_captured_like_the_model_inside(wrap: Any, expected: Maps) -> None:
     run = attncli.capture(wrap(build()), INPUTS)
