@@ -6,7 +6,7 @@ from typing import Any
 
 from attncli.data import Input, Tokens
 from attncli.inputs.token_reader import unknown_share
-from attncli.models import Loaded
+from attncli.models import Loaded, local_folder
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _OWN_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -50,8 +50,11 @@ def _side_notes(tokens: Tokens, tokenizer: Any, what: str, advice: str) -> Itera
 
 def _second_tokenizer(loaded: Loaded) -> Iterator[str]:
     """Yield a note if the folder of an encoder-decoder has a tokenizer besides the one that reads both sides."""
-    folder = Path(str(getattr(loaded.tokenizer, "name_or_path", "")))
-    if not loaded.is_encoder_decoder or loaded.target_tokenizer is not loaded.tokenizer or not folder.is_dir():
+    if not loaded.is_encoder_decoder or loaded.target_tokenizer is not loaded.tokenizer:
+        return
+    name = str(getattr(loaded.tokenizer, "name_or_path", ""))
+    folder = local_folder(name, loaded.revision if name == loaded.name else None) if name else None
+    if folder is None:
         return
     others = [path for path in sorted(folder.iterdir()) if path.is_dir() and _has_other_vocabulary(path, folder)]
     others += [path for path in sorted(folder.glob("*tokenizer*.json")) if path.name not in _OWN_FILES]

@@ -1,7 +1,7 @@
 """Loading of models and tokenizers. Only this package, `inputs` and `capturing` import Transformers."""
 
-from attncli.models.folders import DEMO, DEMOS
+from attncli.models.folders import DEMO, DEMOS, local_folder
 from attncli.models.loaded import Loaded
 from attncli.models.loading import HEADS, load, wrap_model
 
-__all__ = ["DEMO", "DEMOS", "HEADS", "Loaded", "load", "wrap_model"]
+__all__ = ["DEMO", "DEMOS", "HEADS", "Loaded", "load", "local_folder", "wrap_model"]

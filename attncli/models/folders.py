@@ -18,6 +18,7 @@ _WEIGHT_FILES = (
     *("*.safetensors", "*.safetensors.index.json"),
     *("pytorch_model*.bin", "pytorch_model*.index.json", "*.gguf"),
 )
+_QUIET = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
 _MODULES = "modules.json"
 _SENTENCE_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
@@ -71,14 +72,21 @@ def read_json(path: str, file: str, **options: Any) -> Any:
 
     options  revision and subfolder
     """
-    quiet = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
-    found = cached_file(path, file, **quiet, **options)
+    found = cached_file(path, file, **_QUIET, **options)
     if found is None:
         return None
     try:
         return json.loads(Path(found).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{file} of '{path}' is not valid JSON ({error})") from error
+
+
+def local_folder(path: str, revision: str | None = None) -> Path | None:
+    """Return the folder with the files of a model: its own, or the snapshot of a hub id in the cache; None without."""
+    if Path(path).is_dir():
+        return Path(path)
+    found = cached_file(path, "config.json", revision=revision, local_files_only=True, **_QUIET)
+    return None if found is None else Path(found).parent
 
 
 def sentence_model(path: str, name: str, revision: str | None) -> SentenceModel | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from tokenizers import Tokenizer
 from tokenizers import models as vocabularies
@@ -78,3 +79,19 @@ def test_a_second_tokenizer_in_the_folder_gets_a_note(demo_dirs: dict[str, Path]
     ]
     loaded = models.load(str(folder), device="cpu", target_tokenizer=str(folder / name))
     assert notes(loaded, text) == []
+
+
+def test_a_second_tokenizer_of_a_cached_hub_model_gets_a_note(
+    demo_dirs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, commit = tmp_path / "models--owner--two", "1" * 40
+    snapshot = repository / "snapshots" / commit
+    shutil.copytree(demo_dirs["seq2seq"], snapshot)
+    shutil.copytree(demo_dirs["decoder"], snapshot / "target_tokenizer")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "v1").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    loaded = models.load("owner/two", revision="v1", device="cpu")
+    (note,) = notes(loaded, Text("two cats", target="owt"))
+    assert note.startswith("the model has a second tokenizer (target_tokenizer), but one tokenizer reads")
+    assert models.local_folder("owner/none") is None
