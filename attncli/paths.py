@@ -26,6 +26,11 @@ def what_is_at(path: str | Path) -> Literal["file", "folder", "nothing"]:
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
+def is_special(path: str | Path) -> bool:
+    """Return whether a path leads to a pipe, a device or a socket, which may never end."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+
+
 def without_folders(text: str) -> str:
     """Return an absolute path as its last two parts, so that others do not read where it lies; other texts unchanged.
 

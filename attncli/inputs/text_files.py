@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.paths import what_is_at
+from attncli.paths import is_special, what_is_at
 
 STDIN = "-"
 _BOM = b"\xef\xbb\xbf"
@@ -63,7 +63,7 @@ def check_exists(path: str | Path) -> None:
 
 def check_regular(path: str | Path) -> None:
     """Raise UsageError if the path exists but is a pipe, a device or a socket, which may never end."""
-    if Path(path).exists() and not Path(path).is_file():
+    if is_special(path):
         raise UsageError(f"expected a regular file, but {path} is a pipe or a device: save its content as a file first")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from attncli.errors import ModelError, UsageError, did_you_mean
-from attncli.paths import what_is_at
+from attncli.paths import is_special, what_is_at
 
 DEMO = Path(__file__).parent.parent / "demo"
 DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
@@ -50,6 +50,7 @@ def locate(name: str) -> str:
     except UsageError as error:
         raise ModelError(f"model '{name}': {error}") from error
     if found == "folder":
+        check_files(folder)
         has_config = (folder / "config.json").is_file()
         if not has_config and not any((folder / file).is_file() for file in ("adapter_config.json", _MODULES)):
             raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
@@ -60,6 +61,13 @@ def locate(name: str) -> str:
         what = "a file" if found == "file" else "nothing"
         raise ModelError(f"model '{name}': expected a folder with config.json, found {what}; give a folder or a hub id")
     return name
+
+
+def check_files(folder: Path) -> None:
+    """Raise ModelError if a model folder or a folder in it has a pipe or a device, whose reader may wait for ever."""
+    special = next((path for path in (*folder.glob("*"), *folder.glob("*/*")) if is_special(path)), None)
+    if special is not None:
+        raise ModelError(f"model folder '{folder}': {special.relative_to(folder)} is a pipe or a device, not a file")
 
 
 def place_of(options: Mapping[str, Any]) -> dict[str, Any]:

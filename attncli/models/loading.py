@@ -13,7 +13,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.models.adapters import load_magnitudes
 from attncli.models.checkpoint import problem_with_weights, unused_weights
-from attncli.models.folders import locate, place_of, read_json, sentence_model
+from attncli.models.folders import check_files, locate, place_of, read_json, sentence_model
 from attncli.models.greedy import greedy_settings
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
@@ -231,6 +231,7 @@ def _load_tokenizer(tokenizer: str | None, path: str, name: str, options: dict[s
     """
     if tokenizer is not None:
         path, options = tokenizer, {key: value for key, value in options.items() if key != "subfolder"}
+        check_files(Path(tokenizer))
     with explain_load_error(name, path, options, f"tokenizer '{tokenizer}'" if tokenizer else ""):
         return _usable_tokenizer(path, name, options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -237,3 +238,23 @@ def test_positions_that_are_distances_have_no_limit() -> None:
         assert models.wrap_model(model).max_positions is None
     gpt2 = GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, n_positions=64)
     assert models.wrap_model(GPT2Model(gpt2)).max_positions == 64
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_folder_with_a_pipe_or_a_device_is_refused_at_once(broken: Path, bert: Path, kind: str) -> None:
+    (broken / "1_Pooling").mkdir()
+    names = [path.name for path in bert.iterdir()] + ["adapter_config.json", "modules.json", "1_Pooling/config.json"]
+    for name in names:
+        path = broken / name
+        kept = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+        for load in (lambda: models.load(str(broken)), lambda: models.load(str(bert), tokenizer=str(broken))):
+            with pytest.raises(ModelError, match=f"{name} is a pipe or a device, not a file"):
+                load()
+        path.unlink()
+        if kept is not None:
+            path.write_bytes(kept)
