@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.text_files import STDIN, check_exists, check_text, display_name, read_json, read_lines, type_name
 
+_CSV_LIMIT = Lock()
 Texts = str | Text | Sequence[str | Text]
 
 
@@ -114,10 +116,9 @@ def _read_jsonl(path: Path, column: str) -> Iterator[str]:
 
 
 def _read_csv(path: Path, column: str) -> Iterator[str]:
-    # a text may be longer than 128 KiB, the default limit of the csv module
-    limit = csv.field_size_limit(2**31 - 1)
     lines = (line for line, _ in read_lines(path, keep_ends=True))
-    rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    reader = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    rows = _long_rows(reader)
     try:
         header: list[str] = next(rows, [])
         if not header:  # an empty file: the caller raises the error for a file without texts
@@ -128,14 +129,26 @@ def _read_csv(path: Path, column: str) -> Iterator[str]:
         for row in filter(None, rows):
             if len(row) != len(header):
                 raise UsageError(
-                    f"{path}, line {rows.line_num} is broken CSV: expected {len(header)} cells as in the header, "
+                    f"{path}, line {reader.line_num} is broken CSV: expected {len(header)} cells as in the header, "
                     f"got {len(row)}; quote cells with commas"
                 )
             yield row[header.index(column)]
     except csv.Error as error:
-        raise UsageError(f"{path}, line {rows.line_num} is broken CSV: {error}") from error
-    finally:
-        csv.field_size_limit(limit)
+        raise UsageError(f"{path}, line {reader.line_num} is broken CSV: {error}") from error
+
+
+def _long_rows(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Yield rows with texts of any length; the limit of the csv module, 128 KiB, is one of the whole process."""
+    while True:
+        with _CSV_LIMIT:
+            limit = csv.field_size_limit(2**31 - 1)
+            try:
+                row = next(reader, None)
+            finally:
+                csv.field_size_limit(limit)
+        if row is None:
+            return
+        yield row
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[str]:

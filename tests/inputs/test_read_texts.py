@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -245,9 +246,20 @@ def test_broken_csv_is_named_by_line(tmp_path: Path, content: str, message: str)
 
 
 def test_reading_csv_does_not_change_the_field_size_limit(tmp_path: Path) -> None:
-    limit = csv.field_size_limit()
-    assert texts(write(tmp_path / "a.csv", "text\na\n")) == ["a"]
+    limit, long = csv.field_size_limit(), "a" * 200_000
+    path = write(tmp_path / "a.csv", f"text\n{long}\n{long}\nb\n")
+    first, second = (read_texts(path) for _ in range(2))
+    assert next(first).text == next(second).text == long
     assert csv.field_size_limit() == limit
+    assert [text.text for text in first] == [long, "b"]
+    assert [text.text for text in second] == [long, "b"]
+    assert csv.field_size_limit() == limit
+
+
+def test_threads_read_long_csv_texts_at_the_same_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text\n" + f"{'a' * 140_000}\n" * 20)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: len(list(read_texts(path))), range(8))) == [20] * 8
 
 
 @pytest.mark.parametrize(
