@@ -18,7 +18,7 @@ import importlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -57,7 +57,6 @@ def plugins(group: Literal["metrics", "studies"], check: Callable[[str, object],
     """
     loaded: dict[str, Any] = {}
     for point in sorted(entry_points(group=f"attncli.{group}"), key=lambda point: point.name):
-        package = point.dist.name if point.dist is not None else "an unknown package"
         try:
             if point.name in loaded:
                 raise UsageError("another package has a plugin of the same name")
@@ -65,10 +64,23 @@ def plugins(group: Literal["metrics", "studies"], check: Callable[[str, object],
             check(point.name, plugin)
         except (Exception, SystemExit) as error:  # code of other people may raise anything
             reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-            _log.warning("plugin '%s' of attncli.%s (package %s) is left out: %s", point.name, group, package, reason)
+            _log.warning(
+                "plugin '%s' of attncli.%s (package %s) is left out: %s", point.name, group, _package(point), reason
+            )
         else:
             loaded[point.name] = plugin
     return loaded
+
+
+def package_of(group: Literal["metrics", "studies"], name: str) -> str | None:
+    """Return the package that brought a plugin; None if there is no such plugin."""
+    points = (point for point in entry_points(group=f"attncli.{group}") if point.name == name)
+    point = next(points, None)
+    return None if point is None else _package(point)
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unknown package"
 
 
 def _builtin(group: Group) -> list[str]:

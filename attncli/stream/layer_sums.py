@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from attncli.data import Columns, Metric, Rows, RowSums, Visibility
+from attncli import registry
+from attncli.data import Columns, Metric, Rows, RowSum, RowSums, Visibility
+from attncli.errors import AttnError, UsageError
 
 Tensor = torch.Tensor
 Positions = slice | Tensor
@@ -28,8 +30,8 @@ class LayerSums:
         self.query_lengths, self.key_lengths = rows.query_lengths, rows.key_lengths
         metrics = [metric for metric in metrics if metric.scope == "row" and rows.kind in metric.kinds]
         self._weight_metrics = [metric for metric in metrics if metric.needs is None]
-        self._needs = tuple(dict.fromkeys(need for metric in metrics for need in metric.needs or ()))
-        self._visibility_needs = tuple(dict.fromkeys(need for metric in metrics for need in metric.needs_visibility))
+        self._needs = {need: metric for metric in metrics for need in metric.needs or ()}
+        self._visibility_needs = {need: metric for metric in metrics for need in metric.needs_visibility}
         self._head_index: dict[int, int] = {}
         self._sums: dict[str, Tensor] = {}
         # of each block: head indices, values of the rows, weights near the diagonal, mass of the keys
@@ -45,10 +47,8 @@ class LayerSums:
         if self._strip_visibility is not rows.visibility:
             self._close_strip()
             self._strip_visibility = rows.visibility
-        shape = rows.factor.shape
-        values = [rows.factor, *(need(rows) for need in self._needs)]
-        values += [metric.compute(rows) for metric in self._weight_metrics]
-        values = [value if value.shape == shape else value.expand(shape) for value in values]
+        values = [rows.factor, *(_computed(metric, need, rows, rows.factor) for need, metric in self._needs.items())]
+        values += [_computed(metric, metric.compute, rows, rows.factor) for metric in self._weight_metrics]
         heads = [self._head_index.setdefault(head, len(self._head_index)) for head in rows.heads]
         self._strip.append((heads, torch.stack(values, dim=2), rows.raw_at(rows.visibility.near[0]), _mass(rows)))
 
@@ -80,9 +80,10 @@ class LayerSums:
 
     def _visibility_values(self, visibility: Visibility) -> Tensor:
         """Return |S_i| and the other values of the visibility that metrics need: [batch, 1 or head, n, row] float64."""
-        needs = self._visibility_needs
+        needs, count = tuple(self._visibility_needs), visibility.visible_count
         if needs not in visibility.cache:
-            values = [visibility.visible_count, *(need(visibility).double() for need in needs)]
+            computed = (_computed(metric, need, visibility) for need, metric in self._visibility_needs.items())
+            values = [count, *(value.double() for value in computed)]
             visibility.cache[needs] = torch.stack(torch.broadcast_tensors(*values), 2)  # type: ignore[no-untyped-call]
         stacked: Tensor = visibility.cache[needs]
         return stacked
@@ -101,7 +102,8 @@ class LayerSums:
             if self.kind not in metric.kinds:
                 yield torch.full_like(factor, torch.nan)
             else:
-                yield (by_name[metric.name] if metric.needs is None else metric.compute(rows)).expand_as(factor)
+                known = by_name.get(metric.name) if metric.needs is None else None
+                yield _computed(metric, metric.compute, rows, factor) if known is None else known.expand_as(factor)
 
     def columns(self) -> Columns:
         """Return the sums over rows, with heads in order."""
@@ -161,10 +163,31 @@ class LayerSums:
 def column_values(columns: Columns, metrics: Sequence[Metric]) -> Iterator[Tensor]:
     """Yield the values of each column metric: [batch, head] or [batch, head, key] float64, NaN where undefined."""
     for metric in metrics:
+        like = columns.mass if metric.per_key else columns.mass[..., 0]
         if columns.kind in metric.kinds:
-            yield metric.compute(columns)
+            yield _computed(metric, metric.compute, columns, like)
         else:
-            yield torch.full_like(columns.mass if metric.per_key else columns.mass[..., 0], torch.nan)
+            yield torch.full_like(like, torch.nan)
+
+
+def _computed(metric: Metric, compute: RowSum, argument: object, like: Tensor | None = None) -> Tensor:
+    """Return the numbers that a metric or a function that it needs computes, in the shape of `like` if it is given.
+
+    Raise UsageError that names the metric and its package, if another package brought it and it fails.
+    """
+    try:
+        values: Tensor = compute(argument)
+        if not isinstance(values, Tensor):
+            raise TypeError(f"expected a torch.Tensor, got {type(values).__name__}")
+        return values if like is None or values.shape == like.shape else values.expand_as(like)
+    except Exception as error:  # code of other people may raise anything
+        package = registry.package_of("metrics", metric.name)
+        if package is None or isinstance(error, AttnError):
+            raise
+        raise UsageError(
+            f"metric '{metric.name}' of package {package} failed with {type(error).__name__}: {error}; choose other "
+            "metrics, or repair the package"
+        ) from error
 
 
 def _as_slice(indices: Sequence[int]) -> Heads:

@@ -107,6 +107,40 @@ class Heads(Complete):
 
     name = "heads"
 '''
+FAILING_METRICS = '''
+"""Metrics that fail on texts of fewer than 6 tokens."""
+
+import types
+
+from attncli import Metric
+
+
+def fragile(rows):
+    """How much attention goes to the sixth key?"""
+    return rows.weights[..., 5].double()
+
+
+def averaged(rows):
+    """How large is a weight?"""
+    weights = rows.weights.double().mean(-1)
+    return weights if rows.weights.shape[-1] > 5 else weights.numpy()
+
+
+def crowded(columns):
+    """How much attention is there?"""
+    mass = columns.mass.mean(-1)
+    return mass if columns.mass.shape[-1] > 5 else mass[..., None, None]
+
+
+FRAGILE, AVERAGED, CROWDED = (types.ModuleType(name) for name in ("fragile", "averaged", "crowded"))
+FRAGILE.METRIC, AVERAGED.METRIC = Metric(fragile, "row"), Metric(averaged, "row")
+CROWDED.METRIC = Metric(crowded, "column")
+'''
+FAILURES = {
+    "fragile": "IndexError: index 5 is out of bounds",
+    "averaged": "TypeError: expected a torch.Tensor, got ndarray",
+    "crowded": "RuntimeError: expand",
+}
 BROKEN_METRICS = {
     "absent": ("no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     "raising": ("raises", "ZeroDivisionError: division by zero"),
@@ -171,8 +205,10 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "raises": "1 / 0\n",
         "exits": "raise SystemExit(1)\n",
         "broken_studies": STUDIES,
+        "failing": FAILING_METRICS,
     }
-    metrics = {"second_key": "second_key", **{name: target for name, (target, _) in BROKEN_METRICS.items()}}
+    metrics = {"second_key": "second_key", **{name: f"failing:{name.upper()}" for name in FAILURES}}
+    metrics |= {**{name: target for name, (target, _) in BROKEN_METRICS.items()}}
     studies = {name: target for name, (target, _) in BROKEN_STUDIES.items()}
     package = write_package(folder / "package", "trouble", modules, {"metrics": metrics, "studies": studies})
     install(folder / "site", package)
@@ -341,3 +377,21 @@ def test_the_python_library_leaves_broken_metrics_out(broken: Path, tmp_path: Pa
     done = Shell(broken, tmp_path, forks).python("-c", code)
     assert done.stdout.split()[-1] == "second_key"
     assert done.stderr.count("is left out") == len(BROKEN_METRICS)
+
+
+FAILING = """
+import json, sys
+from attncli.cli import main
+for name in json.loads(sys.argv[1]):
+    assert main(["stats", "-t", "a cat", "--metric", name]) == 2
+"""
+
+
+def test_a_metric_that_fails_is_named_with_its_package(broken: Path, tmp_path: Path, forks: ForkServer) -> None:
+    done = Shell(broken, tmp_path, forks).python("-c", FAILING, json.dumps(list(FAILURES)))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == len(FAILURES)
+    for line, (name, reason) in zip(lines, FAILURES.items(), strict=True):
+        assert line.startswith(f"error: metric '{name}' of package trouble failed with {reason}")
+        assert line.endswith("; choose other metrics, or repair the package")
+    assert not Path(tmp_path, "outputs").exists()
