@@ -223,6 +223,23 @@ class SavedRunOptions:
     )
 
 
+class StudyOptions:
+    """Base class of options of a study that needs less or more than the texts: `attncli run` shares one forward pass.
+
+    The options of most studies need no base class.
+    """
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the study reads the texts of the user."""
+        return True
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether the study needs the query and key vectors of the forward pass."""
+        return False
+
+
 @dataclass(frozen=True)
 class NormOptions:
     """Option of commands that measure attention weights or value-weighted norms."""

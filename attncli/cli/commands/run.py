@@ -120,8 +120,7 @@ class _PlanRun:
         in_common = {name: first[name] for name in names if all(other[name] == first[name] for other in others)}
         output = OutputOptions(max_memory=self.plan.output.max_memory)
         common = CommonOptions(model, self.plan.inputs[input_name], SelectionOptions(**in_common), output)
-        neurons = any(step.options.get("neurons") for step in self.plan.steps)
-        request = request_of(common, {"neurons": neurons})
+        request = request_of(common, {"neurons": any(step.needs_vectors for step in self.plan.steps)})
         return share_pass(runner, self.texts[input_name], request, console.track)
 
     def _run_step(self, step: ConfigStep, model: ModelOptions, input_name: str, path: str, shared: SharedPass) -> None:
@@ -129,7 +128,7 @@ class _PlanRun:
         folder = replace(self.plan.output, out=str(self.folder.path / path))
         common = CommonOptions(
             model,
-            InputOptions() if step.options.get("probe") else self.plan.inputs[input_name],
+            self.plan.inputs[input_name] if step.reads_texts else InputOptions(),
             step.selection,
             replace(step.output, **vars(folder)),
             replace(self.console_options, json=False),

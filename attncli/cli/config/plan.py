@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 from attncli.cli.command_table import study_commands
 from attncli.cli.config.shape import config, given, steps
 from attncli.inputs.yaml_file import Document, Section, read_yaml, validate
-from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, changed
+from attncli.options import (
+    FolderOptions,
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    SelectionOptions,
+    StudyOptions,
+    changed,
+)
 from attncli.store.text import slug
 from attncli.vocabulary import DEFAULT_MODEL
 
@@ -34,6 +42,16 @@ class ConfigStep:
         """The options of the step by field, as plain values."""
         groups = (self.selection, self.output, *self.study_options)
         return {name: value for group in groups for name, value in vars(group).items()}
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the step reads the texts of the file."""
+        return all(group.reads_texts for group in self.study_options if isinstance(group, StudyOptions))
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether the step needs the query and key vectors of the forward pass."""
+        return any(group.needs_vectors for group in self.study_options if isinstance(group, StudyOptions))
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from attncli.options import option
+from attncli.options import StudyOptions, option
 from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, PROBES
 
 
 @dataclass(frozen=True)
-class RepeatedOptions:
+class RepeatedOptions(StudyOptions):
     """The probe of repeated random tokens, BOS r r; the seeds 0, 1, … draw one sequence r each."""
 
     probe: str | None = option("Probe", "random tokens r, read as BOS r r, instead of a text", choices=PROBES)
@@ -19,3 +19,7 @@ class RepeatedOptions:
         default=PROBE_SEEDS,
         former=("--seeds",),
     )
+
+    @property
+    def reads_texts(self) -> bool:
+        return self.probe is None

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from attncli.options import option
+from attncli.options import StudyOptions, option
 from attncli.vocabulary import MAX_PAGE
 
 
 @dataclass(frozen=True)
-class ViewOptions:
+class ViewOptions(StudyOptions):
     """What the page holds."""
 
     neurons: bool = option("Page", "add the query and key vectors that each weight is computed from", default=False)
@@ -20,3 +20,7 @@ class ViewOptions:
     rows: str | None = option("Page", "show only these queries, such as 8000-8400, counted from 0", metavar="A-B")
     keys: str | None = option("Page", "show only these keys, counted from 0", metavar="A-B")
     open: bool = option("Page", "open the page in the browser", default=False)
+
+    @property
+    def needs_vectors(self) -> bool:
+        return self.neurons
