@@ -15,7 +15,7 @@ from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, remove_
 from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
-_NAMES_OF_MODELS = ("model", "name", "tokenizer", "target_tokenizer")
+_NAMES_OF_PATHS = ("model", "name", "tokenizer", "target_tokenizer", "target-tokenizer", "file", "baseline")
 SCHEMA = f"attncli.run/{FORMAT}"
 _ELSEWHERE = "choose another folder with --out, or replace it with --force"
 
@@ -185,23 +185,23 @@ class OutputFolder:
 def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
     """Return the `run` object of every JSON document.
 
-    Without `given`, the same result always has the same bytes, and paths of models lose the folders of this machine.
+    Without `given`, the same result always has the same bytes, and paths lose the folders of this machine.
     """
     fields = {name: value for name, value in vars(info).items() if given or name != "given"}
     document = {"class" if name == "cls" else name: plain(value) for name, value in fields.items()}
     if given:
         return document
     notes = [note.replace(info.model, without_folders(info.model)) for note in document["notes"]]
-    return {**_models_without_folders(document), "notes": notes}
+    return {**_paths_without_folders(document), "notes": notes}
 
 
-def _models_without_folders(document: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {}
-    for name, value in document.items():
-        if isinstance(value, dict):
-            value = _models_without_folders(value)
-        shown[name] = without_folders(value) if name in _NAMES_OF_MODELS and isinstance(value, str) else value
-    return shown
+def _paths_without_folders(document: Any, name: str = "") -> Any:
+    """Return a document in which the paths of models and of files of rules lose the folders of this machine."""
+    if isinstance(document, Mapping):
+        return {key: _paths_without_folders(value, key) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_paths_without_folders(value, name) for value in document]
+    return without_folders(document) if name in _NAMES_OF_PATHS and isinstance(document, str) else document
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

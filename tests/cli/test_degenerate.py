@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import families
 import numpy as np
 import pytest
+import torch
+from families import FAMILIES
+from safetensors.torch import load_file, save_file
+from transformers import T5Config, T5ForConditionalGeneration
 
 if TYPE_CHECKING:
     from conftest import RunCli
@@ -26,8 +32,7 @@ METRICS = "--metric entropy --metric sink --metric diagonal_offset"
 COMMANDS = [
     "heatmap",
     "heatmap --log --aggregate mean --aggregate-layers mean",
-    f"stats --spread {METRICS}",
-    f"stats --profile --top-k 1 {METRICS}",
+    f"stats --spread --profile --top-k 1 {METRICS}",
     "view",
     "highlight --focus all --format html,png",
     "patterns",
@@ -60,3 +65,60 @@ def test_degenerate_maps_go_through(command: str, data: str, run_cli: RunCli) ->
     assert "defect" not in done.err
     for path in Path("out").glob("*.json"):
         json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+# ------------------------------------------------------------------------------------- models without training
+
+RULES = """
+texts: {one: a dog saw the cat because it was tired}
+rules:
+- {text: one, from: it, to: cat, min: 0.9, kind: encoder, above: permutation 50}
+- sink < 0.01
+- no head uniform
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, demo_dirs: dict[str, Path]) -> dict[str, Path]:
+    """An untrained T5, whose heads are alike in cross-attention, and an encoder whose attention is uniform."""
+    folder = tmp_path_factory.mktemp("models")
+    family = FAMILIES["t5"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        T5ForConditionalGeneration(T5Config(**family.config)).save_pretrained(folder / "t5")
+    families.tiny_tokenizer(family).save_pretrained(folder / "t5")
+    shutil.copytree(demo_dirs["encoder"], folder / "uniform")
+    path = folder / "uniform" / "model.safetensors"
+    weights = {name: weight * (".query." not in name) for name, weight in load_file(path).items()}
+    save_file(weights, path, {"format": "pt"})
+    return {"t5": folder / "t5", "uniform": folder / "uniform"}
+
+
+@pytest.mark.parametrize(
+    ("model", "command"),
+    [
+        ("t5", "heads TEXT"),
+        ("t5", "patterns TEXT"),
+        ("t5", "flow TEXT"),
+        ("t5", "stats --spread --profile TEXT --metric entropy --metric diagonal_offset"),
+        ("t5", "heatmap TEXT --aggregate mean"),
+        ("t5", "check rules.yaml --record --baseline base.json"),
+        ("uniform", "check rules.yaml --record --baseline base.json"),
+        ("uniform", "patterns --probe repeated --length 4 --seeds 1"),
+    ],
+)
+def test_models_without_training_go_through(model: str, command: str, models: dict[str, Path], run_cli: RunCli) -> None:
+    Path("rules.yaml").write_text(RULES)
+    name, *options = command.split()
+    text = ["-t", "a dog saw the cat", *(["--target", "the cat"] if model == "t5" else [])]
+    given = [part for option in options for part in (text if option == "TEXT" else [option])]
+    done = run_cli(name, *given, "-m", models[model], "-o", "out")
+    assert done.code == (1 if name == "check" else 0), done.err
+    assert "defect" not in done.err
+    documents = [path for path in Path("out").glob("*.json") if path.name != "manifest.json"]
+    assert documents or name == "heatmap"
+    for path in documents:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+        if model == "uniform" and name == "patterns":  # random tokens come twice, so each has 1 copy among 10 tokens
+            scores = {head["duplicate"] for head in document["heads"]}
+            assert scores == {pytest.approx(0.1, abs=1e-6)}

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from matplotlib.text import Text as Artist
 
 import attncli
+from attncli.cli.command_table import all_commands
 from attncli.cli.console import without_commands
 from attncli.errors import LONGEST_ERROR, UsageError, did_you_mean, shortened
 from attncli.inputs.texts import read_texts
@@ -172,6 +174,7 @@ def test_a_short_line_keeps_its_end() -> None:
     assert did_you_mean("zzz", ["name" * 10] * 50).endswith(" and 43 more")
 
 
+draw = Artist.draw
 COMMAND = "::add-mask::secret"
 
 
@@ -199,17 +202,76 @@ def test_no_text_is_a_command_of_github(run_cli: RunCli, monkeypatch: pytest.Mon
     assert picture.out == "\\u003a:add-mask::secret/encoder-L00-H00.png\n"
 
 
-def test_folders_of_this_machine_stay_in_the_manifest(run_cli: RunCli, repo: Path, tmp_path: Path) -> None:
-    model = tmp_path / "private" / "runs" / "model"
-    model.parent.mkdir(parents=True)
-    model.symlink_to(repo / "attncli" / "demo" / "encoder")
-    (tmp_path / "private" / "texts.txt").write_text("The cat sat.\n")
-    source = ("-m", model, "--tokenizer", model, "-f", tmp_path / "private" / "texts.txt", "-l", "0", "-H", "0")
-    for command, format in (("stats", "json,csv,jsonl"), ("heatmap", "png,svg,pdf"), ("view", "html")):
-        done = run_cli(command, *source, "--format", format, "--out", command)
-        assert done.code == 0, done.err
-        files = {path.name: path.read_bytes() for path in Path(command).iterdir()}
-        assert str(model).encode() in files.pop("manifest.json")
-        assert [name for name, data in files.items() if str(tmp_path).encode() in data] == []
+@pytest.fixture
+def private(tmp_path: Path, repo: Path) -> Path:
+    """A folder of this machine with a model and files of all kinds that commands read."""
+    folder = tmp_path / "private" / "runs"
+    folder.mkdir(parents=True)
+    for name in ("encoder", "seq2seq"):
+        (folder / name).symlink_to(repo / "attncli" / "demo" / name)
+    (folder / "texts.txt").write_text("The cat sat.\n")
+    (folder / "parts.json").write_text('{"first": [{"tokens": [1, 2]}], "second": [{"tokens": [3, 4]}]}')
+    (folder / "cases.jsonl").write_text('{"text": "The cat sat", "from": "cat", "to": "The"}\n')
+    np.save(folder / "maps.npy", np.full((2, 3, 3), 1 / 3, dtype=np.float32))
+    (folder / "labels.txt").write_text("a\nb\nc\n")
+    (folder / "rules.yaml").write_text(
+        f"model: {folder / 'encoder'}\ntokenizer: {folder / 'encoder'}\nbaseline: {{file: {folder / 'base.json'}}}\n"
+        f"rules:\n- {{text: The cat, from: cat, to: The, min: 0.99, heads: '0.0'}}\n"
+        f"suites:\n- {{file: {folder / 'cases.jsonl'}, heads: '0.0', min: 0.99, min-rate: 0.5}}\n"
+    )
+    (folder / "plan.yaml").write_text(
+        f"models: [{{model: {folder / 'encoder'}}}]\nfile: {folder / 'texts.txt'}\n"
+        f"steps: [segments: {{segments: {folder / 'parts.json'}, format: csv, layer: 0}}]\n"
+    )
+    return folder
+
+
+CALLS = {
+    "heatmap": "SOURCE ONE --format png,svg,pdf --save-maps",
+    "view": "SOURCE ONE",
+    "highlight": "SOURCE ONE --focus cat --format html,svg",
+    "stats": "SOURCE ONE --metric sink --top-k 1 --format csv,json,jsonl,parquet",
+    "patterns": "SOURCE ONE --shuffle-seeds 0 --format csv,json",
+    "heads": "SOURCE -l 0 --shuffle-seeds 0 --format csv,json",
+    "flow": "SOURCE --format csv,json",
+    "segments": "SOURCE ONE --segments private/runs/parts.json --format csv,json",
+    "compare": "PRIVATE/encoder --dtype-b bfloat16 -f PRIVATE/texts.txt ONE --metric sink --format csv,json",
+    "check": "PRIVATE/rules.yaml --record --junit check/junit.xml",
+    "check-again": "PRIVATE/rules.yaml --junit check-again/junit.xml --format jsonl",
+    "run": "PRIVATE/plan.yaml",
+    "stats-maps": "--from PRIVATE/maps.npy --labels PRIVATE/labels.txt --metric sink",
+    "stats-seq2seq": "-m PRIVATE/seq2seq --target-tokenizer PRIVATE/seq2seq -t a --target b --metric sink",
+    "view-saved": "--from TMP/heatmap",
+    "compare-saved": "TMP/heatmap TMP/heatmap --metric sink --format json",
+}
+
+
+def test_folders_of_this_machine_stay_in_the_manifest(
+    run_cli: RunCli, private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(Artist, "draw", lambda text, *args: drawn.append(text.get_text()) or draw(text, *args))
+    places = {
+        "SOURCE": "-m PRIVATE/encoder --tokenizer PRIVATE/encoder -f PRIVATE/texts.txt",
+        "ONE": "-l 0 -H 0",
+        "PRIVATE": str(private),
+        "TMP": str(tmp_path),
+    }
+    assert {name.partition("-")[0] for name in CALLS} == {*all_commands()} - {"info", "explain"}
+    for name, call in CALLS.items():
+        for place, value in places.items():
+            call = call.replace(place, value)
+        done = run_cli(name.partition("-")[0], *call.split(), "--out", name)
+        assert done.code == (1 if name.startswith("check") else 0), done.err
+        files = {path: path.read_bytes() for path in Path(name).rglob("*.*")}
+        assert str(tmp_path).encode() in files.pop(Path(name, "manifest.json"))
+        told = [path for path, data in files.items() if str(tmp_path).encode() in data and path.name != "manifest.json"]
+        assert (name, told) == (name, [])
+    assert len(drawn) > 100
+    assert [text for text in drawn if str(tmp_path) in text] == []
     document = json.loads(Path("stats/stats.json").read_text())
-    assert (document["run"]["model"], document["run"]["resolved"]["tokenizer"]) == ("…/runs/model", "…/runs/model")
+    assert (document["run"]["model"], document["run"]["resolved"]["tokenizer"]) == ("…/runs/encoder", "…/runs/encoder")
+    document = json.loads(Path("check/check.json").read_text())
+    assert document["file"] == "…/runs/rules.yaml"
+    assert document["run"]["resolved"]["rules"]["suites"][0]["file"] == "…/runs/cases.jsonl"
+    assert 'file="private/runs/rules.yaml" line=' in Path("check/junit.xml").read_text()

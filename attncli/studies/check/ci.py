@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
+from attncli.paths import without_folders
+
 if TYPE_CHECKING:
     from attncli.studies.check.result import Checked, Verdict
 
@@ -20,10 +22,17 @@ _FORBIDDEN = re.compile(
 
 def junit(file: str, checked: Checked) -> str:
     """Return the document: testsuites, one testsuite for the file, a testcase for each rule; a failure says why."""
+    file = _relative(file, Path.cwd())
     counts = f'tests="{len(checked.verdicts)}" failures="{len(checked.failed)}" errors="0" skipped="0"'
     cases = "".join(_case(file, verdict, checked) for verdict in checked.verdicts)
     suite = f"<testsuite name={_attribute(file)} {counts}>\n{cases}</testsuite>\n"
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="attncli check" {counts}>\n{suite}</testsuites>\n'
+
+
+def _relative(file: str, folder: Path) -> str:
+    """Return a path from a folder on; the path of a file elsewhere without the folders of this machine."""
+    relative = os.path.relpath(Path(file).resolve(), folder.resolve())
+    return without_folders(file) if relative.startswith("..") else relative
 
 
 def _case(file: str, verdict: Verdict, checked: Checked) -> str:
@@ -69,10 +78,8 @@ def github(file: str, checked: Checked, environment: Mapping[str, str]) -> list[
     """
     if environment.get("GITHUB_ACTIONS") != "true":
         return []
-    path = file
-    if workspace := environment.get("GITHUB_WORKSPACE"):
-        relative = os.path.relpath(Path(file).resolve(), Path(workspace).resolve())
-        path = file if relative.startswith("..") else relative
+    workspace = environment.get("GITHUB_WORKSPACE")
+    path = _relative(file, Path(workspace)) if workspace else file
     return [
         f"::error file={_escape_property(path)},line={verdict.line},title={_escape_property(verdict.name)}::"
         f"{_escape_message(f'{verdict.wanted}: {verdict.why}')}"

@@ -7,6 +7,7 @@ from typing import Any
 from attncli.data import Array, Attention, Input, RunInfo
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing
+from attncli.paths import without_folders
 from attncli.store import analysis_document, json_text, run_document
 from attncli.store.text import plain
 from attncli.studies.check.bound import head_fields
@@ -26,7 +27,7 @@ def tables(result: Checked) -> dict[str, dict[str, Array]]:
 def document(result: Checked, file: str, run: Collected) -> dict[str, Any]:
     """Return the contents of check.json; `file`: the file of rules as it was named."""
     inputs = [{"index": text.index, "text": text.text.text, **_pair_and_target(text)} for text in run.inputs]
-    more = {"file": file, "holds": result.holds, "tolerance": result.tolerance, "inputs": inputs}
+    more = {"file": without_folders(file), "holds": result.holds, "tolerance": result.tolerance, "inputs": inputs}
     return analysis_document(SCHEMA, run.info, more, result.tables())
 
 
