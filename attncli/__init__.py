@@ -13,11 +13,12 @@ Names are loaded when they are first used: `import attncli` costs nothing, `attn
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
-from attncli.errors import check_docstrings as _check_docstrings
-
+# no import of typing or of our own modules: until this file has been read, nothing handles Ctrl-C
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
@@ -86,7 +87,7 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             if home != "attncli.errors":
-                _check_docstrings()
+                importlib.import_module("attncli.errors").check_docstrings()
             module = importlib.import_module(home)
             globals()[name] = getattr(module, _TRUE_NAMES.get(name, name))
             return globals()[name]

@@ -1,16 +1,22 @@
 """`attncli` and `python -m attncli` are the command line."""
 
-import importlib
 import sys
-from typing import NoReturn
 
-from attncli.process import (
-    ignore_signals,
-    interruption,
-    occupy_closed_descriptors,
-    raise_on_signals,
-    repeat_lost_interrupts,
-)
+try:
+    import importlib
+    from typing import NoReturn
+
+    from attncli.process import (
+        ignore_signals,
+        interruption,
+        occupy_closed_descriptors,
+        raise_on_signals,
+        repeat_lost_interrupts,
+    )
+except KeyboardInterrupt:  # nothing handles Ctrl-C yet
+    if sys.stderr is not None:
+        sys.stderr.write("error: interrupted; the files that were written are complete\n")
+    sys.exit(130)
 
 
 def start() -> NoReturn:
