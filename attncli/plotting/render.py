@@ -38,6 +38,7 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
         raise UsageError(f"unknown picture format '{format}': {did_you_mean(format, FORMATS)}")
     if format == "pdf":
         _check_date()
+    description = description.encode("utf-8", "backslashreplace").decode()  # half surrogates are in no file
     described = {"Description": description} if description else {}
     # no dates: the bytes must not depend on the time
     metadata: dict[str, dict[str, Any]] = {

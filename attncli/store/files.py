@@ -34,6 +34,10 @@ def output_errors(path: Path) -> Iterator[None]:
     if "\0" in str(path):
         raise OutputError(f"cannot write {path}: no path contains NUL; choose another folder with --out")
     try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise OutputError(f"cannot write {path}: no path contains half a character; choose another folder") from error
+    try:
         yield
     except OutputError:
         raise

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from matplotlib.text import Text as Artist
 
 import attncli
-from attncli.cli.command_table import all_commands
+from attncli.cli import build
+from attncli.cli.command_table import all_commands, study_commands
+from attncli.cli.config.rules import file_section
 from attncli.cli.console import without_commands
 from attncli.errors import LONGEST_ERROR, UsageError, did_you_mean, shortened
 from attncli.inputs.texts import read_texts
+from attncli.options import FolderOptions, InputOptions, ModelOptions, SelectionOptions, key
 from attncli.paths import what_is_at
 from attncli.plotting.render import render
 from attncli.store.foreign import open_maps
@@ -275,3 +279,115 @@ def test_folders_of_this_machine_stay_in_the_manifest(
     assert document["file"] == "…/runs/rules.yaml"
     assert document["run"]["resolved"]["rules"]["suites"][0]["file"] == "…/runs/cases.jsonl"
     assert 'file="private/runs/rules.yaml" line=' in Path("check/junit.xml").read_text()
+
+
+# ----------------------------------------------------------------- every option of every command, and every key
+
+HOSTILE_VALUES = {**PATHS, "24 digits": BIG, "negative": f"-{BIG}", "half a character": "a\ud800"}
+ANY_TEXT = ("--text", "--pair", "--target", "--against-text", "--revision", "--revision-b")
+"""Options that take any text: they are tried with half a character only, as others would run the whole command."""
+ONE_HEAD = "-t hi -l 0 -H 0 --format csv"
+BASES = {
+    "check": "rules.yaml",
+    "compare": f"--dtype-b bfloat16 --metric sink {ONE_HEAD}",
+    "explain": "",
+    "info": "",
+    "run": "plan.yaml",
+    "heatmap": "-t hi -l 0 -H 0 --format svg",
+    "highlight": "-t hi -l 0 -H 0 --focus hi --format html",
+    "patterns": "--probe repeated --length 2 --seeds 1 --format csv",
+    "stats": f"--metric sink {ONE_HEAD}",
+    "view": "-t hi -l 0 -H 0",
+}
+"""A quick call of each command; of the others `ONE_HEAD`."""
+
+
+def options_by_command() -> dict[str, list[str]]:
+    """Return the options with a value of each command; those that commands share, of the first one only."""
+    commands = build().commands
+    options: dict[str, list[str]] = {name: [] for name in commands}
+    seen: set[tuple[str, str]] = set()
+    for name in ("stats", *commands):
+        for parameter in commands[name].params:
+            option = next((option for option in parameter.opts if option.startswith("--")), None)
+            if option and not parameter.is_flag and (option, parameter.help) not in seen:
+                seen.add((option, parameter.help))
+                options[name].append(option)
+    return {name: names for name, names in options.items() if names}
+
+
+OPTIONS = options_by_command()
+
+
+def ends_in_one_line(run_cli: RunCli, *args: str) -> bool:
+    """Return whether a command is done or ends with one short error that is not called a defect."""
+    done = run_cli(*args)
+    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    short = all(len(line) <= LONGEST_ERROR for line in done.err.splitlines())
+    return done.code in (0, 2, 3, 4) and len(errors) == (done.code > 0) and short and "defect" not in done.err
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_hostile_values_of_options(command: str, run_cli: RunCli) -> None:
+    Path("rules.yaml").write_text("rules: [{text: hi, from: hi, to: hi, min: 0.0}]\n")
+    Path("plan.yaml").write_text("text: hi\nsteps: [stats: {metric: sink, format: csv}]\n")
+    base = BASES.get(command, ONE_HEAD).split()
+    wrong = []
+    for option in OPTIONS[command]:
+        given = base[2:] if option in ("--file", "--chat", "--from") else base  # without `-t hi`
+        names = ["half a character"] if option in ANY_TEXT else list(HOSTILE_VALUES)
+        for name in names:
+            if not ends_in_one_line(run_cli, command, *given, f"{option}={HOSTILE_VALUES[name]}"):
+                wrong.append((option, name))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("command", sorted({"": 0, **study_commands()}))
+def test_hostile_values_of_keys_of_a_file(command: str, run_cli: RunCli) -> None:
+    shared = [ModelOptions, InputOptions, SelectionOptions, FolderOptions]
+    groups = study_commands()[command] if command else shared
+    keys = [key(option.name) for group in groups for option in fields(group)]
+    wrong = []
+    for name, value in HOSTILE_VALUES.items():
+        for option in keys:
+            if f"--{option}" in ANY_TEXT and name != "half a character":
+                continue
+            plan: dict[str, Any] = {"text": "hi", "layer": "0", "head": "0", "out": "out"}
+            step: dict[str, Any] = {"format": "html" if command in ("view", "highlight") else "csv"}
+            if option in ("file", "chat"):
+                del plan["text"]
+            if command:
+                step[option] = value
+            else:
+                step["metric"], plan[option] = "sink", value
+            plan["steps"] = [{command or "stats": step}]
+            Path("plan.yaml").write_text(json.dumps(plan))
+            if not ends_in_one_line(run_cli, "run", "plan.yaml", "--force"):
+                wrong.append((option, name))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("command", ["check", "compare", "explain", "run"])
+def test_hostile_values_without_an_option(command: str, run_cli: RunCli) -> None:
+    texts = ("-t", "hi") if command == "compare" else ()
+    wrong = [name for name, value in HOSTILE_VALUES.items() if not ends_in_one_line(run_cli, command, value, *texts)]
+    assert wrong == []
+
+
+def test_hostile_values_of_keys_of_rules(run_cli: RunCli) -> None:
+    rule = {"text": "hi", "from": "hi", "to": "hi", "min": "0.0"}
+    section = file_section()
+    places = [field.alias or name for name, field in section.model_fields.items()]
+    files: list[dict[str, Any]] = [{"rules": [rule], place: "VALUE"} for place in places if place != "rules"]
+    files += [{"rules": [{**rule, place: "VALUE"}]} for place in (*rule, "than", "above", "heads", "kind", "name")]
+    files += [{"rules": [rule], "baseline": {place: "VALUE"}} for place in ("file", "absolute", "relative")]
+    files += [{"rules": [rule], "suites": [{"file": "VALUE", "min-rate": "0.5"}]}, {"rules": ["VALUE"]}]
+    wrong = []
+    for file in files:
+        for name, value in HOSTILE_VALUES.items():
+            Path("rules.yaml").write_text(json.dumps(file).replace('"VALUE"', json.dumps(value)))
+            done = run_cli("check", "rules.yaml", "-o", "out", "--force")
+            short = all(len(line) <= LONGEST_ERROR for line in done.err.splitlines())
+            if done.code not in (0, 1, 2, 3, 4) or "defect" in done.err or not short:
+                wrong.append((file, name))
+    assert wrong == []
