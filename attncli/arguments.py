@@ -97,6 +97,8 @@ def check_names(options: Mapping[str, Any], known: type) -> None:
 def check(name: str, value: object, hint: Any) -> None:
     """Raise UsageError unless a value has the type of a hint."""
     if not _fits(value, hint):
+        if isinstance(value, str) and (known := _choices(hint)):
+            raise UsageError(f"unknown {name} {_shown(value)}: {did_you_mean(value, known)}")
         raise UsageError(f"expected {name} to be {_in_words(hint)}, got {_shown(value)}")
 
 
@@ -149,6 +151,13 @@ def _is_number(value: Any, hint: type) -> bool:
     except (TypeError, ValueError, RuntimeError):  # of NumPy and torch too: an array of several numbers
         return False
     return True
+
+
+def _choices(hint: Any) -> list[str]:
+    """Return the texts that a type allows, if it does not allow all."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [choice for part in get_args(hint) for choice in _choices(part)]
 
 
 def _in_words(hint: Any) -> str:

@@ -40,9 +40,10 @@ NONSENSE: list[Any] = [
         object(),
         object,
     ),
+    *("a/" * 2500, "a\0b", "~nosuchuser/x", "a\ud800"),
     *([], [1.5], [None], ["x"], [10**30], {}, {"a": 1}, (1, 2, 3)),
 ]
-IDS = [f"{value!r:.20}" for value in NONSENSE]
+IDS = [ascii(value)[:20] for value in NONSENSE]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_swapped_arguments_are_refused(model: attncli.Model) -> None:
 def test_a_map_is_selected_by_whole_numbers_and_known_kinds(value: Any, model: attncli.Model) -> None:
     run = model.run("a cat", layer=0)
     for select in (lambda: run.attention(value), lambda: run.attention().sel(head=value)):
-        with pytest.raises(UsageError, match=r"there are|known are"):
+        with pytest.raises(UsageError, match=r"there are|known are|expected (kind|head) to be"):
             select()
 
 
@@ -253,6 +254,8 @@ def test_any_argument_is_taken_or_refused(
         (lambda run: run.heatmap("entropy", 0), "expected layer to be a whole number or None, got 'entropy'"),
         (lambda run: run.heatmap(0, nonsense=1), "unknown option 'nonsense': known are: keys, pool, resolution, rows"),
         (lambda run: run.highlight(0, "cat"), "expected layer to be a whole number or None, got 'cat'"),
+        (lambda run: run.attention("encodr"), "unknown kind 'encodr': did you mean 'encoder' or 'decoder'?"),
+        (lambda run: run.save("out", format="csv"), "unknown format 'csv': known are: npz, safetensors"),
         (lambda run: run.save("out", force="no"), "expected force to be True or False, got 'no'"),
         (lambda run: run.view(height="tall"), "expected height to be a whole number, got 'tall'"),
         (lambda run: run.rollout(residual=5), "expected residual to be True or False, got 5"),
