@@ -88,6 +88,13 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda f: _change_config(f, model_type="mine", auto_map={"AutoConfig": "owner/repo--modeling.C"}),
         r"needs code of its own \(modeling\.py of owner/repo\), which would run with your rights.*--trust-remote-code",
     ),
+    "a model and a tokenizer with code": (
+        lambda f: (
+            _change_config(f, model_type="mine", auto_map={"AutoConfig": "conf.C"}),
+            _change_config(f, "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "owner/repo--tok.T"]}),
+        )[0],
+        r"needs code of its own \(conf\.py, tok\.py of owner/repo\), which would run with your rights",
+    ),
     "no text configuration": (
         lambda f: _change_config(f, text_config={"a": 1}),
         r"config\.json is wrong: its text part is \{'a': 1\}, expected the configuration of a model",
