@@ -22,7 +22,7 @@ _FORBIDDEN = re.compile(
 
 def junit(file: str, checked: Checked) -> str:
     """Return the document: testsuites, one testsuite for the file, a testcase for each rule; a failure says why."""
-    file = _relative(file, Path.cwd())
+    file = _relative(file, Path.cwd()) if Path(file).is_absolute() else file
     counts = f'tests="{len(checked.verdicts)}" failures="{len(checked.failed)}" errors="0" skipped="0"'
     cases = "".join(_case(file, verdict, checked) for verdict in checked.verdicts)
     suite = f"<testsuite name={_attribute(file)} {counts}>\n{cases}</testsuite>\n"
