@@ -139,11 +139,6 @@ class Received:
         """Return [head, key] bool: reliable keys that receive at least `threshold`."""
         return self.reliable & (self.values >= threshold)
 
-    def strongest(self, head: int, count: int) -> Array:
-        """Return the positions of the `count` keys that receive most in a head, which is given by its index."""
-        order = np.argsort(-np.nan_to_num(self.values[head], nan=-1.0), kind="stable")
-        return np.sort(order[:count])
-
     def table(self, head: Array, key: Array) -> dict[str, Array]:
         """Return the columns of a table with one row per (head index, key position)."""
         texts, pieces = token_columns(self.keys)
@@ -189,7 +184,7 @@ class Profile:
         """
         for received in self.received:
             for head in range(len(received.heads)):
-                keys = received.strongest(head, len(received.keys) if count is None else count)
+                keys = _strongest_keys(received.values[head], len(received.keys) if count is None else count)
                 yield received.table(np.full(len(keys), head), keys)
 
     def sinks_table(self, threshold: float = SINK_THRESHOLD) -> dict[str, Array]:
@@ -269,3 +264,9 @@ class Vectors:
         index = self.heads.index(head)
         scores: Array = self.scale * (self.query[index].astype(np.float64) @ self.key[self.key_heads[index]].T)
         return scores if self.softcap is None else self.softcap * np.tanh(scores / self.softcap)
+
+
+def _strongest_keys(values: Array, count: int) -> Array:
+    """Return the positions of the `count` keys that receive most, in order of position."""
+    order = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable")
+    return np.sort(order[:count])
