@@ -9,10 +9,26 @@ from attncli.data.maps import Attention, LayerMaps
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
 from attncli.data.stream import MAX_OFFSET, Rows, ScoreParts, Visibility
-from attncli.data.tokens import KINDS, Array, By, Direction, Input, Kind, Scheme, Text, Tokens, read_only
+from attncli.data.tokens import (
+    KINDS,
+    Array,
+    By,
+    Direction,
+    Input,
+    Kind,
+    Scheme,
+    Text,
+    TokenKind,
+    Tokens,
+    base_kind,
+    has_scale,
+    kind_order,
+    read_only,
+)
 from attncli.data.zoom import Partition, Pooling, Span, Spans, TextSpan, TokenWindow, Zoom
 
-__all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "Scheme", "Text", "Tokens", "read_only"]
+__all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "Scheme", "Text", "TokenKind", "Tokens", "read_only"]
+__all__ += ["base_kind", "has_scale", "kind_order"]
 __all__ += ["MIN_QUERIES", "MIN_SHARE", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
 __all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]

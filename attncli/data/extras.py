@@ -30,7 +30,7 @@ class Edges:
     """The strongest attention weights: parallel arrays with one entry per edge.
 
     inputs  the texts, for the tokens
-    kind    index into `KINDS`
+    kind    index into `kinds`
     text, layer, head, query, key  numbers as used everywhere
     weight  float32, after softmax
 
@@ -45,6 +45,7 @@ class Edges:
     query: Array
     key: Array
     weight: Array
+    kinds: Sequence[Kind] = KINDS
 
     def __post_init__(self) -> None:
         for name in ("text", "kind", "layer", "head", "query", "key", "weight"):
@@ -64,13 +65,16 @@ class Edges:
     @classmethod
     def empty(cls, inputs: Sequence[Input]) -> Edges:
         """Return no edges for these texts."""
-        return cls(inputs, *[np.zeros(0)] * 7)
+        none = np.zeros(0)
+        return cls(inputs, none, none, none, none, none, none, none)
 
     def _tokens(self, side: int, positions: Array) -> Iterator[tuple[Array, list[str]]]:
         """Yield the text and the piece of the query (side 0) or key of each edge: indices into a list, and the list."""
         inputs = {text.index: text for text in self.inputs}
-        codes, code_of_edge = np.unique(self.text.astype(np.int64) * len(KINDS) + self.kind, return_inverse=True)
-        sides = [inputs[code // len(KINDS)].sides(KINDS[code % len(KINDS)])[side] for code in codes.tolist()]
+        codes, code_of_edge = np.unique(self.text.astype(np.int64) * len(self.kinds) + self.kind, return_inverse=True)
+        sides = [
+            inputs[code // len(self.kinds)].sides(self.kinds[code % len(self.kinds)])[side] for code in codes.tolist()
+        ]
         starts, texts_and_pieces = np.cumsum([0, *map(len, sides)]), [token_columns(tokens) for tokens in sides]
         for column in (0, 1):
             numbers: dict[str, int] = {}
@@ -82,7 +86,7 @@ class Edges:
         """Return the columns of a table; `categories` makes a column of names from indices and the list of names."""
         names = ("text", "kind", "layer", "head", "query", "key")
         columns: dict[str, Array | Column] = {name: getattr(self, name) for name in names}
-        columns["kind"] = categories(self.kind, KINDS)
+        columns["kind"] = categories(self.kind, self.kinds)
         for side, positions in (("query", self.query), ("key", self.key)):
             parts = self._tokens(0 if side == "query" else 1, positions)
             for name, part in zip(("token", "piece"), parts, strict=True):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from attncli.data.tokens import Kind
+from attncli.data.tokens import Kind, base_kind
 
 _TITLES: dict[Kind, str] = {
     "encoder": "encoder self-attention",
@@ -26,8 +26,15 @@ class KindNames:
     told: bool = True
 
     def title(self, kind: Kind) -> str:
-        """Return the kind for a title of several parts; empty if it is not known."""
-        return _TITLES[kind] if self.told else ""
+        """Return the kind for a title of several parts; empty if it is not known.
+
+        >>> KindNames().title("encoder-pooled-4x4")
+        'encoder self-attention, pooled 4x4'
+        """
+        if not self.told:
+            return ""
+        scale = kind.partition("-")[2].replace("-", " ")
+        return f"{_TITLES[base_kind(kind)]}{f', {scale}' if scale else ''}"
 
     def attention(self, kind: Kind) -> str:
         """Return the kind for a short line of a terminal: `encoder attention`, or `attention` if it is not known."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from attncli.data.tokens import KINDS, Kind
+from attncli.data.tokens import KINDS, Kind, base_kind, has_scale
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +73,7 @@ class Metric:
     unit, range       unit, smallest and largest possible value (None if open or dependent on the text); by default
                       those of a share of attention
     kinds             the kinds of attention for which it is defined
+    any_axes          whether it has a meaning for kinds with a scale too, whose rows and keys are not single tokens
     per_key           whether a column metric has one value per key: [batch, head, key]
     neutral           the middle of a diverging colour scale (1 for a ratio, 0 for a signed offset), else None
     needs             functions of `Rows` decorated with `cached` from which a row metric is computed, besides `near`:
@@ -86,6 +87,7 @@ class Metric:
     range: Range = (0.0, 1.0)
     source: str = ""
     kinds: tuple[Kind, ...] = KINDS
+    any_axes: bool = False
     per_key: bool = False
     neutral: float | None = None
     needs: tuple[RowSum, ...] | None = None
@@ -94,6 +96,10 @@ class Metric:
     @property
     def name(self) -> str:
         return self.compute.__name__
+
+    def is_defined_for(self, kind: Kind) -> bool:
+        """Return whether the metric has a meaning for a kind of attention."""
+        return base_kind(kind) in self.kinds and (self.any_axes or not has_scale(kind))
 
     @property
     def question(self) -> str:

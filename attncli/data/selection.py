@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import SupportsIndex
 
-from attncli.data import KINDS, Kind, Selection, Span
+from attncli.data import KINDS, Kind, Selection, Span, base_kind, kind_order
 from attncli.errors import UsageError, did_you_mean
 
 Numbers = tuple[tuple[int, int], ...] | None
@@ -36,9 +36,9 @@ def choose(
         raise UsageError(f"expected --kind as one or several of {', '.join(KINDS)}, got {kinds!r:.60}")
     requested = [kinds] if isinstance(kinds, str) else list(kinds or ())
     for kind in requested:
-        if kind not in KINDS:
+        if base_kind(str(kind)) not in KINDS:
             raise UsageError(f"unknown --kind '{str(kind)[:60]}': {did_you_mean(str(kind), KINDS)}")
-    chosen = tuple(kind for kind in KINDS if kind in requested) or None
+    chosen = tuple(sorted(set(requested), key=kind_order)) or None
     return Choice(chosen, parse_numbers(layers, "layer"), parse_numbers(heads, "head"))
 
 
@@ -87,16 +87,21 @@ def parse_span(span: int | str | Span | None, what: str) -> Span | None:
 def resolve(choice: Choice, available: Available, where: str = "this model") -> Selection:
     """Return the available heads that a choice selects; raise UsageError if it names a missing kind, layer or head.
 
-    A layer must exist in one of the chosen kinds, a head in one of the chosen layers.
+    A layer must exist in one of the chosen kinds, a head in one of the chosen layers. A kind selects its scales too:
+    layers are numbered through all of them.
     """
-    existing = [kind for kind in KINDS if layers_of(available, kind)]
+    existing = sorted({kind for kind, _ in available}, key=kind_order)
     for kind in choice.kinds or ():
-        if kind not in existing:
-            raise UsageError(f"{where} has no {kind} attention; it has: {', '.join(existing)}")
-    kinds = [kind for kind in existing if kind in (choice.kinds or existing)]
-    _check_exist(choice.layers, "layer", {kind: layers_of(available, kind) for kind in kinds})
-    layers = {kind: _pick(choice.layers, layers_of(available, kind)) for kind in kinds}
-    heads = {(kind, layer): _pick(choice.heads, available[kind, layer]) for kind in kinds for layer in layers[kind]}
+        if kind not in {*existing, *map(base_kind, existing)}:
+            raise UsageError(f"{where} has no {kind} attention; it has: {', '.join(existing)}"[:450])
+    wanted = set(existing if choice.kinds is None else choice.kinds)
+    layers: dict[Kind, dict[int, Kind]] = {}
+    for kind in existing:
+        if kind in wanted or base_kind(kind) in wanted:
+            layers.setdefault(base_kind(kind), {}).update(dict.fromkeys(layers_of(available, kind), kind))
+    _check_exist(choice.layers, "layer", {base: sorted(numbers) for base, numbers in layers.items()})
+    chosen = [(kinds[layer], layer) for kinds in layers.values() for layer in _pick(choice.layers, sorted(kinds))]
+    heads = {key: _pick(choice.heads, available[key]) for key in sorted(chosen, key=lambda key: kind_order(key[0]))}
     _check_exist(choice.heads, "head", {f"{kind} layer {layer}": available[kind, layer] for kind, layer in heads})
     return {key: numbers for key, numbers in heads.items() if numbers or not available[key]}
 

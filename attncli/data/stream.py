@@ -20,6 +20,8 @@ MAX_OFFSET = 8
 class Visibility:
     """Positions and mask of one block of rows; the blocks of all heads share one instance.
 
+    For a kind with a scale, positions are the numbers of its rows and keys, which are no tokens.
+
     visible          bool, broadcastable to [batch, head, row, key]: keys visible to each row; False for padding
     query_positions  [batch, row] position of each row in its unpadded text, ascending without gaps; -1 for padding
     key_positions    [batch, key] position of each key in its unpadded text, -1 for padding; some keys may be missing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +14,10 @@ from attncli.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-Kind = Literal["encoder", "decoder", "cross"]
+TokenKind = Literal["encoder", "decoder", "cross"]
+"""A kind of attention whose rows and keys are the tokens of the text."""
+Kind = str
+"""One of `KINDS`; or one of them with a scale, such as `encoder-pooled-4x4`: see `base_kind`."""
 KINDS: tuple[Kind, ...] = ("encoder", "decoder", "cross")
 Direction = Literal["from", "to"]
 """Attention from chosen tokens (they are queries), or to chosen tokens (they are keys)."""
@@ -25,6 +28,27 @@ Scheme = Literal[
 ]
 """How pieces mark words: `##ing`, `Ġthe` in bytes, `▁the`, `the</w>`, this in bytes, `th@@`; bytes, characters."""
 Array = np.ndarray[Any, Any]
+
+
+def base_kind(kind: Kind) -> Kind:
+    """Return the kind without its scale.
+
+    A kind with a scale has rows or keys of its own, which stand for several tokens or for none.
+
+    >>> base_kind("encoder-pooled-4x4"), base_kind("cross")
+    ('encoder', 'cross')
+    """
+    return kind.partition("-")[0]
+
+
+def has_scale(kind: Kind) -> bool:
+    """Return whether rows or keys of a kind are not the tokens of the text."""
+    return kind not in KINDS
+
+
+def kind_order(kind: Kind) -> tuple[int, Kind]:
+    """Return what kinds are sorted by: encoder, decoder, cross, each followed by its scales."""
+    return KINDS.index(base_kind(kind)), kind
 
 
 def read_only(array: ArrayLike, dtype: DTypeLike | None = None) -> Array:
@@ -118,15 +142,19 @@ class Input:
 
     source   tokens that an encoder or a decoder-only model reads
     target   tokens that the decoder of an encoder-decoder reads; None for other models
+    scaled   the rows and the keys of each kind with a scale
     """
 
     index: int
     text: Text
     source: Tokens
     target: Tokens | None = None
+    scaled: Mapping[Kind, tuple[Tokens, Tokens]] = field(default_factory=dict)
 
     def sides(self, kind: Kind) -> tuple[Tokens, Tokens]:
         """Return the query tokens and the key tokens of a kind of attention."""
+        if has_scale(kind):
+            return self.scaled[kind]
         if self.target is None:
             return self.source, self.source
         queries = self.source if kind == "encoder" else self.target

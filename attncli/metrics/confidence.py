@@ -19,4 +19,4 @@ def confidence(rows: AnyRows) -> Tensor:
     return where_defined(rows.real, largest_weight(rows))
 
 
-METRIC = Metric(confidence, "row", source="Voita et al. 2019", needs=(largest_weight,))
+METRIC = Metric(confidence, "row", source="Voita et al. 2019", needs=(largest_weight,), any_axes=True)

@@ -18,5 +18,11 @@ def effective_keys(rows: AnyRows) -> Tensor:
 
 
 METRIC = Metric(
-    effective_keys, "row", unit="keys", range=(1.0, None), source="perplexity; Clark et al. 2019", needs=ENTROPY_SUMS
+    effective_keys,
+    "row",
+    unit="keys",
+    range=(1.0, None),
+    source="perplexity; Clark et al. 2019",
+    needs=ENTROPY_SUMS,
+    any_axes=True,
 )

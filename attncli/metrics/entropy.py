@@ -20,4 +20,6 @@ def entropy(rows: AnyRows) -> Tensor:
     return where_defined(rows.real, row_entropy(rows))
 
 
-METRIC = Metric(entropy, "row", unit="nat", range=(0.0, None), source="Clark et al. 2019", needs=ENTROPY_SUMS)
+METRIC = Metric(
+    entropy, "row", unit="nat", range=(0.0, None), source="Clark et al. 2019", needs=ENTROPY_SUMS, any_axes=True
+)

@@ -20,4 +20,6 @@ def entropy_normalized(rows: AnyRows) -> Tensor:
     return where_defined(rows.real & (rows.visible_count > 1), row_entropy(rows) / rows.visible_count.log())
 
 
-METRIC = Metric(entropy_normalized, "row", source="Clark et al. 2019, divided by ln |S_i|", needs=ENTROPY_SUMS)
+METRIC = Metric(
+    entropy_normalized, "row", source="Clark et al. 2019, divided by ln |S_i|", needs=ENTROPY_SUMS, any_axes=True
+)

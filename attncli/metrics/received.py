@@ -19,4 +19,4 @@ def received(columns: Columns) -> Tensor:
     return columns.mass / columns.visible_rows
 
 
-METRIC = Metric(received, "column", source="Gu et al. 2024", per_key=True)
+METRIC = Metric(received, "column", source="Gu et al. 2024", per_key=True, any_axes=True)

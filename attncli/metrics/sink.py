@@ -19,4 +19,4 @@ def sink(columns: Columns) -> Tensor:
     return strongest_key(columns)[0]
 
 
-METRIC = Metric(sink, "column", source="Gu et al. 2024")
+METRIC = Metric(sink, "column", source="Gu et al. 2024", any_axes=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attncli.data import KINDS, Array, Edges, Kind, LayerMaps, Selection
+from attncli.data import Array, Edges, Kind, LayerMaps, Selection
 from attncli.data.zoom import Combining
 from attncli.page.blobs import encode_shares, encode_weights
 
@@ -99,7 +99,7 @@ class EdgeTables:
     def _add_layer(self, edges: Edges, part: slice, rank: Array) -> None:
         """Add the edges of one layer; `rank` is the place of each edge within its row."""
         text, layer = int(edges.text[part.start]), int(edges.layer[part.start])
-        kind = KINDS[edges.kind[part.start]]
+        kind = edges.kinds[edges.kind[part.start]]
         heads = np.asarray(self.heads[kind, layer])
         layer_id = text, kind, layer, self.aggregate
         if layer_id not in self.tables:

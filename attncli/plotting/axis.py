@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from attncli.data import Attention, LayerMaps, TokenWindow
+from attncli.data import Attention, LayerMaps, TokenWindow, has_scale
 from attncli.data.labels import label_with_position, labels
 from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, measure, style
 
@@ -36,6 +36,16 @@ class AxisLabels:
     are_tokens: bool = True
 
 
+def kind_words(kind: Kind) -> str:
+    """Return what pictures call a kind of attention.
+
+    >>> kind_words("cross"), kind_words("encoder-pooled-4x4")
+    ('cross-attention', 'encoder self-attention, pooled 4x4')
+    """
+    words, scale = KIND_WORDS[base_kind(kind)], kind.partition("-")[2]
+    return f"{words}, {scale.replace('-', ' ')}" if scale else words
+
+
 def fit_labels(
     names: list[str], cell: float, factor: int = 1, *, with_positions: bool = True, largest: float = _LARGEST
 ) -> AxisLabels:
@@ -58,12 +68,15 @@ def labels_of_axis(
 ) -> AxisLabels:
     """Return the labels of the queries (axis 0) or keys (axis 1): tokens where they fit, else round positions.
 
-    Tokens label a map of a whole text, and a window in which every token has room for its label.
+    Tokens label a map of a whole text, and a window in which every token has room for its label. Rows and keys that
+    stand for several tokens keep their labels, as their numbers are no positions in the text.
 
     names   labels of all tokens, or of all cells of a pooled map
     cell    pixels of a cell of the picture, which covers `factor` entries of `names`
     """
     window = attention.sides[axis]
+    if has_scale(attention.kind) and (attention.queries, attention.keys)[axis].merged:
+        return fit_labels(names, cell, factor, with_positions=False)
     if attention.window is not None and window.cell == 1:
         numbered = [label_with_position(name, window.first + n) for n, name in enumerate(names)]
         token_labels = fit_labels(numbered, cell, factor, with_positions=False)
@@ -87,10 +100,19 @@ def position_labels(window: TokenWindow, token: float, cell: float) -> AxisLabel
 
 
 def side_labels(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[str]]:
-    """Return the labels of queries and keys; numbers where a map is not as long as its tokens."""
+    """Return the labels of queries and keys; numbers where a map is not as long as its tokens.
+
+    A cell of several entries that stand for several tokens has the label of the first.
+    """
+    of_tokens = not has_scale(attention.kind)
+    cells = (
+        1 if of_tokens or not side.merged else cell
+        for side, cell in zip((attention.queries, attention.keys), attention.cell, strict=True)
+    )
+    sides = zip((attention.queries, attention.keys), cells, maps.weights.shape[1:], strict=True)
     queries, keys = (
-        labels(tokens) if len(tokens) == length else list(map(str, range(length)))
-        for tokens, length in zip((attention.queries, attention.keys), maps.weights.shape[1:], strict=True)
+        names if len(names := labels(tokens)[::cell]) == length else list(map(str, range(length)))
+        for tokens, cell, length in sides
     )
     return queries, keys
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
-from attncli.data import Array, Attention, By, LayerMaps
+from attncli.data import Array, Attention, By, LayerMaps, has_scale
 
 _NAMES: dict[By, str] = {"weight": "attention weight", "norm": "value-weighted norm ‖A f(x)‖"}
 _UNITS: dict[By, str] = {"weight": "fraction", "norm": "as hidden states"}
@@ -46,7 +46,8 @@ def weight_label(attention: Attention, log: bool, factors: tuple[int, int]) -> s
         return f"{name} {unit}"
     rows, keys = (tokens * factor for tokens, factor in zip(attention.cell, factors, strict=True))
     pooled_by = "mean" if attention.pool == "mean" else "largest"
-    return f"{pooled_by} {name} in {rows} x {keys} tokens {unit}"
+    cells = "rows and keys" if has_scale(attention.kind) else "tokens"
+    return f"{pooled_by} {name} in {rows} x {keys} {cells} {unit}"
 
 
 def faint_note(drawn: Array, norm: Normalize, by: By = "weight") -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from attncli.data import KINDS, Array, Kind, Scores, Statistics
+from attncli.data import Array, Kind, Scores, Statistics, kind_order
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError, did_you_mean
 from attncli.plotting.axis import draw_layer_head_axes
@@ -68,7 +68,7 @@ def draw(
     top      top of the colour scales; by default the largest value of each metric
     """
     shown = select_scores(statistics, metrics)
-    blocks = {kind: panels for kind in KINDS if (panels := _panels(kind, shown, neutral or {}, top))}
+    blocks = {kind: panels for kind in kinds_of(shown) if (panels := _panels(kind, shown, neutral or {}, top))}
     if not blocks:
         raise UsageError("there is nothing to draw: no metric has a value for any head")
     shapes = [panel.cells.state.shape for panels in blocks.values() for panel in panels]
@@ -94,6 +94,11 @@ def select_scores(statistics: Statistics, metrics: Sequence[str] | None = None) 
             raise UsageError(f"unknown metric '{name}': {did_you_mean(name, statistics.heads)}")
     names = metrics or [name for name in MAIN if name in statistics.heads] or list(statistics.heads)
     return {name: statistics.heads[name] for name in names}
+
+
+def kinds_of(shown: Mapping[str, Scores]) -> list[Kind]:
+    """Return the kinds of the heads that were measured, in order."""
+    return sorted({kind for scores in shown.values() for kind in scores.coords["kind"][1].tolist()}, key=kind_order)
 
 
 def _panels(kind: Kind, shown: Mapping[str, Scores], neutral: Mapping[str, float], top: float | None) -> list[_Panel]:

@@ -57,7 +57,9 @@ class Encoder:
         messages = [dict(message) for message in one.text.messages]
         text = {"text": one.text.text, "pair": one.text.pair, "target": one.text.target, "messages": messages}
         target = None if one.target is None else self._tokens_number(one.target)
-        return {"index": one.index, "text": text, "source": self._tokens_number(one.source), "target": target}
+        scaled = {kind: list(map(self._tokens_number, sides)) for kind, sides in one.scaled.items()}
+        document = {"index": one.index, "text": text, "source": self._tokens_number(one.source), "target": target}
+        return {**document, **({"scaled": scaled} if scaled else {})}
 
     def attention(self, attention: Attention) -> Plain:
         optional: Plain = {"by": attention.by} if attention.by != "weight" else {}
@@ -142,7 +144,8 @@ class Decoder:
         given = document["text"]
         text = Text(given["text"], given["pair"], given["target"], tuple(given["messages"]))
         target = None if document["target"] is None else self.tokens[document["target"]]
-        return Input(document["index"], text, self.tokens[document["source"]], target)
+        scaled = {kind: (self.tokens[q], self.tokens[k]) for kind, (q, k) in document.get("scaled", {}).items()}
+        return Input(document["index"], text, self.tokens[document["source"]], target, scaled)
 
     def _array(self, name: str, dtype: type[np.generic]) -> Array:
         if name not in self.arrays:

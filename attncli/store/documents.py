@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, InstanceOf
 
-from attncli.data import By, Kind, Pooling, Scheme
+from attncli.data import KINDS, By, Pooling, Scheme
 from attncli.vocabulary import AGGREGATES, LAYER_AGGREGATES
 
 Text = InstanceOf[str]
@@ -25,6 +25,7 @@ def _no_bool(value: object) -> object:
 Count = Annotated[int, Field(ge=0, le=_HIGHEST)]
 Number = Annotated[int, Field(ge=-_HIGHEST, le=_HIGHEST)]
 Real = Annotated[FiniteFloat, BeforeValidator(_no_bool)]
+SavedKind = Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})(-[a-z0-9-]{{1,60}})?$")]
 Axis = Literal["layer", "head", "query", "key"]
 
 
@@ -94,6 +95,7 @@ class SavedInput(SavedPart):
     text: SavedText
     source: Count
     target: Count | None
+    scaled: dict[SavedKind, Annotated[list[Count], Field(min_length=2, max_length=2)]] = {}
 
 
 class SavedLayer(SavedPart):
@@ -110,7 +112,7 @@ class SavedLayer(SavedPart):
 class SavedAttention(SavedPart):
     """The maps of one text and kind."""
 
-    kind: Kind
+    kind: SavedKind
     text: Count
     queries: Count
     keys: Count
@@ -131,7 +133,7 @@ class SavedVectors(SavedPart):
     """The query and key vectors of one layer."""
 
     text: Count
-    kind: Kind
+    kind: SavedKind
     layer: Count
     heads: list[Count]
     key_heads: list[Count]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.data import Array, Attention, Input, LayerMaps, Tokens, Vectors
+from attncli.data import Array, Attention, Input, LayerMaps, Tokens, Vectors, has_scale
 
 _ROUNDING = 1e-2
 """How far a row may be above 1 in a saved run: the softmax may have run in half precision."""
@@ -70,9 +70,16 @@ def check_parts(inputs: Sequence[Input], maps: Sequence[Attention], vectors: Seq
     for text in inputs:
         for tokens in filter(None, (text.source, text.target)):
             _check_offsets(tokens)
+        if wrong := [kind for kind in text.scaled if not has_scale(kind)]:
+            raise DamageError(f"expected rows and keys of kinds with a scale, got {wrong[0]}")
     for number in [*(attention.text for attention in maps), *(part.text for part in vectors)]:
         if number not in texts:
             raise DamageError(f"expected attention of the texts {texts}, got text {number}")
+    scaled = {(text.index, kind) for text in inputs for kind in text.scaled}
+    shown = [(part.text, part.kind) for part in maps] + [(part.text, part.kind) for part in vectors]
+    for number, kind in shown:
+        if has_scale(kind) and (number, kind) not in scaled:
+            raise DamageError(f"expected the rows and keys of {kind} in text {number}")
     for attention in maps:
         _check_layers(attention)
         _check_weights(attention)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attncli.data import (
-    KINDS,
     Array,
     By,
     Edges,
@@ -26,6 +25,7 @@ from attncli.data import (
     Statistics,
     Tokens,
     columns_of,
+    kind_order,
 )
 from attncli.data.results import NOISE
 from attncli.data.surfaces import token_texts
@@ -49,7 +49,7 @@ def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Ta
     for text_input in inputs:
         texts = {"text": text_input.text.text, "pair": text_input.text.pair, "target": text_input.text.target}
         given = {name: text for name, text in texts.items() if text is not None}
-        for kind in (kind for kind in KINDS if kind in kinds):
+        for kind in sorted(kinds, key=kind_order):
             queries, keys = text_input.sides(kind)
             sides = {"kind": kind, **token_lists(queries, keys)}
             parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}

@@ -60,6 +60,7 @@ class StrongestEdges:
         self._limit, self._top_k = limit, top_k
         # in the precision of the weights: 0.7 in float32 is less than 0.7
         self._min_weight = np.float32(0 if min_weight is None else min_weight)
+        self._kinds = {kind: number for number, kind in enumerate(KINDS)}
         self._count = 0
         self._blocks: list[_RankedBlock] = []
         self._free = torch.empty(0, dtype=torch.int64)
@@ -74,7 +75,7 @@ class StrongestEdges:
         else:
             needed = int(((part.weights >= float(self._min_weight)) & part.visible_pairs).sum(-1).amax())
         ranks = self._copied(_strongest(part, needed))
-        kind = KINDS.index(part.kind)
+        kind = self._kinds.setdefault(part.kind, len(self._kinds))
         self._blocks.append(_RankedBlock(kind, part.layer, part.heads, part.texts, part.query_positions, ranks))
         self._count += ranks.numel()
         self._pass_on(8)
@@ -116,7 +117,9 @@ class StrongestEdges:
         ranks = ranks[order]
         weight = (ranks // _WEIGHT_UNIT).astype(np.int32).view(np.float32)
         text, kind, layer, head, query = columns[:, order]
-        return Edges(self._inputs, text, kind, layer, head, query, _LAST_KEY - ranks % _WEIGHT_UNIT, weight)
+        return Edges(
+            self._inputs, text, kind, layer, head, query, _LAST_KEY - ranks % _WEIGHT_UNIT, weight, (*self._kinds,)
+        )
 
 
 def _strongest(rows: Rows, count: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Attention, Input, Kind, LayerMaps, Rows, Selection
+from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selection, kind_order
 from attncli.data.maps import LayerMean
 from attncli.stream.protocol import pop_layer, selected
 
@@ -66,7 +66,7 @@ class KeepMaps:
         sides = {text.index: text for text in inputs}
         kept = {key: [mean.finish()] for key, mean in self._means.items()} | self._kept
         attentions = []
-        for text, kind in sorted(kept, key=lambda key: (key[0], KINDS.index(key[1]))):
+        for text, kind in sorted(kept, key=lambda key: (key[0], kind_order(key[1]))):
             queries, keys = sides[text].sides(kind)
             layers = tuple(sorted(kept[text, kind], key=lambda maps: maps.layer))
             attentions.append(Attention(kind, queries, keys, layers, text, self._aggregate, self._aggregate_layers))

@@ -28,7 +28,7 @@ class LayerSums:
     def __init__(self, rows: Rows, metrics: Sequence[Metric]) -> None:
         self.kind, self.texts = rows.kind, rows.texts
         self.query_lengths, self.key_lengths = rows.query_lengths, rows.key_lengths
-        metrics = [metric for metric in metrics if metric.scope == "row" and rows.kind in metric.kinds]
+        metrics = [metric for metric in metrics if metric.scope == "row" and metric.is_defined_for(rows.kind)]
         self._weight_metrics = [metric for metric in metrics if metric.needs is None]
         self._needs = {need: metric for metric in metrics for need in metric.needs or ()}
         self._visibility_needs = {need: metric for metric in metrics for need in metric.needs_visibility}
@@ -99,7 +99,7 @@ class LayerSums:
         weights, visible = (self._in_order(name).transpose(2, 3) for name in ("near", "near visible"))
         rows = RowSums(factor, count > 0, count, (weights, visible), cache)
         for metric in metrics:
-            if self.kind not in metric.kinds:
+            if not metric.is_defined_for(self.kind):
                 yield torch.full_like(factor, torch.nan)
             else:
                 known = by_name.get(metric.name) if metric.needs is None else None
@@ -164,7 +164,7 @@ def column_values(columns: Columns, metrics: Sequence[Metric]) -> Iterator[Tenso
     """Yield the values of each column metric: [batch, head] or [batch, head, key] float64, NaN where undefined."""
     for metric in metrics:
         like = columns.mass if metric.per_key else columns.mass[..., 0]
-        if columns.kind in metric.kinds:
+        if metric.is_defined_for(columns.kind):
             yield _computed(metric, metric.compute, columns, like)
         else:
             yield torch.full_like(like, torch.nan)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics
+from attncli.data import Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics, kind_order
 from attncli.data.surfaces import token_columns
 from attncli.stream.layer_sums import LayerSums, column_values
 from attncli.stream.protocol import LayerKey, pop_layer, selected
@@ -117,7 +117,7 @@ class _TokenTable:
 
     def scores(self, metrics: Sequence[Metric], inputs: Sequence[Input]) -> dict[str, Scores]:
         """Return one table per metric, ordered by text, kind, layer, head and position."""
-        tables = sorted(self._values.items(), key=lambda item: (item[0][0], KINDS.index(item[0][1]), item[0][2:]))
+        tables = sorted(self._values.items(), key=lambda item: (item[0][0], kind_order(item[0][1]), item[0][2:]))
         if not tables:
             return {}
         dim, side = ("row", 0) if self._side == "query" else ("key", 1)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Input, Kind, Profile, Received, Rows, Scores, Selection
+from attncli.data import KINDS, Input, Kind, Profile, Received, Rows, Scores, Selection, has_scale, kind_order
 from attncli.stream.protocol import selected
 from attncli.stream.sums import Coords, HeadTable, OpenLayers, Sums
 
@@ -22,7 +22,8 @@ class MeasureProfile:
 
     def __init__(self, inputs: Sequence[Input], *, ends: int = 64, heads: Selection | None = None) -> None:
         self._texts, self._heads = {text.index: text for text in inputs}, heads
-        longest = max((len(side) for text in inputs for kind in KINDS for side in text.sides(kind)), default=1)
+        sides = (side for text in inputs for kind in (*KINDS, *text.scaled) for side in text.sides(kind))
+        longest = max(map(len, sides), default=1)
         self._regions = Regions(longest, ends)
         self._open = OpenLayers()
         self._received: dict[tuple[int, Kind], list[Received]] = {}
@@ -40,7 +41,8 @@ class MeasureProfile:
             means = (torch.stack([total["mass"], total["uniform"]], dim=-1) / count[..., None]).cpu().numpy()
             if kind == "cross":
                 means[:, :, [len(self._regions.bins) + ENDS.index(name) for name in SELF_ONLY]] = np.nan
-            self._table.add((kind, layer, heads), means)
+            if not has_scale(kind):
+                self._table.add((kind, layer, heads), means)
             values = (total["received"] / total["visible_rows"]).cpu().numpy()
             seen, rows = (total[name].cpu().numpy().astype(np.int32) for name in ("visible_rows", "rows"))
             layers, numbers = np.full(len(heads), layer), np.array(heads)
@@ -58,7 +60,7 @@ class MeasureProfile:
             "end": ("end", np.array(ENDS, dtype=object)),
             "tokens": ("end", np.full(len(ENDS), self._regions.ends)),
         }
-        of_texts = sorted(self._received.items(), key=lambda item: (item[0][0], KINDS.index(item[0][1])))
+        of_texts = sorted(self._received.items(), key=lambda item: (item[0][0], kind_order(item[0][1])))
         received = tuple(_join_layers(layers) for _, layers in of_texts)
         distance, ends = self._scores("mean", bin_coords), self._scores("mean", end_coords)
         if not self._table.several_texts:
@@ -69,7 +71,7 @@ class MeasureProfile:
         """Return `_VALUES` with the axes [head, bin] or [head, end], ordered by kind, layer and head."""
         bins, dim = len(self._regions.bins), next(iter(region_coords.values()))[0]
         # distances: not in cross-attention, where i and j count different texts
-        kinds = ("encoder", "decoder") if dim == "bin" else KINDS
+        kinds = ("encoder", "decoder") if dim == "bin" else None
         coords, values = self._table.rows(what, (bins + len(ENDS), len(_VALUES)), kinds)
         values = values[:, :bins] if dim == "bin" else values[:, bins:]
         coords = {name: coords[name] for name in ("kind", "layer", "head")} | region_coords

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Kind, Rows
+from attncli.data import Array, Kind, Rows, kind_order
 from attncli.stream.protocol import LayerKey, pop_layer
 
 Sums = dict[str, torch.Tensor]
@@ -133,17 +133,17 @@ class HeadTable:
         return any(group.texts > 1 for group in self._groups.values())
 
     def rows(
-        self, what: Literal["mean", "std"], shape: tuple[int, ...], kinds: Sequence[Kind] = KINDS
+        self, what: Literal["mean", "std"], shape: tuple[int, ...], kinds: Sequence[Kind] | None = None
     ) -> tuple[Coords, Array]:
         """Return coordinates (kind, layer, head, texts, queries) and values [head, *shape], ordered by them."""
         rows = []
         for (kind, layer, heads), group in self._groups.items():
             moments: Array = getattr(group.moments, what)
-            for index, head in enumerate(heads if kind in kinds else ()):
-                rows.append(((KINDS.index(kind), layer, head, group.texts, group.queries), moments[index]))
-        rows.sort(key=lambda row: row[0][:3])
-        kind_numbers, *columns = np.array([numbers for numbers, _ in rows], dtype=np.int64).reshape(-1, 5).T
-        columns = [np.array(KINDS, dtype=object)[kind_numbers], *columns]
+            for index, head in enumerate(heads if kinds is None or kind in kinds else ()):
+                rows.append((kind, (layer, head, group.texts, group.queries), moments[index]))
+        rows.sort(key=lambda row: (kind_order(row[0]), row[1][:2]))
+        numbers = np.array([numbers for _, numbers, _ in rows], dtype=np.int64).reshape(-1, 4).T
+        columns = [np.array([kind for kind, _, _ in rows], dtype=object), *numbers]
         names = ("kind", "layer", "head", "texts", "queries")
         coords = {name: ("head", column) for name, column in zip(names, columns, strict=True)}
-        return coords, np.array([values for _, values in rows]).reshape(len(rows), *shape)
+        return coords, np.array([values for _, _, values in rows]).reshape(len(rows), *shape)

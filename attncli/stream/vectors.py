@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Kind, Rows, ScoreParts, Selection, Vectors
+from attncli.data import Kind, Rows, ScoreParts, Selection, Vectors, kind_order
 from attncli.stream.protocol import LayerKey, pop_layer, selected
 
 
@@ -48,4 +48,4 @@ class KeepVectors:
 
     def result(self) -> tuple[Vectors, ...]:
         """Return the vectors ordered by text, kind and layer."""
-        return tuple(sorted(self._kept, key=lambda kept: (kept.text, KINDS.index(kept.kind), kept.layer)))
+        return tuple(sorted(self._kept, key=lambda kept: (kept.text, kind_order(kept.kind), kept.layer)))

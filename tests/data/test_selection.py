@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,3 +116,40 @@ def test_formatted_ranges_can_be_parsed(numbers: set[int]) -> None:
         assert {layer for _, layer in chosen} == numbers
     else:
         assert format_ranges([]) == "none"
+
+
+SCALED: dict[tuple[Kind, int], tuple[int, ...]] = {
+    ("decoder", 0): (0, 1),
+    ("encoder", 0): (0, 1),
+    ("encoder-pooled-4x4", 1): (0, 1),
+    ("encoder-pooled-4x2", 2): (0,),
+    ("encoder", 3): (0, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "layers", "chosen"),
+    [
+        (None, None, ["encoder 0", "encoder 3", "encoder-pooled-4x2 2", "encoder-pooled-4x4 1", "decoder 0"]),
+        ("encoder", None, ["encoder 0", "encoder 3", "encoder-pooled-4x2 2", "encoder-pooled-4x4 1"]),
+        ("encoder", "1-2", ["encoder-pooled-4x2 2", "encoder-pooled-4x4 1"]),
+        ("encoder", -1, ["encoder 3"]),
+        ("encoder-pooled-4x4", None, ["encoder-pooled-4x4 1"]),
+        (["decoder", "encoder-pooled-4x2"], "0,2", ["encoder-pooled-4x2 2", "decoder 0"]),
+    ],
+)
+def test_layers_are_numbered_through_a_kind_and_its_scales(kinds: Any, layers: Any, chosen: list[str]) -> None:
+    assert [f"{kind} {layer}" for kind, layer in resolve(choose(kinds, layers), SCALED)] == chosen
+
+
+@pytest.mark.parametrize(
+    ("kinds", "problem"),
+    [
+        ("encoder-pooled-2x2", "this model has no encoder-pooled-2x2 attention; it has: encoder, encoder-pooled-4x2"),
+        ("cross", "this model has no cross attention"),
+        ("encod-pooled", "unknown --kind 'encod-pooled': did you mean 'encoder'"),
+    ],
+)
+def test_a_scale_that_does_not_exist_is_refused(kinds: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        resolve(choose(kinds), SCALED)

@@ -215,3 +215,22 @@ def optional(path: tuple[Any, ...]) -> bool:
     """Return whether a key may be missing: an entry of a table, or what earlier versions do not have."""
     tables = ("given", "versions", "heads", "std", "tokens")
     return (path[-2:-1] != () and path[-2] in (*tables, "coords")) or path[-1] in ("layout", "vectors", "keys", "std")
+
+
+def test_a_kind_with_a_scale_needs_its_rows_and_keys(saved: Path) -> None:
+    """A run that has them opens; without them, or with other names, it is damaged."""
+
+    def rename(document: Any, kind: str, scaled: dict[str, list[int]]) -> None:
+        document["attention"][0]["kind"] = kind
+        document["inputs"][0]["scaled"] = scaled
+        document["vectors"] = []
+
+    edit(saved, "run.json", lambda document: rename(document, "decoder-canvas", {"decoder-canvas": [0, 0]}))
+    opened = open_run(saved)
+    assert opened.inputs[0].sides("decoder-canvas")[0].pieces == opened.maps[0].queries.pieces
+    edit(saved, "run.json", lambda document: rename(document, "decoder-canvas", {}))
+    assert "(expected the rows and keys of decoder-canvas in text 0)" in refusal(saved)
+    edit(saved, "run.json", lambda document: rename(document, "decoder", {"decoder": [0, 0]}))
+    assert "(expected rows and keys of kinds with a scale, got decoder)" in refusal(saved)
+    edit(saved, "run.json", lambda document: rename(document, "sideways-2x2", {}))
+    assert "kind" in refusal(saved)

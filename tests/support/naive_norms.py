@@ -102,5 +102,5 @@ def reference(name: str, kind: str, module: str, call: int) -> Array:
     """‖f(x_j)‖, [head, key], of one attention call of a family on its own input."""
     family = families.FAMILIES[name]
     model = families.build(family, "eager").double()
-    heads = family.heads[kind]  # type: ignore[index]
+    heads = family.heads[kind]
     return np.asarray(norms(model, families.inputs(family), PARTS[name], module, heads)[call][0])

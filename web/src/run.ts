@@ -14,7 +14,7 @@ import {
   withoutSinks,
 } from "./maps";
 import type { Layer, Maps, Page, Side, Vectors } from "./schema";
-import { type HeadName, KINDS, type LayerName, type State } from "./state";
+import type { HeadName, LayerName, State } from "./state";
 
 /** One axis of a map: pieces or words, with or without special tokens. */
 export interface Axis {
@@ -52,8 +52,13 @@ export class Run {
   }
 
   kinds(text: number): Maps["kind"][] {
-    const kinds = this.page.maps.filter((maps) => maps.text === text).map((maps) => maps.kind);
-    return KINDS.filter((kind) => kinds.includes(kind));
+    return this.page.maps.filter((maps) => maps.text === text).map((maps) => maps.kind);
+  }
+
+  /** Returns whether all layers between tokens are shown: none of this kind has rows or keys of its own. */
+  hasTokenLayersOnly(state: State): boolean {
+    const base = state.kind.split("-")[0];
+    return this.kinds(state.text).every((kind) => kind === base || !kind.startsWith(`${base}-`));
   }
 
   maps(state: State): Maps {
@@ -69,7 +74,7 @@ export class Run {
   /** Whether words can be merged and special tokens dropped: not in pooled maps, nor where the run did so. */
   transformable(state: State): { words: boolean; special: boolean } {
     const maps = this.maps(state);
-    const whole = maps.form === "whole" && maps.pool === "none";
+    const whole = maps.form === "whole" && maps.pool === "none" && !state.kind.includes("-");
     return { words: whole && !maps.words, special: whole && !maps.dropped_special };
   }
 

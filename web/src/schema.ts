@@ -1,6 +1,9 @@
 // Written by `npm run build` from page.schema.json; do not edit.
 
-export type Kind = "encoder" | "decoder" | "cross";
+/**
+ * encoder, decoder or cross; followed by a scale where rows or keys are not tokens of the text.
+ */
+export type Kind = string;
 /**
  * @minItems 2
  * @maxItems 2
@@ -169,7 +172,7 @@ export interface HeadRow {
   kind: Kind;
   layer: number | string;
   head: number | string;
-  [k: string]: number | string | null | Kind;
+  [k: string]: number | string | null;
 }
 /**
  * Query and key vectors of one layer of a text and kind.

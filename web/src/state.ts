@@ -2,7 +2,6 @@
 import type { Kind } from "./schema";
 
 export const VIEWS = ["head", "model", "matrix", "neuron", "text", "numbers", "flow"] as const;
-export const KINDS: readonly Kind[] = ["encoder", "decoder", "cross"];
 
 export type ViewName = (typeof VIEWS)[number];
 export type LayerName = number | "mean";
@@ -44,7 +43,7 @@ const numbers = {
 const PARTS: { [K in keyof State]: (text: string) => State[K] } = {
   view: (text) => among(VIEWS, text),
   text: count,
-  kind: (text) => among(KINDS, text),
+  kind: (text) => text,
   layer: (text) => (text === "mean" ? text : count(text)),
   head: (text) => (text === "mean" || text === "max" ? text : count(text)),
   heads: numbers.read,

@@ -126,7 +126,7 @@ def _drifts(rule: BaselineRule, name: str, values: tuple[Recorded, Values], tole
     if recorded.numbers[name].keys() != head_values.keys():
         raise UsageError(f"{recorded.path} is of a model with other heads: record a separate baseline with --record")
     for key, before in recorded.numbers[name].items():
-        value = head_values[key]  # type: ignore[index]
+        value = head_values[key]
         allowed = round(max(absolute, relative * abs(before or 0.0)), DIGITS)
         if before is None or math.isnan(value):
             differs = (before is None) != math.isnan(value)
@@ -134,7 +134,7 @@ def _drifts(rule: BaselineRule, name: str, values: tuple[Recorded, Values], tole
             slack = tolerance * max(1.0, abs(before))
             differs = round(abs(value - before) - allowed - slack, 9) > 0
         if differs:
-            yield Drift(*key, name, before, None if math.isnan(value) else value, allowed)  # type: ignore[arg-type]
+            yield Drift(*key, name, before, None if math.isnan(value) else value, allowed)
 
 
 def _excess(drift: Drift) -> float:

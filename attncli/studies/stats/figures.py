@@ -14,7 +14,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
-from attncli.data import KINDS, MIN_QUERIES, MIN_SHARE, Array, Kind, Profile, Received, Scores, Statistics, TokenWindow
+from attncli.data import (
+    MIN_QUERIES,
+    MIN_SHARE,
+    Array,
+    Kind,
+    Profile,
+    Received,
+    Scores,
+    Statistics,
+    TokenWindow,
+    has_scale,
+)
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
@@ -29,7 +40,7 @@ from attncli.plotting.axis import (
 )
 from attncli.plotting.cells import DECADES, DRAWN, GREY, HATCHED, INVISIBLE, UNDEFINED, Cells, draw_cells
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows, PanelSize, panel_page, ratio_panels
-from attncli.plotting.overview import select_scores, unit_label
+from attncli.plotting.overview import kinds_of, select_scores, unit_label
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.vocabulary import SINK_THRESHOLD
 
@@ -99,7 +110,8 @@ def draw_received(
     page.colour_bar(axes, image, "received (fraction, log scale)", extend)
     rows.write_labels(axes)
     draw_key_ticks(axes, key_labels)
-    axes.set_xlabel(fit_axis_title(KEY if key_labels.are_tokens else KEY_POSITION, keys.width), **style(SUBTITLE))
+    numbers = "key number" if has_scale(received.kind) else KEY_POSITION
+    axes.set_xlabel(fit_axis_title(KEY if key_labels.are_tokens else numbers, keys.width), **style(SUBTITLE))
     _draw_sinks(axes, rows, sinks, keys)
     page.legend(_legend(cells, sinks, threshold), EDGE, page.height - 30)
     return page.figure
@@ -223,7 +235,7 @@ def draw_spread(
     metrics  names of the metrics; by default the main ones
     """
     shown = select_scores(statistics, metrics)
-    blocks = {kind: tables for kind in KINDS if (tables := _tables(kind, shown))}
+    blocks = {kind: tables for kind in kinds_of(shown) if (tables := _tables(kind, shown))}
     if not blocks:
         raise UsageError("there is nothing to draw: no metric has a value for any head")
     layers = max(len(np.unique(table["layer"])) for tables in blocks.values() for table in tables.values())

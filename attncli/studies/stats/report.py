@@ -143,6 +143,7 @@ def _profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -
         captions = run.info.captions(run.text_note(received.text))
         figure = partial(figures.draw_received, received, **captions, threshold=sink_threshold)
         yield Drawing(f"{run.text_prefix(received.text)}{received.kind}-received", figure)
-    for kind in dict.fromkeys(received.kind for received in profile.received if received.kind != "cross"):
+    kinds = dict.fromkeys(received.kind for received in profile.received)
+    for kind in (kind for kind in kinds if kind in ("encoder", "decoder")):
         figure = partial(figures.draw_distances, profile, kind, **run.info.captions(run.mean_note))
         yield Drawing(f"{kind}-distance", figure)

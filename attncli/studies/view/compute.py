@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import KINDS, Attention, Edges, LayerMaps, RunInfo, Vectors, Zoom
+from attncli.data import Attention, Edges, LayerMaps, RunInfo, Vectors, Zoom, kind_order
 from attncli.data.transforms import zoomed
 from attncli.engine.collected import Collected, check_weights
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
@@ -224,7 +224,7 @@ def _sizes_of_pass(prepared: Pass) -> list[MapSize]:
     several = [kind for (kind, _), heads in prepared.heads.items() if len(heads) > 1]
     sizes = []
     for text in prepared.inputs:
-        for kind in (kind for kind in KINDS if kind in maps):
+        for kind in sorted(maps, key=kind_order):
             queries, keys = request.zoom.sides(*map(len, text.sides(kind)))
             of_kind = vectors.get(kind, (0, 0, 0)), len(COMBINED) * several.count(kind)
             sizes.append(MapSize(maps[kind], len(queries), len(keys), *of_kind))

@@ -33,6 +33,7 @@ export function flowView(stage: Stage): Drawing {
 function unable({ run, state }: Stage): string {
   const maps = run.maps(state);
   if (state.kind === "cross") return "Flow needs self-attention: choose the encoder or the decoder.";
+  if (!run.hasTokenLayersOnly(state)) return "Flow needs tokens in every layer; some have rows or keys of their own.";
   if (maps.form !== "whole" || maps.pool !== "none" || maps.window) return "Flow needs every weight of every layer.";
   if (maps.aggregate_layers !== "none") return "Flow needs every layer; this run kept their mean.";
   const tokens = run.axis(state, "queries").labels.length;

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from attncli.data import Kind
+from attncli.data import TokenKind
 from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.studies.check.result import TOLERANCE
 
@@ -29,7 +29,7 @@ class AttentionSection(Section):
 
     name: str | None = None
     text: TextValue | None = None
-    kind: Kind | None = None
+    kind: TokenKind | None = None
     heads: TextList = Field(default=["any"])
     from_: JoinedText = Field(alias="from")
     to: JoinedText
@@ -52,7 +52,7 @@ class BudgetSection(Section):
 
     name: str | None = None
     text: TextValue | None = None
-    kind: Kind | None = None
+    kind: TokenKind | None = None
 
 
 class ClassSection(Section):
@@ -60,7 +60,7 @@ class ClassSection(Section):
 
     name: str | None = None
     text: TextValue | None = None
-    kind: Kind | None = None
+    kind: TokenKind | None = None
     heads: TextList = Field(default=["all"])
     is_: str | None = Field(None, alias="is")
     is_not: str | None = Field(None, alias="is-not")
@@ -71,7 +71,7 @@ class SuiteSection(Section):
 
     file: FilePath
     name: str | None = None
-    kind: Kind | None = None
+    kind: TokenKind | None = None
     heads: TextList = Field(default=["any"])
     min: Share | None = None
     min_rate: Share | None = Field(None, alias="min-rate")
