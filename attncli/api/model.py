@@ -1,6 +1,6 @@
 """A loaded model that runs texts and studies, and describes itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from attncli import models
@@ -43,7 +43,8 @@ class Model(Runner):
         target   text that the decoder of an encoder-decoder reads, for one text; without it the model generates one
         options  options of the forward pass, as in `attncli.RunOptions`: kind, layer, head, metrics, keep_maps, …
         """
-        return Run(**vars(self.gather(parse_texts(text, pair, target), Request.of(options))))
+        request = replace(Request.of(options), any_axes=True)
+        return Run(**vars(self.gather(parse_texts(text, pair, target), request)))
 
     def study(
         self,
@@ -61,7 +62,7 @@ class Model(Runner):
         run_options  options of the forward pass, as in `attncli.RunOptions`
         """
         check_fields(study.options, study.group)
-        request = Request.of({**run_options, **study.run_options()})
+        request = replace(Request.of({**run_options, **study.run_options()}), any_axes=study.any_axes)
         study.check(request)
         return study.run(Execution(request, parse_texts(text, pair, target), load=lambda: self))[1]
 
@@ -173,7 +174,7 @@ def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[Ru
     tokenizer  names the tokens; without it their ids are the names
     Raise UsageError for inputs that cannot be captured, such as `inputs_embeds` and `past_key_values`.
     """
-    request = Request.of(options)
+    request = replace(Request.of(options), any_axes=True)
     if request.max_tokens is not None or request.generate or request.add_bos:
         raise UsageError("max_tokens, generate and add_bos are for texts: these inputs are encoded already")
     loaded = models.wrap_model(model, tokenizer)

@@ -12,7 +12,7 @@ from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.data.transforms import zoomed
 from attncli.engine.collected import Collected, check_weights
 from attncli.engine.execution import Execution
-from attncli.engine.focus import FocusRequest, find_in_maps
+from attncli.engine.focus import FocusRequest, check_tokens, find_in_maps
 from attncli.engine.request import Request, ZoomOptions, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -105,7 +105,7 @@ class Run(Collected):
                 f"this run kept no maps: run the model with keep_maps=True, or use model.{study.name}, which needs none"
             )
         check_fields(study.options, study.group)
-        request = Request.of({**study.run_options(), "by": self.maps[0].by})
+        request = replace(Request.of({**study.run_options(), "by": self.maps[0].by}), any_axes=study.any_axes)
         study.check(request)
         return study.run(Execution(request, existing=self))[1]
 
@@ -203,6 +203,7 @@ class Run(Collected):
 
     def _flow(self, request: FlowRequest, kind: Kind | None, text: int) -> FlowResult:
         shown = self.attention(kind, text).kind
+        check_tokens(shown)
         options = FlowOptions("weight", request.method, request.focus, request.residual, request.start_layer)
         maps = tuple(attention for attention in self.maps if attention.text == text)
         inputs = tuple(encoded for encoded in self.inputs if encoded.index == text)

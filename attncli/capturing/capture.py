@@ -9,14 +9,16 @@ from typing import Literal
 import torch
 
 from attncli.capturing.blocks import most_cells
+from attncli.capturing.canvas import canvas_notes
 from attncli.capturing.emit import RowEmitter
 from attncli.capturing.intercept import intercepted
 from attncli.capturing.probe import call_model, record
 from attncli.capturing.routes import RouteHandler
+from attncli.capturing.scales import scale_of, with_scales
 from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import CapturePlan, Route, Site
 from attncli.capturing.survey import survey
-from attncli.data import Input, Kind, Text
+from attncli.data import Input, Kind, Text, has_scale
 from attncli.errors import AttnError, ModelError, is_out_of_memory
 from attncli.inputs.batches import Batch, accepted_arguments, unpadded, with_distinct_lengths
 from attncli.inputs.encode import encode
@@ -64,14 +66,17 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
             failures.append(f"{name}: {_forward_failure(loaded, inputs, error)}")
             continue
         sites, refused_calls = survey(calls, outputs, inputs, loaded.model)
+        scales = {site.kind: scale_of(loaded.model, site.key) for site in sites if has_scale(site.kind)}
         if sites:
             chosen, reason, sites = _choose_route(loaded, route, sites)
-            notes: tuple[str, ...] = ()
+            notes = canvas_notes(caller, inputs.tensors)
             if index:
                 reason += f"; text runs through its {name} alone"
                 problem = _problem(failures, refused, index)
-                notes = (f"only {name} reads the text, because {_model_label(loaded)} {problem}",)
-            return CapturePlan(chosen, reason, index, tuple(sites), tuple(refused_calls), notes)
+                notes = (f"only {name} reads the text, because {_model_label(loaded)} {problem}", *notes)
+            return CapturePlan(
+                chosen, reason, index, tuple(sites), tuple(refused_calls), notes, tuple(filter(None, scales.values()))
+            )
         refused += refused_calls
     if batch.given and failures:
         problem = f"fails on these inputs ({failures[0]}): give the inputs that its forward pass needs"
@@ -134,7 +139,7 @@ def run(
     watch = functions != {"dispatch"} or any(site.route == "eager" for site in plan.sites)
     options = {"output_attentions": True} if "output" in functions else {}
     _, caller = loaded.callers[plan.caller]
-    for part in unpadded(batch):
+    for part in unpadded(with_scales(batch, plan.scales)):
         emitter = RowEmitter(part, sinks, heads, loaded.model.dtype)
         shadow = Shadow(loaded.model)
         handler = RouteHandler(plan, emitter, len(part.inputs), shadow.model)

@@ -12,7 +12,7 @@ from attncli.capturing.blocks import Block
 from attncli.capturing.patches import capturing
 from attncli.capturing.sites import Site
 from attncli.capturing.weights import weights_problem
-from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility
+from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility, has_scale
 from attncli.data.cached import cached_property
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
@@ -63,6 +63,7 @@ class RowEmitter:
         self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
         self._texts = tuple(text.index for text in batch.inputs)
         self._scales: dict[Site, list[Tensor]] = {}
+        self._scaled: dict[Kind, tuple[TokenAxis, TokenAxis]] = {}
         self.parts: dict[Site, ScoreParts] = {}
         """The vectors and factors of the scores of a layer, for its blocks; needed if `needs_vectors`."""
         self.norms: dict[Site, Tensor] = {}
@@ -86,7 +87,17 @@ class RowEmitter:
         return TokenAxis.from_tokens(self._batch.target_mask, targets)
 
     def axes(self, kind: Kind) -> tuple[TokenAxis, TokenAxis]:
+        """Return the rows and the keys of a kind."""
+        if has_scale(kind):
+            if kind not in self._scaled:
+                rows, keys = zip(*(text.sides(kind) for text in self._batch.inputs), strict=True)
+                self._scaled[kind] = self._unpadded_axis(rows), self._unpadded_axis(keys)
+            return self._scaled[kind]
         return self.source if kind == "encoder" else self.target, self.target if kind == "decoder" else self.source
+
+    def _unpadded_axis(self, tokens: Sequence[Tokens]) -> TokenAxis:
+        mask = torch.ones((len(tokens), len(tokens[0])), dtype=torch.bool, device=self._batch.source_mask.device)
+        return TokenAxis.from_tokens(mask, tokens)
 
     def selected_heads(self, site: Site) -> tuple[int, ...]:
         """Return the heads of a site that the sinks receive."""

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, attend
+from attncli.capturing.canvas import canvas_input
 from attncli.capturing.intercept import Args, CallKey, KwArgs, Output, Trace, intercepted
 from attncli.capturing.projection import Projection, ProjectionFinder
 from attncli.capturing.shadow import Shadow
@@ -200,6 +201,7 @@ def call_model(caller: Callable[..., Any], batch: Batch, **options: bool) -> Any
     Options that the forward function does not accept are left out; inputs too, unless the user gave them.
     """
     inputs: dict[str, Any] = dict(batch.tensors) if batch.given else accepted_arguments(caller, batch.tensors)
+    inputs |= accepted_arguments(caller, canvas_input(caller, inputs))
     # an index, not the number 1: Gemma 4 would compute its last layers for that number of tokens only
     inputs |= accepted_arguments(caller, {"use_cache": False, "logits_to_keep": torch.tensor([-1])})
     parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()

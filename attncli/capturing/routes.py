@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, Scratch, attend, rows_per_block
+from attncli.capturing.chunks import chunk_block
 from attncli.capturing.emit import RowEmitter
 from attncli.capturing.intercept import Args, CallKey, KwArgs
 from attncli.capturing.masks import Strip, slices
@@ -64,6 +65,10 @@ class RouteHandler:
         if self._waiting and key == _next(self._waiting[0]):
             (first, *band), self._waiting = self._waiting, None
             self._emit_layout(self._capture(first), band, (weights, visible_by_scores(scores)))
+            return
+        first = key[0], 0
+        if (sites := self._sites.get(first, [])) and sites[0].layout == "chunks":
+            self._emit_chunk(sites, key, weights, visible_by_scores(scores))
             return
         sites = self._sites.get(key, [])
         if sites and sites[0].layout and weights.shape[-1] > sites[0].width:
@@ -149,6 +154,19 @@ class RouteHandler:
                 add_global_tokens(full, rows.start, stored[..., :columns], of_global, positions)
             self._emit(sites, Block.from_weights(part, seen, rows.start))
         self._end(sites)
+
+    def _emit_chunk(self, sites: Sequence[Site], key: CallKey, weights: Tensor, visible: Tensor) -> None:
+        """Emit the rows of one chunk of local attention; its layer begins and ends with its first and last chunk."""
+        tokens, width = self._emitter.source.mask.shape[1], sites[0].width
+        block = chunk_block(key[1], weights, visible, tokens, width)
+        if block is None:
+            raise ModelError(f"{sites[0].label} has chunks of another size: its rows over all tokens cannot be rebuilt")
+        if key[1] == 0:
+            self._begin(sites, tokens, tokens)
+        self._emit(sites, block)
+        if block.strip.rows.stop == tokens:
+            self._end(sites)
+            self._capture((key[0], 0))
 
     def _extent(self, site: Site, queries: int, keys: int) -> tuple[slice, slice]:
         """Return the rows and the keys of a call that belong to a site."""

@@ -3,17 +3,20 @@
 Kinds and layer numbers come from the names of modules and from the calls.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from transformers import PreTrainedConfig
 
 from attncli.capturing.intercept import CallKey
 from attncli.capturing.projection import Projection
+from attncli.capturing.scales import Scale
 from attncli.capturing.weights import Layout
-from attncli.data import KINDS, Kind
+from attncli.data import KINDS, Input, Kind, base_kind, kind_order
 
 Route = Literal["stream", "eager"]
 Function = Literal["dispatch", "sdpa", "softmax", "output"]
@@ -77,6 +80,7 @@ class CapturePlan:
     reason   why this route was chosen
     caller   index into `Loaded.callers`, the ways to run the model on text
     refused  layers that cannot be captured: (name, reason)
+    scales   the rows and keys of the kinds that have their own
     notes    messages for the user about every result of the plan
     """
 
@@ -86,10 +90,25 @@ class CapturePlan:
     sites: tuple[Site, ...]
     refused: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    scales: tuple[Scale, ...] = ()
+
+    def for_texts(self, inputs: Sequence[Input]) -> CapturePlan:
+        """Return the plan with the kind of tokens for layers whose rows and keys are single tokens in all these texts.
+
+        Compressed keys begin with the first full window of tokens.
+        """
+        shortened = {
+            scale.kind for scale in self.scales if all(scale.has_only_tokens(len(text.source)) for text in inputs)
+        }
+        if not shortened or not inputs:
+            return self
+        sites = (replace(site, kind=base_kind(site.kind)) if site.kind in shortened else site for site in self.sites)
+        scales = (scale for scale in self.scales if scale.kind not in shortened)
+        return replace(self, sites=tuple(sites), scales=tuple(scales))
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return tuple(kind for kind in KINDS if any(site.kind == kind for site in self.sites))
+        return tuple(sorted({site.kind for site in self.sites}, key=kind_order))
 
 
 def block_sparse_advice(config: PreTrainedConfig) -> str:

@@ -7,23 +7,16 @@ import torch
 from transformers import PreTrainedModel
 
 from attncli.capturing.attention_free import attention_free_layers
+from attncli.capturing.chunks import chunk_width
 from attncli.capturing.probe import ProbedCall, agree
+from attncli.capturing.scales import scale_of
 from attncli.capturing.sites import Part, Site, block_sparse_advice, call_kind, layer_number, tree_kind
-from attncli.capturing.weights import (
-    Layout,
-    add_global_tokens,
-    as_returned,
-    find_layout,
-    full_rows,
-    global_tokens,
-    weights_problem,
-)
-from attncli.data import Kind
+from attncli.capturing.stored_rows import ReturnedMap, Stored, as_rows, is_returned
+from attncli.capturing.weights import weights_problem
+from attncli.data import Kind, base_kind
 from attncli.inputs.batches import Batch
 
 Tensor = torch.Tensor
-ReturnedMap = tuple[str, int, Tensor]
-"""An attention map among the outputs of a model: (name of the output, index in it, map)."""
 OUTPUTS: dict[str, Kind | None] = {
     "encoder_attentions": "encoder",
     "decoder_attentions": "decoder",
@@ -31,19 +24,6 @@ OUTPUTS: dict[str, Kind | None] = {
     "attentions": None,
 }
 """The outputs that hold attention maps, with their kind. They are read by name: their order differs between models."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """How a model stores the weights of a call that is not a matrix of query x key.
-
-    width     number of columns of the layout, without those of global tokens
-    returned  the weights as the model returns them
-    """
-
-    layout: Layout
-    width: int
-    returned: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +54,9 @@ def survey(
     ]
     surveyed: list[SurveyedCall] = []
     for call in _distinct(calls):
-        rows, stored = _as_rows(call, calls, batch, returned)
+        if call.key[1] and chunk_width(model, call.key[0]):
+            continue  # a part of the first call of its module
+        rows, stored = as_rows(call, calls, batch, returned, model)
         surveyed += _classify(rows, stored, batch, returned, model)
     surveyed += _unclassified(calls, surveyed, batch, block_sparse_advice(model.config))
     surveyed += _only_in_outputs(surveyed, returned, batch, model)
@@ -104,11 +86,16 @@ def _classify(
     """Return the attention in a call: none, one kind, or two kinds in one softmax."""
     source, target = batch.lengths
     four_axes = call.weights.dim() == 4 and call.weights.shape[0] == len(batch.inputs)
-    only_softmax = call.function == "softmax" and not stored and not _is_returned(call.weights, returned)
+    only_softmax = call.function == "softmax" and not stored and not is_returned(call.weights, returned)
     if only_softmax and not (four_axes and call.owner):
         return []
     queries, keys = call.weights.shape[-2:] if four_axes else (0, 0)
     layer = layer_number(call.stack)
+    scale = scale_of(model, call.key)
+    if scale is not None and (queries, keys) == scale.shape(source):
+        real = torch.ones((len(batch.inputs), queries), dtype=torch.bool, device=call.weights.device)
+        wrong = weights_problem(call.weights, real, model.dtype) or ""
+        return [SurveyedCall(scale.kind, layer, call, stored=stored, problem=wrong)]
     if target is not None and (queries, keys) == (target, target + source):
         own, cross = call.weights[..., :target], call.weights[..., target:]
         return [
@@ -125,63 +112,15 @@ def _classify(
     kind = call_kind(call.key[0], queries, keys, batch.lengths, _is_causal(call), is_decoder)
     if not four_axes:  # hashed or pooled attention: its shape does not show the kind
         kind = tree_kind(call.key[0]) or kind
-    problem = (
-        _shape_or_value_problem(call.weights, batch, model.dtype)
-        if four_axes
-        else _no_tokens(call.weights.shape, source)
-    )
+    if four_axes:
+        problem = _shape_or_value_problem(call.weights, batch, model.dtype) or ""
+    else:
+        problem = _no_tokens(call.weights.shape, source)
     if problem and only_softmax:
         return []
     if call.function == "sdpa" and not call.streamable:
         problem = problem or "its output is not that of the plain formula, and torch's attention shows no weights"
-    return [SurveyedCall(kind, layer, call, stored=stored, problem=problem or "")]
-
-
-def _as_rows(
-    call: ProbedCall, calls: Sequence[ProbedCall], batch: Batch, returned: Sequence[ReturnedMap]
-) -> tuple[ProbedCall, Stored | None]:
-    """Return the call, with weights [batch, head, query, key] if they can be rebuilt, and how the model stores them."""
-    size, source = len(batch.inputs), batch.lengths[0]
-    weights, visible = call.weights, call.visible
-    if weights.dim() == 3 and weights.shape[0] % size == 0:
-        shape = (size, -1, *weights.shape[1:])
-        visible = None if visible is None else visible.reshape(shape)
-        return replace(call, weights=weights.reshape(shape), visible=visible), None
-    if call.function != "softmax" or visible is None:
-        return call, None
-    own = _global_rows(call, calls)
-    columns = own.weights.shape[1] if own else 0
-    layout = find_layout(weights[..., columns:], size, source)
-    if layout is None:
-        return call, None
-    shown = as_returned(weights, layout, source).clone()
-    rows, seen = (full_rows(part[..., columns:], layout, 0, source, source) for part in (weights, visible))
-    if own and own.visible is not None:
-        positions = global_tokens(visible, columns, source)
-        for part, whole, of_global in ((rows, weights, own.weights), (seen, visible, own.visible)):
-            add_global_tokens(
-                part, 0, whole[..., :columns], of_global.reshape(size, -1, *of_global.shape[1:]), positions
-            )
-        for text, places in enumerate(positions):  # the model returns the rows of global tokens in another output
-            shown[text][:, places] = 0
-    if not _is_returned(shown, returned):
-        return call, None
-    return replace(call, weights=rows, visible=seen), Stored(layout, weights.shape[-1] - columns, shown)
-
-
-def _global_rows(call: ProbedCall, calls: Sequence[ProbedCall]) -> ProbedCall | None:
-    """Return the softmax of global tokens over all keys, which follows that of a band; None if there is none."""
-    shape, (name, number) = call.weights.shape, call.key
-    for other in calls:
-        if other.key == (name, number + 1) and other.weights.dim() == 3 and len(shape) == 4:
-            texts_and_heads, columns, keys = other.weights.shape
-            if (texts_and_heads, keys) == (shape[0] * shape[2], shape[1]) and columns < shape[3]:
-                return other
-    return None
-
-
-def _is_returned(weights: Tensor, returned: Sequence[ReturnedMap]) -> bool:
-    return any(agree(weights, attention_map) for _, _, attention_map in returned)
+    return [SurveyedCall(kind, layer, call, stored=stored, problem=problem)]
 
 
 def _shape_or_value_problem(weights: Tensor, batch: Batch, dtype: torch.dtype) -> str | None:
@@ -265,15 +204,18 @@ def _not_found(returned: Sequence[ReturnedMap], surveyed: Sequence[SurveyedCall]
     """Return which outputs of the model hold more maps than attention calls were found, as (output, reason)."""
     for name, kind in OUTPUTS.items():
         maps = sum(output == name for output, _, _ in returned)
-        calls = sum(kind in (None, attention.kind) for attention in surveyed)
+        calls = sum(kind in (None, base_kind(attention.kind)) for attention in surveyed)
         if maps > calls:
             yield f"{maps - calls} of {maps} {name}", f"only {calls} attention calls of the model were found"
 
 
 def _renumber_layers(surveyed: list[SurveyedCall]) -> None:
-    """Set layer numbers to the order of calls in each kind whose names lack or repeat a number (shared modules)."""
-    for kind in {attention.kind for attention in surveyed}:
-        members = [index for index, attention in enumerate(surveyed) if attention.kind == kind]
+    """Set layer numbers to the order of calls in each kind whose names lack or repeat a number (shared modules).
+
+    A kind and its scales are numbered as one.
+    """
+    for kind in {base_kind(attention.kind) for attention in surveyed}:
+        members = [index for index, attention in enumerate(surveyed) if base_kind(attention.kind) == kind]
         layers = [surveyed[index].layer for index in members if not surveyed[index].problem]
         if None in layers or len(set(layers)) < len(layers):
             for layer, index in enumerate(members):

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 Tensor = torch.Tensor
-Layout = Literal["band", "blocks"]
+Layout = Literal["band", "blocks", "chunks"]
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 4e-3}
 """How far above 1 a row may sum, by the dtype that computed the softmax."""
 

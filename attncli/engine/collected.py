@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from attncli.arguments import checks_arguments
-from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics
+from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics, has_scale
 from attncli.data.selection import Choice, resolve
 from attncli.data.transforms import drop_special, to_words
 from attncli.engine.memory import check_file_fits, parse_size
 from attncli.engine.request import Request, metric_names
+from attncli.engine.token_axes import with_token_axes
 from attncli.errors import UsageError
 from attncli.inputs.word_ids import WordIds, with_word_ids, word_notes
 from attncli.paths import what_is_at
@@ -127,8 +128,10 @@ class Collected(RunParts):
             maps = _with_word_ids(maps, self.inputs, request.word_ids)
         elif request.words and not all(attention.words for attention in maps):
             notes = word_notes(self.inputs)
-        maps = reshape(maps, request, where)
-        return replace(self.with_notes(*notes), inputs=_inputs_of(self.inputs, maps), maps=maps, statistics=None)
+        maps, left_out = reshape(maps, request, where)
+        return replace(
+            self.with_notes(*notes, *left_out), inputs=_inputs_of(self.inputs, maps), maps=maps, statistics=None
+        )
 
 
 def _with_word_ids(maps: Sequence[Attention], inputs: Sequence[Input], word_ids: WordIds) -> tuple[Attention, ...]:
@@ -148,7 +151,10 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
     texts = []
     for text in inputs:
         for attention in (attention for attention in maps if attention.text == text.index):
-            if text.target is None or attention.kind == "encoder":
+            if has_scale(attention.kind):
+                sides = attention.queries, attention.keys
+                text = replace(text, scaled={**text.scaled, attention.kind: sides})
+            elif text.target is None or attention.kind == "encoder":
                 text = replace(text, source=attention.queries)
             elif attention.kind == "decoder":
                 text = replace(text, target=attention.queries)
@@ -169,8 +175,11 @@ def _select_metrics(statistics: Statistics, names: Sequence[str]) -> Statistics:
 # ------------------------------------------------------------------------------------------------ kept maps
 
 
-def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[Attention, ...]:
-    """Return kept maps selected and combined as a request says; raise UsageError if `where` lacks what it needs."""
+def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[tuple[Attention, ...], tuple[str, ...]]:
+    """Return kept maps selected and combined as a request says, and notes on layers that are left out.
+
+    Raise UsageError if `where` lacks what the request needs.
+    """
     wrong = {attention.by for attention in maps} - {request.by}
     if "weight" in wrong:
         raise UsageError(
@@ -182,8 +191,8 @@ def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[At
             f"{where} contains value-weighted norms, not weights: read them with heatmap, stats or flow and --by norm, "
             "or save the weights too, with --save-maps and without --by norm"
         )
-    chosen = _select_maps(maps, request.choice, where)
-    return tuple(_combine(_merge_tokens(attention, request), request) for attention in chosen)
+    chosen, notes = _select_maps(maps, request, where)
+    return tuple(_combine(_merge_tokens(attention, request), request) for attention in chosen), notes
 
 
 def check_weights(maps: Sequence[Attention]) -> None:
@@ -195,7 +204,8 @@ def check_weights(maps: Sequence[Attention]) -> None:
         )
 
 
-def _select_maps(maps: Sequence[Attention], choice: Choice, where: str) -> list[Attention]:
+def _select_maps(maps: Sequence[Attention], request: Request, where: str) -> tuple[list[Attention], tuple[str, ...]]:
+    choice = request.choice
     layers = [layer for attention in maps for layer in attention.layers]
     if choice.layers is not None and any(isinstance(layer.layer, str) for layer in layers):
         raise UsageError(f"--layer cannot choose from {where}: it keeps only the mean over layers")
@@ -204,14 +214,14 @@ def _select_maps(maps: Sequence[Attention], choice: Choice, where: str) -> list[
     available = {
         (attention.kind, _layer_number(layer)): layer.heads for attention in maps for layer in attention.layers
     }
-    heads = resolve(choice, available, where)
+    heads, notes = with_token_axes(resolve(choice, available, where), request)
     selected = []
     for attention in maps:
         numbers = [heads.get((attention.kind, _layer_number(layer))) for layer in attention.layers]
         pairs = zip(attention.layers, numbers, strict=True)
         if kept := tuple(_only_heads(layer, chosen) for layer, chosen in pairs if chosen is not None):
             selected.append(replace(attention, layers=kept))
-    return selected
+    return selected, notes
 
 
 def _layer_number(layer: LayerMaps) -> int:

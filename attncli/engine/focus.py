@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.data import Array, Attention, Direction, Input, Kind, Tokens
+from attncli.data import Array, Attention, Direction, Input, Kind, Tokens, base_kind, has_scale
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.focus import ALL, FocusMatch, describe_matches, find_focus
 from attncli.vocabulary import DIRECTIONS
@@ -88,9 +88,19 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
     return FocusMatches(matches, tuple(notes))
 
 
+def check_tokens(kind: Kind) -> None:
+    """Raise UsageError if rows or keys of a kind are not the tokens of the text."""
+    if has_scale(kind):
+        raise UsageError(
+            f"this needs attention between tokens: rows or keys of {kind} stand for several tokens or for none; "
+            f"choose {base_kind(kind)}"
+        )
+
+
 def find_in_maps(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusRequest) -> FocusMatches:
     """Return the occurrences of the focus in kept maps; raise UsageError unless these are full maps."""
     for attention in maps:
+        check_tokens(attention.kind)
         if not attention.whole:
             raise UsageError(
                 "highlights need full maps, these show "

@@ -112,4 +112,6 @@ def execute(invocation: Invocation, study: Study[ResultT], track: Track = untrac
     """
     study.check(invocation.request)
     _ = invocation.folder  # checks that the folder can be written
-    return study.run(invocation.execution(track))
+    execution = invocation.execution(track)
+    execution.request = replace(execution.request, any_axes=study.any_axes)
+    return study.run(execution)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from attncli.capturing import CapturePlan, layer_bytes
+from attncli.capturing import CapturePlan, layer_bytes, with_scales
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
 from attncli.data.cached import cached_property
@@ -20,6 +20,7 @@ from attncli.engine.measuring import extra_notes, extra_sinks, measure_for, meas
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
+from attncli.engine.token_axes import with_token_axes
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.random_inputs import shuffle_batch
@@ -40,7 +41,7 @@ class Pass:
     batches: tuple[Batch, ...]
     request: Request
     heads: Selection
-    norm_notes: tuple[str, ...] = ()
+    layer_notes: tuple[str, ...] = ()
 
     @classmethod
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
@@ -50,8 +51,11 @@ class Pass:
             count = sum(len(batch.inputs) for batch in batches)
             parts = (with_word_ids(batch.inputs, request.word_ids, count) for batch in batches)
             batches = tuple(replace(batch, inputs=inputs) for batch, inputs in zip(batches, parts, strict=True))
+        plan = plan.for_texts([text for batch in batches for text in batch.inputs])
+        batches = tuple(with_scales(batch, plan.scales) for batch in batches)
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
-        prepared = cls(loaded, plan, batches, request, resolve(request.choice, available, loaded.name))
+        heads, notes = with_token_axes(resolve(request.choice, available, loaded.name), request)
+        prepared = cls(loaded, plan, batches, request, heads, notes)
         if request.by == "norm":
             prepared = prepared._with_norms()
         for batch in prepared.batches:
@@ -76,7 +80,7 @@ class Pass:
             f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
             for (kind, reason), layers in left_out.items()
         )
-        return replace(self, heads=heads, norm_notes=tuple(notes))
+        return replace(self, heads=heads, layer_notes=(*self.layer_notes, *notes))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -87,7 +91,7 @@ class Pass:
         texts = [text for batch in self.batches for text in batch.inputs]
         of_words = word_notes(texts) if self.request.words and self.request.word_ids is None else ()
         model_notes = (*self.loaded.notes, *self.plan.notes)
-        notes = [*model_notes, *refused, *self.norm_notes, *text_notes, *of_words, *focus_notes]
+        notes = [*model_notes, *refused, *self.layer_notes, *text_notes, *of_words, *focus_notes]
         return tuple(dict.fromkeys(notes))
 
     @cached_property

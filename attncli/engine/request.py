@@ -90,7 +90,10 @@ class RunOptions(ZoomOptions, total=False):
 
 @dataclass(frozen=True)
 class Request:
-    """Checked options of a run, as in `RunOptions`; of the focus, if any, only rows or columns are kept."""
+    """Checked options of a run, as in `RunOptions`; of the focus, if any, only rows or columns are kept.
+
+    any_axes  whether rows and keys may stand for several tokens or for none
+    """
 
     choice: Choice = field(default_factory=Choice)
     by: By = "weight"
@@ -115,6 +118,7 @@ class Request:
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
     focus: FocusRequest | None = None
+    any_axes: bool = False
 
     @classmethod
     def of(cls, options: RunOptions) -> Request:
@@ -173,6 +177,17 @@ class Request:
         return self.special == "drop"
 
     @property
+    def needs_tokens(self) -> str:
+        """Why rows and keys must be tokens; "" if they need not be."""
+        reasons = {
+            "this analysis reads attention between tokens": not self.any_axes or self.focus is not None,
+            "--words merges tokens": self.words,
+            "--special drop drops tokens": self.dropped_special,
+            "--rows and --keys name tokens": self.zoom.windowed,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
+
+    @property
     def combined(self) -> bool:
         """Whether heads or layers are combined into one map."""
         return (self.aggregate, self.aggregate_layers) != ("none", "none")
@@ -189,7 +204,7 @@ class Request:
 
     def resolved(self) -> dict[str, Any]:
         """Return all options that change the result, as plain values."""
-        left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus")
+        left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus", "any_axes")
         selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}

@@ -91,7 +91,7 @@ class SharedPass:
 
 def share_pass(runner: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> SharedPass:
     """Return one forward pass over texts with the maps that a request selects; without maps if they do not fit."""
-    prepared = runner.prepare(texts, request, track)
+    prepared = runner.prepare(texts, replace(request, any_axes=True), track)
     info = prepared.info_of(texts)
     if problem := prepared.excess(at_once=True):
         info = replace(info, notes=(*info.notes, f"{problem}: each step reads the texts again"))

@@ -36,6 +36,7 @@ class Study(ABC, Generic[ResultT]):
     formats  which file formats it writes
     prints   output to a pipe: the first table as CSV, or the path of every drawing
     reads    whether it reads the user's texts
+    any_axes whether it takes layers whose rows or keys stand for several tokens or for none
     help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
 
@@ -46,6 +47,7 @@ class Study(ABC, Generic[ResultT]):
     formats: ClassVar[Formats] = Formats()
     prints: ClassVar[Literal["table", "paths"]] = "table"
     reads: ClassVar[bool] = True
+    any_axes: ClassVar[bool] = False
     help: ClassVar[str] = ""
 
     @property

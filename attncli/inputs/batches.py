@@ -150,8 +150,9 @@ def _real_length(mask: torch.Tensor, row: int) -> int:
 
 def _without_padding(name: str, tensor: torch.Tensor, batch: Batch, rows: list[int]) -> torch.Tensor:
     is_target = not _is_state(name) if STATES in batch.tensors else name.startswith("decoder_")
-    mask = batch.target_mask if is_target else batch.source_mask
-    assert mask is not None
+    mask = batch.source_mask
+    if is_target and batch.target_mask is not None:  # the canvas of a diffusion model is no target
+        mask = batch.target_mask
     if tensor.shape[:2] == mask.shape:
         return torch.stack([tensor[row][mask[row]] for row in rows])
     if tensor.dim() and len(tensor) == len(batch.inputs) and mask.shape[1] not in tensor.shape[1:]:

@@ -36,16 +36,6 @@ class AxisLabels:
     are_tokens: bool = True
 
 
-def kind_words(kind: Kind) -> str:
-    """Return what pictures call a kind of attention.
-
-    >>> kind_words("cross"), kind_words("encoder-pooled-4x4")
-    ('cross-attention', 'encoder self-attention, pooled 4x4')
-    """
-    words, scale = KIND_WORDS[base_kind(kind)], kind.partition("-")[2]
-    return f"{words}, {scale.replace('-', ' ')}" if scale else words
-
-
 def fit_labels(
     names: list[str], cell: float, factor: int = 1, *, with_positions: bool = True, largest: float = _LARGEST
 ) -> AxisLabels:

@@ -111,7 +111,7 @@ def model() -> attncli.Model:
 def test_kept_maps_are_combined_as_one_pass_combines_them(options: RunOptions, model: attncli.Model) -> None:
     text = "Unbelievable stories, wonderfully told."
     at_once = model.run(text, **options).maps
-    later = reshape(model.run(text).maps, Request.of(options), "the run")
+    later = reshape(model.run(text).maps, Request.of(options), "the run")[0]
     assert len(at_once) == len(later) == 1
     assert describe(at_once[0]) == describe(later[0])
     for one, other in zip(at_once[0].layers, later[0].layers, strict=True):

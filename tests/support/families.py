@@ -114,9 +114,9 @@ def reference(family: Family, tensors: Mapping[str, torch.Tensor] | None = None)
     output = model(**tensors, output_attentions=True, return_dict=True)
     maps_by_layer: dict[tuple[Kind, int], np.ndarray] = {}
     for kind, layers in family.layers.items():
-        maps = named(output, OUTPUTS[kind])
+        maps = named(output, OUTPUTS[kind.partition("-")[0]])
         if family.name == "funnel":  # one list of maps for its two stacks
-            maps = maps[3:] if kind == "decoder" else maps[:3]
+            maps = {"encoder": maps[:2], "encoder-pooled-2x1": maps[2:3], "decoder": maps[3:]}[kind]
         maps = _full_matrices(family, kind, maps, tensors)
         numbered = sorted({*layers, *family.refused.get(kind, ())})
         if len(maps) != len(numbered):

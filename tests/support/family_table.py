@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal
 
-Kind = Literal["encoder", "decoder", "cross"]
+Kind = str
 Route = Literal["stream", "eager", "refuse"]
 PAD, UNK, BOS, EOS, CLS, SEP, MASK = range(7)
 VOCABULARY = 100
@@ -251,13 +251,12 @@ ENCODERS = (
                 "num_decoder_layers": 1,
             }
         ),
-        {"encoder": (0, 1), "decoder": (0,)},
-        {"encoder": 4, "decoder": 4},
+        {"encoder": (0, 1), "encoder-pooled-2x1": (2,), "decoder": (0,)},
+        {"encoder": 4, "encoder-pooled-2x1": 4, "decoder": 4},
         route="eager",
         see="all",
-        refused={"encoder": (2,)},
         pads=False,
-        notes="the third layer reads pooled tokens; the decoder layer is not causal and reads all tokens",
+        notes="the queries of the third layer are pairs of tokens; the decoder layer is not causal",
     ),
     _encoder(
         "big_bird",

@@ -32,6 +32,7 @@ class HeatmapStudy(Study["RunsAndCount"]):
     layers_selected: bool = False
     heads_selected: bool = False
     name = "heatmap"
+    any_axes = True
     group = HeatmapOptions
     formats = Formats(PICTURE_FORMATS, PICTURE_FORMATS[:1], replaced=True)
     prints = "paths"

@@ -28,6 +28,7 @@ class StatsStudy(Study["Statistics"]):
 
     options: StatsOptions = field(default_factory=StatsOptions)
     name = "stats"
+    any_axes = True
     group = StatsOptions
     formats = Formats(TABLE_FORMATS, ("json", "csv"), drawings=("png",))
 

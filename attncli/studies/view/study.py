@@ -29,6 +29,7 @@ class ViewStudy(Study["Page"]):
     options: ViewOptions = field(default_factory=ViewOptions)
     measures: bool = True
     name = "view"
+    any_axes = True
     group = ViewOptions
     formats = Formats(PAGE_FORMATS, PAGE_FORMATS)
     prints = "paths"
