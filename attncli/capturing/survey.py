@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from attncli.capturing.attention_free import attention_free_layers
 from attncli.capturing.chunks import chunk_width
+from attncli.capturing.modalities import other_input
 from attncli.capturing.probe import ProbedCall, agree
 from attncli.capturing.scales import scale_of
 from attncli.capturing.sites import Part, Site, block_sparse_advice, call_kind, layer_number, tree_kind
@@ -112,10 +113,14 @@ def _classify(
     kind = call_kind(call.key[0], queries, keys, batch.lengths, _is_causal(call), is_decoder)
     if not four_axes:  # hashed or pooled attention: its shape does not show the kind
         kind = tree_kind(call.key[0]) or kind
-    if four_axes:
+    if not_text := other_input(model, call.stack):
+        problem = f"it reads {not_text}, not the tokens of the text"
+    elif four_axes:
         problem = _shape_or_value_problem(call.weights, batch, model.dtype) or ""
     else:
         problem = _no_tokens(call.weights.shape, source)
+    if kind == "cross" and target is None:  # as many keys as tokens, by chance
+        problem = problem or "its keys are not the tokens of the text"
     if problem and only_softmax:
         return []
     if call.function == "sdpa" and not call.streamable:
