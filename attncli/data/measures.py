@@ -97,10 +97,6 @@ class Metric:
     def name(self) -> str:
         return self.compute.__name__
 
-    def is_defined_for(self, kind: Kind) -> bool:
-        """Return whether the metric has a meaning for a kind of attention."""
-        return base_kind(kind) in self.kinds and (self.any_axes or not has_scale(kind))
-
     @property
     def question(self) -> str:
         """Return the first line of the docstring: the question that the metric answers."""
@@ -110,3 +106,8 @@ class Metric:
     def page(self) -> str:
         """Return the whole docstring, as `attncli explain` prints it."""
         return inspect.getdoc(self.compute) or ""
+
+
+def is_defined_for(metric: Metric, kind: Kind) -> bool:
+    """Return whether a metric has a meaning for a kind of attention."""
+    return base_kind(kind) in metric.kinds and (metric.any_axes or not has_scale(kind))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from attncli.arguments import checks_arguments
-from attncli.errors import UsageError
+from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -152,9 +152,11 @@ class Input:
     scaled: Mapping[Kind, tuple[Tokens, Tokens]] = field(default_factory=dict)
 
     def sides(self, kind: Kind) -> tuple[Tokens, Tokens]:
-        """Return the query tokens and the key tokens of a kind of attention."""
-        if has_scale(kind):
+        """Return the query tokens and the key tokens of a kind of attention; raise UsageError if it is unknown."""
+        if kind in self.scaled:
             return self.scaled[kind]
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind {kind[:60]!r}: {did_you_mean(kind, [*KINDS, *self.scaled])}")
         if self.target is None:
             return self.source, self.source
         queries = self.source if kind == "encoder" else self.target

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from attncli.arguments import checks_arguments
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics, has_scale
-from attncli.data.selection import Choice, resolve
+from attncli.data.selection import resolve
 from attncli.data.transforms import drop_special, to_words
 from attncli.engine.memory import check_file_fits, parse_size
 from attncli.engine.request import Request, metric_names

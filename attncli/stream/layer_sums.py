@@ -6,6 +6,7 @@ import torch
 
 from attncli import registry
 from attncli.data import Columns, Metric, Rows, RowSum, RowSums, Visibility
+from attncli.data.measures import is_defined_for
 from attncli.errors import AttnError, UsageError
 
 Tensor = torch.Tensor
@@ -28,7 +29,7 @@ class LayerSums:
     def __init__(self, rows: Rows, metrics: Sequence[Metric]) -> None:
         self.kind, self.texts = rows.kind, rows.texts
         self.query_lengths, self.key_lengths = rows.query_lengths, rows.key_lengths
-        metrics = [metric for metric in metrics if metric.scope == "row" and metric.is_defined_for(rows.kind)]
+        metrics = [metric for metric in metrics if metric.scope == "row" and is_defined_for(metric, rows.kind)]
         self._weight_metrics = [metric for metric in metrics if metric.needs is None]
         self._needs = {need: metric for metric in metrics for need in metric.needs or ()}
         self._visibility_needs = {need: metric for metric in metrics for need in metric.needs_visibility}
@@ -99,7 +100,7 @@ class LayerSums:
         weights, visible = (self._in_order(name).transpose(2, 3) for name in ("near", "near visible"))
         rows = RowSums(factor, count > 0, count, (weights, visible), cache)
         for metric in metrics:
-            if not metric.is_defined_for(self.kind):
+            if not is_defined_for(metric, self.kind):
                 yield torch.full_like(factor, torch.nan)
             else:
                 known = by_name.get(metric.name) if metric.needs is None else None
@@ -164,7 +165,7 @@ def column_values(columns: Columns, metrics: Sequence[Metric]) -> Iterator[Tenso
     """Yield the values of each column metric: [batch, head] or [batch, head, key] float64, NaN where undefined."""
     for metric in metrics:
         like = columns.mass if metric.per_key else columns.mass[..., 0]
-        if metric.is_defined_for(columns.kind):
+        if is_defined_for(metric, columns.kind):
             yield _computed(metric, metric.compute, columns, like)
         else:
             yield torch.full_like(like, torch.nan)

@@ -254,7 +254,7 @@ def test_any_argument_is_taken_or_refused(
         (lambda run: run.heatmap("entropy", 0), "expected layer to be a whole number or None, got 'entropy'"),
         (lambda run: run.heatmap(0, nonsense=1), "unknown option 'nonsense': known are: keys, pool, resolution, rows"),
         (lambda run: run.highlight(0, "cat"), "expected layer to be a whole number or None, got 'cat'"),
-        (lambda run: run.attention("encodr"), "unknown kind 'encodr': did you mean 'encoder' or 'decoder'?"),
+        (lambda run: run.attention("encodr"), "there are no maps of kind 'encodr': did you mean 'encoder'?"),
         (lambda run: run.save("out", format="csv"), "unknown format 'csv': known are: npz, safetensors"),
         (lambda run: run.save("out", force="no"), "expected force to be True or False, got 'no'"),
         (lambda run: run.view(height="tall"), "expected height to be a whole number, got 'tall'"),
