@@ -75,7 +75,7 @@ class ModelOptions:
 
     model: str | None = option(
         "Model",
-        f"Hub id, folder, or demo:encoder, demo:decoder, demo:seq2seq (default: {vocabulary.DEFAULT_MODEL})",
+        f"Hub id, folder, GGUF file, or demo:encoder, demo:decoder, demo:seq2seq (default: {vocabulary.DEFAULT_MODEL})",
         "-m",
         metavar="ID_OR_DIR",
     )

@@ -125,6 +125,7 @@ class Model(Runner):
             "architecture": info.architecture,
             "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
             **{name: getattr(info, name) for name in ("dtype", "device", "tokenizer")},
+            "gguf": loaded.gguf.describe(loaded.dtype) if loaded.gguf else None,
             "max_positions": loaded.max_positions,
             "attention": [_describe_kind(capture_plan, kind) for kind in capture_plan.kinds],
             "capture": {"route": capture_plan.route, "reason": capture_plan.reason},
@@ -146,7 +147,7 @@ def load(
     dtype: str = "auto",
     trust_remote_code: bool = False,
 ) -> Model:
-    """Load a model by Hub id, folder or `demo:encoder`, `demo:decoder`, `demo:seq2seq`.
+    """Load a model by Hub id, folder, GGUF file or `demo:encoder`, `demo:decoder`, `demo:seq2seq`.
 
     head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …; auto-lm is auto
                        with the head that `generate` needs

@@ -16,7 +16,7 @@ DEMO = Path(__file__).parent.parent / "demo"
 DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
 _WEIGHT_FILES = (
     *("*.safetensors", "*.safetensors.index.json"),
-    *("pytorch_model*.bin", "pytorch_model*.index.json", "*.gguf"),
+    *("pytorch_model*.bin", "pytorch_model*.index.json"),
 )
 _QUIET = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
 _MODULES = "modules.json"
@@ -51,11 +51,15 @@ def locate(name: str) -> str:
         raise ModelError(f"model '{name}': {error}") from error
     if found == "folder":
         check_files(folder)
+        gguf = next(iter(sorted(folder.glob("*.gguf"))), None)
+        advice = f", or name {gguf}" if gguf else ""
         has_config = (folder / "config.json").is_file()
         if not has_config and not any((folder / file).is_file() for file in ("adapter_config.json", _MODULES)):
-            raise ModelError(f"model folder '{folder}' has no config.json; give the folder that save_pretrained wrote")
+            problem = "has no config.json; give the folder that save_pretrained wrote"
+            raise ModelError(f"model folder '{folder}' {problem}{advice}")
         if has_config and not any(any(folder.glob(pattern)) for pattern in _WEIGHT_FILES):
-            raise ModelError(f"model folder '{folder}' has no weights; expected model.safetensors next to config.json")
+            problem = "has no weights; expected model.safetensors next to config.json"
+            raise ModelError(f"model folder '{folder}' {problem}{advice}")
         return str(folder)
     if found == "file" or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
         what = "a file" if found == "file" else "nothing"

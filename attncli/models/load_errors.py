@@ -48,7 +48,7 @@ def _load_failure(name: str, error: Exception) -> str:
         causes.append(cause)
     types = {type(cause).__name__ for cause in causes}
     text = " ".join(map(str, causes)).lower()
-    if os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112
+    if os.path.exists(os.path.expanduser(name)):  # noqa: PTH110, PTH111
         if "FileNotFoundError" in types:
             return f"a file is missing ({first_line(error)})"
         if "SafetensorError" in types or "safetensors" in text or "header" in text:

@@ -14,6 +14,7 @@ from attncli.data import RunInfo
 from attncli.data.cached import cached_property
 from attncli.errors import ModelError
 from attncli.models.checkpoint import weight_notes
+from attncli.models.gguf import GgufFile
 
 _POSITIONS_AFTER_PADDING = re.compile(
     "roberta|xlm-roberta|xlm-roberta-xl|camembert|roberta-prelayernorm|xmod|longformer|mpnet|prophetnet|esm|ibert|"
@@ -34,6 +35,7 @@ class Loaded:
     initialised       weights that the checkpoint lacks: attention does not depend on them, other outputs do
     unused            weights of the checkpoint that belong to this stack, but that it does not use
     sentence_limit    number of tokens to which sentence-transformers cuts texts; None for other models
+    gguf              the GGUF file that it was loaded from, if any
     """
 
     model: PreTrainedModel
@@ -45,11 +47,13 @@ class Loaded:
     initialised: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     sentence_limit: int | None = None
+    gguf: GgufFile | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the weights."""
-        return weight_notes(self.model, self.initialised, self.unused)
+        stored = self.gguf.notes(self.dtype) if self.gguf else ()
+        return (*stored, *weight_notes(self.model, self.initialised, self.unused))
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -75,6 +79,11 @@ class Loaded:
     def architecture(self) -> str:
         """The model type of the configuration, such as bert."""
         return str(self.model.config.model_type)
+
+    @property
+    def dtype(self) -> str:
+        """The precision of the weights, such as float32."""
+        return str(self.model.dtype).removeprefix("torch.")
 
     @property
     def device(self) -> torch.device:
@@ -134,7 +143,7 @@ class Loaded:
             revision=self.revision,
             cls=type(self.model).__name__,
             architecture=self.architecture,
-            dtype=str(self.model.dtype).removeprefix("torch."),
+            dtype=self.dtype,
             device=str(self.device),
             capture=capture,
             tokenizer=type(self.tokenizer).__name__ if self.tokenizer is not None else "",

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.models.adapters import load_magnitudes
 from attncli.models.checkpoint import problem_with_weights, unused_weights
 from attncli.models.folders import check_files, locate, place_of, read_json, sentence_model
+from attncli.models.gguf import NO_MODEL, find_gguf, gguf_options, heeded_progress_bars
 from attncli.models.greedy import greedy_settings
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
@@ -48,13 +50,16 @@ def load(
     dtype: str = "auto",
     trust_remote_code: bool = False,
 ) -> Loaded:
-    """Return the model of a hub id, folder or `demo:NAME`, ready to be captured: eval mode, eager attention.
+    """Return the model of a hub id, folder, GGUF file or `demo:NAME`, ready to be captured: eval mode, eager attention.
 
-    An adapter is loaded into the base model that it names.
+    An adapter is loaded into the base model that it names. Weights of a GGUF file are dequantised.
     Raises `ModelError` (exit code 3) if the model cannot be used and `UsageError` for wrong options.
     """
-    path = locate(name)
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    gguf = find_gguf(name)
+    path = NO_MODEL if gguf else locate(name)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if gguf:
+        options["gguf_file"] = str(gguf.path)
     with explain_load_error(name, path, options), quiet_transformers():
         base = _adapter_base(path, name, revision)
         sentence = None if base else sentence_model(path, name, revision)
@@ -65,7 +70,8 @@ def load(
             if read_json(path, "tokenizer_config.json", revision=revision) is None:
                 path, options = locate(base), {**options, "revision": None}
         else:
-            model, info = _load_model(path, name, head, dtype, options)
+            with heeded_progress_bars() if gguf else nullcontext():
+                model, info = _load_model(path, name, head, dtype, options)
         source = _load_tokenizer(tokenizer, path, name, options)
         target = _load_tokenizer(target_tokenizer, path, name, options) if target_tokenizer else source
         model.train(False)
@@ -82,6 +88,7 @@ def load(
             initialised=tuple(sorted(info["missing_keys"])),
             unused=unused_weights(model, info),
             sentence_limit=None if sentence is None else sentence.limit,
+            gguf=gguf,
         )
         _ = loaded.max_positions, loaded.is_encoder_decoder  # fail now if the configuration is wrong
     return loaded
@@ -169,6 +176,8 @@ def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, 
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # so that problem_with_weights can name them
     }
+    if "gguf_file" in options:
+        model_options |= gguf_options(config)
     stored = read_json(path, "generation_config.json", **place_of(options))
     if isinstance(stored, dict):  # Transformers refuses settings that exclude each other, which greedy needs not
         model_options["generation_config"] = GenerationConfig(**greedy_settings(stored))  # type: ignore[no-untyped-call]
@@ -230,8 +239,11 @@ def _load_tokenizer(tokenizer: str | None, path: str, name: str, options: dict[s
     Raises `ModelError` if it cannot be used.
     """
     if tokenizer is not None:
-        path, options = tokenizer, {key: value for key, value in options.items() if key != "subfolder"}
-        check_files(Path(tokenizer))
+        path, options = tokenizer, {key: options[key] for key in ("revision", "trust_remote_code")}
+        if gguf := find_gguf(tokenizer):
+            path, options["gguf_file"] = NO_MODEL, str(gguf.path)
+        else:
+            check_files(Path(tokenizer))
     with explain_load_error(name, path, options, f"tokenizer '{tokenizer}'" if tokenizer else ""):
         return _usable_tokenizer(path, name, options)
 

@@ -67,6 +67,7 @@ def _lines(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("class", f"{description['class']} ({description['architecture']}){reason and f', because {reason}'}"),
         ("parameters", f"{description['parameters']:,}"),
         ("precision", f"{description['dtype']} on {description['device']}"),
+        *([("GGUF file", description["gguf"])] if description["gguf"] else []),
         ("tokenizer", description["tokenizer"]),
         ("longest input", "no fixed limit" if positions is None else f"{positions} tokens"),
         *((f"{offered['kind']} attention", _layers_and_heads(offered)) for offered in description["attention"]),
