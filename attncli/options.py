@@ -115,6 +115,7 @@ class InputOptions:
         "Input", "text that the decoder reads; without it the model generates one and says so", metavar="TEXT"
     )
     file: str | None = option("Input", "one text a line, or .jsonl, .csv, .parquet; - is stdin", "-f", metavar="PATH")
+    text_file: str | None = option("Input", "one text in several lines; - is stdin", metavar="PATH")
     column: str | None = option("Input", "column with the texts (default: text)", metavar="NAME")
     chat: str | None = option("Input", "JSON file of messages for the model's chat template", metavar="FILE")
     generate: int = option("Input", "append N greedy tokens, then read the whole text", metavar="N", default=0)

@@ -14,6 +14,8 @@ MODEL_HEADS = (
 )
 DEFAULT_MODEL = "demo:encoder"
 BATCH_TOKENS = 4096
+TEXT_SOURCES = ("text", "file", "text_file", "chat")
+"""Options that give the text; a command takes one of them."""
 
 TABLE_FORMATS = ("json", "csv", "parquet", "jsonl")
 PICTURE_FORMATS = ("png", "svg", "pdf")

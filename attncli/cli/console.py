@@ -64,7 +64,7 @@ class CommandConsole:
         """Print notes on stderr: the first few, all of them with --verbose."""
         shown = len(notes) if self.options.verbose else MOST_NOTES
         for note in notes[:shown]:
-            _log.log(NOTE, "%s", note)
+            print_note(note)
         if len(notes) > shown:
             _log.log(NOTE, "%d more such notes: --verbose shows them, manifest.json keeps them", len(notes) - shown)
 
@@ -84,6 +84,11 @@ class CommandConsole:
         from rich.console import Console
 
         return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def print_note(note: str) -> None:
+    """Print a note on stderr, inside of a command."""
+    _log.log(NOTE, "%s", note)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.console import CommandConsole, command_console
+from attncli.cli.console import CommandConsole, command_console, print_note
 from attncli.engine.report import Drawing, Report, Table
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -20,10 +20,11 @@ from attncli.options import (
     OutputOptions,
     SavedRunOptions,
     SelectionOptions,
+    key,
     typed,
 )
 from attncli.terminal import named_texts
-from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
+from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS, TEXT_SOURCES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -229,9 +230,9 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
 
 def read_input(options: InputOptions) -> list[Text]:
     """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
-    from attncli.inputs.texts import parse_texts, read_chat, read_texts
+    from attncli.inputs.texts import one_text_note, parse_texts, read_chat, read_texts, read_whole_text
 
-    sources = [name for name in ("text", "file", "chat") if getattr(options, name) is not None]
+    sources = [key(name) for name in TEXT_SOURCES if getattr(options, name) is not None]
     if not sources:
         raise UsageError('there is no text to read: give --text "…", or --file PATH (--file - is stdin)')
     if len(sources) > 1:
@@ -243,7 +244,12 @@ def read_input(options: InputOptions) -> list[Text]:
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} goes with --text, not with --{source}: leave one of them out")
     if options.file is not None:
-        return parse_texts(list(read_texts(options.file, options.column)))
+        texts = parse_texts(list(read_texts(options.file, options.column)))
+        if note := one_text_note(options.file, texts):
+            print_note(note)
+        return texts
+    if options.text_file is not None:
+        return parse_texts(read_whole_text(options.text_file), options.pair, options.target)
     if options.chat is not None:
         return parse_texts(read_chat(options.chat), target=options.target)
     return parse_texts(options.text or [], options.pair, options.target)

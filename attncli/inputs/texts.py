@@ -10,10 +10,21 @@ from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.text_files import STDIN, check_exists, check_text, display_name, read_json, read_lines, type_name
+from attncli.inputs.text_files import (
+    STDIN,
+    check_exists,
+    check_text,
+    display_name,
+    read_file_text,
+    read_json,
+    read_lines,
+    type_name,
+)
 
 _CSV_LIMIT = Lock()
 Texts = str | Text | Sequence[str | Text]
+_MANY_LINES, _SHORT_LINE = 20, 100
+"""From how many lines on a file may be one text, and the characters that its median line then has at most."""
 
 
 def parse_texts(text: Texts, pair: str | None = None, target: str | None = None) -> list[Text]:
@@ -79,6 +90,23 @@ def read_texts(path: str | Path, column: str | None = None) -> Iterator[Text]:
     if column is not None:
         raise UsageError(f"{display_name(path)} has no columns: --column '{column}' goes with {known}")
     return _not_blank(path, (line for line, _ in read_lines(path)))
+
+
+def read_whole_text(path: str | Path) -> str:
+    """Return the whole text of a file, without line ends after it; `-` is stdin. Raise UsageError if it is blank."""
+    check_exists(path)
+    text = read_file_text(path).rstrip("\r\n")
+    if not text.strip():
+        raise UsageError(f"{display_name(path)} contains no text: expected at least one word")
+    return text
+
+
+def one_text_note(path: str | Path, texts: Sequence[Text]) -> str:
+    """Return a note that a plain file of many short lines may be one text; "" for any other file."""
+    lengths = sorted(len(text.text) for text in texts)
+    if Path(path).suffix.lower() in _TABLES or len(lengths) < _MANY_LINES or lengths[len(lengths) // 2] > _SHORT_LINE:
+        return ""
+    return f"{display_name(path)} is read as {len(lengths)} texts, one a line; --text-file reads it as one text"
 
 
 def _not_blank(path: str | Path, texts: Iterator[str]) -> Iterator[Text]:

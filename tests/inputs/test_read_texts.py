@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.texts import read_chat, read_texts
+from attncli.inputs.texts import one_text_note, read_chat, read_texts, read_whole_text
 
 VISIBLE = [text for text in HOSTILE if text.strip()]
 PLAIN = st.text(st.characters(exclude_categories=["Cs"]))
@@ -59,6 +59,27 @@ def test_lines_are_read_unchanged(tmp_path: Path) -> None:
 
 def test_a_huge_line_is_one_text(tmp_path: Path) -> None:
     assert [len(text) for text in texts(write(tmp_path / "a.txt", "x" * 3_000_000))] == [3_000_000]
+
+
+@pytest.mark.parametrize("content", ["one\n\n two", "one\n\n two\n", "\ufeffone\n\n two\r\n\n"])
+def test_a_whole_text_keeps_its_lines_but_not_the_ends_after_it(tmp_path: Path, content: str) -> None:
+    assert read_whole_text(write(tmp_path / "text.txt", content)) == "one\n\n two"
+
+
+@pytest.mark.parametrize("content", ["", "\n\r\n", " \n"])
+def test_a_whole_text_without_a_word_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UsageError, match=r"text\.txt contains no text: expected at least one word"):
+        read_whole_text(write(tmp_path / "text.txt", content))
+    with pytest.raises(UsageError, match=r"no such file: .*; did you mean 'text\.txt'"):
+        read_whole_text(tmp_path / "texts.txt")
+
+
+def test_many_short_lines_get_a_note_that_they_may_be_one_text() -> None:
+    wrapped, few, long = [Text("word " * 15)] * 20, [Text("word")] * 19, [Text("word " * 21)] * 20
+    note = "story.txt is read as 20 texts, one a line; --text-file reads it as one text"
+    assert one_text_note("story.txt", wrapped) == note
+    assert one_text_note("-", wrapped) == note.replace("story.txt", "stdin")
+    assert {one_text_note(path, texts) for path, texts in [("a.txt", few), ("a.txt", long), ("a.csv", wrapped)]} == {""}
 
 
 def test_stdin_is_read_as_a_plain_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def _other_texts(read: Sequence[Text], texts: InputOptions, options: CompareOpti
 
     if options.against_text is None:
         return read
-    if extra := typed(texts).keys() & {"pair", "target", "file", "chat"}:
+    if extra := typed(texts).keys() & {"pair", "target", "file", "text-file", "chat"}:
         raise UsageError(f"--against-text goes with --text alone: leave out --{min(extra)}")
     if len(options.against_text) != len(read):
         raise UsageError(

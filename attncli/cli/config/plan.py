@@ -16,11 +16,11 @@ from attncli.options import (
     SelectionOptions,
     StudyOptions,
     changed,
+    key,
 )
 from attncli.store.text import slug
-from attncli.vocabulary import DEFAULT_MODEL
+from attncli.vocabulary import DEFAULT_MODEL, TEXT_SOURCES
 
-SOURCES = ("text", "file", "chat")
 _READING = ("generate", "max_tokens", "add_bos", "batch_tokens")
 """Options of an input that hold for any text."""
 ValueT = TypeVar("ValueT")
@@ -97,16 +97,17 @@ def _models(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
 def _inputs(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str, InputOptions]:
     """Return the inputs; one on the command line replaces all in the file."""
     base = given(read, InputOptions)
-    if read.inputs and (source := next((name for name in SOURCES if name in base), None)):
+    if read.inputs and (source := next((key(name) for name in TEXT_SOURCES if name in base), None)):
         raise document.error((source,), f"{source} and inputs exclude each other: give one of them", at_key=True)
     entries = read.inputs or [None]
-    if any(name in typed for name in SOURCES):
+    if any(name in typed for name in TEXT_SOURCES):
         base = {name: value for name, value in base.items() if name in _READING}
         entries = [None]
     inputs = [_merge(InputOptions, base, entry, typed) for entry in entries]
     for number, options in enumerate(inputs):
-        if not any(getattr(options, name) for name in SOURCES):
-            raise document.error(("inputs", number), f"there is no text to read: give {', '.join(SOURCES)} or inputs")
+        if not any(getattr(options, name) for name in TEXT_SOURCES):
+            sources = ", ".join(map(key, TEXT_SOURCES))
+            raise document.error(("inputs", number), f"there is no text to read: give {sources} or inputs")
     names = [getattr(entry, "name", None) or f"{number:03}" for number, entry in enumerate(entries)]
     return _by_name(document, "inputs", names, inputs)
 

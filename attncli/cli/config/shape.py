@@ -15,7 +15,7 @@ from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, key
 
 Group = TypeVar("Group")
-_FILES = ("file", "chat", "segments")
+_FILES = ("file", "text_file", "chat", "segments")
 """Options that name a file; it is found relative to the YAML file."""
 _NOT_IN_STEPS = (*(field.name for field in fields(FolderOptions)), "open")
 
