@@ -29,6 +29,15 @@ _BAD_BYTES = re.compile("[\udc80-\udcff]+")
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
+def text_prefix(text: int, texts: int) -> str:
+    """Return the prefix of file names of one of several texts; names sort as the texts do.
+
+    >>> text_prefix(3, 12), text_prefix(3, 1200), text_prefix(0, 1)
+    ('T003-', 'T0003-', '')
+    """
+    return f"T{text:0{max(3, len(str(texts - 1)))}}-" if texts > 1 else ""
+
+
 def labels(tokens: Tokens, width: int = WIDTH) -> list[str]:
     """Return one label per token, at most `width` columns wide (East Asian characters take two)."""
     return [

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from attncli.arguments import checks_arguments
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics, has_scale
+from attncli.data.labels import text_prefix
 from attncli.data.selection import resolve
 from attncli.data.transforms import drop_special, to_words
 from attncli.engine.memory import check_file_fits, parse_size
@@ -75,7 +76,7 @@ class Collected(RunParts):
 
     def text_prefix(self, text: int) -> str:
         """Return the prefix of file names of one of several texts: `T003-`; empty if there is only one text."""
-        return f"T{text:03}-" if len(self.inputs) > 1 else ""
+        return text_prefix(text, len(self.inputs))
 
     def with_notes(self, *notes: str) -> Self:
         """Return the same results with further notes."""

@@ -50,11 +50,16 @@ class Runner:
         return Pass.prepare(self.loaded, self.plan(request.capture), (), request).heads
 
     def runs(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Iterator[Collected]:
-        """Yield one run per batch, so that only the maps of one batch are in memory."""
-        yield from self.prepare(texts, request, track).runs(texts, track)
+        """Yield one run per batch in the order of the texts, so that only the maps of one batch are in memory."""
+        yield from self.prepare(texts, request, track, in_order=True).runs(texts, track)
 
-    def prepare(self, texts: Sequence[Text], request: Request, track: Track = untracked) -> Pass:
-        """Return a pass over encoded texts that is ready to run; missing targets are generated now."""
+    def prepare(
+        self, texts: Sequence[Text], request: Request, track: Track = untracked, in_order: bool = False
+    ) -> Pass:
+        """Return a pass over encoded texts that is ready to run; missing targets are generated now.
+
+        in_order  whether batches follow the order of the texts
+        """
         if not texts:
             raise UsageError("there is no text to read: give at least one")
         if not self.loaded.is_encoder_decoder and any(text.target is not None for text in texts):
@@ -64,7 +69,7 @@ class Runner:
         capture_plan = self.plan(request.capture)
         options: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "add_bos", "batch_tokens")}
         with track("writing", sum(text.target is None for text in texts), "texts") as written:
-            batches = tuple(encode(self.loaded, texts, **options, on_generated=written))
+            batches = tuple(encode(self.loaded, texts, **options, in_order=in_order, on_generated=written))
         prepared = Pass.prepare(self.loaded, capture_plan, batches, request)
         _log.info("capture by %s: %s", capture_plan.route, capture_plan.reason)
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))

@@ -14,14 +14,13 @@ from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.notes import input_notes
 from attncli.inputs.start_token import start_token, with_start
-from attncli.inputs.targets import Encoded, add_answers, add_targets, check_length
+from attncli.inputs.targets import ASSISTANT, Encoded, add_answers, add_targets, check_length
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 from attncli.vocabulary import BATCH_TOKENS
 
 TEXTS_PER_CALL = 256
 """Number of texts per call of the tokenizer."""
-ASSISTANT = "assistant"
 
 
 def encode(
@@ -32,6 +31,7 @@ def encode(
     generate: int = 0,
     add_bos: bool = False,
     batch_tokens: int = BATCH_TOKENS,
+    in_order: bool = False,
     on_generated: Callable[[float], None] = lambda texts: None,
 ) -> Iterator[Batch]:
     """Yield batches of texts with the same number of tokens; without padding each text gives the result it gives alone.
@@ -40,6 +40,7 @@ def encode(
     generate      number of tokens that the model writes after each text, or as a missing target
     add_bos       whether texts begin with the start token also where the tokenizer adds none
     batch_tokens  largest number of tokens in a batch, unless a single text has more
+    in_order      whether batches follow the order of the texts, so that only neighbours share one
     on_generated  is called with 1 for each text for which the model wrote a target or an answer
 
     Every text is checked before the model generates anything and before the first batch. Raises `UsageError` if a text
@@ -55,13 +56,19 @@ def encode(
         encoded = add_answers(loaded, encoded, generate, on_generated)
     if notes := input_notes(loaded, [item.input for item in encoded]):
         encoded[0] = replace(encoded[0], notes=(*encoded[0].notes, *notes))
-    groups: dict[tuple[int, ...], list[Encoded]] = {}
-    for item in encoded:
-        groups.setdefault(tuple(len(ids) for ids in item.tensors.values()), []).append(item)
-    for lengths, members in groups.items():
+    if not in_order:
+        first_of_length = {_lengths(item): item.input.index for item in reversed(encoded)}
+        encoded.sort(key=lambda item: first_of_length[_lengths(item)])
+    for lengths, group in groupby(encoded, _lengths):
+        members = list(group)
         step = max(1, batch_tokens // max(lengths))
         for start in range(0, len(members), step):
             yield _collate(loaded, members[start : start + step])
+
+
+def _lengths(item: Encoded) -> tuple[int, ...]:
+    """Return the number of tokens on each side of an encoded text."""
+    return tuple(len(ids) for ids in item.tensors.values())
 
 
 def _encode_sources(

@@ -14,6 +14,8 @@ from attncli.inputs.partitions import GENERATED, PROMPT
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 
+ASSISTANT = "assistant"
+"""The role of a chat whose messages the model writes."""
 GENERATED_TARGET = 64
 """Largest number of tokens that a decoder generates if neither a target nor --generate is given."""
 
@@ -66,14 +68,26 @@ def add_answers(
         answer = reader.tokens(generate_ids(loaded, item.tensors, count)[len(source) :])
         notes = item.notes
         if answer.special.all():
-            wrote = f"only {' '.join(answer.pieces)}" if len(answer) else "nothing"
-            notes = (*notes, f"text {item.input.index}: the model wrote no text after it, {wrote}")
+            notes = (*notes, _no_answer(item.input, answer))
         prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
         both = append_tokens(replace(source, segments=prompt), replace(answer, segments=(GENERATED,) * len(answer)))
         tensors = {name: np.append(values, [values[-1]] * len(answer)) for name, values in item.tensors.items()}
         completed.append(Encoded(replace(item.input, source=both), {**tensors, "input_ids": both.ids}, notes))
         on_generated(1)
     return completed
+
+
+def _no_answer(prompt: Input, answer: Tokens) -> str:
+    """Return a note that the model wrote no text after a prompt, with the reason if the prompt is a finished chat."""
+    wrote = f"only {' '.join(answer.pieces)}" if len(answer) else "nothing"
+    note = f"text {prompt.index}: the model wrote no text after it, {wrote}"
+    messages = prompt.text.messages
+    if not messages or messages[-1]["role"] != ASSISTANT:
+        return note
+    return (
+        f"{note}: the chat ends with the answer of the {ASSISTANT}, which the model takes as complete; "
+        "remove that message to let it write one, or leave --generate out"
+    )
 
 
 def append_tokens(first: Tokens, second: Tokens) -> Tokens:

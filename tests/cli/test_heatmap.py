@@ -67,7 +67,13 @@ def test_an_encoder_decoder_has_three_kinds(run_cli: RunCli) -> None:
 
 def test_several_texts_are_numbered(run_cli: RunCli) -> None:
     done = run_cli("heatmap", "-t", TEXT, "-t", "A dog ran.", "-l", "0", "-H", "1")
-    assert sorted(drawn(done.out)) == ["T000-encoder-L00-H01.png", "T001-encoder-L00-H01.png"]
+    assert drawn(done.out) == ["T000-encoder-L00-H01.png", "T001-encoder-L00-H01.png"]
+
+
+def test_pictures_come_in_the_order_of_the_texts_whatever_their_lengths(run_cli: RunCli) -> None:
+    texts = [argument for text in ("a cat", "a very big cat", "a dog") for argument in ("-t", text)]
+    done = run_cli("heatmap", *texts, "-l", "0", "-H", "1")
+    assert drawn(done.out) == [f"T{text:03}-encoder-L00-H01.png" for text in range(3)]
 
 
 def test_the_folder_is_named_by_what_was_asked_for_and_the_bytes_are_the_same(run_cli: RunCli) -> None:

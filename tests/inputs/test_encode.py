@@ -71,6 +71,12 @@ def test_batches_contain_texts_of_one_length_with_their_numbers(real: Loaded) ->
     assert all(bool(batch.source_mask.all()) for batch in batches)
 
 
+def test_batches_follow_the_texts_where_order_matters(real: Loaded) -> None:
+    texts = [Text("a cat"), Text("a dog"), Text("a very big cat"), Text("a cow")]
+    batches = encode(real, texts, in_order=True)
+    assert [[one.index for one in batch.inputs] for batch in batches] == [[0, 1], [2], [3]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [(Text("  \n"), "text 0 is empty"), (Text("cat " * 600), "has 602 tokens, the model reads at most 512")],
@@ -252,6 +258,18 @@ def test_an_answer_that_has_begun_is_continued(decoder: Loaded) -> None:
     tokens = batch.inputs[0].source
     assert tokens.text.endswith("assistant: A cat.")
     assert [segment for segment in dict.fromkeys(tokens.segments) if segment] == ["user", "assistant", "generated"]
+
+
+def test_a_finished_chat_gets_a_note_that_nothing_was_written_and_why(decoder: Loaded) -> None:
+    finished = ({"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "It is the end."})
+    (batch,) = encode(decoder, [Text("", messages=finished)], generate=8)
+    assert batch.inputs[0].source.pieces[-2:] == (".", "</s>")
+    assert batch.notes == (
+        "text 0: the model wrote no text after it, only </s>: the chat ends with the answer of the assistant, which "
+        "the model takes as complete; remove that message to let it write one, or leave --generate out",
+    )
+    (open_batch,) = encode(decoder, [Text("", messages=finished[:1])], generate=8)
+    assert open_batch.notes == ()
 
 
 def test_encoded_inputs_of_the_user_keep_their_padding(real: Loaded) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attncli.arguments import checks_arguments
 from attncli.data.kinds import KNOWN, KindNames
+from attncli.data.labels import text_prefix
 from attncli.engine.focus import FocusRequest
 from attncli.errors import UsageError, did_you_mean
 from attncli.store.files import write_atomic
@@ -71,9 +72,9 @@ class HighlightPage:
         return target
 
 
-def file_name(highlight: Highlight, focus: FocusRequest, several_texts: bool) -> str:
+def file_name(highlight: Highlight, focus: FocusRequest, texts: int) -> str:
     """Return `encoder-L03-H01-it`: without what differs between lines, with the number of one text of several."""
-    text = f"T{highlight.text:03}" if several_texts else ""
+    text = text_prefix(highlight.text, texts).rstrip("-")
     numbers = (_short(*entry) for entry in highlight.common.items())
     direction = "to" if focus.direction == "to" else ""
     word = re.sub(r"[^\w-]+", "-", focus.wanted).strip("-")[:_LONGEST_NAME] or "focus"

@@ -95,7 +95,7 @@ class HighlightStudy(Study["RunsAndCount"]):
             for highlight in highlights(run.maps, run.inputs, self._focus):
                 note = f"text {highlight.text + 1} of {texts}" if texts > 1 else ""
                 page = HighlightPage(highlight, **run.info.captions(note))
-                name = file_name(highlight, self._focus, texts > 1)
+                name = file_name(highlight, self._focus, texts)
                 yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))
 
 
