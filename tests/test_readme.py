@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = readme.blocks(TEXT)
+OWN_MODEL = readme.blocks((REPO / "docs" / "own-model.md").read_text(encoding="utf-8"))
 COMMANDS = registry.names("cli.commands")
 CODE = "\n".join(block.code for block in BLOCKS if block.language == "bash").replace("\\\n", " ")
 
@@ -34,6 +35,13 @@ def test_the_code_runs(block: Block, tmp_path: Path, run_cli: RunCli, forks: For
         return
     for args in readme.calls(block):
         assert run_cli(*args).code == 0, args
+
+
+@pytest.mark.parametrize("block", OWN_MODEL, ids=[f"line {block.line}" for block in OWN_MODEL])
+def test_the_code_for_a_model_of_your_own_runs(block: Block, tmp_path: Path, forks: ForkServer) -> None:
+    assert "attncli.capture(" in block.code
+    done = readme.run(block, tmp_path, forks.folder, forks.environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_bash_makes_the_arguments() -> None:
@@ -51,7 +59,7 @@ def test_the_picture_is_what_the_command_beside_it_draws(tmp_path: Path, forks: 
 
 
 def test_it_is_short_and_starts_with_a_picture() -> None:
-    assert len(TEXT.splitlines()) < 150
+    assert len(TEXT.splitlines()) < 165
     assert re.match(r"# attncli\n\n!\[[^\]]+\]\(docs/heatmap\.png\)\n", TEXT)
 
 

@@ -104,7 +104,7 @@ def _tensor(name: str, value: object) -> Tensor:
         rows = _rows(value)
         if rows and all(row.dim() == 1 for row in rows):
             return pad_sequence(rows, batch_first=True)
-        return torch.stack(rows) if rows else torch.as_tensor(value)
+        return torch.stack(rows) if rows else _copied(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UsageError(f"expected {name} as a tensor or as lists of numbers, got {type_name(value)}") from error
 
@@ -117,7 +117,14 @@ def _rows(value: object) -> list[Tensor]:
         isinstance(row, list | tuple | np.ndarray | Tensor) for row in value
     ):
         return []
-    return [torch.as_tensor(row) for row in value]
+    return [_copied(row) for row in value]
+
+
+def _copied(value: object) -> Tensor:
+    """Return a value as a tensor that shares no memory with a read-only array, such as the ids of a run."""
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        value = value.copy()
+    return torch.as_tensor(value)
 
 
 def _checked_ids(name: str, ids: Tensor) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from transformers import (
 
 import attncli
 from attncli import UsageError
+from attncli.data import read_only
 
 TEXTS = ["a cat", "one two three four"]
 IDS = [[101, 1037, 4937, 102]]
@@ -76,6 +77,8 @@ def test_every_form_of_several_texts_gives_the_same_maps(
         torch.tensor(IDS),
         torch.tensor(IDS[0], dtype=torch.int32),
         np.array(IDS),
+        read_only(np.array(IDS)),
+        [read_only(np.array(IDS[0]))],
         {"input_ids": IDS[0], "token_type_ids": [0] * 4, "attention_mask": [1] * 4},
         {"input_ids": torch.tensor(IDS), "attention_mask": None},
         {"input_ids": [[*IDS[0], 0]], "attention_mask": torch.tensor([[True] * 4 + [False]])},
