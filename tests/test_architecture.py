@@ -16,9 +16,12 @@ from forking import ForkServer
 from rules import Package
 
 PACKAGE = Path(__file__).parent.parent / "attncli"
-# Studies do not import each other, but for check, which uses the classes of heads of patterns.
+# Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated.
+USED_BY_CHECK = ("patterns", "repeated")
 OTHER_STUDIES = sorted(
-    path.parent.name for path in PACKAGE.glob("studies/*/__init__.py") if path.parent.name not in ("patterns", "check")
+    path.parent.name
+    for path in PACKAGE.glob("studies/*/__init__.py")
+    if path.parent.name not in (*USED_BY_CHECK, "check")
 )
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
@@ -33,7 +36,8 @@ LAYERS = (
     ("capturing",),
     ("engine",),
     ("studies",),
-    *((f"studies.{name}",) for name in ("patterns", "check")),
+    tuple(f"studies.{name}" for name in USED_BY_CHECK),
+    ("studies.check",),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
     ("cli",),

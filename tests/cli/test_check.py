@@ -721,3 +721,44 @@ def test_the_files_that_come_with_attncli_hold(
     assert measured["p"] <= 0.01
     schema = json.loads(run_cli("explain", "rules", "--json").out)
     jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+
+
+# ------------------------------------------------------------------------------ repeated random tokens
+
+
+def test_a_rule_says_which_head_finds_an_earlier_copy(run_cli: RunCli) -> None:
+    text = "rules: [head 1.3 is induction, head 0.1 is induction, duplicate < 0.1]\n"
+    done = run_cli("check", wrote(text), "-m", "demo:decoder", "-o", "here")
+    found = rows(done.out)
+    assert (done.code, [row["holds"] for row in found]) == (1, ["True", "False", "True"])
+    scores = attncli.load("demo:decoder").probe_repeated().to_frame().set_index(["layer", "head"])
+    expected = [scores.loc[1, 3].induction, scores.loc[0, 1].induction, scores.duplicate.max()]
+    assert [float(row["found"]) for row in found] == [pytest.approx(value, abs=1e-6) for value in expected]
+    assert names() == ["check.csv", "check.json", "manifest.json"]  # there is no text to draw
+    manifest = json.loads(Path("here/manifest.json").read_text())
+    assert manifest["run"]["seed"] == 0
+
+
+def test_a_baseline_holds_the_scores_of_the_probe(run_cli: RunCli) -> None:
+    file = wrote(
+        "texts: {a: the cat sat on the mat}\nbaseline: {file: base.json, metrics: {induction: {absolute: 0}}}\n"
+    )
+    assert run_cli("check", file, "-m", "demo:decoder", "--record").code == 0
+    document = json.loads(Path("base.json").read_text())
+    row = next(row for row in document["heads"] if (row["layer"], row["head"]) == (1, 3))
+    assert {"previous", "duplicate", "induction", "entropy"} <= row.keys()
+    assert run_cli("check", file, "-m", "demo:decoder").code == 0
+    row["induction"] -= 0.1
+    Path("base.json").write_text(json.dumps(document))
+    drift = json.loads(run_cli("check", file, "-m", "demo:decoder", "--json").out)["drifts"]
+    assert [(entry["layer"], entry["head"], entry["metric"]) for entry in drift] == [(1, 3, "induction")]
+
+
+def test_a_baseline_of_a_model_without_such_scores_says_so(run_cli: RunCli) -> None:
+    file = wrote("texts: {a: one two}\nbaseline: {file: base.json}\n")
+    done = run_cli("check", file, "-m", "demo:seq2seq", "--record")
+    assert "note: the baseline holds no scores on repeated random tokens: the probe of repeated tokens is" in done.err
+    assert "induction" not in json.loads(Path("base.json").read_text())["heads"][0]
+    assert run_cli("check", file, "-m", "demo:seq2seq").code == 0
+    refused = run_cli("check", wrote("rules: [head 0.1 is induction]"), "-m", "demo:seq2seq")
+    assert (refused.code, refused.err.count("encoder-decoder: give another model")) == (2, 1)

@@ -3,9 +3,9 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from attncli import registry
 from attncli.cli.config.shape import given, section
 from attncli.options import InputOptions, ModelOptions, SelectionOptions, changed
+from attncli.studies.check.rules.kinds import measure_names
 from attncli.studies.check.rules.sections import (
     AttentionSection,
     BudgetSection,
@@ -37,7 +37,7 @@ def rules_schema() -> dict[str, Any]:
     schema = file_section().model_json_schema()
     sorts: list[dict[str, Any]] = [sort.model_json_schema() for sort in (AttentionSection, ClassSection)]
     budget, limits = BudgetSection.model_json_schema(), LimitsSection.model_json_schema()
-    budget["properties"] |= dict.fromkeys(registry.names("metrics"), limits)
+    budget["properties"] |= dict.fromkeys(measure_names(), limits)
     schema["properties"]["rules"]["items"] = {"anyOf": [{"type": "string"}, *sorts, budget]}
     for part in (*sorts, budget):
         schema.setdefault("$defs", {}).update(part.pop("$defs", {}))

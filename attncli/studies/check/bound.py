@@ -19,6 +19,7 @@ from attncli.studies.check.rules.kinds import (
     ClassRule,
     Rule,
     SuiteRule,
+    needs_probe,
     with_position,
 )
 from attncli.studies.check.statistics import SUITE_SAMPLES, smallest_p
@@ -69,7 +70,9 @@ class Binder:
         self._model_kinds = [kind for kind in KINDS if any(key[0] == kind for key in heads)]
 
     def measure(self, rule: MeasureRule, all_texts: TextIndices) -> BoundMeasure:
-        """Return a rule about a measure or a class with its heads and texts."""
+        """Return a rule about a measure or a class with its heads and texts; none if it is about random tokens."""
+        if needs_probe(rule):
+            return Bound(rule, self._find_heads(rule), ())
         texts = all_texts if rule.text is None else (self._inputs[rule.text].index,)
         if not texts:
             raise rule.part.error((), "there is no text to measure: give texts, or the rule a text")

@@ -9,15 +9,17 @@ from attncli.stream import KeepChosen, Sink
 from attncli.studies.check.baseline import Recorded, compare, recorded_metrics
 from attncli.studies.check.bound import Binder, MeasureRule, needed_rows
 from attncli.studies.check.measures import Measures, Values, measure_verdict
+from attncli.studies.check.probe import Probe, probe_verdict
 from attncli.studies.check.result import Checked, Drift, Verdict
-from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile
+from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile, needs_probe
 from attncli.studies.check.words import ChosenRows, attention_verdict, suite_verdict
+from attncli.studies.repeated.result import SCORES
 
 
 def texts_of(file: RuleFile) -> tuple[Text, ...]:
-    """Return all texts of a file and its suites, measured texts first; raise UsageError if there are none."""
+    """Return all texts of a file and its suites, measured texts first; raise UsageError if one is missing."""
     texts = tuple(dict.fromkeys([*file.texts, *(case.text for suite in file.suites for case in suite.cases)]))
-    if not texts:
+    if not texts and not (file.rules and all(map(needs_probe, file.rules)) and file.baseline is None):
         raise UsageError("there is no text to read: give texts, or rules with a text")
     return texts
 
@@ -26,6 +28,7 @@ class Checker:
     """The rules of a file, bound to the heads and tokens of a prepared pass.
 
     sinks     consumers of the forward pass
+    probes    whether a rule or the baseline is about repeated random tokens
     permutes  whether a rule compares with permutations
     Raise UsageError with line and column if a rule names a head, a word or a text that does not exist.
     """
@@ -43,9 +46,12 @@ class Checker:
         self._measured_texts = tuple(range(len(file.texts)))
         self._words = [binder.attention(rule) for rule in file.rules if isinstance(rule, AttentionRule)]
         self._suites = [binder.suite(suite) for suite in file.suites]
-        measured = [rule for rule in file.rules if isinstance(rule, MeasureRule)]
-        self._bound_measures = [binder.measure(rule, self._measured_texts) for rule in measured]
+        measured = [binder.measure(rule, self._measured_texts) for rule in file.rules if isinstance(rule, MeasureRule)]
+        self._bound_probes = [bound for bound in measured if needs_probe(bound.rule)]
+        self._bound_measures = [bound for bound in measured if not needs_probe(bound.rule)]
         metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
+        self.probes = bool(self._bound_probes or set(metrics) & set(SCORES))
+        metrics = tuple(name for name in metrics if name not in SCORES)
         self._measures = Measures(self._bound_measures, metrics, prepared.inputs, prepared.heads)
         cases = [words for suite in self._suites for words in suite.data]
         self._rows = needed_rows([*(bound.data for bound in self._words), *cases])
@@ -58,17 +64,24 @@ class Checker:
         sinks: list[Sink] = [self._chosen] if self._rows else []
         return [*sinks, self._measures] if self._measures.needed else sinks
 
-    def result(self) -> tuple[Checked, Values]:
-        """Return the verdicts in the order of the file, and the numbers that a baseline holds."""
+    def result(self, probe: Probe | None = None) -> tuple[Checked, Values]:
+        """Return the verdicts in the order of the file, and the numbers that a baseline holds.
+
+        probe  scores on repeated random tokens, which the baseline holds too; needed if `probes` says so
+        """
         tolerance = self._file.tolerance
         maps = {(attention.text, attention.kind): attention for attention in self._chosen.result(self._prepared.inputs)}
         rows = ChosenRows(maps, self._rows)
         verdicts: list[Verdict] = [attention_verdict(bound, rows, tolerance) for bound in self._words]
         verdicts += [measure_verdict(bound, self._measures, tolerance) for bound in self._bound_measures]
+        if probe is not None:
+            verdicts += [probe_verdict(bound, probe, tolerance) for bound in self._bound_probes]
         verdicts.sort(key=lambda verdict: verdict.line)
         suites = [suite_verdict(suite, rows, tolerance) for suite in self._suites]
         verdicts += [verdict for verdict, _ in suites]
-        numbers = self._measures.values(self._measured_texts) if self._rule is not None else {}
+        numbers: Values = {}
+        if self._rule is not None:
+            numbers = {**self._measures.values(self._measured_texts), **({} if probe is None else probe.real)}
         drifts: tuple[Drift, ...] = ()
         if self._recorded is not None and self._rule is not None:
             verdict, drifts = compare(self._rule, self._recorded, numbers, tolerance)

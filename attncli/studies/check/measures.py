@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attncli import registry
-from attncli.data import Input, Kind, Rows, Selection
+from attncli.data import Array, Input, Kind, Rows, Selection
 from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
 from attncli.stream.weights import uniform_rows
@@ -103,25 +103,38 @@ def _without_segments(text: Input) -> Input:
 
 def measure_verdict(bound: BoundMeasure, measures: Measures, tolerance: float) -> Verdict:
     """Return whether a measure is within its limits, or a class as the rule demands, in any head or in every head."""
-    rule, over, line = bound.rule, bound.rule.heads.quantifier, bound.rule.part.position.line
+    rule = bound.rule
     values, uniform_values = measures.values(bound.data), measures.values(bound.data, uniform=True)
     if isinstance(rule, BudgetRule):
-        number = rule.metric
-        measured = np.array([_value(values, number, key) for key in bound.heads])
-        head_margins = np.min([margins(measured, sign, limit, tolerance) for sign, limit in rule.limits], axis=0)
-    else:
-        number = "diagonal" if rule.of in OFFSETS else CLASS_NUMBERS[rule.of]
-        thresholds = _with_tolerance(Thresholds(), tolerance)
-        scores = np.array([_class_margin(rule.of, key, (values, uniform_values), thresholds) for key in bound.heads])
-        head_margins = scores if rule.wanted else -scores
+        head_margins = limit_margins(bound, rule, values, tolerance)
+        return verdict_on(bound, rule.metric, head_margins, tolerance, values, uniform_values)
+    number = "diagonal" if rule.of in OFFSETS else CLASS_NUMBERS[rule.of]
+    thresholds = _with_tolerance(Thresholds(), tolerance)
+    scores = np.array([_class_margin(rule.of, key, (values, uniform_values), thresholds) for key in bound.heads])
+    head_margins = scores if rule.wanted else -scores
+    return verdict_on(bound, number, head_margins, tolerance, values, uniform_values)
+
+
+def limit_margins(bound: BoundMeasure, rule: BudgetRule, values: Values, tolerance: float) -> Array:
+    """Return how far the measure of each head [head] is within the limits of a budget."""
+    measured = column(values, rule.metric, bound.heads)
+    return np.asarray(np.min([margins(measured, sign, limit, tolerance) for sign, limit in rule.limits], axis=0))
+
+
+def verdict_on(
+    bound: BoundMeasure, number: str, head_margins: Array, tolerance: float, values: Values, uniform_values: Values
+) -> Verdict:
+    """Return the verdict on a rule by the margin of each head; `number`: the measure that the reason names."""
+    rule, over, line = bound.rule, bound.rule.heads.quantifier, bound.rule.part.position.line
     if np.isnan(head_margins).all():
         raise rule.part.error((), f"{number} is undefined for these heads and texts (attncli explain {number})")
     key, met = bound.heads[decisive_head(head_margins, over, tolerance)], int((head_margins >= 0).sum())
     value, chance = _value(values, number, key), _value(uniform_values, number, key)
-    why = f"head {key[1]}.{key[2]} has {number} {value:.3f}{_offset_note(rule, values, key)}"
+    why = f"head {key[1]}.{key[2]} has {number} {value:.3f}{_note(rule, number, values, key)}"
     why += "" if np.isnan(chance) else f", uniform attention {chance:.3f}"
     why += f"; {met} of {len(head_margins)} heads hold" if len(head_margins) > 1 else ""
-    fields: dict[str, Any] = {**head_fields(key), "text": bound.data[0], "heads": len(head_margins), "met": met}
+    text = bound.data[0] if bound.data else None
+    fields: dict[str, Any] = {**head_fields(key), "text": text, "heads": len(head_margins), "met": met}
     fields |= {"found": value, "chance": None if np.isnan(chance) else chance}
     sort: Any = "budget" if isinstance(rule, BudgetRule) else "class"
     return Verdict(rule.name, sort, rule_holds(head_margins, over), line, _wanted(rule), why, **fields)
@@ -136,10 +149,17 @@ def _wanted(rule: BudgetRule | ClassRule) -> str:
     return f"{heads} is {'' if rule.wanted else 'not '}{rule.of}"
 
 
-def _offset_note(rule: BudgetRule | ClassRule, values: Values, key: HeadKey) -> str:
+def _note(rule: BudgetRule | ClassRule, number: str, values: Values, key: HeadKey) -> str:
+    """Return what belongs to the number of a head: the offset of a diagonal, the score on shuffled tokens."""
     if isinstance(rule, ClassRule) and rule.of in (*OFFSETS, "diagonal"):
         return f" at offset {_value(values, 'diagonal_offset', key):+.0f}"
-    return ""
+    shuffled = _value(values, f"{number}_shuffled", key)
+    return "" if np.isnan(shuffled) else f" ({shuffled:.3f} on shuffled tokens)"
+
+
+def column(values: Values, name: str, heads: Sequence[HeadKey]) -> Array:
+    """Return a measure of some heads [head]; NaN where it is undefined."""
+    return np.array([_value(values, name, key) for key in heads])
 
 
 def _value(values: Values, name: str, key: HeadKey) -> float:

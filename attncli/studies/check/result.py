@@ -15,6 +15,10 @@ TOLERANCE = 1e-5
 """Default tolerance of rules; the processor and the number of threads change float32 weights by much less."""
 OFFSETS = {"previous-token": -1, "self": 0, "next-token": 1}
 """Offset (key minus query) of the classes of heads that are diagonals at one offset."""
+PROBE_CLASSES = {"induction": "induction", "duplicate-token": "duplicate"}
+"""The score on repeated random tokens of each class of heads that is found by them."""
+PROBE_LEAST = 0.3
+"""Least score of such a class beyond that on shuffled tokens, which is what position alone gives."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
     from attncli.studies.check.baseline import Recorded
+    from attncli.studies.check.compute import Checker
     from attncli.studies.check.measures import Values
+    from attncli.studies.check.probe import Probe
     from attncli.studies.check.result import Checked
     from attncli.studies.check.rules.kinds import BaselineRule, RuleFile
 
@@ -132,10 +134,25 @@ class CheckStudy(Study["CheckRun"]):
         if recorded is not None:
             check_same(recorded, info, reading)
         run = execution.run_pass(prepared, checker.sinks)
-        checked, numbers = checker.result()
-        seed = 0 if checker.permutes else None
+        probe, without_probe = self._probe(execution, checker)
+        checked, numbers = checker.result(probe)
+        seed = 0 if checker.permutes or probe is not None else None
         maps, notes = _failed_maps(execution, checked)
+        notes = [*without_probe, *notes]
         return replace(run, info=replace(run.info, seed=seed)), CheckRun(checked, numbers, info, reading, maps, notes)
+
+    def _probe(self, execution: Execution, checker: Checker) -> tuple[Probe | None, list[str]]:
+        """Return the scores on repeated random tokens if they are needed or recorded, and a note if there are none."""
+        from attncli.studies.check.probe import run_probe
+
+        if not checker.probes and not self.options.record:
+            return None, []
+        try:
+            return run_probe(execution), []
+        except UsageError as error:
+            if checker.probes:
+                raise
+            return None, [f"the baseline holds no scores on repeated random tokens: {error}"]
 
     def report(self, result: CheckRun, run: Collected) -> Report:
         """Return the document, the tables, pictures of the rules that do not hold, the baseline and JUnit XML."""

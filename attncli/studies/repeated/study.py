@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
 
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
+    from attncli.engine.passes import Pass
     from attncli.engine.request import Request
     from attncli.studies.repeated.result import Repeated
 
@@ -53,9 +54,16 @@ class RepeatedStudy(Study["Repeated"]):
     def run(self, execution: Execution) -> tuple[Collected, Repeated]:
         """Return the run over the random tokens, and the scores."""
         from attncli.engine.collected import Collected
+        from attncli.store import input_sha256
+
+        prepared, result = self.probe(execution)
+        info = replace(prepared.info_of(()), seed=0, input_sha256=input_sha256(()))
+        return execution.finish(Collected(info, tuple(prepared.inputs))), result
+
+    def probe(self, execution: Execution) -> tuple[Pass, Repeated]:
+        """Return the pass over the repeated tokens and the scores, whatever the texts of the execution are."""
         from attncli.engine.passes import Pass
         from attncli.inputs.random_inputs import RandomTokens
-        from attncli.store import input_sha256
         from attncli.studies.repeated.compute import RepeatedSink
 
         runner, request = execution.runner, replace(execution.request, keep_maps=False)
@@ -67,9 +75,7 @@ class RepeatedStudy(Study["Repeated"]):
             passes.append(Pass.prepare(runner.loaded, plan, batches, request))
             sinks.append(RepeatedSink(len(tokens.start), length))
             passes[-1].gather(execution.track, more=[sinks[-1]])
-        info = replace(passes[0].info_of(()), seed=0, input_sha256=input_sha256(()))
-        run = execution.finish(Collected(info, tuple(passes[0].inputs)))
-        return run, sinks[0].result(sinks[1], seeds)
+        return passes[0], sinks[0].result(sinks[1], seeds)
 
     def report(self, result: Repeated, run: Collected) -> Report:
         from attncli.studies.repeated.report import repeated_report

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attncli import registry
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.text_files import check_text
@@ -78,15 +77,16 @@ def _class(part: Document, section: sections.ClassSection, texts: Mapping[str, T
     kinds.with_position(part, ("is" if wanted else "is-not",), lambda: kinds.check_class(head_class))
     heads = kinds.with_position(part, ("heads",), lambda: candidates(section.heads, "all"))
     name = section.name or f"{describe_heads(heads)} is {'' if wanted else 'not '}{head_class}"
-    return kinds.ClassRule(part, name, _rule_text(part, section, texts), section.kind, heads, head_class, wanted)
+    text = _rule_text(part, section, texts)
+    return kinds.check_textless(kinds.ClassRule(part, name, text, section.kind, heads, head_class, wanted))
 
 
 def _budget(part: Document, texts: Mapping[str, Text]) -> kinds.BudgetRule:
-    metrics = [key for key in part.values if key in registry.names("metrics")]
+    metrics = [key for key in part.values if key in kinds.measure_names()]
     options = [field.alias or name for name, field in sections.BudgetSection.model_fields.items()]
     unknown = [key for key in part.values if key not in metrics and key not in options]
     if unknown or not metrics:
-        known = [*options, *registry.names("metrics"), *("from", "to", "than", "is", "is-not", "heads", "min", "max")]
+        known = [*options, *kinds.measure_names(), *("from", "to", "than", "is", "is-not", "heads", "min", "max")]
         key = unknown[0] if unknown else next(iter(part.values))
         hint = did_you_mean(key, known) if unknown else ""
         if not hint.startswith("did"):
@@ -102,7 +102,8 @@ def _budget(part: Document, texts: Mapping[str, Text]) -> kinds.BudgetRule:
         raise part.error((metric,), "the rule demands nothing: give min, max or both")
     heads = kinds.with_position(part, (metric, "heads"), lambda: candidates(limits.heads, "all"))
     name = section.name or f"{kinds.describe_limits(metric, bounds)} in {describe_heads(heads)}"
-    return kinds.BudgetRule(part, name, _rule_text(part, section, texts), section.kind, heads, metric, bounds)
+    text = _rule_text(part, section, texts)
+    return kinds.check_textless(kinds.BudgetRule(part, name, text, section.kind, heads, metric, bounds))
 
 
 def _baseline(part: Document, section: sections.BaselineSection) -> kinds.BaselineRule:

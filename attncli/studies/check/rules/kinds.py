@@ -10,9 +10,10 @@ from attncli import registry
 from attncli.data import Kind, Text
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.yaml_file import Document, KeyPath
-from attncli.studies.check.result import OFFSETS, TOLERANCE, Candidates
+from attncli.studies.check.result import OFFSETS, PROBE_CLASSES, TOLERANCE, Candidates
 from attncli.studies.check.rules.sections import TextSection
 from attncli.studies.patterns.result import CLASSES
+from attncli.studies.repeated.result import SCORES
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +128,7 @@ def describe_limits(metric: str, limits: tuple[tuple[str, float], ...]) -> str:
 
 
 ResultT = TypeVar("ResultT")
+RuleT = TypeVar("RuleT", bound=Rule)
 
 
 def with_position(part: Document, key_path: KeyPath, make: Callable[[], ResultT]) -> ResultT:
@@ -139,17 +141,40 @@ def with_position(part: Document, key_path: KeyPath, make: Callable[[], ResultT]
 
 def check_class(name: str) -> str:
     """Return `name`; raise UsageError with similar names if no class of heads has this name."""
-    known = (*CLASSES, *OFFSETS)
+    known = (*CLASSES, *OFFSETS, *PROBE_CLASSES)
     if name not in known:
         raise UsageError(f"unknown class of heads '{name}': {did_you_mean(name, known)}")
     return name
 
 
 def check_metric(name: str) -> str:
-    """Return `name`; raise UsageError if no metric has this name or it has no value for a whole head."""
+    """Return `name`; raise UsageError if no measure has this name or it has no value for a whole head."""
+    if name in SCORES:
+        return name
     if registry.module("metrics", name).METRIC.per_key:
         raise UsageError(f"{name} has a value for every key and none for a whole head: name another metric")
     return name
+
+
+def measure_names() -> tuple[str, ...]:
+    """Return the names of all measures: those of texts, and the scores on repeated random tokens."""
+    return (*registry.names("metrics"), *SCORES)
+
+
+def needs_probe(rule: Rule) -> bool:
+    """Return whether a rule is about repeated random tokens instead of a text."""
+    if isinstance(rule, BudgetRule):
+        return rule.metric in SCORES
+    return isinstance(rule, ClassRule) and rule.of in PROBE_CLASSES
+
+
+def check_textless(rule: RuleT) -> RuleT:
+    """Return a rule; raise UsageError if it names a text although it is about random tokens."""
+    if rule.text is not None and needs_probe(rule):
+        raise rule.part.error(
+            ("text",), f"'{rule.name}' is about repeated random tokens, not about a text: leave it out"
+        )
+    return rule
 
 
 def parse_percentile(part: Document, above: str | None) -> float | None:
