@@ -48,7 +48,7 @@ def test_two_precisions_of_one_model(texts: str, run_cli: RunCli) -> None:
     assert list(measures[0]) == MEASURES
     assert len(table) == 16
     assert {entry["name"] for entry in json.loads(Path("here/manifest.json").read_text())["files"]} == {
-        *("compare.json", "compare.csv", "compare-measures.csv", "compare.png")
+        *("compare.json", "compare.csv", "compare-measures.csv", "compare-weights.csv", "compare.png")
     }
     assert run_cli(*call, "-o", "again").code == 0
     for name in ("compare.json", "compare.csv", "compare-measures.csv", "compare.png"):
@@ -74,7 +74,7 @@ def test_json_has_both_sides_and_both_tables(texts: str, run_cli: RunCli) -> Non
     done = run_cli("compare", "--dtype-b", "float16", "-f", texts, *options)
     document = json.loads(done.out)
     assert done.out == Path("here/compare.json").read_text()
-    assert list(document) == ["schema", "run", "other", "metrics", "heads", "measures"]
+    assert list(document) == ["schema", "run", "other", "metrics", "heads", "measures", "weights"]
     assert (document["run"]["dtype"], document["other"]["dtype"]) == ("float32", "float16")
     assert (list(document["heads"][0]), list(document["measures"][0])) == (HEADS, MEASURES)
     assert {row["metric"] for row in document["measures"]} == {"entropy", "sink"} == set(document["metrics"])

@@ -50,8 +50,12 @@ def compare(
     head of its layer in A; and the change of each measure. With 6 texts or more there are bootstrap intervals, and
     p-values of a sign-flip test, adjusted over heads after Benjamini and Hochberg. The largest changes come first.
 
-    Writes compare.json, compare.csv (heads), compare-measures.csv and a picture of the differences. In a pipe, prints
-    compare.csv; with --json compare.json. Needs SciPy: pip install "attncli[analyses]".
+    For each head of two models also: how much W_Q, W_K, W_V and W_O differ. --by norm compares what heads write
+    instead of where they attend: a changed output projection shows in its own head.
+
+    Writes compare.json, compare.csv (heads), compare-measures.csv, of two models compare-weights.csv (their matrices),
+    and a picture of the differences. In a pipe, prints compare.csv; with --json compare.json.
+    Needs SciPy: pip install "attncli[analyses]".
 
     Example: attncli compare demo:encoder --dtype-b bfloat16 -t One -t Two -t Three -t Four -t Five -t "And six."
     """

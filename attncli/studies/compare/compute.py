@@ -1,7 +1,10 @@
 """The comparison of two runs, text by text: distances between their maps, and changes of their measures."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +14,25 @@ from attncli.engine.collected import Collected, check_weights
 from attncli.engine.measuring import declarations
 from attncli.engine.request import metric_names
 from attncli.errors import UsageError
-from attncli.studies.compare.map_distance import HeadKey, head_keys, head_pair_distances, same_head_distances
+from attncli.studies.compare.map_distance import (
+    HeadKey,
+    head_keys,
+    head_pair_distances,
+    js_distance,
+    norm_distance,
+    same_head_distances,
+)
 from attncli.studies.compare.paired_tests import adjusted, intervals, sign_flip
 from attncli.studies.compare.result import FEWEST, Comparison
 from attncli.vocabulary import ALL_METRICS, POSITION_METRICS
 
+if TYPE_CHECKING:  # saved runs are compared without torch
+    from attncli.studies.compare.weights import WeightChanges
+
 ROUNDING = 1e-6
 """If heads differ by less than this in a measure, its effects are undefined."""
 LARGEST = float(np.sqrt(np.log(2)))
+NORM_SOURCE = "Kobayashi et al. 2020 for the norms"
 DISTANCE_SOURCE = "Clark et al. 2019; Lin 1991"
 
 
@@ -70,15 +84,20 @@ def _measured_text(run: Collected, text: Input, metrics: Sequence[str]) -> Colle
 
 
 class Comparer:
-    """Compares pairs of runs of one text each; keeps numbers, not maps."""
+    """Compares pairs of runs of one text each; keeps numbers, not maps.
+
+    weights  changes of the matrices of heads, if two models are compared
+    """
 
     def __init__(self, metrics: Sequence[str]) -> None:
         self._declared = {name: metric for name, metric in declarations(metrics).items() if not metric.per_key}
         self._heads_seen: list[HeadKey] = []
         self._distances: list[Array] = []
+        self._norm_distances: list[Array] = []
         self._pair_distances: list[dict[tuple[HeadKey, HeadKey], float]] = []
         self._measures: list[Array] = []
         self._notes: dict[str, None] = {}
+        self.weights: WeightChanges | None = None
 
     def add(self, run_a: Collected, run_b: Collected) -> None:
         """Compare the next text; raise UsageError if A and B have different heads or tokens."""
@@ -94,12 +113,17 @@ class Comparer:
             self._notes |= {f"{name}: {note}": None for name, run in sides for note in run.info.notes}
         self._heads_seen = heads
         distances: dict[HeadKey, float] = {}
+        norms: dict[HeadKey, float] = {}
         pair_distances: dict[tuple[HeadKey, HeadKey], float] = {}
         for kind, attention in maps_a.items():
             if self._comparable(run_a, run_b, attention, maps_b[kind]):
-                distances |= same_head_distances(attention, maps_b[kind])
+                distances |= same_head_distances(attention, maps_b[kind], js_distance)
+                if attention.by == "norm":
+                    norms |= same_head_distances(attention, maps_b[kind], norm_distance)
             pair_distances |= head_pair_distances(attention)
         self._distances.append(np.array([distances.get(head, np.nan) for head in heads]))
+        if any(attention.by == "norm" for attention in maps_a.values()):
+            self._norm_distances.append(np.array([norms.get(head, np.nan) for head in heads]))
         self._pair_distances.append(pair_distances)
         self._measures.append(np.stack([self._measured(run) for run in (run_a, run_b)]))
 
@@ -112,7 +136,10 @@ class Comparer:
             few = f"{texts} text{'s are' if texts > 1 else ' is'} too few"
             self._notes[f"{few} for intervals and p-values: give at least {FEWEST}"] = None
         units = {name: metric.unit for name, metric in self._declared.items()}
-        return Comparison(self._heads(texts), self._all_measures(texts), units, tuple(self._notes))
+        result = Comparison(self._heads(texts), self._all_measures(texts), units, tuple(self._notes))
+        if self.weights is None:
+            return result
+        return replace(result, weights=self.weights.table(), notes=(*result.notes, *self.weights.notes()))
 
     def _comparable(self, run_a: Collected, run_b: Collected, a: Attention, b: Attention) -> bool:
         """Return whether two maps can be compared cell by cell; a note says why if they cannot."""
@@ -148,10 +175,15 @@ class Comparer:
         columns = {"js_distance": _mean(values), "js_low": low, "js_high": high, "nearest_distance": self._nearest()}
         entries = {**self._coords(), "texts": np.full(len(self._heads_seen), texts)}
         coords = {name: ("head", column) for name, column in entries.items()}
-        return {
+        scores = {
             name: Scores(name, column, ("head",), coords, "sqrt(nat)", (0.0, LARGEST), DISTANCE_SOURCE)
             for name, column in columns.items()
         }
+        if not self._norm_distances:
+            return scores
+        mean = _mean(np.stack(self._norm_distances, axis=1))
+        name = "norm_distance"
+        return {name: Scores(name, mean, ("head",), coords, "1", (0.0, None), NORM_SOURCE), **scores}
 
     def _nearest(self) -> Array:
         """Return the distance of each head to the nearest other head of its layer in A, averaged over texts."""

@@ -12,11 +12,12 @@ from attncli.studies.compare.result import Comparison
 def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B"), kinds: KindNames = KNOWN) -> Figure | None:
     """Return the page of differences: which heads changed, and in what? None where no number is defined.
 
-    First the distance of each head of A from the same head of B, where there is one, then the change of each main
+    First the distances of each head of A from the same head of B, where there are any, then the change of each main
     measure from A to B: red is more in B, blue is less, white is no change.
     """
     distance = comparison.heads["js_distance"]
-    panels = {"js_distance": distance} if np.isfinite(distance.values).any() else {}
+    distances = {name: comparison.heads.get(name) for name in ("norm_distance", "js_distance")}
+    panels = {name: scores for name, scores in distances.items() if scores and np.isfinite(scores.values).any()}
     metrics = comparison.measures["change"].coords["metric"][1].tolist()
     shown = [name for name in overview.MAIN if name in metrics] or list(dict.fromkeys(metrics))
     changes = {f"change of {name}": _change(comparison, name) for name in shown}

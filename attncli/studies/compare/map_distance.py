@@ -1,5 +1,6 @@
 """Distances between maps of the same tokens: the Jensen-Shannon distance of their rows."""
 
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -42,10 +43,28 @@ def _log_sums(rows: Array) -> Array:
     return summed
 
 
-def same_head_distances(a: Attention, b: Attention) -> dict[HeadKey, float]:
+def norm_distance(first: Array, second: Array) -> float:
+    """How much does what a head writes change in length?
+
+    Formula   Σ_ij |b_ij - a_ij| / Σ_ij a_ij, for the value-weighted norms a of A and b of B
+    Axes      norms [query, key] each → one number
+    Unit      1: 0 if equal, 1 if as much changes as the head wrote in A; no upper end
+    Undefined NaN if the head writes nothing in A. Rows that are undefined in either do not count
+    Source    Kobayashi et al. 2020 for the norms
+
+    >>> norm_distance(np.array([[1.0, 3.0]]), np.array([[2.0, 6.0]]))
+    1.0
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    known = ~(np.isnan(a) | np.isnan(b))
+    total = a[known].sum()
+    return float(np.abs(b - a)[known].sum() / total) if total > 0 else float("nan")
+
+
+def same_head_distances(a: Attention, b: Attention, distance: Callable[[Array, Array], float]) -> dict[HeadKey, float]:
     """Return the distance of each head of A to the same head of B."""
     return {
-        head: js_distance(layer_a.weights[row], layer_b.weights[row])
+        head: distance(layer_a.weights[row], layer_b.weights[row])
         for layer_a, layer_b in zip(a.layers, b.layers, strict=True)
         for row, head in enumerate(_layer_keys(a, layer_a))
     }

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from attncli.options import option
+from attncli.options import NormOptions, option
 from attncli.vocabulary import DTYPES
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(NormOptions):
     """How B differs from A, and what is compared."""
 
     dtype_b: str | None = option("Comparison", "precision of B, if it differs from that of A", choices=DTYPES[1:])

@@ -23,13 +23,16 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report
     metrics = declarations(dict.fromkeys(result.measures["change"].coords["metric"][1].tolist()))
     declared = {name: {"unit": metric.unit, "question": metric.question} for name, metric in metrics.items()}
     head = {"other": run_document(other, given=False), "metrics": declared}
-    document = analysis_document(SCHEMA, run.info, head, {"heads": heads, "measures": measures})
+    tables = {"compare": defined_columns(heads), "compare-measures": defined_columns(measures)}
+    parts = {"heads": heads, "measures": measures}
+    if result.weights:
+        tables["compare-weights"] = parts["weights"] = dict(result.weights)
+    document = analysis_document(SCHEMA, run.info, head, parts)
     same_title = run.info.title == other.title
     names = (_name(run.info), _name(other)) if same_title else (run.info.title, other.title)
     kinds = KindNames(told=run.info.kinds.told and other.kinds.told)
     picture = partial(figures.draw, result, names=names, kinds=kinds)
     drawing = Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")
-    tables = {"compare": defined_columns(heads), "compare-measures": defined_columns(measures)}
     return Report(run.info, document, tables, [drawing])
 
 

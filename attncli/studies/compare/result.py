@@ -24,10 +24,12 @@ class Comparison:
 
     heads     `js_distance` with `js_low` and `js_high`, and `nearest_distance` as its baseline, with dim `head` (coords
               kind, layer, head, texts), √nat: distance of a head's map in B to its map in A, and of the nearest other
-              head of its layer in A
+              head of its layer in A. Of norms also `norm_distance`: Σ |b - a| / Σ a, over all norms of a head
     measures  `a`, `b`, `change`, `change_low`, `change_high`, `p`, `p_adjusted` and `effect` with dim `row` (coords
               kind, layer, head, metric, texts): means over texts; the effect is the change divided by the standard
               deviation of the measure over all heads of its kind, of A and of B
+    weights   columns kind, layer, head, matrix, norm and change of W_Q, W_K, W_V and W_O of two models, the largest
+              change first; empty for saved runs, combined heads and one model
     units     units of the measures
     notes     what a reader should know
     Intervals and p-values are NaN for fewer than 6 texts, like everything that is undefined.
@@ -37,13 +39,14 @@ class Comparison:
     measures: Mapping[str, Scores]
     units: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    weights: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Scores:
         return self.heads[name] if name in self.heads else self.measures[name]
 
     def table(self) -> dict[str, Array]:
         """Return the heads, largest distance first."""
-        return _by(columns_of(self.heads), "js_distance")
+        return _by(columns_of(self.heads), "norm_distance" if "norm_distance" in self.heads else "js_distance")
 
     def measures_table(self) -> dict[str, Array]:
         """Return the measures of all heads, largest effect first."""

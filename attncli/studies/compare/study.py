@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attncli.engine.report import Report
 from attncli.engine.study import Study
@@ -50,7 +50,7 @@ class CompareStudy(Study["ComparisonWithOther"]):
         from attncli.studies.compare.compute import compared_metrics
 
         names = [name.strip() for value in self.options.metric or () for name in value.split(",")]
-        return {"metrics": compared_metrics(names or None)}
+        return cast("RunOptions", {"metrics": compared_metrics(names or None), "by": self.options.by})
 
     def resolved(self) -> dict[str, Any]:
         """Return where B comes from."""
@@ -92,6 +92,7 @@ class CompareStudy(Study["ComparisonWithOther"]):
         from attncli.engine.runner import load_runner
         from attncli.store import input_sha256
         from attncli.studies.compare.compute import check_heads
+        from attncli.studies.compare.weights import WeightChanges
 
         a, request = execution.runner, execution.request
         b = a if dict(other) == dict(execution.arguments) else load_runner(other)
@@ -111,6 +112,8 @@ class CompareStudy(Study["ComparisonWithOther"]):
                 inputs.append(replace(runs[0].inputs[0], index=len(inputs)))
                 advance(1)
         first = replace(infos[0], input_sha256=input_sha256(execution.texts))
+        if b is not a and not request.combined:
+            comparer.weights = WeightChanges.between(a, b, request.capture, a.selected_heads(request))
         return first, replace(infos[1], input_sha256=input_sha256(self.texts)), tuple(inputs)
 
     def report(self, result: ComparisonWithOther, run: Collected) -> Report:

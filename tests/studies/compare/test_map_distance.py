@@ -38,10 +38,10 @@ def test_rows_that_lose_mass_are_rescaled_and_undefined_rows_left_out() -> None:
 def test_each_head_is_compared_with_the_same_head_and_with_all_others_of_its_layer() -> None:
     maps = attention(6, heads=(2, 3))
     first, second, *others = [(maps.kind, layer, head) for layer, head in ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2))]
-    assert same_head_distances(maps, maps) == dict.fromkeys([first, second, *others], 0)
+    assert same_head_distances(maps, maps, js_distance) == dict.fromkeys([first, second, *others], 0)
     pairs = head_pair_distances(maps)
     assert list(pairs) == [(first, second), *combinations(others, 2)]
     weights = maps.layers[1].weights
     assert pairs[others[0], others[2]] == js_distance(weights[0], weights[2])
     means = [(maps.kind, 0, "mean"), (maps.kind, 1, "mean")]
-    assert list(same_head_distances(maps.mean("head"), maps.mean("head"))) == means
+    assert list(same_head_distances(maps.mean("head"), maps.mean("head"), js_distance)) == means
