@@ -52,7 +52,7 @@ def test_the_answer_to_a_chat_is_a_segment(smollm2: Path, run_cli: RunCli, tmp_p
 
 
 def test_heads_look_for_an_earlier_copy(model: attncli.Model) -> None:
-    found = model.probe_repeated(seeds=2)
+    found = model.probe_repeated(sequences=2)
     induction, chance = found.heads["induction"].values, found.baselines["uniform"]["induction"].values
     assert induction.shape == (30 * 9,)
     assert np.sum(induction > 0.5) > 5
