@@ -120,11 +120,15 @@ class CheckStudy(Study["CheckRun"]):
 
     def run(self, execution: Execution) -> tuple[Collected, CheckRun]:
         """Return the run, the verdicts, and the maps of the rules that do not hold."""
+        from attncli.engine.passes import Pass
         from attncli.store import input_sha256
         from attncli.studies.check.baseline import check_same
         from attncli.studies.check.compute import Checker
 
-        runner, prepared = execution.runner, execution.prepared
+        runner, request = execution.runner, execution.request
+        # rules about random tokens alone need no text
+        plan = runner.plan(request.capture)
+        prepared = execution.prepared if execution.texts else Pass.prepare(runner.loaded, plan, (), request)
         info = replace(runner.loaded.run_info(prepared.plan.route), input_sha256=input_sha256(self.rules.texts))
         reading = {name: getattr(execution.request, name) for name in ("words", "special", "max_tokens")}
         reading |= {"add_bos": True} if execution.request.add_bos else {}
