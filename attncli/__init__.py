@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
     from attncli.data.extras import Edges, Profile, Received, Vectors
-    from attncli.data.maps import Attention, LayerMaps
+    from attncli.data.layer_maps import LayerMaps
+    from attncli.data.maps import Attention
     from attncli.data.measures import Metric
     from attncli.data.results import RunInfo, Scores, Statistics
     from attncli.data.tokens import KINDS, Input, Text, Tokens
@@ -95,4 +96,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

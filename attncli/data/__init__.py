@@ -5,7 +5,8 @@ NumPy arrays.
 """
 
 from attncli.data.extras import MIN_QUERIES, MIN_SHARE, Edges, EdgesConsumer, Profile, Received, Vectors
-from attncli.data.maps import Attention, LayerMaps
+from attncli.data.layer_maps import LayerMaps
+from attncli.data.maps import Attention
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
 from attncli.data.stream import MAX_OFFSET, Rows, ScoreParts, Visibility

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from attncli.arguments import checks_arguments
+from attncli.data.described import Described, Tabulated, counted, listed
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import KINDS, Array, Input, Kind, Tokens, read_only
@@ -25,8 +26,8 @@ _EDGE_DTYPES = {"kind": np.int8, "weight": np.float32}
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Edges:
+@dataclass(frozen=True, eq=False, repr=False)
+class Edges(Tabulated):
     """The strongest attention weights: parallel arrays with one entry per edge.
 
     inputs  the texts, for the tokens
@@ -103,14 +104,18 @@ class Edges:
 
         return pd.DataFrame(self.columns(categories))
 
+    def _lines(self) -> Iterable[str]:
+        largest = f", the largest {self.weight.max():.3g}" if len(self) else ""
+        yield f"Edges: {counted(len(self), 'weight')} of {counted(len(self.inputs), 'text')}{largest}"
+
 
 EdgesConsumer = Callable[[Edges], None]
 """A function that receives edges chunk by chunk during the forward pass."""
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Received:
+@dataclass(frozen=True, eq=False, repr=False)
+class Received(Described):
     """The mean attention that each key of a text receives, in every head of one kind.
 
     values  [head, key] α_k = Σ_{i: k ∈ S_i} A_ik / |{i: k ∈ S_i}|, NaN if the key is masked for all queries
@@ -158,10 +163,14 @@ class Received:
             "seen_by": self.seen[head, key],
         }
 
+    def _lines(self) -> Iterable[str]:
+        keys, heads = counted(len(self.keys), "key"), counted(len(self.heads), "head")
+        yield f"Received ({self.kind}, text {self.text}): attention to {keys} in {heads}"
+
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Profile:
+@dataclass(frozen=True, eq=False, repr=False)
+class Profile(Described):
     """The attention to near, distant, first and last keys of texts.
 
     received  attention received by each key, for each text and kind
@@ -219,6 +228,12 @@ class Profile:
         """Return `ends_table` as a pandas table."""
         return frame_of(self.ends_table())
 
+    def _lines(self) -> Iterable[str]:
+        sinks = len(self.sinks_table().get("key", ()))
+        texts = len({received.text for received in self.received})
+        kinds = listed(dict.fromkeys(received.kind for received in self.received))
+        yield f"Profile of {counted(texts, 'text')}: {kinds}, {counted(sinks, 'sink')}"
+
 
 def _flat_columns(*mean_and_std: Mapping[str, Scores]) -> dict[str, Array]:
     return columns_of(*({name: score.flat() for name, score in table.items()} for table in mean_and_std))
@@ -230,8 +245,8 @@ def _concatenate(tables: Iterable[dict[str, Array]]) -> dict[str, Array]:
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Vectors:
+@dataclass(frozen=True, eq=False, repr=False)
+class Vectors(Described):
     """The query and key vectors of one layer, for one text and kind of attention: they explain each weight.
 
     score   s_ij = softcap(scale · q_i · k_j), softcap(x) = c tanh(x / c) if the model caps its scores, else x
@@ -268,6 +283,11 @@ class Vectors:
         index = self.heads.index(head)
         scores: Array = self.scale * (self.query[index].astype(np.float64) @ self.key[self.key_heads[index]].T)
         return scores if self.softcap is None else self.softcap * np.tanh(scores / self.softcap)
+
+    def _lines(self) -> Iterable[str]:
+        sides = f"{self.query.shape[1]} queries and {self.key.shape[1]} keys of size {self.query.shape[2]}"
+        heads = counted(len(self.heads), "head")
+        yield f"Vectors ({self.kind}, text {self.text}, layer {self.layer}): {heads}, {sides}"
 
 
 def _strongest_keys(values: Array, count: int) -> Array:

@@ -8,13 +8,17 @@ change the reading direction are escaped:
     empty text                     ⟨empty⟩
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from bisect import bisect_right
 from functools import cache
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
-from attncli.data.tokens import Scheme, Tokens
+if TYPE_CHECKING:  # tokens print their labels
+    from attncli.data.tokens import Scheme, Tokens
 
 WIDTH = 20
 SPACE = "·"
@@ -44,6 +48,15 @@ def labels(tokens: Tokens, width: int = WIDTH) -> list[str]:
         label(piece, "plain" if special else tokens.scheme, width)
         for piece, special in zip(tokens.pieces, tokens.special.tolist(), strict=True)
     ]
+
+
+def first_labels(tokens: Tokens, most: int = 8) -> str:
+    """Return the labels of the first tokens in one line."""
+    shown = [
+        label(piece, "plain" if special else tokens.scheme)
+        for piece, special in zip(tokens.pieces[:most], tokens.special.tolist(), strict=False)
+    ]
+    return " ".join([*shown, *(["…"] if len(tokens) > most else [])])
 
 
 def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
+from attncli.data.described import Described, counted
+from attncli.data.labels import first_labels
+from attncli.data.layer_maps import LayerMaps, LayerMean, combined_map
 from attncli.data.results import data_array
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
@@ -18,37 +21,12 @@ from attncli.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-
-@dataclass(frozen=True, eq=False)
-class LayerMaps:
-    """The kept maps of one layer.
-
-    heads      head numbers of the model; () if the heads were combined into one map
-    weights    [head, query, key] float32
-    visible    [1 or head, query, key] bool, False for masked pairs; None if every key is visible to every query
-
-    combined   the mean, the maximum over the heads, if it was computed before pooling
-
-    Rows and columns of pooled maps are cells of several tokens; a cell is visible if any of its pairs is.
-    The weight of a masked cell has no meaning. A row that sees no key is NaN.
-    """
-
-    layer: int | str
-    heads: tuple[int, ...]
-    weights: Array
-    visible: Array | None = None
-    combined: Mapping[Combining, LayerMaps] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", read_only(self.weights, np.float32))
-        if self.visible is not None:
-            object.__setattr__(self, "visible", read_only(self.visible, np.bool_))
+    from numpy.typing import DTypeLike
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Attention:
+@dataclass(frozen=True, eq=False, repr=False)
+class Attention(Described):
     """The kept maps of one kind of attention in one text, with layer and head numbers of the model.
 
     queries, keys     all shown tokens, even if several share a cell
@@ -104,6 +82,15 @@ class Attention:
             cell=cell,
         )
 
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Return `values` for `np.asarray(attention)`; raise UsageError if layers differ in their number of heads."""
+        if copy is False and len(self.layers) > 1:
+            raise UsageError("the layers lie in arrays of their own, so joining them copies: use np.asarray(attention)")
+        array = np.asarray(self.values, dtype=dtype)
+        if copy is False and not np.shares_memory(array, self.layers[0].weights):
+            raise UsageError(f"a change to dtype {array.dtype} copies: use np.asarray(attention, dtype)")
+        return array.copy() if copy and array.base is not None else array
+
     @property
     def values(self) -> Array:
         """The weights without layer and head axes of length one, so `[query, key]` for a single map."""
@@ -116,6 +103,8 @@ class Attention:
         counts = {maps.weights.shape[0] for maps in self.layers}
         if len(counts) != 1:
             raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")
+        if len(self.layers) == 1:
+            return self.layers[0].weights[None]
         return read_only(np.stack([maps.weights for maps in self.layers]))
 
     def sel(self, layer: int | None = None, head: int | None = None) -> Attention:
@@ -151,7 +140,7 @@ class Attention:
         """
         if not self.can_combine_heads(how):
             raise _pooled_already(self, how, "heads")
-        layers = (maps.combined.get(how) or _combined(maps, how) for maps in self.layers)
+        layers = (maps.combined.get(how) or combined_map(maps, how) for maps in self.layers)
         return replace(self, layers=tuple(layers), aggregate=how)
 
     def can_combine_heads(self, how: Combining) -> bool:
@@ -212,6 +201,24 @@ class Attention:
             coords |= {"query": queries, "key": keys}
         return data_array(self.stack(), ("layer", "head", "query", "key"), coords, "weights")
 
+    def _lines(self) -> Iterable[str]:
+        heads = {len(maps.weights) for maps in self.layers}
+        many = "/".join(map(str, sorted(heads)))
+        maps = f"{counted(len(self.layers), 'layer')} x {many} head{'' if heads == {1} else 's'}"
+        sides = " x ".join(str(len(side)) for side in self.sides)
+        states = {
+            f"{self.aggregate} of heads": self.aggregate != "none",
+            f"{self.aggregate_layers} of layers": self.aggregate_layers != "none",
+            f"{self.pool} of cells": self.pool != "none",
+            "a part of the text": self.window is not None,
+            "words": self.words,
+            "without special tokens": self.dropped_special,
+            "norms": self.by == "norm",
+        }
+        more = "".join(f", {name}" for name, holds in states.items() if holds)
+        yield f"Attention ({self.kind}, text {self.text}): {maps}, {sides} (query x key){more}"
+        yield f"queries: {first_labels(self.queries)}"
+
 
 def _one_head(maps: LayerMaps, head: int) -> LayerMaps:
     if not maps.heads:
@@ -233,52 +240,9 @@ def _index(number: int, numbers: Sequence[int | str], problem: str) -> int:
     return numbers.index(number)
 
 
-def _combined(maps: LayerMaps, how: Combining) -> LayerMaps:
-    """Return the mean or the largest weight over heads, NaN in the rows that no head has."""
-    defined = ~np.isnan(maps.weights[..., :1])
-    weights = np.where(defined, maps.weights, 0)
-    if how == "mean":
-        weights = weights.sum(0, keepdims=True, dtype=np.float64) / np.maximum(defined.sum(0, keepdims=True), 1)
-    else:
-        weights = weights.max(0, keepdims=True)
-    visible = maps.visible
-    if visible is not None and len(visible) > 1:
-        # as in the stream, a head without the row does not make its keys visible
-        visible = np.logical_or.reduce(visible & (defined | ~defined.any(0)), axis=0, keepdims=True)
-    return LayerMaps(maps.layer, (), np.where(defined.any(0), weights, np.nan), visible)
-
-
 def _pooled_already(attention: Attention, how: str, axis: str) -> UsageError:
     option = "--aggregate" if axis == "heads" else "--aggregate-layers"
     return UsageError(
         f"these maps are pooled already (the {attention.pool} of each cell), and the {how} over {axis} is taken before "
         f"that: run the model again with {option} {how}, or keep full maps"
     )
-
-
-@dataclass
-class LayerMean:
-    """The running mean of maps over layers; each row counts in the layers that have it."""
-
-    heads: tuple[int, ...]
-    total: Any = 0.0
-    count: Any = 0.0
-    visible: Any = False
-
-    def add(self, maps: LayerMaps) -> None:
-        """Add the maps of one layer; raise UsageError if it has other heads than the layers before."""
-        if self.heads != maps.heads:
-            names = [", ".join(map(str, heads)) for heads in (maps.heads, self.heads)]
-            raise UsageError(
-                f"the mean over layers needs the same heads in every layer, got {names[0]} in layer "
-                f"{maps.layer} after {names[1]}: select the same heads in every layer, or use --aggregate mean"
-            )
-        self.total = self.total + np.nan_to_num(maps.weights.astype(np.float64))
-        self.count = self.count + ~np.isnan(maps.weights[..., 0])
-        self.visible = self.visible | (np.True_ if maps.visible is None else maps.visible)
-
-    def finish(self) -> LayerMaps:
-        """Return the mean, NaN in the rows that no layer has."""
-        with np.errstate(invalid="ignore"):
-            mean = self.total / self.count[..., None]
-        return LayerMaps("mean", self.heads, mean, None if self.visible.all() else self.visible)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from attncli.data.described import Described
 from attncli.data.tokens import KINDS, Kind, base_kind, has_scale
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Columns:
     rows: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Metric:
+@dataclass(frozen=True, repr=False)
+class Metric(Described):
     """A measure and its declaration.
 
     compute           the function: `Rows` or `RowSums` → [batch, head, row], or `Columns` → [batch, head]; float64, NaN
@@ -106,6 +107,11 @@ class Metric:
     def page(self) -> str:
         """Return the whole docstring, as `attncli explain` prints it."""
         return inspect.getdoc(self.compute) or ""
+
+    def _lines(self) -> Iterable[str]:
+        low, high = self.range
+        extent = ["" if low is None else f"from {low:g}", "" if high is None else f"up to {high:g}"]
+        yield f"Metric {self.name} ({' '.join(filter(None, [self.unit, *extent]))}): {self.question}"
 
 
 def is_defined_for(metric: Metric, kind: Kind) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
+from attncli.data.described import Described, Tabulated, counted, listed
 from attncli.data.kinds import KindNames
 from attncli.data.tokens import Array, By, read_only
 from attncli.errors import UsageError, did_you_mean
@@ -22,8 +23,8 @@ NOISE = 1e-6
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Tabulated):
     """The values of one metric, with named dims and coordinates.
 
     values  float64, NaN if undefined
@@ -82,9 +83,15 @@ class Scores:
         """Return an `xarray.DataArray`; needs `pip install xarray`."""
         return data_array(self.values, self.dims, dict(self.coords), self.metric)
 
+    def _lines(self) -> Iterable[str]:
+        defined = self.values[~np.isnan(self.values)]
+        extent = f"{defined.min():.3g} to {defined.max():.3g}" if len(defined) else "all undefined"
+        sizes = ", ".join(f"{dim} {size}" for dim, size in zip(self.dims, self.values.shape, strict=True))
+        yield f"Scores of {self.metric}{f' ({self.unit})' if self.unit else ''}: {sizes}; {extent}"
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Statistics(Tabulated):
     """The scores of all metrics for all heads, over one or many texts.
 
     heads   metric → mean over texts; dim `head` (coords kind, layer, head, texts, queries)
@@ -103,6 +110,20 @@ class Statistics:
     def __getitem__(self, metric: str) -> Scores:
         return self.heads[metric]
 
+    def has(self, metrics: Iterable[str], per_query: bool = False) -> bool:
+        """Return whether all these metrics were measured, with scores of each token if `per_query`."""
+        enough = bool(self.tokens or self.keys) or not per_query
+        return enough and set(metrics) <= {*self.heads, *self.keys}
+
+    def select(self, metrics: Sequence[str]) -> Statistics:
+        """Return the scores of these metrics, in this order."""
+
+        def selected(scores: Mapping[str, Scores]) -> dict[str, Scores]:
+            return {name: scores[name] for name in metrics if name in scores}
+
+        tables: dict[str, Any] = {name: selected(getattr(self, name)) for name in ("heads", "std", "tokens", "keys")}
+        return replace(self, **tables)
+
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas table of heads: kind, layer, head, texts, queries, each metric (and `<metric>_std`)."""
         return frame_of(columns_of(self.heads, self.std))
@@ -110,6 +131,14 @@ class Statistics:
     def tokens_frame(self) -> pd.DataFrame:
         """Return a pandas table, one row per text, head and query token."""
         return frame_of(columns_of(self.tokens))
+
+    def _lines(self) -> Iterable[str]:
+        scores = next(iter(self.heads.values()), None)
+        heads = 0 if scores is None else len(scores.values)
+        texts = 0 if scores is None or not heads else int(scores.coords["texts"][1].max())
+        of = f"{counted(heads, 'head')} over {counted(texts, 'text')}"
+        yield f"Statistics of {of}: {counted(len(self.heads), 'metric')}"
+        yield listed(self.heads)
 
 
 def columns_of(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = None) -> dict[str, Array]:
@@ -169,8 +198,8 @@ def data_array(values: Array, dims: tuple[str, ...], coords: dict[str, Any], nam
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class RunInfo:
+@dataclass(frozen=True, repr=False)
+class RunInfo(Described):
     """The model, versions, options and input of a run; written into every output."""
 
     model: str
@@ -207,6 +236,12 @@ class RunInfo:
         """
         parts = self.model.replace("\\", "/").rstrip("/").split("/")
         return self.model if len(parts) < 3 else "/".join(["…", *parts[-2:]])
+
+    def _lines(self) -> Iterable[str]:
+        parts = [self.cls, f"{self.dtype} on {self.device}", self.capture and f"capture {self.capture}"]
+        yield f"RunInfo of {self.title}: {', '.join(filter(None, parts))}"
+        if self.notes:
+            yield f"{counted(len(self.notes), 'note')}: {self.notes[0]}"
 
 
 def _names_kind(resolved: Mapping[str, Any]) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
+from attncli.data.described import Described, counted
+from attncli.data.labels import first_labels
 from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+_REPR = Repr()
+_REPR.maxstring = 80
 TokenKind = Literal["encoder", "decoder", "cross"]
 """A kind of attention whose rows and keys are the tokens of the text."""
 Kind = str
@@ -62,8 +67,8 @@ def read_only(array: ArrayLike, dtype: DTypeLike | None = None) -> Array:
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Tokens:
+@dataclass(frozen=True, eq=False, repr=False)
+class Tokens(Described):
     """The tokens along one side of an attention map.
 
     pieces   exact vocabulary pieces (`##ing`, `Ġthe`, `▁the`), never changed for display; merged words as written
@@ -124,9 +129,12 @@ class Tokens:
             **{name: getattr(self, name)[positions] for name in ("ids", "special", "offsets", "words")},
         )
 
+    def _lines(self) -> Iterable[str]:
+        yield f"Tokens: {counted(len(self), 'token')}: {first_labels(self)}"
 
-@dataclass(frozen=True)
-class Text:
+
+@dataclass(frozen=True, repr=False)
+class Text(Described):
     """One input as the user gave it: a text, optionally with a second segment, a target, or chat messages."""
 
     text: str
@@ -134,10 +142,15 @@ class Text:
     target: str | None = None
     messages: tuple[Mapping[str, str], ...] = ()
 
+    def _lines(self) -> Iterable[str]:
+        parts = {"text": self.text, "pair": self.pair, "target": self.target}
+        given = [f"{name}={_REPR.repr(part)}" for name, part in parts.items() if part is not None]
+        yield f"Text({', '.join([*given, *([f'{len(self.messages)} messages'] if self.messages else [])])})"
+
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Input:
+@dataclass(frozen=True, eq=False, repr=False)
+class Input(Described):
     """One input as the model read it.
 
     source   tokens that an encoder or a decoder-only model reads
@@ -161,3 +174,8 @@ class Input:
             return self.source, self.source
         queries = self.source if kind == "encoder" else self.target
         return queries, self.target if kind == "decoder" else self.source
+
+    def _lines(self) -> Iterable[str]:
+        yield f"Input {self.index}: {counted(len(self.source), 'token')}: {first_labels(self.source)}"
+        if self.target is not None:
+            yield f"target of {counted(len(self.target), 'token')}: {first_labels(self.target)}"

@@ -25,6 +25,7 @@ from attncli.data.kinds import KindNames
 from attncli.data.labels import escape_invisible
 from attncli.plotting.axis import TICK_STYLE, join_parts
 from attncli.plotting.cells import COLOURS, DIVERGING, GAP, Cells, draw_cells
+from attncli.plotting.render import ShownFigure
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fonts, measure, shorten_middle, style
 
 EDGE = 24
@@ -75,7 +76,7 @@ class FigureLayout:
         widen  make the figure wide enough for its header, which is shortened otherwise
         """
         columns, rows = round(max(width, header.width) if widen else width), round(height)
-        figure = Figure(figsize=(columns / DPI, rows / DPI), dpi=DPI, facecolor="white")
+        figure = ShownFigure(figsize=(columns / DPI, rows / DPI), dpi=DPI, facecolor="white")
         FigureCanvasAgg(figure)
         page, room = cls(figure, columns, rows), columns - 2 * EDGE
         title = shorten_middle(header.title, TITLE, room, "bold")

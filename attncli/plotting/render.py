@@ -29,6 +29,13 @@ _FONTS_FOR = {
 }
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows as the value of a cell, without `%matplotlib inline`."""
+
+    def _repr_png_(self) -> bytes:
+        return render(self, "png")
+
+
 def render(figure: Figure, format: str, *, description: str = "") -> bytes:
     """Return the figure as the bytes of a png, svg or pdf file; raise UsageError for another format.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selection, kind_order
-from attncli.data.maps import LayerMean
+from attncli.data.layer_maps import LayerMean
 from attncli.stream.protocol import pop_layer, selected
 
 Aggregate = Literal["none", "mean", "max"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attncli.data.described import Tabulated, counted
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.tokens import Array
 
@@ -18,8 +19,8 @@ FEWEST = 6
 """Least number of texts for intervals and tests: with fewer, no paired test can find a change at 5 %."""
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Tabulated):
     """Differences between A and B.
 
     heads     `js_distance` with `js_low` and `js_high`, and `nearest_distance` as its baseline, with dim `head` (coords
@@ -59,6 +60,15 @@ class Comparison:
     def measures_frame(self) -> pd.DataFrame:
         """Return the measures as a pandas table."""
         return frame_of(self.measures_table())
+
+    def _lines(self) -> Iterable[str]:
+        scores = next(iter(self.heads.values()))
+        texts = int(scores.coords["texts"][1].max(initial=0))
+        metrics = len(set(self.measures["change"].coords["metric"][1].tolist()))
+        of = f"{counted(len(scores.values), 'head')} over {counted(texts, 'text')}"
+        yield f"Comparison of {of}: maps and {counted(metrics, 'metric')}"
+        if self.notes:
+            yield f"{counted(len(self.notes), 'note')}: {self.notes[0]}"
 
 
 def _by(columns: dict[str, Array], name: str) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data import Kind, RunInfo
+from attncli.data.described import Tabulated
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class FlowResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class FlowResult(Tabulated):
     """Rollout or attention flow of one text and kind, with its table and its pictures.
 
     flow    the numbers
@@ -69,6 +70,10 @@ class FlowResult:
     def has_graph(self) -> bool:
         """Whether its layers are drawn; a decoder that reads an encoder is drawn once, with both stacks."""
         return self.flow.steps is not None and (self.flow.kind != "decoder" or self.other is None)
+
+    def _lines(self) -> Iterable[str]:
+        yield f"{self.flow!r}{f', focus {self.focus}' if self.focus else ''}"
+        yield ".figure() and .matrix() draw it"
 
 
 def flow_results(flows: Sequence[Flow], focus: str, info: RunInfo, texts: int = 1) -> list[FlowResult]:

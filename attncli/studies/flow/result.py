@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from attncli.data.described import Tabulated, counted
 from attncli.data.results import frame_of
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
@@ -69,8 +70,8 @@ class Graph:
         return tuple(counts)
 
 
-@dataclass(frozen=True, eq=False)
-class Flow:
+@dataclass(frozen=True, eq=False, repr=False)
+class Flow(Tabulated):
     """The share of each input token in each token at the top, for one text and kind by one method.
 
     kind      encoder, decoder: from the input of the same stack; cross: from the source to the target
@@ -134,3 +135,7 @@ class Flow:
     def to_frame(self) -> pd.DataFrame:
         """Return a long table: text, kind, query, key, their tokens, the value and its baselines."""
         return frame_of(self.columns())
+
+    def _lines(self) -> Iterable[str]:
+        shape = f"{len(self.rows)} of {len(self.queries)} queries x {counted(len(self.keys), 'key')}"
+        yield f"Flow ({self.method}, {self.kind}, text {self.text}): {shape}, {counted(len(self.layers), 'layer')}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attncli.data.described import Described, Tabulated, counted
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.tokens import Array, Kind
 from attncli.studies.heads.options import HeadsOptions
@@ -19,8 +20,8 @@ LARGEST_DISTANCE = float(np.sqrt(np.log(2)))
 """The distance of two heads without a key in common, √nat."""
 
 
-@dataclass(frozen=True, eq=False)
-class HeadClusters:
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadClusters(Described):
     """The heads of one kind, of all layers.
 
     layers, heads  [head] number of the layer and of the head
@@ -77,9 +78,13 @@ class HeadClusters:
         nearest: Array = (self.distances + np.diag(np.full(len(self.heads), np.inf))).argmin(1)
         return nearest
 
+    def _lines(self) -> Iterable[str]:
+        clusters = counted(len(set(self.clusters.tolist())), "cluster")
+        yield f"HeadClusters: {counted(len(self.heads), 'head')} in {clusters}"
 
-@dataclass(frozen=True, eq=False)
-class HeadsResult:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadsResult(Tabulated):
     """Similar and redundant heads, and how similar the tokens of each layer are.
 
     groups     heads of each kind
@@ -125,6 +130,12 @@ class HeadsResult:
     def layers_frame(self) -> pd.DataFrame:
         """Return the table of layers as a pandas table."""
         return frame_of(self.layers_table())
+
+    def _lines(self) -> Iterable[str]:
+        groups = "; ".join(f"{kind} {group!r}".replace("HeadClusters: ", "") for kind, group in self.groups.items())
+        yield f"HeadsResult over {counted(self.texts, 'text')}: {groups}"
+        pairs = len(self.redundant_pairs()["distance"])
+        yield f"{counted(pairs, 'redundant pair')}, {counted(self.rows, 'row')} compared"
 
 
 def _head_columns(kind: Kind, group: HeadClusters) -> dict[str, Array]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attncli.arguments import checks_arguments
+from attncli.data.described import Described
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import text_prefix
 from attncli.engine.focus import FocusRequest
@@ -24,8 +26,8 @@ _LONGEST_NAME = 40
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class HighlightPage:
+@dataclass(frozen=True, eq=False, repr=False)
+class HighlightPage(Described):
     """Attention on the text itself; a notebook shows it, `save("it.html")` writes HTML, SVG, PNG or PDF.
 
     highlight  the numbers
@@ -70,6 +72,11 @@ class HighlightPage:
 
             write_atomic(target, render(self.figure(), format, description=f"{self.model} {target.stem}"))
         return target
+
+    def _lines(self) -> Iterable[str]:
+        of = f" of {self.model}" if self.model else ""
+        yield f'HighlightPage{of}: a notebook shows it, .save("it.html") writes it'
+        yield repr(self.highlight).splitlines()[0]
 
 
 def file_name(highlight: Highlight, focus: FocusRequest, texts: int) -> str:

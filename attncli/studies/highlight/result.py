@@ -1,15 +1,17 @@
 """The attention from or to chosen words of a text."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from attncli.data.cached import cached_property
+from attncli.data.described import Described, counted, listed
 from attncli.data.tokens import Array, Direction, Kind, Tokens, read_only
 
 
-@dataclass(frozen=True, eq=False)
-class HighlightLine:
+@dataclass(frozen=True, eq=False, repr=False)
+class HighlightLine(Described):
     """The weights from or to one occurrence of the focus, in one head.
 
     layer      its number, or `mean`
@@ -38,9 +40,14 @@ class HighlightLine:
         drawn: Array = self.visible & np.isfinite(self.weights)
         return drawn
 
+    def _lines(self) -> Iterable[str]:
+        where = f"layer {self.layer}, head {self.head}"
+        weights = counted(len(self.weights), "weight")
+        yield f"HighlightLine of {where}: {weights} of {self.focus} at {listed(self.positions)}"
 
-@dataclass(frozen=True, eq=False)
-class Highlight:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Highlight(Described):
     """One text and kind of attention, with a line for each head and each occurrence of the focus.
 
     direction  from the focus (its keys have weights), or to it (its queries have weights)
@@ -73,3 +80,9 @@ class Highlight:
         """The largest weight of all lines: the upper end of their one colour scale."""
         tops = [float(line.weights[line.drawn].max(initial=0.0)) for line in self.lines]
         return max(tops, default=0.0) or 1.0
+
+    def _lines(self) -> Iterable[str]:
+        focus = listed(dict.fromkeys(line.focus for line in self.lines), 4)
+        yield f"Highlight ({self.kind}, text {self.text}): attention {self.direction} {focus}"
+        lines = f"{counted(len(self.lines), 'line')} of {counted(len(self.weighted), 'token')}"
+        yield f"{lines}, weights up to {self.top:.3g}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from attncli.engine.execution import Execution
     from attncli.engine.focus import FocusRequest
     from attncli.engine.request import RunOptions
+    from attncli.studies.highlight.result import Highlight
 
     RunsAndCount = tuple[Iterator[Collected], int]
 
@@ -50,6 +51,12 @@ class HighlightStudy(Study["RunsAndCount"]):
 
     def run_options(self) -> RunOptions:
         return {"aggregate": "mean", "aggregate_layers": "mean"} if self.mean else {}
+
+    def highlights(self, run: Collected) -> Iterator[Highlight]:
+        """Yield the highlights of the maps of a run."""
+        from attncli.studies.highlight.compute import highlights
+
+        return highlights(run.maps, run.inputs, self._focus)
 
     @property
     def _focus(self) -> FocusRequest:
@@ -87,12 +94,11 @@ class HighlightStudy(Study["RunsAndCount"]):
 
     def _drawings(self, runs: Iterator[Collected], texts: int, notes: list[str]) -> Iterator[Drawing]:
         """Yield the pages; `notes` is filled with the notes of the run that is drawn."""
-        from attncli.studies.highlight.compute import highlights
         from attncli.studies.highlight.page import HighlightPage, file_name
 
         for run in runs:
             notes[:] = run.info.notes
-            for highlight in highlights(run.maps, run.inputs, self._focus):
+            for highlight in self.highlights(run):
                 note = f"text {highlight.text + 1} of {texts}" if texts > 1 else ""
                 page = HighlightPage(highlight, **run.info.captions(note))
                 name = file_name(highlight, self._focus, texts)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
+from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import Scores, baseline_table, columns_of, frame_of
 from attncli.data.tokens import Array, Kind
 from attncli.studies.patterns.options import Thresholds
@@ -37,8 +39,8 @@ HeadKey = tuple[Kind, int, int]
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Patterns:
+@dataclass(frozen=True, eq=False, repr=False)
+class Patterns(Tabulated):
     """Classes of every head with the numbers behind them, and the distances between the heads of each layer.
 
     heads       sink, sink_position, diagonal, diagonal_offset, local_mass, entropy_normalized and segment_mass with dim
@@ -96,6 +98,11 @@ class Patterns:
     def layers_frame(self) -> pd.DataFrame:
         """Return the table of layers as a pandas table."""
         return frame_of(self.layers_table())
+
+    def _lines(self) -> Iterable[str]:
+        counts = Counter(name for names in self.classes for name in names)
+        classes = listed(f"{name} {count}" for name, count in counts.most_common())
+        yield f"Patterns of {counted(len(self.verdicts), 'head')}: {classes or 'no class'}"
 
 
 def head_keys(scores: Scores) -> list[HeadKey]:

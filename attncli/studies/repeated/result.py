@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from attncli.data.described import Tabulated, counted
 from attncli.data.results import Scores, baseline_table, frame_of
 from attncli.data.tokens import Array
 
@@ -16,8 +17,8 @@ SCORES = ("previous", "duplicate", "induction")
 ALL_ROWS = "_all_rows"
 
 
-@dataclass(frozen=True, eq=False)
-class Repeated:
+@dataclass(frozen=True, eq=False, repr=False)
+class Repeated(Tabulated):
     """Scores of all heads on random tokens r, read as BOS r r.
 
     heads      previous, duplicate, induction with dim `head` (coords kind, layer, head, texts, queries), averaged over
@@ -41,3 +42,8 @@ class Repeated:
     def to_frame(self) -> pd.DataFrame:
         """Return the table as a pandas table."""
         return frame_of(self.table())
+
+    def _lines(self) -> Iterable[str]:
+        heads = len(next(iter(self.heads.values())).values)
+        tokens = f"{counted(self.length, 'random token')} that come twice, {counted(len(self.seeds), 'seed')}"
+        yield f"Repeated: {counted(heads, 'head')} on {tokens}"

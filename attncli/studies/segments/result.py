@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.tokens import Array
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, eq=False)
-class Segments:
+@dataclass(frozen=True, eq=False, repr=False)
+class Segments(Tabulated):
     """Attention from each segment of a text to each other.
 
     heads   `mass`, `uniform_mass`, `positional_mass` and `ratio` with dim `row` (coords kind, layer, head, from, to,
@@ -77,6 +78,13 @@ class Segments:
     def tokens_frame(self) -> pd.DataFrame:
         """Return the generated tokens as a pandas table."""
         return frame_of(self.tokens_table())
+
+    def _lines(self) -> Iterable[str]:
+        coords = self.heads["mass"].coords
+        names = dict.fromkeys([*coords["from"][1].tolist(), *coords["to"][1].tolist()])
+        heads = len(set(zip(*(coords[name][1].tolist() for name in ("kind", "layer", "head")), strict=True)))
+        texts = counted(int(coords["texts"][1].max(initial=0)), "text")
+        yield f"Segments of {texts}: {counted(heads, 'head')} between {listed(names)}"
 
 
 MEAN_COLUMNS = (

@@ -1,10 +1,12 @@
 """The page of `view`."""
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from attncli.arguments import checks_arguments
+from attncli.data.described import Described, counted
 from attncli.store import write_atomic
 
 HEIGHT = 640
@@ -12,8 +14,8 @@ HEIGHT = 640
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Page:
+@dataclass(frozen=True, eq=False, repr=False)
+class Page(Described):
     """One HTML page on which a run is explored; it needs no network and no other file.
 
     html    the document
@@ -35,3 +37,8 @@ class Page:
         style = f"width: 100%; height: {self.height}px; border: 0"
         attributes = f'sandbox="allow-scripts allow-downloads" style="{style}" title="attention"'
         return f'<iframe srcdoc="{html.escape(self.html)}" {attributes}></iframe>'
+
+    def _lines(self) -> Iterable[str]:
+        yield f'Page of {len(self.html) / 1000:,.0f} kB: a notebook shows it, .save("view.html") writes it'
+        if self.notes:
+            yield f"{counted(len(self.notes), 'note')}: {self.notes[0]}"

@@ -1,0 +1,87 @@
+"""The attention maps of one layer, and the mean or the maximum of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attncli.data.described import Described, counted
+from attncli.data.tokens import Array, read_only
+from attncli.data.zoom import Combining
+from attncli.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerMaps(Described):
+    """The kept maps of one layer.
+
+    heads      head numbers of the model; () if the heads were combined into one map
+    weights    [head, query, key] float32
+    visible    [1 or head, query, key] bool, False for masked pairs; None if every key is visible to every query
+
+    combined   the mean, the maximum over the heads, if it was computed before pooling
+
+    Rows and columns of pooled maps are cells of several tokens; a cell is visible if any of its pairs is.
+    The weight of a masked cell has no meaning. A row that sees no key is NaN.
+    """
+
+    layer: int | str
+    heads: tuple[int, ...]
+    weights: Array
+    visible: Array | None = None
+    combined: Mapping[Combining, LayerMaps] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", read_only(self.weights, np.float32))
+        if self.visible is not None:
+            object.__setattr__(self, "visible", read_only(self.visible, np.bool_))
+
+    def _lines(self) -> Iterable[str]:
+        shape = " x ".join(map(str, self.weights.shape[1:]))
+        yield f"LayerMaps of layer {self.layer}: {counted(len(self.weights), 'map')} of {shape} (query x key)"
+
+
+def combined_map(maps: LayerMaps, how: Combining) -> LayerMaps:
+    """Return the mean or the largest weight over heads, NaN in the rows that no head has."""
+    defined = ~np.isnan(maps.weights[..., :1])
+    weights = np.where(defined, maps.weights, 0)
+    if how == "mean":
+        weights = weights.sum(0, keepdims=True, dtype=np.float64) / np.maximum(defined.sum(0, keepdims=True), 1)
+    else:
+        weights = weights.max(0, keepdims=True)
+    visible = maps.visible
+    if visible is not None and len(visible) > 1:
+        # as in the stream, a head without the row does not make its keys visible
+        visible = np.logical_or.reduce(visible & (defined | ~defined.any(0)), axis=0, keepdims=True)
+    return LayerMaps(maps.layer, (), np.where(defined.any(0), weights, np.nan), visible)
+
+
+@dataclass
+class LayerMean:
+    """The running mean of maps over layers; each row counts in the layers that have it."""
+
+    heads: tuple[int, ...]
+    total: Any = 0.0
+    count: Any = 0.0
+    visible: Any = False
+
+    def add(self, maps: LayerMaps) -> None:
+        """Add the maps of one layer; raise UsageError if it has other heads than the layers before."""
+        if self.heads != maps.heads:
+            names = [", ".join(map(str, heads)) for heads in (maps.heads, self.heads)]
+            raise UsageError(
+                f"the mean over layers needs the same heads in every layer, got {names[0]} in layer "
+                f"{maps.layer} after {names[1]}: select the same heads in every layer, or use --aggregate mean"
+            )
+        self.total = self.total + np.nan_to_num(maps.weights.astype(np.float64))
+        self.count = self.count + ~np.isnan(maps.weights[..., 0])
+        self.visible = self.visible | (np.True_ if maps.visible is None else maps.visible)
+
+    def finish(self) -> LayerMaps:
+        """Return the mean, NaN in the rows that no layer has."""
+        with np.errstate(invalid="ignore"):
+            mean = self.total / self.count[..., None]
+        return LayerMaps("mean", self.heads, mean, None if self.visible.all() else self.visible)
