@@ -1,50 +1,80 @@
 """A loaded model that runs texts and studies, and describes itself."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from attncli import models
-from attncli.api.run import Run
+from attncli.api.run import NamedSpans, Run
 from attncli.arguments import check_fields, checked, checks_arguments
-from attncli.capturing import CapturePlan, plan
-from attncli.data import Kind
+from attncli.capturing import CapturePlan, kept_plan
+from attncli.data import Direction, Kind, Text
+from attncli.data.described import Described
 from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
+from attncli.engine.reading import Reading
 from attncli.engine.request import Request, RunOptions
 from attncli.engine.runner import Runner
 from attncli.engine.study import ResultT, Study
-from attncli.errors import UsageError
-from attncli.inputs.batches import batch_from_tensors
+from attncli.errors import ModelError, UsageError
+from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.inputs.encoded import STATES
+from attncli.inputs.partitions import as_spans
 from attncli.inputs.texts import Texts, parse_texts
+from attncli.models import Loaded
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
+from attncli.studies.highlight.options import HighlightOptions
+from attncli.studies.highlight.page import HighlightPage
+from attncli.studies.highlight.study import HighlightStudy
 from attncli.studies.patterns.options import PatternsOptions, Thresholds
 from attncli.studies.patterns.result import Patterns
 from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.repeated.options import RepeatedOptions
 from attncli.studies.repeated.result import Repeated
 from attncli.studies.repeated.study import RepeatedStudy
+from attncli.studies.segments.options import SegmentsOptions
+from attncli.studies.segments.result import Segments
+from attncli.studies.segments.study import SegmentsStudy
 from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Model(Runner):
+@dataclass(frozen=True, eq=False, repr=False)
+class Model(Described, Runner):
     """A model ready to be run; made by `attncli.load`."""
+
+    def _lines(self) -> Iterable[str]:
+        model, title = self.loaded.model, self.loaded.run_info().title
+        size = sum(parameter.numel() for parameter in model.parameters())
+        place = f"{str(model.dtype).removeprefix('torch.')} on {self.loaded.device}"
+        yield f"Model {title}: {type(model).__name__} ({self.loaded.architecture}), {size:,} parameters, {place}"
+        tokenizer, limit = self.loaded.tokenizer, self.loaded.max_positions
+        reads = "texts of any length" if limit is None else f"texts of at most {limit:,} tokens"
+        yield f"reads {reads}" if tokenizer is not None else "has no tokenizer: it was loaded without one"
 
     def run(
         self, text: Texts, *, pair: str | None = None, target: str | None = None, **options: Unpack[RunOptions]
     ) -> Run:
-        """Run the model on one or several texts and return the run: with the maps of all heads, or as options say.
+        """Return a run of the model on one or several texts, which keeps nothing until it is asked (see `Run`).
+
+        The texts are checked, encoded and continued (`generate`) at once. If options ask for results (metrics, top_k,
+        min_weight, profile, neurons, or keep_maps=True), one forward pass computes these at once.
 
         pair     second segment, for one text
         target   text that the decoder of an encoder-decoder reads, for one text; without it the model generates one
         options  options of the forward pass, as in `attncli.RunOptions`: kind, layer, head, metrics, keep_maps, …
         """
-        request = replace(Request.of(options), any_axes=True)
-        return Run(**vars(self.gather(parse_texts(text, pair, target), request)))
+        request, keeps = replace(Request.of(options), any_axes=True), options.get("keep_maps")
+        texts = parse_texts(text, pair, target)
+        prepared = self.prepare(texts, request)
+        reading = Reading.of(prepared, texts, keeps is not False)
+        if keeps is None and not (request.metrics or request.extras or request.neurons):
+            return Run(prepared.info_of(texts), tuple(prepared.inputs), reading=reading)
+        if keeps is None:  # vectors explain maps
+            prepared = replace(prepared, request=replace(request, keep_maps=request.neurons))
+        return Run(**vars(prepared.collect(texts)), reading=reading)
 
     def study(
         self,
@@ -83,6 +113,49 @@ class Model(Runner):
         """
         options = PatternsOptions(**vars(thresholds or Thresholds()), shuffles=shuffles)
         return self.study(PatternsStudy(options), text, pair=pair, target=target, **run_options)[0]
+
+    def segments(
+        self,
+        text: Texts,
+        division: str = "auto",
+        spans: NamedSpans | Sequence[NamedSpans] | None = None,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> Segments:
+        """Return how much attention goes between the segments of the texts; no maps are kept.
+
+        division, spans  what the segments are, as `by` and `spans` in `Run.segments`
+        """
+        study = SegmentsStudy(SegmentsOptions(division), None if spans is None else as_spans(spans))
+        return self.study(study, text, pair=pair, target=target, **run_options)[0]
+
+    def highlight(
+        self,
+        text: str | Text,
+        focus: str | int,
+        *,
+        direction: Direction = "from",
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> HighlightPage:
+        """Return attention on one text itself, from some words or to them; only their rows or columns are kept.
+
+        focus, direction  as in `Run.highlight`; the mean over all heads is shown unless run_options choose or combine
+        Raise UsageError if there are several kinds of attention and run_options do not name one (`kind`).
+        """
+        chosen = run_options.keys() & {"layer", "head", "aggregate", "aggregate_layers"}
+        study = HighlightStudy(HighlightOptions(str(focus), direction), mean=not chosen)
+        runs, texts = self.study(study, text, pair=pair, target=target, **run_options)
+        found = [(highlight, run.info.title) for run in runs for highlight in study.highlights(run)]
+        if texts > 1:
+            raise UsageError(f"expected one text to highlight, got {texts}: call this for each text")
+        if len(found) > 1:
+            kinds = ", ".join(highlight.kind for highlight, _ in found)
+            raise UsageError(f"the model has several kinds of attention: say which, with kind as one of {kinds}")
+        return HighlightPage(*found[0])
 
     def heads(
         self,
@@ -137,37 +210,48 @@ class Model(Runner):
 
 
 def load(
-    name: str = "demo:encoder",
+    name: Any = "demo:encoder",
     *,
     revision: str | None = None,
-    tokenizer: str | None = None,
-    target_tokenizer: str | None = None,
+    tokenizer: Any = None,
+    target_tokenizer: Any = None,
     head: str = "auto",
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
 ) -> Model:
-    """Load a model by Hub id, folder, GGUF file or `demo:encoder`, `demo:decoder`, `demo:seq2seq`.
+    """Return a model by Hub id, folder, GGUF file or `demo:encoder`, `demo:decoder`, `demo:seq2seq`; or one you hold.
 
+    name               its name; or a Transformers model, or what `attncli.capture` takes instead, which stays unchanged
+    tokenizer          name of another tokenizer; for a model that you hold, the tokenizer itself
+    target_tokenizer   the same for the texts of a decoder, where its vocabulary differs
     head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …; auto-lm is auto
                        with the head that `generate` needs
     trust_remote_code  whether Python code that comes with the model may run
-    Raise UsageError if an argument is no text: `attncli.capture` takes a model that is loaded already.
+    Raise UsageError if an argument has the wrong type, or says how to load a model that is loaded already.
     """
     optional = {"revision": revision, "tokenizer": tokenizer, "target_tokenizer": target_tokenizer}
     arguments = {"head": head, "device": device, "dtype": dtype, **optional}
-    for argument, value in {"name": name, **arguments}.items():
-        if not isinstance(value, str) and not (value is None and argument in optional):
-            advice = "; attncli.capture(model, inputs) takes a loaded model" if argument == "name" else ""
-            raise UsageError(f"expected the {argument} as a text, got {type(value).__name__}{advice}")
     if not isinstance(trust_remote_code, bool):
         raise UsageError(f"expected trust_remote_code to be True or False, got {type(trust_remote_code).__name__}")
-    return Model(models.load(name, trust_remote_code=trust_remote_code, **arguments))  # type: ignore[arg-type]
+    if models.holds_model(name):
+        defaults = {"head": "auto", "device": "auto", "dtype": "auto", "revision": None}
+        if given := [argument for argument, default in defaults.items() if arguments[argument] != default]:
+            raise UsageError(f"{given[0]} says how a model is loaded, this one is loaded already: leave it out")
+        return Model(models.wrap_model(name, tokenizer, target_tokenizer))
+    for argument, value in {"name": name, **arguments}.items():
+        if not isinstance(value, str) and not (value is None and argument in optional):
+            expected = "a text, or a Transformers model" if argument == "name" else "a text"
+            raise UsageError(f"expected the {argument} as {expected}, got {type(value).__name__}")
+    return Model(models.load(name, trust_remote_code=trust_remote_code, **arguments))
 
 
 @checked
 def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
     """Run your own Transformers model on inputs that you encoded, and return the run; the model stays unchanged.
+
+    The pass runs at once and keeps the maps of all heads, unless options say otherwise: with `metrics="all",
+    keep_maps=False` it needs less time and memory. For texts, `attncli.load(model, tokenizer=tokenizer)` does more.
 
     model      a Transformers model, or a compiled, parallel, PEFT or SentenceTransformer model or pipeline with one
     inputs     what a tokenizer returns, with or without padding, or only token ids; with `encoder_hidden_states` the
@@ -180,12 +264,21 @@ def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[Ru
         raise UsageError("max_tokens, generate and add_bos are for texts: these inputs are encoded already")
     loaded = models.wrap_model(model, tokenizer)
     batch = batch_from_tensors(loaded, inputs)
-    capture_plan = plan(loaded, request.capture, batch)
+    capture_plan = kept_plan(loaded, request.capture, batch)
+    try:
+        return _captured(loaded, capture_plan, batch, request)
+    except ModelError:
+        again = kept_plan(loaded, request.capture, batch, anew=True)
+        if again == capture_plan:
+            raise
+    return _captured(loaded, again, batch, request)  # earlier inputs showed less of what the model does
+
+
+def _captured(loaded: Loaded, capture_plan: CapturePlan, batch: Batch, request: Request) -> Run:
     if STATES in batch.tensors and "cross" not in capture_plan.kinds:
         raise UsageError(f"{type(loaded.model).__name__} has no cross-attention that reads {STATES}: leave it out")
     prepared = Pass.prepare(loaded, capture_plan, [batch], request)
-    prepared.check_memory(at_once=True)
-    return Run(**vars(prepared.gather(texts=[encoded.text for encoded in batch.inputs])))
+    return Run(**vars(prepared.collect([encoded.text for encoded in batch.inputs])))
 
 
 def _describe_kind(capture_plan: CapturePlan, kind: Kind) -> dict[str, Any]:

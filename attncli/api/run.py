@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from attncli.api.asked_run import AskedRun
 from attncli.arguments import check_fields, checks_arguments
 from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.data.transforms import zoomed
-from attncli.engine.collected import Collected, check_weights
+from attncli.engine.collected import check_weights
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, check_tokens, find_in_maps
 from attncli.engine.request import Request, ZoomOptions, zoom_of
@@ -46,9 +47,22 @@ NamedSpans = Mapping[str, Sequence[Any]]
 
 
 @checks_arguments
-@dataclass(frozen=True, eq=False)
-class Run(Collected):
-    """The results of one forward pass or of a saved run: texts, kept maps and statistics; see `Collected`."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(AskedRun):
+    """Texts that a model reads, or a saved run, and the answers to questions about their attention.
+
+    A run of `model.run(text)` holds encoded texts and keeps nothing until it is asked. Each first question costs one
+    forward pass: `stats`, `edges`, `profile`, `patterns`, `heads`, `segments` and `study` compute their result while
+    the model runs and keep no map; `attention`, `heatmap`, `view`, `highlight`, `rollout`, `flow` and `save` keep all
+    maps, which then serve all later questions. If they would not fit into memory, an error says so before the pass.
+    The weights must not change between `model.run` and a question: that is an error, so that no run mixes two models
+    (changes of `parameter.data` are not noticed).
+
+    info, inputs     where the results come from; the texts with their tokens
+    maps             the maps of all heads by text, then kind; kept when they are first read
+    statistics, strongest, whole, vectors   what `metrics`, `top_k` or `min_weight`, `profile` and `neurons` asked
+                     `model.run` for
+    """
 
     def attention(self, kind: Kind | None = None, text: int = 0) -> Attention:
         """Return the maps of one kind and text; `kind` may be None if there is only one.
@@ -67,16 +81,15 @@ class Run(Collected):
         return by_kind[next(iter(by_kind)) if kind is None else kind]
 
     def edges(self, top_k: int | None = None, min_weight: float | None = None) -> Edges:
-        """Return the `top_k` largest weights of each row, or the weights of at least `min_weight`, of the kept maps.
+        """Return the `top_k` largest weights of each row, or the weights of at least `min_weight`.
 
-        With both options, weights that fulfil both. With neither, the edges of the forward pass:
-        `model.run(text, top_k=5, keep_maps=False).edges()`.
+        With both options, weights that fulfil both. With neither, the edges that `model.run(text, top_k=5)` asked for.
         """
         if top_k is None and min_weight is None:
             if self.strongest is None:
                 raise UsageError("expected top_k or min_weight, got neither: give at least one")
             return self.strongest
-        strongest = self.with_extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
+        strongest = self.extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
         return strongest or Edges.empty(self.inputs)
 
     def profile(self, ends: int | None = None) -> Profile:
@@ -86,12 +99,12 @@ class Run(Collected):
         """
         if ends is None and self.whole is not None:
             return self.whole
-        profile = self.with_extras(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
+        profile = self.extras(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
         assert profile is not None  # the request asks for it
         return profile
 
     def patterns(self, thresholds: Thresholds | None = None) -> Patterns:
-        """Return the classes of all heads and the numbers behind them, with their baselines, from the kept maps.
+        """Return the classes of all heads and the numbers behind them, with their baselines.
 
         `model.patterns` has the baseline of shuffled tokens too.
         """
@@ -99,7 +112,12 @@ class Run(Collected):
         return self.study(PatternsStudy(options))[0]
 
     def study(self, study: Study[ResultT]) -> ResultT:
-        """Return the result of a study of the kept maps: `run.study(HeadsStudy(HeadsOptions(clusters=4)))`."""
+        """Return the result of a study of these texts: `run.study(HeadsStudy(HeadsOptions(clusters=4)))`.
+
+        Kept maps of whole texts are read; otherwise the attention of one pass streams through the study.
+        """
+        if self.reading is not None and self.streams:
+            return study.run(self.reading.execution(study))[1]
         if not self.maps:
             raise UsageError(
                 f"this run kept no maps: run the model with keep_maps=True, or use model.{study.name}, which needs none"
@@ -110,10 +128,10 @@ class Run(Collected):
         return study.run(Execution(request, existing=self))[1]
 
     def heads(self, options: HeadsOptions | None = None) -> HeadsResult:
-        """Return the distances between all heads in the kept maps, clusters, and the similarity of rows in each layer.
+        """Return the distances between all heads, clusters, and the similarity of rows in each layer.
 
         options  how many clusters, and which pairs are redundant
-        Needs `pip install "attncli[analyses]"`. `model.heads` compares hidden states too, and keeps no maps.
+        Needs `pip install "attncli[analyses]"`. `model.heads` compares hidden states too.
         """
         return self.study(HeadsStudy(replace(options or HeadsOptions(), shuffles=0)))
 
@@ -155,7 +173,7 @@ class Run(Collected):
         return replace(make_page(self, budget, tables), height=height)
 
     def segments(self, divide: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
-        """Return how much attention goes between the segments of the texts, from the kept maps.
+        """Return how much attention goes between the segments of the texts.
 
         divide  segment (pair, chat roles, generated tokens), paragraph, line, or auto
         spans   instead, the segments of the text or of each text: name → list of passages, `(start, end)` in
@@ -220,6 +238,7 @@ class Run(Collected):
         format: Literal["safetensors", "npz"] = "safetensors",
     ) -> Path:
         """Write maps, vectors and statistics to a folder for `attncli.open`; `force` overwrites another run."""
+        self.keep()
         info = self.info
         name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
         folder = OutputFolder(directory, "run", name, force)

@@ -1,7 +1,9 @@
 """Capture of attention while a model computes it: `plan` finds how, `run` sends the rows to the sinks."""
 
-from attncli.capturing.capture import layer_bytes, plan, run
+from attncli.capturing.capture import in_eval_mode, layer_bytes, plan, run
+from attncli.capturing.plans import kept_plan
 from attncli.capturing.scales import with_scales
 from attncli.capturing.sites import CapturePlan, Site
 
-__all__ = ["CapturePlan", "Site", "layer_bytes", "plan", "run", "with_scales"]
+__all__ = ["CapturePlan", "Site", "in_eval_mode", "kept_plan", "layer_bytes", "plan", "run"]
+__all__ += ["with_scales"]

@@ -157,6 +157,13 @@ def run(
         handler.check_complete()
 
 
+def in_eval_mode(loaded: Loaded) -> Loaded:
+    """Return a model that computes without dropout: itself, or a copy that shares its weights if it is in training."""
+    if not any(module.training for module in loaded.model.modules()):
+        return loaded
+    return replace(loaded, model=Shadow(loaded.model).model)
+
+
 def layer_bytes(plan: CapturePlan, batch: Batch) -> int:
     """Return the most bytes that the attention of one layer needs during a pass.
 
@@ -181,7 +188,7 @@ def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[t
     names: dict[Stack, str] = {"encoder": "encoder_hidden_states", "decoder": "decoder_hidden_states"}
     if not loaded.is_encoder_decoder:
         names = {"decoder" if "decoder" in plan.kinds else "encoder": "hidden_states"}
-    _, caller = loaded.callers[plan.caller]
+    _, caller = in_eval_mode(loaded).callers[plan.caller]
     for part in unpadded(batch):
         with torch.inference_mode():
             outputs = call_model(caller, part, output_hidden_states=True)

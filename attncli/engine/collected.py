@@ -1,13 +1,13 @@
 """The results of a forward pass or of a saved run: texts, maps, statistics and where they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from attncli.arguments import checks_arguments
-from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Scores, Statistics, has_scale
+from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Statistics, has_scale
 from attncli.data.labels import text_prefix
 from attncli.data.selection import resolve
 from attncli.data.transforms import drop_special, to_words
@@ -89,10 +89,8 @@ class Collected(RunParts):
         """
         names = metric_names(ALL_METRICS if metrics is None else metrics)
         measured = self.statistics
-        if measured is not None and (measured.tokens or measured.keys or not per_query):
-            missing = set(names) - {*measured.heads, *measured.keys} if metrics else ()
-            if not missing:
-                return _select_metrics(measured, names)
+        if measured is not None and measured.has(names if metrics else (), per_query):
+            return measured.select(names)
         if not self.maps:
             raise UsageError(
                 "this run kept neither maps nor these statistics: run the model with keep_maps=True or these metrics"
@@ -163,14 +161,6 @@ def _inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Inpu
                 text = replace(text, source=attention.keys, target=attention.queries)
         texts.append(text)
     return tuple(texts)
-
-
-def _select_metrics(statistics: Statistics, names: Sequence[str]) -> Statistics:
-    def selected(scores: Mapping[str, Scores]) -> dict[str, Scores]:
-        return {name: scores[name] for name in names if name in scores}
-
-    tables: dict[str, Any] = {name: selected(getattr(statistics, name)) for name in ("heads", "std", "tokens", "keys")}
-    return replace(statistics, **tables)
 
 
 # ------------------------------------------------------------------------------------------------ kept maps

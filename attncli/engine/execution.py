@@ -75,6 +75,7 @@ class Execution:
 
     existing    kept maps that are used instead of a forward pass
     load        loads the model; None if there is only a saved run
+    ready       a pass over encoded texts, which is then used instead of encoding `texts`
     arguments   arguments that the model is loaded with
     save_maps   whether all maps are kept
     finish      completes a run: adds the options of the command, saves maps
@@ -86,6 +87,7 @@ class Execution:
     texts: Sequence[Text] = ()
     existing: Collected | None = None
     load: Callable[[], Runner] | None = None
+    ready: Pass | None = None
     track: Track = untracked
     arguments: Mapping[str, Any] = field(default_factory=dict)
     save_maps: bool = False
@@ -111,7 +113,13 @@ class Execution:
     @cached_property
     def prepared(self) -> Pass:
         """The forward pass over the texts, before it runs."""
-        return self.runner.prepare(self.texts, replace(self.request, keep_maps=self.save_maps), self.track)
+        return self._prepare(replace(self.request, keep_maps=self.save_maps), self.track)
+
+    def _prepare(self, request: Request, track: Track, in_order: bool = False) -> Pass:
+        """Return the pass over the texts with the options of a request."""
+        if (ready := self.ready) is not None:
+            return type(ready).prepare(ready.loaded, ready.plan, ready.batches, request)
+        return self.runner.prepare(self.texts, request, track, in_order)
 
     def stream(
         self,
@@ -150,7 +158,7 @@ class Execution:
         request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=keep_maps)
         with self.edges_file() if request.edges else nullcontext() as take:
             if self.existing is None:
-                run = self.runner.gather(self.texts, request, self.track, take)
+                run = self._prepare(request, self.track).collect(self.texts, self.track, take)
             else:
                 info = self.existing.info
                 run = self.existing.reshaped(request, f"the {'maps' if info.cls == 'file' else 'run'} of {info.model}")
@@ -164,7 +172,7 @@ class Execution:
 
     def batches(self, request: Request, track: Track = untracked) -> Iterator[Collected]:
         """Yield the maps that a request asks for as one run per batch, so that few are in memory."""
-        yield from map(self.finish, self.runner.runs(self.texts, request, track))
+        yield from map(self.finish, self._prepare(request, track, in_order=True).runs(self.texts, track))
 
     def shuffled(self, seeds: int, make_sink: Callable[[Source], SinkT]) -> SinkT | None:
         """Return a sink that has seen the texts with shuffled tokens for seeds 0, 1, …; None without seeds or model."""

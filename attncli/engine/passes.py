@@ -110,6 +110,12 @@ class Pass:
 
         at_once  whether the maps of all texts are in memory together, not those of one batch
         """
+        self.check_window()
+        if problem := self.excess(at_once):
+            raise UsageError(f"{problem}; {self._advice(at_once)}")
+
+    def check_window(self) -> None:
+        """Raise UsageError if a text does not have the rows and keys that the request selects."""
         for text in self.inputs if self.matches is None else ():
             try:
                 for kind in {kind for kind, _ in self.heads}:
@@ -117,8 +123,6 @@ class Pass:
             except UsageError as error:
                 several = len(self.inputs) > 1
                 raise UsageError(f"text {text.index}: {error}" if several else str(error)) from error
-        if problem := self.excess(at_once):
-            raise UsageError(f"{problem}; {self._advice(at_once)}")
 
     def excess(self, at_once: bool) -> str | None:
         """Return how much the kept maps exceed the allowed memory, in words; None if they fit (see `check_memory`)."""
@@ -207,6 +211,14 @@ class Pass:
                 removed.append(share)
                 run = Collected(info, inputs, self._with_options(keep.result(inputs)))
                 yield run.with_notes(*self._dropped_note(removed))
+
+    def collect(
+        self, texts: Sequence[Text] = (), track: Track = untracked, take: EdgesConsumer | None = None
+    ) -> Collected:
+        """Return everything that the request asks for, as `gather` does; raise UsageError if its maps do not fit."""
+        if self.request.keep_maps or self.request.combined:
+            self.check_memory(at_once=True)
+        return self.gather(track, take, texts=texts)
 
     def gather(
         self,

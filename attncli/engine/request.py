@@ -145,32 +145,36 @@ class Request:
         rest["metrics"] = metric_names(rest.get("metrics"))
         rest["max_memory"] = parse_size(rest.get("max_memory"))
         request = cls(choice=choice, zoom=zoom, **rest)
-        if request.neurons and (request.combined or request.words or request.dropped_special):
-            raise UsageError(
-                "--neurons shows single heads and all tokens as the model has them: "
-                "leave out --aggregate, --aggregate-layers, --words and --special drop"
-            )
-        if request.by == "norm" and (request.extras or request.neurons):
-            raise UsageError(
-                "--top-k, --min-weight, --profile and --neurons need weights: leave them out, or leave out --by norm"
-            )
-        if request.by == "norm" and request.capture == "eager":
-            raise UsageError(
-                "--by norm needs value vectors, which --capture eager does not capture: use --capture auto"
-            )
         if not (request.metrics or request.keep_maps or request.extras or request.neurons):
             raise UsageError(
                 "keep_maps=False and no metrics: the run would return nothing; give metrics, such as 'all'"
             )
-        if request.metrics and request.combined and zoom != Zoom():
+        return request.checked()
+
+    def checked(self) -> Request:
+        """Return itself; raise UsageError if options exclude each other."""
+        if self.neurons and (self.combined or self.words or self.dropped_special):
+            raise UsageError(
+                "--neurons shows single heads and all tokens as the model has them: "
+                "leave out --aggregate, --aggregate-layers, --words and --special drop"
+            )
+        if self.by == "norm" and (self.extras or self.neurons):
+            raise UsageError(
+                "--top-k, --min-weight, --profile and --neurons need weights: leave them out, or leave out --by norm"
+            )
+        if self.by == "norm" and self.capture == "eager":
+            raise UsageError(
+                "--by norm needs value vectors, which --capture eager does not capture: use --capture auto"
+            )
+        if self.metrics and self.combined and self.zoom != Zoom():
             raise UsageError(
                 "metrics of combined heads or layers need full maps: leave out metrics, or the window and resolution"
             )
-        if request.extras and request.combined:
+        if self.extras and self.combined:
             raise UsageError(
                 "--top-k, --min-weight and --profile need single heads: leave out --aggregate and --aggregate-layers"
             )
-        return request
+        return self
 
     @property
     def dropped_special(self) -> bool:
@@ -212,6 +216,19 @@ class Request:
             del rest["add_bos"]
         resolved: dict[str, Any] = plain(selected | rest)
         return resolved
+
+
+NOTHING: Mapping[str, Any] = {
+    "keep_maps": False,
+    "metrics": (),
+    "per_query": False,
+    "top_k": None,
+    "min_weight": None,
+    "profile": False,
+    "neurons": False,
+    "focus": None,
+}
+"""The fields of a request that asks for nothing."""
 
 
 def zoom_of(options: Mapping[str, Any]) -> Zoom:

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attncli import models
 from attncli.arguments import checks_arguments
-from attncli.capturing import CapturePlan, plan
+from attncli.capturing import CapturePlan, in_eval_mode, kept_plan
 from attncli.data import EdgesConsumer, RunInfo, Selection, Text
 from attncli.engine.collected import Collected
 from attncli.engine.passes import Pass
@@ -24,26 +24,20 @@ _log = logging.getLogger("attncli")
 @checks_arguments
 @dataclass(frozen=True, eq=False)
 class Runner:
-    """A loaded model with its capture plans."""
+    """A loaded model."""
 
     loaded: Loaded
-    _plans: dict[str, CapturePlan] = field(default_factory=dict, repr=False)
 
     def plan(self, capture: str = "auto") -> CapturePlan:
-        """Return how the attention of this model is captured, which one short forward pass finds out."""
+        """Return how the attention of this model is captured, which one short forward pass finds out once."""
         check_choice({"capture": capture}, "capture", CAPTURES)
-        if capture not in self._plans:
-            self._plans[capture] = plan(self.loaded, capture)  # type: ignore[arg-type]
-        return self._plans[capture]
+        return kept_plan(self.loaded, capture)  # type: ignore[arg-type]
 
     def gather(
         self, texts: Sequence[Text], request: Request, track: Track = untracked, take: EdgesConsumer | None = None
     ) -> Collected:
         """Return all texts as one run; `take` receives the strongest edges, which are else in the run."""
-        prepared = self.prepare(texts, request, track)
-        if request.keep_maps or request.combined:
-            prepared.check_memory(at_once=True)
-        return prepared.gather(track, take, texts=texts)
+        return self.prepare(texts, request, track).collect(texts, track, take)
 
     def selected_heads(self, request: Request) -> Selection:
         """Return the heads that a request selects; raise UsageError if one does not exist."""
@@ -69,7 +63,8 @@ class Runner:
         capture_plan = self.plan(request.capture)
         options: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "add_bos", "batch_tokens")}
         with track("writing", sum(text.target is None for text in texts), "texts") as written:
-            batches = tuple(encode(self.loaded, texts, **options, in_order=in_order, on_generated=written))
+            loaded = in_eval_mode(self.loaded)
+            batches = tuple(encode(loaded, texts, **options, in_order=in_order, on_generated=written))
         prepared = Pass.prepare(self.loaded, capture_plan, batches, request)
         _log.info("capture by %s: %s", capture_plan.route, capture_plan.reason)
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))

@@ -3,5 +3,6 @@
 from attncli.models.folders import DEMO, DEMOS, local_folder
 from attncli.models.loaded import Loaded
 from attncli.models.loading import HEADS, load, wrap_model
+from attncli.models.wrapped import holds_model
 
-__all__ = ["DEMO", "DEMOS", "HEADS", "Loaded", "load", "local_folder", "wrap_model"]
+__all__ = ["DEMO", "DEMOS", "HEADS", "Loaded", "holds_model", "load", "local_folder", "wrap_model"]

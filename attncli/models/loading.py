@@ -19,7 +19,7 @@ from attncli.models.gguf import NO_MODEL, find_gguf, gguf_options, heeded_progre
 from attncli.models.greedy import greedy_settings
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
-from attncli.models.wrapped import unwrap
+from attncli.models.wrapped import check_tokenizer, unwrap
 from attncli.vocabulary import DTYPES
 
 HEADS = {
@@ -94,15 +94,16 @@ def load(
     return loaded
 
 
-def wrap_model(model: Any, tokenizer: Any = None, name: str | None = None) -> Loaded:
+def wrap_model(model: Any, tokenizer: Any = None, target_tokenizer: Any = None) -> Loaded:
     """Return a model of the user as `Loaded`, without changing it.
 
     model  a Transformers model, or an object that `unwrap` knows, such as a compiled model or a pipeline
     Raise UsageError if the object holds no Transformers model, or a model without weights.
     """
     inner, tokenizer = unwrap(model, tokenizer)
-    label = name or str(getattr(inner.config, "name_or_path", "") or type(inner).__name__)
-    loaded = Loaded(inner, tokenizer, tokenizer, label)
+    target = tokenizer if target_tokenizer is None else check_tokenizer(target_tokenizer)
+    label = str(getattr(inner.config, "name_or_path", "") or type(inner).__name__)
+    loaded = Loaded(inner, tokenizer, target, label)
     if loaded.device.type == "meta":
         raise UsageError(f"{type(inner).__name__} has no weights (device meta): load them before the capture")
     return loaded

@@ -33,10 +33,20 @@ def unwrap(model: Any, tokenizer: Any = None) -> tuple[PreTrainedModel, Any]:
         if inner is None or inner is model:
             raise UsageError(_problem(outer, model))
         model = inner
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor holds one
-    if tokenizer is not None and not hasattr(tokenizer, "convert_ids_to_tokens"):
+    return model, None if tokenizer is None else check_tokenizer(tokenizer)
+
+
+def check_tokenizer(tokenizer: Any) -> Any:
+    """Return a tokenizer, or the one that a processor holds; raise UsageError if it is none."""
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    if not hasattr(tokenizer, "convert_ids_to_tokens"):
         raise UsageError(f"expected a Transformers tokenizer, got {type(tokenizer).__name__}")
-    return model, tokenizer
+    return tokenizer
+
+
+def holds_model(value: Any) -> bool:
+    """Return whether a value is a Transformers model or an object around one, and no name of a model."""
+    return isinstance(value, nn.Module) or _is_known(value)
 
 
 def _inner(model: Any) -> Any:

@@ -95,7 +95,8 @@ def test_minilm_has_no_two_heads_that_do_the_same(minilm: Path) -> None:
 
 
 def test_runs_without_maps_say_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = attncli.load("demo:encoder").run(TEXTS[0], keep_maps=False, metrics="sink")
+    model = attncli.load("demo:encoder").loaded
+    run = attncli.capture(model.model, model.tokenizer(TEXTS[0]), model.tokenizer, keep_maps=False, metrics="sink")
     with pytest.raises(UsageError, match=r"model\.heads"):
         run.heads(HeadsOptions())
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)

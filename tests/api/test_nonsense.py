@@ -12,6 +12,7 @@ from typing import Any, get_args, is_typeddict
 import families
 import numpy as np
 import pytest
+import torch
 from families import FAMILIES
 
 import attncli
@@ -106,13 +107,21 @@ def test_a_text_is_a_text(value: Any, model: attncli.Model) -> None:
 def test_arguments_of_load_are_texts(name: str, value: Any) -> None:
     if value is None and name in ("revision", "tokenizer", "target_tokenizer"):
         return
-    with pytest.raises(UsageError, match=f"expected the {name} as a text, got"):
+    with pytest.raises(UsageError, match=f"expected the {name} as a text(, or a Transformers model)?, got"):
         attncli.load(**{name: value})
 
 
-def test_a_loaded_model_goes_to_capture(minilm: Path) -> None:
-    with pytest.raises(UsageError, match=r"got BertForMaskedLM; attncli.capture\(model, inputs\) takes a loaded model"):
-        attncli.load(families.build(FAMILIES["bert"]))  # type: ignore[arg-type]
+def test_a_loaded_model_is_loaded_already() -> None:
+    loaded = families.build(FAMILIES["bert"])
+    for argument, value in {"head": "base", "device": "cpu", "dtype": "float16", "revision": "main"}.items():
+        with pytest.raises(UsageError, match=f"^{argument} says how a model is loaded, this one is loaded already"):
+            attncli.load(loaded, **{argument: value})
+    with pytest.raises(UsageError, match="expected a Transformers tokenizer, got str"):
+        attncli.load(loaded, tokenizer="demo:encoder")
+    with pytest.raises(UsageError, match="this model has no tokenizer: pass a tokenizer, or encoded inputs"):
+        attncli.load(loaded).run("a cat")
+    with pytest.raises(UsageError, match=r"expected a Transformers model \(PreTrainedModel\), got Linear"):
+        attncli.load(torch.nn.Linear(2, 2))
     with pytest.raises(UsageError, match="expected trust_remote_code to be True or False, got str"):
         attncli.load(trust_remote_code="yes")  # type: ignore[arg-type]
 

@@ -232,8 +232,6 @@ def test_thresholds_can_be_set() -> None:
 
 def test_what_cannot_be_classified_is_said() -> None:
     model = attncli.load("demo:encoder")
-    with pytest.raises(UsageError, match="this run kept no maps"):
-        model.run(ANIMAL, metrics="all", keep_maps=False).patterns()
     with pytest.raises(UsageError, match="patterns are of single heads"):
         model.patterns(ANIMAL, aggregate="mean")
     with pytest.raises(UsageError, match="--shuffles from 0 up, got -1"):

@@ -279,11 +279,11 @@ def test_invalid_calls_are_refused(model: Model, options: Any, said: str) -> Non
         model.run(ANIMAL, **{"by": "norm", **options})
 
 
-def test_layers_without_norms_are_left_out_with_a_note() -> None:
-    model = attncli.load("demo:encoder")
-    plan = model.plan()
+def test_layers_without_norms_are_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = attncli.load("demo:encoder")
+    plan = half.plan()
     sites = tuple(replace(site, projection=None) if site.layer == 0 else site for site in plan.sites)
-    half = Model(model.loaded, {"auto": replace(plan, sites=sites)})
+    monkeypatch.setattr(Model, "plan", lambda model, capture: replace(plan, sites=sites))
     run = half.run("one two", by="norm")
     assert [maps.layer for maps in run.attention().layers] == [site.layer for site in plan.sites if site.layer]
     (note,) = run.info.notes
