@@ -5,15 +5,20 @@ import re
 import sys
 from collections.abc import Iterable
 
+from attncli.wording import spelled
+
 
 class AttnError(Exception):
-    """Base class of all errors that are shown to the user as one short line instead of a traceback."""
+    """Base class of all errors that are shown to the user as one short line instead of a traceback.
+
+    The text of an error names options as the command line does in a command, and as arguments in Python.
+    """
 
     exit_code = 2
 
     def __str__(self) -> str:
         """Return the message, without the middle of what a user typed if that is long."""
-        return shortened(super().__str__(), LONGEST_ERROR)
+        return shortened(spelled(super().__str__()), LONGEST_ERROR)
 
 
 class CheckError(AttnError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.metadata
 import importlib.resources
@@ -102,6 +103,18 @@ def demo_dirs() -> dict[str, Path]:
     """The folders of the bundled models by name: encoder, decoder, seq2seq."""
     demo = REPO / "attncli" / "demo"
     return {name: demo / name for name in ("encoder", "decoder", "seq2seq")}
+
+
+@pytest.fixture(autouse=True)
+def wording(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Messages are as they are written, with the flags of the command line; only tests of the Python API see arguments.
+
+    They are in `tests/api`.
+    """
+    from attncli.wording import named_as_flags
+
+    with contextlib.nullcontext() if request.path.parent.name == "api" else named_as_flags():
+        yield
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ OTHER_STUDIES = sorted(
 )
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
-    ("errors", "vocabulary", "process"),
+    ("vocabulary",),
+    ("wording",),
+    ("errors", "process"),
     ("arguments", "options", "paths"),
     ("data",),
     ("registry",),

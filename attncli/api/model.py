@@ -38,6 +38,7 @@ from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
 from attncli.studies.segments.study import SegmentsStudy
 from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
+from attncli.wording import spelled
 
 
 @checks_arguments
@@ -114,10 +115,10 @@ class Model(Described, Runner):
         options = PatternsOptions(**vars(thresholds or Thresholds()), shuffles=shuffles)
         return self.study(PatternsStudy(options), text, pair=pair, target=target, **run_options)[0]
 
-    def segments(
+    def segments(  # type: ignore[misc]  # `by` of the run options, weights or norms, has one value here
         self,
         text: Texts,
-        division: str = "auto",
+        by: str = "auto",
         spans: NamedSpans | Sequence[NamedSpans] | None = None,
         *,
         pair: str | None = None,
@@ -126,9 +127,9 @@ class Model(Described, Runner):
     ) -> Segments:
         """Return how much attention goes between the segments of the texts; no maps are kept.
 
-        division, spans  what the segments are, as `by` and `spans` in `Run.segments`
+        by, spans  what the segments are, as in `Run.segments`
         """
-        study = SegmentsStudy(SegmentsOptions(division), None if spans is None else as_spans(spans))
+        study = SegmentsStudy(SegmentsOptions(by), None if spans is None else as_spans(spans))
         return self.study(study, text, pair=pair, target=target, **run_options)[0]
 
     def highlight(
@@ -201,7 +202,7 @@ class Model(Described, Runner):
             "gguf": loaded.gguf.describe(loaded.dtype) if loaded.gguf else None,
             "max_positions": loaded.max_positions,
             "attention": [_describe_kind(capture_plan, kind) for kind in capture_plan.kinds],
-            "capture": {"route": capture_plan.route, "reason": capture_plan.reason},
+            "capture": {"route": capture_plan.route, "reason": spelled(capture_plan.reason)},
             "initialised_weights": list(loaded.initialised),
             "unused_weights": list(loaded.unused),
             "refused": [{"layer": name, "reason": reason} for name, reason in capture_plan.refused],

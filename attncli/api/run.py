@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from attncli.api.asked_run import AskedRun
+from attncli.api.lazy_run import LazyRun
 from attncli.arguments import check_fields, checks_arguments
 from attncli.data import Attention, Direction, Edges, Kind, Profile
 from attncli.data.transforms import zoomed
@@ -48,7 +48,7 @@ NamedSpans = Mapping[str, Sequence[Any]]
 
 @checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
-class Run(AskedRun):
+class Run(LazyRun):
     """Texts that a model reads, or a saved run, and the answers to questions about their attention.
 
     A run of `model.run(text)` holds encoded texts and keeps nothing until it is asked. Each first question costs one
@@ -225,7 +225,7 @@ class Run(AskedRun):
         options = FlowOptions("weight", request.method, request.focus, request.residual, request.start_layer)
         maps = tuple(attention for attention in self.maps if attention.text == text)
         inputs = tuple(encoded for encoded in self.inputs if encoded.index == text)
-        flows = replace(self, maps=maps, inputs=inputs).study(FlowStudy(options, request.aggregate))
+        flows = replace(self, maps=maps, inputs=inputs, reading=None).study(FlowStudy(options, request.aggregate))
         results = flow_results(flows, request.name, self.info)
         return next(result for result in results if result.flow.kind == shown)
 

@@ -33,6 +33,7 @@ from attncli.errors import (
     is_out_of_memory,
 )
 from attncli.process import interruption, raise_on_signals, restore_signals
+from attncli.wording import named_as_flags
 
 _COMPLETE = "_ATTNCLI_COMPLETE"
 _click_error = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else list(argv)
     former = raise_on_signals()
     try:
-        with safe_streams():
+        with safe_streams(), named_as_flags():
             return _exit_code_of(args)
     finally:
         restore_signals(former)

@@ -5,6 +5,7 @@ NumPy arrays.
 """
 
 from attncli.data.extras import MIN_QUERIES, MIN_SHARE, Edges, EdgesConsumer, Profile, Received, Vectors
+from attncli.data.labels import Scheme
 from attncli.data.layer_maps import LayerMaps
 from attncli.data.maps import Attention
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
@@ -17,7 +18,6 @@ from attncli.data.tokens import (
     Direction,
     Input,
     Kind,
-    Scheme,
     Text,
     TokenKind,
     Tokens,

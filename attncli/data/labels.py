@@ -15,11 +15,12 @@ import unicodedata
 from bisect import bisect_right
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Protocol
 
-if TYPE_CHECKING:  # tokens print their labels
-    from attncli.data.tokens import Scheme, Tokens
-
+Scheme = Literal[
+    "plain", "wordpiece", "bytelevel", "metaspace", "suffix", "bytelevel-suffix", "continued", "bytes", "characters"
+]
+"""How pieces mark words: `##ing`, `Ġthe` in bytes, `▁the`, `the</w>`, this in bytes, `th@@`; bytes, characters."""
 WIDTH = 20
 SPACE = "·"
 EMPTY = "⟨empty⟩"
@@ -42,7 +43,23 @@ def text_prefix(text: int, texts: int) -> str:
     return f"T{text:0{max(3, len(str(texts - 1)))}}-" if texts > 1 else ""
 
 
-def labels(tokens: Tokens, width: int = WIDTH) -> list[str]:
+class Pieces(Protocol):
+    """Tokens, as far as labels need them."""
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Exact vocabulary pieces."""
+
+    @property
+    def special(self) -> Any:
+        """Array of whether the tokenizer added the piece."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """How pieces mark words."""
+
+
+def labels(tokens: Pieces, width: int = WIDTH) -> list[str]:
     """Return one label per token, at most `width` columns wide (East Asian characters take two)."""
     return [
         label(piece, "plain" if special else tokens.scheme, width)
@@ -50,13 +67,13 @@ def labels(tokens: Tokens, width: int = WIDTH) -> list[str]:
     ]
 
 
-def first_labels(tokens: Tokens, most: int = 8) -> str:
+def first_labels(tokens: Pieces, most: int = 8) -> str:
     """Return the labels of the first tokens in one line."""
     shown = [
         label(piece, "plain" if special else tokens.scheme)
         for piece, special in zip(tokens.pieces[:most], tokens.special.tolist(), strict=False)
     ]
-    return " ".join([*shown, *(["…"] if len(tokens) > most else [])])
+    return " ".join([*shown, *(["…"] if len(tokens.pieces) > most else [])])
 
 
 def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:

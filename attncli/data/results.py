@@ -13,6 +13,7 @@ from attncli.data.described import Described, Tabulated, counted, listed
 from attncli.data.kinds import KindNames
 from attncli.data.tokens import Array, By, read_only
 from attncli.errors import UsageError, did_you_mean
+from attncli.wording import spelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,6 +237,9 @@ class RunInfo(Described):
         """
         parts = self.model.replace("\\", "/").rstrip("/").split("/")
         return self.model if len(parts) < 3 else "/".join(["…", *parts[-2:]])
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(map(spelled, self.notes)))
 
     def _lines(self) -> Iterable[str]:
         parts = [self.cls, f"{self.dtype} on {self.device}", self.capture and f"capture {self.capture}"]

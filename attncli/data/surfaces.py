@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from attncli.data.labels import escape_bytes, piece_text
-from attncli.data.tokens import Array, Scheme, Tokens
+from attncli.data.labels import Scheme, escape_bytes, piece_text
+from attncli.data.tokens import Array, Tokens
 
 _HALF_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Half surrogates that do not encode a byte."""

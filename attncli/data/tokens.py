@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data.described import Described, counted
-from attncli.data.labels import first_labels
+from attncli.data.labels import Scheme, first_labels
 from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-_REPR = Repr()
-_REPR.maxstring = 80
 TokenKind = Literal["encoder", "decoder", "cross"]
 """A kind of attention whose rows and keys are the tokens of the text."""
 Kind = str
@@ -28,10 +25,6 @@ Direction = Literal["from", "to"]
 """Attention from chosen tokens (they are queries), or to chosen tokens (they are keys)."""
 By = Literal["weight", "norm"]
 """What maps contain: attention weights, or value-weighted norms (weights times the norms of the values)."""
-Scheme = Literal[
-    "plain", "wordpiece", "bytelevel", "metaspace", "suffix", "bytelevel-suffix", "continued", "bytes", "characters"
-]
-"""How pieces mark words: `##ing`, `Ġthe` in bytes, `▁the`, `the</w>`, this in bytes, `th@@`; bytes, characters."""
 Array = np.ndarray[Any, Any]
 
 
@@ -144,8 +137,12 @@ class Text(Described):
 
     def _lines(self) -> Iterable[str]:
         parts = {"text": self.text, "pair": self.pair, "target": self.target}
-        given = [f"{name}={_REPR.repr(part)}" for name, part in parts.items() if part is not None]
+        given = [f"{name}={_shortened(part)!r}" for name, part in parts.items() if part is not None]
         yield f"Text({', '.join([*given, *([f'{len(self.messages)} messages'] if self.messages else [])])})"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 @checks_arguments

@@ -125,7 +125,7 @@ def test_what_cannot_be_compared(minilm: Path) -> None:
         attncli.compare(encoder.run("A cat"), decoder.run("A cat"))
     with pytest.raises(UsageError, match="the runs have 2 and 1 texts"):
         attncli.compare(encoder.run(["A cat", "A dog"]), encoder.run("A cat"))
-    with pytest.raises(UsageError, match="kept no maps: run again with --save-maps"):
+    with pytest.raises(UsageError, match="kept no maps: run again with keep_maps=True"):
         attncli.compare(encoder.run("A cat"), encoder.run("A cat", keep_maps=False, metrics="entropy"))
     with pytest.raises(UsageError, match="unknown metric 'entrpy': did you mean 'entropy'"):
         attncli.compare(encoder.run("A cat"), encoder.run("A cat"), "entrpy")

@@ -183,9 +183,9 @@ def test_calls_that_cannot_be_meant() -> None:
     run = model.run("one two")
     with pytest.raises(UsageError, match="unknown option 'focos': did you mean 'focus'"):
         run.rollout(focos="one")  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="expected --aggregate mean or max, got 'none'"):
+    with pytest.raises(UsageError, match="expected aggregate to be mean or max, got 'none'"):
         run.rollout(aggregate="none")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="these maps are the mean over layers: keep them without --aggregate-layers"):
+    with pytest.raises(UsageError, match="these maps are the mean over layers: keep them without aggregate_layers"):
         model.run("one two", aggregate_layers="mean").rollout()
     with pytest.raises(UsageError, match="pooled or show a part of the text"):
         model.run("one two three four", resolution=2).rollout()

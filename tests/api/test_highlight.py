@@ -137,12 +137,12 @@ def test_what_cannot_be_highlighted_is_an_error() -> None:
     model = attncli.load("demo:encoder")
     with pytest.raises(UsageError, match="highlights need full maps, these show a part of the text"):
         model.run(STORY, rows="0-5").highlight("It")
-    with pytest.raises(UsageError, match="unknown --direction 'form': did you mean 'from'"):
+    with pytest.raises(UsageError, match="unknown direction 'form': did you mean 'from'"):
         model.run(STORY).highlight("It", direction="form")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="there are no maps of text 1"):
         model.run(STORY).highlight("It", text=1)
     long = " ".join(f"and so it went on {at}" for at in range(10))
-    too_many = r"\d+ lines of 62 tokens are more than a page can show .* such as --focus 'and#6', --layer and --head"
+    too_many = r"\d+ lines of 62 tokens are more than a page can show .* such as focus='and#6', layer and head"
     with pytest.raises(UsageError, match=too_many):
         list(model.runs([attncli.Text(long)], replace(Request(), focus=FocusRequest("all"))))
 

@@ -224,9 +224,9 @@ def test_thresholds_can_be_set() -> None:
     run = attncli.load("demo:encoder").run(LONGER)
     strict = run.patterns(Thresholds(vertical=1.0, diagonal=1.0, local=1.0, uniform=1.0, sparse=0.001))
     assert {name for classes in strict.classes for name in classes} == {"mixed"}
-    with pytest.raises(UsageError, match="expected --vertical to be above 0 and at most 1, got 2"):
+    with pytest.raises(UsageError, match="expected vertical to be above 0 and at most 1, got 2"):
         run.patterns(Thresholds(vertical=2))
-    with pytest.raises(UsageError, match="expected --reach from 0 to 8 tokens"):
+    with pytest.raises(UsageError, match="expected reach from 0 to 8 tokens"):
         run.patterns(Thresholds(reach=9))
 
 
@@ -234,11 +234,11 @@ def test_what_cannot_be_classified_is_said() -> None:
     model = attncli.load("demo:encoder")
     with pytest.raises(UsageError, match="patterns are of single heads"):
         model.patterns(ANIMAL, aggregate="mean")
-    with pytest.raises(UsageError, match="--shuffles from 0 up, got -1"):
+    with pytest.raises(UsageError, match="expected shuffles from 0 up, got -1"):
         model.patterns(ANIMAL, shuffles=-1)
-    with pytest.raises(UsageError, match="--sequences from 1 up, got 0"):
+    with pytest.raises(UsageError, match="expected sequences from 1 up, got 0"):
         model.probe_repeated(sequences=0)
-    with pytest.raises(UsageError, match="--length from 2 tokens up, got 1"):
+    with pytest.raises(UsageError, match="expected length from 2 tokens up, got 1"):
         model.probe_repeated(length=1)
 
 

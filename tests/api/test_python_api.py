@@ -288,7 +288,7 @@ def test_a_run_that_kept_whole_maps_is_drawn_in_any_part(decoder: attncli.Model)
     run = decoder.run(STORY[:900], layer=0)
     for options in ({}, {"resolution": 30, "pool": "max"}, {"rows": "5-80", "keys": 7}, {"log": True}):
         assert run.heatmap(layer=0, head=1, **options).axes  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="--rows 5-8000 is outside"):
+    with pytest.raises(UsageError, match='rows="5-8000" is outside'):
         run.heatmap(rows="5-8000")
 
 

@@ -145,7 +145,7 @@ def test_what_cannot_be_divided(tmp_path: Path) -> None:
         UsageError, match=r"the text has one segment \(text\), so there is no attention between segments"
     ):
         model.run("The cat sat.").segments()
-    with pytest.raises(UsageError, match="the largest weight over heads is no distribution"):
+    with pytest.raises(UsageError, match="expected aggregate to be none or mean, got max"):
         model.run("A\nb", aggregate="max").segments("line")
     part = attncli.open(model.run("A\nb", rows="0-2").save(tmp_path / "part"))
     with pytest.raises(UsageError, match="these are pooled or show a part of the text"):

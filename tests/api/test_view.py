@@ -241,7 +241,7 @@ def test_where_the_model_computes_its_weights_a_note_says_why_there_are_no_vecto
     "options", [{"words": True}, {"special": "drop"}, {"aggregate": "mean"}, {"aggregate_layers": "mean"}]
 )
 def test_vectors_are_of_single_heads_and_all_tokens(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--neurons shows single heads and all tokens as the model has them"):
+    with pytest.raises(UsageError, match="neurons shows single heads and all tokens as the model has them"):
         attncli.load().run(TEXT, neurons=True, **options)
 
 

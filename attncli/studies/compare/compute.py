@@ -25,6 +25,7 @@ from attncli.studies.compare.map_distance import (
 from attncli.studies.compare.paired_tests import adjusted, intervals, sign_flip
 from attncli.studies.compare.result import FEWEST, Comparison
 from attncli.vocabulary import ALL_METRICS, POSITION_METRICS
+from attncli.wording import spelled
 
 if TYPE_CHECKING:  # saved runs are compared without torch
     from attncli.studies.compare.weights import WeightChanges
@@ -136,7 +137,7 @@ class Comparer:
             few = f"{texts} text{'s are' if texts > 1 else ' is'} too few"
             self._notes[f"{few} for intervals and p-values: give at least {FEWEST}"] = None
         units = {name: metric.unit for name, metric in self._declared.items()}
-        result = Comparison(self._heads(texts), self._all_measures(texts), units, tuple(self._notes))
+        result = Comparison(self._heads(texts), self._all_measures(texts), units, tuple(map(spelled, self._notes)))
         if self.weights is None:
             return result
         return replace(result, weights=self.weights.table(), notes=(*result.notes, *self.weights.notes()))
@@ -153,7 +154,7 @@ class Comparer:
         if counts[0] != counts[1]:
             self._notes[
                 f"{where}: maps of {counts[0][0]} and {counts[1][0]} tokens cannot be "
-                "compared, so they have no js_distance; --words, or texts of the same length, may help"
+                "compared, so they have no js_distance; use --words or texts of the same length"
             ] = None
             return False
         self._notes["the texts differ: their maps are compared position by position"] = None
@@ -261,7 +262,7 @@ def _check_tokens(where: str, words: bool, tokens_a: Tokens, tokens_b: Tokens) -
     first = next(differing, min(len(a), len(b)))
     shown = [repr(pieces[first]) if first < len(pieces) else "nothing" for pieces in (a, b)]
     what = "words" if words else "tokens"
-    advice = "--special drop leaves out special tokens" if words else "--words compares words"
+    advice = "--special drop leaves out special tokens" if words else "use --words to compare words"
     raise UsageError(
         f"{where}: A and B have different {what}, {len(a)} and {len(b)}, with {shown[0]} and {shown[1]} at {first}; "
         f"their maps cannot be compared: {advice}"

@@ -55,7 +55,7 @@ class FlowRequest:
             raise UsageError(f"unknown --method '{self.method}': {did_you_mean(self.method, FLOW_METHODS)}")
         if self.aggregate not in ("mean", "max"):
             raise UsageError(
-                f"expected --aggregate mean or max, got '{self.aggregate}': flow goes through one map a layer"
+                f"expected --aggregate to be mean or max, got '{self.aggregate}': flow goes through one map a layer"
             )
         if not isinstance(self.start_layer, int) or self.start_layer < 0:
             raise UsageError(f"expected --start-layer to be a number from 0 up, got {self.start_layer!r}")

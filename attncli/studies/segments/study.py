@@ -74,7 +74,7 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
 
         if source.aggregate == "max":
             raise UsageError(
-                "attention between segments is a sum of weights: expected --aggregate none or mean, got max"
+                "attention between segments is a sum of weights: expected --aggregate to be none or mean, got max"
             )
         kinds = [kind for kind in KINDS if any(of == kind for of, _ in source.heads)]
         sides = segments_of_texts(source.inputs, kinds, self.options.divide, self.spans)

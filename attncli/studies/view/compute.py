@@ -33,6 +33,7 @@ from attncli.paths import without_folders
 from attncli.store.tables import metric_entries, records, statistics_tables
 from attncli.studies.view.result import Page
 from attncli.vocabulary import ALL_METRICS, MAX_PAGE
+from attncli.wording import spelled
 
 if TYPE_CHECKING:  # the page of a saved run needs no torch
     from attncli.engine.passes import Pass
@@ -58,7 +59,7 @@ def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: 
     check_weights(run.maps)
     vectors = run.vectors if all(map(_is_of_model, run.maps)) else ()
     maps, edges = fit_maps(run.maps, vectors, budget, tables or {})
-    notes = pooling_notes(maps, edges)
+    notes = tuple(map(spelled, pooling_notes(maps, edges)))
     origin = saved or run.info
     asked_in_vain = origin.resolved.get("neurons") and not run.vectors
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)

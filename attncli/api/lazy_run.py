@@ -25,9 +25,9 @@ class MapsOnDemand:
     def __get__(self, run: None, owner: type) -> Maps: ...
 
     @overload
-    def __get__(self, run: AskedRun, owner: type) -> Maps: ...
+    def __get__(self, run: LazyRun, owner: type) -> Maps: ...
 
-    def __get__(self, run: AskedRun | None, owner: type) -> Maps:
+    def __get__(self, run: LazyRun | None, owner: type) -> Maps:
         """Return the maps of a run; of the class, the default of the field."""
         if run is None:
             return ()
@@ -35,12 +35,12 @@ class MapsOnDemand:
         maps: Maps = vars(run)["maps"]
         return maps
 
-    def __set__(self, run: AskedRun, maps: Maps) -> None:
+    def __set__(self, run: LazyRun, maps: Maps) -> None:
         vars(run)["maps"] = maps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AskedRun(Described, Collected):
+class LazyRun(Described, Collected):
     """The results of one or more forward passes over the same texts, each made for a question, or of a saved run.
 
     reading  the model and the encoded texts; None for a saved run
