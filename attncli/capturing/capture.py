@@ -1,8 +1,8 @@
 """Planning of a capture by one short pass, and the passes that send the attention of a batch to the sinks."""
 
-import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -98,7 +98,7 @@ def _probe_batch(loaded: Loaded) -> Batch:
     """Return the text of the short pass; classifiers with a decoder refuse a target that is not the text itself."""
     limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
     if loaded.is_encoder_decoder and not loaded.model.can_generate():
-        with contextlib.suppress(ModelError):  # the model expects a target
+        with suppress(ModelError):  # the model expects a target
             return next(encode(loaded, [replace(PROBE, target=None)], max_tokens=limit))
     return next(encode(loaded, [PROBE], max_tokens=limit))
 
@@ -128,10 +128,12 @@ def run(
     batch: Batch,
     sinks: Sequence[Sink],
     heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None = None,
+    shadow: Shadow | None = None,
 ) -> None:
     """Run a batch through the model and send every block of rows of the selected heads to every sink.
 
-    heads  (kind, layer) → head numbers; None for all heads
+    heads   (kind, layer) → head numbers; None for all heads
+    shadow  the copy of the modules that runs, for several calls by one thread; None for a new one
     A batch with padding is run in one pass for each text length, without the padding. The model is not changed, also
     on error. Raises `ModelError` if the model fails or its weights are not attention weights.
     """
@@ -141,11 +143,12 @@ def run(
     _, caller = loaded.callers[plan.caller]
     for part in unpadded(with_scales(batch, plan.scales)):
         emitter = RowEmitter(part, sinks, heads, loaded.model.dtype)
-        shadow = Shadow(loaded.model)
-        handler = RouteHandler(plan, emitter, len(part.inputs), shadow.model)
+        modules = shadow or Shadow(loaded.model)
+        handler = RouteHandler(plan, emitter, len(part.inputs), modules.model)
+        restored = nullcontext() if shadow is None else shadow.restored()
         try:
-            with torch.inference_mode(), intercepted(shadow, handler, functions=watch):
-                outputs = call_model(shadow.of(caller), part, **options)
+            with torch.inference_mode(), restored, intercepted(modules, handler, functions=watch):
+                outputs = call_model(modules.of(caller), part, **options)
         except AttnError:
             raise
         except Exception as error:  # the forward pass of any architecture

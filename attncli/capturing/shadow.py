@@ -6,6 +6,7 @@ A capture runs these modules, so that the model itself never changes, not even f
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -15,8 +16,10 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.capturing.patches import capturing
+from attncli.data.cached import cached_property
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_CONTAINERS = (list, dict, set, OrderedDict)
 
 
 class Shadow:
@@ -27,7 +30,7 @@ class Shadow:
 
     A forward pass of the copy may replace modules, buffers and attributes of the copy: BigBird replaces its attention
     modules depending on the text length, dynamic rotary positions replace their frequencies, and Transformers adds
-    hooks that record attention.
+    hooks that record attention. `restored` undoes that, so that several passes can share one copy.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -39,6 +42,30 @@ class Shadow:
         for config in _configs(self.model):
             config._attn_implementation_internal = "eager"
         self.model.eval()
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Restore modules, their attributes and configurations after the `with` block, also on error."""
+        contents = self._contents
+        try:
+            yield
+        finally:
+            for container, content in contents:
+                if container or content:
+                    container.clear()
+                    container.extend(content) if isinstance(container, list) else container.update(content)
+
+    @cached_property
+    def _contents(self) -> list[tuple[Any, Any]]:
+        """Each list, dictionary and set of the copy that a pass can change, with a copy of its content."""
+        configs = _configs(self.model)
+        copied: list[Any] = [copied for _, copied in self._copies.values()]
+        holders = [value for value in copied if isinstance(value, nn.Module)]
+        attributes: list[Any] = [vars(holder) for holder in (*configs, *holders)]
+        containers = [value for value in copied if type(value) in _CONTAINERS]
+        containers += [value for values in attributes for value in values.values() if type(value) in _CONTAINERS]
+        distinct = {id(container): container for container in (*attributes, *containers)}
+        return [(container, container.copy()) for container in distinct.values()]
 
     def of(self, value: Any) -> Any:
         """Return the copy of a module, of its configuration, or of what refers to modules; other values unchanged."""

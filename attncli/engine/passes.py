@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from attncli.capturing import CapturePlan, layer_bytes, with_scales
+from attncli.capturing import CapturePlan, Shadow, layer_bytes, with_scales
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
 from attncli.data.cached import cached_property
@@ -183,7 +183,9 @@ class Pass:
         fewer_texts = " or fewer texts" if at_once and sum(len(batch.inputs) for batch in self.batches) > 1 else ""
         return f"keep less with {', '.join(flags)}{fewer_texts}, or allow more with --max-memory"
 
-    def run(self, batch: Batch, sinks: Sequence[Sink], advance: Advance) -> tuple[tuple[Input, ...], float]:
+    def run(
+        self, batch: Batch, sinks: Sequence[Sink], advance: Advance, shadow: Shadow | None
+    ) -> tuple[tuple[Input, ...], float]:
         """Run one batch; return the texts that sinks saw, and the share of attention to dropped tokens (or NaN)."""
         counter, merged = ProgressSink(advance, batch, self.heads), None
         words, drop, norms = self.request.words, self.request.dropped_special, self.request.by == "norm"
@@ -192,8 +194,12 @@ class Pass:
             sinks = [merged]
         if norms:
             sinks = [NormRows(SinkGroup(*sinks))]
-        run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads)
+        run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads, shadow)
         return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)
+
+    def _shared_shadow(self) -> Shadow | None:
+        """Return the modules that run all batches; None for a single batch."""
+        return Shadow(self.loaded.model) if len(self.batches) > 1 else None
 
     def info_of(self, texts: Sequence[Text]) -> RunInfo:
         """Return where the results of this pass over texts come from."""
@@ -203,11 +209,11 @@ class Pass:
     def runs(self, texts: Sequence[Text], track: Track = untracked) -> Iterator[Collected]:
         """Yield one run per batch, so that only the maps of one batch are in memory."""
         self.check_memory(at_once=False)
-        info, removed = self.info_of(texts), []
+        info, removed, shadow = self.info_of(texts), [], self._shared_shadow()
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in self.batches:
                 keep = self._keep(batch)
-                inputs, share = self.run(batch, [keep], advance)
+                inputs, share = self.run(batch, [keep], advance, shadow)
                 removed.append(share)
                 run = Collected(info, inputs, self._with_options(keep.result(inputs)))
                 yield run.with_notes(*self._dropped_note(removed))
@@ -239,12 +245,13 @@ class Pass:
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
+        shadow = self._shared_shadow()
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in interleave_lengths(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
                 measured = NormShares(measure) if measure is not None and request.by == "norm" else measure
                 sinks = [sink for sink in (keep, measured, *extras.values(), *more) if sink is not None]
-                batch_inputs, share = self.run(batch, sinks, advance)
+                batch_inputs, share = self.run(batch, sinks, advance, shadow)
                 inputs += batch_inputs
                 removed.append(share)
                 if keep is not None:

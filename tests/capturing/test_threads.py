@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,13 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 import attncli
+from attncli import capturing
 from attncli.capturing.intercept import intercepted
 from attncli.capturing.shadow import Shadow
 from attncli.data.cached import cached_property
+from attncli.inputs.batches import batch_from_tensors
+from attncli.models import wrap_model
+from attncli.stream import KeepMaps
 
 Tensors = dict[str, torch.Tensor]
 Job = Callable[[], None]
@@ -263,6 +267,48 @@ def test_the_shadow_shares_parameters_and_nothing_else() -> None:
     name = "bert.encoder.layer.1"
     assert shadow.of(model.get_submodule(name)) is shadow.model.get_submodule(name)
     assert (shadow.model.training, model.training) == (False, True)
+
+
+def test_what_a_pass_changes_in_the_shadow_is_restored() -> None:
+    shadow = Shadow(families.build(FAMILIES["bert"]))
+    model: Any = shadow.model
+    layer = model.get_submodule("bert.encoder.layer.1")
+    before = {id(module): {**vars(module)} for module in model.modules()}
+    names = [name for name, _ in model.named_modules()]
+    settings, buffers = {**vars(model.config)}, dict(model.named_buffers())
+    with suppress(KeyError), shadow.restored():
+        model.set_submodule("bert.encoder.layer.1.attention.self", torch.nn.Linear(2, 2))
+        layer.register_buffer("later", torch.zeros(2))
+        layer.register_forward_hook(lambda *_: None)
+        layer.mode, model.config.hidden_act = "sparse", "relu"
+        model.bert.embeddings._buffers["position_ids"] = torch.zeros(1)
+        model.bert.encoder.layer._modules.pop("0")
+        raise KeyError
+    assert [name for name, _ in model.named_modules()] == names
+    assert vars(model.config) == settings
+    assert not hasattr(layer, "mode")
+    assert not layer._forward_hooks
+    assert all(buffer is buffers[name] for name, buffer in model.named_buffers())
+    for module in model.modules():
+        attributes = before[id(module)]
+        assert vars(module).keys() == attributes.keys()
+        assert all(value is attributes[name] for name, value in vars(module).items())
+
+
+@pytest.mark.parametrize("name", ["bert", "bloom", "t5", "llama_dynamic", "big_bird"])
+def test_passes_that_share_a_shadow_give_what_each_gives_alone(name: str) -> None:
+    model, tensors = families.build(FAMILIES[name]), families.inputs(FAMILIES[name], (20,))
+    loaded = wrap_model(model)
+    shadow = Shadow(model)
+
+    def weights(cut: int, shared: Shadow | None) -> list[np.ndarray[Any, Any]]:
+        batch = batch_from_tensors(loaded, {key: tensor[:, : tensor.shape[1] - cut] for key, tensor in tensors.items()})
+        keep = KeepMaps()
+        capturing.run(loaded, capturing.kept_plan(loaded, "auto", batch), batch, [keep], shadow=shared)
+        return [layer.weights for attention in keep.result(batch.inputs) for layer in attention.layers]
+
+    for cut in (0, 14, 0, 8):
+        assert all(map(np.array_equal, weights(cut, shadow), weights(cut, None)))
 
 
 def wrapped_by_closure(model: PreTrainedModel) -> None:
