@@ -150,13 +150,13 @@ class Model(Described, Runner):
         chosen = run_options.keys() & {"layer", "head", "aggregate", "aggregate_layers"}
         study = HighlightStudy(HighlightOptions(str(focus), direction), mean=not chosen)
         runs, texts = self.study(study, text, pair=pair, target=target, **run_options)
-        found = [(highlight, run.info.title) for run in runs for highlight in study.highlights(run)]
+        found = [HighlightPage(highlight, **run.info.captions()) for run in runs for highlight in study.highlights(run)]
         if texts > 1:
             raise UsageError(f"expected one text to highlight, got {texts}: call this for each text")
         if len(found) > 1:
-            kinds = ", ".join(highlight.kind for highlight, _ in found)
+            kinds = ", ".join(page.highlight.kind for page in found)
             raise UsageError(f"the model has several kinds of attention: say which, with kind as one of {kinds}")
-        return HighlightPage(*found[0])
+        return found[0]
 
     def heads(
         self,

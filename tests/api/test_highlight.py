@@ -147,6 +147,28 @@ def test_what_cannot_be_highlighted_is_an_error() -> None:
         list(model.runs([attncli.Text(long)], replace(Request(), focus=FocusRequest("all"))))
 
 
+def test_a_model_highlights_one_text_as_a_run_does_without_its_maps() -> None:
+    model = attncli.load("demo:encoder")
+    run = model.run(STORY)
+    for options in ({}, {"layer": 1, "head": "0,2"}, {"direction": "to"}):
+        page = model.highlight(STORY, "It", max_memory="1", **options)  # type: ignore[arg-type]
+        if "head" in options:
+            assert [(line.layer, line.head) for line in page.highlight.lines] == [(1, 0), (1, 2)]
+        else:
+            expected = run.highlight("It", **options)  # type: ignore[arg-type]
+            (ours,), (theirs,) = page.highlight.lines, expected.highlight.lines
+            np.testing.assert_allclose(ours.weights, theirs.weights, rtol=1e-5)
+            assert (page.model, page.highlight.direction) == (expected.model, expected.highlight.direction)
+    seq2seq = attncli.load("demo:seq2seq")
+    with pytest.raises(UsageError, match="several kinds of attention: say which, with kind as one of decoder, cross"):
+        seq2seq.highlight("one two", "eno", target="owt eno")
+    assert seq2seq.highlight("one two", "eno", target="owt eno", kind="cross").highlight.kind == "cross"
+    with pytest.raises(UsageError, match="expected one text to highlight, got 2: call this for each text"):
+        model.highlight([STORY, STORY], "It")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'thing' does not occur in the text"):
+        model.highlight(STORY, "thing")
+
+
 def test_rows_of_a_few_words_are_kept_of_a_text_whose_maps_would_not_fit() -> None:
     text = " ".join(f"Animal {at} crossed." for at in range(150))
     model = attncli.load("demo:decoder")
