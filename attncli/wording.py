@@ -15,8 +15,9 @@ _AS_FLAGS: ContextVar[bool] = ContextVar("attncli_flags", default=False)
 _CHOICES = {
     "aggregate": vocabulary.AGGREGATES,
     "aggregate-layers": vocabulary.LAYER_AGGREGATES,
-    "by": (*vocabulary.BYS, *vocabulary.DIVISIONS),
+    "by": vocabulary.BYS,
     "capture": vocabulary.CAPTURES,
+    "divide": vocabulary.DIVISIONS,
     "device": ("auto", "cpu", "mps", "cuda:[0-9]+", "cuda"),
     "dtype": vocabulary.DTYPES,
     "format": (*vocabulary.HIGHLIGHT_FORMATS, *vocabulary.TABLE_FORMATS),
@@ -28,7 +29,7 @@ _CHOICES = {
 }
 _ARGUMENTS = {"model-head": "head", "segments": "spans", "chat": "messages", "from": "a saved run"}
 """Options whose argument has another name, or none."""
-_SWITCHES = ("per-query", "profile", "neurons", "words", "force", "trust-remote-code")
+_SWITCHES = ("add-bos", "per-query", "profile", "neurons", "words", "force", "trust-remote-code")
 _PHRASES = {
     " with --out": "",
     " with --segments FILE": "",

@@ -115,10 +115,10 @@ class Model(Described, Runner):
         options = PatternsOptions(**vars(thresholds or Thresholds()), shuffles=shuffles)
         return self.study(PatternsStudy(options), text, pair=pair, target=target, **run_options)[0]
 
-    def segments(  # type: ignore[misc]  # `by` of the run options, weights or norms, has one value here
+    def segments(
         self,
         text: Texts,
-        by: str = "auto",
+        divide: str = "auto",
         spans: NamedSpans | Sequence[NamedSpans] | None = None,
         *,
         pair: str | None = None,
@@ -127,9 +127,9 @@ class Model(Described, Runner):
     ) -> Segments:
         """Return how much attention goes between the segments of the texts; no maps are kept.
 
-        by, spans  what the segments are, as in `Run.segments`
+        divide, spans  what the segments are, as in `Run.segments`
         """
-        study = SegmentsStudy(SegmentsOptions(by), None if spans is None else as_spans(spans))
+        study = SegmentsStudy(SegmentsOptions(divide), None if spans is None else as_spans(spans))
         return self.study(study, text, pair=pair, target=target, **run_options)[0]
 
     def highlight(

@@ -3,8 +3,8 @@
 from attncli.capturing.capture import in_eval_mode, layer_bytes, plan, run
 from attncli.capturing.plans import kept_plan
 from attncli.capturing.scales import with_scales
-from attncli.capturing.shadow import Shadow
+from attncli.capturing.shadow import Shadow, shared_shadow
 from attncli.capturing.sites import CapturePlan, Site
 
 __all__ = ["CapturePlan", "Shadow", "Site", "in_eval_mode", "kept_plan", "layer_bytes", "plan", "run"]
-__all__ += ["with_scales"]
+__all__ += ["shared_shadow", "with_scales"]

@@ -148,6 +148,11 @@ class Shadow:
         return cell if copied is content else CellType(copied)
 
 
+def shared_shadow(model: PreTrainedModel, passes: int) -> Shadow | None:
+    """Return the copy that several passes share; None for a single pass, which makes its own."""
+    return Shadow(model) if passes > 1 else None
+
+
 def _outside_capture(hook: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         with capturing(None):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from attncli.capturing import CapturePlan, Shadow, layer_bytes, with_scales
+from attncli.capturing import CapturePlan, Shadow, layer_bytes, shared_shadow, with_scales
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
 from attncli.data.cached import cached_property
@@ -197,10 +197,6 @@ class Pass:
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads, shadow)
         return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)
 
-    def _shared_shadow(self) -> Shadow | None:
-        """Return the modules that run all batches; None for a single batch."""
-        return Shadow(self.loaded.model) if len(self.batches) > 1 else None
-
     def info_of(self, texts: Sequence[Text]) -> RunInfo:
         """Return where the results of this pass over texts come from."""
         info, resolved = self.loaded.run_info(self.plan.route), self.request.resolved()
@@ -209,7 +205,7 @@ class Pass:
     def runs(self, texts: Sequence[Text], track: Track = untracked) -> Iterator[Collected]:
         """Yield one run per batch, so that only the maps of one batch are in memory."""
         self.check_memory(at_once=False)
-        info, removed, shadow = self.info_of(texts), [], self._shared_shadow()
+        info, removed, shadow = self.info_of(texts), [], shared_shadow(self.loaded.model, len(self.batches))
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in self.batches:
                 keep = self._keep(batch)
@@ -245,7 +241,7 @@ class Pass:
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
-        shadow = self._shared_shadow()
+        shadow = shared_shadow(self.loaded.model, len(self.batches))
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in interleave_lengths(self.batches):
                 keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
