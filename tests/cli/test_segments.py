@@ -159,7 +159,7 @@ def test_a_person_sees_the_means(tmp_path: Path) -> None:
         ),
         ([*PAIR, "--segments", "nothing.json"], "no such file: nothing.json"),
         ([*PAIR, "--segments", "spans.json"], "segment 'a': 'dog' does not occur in the text"),
-        ([*PAIR, "--aggregate", "max"], "expected --aggregate none or mean, got max"),
+        ([*PAIR, "--aggregate", "max"], "expected --aggregate to be none or mean, got max"),
         ([*PAIR, "--format", "html"], "unknown --format 'html'"),
     ],
 )
