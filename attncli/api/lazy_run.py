@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
+from attncli.arguments import checks_arguments
 from attncli.data import Attention, Statistics
 from attncli.data.described import Described, counted, listed
 from attncli.engine.collected import Collected
@@ -39,6 +40,7 @@ class MapsOnDemand:
         vars(run)["maps"] = maps
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class LazyRun(Described, Collected):
     """The results of one or more forward passes over the same texts, each made for a question, or of a saved run.

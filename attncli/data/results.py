@@ -91,6 +91,7 @@ class Scores(Tabulated):
         yield f"Scores of {self.metric}{f' ({self.unit})' if self.unit else ''}: {sizes}; {extent}"
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Statistics(Tabulated):
     """The scores of all metrics for all heads, over one or many texts.
