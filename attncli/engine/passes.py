@@ -214,9 +214,7 @@ class Pass:
                 run = Collected(info, inputs, self._with_options(keep.result(inputs)))
                 yield run.with_notes(*self._dropped_note(removed))
 
-    def collect(
-        self, texts: Sequence[Text] = (), track: Track = untracked, take: EdgesConsumer | None = None
-    ) -> Collected:
+    def collect(self, texts: Sequence[Text], track: Track = untracked, take: EdgesConsumer | None = None) -> Collected:
         """Return everything that the request asks for, as `gather` does; raise UsageError if its maps do not fit."""
         if self.request.keep_maps or self.request.combined:
             self.check_memory(at_once=True)
