@@ -149,9 +149,7 @@ class Model(Described, Runner):
         """
         chosen = run_options.keys() & {"layer", "head", "aggregate", "aggregate_layers"}
         study = HighlightStudy(HighlightOptions(str(focus), direction), mean=not chosen)
-        runs, texts = self.study(study, text, pair=pair, target=target, **run_options)
-        if texts > 1:
-            raise UsageError(f"expected one text to highlight, got {texts}: call this for each text")
+        runs, _ = self.study(study, text, pair=pair, target=target, **run_options)
         found = [HighlightPage(highlight, **run.info.captions()) for run in runs for highlight in study.highlights(run)]
         if len(found) > 1:
             kinds = ", ".join(page.highlight.kind for page in found)

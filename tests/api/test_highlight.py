@@ -163,7 +163,7 @@ def test_a_model_highlights_one_text_as_a_run_does_without_its_maps() -> None:
     with pytest.raises(UsageError, match="several kinds of attention: say which, with kind as one of decoder, cross"):
         seq2seq.highlight("one two", "eno", target="owt eno")
     assert seq2seq.highlight("one two", "eno", target="owt eno", kind="cross").highlight.kind == "cross"
-    with pytest.raises(UsageError, match="expected one text to highlight, got 2: call this for each text"):
+    with pytest.raises(UsageError, match="expected text to be a text or a Text, got list"):
         model.highlight([STORY, STORY], "It")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'thing' does not occur in the text"):
         model.highlight(STORY, "thing")

@@ -18,7 +18,17 @@ from attncli.engine.request import RunOptions
 from attncli.options import OutputOptions
 from attncli.wording import as_arguments, named_as_flags
 
-ONLY_IN_COMMANDS = {"--grid", "--each", "--record", "--baseline", "--probe", "--column", "--format", "--from"}
+ONLY_IN_COMMANDS = {
+    "--grid",
+    "--each",
+    "--record",
+    "--baseline",
+    "--probe",
+    "--column",
+    "--format",
+    "--from",
+    "--text-file",
+}
 """Options in messages of studies that only a command reaches."""
 
 
