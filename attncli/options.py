@@ -161,6 +161,18 @@ class SelectionOptions:
 
 
 @dataclass(frozen=True)
+class RowsOptions:
+    """Option of commands that read the rows of chosen tokens."""
+
+    rows_as: str | None = option(
+        "Selection",
+        "input: the rows of the tokens themselves; predicted: the rows before them, which predict them "
+        "(default: predicted for generated and assistant, else input; see attncli explain rows-as)",
+        choices=vocabulary.ROWS_AS,
+    )
+
+
+@dataclass(frozen=True)
 class FolderOptions:
     """Options of the output folder."""
 

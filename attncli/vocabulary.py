@@ -3,6 +3,7 @@
 KINDS = ("encoder", "decoder", "cross")
 BYS = ("weight", "norm")
 DIRECTIONS = ("from", "to")
+ROWS_AS = ("input", "predicted")
 AGGREGATES = ("none", "mean", "max")
 LAYER_AGGREGATES = ("none", "mean")
 SPECIALS = ("keep", "drop")

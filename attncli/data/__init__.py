@@ -18,6 +18,7 @@ from attncli.data.tokens import (
     Direction,
     Input,
     Kind,
+    RowsAs,
     Text,
     TokenKind,
     Tokens,
@@ -28,8 +29,8 @@ from attncli.data.tokens import (
 )
 from attncli.data.zoom import Partition, Pooling, Span, Spans, TextSpan, TokenWindow, Zoom
 
-__all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "Scheme", "Text", "TokenKind", "Tokens", "read_only"]
-__all__ += ["base_kind", "has_scale", "kind_order"]
+__all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "RowsAs", "Scheme", "Text", "TokenKind"]
+__all__ += ["Tokens", "base_kind", "has_scale", "kind_order", "read_only"]
 __all__ += ["MIN_QUERIES", "MIN_SHARE", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
 __all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]

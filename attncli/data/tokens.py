@@ -23,6 +23,8 @@ Kind = str
 KINDS: tuple[Kind, ...] = ("encoder", "decoder", "cross")
 Direction = Literal["from", "to"]
 """Attention from chosen tokens (they are queries), or to chosen tokens (they are keys)."""
+RowsAs = Literal["input", "predicted"]
+"""Which row stands for a token: its own, computed from it as input, or the row before it, which predicts it."""
 By = Literal["weight", "norm"]
 """What maps contain: attention weights, or value-weighted norms (weights times the norms of the values)."""
 Array = np.ndarray[Any, Any]
@@ -72,6 +74,7 @@ class Tokens(Described):
     segments name of the part of the input that contains the piece (pair: a, b; chat: role); "" for none
     scheme   how the tokenizer marks words and bytes in pieces; labels need it
     merged   exact vocabulary pieces of each merged word, with spaces between them; empty for tokens that are not merged
+    gaps     whether special tokens were dropped right before each token; empty for tokens of which none were dropped
     """
 
     pieces: tuple[str, ...]
@@ -83,6 +86,7 @@ class Tokens(Described):
     text: str = ""
     scheme: Scheme = "plain"
     merged: tuple[str, ...] = ()
+    gaps: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         for name, dtype in (("ids", np.int64), ("special", np.bool_), ("offsets", np.int64), ("words", np.int64)):
@@ -119,6 +123,7 @@ class Tokens(Described):
             pieces=tuple(self.pieces[i] for i in positions),
             segments=tuple(self.segments[i] for i in positions),
             merged=tuple(self.merged[i] for i in positions) if self.merged else (),
+            gaps=tuple(self.gaps[i] for i in positions) if self.gaps else (),
             **{name: getattr(self, name)[positions] for name in ("ids", "special", "offsets", "words")},
         )
 

@@ -140,7 +140,8 @@ def without_special(tokens: Tokens) -> Tokens:
             f"all {len(tokens)} tokens of the text are special, so that nothing is left without them: "
             "give a text with words, or --special keep"
         )
-    return tokens.take(ordinary)
+    after_special = np.diff(ordinary, prepend=-1) > 1
+    return replace(tokens.take(ordinary), gaps=tuple(after_special.tolist()))
 
 
 def zoomed(attention: Attention, zoom: Zoom) -> Attention:

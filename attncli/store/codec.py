@@ -15,6 +15,7 @@ Plain = dict[str, Any]
 """A JSON object."""
 # fields that a document has under the same name and unchanged, or as a list of numbers or texts
 _TOKEN_ARRAYS = ("ids", "special", "offsets", "words")
+_TOKEN_OPTIONS = ("merged", "gaps")
 _MAP_OPTIONS = ("aggregate", "aggregate_layers", "words", "dropped_special")
 _VECTOR_FIELDS = ("text", "kind", "layer", "scale", "softcap", "bias")
 _VECTOR_ARRAYS = ("query", "key", "normalizer")
@@ -49,7 +50,7 @@ class Encoder:
             self._token_numbers[id(tokens)] = len(self.tokens)
             arrays = {name: getattr(tokens, name).tolist() for name in _TOKEN_ARRAYS}
             texts: Plain = {"segments": list(tokens.segments), "text": tokens.text, "scheme": tokens.scheme}
-            texts |= {"merged": list(tokens.merged)} if tokens.merged else {}
+            texts |= {name: list(getattr(tokens, name)) for name in _TOKEN_OPTIONS if getattr(tokens, name)}
             self.tokens.append({"pieces": list(tokens.pieces), **arrays, **texts})
         return self._token_numbers[id(tokens)]
 
@@ -218,5 +219,5 @@ class Decoder:
 def _decode_tokens(document: Plain) -> Tokens:
     fields: Plain = {name: np.array(document[name]) for name in _TOKEN_ARRAYS}
     fields |= {name: tuple(document[name]) for name in ("pieces", "segments")}
-    merged = tuple(document.get("merged", ()))
-    return Tokens(**fields, text=document["text"], scheme=document["scheme"], merged=merged)
+    fields |= {name: tuple(document.get(name, ())) for name in _TOKEN_OPTIONS}
+    return Tokens(**fields, text=document["text"], scheme=document["scheme"])

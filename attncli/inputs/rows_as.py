@@ -1,0 +1,77 @@
+"""Which rows stand for chosen tokens: their own rows, or the rows before them, which predict them.
+
+In a decoder, the row of a token is computed from this token and predicts the next one. What a written token was chosen
+by is therefore seen one row earlier.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from attncli.data import Array, Kind, RowsAs, Tokens
+from attncli.errors import UsageError, did_you_mean
+from attncli.vocabulary import ROWS_AS
+
+WRITTEN = ("generated", "assistant")
+"""Segments that the model wrote, or writes in a conversation."""
+
+
+def check_rows_as(given: str | None, kinds: Collection[Kind] = (), *, words: bool = False) -> None:
+    """Raise UsageError if `given` is no value of --rows-as, or if these kinds of attention have no such rows.
+
+    words  whether rows are words: the mean over rows of pieces predicts no single token
+    """
+    if given is None:
+        return
+    if given not in ROWS_AS:
+        raise UsageError(f"unknown --rows-as '{str(given)[:60]}': {did_you_mean(str(given), ROWS_AS)}")
+    if given == "predicted" and words:
+        raise UsageError(
+            "--rows-as predicted needs the rows of single tokens, and the row of a word is the mean over its pieces: "
+            "leave out --words"
+        )
+    if given == "predicted" and set(kinds) == {"encoder"}:
+        raise UsageError(
+            "--rows-as predicted needs a decoder, whose rows predict the next token; this is the attention of an "
+            "encoder: leave it out"
+        )
+
+
+def rows_as_of(name: str, kind: Kind, given: RowsAs | None = None, *, words: bool = False) -> RowsAs:
+    """Return which rows stand for the tokens of a segment or a focus: `given`, or the default for its name.
+
+    The default is predicted for `generated` and `assistant` (and its parts, such as `assistant ¶2`), else input.
+    Rows of an encoder and rows of words are always input.
+
+    >>> rows_as_of("generated", "decoder"), rows_as_of("user", "decoder"), rows_as_of("user", "decoder", "predicted")
+    ('predicted', 'input', 'predicted')
+    """
+    if kind == "encoder" or words:
+        return "input"
+    if given is not None:
+        return given
+    return "predicted" if name.split(" ")[0] in WRITTEN else "input"
+
+
+def predicting_rows(tokens: Tokens) -> Array:
+    """Return [token] the position of the row that predicts each token, -1 for none.
+
+    The first token has none, nor has a token right after special tokens that were dropped: their rows are gone.
+
+    >>> predicting_rows(Tokens.plain(["The", "cat", "sat"])).tolist()
+    [-1, 0, 1]
+    """
+    rows = np.arange(len(tokens)) - 1
+    return np.where(tokens.gaps, -1, rows) if tokens.gaps else rows
+
+
+def rows_of(tokens: Tokens, positions: Array, rows_as: RowsAs) -> Array:
+    """Return the rows that stand for the tokens at these positions, without those that have none.
+
+    >>> rows_of(Tokens.plain(["The", "cat", "sat"]), np.array([0, 2]), "predicted").tolist()
+    [1]
+    """
+    if rows_as == "input":
+        return positions
+    rows = predicting_rows(tokens)[positions]
+    return rows[rows >= 0]
