@@ -4,6 +4,10 @@ KINDS = ("encoder", "decoder", "cross")
 BYS = ("weight", "norm")
 DIRECTIONS = ("from", "to")
 ROWS_AS = ("input", "predicted")
+TOKEN_NAMES = (
+    "a word, it#2 (its second), a position (7, -1), a range (14-21), [CLS], a segment (generated, user) or all"
+)
+"""The names of tokens in the help of options; the first that the text has is taken: position, segment, word."""
 AGGREGATES = ("none", "mean", "max")
 LAYER_AGGREGATES = ("none", "mean")
 SPECIALS = ("keep", "drop")

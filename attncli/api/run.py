@@ -193,7 +193,7 @@ class Run(LazyRun):
     ) -> HighlightPage:
         """Return attention on the text itself, from some words or to them: the mean over all heads if none is chosen.
 
-        focus      a word (all its occurrences), `it#2`, the position of a token, `[CLS]`, or `all`
+        focus      a word (all its occurrences), `it#2`, a position, `14-21`, `[CLS]`, a segment (`generated`) or `all`
         direction  from: attention from the focus; to: attention to it
         A notebook shows it; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
         """

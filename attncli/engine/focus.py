@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.data import Array, Attention, Direction, Input, Kind, Tokens, base_kind, has_scale
+from attncli.data import Array, Attention, Direction, Input, Kind, Partition, Tokens, base_kind, has_scale
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.focus import ALL, FocusMatch, describe_matches, find_focus
+from attncli.inputs.focus import ALL, FocusMatch, describe_matches, find_focus, resolved_name, segment_note
+from attncli.inputs.partitions import named_segments
 from attncli.vocabulary import DIRECTIONS
 
 MOST_LINES = 256
@@ -19,7 +20,7 @@ MOST_TOKENS = 50_000
 class FocusRequest:
     """The tokens that the user wants to see attention from or to.
 
-    wanted     a word (all its occurrences), `it#2`, a position, `[CLS]` or `all`
+    wanted     a word (all its occurrences), `it#2`, a position, a range, a segment, `[CLS]` or `all`: see `find_focus`
     direction  from: the focus is among the queries; to: it is among the keys
     """
 
@@ -30,9 +31,28 @@ class FocusRequest:
         if self.direction not in DIRECTIONS:
             raise UsageError(f"unknown --direction '{self.direction}': {did_you_mean(self.direction, DIRECTIONS)}")
 
-    def side(self, sides: tuple[Tokens, Tokens]) -> Tokens:
-        """Return the queries or the keys: the side on which the focus is."""
-        return sides[0] if self.direction == "from" else sides[1]
+    @property
+    def axis(self) -> int:
+        """The side on which the focus is: 0 for the queries, 1 for the keys."""
+        return 0 if self.direction == "from" else 1
+
+    def matches(self, text: Input, kind: Kind) -> tuple[FocusMatch, ...]:
+        """Return all matches in a text, which may be a segment of it; raise UsageError if there is none."""
+        return find_focus(self._tokens(text, kind), self.wanted, segments=self._segments(text, kind))
+
+    def note(self, text: Input, kind: Kind) -> str:
+        """Return a note if the focus is taken as a segment although it is a word of the text too, else ""."""
+        return segment_note(self._tokens(text, kind), self.wanted, self._segments(text, kind))
+
+    def resolved(self, text: Input, kind: Kind) -> str:
+        """Return the focus with positions counted from the start of the text: `17` for `-1`."""
+        return resolved_name(self._tokens(text, kind), self.wanted)
+
+    def _tokens(self, text: Input, kind: Kind) -> Tokens:
+        return text.sides(kind)[self.axis]
+
+    def _segments(self, text: Input, kind: Kind) -> Partition:
+        return named_segments(text, kind)[self.axis]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +85,14 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
         for kind in kinds:
             label = f"text {text.index}, {kind}" if len(inputs) > 1 else kind
             try:
-                matches[text.index, kind] = find_focus(focus.side(text.sides(kind)), focus.wanted)
+                matches[text.index, kind] = focus.matches(text, kind)
             except UsageError as error:
                 errors.append((label, error))
     if not matches and errors:
         raise errors[0][1]
     by_index = {text.index: text for text in inputs}
     for (index, kind), of_text in matches.items():
-        other_side = by_index[index].sides(kind)[1 if focus.direction == "from" else 0]
+        other_side = by_index[index].sides(kind)[1 - focus.axis]
         lines, tokens = kinds[kind] * len(of_text), len(other_side)
         if lines > MOST_LINES or lines * tokens > MOST_TOKENS:
             one_match = f"one match, such as --focus '{of_text[len(of_text) // 2].name}', " if len(of_text) > 1 else ""
@@ -81,6 +101,8 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
                 f"{MOST_TOKENS:,} tokens): choose {one_match}--layer and --head, --aggregate mean or a shorter text"
             )
     notes = [f"{label} is left out: {error}" for label, error in errors]
+    segment_notes = (focus.note(by_index[index], kind) for index, kind in matches)
+    notes += list(dict.fromkeys(note for note in segment_notes if note))
     several = next((of_text for of_text in matches.values() if len(of_text) > 1), None)
     if several is not None and focus.wanted != ALL:
         occurrences = f"'{focus.wanted}' is shown at all its occurrences, {describe_matches(several)}"

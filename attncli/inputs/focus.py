@@ -1,4 +1,4 @@
-"""Tokens that a user names by a word or a position: `it`, `it#2`, `7`, `[CLS]`, `all`, found in a text."""
+"""Tokens that a user names: `it`, `it#2`, `7`, `14-21`, `[CLS]`, `generated`, `all`, found in a text."""
 
 import re
 from collections import Counter
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.data import Tokens
+from attncli.data import Partition, Tokens
 from attncli.data.transforms import merged_words, word_groups
 from attncli.data.words import UNSPACED
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.partitions import own_segments
 
 ALL = "all"
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)
-_POSITION = re.compile(r"-?\d{1,9}")
+_POSITION = re.compile(r"(-?\d{1,9})(?:-(-?\d{1,9}))?")
 _WORD_CHARACTER = f"[^\\W{UNSPACED}]"
 """In scripts without spaces between words a match may begin and end anywhere."""
 Positions = tuple[int, ...]
@@ -22,9 +23,10 @@ Positions = tuple[int, ...]
 
 @dataclass(frozen=True)
 class FocusMatch:
-    """One match in a text: a word, a part of a word, or a special token.
+    """One match in a text: a word, a part of a word, a special token, a range of tokens or a segment.
 
-    name       text of the match; with a number (`it#2`) if several matches have the same text
+    name       text of the match; with a number (`it#2`) if several matches have the same text. Of a range its
+               positions from the start (`14-21`), of a segment its name
     positions  positions of its tokens, in order
     """
 
@@ -32,48 +34,126 @@ class FocusMatch:
     positions: Positions
 
 
-def find_focus(tokens: Tokens, query: str, option: str = "--focus") -> tuple[FocusMatch, ...]:
-    """Return all matches of `query` in text order; raise UsageError with close names if there is none.
+def find_focus(
+    tokens: Tokens, wanted: str, option: str = "--focus", segments: Partition | None = None
+) -> tuple[FocusMatch, ...]:
+    """Return all matches of `wanted` in text order; raise UsageError that lists what there is if there is none.
 
-    it        a word, at all its positions, also if it is several tokens (`didn't`); the exact case is preferred
-    it#2      the second match of `it`
-    7, -1     the token at this position, counted from 0 or from the end; if the text is shorter, the word
-    [CLS]     a special token, or a vocabulary piece (`##ing`)
-    all       every token, each as one match
+    7, -1      the token at this position, counted from 0 or from the end
+    14-21      these tokens as one match, both ends included; `-3--1` are the last three
+    generated  a segment as one match, without special tokens: user, assistant, a, b, prompt, special, …
+    it         a word, at all its positions, also if it is several tokens (`didn't`); the exact case is preferred
+    it#2       the second match of `it`; never a segment
+    [CLS]      a special token, or a vocabulary piece (`##ing`)
+    all        every token, each as one match
 
-    Error messages name the option that the user typed, `option`.
+    The first that the text has is taken, in this order. Error messages name the option that the user typed, `option`.
+    `segments` are the segments of these tokens, by default those that the tokens name.
 
     >>> text = Tokens.plain(["It", "is", "what", "it", "is"])
     >>> [(match.name, match.positions) for match in find_focus(text, "is")]
     [('is#1', (1,)), ('is#2', (4,))]
-    >>> find_focus(text, "is#2"), find_focus(text, "-2")
-    ((FocusMatch(name='is#2', positions=(4,)),), (FocusMatch(name='it', positions=(3,)),))
+    >>> find_focus(text, "is#2"), find_focus(text, "-3--2")
+    ((FocusMatch(name='is#2', positions=(4,)),), (FocusMatch(name='2-3', positions=(2, 3)),))
     """
-    if not query.strip():
-        raise UsageError(f"{option} is empty: give a word of the text, the position of a token, or all")
-    if query == ALL:
+    if not wanted.strip():
+        raise UsageError(f"{option} is empty: give a word of the text, the position of a token, a segment or all")
+    if wanted == ALL:
         return _name_matches(tokens, [(position,) for position in range(len(tokens))])
-    is_position = _POSITION.fullmatch(query)
-    if is_position and -len(tokens) <= (position := int(query)) < len(tokens):
-        return _name_matches(tokens, [(position % len(tokens),)])
-    if matches := _find_word(tokens, query):
+    span = _span(tokens, wanted)
+    if span is not None and span[0] <= span[1]:
+        return (_match_of_span(tokens, *span),)
+    named = segment_positions(own_segments(tokens) if segments is None else segments)
+    if wanted in named:
+        return (FocusMatch(wanted, named[wanted]),)
+    if matches := _find_word(tokens, wanted):
         return _name_matches(tokens, matches)
-    if (numbered := _NUMBERED.fullmatch(query)) and _find_word(tokens, numbered[1]):
+    if (numbered := _NUMBERED.fullmatch(wanted)) and _find_word(tokens, numbered[1]):
         return (_nth_match(tokens, numbered[1], int(numbered[2])),)
-    if is_position:
-        raise UsageError(f"{option} {query} is outside the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}")
-    known = list(dict.fromkeys(name for _, name in _words(tokens) if name.strip()))
-    hints = did_you_mean(query, known), did_you_mean(query.casefold(), [name.casefold() for name in known])
-    listed = f"there are {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"
+    raise _no_match(tokens, wanted, option, list(named), span)
+
+
+def segment_positions(segments: Partition) -> dict[str, Positions]:
+    """Return the positions of the tokens of each named segment."""
+    return {
+        name: tuple(np.flatnonzero(segments.numbers == number).tolist())
+        for number, name in enumerate(segments.names)
+        if name
+    }
+
+
+def resolved_name(tokens: Tokens, wanted: str) -> str:
+    """Return `wanted` with positions counted from the start, for file names; other names as they are.
+
+    >>> text = Tokens.plain(["It", "is", "what", "it", "is"])
+    >>> resolved_name(text, "-1"), resolved_name(text, "-3--2"), resolved_name(text, "it#2")
+    ('4', '2-3', 'it#2')
+    """
+    span = _span(tokens, wanted)
+    return wanted if span is None else "-".join(map(str, dict.fromkeys(span)))
+
+
+def title_name(tokens: Tokens, wanted: str) -> str:
+    """Return `wanted` for a title: of a position the token, of a range its positions from the start.
+
+    >>> text = Tokens.plain(["It", "is", "what", "it", "is"])
+    >>> title_name(text, "-1"), title_name(text, "-3--2"), title_name(text, "it#2")
+    ('is#2', '2-3', 'it#2')
+    """
+    span = _span(tokens, wanted)
+    return wanted if span is None else _match_of_span(tokens, *span).name
+
+
+def segment_note(tokens: Tokens, wanted: str, segments: Partition) -> str:
+    """Return a note if `wanted` is taken as a segment although it is a word of the text too, else ""."""
+    if wanted not in segment_positions(segments) or _span(tokens, wanted) or not _find_word(tokens, wanted):
+        return ""
+    return f"'{wanted}' is the segment '{wanted}' of the text: for the word give {wanted}#1"
+
+
+def _span(tokens: Tokens, wanted: str) -> tuple[int, int] | None:
+    """Return the first and last position, counted from the start; None unless the text has both."""
+    match = _POSITION.fullmatch(wanted)
+    ends = [] if match is None else [int(match[1]), int(match[2] or match[1])]
+    if not ends or not all(-len(tokens) <= end < len(tokens) for end in ends):
+        return None
+    first, last = (end % len(tokens) for end in ends)
+    return first, last
+
+
+def _match_of_span(tokens: Tokens, first: int, last: int) -> FocusMatch:
+    """Return a range of tokens, or one token with the name that finds it, where it has one."""
+    if first < last:
+        return FocusMatch(f"{first}-{last}", tuple(range(first, last + 1)))
+    name = _match_text(tokens, (first,))
+    same = _name_matches(tokens, _find_word(tokens, name, ignore_case=True)) if name.strip() else ()
+    return next((match for match in same if match.positions == (first,)), FocusMatch(name, (first,)))
+
+
+def _no_match(
+    tokens: Tokens, wanted: str, option: str, segments: Sequence[str], span: tuple[int, int] | None
+) -> UsageError:
+    """Return the error for a focus that the text does not have."""
+    if span is not None:
+        return UsageError(f"{option} {wanted} ends before it begins: write the earlier token first")
+    if _POSITION.fullmatch(wanted):
+        return UsageError(f"{option} {wanted} is outside the text: it has {len(tokens)} tokens, 0-{len(tokens) - 1}")
+    words = [*dict.fromkeys(name for _, name in _words(tokens) if name.strip())]
+    known = [*segments, *words]
+    hints = did_you_mean(wanted, known), did_you_mean(wanted.casefold(), [name.casefold() for name in known])
+    listed = f"there are {', '.join(words[:12])}{', …' if len(words) > 12 else ''}"
+    listed += f"; segments: {', '.join(segments)}" if segments else ""
     hint = next((hint for hint in hints if hint.startswith("did")), listed)
-    raise UsageError(f"'{query}' does not occur in the text: {hint}")
+    return UsageError(f"'{wanted}' does not occur in the text: {hint}")
 
 
-def find_one_focus(tokens: Tokens, query: str, option: str = "--focus") -> FocusMatch:
-    """Return the only match of `query`; if there are several, raise UsageError that lists them."""
-    matches = find_focus(tokens, query, option)
+def find_one_focus(
+    tokens: Tokens, wanted: str, option: str = "--focus", segments: Partition | None = None
+) -> FocusMatch:
+    """Return the only match of `wanted`; if there are several, raise UsageError that lists them."""
+    matches = find_focus(tokens, wanted, option, segments)
     if len(matches) > 1:
-        raise UsageError(f"'{query}' must match once in the text, {describe_matches(matches)}")
+        raise UsageError(f"'{wanted}' must match once in the text, {describe_matches(matches)}")
     return matches[0]
 
 

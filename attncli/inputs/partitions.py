@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -12,7 +13,7 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.text_files import check_text, display_name, read_json, type_name
 from attncli.vocabulary import DIVISIONS
 
-SPECIAL, REST, GENERATED, PROMPT = "special", "rest", "generated", "prompt"
+SPECIAL, REST, GENERATED, PROMPT, TEXT = "special", "rest", "generated", "prompt", "text"
 RESERVED_NAMES = (SPECIAL, REST, GENERATED)
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _BREAKS = {"paragraph": (BLANK_LINE, "¶"), "line": (re.compile(r"\n\s*"), "line ")}
@@ -43,6 +44,24 @@ def partitions(one: Input, kind: Kind, divide: str = "auto", spans: Spans | None
     return queries, target if kind == "decoder" else source
 
 
+def own_segments(tokens: Tokens) -> Partition:
+    """Return the segments that tokens name themselves; those of no segment have the name ""."""
+    return _divide(tokens, "", "segment")
+
+
+def named_segments(one: Input, kind: Kind, spans: Spans | None = None) -> Sides:
+    """Return the segments that a user can name, of the queries and of the keys of a text.
+
+    These are the parts of the input (a and b of a pair, chat roles, prompt, generated), the source and the target of an
+    encoder-decoder, or given spans; and the special tokens. A text without parts has no name: it is `all`.
+    """
+    sides = partitions(one, kind, "segment", spans)
+    if one.target is not None or spans is not None:
+        return sides
+    unnamed = tuple(replace(side, names=tuple("" if name == TEXT else name for name in side.names)) for side in sides)
+    return unnamed[0], unnamed[1]
+
+
 def check_division(divide: str) -> None:
     """Raise UsageError with close names if `divide` is not a way to divide a text."""
     if divide not in DIVISIONS:
@@ -66,7 +85,7 @@ def _ordinary_names(part: Partition) -> list[str]:
 
 
 def _name(one: Input) -> str:
-    return "text" if one.target is None else "source"
+    return TEXT if one.target is None else "source"
 
 
 def _choose_division(one: Input) -> str:

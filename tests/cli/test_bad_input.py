@@ -81,13 +81,13 @@ CALLS: list[tuple[list[str], int, str]] = [
     (["highlight", *T, "--focus", "cta"], 2, "'cta' does not occur in the text: did you mean 'cat'?"),
     (
         ["highlight", *T, "--focus", "zzz"],
-        *(2, "'zzz' does not occur in the text: there are [CLS], The, cat, sat, ., [SEP]"),
+        *(2, "'zzz' does not occur in the text: there are [CLS], The, cat, sat, ., [SEP]; segments: special"),
     ),
     (["highlight", *T, "--focus", "cat#2"], 2, "'cat' occurs once, so there is no cat#2: counted from 1"),
     (["highlight", *T, "--focus", "7"], 2, "--focus 7 is outside the text: it has 7 tokens, 0-6"),
     (
         ["highlight", *T, "--focus", " "],
-        *(2, "--focus is empty: give a word of the text, the position of a token, or all"),
+        *(2, "--focus is empty: give a word of the text, the position of a token, a segment or all"),
     ),
     (
         ["highlight", *T, "--focus", "[CLS]", "--special", "drop"],

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from cli.test_streams import on_terminal
 from highlights import Read
@@ -58,6 +59,9 @@ def test_selection_decides_on_pages(options: str, names: list[str], run_cli: Run
     ("focus", "name"),
     [
         ("it", "it"),
+        ("-1", "34"),
+        ("-3--1", "32-34"),
+        ("special", "special"),
         ("the#2", "the-2"),
         ("[CLS]", "CLS"),
         ("3", "3"),
@@ -198,3 +202,19 @@ def test_a_text_of_one_token_and_a_long_one(run_cli: RunCli) -> None:
 
 def weights_or_none(html: Path) -> list[tuple[str, str, str]]:
     return Read.page(html.read_text(encoding="utf-8")).tokens
+
+
+def test_the_focus_may_be_what_the_model_wrote(run_cli: RunCli) -> None:
+    """The mean over the written tokens is the mean of the pages of each; the caption names them."""
+    options = ("-m", "demo:decoder", "-t", "Once upon a time", "--generate", 4, "-l", 1, "-H", 0, "--format", "html")
+    pages = {}
+    for focus in ("generated", "-4--1", "all"):
+        done = run_cli("highlight", *options, "--focus", focus, "-o", f"of{focus}")
+        assert (done.code, done.err) == (0, "")
+        pages[focus] = Path(done.out.strip()).read_text(encoding="utf-8")
+    assert "from generated (tokens 6-9)" in pages["generated"]
+    assert "from tokens 6-9" in pages["-4--1"]
+    assert weights(pages["generated"]) == weights(pages["-4--1"])
+    numbers = [says.split(" ")[0] for *_, says in Read.page(pages["all"]).tokens]
+    rows = np.array([0.0 if number == "no" else float(number) for number in numbers]).reshape(10, 10)
+    assert [weight for _, weight in weights(pages["generated"])] == pytest.approx(rows[6:].mean(0), abs=1e-3)

@@ -1,16 +1,18 @@
-"""Finding the tokens of a word: all matches, one of them, a part of a word; and errors for words without a match."""
+"""Finding tokens by word, position, range and segment: all matches, one of them; and errors where there is none."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hostile import HOSTILE
 
-from attncli.data import Tokens
+from attncli.data import Input, Partition, Text, Tokens
 from attncli.errors import UsageError
-from attncli.inputs.focus import FocusMatch, find_focus, find_one_focus
+from attncli.inputs.focus import FocusMatch, find_focus, find_one_focus, resolved_name, segment_note, title_name
+from attncli.inputs.partitions import named_segments, own_segments
 
 TEXT = "It said: didn't it, IT? 注意力 unbelievable"
 PIECES = (
@@ -47,7 +49,13 @@ def tokens() -> Tokens:
         ("意", {"意": (12,)}),
         ("[CLS]", {"[CLS]": (0,)}),
         ("[sep]", {"[SEP]": (17,)}),
-        ("7", {"it": (7,)}),
+        ("7", {"it#2": (7,)}),
+        ("15", {"believ": (15,)}),
+        ("2-4", {"2-4": (2, 3, 4)}),
+        ("-3--1", {"15-17": (15, 16, 17)}),
+        ("14--1", {"14-17": (14, 15, 16, 17)}),
+        ("7-7", {"it#2": (7,)}),
+        ("special", {"special": (0, 17)}),
         ("-1", {"[SEP]": (17,)}),
         ("-18", {"[CLS]": (0,)}),
         ("it, IT", {"it, IT": (7, 8, 9)}),
@@ -70,6 +78,65 @@ def test_the_name_of_a_match_finds_this_match() -> None:
             assert find_one_focus(tokens(), match.name).positions == match.positions
 
 
+def chat(roles: str = "s u u u a a") -> Tokens:
+    """Return `<s> tell user a generated a` with a segment for each token but the first, which is special."""
+    names = {"s": "", "u": "user", "a": "assistant", "g": "generated", "1": "a", "2": "b"}
+    segments = tuple(names[role] for role in roles.split())
+    plain = Tokens.plain(["<s>", "tell", "user", "a", "generated", "a"])
+    return replace(plain, segments=segments, special=np.arange(6) == 0)
+
+
+def test_a_segment_is_one_match_without_special_tokens() -> None:
+    assert find_focus(chat(), "assistant") == (FocusMatch("assistant", (4, 5)),)
+    assert find_focus(chat("u u u u g g"), "generated") == (FocusMatch("generated", (4, 5)),)
+    assert find_focus(chat("u u u u g g"), "user") == (FocusMatch("user", (1, 2, 3)),)
+    assert find_focus(chat("s u a u a u"), "user") == (FocusMatch("user", (1, 3, 5)),)
+
+
+def test_a_position_goes_before_a_segment_and_a_segment_before_a_word() -> None:
+    assert find_focus(chat(), "user")[0].positions == (1, 2, 3)
+    assert find_focus(chat(), "user#1")[0].positions == (2,)
+    assert find_focus(chat(), "a#2")[0].positions == (5,)
+    assert find_focus(chat(), "User")[0].positions == (2,)
+    assert find_focus(chat("s 1 1 1 2 2"), "a")[0].positions == (1, 2, 3)
+    numbered = replace(Tokens.plain(["3", "4", "2-3", "1"]), segments=("1", "1", "2-3", "2-3"))
+    assert [find_focus(numbered, name)[0].positions for name in ("1", "2-3", "4", "2-3#1")] == [
+        (1,),
+        (2, 3),
+        (1,),
+        (2,),
+    ]
+
+
+def test_a_segment_that_is_a_word_too_has_a_note() -> None:
+    segments = own_segments(chat())
+    note = "'user' is the segment 'user' of the text: for the word give user#1"
+    assert segment_note(chat(), "user", segments) == note
+    assert [segment_note(chat(), name, segments) for name in ("assistant", "tell", "2")] == ["", "", ""]
+
+
+def test_given_segments_replace_those_of_the_tokens() -> None:
+    documents = Partition(("doc1", "doc2", ""), np.array([2, 0, 0, 1, 1, 2]))
+    assert find_focus(chat(), "doc2", segments=documents) == (FocusMatch("doc2", (3, 4)),)
+    with pytest.raises(UsageError, match=re.escape("generated; segments: doc1, doc2")):
+        find_focus(chat(), "assistant", segments=documents)
+
+
+def test_the_sides_of_an_encoder_decoder_have_names() -> None:
+    source, target = Tokens.plain(["one", "two"]), Tokens.plain(["eins", "zwei", "."])
+    text = Input(0, Text("one two", target="eins zwei ."), source, target)
+    queries, keys = named_segments(text, "cross")
+    assert find_focus(target, "target", segments=queries)[0].positions == (0, 1, 2)
+    assert find_focus(source, "source", segments=keys)[0].positions == (0, 1)
+    plain = Input(0, Text("text two"), Tokens.plain(["text", "two"]))
+    assert find_focus(plain.source, "text", segments=named_segments(plain, "encoder")[0])[0].positions == (0,)
+
+
+def test_negative_positions_are_named_from_the_start() -> None:
+    assert [resolved_name(tokens(), name) for name in ("-1", "-3--1", "7", "it#2")] == ["17", "15-17", "7", "it#2"]
+    assert [title_name(tokens(), name) for name in ("-1", "-3--1", "7", "it")] == ["[SEP]", "15-17", "it#2", "it"]
+
+
 def test_a_part_of_a_word_does_not_match() -> None:
     with pytest.raises(UsageError, match="'sai' does not occur in the text: did you mean 'said'"):
         find_focus(tokens(), "sai")
@@ -78,14 +145,21 @@ def test_a_part_of_a_word_does_not_match() -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("zzz", "'zzz' does not occur in the text: there are [CLS], It, said, :, didn, ', t, it, ,, IT, ?, 注, …"),
+        (
+            "zzz",
+            "'zzz' does not occur in the text: there are [CLS], It, said, :, didn, ', t, it, ,, IT, ?, 注, …; "
+            "segments: special",
+        ),
         ("18", "--focus 18 is outside the text: it has 18 tokens, 0-17"),
         ("-19", "--focus -19 is outside the text: it has 18 tokens, 0-17"),
+        ("7-18", "--focus 7-18 is outside the text: it has 18 tokens, 0-17"),
+        ("7-3", "--focus 7-3 ends before it begins: write the earlier token first"),
+        ("specia", "'specia' does not occur in the text: did you mean 'special'?"),
         ("it#4", "'it' occurs 3 times, so there is no it#4: counted from 1"),
         ("said#2", "'said' occurs once, so there is no said#2: counted from 1"),
         ("it#0", "'it' occurs 3 times, so there is no it#0: counted from 1"),
-        ("", "--focus is empty: give a word of the text, the position of a token, or all"),
-        (" ", "--focus is empty: give a word of the text, the position of a token, or all"),
+        ("", "--focus is empty: give a word of the text, the position of a token, a segment or all"),
+        (" ", "--focus is empty: give a word of the text, the position of a token, a segment or all"),
     ],
 )
 def test_a_word_without_match_is_an_error(query: str, message: str) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from attncli.options import NormOptions, option
-from attncli.vocabulary import FLOW_METHODS
+from attncli.vocabulary import FLOW_METHODS, TOKEN_NAMES
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class FlowOptions(NormOptions):
     """Options of a flow: how attention is combined from layer to layer.
 
     method       rollout or flow
-    focus        tokens of the last layer: a word, `it#2` (its second occurrence), the position of a token, or all
+    focus        tokens of the last layer: a word, `it#2`, a position, a range, a segment or all
     residual     whether each layer adds the residual connection, with the same weight as attention
     start_layer  first layer that is used
     threshold    smallest share that is drawn as a line
@@ -23,9 +23,7 @@ class FlowOptions(NormOptions):
         choices=FLOW_METHODS,
         default=FLOW_METHODS[0],
     )
-    focus: str | None = option(
-        "Flow", "token at the top: a word, it#2, the position of a token, or all (default: all)", metavar="WORD"
-    )
+    focus: str | None = option("Flow", f"tokens at the top: {TOKEN_NAMES} (default: all)", metavar="TOKENS")
     residual: bool = option(
         "Flow", "add the residual, with the same weight as attention", "--residual/--no-residual", default=True
     )

@@ -15,6 +15,7 @@ from attncli.data.described import Tabulated
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
+from attncli.inputs.focus import title_name
 from attncli.store import run_document
 from attncli.store.tables import defined_columns, mark_unit, token_lists
 from attncli.store.text import plain
@@ -84,7 +85,7 @@ def flow_results(flows: Sequence[Flow], focus: str, info: RunInfo, texts: int = 
     for flow in flows:
         other = by_key.get((flow.text, other_kind[flow.kind])) if flow.kind in other_kind else None
         note = f"text {flow.text + 1} of {texts}" if texts > 1 else ""
-        results.append(FlowResult(flow, other, focus, **info.captions(note)))
+        results.append(FlowResult(flow, other, title_name(flow.queries, focus), **info.captions(note)))
     return results
 
 

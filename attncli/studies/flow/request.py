@@ -28,7 +28,7 @@ FLOAT_BYTES, VARIANTS_KEPT = 8, 3
 class FlowArguments(TypedDict, total=False):
     """Keyword arguments of `run.rollout` and `run.flow`; all are optional.
 
-    focus        tokens at the top: a word, `it#2`, the position of a token, `[CLS]`; all by default
+    focus        tokens at the top: a word, `it#2`, a position, a range, `[CLS]`, a segment; all by default
     residual     False: attention alone, without the part that each token keeps of itself
     start_layer  first layer
     aggregate    mean or max over heads

@@ -10,6 +10,7 @@ import numpy as np
 from attncli.data import Array
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
+from attncli.inputs.focus import title_name
 from attncli.studies.flow.result import Flow
 from attncli.terminal import add_row, blank_table
 
@@ -33,7 +34,8 @@ def flow_tables(flows: Sequence[Flow], focus: str, several: bool, kinds: KindNam
 
 
 def _of_focus(flow: Flow, focus: str, where: str) -> Table:
-    table = blank_table(f"{where}{flow.method} from '{focus}'", ["input token"], [flow.method, "uniform", "position"])
+    name = title_name(flow.queries, focus)
+    table = blank_table(f"{where}{flow.method} from '{name}'", ["input token"], [flow.method, "uniform", "position"])
     values, uniform, position = (shares.mean(0) for shares in (flow.values, flow.uniform, flow.position))
     names = _names(flow)
     for key in _largest(values, _OF_FOCUS):

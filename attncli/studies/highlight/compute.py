@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from attncli.data import Array, Attention, Direction, Input, LayerMaps, Tokens
+from attncli.data import Array, Attention, Direction, Input, LayerMaps
 from attncli.engine.focus import FocusRequest, all_positions
-from attncli.inputs.focus import find_focus
+from attncli.inputs.focus import FocusMatch
 from attncli.studies.highlight.result import Highlight, HighlightLine
 
 
@@ -14,22 +14,25 @@ def highlights(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusR
     """Yield one highlight for each text and kind; the maps are whole, or hold only the rows or columns of the focus."""
     texts = {text.index: text for text in inputs}
     for attention in maps:
-        sides = texts[attention.text].sides(attention.kind)
+        text = texts[attention.text]
+        sides = text.sides(attention.kind)
         focus_tokens, text_tokens = sides if focus.direction == "from" else sides[::-1]
+        matches = focus.matches(text, attention.kind)
         yield Highlight(
             *(attention.kind, focus.direction, text_tokens, focus_tokens),
-            lines=tuple(_lines(attention, focus_tokens, focus)),
+            lines=tuple(_lines(attention, len(focus_tokens), focus, matches)),
             text=attention.text,
             words=attention.words,
             dropped_special=attention.dropped_special,
         )
 
 
-def _lines(attention: Attention, focus_tokens: Tokens, focus: FocusRequest) -> Iterator[HighlightLine]:
-    matches = find_focus(focus_tokens, focus.wanted)
+def _lines(
+    attention: Attention, focus_tokens: int, focus: FocusRequest, matches: Sequence[FocusMatch]
+) -> Iterator[HighlightLine]:
     chosen = all_positions(matches)
     shown = attention.queries if focus.direction == "from" else attention.keys
-    rows = chosen if len(shown) == len(focus_tokens) else np.arange(len(chosen))
+    rows = chosen if len(shown) == focus_tokens else np.arange(len(chosen))
     combined: tuple[int | str, ...] = (attention.aggregate,)
     for maps in attention.layers:
         for number, head in enumerate(maps.heads or combined):

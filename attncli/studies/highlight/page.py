@@ -12,7 +12,6 @@ from attncli.arguments import checks_arguments
 from attncli.data.described import Described
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import text_prefix
-from attncli.engine.focus import FocusRequest
 from attncli.errors import UsageError, did_you_mean
 from attncli.store.files import write_atomic
 from attncli.store.text import utf8
@@ -79,12 +78,12 @@ class HighlightPage(Described):
         yield repr(self.highlight).splitlines()[0]
 
 
-def file_name(highlight: Highlight, focus: FocusRequest, texts: int) -> str:
+def file_name(highlight: Highlight, focus: str, texts: int) -> str:
     """Return `encoder-L03-H01-it`: without what differs between lines, with the number of one text of several."""
     text = text_prefix(highlight.text, texts).rstrip("-")
     numbers = (_short(*entry) for entry in highlight.common.items())
-    direction = "to" if focus.direction == "to" else ""
-    word = re.sub(r"[^\w-]+", "-", focus.wanted).strip("-")[:_LONGEST_NAME] or "focus"
+    direction = "to" if highlight.direction == "to" else ""
+    word = re.sub(r"[^\w-]+", "-", focus).strip("-")[:_LONGEST_NAME] or "focus"
     return "-".join(filter(None, (text, highlight.kind, *numbers, direction, word)))
 
 

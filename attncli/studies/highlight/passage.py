@@ -207,10 +207,13 @@ def highlight_title(highlight: Highlight, kinds: KindNames = KNOWN) -> str:
 def _caption(highlight: Highlight, line: HighlightLine) -> str:
     first, last = line.positions[0], line.positions[-1]
     unit = "word" if highlight.words else "token"
-    where = f"{unit} {first}" if len(line.positions) == 1 else f"{unit}s {first}-{last}"
+    count = last - first + 1
+    where = f"{unit} {first}" if count == 1 else f"{unit}s {first}-{last}"
+    where = where if len(line.positions) == count else f"{len(line.positions)} {unit}s"
     numbers = {"layer": line.layer, "head": line.head}
     different = [_numbered(*entry) for entry in numbers.items() if entry[0] not in highlight.common]
-    return join_parts(*different, f"{highlight.direction} {escape_invisible(line.focus)} ({where})")
+    focus = where if line.focus == f"{first}-{last}" else f"{escape_invisible(line.focus)} ({where})"
+    return join_parts(*different, f"{highlight.direction} {focus}")
 
 
 def _numbered(axis: str, number: int | str) -> str:

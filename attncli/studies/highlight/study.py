@@ -98,10 +98,11 @@ class HighlightStudy(Study["RunsAndCount"]):
 
         for run in runs:
             notes[:] = run.info.notes
+            inputs = {text.index: text for text in run.inputs}
             for highlight in self.highlights(run):
                 note = f"text {highlight.text + 1} of {texts}" if texts > 1 else ""
                 page = HighlightPage(highlight, **run.info.captions(note))
-                name = file_name(highlight, self._focus, texts)
+                name = file_name(highlight, self._focus.resolved(inputs[highlight.text], highlight.kind), texts)
                 yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))
 
 
