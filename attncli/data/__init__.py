@@ -10,6 +10,7 @@ from attncli.data.layer_maps import LayerMaps
 from attncli.data.maps import Attention
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
+from attncli.data.segments import Partition, Spans, TextSpan
 from attncli.data.stream import MAX_OFFSET, Rows, ScoreParts, Visibility
 from attncli.data.tokens import (
     KINDS,
@@ -27,7 +28,7 @@ from attncli.data.tokens import (
     kind_order,
     read_only,
 )
-from attncli.data.zoom import Partition, Pooling, Span, Spans, TextSpan, TokenWindow, Zoom
+from attncli.data.zoom import Pooling, Span, TokenWindow, Zoom
 
 __all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "RowsAs", "Scheme", "Text", "TokenKind"]
 __all__ += ["Tokens", "base_kind", "has_scale", "kind_order", "read_only"]

@@ -1,8 +1,11 @@
-"""Words of a text by Unicode word segmentation (UAX #29), and the numbers of the words that tokens belong to."""
+"""Words of a text by Unicode word segmentation (UAX #29), the numbers of the words of tokens, and tokens of words."""
+
+from dataclasses import replace
 
 import numpy as np
 import regex
 
+from attncli.data.surfaces import text_of_pieces, token_texts
 from attncli.data.tokens import Array, Tokens
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -51,6 +54,49 @@ def number_words(text: str, spans: Array, alone: Array) -> Array:
     return np.array(
         [-1 if word < 0 else numbers.setdefault(first(word), len(numbers)) for word in token_words.tolist()], np.int64
     )
+
+
+def merged_words(tokens: Tokens) -> Tokens:
+    """Return one token per word; its piece is the word as written in the text if known, else the text of its pieces."""
+    groups = word_groups(tokens)
+    words = [np.flatnonzero(groups == group) for group in range(groups.max(initial=-1) + 1)]
+    of_words = [tokens.offsets[positions] for positions in words]
+    known = [(part[:, 0].min(), part[:, 1].max()) if (part >= 0).all() else (-1, -1) for part in of_words]
+    offsets = np.array(known).reshape(-1, 2)
+    return replace(
+        tokens.take([positions[0] for positions in words]),
+        pieces=tuple(_word_texts(tokens, words, offsets)),
+        ids=np.array([tokens.ids[positions[0]] if len(positions) == 1 else -1 for positions in words]),
+        offsets=offsets,
+        scheme="plain",
+        merged=tuple(" ".join(tokens.vocabulary_pieces[position] for position in positions) for positions in words),
+    )
+
+
+def word_groups(tokens: Tokens) -> Array:
+    """Return for each piece the number of its word, counted in order of first appearance."""
+    numbers: dict[tuple[str, int], int] = {}
+    keys = [
+        ("alone", position) if special or word < 0 else ("word", word)
+        for position, (word, special) in enumerate(zip(tokens.words.tolist(), tokens.special.tolist(), strict=True))
+    ]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _word_texts(tokens: Tokens, words: list[Array], offsets: Array) -> list[str]:
+    single, texts = token_texts(tokens), []
+    ascending, last_end = True, 0
+    for positions, (start, end) in zip(words, offsets.tolist(), strict=True):
+        known = start >= 0 and not tokens.special[positions[0]]
+        if known:
+            # offsets that run backwards refer to another string, as those of the second text of a pair do
+            ascending, last_end = ascending and start >= last_end, end
+        if len(positions) == 1:
+            texts.append(single[positions[0]])
+            continue
+        text = tokens.text[start:end].strip() if known and ascending else ""
+        texts.append(text or text_of_pieces([tokens.pieces[position] for position in positions], tokens.scheme))
+    return texts
 
 
 def words_note(tokens: Tokens, what: str) -> str:

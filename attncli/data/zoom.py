@@ -1,14 +1,10 @@
-"""Parts of a text: the window of tokens that a map shows, in cells of one or more tokens, and named segments."""
+"""The window of tokens that a map shows, in cells of one or more tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
-from attncli.data.tokens import Array, read_only
 from attncli.errors import UsageError
 
 Span = tuple[int, int]
@@ -88,32 +84,3 @@ def _window(span: Span | None, tokens: int, option: str, side: str) -> TokenWind
         text = str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"
         raise UsageError(f"--{option} {text} is outside the text: it has {tokens} {side} tokens, 0-{tokens - 1}")
     return TokenWindow(first, last)
-
-
-@dataclass(frozen=True)
-class TextSpan:
-    """One span of a text: the characters or tokens from `start` up to, not including, `end`; or a quoted passage."""
-
-    unit: Literal["characters", "tokens", "passage"]
-    start: int = 0
-    end: int = 0
-    passage: str = ""
-
-
-Spans = Mapping[str, tuple[TextSpan, ...]]
-"""The spans of each segment of a text, by segment name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Partition:
-    """The segment of each token on one side of a map.
-
-    names    segment names in text order; the segments of all remaining tokens come last
-    numbers  [token] index into `names`
-    """
-
-    names: tuple[str, ...]
-    numbers: Array
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "numbers", read_only(self.numbers, np.int64))

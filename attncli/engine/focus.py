@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attncli.data import Array, Attention, Direction, Input, Kind, Partition, Tokens, base_kind, has_scale
+from attncli.data.focus import ALL, FocusMatch, describe_matches, find_focus, resolved_name, segment_note
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.focus import ALL, FocusMatch, describe_matches, find_focus, resolved_name, segment_note
 from attncli.inputs.partitions import named_segments
 from attncli.vocabulary import DIRECTIONS
 

@@ -1,7 +1,7 @@
 """Division of a text into named segments: by its parts (pair, chat roles), by paragraph or line, or by given spans."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
@@ -9,12 +9,12 @@ from typing import TypeGuard
 import numpy as np
 
 from attncli.data import Input, Kind, Partition, Spans, TextSpan, Tokens
+from attncli.data.segments import GENERATED, RESERVED_NAMES, REST, SPECIAL
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.text_files import check_text, display_name, read_json, type_name
 from attncli.vocabulary import DIVISIONS
 
-SPECIAL, REST, GENERATED, PROMPT, TEXT = "special", "rest", "generated", "prompt", "text"
-RESERVED_NAMES = (SPECIAL, REST, GENERATED)
+PROMPT, TEXT = "prompt", "text"
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _BREAKS = {"paragraph": (BLANK_LINE, "¶"), "line": (re.compile(r"\n\s*"), "line ")}
 _PASSAGE_WIDTH = 40
@@ -42,11 +42,6 @@ def partitions(one: Input, kind: Kind, divide: str = "auto", spans: Spans | None
     target = _divide(one.target, "target", "segment" if spans is not None else division)
     queries = source if kind == "encoder" else target
     return queries, target if kind == "decoder" else source
-
-
-def own_segments(tokens: Tokens) -> Partition:
-    """Return the segments that tokens name themselves; those of no segment have the name ""."""
-    return _divide(tokens, "", "segment")
 
 
 def named_segments(one: Input, kind: Kind, spans: Spans | None = None) -> Sides:
@@ -102,10 +97,11 @@ def _divide(tokens: Tokens, name: str, division: str) -> Partition:
 
     Paragraphs and lines are named by their number in their segment, after the segment name if there are several.
     """
-    segments, special = tokens.segments, tokens.special.tolist()
-    names = [SPECIAL if is_special else segment or name for segment, is_special in zip(segments, special, strict=True)]
+    by_name = Partition.of_tokens(tokens, name)
     if division == "segment":
-        return _partition(names)
+        return by_name
+    segments, special = tokens.segments, tokens.special.tolist()
+    names = [by_name.names[number] for number in by_name.numbers.tolist()]
     line_break, mark = _BREAKS[division]
     ends = [match.end() for match in line_break.finditer(tokens.text)]
     blocks = np.searchsorted(ends, tokens.offsets[:, 0], side="right")
@@ -120,23 +116,7 @@ def _divide(tokens: Tokens, name: str, division: str) -> Partition:
     for position in np.flatnonzero(divided):
         number = numbers[names[position]][int(blocks[position])]
         names[position] = f"{names[position] + ' ' if len(numbers) > 1 else ''}{mark}{number}"
-    return _partition(names)
-
-
-def _partition(token_names: Sequence[str]) -> Partition:
-    names = order_segment_names(token_names)
-    numbers = {name: number for number, name in enumerate(names)}
-    return Partition(names, np.array([numbers[name] for name in token_names], dtype=np.int64))
-
-
-def order_segment_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return each name once, in order, but `generated`, `rest` and `special` last.
-
-    >>> order_segment_names(["special", "b", "rest", "a"])
-    ('b', 'a', 'rest', 'special')
-    """
-    unique, last = dict.fromkeys(names), (GENERATED, REST, SPECIAL)
-    return (*(name for name in unique if name not in last), *(name for name in last if name in unique))
+    return Partition.of_names(names)
 
 
 def _divide_by_spans(tokens: Tokens, spans: Spans) -> Partition:
@@ -150,7 +130,9 @@ def _divide_by_spans(tokens: Tokens, spans: Spans) -> Partition:
                 )
             owners[position] = name
     special = tokens.special.tolist()
-    return _partition([SPECIAL if special[position] else owner or REST for position, owner in enumerate(owners)])
+    return Partition.of_names(
+        [SPECIAL if special[position] else owner or REST for position, owner in enumerate(owners)]
+    )
 
 
 def _tokens_in_span(tokens: Tokens, name: str, span: TextSpan) -> list[int]:

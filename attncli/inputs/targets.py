@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Input, Tokens
+from attncli.data.segments import GENERATED
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.generation import generate_ids, own_decoder_ids
-from attncli.inputs.partitions import GENERATED, PROMPT
+from attncli.inputs.partitions import PROMPT
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 

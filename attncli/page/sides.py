@@ -6,7 +6,7 @@ from typing import Any
 from attncli.data import Tokens
 from attncli.data.labels import labels
 from attncli.data.surfaces import move_space, piece_surfaces, token_texts
-from attncli.data.transforms import merged_words, word_groups
+from attncli.data.words import merged_words, word_groups
 
 
 def side_document(tokens: Tokens, cut: bool = False) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from attncli.data import Input, Kind, Rows, Tokens
-from attncli.data.transforms import merged_words, without_special, word_groups
+from attncli.data.transforms import without_special
+from attncli.data.words import merged_words, word_groups
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.replay import rows_of
 from attncli.stream.sums import Sums, add_sums, join_heads

@@ -12,10 +12,10 @@ import pytest
 from highlights import Read
 
 import attncli
+from attncli.data.focus import find_focus
 from attncli.engine.focus import FocusRequest
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.inputs.focus import find_focus
 from attncli.studies.highlight.compute import highlights
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from made_rows import Map, batches, block, by_hand, inputs, part, random_map
 from attncli import registry
 from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Scheme, Text, Tokens
 from attncli.data.surfaces import token_texts
-from attncli.data.transforms import drop_special, merged_words, removed_mass, to_words
+from attncli.data.transforms import drop_special, removed_mass, to_words
+from attncli.data.words import merged_words
 from attncli.errors import UsageError
 from attncli.metrics.confidence import METRIC as CONFIDENCE
 from attncli.metrics.entropy import METRIC as ENTROPY

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Selection, Text, Tokens
+from attncli.data.focus import find_one_focus
 from attncli.data.selection import format_ranges, layers_of
 from attncli.errors import UsageError
-from attncli.inputs.focus import find_one_focus
 from attncli.inputs.yaml_file import Document
 from attncli.studies.check.result import Candidates, Quantifier
 from attncli.studies.check.rules.kinds import (

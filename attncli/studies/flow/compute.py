@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind
+from attncli.data.focus import ALL
 from attncli.data.selection import layers_of
 from attncli.engine.execution import Source
 from attncli.engine.focus import FocusRequest, find_in_inputs
 from attncli.engine.progress import Advance, Track, untracked
 from attncli.errors import UsageError
-from attncli.inputs.focus import ALL
 from attncli.studies.flow.layer_steps import VARIANTS, GraphBuilder, LayerSteps, Rollout, VariantMaps
 from attncli.studies.flow.maximum_flow import maximum_flows
 from attncli.studies.flow.request import FlowRequest, check_cost, layer_notes, used_layers

@@ -12,10 +12,10 @@ import numpy as np
 from attncli.arguments import checks_arguments
 from attncli.data import Kind, RunInfo
 from attncli.data.described import Tabulated
+from attncli.data.focus import title_name
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
-from attncli.inputs.focus import title_name
 from attncli.store import run_document
 from attncli.store.tables import defined_columns, mark_unit, token_lists
 from attncli.store.text import plain

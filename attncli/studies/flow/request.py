@@ -9,10 +9,10 @@ from typing import Any, Literal, TypedDict
 
 from attncli.arguments import check_options
 from attncli.data import KINDS, Array, Input, Kind, Selection
+from attncli.data.focus import ALL
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.memory import check_fits
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.focus import ALL
 from attncli.studies.flow.result import FlowMethod
 from attncli.vocabulary import FLOW_METHODS
 

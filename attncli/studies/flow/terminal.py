@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data import Array
+from attncli.data.focus import title_name
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
-from attncli.inputs.focus import title_name
 from attncli.studies.flow.result import Flow
 from attncli.terminal import add_row, blank_table
 

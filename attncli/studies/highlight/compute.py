@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from attncli.data import Array, Attention, Direction, Input, LayerMaps
+from attncli.data.focus import FocusMatch
 from attncli.engine.focus import FocusRequest, all_positions
-from attncli.inputs.focus import FocusMatch
 from attncli.studies.highlight.result import Highlight, HighlightLine
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Selection, Spans
+from attncli.data.segments import GENERATED, order_segment_names
 from attncli.data.surfaces import token_columns
 from attncli.errors import UsageError
-from attncli.inputs.partitions import GENERATED, Sides, check_has_segments, order_segment_names, partitions
+from attncli.inputs.partitions import Sides, check_has_segments, partitions
 from attncli.stream import selected
 from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.sums import Moments, OpenLayers

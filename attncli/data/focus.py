@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.data import Partition, Tokens
-from attncli.data.transforms import merged_words, word_groups
-from attncli.data.words import UNSPACED
+from attncli.data.segments import Partition
+from attncli.data.tokens import Tokens
+from attncli.data.words import UNSPACED, merged_words, word_groups
 from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.partitions import own_segments
 
 ALL = "all"
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)
@@ -63,7 +62,7 @@ def find_focus(
     span = _span(tokens, wanted)
     if span is not None and span[0] <= span[1]:
         return (_match_of_span(tokens, *span),)
-    named = segment_positions(own_segments(tokens) if segments is None else segments)
+    named = (Partition.of_tokens(tokens) if segments is None else segments).positions()
     if wanted in named:
         return (FocusMatch(wanted, named[wanted]),)
     if matches := _find_word(tokens, wanted):
@@ -71,15 +70,6 @@ def find_focus(
     if (numbered := _NUMBERED.fullmatch(wanted)) and _find_word(tokens, numbered[1]):
         return (_nth_match(tokens, numbered[1], int(numbered[2])),)
     raise _no_match(tokens, wanted, option, list(named), span)
-
-
-def segment_positions(segments: Partition) -> dict[str, Positions]:
-    """Return the positions of the tokens of each named segment."""
-    return {
-        name: tuple(np.flatnonzero(segments.numbers == number).tolist())
-        for number, name in enumerate(segments.names)
-        if name
-    }
 
 
 def resolved_name(tokens: Tokens, wanted: str) -> str:
@@ -106,7 +96,7 @@ def title_name(tokens: Tokens, wanted: str) -> str:
 
 def segment_note(tokens: Tokens, wanted: str, segments: Partition) -> str:
     """Return a note if `wanted` is taken as a segment although it is a word of the text too, else ""."""
-    if wanted not in segment_positions(segments) or _span(tokens, wanted) or not _find_word(tokens, wanted):
+    if wanted not in segments.positions() or _span(tokens, wanted) or not _find_word(tokens, wanted):
         return ""
     return f"'{wanted}' is the segment '{wanted}' of the text: for the word give {wanted}#1"
 

@@ -10,9 +10,9 @@ import pytest
 from hostile import HOSTILE
 
 from attncli.data import Input, Partition, Text, Tokens
+from attncli.data.focus import FocusMatch, find_focus, find_one_focus, resolved_name, segment_note, title_name
 from attncli.errors import UsageError
-from attncli.inputs.focus import FocusMatch, find_focus, find_one_focus, resolved_name, segment_note, title_name
-from attncli.inputs.partitions import named_segments, own_segments
+from attncli.inputs.partitions import named_segments
 
 TEXT = "It said: didn't it, IT? 注意力 unbelievable"
 PIECES = (
@@ -109,7 +109,7 @@ def test_a_position_goes_before_a_segment_and_a_segment_before_a_word() -> None:
 
 
 def test_a_segment_that_is_a_word_too_has_a_note() -> None:
-    segments = own_segments(chat())
+    segments = Partition.of_tokens(chat())
     note = "'user' is the segment 'user' of the text: for the word give user#1"
     assert segment_note(chat(), "user", segments) == note
     assert [segment_note(chat(), name, segments) for name in ("assistant", "tell", "2")] == ["", "", ""]
