@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.data.segments import Partition
-from attncli.data.tokens import Tokens
+from attncli.data.segments import NamedPositions, Partition, Positions
+from attncli.data.tokens import Array, Tokens
 from attncli.data.words import UNSPACED, merged_words, word_groups
 from attncli.errors import UsageError, did_you_mean
 
@@ -17,7 +17,6 @@ _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)
 _POSITION = re.compile(r"(-?\d{1,9})(?:-(-?\d{1,9}))?")
 _WORD_CHARACTER = f"[^\\W{UNSPACED}]"
 """In scripts without spaces between words a match may begin and end anywhere."""
-Positions = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class FocusMatch:
 
 
 def find_focus(
-    tokens: Tokens, wanted: str, option: str = "--focus", segments: Partition | None = None
+    tokens: Tokens, wanted: str, option: str = "--focus", segments: NamedPositions | None = None
 ) -> tuple[FocusMatch, ...]:
     """Return all matches of `wanted` in text order; raise UsageError that lists what there is if there is none.
 
@@ -47,7 +46,7 @@ def find_focus(
     all        every token, each as one match
 
     The first that the text has is taken, in this order. Error messages name the option that the user typed, `option`.
-    `segments` are the segments of these tokens, by default those that the tokens name.
+    `segments` are the positions of segments by name, by default of those that the tokens name.
 
     >>> text = Tokens.plain(["It", "is", "what", "it", "is"])
     >>> [(match.name, match.positions) for match in find_focus(text, "is")]
@@ -62,7 +61,7 @@ def find_focus(
     span = _span(tokens, wanted)
     if span is not None and span[0] <= span[1]:
         return (_match_of_span(tokens, *span),)
-    named = (Partition.of_tokens(tokens) if segments is None else segments).positions()
+    named = Partition.of_tokens(tokens).positions() if segments is None else segments
     if wanted in named:
         return (FocusMatch(wanted, named[wanted]),)
     if matches := _find_word(tokens, wanted):
@@ -94,9 +93,9 @@ def title_name(tokens: Tokens, wanted: str) -> str:
     return wanted if span is None else _match_of_span(tokens, *span).name
 
 
-def segment_note(tokens: Tokens, wanted: str, segments: Partition) -> str:
+def segment_note(tokens: Tokens, wanted: str, segments: NamedPositions) -> str:
     """Return a note if `wanted` is taken as a segment although it is a word of the text too, else ""."""
-    if wanted not in segments.positions() or _span(tokens, wanted) or not _find_word(tokens, wanted):
+    if wanted not in segments or _span(tokens, wanted) or not _find_word(tokens, wanted):
         return ""
     return f"'{wanted}' is the segment '{wanted}' of the text: for the word give {wanted}#1"
 
@@ -138,13 +137,18 @@ def _no_match(
 
 
 def find_one_focus(
-    tokens: Tokens, wanted: str, option: str = "--focus", segments: Partition | None = None
+    tokens: Tokens, wanted: str, option: str = "--focus", segments: NamedPositions | None = None
 ) -> FocusMatch:
     """Return the only match of `wanted`; if there are several, raise UsageError that lists them."""
     matches = find_focus(tokens, wanted, option, segments)
     if len(matches) > 1:
         raise UsageError(f"'{wanted}' must match once in the text, {describe_matches(matches)}")
     return matches[0]
+
+
+def positions_of(matches: Iterable[FocusMatch]) -> Array:
+    """Return the token positions of several matches, ascending and without repetition."""
+    return np.unique([position for match in matches for position in match.positions])
 
 
 def describe_matches(matches: Sequence[FocusMatch]) -> str:

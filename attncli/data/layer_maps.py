@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,8 +43,36 @@ class LayerMaps(Described):
         shape = " x ".join(map(str, self.weights.shape[1:]))
         yield f"LayerMaps of layer {self.layer}: {counted(len(self.weights), 'map')} of {shape} (query x key)"
 
+    @property
+    def visible_weights(self) -> Array:
+        """The weights, 0 for masked pairs; rows that see no key stay NaN."""
+        if self.visible is None:
+            return self.weights
+        return np.where(self.visible | np.isnan(self.weights), self.weights, np.float32(0))
 
-def combined_map(maps: LayerMaps, how: Combining) -> LayerMaps:
+
+def one_head(maps: LayerMaps, head: int) -> LayerMaps:
+    """Return the map of one head; raise UsageError if the layer has no such head."""
+    if not maps.heads:
+        raise UsageError(f"layer {maps.layer} keeps one combined map, so head {head} cannot be selected")
+    index = index_of(head, maps.heads, f"head {head} does not exist in layer {maps.layer}")
+    visible = maps.visible
+    if visible is not None and visible.shape[0] > 1:
+        visible = visible[index : index + 1]
+    return LayerMaps(maps.layer, (maps.heads[index],), maps.weights[index : index + 1], visible)
+
+
+def index_of(number: int, numbers: Sequence[int | str], problem: str) -> int:
+    """Return the index of a number (a negative one counts from the end); raise UsageError if there is none."""
+    is_number = hasattr(number, "__index__") and not isinstance(number, bool)
+    if is_number and -len(numbers) <= number < 0:
+        return len(numbers) + number
+    if not is_number or number not in numbers:
+        raise UsageError(f"{problem}; there are: {', '.join(map(str, numbers))}")
+    return numbers.index(number)
+
+
+def combined_heads(maps: LayerMaps, how: Combining) -> LayerMaps:
     """Return the mean or the largest weight over heads, NaN in the rows that no head has."""
     defined = ~np.isnan(maps.weights[..., :1])
     weights = np.where(defined, maps.weights, 0)
@@ -57,6 +85,12 @@ def combined_map(maps: LayerMaps, how: Combining) -> LayerMaps:
         # as in the stream, a head without the row does not make its keys visible
         visible = np.logical_or.reduce(visible & (defined | ~defined.any(0)), axis=0, keepdims=True)
     return LayerMaps(maps.layer, (), np.where(defined.any(0), weights, np.nan), visible)
+
+
+def without_single_axes(weights: Array) -> Array:
+    """Return weights [layer, head, ...] without the first two axes where they have one entry."""
+    singles = tuple(axis for axis in (0, 1) if weights.shape[axis] == 1)
+    return np.squeeze(weights, axis=singles)
 
 
 @dataclass

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data.described import Described, counted
 from attncli.data.labels import first_labels
-from attncli.data.layer_maps import LayerMaps, LayerMean, combined_map
+from attncli.data.layer_maps import LayerMaps, LayerMean, combined_heads, index_of, one_head, without_single_axes
+from attncli.data.pair_weights import TokenName, pair_weights
 from attncli.data.results import data_array
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, Tokens, read_only
@@ -94,9 +95,7 @@ class Attention(Described):
     @property
     def values(self) -> Array:
         """The weights without layer and head axes of length one, so `[query, key]` for a single map."""
-        stacked = self.stack()
-        singles = tuple(axis for axis in (0, 1) if stacked.shape[axis] == 1)
-        return read_only(np.squeeze(stacked, axis=singles))
+        return read_only(without_single_axes(self.stack()))
 
     def stack(self) -> Array:
         """Return weights [layer, head, query, key]; raise UsageError if layers differ in their number of heads."""
@@ -107,15 +106,48 @@ class Attention(Described):
             return self.layers[0].weights[None]
         return read_only(np.stack([maps.weights for maps in self.layers]))
 
-    def sel(self, layer: int | None = None, head: int | None = None) -> Attention:
-        """Return the maps of one layer, one head or both; negative numbers count from the end."""
+    @overload
+    def sel(self, layer: int | None = None, head: int | None = None) -> Attention: ...
+
+    @overload
+    def sel(
+        self, layer: int | None = None, head: int | None = None, *, query: TokenName | None, key: TokenName | None = ...
+    ) -> Any: ...
+
+    @overload
+    def sel(self, layer: int | None = None, head: int | None = None, *, key: TokenName | None) -> Any: ...
+
+    def sel(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        query: TokenName | None = None,
+        key: TokenName | None = None,
+    ) -> Any:
+        """Return the maps of one layer, one head or both, or with `query` or `key` the weights of these tokens.
+
+        layer, head  numbers of the model; negative ones count from the end
+        query, key   "it" (all its occurrences), "it#2", 7, -1, "14-21", "[CLS]", a segment such as "generated"
+
+        Weights are the mean over the queries of the sum over the keys: a number for one head, [layer, head] for
+        several. With only one of both, they are those of each token of the other side. Maps must be whole.
+        """
         layers = self.layers
         if layer is not None:
             numbers = [maps.layer for maps in layers]
-            layers = (layers[_index(layer, numbers, f"layer {layer} does not exist in kind '{self.kind}'")],)
+            layers = (layers[index_of(layer, numbers, f"layer {layer} does not exist in kind '{self.kind}'")],)
         if head is not None:
-            layers = tuple(_one_head(maps, head) for maps in layers)
-        return replace(self, layers=layers)
+            layers = tuple(one_head(maps, head) for maps in layers)
+        chosen = replace(self, layers=layers)
+        if query is None and key is None:
+            return chosen
+        if not self.whole:
+            raise UsageError("tokens can only be found in full maps, these are pooled or show a part of the text")
+        masked = tuple(replace(maps, weights=maps.visible_weights, visible=None) for maps in layers)
+        weights = replace(self, layers=masked).stack()
+        sides = self.queries, self.keys
+        return without_single_axes(pair_weights(weights, self.kind, sides, query, key))[()]
 
     def mean(self, axis: Literal["head", "layer"]) -> Attention:
         """Return the mean map over heads or over layers; a pair is visible if it is visible in any of the maps.
@@ -140,7 +172,7 @@ class Attention(Described):
         """
         if not self.can_combine_heads(how):
             raise _pooled_already(self, how, "heads")
-        layers = (maps.combined.get(how) or combined_map(maps, how) for maps in self.layers)
+        layers = (maps.combined.get(how) or combined_heads(maps, how) for maps in self.layers)
         return replace(self, layers=tuple(layers), aggregate=how)
 
     def can_combine_heads(self, how: Combining) -> bool:
@@ -218,26 +250,6 @@ class Attention(Described):
         more = "".join(f", {name}" for name, holds in states.items() if holds)
         yield f"Attention ({self.kind}, text {self.text}): {maps}, {sides} (query x key){more}"
         yield f"queries: {first_labels(self.queries)}"
-
-
-def _one_head(maps: LayerMaps, head: int) -> LayerMaps:
-    if not maps.heads:
-        raise UsageError(f"layer {maps.layer} keeps one combined map, so head {head} cannot be selected")
-    index = _index(head, maps.heads, f"head {head} does not exist in layer {maps.layer}")
-    visible = maps.visible
-    if visible is not None and visible.shape[0] > 1:
-        visible = visible[index : index + 1]
-    return LayerMaps(maps.layer, (maps.heads[index],), maps.weights[index : index + 1], visible)
-
-
-def _index(number: int, numbers: Sequence[int | str], problem: str) -> int:
-    """Return the index of a number (a negative one counts from the end); raise UsageError if there is none."""
-    is_number = hasattr(number, "__index__") and not isinstance(number, bool)
-    if is_number and -len(numbers) <= number < 0:
-        return len(numbers) + number
-    if not is_number or number not in numbers:
-        raise UsageError(f"{problem}; there are: {', '.join(map(str, numbers))}")
-    return numbers.index(number)
 
 
 def _pooled_already(attention: Attention, how: str, axis: str) -> UsageError:

@@ -10,6 +10,9 @@ from attncli.data.tokens import Array, Tokens, read_only
 
 SPECIAL, REST, GENERATED = "special", "rest", "generated"
 RESERVED_NAMES = (SPECIAL, REST, GENERATED)
+Positions = tuple[int, ...]
+NamedPositions = Mapping[str, Positions]
+"""The positions of the tokens of each segment that a user can name; segments may overlap."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,18 @@ class Partition:
         pairs = zip(tokens.segments, tokens.special.tolist(), strict=True)
         return cls.of_names([SPECIAL if is_special else segment or unnamed for segment, is_special in pairs])
 
-    def positions(self) -> dict[str, tuple[int, ...]]:
+    def positions(self) -> dict[str, Positions]:
         """Return the positions of the tokens of each named segment."""
         return {
             name: tuple(np.flatnonzero(self.numbers == number).tolist())
             for number, name in enumerate(self.names)
             if name
         }
+
+
+def ordinary_positions(tokens: Tokens) -> Positions:
+    """Return the positions of all tokens that are not special."""
+    return tuple(np.flatnonzero(~tokens.special).tolist())
 
 
 def order_segment_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import numpy as np
 
 from attncli.data.layer_maps import LayerMaps
 from attncli.data.maps import Attention
-from attncli.data.surfaces import text_of_pieces, token_texts
 from attncli.data.tokens import Array, Tokens, read_only
 from attncli.data.words import merged_words, word_groups
 from attncli.data.zoom import TokenWindow, Zoom

@@ -107,6 +107,11 @@ class Execution:
         return self.load is not None
 
     @property
+    def given_texts(self) -> list[Text]:
+        """The texts as the user gave them, or those of the saved run."""
+        return [text.text for text in self.existing.inputs] if self.existing else list(self.texts)
+
+    @property
     def keeps_all_maps(self) -> bool:
         return self.existing is not None or self.save_maps
 

@@ -1,16 +1,25 @@
 """The focus: tokens of a text whose rows (attention from them) or columns (attention to them) are kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from attncli.data import Array, Attention, Direction, Input, Kind, Partition, Tokens, base_kind, has_scale
-from attncli.data.focus import ALL, FocusMatch, describe_matches, find_focus, resolved_name, segment_note
+from attncli.data import Array, Attention, Direction, Input, Kind, Spans, Text, Tokens, base_kind, has_scale
+from attncli.data.focus import (
+    ALL,
+    FocusMatch,
+    describe_matches,
+    find_focus,
+    positions_of,
+    resolved_name,
+    segment_note,
+)
+from attncli.data.segments import NamedPositions
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import named_segments
 from attncli.vocabulary import DIRECTIONS
 
+_MOST_WORDS = 8
 MOST_LINES = 256
 MOST_TOKENS = 50_000
 """Limits of one page, which is drawn in a minute or two: its lines, and the tokens of all lines."""
@@ -22,10 +31,14 @@ class FocusRequest:
 
     wanted     a word (all its occurrences), `it#2`, a position, a range, a segment, `[CLS]` or `all`: see `find_focus`
     direction  from: the focus is among the queries; to: it is among the keys
+    option     the option that names the focus, for error messages
+    spans      spans of segments of the user by number of the text, instead of the segments of the text
     """
 
     wanted: str
     direction: Direction = "from"
+    option: str = "--focus"
+    spans: Mapping[int, Spans] | None = None
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS:
@@ -38,7 +51,7 @@ class FocusRequest:
 
     def matches(self, text: Input, kind: Kind) -> tuple[FocusMatch, ...]:
         """Return all matches in a text, which may be a segment of it; raise UsageError if there is none."""
-        return find_focus(self._tokens(text, kind), self.wanted, segments=self._segments(text, kind))
+        return find_focus(self._tokens(text, kind), self.wanted, self.option, self._segments(text, kind))
 
     def note(self, text: Input, kind: Kind) -> str:
         """Return a note if the focus is taken as a segment although it is a word of the text too, else ""."""
@@ -51,8 +64,9 @@ class FocusRequest:
     def _tokens(self, text: Input, kind: Kind) -> Tokens:
         return text.sides(kind)[self.axis]
 
-    def _segments(self, text: Input, kind: Kind) -> Partition:
-        return named_segments(text, kind)[self.axis]
+    def _segments(self, text: Input, kind: Kind) -> NamedPositions:
+        spans = None if self.spans is None else self.spans.get(text.index)
+        return named_segments(text, kind, spans)[self.axis]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +79,20 @@ class FocusMatches:
     @property
     def positions(self) -> Mapping[tuple[int, Kind], Array]:
         """Token positions by text and kind, ascending."""
-        return {key: all_positions(matches) for key, matches in self.matches.items()}
+        return {key: positions_of(matches) for key, matches in self.matches.items()}
 
 
-def all_positions(matches: Iterable[FocusMatch]) -> Array:
-    """Return the token positions of several matches, ascending and without repetition."""
-    return np.unique([position for match in matches for position in match.positions])
+def missing_name(option: str, purpose: str, texts: Sequence[Text]) -> UsageError:
+    """Return the error for an option that must name tokens, with words of the first text.
+
+    purpose  what the option says: "it says which word is the focus"
+    """
+    words = list(dict.fromkeys(re.findall(r"\w+", texts[0].text if texts else "")))
+    message = f"{option} is missing: {purpose}"
+    if not words:
+        return UsageError(message)
+    listed = ", ".join(words[:_MOST_WORDS]) + (", …" if words[_MOST_WORDS:] else "")
+    return UsageError(f"{message}, such as {option} {words[0]}; the text has {listed}")
 
 
 def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: FocusRequest) -> FocusMatches:

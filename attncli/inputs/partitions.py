@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
 
 from attncli.data import Input, Kind, Partition, Spans, TextSpan, Tokens
-from attncli.data.segments import GENERATED, RESERVED_NAMES, REST, SPECIAL
+from attncli.data.segments import GENERATED, RESERVED_NAMES, REST, SPECIAL, NamedPositions, ordinary_positions
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.text_files import check_text, display_name, read_json, type_name
 from attncli.vocabulary import DIVISIONS
@@ -44,17 +43,29 @@ def partitions(one: Input, kind: Kind, divide: str = "auto", spans: Spans | None
     return queries, target if kind == "decoder" else source
 
 
-def named_segments(one: Input, kind: Kind, spans: Spans | None = None) -> Sides:
-    """Return the segments that a user can name, of the queries and of the keys of a text.
+def named_segments(one: Input, kind: Kind, spans: Spans | None = None) -> tuple[NamedPositions, NamedPositions]:
+    """Return the positions of the segments that a user can name, of the queries and of the keys of a text.
 
-    These are the parts of the input (a and b of a pair, chat roles, prompt, generated), the source and the target of an
-    encoder-decoder, or given spans; and the special tokens. A text without parts has no name: it is `all`.
+    These are the parts of the input (a and b of a pair, chat roles, prompt, generated), or given spans, and the special
+    tokens; of an encoder-decoder also the whole source and target. A text without parts has no name: it is `all`.
     """
-    sides = partitions(one, kind, "segment", spans)
-    if one.target is not None or spans is not None:
-        return sides
-    unnamed = tuple(replace(side, names=tuple("" if name == TEXT else name for name in side.names)) for side in sides)
-    return unnamed[0], unnamed[1]
+    queries, keys = (part.positions() for part in partitions(one, kind, "segment", spans))
+    if one.target is None:
+        for segments in (queries, keys) if spans is None else ():
+            segments.pop(TEXT, None)
+        return queries, keys
+    names = ("source" if kind == "encoder" else "target", "target" if kind == "decoder" else "source")
+    whole = [{name: ordinary_positions(side)} for name, side in zip(names, one.sides(kind), strict=True)]
+    return {**whole[0], **queries}, {**whole[1], **keys}
+
+
+def spans_by_text(inputs: Sequence[Input], spans: Sequence[Spans]) -> dict[int, Spans]:
+    """Return the spans of each text by its number; raise UsageError if they are not one for each text."""
+    if len(spans) != len(inputs):
+        raise UsageError(
+            f"there are segments for {len(spans)} texts and {len(inputs)} texts: give a list with an object for each"
+        )
+    return {text.index: of_text for text, of_text in zip(inputs, spans, strict=True)}
 
 
 def check_division(divide: str) -> None:

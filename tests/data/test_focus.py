@@ -109,14 +109,14 @@ def test_a_position_goes_before_a_segment_and_a_segment_before_a_word() -> None:
 
 
 def test_a_segment_that_is_a_word_too_has_a_note() -> None:
-    segments = Partition.of_tokens(chat())
+    segments = Partition.of_tokens(chat()).positions()
     note = "'user' is the segment 'user' of the text: for the word give user#1"
     assert segment_note(chat(), "user", segments) == note
     assert [segment_note(chat(), name, segments) for name in ("assistant", "tell", "2")] == ["", "", ""]
 
 
 def test_given_segments_replace_those_of_the_tokens() -> None:
-    documents = Partition(("doc1", "doc2", ""), np.array([2, 0, 0, 1, 1, 2]))
+    documents = {"doc1": (1, 2), "doc2": (3, 4)}
     assert find_focus(chat(), "doc2", segments=documents) == (FocusMatch("doc2", (3, 4)),)
     with pytest.raises(UsageError, match=re.escape("generated; segments: doc1, doc2")):
         find_focus(chat(), "assistant", segments=documents)

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from attncli.data import Array, Attention, Direction, Input, LayerMaps
-from attncli.data.focus import FocusMatch
-from attncli.engine.focus import FocusRequest, all_positions
+from attncli.data.focus import FocusMatch, positions_of
+from attncli.engine.focus import FocusRequest
 from attncli.studies.highlight.result import Highlight, HighlightLine
 
 
@@ -30,7 +30,7 @@ def highlights(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusR
 def _lines(
     attention: Attention, focus_tokens: int, focus: FocusRequest, matches: Sequence[FocusMatch]
 ) -> Iterator[HighlightLine]:
-    chosen = all_positions(matches)
+    chosen = positions_of(matches)
     shown = attention.queries if focus.direction == "from" else attention.keys
     rows = chosen if len(shown) == focus_tokens else np.arange(len(chosen))
     combined: tuple[int | str, ...] = (attention.aggregate,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Self
 
 from attncli.engine.report import Drawing, Formats, Report
 from attncli.engine.study import Study
-from attncli.errors import UsageError
 from attncli.options import SelectionOptions
 from attncli.studies.highlight.options import HighlightOptions
 from attncli.studies.highlight.terminal import coloured_text
@@ -26,7 +24,6 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
 
     RunsAndCount = tuple[Iterator[Collected], int]
 
-_MOST_WORDS = 8
 MEAN_NOTE = "this is the mean over all layers and heads: --layer and --head choose among them"
 
 
@@ -67,7 +64,9 @@ class HighlightStudy(Study["RunsAndCount"]):
     def run(self, execution: Execution) -> tuple[Collected, RunsAndCount]:
         """Return the first run; then all runs that are shown, one after another, and the number of texts."""
         if self.options.focus is None:
-            raise UsageError(f"--focus is missing: it says which word is the focus{_example_words(execution)}")
+            from attncli.engine.focus import missing_name
+
+            raise missing_name("--focus", "it says which word is the focus", execution.given_texts)
         runs = self._runs(execution, self._focus)
         first = next(runs)
         return first, (chain([first], runs), len(execution.texts) or len(first.inputs))
@@ -104,13 +103,3 @@ class HighlightStudy(Study["RunsAndCount"]):
                 page = HighlightPage(highlight, **run.info.captions(note))
                 name = file_name(highlight, self._focus.resolved(inputs[highlight.text], highlight.kind), texts)
                 yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))
-
-
-def _example_words(execution: Execution) -> str:
-    """Return how a message goes on that asks for a focus: words of the text."""
-    texts = [text.text for text in execution.existing.inputs] if execution.existing else list(execution.texts)
-    words = list(dict.fromkeys(re.findall(r"\w+", texts[0].text if texts else "")))
-    if not words:
-        return ""
-    more = ", …" if words[_MOST_WORDS:] else ""
-    return f", such as --focus {words[0]}; the text has {', '.join(words[:_MOST_WORDS])}{more}"
