@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
+    from attncli.studies.find.result import RankedHeads
     from attncli.studies.flow.options import FlowOptions
     from attncli.studies.flow.report import FlowResult
     from attncli.studies.flow.result import Flow
@@ -51,7 +52,7 @@ __all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profi
 __all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
 __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
 __all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
-__all__ += ["HighlightPage", "Page", "Patterns", "Repeated", "Segments", "Thresholds"]
+__all__ += ["HighlightPage", "Page", "Patterns", "RankedHeads", "Repeated", "Segments", "Thresholds"]
 __all__ += ["__version__", "capture", "compare", "load", "open"]
 
 _HOMES = {
@@ -65,6 +66,7 @@ _HOMES = {
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.studies.compare.compute": ("compare",),
     "attncli.studies.compare.result": ("Comparison",),
+    "attncli.studies.find.result": ("RankedHeads",),
     "attncli.studies.flow.report": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
     "attncli.studies.flow.options": ("FlowOptions",),

@@ -8,8 +8,9 @@ from attncli import models
 from attncli.api.run import NamedSpans, Run
 from attncli.arguments import check_fields, checked, checks_arguments
 from attncli.capturing import CapturePlan, kept_plan
-from attncli.data import Direction, Kind, Text
+from attncli.data import Direction, Kind, RowsAs, Text
 from attncli.data.described import Described
+from attncli.data.pair_weights import TokenName
 from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
 from attncli.engine.reading import Reading
@@ -22,6 +23,9 @@ from attncli.inputs.encoded import STATES
 from attncli.inputs.partitions import as_spans
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.models import Loaded
+from attncli.studies.find.options import FindOptions
+from attncli.studies.find.result import RankedHeads
+from attncli.studies.find.study import FindStudy
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
@@ -96,6 +100,29 @@ class Model(Described, Runner):
         request = replace(Request.of({**run_options, **study.run_options()}), any_axes=study.any_axes)
         study.check(request)
         return study.run(Execution(request, parse_texts(text, pair, target), load=lambda: self))[1]
+
+    def find(
+        self,
+        text: Texts,
+        query: TokenName,
+        key: TokenName,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        spans: NamedSpans | Sequence[NamedSpans] | None = None,
+        rows_as: RowsAs | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> RankedHeads:
+        """Return all heads, ranked by their attention from some tokens of the texts to others; no maps are kept.
+
+        query, key  "it" (all its occurrences), "it#2", 7, -1, "14-21", "[CLS]", or a segment such as "generated"
+        spans       segments that they can name, as for `run.segments`
+        rows_as     input: the rows of the query tokens; predicted: the rows that predict them; None: predicted for
+                    generated and assistant
+        """
+        options = FindOptions(rows_as, str(query), str(key))
+        study = FindStudy(options, None if spans is None else as_spans(spans))
+        return self.study(study, text, pair=pair, target=target, **run_options)[0]
 
     def patterns(
         self,

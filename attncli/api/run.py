@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from attncli.api.lazy_run import LazyRun
 from attncli.arguments import check_fields, checks_arguments
-from attncli.data import Attention, Direction, Edges, Kind, Profile
+from attncli.data import Attention, Direction, Edges, Kind, Profile, RowsAs
+from attncli.data.pair_weights import TokenName
 from attncli.data.transforms import zoomed
 from attncli.engine.collected import check_weights
 from attncli.engine.execution import Execution
@@ -19,6 +20,9 @@ from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import as_spans
 from attncli.store import OutputFolder, digest, save_run
+from attncli.studies.find.options import FindOptions
+from attncli.studies.find.result import RankedHeads
+from attncli.studies.find.study import FindStudy
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.report import FlowResult, flow_results
 from attncli.studies.flow.request import FlowArguments, FlowRequest
@@ -180,6 +184,24 @@ class Run(LazyRun):
                 characters or `{"tokens": (start, end)}`
         """
         return self.study(SegmentsStudy(SegmentsOptions(divide), None if spans is None else as_spans(spans)))[0]
+
+    def find(
+        self,
+        query: TokenName,
+        key: TokenName,
+        *,
+        spans: NamedSpans | Sequence[NamedSpans] | None = None,
+        rows_as: RowsAs | None = None,
+    ) -> RankedHeads:
+        """Return all heads of the kept maps, ranked by their attention from some tokens to others.
+
+        query, key  "it" (all its occurrences), "it#2", 7, -1, "14-21", "[CLS]", or a segment such as "generated"
+        spans       segments that they can name, as for `segments`
+        rows_as     input: the rows of the query tokens; predicted: the rows that predict them; None: predicted for
+                    generated and assistant
+        """
+        options = FindOptions(rows_as, str(query), str(key))
+        return self.study(FindStudy(options, None if spans is None else as_spans(spans)))[0]
 
     def highlight(
         self,

@@ -72,7 +72,7 @@ def build() -> Any:
     ) -> None:
         """See and measure the attention heads of Hugging Face models.
 
-        Example: attncli heatmap --text "The cat sat on the mat."
+        Example: attncli find --text "The cat sat on the mat." --query sat --key cat
         """
         if context.invoked_subcommand is None:
             print(context.get_help())

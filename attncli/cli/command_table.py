@@ -21,7 +21,7 @@ from attncli.errors import UsageError
 
 Command = Callable[..., None]
 PANELS = {
-    "Look": ("heatmap", "view", "highlight"),
+    "Look": ("find", "heatmap", "view", "highlight"),
     "Measure": ("stats", "patterns", "heads", "flow", "segments", "compare"),
     "Automate": ("run", "check"),
     "Reference": ("info", "explain"),

@@ -29,7 +29,7 @@ class PositionBaseline:
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, _sums_by_offset(rows) | _visible_ranges(rows))
+        self._open.add(rows, sums_by_offset(rows) | _visible_ranges(rows))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Make the rows of a layer and feed them to the sinks, then end the layer."""
@@ -94,7 +94,7 @@ def _rows(
     return weights / total.clamp_min(torch.finfo(weights.dtype).tiny), visibility
 
 
-def _sums_by_offset(rows: Rows) -> Sums:
+def sums_by_offset(rows: Rows) -> Sums:
     """Return mass and visible_rows, [batch, head, offset].
 
     mass is Σ_i A_i,i+o over the rows for which key i+o is visible, visible_rows the number of these rows.

@@ -163,6 +163,7 @@ def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 FUNCTIONS = dict(public_functions())
 RIGHT: dict[str, Any] = {
+    "query": 1,
     "text": "a cat",
     "texts": [attncli.Text("a cat")],
     "request": Request(),
@@ -192,7 +193,13 @@ RIGHT: dict[str, Any] = {
 """A right value for each parameter that has no default; the tests of a new method need one here."""
 CALLED = ("track", "take", "categories")
 """Parameters that are functions."""
-RIGHT_OF = {"Received.table": {"head": np.array([0])}, "Edges.empty": {"inputs": []}, "Scores.mean": {"axis": "head"}}
+RIGHT_OF = {
+    "Received.table": {"head": np.array([0])},
+    "Edges.empty": {"inputs": []},
+    "Scores.mean": {"axis": "head"},
+    "Model.find": {"key": 0},
+    "Run.find": {"key": 0},
+}
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,17 @@ def test_so_are_pictures(run_cli: RunCli) -> None:
 
 def test_saved_norms_are_never_taken_for_weights(run_cli: RunCli) -> None:
     run_cli("stats", *TEXT, "--by", "norm", "--metric", "sink", "--save-maps", "-o", "saved")
-    for command in ("heatmap", "stats", "flow", "patterns", "segments", "view", "heads", "highlight --focus it"):
+    for command in (
+        "heatmap",
+        "stats",
+        "flow",
+        "patterns",
+        "segments",
+        "view",
+        "heads",
+        "highlight --focus it",
+        "find --query it --key cat",
+    ):
         done = run_cli(*command.split(), "--from", "saved", "-o", "here")
         assert done.code == 2
         assert done.err.startswith("error: the run of demo:encoder contains value-weighted norms, not weights: ")

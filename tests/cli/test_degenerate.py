@@ -35,6 +35,7 @@ COMMANDS = [
     f"stats --spread --profile --top-k 1 {METRICS}",
     "view",
     "highlight --focus all --format html,png",
+    "find --query -1 --key 0",
     "patterns",
     "heads",
     "flow",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 COMMANDS = registry.names("cli.commands")
 PANELS = {
-    "Look": "heatmap view highlight",
+    "Look": "find heatmap view highlight",
     "Measure": "stats patterns heads flow segments compare",
     "Automate": "run check",
     "Reference": "info explain",
@@ -61,6 +61,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "check",
         "compare",
         "explain",
+        "find",
         "flow",
         "heads",
         "heatmap",
@@ -86,11 +87,18 @@ def test_help_groups_the_commands(run_cli: RunCli) -> None:
     assert list(panels) == ["Options", *PANELS]
 
 
-@pytest.mark.parametrize("command", ["flow", "heads", "heatmap", "highlight", "patterns", "segments", "stats", "view"])
+ROWS = {"find"}
+"""Commands that read the rows of chosen tokens."""
+
+
+@pytest.mark.parametrize(
+    "command", ["find", "flow", "heads", "heatmap", "highlight", "patterns", "segments", "stats", "view"]
+)
 def test_all_commands_of_runs_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
     shown = text_of(run_cli, command, "--help")
     for panel, options in GROUPS.items():
-        assert set(re.findall(r"│ (--[a-z-]+)", panels_of(shown)[panel])) == set(options.split()), panel
+        more = {"--rows-as"} if panel == "Selection" and command in ROWS else set()
+        assert set(re.findall(r"│ (--[a-z-]+)", panels_of(shown)[panel])) == set(options.split()) | more, panel
 
 
 @pytest.mark.parametrize("command", COMMANDS)

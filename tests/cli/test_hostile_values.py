@@ -238,6 +238,7 @@ CALLS = {
     "patterns": "SOURCE ONE --shuffle-seeds 0 --format csv,json",
     "heads": "SOURCE -l 0 --shuffle-seeds 0 --format csv,json",
     "flow": "SOURCE --format csv,json",
+    "find": "SOURCE ONE --segments private/runs/parts.json --query 1 --key 0 --format csv,json",
     "segments": "SOURCE ONE --segments private/runs/parts.json --format csv,json",
     "compare": "PRIVATE/encoder --dtype-b bfloat16 -f PRIVATE/texts.txt ONE --metric sink --format csv,json",
     "check": "PRIVATE/rules.yaml --record --junit check/junit.xml",

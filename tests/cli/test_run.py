@@ -34,6 +34,7 @@ steps:
   - flow: {layer: 0-1}
   - segments: {divide: line}
   - highlight: {focus: it, layer: 1, head: 0}
+  - find: {query: it, key: 2-3, layer: 0-1}
 """
 
 
@@ -78,6 +79,7 @@ def test_each_step_writes_what_its_command_alone_writes(run_cli: RunCli) -> None
         "flow": ("--layer", "0-1"),
         "segments": ("--divide", "line"),
         "highlight": ("--focus", "it", "--layer", "1", "--head", "0"),
+        "find": ("--query", "it", "--key", "2-3", "--layer", "0-1"),
     }
     for command, options in alone.items():
         assert run_cli(command, *model, *options, "-o", command).code == 0

@@ -36,6 +36,7 @@ READING = (
     ["heads"],
     ["segments"],
     ["highlight", "--focus", "cat"],
+    ["find", "--query", "cat", "--key", "0"],
 )
 
 

@@ -87,12 +87,12 @@ def called(document: Any) -> list[str]:
 
 
 def picture(folder: Path, commands: Path, environment: Mapping[str, str]) -> Path:
-    """What the block under "This command draws the picture above:" writes."""
+    """What the last command of the block under "draws the picture above:" writes."""
     text = (REPO / "README.md").read_text(encoding="utf-8")
     (block,) = blocks(text.partition("draws the picture above:")[2])[:1]
     done = run(block, folder, commands, environment)
     assert done.returncode == 0, done.stderr
-    return folder / done.stdout.strip()
+    return folder / done.stdout.splitlines()[-1]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,163 @@
+"""Attention from the query tokens to the key tokens in every head, computed from the stream of rows.
+
+Of a text only its chosen rows are measured, each when it comes; sums by offset give the baseline of position. No map of
+all tokens is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attncli.data import Array, Input, Kind, Rows, Selection
+from attncli.data.focus import title_name
+from attncli.data.surfaces import token_texts
+from attncli.stream.position_baseline import sums_by_offset
+from attncli.stream.protocol import selected
+from attncli.stream.sums import OpenLayers, Sums, add_sums, join_heads
+from attncli.studies.find.pairs import PairKey, PairNames, Pairs
+from attncli.studies.find.ranking import rank_heads
+from attncli.studies.find.result import HeadRow, RankedHeads, most_frequent
+from attncli.studies.find.rows import NUMBERS, ChosenTokens, sums_of_block
+
+LayerOfText = tuple[Kind, int, int]
+"""The kind, the layer and the text."""
+
+
+@dataclass
+class _OpenText:
+    """The sums of one layer of one text while its rows come, by the heads of a block; see `sums_of_block`."""
+
+    parts: dict[tuple[int, ...], Sums] = field(default_factory=dict)
+
+    def add(self, heads: tuple[int, ...], sums: Sums) -> None:
+        self.parts[heads] = add_sums(self.parts.get(heads), sums)
+
+
+class FindSink:
+    """A sink that measures the chosen rows of each text: `result` ranks all heads by their weight.
+
+    inputs  texts that are streamed
+    heads   heads that are searched
+    pairs   chosen tokens by text and kind
+    """
+
+    def __init__(self, inputs: Sequence[Input], heads: Selection, names: PairNames, pairs: Pairs) -> None:
+        self._inputs = {text.index: text for text in inputs}
+        self._heads = {key: numbers for key, numbers in heads.items() if key[0] in pairs.kinds}
+        self._names, self.pairs = names, pairs
+        self._drawn = {kind: min(text for text, other in pairs.by_text if other == kind) for kind in pairs.kinds}
+        self._open: dict[LayerOfText, _OpenText] = {}
+        self._layers = OpenLayers()
+        self._means: dict[tuple[Kind, int], dict[int, dict[str, Array]]] = {}
+        self._drawn_rows: dict[tuple[Kind, int], Array] = {}
+
+    def add(self, rows: Rows) -> None:
+        part = selected(rows, self._heads)
+        if part is None or all((text, part.kind) not in self.pairs.by_text for text in part.texts):
+            return
+        if part.kind != "cross":
+            self._layers.add(part, sums_by_offset(part))
+        cache: dict[Any, Any] = part.visibility.cache
+        for entry, text in enumerate(part.texts):
+            pair = self.pairs.by_text.get((text, part.kind))
+            if pair is None:
+                continue
+            if (self, entry) not in cache:
+                cache[self, entry] = ChosenTokens.of(part, entry, pair)
+            chosen: ChosenTokens = cache[self, entry]
+            if len(chosen.rows):
+                opened = self._open.setdefault((part.kind, part.layer, text), _OpenText())
+                opened.add(part.heads, sums_of_block(part, entry, pair, chosen, self._drawn[part.kind] == text))
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """Reduce the rows of these texts to their means."""
+        by_offset: dict[int, tuple[Array, Array]] = {}
+        for opened in self._layers.pop(kind, layer):
+            _, total = opened.joined()
+            arrays = (total[name].cpu().numpy() for name in ("mass", "visible_rows"))
+            by_offset |= dict(zip(opened.texts, zip(*arrays, strict=True), strict=True))
+        for key in [key for key in self._open if key[:2] == (kind, layer)]:
+            text = key[2]
+            _, tensors = join_heads(self._open.pop(key).parts.items())
+            sums = {name: values[0].cpu().numpy() for name, values in tensors.items()}
+            means = self._means_of_text((text, kind), sums["chosen"])
+            if text in by_offset:
+                means["weight_positional"] = _positional(sums["offsets"], *by_offset[text], means["queries"])
+            self._means.setdefault((kind, layer), {})[text] = means
+            if "total" in sums:
+                self._drawn_rows[kind, layer] = sums["total"] / means["queries"][:, None]
+
+    def _means_of_text(self, key: PairKey, chosen: Array) -> dict[str, Array]:
+        """Return the numbers of each head [head] in one text: means over its chosen rows [head, row, `NUMBERS`]."""
+        text, kind = key
+        rows = dict(zip(NUMBERS, np.moveaxis(chosen, -1, 0), strict=True))
+        real, seen = rows["real"] > 0, rows["seen"] > 0
+        names = np.array(token_texts(self._inputs[text].sides(kind)[1]), dtype=object)
+        tops = [
+            most_frequent(names[positions[is_real]].tolist()) if is_real.any() else (None, np.nan)
+            for positions, is_real in zip(rows["top"].astype(np.int64), real, strict=True)
+        ]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            queries = np.where(real.any(1), real.sum(1), np.nan)
+            return {
+                "queries": queries,
+                "weight": rows["mass"].sum(1) / queries,
+                "weight_uniform": rows["uniform"].sum(1) / queries,
+                "weight_positional": np.full(len(queries), np.nan),
+                "rank": rows["rank"].sum(1) / seen.sum(1),
+                "keys": rows["keys"].sum(1) / seen.sum(1),
+                "top": np.array([name for name, _ in tops], dtype=object),
+                "top_weight": rows["top_weight"].sum(1) / queries,
+                "top_share": np.array([share for _, share in tops]),
+            }
+
+    def result(self) -> RankedHeads:
+        """Return all heads, ordered by weight."""
+        ranking = rank_heads(self._means, self._heads)
+        return RankedHeads(
+            *self._shown_names(),
+            scores=ranking.scores,
+            std=ranking.std,
+            top=ranking.top,
+            leave_one_out=ranking.leave_one_out,
+            row=self._row(*ranking.first),
+            rows_as={kind: pair.rows_as for (_, kind), pair in self.pairs.by_text.items()},
+        )
+
+    def _shown_names(self) -> tuple[str, str]:
+        """Return the names of query and key; of a position, if there is one text, the token that it is."""
+        query, key = self._names.query, self._names.key
+        if len(self.pairs.by_text) > 1:
+            return query, key
+        text, kind = next(iter(self.pairs.by_text))
+        queries, keys = self._inputs[text].sides(kind)
+        return title_name(queries, query), title_name(keys, key)
+
+    def _row(self, kind: Kind, layer: int, head: int) -> HeadRow:
+        """Return the row of one head in the first text."""
+        text = self._drawn[kind]
+        pair = self.pairs.by_text[text, kind]
+        weights = self._drawn_rows[kind, layer][sorted(self._heads[kind, layer]).index(head)]
+        keys = self._inputs[text].sides(kind)[1]
+        return HeadRow(kind, layer, head, text, weights, keys, tuple(pair.rows.tolist()), tuple(pair.keys.tolist()))
+
+
+def _positional(chosen: Array, mass: Array, rows: Array, queries: Array) -> Array:
+    """Return [head] the weight by position alone: for each pair the mean weight, at its offset, of the other rows.
+
+    chosen   [head, 2, offset] weights and number of the chosen pairs
+    mass     [head, offset] weights of all rows at each offset; `rows`: for how many rows that key is visible
+    queries  [head] number of the chosen rows
+
+    Pairs at an offset that no other row has count as the mean of the others; NaN if there are only such pairs.
+    """
+    weight, pairs = chosen[:, 0], chosen[:, 1]
+    known = (pairs > 0) & (rows > 1)
+    # the sum over the pairs of (mass - own weight) / (rows - 1)
+    by_offset = np.where(known, (pairs * mass - weight) / np.maximum(rows - 1, 1), 0.0).clip(min=0)
+    known_pairs, all_pairs = np.where(known, pairs, 0).sum(-1), pairs.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = by_offset.sum(-1) * all_pairs / known_pairs / queries
+    return np.asarray(np.where((all_pairs > 0) | np.isnan(queries), mean, 0.0))

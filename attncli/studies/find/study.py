@@ -1,0 +1,98 @@
+"""The study `find`: which heads attend from some tokens to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.report import Report
+from attncli.engine.study import Study
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions
+from attncli.studies.find.options import FindOptions
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
+    from rich.table import Table
+
+    from attncli.data import Spans
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution, Source
+    from attncli.engine.request import Request
+    from attncli.studies.find.compute import FindSink
+    from attncli.studies.find.pairs import Pairs
+    from attncli.studies.find.result import RankedHeads
+
+    RankedHeadsAndPairs = tuple[RankedHeads, Pairs]
+
+
+@dataclass(frozen=True)
+class FindStudy(Study["RankedHeadsAndPairs"]):
+    """Heads ranked by the attention from query tokens to key tokens, with uniform weights and position as baselines.
+
+    spans  the spans of the segments, one mapping for each text; read from `options.segments` on the command line
+    """
+
+    options: FindOptions = field(default_factory=FindOptions)
+    spans: tuple[Spans, ...] | None = None
+    name = "find"
+    group = FindOptions
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study with the spans of its file; raise UsageError if they are wrong."""
+        if self.options.segments is None:
+            return self
+        from attncli.inputs.partitions import read_spans
+
+        return replace(self, spans=read_spans(self.options.segments))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options with the contents of the file of segments."""
+        if self.spans is None:
+            return super().resolved()
+        plain = [{name: [vars(span) for span in spans] for name, spans in text.items()} for text in self.spans]
+        return {**super().resolved(), "segments": plain}
+
+    def check(self, request: Request) -> None:
+        from attncli.inputs.rows_as import check_rows_as
+
+        if request.by == "norm":
+            raise UsageError("find ranks attention weights: leave out by='norm'")
+        if request.combined:
+            raise UsageError("find ranks single heads: leave out --aggregate and --aggregate-layers")
+        check_rows_as(self.options.rows_as, request.choice.kinds or (), words=request.words)
+
+    def run(self, execution: Execution) -> tuple[Collected, RankedHeadsAndPairs]:
+        """Return the run, and the result with the tokens that were found."""
+        for name, purpose in (("query", "it says which tokens attend"), ("key", "it says what they attend to")):
+            if getattr(self.options, name) is None:
+                from attncli.engine.focus import missing_name
+
+                raise missing_name(f"--{name}", purpose, execution.given_texts)
+        run, sink = execution.stream(self._sink)
+        return run.with_notes(*sink.pairs.notes), (sink.result(), sink.pairs)
+
+    def _sink(self, source: Source) -> FindSink:
+        from attncli.data import KINDS
+        from attncli.inputs.partitions import spans_by_text
+        from attncli.inputs.rows_as import check_rows_as
+        from attncli.studies.find.compute import FindSink
+        from attncli.studies.find.pairs import PairNames, find_pairs
+
+        options = self.options
+        spans = None if self.spans is None else spans_by_text(source.inputs, self.spans)
+        names = PairNames(str(options.query), str(options.key), spans, options.rows_as)  # type: ignore[arg-type]
+        kinds = [kind for kind in KINDS if any(of == kind for of, _ in source.heads)]
+        check_rows_as(options.rows_as, kinds, words=source.words)
+        pairs = find_pairs(source.inputs, kinds, names, source.words)
+        return FindSink(source.inputs, source.heads, names, pairs)
+
+    def report(self, result: RankedHeadsAndPairs, run: Collected) -> Report:
+        from attncli.studies.find.report import find_report
+
+        return find_report(*result, run)
+
+    def terminal(self, result: RankedHeadsAndPairs, run: Collected) -> Iterable[Table]:
+        from attncli.studies.find.terminal import heads_table
+
+        return [heads_table(result[0], run.info.kinds)]
