@@ -87,10 +87,15 @@ def title_name(tokens: Tokens, wanted: str) -> str:
 
     >>> text = Tokens.plain(["It", "is", "what", "it", "is"])
     >>> title_name(text, "-1"), title_name(text, "-3--2"), title_name(text, "it#2")
-    ('is#2', '2-3', 'it#2')
+    ('is#2', 'tokens 2-3', 'it#2')
     """
     span = _span(tokens, wanted)
-    return wanted if span is None else _match_of_span(tokens, *span).name
+    if span is None:
+        return wanted
+    if span[0] < span[1]:
+        return f"tokens {resolved_name(tokens, wanted)}"
+    named = _named_token(tokens, span[0])
+    return named.name if named else f"{_match_text(tokens, span[:1])} (token {span[0]})"
 
 
 def segment_note(tokens: Tokens, wanted: str, segments: NamedPositions) -> str:
@@ -114,9 +119,14 @@ def _match_of_span(tokens: Tokens, first: int, last: int) -> FocusMatch:
     """Return a range of tokens, or one token with the name that finds it, where it has one."""
     if first < last:
         return FocusMatch(f"{first}-{last}", tuple(range(first, last + 1)))
-    name = _match_text(tokens, (first,))
+    return _named_token(tokens, first) or FocusMatch(_match_text(tokens, (first,)), (first,))
+
+
+def _named_token(tokens: Tokens, position: int) -> FocusMatch | None:
+    """Return a token as the match of a word; None if it is only a part of a word."""
+    name = _match_text(tokens, (position,))
     same = _name_matches(tokens, _find_word(tokens, name, ignore_case=True)) if name.strip() else ()
-    return next((match for match in same if match.positions == (first,)), FocusMatch(name, (first,)))
+    return next((match for match in same if match.positions == (position,)), None)
 
 
 def _no_match(

@@ -134,7 +134,8 @@ def test_the_sides_of_an_encoder_decoder_have_names() -> None:
 
 def test_negative_positions_are_named_from_the_start() -> None:
     assert [resolved_name(tokens(), name) for name in ("-1", "-3--1", "7", "it#2")] == ["17", "15-17", "7", "it#2"]
-    assert [title_name(tokens(), name) for name in ("-1", "-3--1", "7", "it")] == ["[SEP]", "15-17", "it#2", "it"]
+    titles = [title_name(tokens(), name) for name in ("-1", "-3--1", "7", "15", "it")]
+    assert titles == ["[SEP]", "tokens 15-17", "it#2", "believ (token 15)", "it"]
 
 
 def test_a_part_of_a_word_does_not_match() -> None:
