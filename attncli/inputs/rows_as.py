@@ -16,13 +16,13 @@ WRITTEN = ("generated", "assistant")
 """Segments that the model wrote, or writes in a conversation."""
 
 
-def check_rows_as(given: str | None, kinds: Collection[Kind] = (), *, words: bool = False) -> None:
-    """Raise UsageError if `given` is no value of --rows-as, or if these kinds of attention have no such rows.
+def check_rows_as(given: str | None, kinds: Collection[Kind] = (), *, words: bool = False) -> RowsAs | None:
+    """Return `given`; raise UsageError if it is no value of --rows-as, or if these kinds of attention lack such rows.
 
     words  whether rows are words: the mean over rows of pieces predicts no single token
     """
     if given is None:
-        return
+        return None
     if given not in ROWS_AS:
         raise UsageError(f"unknown --rows-as '{str(given)[:60]}': {did_you_mean(str(given), ROWS_AS)}")
     if given == "predicted" and words:
@@ -35,6 +35,12 @@ def check_rows_as(given: str | None, kinds: Collection[Kind] = (), *, words: boo
             "--rows-as predicted needs a decoder, whose rows predict the next token; this is the attention of an "
             "encoder: leave it out"
         )
+    return "predicted" if given == "predicted" else "input"
+
+
+def is_written(name: str) -> bool:
+    """Return whether a segment is one that the model writes, or a part of one, such as `assistant ¶2`."""
+    return name.split(" ")[0] in WRITTEN
 
 
 def rows_as_of(name: str, kind: Kind, given: RowsAs | None = None, *, words: bool = False) -> RowsAs:
@@ -50,7 +56,7 @@ def rows_as_of(name: str, kind: Kind, given: RowsAs | None = None, *, words: boo
         return "input"
     if given is not None:
         return given
-    return "predicted" if name.split(" ")[0] in WRITTEN else "input"
+    return "predicted" if is_written(name) else "input"
 
 
 def predicting_rows(tokens: Tokens) -> Array:

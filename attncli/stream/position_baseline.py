@@ -1,10 +1,11 @@
 """The attention of a head that knows only positions: its mean weight at each offset, on the visible keys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 
-from attncli.data import Kind, Rows, Visibility
+from attncli.data import Array, Kind, Rows, Visibility
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
 
@@ -19,17 +20,46 @@ class PositionBaseline:
     position  gets rows with p(j-i) / Σ_{k ∈ S_i} p(k-i), p(o) the head's mean weight A_i,i+o over the rows for which
               i+o is visible; for every head
 
-    Either may be None. Only a few numbers per head and token are kept: of the visible keys of a row, the first and the
-    last. Layers whose rows see keys with gaps between them (Longformer's global tokens) are therefore left out.
+    held_out  rows by text and kind that p is not learned from; only rows from the first to the last of these are fed
+
+    Either sink may be None. Only a few numbers per head and token are kept: of the visible keys of a row, the first and
+    the last. Layers whose rows see keys with gaps between them (Longformer's global tokens) are therefore left out.
     """
 
-    def __init__(self, uniform: Sink | None, position: Sink | None) -> None:
-        self._sinks = uniform, position
+    def __init__(
+        self,
+        uniform: Sink | None,
+        position: Sink | None,
+        held_out: Mapping[tuple[int, Kind], Array] | None = None,
+    ) -> None:
+        self._sinks, self._held_out = (uniform, position), held_out
         self._open = OpenLayers()
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, sums_by_offset(rows) | _visible_ranges(rows))
+        self._open.add(rows, sums_by_offset(rows, self._learned(rows)) | _visible_ranges(rows))
+
+    def _learned(self, rows: Rows) -> Tensor:
+        """Return which rows the mean weights are learned from: [batch, 1 or head, row] bool."""
+        learned = rows.real
+        if self._held_out is None:
+            return learned
+        held_out = torch.zeros_like(rows.query_positions, dtype=torch.bool)
+        for entry, text in enumerate(rows.texts):
+            positions = torch.from_numpy(self._fed(text, rows.kind)).to(held_out.device)
+            held_out[entry] = torch.isin(rows.query_positions[entry], positions)
+        return learned & ~held_out[:, None]
+
+    def _fed(self, text: int, kind: Kind) -> Array:
+        """Return the rows of a text that are held out."""
+        return (self._held_out or {}).get((text, kind), np.array([], np.int64))
+
+    def _range(self, text: int, kind: Kind, queries: int) -> range:
+        """Return the rows of a text that are fed."""
+        if self._held_out is None:
+            return range(queries)
+        rows = self._fed(text, kind)
+        return range(int(rows.min()), int(rows.max()) + 1) if len(rows) else range(0)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Make the rows of a layer and feed them to the sinks, then end the layer."""
@@ -43,7 +73,9 @@ class PositionBaseline:
             for sink, weights in zip(self._sinks, (uniform, by_offset), strict=True):
                 if sink is None:
                     continue
-                for entries, block in _blocks(opened, weights.shape[1]):
+                lengths = zip(opened.texts, opened.query_lengths, strict=True)
+                fed = [self._range(text, kind, length) for text, length in lengths]
+                for entries, block in _blocks(opened, weights.shape[1], fed):
                     texts = tuple(opened.texts[entry] for entry in entries)
                     made = _rows(opened, entries, block, weights, total)
                     sink.add(Rows(kind, layer, heads[: weights.shape[1]], texts, *made))
@@ -52,14 +84,14 @@ class PositionBaseline:
                 sink.end_layer(kind, layer)
 
 
-def _blocks(opened: LayerParts, heads: int) -> Iterator[tuple[list[int], slice]]:
-    """Yield the texts of a batch that have the same lengths, and a few of their rows at a time."""
-    lengths = list(zip(opened.query_lengths, opened.key_lengths, strict=True))
-    for queries, keys in dict.fromkeys(lengths):
-        entries = [entry for entry, length in enumerate(lengths) if length == (queries, keys)]
+def _blocks(opened: LayerParts, heads: int, fed: Sequence[range]) -> Iterator[tuple[list[int], slice]]:
+    """Yield the texts of a batch that have the same lengths and rows, and a few of their rows at a time."""
+    alike = list(zip(opened.query_lengths, opened.key_lengths, fed, strict=True))
+    for queries, keys, rows in dict.fromkeys(alike):
+        entries = [entry for entry, of_entry in enumerate(alike) if of_entry == (queries, keys, rows)]
         step = max(1, BLOCK_CELLS // (len(entries) * heads * keys))
-        for first in range(0, queries, step):
-            yield entries, slice(first, min(first + step, queries))
+        for first in rows[::step]:
+            yield entries, slice(first, min(first + step, rows.stop))
 
 
 def _rows(
@@ -94,12 +126,14 @@ def _rows(
     return weights / total.clamp_min(torch.finfo(weights.dtype).tiny), visibility
 
 
-def sums_by_offset(rows: Rows) -> Sums:
+def sums_by_offset(rows: Rows, learned: Tensor | None = None) -> Sums:
     """Return mass and visible_rows, [batch, head, offset].
 
     mass is Σ_i A_i,i+o over the rows for which key i+o is visible, visible_rows the number of these rows.
+
+    learned  which rows count, [batch, 1 or head, row] bool; all real rows by default
     """
-    visible = rows.real[..., None] & rows.visible_pairs
+    visible = (rows.real if learned is None else learned)[..., None] & rows.visible_pairs
     visible_rows = _diagonal_sums(visible, rows).expand(-1, rows.weights.shape[1], -1)
     return {"mass": _diagonal_sums(rows.weights.where(visible, 0.0), rows), "visible_rows": visible_rows}
 

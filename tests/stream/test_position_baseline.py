@@ -17,12 +17,16 @@ from attncli.stream import KeepMaps
 from attncli.stream.position_baseline import PositionBaseline
 
 
-def naive_positional(weights: Array, visible: Array) -> Array:
-    """Return p(j-i) / Σ_{k ∈ S_i} p(k-i), p the mean weight at each offset over the rows that see it."""
+def naive_positional(weights: Array, visible: Array, learned: Array | None = None) -> Array:
+    """Return p(j-i) / Σ_{k ∈ S_i} p(k-i), p the mean weight at each offset over the rows that see it.
+
+    learned  visible pairs of the rows that p is learned from; all by default
+    """
     n, m = weights.shape
+    learned = visible if learned is None else learned
     profile = {}
     for offset in range(1 - n, m):
-        found = [weights[i, i + offset] for i in range(n) if 0 <= i + offset < m and visible[i, i + offset]]
+        found = [weights[i, i + offset] for i in range(n) if 0 <= i + offset < m and learned[i, i + offset]]
         profile[offset] = sum(found) / len(found) if found else 0.0
     made = np.full((n, m), np.nan)
     for i in range(n):
@@ -104,3 +108,24 @@ def test_layers_with_gaps_in_the_visible_keys_are_left_out() -> None:
     visible[..., 4, 2] = False
     rows = with_visible(replace(block([made]), raw=made.weights[None] * visible), visible)
     assert baselines([rows], [made]) == ([], [])
+
+
+def test_rows_that_are_held_out_teach_nothing_and_are_the_ones_that_are_fed() -> None:
+    maps = [random_map(3, 2, 9, 9, "causal"), random_map(4, 2, 9, 9, "causal"), random_map(5, 2, 7, 7, "causal")]
+    held_out = {(0, "decoder"): np.array([5, 6]), (2, "decoder"): np.array([6])}
+    sink = KeepMaps()
+    feeder = PositionBaseline(None, sink, held_out)  # type: ignore[arg-type]
+    rows = block(maps, "decoder", padding=(1, 0))
+    for first, last in ((0, 6), (6, 10)):
+        feeder.add(part(rows, first, last))
+    feeder.end_layer("decoder", 0)
+    made = {attention.text: attention.layers[0].weights for attention in sink.result(inputs(maps))}
+    assert made.keys() == {0, 2}
+    for (text, _), positions in held_out.items():
+        for head, weights in enumerate(maps[text].weights.double().numpy()):
+            learned = maps[text].visible.numpy().copy()
+            learned[positions] = False
+            expected = naive_positional(weights, maps[text].visible.numpy(), learned)
+            assert made[text][head, positions] == pytest.approx(expected[positions], abs=2e-6)
+            others = np.setdiff1d(np.arange(len(weights)), positions)
+            assert np.isnan(made[text][head, others]).all()
