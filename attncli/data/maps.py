@@ -15,7 +15,7 @@ from attncli.data.layer_maps import LayerMaps, LayerMean, combined_heads, index_
 from attncli.data.pair_weights import TokenName, pair_weights
 from attncli.data.results import data_array
 from attncli.data.surfaces import token_columns
-from attncli.data.tokens import Array, By, Kind, Tokens, read_only
+from attncli.data.tokens import Array, By, Kind, RowsAs, Tokens, read_only
 from attncli.data.zoom import Combining, Pooling, Span, TokenWindow
 from attncli.errors import UsageError
 
@@ -38,6 +38,7 @@ class Attention(Described):
     window            first and last shown query, first and last shown key; None for the whole text
     pool              how the visible (query, key) pairs of a cell were combined: mean, max, or none (one pair per cell)
     cell              number of queries and of keys per cell; the last cell of a side may hold fewer
+    rows_as           whether rows are those that predict the queries or their own; None if that was not asked
     by                weight, or norm: then all weights are value-weighted norms, whose rows do not sum to 1
     """
 
@@ -54,6 +55,7 @@ class Attention(Described):
     pool: Pooling = "none"
     cell: tuple[int, int] = (1, 1)
     by: By = "weight"
+    rows_as: RowsAs | None = None
 
     @property
     def sides(self) -> tuple[TokenWindow, TokenWindow]:

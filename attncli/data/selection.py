@@ -80,8 +80,18 @@ def parse_span(span: int | str | Span | None, what: str) -> Span | None:
         return None
     text = "-".join(map(str, span)) if isinstance(span, (tuple, list)) else str(span).strip()
     if _RANGE.fullmatch(text) is None:
-        raise UsageError(f"expected --{what} like 17 or 8000-8400 (counted from 0), got {text!r:.60}")
+        raise UsageError(f"expected --{what} like 17, 8000-8400 (counted from 0) or a word, got {text!r:.60}")
     return _parse_range(text, text, what)
+
+
+def parse_tokens(tokens: int | str | Span | None, what: str) -> Span | str | None:
+    """Return tokens as (first, last), or as their name if they are named; `what` names the option in errors.
+
+    >>> parse_tokens("8000-8400", "rows"), parse_tokens("generated", "rows")
+    ((8000, 8400), 'generated')
+    """
+    is_name = isinstance(tokens, str) and tokens.strip() and _RANGE.fullmatch(tokens.strip()) is None
+    return str(tokens).strip() if is_name else parse_span(tokens, what)
 
 
 def resolve(choice: Choice, available: Available, where: str = "this model") -> Selection:

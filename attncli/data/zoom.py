@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from attncli.data.tokens import RowsAs
 from attncli.errors import UsageError
 
 Span = tuple[int, int]
@@ -41,25 +42,30 @@ class Zoom:
 
     resolution  largest number of cells on a side; longer sides are pooled. None: one cell per token
     pool        how the visible (query, key) pairs of a cell are combined
-    rows, keys  the queries and keys to show; None: all
+    rows, keys  the queries and keys to show: positions, or names of tokens, which differ from text to text; None: all
+    rows_as     which rows stand for the queries; None: their own, or for queries with a name the default for it
     panel       largest number of cells on a pooled side if it must be smaller than `resolution`, as in small panels
     beside      what is pooled beside the heads: the mean, the maximum over all heads, or both
     """
 
     resolution: int | None = None
     pool: Literal["mean", "max"] = "mean"
-    rows: Span | None = None
-    keys: Span | None = None
+    rows: Span | str | None = None
+    keys: Span | str | None = None
+    rows_as: RowsAs | None = None
     panel: int | None = None
     beside: tuple[Combining, ...] = ()
 
     @property
     def windowed(self) -> bool:
         """Whether only a part of the text is shown."""
-        return (self.rows, self.keys) != (None, None)
+        return (self.rows, self.keys) != (None, None) or self.rows_as == "predicted"
 
     def sides(self, queries: int, keys: int) -> tuple[TokenWindow, TokenWindow]:
-        """Return the shown part of `queries` query tokens and `keys` key tokens; raise UsageError if it is outside."""
+        """Return the shown part of `queries` query tokens and `keys` key tokens; raise UsageError if it is outside.
+
+        Rows and keys must be positions: `attncli.engine.windows.located` finds those of names.
+        """
         windows = (_window(self.rows, queries, "rows", "query"), _window(self.keys, keys, "keys", "key"))
         if self.resolution is None or max(window.tokens for window in windows) <= self.resolution:
             return windows
@@ -76,9 +82,11 @@ class Zoom:
         return self.windowed or self.sides(queries, keys) != Zoom().sides(queries, keys)
 
 
-def _window(span: Span | None, tokens: int, option: str, side: str) -> TokenWindow:
+def _window(span: Span | str | None, tokens: int, option: str, side: str) -> TokenWindow:
     if span is None:
         return TokenWindow(0, tokens - 1)
+    if isinstance(span, str):
+        raise TypeError(f"expected the positions of '{span}'")
     first, last = (position + tokens if position < 0 else position for position in span)
     if not 0 <= first <= last < tokens:
         text = str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"

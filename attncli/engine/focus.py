@@ -4,19 +4,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attncli.data import Array, Attention, Direction, Input, Kind, Spans, Text, Tokens, base_kind, has_scale
+import numpy as np
+
+from attncli.data import Array, Attention, Direction, Input, Kind, RowsAs, Spans, Text, Tokens, base_kind, has_scale
 from attncli.data.focus import (
     ALL,
     FocusMatch,
     describe_matches,
     find_focus,
-    positions_of,
     resolved_name,
     segment_note,
 )
 from attncli.data.segments import NamedPositions
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import named_segments
+from attncli.inputs.rows_as import check_rows_as, rows_as_of, rows_of
 from attncli.vocabulary import DIRECTIONS
 
 _MOST_WORDS = 8
@@ -33,14 +35,17 @@ class FocusRequest:
     direction  from: the focus is among the queries; to: it is among the keys
     option     the option that names the focus, for error messages
     spans      spans of segments of the user by number of the text, instead of the segments of the text
+    rows_as    which rows stand for the queries; None: the default for their name, see `rows_as_of`
     """
 
     wanted: str
     direction: Direction = "from"
     option: str = "--focus"
     spans: Mapping[int, Spans] | None = None
+    rows_as: RowsAs | None = None
 
     def __post_init__(self) -> None:
+        check_rows_as(self.rows_as)
         if self.direction not in DIRECTIONS:
             raise UsageError(f"unknown --direction '{self.direction}': {did_you_mean(self.direction, DIRECTIONS)}")
 
@@ -50,8 +55,27 @@ class FocusRequest:
         return 0 if self.direction == "from" else 1
 
     def matches(self, text: Input, kind: Kind) -> tuple[FocusMatch, ...]:
-        """Return all matches in a text, which may be a segment of it; raise UsageError if there is none."""
-        return find_focus(self._tokens(text, kind), self.wanted, self.option, self._segments(text, kind))
+        """Return all matches in a text, which may be a segment of it; raise UsageError if there is none.
+
+        Matches without a row are left out, as that of the first token is if rows are read as predicted.
+        """
+        found = find_focus(self._tokens(text, kind), self.wanted, self.option, self._segments(text, kind))
+        with_rows = tuple(match for match in found if len(self.rows(text, kind, match)))
+        if not with_rows:
+            raise UsageError(f"no row predicts '{found[0].name}': choose another {self.option}, or --rows-as input")
+        return with_rows
+
+    def reading(self, text: Input, kind: Kind) -> RowsAs:
+        """Return which rows stand for the queries: those of the focus, or all if the focus is among the keys."""
+        name = self.wanted if self.direction == "from" else ALL
+        return rows_as_of(name, kind, self.rows_as, words=bool(text.sides(kind)[0].merged))
+
+    def rows(self, text: Input, kind: Kind, match: FocusMatch) -> Array:
+        """Return the rows that stand for a match, or its columns if the focus is among the keys."""
+        positions = np.array(match.positions)
+        if self.direction == "to":
+            return positions
+        return rows_of(self._tokens(text, kind), positions, self.reading(text, kind))
 
     def note(self, text: Input, kind: Kind) -> str:
         """Return a note if the focus is taken as a segment although it is a word of the text too, else ""."""
@@ -71,15 +95,14 @@ class FocusRequest:
 
 @dataclass(frozen=True, eq=False)
 class FocusMatches:
-    """The occurrences of the focus by text and kind, for those that have any, and notes for the user."""
+    """The occurrences of the focus by text and kind, for those that have any, and notes for the user.
+
+    rows  the rows that stand for them, or their columns if the focus is among the keys; ascending
+    """
 
     matches: Mapping[tuple[int, Kind], tuple[FocusMatch, ...]]
+    rows: Mapping[tuple[int, Kind], Array]
     notes: tuple[str, ...]
-
-    @property
-    def positions(self) -> Mapping[tuple[int, Kind], Array]:
-        """Token positions by text and kind, ascending."""
-        return {key: positions_of(matches) for key, matches in self.matches.items()}
 
 
 def missing_name(option: str, purpose: str, texts: Sequence[Text]) -> UsageError:
@@ -101,6 +124,7 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
     kinds  number of maps of each kind
     Raise UsageError if no text has the focus, or if there are too many lines for one page.
     """
+    check_rows_as(focus.rows_as, kinds, words=any(text.source.merged for text in inputs))
     matches: dict[tuple[int, Kind], tuple[FocusMatch, ...]] = {}
     errors: list[tuple[str, UsageError]] = []
     for text in inputs:
@@ -129,7 +153,11 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
     if several is not None and focus.wanted != ALL:
         occurrences = f"'{focus.wanted}' is shown at all its occurrences, {describe_matches(several)}"
         notes.append(f"{occurrences}: --focus '{several[-1].name}' shows one")
-    return FocusMatches(matches, tuple(notes))
+    rows = {
+        (index, kind): np.unique(np.concatenate([focus.rows(by_index[index], kind, match) for match in of_text]))
+        for (index, kind), of_text in matches.items()
+    }
+    return FocusMatches(matches, rows, tuple(notes))
 
 
 def check_tokens(kind: Kind) -> None:

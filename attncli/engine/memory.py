@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from attncli.data import Input, Kind, Selection, Zoom
+from attncli.engine.windows import located
 from attncli.errors import UsageError
 
 _LARGE, _DENSE = 256 * 10**6, 100
@@ -76,7 +77,8 @@ def map_bytes(
     total = 0
     for text in inputs:
         for kind, count in maps.items():
-            queries, keys = zoom.for_stream(one_layer).sides(*map(len, text.sides(kind)))
+            part = located(zoom, text.sides(kind), kind).for_stream(one_layer)
+            queries, keys = part.sides(*map(len, text.sides(kind)))
             total += len(queries) * len(keys) * (4 * (count + len(zoom.beside) * combined.get(kind, 0)) + 1)
     return total
 

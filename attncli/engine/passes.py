@@ -11,7 +11,7 @@ import numpy as np
 
 from attncli.capturing import CapturePlan, Shadow, layer_bytes, shared_shadow, with_scales
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
+from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text, Zoom
 from attncli.data.cached import cached_property
 from attncli.data.selection import format_ranges, resolve
 from attncli.engine.collected import Collected
@@ -21,6 +21,7 @@ from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, me
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
 from attncli.engine.token_axes import with_token_axes
+from attncli.engine.windows import located, name_rows
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.random_inputs import shuffle_batch
@@ -119,10 +120,14 @@ class Pass:
         for text in self.inputs if self.matches is None else ():
             try:
                 for kind in {kind for kind, _ in self.heads}:
-                    self.request.zoom.sides(*map(len, text.sides(kind)))
+                    self._part(text, kind).sides(*map(len, text.sides(kind)))
             except UsageError as error:
                 several = len(self.inputs) > 1
                 raise UsageError(f"text {text.index}: {error}" if several else str(error)) from error
+
+    def _part(self, text: Input, kind: Kind) -> Zoom:
+        """Return the zoom with the rows and keys of one text as positions."""
+        return located(self.request.zoom, text.sides(kind), kind)
 
     def excess(self, at_once: bool) -> str | None:
         """Return how much the kept maps exceed the allowed memory, in words; None if they fit (see `check_memory`)."""
@@ -211,7 +216,7 @@ class Pass:
                 keep = self._keep(batch)
                 inputs, share = self.run(batch, [keep], advance, shadow)
                 removed.append(share)
-                run = Collected(info, inputs, self._with_options(keep.result(inputs)))
+                run = Collected(info, inputs, tuple(self._with_options(keep.result(inputs), inputs)))
                 yield run.with_notes(*self._dropped_note(removed))
 
     def collect(self, texts: Sequence[Text], track: Track = untracked, take: EdgesConsumer | None = None) -> Collected:
@@ -249,7 +254,7 @@ class Pass:
                 inputs += batch_inputs
                 removed.append(share)
                 if keep is not None:
-                    maps += self._with_options(keep.result(batch_inputs))
+                    maps += self._with_options(keep.result(batch_inputs), batch_inputs)
         inputs.sort(key=lambda text: text.index)
         maps.sort(key=lambda attention: attention.text)
         statistics = None
@@ -268,11 +273,11 @@ class Pass:
         combine: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
         if request.focus is not None and self.matches is not None:
             side: Literal["query", "key"] = "query" if request.focus.direction == "from" else "key"
-            return KeepChosen(side, self.matches.positions, self.heads, **combine)
-        kinds = {kind for kind, _ in self.heads}
-        sides = (text.sides(kind) for text in self._merged(batch) for kind in kinds)
-        if any(request.zoom.changes(*map(len, of_text)) for of_text in sides):
-            return PoolMaps(request.zoom, self.heads, **combine)
+            return KeepChosen(side, self.matches.rows, self.heads, **combine)
+        texts = [(text, kind) for text in self._merged(batch) for kind in {kind for kind, _ in self.heads}]
+        parts = {(text.index, kind): self._part(text, kind) for text, kind in texts}
+        if any(parts[text.index, kind].changes(*map(len, text.sides(kind))) for text, kind in texts):
+            return PoolMaps(request.zoom, self.heads, **combine, parts=parts)
         return KeepMaps(self.heads, **combine)
 
     def _dropped_note(self, removed: Sequence[float]) -> tuple[str, ...]:
@@ -286,9 +291,13 @@ class Pass:
         share = [f"special tokens took {np.mean(shares):.0%} of the attention of the others; it is left out"]
         return tuple(share) if shares else ()
 
-    def _with_options(self, maps: Iterable[Attention]) -> tuple[Attention, ...]:
+    def _with_options(self, maps: Iterable[Attention], inputs: Iterable[Input]) -> Iterator[Attention]:
         words, dropped, by = self.request.words, self.request.dropped_special, self.request.by
-        return tuple(replace(attention, words=words, dropped_special=dropped, by=by) for attention in maps)
+        texts = {text.index: text for text in inputs}
+        for attention in maps:
+            text, kind = texts[attention.text], attention.kind
+            named = name_rows(attention, text.sides(kind)[0], self._part(text, kind))
+            yield replace(named, words=words, dropped_special=dropped, by=by)
 
 
 def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:

@@ -8,11 +8,12 @@ from typing import Any, Literal, TypedDict
 
 from attncli import registry, vocabulary
 from attncli.arguments import check_names
-from attncli.data import By, Span, Zoom
-from attncli.data.selection import Choice, NumbersOption, choose, parse_span
+from attncli.data import By, RowsAs, Span, Zoom
+from attncli.data.selection import Choice, NumbersOption, choose, parse_tokens
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.rows_as import check_rows_as
 from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
 
@@ -23,13 +24,17 @@ MOST = 2**63 - 1
 class ZoomOptions(TypedDict, total=False):
     """Options for a part of the maps and its resolution; all are optional.
 
-    rows, keys  a window of queries, of keys: positions such as `17`, `"8000-8400"`, `(8000, 8400)`; all by default
+    rows, keys  a window of queries, of keys: positions such as `17`, `"8000-8400"`, `(8000, 8400)`, or the name of
+                tokens, such as `"generated"` or `"it"`; all by default
+    rows_as     input: the rows of the queries themselves; predicted: the rows that predict them, the default for
+                generated and assistant
     resolution  largest number of cells on a side: tokens of longer texts are pooled
     pool        mean or max of the weights of the visible (query, key) pairs of a cell
     """
 
     rows: int | str | Span | None
     keys: int | str | Span | None
+    rows_as: RowsAs | None
     resolution: int | None
     pool: Literal["mean", "max"]
 
@@ -210,7 +215,7 @@ class Request:
         """Return all options that change the result, as plain values."""
         left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus", "any_axes")
         selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
-        selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "resolution", "pool")}
+        selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "rows_as", "resolution", "pool")}
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
         if not self.add_bos:  # the digests of earlier versions have no such option
             del rest["add_bos"]
@@ -235,8 +240,9 @@ def zoom_of(options: Mapping[str, Any]) -> Zoom:
     """Return the checked window and resolution; raise UsageError if a value is wrong."""
     check_choice(options, "pool", vocabulary.POOLS)
     _check_at_least(options, "resolution", 1)
-    rows, keys = (parse_span(options.get(name), name) for name in ("rows", "keys"))
-    return Zoom(options.get("resolution"), options.get("pool", vocabulary.POOLS[0]), rows, keys)
+    rows, keys = (parse_tokens(options.get(name), name) for name in ("rows", "keys"))
+    rows_as = check_rows_as(options.get("rows_as"))
+    return Zoom(options.get("resolution"), options.get("pool", vocabulary.POOLS[0]), rows, keys, rows_as)
 
 
 def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ def describe_processing(attention: Attention) -> list[str]:
     """Return how these maps differ from what the model computed, in words for the header of a picture."""
     norms = attention.by == "norm"
     words = ["value-weighted norms"] if norms else []
+    words += [f"rows as {attention.rows_as}"] if attention.rows_as else []
     words += ["pieces merged into words"] if attention.words else []
     words += ["special tokens dropped" + ("" if norms else ", rows renormalised")] if attention.dropped_special else []
     if attention.window is not None:

@@ -64,6 +64,7 @@ class Encoder:
 
     def attention(self, attention: Attention) -> Plain:
         optional: Plain = {"by": attention.by} if attention.by != "weight" else {}
+        optional |= {} if attention.rows_as is None else {"rows_as": attention.rows_as}
         if not attention.whole:  # nothing for full maps, so that earlier versions can read them
             window = None if attention.window is None else [list(span) for span in attention.window]
             optional |= {"window": window, "pool": attention.pool, "cell": list(attention.cell)}
@@ -157,6 +158,7 @@ class Decoder:
 
     def attention(self, document: Plain) -> Attention:
         fields: Plain = {name: document[name] for name in ("kind", "text", *_MAP_OPTIONS)}
+        fields["rows_as"] = document.get("rows_as")
         if "cell" in document:
             window = None if document["window"] is None else tuple(map(tuple, document["window"]))
             fields |= {"window": window, "pool": document["pool"], "cell": tuple(document["cell"])}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, InstanceOf
 
-from attncli.data import KINDS, By, Pooling, Scheme
+from attncli.data import KINDS, By, Pooling, RowsAs, Scheme
 from attncli.vocabulary import AGGREGATES, LAYER_AGGREGATES
 
 Text = InstanceOf[str]
@@ -121,6 +121,7 @@ class SavedAttention(SavedPart):
     words: bool
     dropped_special: bool
     by: By = "weight"
+    rows_as: RowsAs | None = None
     window: Annotated[list[Annotated[list[Count], Field(min_length=2, max_length=2)]], Field(min_length=2)] | None = (
         None
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -27,6 +27,8 @@ class PoolMaps(KeepMaps):
     masked. All cells have the same number of tokens, except perhaps the last of a side. Heads and layers are combined
     before pooling: the result is that of `zoomed` for the maps of `KeepMaps`. A mean over layers is only known at the
     end, so that its maps are kept in full, within the window. Sums are float64, of a few rows float32.
+
+    parts  the zoom of the texts that show another part than `zoom`, by text and kind
     """
 
     def __init__(
@@ -36,13 +38,15 @@ class PoolMaps(KeepMaps):
         *,
         aggregate: Aggregate = "none",
         aggregate_layers: Average = "none",
+        parts: Mapping[tuple[int, Kind], Zoom] | None = None,
     ) -> None:
         super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
-        self._zoom = zoom
-        self._while_streaming = zoom.for_stream(one_layer=aggregate_layers == "mean")
+        self._zoom, self._parts = zoom, {} if parts is None else parts
         self._heads_combined = None if aggregate == "none" else CombinedHeads(aggregate, heads)
         self._beside = {
-            how: PoolMaps(replace(zoom, beside=()), heads, aggregate=how, aggregate_layers=aggregate_layers)
+            how: PoolMaps(
+                replace(zoom, beside=()), heads, aggregate=how, aggregate_layers=aggregate_layers, parts=parts
+            )
             for how in (zoom.beside if aggregate == "none" else ())
         }
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
@@ -58,9 +62,13 @@ class PoolMaps(KeepMaps):
         for combined in self._beside.values():
             combined.add(part)
 
+    def _while_streaming(self, text: int, kind: Kind) -> Zoom:
+        """Return the zoom for the rows of a text while they stream."""
+        return self._parts.get((text, kind), self._zoom).for_stream(one_layer=self._aggregate_layers == "mean")
+
     def _pool(self, rows: Rows) -> None:
         for entry, text in enumerate(rows.texts):
-            sides = self._while_streaming.sides(rows.query_lengths[entry], rows.key_lengths[entry])
+            sides = self._while_streaming(text, rows.kind).sides(rows.query_lengths[entry], rows.key_lengths[entry])
             cells = self._cells.setdefault((rows.kind, rows.layer, text), _Cells(sides, self._zoom.pool == "max"))
             cells.add(rows, entry, self._assignment(rows, entry, sides))
 
@@ -94,9 +102,9 @@ class PoolMaps(KeepMaps):
 
     def _zoomed(self, maps: Attention) -> Attention:
         """Return the streamed maps as a window and cells of the text, pooled now if they were not yet."""
-        sides = self._while_streaming.sides(len(maps.queries), len(maps.keys))
+        sides = self._while_streaming(maps.text, maps.kind).sides(len(maps.queries), len(maps.keys))
         maps = maps.zoomed(sides, self._zoom.pool, maps.layers)
-        if self._while_streaming == self._zoom:
+        if self._zoom.for_stream(self._aggregate_layers == "mean") == self._zoom:
             return maps
         return zoomed(maps, replace(self._zoom, rows=None, keys=None, beside=()))
 

@@ -73,11 +73,13 @@ def test_the_weights_are_sums_over_the_maps(model: str, direction: Direction, fo
         {"words": True, "special": "drop", "aggregate": "max"},
         {"aggregate": "mean", "aggregate_layers": "mean"},
         {"layer": 1, "head": "0,2"},
+        {"rows_as": "predicted"},
     ],
 )
 def test_rows_that_stream_by_give_what_whole_maps_give(options: dict[str, object], direction: Direction) -> None:
     model = attncli.load("demo:seq2seq")
-    looking = FocusRequest("e", direction)
+    options = dict(options)
+    looking = FocusRequest("e", direction, options.pop("rows_as", None))  # type: ignore[arg-type]
     texts = [attncli.Text("one two", target="owt eno"), attncli.Text("three of them", target="eerht fo meht")]
     request = Request.of(options)  # type: ignore[arg-type]
     if options.get("words"):
@@ -96,6 +98,21 @@ def test_rows_that_stream_by_give_what_whole_maps_give(options: dict[str, object
                 np.testing.assert_array_equal(mine.visible, theirs.visible)
             came += 1
     assert came == len(expected) == 6
+
+
+def test_the_row_before_a_token_predicts_it() -> None:
+    run = attncli.load("demo:decoder").run(STORY)
+    found = run.highlight("3-5", 1, 0, rows_as="predicted").highlight
+    own = run.highlight("2-4", 1, 0).highlight
+    assert found.rows_as == "predicted"
+    assert found.lines[0].positions == (3, 4, 5)
+    np.testing.assert_array_equal(found.lines[0].weights, own.lines[0].weights)
+    with pytest.raises(UsageError, match="no row predicts '<s>': choose another --focus, or --rows-as input"):
+        run.highlight("0", rows_as="predicted")
+    with pytest.raises(UsageError, match="unknown --rows-as 'out': known are: input, predicted"):
+        run.highlight("0", rows_as="out")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="needs a decoder, whose rows predict the next token"):
+        attncli.load("demo:encoder").run("a b").highlight("a", rows_as="predicted")
 
 
 def test_nothing_chosen_is_the_mean_of_all() -> None:

@@ -16,6 +16,8 @@ from hostile import HOSTILE
 if TYPE_CHECKING:
     from conftest import RunCli
 
+    from attncli.data import Array
+
 TEXT = "The cat sat on the mat because it was warm."
 ANIMAL = "The animal didn't cross the street because it was too tired."
 IT = ("--focus", "it")
@@ -205,16 +207,27 @@ def weights_or_none(html: Path) -> list[tuple[str, str, str]]:
 
 
 def test_the_focus_may_be_what_the_model_wrote(run_cli: RunCli) -> None:
-    """The mean over the written tokens is the mean of the pages of each; the caption names them."""
+    """The mean over the rows that predict the written tokens, or over their own; the page says which."""
     options = ("-m", "demo:decoder", "-t", "Once upon a time", "--generate", 4, "-l", 1, "-H", 0, "--format", "html")
-    pages = {}
-    for focus in ("generated", "-4--1", "all"):
-        done = run_cli("highlight", *options, "--focus", focus, "-o", f"of{focus}")
+
+    def page(*more: str) -> tuple[str, Array]:
+        done = run_cli("highlight", *options, *more, "-o", "here", "--force")
         assert (done.code, done.err) == (0, "")
-        pages[focus] = Path(done.out.strip()).read_text(encoding="utf-8")
-    assert "from generated (tokens 6-9)" in pages["generated"]
-    assert "from tokens 6-9" in pages["-4--1"]
-    assert weights(pages["generated"]) == weights(pages["-4--1"])
-    numbers = [says.split(" ")[0] for *_, says in Read.page(pages["all"]).tokens]
-    rows = np.array([0.0 if number == "no" else float(number) for number in numbers]).reshape(10, 10)
-    assert [weight for _, weight in weights(pages["generated"])] == pytest.approx(rows[6:].mean(0), abs=1e-3)
+        html = Path(done.out.strip()).read_text(encoding="utf-8")
+        numbers = [says.split(" ")[0] for *_, says in Read.page(html).tokens]
+        return html, np.array([0.0 if number == "no" else float(number) for number in numbers])
+
+    rows = page("--focus", "all")[1].reshape(10, 10)
+    for more, shown, says in (
+        (("--focus", "generated"), rows[5:9], "rows as predicted"),
+        (("--focus", "generated", "--rows-as", "input"), rows[6:], "rows as input"),
+        (("--focus=-4--1",), rows[6:], "from tokens 6-9"),
+        (("--focus=-4--1", "--rows-as", "predicted"), rows[5:9], "rows as predicted"),
+    ):
+        html, weights_of_focus = page(*more)
+        assert says in html
+        assert ("rows as" in html) == (says != "from tokens 6-9")
+        assert weights_of_focus == pytest.approx(shown.mean(0), abs=1e-3)
+    assert "from generated (tokens 6-9)" in page("--focus", "generated")[0]
+    to_last_but_one = page("--focus", "8", "--direction", "to", "--rows-as", "predicted")[1]
+    assert to_last_but_one == pytest.approx([0, *rows[:-1, 8]], abs=1e-3)

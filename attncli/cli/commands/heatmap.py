@@ -16,7 +16,8 @@ def heatmap(common: CommonOptions, options: HeatmapOptions) -> None:
     Texts may have any length. If a text has more tokens than --resolution, attention is pooled while it is computed,
     so that no whole map is in memory: all cells have equally many tokens, and a cell is the mean, or with --pool max
     the largest, of the weights of its visible query-key pairs. A page of many heads has no more cells than pixels.
-    --rows and --keys select a part of the text.
+    --rows and --keys select a part of the text: positions such as 14-21, a word, or a segment such as generated, whose
+    rows are those that predict its tokens (attncli explain rows-as).
 
     Example: attncli heatmap --text "The cat sat on the mat." --layer 1 --head 0
     """

@@ -35,9 +35,10 @@ class FlowSink(LayerSteps):
             if kind not in available:
                 raise UsageError(f"{source.name} has no {kind} attention; it has: {', '.join(available)}")
         self._kinds = tuple(kind for kind in available if kinds is None or kind in kinds)
-        matches = find_in_inputs(source.inputs, dict.fromkeys(self._kinds, 0), FocusRequest(request.focus or ALL))
+        focus = FocusRequest(request.focus or ALL, rows_as="input")  # a flow begins at the token itself
+        matches = find_in_inputs(source.inputs, dict.fromkeys(self._kinds, 0), focus)
         self.notes = (*layer_notes(heads, request), *matches.notes)
-        self._rows = matches.positions
+        self._rows = matches.rows
         check_cost(source.inputs, heads, request, self._rows, source.max_memory)
         super().__init__(heads, self._add_layer, aggregate=request.aggregate, normalize=source.by == "norm")
         self._source, self._request, self._layers = source, request, heads

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from attncli.options import NormOptions, option
+from attncli.options import NormOptions, RowsOptions, option
 from attncli.vocabulary import LINEAR_UP_TO, POOLS, RESOLUTION, SCALES
 
 
 @dataclass(frozen=True)
-class HeatmapOptions(NormOptions):
+class HeatmapOptions(NormOptions, RowsOptions):
     """Which pictures are drawn, how fine they are, and their colours."""
 
     grid: bool = option("Pictures", "draw one page of everything that is selected", default=False)
@@ -16,8 +16,12 @@ class HeatmapOptions(NormOptions):
         "Pictures", "largest number of cells on a side; longer texts are pooled", metavar="N", default=RESOLUTION
     )
     pool: str = option("Pictures", "how the weights of a cell are pooled", choices=POOLS, default=POOLS[0])
-    rows: str | None = option("Pictures", "draw only these queries, such as 8000-8400, counted from 0", metavar="A-B")
-    keys: str | None = option("Pictures", "draw only these keys, counted from 0", metavar="A-B")
+    rows: str | None = option(
+        "Pictures",
+        "draw only these queries: 8000-8400 (from 0), a word or a segment (generated)",
+        metavar="TOKENS",
+    )
+    keys: str | None = option("Pictures", "draw only these keys, named as rows are", metavar="TOKENS")
     log: bool | None = option(
         "Pictures",
         f"logarithmic or linear colours (default: logarithmic above {LINEAR_UP_TO} tokens)",

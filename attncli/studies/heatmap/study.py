@@ -44,7 +44,7 @@ class HeatmapStudy(Study["RunsAndCount"]):
         return replace(self, layers_selected=selection.layer is not None, heads_selected=heads)
 
     def run_options(self) -> RunOptions:
-        names = ("rows", "keys", "resolution", "pool", "by")
+        names = ("rows", "keys", "rows_as", "resolution", "pool", "by")
         return cast("RunOptions", {name: getattr(self.options, name) for name in names})
 
     def resolved(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class HeatmapStudy(Study["RunsAndCount"]):
         return replace(first, maps=()), (chain([first], runs), texts, streamed)
 
     def _kept_maps(self, execution: Execution) -> Iterator[Collected]:
-        from attncli.data.transforms import zoomed
+        from attncli.engine.windows import zoomed_text
         from attncli.studies.heatmap.report import maps_per_layer
 
         maps: list[Attention] = []
@@ -78,7 +78,7 @@ class HeatmapStudy(Study["RunsAndCount"]):
         def zoom_maps(run: Collected) -> None:
             zoom = execution.request.zoom
             maps.extend(
-                zoomed(attention, self._choice.fit(zoom, [maps_per_layer(attention)])) for attention in run.maps
+                zoomed_text(attention, self._choice.fit(zoom, [maps_per_layer(attention)])) for attention in run.maps
             )
 
         run = execution.gather(check=zoom_maps)

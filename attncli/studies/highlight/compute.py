@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from attncli.data import Array, Attention, Direction, Input, LayerMaps
-from attncli.data.focus import FocusMatch, positions_of
 from attncli.engine.focus import FocusRequest
+from attncli.inputs.rows_as import predicting_rows
 from attncli.studies.highlight.result import Highlight, HighlightLine
 
 
@@ -17,30 +17,34 @@ def highlights(maps: Sequence[Attention], inputs: Sequence[Input], focus: FocusR
         text = texts[attention.text]
         sides = text.sides(attention.kind)
         focus_tokens, text_tokens = sides if focus.direction == "from" else sides[::-1]
-        matches = focus.matches(text, attention.kind)
         yield Highlight(
             *(attention.kind, focus.direction, text_tokens, focus_tokens),
-            lines=tuple(_lines(attention, len(focus_tokens), focus, matches)),
+            lines=tuple(_lines(attention, text, focus)),
             text=attention.text,
             words=attention.words,
             dropped_special=attention.dropped_special,
+            rows_as=focus.reading(text, attention.kind),
         )
 
 
-def _lines(
-    attention: Attention, focus_tokens: int, focus: FocusRequest, matches: Sequence[FocusMatch]
-) -> Iterator[HighlightLine]:
-    chosen = positions_of(matches)
+def _lines(attention: Attention, text: Input, focus: FocusRequest) -> Iterator[HighlightLine]:
+    kind, tokens = attention.kind, text.sides(attention.kind)[focus.axis]
+    matches = [(match, focus.rows(text, kind, match)) for match in focus.matches(text, kind)]
+    chosen = np.unique(np.concatenate([rows for _, rows in matches]))
     shown = attention.queries if focus.direction == "from" else attention.keys
-    rows = chosen if len(shown) == focus_tokens else np.arange(len(chosen))
+    rows = chosen if len(shown) == len(tokens) else np.arange(len(chosen))
+    moved = focus.direction == "to" and focus.reading(text, kind) == "predicted"
+    readers = predicting_rows(text.sides(kind)[0]) if moved else None
     combined: tuple[int | str, ...] = (attention.aggregate,)
     for maps in attention.layers:
         for number, head in enumerate(maps.heads or combined):
             weights, visible = _weights_and_visibility(maps, number, rows, focus.direction)
-            for match in matches:
-                match_rows = np.searchsorted(chosen, match.positions)
+            for match, of_match in matches:
+                match_rows = np.searchsorted(chosen, of_match)
                 values = _combined(weights[match_rows], focus.direction)
                 seen = np.logical_or.reduce(visible[match_rows], axis=0)
+                if readers is not None:
+                    values, seen = np.where(readers < 0, np.nan, values[readers]), seen[readers] & (readers >= 0)
                 yield HighlightLine(maps.layer, head, match.name, match.positions, values, seen)
 
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from attncli.options import option
+from attncli.options import RowsOptions, option
 from attncli.vocabulary import DIRECTIONS, TOKEN_NAMES
 
 
 @dataclass(frozen=True)
-class HighlightOptions:
+class HighlightOptions(RowsOptions):
     """The focus whose attention is shown on the text."""
 
     focus: str | None = option("Focus", TOKEN_NAMES, metavar="TOKENS")

@@ -13,6 +13,7 @@ import numpy as np
 from attncli.data import Tokens
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import EMPTY, escape_invisible, label, piece_text
+from attncli.inputs.rows_as import is_written
 from attncli.plotting.axis import join_parts
 from attncli.plotting.highlight_colours import colour_level
 from attncli.studies.highlight.result import Highlight, HighlightLine
@@ -55,6 +56,9 @@ def text_cells(tokens: Tokens, words: bool = False) -> list[TextCell]:
     for position, (start, end) in enumerate(tokens.offsets.tolist()):
         if not 0 <= start < end:
             cells += _cells_without_offset(tokens, position, words, cells)
+            # in the text of a chat template, special tokens are written out
+            if tokens.special[position] and tokens.text.startswith(tokens.pieces[position], end_of_text):
+                end_of_text += len(tokens.pieces[position])
         elif start >= end_of_text:
             new_cells = list(_cells_in_text(tokens, position, end_of_text))
             last = len(cells) + next(n for n, cell in enumerate(new_cells) if cell.positions)
@@ -227,7 +231,9 @@ def lines_below(highlight: Highlight, model: str, note: str) -> list[str]:
     ordinary = [line.weights[line.drawn & ~highlight.weighted.special] for line in highlight.lines]
     faint = max((float(weights.max(initial=0.0)) for weights in ordinary), default=0.0) < highlight.top / 4
     advice = "special tokens are the strongest: --special drop shows the rest" if faint else ""
-    return list(filter(None, (model, join_parts(merged, dropped, note, advice))))
+    written = highlight.direction == "from" and any(is_written(line.focus) for line in highlight.lines)
+    rows = f"rows as {highlight.rows_as}" if written or highlight.rows_as == "predicted" else ""
+    return list(filter(None, (model, join_parts(rows, merged, dropped, note, advice))))
 
 
 def scale_ticks(highlight: Highlight) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from attncli.data.cached import cached_property
 from attncli.data.described import Described, counted, listed
-from attncli.data.tokens import Array, Direction, Kind, Tokens, read_only
+from attncli.data.tokens import Array, Direction, Kind, RowsAs, Tokens, read_only
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,6 +53,7 @@ class Highlight(Described):
     direction  from the focus (its keys have weights), or to it (its queries have weights)
     weighted   tokens that have weights
     focused    tokens of the text that contains the focus: the same tokens, except in cross-attention
+    rows_as    which rows stand for the queries: their own, or those that predict them
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class Highlight(Described):
     text: int = 0
     words: bool = False
     dropped_special: bool = False
+    rows_as: RowsAs = "input"
 
     @property
     def common(self) -> dict[str, int | str]:

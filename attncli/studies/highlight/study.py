@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.report import Drawing, Formats, Report
 from attncli.engine.study import Study
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.focus import FocusRequest
-    from attncli.engine.request import RunOptions
+    from attncli.engine.request import Request, RunOptions
     from attncli.studies.highlight.result import Highlight
 
     RunsAndCount = tuple[Iterator[Collected], int]
@@ -55,11 +55,17 @@ class HighlightStudy(Study["RunsAndCount"]):
 
         return highlights(run.maps, run.inputs, self._focus)
 
+    def check(self, request: Request) -> None:
+        from attncli.inputs.rows_as import check_rows_as
+
+        check_rows_as(self.options.rows_as, words=request.words)
+
     @property
     def _focus(self) -> FocusRequest:
         from attncli.engine.focus import FocusRequest
 
-        return FocusRequest(str(self.options.focus), self.options.direction)  # type: ignore[arg-type]  # checked there
+        options: Any = self.options  # checked there
+        return FocusRequest(str(options.focus), options.direction, rows_as=options.rows_as)
 
     def run(self, execution: Execution) -> tuple[Collected, RunsAndCount]:
         """Return the first run; then all runs that are shown, one after another, and the number of texts."""

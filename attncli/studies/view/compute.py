@@ -15,6 +15,7 @@ from attncli.data.transforms import zoomed
 from attncli.engine.collected import Collected, check_weights
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
 from attncli.engine.request import Request, metric_names
+from attncli.engine.windows import located
 from attncli.errors import UsageError
 from attncli.page import (
     COMBINED,
@@ -226,7 +227,8 @@ def _sizes_of_pass(prepared: Pass) -> list[MapSize]:
     sizes = []
     for text in prepared.inputs:
         for kind in sorted(maps, key=kind_order):
-            queries, keys = request.zoom.sides(*map(len, text.sides(kind)))
+            part = located(request.zoom, text.sides(kind), kind)
+            queries, keys = part.sides(*map(len, text.sides(kind)))
             of_kind = vectors.get(kind, (0, 0, 0)), len(COMBINED) * several.count(kind)
             sizes.append(MapSize(maps[kind], len(queries), len(keys), *of_kind))
     return sizes

@@ -17,8 +17,10 @@ class ViewOptions(StudyOptions):
         metavar="SIZE",
         default=MAX_PAGE,
     )
-    rows: str | None = option("Page", "show only these queries, such as 8000-8400, counted from 0", metavar="A-B")
-    keys: str | None = option("Page", "show only these keys, counted from 0", metavar="A-B")
+    rows: str | None = option(
+        "Page", "show only these queries: 8000-8400 (from 0), a word or a segment (generated)", metavar="TOKENS"
+    )
+    keys: str | None = option("Page", "show only these keys, named as rows are", metavar="TOKENS")
     open: bool = option("Page", "open the page in the browser", default=False)
 
     @property

@@ -40,7 +40,9 @@ class ViewStudy(Study["Page"]):
 
     def run_options(self) -> RunOptions:
         rows, keys, neurons = self.options.rows, self.options.keys, self.options.neurons
-        return {"rows": rows, "keys": keys, "neurons": neurons, "metrics": ALL_METRICS if self.measures else None}
+        metrics = ALL_METRICS if self.measures else None
+        # a page names each row by the token that it is computed from
+        return {"rows": rows, "keys": keys, "rows_as": "input", "neurons": neurons, "metrics": metrics}
 
     def resolved(self) -> dict[str, Any]:
         return {"max_page": self._budget}
@@ -64,7 +66,7 @@ class ViewStudy(Study["Page"]):
         return self._of_kept_maps(execution) if execution.keeps_all_maps else self._of_pass(execution)
 
     def _of_kept_maps(self, execution: Execution) -> tuple[Collected, Page]:
-        from attncli.data.transforms import zoomed
+        from attncli.engine.windows import zoomed_text
         from attncli.studies.view.compute import make_page, neurons_command
 
         saved = None if execution.has_model else execution.existing
@@ -72,7 +74,7 @@ class ViewStudy(Study["Page"]):
             command = neurons_command(saved.info, saved.inputs[0].text.text)
             raise UsageError(f"only the model gives query and key vectors, this run has none: {command}")
         run = execution.gather()
-        shown = replace(run, maps=tuple(zoomed(attention, execution.request.zoom) for attention in run.maps))
+        shown = replace(run, maps=tuple(zoomed_text(attention, execution.request.zoom) for attention in run.maps))
         return run, make_page(shown, self._budget, saved=None if saved is None else saved.info)
 
     def _of_pass(self, execution: Execution) -> tuple[Collected, Page]:

@@ -56,6 +56,12 @@ def test_the_text_comes_back_as_it_was() -> None:
     assert written(text_cells(SENTENCE)) == "[CLS] It  is\n\nwarm-er now"
 
 
+def test_a_special_token_of_a_chat_template_is_shown_once() -> None:
+    chat = "[CLS]It\n[CLS]is"
+    spans = [(-1, -1), (5, 7), (7, 8), (-1, -1), (13, 15)]
+    assert written(text_cells(tokens(chat, spans, (0, 3)))) == "[CLS] It\\n\n[CLS] is"
+
+
 @pytest.mark.parametrize(
     ("text", "spans", "expected"),
     [
