@@ -11,12 +11,12 @@ from attncli.api.lazy_run import LazyRun
 from attncli.arguments import check_fields, checks_arguments
 from attncli.data import Attention, Direction, Edges, Kind, Profile, RowsAs
 from attncli.data.pair_weights import TokenName
-from attncli.data.transforms import zoomed
 from attncli.engine.collected import check_weights
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, check_tokens, find_in_maps
 from attncli.engine.request import Request, ZoomOptions, zoom_of
 from attncli.engine.study import ResultT, Study
+from attncli.engine.windows import zoomed_text
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import as_spans
 from attncli.store import OutputFolder, digest, save_run
@@ -152,14 +152,14 @@ class Run(LazyRun):
         """Return a picture of one head, of all heads of a layer, or of all layers x heads if nothing is selected.
 
         log   whether colours are logarithmic; by default if more than 256 tokens are on a side
-        zoom  rows, keys, resolution (1024 by default) and pool, as in `attncli.ZoomOptions`
+        zoom  rows, keys, rows_as, resolution (1024 by default) and pool, as in `attncli.ZoomOptions`
         """
         maps = self.attention(kind, text)
         if layer is not None or head is not None:
             maps = maps.sel(layer=layer, head=head)
         single = layer is not None and head is not None
         choice = PictureChoice(grid=not single, each=single)
-        maps = zoomed(maps, choice.fit(zoom_of({"resolution": RESOLUTION, **zoom}), [maps_per_layer(maps)]))
+        maps = zoomed_text(maps, choice.fit(zoom_of({"resolution": RESOLUTION, **zoom}), [maps_per_layer(maps)]))
         return pictures(maps, choice)[0].draw(**self.info.captions(), log=log)
 
     def view(self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT) -> Page:
@@ -176,14 +176,26 @@ class Run(LazyRun):
         tables = None if self.strongest is None else tables_of_edges(self.maps, self.strongest)
         return replace(make_page(self, budget, tables), height=height)
 
-    def segments(self, divide: str = "auto", spans: NamedSpans | Sequence[NamedSpans] | None = None) -> Segments:
+    def segments(
+        self,
+        divide: str = "auto",
+        spans: NamedSpans | Sequence[NamedSpans] | None = None,
+        *,
+        query: str | None = None,
+        key: str | None = None,
+        rows_as: RowsAs | None = None,
+    ) -> Segments:
         """Return how much attention goes between the segments of the texts.
 
-        divide  segment (pair, chat roles, generated tokens), paragraph, line, or auto
-        spans   instead, the segments of the text or of each text: name → list of passages, `(start, end)` in
-                characters or `{"tokens": (start, end)}`
+        divide      segment (pair, chat roles, generated tokens), paragraph, line, or auto
+        spans       instead, the segments of the text or of each text: name → list of passages, `(start, end)` in
+                    characters or `{"tokens": (start, end)}`
+        query, key  only attention from this segment, to this segment; the heads that give most come first
+        rows_as     input, or predicted: the rows that predict the tokens; by default predicted for generated and
+                    assistant, else input
         """
-        return self.study(SegmentsStudy(SegmentsOptions(divide), None if spans is None else as_spans(spans)))[0]
+        options = SegmentsOptions(rows_as=rows_as, divide=divide, query=query, key=key)
+        return self.study(SegmentsStudy(options, None if spans is None else as_spans(spans)))[0]
 
     def find(
         self,
@@ -210,6 +222,7 @@ class Run(LazyRun):
         head: int | None = None,
         *,
         direction: Direction = "from",
+        rows_as: RowsAs | None = None,
         kind: Kind | None = None,
         text: int = 0,
     ) -> HighlightPage:
@@ -217,6 +230,7 @@ class Run(LazyRun):
 
         focus      a word (all its occurrences), `it#2`, a position, `14-21`, `[CLS]`, a segment (`generated`) or `all`
         direction  from: attention from the focus; to: attention to it
+        rows_as    input, or predicted: the rows that predict the tokens, the default for generated and assistant
         A notebook shows it; `.save("it.html")` writes it, `.html` is the page, `.figure()` a picture.
         """
         shown = self.attention(kind, text)
@@ -226,7 +240,7 @@ class Run(LazyRun):
             shown = shown if shown.aggregate_layers != "none" else shown.mean("layer")
         else:
             shown = shown.sel(layer=layer, head=head)
-        request = FocusRequest(str(focus), direction)
+        request = FocusRequest(str(focus), direction, rows_as=rows_as)
         find_in_maps([shown], [encoded for encoded in self.inputs if encoded.index == text], request)
         return HighlightPage(next(highlights([shown], self.inputs, request)), **self.info.captions())
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from naive_segments import naive_mass
 
 import attncli
+from attncli.data import RowsAs
 from attncli.engine.execution import Execution
 from attncli.engine.request import Request
 from attncli.errors import UsageError
@@ -22,9 +24,11 @@ CHAT = attncli.Text(
 )
 
 
-def check(run: attncli.Run, by: str = "auto", **more: Any) -> None:
-    """Every number of every head against sums over its map."""
-    found = run.segments(by, **more).table()
+def check(
+    run: attncli.Run, by: str = "auto", predicted: tuple[str, ...] = (), rows_as: RowsAs | None = None, **more: Any
+) -> None:
+    """Every number of every head against sums over its map; `predicted` are segments read where they are predicted."""
+    found = run.segments(by, rows_as=rows_as, **more).table()
     got = {tuple(row[:5]): row[6:8] for row in zip(*(each.tolist() for each in found.values()), strict=True)}
     count = 0
     for attention in run.maps:
@@ -33,7 +37,8 @@ def check(run: attncli.Run, by: str = "auto", **more: Any) -> None:
         for maps in attention.layers:
             for at, head in enumerate(maps.heads):
                 visible = np.ones(maps.weights.shape[1:], bool) if maps.visible is None else maps.visible[0]
-                expected = naive_mass(maps.weights[at].tolist(), visible.tolist(), *names)
+                shifted = () if attention.kind == "encoder" else predicted
+                expected = naive_mass(maps.weights[at].tolist(), visible.tolist(), *names, shifted)
                 for pair, values in expected.items():
                     place = (attention.kind, maps.layer, head, *pair)
                     np.testing.assert_allclose(got[place], values, rtol=1e-5, atol=1e-7)
@@ -51,18 +56,75 @@ def test_a_pair_in_minilm(minilm: Path) -> None:
     assert (mean.loc["b", "b"]["mass"] > mean.loc["a", "b"]["mass"]).all()
 
 
-def test_a_chat_and_its_answer() -> None:
-    run = attncli.load("demo:decoder", head="auto-lm").run([CHAT], generate=5)
-    check(run)
+@pytest.fixture(scope="module")
+def answered() -> attncli.Run:
+    """A chat with the answer of the model."""
+    return attncli.load("demo:decoder", head="auto-lm").run([CHAT], generate=5)
+
+
+def test_a_chat_and_its_answer(answered: attncli.Run) -> None:
+    run = answered
+    check(run, predicted=("generated", "assistant"))
+    check(run, rows_as="input")
+    check(run, predicted=("generated", "assistant", "user", "system", "special"), rows_as="predicted")
     frame = run.segments().tokens_frame()
     written = [at for at, name in enumerate(run.inputs[0].source.segments) if name == "generated"]
     assert sorted(set(frame["query"])) == written
-    layer = run.attention().layers[1].weights[:, written[2]].mean(0)
+    layer = run.attention().layers[1].weights[:, written[2] - 1].mean(0)
     user = [name == "user" for name in run.inputs[0].source.segments]
     row = frame[(frame["layer"] == 1) & (frame["query"] == written[2])].set_index("to")
     assert row.loc["user", "mass"] == pytest.approx(layer[user].sum(), rel=1e-5)
-    assert row.loc["user", "uniform_mass"] == pytest.approx(sum(user) / (written[2] + 1))
+    assert row.loc["user", "uniform_mass"] == pytest.approx(sum(user) / written[2])
     assert row["mass"].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_selected_segments_begin_with_the_heads_that_read_them_most(answered: attncli.Run) -> None:
+    everything, table = answered.segments().to_frame(), answered.segments(query="generated", key="user").to_frame()
+    chosen = everything[(everything["from"] == "generated") & (everything["to"] == "user")]
+    excess = chosen["mass"] - np.maximum(chosen["uniform_mass"], chosen["positional_mass"])
+    np.testing.assert_allclose(chosen["excess"], excess, atol=1e-12)
+    order = excess.sort_values(ascending=False, kind="stable").index
+    pd.testing.assert_frame_equal(table, chosen.loc[order].reset_index(drop=True))
+    from_user = answered.segments(query="user")
+    assert set(from_user.to_frame()["from"]) == {"user"}
+    assert not from_user.tokens
+    assert set(answered.segments(key="user").tokens_frame()["to"]) == {"user"}
+    with pytest.raises(UsageError, match="--key: there is no segment 'usr': did you mean 'user'"):
+        answered.segments(key="usr")
+    with pytest.raises(UsageError, match="--query: there is no segment 'answer': did you mean 'user'"):
+        answered.segments(query="answer")
+
+
+def test_the_retrieval_score_is_that_of_the_rows_that_predict_the_answer() -> None:
+    answered = attncli.load("demo:decoder", head="auto-lm").run("abc abc abc abc abc abc", generate=8)
+    table, tokens = answered.segments().to_frame(), answered.inputs[0].source
+    names = np.where(tokens.special, "special", tokens.segments)
+    written = np.flatnonzero(names == "generated")
+    count = 0
+    for maps in answered.attention().layers:
+        for head, weights in zip(maps.heads, maps.weights, strict=True):
+            tops = weights[written - 1].argmax(1)
+            copied = np.array(tokens.pieces)[tops] == np.array(tokens.pieces)[written]
+            of_head = table[(table["layer"] == maps.layer) & (table["head"] == head) & (table["from"] == "generated")]
+            for row in of_head.itertuples():
+                assert row.retrieval == pytest.approx(np.mean(copied & (names[tops] == row.to)))
+                assert row.written == len(written)
+                assert 0 <= row.retrieval_uniform <= row.retrieval_most <= 1
+            count += int(copied.sum())
+    assert count > 0
+    assert table[table["from"] == "prompt"]["retrieval"].isna().all()
+    assert "retrieval" not in answered.segments(rows_as="input").heads
+    assert "retrieval" not in attncli.load("demo:encoder").run(QUESTION, pair=PASSAGE, layer=0).segments().heads
+
+
+def test_the_strongest_heads_are_those_of_the_answer(answered: attncli.Run) -> None:
+    strongest = answered.segments().strongest("decoder")
+    assert set(strongest["from"]) == {"generated"}
+    assert not {"special", "generated"} & set(strongest["to"])
+    assert (strongest["excess"] > 0).all()
+    assert (np.diff(strongest["excess"]) <= 0).all()
+    pair = attncli.load("demo:encoder").run(QUESTION, pair=PASSAGE).segments().strongest("encoder")
+    assert {*zip(pair["from"], pair["to"], strict=True)} == {("a", "b"), ("b", "a")}
 
 
 def test_cross_attention_goes_between_two_texts() -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PAIR = ("-t", "Who sat on the mat?", "--pair", "The cat sat on the mat.")
 CHAT = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Where did the cat sit?"}]
 COLUMNS = ["kind", "layer", "head", "from", "to", "texts", "mass", "uniform_mass", "positional_mass", "ratio"]
+COLUMNS += ["excess"]
+RETRIEVAL = ["retrieval", "retrieval_uniform", "retrieval_positional", "retrieval_most", "written"]
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -41,7 +43,7 @@ def test_a_pipe_gets_every_head(run_cli: RunCli) -> None:
     assert sum(float(row["mass"]) for row in table if row["from"] == "a" and row["head"] == row["layer"] == "0") == (
         pytest.approx(1, abs=1e-5)
     )
-    pictures = {"encoder-segments.png", "encoder-segments-heads.png"}
+    pictures = {"encoder-segments-strongest.png", "encoder-segments.png", "encoder-segments-heads.png"}
     assert names("here") == {"segments.json", "segments.csv", "segments-mean.csv"} | pictures
     for name in pictures:
         with Image.open(Path("here", name)) as image:
@@ -79,6 +81,44 @@ def test_the_answer_to_a_chat_token_by_token(run_cli: RunCli) -> None:
     ]
 
 
+def test_a_person_sees_first_what_the_answer_reads(tmp_path: Path) -> None:
+    call = ("segments", "-m", "demo:decoder", "-t", "abc abc abc abc abc abc", "--generate", "8", "-o", "here")
+    seen = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal(tmp_path, *call))
+    text = " ".join(seen.split())
+    titles = (
+        "decoder attention: heads by share above both baselines, from generated (rows as predicted)",
+        "decoder attention: heads by retrieval score",
+        "decoder attention between segments, mean over layers and heads, from generated (rows as predicted)",
+    )
+    places = [text.index(title) for title in titles]
+    assert places == sorted(places)
+    table = rows(Path(tmp_path, "here/segments-mean.csv").read_text())
+    visible = [row for row in table if float(row["uniform_mass"]) > 0]
+    of_answer = [row for row in visible if row["from"] == "generated"]
+    for row in of_answer:
+        assert f" {row['to']} {float(row['mass']):.3f} {float(row['uniform_mass']):.3f} " in text[places[2] :]
+    assert f"{len(visible) - len(of_answer)} more in segments-mean.csv" in text
+    assert len(visible) < len(table)
+    document = json.loads(Path(tmp_path, "here/segments.json").read_text())
+    assert document["inputs"][0]["rows_as"] == {"prompt": "input", "generated": "predicted", "special": "input"}
+
+
+def test_two_segments_are_selected(run_cli: RunCli) -> None:
+    Path("chat.json").write_text(json.dumps(CHAT))
+    call = ("segments", "-m", "demo:decoder", "--chat", "chat.json", "--generate", "6", "-o", "here")
+    done = run_cli(*call, "--query", "generated", "--key", "user")
+    assert (done.code, done.err) == (0, "")
+    table = rows(done.out)
+    assert list(table[0]) == [*COLUMNS, *RETRIEVAL]
+    assert {(row["from"], row["to"]) for row in table} == {("generated", "user")}
+    excess = [float(row["excess"]) for row in table]
+    assert excess == sorted(excess, reverse=True)
+    assert {name for name in names("here") if name.endswith(".png")} == {
+        "decoder-segments-strongest.png",
+        "decoder-segments-tokens.png",
+    }
+
+
 def test_passages_of_a_file(run_cli: RunCli) -> None:
     Path("spans.json").write_text(json.dumps({"question": ["Who sat?"], "document": [[9, 21]]}))
     done = run_cli("segments", "-t", "Who sat? The cat sat. And so on.", "--segments", "spans.json")
@@ -113,6 +153,8 @@ def test_several_texts_have_a_spread(run_cli: RunCli) -> None:
         "uniform_mass_std",
         "positional_mass",
         "ratio",
+        "excess",
+        *RETRIEVAL,
     ]
     assert {"T000-decoder-segments-tokens.png", "T001-decoder-segments-tokens.png"} <= names("here")
 
@@ -128,7 +170,8 @@ def test_combined_maps(run_cli: RunCli) -> None:
     done = run_cli("segments", *PAIR, "--aggregate", "mean", "--aggregate-layers", "mean", "-o", "here", "--json")
     document = json.loads(done.out)
     assert {(row["layer"], row["head"]) for row in document["heads"]} == {("mean", "mean")}
-    assert names("here") == {"segments.json", "segments.csv", "segments-mean.csv", "encoder-segments.png"}
+    pictures = {"encoder-segments.png", "encoder-segments-strongest.png"}
+    assert names("here") == {"segments.json", "segments.csv", "segments-mean.csv", *pictures}
 
 
 def test_a_person_sees_the_means(tmp_path: Path) -> None:
@@ -161,6 +204,9 @@ def test_a_person_sees_the_means(tmp_path: Path) -> None:
         ([*PAIR, "--segments", "spans.json"], "segment 'a': 'dog' does not occur in the text"),
         ([*PAIR, "--aggregate", "max"], "expected --aggregate to be none or mean, got max"),
         ([*PAIR, "--format", "html"], "unknown --format 'html'"),
+        ([*PAIR, "--query", "c"], "--query: there is no segment 'c': known are: a, b, special"),
+        ([*PAIR, "--rows-as", "predicted"], "--rows-as predicted needs a decoder, whose rows predict the next token"),
+        ([*PAIR, "--words", "--rows-as", "predicted"], "needs the rows of single tokens"),
     ],
 )
 def test_bad_calls(args: list[str], said: str, run_cli: RunCli) -> None:

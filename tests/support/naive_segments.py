@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def naive_mass(
@@ -11,11 +11,17 @@ def naive_mass(
     visible: Sequence[Sequence[bool]],
     queries: Sequence[str],
     keys: Sequence[str],
+    predicted: Collection[str] = (),
 ) -> dict[tuple[str, str], tuple[float, float]]:
-    """Return for each pair of segments the mean mass over rows, and the mean mass of uniform attention."""
+    """Return for each pair of segments the mean mass over rows, and the mean mass of uniform attention.
+
+    predicted  query segments whose tokens are read in the row before them
+    """
     means = {}
     for query_segment in dict.fromkeys(queries):
-        rows = [row for row, name in enumerate(queries) if name == query_segment and any(visible[row])]
+        shift = 1 if query_segment in predicted else 0
+        rows = [position - shift for position, name in enumerate(queries) if name == query_segment]
+        rows = [row for row in rows if row >= 0 and any(visible[row])]
         for key_segment in dict.fromkeys(keys) if rows else ():
             columns = [column for column, name in enumerate(keys) if name == key_segment]
             mass = [math.fsum(float(weights[row][column]) for column in columns) for row in rows]

@@ -1,90 +1,86 @@
 """Sums of attention between the segments of texts, computed from the stream of rows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Input, Kind, Partition, Rows, Scores, Selection, Spans
-from attncli.data.segments import GENERATED, order_segment_names
+from attncli.data import KINDS, Array, Input, Kind, Rows, RowsAs, Scores, Selection
 from attncli.data.surfaces import token_columns
 from attncli.errors import UsageError
-from attncli.inputs.partitions import Sides, check_has_segments, partitions
+from attncli.inputs.rows_as import rows_as_of
 from attncli.stream import selected
 from attncli.stream.position_baseline import PositionBaseline
+from attncli.stream.retrieval import RETRIEVAL_COLUMNS
 from attncli.stream.sums import Moments, OpenLayers
 from attncli.studies.segments.result import Segments, column_of
+from attncli.studies.segments.retrieval import RETRIEVAL_SOURCE, RetrievalScores
+from attncli.studies.segments.sides import RowsAsOf, TextSides, generated_rows, members, names_of_sides
 
-TextSides = Mapping[tuple[int, Kind], Sides]
-"""The segments of the queries and of the keys, by text and kind."""
-MOST_SEGMENTS = 128
-"""Largest number of segments on a side; more pairs are of no use in a table."""
-RANGES = {"mass": (0.0, 1.0), "uniform_mass": (0.0, 1.0), "positional_mass": (0.0, 1.0), "ratio": (0.0, None)}
+RANGES = {"ratio": (0.0, None), "excess": (-1.0, 1.0), "written": (0.0, None)}
+"""The ranges of values that are no shares from 0 to 1."""
 SOURCE = "sums of the weights; uniform: 1/|S_i| on each visible key; positional: the head's mean weight at each offset"
 _CELL = ("kind", "layer", "head", "from", "to", "texts")
 _TOKEN_CELL = ("text", "kind", "layer", "query", "token", "piece", "to")
 
 
-def segments_of_texts(
-    inputs: Sequence[Input], kinds: Sequence[Kind], divide: str, spans: Sequence[Spans] | None
-) -> TextSides:
-    """Return the segments of the queries and keys of each text and kind.
-
-    divide  auto, segment, paragraph or line
-    spans   the spans of the segments, one mapping for each text, instead of `divide`
-    Raise UsageError if a text has a single segment or too many, or if the spans are not one for each text.
-    """
-    if spans is not None and len(spans) != len(inputs):
-        raise UsageError(
-            f"there are segments for {len(spans)} texts and {len(inputs)} texts: give a list with an object for each"
-        )
-    sides = {
-        (text.index, kind): partitions(text, kind, divide, None if spans is None else spans[number])
-        for number, text in enumerate(inputs)
-        for kind in kinds
-    }
-    check_has_segments(inputs, list(sides.values()))
-    most = max(len(side.names) for both in sides.values() for side in both)
-    if most > MOST_SEGMENTS:
-        raise UsageError(f"a text has {most} segments, expected at most {MOST_SEGMENTS}: divide it into fewer")
-    return sides
-
-
 class SegmentsSink:
-    """A sink for attention between segments, and for `positional_mass`, the position baseline of self-attention.
+    """A sink for attention between segments, for the position baseline of self-attention, and for retrieval scores.
 
     sides                    segments of the queries and of the keys, by text and kind
-    mean_heads, mean_layers  whether only the mean over heads or layers is kept; exact, as sums are linear
+    rows_as                  function that returns which rows stand for the tokens of a segment, by its name and kind
+    mean_heads, mean_layers  whether only the mean over heads or layers is kept; exact, as sums are linear. Retrieval
+                             scores are of single heads, so that there are none then
     """
 
-    def __init__(self, inputs: Sequence[Input], sides: TextSides, heads: Selection, **means: bool) -> None:
-        self.sides = sides
+    def __init__(
+        self,
+        inputs: Sequence[Input],
+        sides: TextSides,
+        heads: Selection,
+        rows_as: RowsAsOf = rows_as_of,
+        **means: bool,
+    ) -> None:
+        self.sides, self.rows_as = sides, rows_as
         self._heads = heads
-        self._observed = SegmentSums(inputs, sides, heads, **means)
-        self._position = SegmentSums(inputs, sides, heads, **means)
+        self._observed, self._position = (SegmentSums(inputs, sides, heads, rows_as, **means) for _ in range(2))
+        self._retrieval = None if any(means.values()) else RetrievalScores(inputs, sides, rows_as)
         self._baseline = PositionBaseline(None, self._position)
 
     def add(self, rows: Rows) -> None:
-        self._observed.add(rows)
         part = selected(rows, self._heads)
-        if part is not None and part.kind != "cross":
+        if part is None:
+            return
+        self._observed.add(part)
+        if self._retrieval is not None:
+            self._retrieval.add(part)
+        if part.kind != "cross":
             self._baseline.add(part)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        self._observed.end_layer(kind, layer)
-        self._baseline.end_layer(kind, layer)
+        for sink in (self._observed, self._baseline, self._retrieval):
+            if sink is not None:
+                sink.end_layer(kind, layer)
 
     def result(self) -> Segments:
-        """Return the result; `positional_mass` is NaN in cross-attention and where visible keys have gaps."""
+        """Return the result; baselines by position are NaN in cross-attention and where visible keys have gaps."""
         observed, position = self._observed.result(), self._position.result()["mass"]
         mass, uniform, ratio = (observed[name] for name in ("mass", "uniform_mass", "ratio"))
+        cells = list(_cells_of(mass))
         position_of_cell = dict(zip(_cells_of(position), position.values.tolist(), strict=True))
-        values = np.array([position_of_cell.get(cell, np.nan) for cell in _cells_of(mass)])
-        positional = _score("positional_mass", values, mass.coords)
-        scores = {"mass": mass, "uniform_mass": uniform, "positional_mass": positional, "ratio": ratio}
-        return replace(observed, heads=scores)
+        positional = np.array([position_of_cell.get(cell, np.nan) for cell in cells])
+        excess = mass.values - np.fmax(uniform.values, positional)
+        values = {"positional_mass": positional, "ratio": ratio.values, "excess": excess}
+        values |= {} if self._retrieval is None else self._retrieval.columns(cells)
+        more = {name: _score(name, column, mass.coords) for name, column in values.items()}
+        return replace(observed, heads={"mass": mass, "uniform_mass": uniform, **more}, rows_as=self._rows_as())
+
+    def _rows_as(self) -> dict[tuple[Kind, str], RowsAs]:
+        """Return by kind and query segment which rows stand for its tokens."""
+        names = {kind: names_of_sides(self.sides, kind)[0] for _, kind in self.sides}
+        return {(kind, name): self.rows_as(name, kind) for kind, of_kind in names.items() for name in of_kind}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +108,7 @@ class SegmentSums:
         inputs: Sequence[Input],
         sides: TextSides,
         heads: Selection,
+        rows_as: RowsAsOf = rows_as_of,
         *,
         mean_heads: bool = False,
         mean_layers: bool = False,
@@ -119,8 +116,12 @@ class SegmentSums:
         self._inputs = {text.index: text for text in inputs}
         self._sides, self._heads = sides, heads
         self._mean_heads, self._mean_layers = mean_heads, mean_layers
-        self._names = {kind: _names(sides, kind) for kind in KINDS if any(kind == other for _, other in sides)}
-        self._generated = {(text, kind): _generated(self._inputs[text], kind) for text, kind in sides}
+        self._names = {kind: names_of_sides(sides, kind) for kind in KINDS if any(kind == other for _, other in sides)}
+        self._members = {
+            (text, kind): members(self._inputs[text], kind, sides[text, kind], self._names[kind], rows_as)
+            for text, kind in sides
+        }
+        self._generated = {(text, kind): generated_rows(self._inputs[text], kind, rows_as) for text, kind in sides}
         self._open = OpenLayers()
         self._token_sums: dict[tuple[int, Kind, int], torch.Tensor] = {}
         self._moments: dict[tuple[Kind, int], Moments] = {}
@@ -141,9 +142,8 @@ class SegmentSums:
         self._add_generated(part, mass, uniform)
 
     def _membership(self, rows: Rows) -> _Membership:
-        names, positions = self._names[rows.kind], (rows.query_positions, rows.key_positions)
-        sides = zip(*(self._sides[text, rows.kind] for text in rows.texts), strict=True)
-        queries, keys = map(_indicator, sides, names, positions)
+        sides = zip(*(self._members[text, rows.kind] for text in rows.texts), strict=True)
+        queries, keys = map(_indicator, sides, (rows.query_positions, rows.key_positions))
         uniform = (rows.visible_pairs.float() @ keys[:, None]).double() / rows.visible_count.clamp_min(1)[..., None]
         return _Membership(keys[:, None], queries[:, None].double() * rows.real[..., None], uniform)
 
@@ -151,7 +151,7 @@ class SegmentSums:
         """Add the sums over heads to [mass or uniform mass, token, to] of the generated tokens of each text."""
         for entry, text in enumerate(rows.texts):
             key, positions = (text, rows.kind, rows.layer), rows.query_positions[entry]
-            generated = self._generated[text, rows.kind].to(positions.device)
+            generated = self._generated[text, rows.kind][1].to(positions.device)
             if len(generated):
                 sums = self._token_sums.setdefault(key, mass.new_zeros((2, len(generated), mass.shape[-1])))
                 kept = torch.isin(positions, generated)
@@ -204,7 +204,7 @@ class SegmentSums:
             texts, pieces = token_columns(self._inputs[text].sides(kind)[0])
             names = self._sides[text, kind][1].names
             for layer, values in self._mean_if_wanted(means).items():
-                for row, position in enumerate(self._generated[text, kind].tolist()):
+                for row, position in enumerate(self._generated[text, kind][0].tolist()):
                     for column, name in enumerate(self._names[kind][1]):
                         if name in names:
                             cell = (text, kind, layer, position, texts[position], pieces[position], name)
@@ -228,36 +228,20 @@ def _scores(cells: Sequence[tuple[Any, ...]], names: Sequence[str]) -> dict[str,
 
 
 def _score(name: str, values: Array, coords: Mapping[str, tuple[str, Array]]) -> Scores:
-    return Scores(name, values, ("row",), coords, "1", RANGES[name], SOURCE)
+    unit = "tokens" if name == "written" else "1"
+    source = RETRIEVAL_SOURCE if name in RETRIEVAL_COLUMNS else SOURCE
+    return Scores(name, values, ("row",), coords, unit, RANGES.get(name, (0.0, 1.0)), source)
 
 
 def _cells_of(scores: Scores) -> Iterator[tuple[Any, ...]]:
     return zip(*(scores.coords[name][1].tolist() for name in ("kind", "layer", "head", "from", "to")), strict=True)
 
 
-def _names(sides: TextSides, kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the segments of queries and of keys that any text has."""
-    texts = sorted(text for text, other in sides if other == kind)
-    queries, keys = (
-        order_segment_names(dict.fromkeys(name for text in texts for name in sides[text, kind][side].names))
-        for side in (0, 1)
-    )
-    return queries, keys
-
-
-def _indicator(parts: Iterable[Partition], names: Sequence[str], positions: torch.Tensor) -> torch.Tensor:
-    """Return [batch, position, segment] float: 1 if the token is in the segment, 0 for padding."""
-    by_text = [np.array([names.index(name) for name in part.names], np.int64)[part.numbers] for part in parts]
-    padded = np.full((len(by_text), max(map(len, by_text)) + 1), len(names))
-    for entry, segments in enumerate(by_text):
-        padded[entry, : len(segments)] = segments
+def _indicator(members: Sequence[Array], positions: torch.Tensor) -> torch.Tensor:
+    """Return [batch, position, segment] float: the members of each text at these positions, 0 for padding."""
+    padded = np.zeros((len(members), max(map(len, members)) + 1, members[0].shape[1]), np.float32)
+    for entry, of_text in enumerate(members):
+        padded[entry, : len(of_text)] = of_text
     # padding has the position -1, which is the last entry
-    numbers = torch.from_numpy(padded).to(positions.device).gather(1, positions % padded.shape[1])
-    return torch.nn.functional.one_hot(numbers, len(names) + 1)[..., :-1].float()
-
-
-def _generated(text: Input, kind: Kind) -> torch.Tensor:
-    """Return the positions of the queries that the model generated."""
-    queries = text.sides(kind)[0]
-    generated = np.array([name == GENERATED for name in queries.segments]) & ~queries.special
-    return torch.from_numpy(np.flatnonzero(generated))
+    index = (positions % padded.shape[1])[..., None].expand(-1, -1, padded.shape[2])
+    return torch.from_numpy(padded).to(positions.device).gather(1, index)

@@ -1,6 +1,7 @@
-"""Pictures of attention between segments: the mean of all heads, every head, and a bar for each generated token."""
+"""Pictures of attention between segments: the strongest heads, the mean, every head, and each generated token."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.patches import Patch
 from attncli.data import Array, Attention, Kind, LayerMaps, Tokens
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label, labels
+from attncli.data.segments import GENERATED
 from attncli.errors import UsageError
 from attncli.plotting import grid
 from attncli.plotting.axis import (
@@ -23,7 +25,7 @@ from attncli.plotting.axis import (
 )
 from attncli.plotting.cells import DRAWN, INVISIBLE, missing_legend, write_values
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, ratio_panels
-from attncli.plotting.text import SMALL, SUBTITLE, measure, style, with_fixed_style
+from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.segments.result import Segments
 
 READING = "in each panel: rows are query segments, columns are key segments"
@@ -36,6 +38,11 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 _GREYS = {"rest": "#9a9a9a", "special": "#cfcfcf"}
 _WIDEST_BAR, _NARROWEST_BAR, _BARS_ROOM = 34, 2, 1500
 _SHARES, _UNIFORM, _LEFT = 260, 110, 64
+_MOST_BARS, _BAR_STEP, _BAR_LENGTH, _SCORE_ROOM = 20, 24, 560, 150
+_MARKS: dict[str, dict[str, Any]] = {
+    "uniform_mass": {"marker": "|", "color": INK, "markersize": 11, "markeredgewidth": 1.6, "label": "uniform"},
+    "positional_mass": {"marker": "x", "color": INK, "markersize": 5, "markeredgewidth": 1.2, "label": "by position"},
+}
 
 
 @with_fixed_style
@@ -57,7 +64,7 @@ def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "", kin
     )
     state = np.where(visible, DRAWN, INVISIBLE).astype(np.uint8)
     title = join_parts(kinds.title(kind), "attention between segments")
-    header = Header.of(title, model, join_parts("mean over layers and heads", note))
+    header = Header.of(title, model, join_parts("mean over layers and heads", segments.rows_note(kind), note))
     return _compose(header, sides, (mass, ratio, state))
 
 
@@ -122,9 +129,64 @@ def draw_heads(
     combined = "none" if layer_maps[0].heads else "mean"
     queries, keys = map(Tokens.plain, sides)
     attention = Attention(kind, queries, keys, tuple(layer_maps), aggregate=combined)
-    return grid.draw(
-        attention, model=model, note=join_parts("attention between segments", note), kinds=kinds, reading=READING
-    )
+    note = join_parts("attention between segments", segments.rows_note(kind), note)
+    return grid.draw(attention, model=model, note=note, kinds=kinds, reading=READING)
+
+
+def draw_strongest(
+    segments: Segments, kind: Kind, *, model: str = "", note: str = "", kinds: KindNames = KNOWN
+) -> Figure | None:
+    """Return the picture of the heads whose share is highest above both baselines: a bar for each, the highest first.
+
+    The marks on a bar are the share under uniform attention and the share that position alone gives; the retrieval
+    score is on the right. None if no head has a share above both baselines.
+    """
+    table = {name: column[:_MOST_BARS] for name, column in segments.strongest(kind).items()}
+    if not len(table["head"]):
+        return None
+    sources = list(dict.fromkeys(table["from"].tolist()))
+    reading = " and ".join(segments.described(kind, source) for source in sources[:3])
+    lines = join_parts(f"from {reading}", "ranked by share above both baselines", note)
+    return _draw_bars_of_heads(table, Header.of(join_parts(kinds.title(kind), "heads that attend most"), model, lines))
+
+
+@with_fixed_style
+def _draw_bars_of_heads(table: dict[str, Array], header: Header) -> Figure:
+    """Return the picture of these rows of the table of heads, from the top."""
+    count = len(table["head"])
+    sources, names = (list(dict.fromkeys(table[axis].tolist())) for axis in ("from", "to"))
+    heads = zip(*(table[name].tolist() for name in ("layer", "head", "from", "to")), strict=True)
+    ends = [f"{label(source)} → {label(key)}" if len(sources) > 1 else label(key) for *_, source, key in heads]
+    bar_labels = [
+        f"{layer}.{head}  {end}" for layer, head, end in zip(table["layer"], table["head"], ends, strict=True)
+    ]
+    left, top = EDGE + measure(bar_labels, SMALL)[0] + 14, header.height + 14
+    page = FigureLayout.blank(left + _BAR_LENGTH + _SCORE_ROOM, top + count * _BAR_STEP + 110, header)
+    axes = page.axes(left, top, _BAR_LENGTH, count * _BAR_STEP)
+    colours = dict(zip(names, _colours(names), strict=True))
+    bars = [colours[name] for name in table["to"].tolist()]
+    axes.barh(np.arange(count), table["mass"], 0.72, color=bars, linewidth=0, alpha=0.75)
+    marks = [
+        line
+        for column, mark in _MARKS.items()
+        if not np.isnan(table[column]).all()
+        for line in axes.plot(table[column], np.arange(count), linestyle="none", **mark)
+    ]
+    ticks = np.arange(0, np.ceil(table["mass"].max() * 5) + 1) / 5
+    axes.set(xlim=(0, ticks[-1]), ylim=(count - 0.5, -0.5))
+    axes.tick_params(**TICK_STYLE)
+    axes.set_yticks(np.arange(count), labels=bar_labels, **style(SMALL))
+    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks], **style(SMALL))
+    axes.set_xlabel("share of the attention (fraction)", **style(SUBTITLE))
+    if "retrieval" in table and not np.isnan(table["retrieval"]).all():
+        right = left + _BAR_LENGTH + _SCORE_ROOM - EDGE
+        page.write(right, top - 22, "retrieval score", SMALL, FAINT, ha="right")
+        for number, score in enumerate(table["retrieval"]):
+            middle = top + (number + 0.5) * _BAR_STEP
+            page.write(right, middle, "" if np.isnan(score) else f"{score:.3f}", SMALL, ha="right", va="center")
+    for number, mark in enumerate(marks):
+        page.legend([mark], left + 160 * number - 10, page.height - 32)
+    return page.figure
 
 
 @with_fixed_style
@@ -151,7 +213,8 @@ def draw_tokens(
     all_labels = labels(queries)
     token_labels = fit_labels([all_labels[n] for n in positions], wide, with_positions=False, largest=SMALL)
     title = join_parts(kinds.title(kind), "attention of generated tokens")
-    header = Header.of(title, model, join_parts("mean over layers and heads", note))
+    read = f"rows as {segments.rows_as.get((kind, GENERATED), 'input')}"
+    header = Header.of(title, model, join_parts("mean over layers and heads", read, note))
     segment_labels = [label(name) for name in names]
     width, top = len(positions) * wide, header.height + _ABOVE
     uniform_top = top + _SHARES + _ABOVE + 20

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from attncli.options import option
+from attncli.options import RowsOptions, option
 from attncli.vocabulary import DIVISIONS
 
 
 @dataclass(frozen=True)
-class SegmentsOptions:
-    """How a text is divided into segments."""
+class SegmentsOptions(RowsOptions):
+    """How a text is divided into segments, and which of them are read."""
 
     divide: str = option(
         "Segments",
@@ -21,3 +21,5 @@ class SegmentsOptions:
     segments: str | None = option(
         "Segments", "JSON file of names with passages or spans (see attncli explain segments-file)", metavar="FILE"
     )
+    query: str | None = option("Segments", "only attention from this segment, such as generated", metavar="NAME")
+    key: str | None = option("Segments", "only attention to this segment; ranks heads by it", metavar="NAME")

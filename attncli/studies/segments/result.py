@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import Scores, columns_of, frame_of
-from attncli.data.tokens import Array
+from attncli.data.segments import GENERATED, REST, SPECIAL
+from attncli.data.tokens import KINDS, Array, Kind, RowsAs
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.rows_as import is_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,23 +23,78 @@ if TYPE_CHECKING:
 class Segments(Tabulated):
     """Attention from each segment of a text to each other.
 
-    heads   `mass`, `uniform_mass`, `positional_mass` and `ratio` with dim `row` (coords kind, layer, head, from, to,
-            texts). mass: attention to all keys of a segment, averaged over the real queries of another, from 0 to 1;
+    heads   `mass`, `uniform_mass`, `positional_mass`, `ratio` and `excess` with dim `row` (coords kind, layer, head,
+            from, to, texts). mass: attention to all keys of a segment, averaged over the rows of another, from 0 to 1;
             uniform_mass and positional_mass: the same under uniform weights over the visible keys, and under the
-            head's own mean weight at each offset; ratio: mass / uniform_mass. Over several texts, the mean over those
-            that have both segments
+            head's own mean weight at each offset; ratio: mass / uniform_mass; excess: mass minus the larger of these
+            baselines. Over several texts, the mean over those that have both segments. Of segments that are read where
+            they are predicted also `retrieval`, its baselines `retrieval_uniform` and `retrieval_positional`, its
+            largest possible value `retrieval_most`, and the number of tokens, `written`
     std     population standard deviation of `mass` and `uniform_mass` over texts; empty for one text
     tokens  `mass` and `uniform_mass` with dim `row` (coords text, kind, layer, query, token, to): the same for each
             generated token, averaged over the heads of a layer; empty if none was generated
+    rows_as by kind and query segment, which rows stand for its tokens: input or predicted
     Undefined is NaN: a ratio if no token of a segment has a visible key in the other, and position in cross-attention.
     """
 
     heads: Mapping[str, Scores]
     std: Mapping[str, Scores] = field(default_factory=dict)
     tokens: Mapping[str, Scores] = field(default_factory=dict)
+    rows_as: Mapping[tuple[Kind, str], RowsAs] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Scores:
         return self.heads[name]
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of attention, in the order of the table."""
+        return tuple(dict.fromkeys(self.heads["mass"].coords["kind"][1].tolist()))
+
+    def described(self, kind: Kind, name: str) -> str:
+        """Return the name of a query segment, with how its rows are read if the model wrote it or if as predicted."""
+        rows_as = self.rows_as.get((kind, name), "input")
+        return f"{name} (rows as {rows_as})" if rows_as == "predicted" or is_written(name) else name
+
+    def rows_note(self, kind: Kind) -> str:
+        """Return the query segments whose rows are read as predicted, for a picture of all; empty if there are none."""
+        names = [name for (of_kind, name), rows_as in self.rows_as.items() if (of_kind, rows_as) == (kind, "predicted")]
+        listed = f"{', '.join(names[:3])}{', …' if names[3:] else ''}"
+        return f"rows of {listed} as predicted" if names else ""
+
+    def select(self, query: str | None, key: str | None) -> Segments:
+        """Return the attention from one segment, to one segment, or both, the heads with the largest excess first.
+
+        Raise UsageError with close names if there is no such segment.
+        """
+        table = self.table()
+        chosen = np.ones(len(table["from"]), bool)
+        for option, axis, name in (("query", "from", query), ("key", "to", key)):
+            if name is not None and name not in table[axis]:
+                raise UsageError(f"--{option}: there is no segment '{name}': {did_you_mean(name, {*table[axis]})}")
+            chosen &= (table[axis] == name) | (name is None)
+        rows = np.flatnonzero(chosen)
+        kinds = np.array([KINDS.index(kind) for kind in table["kind"][rows]])
+        order = rows[np.lexsort((-table["excess"][rows], kinds))]
+        tokens = self.tokens if query in (None, GENERATED) else {}
+        if tokens and key is not None:
+            tokens = _take(tokens, np.flatnonzero(self.tokens_table()["to"] == key))
+        return replace(self, heads=_take(self.heads, order), std=_take(self.std, order), tokens=tokens)
+
+    def strongest(self, kind: Kind, by: str = "excess") -> dict[str, Array]:
+        """Return the rows of a kind with the largest excess, or another column, first, as far as it is above 0.
+
+        Of several query segments, those that the model wrote, if there are any. Of several key segments, all but the
+        query segment itself, special tokens and the rest.
+        """
+        table = self.table()
+        rows = np.flatnonzero((table["kind"] == kind) & (table[by] > 0))
+        for axis, left_out in (("from", _not_written({*table["from"][rows]})), ("to", {SPECIAL, REST})):
+            others = rows[[name not in left_out for name in table[axis][rows]]]
+            rows = others if len(others) else rows
+        others = rows[table["from"][rows] != table["to"][rows]]
+        rows = others if len(others) else rows
+        order = rows[np.argsort(-table[by][rows], kind="stable")]
+        return {name: column[order] for name, column in table.items()}
 
     def table(self) -> dict[str, Array]:
         """Return a row per head and pair of segments; `_std` columns for several texts."""
@@ -91,6 +149,24 @@ MEAN_COLUMNS = (
     *("kind", "from", "to", "texts", "mass", "uniform_mass", "positional_mass", "ratio"),
     *("highest_mass", "highest_layer", "highest_head"),
 )
+
+
+def _not_written(names: set[str]) -> set[str]:
+    """Return the query segments that the model did not write; if it wrote none, only the special tokens."""
+    written = names & {GENERATED} or {name for name in names if is_written(name)}
+    return names - written if written else {SPECIAL}
+
+
+def _take(scores: Mapping[str, Scores], rows: Array) -> dict[str, Scores]:
+    """Return these rows of the columns of a table."""
+    return {
+        name: replace(
+            column,
+            values=column.values[rows],
+            coords={coord: (dim, entries[rows]) for coord, (dim, entries) in column.coords.items()},
+        )
+        for name, column in scores.items()
+    }
 
 
 def _mean(values: Array) -> float:

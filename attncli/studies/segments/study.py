@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.report import Report
@@ -19,8 +20,9 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request
-    from attncli.studies.segments.compute import SegmentsSink, TextSides
+    from attncli.studies.segments.compute import SegmentsSink
     from attncli.studies.segments.result import Segments
+    from attncli.studies.segments.sides import TextSides
 
     SegmentsAndSides = tuple[Segments, TextSides]
 
@@ -52,41 +54,56 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
 
     def resolved(self) -> dict[str, Any]:
         """Return the options with the contents of the file of segments."""
+        shared = {name: getattr(self.options, name) for name in ("rows_as", "query", "key")}
         if self.spans is None:
-            return {"divide": self.options.divide, "segments": None}
+            return {"divide": self.options.divide, "segments": None, **shared}
         plain = [{name: [vars(span) for span in spans] for name, spans in text.items()} for text in self.spans]
-        return {"divide": "spans", "segments": plain}
+        return {"divide": "spans", "segments": plain, **shared}
 
     def check(self, request: Request) -> None:
         if request.by == "norm":
             raise UsageError("attention between segments is of attention weights: leave out by='norm'")
+        from attncli.inputs.rows_as import check_rows_as
+
+        check_rows_as(self.options.rows_as, words=request.words)
 
     def run(self, execution: Execution) -> tuple[Collected, SegmentsAndSides]:
         """Return the run, the result and the segments of its texts."""
         from attncli.engine.measuring import as_single_heads
 
         run, sink = execution.stream(self._sink, adapt=as_single_heads)
-        return run, (sink.result(), sink.sides)
+        result = sink.result()
+        if self._selected:
+            result = result.select(self.options.query, self.options.key)
+        return run, (result, sink.sides)
+
+    @property
+    def _selected(self) -> bool:
+        return (self.options.query, self.options.key) != (None, None)
 
     def _sink(self, source: Source) -> SegmentsSink:
         from attncli.data import KINDS
-        from attncli.studies.segments.compute import SegmentsSink, segments_of_texts
+        from attncli.inputs.rows_as import check_rows_as, rows_as_of
+        from attncli.studies.segments.compute import SegmentsSink
+        from attncli.studies.segments.sides import segments_of_texts
 
         if source.aggregate == "max":
             raise UsageError(
                 "attention between segments is a sum of weights: expected --aggregate to be none or mean, got max"
             )
         kinds = [kind for kind in KINDS if any(of == kind for of, _ in source.heads)]
+        given = check_rows_as(self.options.rows_as, kinds, words=source.words)
         sides = segments_of_texts(source.inputs, kinds, self.options.divide, self.spans)
+        rows_as = partial(rows_as_of, given=given, words=source.words)
         means = {"mean_heads": source.aggregate == "mean", "mean_layers": source.aggregate_layers == "mean"}
-        return SegmentsSink(source.inputs, sides, source.heads, **means)
+        return SegmentsSink(source.inputs, sides, source.heads, rows_as, **means)
 
     def report(self, result: SegmentsAndSides, run: Collected) -> Report:
         from attncli.studies.segments.report import segments_report
 
-        return segments_report(*result, run)
+        return segments_report(*result, run, self._selected)
 
     def terminal(self, result: SegmentsAndSides, run: Collected) -> Iterable[Table]:
-        from attncli.studies.segments.terminal import means_tables
+        from attncli.studies.segments.terminal import segments_tables
 
-        return means_tables(result[0].mean_table(), run.info.kinds)
+        return segments_tables(result[0], run.info.kinds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -35,6 +36,7 @@ def made(names: list[str], layers: int = 2, heads: int = 2, generated: int = 0, 
     with np.errstate(invalid="ignore"):
         ratio = np.where(seen, mass / np.where(seen, uniform, 1), np.nan)
     values = {"mass": mass, "uniform_mass": uniform, "positional_mass": uniform, "ratio": ratio}
+    values["excess"] = mass - uniform
     return Segments(scores(values, columns), tokens=shares(names, generated) if generated else {})
 
 
@@ -64,6 +66,8 @@ def test_the_share_and_its_ratio_are_side_by_side() -> None:
     mean = found["mass"].values.reshape(4, 2, 2).mean(0)
     np.testing.assert_allclose(share.filled(-1), np.where(np.tri(2) > 0, mean, -1), rtol=1e-6)
     np.testing.assert_allclose(ratio[1], np.log2(mean[1] * 2), rtol=1e-5)
+    with_rows = segments.draw(replace(found, rows_as={("encoder", "a"): "predicted"}), "encoder")
+    assert "mean over layers and heads · rows of a as predicted" in words(with_rows)
     assert {"share of the attention", "relative to uniform attention", "from", "to", "m"} <= words(figure)
     assert "masked key" in words(figure)
 
@@ -101,6 +105,29 @@ def test_generated_tokens_are_bars_that_sum_to_one(generated: int, count: int) -
     assert set(names) <= words(figure)
 
 
+def test_the_strongest_heads_are_bars_from_the_top() -> None:
+    found = made(["a", "b", "generated"], causal=True)
+    scores = dict(found.heads)
+    scores["retrieval"] = replace(scores["mass"], values=np.linspace(0, 1, len(scores["mass"].values)))
+    found = replace(found, heads=scores, rows_as={("encoder", "generated"): "predicted", ("encoder", "a"): "input"})
+    figure = segments.draw_strongest(found, "encoder", model="m", note="n")
+    assert figure is not None
+    assert not faults(figure)
+    strongest = found.strongest("encoder")
+    assert set(strongest["from"]) == {"generated"}
+    bars = figure.axes[0].patches
+    assert [bar.get_width() for bar in bars] == pytest.approx(strongest["mass"].tolist())
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [
+        f"{layer}.{head}  {to}"
+        for layer, head, to in zip(*(strongest[name].tolist() for name in ("layer", "head", "to")), strict=True)
+    ]
+    uniform, position = (line.get_xdata() for line in figure.axes[0].lines)
+    assert list(uniform) == list(position) == strongest["uniform_mass"].tolist()
+    assert {f"{score:.3f}" for score in strongest["retrieval"]} | {"retrieval score"} <= words(figure)
+    assert any("from generated (rows as predicted)" in word for word in words(figure))
+    assert segments.draw_strongest(replace(found, heads={**scores, "excess": scores["uniform_mass"]}), "cross") is None
+
+
 def test_hostile_names() -> None:
     for start in range(0, len(HOSTILE), 14):
         names = list(dict.fromkeys(HOSTILE[start : start + 14]))
@@ -108,6 +135,7 @@ def test_hostile_names() -> None:
         figures = {
             "mean": segments.draw(found, "encoder"),
             "heads": segments.draw_heads(found, "encoder", 16),
+            "strongest": segments.draw_strongest(found, "encoder"),
             "tokens": segments.draw_tokens(found, "encoder", 0, tokens(3)),
         }
         for name, figure in figures.items():
