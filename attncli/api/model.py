@@ -8,7 +8,7 @@ from attncli import models
 from attncli.api.run import NamedSpans, Run
 from attncli.arguments import check_fields, checked, checks_arguments
 from attncli.capturing import CapturePlan, kept_plan
-from attncli.data import Direction, Kind, RowsAs, Text
+from attncli.data import Direction, Kind, Text
 from attncli.data.described import Described
 from attncli.data.pair_weights import TokenName
 from attncli.engine.execution import Execution
@@ -110,17 +110,16 @@ class Model(Described, Runner):
         pair: str | None = None,
         target: str | None = None,
         spans: NamedSpans | Sequence[NamedSpans] | None = None,
-        rows_as: RowsAs | None = None,
         **run_options: Unpack[RunOptions],
     ) -> RankedHeads:
         """Return all heads, ranked by their attention from some tokens of the texts to others; no maps are kept.
 
         query, key  "it" (all its occurrences), "it#2", 7, -1, "14-21", "[CLS]", or a segment such as "generated"
         spans       segments that they can name, as for `run.segments`
-        rows_as     input: the rows of the query tokens; predicted: the rows that predict them; None: predicted for
-                    generated and assistant
+        run_options  options of the forward pass; rows_as says which rows are read: those of the query tokens (input),
+                     or those that predict them (predicted, the default for generated and assistant)
         """
-        options = FindOptions(rows_as, str(query), str(key))
+        options = FindOptions(run_options.pop("rows_as", None), str(query), str(key))
         study = FindStudy(options, None if spans is None else as_spans(spans))
         return self.study(study, text, pair=pair, target=target, **run_options)[0]
 

@@ -177,3 +177,16 @@ def test_find_needs_single_heads_and_weights(run: attncli.Run, decoder: attncli.
         decoder.find(CAT, "it", "cat", by="norm")
     with pytest.raises(UsageError, match="rows-as predicted needs a decoder"):
         run.find("it", "animal", rows_as="predicted")
+
+
+def test_written_tokens_have_the_retrieval_score_that_segments_gives_them() -> None:
+    run = attncli.load("demo:decoder", head="auto-lm").run("abc abc abc abc abc abc", generate=8)
+    found = run.find("generated", "prompt").to_frame().set_index(["layer", "head"])
+    table = run.segments(query="generated", key="prompt").to_frame().set_index(["layer", "head"])
+    names = ["retrieval", "retrieval_uniform", "retrieval_positional", "retrieval_most", "written"]
+    assert list(found.columns[-5:]) == names
+    assert found["retrieval"].max() > 0
+    for name in names:
+        np.testing.assert_allclose(found[name].sort_index(), table[name].sort_index())
+    assert "retrieval" not in run.find("generated", "prompt", rows_as="input").scores
+    assert "retrieval" not in run.find("-1", "prompt").scores

@@ -184,7 +184,10 @@ def test_cross_attention_is_found_by_where_the_words_are(run_cli: RunCli) -> Non
         ("--query it --key cat --aggregate mean", "find ranks single heads: leave out --aggregate"),
         ("--query it --key cat --rows-as predicted", "--rows-as predicted needs a decoder"),
         ("-m demo:decoder --query cat --key it", "'it' comes after 'cat', which a decoder masks: no head can see it."),
-        ("-m demo:decoder --query 0 --key 0 --rows-as predicted", "'0' has no row that predicts it: give --rows-as"),
+        (
+            "-m demo:decoder --query 0 --key 0 --rows-as predicted",
+            "no row predicts '<s>': choose another --query, or --rows-as input",
+        ),
     ],
 )
 def test_bad_calls_say_what_is_wrong(options: str, message: str, run_cli: RunCli) -> None:

@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from attncli.data import Array, Input, Kind, Rows, Selection
-from attncli.data.focus import title_name
+from attncli.data import Array, Input, Kind, Partition, Rows, Selection
+from attncli.data.focus import positions_of, title_name
+from attncli.data.segments import REST
 from attncli.data.surfaces import token_texts
 from attncli.stream.position_baseline import sums_by_offset
 from attncli.stream.protocol import selected
+from attncli.stream.retrieval import BaselinedRetrieval, retrieval_columns
 from attncli.stream.sums import OpenLayers, Sums, add_sums, join_heads
 from attncli.studies.find.pairs import PairKey, PairNames, Pairs
 from attncli.studies.find.ranking import rank_heads
-from attncli.studies.find.result import HeadRow, RankedHeads, most_frequent
+from attncli.studies.find.result import HeadRow, RankedHeads, most_frequent, retrieval_scores
 from attncli.studies.find.rows import NUMBERS, ChosenTokens, sums_of_block
 
+KEY = "key"
+"""The name of the key tokens as a passage that written tokens may be copied from."""
 LayerOfText = tuple[Kind, int, int]
 """The kind, the layer and the text."""
 
@@ -52,11 +56,16 @@ class FindSink:
         self._layers = OpenLayers()
         self._means: dict[tuple[Kind, int], dict[int, dict[str, Array]]] = {}
         self._drawn_rows: dict[tuple[Kind, int], Array] = {}
+        predicted = {key: pair for key, pair in pairs.by_text.items() if pair.rows_as == "predicted"}
+        written = {key: positions_of(pair.query) for key, pair in predicted.items()}
+        passages = {key: _passage(self._inputs[key[0]], key[1], pair.keys) for key, pair in predicted.items()}
+        self._retrieval = BaselinedRetrieval(inputs, written, passages)
 
     def add(self, rows: Rows) -> None:
         part = selected(rows, self._heads)
         if part is None or all((text, part.kind) not in self.pairs.by_text for text in part.texts):
             return
+        self._retrieval.add(part)
         if part.kind != "cross":
             self._layers.add(part, sums_by_offset(part))
         cache: dict[Any, Any] = part.visibility.cache
@@ -73,6 +82,7 @@ class FindSink:
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Reduce the rows of these texts to their means."""
+        self._retrieval.end_layer(kind, layer)
         by_offset: dict[int, tuple[Array, Array]] = {}
         for opened in self._layers.pop(kind, layer):
             _, total = opened.joined()
@@ -116,9 +126,12 @@ class FindSink:
     def result(self) -> RankedHeads:
         """Return all heads, ordered by weight."""
         ranking = rank_heads(self._means, self._heads)
+        coords = ranking.scores["weight"].coords
+        heads = zip(*(coords[name][1].tolist() for name in ("kind", "layer", "head")), strict=True)
+        retrieval = retrieval_columns(self._retrieval.result(), [(*head, KEY) for head in heads])
         return RankedHeads(
             *self._shown_names(),
-            scores=ranking.scores,
+            scores={**ranking.scores, **retrieval_scores(retrieval, coords)},
             std=ranking.std,
             top=ranking.top,
             leave_one_out=ranking.leave_one_out,
@@ -142,6 +155,12 @@ class FindSink:
         weights = self._drawn_rows[kind, layer][sorted(self._heads[kind, layer]).index(head)]
         keys = self._inputs[text].sides(kind)[1]
         return HeadRow(kind, layer, head, text, weights, keys, tuple(pair.rows.tolist()), tuple(pair.keys.tolist()))
+
+
+def _passage(text: Input, kind: Kind, keys: Array) -> Partition:
+    """Return the key tokens of a text as a passage, and the rest."""
+    count = len(text.sides(kind)[1])
+    return Partition((KEY, REST), 1 - np.isin(np.arange(count), keys))
 
 
 def _positional(chosen: Array, mass: Array, rows: Array, queries: Array) -> Array:

@@ -32,7 +32,7 @@ class PairNames:
     def ends(self) -> tuple[FocusRequest, FocusRequest]:
         """The query and the key as requests for tokens of a text."""
         return (
-            FocusRequest(self.query, "from", "--query", self.spans),
+            FocusRequest(self.query, "from", "--query", self.spans, self.rows_as),
             FocusRequest(self.key, "to", "--key", self.spans),
         )
 
@@ -97,8 +97,6 @@ def _pair(text: Input, kind: Kind, names: PairNames, words: bool) -> Pair:
     queries, keys = (end.matches(text, kind) for end in names.ends)
     rows_as = rows_as_of(names.query, kind, names.rows_as, words=words)
     positions = rows_of(text.sides(kind)[0], positions_of(queries), rows_as)
-    if not len(positions):
-        raise UsageError(f"'{names.query}' has no row that predicts it: give --rows-as input")
     key_positions = positions_of(keys)
     rows = rows_that_count(kind, positions, key_positions)
     if not len(rows):

@@ -7,7 +7,7 @@ from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store.tables import declared_numbers, document_head, records
 from attncli.studies.find.pairs import Pair, Pairs
-from attncli.studies.find.result import QUESTIONS, RankedHeads
+from attncli.studies.find.result import QUESTIONS, RETRIEVAL_QUESTIONS, RankedHeads
 
 
 def find_report(result: RankedHeads, pairs: Pairs, run: Collected) -> Report:
@@ -24,7 +24,7 @@ def find_report(result: RankedHeads, pairs: Pairs, run: Collected) -> Report:
         "advice": result.advice,
         "leave_one_out": None if result.leave_one_out is None else vars(result.leave_one_out),
         "tokens": [_entry(text, kind, pair) for (text, kind), pair in pairs.by_text.items()],
-        "numbers": declared_numbers(result.scores, QUESTIONS),
+        "numbers": declared_numbers(result.scores, QUESTIONS | RETRIEVAL_QUESTIONS),
         "heads": list(records(table)),
     }
     captions = run.info.captions(run.text_note(result.row.text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,13 @@ QUESTIONS = {
     "keys": "Among how many keys?",
     "top_weight": "How much attention does the strongest key of the row get?",
     "top_share": "In which share of the rows (of several texts: of the texts) is it the same strongest key?",
+}
+RETRIEVAL_QUESTIONS = {
+    "retrieval": "For which share of the query tokens is the top key, where they are predicted, the same token?",
+    "retrieval_uniform": "Which share would it be if all visible keys got the same weight?",
+    "retrieval_positional": "Which share would it be if weights depended on the distance alone?",
+    "retrieval_most": "Which share of the query tokens is among the keys?",
+    "written": "How many query tokens are there?",
 }
 RANGES: Mapping[str, tuple[float, float | None]] = {
     **dict.fromkeys(("weight", "weight_uniform", "top_weight", "top_share"), (0.0, 1.0)),
@@ -73,7 +80,8 @@ class RankedHeads:
     query, key     names of the tokens, as the user gave them; of a position in one text, the token
     scores         `weight`, `weight_uniform`, `weight_positional`, `rank`, `keys`, `top_weight` and `top_share` with
                    dim `head` (coords kind, layer, head, texts, queries). weight: the mean over the query tokens of the
-                   sum over the key tokens, from 0 to 1. Over several texts the mean of those. NaN is undefined
+                   sum over the key tokens, from 0 to 1. Over several texts the mean of those. NaN is undefined.
+                   If rows are read as predicted, the retrieval score too, see `RETRIEVAL_QUESTIONS`
     std            [head] population standard deviation of the weight over texts; None for one text
     top            [head] the strongest key of the row, in most rows (of several texts: in most texts)
     leave_one_out  how the search does on other texts; None for one text
@@ -149,6 +157,15 @@ def head_scores(values: Mapping[str, Array], coords: Mapping[str, tuple[str, Arr
         )
         for name in QUESTIONS
     }
+
+
+def retrieval_scores(values: Mapping[str, Array], coords: Mapping[str, tuple[str, Array]]) -> dict[str, Scores]:
+    """Return the columns of the retrieval score [head] with their coordinates."""
+    source = "Wu et al. 2024; see attncli explain retrieval"
+    scores = {name: Scores(name, column, ("head",), coords, "1", (0.0, 1.0), source) for name, column in values.items()}
+    if "written" in scores:
+        scores["written"] = replace(scores["written"], unit="tokens", range=(0.0, None))
+    return scores
 
 
 def leave_one_out(weights: Array, best: int) -> LeaveOneOut | None:

@@ -29,17 +29,16 @@ def heads_table(result: RankedHeads, kinds: KindNames = KNOWN) -> Table:
     of_texts = ["± std"] if result.std is not None else []
     attention = "attention" if several_kinds else kinds.attention(rows[0]["kind"])
     title = f"{attention} from {result.title}"
-    table = blank_table(title, words, ["weight", *of_texts, "uniform", "position", "rank"])
+    copies = ["retrieval"] if "retrieval" in columns else []
+    table = blank_table(title, words, ["weight", *of_texts, "uniform", "position", *(copies or ["rank"])])
     table.add_column("strongest key")
     for row in rows[:_MOST_ROWS]:
         names = [str(row["kind"])] if several_kinds else []
         std = [three_digits(row["weight_std"])] if of_texts else []
         weights = [three_digits(row[name]) for name in ("weight_uniform", "weight_positional")]
         cells = [*names, f"{row['layer']}.{row['head']}", three_digits(row["weight"]), *std, *weights]
-        add_row(
-            table,
-            [*cells, _rank(row["rank"], row["keys"]), _strongest(row["top"], row["top_weight"], row["top_share"])],
-        )
+        more = [three_digits(row[name]) for name in copies] or [_rank(row["rank"], row["keys"])]
+        add_row(table, [*cells, *more, _strongest(row["top"], row["top_weight"], row["top_share"])])
     table.caption = Text(result.advice)
     table.caption_justify = "left"
     return table
