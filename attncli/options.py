@@ -165,7 +165,7 @@ class RowsOptions:
     """Option of commands that read the rows of chosen tokens."""
 
     rows_as: str | None = option(
-        "Rows",
+        "Selection",
         "input: the rows of the tokens themselves; predicted: the rows before them, which predict them "
         "(default: predicted for generated and assistant, else input; see attncli explain rows-as)",
         choices=vocabulary.ROWS_AS,

@@ -87,7 +87,7 @@ def test_help_groups_the_commands(run_cli: RunCli) -> None:
     assert list(panels) == ["Options", *PANELS]
 
 
-ROWS = {"find"}
+ROWS = ("find", "heatmap", "highlight", "segments")
 """Commands that read the rows of chosen tokens."""
 
 

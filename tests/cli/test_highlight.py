@@ -215,7 +215,7 @@ def test_the_focus_may_be_what_the_model_wrote(run_cli: RunCli) -> None:
         assert (done.code, done.err) == (0, "")
         html = Path(done.out.strip()).read_text(encoding="utf-8")
         numbers = [says.split(" ")[0] for *_, says in Read.page(html).tokens]
-        return html, np.array([0.0 if number == "no" else float(number) for number in numbers])
+        return html, np.array([0.0 if number in ("no", "undefined") else float(number) for number in numbers])
 
     rows = page("--focus", "all")[1].reshape(10, 10)
     for more, shown, says in (
