@@ -109,7 +109,7 @@ def test_the_row_before_a_token_predicts_it() -> None:
     np.testing.assert_array_equal(found.lines[0].weights, own.lines[0].weights)
     with pytest.raises(UsageError, match="no row predicts '<s>': choose another --focus, or --rows-as input"):
         run.highlight("0", rows_as="predicted")
-    with pytest.raises(UsageError, match="unknown --rows-as 'out': known are: input, predicted"):
+    with pytest.raises(UsageError, match="unknown rows_as 'out': known are: input, predicted"):
         run.highlight("0", rows_as="out")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="needs a decoder, whose rows predict the next token"):
         attncli.load("demo:encoder").run("a b").highlight("a", rows_as="predicted")
