@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from attncli import models
+from attncli.api.describe import describe_model
 from attncli.api.run import NamedSpans, Run
 from attncli.arguments import check_fields, checked, checks_arguments
 from attncli.capturing import CapturePlan, kept_plan
-from attncli.data import Direction, Kind, Text
+from attncli.data import Direction, Text
 from attncli.data.described import Described
 from attncli.data.pair_weights import TokenName
 from attncli.engine.execution import Execution
@@ -42,7 +43,6 @@ from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
 from attncli.studies.segments.study import SegmentsStudy
 from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
-from attncli.wording import spelled
 
 
 @checks_arguments
@@ -212,26 +212,7 @@ class Model(Described, Runner):
 
     def describe(self, capture: str = "auto") -> dict[str, Any]:
         """Return the attention, sizes and capture of the model as plain values: schema `attncli.info/1`."""
-        loaded, capture_plan = self.loaded, self.plan(capture)
-        info = loaded.run_info(capture_plan.route)
-        return {
-            "schema": "attncli.info/1",
-            "model": info.model,
-            "revision": info.revision,
-            "class": info.cls,
-            "class_reason": loaded.class_reason,
-            "architecture": info.architecture,
-            "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-            **{name: getattr(info, name) for name in ("dtype", "device", "tokenizer")},
-            "gguf": loaded.gguf.describe(loaded.dtype) if loaded.gguf else None,
-            "max_positions": loaded.max_positions,
-            "attention": [_describe_kind(capture_plan, kind) for kind in capture_plan.kinds],
-            "capture": {"route": capture_plan.route, "reason": spelled(capture_plan.reason)},
-            "initialised_weights": list(loaded.initialised),
-            "unused_weights": list(loaded.unused),
-            "refused": [{"layer": name, "reason": reason} for name, reason in capture_plan.refused],
-            "versions": dict(info.versions),
-        }
+        return describe_model(self.loaded, self.plan(capture))
 
 
 def load(
@@ -304,12 +285,3 @@ def _captured(loaded: Loaded, capture_plan: CapturePlan, batch: Batch, request: 
         raise UsageError(f"{type(loaded.model).__name__} has no cross-attention that reads {STATES}: leave it out")
     prepared = Pass.prepare(loaded, capture_plan, [batch], request)
     return Run(**vars(prepared.collect([encoded.text for encoded in batch.inputs])))
-
-
-def _describe_kind(capture_plan: CapturePlan, kind: Kind) -> dict[str, Any]:
-    sites = [site for site in capture_plan.sites if site.kind == kind]
-    description: dict[str, Any] = {"kind": kind, "layers": sorted({site.layer for site in sites})}
-    for name, attribute in (("heads", "heads"), ("key_value_heads", "kv_heads")):
-        numbers = [getattr(site, attribute) for site in sites]
-        description[name] = numbers[0] if len(set(numbers)) == 1 else numbers
-    return description

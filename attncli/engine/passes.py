@@ -11,7 +11,7 @@ import numpy as np
 
 from attncli.capturing import CapturePlan, Shadow, layer_bytes, shared_shadow, with_scales
 from attncli.capturing import run as run_pass
-from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text, Zoom
+from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
 from attncli.data.cached import cached_property
 from attncli.data.selection import format_ranges, resolve
 from attncli.engine.collected import Collected
@@ -23,9 +23,9 @@ from attncli.engine.request import Request
 from attncli.engine.token_axes import with_token_axes
 from attncli.engine.windows import located, name_rows
 from attncli.errors import ModelError, UsageError
-from attncli.inputs.batches import Batch
+from attncli.inputs.batches import Batch, with_words
 from attncli.inputs.random_inputs import shuffle_batch
-from attncli.inputs.word_ids import with_word_ids, word_notes
+from attncli.inputs.word_ids import word_notes
 from attncli.models import Loaded
 from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink, SinkGroup
@@ -47,11 +47,7 @@ class Pass:
     @classmethod
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
         """Return a pass with the selected heads; raise UsageError if one does not exist or a layer does not fit."""
-        batches = tuple(batches)
-        if request.word_ids is not None:
-            count = sum(len(batch.inputs) for batch in batches)
-            parts = (with_word_ids(batch.inputs, request.word_ids, count) for batch in batches)
-            batches = tuple(replace(batch, inputs=inputs) for batch, inputs in zip(batches, parts, strict=True))
+        batches = tuple(batches) if request.word_ids is None else with_words(batches, request.word_ids)
         plan = plan.for_texts([text for batch in batches for text in batch.inputs])
         batches = tuple(with_scales(batch, plan.scales) for batch in batches)
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
@@ -120,14 +116,10 @@ class Pass:
         for text in self.inputs if self.matches is None else ():
             try:
                 for kind in {kind for kind, _ in self.heads}:
-                    self._part(text, kind).sides(*map(len, text.sides(kind)))
+                    located(self.request.zoom, text.sides(kind), kind).sides(*map(len, text.sides(kind)))
             except UsageError as error:
                 several = len(self.inputs) > 1
                 raise UsageError(f"text {text.index}: {error}" if several else str(error)) from error
-
-    def _part(self, text: Input, kind: Kind) -> Zoom:
-        """Return the zoom with the rows and keys of one text as positions."""
-        return located(self.request.zoom, text.sides(kind), kind)
 
     def excess(self, at_once: bool) -> str | None:
         """Return how much the kept maps exceed the allowed memory, in words; None if they fit (see `check_memory`)."""
@@ -275,7 +267,7 @@ class Pass:
             side: Literal["query", "key"] = "query" if request.focus.direction == "from" else "key"
             return KeepChosen(side, self.matches.rows, self.heads, **combine)
         texts = [(text, kind) for text in self._merged(batch) for kind in {kind for kind, _ in self.heads}]
-        parts = {(text.index, kind): self._part(text, kind) for text, kind in texts}
+        parts = {(text.index, kind): located(self.request.zoom, text.sides(kind), kind) for text, kind in texts}
         if any(parts[text.index, kind].changes(*map(len, text.sides(kind))) for text, kind in texts):
             return PoolMaps(request.zoom, self.heads, **combine, parts=parts)
         return KeepMaps(self.heads, **combine)
@@ -296,7 +288,7 @@ class Pass:
         texts = {text.index: text for text in inputs}
         for attention in maps:
             text, kind = texts[attention.text], attention.kind
-            named = name_rows(attention, text.sides(kind)[0], self._part(text, kind))
+            named = name_rows(attention, text.sides(kind)[0], located(self.request.zoom, text.sides(kind), kind))
             yield replace(named, words=words, dropped_special=dropped, by=by)
 
 

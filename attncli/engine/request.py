@@ -224,14 +224,9 @@ class Request:
 
 
 NOTHING: Mapping[str, Any] = {
-    "keep_maps": False,
     "metrics": (),
-    "per_query": False,
-    "top_k": None,
-    "min_weight": None,
-    "profile": False,
-    "neurons": False,
-    "focus": None,
+    **dict.fromkeys(("keep_maps", "per_query", "profile", "neurons"), False),
+    **dict.fromkeys(("top_k", "min_weight", "focus")),
 }
 """The fields of a request that asks for nothing."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +15,7 @@ from attncli.errors import UsageError
 from attncli.inputs.encoded import MASKS, STATES, as_tensors
 from attncli.inputs.notes import input_notes
 from attncli.inputs.token_reader import TokenReader
+from attncli.inputs.word_ids import WordIds, with_word_ids
 from attncli.models import Loaded
 
 if TYPE_CHECKING:
@@ -176,3 +177,10 @@ def _decode_tokens(tokenizer: PreTrainedTokenizerBase | None, ids: torch.Tensor)
         return replace(Tokens.plain([str(number) for number in numbers]), ids=np.asarray(numbers))
     text = str(tokenizer.decode(numbers, skip_special_tokens=True))
     return TokenReader(tokenizer).tokens(numbers, text=text)
+
+
+def with_words(batches: Iterable[Batch], word_ids: WordIds) -> tuple[Batch, ...]:
+    """Return all batches of a run with the words of the user; raise UsageError if they do not fit the tokens."""
+    batches = tuple(batches)
+    texts = sum(len(batch.inputs) for batch in batches)
+    return tuple(replace(batch, inputs=with_word_ids(batch.inputs, word_ids, texts)) for batch in batches)
