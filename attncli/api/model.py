@@ -147,15 +147,18 @@ class Model(Described, Runner):
         divide: str = "auto",
         spans: NamedSpans | Sequence[NamedSpans] | None = None,
         *,
+        query: str | None = None,
+        key: str | None = None,
         pair: str | None = None,
         target: str | None = None,
         **run_options: Unpack[RunOptions],
     ) -> Segments:
         """Return how much attention goes between the segments of the texts; no maps are kept.
 
-        divide, spans  what the segments are, as in `Run.segments`
+        divide, spans, query, key  as in `Run.segments`, and rows_as of the run_options
         """
-        study = SegmentsStudy(SegmentsOptions(divide), None if spans is None else as_spans(spans))
+        options = SegmentsOptions(run_options.pop("rows_as", None), divide, query=query, key=key)
+        study = SegmentsStudy(options, None if spans is None else as_spans(spans))
         return self.study(study, text, pair=pair, target=target, **run_options)[0]
 
     def highlight(
@@ -170,11 +173,13 @@ class Model(Described, Runner):
     ) -> HighlightPage:
         """Return attention on one text itself, from some words or to them; only their rows or columns are kept.
 
-        focus, direction  as in `Run.highlight`; the mean over all heads is shown unless run_options choose or combine
+        focus, direction  as in `Run.highlight`, and rows_as of the run_options; the mean over all heads is shown unless
+                          run_options choose or combine
         Raise UsageError if there are several kinds of attention and run_options do not name one (`kind`).
         """
         chosen = run_options.keys() & {"layer", "head", "aggregate", "aggregate_layers"}
-        study = HighlightStudy(HighlightOptions(str(focus), direction), mean=not chosen)
+        options = HighlightOptions(run_options.pop("rows_as", None), str(focus), direction)
+        study = HighlightStudy(options, mean=not chosen)
         runs, _ = self.study(study, text, pair=pair, target=target, **run_options)
         found = [HighlightPage(highlight, **run.info.captions()) for run in runs for highlight in study.highlights(run)]
         if len(found) > 1:

@@ -59,6 +59,7 @@ def test_in_minilm_head_3_1_is_the_first_from_it_to_the_animal(run: attncli.Run,
     assert (best["layer"], best["head"], round(best["weight"], 2)) == (3, 1, 0.68)
     assert (best["rank"], best["keys"], best["top"], round(best["weight_uniform"], 4)) == (1, 16, "animal", 0.0625)
     assert result.searched == 72
+    assert repr(result).startswith("RankedHeads, 'it' to 'animal': 72 heads, 1 text\n  3.1 is the best of 72 heads")
     assert "3.1 is the best of 72 heads that were searched: try it on other texts" in result.advice
     assert_equal_to(result.table(), "encoder", eager(minilm, run).attentions, [10], [2])
 
@@ -175,7 +176,7 @@ def test_find_needs_single_heads_and_weights(run: attncli.Run, decoder: attncli.
         decoder.find(CAT, "it", "cat", aggregate="mean")
     with pytest.raises(UsageError, match="find ranks attention weights"):
         decoder.find(CAT, "it", "cat", by="norm")
-    with pytest.raises(UsageError, match="rows-as predicted needs a decoder"):
+    with pytest.raises(UsageError, match="rows_as predicted needs a decoder"):
         run.find("it", "animal", rows_as="predicted")
 
 

@@ -107,7 +107,7 @@ def test_the_row_before_a_token_predicts_it() -> None:
     assert found.rows_as == "predicted"
     assert found.lines[0].positions == (3, 4, 5)
     np.testing.assert_array_equal(found.lines[0].weights, own.lines[0].weights)
-    with pytest.raises(UsageError, match="no row predicts '<s>': choose another --focus, or --rows-as input"):
+    with pytest.raises(UsageError, match="no row predicts '<s>': choose another focus, or rows_as input"):
         run.highlight("0", rows_as="predicted")
     with pytest.raises(UsageError, match="unknown rows_as 'out': known are: input, predicted"):
         run.highlight("0", rows_as="out")  # type: ignore[arg-type]

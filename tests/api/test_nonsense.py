@@ -199,6 +199,7 @@ RIGHT_OF = {
     "Scores.mean": {"axis": "head"},
     "Model.find": {"key": 0},
     "Run.find": {"key": 0},
+    "Segments.select": {"query": "a", "key": "cat"},
 }
 
 
@@ -209,7 +210,7 @@ def instances(model: attncli.Model) -> dict[str, Any]:
     attention, profile, statistics = run.attention(), run.profile(), run.stats(["sink", "entropy"])
     found = [model, run, attention, profile, profile.received[0], run.edges(), run.vectors[0], statistics]
     found += [statistics["sink"], attention.queries, run.inputs[0], run.patterns(), run.highlight(0), run.rollout()]
-    found += [run.view(), run.info, attention.layers[0]]
+    found += [run.view(), run.info, attention.layers[0], run.segments(spans={"a": [(0, 1)], "cat": [(2, 5)]})]
     return {type(instance).__name__: instance for instance in found}
 
 

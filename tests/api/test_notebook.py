@@ -43,6 +43,7 @@ MADE: dict[str, Make] = {
     "HighlightPage": lambda model, run: run.highlight("it"),
     "Page": lambda model, run: run.view(),
     "Patterns": lambda model, run: run.patterns(),
+    "RankedHeads": lambda model, run: run.find("it", "mat"),
     "Repeated": lambda model, run: model.probe_repeated(4, 1),
     "Segments": lambda model, run: run.segments(spans={"cat": ["The cat"], "mat": ["the mat"]}),
 }

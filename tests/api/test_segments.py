@@ -89,9 +89,9 @@ def test_selected_segments_begin_with_the_heads_that_read_them_most(answered: at
     assert set(from_user.to_frame()["from"]) == {"user"}
     assert not from_user.tokens
     assert set(answered.segments(key="user").tokens_frame()["to"]) == {"user"}
-    with pytest.raises(UsageError, match="--key: there is no segment 'usr': did you mean 'user'"):
+    with pytest.raises(UsageError, match="key: there is no segment 'usr': did you mean 'user'"):
         answered.segments(key="usr")
-    with pytest.raises(UsageError, match="--query: there is no segment 'answer': did you mean 'user'"):
+    with pytest.raises(UsageError, match="query: there is no segment 'answer': did you mean 'user'"):
         answered.segments(query="answer")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attncli.data.described import Described, Tabulated, counted
 from attncli.data.labels import escape_invisible
 from attncli.data.results import Scores, frame_of
 from attncli.data.tokens import Array, Kind, Tokens
@@ -53,8 +54,8 @@ class LeaveOneOut:
     texts: int
 
 
-@dataclass(frozen=True, eq=False)
-class HeadRow:
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadRow(Described):
     """The row of one head in one text: the mean over the query rows that count.
 
     weights  [key] attention weights
@@ -72,9 +73,12 @@ class HeadRow:
     rows: tuple[int, ...]
     keys: tuple[int, ...]
 
+    def _lines(self) -> Iterable[str]:
+        yield f"HeadRow of head {self.layer}.{self.head} in text {self.text}: {counted(len(self.weights), 'key')}"
 
-@dataclass(frozen=True, eq=False)
-class RankedHeads:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RankedHeads(Tabulated):
     """All heads, ordered by their attention from the query to the key, the largest first.
 
     query, key     names of the tokens, as the user gave them; of a position in one text, the token
@@ -146,6 +150,10 @@ class RankedHeads:
     def to_frame(self) -> pd.DataFrame:
         """Return a row per head as a pandas table."""
         return frame_of(self.table())
+
+    def _lines(self) -> Iterable[str]:
+        yield f"RankedHeads, {self.title}: {counted(self.searched, 'head')}, {counted(self.best['texts'], 'text')}"
+        yield self.advice
 
 
 def head_scores(values: Mapping[str, Array], coords: Mapping[str, tuple[str, Array]]) -> dict[str, Scores]:

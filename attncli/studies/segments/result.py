@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import Scores, columns_of, frame_of
 from attncli.data.segments import GENERATED, REST, SPECIAL
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Segments(Tabulated):
     """Attention from each segment of a text to each other.
@@ -84,9 +86,11 @@ class Segments(Tabulated):
         """Return the rows of a kind with the largest excess, or another column, first, as far as it is above 0.
 
         Of several query segments, those that the model wrote, if there are any. Of several key segments, all but the
-        query segment itself, special tokens and the rest.
+        query segment itself, special tokens and the rest. Raise UsageError if there is no such column.
         """
         table = self.table()
+        if by not in self.heads:
+            raise UsageError(f"unknown by '{by[:60]}': {did_you_mean(by, self.heads)}")
         rows = np.flatnonzero((table["kind"] == kind) & (table[by] > 0))
         for axis, left_out in (("from", _not_written({*table["from"][rows]})), ("to", {SPECIAL, REST})):
             others = rows[[name not in left_out for name in table[axis][rows]]]
