@@ -21,7 +21,7 @@ PIP := -m pip --disable-pip-version-check -q install
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-real coverage metrics smoke web page lint format picture lock clean
+.PHONY: help demo test test-real coverage metrics smoke docs web page lint format picture lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ metrics: $(READY) ## print the size and the structure of the code
 smoke: $(READY) ## draw and measure a sentence with every bundled model, as configs/smoke.yaml says
 	@$(BIN)/attncli run configs/smoke.yaml --out outputs/smoke --force
 
+docs: $(READY) ## build the documentation into build/docs; a broken link or reference is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 web: $(MODULES) ## check the page: that it is built from its sources, their style and types, their tests
 	@cd web && npm run --silent check && npm test --silent
 
@@ -70,6 +73,7 @@ format: $(READY) ## lay out the code and mend what ruff can mend
 
 picture: $(READY) $(CHROMIUM) ## draw the pictures of README and docs again
 	@$(BIN)/python tests/support/readme.py
+	@$(BIN)/python tests/support/gallery.py
 	@$(BIN)/python tests/support/screens.py
 
 # The stamp is younger than the pins and the metadata once both are installed: a second `make` installs nothing.

@@ -24,7 +24,7 @@ REPO = Path(__file__).parents[2]
 PICTURE = REPO / "docs" / "heatmap.png"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 # The set-up itself: test_packaging.py and continuous integration run it.
-SET_UP = re.compile(r"^(make |pip install )")
+SET_UP = re.compile(r"^(make |pip install |git clone )")
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,14 @@ def run(block: Block, folder: Path, commands: Path, environment: Mapping[str, st
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
-def calls(block: Block) -> list[list[str]]:
-    """The arguments of each call of attncli, as bash makes them of a block, of a workflow or of a hook."""
+def calls(block: Block, folder: Path | None = None) -> list[list[str]]:
+    """The arguments of each call of attncli, as bash makes them of a block, of a workflow or of a hook.
+
+    Other commands of the block run in `folder`.
+    """
     told = 'attncli() { printf "%s\\0" "$@" $\'\\x01\'; }\n'
     command = ["bash", "-euo", "pipefail", "-c", told + _without_set_up(block)]
-    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    seen = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     return [part.split("\0")[:-1] for part in seen.split("\x01\0")[:-1]]
 
 
