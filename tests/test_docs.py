@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
 import shutil
 from pathlib import Path
@@ -41,6 +42,8 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, run_cli: RunCli) ->
             for arguments in readme.calls(block, tmp_path):
                 done = run_cli(*arguments)
                 assert done.code == 0, (arguments, done.err)
+        if block.language == "python":
+            exec(compile(block.code, str(page), "exec"), namespace)
         if block.language == "pycon":
             example = doctest.DocTestParser().get_doctest(block.code, namespace, page.name, str(page), block.line)
             runner = doctest.DocTestRunner(optionflags=OPTIONS)
@@ -79,3 +82,13 @@ def test_the_site_has_every_page() -> None:
     config = (REPO / "mkdocs.yml").read_text(encoding="utf-8")
     named = set(re.findall(r"([\w/-]+\.md)", config.partition("nav:")[2]))
     assert named == {str(page.relative_to(DOCS)) for page in PAGES}
+
+
+def test_the_notebook_runs(capsys: pytest.CaptureFixture[str], run_cli: RunCli) -> None:
+    book = json.loads((REPO / "examples" / "attention.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    namespace: dict[str, object] = {}
+    for cell in cells:
+        exec("".join(cell["source"]), namespace)
+    stored = ["".join(output["text"]) for cell in cells for output in cell["outputs"] if "text" in output]
+    assert stored == [capsys.readouterr().out]

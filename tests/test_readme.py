@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = readme.blocks(TEXT)
-OWN_MODEL = readme.blocks((REPO / "docs" / "own-model.md").read_text(encoding="utf-8"))
 COMMANDS = registry.names("cli.commands")
 CODE = "\n".join(block.code for block in BLOCKS if block.language == "bash").replace("\\\n", " ")
 
@@ -35,13 +34,6 @@ def test_the_code_runs(block: Block, tmp_path: Path, run_cli: RunCli, forks: For
         return
     for args in readme.calls(block):
         assert run_cli(*args).code == 0, args
-
-
-@pytest.mark.parametrize("block", OWN_MODEL, ids=[f"line {block.line}" for block in OWN_MODEL])
-def test_the_code_for_a_model_of_your_own_runs(block: Block, tmp_path: Path, forks: ForkServer) -> None:
-    assert "attncli.capture(" in block.code
-    done = readme.run(block, tmp_path, forks.folder, forks.environment)
-    assert done.returncode == 0, done.stderr
 
 
 def test_bash_makes_the_arguments() -> None:
