@@ -84,11 +84,12 @@ def test_the_site_has_every_page() -> None:
     assert named == {str(page.relative_to(DOCS)) for page in PAGES}
 
 
-def test_the_notebook_runs(capsys: pytest.CaptureFixture[str], run_cli: RunCli) -> None:
+def test_the_notebook_runs(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     book = json.loads((REPO / "examples" / "attention.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
     namespace: dict[str, object] = {}
     for cell in cells:
         exec("".join(cell["source"]), namespace)
     stored = ["".join(output["text"]) for cell in cells for output in cell["outputs"] if "text" in output]
-    assert stored == [capsys.readouterr().out]
+    assert stored == [capfd.readouterr().out]
