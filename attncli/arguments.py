@@ -14,6 +14,7 @@ from attncli.errors import UsageError, did_you_mean
 
 Class = TypeVar("Class", bound=type)
 Function = TypeVar("Function", bound=Callable[..., Any])
+_PUBLIC_NAMES = {"Collected": "Run"}
 _WORDS: dict[Any, str] = {
     bool: "True or False",
     int: "a whole number",
@@ -35,7 +36,11 @@ def checked(function: Function) -> Function:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         hints, names = parameter_types(function), _signature(function)
-        arguments = names.bind_partial(*args, **kwargs).arguments
+        try:
+            arguments = names.bind_partial(*args, **kwargs).arguments
+        except TypeError as error:
+            known = ", ".join(name for name in names.parameters if name != "self")
+            raise UsageError(f"{function.__name__} {error}: its arguments are {known}") from None
         for name, value in arguments.items():
             kind = names.parameters[name].kind
             hint = hints.get(name, Any)
@@ -172,6 +177,7 @@ def _in_words(hint: Any) -> str:
     if parts and issubclass(origin, Iterable) and origin is not tuple:
         return f"several, each {_in_words(parts[0])}"
     name = getattr(origin or hint, "__name__", str(hint))
+    name = _PUBLIC_NAMES.get(name, name)
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 

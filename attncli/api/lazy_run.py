@@ -94,7 +94,7 @@ class LazyRun(Described, Collected):
             return super().stats(metrics, per_query)
         if self.statistics is not None and self.statistics.has(names if metrics else (), per_query):
             return self.statistics.select(names)
-        earlier = next((known for known in self.reading.measured if known.has(names, per_query)), None)
+        earlier = self.reading.earlier(names, per_query)
         if earlier is None and not self.streams:
             return super().stats(metrics, per_query)
         return (earlier or self.reading.measure(names, per_query)).select(names)
@@ -106,7 +106,15 @@ class LazyRun(Described, Collected):
         names = ("top_k", "min_weight", "profile", "ends")
         return self.reading.take(**{name: getattr(request, name) for name in names})
 
+    def lasting_statistics(self) -> Statistics | None:
+        """Return the statistics that stay when the model is gone, which are not in the maps: those of pooled maps."""
+        maps: Maps = vars(self)["maps"]
+        if self.statistics is not None or self.reading is None or all(attention.whole for attention in maps):
+            return self.statistics
+        measured = (statistics for _, statistics in self.reading.measured)
+        return max(measured, key=lambda statistics: (len(statistics.heads), bool(statistics.tokens)), default=None)
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process gets: all maps, but no model."""
         self.keep()
-        return {**vars(self), "reading": None}
+        return {**vars(self), "statistics": self.lasting_statistics(), "reading": None}

@@ -55,12 +55,12 @@ NamedSpans = Mapping[str, Sequence[Any]]
 class Run(LazyRun):
     """Texts that a model reads, or a saved run, and the answers to questions about their attention.
 
-    A run of `model.run(text)` holds encoded texts and keeps nothing until it is asked. Each first question costs one
+    A run of `model.run(text)` holds encoded texts and keeps nothing until it is asked. Each new question costs one
     forward pass: `stats`, `edges`, `profile`, `patterns`, `heads`, `segments` and `study` compute their result while
     the model runs and keep no map; `attention`, `heatmap`, `view`, `highlight`, `rollout`, `flow` and `save` keep all
     maps, which then serve all later questions. If they would not fit into memory, an error says so before the pass.
     The weights must not change between `model.run` and a question: that is an error, so that no run mixes two models
-    (changes of `parameter.data` are not noticed).
+    (changes of `parameter.data`, of buffers and of hooks are not noticed).
 
     info, inputs     where the results come from; the texts with their tokens
     maps             the maps of all heads by text, then kind; kept when they are first read
@@ -120,13 +120,13 @@ class Run(LazyRun):
 
         Kept maps of whole texts are read; otherwise the attention of one pass streams through the study.
         """
+        check_fields(study.options, study.group)
         if self.reading is not None and self.streams:
             return study.run(self.reading.execution(study))[1]
         if not self.maps:
             raise UsageError(
                 f"this run kept no maps: run the model with keep_maps=True, or use model.{study.name}, which needs none"
             )
-        check_fields(study.options, study.group)
         request = replace(Request.of({**study.run_options(), "by": self.maps[0].by}), any_axes=study.any_axes)
         study.check(request)
         return study.run(Execution(request, existing=self))[1]
@@ -278,7 +278,8 @@ class Run(LazyRun):
         info = self.info
         name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
         folder = OutputFolder(directory, "run", name, force)
-        save_run(folder, self, layout=layout, format=format)
+        saved = replace(self, statistics=self.lasting_statistics())
+        save_run(folder, saved, layout=layout, format=format)
         folder.finish(info)
         return folder.path
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from attncli.arguments import checks_arguments
+from attncli.arguments import check, checks_arguments
 from attncli.data.described import Described, counted
 from attncli.data.labels import Scheme, first_labels
 from attncli.errors import UsageError, did_you_mean
@@ -139,6 +139,10 @@ class Text(Described):
     pair: str | None = None
     target: str | None = None
     messages: tuple[Mapping[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("text", "pair", "target"):
+            check(f"the {name}", getattr(self, name), str if name == "text" else str | None)
 
     def _lines(self) -> Iterable[str]:
         parts = {"text": self.text, "pair": self.pair, "target": self.target}

@@ -24,14 +24,14 @@ class Reading:
     texts       the texts as they were given
     keeps_maps  whether a pass may keep maps
     state       the state of the weights when the run began: passes of two states are never mixed
-    measured    the statistics of earlier passes
+    measured    the statistics of earlier passes, with the names of the metrics that they were asked for
     """
 
     prepared: Pass
     texts: tuple[Text, ...]
     keeps_maps: bool
     state: State
-    measured: list[Statistics] = field(default_factory=list)
+    measured: list[tuple[frozenset[str], Statistics]] = field(default_factory=list)
 
     @classmethod
     def of(cls, prepared: Pass, texts: Sequence[Text], keeps_maps: bool) -> Self:
@@ -52,8 +52,15 @@ class Reading:
         """Return the statistics of a pass that keeps no maps; those of combined heads are of full maps."""
         statistics = self.take(metrics=metrics, per_query=per_query, zoom=Zoom()).statistics
         assert statistics is not None  # metrics were asked for
-        self.measured.append(statistics)
+        self.measured.append((frozenset(metrics), statistics))
         return statistics
+
+    def earlier(self, metrics: tuple[str, ...], per_query: bool) -> Statistics | None:
+        """Return the statistics of an earlier pass that was asked for all of this; None if there is none."""
+        for names, statistics in self.measured:
+            if names.issuperset(metrics) and statistics.has((), per_query):
+                return statistics
+        return None
 
     def execution(self, study: Study[Any]) -> Execution:
         """Return the execution of a study that streams the texts of this run; the study has no model to ask more."""

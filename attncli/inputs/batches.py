@@ -66,6 +66,8 @@ def batch_from_tensors(loaded: Loaded, inputs: object) -> Batch:
         if "decoder_input_ids" not in tensors:
             raise UsageError("an encoder-decoder also needs decoder_input_ids in the encoded inputs")
         target_mask = _mask(tensors, "decoder_attention_mask", tensors["decoder_input_ids"])
+        if len(target_mask) != len(ids):
+            raise UsageError(f"expected decoder_input_ids of {len(ids)} texts, as input_ids, got {len(target_mask)}")
     elif STATES in tensors:
         return _batch_over_states(loaded, tensors, source_mask)
     encoded = []

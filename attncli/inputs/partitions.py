@@ -167,6 +167,11 @@ def _tokens_in_span(tokens: Tokens, name: str, span: TextSpan) -> list[int]:
     starts, ends = (positions, positions + 1) if span.unit == "tokens" else tokens.offsets.T
     inside = (starts >= 0) & (starts < end) & (ends > start) & ~tokens.special
     ordinary: list[int] = np.flatnonzero(inside).tolist()
+    if not ordinary and span.unit != "tokens" and (tokens.offsets < 0).all():
+        raise UsageError(
+            f"{described} cannot be found: the positions of these tokens in the text are unknown; give positions of "
+            f'tokens, {{"{name}": {{"tokens": [start, end]}}}}'
+        )
     if not ordinary:
         raise UsageError(f"{described} contains no token: give a span with words in it")
     return ordinary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,3 +198,53 @@ def test_forward_passes_of_the_user_change_no_weights(model: attncli.Model) -> N
         model.loaded.model(input_ids=torch.tensor([[2, 5, 6, 3]]))
     model.loaded.model.train().eval()
     assert run.attention().stack().shape[:2] == (4, 4)
+
+
+def test_all_statistics_asked_twice_cost_one_pass(model: attncli.Model, passes: list[bool]) -> None:
+    run = model.run(TEXTS[0])
+    first = run.stats()
+    assert run.stats().to_frame().equals(first.to_frame())
+    assert run.stats("all").to_frame().equals(first.to_frame())
+    assert passes == [False]
+
+
+def test_statistics_of_a_part_stay_when_the_model_is_gone(model: attncli.Model, tmp_path: Path) -> None:
+    run = model.run(TEXTS[0], rows="0-2")
+    expected = run.stats().to_frame()
+    for again in (attncli.open(run.save(tmp_path / "run")), pickle.loads(pickle.dumps(run))):
+        assert again.attention().window is not None
+        np.testing.assert_allclose(again.stats().to_frame()["entropy"], expected["entropy"])
+    whole = model.run(TEXTS[0])
+    whole.stats("sink")
+    assert "entropy" in attncli.open(whole.save(tmp_path / "whole")).stats().heads
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: run.stats(metric="entropy"), "stats got an unexpected keyword argument 'metric': its arguments"),
+        (lambda run: run.attention("encoder", 0, 3), "attention too many positional arguments: its arguments are kind"),
+        (lambda run: run.heads(attncli.HeadsOptions(clusters="x")), "expected clusters to be a whole number or None"),
+        (lambda run: attncli.Text(3), "expected the text to be a text, got 3"),
+        (lambda run: attncli.compare("demo:encoder", run), "expected run_a to be a Run, got 'demo:encoder'"),
+    ],
+)
+def test_a_wrong_call_names_the_function_and_its_arguments(call: Any, message: str, kept: attncli.Run) -> None:
+    with pytest.raises(UsageError, match=message):
+        call(kept)
+
+
+def test_passages_need_tokens_with_positions_in_the_text(model: attncli.Model) -> None:
+    ids = {"input_ids": model.run("the cat sat").inputs[0].source.ids[None]}
+    run = attncli.capture(model.loaded.model, ids, model.loaded.tokenizer)
+    with pytest.raises(UsageError, match="the positions of these tokens in the text are unknown"):
+        run.segments(spans={"a": ["cat"], "b": [(8, 11)]})
+    assert run.segments(spans={"a": [{"tokens": (1, 2)}], "b": [{"tokens": (2, 3)}]})["mass"].values.size
+
+
+def test_targets_are_as_many_as_texts() -> None:
+    model = attncli.load("demo:seq2seq")
+    ids = model.run("one two", target="owt eno").inputs[0]
+    two = np.stack([ids.source.ids] * 2)
+    with pytest.raises(UsageError, match="expected decoder_input_ids of 2 texts, as input_ids, got 1"):
+        attncli.capture(model.loaded.model, {"input_ids": two, "decoder_input_ids": ids.target.ids[None]})
