@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attncli.data.labels import escape_invisible
 from attncli.data.segments import NamedPositions, Partition, Positions
 from attncli.data.tokens import Array, Tokens
 from attncli.data.words import UNSPACED, merged_words, word_groups
@@ -140,7 +141,7 @@ def _no_match(
     words = [*dict.fromkeys(name for _, name in _words(tokens) if name.strip())]
     known = [*segments, *words]
     hints = did_you_mean(wanted, known), did_you_mean(wanted.casefold(), [name.casefold() for name in known])
-    listed = f"there are {', '.join(words[:12])}{', …' if len(words) > 12 else ''}"
+    listed = f"there are {', '.join(map(escape_invisible, words[:12]))}{', …' if len(words) > 12 else ''}"
     listed += f"; segments: {', '.join(segments)}" if segments else ""
     hint = next((hint for hint in hints if hint.startswith("did")), listed)
     return UsageError(f"'{wanted}' does not occur in the text: {hint}")

@@ -103,6 +103,8 @@ class Patterns(Tabulated):
         counts = Counter(name for names in self.classes for name in names)
         classes = listed(f"{name} {count}" for name, count in counts.most_common())
         yield f"Patterns of {counted(len(self.verdicts), 'head')}: {classes or 'no class'}"
+        if sum(counts.values()) > len(self.verdicts):
+            yield "a head may have several classes"
 
 
 def head_keys(scores: Scores) -> list[HeadKey]:
