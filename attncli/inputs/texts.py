@@ -102,9 +102,9 @@ def read_whole_text(path: str | Path) -> str:
 
 
 def one_text_note(path: str | Path, texts: Sequence[Text]) -> str:
-    """Return a note that a plain file of many short lines may be one text; "" for any other file."""
+    """Return a note that a .txt file of many short lines may be one text; "" for any other file."""
     lengths = sorted(len(text.text) for text in texts)
-    if Path(path).suffix.lower() in _TABLES or len(lengths) < _MANY_LINES or lengths[len(lengths) // 2] > _SHORT_LINE:
+    if Path(path).suffix.lower() != ".txt" or len(lengths) < _MANY_LINES or lengths[len(lengths) // 2] > _SHORT_LINE:
         return ""
     return f"{display_name(path)} is read as {len(lengths)} texts, one a line; --text-file reads it as one text"
 

@@ -50,5 +50,5 @@ def test_a_model_with_both_kinds_has_no_row_for_cross_attention() -> None:
 def test_no_word_before_is_undefined() -> None:
     result = attncli.load().study(PreviousWordStudy(PreviousWordOptions(50)), TEXTS)
     assert np.isnan(result.columns["mass"]).all()
-    with pytest.raises(attncli.UsageError, match="--back from 1 up, got 0"):
+    with pytest.raises(attncli.UsageError, match="back from 1 up, got 0"):
         attncli.load().study(PreviousWordStudy(PreviousWordOptions(0)), TEXTS)

@@ -31,7 +31,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     (
         ["heatmap", "--txt", "x"],
         2,
-        "unknown option '--txt' of attncli heatmap: did you mean '--text' or '--target' or '--out'?",
+        "unknown option '--txt' of attncli heatmap: did you mean '--text' or '--text-file' or '--target'?",
     ),
     (["heatmap", "--zzzzzz"], 2, "unknown option '--zzzzzz' of attncli heatmap: see attncli heatmap --help"),
     (["--zzzzzz"], 2, "unknown option '--zzzzzz' of attncli: see attncli --help"),
@@ -70,7 +70,7 @@ CALLS: list[tuple[list[str], int, str]] = [
         *(2, "text 0: --rows 6-7 is outside the text: it has 7 query tokens, 0-6"),
     ),
     (["heatmap", *T, "--rows", "3-1"], 2, "--rows 3-1 ends before it begins: write the smaller number first"),
-    (["heatmap", *T, "--rows", "1,3"], 2, "expected --rows like 17 or 8000-8400 (counted from 0), got '1,3'"),
+    (["heatmap", *T, "--rows", "1,3"], 2, "'1,3' does not occur in the text: there are [CLS], The, cat, sat, ., [SEP]; segments: special"),
     (["heatmap", *T, "--pool", "maxx"], 2, "unknown --pool 'maxx': did you mean 'max'?"),
     # the focus
     (

@@ -119,7 +119,7 @@ WRITE_TOO_MUCH = """
 
 
 def assert_full(done: subprocess.CompletedProcess[str], folder: Path, reason: str) -> None:
-    advice = "free some space or choose another folder with --out"
+    advice = "free some space or choose another folder"
     files = ("big.bin", "maps.safetensors", "maps.npz")
     refused = [f"4 cannot write {folder / name}: {reason}; {advice}" for name in files]
     assert done.stdout.splitlines() == [*refused, "['small.txt']"], done.stderr
