@@ -70,7 +70,11 @@ CALLS: list[tuple[list[str], int, str]] = [
         *(2, "text 0: --rows 6-7 is outside the text: it has 7 query tokens, 0-6"),
     ),
     (["heatmap", *T, "--rows", "3-1"], 2, "--rows 3-1 ends before it begins: write the smaller number first"),
-    (["heatmap", *T, "--rows", "1,3"], 2, "'1,3' does not occur in the text: there are [CLS], The, cat, sat, ., [SEP]; segments: special"),
+    (
+        ["heatmap", *T, "--rows", "1,3"],
+        2,
+        "'1,3' does not occur in the text: there are [CLS], The, cat, sat, ., [SEP]; segments: special",
+    ),
     (["heatmap", *T, "--pool", "maxx"], 2, "unknown --pool 'maxx': did you mean 'max'?"),
     # the focus
     (

@@ -89,7 +89,10 @@ def test_each_step_writes_what_its_command_alone_writes(run_cli: RunCli) -> None
             if name.endswith(".csv"):
                 # the last of the six digits may differ
                 pd.testing.assert_frame_equal(
-                    pd.read_csv(f"all/demo-decoder/000/{command}/{name}"), pd.read_csv(f"{command}/{name}"), rtol=2e-5, atol=1e-6
+                    pd.read_csv(f"all/demo-decoder/000/{command}/{name}"),
+                    pd.read_csv(f"{command}/{name}"),
+                    rtol=2e-5,
+                    atol=1e-6,
                 )
             elif name.endswith((".png", ".svg")) and command in ("heatmap", "highlight", "flow"):
                 assert own[name] == same[name], name
