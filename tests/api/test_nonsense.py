@@ -279,7 +279,7 @@ def test_any_argument_is_taken_or_refused(
         (lambda run: run.study("heads"), "expected study to be a Study, got 'heads'"),
         (lambda run: run.patterns(attncli.Thresholds(local="x")), "expected local to be a number, got 'x'"),
         (lambda run: run.heads(attncli.HeadsOptions(clusters=1.5)), "expected clusters to be a whole number or None"),
-        (lambda run: attncli.compare("sink", run, run), "expected run_a to be a Collected, got 'sink'"),
+        (lambda run: attncli.compare("sink", run, run), "expected run_a to be a Run, got 'sink'"),
         (lambda run: run.stats(b"sink"), "expected metrics to be several, each a text or a text or None, got b'sink'"),
     ],
 )
