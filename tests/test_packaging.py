@@ -106,8 +106,13 @@ def test_users_keep_their_own_torch(project: Mapping[str, Any]) -> None:
     assert {name: need for name, need in ranges.items() if not re.fullmatch(r"[\w-]+>=[\d.]+", need)} == {}
 
 
+TOOLS = ("dev", "docs")
+"""Extras of programs that the package does not import."""
+
+
 def test_all_imports_are_dependencies_and_the_reverse(repo: Path, project: Mapping[str, Any]) -> None:
-    extras = [need for name, needs in project["optional-dependencies"].items() if name != "dev" for need in needs]
+    optional = project["optional-dependencies"]
+    extras = [need for name, needs in optional.items() if name not in TOOLS for need in needs]
     declared = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
     modules = Package(repo / "attncli").modules.values()
     imported = {statement.target.partition(".")[0] for module in modules for statement in module.imports}
