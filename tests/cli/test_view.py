@@ -170,14 +170,14 @@ def test_a_saved_run_without_vectors_says_how_to_get_them(run_cli: RunCli) -> No
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory, demo_dirs: dict[str, Path]) -> dict[tuple[int, int], Path]:
-    """GPT-2's attention with random weights: 12 x 12 heads, and 6 x 12 for long texts; narrow, to be quick."""
+    """GPT-2's attention with random weights: 12 x 12 heads, and 2 x 12 for long texts; narrow, to be quick."""
     import torch
     from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
     tokenizer: Any = AutoTokenizer.from_pretrained(demo_dirs["decoder"])
     tokenizer.model_max_length = 8192
     made = {}
-    for layers in (12, 6):
+    for layers in (12, 2):
         torch.manual_seed(0)
         ids = {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2}
         config = GPT2Config(n_positions=8192, n_layer=layers, n_head=12, n_embd=96, initializer_range=0.4, **ids)
@@ -202,7 +202,7 @@ def test_twelve_by_twelve_heads_are_small(
 
 
 def test_five_thousand_tokens_show_their_strongest_weights(gpt2: dict[tuple[int, int], Path], run_cli: RunCli) -> None:
-    done = run_cli("view", "-m", gpt2[6, 12], "-t", WORDS * 900, "--max-tokens", "5000", "-l", "0,5")
+    done = run_cli("view", "-m", gpt2[2, 12], "-t", WORDS * 900, "--max-tokens", "5000")
     note = "5,000 tokens: each row shows its 51 strongest weights, the map is pooled 20 x 20"
     assert done.err == f"note: {note}; give --rows and --keys for a part of it, or --max-page for more\n"
     read = page_at(done.out)
