@@ -21,6 +21,7 @@ class PositionBaseline:
               i+o is visible; for every head
 
     held_out  rows by text and kind that p is not learned from; only rows from the first to the last of these are fed
+    fill      whether p of an offset that only held-out rows have is their mean; else it is 0
 
     Either sink may be None. Only a few numbers per head and token are kept: of the visible keys of a row, the first and
     the last. Layers whose rows see keys with gaps between them (Longformer's global tokens) are therefore left out.
@@ -31,13 +32,19 @@ class PositionBaseline:
         uniform: Sink | None,
         position: Sink | None,
         held_out: Mapping[tuple[int, Kind], Array] | None = None,
+        *,
+        fill: bool = False,
     ) -> None:
-        self._sinks, self._held_out = (uniform, position), held_out
+        self._sinks, self._held_out, self._fill = (uniform, position), held_out, fill
         self._open = OpenLayers()
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, sums_by_offset(rows, self._learned(rows)) | _visible_ranges(rows))
+        learned = self._learned(rows)
+        sums = sums_by_offset(rows, learned) | _visible_ranges(rows)
+        if self._fill:
+            sums |= {f"held_out_{name}": sum_ for name, sum_ in sums_by_offset(rows, rows.real & ~learned).items()}
+        self._open.add(rows, sums)
 
     def _learned(self, rows: Rows) -> Tensor:
         """Return which rows the mean weights are learned from: [batch, 1 or head, row] bool."""
@@ -67,7 +74,12 @@ class PositionBaseline:
             heads, total = opened.joined()
             if bool(total["gaps"].any()):
                 continue
-            by_offset = (total["mass"] / total["visible_rows"]).nan_to_num()
+            by_offset = total["mass"] / total["visible_rows"]
+            if self._fill:
+                by_offset = by_offset.where(
+                    total["visible_rows"] > 0, total["held_out_mass"] / total["held_out_visible_rows"]
+                )
+            by_offset = by_offset.nan_to_num()
             shared_mask = all(bool((total[name] == total[name][:, :1]).all()) for name in ("start", "stop"))
             uniform = torch.ones_like(by_offset[:, :1] if shared_mask else by_offset)
             for sink, weights in zip(self._sinks, (uniform, by_offset), strict=True):

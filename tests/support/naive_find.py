@@ -45,20 +45,23 @@ def _rank(row: Sequence[float], visible: Sequence[bool], keys: Sequence[int]) ->
 
 
 def _positional(weights: Matrix, visible: Sequence[Sequence[bool]], rows: Sequence[int], keys: Sequence[int]) -> float:
-    """Return the mean over rows of the mean weight of all other rows at the offset of each visible key."""
-    means, pairs = [], 0
+    """Return the mean over rows of the share of the keys, if weights are the mean weights at each offset."""
+    others = [row for row in range(len(weights)) if row not in rows]
+    shares = []
     for row in rows:
-        for key in keys:
-            if not visible[row][key]:
-                continue
-            pairs += 1
-            at_offset = [
-                weights[other][other + key - row]
-                for other in range(len(weights))
-                if other != row and 0 <= other + key - row < len(weights[0]) and visible[other][other + key - row]
-            ]
-            if at_offset:
-                means.append(math.fsum(at_offset) / len(at_offset))
-    if not pairs:
-        return 0.0
-    return math.fsum(means) / len(means) * pairs / len(rows) if means else math.nan
+        by_key = {
+            key: _at_offset(weights, visible, others, key - row) or _at_offset(weights, visible, rows, key - row)
+            for key in range(len(weights[row]))
+            if visible[row][key]
+        }
+        means = {key: math.fsum(at_offset) / len(at_offset) for key, at_offset in by_key.items()}
+        total = math.fsum(means.values())
+        shares.append(math.fsum(mean for key, mean in means.items() if key in keys) / total if total else 0.0)
+    return math.fsum(shares) / len(shares)
+
+
+def _at_offset(weights: Matrix, visible: Sequence[Sequence[bool]], rows: Sequence[int], offset: int) -> list[float]:
+    """Return the weights of those rows that see a key at this offset."""
+    return [
+        weights[row][row + offset] for row in rows if 0 <= row + offset < len(weights[0]) and visible[row][row + offset]
+    ]

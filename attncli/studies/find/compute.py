@@ -1,7 +1,7 @@
 """Attention from the query tokens to the key tokens in every head, computed from the stream of rows.
 
-Of a text only its chosen rows are measured, each when it comes; sums by offset give the baseline of position. No map of
-all tokens is kept.
+Of a text only its chosen rows are measured, each when it comes; the baseline of position comes from sums by offset. No
+map of all tokens is kept.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from attncli.data import Array, Input, Kind, Partition, Rows, Selection
 from attncli.data.focus import positions_of, title_name
 from attncli.data.segments import REST
 from attncli.data.surfaces import token_texts
-from attncli.stream.position_baseline import sums_by_offset
+from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.protocol import selected
 from attncli.stream.retrieval import BaselinedRetrieval, retrieval_columns
-from attncli.stream.sums import OpenLayers, Sums, add_sums, join_heads
+from attncli.stream.sums import Sums, add_sums, join_heads
 from attncli.studies.find.pairs import PairKey, PairNames, Pairs
 from attncli.studies.find.ranking import rank_heads
 from attncli.studies.find.result import HeadRow, RankedHeads, most_frequent, retrieval_scores
@@ -39,6 +40,29 @@ class _OpenText:
         self.parts[heads] = add_sums(self.parts.get(heads), sums)
 
 
+class _KeyMass:
+    """A sink that sums the weights of the chosen rows on the key tokens, of all heads of a layer."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+        self._mass: dict[int, Array] = {}
+
+    def add(self, rows: Rows) -> None:
+        for entry, text in enumerate(rows.texts):
+            pair = self._pairs.by_text[text, rows.kind]
+            chosen = ChosenTokens.of(rows, entry, pair)
+            mass = rows.weights[entry][:, chosen.rows][..., chosen.keys].sum((1, 2), dtype=torch.float64)
+            self._mass[text] = self._mass.get(text, 0.0) + mass.cpu().numpy()
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """Keep the sums for `pop`."""
+
+    def pop(self) -> dict[int, Array]:
+        """Remove the sums of a layer and return them: [head] by text."""
+        mass, self._mass = self._mass, {}
+        return mass
+
+
 class FindSink:
     """A sink that measures the chosen rows of each text: `result` ranks all heads by their weight.
 
@@ -53,7 +77,9 @@ class FindSink:
         self._names, self.pairs = names, pairs
         self._drawn = {kind: min(text for text, other in pairs.by_text if other == kind) for kind in pairs.kinds}
         self._open: dict[LayerOfText, _OpenText] = {}
-        self._layers = OpenLayers()
+        self._position = _KeyMass(pairs)
+        held_out = {key: pair.rows for key, pair in pairs.by_text.items()}
+        self._baseline = PositionBaseline(None, self._position, held_out, fill=True)
         self._means: dict[tuple[Kind, int], dict[int, dict[str, Array]]] = {}
         self._drawn_rows: dict[tuple[Kind, int], Array] = {}
         predicted = {key: pair for key, pair in pairs.by_text.items() if pair.rows_as == "predicted"}
@@ -67,7 +93,7 @@ class FindSink:
             return
         self._retrieval.add(part)
         if part.kind != "cross":
-            self._layers.add(part, sums_by_offset(part))
+            self._baseline.add(part)
         cache: dict[Any, Any] = part.visibility.cache
         for entry, text in enumerate(part.texts):
             pair = self.pairs.by_text.get((text, part.kind))
@@ -83,18 +109,15 @@ class FindSink:
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Reduce the rows of these texts to their means."""
         self._retrieval.end_layer(kind, layer)
-        by_offset: dict[int, tuple[Array, Array]] = {}
-        for opened in self._layers.pop(kind, layer):
-            _, total = opened.joined()
-            arrays = (total[name].cpu().numpy() for name in ("mass", "visible_rows"))
-            by_offset |= dict(zip(opened.texts, zip(*arrays, strict=True), strict=True))
+        self._baseline.end_layer(kind, layer)
+        positional = self._position.pop()
         for key in [key for key in self._open if key[:2] == (kind, layer)]:
             text = key[2]
             _, tensors = join_heads(self._open.pop(key).parts.items())
             sums = {name: values[0].cpu().numpy() for name, values in tensors.items()}
             means = self._means_of_text((text, kind), sums["chosen"])
-            if text in by_offset:
-                means["weight_positional"] = _positional(sums["offsets"], *by_offset[text], means["queries"])
+            if text in positional:
+                means["weight_positional"] = positional[text] / means["queries"]
             self._means.setdefault((kind, layer), {})[text] = means
             if "total" in sums:
                 self._drawn_rows[kind, layer] = sums["total"] / means["queries"][:, None]
@@ -161,22 +184,3 @@ def _passage(text: Input, kind: Kind, keys: Array) -> Partition:
     """Return the key tokens of a text as a passage, and the rest."""
     count = len(text.sides(kind)[1])
     return Partition((KEY, REST), 1 - np.isin(np.arange(count), keys))
-
-
-def _positional(chosen: Array, mass: Array, rows: Array, queries: Array) -> Array:
-    """Return [head] the weight by position alone: for each pair the mean weight, at its offset, of the other rows.
-
-    chosen   [head, 2, offset] weights and number of the chosen pairs
-    mass     [head, offset] weights of all rows at each offset; `rows`: for how many rows that key is visible
-    queries  [head] number of the chosen rows
-
-    Pairs at an offset that no other row has count as the mean of the others; NaN if there are only such pairs.
-    """
-    weight, pairs = chosen[:, 0], chosen[:, 1]
-    known = (pairs > 0) & (rows > 1)
-    # the sum over the pairs of (mass - own weight) / (rows - 1)
-    by_offset = np.where(known, (pairs * mass - weight) / np.maximum(rows - 1, 1), 0.0).clip(min=0)
-    known_pairs, all_pairs = np.where(known, pairs, 0).sum(-1), pairs.sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = by_offset.sum(-1) * all_pairs / known_pairs / queries
-    return np.asarray(np.where((all_pairs > 0) | np.isnan(queries), mean, 0.0))

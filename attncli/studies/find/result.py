@@ -34,8 +34,7 @@ RETRIEVAL_QUESTIONS = {
     "written": "How many query tokens are there?",
 }
 RANGES: Mapping[str, tuple[float, float | None]] = {
-    **dict.fromkeys(("weight", "weight_uniform", "top_weight", "top_share"), (0.0, 1.0)),
-    "weight_positional": (0.0, None),
+    **dict.fromkeys(("weight", "weight_uniform", "weight_positional", "top_weight", "top_share"), (0.0, 1.0)),
     **dict.fromkeys(("rank", "keys"), (1.0, None)),
 }
 

@@ -39,10 +39,8 @@ class ChosenTokens:
 def sums_of_block(rows: Rows, entry: int, pair: Pair, chosen: ChosenTokens, drawn: bool) -> dict[str, torch.Tensor]:
     """Return what a block adds to the sums of one text, float64.
 
-    chosen   [1, head, row, `NUMBERS`] the numbers of each chosen row
-    offsets  [1, head, 2, offset] weights of the visible pairs of a chosen row and a key token, by offset, and the
-             number of these pairs; not in cross-attention
-    total    [1, head, key] the sum over the chosen rows, only if `drawn`
+    chosen  [1, head, row, `NUMBERS`] the numbers of each chosen row
+    total   [1, head, key] the sum over the chosen rows, only if `drawn`
     """
     weights = rows.raw[entry][:, chosen.rows]
     weights = weights if rows.scale is None else weights * rows.scale[entry][:, chosen.rows, None]
@@ -51,13 +49,6 @@ def sums_of_block(rows: Rows, entry: int, pair: Pair, chosen: ChosenTokens, draw
     values = weights.new_zeros((len(rows.heads), len(pair.rows), len(NUMBERS)), dtype=torch.float64)
     values[:, chosen.numbers] = _row_numbers(weights, visible, rows.key_positions[entry], chosen.keys)
     sums = {"chosen": values}
-    if rows.kind != "cross":
-        zero_offset = max(rows.query_lengths) - 1
-        keys, queries = rows.key_positions[entry][chosen.keys], rows.query_positions[entry][chosen.rows]
-        index = (keys - queries[:, None] + zero_offset).flatten()
-        pairs = torch.stack([weights[..., chosen.keys], visible[..., chosen.keys]], dim=1).double().flatten(2)
-        offsets = values.new_zeros((len(rows.heads), 2, zero_offset + max(rows.key_lengths)))
-        sums["offsets"] = offsets.index_add_(-1, index, pairs)
     if drawn:
         total = values.new_zeros((len(rows.heads), rows.key_lengths[entry]))
         is_key = rows.key_positions[entry] >= 0

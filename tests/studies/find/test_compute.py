@@ -7,17 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from made_rows import Map, batches, block, by_hand, causal, feed, inputs, part
 from naive_find import naive_find
 
-from attncli.data import Kind, Rows
+from attncli.data import Kind, Partition, Rows
 from attncli.data.focus import FocusMatch
 from attncli.data.pair_weights import rows_that_count
 from attncli.studies.find.compute import FindSink
 from attncli.studies.find.pairs import Pair, PairNames, Pairs
 from attncli.studies.find.result import RankedHeads
+from attncli.studies.segments.compute import SegmentsSink
 
 Ends = tuple[Sequence[int], Sequence[int]]
 
@@ -69,9 +70,16 @@ def test_numbers_equal_loops_over_all_pairs_for_any_cut(batch: tuple[Kind, list[
 def test_a_causal_text_by_hand() -> None:
     one = by_hand([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.2, 0.6, 0], [0.1, 0.6, 0.1, 0.2]], causal(4))
     best = found([one], [block([one], "decoder")], [([3], [1])], "decoder").best
-    # at offset -2 there is one other row: row 2 gives 0.2 to key 0
+    # offsets -3 to 0: row 3 alone has -3; the means of the other rows are 0.2, (0.5 + 0.2) / 2, (1 + 0.5 + 0.6) / 3
     assert best == pytest.approx(
-        {"weight": 0.6, "weight_uniform": 0.25, "weight_positional": 0.2, "rank": 1, "keys": 4, "top_weight": 0.6}
+        {
+            "weight": 0.6,
+            "weight_uniform": 0.25,
+            "weight_positional": 0.2 / (0.1 + 0.2 + 0.35 + 0.7),
+            "rank": 1,
+            "keys": 4,
+            "top_weight": 0.6,
+        }
         | {"kind": "decoder", "layer": 0, "head": 0, "texts": 1, "queries": 1, "top": "t1", "top_share": 1}
     )
 
@@ -96,11 +104,41 @@ def test_the_tokens_of_a_key_count_as_one() -> None:
     assert (best["rank"], best["keys"], best["weight"], best["top"]) == (1, 3, 0.5, "t0")
 
 
-def test_a_distance_that_no_other_row_has_is_undefined_alone_and_else_like_the_others() -> None:
+def test_a_distance_that_no_other_row_has_is_learned_from_the_row_itself() -> None:
     one = by_hand([[0.4, 0.3, 0.3], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2]])
-    assert found([one], [block([one])], [([2], [0])]).best["weight_positional"] is None
-    best = found([one], [block([one])], [([2], [0, 1])]).best
-    assert best["weight_positional"] == pytest.approx(2 * 0.1)
+    # offsets -2, -1, 0 of row 2: only its own 0.6, row 1's 0.1, (0.4 + 0.2) / 2
+    for keys, mass in (([0], 0.6), ([1], 0.1), ([0, 1, 2], 1.0)):
+        best = found([one], [block([one])], [([2], keys)]).best
+        assert best["weight_positional"] == pytest.approx(mass / (0.6 + 0.1 + 0.3))
+
+
+def test_the_weight_by_position_is_a_share_where_other_rows_give_more_to_these_distances() -> None:
+    one = by_hand([[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], causal(4))
+    # rows 0 to 2 give 2/3 to the token itself and 1/2 to the one before: 7/6 before these are shares
+    for keys, share in (([2, 3], 1), ([3], 4 / 7)):
+        best = found([one], [block([one], "decoder")], [([3], keys)], "decoder").best
+        assert best["weight_positional"] == pytest.approx(share)
+
+
+@given(batches(), st.data())
+def test_of_all_rows_the_weight_by_position_is_that_of_segments(
+    batch: tuple[Kind, list[Map]], data: st.DataObject
+) -> None:
+    kind, maps = batch
+    one = maps[0]
+    n, m = one.weights.shape[1:]
+    keys = sorted(data.draw(st.sets(st.integers(0, m - 1), min_size=1)))
+    rows = rows_that_count(kind, range(n), keys).tolist()
+    assume(kind != "cross" and len(rows) == n and bool(one.visible.any()))
+    blocks = [block([one], kind)]
+    of_segments = Partition(("rows",), np.zeros(n, np.int64)), Partition(("k", "rest"), 1 - np.isin(np.arange(m), keys))
+    sink = SegmentsSink(inputs([one]), {(0, kind): of_segments}, {(kind, 0): tuple(range(len(one.weights)))})
+    feed(sink, blocks)
+    table = found([one], blocks, [(rows, keys)], kind).table()
+    positional = sink.result()["positional_mass"]
+    is_key = positional.coords["to"][1] == "k"
+    order = np.argsort(table["head"])
+    np.testing.assert_allclose(table["weight_positional"][order], positional.values[is_key], atol=1e-6)
 
 
 def test_heads_are_ranked_over_layers_and_equal_ones_stay_in_order() -> None:
