@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attncli.data.labels import escape_invisible
+from attncli.data.labels import escape_invisible, piece_text
 from attncli.data.segments import NamedPositions, Partition, Positions
+from attncli.data.surfaces import has_bytes, token_texts
 from attncli.data.tokens import Array, Tokens
 from attncli.data.words import UNSPACED, merged_words, word_groups
 from attncli.errors import UsageError, did_you_mean
@@ -99,11 +100,30 @@ def title_name(tokens: Tokens, wanted: str) -> str:
     return named.name if named else f"{_match_text(tokens, span[:1])} (token {span[0]})"
 
 
-def segment_note(tokens: Tokens, wanted: str, segments: NamedPositions) -> str:
-    """Return a note if `wanted` is taken as a segment although it is a word of the text too, else ""."""
-    if wanted not in segments or _span(tokens, wanted) or not _find_word(tokens, wanted):
+def name_note(tokens: Tokens, wanted: str, segments: NamedPositions) -> str:
+    """Return a note if `wanted` is taken as a position or a segment although it is a word of the text too, else "".
+
+    >>> name_note(Tokens.plain(["in", "1", "day"]), "0", {}), name_note(Tokens.plain(["2", "or", "1"]), "1", {})
+    ('', "'1' is token 1 of the text: for the word give 1#1")
+    """
+    span = _span(tokens, wanted)
+    if span is not None:
+        number = _number_of_word(tokens, wanted, tuple(range(span[0], span[1] + 1)))
+        tokens_of_span = f"token{'s' if span[0] < span[1] else ''} {resolved_name(tokens, wanted)}"
+        return f"'{wanted}' is {tokens_of_span} of the text: for the word give {wanted}#{number}" if number else ""
+    if wanted not in segments or not _find_word(tokens, wanted):
         return ""
     return f"'{wanted}' is the segment '{wanted}' of the text: for the word give {wanted}#1"
+
+
+def _number_of_word(tokens: Tokens, word: str, taken: Positions) -> int:
+    """Return the number that selects the first whole word `word`; 0 if there is none, or only at positions `taken`.
+
+    A piece inside a longer word, as a digit of a year, is not meant by a number.
+    """
+    matches = _find_word(tokens, word)
+    whole = _find_in_text(tokens, word, str) | {positions for positions, name in _words(tokens) if name == word}
+    return next((number for number, positions in enumerate(matches, 1) if positions in whole - {taken}), 0)
 
 
 def _span(tokens: Tokens, wanted: str) -> tuple[int, int] | None:
@@ -236,10 +256,11 @@ def _name_matches(tokens: Tokens, matches: Sequence[Positions]) -> tuple[FocusMa
 
 
 def _match_text(tokens: Tokens, positions: Positions) -> str:
-    """Return the text of some tokens; without offsets, their piece or word."""
+    """Return the text of some tokens; without offsets, that of their piece or word."""
     spans = tokens.offsets[list(positions)]
     if (spans >= 0).all() and (text := tokens.text[spans[:, 0].min() : spans[:, 1].max()].strip()):
         return text
     if len(positions) == 1:
-        return tokens.pieces[positions[0]]
+        piece, (text,) = tokens.pieces[positions[0]], token_texts(tokens.take(positions))
+        return text if text.strip() and not has_bytes(piece_text(piece, tokens.scheme)) else piece
     return next(name for word, name in _words(tokens) if word == positions)

@@ -12,8 +12,8 @@ from attncli.data.focus import (
     FocusMatch,
     describe_matches,
     find_focus,
+    name_note,
     resolved_name,
-    segment_note,
 )
 from attncli.data.segments import NamedPositions
 from attncli.errors import UsageError, did_you_mean
@@ -78,8 +78,8 @@ class FocusRequest:
         return rows_of(self._tokens(text, kind), positions, self.reading(text, kind))
 
     def note(self, text: Input, kind: Kind) -> str:
-        """Return a note if the focus is taken as a segment although it is a word of the text too, else ""."""
-        return segment_note(self._tokens(text, kind), self.wanted, self._segments(text, kind))
+        """Return a note if the focus is taken as a position or segment although it is a word of the text too, or ""."""
+        return name_note(self._tokens(text, kind), self.wanted, self._segments(text, kind))
 
     def resolved(self, text: Input, kind: Kind) -> str:
         """Return the focus with positions counted from the start of the text: `17` for `-1`."""
@@ -147,12 +147,12 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
                 f"{MOST_TOKENS:,} tokens): choose {one_match}--layer and --head, --aggregate mean or a shorter text"
             )
     notes = [f"{label} is left out: {error}" for label, error in errors]
-    segment_notes = (focus.note(by_index[index], kind) for index, kind in matches)
-    notes += list(dict.fromkeys(note for note in segment_notes if note))
+    name_notes = (focus.note(by_index[index], kind) for index, kind in matches)
+    notes += list(dict.fromkeys(note for note in name_notes if note))
     several = next((of_text for of_text in matches.values() if len(of_text) > 1), None)
     if several is not None and focus.wanted != ALL:
         occurrences = f"'{focus.wanted}' is shown at all its occurrences, {describe_matches(several)}"
-        notes.append(f"{occurrences}: --focus '{several[-1].name}' shows one")
+        notes.append(f"{occurrences}: --focus '{focus.wanted}#{len(several)}' shows one")
     rows = {
         (index, kind): np.unique(np.concatenate([focus.rows(by_index[index], kind, match) for match in of_text]))
         for (index, kind), of_text in matches.items()

@@ -139,6 +139,16 @@ def test_segments_of_a_pair_and_of_a_file(run_cli: RunCli) -> None:
     assert done.err == "error: 'doc3' does not occur in the text: did you mean 'doc2' or 'doc1'?\n"
 
 
+def test_a_number_is_a_position_and_a_note_names_the_word(run_cli: RunCli) -> None:
+    text = ("-t", "She had 4 cats and they had 4 homes.", "-H", "0", "--json")
+    done = run_cli("find", *text, "--query", "cats", "--key", "4", "-o", "position")
+    assert done.err == "note: '4' is token 4 of the text: for the word give 4#1\n"
+    (tokens,) = json.loads(done.out)["tokens"]
+    assert tokens["key"][0]["positions"] == [4]
+    (tokens,) = json.loads(run_cli("find", *text, "--query", "cats", "--key", "4#1", "-o", "word").out)["tokens"]
+    assert tokens["key"] == [{"name": "4#1", "positions": [3]}]
+
+
 def test_written_tokens_have_the_rows_that_predict_them(run_cli: RunCli) -> None:
     options = ("-m", "demo:decoder", "-t", "Once upon a time", "--generate", "4", "--key", "time", "-H", "0", "--json")
     tokens = {}

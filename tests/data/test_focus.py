@@ -10,7 +10,7 @@ import pytest
 from hostile import HOSTILE
 
 from attncli.data import Input, Partition, Text, Tokens
-from attncli.data.focus import FocusMatch, find_focus, find_one_focus, resolved_name, segment_note, title_name
+from attncli.data.focus import FocusMatch, find_focus, find_one_focus, name_note, resolved_name, title_name
 from attncli.errors import UsageError
 from attncli.inputs.partitions import named_segments
 
@@ -111,8 +111,49 @@ def test_a_position_goes_before_a_segment_and_a_segment_before_a_word() -> None:
 def test_a_segment_that_is_a_word_too_has_a_note() -> None:
     segments = Partition.of_tokens(chat()).positions()
     note = "'user' is the segment 'user' of the text: for the word give user#1"
-    assert segment_note(chat(), "user", segments) == note
-    assert [segment_note(chat(), name, segments) for name in ("assistant", "tell", "2")] == ["", "", ""]
+    assert name_note(chat(), "user", segments) == note
+    assert [name_note(chat(), name, segments) for name in ("assistant", "tell", "2")] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "wanted", "note"),
+    [
+        (["in", "1984", "or", "3"], "3", ""),  # the token 3 is the word
+        (["in", "3", "or", "4"], "3", "'3' is token 3 of the text: for the word give 3#1"),
+        (["1", "or", "1"], "0", ""),
+        (["1", "1", "1"], "1", "'1' is token 1 of the text: for the word give 1#1"),
+        (["2-3", "or", "4", "1"], "2-3", "'2-3' is tokens 2-3 of the text: for the word give 2-3#1"),
+        (["-2", "or", "-2"], "-2", "'-2' is token 1 of the text: for the word give -2#1"),
+    ],
+)
+def test_a_position_that_is_a_word_too_has_a_note(pieces: list[str], wanted: str, note: str) -> None:
+    text = Tokens.plain(pieces)
+    assert name_note(text, wanted, {}) == note
+    if note:
+        (match,) = find_focus(text, note.split()[-1])
+        assert pieces[match.positions[0]] == wanted
+
+
+def test_a_digit_of_a_longer_number_is_no_word_that_a_note_names() -> None:
+    spans = ((0, 2), (2, 4), (5, 6))
+    text = Tokens(("19", "84", "2"), np.arange(3), [False] * 3, spans, (0, 0, 1), ("",) * 3, "1984 2", "plain")
+    assert name_note(text, "2", {}) == ""
+    digits = replace(text, pieces=("1", "84", "2"), offsets=np.array(((0, 1), (1, 4), (5, 6))))
+    assert name_note(digits, "1", {}) == ""
+
+
+def test_tokens_that_the_model_wrote_are_named_as_written() -> None:
+    pieces = ("Maria", "Ġsees", "ĠMaria", "ĠMaria", "Ċ")
+    spans = ((0, 5), (5, 10), (10, 16), (-1, -1), (-1, -1))
+    text = Tokens(pieces, np.arange(5), [False] * 5, spans, range(5), ("",) * 5, "Maria sees Maria", "bytelevel")
+    matches = find_focus(text, "Maria")
+    assert [(match.name, match.positions) for match in matches] == [
+        ("Maria#1", (0,)),
+        ("Maria#2", (2,)),
+        ("Maria#3", (3,)),
+    ]
+    assert [find_focus(text, match.name) for match in matches] == [(match,) for match in matches]
+    assert find_focus(text, "4")[0].name == "Ċ"
 
 
 def test_given_segments_replace_those_of_the_tokens() -> None:

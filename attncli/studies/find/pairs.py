@@ -84,10 +84,10 @@ def find_pairs(inputs: Sequence[Input], kinds: Sequence[Kind], names: PairNames,
     if not pairs:
         raise _no_pair(errors)
     by_index = {text.index: text for text in inputs}
-    segment_notes = (end.note(by_index[index], kind) for end in names.ends for index, kind in pairs)
+    name_notes = (end.note(by_index[index], kind) for end in names.ends for index, kind in pairs)
     notes = [
         *_left_out(errors, len(inputs), len(kinds)),
-        *dict.fromkeys(note for note in segment_notes if note),
+        *dict.fromkeys(note for note in name_notes if note),
         *_occurrences(pairs, names),
     ]
     return Pairs(pairs, tuple(notes))
@@ -138,7 +138,7 @@ def _occurrences(pairs: Mapping[PairKey, Pair], names: PairNames) -> Iterator[st
     for name, end, how in ((names.query, "query", "the mean over them"), (names.key, "key", "their sum")):
         several = next((matches for pair in pairs.values() if len(matches := getattr(pair, end)) > 1), None)
         if several is not None and name != ALL:
-            choice = f"--{end} '{several[-1].name}' is one of them"
+            choice = f"--{end} '{name}#{len(several)}' is one of them"
             yield f"'{name}' counts with all its occurrences, {describe_matches(several)}: weights are {how}; {choice}"
     before = sum(pair.before for pair in pairs.values())
     if before:
