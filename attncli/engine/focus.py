@@ -1,7 +1,7 @@
 """The focus: tokens of a text whose rows (attention from them) or columns (attention to them) are kept."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from attncli.data.focus import (
 from attncli.data.segments import NamedPositions
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import named_segments
-from attncli.inputs.rows_as import check_rows_as, rows_as_of, rows_of
+from attncli.inputs.rows_as import check_rows_as, rows_as_of, rows_of, words_note
 from attncli.vocabulary import DIRECTIONS
 
 _MOST_WORDS = 8
@@ -77,9 +77,11 @@ class FocusRequest:
             return positions
         return rows_of(self._tokens(text, kind), positions, self.reading(text, kind))
 
-    def note(self, text: Input, kind: Kind) -> str:
-        """Return a note if the focus is taken as a position or segment although it is a word of the text too, or ""."""
-        return name_note(self._tokens(text, kind), self.wanted, self._segments(text, kind))
+    def notes(self, text: Input, kind: Kind) -> Iterator[str]:
+        """Yield notes if the focus is a word of the text too, or if words are the reason how its rows are read."""
+        yield name_note(self._tokens(text, kind), self.wanted, self._segments(text, kind))
+        if self.direction == "from":
+            yield words_note([self.wanted], [kind], self.rows_as, words=bool(self._tokens(text, kind).merged))
 
     def resolved(self, text: Input, kind: Kind) -> str:
         """Return the focus with positions counted from the start of the text: `17` for `-1`."""
@@ -147,8 +149,8 @@ def find_in_inputs(inputs: Sequence[Input], kinds: Mapping[Kind, int], focus: Fo
                 f"{MOST_TOKENS:,} tokens): choose {one_match}--layer and --head, --aggregate mean or a shorter text"
             )
     notes = [f"{label} is left out: {error}" for label, error in errors]
-    name_notes = (focus.note(by_index[index], kind) for index, kind in matches)
-    notes += list(dict.fromkeys(note for note in name_notes if note))
+    focus_notes = (note for index, kind in matches for note in focus.notes(by_index[index], kind))
+    notes += list(dict.fromkeys(filter(None, focus_notes)))
     several = next((of_text for of_text in matches.values() if len(of_text) > 1), None)
     if several is not None and focus.wanted != ALL:
         occurrences = f"'{focus.wanted}' is shown at all its occurrences, {describe_matches(several)}"

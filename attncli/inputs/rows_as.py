@@ -4,7 +4,7 @@ In a decoder, the row of a token is computed from this token and predicts the ne
 by is therefore seen one row earlier.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -57,6 +57,24 @@ def rows_as_of(name: str, kind: Kind, given: RowsAs | None = None, *, words: boo
     if given is not None:
         return given
     return "predicted" if is_written(name) else "input"
+
+
+def words_note(names: Iterable[str], kinds: Iterable[Kind], given: RowsAs | None, *, words: bool) -> str:
+    """Return a note if the tokens of a segment are not read by the rows that predict them because rows are words.
+
+    names  names of segments or of a focus
+    words  whether rows are words
+
+    >>> words_note(["generated"], ["decoder"], "input", words=True), words_note(["it"], ["decoder"], None, words=True)
+    ('', '')
+    """
+    changed = {name for kind in kinds for name in names if rows_as_of(name, kind, given) == "predicted"}
+    if not words or not changed:
+        return ""
+    listed = " and ".join(f"'{name}'" for name in names if name in changed)
+    return (
+        f"rows of {listed} are read as input, as no row predicts a word: leave out --words to read those of its tokens"
+    )
 
 
 def predicting_rows(tokens: Tokens) -> Array:

@@ -159,6 +159,17 @@ def test_written_tokens_have_the_rows_that_predict_them(run_cli: RunCli) -> None
     assert (tokens["input"]["rows"], tokens["input"]["rows_as"]) == ([6, 7, 8, 9], "input")
 
 
+@pytest.mark.parametrize(
+    "command", ["find --query generated --key time", "segments", "highlight --focus generated --format html"]
+)
+def test_a_note_says_that_words_are_read_by_their_own_rows(command: str, run_cli: RunCli) -> None:
+    options = ("-m", "demo:decoder", "-t", "Once upon a time", "--generate", "4", "-l", "0", "-H", "0")
+    note = "note: rows of 'generated' are read as input, as no row predicts a word: leave out --words"
+    assert note in run_cli(*command.split(), *options, "--words", "-o", "words").err
+    for name, more in {"tokens": (), "chosen": ("--words", "--rows-as", "input")}.items():
+        assert "as no row predicts" not in run_cli(*command.split(), *options, *more, "-o", name).err
+
+
 def test_several_occurrences_have_a_note(run_cli: RunCli) -> None:
     done = run_cli("find", "-t", "it is the cat and it ran", "--query", "it", "--key", "cat", "-o", "here")
     assert done.err == (

@@ -84,10 +84,10 @@ def find_pairs(inputs: Sequence[Input], kinds: Sequence[Kind], names: PairNames,
     if not pairs:
         raise _no_pair(errors)
     by_index = {text.index: text for text in inputs}
-    name_notes = (end.note(by_index[index], kind) for end in names.ends for index, kind in pairs)
+    end_notes = (note for end in names.ends for index, kind in pairs for note in end.notes(by_index[index], kind))
     notes = [
         *_left_out(errors, len(inputs), len(kinds)),
-        *dict.fromkeys(note for note in name_notes if note),
+        *dict.fromkeys(filter(None, end_notes)),
         *_occurrences(pairs, names),
     ]
     return Pairs(pairs, tuple(notes))

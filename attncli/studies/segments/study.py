@@ -72,10 +72,22 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
         from attncli.engine.measuring import as_single_heads
 
         run, sink = execution.stream(self._sink, adapt=as_single_heads)
-        result = sink.result()
+        run, result = self._with_words_note(run, sink.sides), sink.result()
         if self._selected:
             result = result.select(self.options.query, self.options.key)
         return run, (result, sink.sides)
+
+    def _with_words_note(self, run: Collected, sides: TextSides) -> Collected:
+        """Return the run with a note if rows of what the model wrote are read as input because they are words."""
+        from attncli.data import KINDS
+        from attncli.inputs.rows_as import words_note
+
+        queries = dict.fromkeys(name for of_queries, _ in sides.values() for name in of_queries.names)
+        kinds = [kind for kind in KINDS if any(of == kind for _, of in sides)]
+        words = any(text.source.merged for text in run.inputs)
+        names = [name for name in queries if self.options.query in (None, name)]
+        note = words_note(names, kinds, self.options.rows_as, words=words)  # type: ignore[arg-type]
+        return run.with_notes(note) if note else run
 
     @property
     def _selected(self) -> bool:
