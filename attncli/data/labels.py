@@ -43,6 +43,15 @@ def text_prefix(text: int, texts: int) -> str:
     return f"T{text:0{max(3, len(str(texts - 1)))}}-" if texts > 1 else ""
 
 
+def text_note(text: int, texts: int) -> str:
+    """Return the note for a picture of one of several texts, with its number in files and documents.
+
+    >>> text_note(3, 12), text_note(0, 1)
+    ('text 3 (of 0-11)', '')
+    """
+    return f"text {text} (of 0-{texts - 1})" if texts > 1 else ""
+
+
 class Pieces(Protocol):
     """Tokens, as far as labels need them."""
 

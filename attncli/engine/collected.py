@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from attncli.arguments import checks_arguments
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Statistics, has_scale
-from attncli.data.labels import text_prefix
+from attncli.data.labels import text_note, text_prefix
 from attncli.data.selection import resolve
 from attncli.data.transforms import drop_special, to_words
 from attncli.engine.memory import check_file_fits, parse_size
@@ -72,7 +72,7 @@ class Collected(RunParts):
 
     def text_note(self, text: int) -> str:
         """Return the note for a picture of one of several texts; empty if there is only one text."""
-        return f"text {text + 1} of {len(self.inputs)}" if len(self.inputs) > 1 else ""
+        return text_note(text, len(self.inputs))
 
     def text_prefix(self, text: int) -> str:
         """Return the prefix of file names of one of several texts: `T003-`; empty if there is only one text."""

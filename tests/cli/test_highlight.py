@@ -136,6 +136,12 @@ def test_a_word_in_several_places_is_shown_in_all_and_how_to_choose_is_said(run_
     assert both[-len(both) // 2 :] == weights(Path("one/encoder-L00-H00-it-2.html"))
 
 
+def test_a_page_of_several_texts_has_the_number_that_its_file_has(run_cli: RunCli) -> None:
+    options = ("-l", "0", "-H", "0", "-o", "here", "--format", "html")
+    run_cli("highlight", "-t", "It ran.", "-t", "So it was.", *IT, *options)
+    assert "text 1 (of 0-1)" in Path("here/T001-encoder-L00-H00-it.html").read_text(encoding="utf-8")
+
+
 def test_texts_without_the_word_are_left_out(run_cli: RunCli) -> None:
     texts = ("-t", "It ran.", "-t", "A cat.", "-t", "So it was.")
     done = run_cli("highlight", *texts, *IT, "-l", "0", "-H", "0", "--format", "svg")

@@ -110,7 +110,7 @@ def test_vmax_and_log_are_used() -> None:
 )
 def test_texts_never_overlap_and_stay_on_the_page(queries: int, keys: int, heads: list[int], causal: bool) -> None:
     made = attention(queries, keys, heads=heads, kind="decoder", causal=causal)
-    assert not faults(grid.draw(made, model="some/model", note="text 1 of 2"))
+    assert not faults(grid.draw(made, model="some/model", note="text 0 (of 0-1)"))
 
 
 def test_tokens_label_the_margins_only_where_they_fit() -> None:

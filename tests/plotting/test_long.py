@@ -139,7 +139,7 @@ def test_a_page_of_long_texts_has_positions_and_lines_of_segments() -> None:
 def test_pages_of_long_texts_never_overlap(count: int, heads: list[int]) -> None:
     side = tokens_in_segments(count, system=count // 4, user=count - count // 4)
     made = attention(side, heads=heads if count < 2000 else [1])
-    assert not faults(grid.draw(zoomed(made, Zoom(100)), model="some/model", note="text 1 of 2"))
+    assert not faults(grid.draw(zoomed(made, Zoom(100)), model="some/model", note="text 0 (of 0-1)"))
 
 
 def test_means_are_pooled_by_their_mean_and_maxima_by_their_maximum() -> None:

@@ -20,7 +20,8 @@ _BAR, _WIDTH, _NUMBER = 20, 420, 60
 def draw(result: RankedHeads, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the weights of the first head from the query to all keys; the key is marked by its colour.
 
-    Of many keys the strongest are shown, in the order of the text, with their positions.
+    Of many keys the strongest and the first tokens of the key are shown, in the order of the text, with their
+    positions; the picture says what the others sum to.
     """
     row = result.row
     shown = _shown_keys(row)
@@ -28,9 +29,7 @@ def draw(result: RankedHeads, *, model: str = "", note: str = "", kinds: KindNam
     texts = [label_with_position(names[key], key) for key in shown]
     left = EDGE + measure(texts, SUBTITLE)[0] + 10
     title = join_parts(kinds.title(row.kind), f"layer {row.layer}", f"head {row.head}", f"from {result.title}")
-    count = _visible_count(row)
-    cut = f"the {len(shown)} strongest of {count} keys" if len(shown) < count else ""
-    header = Header.of(title, model, join_parts(note, cut), _numbers(result))
+    header = Header.of(title, model, join_parts(note, _cut_note(row, shown)), _numbers(result))
     page = FigureLayout.blank(left + _WIDTH + _NUMBER + EDGE, header.height + _BAR * len(shown) + 54, header)
     axes = page.axes(left, header.height, _WIDTH, _BAR * len(shown))
     bars = np.arange(len(shown))
@@ -62,6 +61,17 @@ def _shown_keys(row: HeadRow) -> Array:
         return np.arange(count)
     strongest = np.argsort(-row.weights[:count], kind="stable")[:_MOST_BARS]
     return np.union1d(strongest[: _MOST_BARS - min(len(row.keys), _MOST_KEY_TOKENS)], row.keys[:_MOST_KEY_TOKENS])
+
+
+def _cut_note(row: HeadRow, shown: Array) -> str:
+    """Return which of many keys are drawn, and the weight of all others; empty if all are drawn."""
+    weights = row.weights[: _visible_count(row)]
+    others = np.delete(weights, shown)
+    if not len(others):
+        return ""
+    strongest = weights[shown].min() >= others.max()
+    which = "the strongest" if strongest else "the strongest, and tokens of the key"
+    return f"{len(shown)} of {len(weights)} keys: {which}; the others sum to {others.sum():.3f}"
 
 
 def _numbers(result: RankedHeads) -> str:

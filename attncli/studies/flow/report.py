@@ -14,6 +14,7 @@ from attncli.data import Kind, RunInfo
 from attncli.data.described import Tabulated
 from attncli.data.focus import title_name
 from attncli.data.kinds import KNOWN, KindNames
+from attncli.data.labels import text_note
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store import run_document
@@ -84,8 +85,8 @@ def flow_results(flows: Sequence[Flow], focus: str, info: RunInfo, texts: int = 
     results = []
     for flow in flows:
         other = by_key.get((flow.text, other_kind[flow.kind])) if flow.kind in other_kind else None
-        note = f"text {flow.text + 1} of {texts}" if texts > 1 else ""
-        results.append(FlowResult(flow, other, title_name(flow.queries, focus), **info.captions(note)))
+        captions = info.captions(text_note(flow.text, texts))
+        results.append(FlowResult(flow, other, title_name(flow.queries, focus), **captions))
     return results
 
 

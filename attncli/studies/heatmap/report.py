@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.data import Attention, LayerMaps, Zoom
 from attncli.data.kinds import KNOWN, KindNames
-from attncli.data.labels import text_prefix
+from attncli.data.labels import text_note, text_prefix
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing
 from attncli.studies.heatmap.options import HeatmapOptions
@@ -148,7 +148,7 @@ def drawings(
             if choice.shows_means and not attention.can_combine_heads("mean"):
                 notes.append(NO_MEAN)
             prefix = text_prefix(attention.text, texts)
-            note = f"text {attention.text + 1} of {texts}" if texts > 1 else ""
+            note = text_note(attention.text, texts)
             shared = None if own_scale else largest_weight([attention])
             for picture in pictures(attention, choice, prefix):
                 look: dict[str, Any] = {"log": options.log, "top": shared, "own_scale": own_scale}

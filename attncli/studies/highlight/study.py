@@ -99,13 +99,13 @@ class HighlightStudy(Study["RunsAndCount"]):
 
     def _drawings(self, runs: Iterator[Collected], texts: int, notes: list[str]) -> Iterator[Drawing]:
         """Yield the pages; `notes` is filled with the notes of the run that is drawn."""
+        from attncli.data.labels import text_note
         from attncli.studies.highlight.page import HighlightPage, file_name
 
         for run in runs:
             notes[:] = run.info.notes
             inputs = {text.index: text for text in run.inputs}
             for highlight in self.highlights(run):
-                note = f"text {highlight.text + 1} of {texts}" if texts > 1 else ""
-                page = HighlightPage(highlight, **run.info.captions(note))
+                page = HighlightPage(highlight, **run.info.captions(text_note(highlight.text, texts)))
                 name = file_name(highlight, self._focus.resolved(inputs[highlight.text], highlight.kind), texts)
                 yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))

@@ -137,7 +137,7 @@ def test_source_and_target_are_in_one_picture() -> None:
 
 def test_the_matrix_shows_the_values_and_unreachable_cells_are_grey() -> None:
     flow = flow_of(tokens(6), causal=True, rows=[1, 4])
-    figure = view.matrix(flow, model="a/model", note="text 1 of 2")
+    figure = view.matrix(flow, model="a/model", note="text 0 (of 0-1)")
     assert not faults(figure)
     image = np.ma.asarray(weights_image(figure).get_array())
     assert_allclose(image.filled(0), flow.values, atol=1e-6)

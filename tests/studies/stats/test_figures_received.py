@@ -107,7 +107,7 @@ def test_very_many_heads_are_combined_to_the_largest_of_each_layer() -> None:
 
 @pytest.mark.parametrize(("rows", "keys"), [(1, 1), (1, 2), (2, 60), (144, 13), (400, 3000)])
 def test_pictures_of_any_size_are_complete(rows: int, keys: int) -> None:
-    figure = draw_received(made(flat(rows, keys, [(0, 0)])), model="a/model", note="text 1 of 2")
+    figure = draw_received(made(flat(rows, keys, [(0, 0)])), model="a/model", note="text 0 (of 0-1)")
     assert is_log(figure)
     assert not faults(figure)
     assert {"a/model", "received (fraction, log scale)"} <= {word.replace("\n", " ") for word in words(figure)}
