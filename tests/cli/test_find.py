@@ -71,6 +71,7 @@ def test_json_is_one_document_with_everything(run_cli: RunCli) -> None:
 def test_the_page_of_the_document_names_what_is_in_it(run_cli: RunCli) -> None:
     page = " ".join(run_cli("explain", "find.json").out.split())
     assert f"Columns: {', '.join(COLUMNS)} " in page
+    assert "top_weight the mean over rows of the weight of each row's strongest key" in " ".join(page.split())
     assert all(name in run_cli("explain", "token-names").out for name in ("14-21", "it#2", "[CLS]", "generated"))
 
 

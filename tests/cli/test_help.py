@@ -148,6 +148,17 @@ def test_the_names_of_model_heads_are_those_that_load() -> None:
 # ------------------------------------------------------------------------------------------- explain
 
 
+@pytest.mark.parametrize("name", ["find.csv", "find.png", "segments.parquet", "edges.jsonl", "heads.svg"])
+def test_a_table_or_picture_has_the_page_of_its_document(name: str, run_cli: RunCli) -> None:
+    document = {"edges.jsonl": "edges.parquet"}.get(name, f"{name.split('.')[0]}.json")
+    assert text_of(run_cli, "explain", name) == text_of(run_cli, "explain", document)
+
+
+def test_a_table_with_a_page_of_its_own_keeps_it(run_cli: RunCli) -> None:
+    assert text_of(run_cli, "explain", "stats.csv").startswith("stats.csv\n")
+    assert "did you mean" in run_cli("explain", "fnd.csv").err
+
+
 def test_explain_lists_everything_with_a_summary(run_cli: RunCli) -> None:
     shown = text_of(run_cli, "explain")
     assert {*registry.names("metrics"), *COMMANDS, "stats.json", "manifest.json", "ModelError"} <= set(names())

@@ -15,6 +15,7 @@ from attncli.cli.console import command_console
 from attncli.cli.help_pages import WIDTH, help_pages, plain_text
 from attncli.errors import AttnError, UsageError, did_you_mean
 from attncli.options import ConsoleOptions
+from attncli.vocabulary import PICTURE_FORMATS, TABLE_FORMATS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,7 +76,17 @@ def names() -> list[str]:
 
 def page(name: str) -> str:
     """Return the page of a name as plain text; raise UsageError with close names if there is none."""
+    name = _with_page(name)
     return "\n\n".join([name, *(found.plain for found in _pages(name))])
+
+
+def _with_page(name: str) -> str:
+    """Return the name, or of a table or picture without a page the file that has one: `find.json` for `find.csv`."""
+    known = names()
+    stem, dot, suffix = name.rpartition(".")
+    if name in known or not dot or suffix not in (*TABLE_FORMATS, *PICTURE_FORMATS):
+        return name
+    return next((other for other in known if other.rpartition(".")[0] == stem), name)
 
 
 def _pages(name: str) -> list[ReferencePage]:
@@ -182,6 +193,7 @@ def _terminal_pages(name: str) -> Iterator[RenderableType]:
     from rich.markdown import Markdown
     from rich.text import Text
 
+    name = _with_page(name)
     for found in _pages(name):
         yield Text(f"{name}\n", style="bold")
         # text with its own lines may be wider than the lines of Markdown

@@ -21,9 +21,9 @@ QUESTIONS = {
     "weight": "How much attention goes from the query to the key?",
     "weight_uniform": "How much would it be if all visible keys got the same weight?",
     "weight_positional": "How much would it be if it depended on the distance alone?",
-    "rank": "Which place has the key among the keys of its row?",
-    "keys": "Among how many keys?",
-    "top_weight": "How much attention does the strongest key of the row get?",
+    "rank": "Which place have all key tokens together, as one key, among the keys of the row?",
+    "keys": "Among how many keys, if the key tokens are one?",
+    "top_weight": "How much attention does the strongest key of each row get, as the mean over rows?",
     "top_share": "In which share of the rows (of several texts: of the texts) is it the same strongest key?",
 }
 RETRIEVAL_QUESTIONS = {
