@@ -20,6 +20,9 @@ ASSISTANT = "assistant"
 GENERATED_TARGET = 64
 """Largest number of tokens that a decoder generates if neither a target nor --generate is given."""
 
+_NOTED_ANSWERS, _LONGEST_NOTE = 3, 200
+"""Number of texts whose answers are shown in a note each, and the characters that a note shows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -64,12 +67,17 @@ def add_answers(
 ) -> list[Encoded]:
     """Return the texts with up to `count` tokens that a decoder-only model writes after each."""
     reader, completed = TokenReader(loaded.tokenizer), []
-    for item in encoded:
+    for number, item in enumerate(encoded):
         source = item.input.source
         answer = reader.tokens(generate_ids(loaded, item.tensors, count)[len(source) :])
         notes = item.notes
         if answer.special.all():
             notes = (*notes, _no_answer(item.input, answer))
+        elif number < _NOTED_ANSWERS:
+            text = loaded.tokenizer.decode(answer.ids.tolist(), skip_special_tokens=True)
+            others = len(encoded) - number - 1 if number == _NOTED_ANSWERS - 1 else 0
+            more = f" (and more after {others} other texts)" if others else ""
+            notes = (*notes, f"text {item.input.index}: {_generated_note(text)}{more}")
         prompt = source.segments if any(source.segments) else (PROMPT,) * len(source)
         both = append_tokens(replace(source, segments=prompt), replace(answer, segments=(GENERATED,) * len(answer)))
         tensors = {name: np.append(values, [values[-1]] * len(answer)) for name, values in item.tensors.items()}
@@ -150,7 +158,13 @@ def _own_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], 
     target = _generated_target(loaded, reader, tensors, generate)
     if not target.text.strip():
         return target, "the model generated an empty one"
-    return target, f"the model generated: {target.text!r}"
+    return target, _generated_note(target.text)
+
+
+def _generated_note(text: str) -> str:
+    """Return a note that shows what the model wrote, escaped, and cut if it is long."""
+    shown = text if len(text) <= _LONGEST_NOTE else f"{text[: _LONGEST_NOTE - 1]}…"
+    return f"the model generated: {shown!r}"
 
 
 def _generated_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> Tokens:

@@ -247,7 +247,7 @@ def test_generate_loads_the_head_that_writes_and_reads_prompt_and_answer_togethe
     done = run_cli(
         "heatmap", "-m", "demo:decoder", "-t", "The animal", "--generate", "4", "--save-maps", "--out", "here"
     )
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, "note: text 0: the model generated: 's of the b'\n")
     run = attncli.open("here")
     assert run.info.cls == "LlamaForCausalLM"
     assert run.inputs[0].source.segments[-5:] == ("prompt", *["generated"] * 4)

@@ -218,7 +218,7 @@ def test_the_focus_may_be_what_the_model_wrote(run_cli: RunCli) -> None:
 
     def page(*more: str) -> tuple[str, Array]:
         done = run_cli("highlight", *options, *more, "-o", "here", "--force")
-        assert (done.code, done.err) == (0, "")
+        assert (done.code, done.err) == (0, "note: text 0: the model generated: ',\\nAnd in'\n")
         html = Path(done.out.strip()).read_text(encoding="utf-8")
         numbers = [says.split(" ")[0] for *_, says in Read.page(html).tokens]
         return html, np.array([0.0 if number in ("no", "undefined") else float(number) for number in numbers])

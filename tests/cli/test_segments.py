@@ -107,7 +107,7 @@ def test_two_segments_are_selected(run_cli: RunCli) -> None:
     Path("chat.json").write_text(json.dumps(CHAT))
     call = ("segments", "-m", "demo:decoder", "--chat", "chat.json", "--generate", "6", "-o", "here")
     done = run_cli(*call, "--query", "generated", "--key", "user")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, "note: text 0: the model generated: ' I will not be a l'\n")
     table = rows(done.out)
     assert list(table[0]) == [*COLUMNS, *RETRIEVAL]
     assert {(row["from"], row["to"]) for row in table} == {("generated", "user")}
@@ -144,7 +144,8 @@ def test_the_same_bytes_from_the_model_again_and_from_a_saved_run(run_cli: RunCl
 def test_several_texts_have_a_spread(run_cli: RunCli) -> None:
     Path("texts.txt").write_text("Once upon a time\nThe king\n")
     done = run_cli("segments", "-f", "texts.txt", "-m", "demo:decoder", "--generate", "3", "-o", "here")
-    assert (done.code, done.err) == (0, "")
+    wrote = [f"note: text {text}: the model generated: ',\\nAnd'\n" for text in (0, 1)]
+    assert (done.code, done.err) == (0, "".join(wrote))
     assert list(rows(done.out)[0])[5:] == [
         "texts",
         "mass",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import shutil
@@ -168,3 +169,17 @@ def test_a_seq2seq_model_with_a_random_head_needs_a_target(tmp_path: Path) -> No
         model.run("the animal", **options)
     assert model.run("the animal", target="it", **options).info.notes == model.loaded.notes
     assert len(model.loaded.notes) == 1
+
+
+def test_a_note_shows_what_a_decoder_writes_after_the_first_texts(demo_dirs: dict[str, Path]) -> None:
+    loaded = models.load(str(demo_dirs["decoder"]), head="causal-lm")
+    batches = list(encode(loaded, [Text("Once upon a time")] * 5, generate=6))
+    inputs = batches[0].inputs[0].source
+    ids = inputs.ids[[name == "generated" for name in inputs.segments]].tolist()
+    wrote = f"the model generated: {loaded.tokenizer.decode(ids, skip_special_tokens=True)!r}"
+    notes = [note for batch in batches for note in batch.notes]
+    assert notes == [f"text 0: {wrote}", f"text 1: {wrote}", f"text 2: {wrote} (and more after 2 other texts)"]
+    (batch,) = encode(loaded, [Text("a\nb " * 9)], generate=80)
+    shown = batch.notes[0].partition("generated: ")[2]
+    assert shown.isprintable()
+    assert len(ast.literal_eval(shown)) <= 200
