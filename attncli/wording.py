@@ -29,7 +29,7 @@ _CHOICES = {
 }
 _ARGUMENTS = {"model-head": "head", "segments": "spans", "chat": "messages", "from": "a saved run"}
 """Options whose argument has another name, or none."""
-_SWITCHES = ("add-bos", "per-query", "profile", "neurons", "words", "force", "trust-remote-code")
+_SWITCHES = ("add-bos", "per-query", "profile", "neurons", "words", "log", "force", "trust-remote-code")
 _PHRASES = {
     " with --out": "",
     " with --segments FILE": "",

@@ -11,6 +11,7 @@ from attncli.data.labels import label_with_position, labels
 from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, measure, style
 
 KEY, KEY_POSITION = "key token", "key position"
+PART_MARK = " · "
 TICK_STYLE: dict[str, Any] = {"length": 3, "width": 0.6, "pad": 2, "color": FAINT}
 _SMALLEST, _LARGEST = 6.0, 9.0
 _POSITION_SIZE, _POSITION_STEP = 8.0, 80
@@ -149,4 +150,4 @@ def fit_axis_title(title: str, room: float) -> str:
 
 def join_parts(*parts: str) -> str:
     """Return the parts that are not empty, joined into one line."""
-    return " · ".join(filter(None, parts))
+    return PART_MARK.join(filter(None, parts))

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
 from attncli.data import Array, Attention, By, LayerMaps, has_scale
+from attncli.wording import spelled
 
 _NAMES: dict[By, str] = {"weight": "attention weight", "norm": "value-weighted norm ‖A f(x)‖"}
 _UNITS: dict[By, str] = {"weight": "fraction", "norm": "as hidden states"}
@@ -61,4 +62,4 @@ def faint_note(drawn: Array, norm: Normalize, by: By = "weight") -> str:
     share = float(np.mean(drawn < _FAINT * norm.vmax))
     if share < _FAINT_SHARE:
         return ""
-    return f"{math.floor(100 * share)} % of the {by}s are under 5 % of the scale, a log scale shows them"
+    return spelled(f"{math.floor(100 * share)} % of the {by}s are under 5 % of the scale, use --log to see them")

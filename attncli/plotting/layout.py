@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from attncli.data import Array, Kind
 from attncli.data.kinds import KindNames
 from attncli.data.labels import escape_invisible
-from attncli.plotting.axis import TICK_STYLE, join_parts
+from attncli.plotting.axis import PART_MARK, TICK_STYLE, join_parts
 from attncli.plotting.cells import COLOURS, DIVERGING, GAP, Cells, draw_cells
 from attncli.plotting.render import ShownFigure
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fonts, measure, shorten_middle, style
@@ -46,8 +46,8 @@ class Header:
 
     @classmethod
     def of(cls, title: str, *lines: str) -> Header:
-        """Return the header with those of the lines that are not empty."""
-        return cls(title, tuple(filter(None, lines)))
+        """Return the header with those of the lines that are not empty; lines that are too wide are wrapped."""
+        return cls(title, tuple(part for line in lines if line for part in _wrapped(line)))
 
     @property
     def width(self) -> float:
@@ -59,6 +59,20 @@ class Header:
     def height(self) -> int:
         """Pixels from the top of the figure to what follows the header."""
         return 60 + 20 * len(self.lines)
+
+
+def _wrapped(line: str) -> list[str]:
+    """Return a line of parts, or if it is wider than the widest header, lines of some of its parts."""
+    width = measure([escape_invisible(line)], SUBTITLE)[0]
+    if width <= _WIDEST_HEADER:
+        return [line]
+    room = min(_WIDEST_HEADER, 1.1 * width / math.ceil(width / _WIDEST_HEADER))  # lines of about the same width
+    wrapped = [""]
+    for part in line.split(PART_MARK):
+        longer = f"{wrapped[-1]}{PART_MARK}{part}"
+        fits = wrapped[-1] and measure([escape_invisible(longer)], SUBTITLE)[0] <= room
+        wrapped = [*wrapped[:-1], longer] if fits else [*filter(None, wrapped), part]
+    return wrapped
 
 
 @dataclass(frozen=True)

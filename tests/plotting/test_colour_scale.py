@@ -11,6 +11,7 @@ from pictures import one_map, words
 from attncli.plotting import grid, heatmap
 from attncli.plotting.captions import faint_note
 from attncli.plotting.cells import colour_norm, largest_weight
+from attncli.wording import as_arguments
 
 
 def test_the_largest_weight_is_a_visible_one() -> None:
@@ -45,7 +46,8 @@ def test_a_log_scale_is_advised_only_where_a_sink_receives_nearly_all() -> None:
 
     sink = np.full((40, 40), 0.001)
     sink[:, 0] = 0.961
-    assert note(sink) == "97 % of the weights are under 5 % of the scale, a log scale shows them"
+    assert note(sink) == "97 % of the weights are under 5 % of the scale, use --log to see them"
+    assert as_arguments(note(sink)).endswith("of the scale, use log=True to see them")
     assert note(sink, log=True) == note(np.full((40, 40), 1 / 40)) == note(np.zeros((0, 0))) == ""
     assert note(sink) in words(heatmap.draw(one_map(sink)))
     assert any(note(sink) in text for text in words(grid.draw(one_map(sink))))

@@ -171,3 +171,15 @@ def test_a_mean_map_of_layers_draws() -> None:
     figure = grid.draw(attention(4, heads=[2, 2]).mean("layer"))
     assert "encoder self-attention · mean of layers · 2 heads and their mean" in words(figure)
     assert "encoder self-attention · layer 3 · head 5" in words(grid.draw(one_map([[1.0]])))
+
+
+def test_a_subtitle_that_is_too_wide_is_wrapped_between_its_parts() -> None:
+    note = " · ".join(f"part {n} of what is said about the picture" for n in range(12))
+    figure = grid.draw(attention(12), model="a/model", note=note)
+    lines = [text for text in words(figure) if "of what is said" in text]
+    assert len(lines) > 1
+    assert not any("…" in line for line in lines)
+    assert sorted(part for line in lines for part in line.split(" · ") if part.startswith("part")) == sorted(
+        note.split(" · ")
+    )
+    assert not faults(figure)

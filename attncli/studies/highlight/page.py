@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attncli.arguments import checks_arguments
 from attncli.data.described import Described
 from attncli.data.kinds import KNOWN, KindNames
-from attncli.data.labels import text_prefix
+from attncli.data.labels import text_note, text_prefix
 from attncli.errors import UsageError, did_you_mean
 from attncli.store.files import write_atomic
 from attncli.store.text import utf8
@@ -20,6 +20,8 @@ from attncli.vocabulary import HIGHLIGHT_FORMATS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from attncli.data import RunInfo
 
 _LONGEST_NAME = 40
 
@@ -76,6 +78,11 @@ class HighlightPage(Described):
         of = f" of {self.model}" if self.model else ""
         yield f'HighlightPage{of}: a notebook shows it, .save("it.html") writes it'
         yield repr(self.highlight).splitlines()[0]
+
+
+def page_of_run(highlight: Highlight, info: RunInfo, texts: int) -> HighlightPage:
+    """Return the page of a highlight of one of several texts of a run."""
+    return HighlightPage(highlight, **info.captions(text_note(highlight.text, texts)))
 
 
 def file_name(highlight: Highlight, focus: str, texts: int) -> str:

@@ -99,13 +99,12 @@ class HighlightStudy(Study["RunsAndCount"]):
 
     def _drawings(self, runs: Iterator[Collected], texts: int, notes: list[str]) -> Iterator[Drawing]:
         """Yield the pages; `notes` is filled with the notes of the run that is drawn."""
-        from attncli.data.labels import text_note
-        from attncli.studies.highlight.page import HighlightPage, file_name
+        from attncli.studies.highlight.page import file_name, page_of_run
 
         for run in runs:
             notes[:] = run.info.notes
             inputs = {text.index: text for text in run.inputs}
             for highlight in self.highlights(run):
-                page = HighlightPage(highlight, **run.info.captions(text_note(highlight.text, texts)))
+                page = page_of_run(highlight, run.info, texts)
                 name = file_name(highlight, self._focus.resolved(inputs[highlight.text], highlight.kind), texts)
                 yield Drawing(name, page.figure, partial(getattr, page, "html"), terminal=partial(coloured_text, page))
