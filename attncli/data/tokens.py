@@ -144,6 +144,10 @@ class Text(Described):
         for name in ("text", "pair", "target"):
             check(f"the {name}", getattr(self, name), str if name == "text" else str | None)
 
+    def __hash__(self) -> int:
+        # messages are dictionaries, which have no hash
+        return hash((self.text, self.pair, self.target))
+
     def _lines(self) -> Iterable[str]:
         parts = {"text": self.text, "pair": self.pair, "target": self.target}
         given = [f"{name}={_shortened(part)!r}" for name, part in parts.items() if part is not None]

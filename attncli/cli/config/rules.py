@@ -14,7 +14,7 @@ from attncli.studies.check.rules.sections import (
     RulesSection,
 )
 
-_READING = ("words", "special", "max_tokens", "add_bos", "batch_tokens")
+_READING = ("words", "special", "max_tokens", "generate", "add_bos", "batch_tokens")
 """Options that say how texts are read; the file may set them, and those of the model."""
 
 

@@ -71,9 +71,9 @@ def check_same(recorded: Recorded, info: RunInfo, reading: Mapping[str, Any]) ->
         raise UsageError(f"{recorded.path} is of another model, {recorded_model}, and this is {model}: {advice}")
     if run.get("input_sha256") != info.input_sha256:
         raise UsageError(f"{recorded.path} is of other texts than those of this file: {advice}")
-    for name, value in reading.items():
-        if recorded.reading.get(name) != value:
-            recorded_value = recorded.reading.get(name)
+    for name in dict.fromkeys([*reading, *recorded.reading]):
+        value, recorded_value = reading.get(name), recorded.reading.get(name)
+        if recorded_value != value:
             raise UsageError(
                 f"{recorded.path} was recorded with {name} {recorded_value}, and this is {value}: {advice}"
             )

@@ -11,7 +11,8 @@ from attncli.studies.check.bound import Binder, MeasureRule, needed_rows
 from attncli.studies.check.measures import Measures, Values, measure_verdict
 from attncli.studies.check.probe import Probe, probe_verdict
 from attncli.studies.check.result import Checked, Drift, Verdict
-from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile, needs_probe
+from attncli.studies.check.retrieval import RetrievalMeasures, retrieval_verdict, with_written_tokens
+from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile, needs_probe, needs_written
 from attncli.studies.check.words import ChosenRows, attention_verdict, suite_verdict
 from attncli.studies.repeated.result import SCORES
 
@@ -48,7 +49,15 @@ class Checker:
         self._suites = [binder.suite(suite) for suite in file.suites]
         measured = [binder.measure(rule, self._measured_texts) for rule in file.rules if isinstance(rule, MeasureRule)]
         self._bound_probes = [bound for bound in measured if needs_probe(bound.rule)]
-        self._bound_measures = [bound for bound in measured if not needs_probe(bound.rule)]
+        self._bound_retrieval = [
+            with_written_tokens(bound, prepared.inputs, words=prepared.request.words)
+            for bound in measured
+            if needs_written(bound.rule)
+        ]
+        self._retrieval = RetrievalMeasures(self._bound_retrieval, prepared.inputs)
+        self._bound_measures = [
+            bound for bound in measured if not (needs_probe(bound.rule) or needs_written(bound.rule))
+        ]
         metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
         self.probes = bool(self._bound_probes or set(metrics) & set(SCORES))
         metrics = tuple(name for name in metrics if name not in SCORES)
@@ -62,6 +71,7 @@ class Checker:
     def sinks(self) -> list[Sink]:
         """The consumers of the forward pass."""
         sinks: list[Sink] = [self._chosen] if self._rows else []
+        sinks += [self._retrieval] if self._bound_retrieval else []
         return [*sinks, self._measures] if self._measures.needed else sinks
 
     def result(self, probe: Probe | None = None) -> tuple[Checked, Values]:
@@ -74,6 +84,7 @@ class Checker:
         rows = ChosenRows(maps, self._rows)
         verdicts: list[Verdict] = [attention_verdict(bound, rows, tolerance) for bound in self._words]
         verdicts += [measure_verdict(bound, self._measures, tolerance) for bound in self._bound_measures]
+        verdicts += [retrieval_verdict(bound, self._retrieval, tolerance) for bound in self._bound_retrieval]
         if probe is not None:
             verdicts += [probe_verdict(bound, probe, tolerance) for bound in self._bound_probes]
         verdicts.sort(key=lambda verdict: verdict.line)

@@ -12,7 +12,7 @@ from attncli.stream import Measure, Sink
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
 from attncli.stream.weights import uniform_rows
 from attncli.studies.check.bound import BoundMeasure, HeadKey, TextIndices, decisive_head, head_fields, rule_holds
-from attncli.studies.check.result import OFFSETS, Verdict
+from attncli.studies.check.result import OFFSETS, RETRIEVAL, Verdict
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, describe_limits
 from attncli.studies.check.rules.phrases import describe_heads
 from attncli.studies.check.weights import DIGITS, SMALLEST_MARGIN, margins
@@ -21,6 +21,7 @@ from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
 
 SEGMENT_MASS = "segment_mass"
+_RETRIEVAL_NOTE = ("retrieval_positional", "retrieval_most", "written")
 _CLASS_METRICS = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
 Values = Mapping[str, Mapping[HeadKey, float]]
 """Value of each measure for each head."""
@@ -150,7 +151,11 @@ def _wanted(rule: BudgetRule | ClassRule) -> str:
 
 
 def _note(rule: BudgetRule | ClassRule, number: str, values: Values, key: HeadKey) -> str:
-    """Return what belongs to the number of a head: the offset of a diagonal, the score on shuffled tokens."""
+    """Return what belongs to the number of a head: the offset of a diagonal, or the baselines of a score."""
+    if number == RETRIEVAL:
+        positional, most, written = (_value(values, name, key) for name in _RETRIEVAL_NOTE)
+        by_position = "" if np.isnan(positional) else f"{positional:.3f} by position alone, "
+        return f" ({by_position}at most {most:.3f} of {written:g} written tokens)"
     if isinstance(rule, ClassRule) and rule.of in (*OFFSETS, "diagonal"):
         return f" at offset {_value(values, 'diagonal_offset', key):+.0f}"
     shuffled = _value(values, f"{number}_shuffled", key)

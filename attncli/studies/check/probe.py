@@ -9,7 +9,7 @@ from attncli.data import Scores
 from attncli.engine.execution import Execution
 from attncli.studies.check.bound import BoundMeasure
 from attncli.studies.check.measures import Values, column, limit_margins, verdict_on
-from attncli.studies.check.result import PROBE_CLASSES, PROBE_LEAST, Verdict
+from attncli.studies.check.result import LEAST_BEYOND, PROBE_CLASSES, Verdict
 from attncli.studies.check.rules.kinds import BudgetRule
 from attncli.studies.check.weights import DIGITS, margins
 from attncli.studies.repeated.result import SCORES, Repeated
@@ -45,7 +45,7 @@ def run_probe(execution: Execution) -> Probe:
 def probe_verdict(bound: BoundMeasure, probe: Probe, tolerance: float) -> Verdict:
     """Return whether a score is within its limits, or a class as the rule demands, in any head or in every head.
 
-    A head is of a class if its score is at least `PROBE_LEAST` beyond that on shuffled tokens.
+    A head is of a class if its score is at least `LEAST_BEYOND` beyond that on shuffled tokens.
     """
     rule = bound.rule
     values = {**probe.real, **{f"{name}_shuffled": of_heads for name, of_heads in probe.shuffled.items()}}
@@ -54,7 +54,7 @@ def probe_verdict(bound: BoundMeasure, probe: Probe, tolerance: float) -> Verdic
         return verdict_on(bound, rule.metric, head_margins, tolerance, values, probe.uniform)
     score = PROBE_CLASSES[rule.of]
     beyond = column(values, score, bound.heads) - column(values, f"{score}_shuffled", bound.heads)
-    head_margins = margins(beyond, ">=" if rule.wanted else "<", PROBE_LEAST, tolerance)
+    head_margins = margins(beyond, ">=" if rule.wanted else "<", LEAST_BEYOND, tolerance)
     return verdict_on(bound, score, head_margins, tolerance, values, probe.uniform)
 
 

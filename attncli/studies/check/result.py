@@ -17,8 +17,10 @@ OFFSETS = {"previous-token": -1, "self": 0, "next-token": 1}
 """Offset (key minus query) of the classes of heads that are diagonals at one offset."""
 PROBE_CLASSES = {"induction": "induction", "duplicate-token": "duplicate"}
 """The score on repeated random tokens of each class of heads that is found by them."""
-PROBE_LEAST = 0.3
-"""Least score of such a class beyond that on shuffled tokens, which is what position alone gives."""
+RETRIEVAL = "retrieval"
+"""The class of the heads that copy what the model writes, and its score."""
+LEAST_BEYOND = 0.3
+"""Least score of these classes beyond their baselines: shuffled tokens, or position alone and uniform attention."""
 
 
 @dataclass(frozen=True)

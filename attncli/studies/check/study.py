@@ -131,7 +131,7 @@ class CheckStudy(Study["CheckRun"]):
         prepared = execution.prepared if execution.texts else Pass.prepare(runner.loaded, plan, (), request)
         info = replace(runner.loaded.run_info(prepared.plan.route), input_sha256=input_sha256(self.rules.texts))
         reading = {name: getattr(execution.request, name) for name in ("words", "special", "max_tokens")}
-        reading |= {"add_bos": True} if execution.request.add_bos else {}
+        reading |= {name: value for name in ("add_bos", "generate") if (value := getattr(execution.request, name))}
         rule = self._baseline_rule()
         recorded = self._recorded(rule)
         checker = Checker(self.rules, prepared, execution.texts, rule, recorded)

@@ -94,7 +94,7 @@ def _budget(part: Document, texts: Mapping[str, Text]) -> kinds.BudgetRule:
         raise part.error((key,), f"unknown key '{key}': {hint}" if unknown else f"no rule: {hint}", at_key=True)
     if len(metrics) > 1:
         raise part.error((metrics[1],), "a rule is about one measure: write a second rule", at_key=True)
-    metric = kinds.with_position(part, (metrics[0],), lambda: kinds.check_metric(metrics[0]))
+    metric = kinds.with_position(part, (metrics[0],), lambda: kinds.check_measure(metrics[0]))
     rest = replace(part, values={key: value for key, value in part.values.items() if key in options})
     section, limits = validate(rest, sections.BudgetSection), validate(part.part(metric), sections.LimitsSection)
     bounds = tuple((sign, value) for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None)

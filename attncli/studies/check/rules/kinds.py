@@ -9,8 +9,9 @@ from typing import TypeVar
 from attncli import registry
 from attncli.data import Kind, Text
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.texts import read_chat
 from attncli.inputs.yaml_file import Document, KeyPath
-from attncli.studies.check.result import OFFSETS, PROBE_CLASSES, TOLERANCE, Candidates
+from attncli.studies.check.result import OFFSETS, PROBE_CLASSES, RETRIEVAL, TOLERANCE, Candidates
 from attncli.studies.check.rules.sections import TextSection
 from attncli.studies.patterns.result import CLASSES
 from attncli.studies.repeated.result import SCORES
@@ -141,7 +142,7 @@ def with_position(part: Document, key_path: KeyPath, make: Callable[[], ResultT]
 
 def check_class(name: str) -> str:
     """Return `name`; raise UsageError with similar names if no class of heads has this name."""
-    known = (*CLASSES, *OFFSETS, *PROBE_CLASSES)
+    known = (*CLASSES, *OFFSETS, *PROBE_CLASSES, RETRIEVAL)
     if name not in known:
         raise UsageError(f"unknown class of heads '{name}': {did_you_mean(name, known)}")
     return name
@@ -156,9 +157,14 @@ def check_metric(name: str) -> str:
     return name
 
 
+def check_measure(name: str) -> str:
+    """Return `name`; raise UsageError if a budget cannot limit it. Baselines hold no retrieval score, budgets may."""
+    return name if name == RETRIEVAL else check_metric(name)
+
+
 def measure_names() -> tuple[str, ...]:
-    """Return the names of all measures: those of texts, and the scores on repeated random tokens."""
-    return (*registry.names("metrics"), *SCORES)
+    """Return the names of all measures: those of texts, the scores on repeated random tokens, and retrieval."""
+    return (*registry.names("metrics"), *SCORES, RETRIEVAL)
 
 
 def needs_probe(rule: Rule) -> bool:
@@ -166,6 +172,13 @@ def needs_probe(rule: Rule) -> bool:
     if isinstance(rule, BudgetRule):
         return rule.metric in SCORES
     return isinstance(rule, ClassRule) and rule.of in PROBE_CLASSES
+
+
+def needs_written(rule: Rule) -> bool:
+    """Return whether a rule is about the retrieval score, which only texts have in which the model wrote tokens."""
+    if isinstance(rule, BudgetRule):
+        return rule.metric == RETRIEVAL
+    return isinstance(rule, ClassRule) and rule.of == RETRIEVAL
 
 
 def check_textless(rule: RuleT) -> RuleT:
@@ -188,8 +201,16 @@ def parse_percentile(part: Document, above: str | None) -> float | None:
 
 
 def read_text(part: Document, section: TextSection) -> Text:
-    """Return a text of a file; raise UsageError if it is empty."""
-    for name, value in (("text", section.text), ("pair", section.pair), ("target", section.target)):
+    """Return a text of a file; raise UsageError if it is empty, or if it is both a text and a chat or neither."""
+    parts = {"text": section.text, "pair": section.pair, "target": section.target}
+    if section.chat is not None:
+        if given := [name for name, value in parts.items() if value is not None]:
+            raise part.error((given[0],), f"a chat has all of its text in its file: leave out {given[0]}")
+        chat = section.chat
+        return with_position(part, ("chat",), lambda: read_chat(chat))
+    if section.text is None:
+        raise part.error((), "the key 'text' is missing")
+    for name, value in parts.items():
         if value is not None and not value.strip():
             raise part.error((name,), f"the {name} is empty: give at least one word")
     return Text(section.text, section.pair, section.target)

@@ -7,7 +7,7 @@ from typing import Any
 from attncli.errors import UsageError
 from attncli.inputs.yaml_file import Document
 from attncli.studies.check.result import Candidates, Quantifier
-from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, Rule, check_class, check_metric, with_position
+from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, Rule, check_class, check_measure, with_position
 
 _PHRASE = re.compile(
     r"(?:(?P<quantifier>any|some|all|every)\b\s*)?(?:heads?\b\s*)?(?:(?:of|in)\b\s*)?"
@@ -82,7 +82,7 @@ def rule_of_line(part: Document, line: str) -> Rule:
 def _parse_line(part: Document, line: str) -> Rule:
     kind: Any
     if match := _LIMIT.fullmatch(line):
-        metric, kind = check_metric(match["metric"]), match["kind"]
+        metric, kind = check_measure(match["metric"]), match["kind"]
         limits = ((match["sign"], _number(match["number"])),)
         return BudgetRule(part, line, None, kind, candidates([match["heads"] or "all"], "all"), metric, limits)
     if match := _SINGLE_HEAD.fullmatch(line):

@@ -14,11 +14,12 @@ Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class TextSection(Section):
-    """A text with an optional second segment (`pair`) and an optional text for the decoder (`target`)."""
+    """A text with an optional second segment (`pair`) and an optional text for the decoder (`target`); or a `chat`."""
 
-    text: str
+    text: str | None = None
     pair: str | None = None
     target: str | None = None
+    chat: FilePath | None = None
 
 
 TextValue = Annotated[TextSection, BeforeValidator(lambda value: {"text": value} if isinstance(value, str) else value)]
