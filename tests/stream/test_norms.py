@@ -246,7 +246,7 @@ def test_saved_weights_do_not_mention_norms(weights: attncli.Run, tmp_path: Path
 )
 def test_analyses_of_weights_refuse_norms(norms: attncli.Run, look: Any) -> None:
     with pytest.raises(
-        UsageError, match=r"these maps are value-weighted norms|of attention weights: leave out by='norm'"
+        UsageError, match=r"these maps are value-weighted norms|of attention weights: leave out by='norm'|need weights"
     ):
         look(norms)
 
