@@ -14,7 +14,6 @@ from attncli.errors import UsageError, did_you_mean
 
 Class = TypeVar("Class", bound=type)
 Function = TypeVar("Function", bound=Callable[..., Any])
-_PUBLIC_NAMES = {"Collected": "Run"}
 _WORDS: dict[Any, str] = {
     bool: "True or False",
     int: "a whole number",
@@ -176,8 +175,8 @@ def _in_words(hint: Any) -> str:
         return _WORDS[hint if hint in _WORDS else origin]
     if parts and issubclass(origin, Iterable) and origin is not tuple:
         return f"several, each {_in_words(parts[0])}"
-    name = getattr(origin or hint, "__name__", str(hint))
-    name = _PUBLIC_NAMES.get(name, name)
+    cls = origin or hint
+    name = getattr(cls, "public_name", getattr(cls, "__name__", str(hint)))
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 

@@ -73,7 +73,7 @@ def plugins(group: Literal["metrics", "studies"], check: Callable[[str, object],
 
 
 def package_of(group: Literal["metrics", "studies"], name: str) -> str | None:
-    """Return the package that brought a plugin; None if there is no such plugin."""
+    """Return the package that provides a plugin; None if there is no such plugin."""
     points = (point for point in entry_points(group=f"attncli.{group}") if point.name == name)
     point = next(points, None)
     return None if point is None else _package(point)

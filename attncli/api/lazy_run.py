@@ -106,7 +106,7 @@ class LazyRun(Described, Collected):
         names = ("top_k", "min_weight", "profile", "ends")
         return self.reading.take(**{name: getattr(request, name) for name in names})
 
-    def lasting_statistics(self) -> Statistics | None:
+    def _lasting_statistics(self) -> Statistics | None:
         """Return the statistics that stay when the model is gone, which are not in the maps: those of pooled maps."""
         maps: Maps = vars(self)["maps"]
         if self.statistics is not None or self.reading is None or all(attention.whole for attention in maps):
@@ -117,4 +117,4 @@ class LazyRun(Described, Collected):
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process gets: all maps, but no model."""
         self.keep()
-        return {**vars(self), "statistics": self.lasting_statistics(), "reading": None}
+        return {**vars(self), "statistics": self._lasting_statistics(), "reading": None}

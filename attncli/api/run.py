@@ -278,7 +278,7 @@ class Run(LazyRun):
         info = self.info
         name = digest(info.model, info.revision, info.input_sha256, {**info.resolved, "layout": layout})
         folder = OutputFolder(directory, "run", name, force)
-        saved = replace(self, statistics=self.lasting_statistics())
+        saved = replace(self, statistics=self._lasting_statistics())
         save_run(folder, saved, layout=layout, format=format)
         folder.finish(info)
         return folder.path

@@ -16,14 +16,14 @@ _WAYS: dict[Kind, str] = {"encoder": "encoder", "decoder": "decoder", "cross": "
 class KindNames:
     """What pictures and terminal tables call the kinds of attention of a run.
 
-    told  whether the kinds are known; maps of other tools have none unless the user named it, and then no title claims
-          one
+    known  whether the kinds are known; those of maps of other tools are not, unless the user named them: then no title
+           names a kind
 
-    >>> KindNames().title("cross"), KindNames(told=False).title("cross")
+    >>> KindNames().title("cross"), KindNames(known=False).title("cross")
     ('cross-attention', '')
     """
 
-    told: bool = True
+    known: bool = True
 
     def title(self, kind: Kind) -> str:
         """Return the kind for a title of several parts; empty if it is not known.
@@ -31,22 +31,22 @@ class KindNames:
         >>> KindNames().title("encoder-pooled-4x4")
         'encoder self-attention, pooled 4x4'
         """
-        if not self.told:
+        if not self.known:
             return ""
         scale = kind.partition("-")[2].replace("-", " ")
         return f"{_TITLES[base_kind(kind)]}{f', {scale}' if scale else ''}"
 
     def attention(self, kind: Kind) -> str:
         """Return the kind for a short line of a terminal: `encoder attention`, or `attention` if it is not known."""
-        return f"{kind} attention" if self.told else "attention"
+        return f"{kind} attention" if self.known else "attention"
 
     def way(self, kind: Kind) -> str:
         """Return the way of information from the top to the input; empty if the kind is not known."""
-        return _WAYS[kind] if self.told else ""
+        return _WAYS[kind] if self.known else ""
 
     def columns(self, cell: str) -> list[str]:
         """Return the cell of a terminal table's column of kinds; none, without that column, if they are not known."""
-        return [cell] if self.told else []
+        return [cell] if self.known else []
 
 
 KNOWN = KindNames()

@@ -223,7 +223,7 @@ class RunInfo(Described):
     @property
     def kinds(self) -> KindNames:
         """What titles call the kinds of attention; maps of other tools claim none, unless the user named it."""
-        return KindNames(told=self.cls != "file" or _names_kind(self.resolved))
+        return KindNames(known=self.cls != "file" or _names_kind(self.resolved))
 
     def captions(self, note: str = "") -> dict[str, Any]:
         """Return the arguments `model`, `note` and `kinds` of the functions that draw pictures."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from attncli.arguments import checks_arguments
 from attncli.data import Attention, Edges, EdgesConsumer, Input, Kind, LayerMaps, Profile, Statistics, has_scale
@@ -30,6 +30,9 @@ class Collected(RunParts):
     strongest  the strongest edges of the same pass; not saved, can be computed from kept maps
     whole      the profile over whole texts; not saved, can be computed from kept maps
     """
+
+    public_name: ClassVar = "Run"
+    """The class that users know, for errors about arguments."""
 
     strongest: Edges | None = None
     whole: Profile | None = None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -184,6 +184,11 @@ def read_spans(path: str | Path) -> tuple[Spans, ...]:
     and exclude the end. Raises `UsageError` for any other content.
     """
     return as_spans(read_json(path), display_name(path))
+
+
+def plain_spans(spans: Sequence[Spans]) -> list[dict[str, Any]]:
+    """Return the segments of each text as plain values, for the options that a run records."""
+    return [{name: [vars(span) for span in of_name] for name, of_name in text.items()} for text in spans]
 
 
 def as_spans(document: object, where: str = "spans") -> tuple[Spans, ...]:

@@ -56,10 +56,10 @@ def open_maps(
     read = _layers(path, loaded, names, kind)
     _check_weights(path, read.layers, half=suffix in TENSOR_SUFFIXES)
     queries, keys = _sides(path, next(iter(read.layers.values())).shape, labels, key_labels)
-    told, kind = kind, _kind(path, kind or read.kind, same=queries is keys)
+    given_kind, kind = kind, _kind(path, kind or read.kind, same=queries is keys)
     texts = range(len(next(iter(read.layers.values()))))
     maps = tuple(_attention(text, read.layers, queries, keys, kind) for text in texts)
-    given = (("array", array), ("axes", axes), ("kind", told))
+    given = (("array", array), ("axes", axes), ("kind", given_kind))
     chosen = {name: value for name, value in given if value is not None}
     return RunParts(maps_info(path, chosen, read.notes), as_inputs(maps), maps)
 

@@ -174,7 +174,7 @@ def column_values(columns: Columns, metrics: Sequence[Metric]) -> Iterator[Tenso
 def _computed(metric: Metric, compute: RowSum, argument: object, like: Tensor | None = None) -> Tensor:
     """Return the numbers that a metric or a function that it needs computes, in the shape of `like` if it is given.
 
-    Raise UsageError that names the metric and its package, if another package brought it and it fails.
+    Raise UsageError that names the metric and its package, if it is of another package and fails.
     """
     try:
         values: Tensor = compute(argument)

@@ -98,7 +98,7 @@ def test_a_kind_that_the_user_named_is_in_titles(seen: list[str], run_cli: RunCl
     assert run_cli("heatmap", "--from", "saved", "--layer", "0", "--head", "1").code == 0
     assert "decoder self-attention · layer 0 · head 1" in seen
     assert attncli.open("maps.npz", axes="layer,head,query,key").info.kinds.title("encoder") == ""
-    assert attncli.open("maps.npz", axes="layer,head,query,key", kind="encoder").info.kinds.told
+    assert attncli.open("maps.npz", axes="layer,head,query,key", kind="encoder").info.kinds.known
 
 
 def test_the_page_names_no_kind(run_cli: RunCli) -> None:

@@ -30,7 +30,7 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report
     document = analysis_document(SCHEMA, run.info, head, parts)
     same_title = run.info.title == other.title
     names = (_name(run.info), _name(other)) if same_title else (run.info.title, other.title)
-    kinds = KindNames(told=run.info.kinds.told and other.kinds.told)
+    kinds = KindNames(known=run.info.kinds.known and other.kinds.known)
     picture = partial(figures.draw, result, names=names, kinds=kinds)
     drawing = Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")
     return Report(run.info, document, tables, [drawing])

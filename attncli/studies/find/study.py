@@ -50,8 +50,9 @@ class FindStudy(Study["RankedHeadsAndPairs"]):
         """Return the options with the contents of the file of segments."""
         if self.spans is None:
             return super().resolved()
-        plain = [{name: [vars(span) for span in spans] for name, spans in text.items()} for text in self.spans]
-        return {**super().resolved(), "segments": plain}
+        from attncli.inputs.partitions import plain_spans
+
+        return {**super().resolved(), "segments": plain_spans(self.spans)}
 
     def check(self, request: Request) -> None:
         from attncli.inputs.rows_as import check_rows_as

@@ -57,8 +57,9 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
         shared = {name: getattr(self.options, name) for name in ("rows_as", "query", "key")}
         if self.spans is None:
             return {"divide": self.options.divide, "segments": None, **shared}
-        plain = [{name: [vars(span) for span in spans] for name, spans in text.items()} for text in self.spans]
-        return {"divide": "spans", "segments": plain, **shared}
+        from attncli.inputs.partitions import plain_spans
+
+        return {"divide": "spans", "segments": plain_spans(self.spans), **shared}
 
     def check(self, request: Request) -> None:
         if request.by == "norm":
