@@ -60,7 +60,7 @@ class Run(LazyRun):
     the model runs and keep no map; `attention`, `heatmap`, `view`, `highlight`, `rollout`, `flow` and `save` keep all
     maps, which then serve all later questions. If they would not fit into memory, an error says so before the pass.
     The weights must not change between `model.run` and a question: that is an error, so that no run mixes two models
-    (changes of `parameter.data`, of buffers and of hooks are not noticed).
+    (changes of `parameter.data`, of hooks, and of buffers that are not saved, are not noticed).
 
     info, inputs     where the results come from; the texts with their tokens
     maps             the maps of all heads by text, then kind; kept when they are first read

@@ -1,9 +1,11 @@
 """GGUF files: weights, configuration and tokenizer of one model in one file, as llama.cpp writes them."""
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from attncli.paths import what_is_at
 NO_MODEL = str(Path(__file__).parent)
 """The folder that Transformers is given with a GGUF file, because it has no files of a model: Transformers would prefer
 a tokenizer.json beside the GGUF file to the tokenizer in it."""
+_HEEDED: ContextVar[bool] = ContextVar("attncli_heeded_bars", default=False)
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SCALED_POSITIONS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 """Tensors that scale rotary positions, such as those of Llama 3.1; Transformers leaves them out."""
@@ -105,12 +108,24 @@ def gguf_options(config: PreTrainedConfig) -> dict[str, Any]:
 
 @contextmanager
 def heeded_progress_bars() -> Iterator[None]:
-    """Let the GGUF reader of Transformers heed its setting for progress bars, inside the `with` block only."""
-    from transformers import modeling_gguf_pytorch_utils
-
-    reader: Any = modeling_gguf_pytorch_utils
-    bar, reader.tqdm = reader.tqdm, transformers.utils.logging.tqdm
+    """Let the GGUF reader heed the setting of Transformers for progress bars, inside the `with` block and thread."""
+    _replace_bar()
+    token = _HEEDED.set(True)
     try:
         yield
     finally:
-        reader.tqdm = bar
+        _HEEDED.reset(token)
+
+
+@functools.cache
+def _replace_bar() -> None:
+    """Replace the reader's progress bar, once, by one that is the same for everyone outside of the `with` block."""
+    from transformers import modeling_gguf_pytorch_utils
+
+    reader: Any = modeling_gguf_pytorch_utils
+    bar = reader.tqdm
+
+    def heeding(*args: Any, **options: Any) -> Any:
+        return (transformers.utils.logging.tqdm if _HEEDED.get() else bar)(*args, **options)
+
+    reader.tqdm = heeding

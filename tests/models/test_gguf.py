@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import attncli
 from attncli import models
 from attncli.data import Text
 from attncli.errors import ModelError
+from attncli.models.gguf import heeded_progress_bars
 
 if TYPE_CHECKING:
     from conftest import RunCli
@@ -161,3 +163,23 @@ def test_a_name_that_leads_to_no_file_is_reported(packed: Path) -> None:
         models.load("~nobody-at-all/model.gguf")
     with pytest.raises(ModelError, match=rf"has no config\.json; give the folder .*, or name {packed}$"):
         models.load(str(packed.parent))
+
+
+def test_the_progress_bar_of_others_stays_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers import modeling_gguf_pytorch_utils as reader
+    from transformers.utils import logging
+
+    was_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with heeded_progress_bars():
+            assert list(reader.tqdm([1], desc="ours")) == [1]
+            other = threading.Thread(target=lambda: list(reader.tqdm([1], desc="of another thread")))
+            other.start()
+            other.join()
+        assert list(reader.tqdm([1], desc="later")) == [1]
+    finally:
+        if was_shown:
+            logging.enable_progress_bar()
+    shown = capfd.readouterr().err
+    assert [name in shown for name in ("ours", "of another thread", "later")] == [False, True, True]
