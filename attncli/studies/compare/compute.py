@@ -177,7 +177,7 @@ class Comparer:
         entries = {**self._coords(), "texts": np.full(len(self._heads_seen), texts)}
         coords = {name: ("head", column) for name, column in entries.items()}
         scores = {
-            name: Scores(name, column, ("head",), coords, "sqrt(nat)", (0.0, LARGEST), DISTANCE_SOURCE)
+            name: Scores(name, column, ("head",), coords, "√nat", (0.0, LARGEST), DISTANCE_SOURCE)
             for name, column in columns.items()
         }
         if not self._norm_distances:

@@ -18,7 +18,7 @@ def js_distance(first: Array, second: Array) -> float:
 
     Formula   sqrt(mean_i JS_i), JS_i = ½ [KL(p_i‖m_i) + KL(q_i‖m_i)], m_i = (p_i + q_i) / 2
     Axes      weights [query, key] each → one number
-    Unit      sqrt(nat), from 0 (equal) to sqrt(ln 2) = 0.833 (no key in common)
+    Unit      √nat, from 0 (equal) to √(ln 2) = 0.833 (no key in common)
     Undefined NaN if no row is defined in both. Rows that sum to less than 1 are rescaled to 1
     Source    Clark et al. 2019, who sum over rows where we take the mean; Lin 1991 for the divergence
 

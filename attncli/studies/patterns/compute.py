@@ -252,5 +252,5 @@ def _by_layer(observed: LayerDistances, baselines: Mapping[str, LayerDistances])
         name = f"differentiation{suffix}"
         values = np.array([differentiation(distances[key]) if key in distances else np.nan for key in layers])
         limits = 0.0, np.log(2) ** 0.5
-        table[name] = Scores(name, values, ("layer",), coords, "sqrt(nat)", limits, "Clark et al. 2019")
+        table[name] = Scores(name, values, ("layer",), coords, "√nat", limits, "Clark et al. 2019")
     return table

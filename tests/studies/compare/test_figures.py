@@ -24,7 +24,7 @@ def made(layers: int, heads: int, metrics: tuple[str, ...] = ("entropy", "sink")
         "texts": np.full(count, 3),
     }
     coords = {name: ("head", column) for name, column in places.items()}
-    distance = Scores("js_distance", np.linspace(0, 0.4, count), ("head",), coords, "sqrt(nat)", (0.0, 0.84), "made up")
+    distance = Scores("js_distance", np.linspace(0, 0.4, count), ("head",), coords, "√nat", (0.0, 0.84), "made up")
     rows = {name: ("row", np.tile(column, len(metrics))) for name, column in places.items()}
     rows["metric"] = ("row", np.repeat(np.array(metrics, dtype=object), count))
     change = np.random.default_rng(0).normal(0, 0.1, count * len(metrics))

@@ -45,7 +45,7 @@ def made(
         "heads": ("layer", np.full(layers, heads)),
     }
     by_layer = {
-        name: Scores(name, np.linspace(0.1, 0.5, layers), ("layer",), of_layers, "sqrt(nat)", (0.0, 0.83), "made up")
+        name: Scores(name, np.linspace(0.1, 0.5, layers), ("layer",), of_layers, "√nat", (0.0, 0.83), "made up")
         for name in ("differentiation", "differentiation_positional", "differentiation_shuffled")
     }
     clear = tuple({name: 1 - 0.1 * at for at, name in enumerate(classes)} for classes in verdicts)
