@@ -20,7 +20,14 @@ import typer.core
 import typer.main
 
 from attncli import registry
-from attncli.cli.command_table import OptionsCommand, all_commands, keep_brackets, panel_of, with_flat_options
+from attncli.cli.command_table import (
+    OptionsCommand,
+    all_commands,
+    keep_brackets,
+    panel_of,
+    study_at_fault,
+    with_flat_options,
+)
 from attncli.cli.console import log_to_stderr, print_error
 from attncli.cli.streams import safe_streams, silence
 from attncli.errors import (
@@ -172,6 +179,9 @@ def _message_and_code(error: BaseException, args: list[str]) -> tuple[str, int]:
     if isinstance(error, _click_error):
         return _usage_message(error, args), 2
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if (study := study_at_fault(error)) is not None:
+        package = registry.package_of("studies", study)
+        return f"study '{study}' of package {package} failed with {what}; repair the package (--debug shows where)", 2
     return f"unexpected {what} (a defect of attncli; --debug shows where)", 1
 
 

@@ -5,6 +5,7 @@ A command takes option groups and is turned into a command of Typer with an opti
 
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -70,6 +71,14 @@ def panel_of(name: str) -> str:
 def plugin_studies() -> Mapping[str, type[Study[Any]]]:
     """Return the studies of other packages by name."""
     return registry.plugins("studies", _check_study)
+
+
+def study_at_fault(error: BaseException) -> str | None:
+    """Return the name of the study of another package in whose code an error was raised; None if there is none."""
+    lines = traceback.walk_tb(error.__traceback__)
+    packages = {frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in lines}
+    studies = plugin_studies().items()
+    return next((name for name, study in studies if study.__module__.partition(".")[0] in packages), None)
 
 
 @cache

@@ -89,6 +89,13 @@ class Complete(Study):
 
 
 @dataclass(frozen=True)
+class Failing(Complete):
+    """A study that fails."""
+
+    name = "failing"
+
+
+@dataclass(frozen=True)
 class Clashing(Complete):
     """A study with an option of another group."""
 
@@ -210,6 +217,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metrics = {"second_key": "second_key", **{name: f"failing:{name.upper()}" for name in FAILURES}}
     metrics |= {**{name: target for name, (target, _) in BROKEN_METRICS.items()}}
     studies = {name: target for name, (target, _) in BROKEN_STUDIES.items()}
+    studies["failing"] = "broken_studies:Failing"
     package = write_package(folder / "package", "trouble", modules, {"metrics": metrics, "studies": studies})
     install(folder / "site", package)
     return folder / "site"
@@ -395,3 +403,9 @@ def test_a_metric_that_fails_is_named_with_its_package(broken: Path, tmp_path: P
         assert line.startswith(f"error: metric '{name}' of package trouble failed with {reason}")
         assert line.endswith("; choose other metrics, or repair the package")
     assert not Path(tmp_path, "outputs").exists()
+
+
+def test_a_study_that_fails_is_named_with_its_package(broken: Path, tmp_path: Path, forks: ForkServer) -> None:
+    run = "from attncli.cli import main; assert main(['failing', '-t', 'a cat']) == 2"
+    done = Shell(broken, tmp_path, forks).python("-c", run)
+    assert "error: study 'failing' of package trouble failed with NotImplementedError; repair the pack" in done.stderr
