@@ -252,6 +252,11 @@ class StudyOptions:
         """Whether the study needs the query and key vectors of the forward pass."""
         return False
 
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether the study uses the language-model head, if the model has one."""
+        return False
+
 
 @dataclass(frozen=True)
 class NormOptions:

@@ -204,14 +204,22 @@ class Model(Described, Runner):
         return self.study(HeadsStudy(options or HeadsOptions()), text, pair=pair, target=target, **run_options)
 
     def probe_repeated(
-        self, length: int = PROBE_LENGTH, sequences: int = PROBE_SEEDS, **run_options: Unpack[RunOptions]
+        self,
+        length: int = PROBE_LENGTH,
+        sequences: int = PROBE_SEEDS,
+        passages: Sequence[str] = (),
+        **run_options: Unpack[RunOptions],
     ) -> Repeated:
-        """Return scores of all heads on random tokens r that come twice: BOS r r.
+        """Return scores of all heads on tokens r that come twice, BOS r r, and the losses of both copies.
 
-        length     number of tokens of r
+        length     number of random tokens of r
         sequences  number of sequences r, drawn with the seeds 0, 1, …
+        passages   texts that are read as r, instead of random tokens
+
+        Losses need a language-model head: `load(…, head="auto-lm")`.
         """
-        study, request = RepeatedStudy(RepeatedOptions(length=length, sequences=sequences)), Request.of(run_options)
+        study = RepeatedStudy(RepeatedOptions(length=length, sequences=sequences), tuple(passages))
+        request = Request.of(run_options)
         study.check(request)
         return study.run(Execution(request, load=lambda: self))[1]
 

@@ -20,6 +20,7 @@ from attncli.options import (
     OutputOptions,
     SavedRunOptions,
     SelectionOptions,
+    StudyOptions,
     key,
     typed,
 )
@@ -165,7 +166,8 @@ def invocation_of(
         return Invocation(study.command, run, request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
-    source = load_arguments(model, model_head, common.texts.generate > 0)
+    predicts = isinstance(study.options, StudyOptions) and study.options.predicts_tokens
+    source = load_arguments(model, model_head, common.texts.generate > 0 or predicts)
     if texts is None:
         texts = read_input(common.texts) if shared is None else shared.texts
     elif shared is not None:
@@ -174,9 +176,12 @@ def invocation_of(
     return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
 
 
-def load_arguments(model: ModelOptions, model_head: str, generates: bool = False) -> dict[str, Any]:
-    """Return the arguments of `attncli.models.load`; a model that generates needs a head that can continue texts."""
-    head = "auto-lm" if generates and model_head == "auto" else model_head
+def load_arguments(model: ModelOptions, model_head: str, predicts: bool = False) -> dict[str, Any]:
+    """Return the arguments of `attncli.models.load`.
+
+    predicts  whether the model is to write or predict tokens: `auto` is then the language-model head, if there is one
+    """
+    head = "auto-lm" if predicts and model_head == "auto" else model_head
     values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": head}
     names = ("name", "revision", "tokenizer", "target_tokenizer", "head", "device", "dtype", "trust_remote_code")
     return {name: values[name] for name in names}

@@ -24,7 +24,7 @@ from attncli.engine.token_axes import with_token_axes
 from attncli.engine.windows import located, name_rows
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch, with_words
-from attncli.inputs.random_inputs import shuffle_batch
+from attncli.inputs.shuffled_inputs import shuffle_batch
 from attncli.inputs.word_ids import word_notes
 from attncli.models import Loaded
 from attncli.store import input_sha256

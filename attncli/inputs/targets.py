@@ -140,7 +140,7 @@ def _given_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens:
     output = loaded.target_tokenizer(text_target=text, **options)
     labels = list(output["input_ids"])
     encoding = next(iter(getattr(output, "encodings", None) or []), None)
-    ids = _shift_right(loaded, labels)
+    ids = shift_right(loaded, labels)
     target = append_tokens(
         replace(reader.tokens(ids[:1]), text=text), reader.tokens(labels, encoding, text).take(range(len(labels) - 1))
     )
@@ -179,7 +179,7 @@ def _generated_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Ar
     return replace(target, segments=("", *[GENERATED] * (len(ids) - 1)))
 
 
-def _shift_right(loaded: Loaded, labels: list[int]) -> list[int]:
+def shift_right(loaded: Loaded, labels: list[int]) -> list[int]:
     """Return the input of the decoder for these labels in training: a start token, then all but the last label."""
     shift = getattr(loaded.model, "prepare_decoder_input_ids_from_labels", None)
     try:

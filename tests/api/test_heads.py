@@ -15,7 +15,7 @@ import attncli
 from attncli.data import Text
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.inputs.random_inputs import shuffle_batch
+from attncli.inputs.shuffled_inputs import shuffle_batch
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.similarity import mean_cosine, rank_one_distance

@@ -9,7 +9,7 @@ import attncli
 from attncli.data import Text
 from attncli.inputs.batches import Batch
 from attncli.inputs.encode import encode
-from attncli.inputs.random_inputs import shuffle_batch
+from attncli.inputs.shuffled_inputs import shuffle_batch
 
 TEXT = "The animal didn't cross the street because it was too tired."
 PAIR = "Where did it go? Nobody knows."

@@ -16,7 +16,7 @@ from attncli.data import Text, Tokens
 from attncli.data.surfaces import token_texts
 from attncli.data.words import merged_words
 from attncli.inputs.encode import encode
-from attncli.inputs.random_inputs import _outer_tokens
+from attncli.inputs.repeated_inputs import _outer_tokens
 from attncli.inputs.token_reader import TokenReader
 
 END = "<|endoftext|>"

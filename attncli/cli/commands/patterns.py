@@ -6,6 +6,7 @@ from attncli.options import typed
 from attncli.studies.patterns.options import PatternsOptions
 from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.repeated.options import RepeatedOptions
+from attncli.studies.repeated.series_study import SeriesStudy
 from attncli.studies.repeated.study import RepeatedStudy
 
 
@@ -21,7 +22,8 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
 
     With --probe repeated, no text is needed: random tokens that come twice show which heads attend to the previous
     token, to an earlier copy of the same token, or to the token after that copy (attncli explain induction). Writes
-    repeated.json, repeated.csv and repeated.png.
+    repeated.json, repeated.csv and repeated.png. --probe-text reads passages of yours instead. With a pattern of model
+    folders, such as --model 'runs/checkpoint-*', it also writes repeated-checkpoints.csv, and the picture is by step.
 
     Example: attncli patterns --text "The cat sat on the mat because it was warm." --layer 1
     """
@@ -34,4 +36,22 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
     excluded += ["save-maps"] if common.output.save_maps else []
     if excluded:
         raise UsageError(f"--probe reads tokens of its own and gives scores, not classes: leave out --{excluded[0]}")
-    run_study(RepeatedStudy(probe), common)
+    study = RepeatedStudy(probe, passages_of(probe))
+    # imported here: the help needs no NumPy
+    from attncli.studies.repeated.series import find_checkpoints, is_pattern
+
+    if common.shared is None and is_pattern(common.model.model):
+        run_study(SeriesStudy(probe, study, find_checkpoints(str(common.model.model))), common)
+    else:
+        run_study(study, common)
+
+
+def passages_of(options: RepeatedOptions) -> tuple[str, ...]:
+    """Return the passages of `--probe-text`, read from their files; raise UsageError if other options exclude them."""
+    given = options.probe_text or []
+    if given and (extra := {"length", "sequences"} & typed(options).keys()):
+        raise UsageError(f"--{min(extra)} is about random tokens, --probe-text gives passages: leave one of them out")
+    # imported here: reading files needs NumPy
+    from attncli.inputs.texts import read_whole_text
+
+    return tuple(read_whole_text(text[1:]) if text.startswith("@") else text for text in given)

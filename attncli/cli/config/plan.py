@@ -53,6 +53,11 @@ class ConfigStep:
         """Whether the step needs the query and key vectors of the forward pass."""
         return any(group.needs_vectors for group in self.study_options if isinstance(group, StudyOptions))
 
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether the step uses the language-model head of the model."""
+        return any(group.predicts_tokens for group in self.study_options if isinstance(group, StudyOptions))
+
 
 @dataclass(frozen=True)
 class ConfigPlan:

@@ -7,6 +7,7 @@ import numpy as np
 
 from attncli.data import Scores
 from attncli.engine.execution import Execution
+from attncli.errors import UsageError
 from attncli.studies.check.bound import BoundMeasure
 from attncli.studies.check.measures import Values, column, limit_margins, verdict_on
 from attncli.studies.check.result import LEAST_BEYOND, PROBE_CLASSES, Verdict
@@ -36,6 +37,11 @@ def run_probe(execution: Execution) -> Probe:
     Raise UsageError for an encoder-decoder, or if the model reads too few tokens.
     """
     runner = execution.runner
+    if runner.loaded.is_encoder_decoder:
+        raise UsageError(
+            f"the probe of repeated tokens is for encoders and decoder-only models in check, {runner.loaded.name} is an "
+            "encoder-decoder: give another model"
+        )
     # the random tokens are no text: none are merged, left out or cut
     request = replace(execution.request, words=False, special="keep", max_tokens=None)
     _, result = RepeatedStudy().probe(replace(execution, request=request, load=lambda: runner))

@@ -1,10 +1,10 @@
-"""The study `repeated`: which heads find earlier copies of a token, by random tokens that come twice."""
+"""The study `repeated`: which heads find earlier copies of a token, by tokens that come twice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.report import Report
 from attncli.engine.study import Study
@@ -20,25 +20,36 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from attncli.engine.execution import Execution
     from attncli.engine.passes import Pass
     from attncli.engine.request import Request
-    from attncli.studies.repeated.result import Repeated
+    from attncli.engine.runner import Runner
+    from attncli.inputs.repeated_inputs import Passage, RepeatedTokens
+    from attncli.studies.repeated.result import Losses, Repeated
 
 
 @dataclass(frozen=True)
 class RepeatedStudy(Study["Repeated"]):
-    """Scores of all heads on repeated random tokens; run by `attncli patterns --probe repeated`."""
+    """Scores of all heads on passages that come twice; run by `attncli patterns --probe repeated`.
+
+    passages  texts of the user; without any, random tokens are read
+    """
 
     options: RepeatedOptions = field(default_factory=RepeatedOptions)
+    passages: tuple[str, ...] = ()
     name = "repeated"
     command = "patterns"
     group = RepeatedOptions
     reads = False
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        if self.options.probe not in PROBES:
-            raise UsageError(f"unknown --probe '{self.options.probe}': {did_you_mean(str(self.options.probe), PROBES)}")
+        options = self.options
+        if options.probe not in PROBES:
+            raise UsageError(f"unknown --probe '{options.probe}': {did_you_mean(str(options.probe), PROBES)}")
         if from_saved_run:
             raise UsageError("--probe runs a model on tokens of its own, and --from has none: leave one of them out")
         return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options that change the result: passages instead of the options that name them."""
+        return {**super().resolved(), "probe_text": list(self.passages)}
 
     def check(self, request: Request) -> None:
         from attncli.engine.request import check_seeds
@@ -52,30 +63,51 @@ class RepeatedStudy(Study["Repeated"]):
         check_seeds("--sequences", self.options.sequences, 1)
 
     def run(self, execution: Execution) -> tuple[Collected, Repeated]:
-        """Return the run over the random tokens, and the scores."""
+        """Return the run over the tokens, and the scores with the losses of both copies."""
+        run, result = self.run_on(execution.runner, execution)
+        return execution.finish(run), result
+
+    def run_on(self, runner: Runner, execution: Execution) -> tuple[Collected, Repeated]:
+        """Return the run of one model over the tokens, and the scores with the losses of both copies."""
+        from attncli.capturing.losses import no_losses
         from attncli.engine.collected import Collected
         from attncli.store import input_sha256
 
-        prepared, result = self.probe(execution)
-        info = replace(prepared.info_of(()), seed=0, input_sha256=input_sha256(()))
-        return execution.finish(Collected(info, tuple(prepared.inputs))), result
+        prepared, result = self.probe(replace(execution, load=lambda: runner))
+        info = replace(prepared.info_of(()), seed=None if self.passages else 0, input_sha256=input_sha256(()))
+        run = Collected(info, tuple(prepared.inputs))
+        if runner.loaded.is_encoder_decoder:
+            run = run.with_notes("the decoder reads the passages that come twice, the encoder other random tokens")
+        if problem := no_losses(runner.loaded):
+            return run.with_notes(f"no losses of the two copies: {problem}"), result
+        return run, replace(result, losses=_losses(prepared, result))
 
     def probe(self, execution: Execution) -> tuple[Pass, Repeated]:
         """Return the pass over the repeated tokens and the scores, whatever the texts of the execution are."""
         from attncli.engine.passes import Pass
-        from attncli.inputs.random_inputs import RandomTokens
+        from attncli.inputs.repeated_inputs import RepeatedTokens
         from attncli.studies.repeated.compute import RepeatedSink
 
         runner, request = execution.runner, replace(execution.request, keep_maps=False)
-        plan, tokens = runner.plan(request.capture), RandomTokens.of(runner.loaded)
-        length, seeds = self.options.length, range(self.options.sequences)
+        tokens = RepeatedTokens.of(runner.loaded)
+        if tokens.source is not None:
+            if request.choice.kinds not in (None, ("decoder",)):
+                raise UsageError("the probe of an encoder-decoder is of its decoder: leave out --kind, or name decoder")
+            request = replace(request, choice=replace(request.choice, kinds=("decoder",)))
+        passages, plan = self._passages(tokens), runner.plan(request.capture)
         passes, sinks = [], []
         for repeated in (True, False):
-            batches = tokens.batches(length, seeds, request.batch_tokens, repeated)
+            batches = tokens.batches(passages, request.batch_tokens, repeated)
             passes.append(Pass.prepare(runner.loaded, plan, batches, request))
-            sinks.append(RepeatedSink(len(tokens.start), length))
+            sinks.append(RepeatedSink(len(tokens.start), [len(passage.ids) for passage in passages]))
             passes[-1].gather(execution.track, more=[sinks[-1]])
-        return passes[0], sinks[0].result(sinks[1], seeds)
+        seeds = () if self.passages else tuple(range(self.options.sequences))
+        return passes[0], sinks[0].result(sinks[1], seeds=seeds, passages=self.passages)
+
+    def _passages(self, tokens: RepeatedTokens) -> list[Passage]:
+        if self.passages:
+            return tokens.passages(self.passages)
+        return tokens.random(self.options.length, range(self.options.sequences))
 
     def report(self, result: Repeated, run: Collected) -> Report:
         from attncli.studies.repeated.report import repeated_report
@@ -86,3 +118,20 @@ class RepeatedStudy(Study["Repeated"]):
         from attncli.studies.repeated.terminal import repeated_tables
 
         return repeated_tables(result)
+
+
+def _losses(prepared: Pass, result: Repeated) -> Losses:
+    """Return the mean losses of both copies in each text of a pass over repeated tokens."""
+    import numpy as np
+
+    from attncli.capturing.losses import token_losses
+    from attncli.inputs.repeated_inputs import RepeatedTokens
+    from attncli.studies.repeated.result import Losses
+
+    losses, start = token_losses(prepared.loaded, prepared.batches), len(RepeatedTokens.of(prepared.loaded).start)
+    halves = []
+    for copy in (0, 1):
+        spans = [slice(start + copy * length, start + (copy + 1) * length) for length in result.lengths]
+        # without a start token the first token of all has no loss
+        halves.append(np.array([np.nanmean(losses[text][span]) for text, span in enumerate(spans)]))
+    return Losses(*halves)

@@ -1,4 +1,4 @@
-"""Scores on repeated random tokens in a table for a person."""
+"""Scores on passages that come twice in tables for a person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.studies.repeated.result import SCORES, Repeated
-from attncli.terminal import add_row, blank_table, with_baselines
+from attncli.studies.repeated.series import Series
+from attncli.terminal import add_row, blank_table, escaped, three_digits, with_baselines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,12 +18,27 @@ _BEST = 3
 
 
 def repeated_tables(result: Repeated) -> Iterator[Table]:
-    """Yield a table of the best heads of each score, with their baselines."""
-    title = f"{result.length} random tokens read twice, mean over {len(result.seeds)} seeds"
-    table = blank_table(title, ["score", "layer.head"], ["value", *result.baselines])
+    """Yield a table of the best heads of each score, with their baselines, and one of the losses of both copies."""
+    table = blank_table(result.title, ["score", "layer.head"], ["value", *result.baselines])
     coords = result.heads[SCORES[0]].coords
     for name in SCORES:
         for row in np.argsort(-result.heads[name].values, kind="stable")[:_BEST].tolist():
             head = f"{coords['layer'][1][row]}.{coords['head'][1][row]}"
             add_row(table, [name, head, *with_baselines(result.heads, result.baselines, name, row)])
+    yield table
+    if result.losses is not None:
+        means = result.losses.means()
+        losses = blank_table("loss of the next token", ["copy"], ["nat per token", "standard deviation"])
+        for copy in ("first", "second"):
+            add_row(losses, [copy, three_digits(means[copy]), three_digits(means[f"{copy}_std"])])
+        yield losses
+
+
+def series_tables(result: Series) -> Iterator[Table]:
+    """Yield a table of the checkpoints: the losses of both copies, and the best head of each score with its value."""
+    table = blank_table(result.results[0].title, ["checkpoint"], ["loss of r", "again", *SCORES])
+    for row in result.by_step():
+        losses = ["-" if row[name] is None else three_digits(row[name]) for name in ("first_loss", "second_loss")]
+        best = [f"{row[f'{score}_head']}: {three_digits(row[score])}" for score in SCORES]
+        add_row(table, [escaped(row["checkpoint"]), *losses, *best])
     yield table

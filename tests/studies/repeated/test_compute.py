@@ -18,12 +18,12 @@ N = 2 * L + 1
 
 
 def scores(rows: list[Rows], start: int = 1, shuffled: list[Rows] | None = None) -> Repeated:
-    sinks = [RepeatedSink(start, L) for _ in range(2)]
+    sinks = [RepeatedSink(start, [L] * len(rows[0].texts)) for _ in range(2)]
     for sink, blocks in zip(sinks, (rows, shuffled or rows), strict=True):
         for rows_block in blocks:
             sink.add(rows_block)
         sink.end_layer(rows[0].kind, 0)
-    return sinks[0].result(sinks[1], range(len(rows[0].texts)))
+    return sinks[0].result(sinks[1])
 
 
 def one_hot(offset: int) -> torch.Tensor:
@@ -41,7 +41,9 @@ def test_a_head_with_one_target_has_score_1_for_it_only() -> None:
     result = scores([block([three_heads], "decoder")])
     for at, name in enumerate(SCORES):
         assert result.heads[name].values.tolist() == np.eye(3)[at].tolist()
-        assert result.heads[name + ALL_ROWS].values == pytest.approx(np.eye(3)[at] * L / N)
+        # row 1 of all heads has its weight on key 0, its previous token
+        of_all = np.array([N - 1, 1, 1]) if name == "previous" else np.eye(3)[at] * L
+        assert result.heads[name + ALL_ROWS].values == pytest.approx(of_all / N)
 
 
 def test_uniform_heads_have_the_uniform_score() -> None:
@@ -51,7 +53,9 @@ def test_uniform_heads_have_the_uniform_score() -> None:
     for name in SCORES:
         assert result.heads[name].values.tolist() == pytest.approx([expected])
         assert result.baselines["uniform"][name].values.tolist() == pytest.approx([expected])
-        assert result.baselines["uniform"][name + ALL_ROWS].values.tolist() == pytest.approx([expected * L / N])
+        first = 1 if name == "previous" else L + 1
+        of_all = sum(1 / (i + 1) for i in range(first, N)) / N
+        assert result.baselines["uniform"][name + ALL_ROWS].values.tolist() == pytest.approx([of_all])
 
 
 @pytest.mark.parametrize("start", [0, 1])
@@ -64,12 +68,34 @@ def test_scores_equal_loops_for_any_cut_of_the_stream(start: int, cut: int) -> N
     result = scores(parts[::-1], start)
     for name, target in TARGETS.items():
         rows = range(start + L, start + 2 * L)
-        offset = target(L)
+        offset = int(target(torch.tensor(L)))
         by_text = np.array([[np.mean([m.weights[h, i, i + offset] for i in rows]) for h in range(3)] for m in maps])
         assert result.heads[name].values == pytest.approx(by_text.mean(0), abs=1e-6)
         assert result.std[name].values == pytest.approx(by_text.std(0), abs=1e-6)
+        rows = range(1, N) if name == "previous" else rows
+        of_all = np.array([[sum(m.weights[h, i, i + offset] for i in rows) / N for h in range(3)] for m in maps])
+        assert result.heads[name + ALL_ROWS].values == pytest.approx(of_all.mean(0), abs=1e-6)
     assert result.heads["induction"].coords["texts"][1].tolist() == [2, 2, 2]
     assert result.heads["induction"].coords["queries"][1].tolist() == [2 * N] * 3
+
+
+def test_each_passage_has_its_own_length() -> None:
+    maps = [random_map(seed, 2, 1 + 2 * length, 1 + 2 * length) for seed, length in enumerate((3, 5))]
+    sinks = [RepeatedSink(1, (3, 5)) for _ in range(2)]
+    for sink in sinks:
+        sink.add(block(maps))
+        sink.end_layer("encoder", 0)
+    result = sinks[0].result(sinks[1])
+    for name, target in TARGETS.items():
+        expected = [
+            [
+                np.mean([m.weights[h, i, i + int(target(torch.tensor(n)))] for i in range(1 + n, 1 + 2 * n)])
+                for h in (0, 1)
+            ]
+            for m, n in zip(maps, (3, 5), strict=True)
+        ]
+        assert result.heads[name].values == pytest.approx(np.mean(expected, 0), abs=1e-6)
+    assert (result.length, result.lengths) == (None, (3, 5))
 
 
 def test_the_shuffled_baseline_comes_from_the_other_stream() -> None:

@@ -9,11 +9,11 @@ import pytest
 
 import attncli
 from attncli.errors import UsageError
-from attncli.inputs.random_inputs import RandomTokens
+from attncli.inputs.repeated_inputs import RepeatedTokens
 
 
-def tokens(name: str | Path) -> RandomTokens:
-    return RandomTokens.of(attncli.load(str(name)).loaded)
+def tokens(name: str | Path) -> RepeatedTokens:
+    return RepeatedTokens.of(attncli.load(str(name)).loaded)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def tokens(name: str | Path) -> RandomTokens:
 )
 def test_random_tokens_are_repeated_between_special_tokens(name: str, start: list[str], end: list[str]) -> None:
     random_tokens = tokens(name)
-    (batch,) = random_tokens.batches(20, [0, 1, 2], 4096)
+    (batch,) = random_tokens.batches(random_tokens.random(20, [0, 1, 2]), 4096)
     assert [one.index for one in batch.inputs] == [0, 1, 2]
     seen = set()
     for one in batch.inputs:
@@ -37,7 +37,9 @@ def test_random_tokens_are_repeated_between_special_tokens(name: str, start: lis
 
 def test_without_again_the_second_copy_has_another_order() -> None:
     random_tokens = tokens("demo:decoder")
-    (twice,), (mixed,) = (list(random_tokens.batches(20, [3], 4096, again)) for again in (True, False))
+    (twice,), (mixed,) = (
+        list(random_tokens.batches(random_tokens.random(20, [3]), 4096, again)) for again in (True, False)
+    )
     one, other = twice.inputs[0].source.ids, mixed.inputs[0].source.ids
     assert one[:21].tolist() == other[:21].tolist()
     assert one[21:].tolist() != other[21:].tolist()
@@ -46,8 +48,12 @@ def test_without_again_the_second_copy_has_another_order() -> None:
 
 def test_the_same_seeds_give_the_same_tokens_in_any_batches() -> None:
     random_tokens = tokens("demo:encoder")
-    whole = [one.source.pieces for batch in random_tokens.batches(10, range(5), 4096) for one in batch.inputs]
-    parts = list(random_tokens.batches(10, range(5), 50))
+    whole = [
+        one.source.pieces
+        for batch in random_tokens.batches(random_tokens.random(10, range(5)), 4096)
+        for one in batch.inputs
+    ]
+    parts = list(random_tokens.batches(random_tokens.random(10, range(5)), 50))
     assert [len(batch.inputs) for batch in parts] == [2, 2, 1]
     assert [one.source.pieces for batch in parts for one in batch.inputs] == whole
     assert [one.index for batch in parts for one in batch.inputs] == [0, 1, 2, 3, 4]
@@ -65,14 +71,43 @@ def test_errors_for_too_few_positions_or_tokens_name_the_longest_length() -> Non
     with pytest.raises(
         UsageError, match=r"needs 522 tokens \(2 special, 2 x 260 random\).* at most 512: pass --length 255"
     ):
-        list(tokens("demo:encoder").batches(260, [0], 4096))
-    assert len(list(tokens("demo:encoder").batches(255, [0], 4096))) == 1
+        tokens("demo:encoder").random(260, [0])
+    assert len(tokens("demo:encoder").random(255, [0])[0].ids) == 255
     few = tokens("demo:decoder")
     most = len(few.vocabulary)
     with pytest.raises(UsageError, match=rf"needs 1022 different.* tokenizer has {most}: pass --length {most} or"):
-        list(few.batches(1022, [0], 4096))
+        few.random(1022, [0])
 
 
-def test_an_encoder_decoder_is_refused() -> None:
-    with pytest.raises(UsageError, match="is for encoders and decoder-only models, demo:seq2seq is an encoder-decoder"):
-        tokens("demo:seq2seq")
+def test_the_decoder_of_an_encoder_decoder_reads_the_passage_twice_and_its_encoder_other_tokens() -> None:
+    both = tokens("demo:seq2seq")
+    (batch,) = both.batches(both.random(6, [0, 1]), 4096)
+    for number, text in enumerate(batch.inputs):
+        assert text.target is not None
+        ids = text.target.ids
+        assert ids[0] == both.loaded.model.config.decoder_start_token_id
+        assert (len(ids), ids[1:7].tolist()) == (13, ids[7:].tolist())
+        source = text.source.ids[~text.source.special]
+        assert both.source is not None
+        assert source.tolist() == both.source.unrelated(number, 6).tolist()
+
+
+def test_passages_of_any_length_are_read_twice_in_their_order() -> None:
+    decoder = tokens("demo:decoder")
+    texts = ["the cat sat on the mat", "it was", "a dog ran over to the"]
+    passages = decoder.passages(texts)
+    batches = list(decoder.batches(passages, 4096))
+    assert sorted(text.index for batch in batches for text in batch.inputs) == [0, 1, 2]
+    for text in (text for batch in batches for text in batch.inputs):
+        ids, own = text.source.ids[1:], decoder.tokenizer(texts[text.index], add_special_tokens=False)["input_ids"]
+        assert ids.tolist() == own * 2
+
+
+def test_passages_that_are_too_short_or_too_long_are_named() -> None:
+    encoder = tokens("demo:encoder")
+    with pytest.raises(UsageError, match=r"passage 1 \('it'\) has 1 tokens, expected at least 2: give a longer"):
+        encoder.passages(["it was", "it"])
+    with pytest.raises(
+        UsageError, match=r"has 300 tokens, .*reads at most 512 \(2 special\): give .* at most 255 tokens"
+    ):
+        encoder.passages(["it " * 300])
