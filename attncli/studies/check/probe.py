@@ -39,8 +39,8 @@ def run_probe(execution: Execution) -> Probe:
     runner = execution.runner
     if runner.loaded.is_encoder_decoder:
         raise UsageError(
-            f"the probe of repeated tokens is for encoders and decoder-only models in check, {runner.loaded.name} is an "
-            "encoder-decoder: give another model"
+            "the probe of repeated tokens is for encoders and decoder-only models in check, "
+            f"{runner.loaded.name} is an encoder-decoder: give another model"
         )
     # the random tokens are no text: none are merged, left out or cut
     request = replace(execution.request, words=False, special="keep", max_tokens=None)
