@@ -13,8 +13,8 @@ from made_runs import scores
 from rich.console import Console
 
 from attncli.data import Text
-from attncli.studies.check.result import Checked, Verdict
-from attncli.studies.check.terminal import verdict_tables
+from attncli.studies.check.result import Checked, HeadOfSuite, Verdict
+from attncli.studies.check.terminal import suite_tables, verdict_tables
 from attncli.studies.compare.result import Comparison
 from attncli.studies.compare.terminal import comparison_tables
 from attncli.terminal import blank_table, named_texts, unwrapped
@@ -59,15 +59,31 @@ def test_a_check_with_all_columns_fits() -> None:
     verdicts = (
         Verdict("previous-token attends", "attention", False, 3, "a", "b", text=1, **head, **words),  # type: ignore[arg-type]
         Verdict("entropy_normalized < 0.95", "budget", True, 4, "a", "b", **head, found=-1234.5),  # type: ignore[arg-type]
-        Verdict("suite", "suite", True, 5, "a", "b", **head, found=1.0, low=0.76, high=1.0, p=0.0005),  # type: ignore[arg-type]
+        Verdict("suite", "suite", True, 5, "a", "b", **head, found=1.0, low=0.76, high=1.0, p=0.0005, chance=0.25),  # type: ignore[arg-type]
         Verdict("baseline", "baseline", False, 6, "a", "b", **head, found=1.0, than=0.5),  # type: ignore[arg-type]
     )
     shown = seen(verdict_tables(Checked(verdicts), {0: Text("One."), 1: Text("Two.", "Three.")}))
     check_fits(shown)
+    assert "100% (76%-100%) 25% 0.0005" in " ".join(shown.split())
     cells = ("entropy_normalized", "255.5/1024", "100% (76%-100%)", "1.000, was 0.500", "text: Two. | Three.")
     for cell in cells:
         assert cell in shown
     assert "(text 1)" in " ".join(shown.split())
+
+
+def test_the_heads_of_a_suite_fit_and_show_the_one_with_the_largest_weight() -> None:
+    numbers = {"units": 10, "rate": 0.9, "than_weight": 0.1, "rank": 123.45, "top": 0.125, "rate_choose": 1.0}
+    heads = tuple(
+        HeadOfSuite("s" * 70, "encoder", 31, number, number == 0, weight=0.5 if number == 30 else 0.1, **numbers)  # type: ignore[arg-type]
+        for number in range(32)
+    )
+    verdict = Verdict("s" * 70, "suite", True, 5, "a", "b", kind="encoder", layer=31, head=0)
+    shown = seen(suite_tables(Checked((verdict,), heads=heads)))
+    check_fits(shown)
+    assert "31.0 (used)" in shown
+    assert "31.30" in shown
+    assert "31.29" not in shown
+    assert not seen(suite_tables(Checked((verdict,), heads=heads[:1]))).strip()
 
 
 def test_a_long_header_has_several_lines_and_a_long_title_one() -> None:

@@ -307,6 +307,50 @@ def test_the_best_single_head_stands_for_a_suite(run_cli: RunCli) -> None:
     assert float(found["low"]) < float(found["found"]) < float(found["high"]) or float(found["found"]) == 1
 
 
+def test_a_suite_of_few_cases_says_that_the_head_was_chosen_on_them(run_cli: RunCli) -> None:
+    done = run_cli("check", suite("min-rate: 0"), "-o", "here")
+    (found,) = rows(done.out)
+    head = f"{found['layer']}.{found['head']}"
+    assert "suite 'nouns': 3 pairs are too few to choose a head on one half and score it on the other" in done.err
+    assert "add pairs, or name a head that other texts chose (heads: 3.1): then all pairs count" in done.err
+    assert f"head {head}, the best of 16 on the same pairs, is right in" in found["why"]
+    assert {row["half"] for row in rows(Path("here/check-cases.csv").read_text())} == {""}
+    named = run_cli("check", suite(f"min-rate: 0, heads: {head}"))
+    assert "too few" not in named.err
+    (same,) = rows(named.out)
+    assert same["found"] == found["found"]
+    assert float(same["low"]) > float(found["low"])
+
+
+def test_a_head_that_prefers_the_target_without_attending_to_it_has_a_note(run_cli: RunCli, minilm: Path) -> None:
+    cases = Path(__file__).parents[2] / "configs" / "coreference.jsonl"
+    shutil.copy(cases, "cases.jsonl")
+    done = run_cli("check", wrote("suites: [{file: cases.jsonl, min-rate: 0.1}]"), "-m", minilm, "-o", "here")
+    (found,) = rows(done.out)
+    assert "the target is its top key in only 0% of cases, with a mean weight of 0.0" in done.err
+    assert "head 1.3 gives it the most, 0.3" in done.err
+    heads = rows(Path("here/check-heads.csv").read_text())
+    assert len(heads) == 72
+    assert [row["used"] for row in heads] == ["True", *["False"] * 71]
+    assert (heads[0]["layer"], heads[0]["head"]) == (found["layer"], found["head"])
+    assert max(heads, key=lambda row: float(row["weight"]))["head"] == "3"
+    # the rate is that of the pairs of the half that scores; check-cases.csv has the cases of the used head
+    pairs: dict[str, list[dict[str, str]]] = {}
+    for case in rows(Path("here/check-cases.csv").read_text()):
+        pairs.setdefault(case["pair"], []).append(case)
+    halves = {
+        half: [of for of in pairs.values() if {case["half"] for case in of} == {half}] for half in ("choose", "score")
+    }
+    assert {half: len(of_half) for half, of_half in halves.items()} == {"choose": 10, "score": 10}
+    rates = {half: np.mean([all(case["holds"] == "True" for case in of) for of in halves[half]]) for half in halves}
+    assert float(heads[0]["rate"]) == float(found["found"]) == pytest.approx(rates["score"])
+    assert float(heads[0]["rate_choose"]) == pytest.approx(rates["choose"])
+    weights = [float(case["weight"]) for of in halves["score"] for case in of]
+    assert float(found["weight"]) == pytest.approx(np.mean(weights), abs=1e-6)
+    tops = [float(case["rank"]) == 1 for of in halves["score"] for case in of]
+    assert float(found["top"]) == pytest.approx(np.mean(tops), abs=1e-6)
+
+
 def test_a_percentile_that_no_sample_reaches_is_refused(run_cli: RunCli) -> None:
     done = run_cli("check", suite("above: permutation 99.99"))
     assert done.code == 2
@@ -362,7 +406,7 @@ def test_a_person_reads_why(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(HOLDS)
     seen = on_terminal(tmp_path, "check", "rules.yaml", "-o", "here", NO_COLOR="1")
     assert "3 of 3 rules hold" in seen
-    for word in ("it#1 → cat", "previous-token", "rank", "uniform", "Wrote here/check.json"):
+    for word in ("it#1 → cat", "previous-token", "rank", "chance", "Wrote here/check.json"):
         assert word in seen
 
 
@@ -702,7 +746,7 @@ def test_the_reference_is_a_file_that_is_right(run_cli: RunCli, minilm: Path) ->
 def test_the_page_of_the_files_names_every_column(run_cli: RunCli) -> None:
     page = " ".join(run_cli("explain", "check.json").out.split())
     done = run_cli("check", suite("min-rate: 0"), "-q", "-o", "here")
-    for table in (done.out, Path("here/check-cases.csv").read_text()):
+    for table in (done.out, *(Path(f"here/check-{name}.csv").read_text() for name in ("cases", "heads"))):
         assert ", ".join(rows(table)[0]) in page.replace("sort (attention, budget, class, suite, baseline)", "sort")
     assert "kind, layer, head, metric, baseline, now, tolerance" in page
 
@@ -719,6 +763,9 @@ def test_the_files_that_come_with_attncli_hold(
     assert found["holds"] is True
     (measured,) = [rule for rule in found["rules"] if rule["sort"] == "suite"]
     assert measured["p"] <= 0.01
+    assert found["run"]["seed"] == 0
+    assert measured["position_rate"] < measured["low"]
+    assert {case["half"] for case in found["cases"]} == {"choose", "score"}
     schema = json.loads(run_cli("explain", "rules", "--json").out)
     jsonschema.validate(yaml.safe_load(path.read_text()), schema)
 

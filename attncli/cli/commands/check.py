@@ -30,11 +30,13 @@ def check(
     """Check that attention keeps rules: exit code 0 if all hold, 1 if one does not, 2 if the file is wrong.
 
     A rule asks for attention from one word to another, for a measure within limits, or for a class of heads; a suite
-    asks in how many cases of a JSONL file one head must be right; a baseline limits how far the measures of each head
-    drift from numbers that --record wrote. attncli explain rules is the reference of the file.
+    asks in how many cases of a JSONL file one head must be right, which half of the cases chooses and the other half
+    scores; a baseline limits how far the measures of each head drift from numbers that --record wrote. attncli explain
+    rules is the reference of the file.
 
     Writes check.json, check.csv (a row per rule: the value, the head, the rank of the target, the value of uniform
-    weights), check-cases.csv of suites, check-drifts.csv, and for each rule that does not hold the heatmap of its head.
+    weights), check-cases.csv and check-heads.csv of suites, check-drifts.csv, and for each rule that does not hold the
+    heatmap of its head.
     In a pipe, prints check.csv; with --json check.json. If GITHUB_ACTIONS is true, prints an annotation for each rule
     that does not hold. Command-line options override the file.
 

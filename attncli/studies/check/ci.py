@@ -48,7 +48,8 @@ def _case(file: str, verdict: Verdict, checked: Checked) -> str:
 
 def _details(verdict: Verdict, checked: Checked) -> list[str]:
     if verdict.sort == "suite":
-        wrong = [case for case in checked.cases if case.suite == verdict.name and not case.holds]
+        counted = [case for case in checked.cases if case.suite == verdict.name and case.half != "choose"]
+        wrong = [case for case in counted if not case.holds]
         return [f"line {case.line}: {case.query} → {case.target} {case.weight:.3f}" for case in wrong]
     if verdict.sort == "baseline":
         return [

@@ -13,7 +13,8 @@ from attncli.studies.check.probe import Probe, probe_verdict
 from attncli.studies.check.result import Checked, Drift, Verdict
 from attncli.studies.check.retrieval import RetrievalMeasures, retrieval_verdict, with_written_tokens
 from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile, needs_probe, needs_written
-from attncli.studies.check.words import ChosenRows, attention_verdict, suite_verdict
+from attncli.studies.check.suites import judge_suite
+from attncli.studies.check.words import ChosenRows, attention_verdict
 from attncli.studies.repeated.result import SCORES
 
 
@@ -30,7 +31,7 @@ class Checker:
 
     sinks     consumers of the forward pass
     probes    whether a rule or the baseline is about repeated random tokens
-    permutes  whether a rule compares with permutations
+    draws     whether a rule needs random samples
     Raise UsageError with line and column if a rule names a head, a word or a text that does not exist.
     """
 
@@ -65,7 +66,7 @@ class Checker:
         cases = [words for suite in self._suites for words in suite.data]
         self._rows = needed_rows([*(bound.data for bound in self._words), *cases])
         self._chosen = KeepChosen("query", self._rows, prepared.heads)
-        self.permutes = any(bound.rule.above for bound in self._words) or any(suite.above for suite in file.suites)
+        self.draws = bool(file.suites) or any(bound.rule.above for bound in self._words)
 
     @property
     def sinks(self) -> list[Sink]:
@@ -88,8 +89,8 @@ class Checker:
         if probe is not None:
             verdicts += [probe_verdict(bound, probe, tolerance) for bound in self._bound_probes]
         verdicts.sort(key=lambda verdict: verdict.line)
-        suites = [suite_verdict(suite, rows, tolerance) for suite in self._suites]
-        verdicts += [verdict for verdict, _ in suites]
+        suites = [judge_suite(suite, rows, tolerance) for suite in self._suites]
+        verdicts += [suite.verdict for suite in suites]
         numbers: Values = {}
         if self._rule is not None:
             numbers = {**self._measures.values(self._measured_texts), **({} if probe is None else probe.real)}
@@ -97,5 +98,7 @@ class Checker:
         if self._recorded is not None and self._rule is not None:
             verdict, drifts = compare(self._rule, self._recorded, numbers, tolerance)
             verdicts.append(verdict)
-        cases = tuple(case for _, of_suite in suites for case in of_suite)
-        return Checked(tuple(verdicts), cases, drifts, tolerance), numbers
+        cases = tuple(case for suite in suites for case in suite.cases)
+        heads = tuple(head for suite in suites for head in suite.heads)
+        notes = tuple(note for suite in suites for note in suite.notes)
+        return Checked(tuple(verdicts), cases, drifts, tolerance, heads, notes), numbers

@@ -10,6 +10,8 @@ from attncli.data.tokens import Array, Kind
 
 Quantifier = Literal["any", "all"]
 Sort = Literal["attention", "budget", "class", "suite", "baseline"]
+Half = Literal["choose", "score"]
+"""The half of a suite that chooses the head, and the half that scores it."""
 BASELINE_SCHEMA = "attncli.baseline/1"
 TOLERANCE = 1e-5
 """Default tolerance of rules; the processor and the number of threads change float32 weights by much less."""
@@ -64,6 +66,11 @@ class Verdict:
     p: float | None = None
     low: float | None = None
     high: float | None = None
+    units: int | None = None
+    weight: float | None = None
+    top: float | None = None
+    position: str | None = None
+    position_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,31 @@ class Case:
     than_weight: float | None
     rank: float
     keys: int
+    half: Half | None = None
+
+
+@dataclass(frozen=True)
+class HeadOfSuite:
+    """One head on the cases of a suite that count; the fields are the columns of check-heads.csv.
+
+    used         whether it is the head that decides
+    rate         share of the units that are right; `rate_choose` that in the half that chose the head
+    weight       mean weight on the target; `than_weight` that on the word of `than`
+    rank, top    mean rank of the target, and share of the cases in which it is the top key
+    """
+
+    suite: str
+    kind: Kind
+    layer: int
+    head: int
+    used: bool
+    units: int
+    rate: float
+    weight: float | None
+    than_weight: float | None
+    rank: float | None
+    top: float | None
+    rate_choose: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +134,17 @@ class Drift:
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdicts on a file of rules, the cases of its suites, and the heads that drifted from its baseline."""
+    """The verdicts on a file of rules, the cases and heads of its suites, and the heads that drifted from its baseline.
+
+    notes  what the numbers of suites do not show
+    """
 
     verdicts: tuple[Verdict, ...]
     cases: tuple[Case, ...] = ()
     drifts: tuple[Drift, ...] = ()
     tolerance: float = TOLERANCE
+    heads: tuple[HeadOfSuite, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -120,10 +157,11 @@ class Checked:
         return tuple(verdict for verdict in self.verdicts if not verdict.holds)
 
     def tables(self) -> dict[str, dict[str, Array]]:
-        """Return the tables of rules, cases of suites, and measures that drifted."""
+        """Return the tables of rules, cases of suites, heads of suites, and measures that drifted."""
         return {
             "rules": _table(self.verdicts, Verdict),
             "cases": _table(self.cases, Case),
+            "heads": _table(self.heads, HeadOfSuite),
             "drifts": _table(self.drifts, Drift),
         }
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from attncli.studies.check.result import TOLERANCE, Quantifier
 EXACT_UP_TO = 20_000
 SAMPLES = 9_999
 SUITE_SAMPLES = 1_999
-_NORMAL_95 = 1.959963984540054
+SEED = 0
+"""Seed of all samples."""
 _ROUNDING = 1e-9
 """More than two sums of the same weights in another order can differ by."""
 
@@ -51,7 +53,7 @@ def permutation_p(
     if math.comb(len(keys), len(target)) <= EXACT_UP_TO:
         key_sets = np.array(list(itertools.combinations(keys.tolist(), len(target))))
         return float((reduce(_set_weights(rows, key_sets), axis=0) >= threshold).mean())
-    key_sets = draw_key_sets(np.random.default_rng(0), keys, len(target), SAMPLES)
+    key_sets = draw_key_sets(np.random.default_rng(SEED), keys, len(target), SAMPLES)
     hits = reduce(_set_weights(rows, key_sets), axis=0) >= threshold
     return float((1 + hits.sum()) / (1 + SAMPLES))
 
@@ -80,20 +82,26 @@ def _set_weights(rows: Array, key_sets: Array) -> Array:
     return sums
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: int, trials: int, heads: int = 1) -> tuple[float, float]:
     """Return the ends of the 95 % confidence interval of a proportion.
 
-    Formula   (k + z²/2 ± z sqrt(k (n - k) / n + z²/4)) / (n + z²), z = 1.96
+    heads     number of heads of which this one was chosen on the same trials: the intervals of all of them hold
+              together with 95 %
+
+    Formula   (k + z²/2 ± z sqrt(k (n - k) / n + z²/4)) / (n + z²), z the normal quantile of 1 - 0.05 / (2 heads):
+              1.96 for one head, 3.40 for 72 (Bonferroni)
     Unit      1, from 0 to 1; (0, 1) for no trials
     Caveat    Cases of one template are not independent of each other: then the true interval is wider.
     Source    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference"
 
     >>> [round(end, 4) for end in wilson(8, 10)]
     [0.4902, 0.9433]
+    >>> [round(end, 4) for end in wilson(8, 10, heads=72)]
+    [0.2941, 0.9738]
     """
     if trials == 0:
         return 0.0, 1.0
-    z = _NORMAL_95
+    z = NormalDist().inv_cdf(1 - 0.05 / (2 * heads))
     center = successes + z * z / 2
     half_width = z * math.sqrt(successes * (trials - successes) / trials + z * z / 4)
     low, high = (center - half_width) / (trials + z * z), (center + half_width) / (trials + z * z)

@@ -39,7 +39,7 @@ class CheckRun:
     numbers    the numbers of every head that a baseline holds
     base_info  where these numbers come from
     maps       map of the decisive head of each rule that does not hold, by row number
-    notes      why some of these maps are missing
+    notes      what the numbers do not show, and why some of these maps are missing
     """
 
     checked: Checked
@@ -124,6 +124,7 @@ class CheckStudy(Study["CheckRun"]):
         from attncli.store import input_sha256
         from attncli.studies.check.baseline import check_same
         from attncli.studies.check.compute import Checker
+        from attncli.studies.check.statistics import SEED
 
         runner, request = execution.runner, execution.request
         # rules about random tokens alone need no text
@@ -140,9 +141,9 @@ class CheckStudy(Study["CheckRun"]):
         run = execution.run_pass(prepared, checker.sinks)
         probe, without_probe = self._probe(execution, checker)
         checked, numbers = checker.result(probe)
-        seed = 0 if checker.permutes or probe is not None else None
+        seed = SEED if checker.draws or probe is not None else None
         maps, notes = _failed_maps(execution, checked)
-        notes = [*without_probe, *notes]
+        notes = [*without_probe, *checked.notes, *notes]
         return replace(run, info=replace(run.info, seed=seed)), CheckRun(checked, numbers, info, reading, maps, notes)
 
     def _probe(self, execution: Execution, checker: Checker) -> tuple[Probe | None, list[str]]:
@@ -182,6 +183,12 @@ class CheckStudy(Study["CheckRun"]):
         from attncli.studies.check.terminal import verdict_tables
 
         return verdict_tables(result.checked, self.shown_texts(result, run))
+
+    def details(self, result: CheckRun, run: Collected) -> Iterator[RenderableType]:
+        """Return a table of the best heads of each suite."""
+        from attncli.studies.check.terminal import suite_tables
+
+        return suite_tables(result.checked)
 
     def shown_texts(self, result: CheckRun, run: Collected) -> Mapping[int, Text]:
         """Return the texts of rules about a single text, and of rules that do not hold."""

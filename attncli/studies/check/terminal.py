@@ -1,4 +1,4 @@
-"""Terminal tables of `check`: a row per rule, and why rules do not hold."""
+"""Terminal tables of `check`: a row per rule, why rules do not hold, and the best heads of suites."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from attncli.studies.check.result import Checked, Verdict
-from attncli.terminal import blank_table, escaped, named_texts
+from attncli.terminal import add_row, blank_table, escaped, named_texts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from attncli.data import Text as GivenText
 
 _WORDS = ("rule", "holds", "head")
-_NUMBERS = ("found", "rank", "uniform", "p")
+_NUMBERS = ("found", "rank", "chance", "p")
+_MOST_HEADS = 10
 
 
 def verdict_tables(checked: Checked, texts: Mapping[int, GivenText]) -> Iterator[RenderableType]:
@@ -38,6 +40,25 @@ def verdict_tables(checked: Checked, texts: Mapping[int, GivenText]) -> Iterator
             yield from (Text(f"    {line}") for line in named_texts({verdict.text: texts[verdict.text]}))
 
 
+def suite_tables(checked: Checked) -> Iterator[Table]:
+    """Yield for each suite a table of its best heads, and of the one with the largest weight on the target."""
+    for verdict in checked.verdicts:
+        rows = [row for row in checked.heads if verdict.sort == "suite" and row.suite == verdict.name]
+        if len(rows) < 2:
+            continue
+        largest = max(rows, key=lambda row: row.weight or 0.0)
+        shown = [row for row in rows if row in rows[:_MOST_HEADS] or row.used or row is largest]
+        halves = ["chose"] if rows[0].rate_choose is not None else []
+        title = escaped(verdict.name).replace("\n", " ")
+        table = blank_table(title, ["head"], [*halves, "right", "weight", "than", "rank", "top key"])
+        for row in shown:
+            chose = [_share(row.rate_choose)] if halves else []
+            weights = [_number(row.weight), _number(row.than_weight), "" if row.rank is None else f"{row.rank:.1f}"]
+            used = " (used)" if row.used else ""
+            add_row(table, [f"{row.layer}.{row.head}{used}", *chose, _share(row.rate), *weights, _share(row.top)])
+        yield table
+
+
 def verdict_texts(checked: Checked) -> set[int]:
     """Return the numbers of the texts that rules are about: those of single texts, and those of rules that fail."""
     shown = (verdict for verdict in checked.verdicts if verdict.sort == "attention" or not verdict.holds)
@@ -53,7 +74,7 @@ def _cells(verdict: Verdict, name_text: bool) -> dict[str, str]:
         "head": "" if verdict.layer is None else f"{verdict.layer}.{verdict.head}",
         "found": _found(verdict),
         "rank": "" if verdict.rank is None else f"{verdict.rank:g}/{verdict.keys}",
-        "uniform": _number(verdict.chance),
+        "chance": _share(verdict.chance) if verdict.sort == "suite" else _number(verdict.chance),
         "p": "" if verdict.p is None else f"{verdict.p:.4f}",
     }
 
@@ -67,6 +88,10 @@ def _found(verdict: Verdict) -> str:
     if verdict.sort == "baseline" and verdict.found is not None:
         return f"{_number(verdict.found)}, was {_number(verdict.than)}"
     return _number(verdict.found)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
 
 
 def _number(value: float | None) -> str:

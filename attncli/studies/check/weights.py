@@ -80,12 +80,21 @@ class MeanRows:
         The tokens of the word count as one key. Keys with equal weights share the middle of their ranks: in a uniform
         row of 8 keys each has the rank 4.5.
         """
+        rank = float(self.ranks(keys)[head])
+        return int(rank) if rank.is_integer() else rank, 1 + int(self._others(keys).sum())
+
+    def ranks(self, keys: Sequence[int]) -> Array:
+        """Return the rank [head] of a word in each head; NaN if a head has no such row."""
+        weight = self.to(keys)
+        more = self.rows[:, self._others(keys)] - weight[:, None]
+        ranks = 1 + (more >= _SAME_WEIGHT).sum(1) + (np.abs(more) < _SAME_WEIGHT).sum(1) / 2
+        return np.where(np.isnan(weight), np.nan, ranks)
+
+    def _others(self, keys: Sequence[int]) -> Array:
+        """Return which keys [key] are visible and not of a word."""
         others = self.visible.copy()
         others[list(keys)] = False
-        more = self.rows[head, others] - self.to(keys)[head]
-        ties = np.abs(more) < _SAME_WEIGHT
-        rank = 1 + int((more >= _SAME_WEIGHT).sum()) + int(ties.sum()) / 2
-        return int(rank) if rank.is_integer() else rank, 1 + int(others.sum())
+        return others
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 from hostile import HOSTILE
@@ -45,9 +46,10 @@ def test_suites_and_baselines_list_what_is_wrong() -> None:
     suite = Verdict("co", "suite", False, 1, "w", "y")
     case = Case("co", 7, None, 0, "he", "king", "queen", False, "encoder", 1, 3, 0.1, 0.2, 2, 9)
     base = Verdict("baseline", "baseline", False, 2, "w", "y")
-    found = Checked((suite, base), (case,), (Drift("encoder", 1, 3, "sink", 0.1, 0.4, 0.01),))
+    chose, scored = replace(case, line=8, half="choose"), replace(case, line=9, half="score")
+    found = Checked((suite, base), (case, chose, scored), (Drift("encoder", 1, 3, "sink", 0.1, 0.4, 0.01),))
     failures = [each.text or "" for each in ElementTree.fromstring(junit("f", found).encode()).iter("failure")]
-    assert "line 7: he → king 0.100" in failures[0]
+    assert "line 7: he → king 0.100\nline 9: he → king 0.100" in failures[0]  # cases that chose the head do not count
     assert "encoder 1.3 sink: 0.1 → 0.4" in failures[1]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attncli.studies.check.trials import Trial, suite_p, unit_counts
 from attncli.studies.check.weights import Demand, MeanRows
-from attncli.studies.check.words import Trial, suite_p, unit_counts
 
 MORE = Demand(more=True)
 
