@@ -185,16 +185,12 @@ def _all_heads(bound: BoundSuite, trials: Sequence[Trial], score: Score) -> list
     numbers = {"rate": score.rates, "weight": weight, "than_weight": than}
     numbers |= {"rank": ranks.mean(0), "top": (ranks == 1).mean(0)}
     numbers |= {} if score.choosing is None else {"rate_choose": score.choosing}
-    return [
-        HeadOfSuite(
-            suite=bound.rule.name,
-            **head_fields(bound.heads[head]),
-            used=head == score.head,
-            units=score.units,
-            **{name: _plain(values[head]) for name, values in numbers.items()},
-        )
-        for head in score.order.tolist()
-    ]
+    rows = []
+    for head in score.order.tolist():
+        values: dict[str, Any] = {name: _plain(of_heads[head]) for name, of_heads in numbers.items()}
+        key = head_fields(bound.heads[head])
+        rows.append(HeadOfSuite(bound.rule.name, **key, used=head == score.head, units=score.units, **values))
+    return rows
 
 
 def _plain(value: float) -> float | None:
