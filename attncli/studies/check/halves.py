@@ -1,4 +1,4 @@
-"""Two halves of a suite, one that chooses the head and one that scores it; and what position alone gives."""
+"""Two halves of a suite, one that chooses the head and one that scores it; and what a fixed position gives."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _order(case: WordPositions) -> tuple[int, ...]:
 
 
 def position_names(cases: Iterable[WordPositions]) -> list[str]:
-    """Return the names of all ways to guess by position alone: offsets that reach a target, then orders of two words.
+    """Return the names of all ways to guess by a fixed position: offsets that reach a target, then orders of two words.
 
     An offset is that of the key from the query, `offset -1` for the previous token; `nearer` is the nearer one of the
     words of to and than.

@@ -26,7 +26,7 @@ def suite_why(values: Mapping[str, Any], right: int, over: Quantifier, halves: S
         chosen = "best" if over == "any" else "worst"
         rate = f"{head}, the {chosen} of {heads} on the same {unit}, is right in {right} of {count}"
     text = f"{rate}, {values['found']:.0%} (95 % interval {values['low']:.0%} to {values['high']:.0%})"
-    text += f"; guessing gives {values['chance']:.0%}, position alone {values['position_rate']:.0%}"
+    text += f"; guessing gives {values['chance']:.0%}, the best fixed position {values['position_rate']:.0%}"
     text += f" ({values['position']})"
     if values["top"] is not None:
         text += f"; the target gets {values['weight']:.3f}, and is the top key in {values['top']:.0%} of cases"
@@ -36,7 +36,7 @@ def suite_why(values: Mapping[str, Any], right: int, over: Quantifier, halves: S
 def suite_notes(
     verdict: Verdict, heads: Sequence[HeadOfSuite], over: Quantifier, has_halves: bool, unit: str
 ) -> Iterator[str]:
-    """Yield notes: too few cases for halves, a target that is mostly not the top key, a suite that position explains.
+    """Yield notes: too few cases for halves, a target that is mostly not the top key, a rate that a position reaches.
 
     heads       all heads of the suite
     has_halves  whether one half chose the head
@@ -59,9 +59,9 @@ def suite_notes(
         if not largest.used:
             text += f"; head {largest.layer}.{largest.head} gives it the most, {largest.weight or 0.0:.3f}"
             text += f" (top key in {largest.top or 0.0:.0%}, right in {largest.rate:.0%})"
-        yield f"{text}; check-heads.csv has all heads"
+        yield f"{text}; give the suite a min, or see all heads in check-heads.csv"
     if verdict.holds and (verdict.position_rate or 0.0) >= (verdict.low or 0.0):
         yield (
-            f"{suite}: position alone ({verdict.position}) is right in {verdict.position_rate or 0.0:.0%} of {unit}, "
+            f"{suite}: a fixed position ({verdict.position}) is right in {verdict.position_rate or 0.0:.0%} of {unit}, "
             f"which is within the interval of {head}: give pairs in which the words swap places"
         )

@@ -31,7 +31,7 @@ class Score:
     right     [head] number of units that are right, of `units`
     choosing  [head] share of the units that chose the head; None without halves
     chance    share of units that the head would have right if keys were permuted
-    position  the best way to guess by position alone, and the share of units that it has right
+    position  the best way to guess by a fixed position, and the share of units that it has right
     """
 
     head: int

@@ -1,4 +1,4 @@
-"""Suites that search for a head: halves, guessing, position alone, and intervals that do not profit from the search."""
+"""Suites that search for a head: halves, guessing, fixed positions, and intervals that account for the search."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ def test_uniform_rows_guess_nothing_as_ties_are_no_success() -> None:
         ([(5, 1, 3), (5, 2, 4), (5, 3, 1), (5, 4, 2)], "offset -1", 0.25),
     ],
 )
-def test_position_alone_is_the_best_offset_or_order(cases: list[tuple[int, int, int]], name: str, rate: float) -> None:
+def test_the_fixed_position_is_the_best_offset_or_order(
+    cases: list[tuple[int, int, int]], name: str, rate: float
+) -> None:
     chosen = [words(*positions, text=number) for number, positions in enumerate(cases)]
     names = position_names(chosen)
     holds = np.stack([position_holds(case, names, MORE) for case in chosen]).mean(0)
@@ -208,7 +210,7 @@ def test_a_head_that_wins_without_attending_to_the_target_has_a_note() -> None:
     assert "head 0.1 is right in" in note
     assert "the target is its top key in only 0% of cases, with a mean weight of 0.085" in note
     assert "head 0.2 gives it the most, 0.480 (top key in" in note
-    assert "position alone (farther) is right in 100% of cases" in position  # the second word is the query itself
+    assert "a fixed position (farther) is right in 100% of cases" in position  # the second word is the query itself
     by_head = {row.head: row for row in found.heads}
     assert [row.head for row in found.heads] == [1, 2, 0]
     assert [(row.used, row.weight, row.rank) for row in (by_head[1], by_head[2])] == [
