@@ -31,6 +31,31 @@ def is_special(path: str | Path) -> bool:
     return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
 
 
+def model_title(name: str) -> str:
+    """Return what pictures call a model: a folder or file by the last part of its path, a Hub id as it is.
+
+    A folder in the cache of the Hub is called by the id of its model.
+
+    >>> model_title("/home/me/runs/bert"), model_title("google-bert/bert-base-uncased"), model_title("../runs/step-9/")
+    ('bert', 'google-bert/bert-base-uncased', 'step-9')
+    >>> model_title("/home/me/hub/models--google-bert--bert-base-uncased/snapshots/86b5e09")
+    'google-bert/bert-base-uncased'
+    """
+    parts = [part for part in re.split(r"[/\\]", name) if part]
+    of_cache = next((part for part in parts[:-2] if part.startswith("models--")), None)
+    if of_cache is not None:
+        return of_cache.removeprefix("models--").replace("--", "/")
+    is_path = len(parts) > 2 or name.startswith((".", "/", "~")) or "\\" in name or _exists(name)
+    return parts[-1] if is_path and parts and parts[-1].strip(".") else name
+
+
+def _exists(name: str) -> bool:
+    try:
+        return what_is_at(name) != "nothing"
+    except UsageError:
+        return False
+
+
 def without_folders(text: str) -> str:
     """Return an absolute path as its last two parts, so that others do not read where it lies; other texts unchanged.
 

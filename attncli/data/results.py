@@ -13,6 +13,7 @@ from attncli.data.described import Described, Tabulated, counted, listed
 from attncli.data.kinds import KindNames
 from attncli.data.tokens import Array, By, read_only
 from attncli.errors import UsageError, did_you_mean
+from attncli.paths import model_title
 from attncli.wording import spelled
 
 if TYPE_CHECKING:
@@ -231,13 +232,12 @@ class RunInfo(Described):
 
     @property
     def title(self) -> str:
-        """The model name for figures; a long path is cut to its last two parts.
+        """The model name for figures; of a path only the last part.
 
         >>> RunInfo("google-bert/bert-base-uncased").title, RunInfo("/home/me/runs/bert/model").title
-        ('google-bert/bert-base-uncased', '…/bert/model')
+        ('google-bert/bert-base-uncased', 'model')
         """
-        parts = self.model.replace("\\", "/").rstrip("/").split("/")
-        return self.model if len(parts) < 3 else "/".join(["…", *parts[-2:]])
+        return model_title(self.model)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", tuple(map(spelled, self.notes)))

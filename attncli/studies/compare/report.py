@@ -37,5 +37,7 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report
 
 
 def _name(info: RunInfo) -> str:
-    """Return the title of a run with its revision and dtype."""
-    return " ".join(filter(None, (info.title, info.revision, info.dtype)))
+    """Return the title of a run with the folder above it, its revision and dtype, for runs of the same title."""
+    parts = info.model.replace("\\", "/").rstrip("/").split("/")
+    title = info.title if info.title == info.model else "/".join(parts[-2:])
+    return " ".join(filter(None, (title, info.revision, info.dtype)))
