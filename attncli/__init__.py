@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
+    from attncli.arguments import PictureArguments
     from attncli.data.extras import Edges, Profile, Received, Vectors
     from attncli.data.layer_maps import LayerMaps
     from attncli.data.maps import Attention
@@ -52,12 +53,13 @@ __all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profi
 __all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
 __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
 __all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
-__all__ += ["HighlightPage", "Page", "Patterns", "RankedHeads", "Repeated", "Segments", "Thresholds"]
-__all__ += ["__version__", "capture", "compare", "load", "open"]
+__all__ += ["HighlightPage", "Page", "Patterns", "PictureArguments", "RankedHeads", "Repeated", "Segments"]
+__all__ += ["Thresholds", "__version__", "capture", "compare", "load", "open"]
 
 _HOMES = {
     "attncli.api.model": ("Model", "capture", "load"),
     "attncli.api.run": ("Run", "open"),
+    "attncli.arguments": ("PictureArguments",),
     "attncli.data": (
         *("KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo", "Scores"),
         *("Statistics", "Text", "Tokens", "Vectors"),

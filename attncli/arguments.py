@@ -4,11 +4,11 @@ import functools
 import inspect
 import operator
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
 
 from attncli.errors import UsageError, did_you_mean
 
@@ -24,6 +24,23 @@ _WORDS: dict[Any, str] = {
     Callable: "a function",
     type(None): "None",
 }
+
+
+class PictureArguments(TypedDict, total=False):
+    """How a picture looks; all are optional.
+
+    figsize  width and height in inches, such as `(6, 4)`; the picture is scaled to fit, with its text
+    dpi      pixels per inch, 150 by default
+    cmap     colour map of matplotlib, such as "magma"; scales around a middle take only a diverging one
+    title    first line; "" for none
+    font     installed font family, or serif, sans-serif, monospace
+    """
+
+    figsize: Sequence[float] | str | None
+    dpi: int | None
+    cmap: str | None
+    title: str | None
+    font: str | None
 
 
 def checked(function: Function) -> Function:

@@ -206,6 +206,25 @@ class OutputOptions(FolderOptions):
 
 
 @dataclass(frozen=True)
+class PictureOptions:
+    """Options of how pictures look, in every command that draws; see `attncli explain pictures`."""
+
+    figsize: str | None = option(
+        "Pictures", "size in inches, such as 6,4: the picture is scaled to fit, with its text", metavar="W,H"
+    )
+    dpi: int | None = option("Pictures", "pixels per inch of png (default: 150)", metavar="N")
+    cmap: str | None = option(
+        "Pictures",
+        "colour map of matplotlib, such as magma (default: viridis); scales around a middle take only a diverging one",
+        metavar="NAME",
+    )
+    title: str | None = option("Pictures", "title of the pictures; '' for none", metavar="TEXT")
+    font: str | None = option(
+        "Pictures", "installed font family, or serif, sans-serif, monospace (default: DejaVu Sans)", metavar="NAME"
+    )
+
+
+@dataclass(frozen=True)
 class ConsoleOptions:
     """Options of what is printed."""
 

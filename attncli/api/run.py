@@ -14,7 +14,7 @@ from attncli.data.pair_weights import TokenName
 from attncli.engine.collected import check_weights
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, check_tokens, find_in_maps
-from attncli.engine.request import Request, ZoomOptions, zoom_of
+from attncli.engine.request import Request, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.engine.windows import zoomed_text
 from attncli.errors import UsageError, did_you_mean
@@ -30,7 +30,7 @@ from attncli.studies.flow.study import FlowStudy
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadsResult
 from attncli.studies.heads.study import HeadsStudy
-from attncli.studies.heatmap.report import PictureChoice, maps_per_layer, pictures
+from attncli.studies.heatmap.report import HeatmapArguments, PictureChoice, maps_per_layer, pictures, split_arguments
 from attncli.studies.highlight.compute import highlights
 from attncli.studies.highlight.page import HighlightPage
 from attncli.studies.patterns.options import PatternsOptions, Thresholds
@@ -147,20 +147,22 @@ class Run(LazyRun):
         kind: Kind | None = None,
         text: int = 0,
         log: bool | None = None,
-        **zoom: Unpack[ZoomOptions],
+        **options: Unpack[HeatmapArguments],
     ) -> Figure:
         """Return a picture of one head, of all heads of a layer, or of all layers x heads if nothing is selected.
 
-        log   whether colours are logarithmic; by default if more than 256 tokens are on a side
-        zoom  rows, keys, rows_as, resolution (1024 by default) and pool, as in `attncli.ZoomOptions`
+        log      whether colours are logarithmic; by default if more than 256 tokens are on a side
+        options  rows, keys, rows_as, resolution (1024 by default) and pool, as in `attncli.ZoomOptions`; figsize, dpi,
+                 cmap, title and font, as in `attncli.PictureArguments`
         """
+        zoom, look = split_arguments(options)
         maps = self.attention(kind, text)
         if layer is not None or head is not None:
             maps = maps.sel(layer=layer, head=head)
         single = layer is not None and head is not None
         choice = PictureChoice(grid=not single, each=single)
         maps = zoomed_text(maps, choice.fit(zoom_of({"resolution": RESOLUTION, **zoom}), [maps_per_layer(maps)]))
-        return pictures(maps, choice)[0].draw(**self.info.captions(), log=log)
+        return pictures(maps, choice)[0].draw(**self.info.captions(), log=log, look=look)
 
     def view(self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT) -> Page:
         """Return one page on which every head is explored: a notebook shows it, `.save("view.html")` writes it.

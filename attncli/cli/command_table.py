@@ -19,6 +19,7 @@ from attncli import registry
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.engine.study import Study
 from attncli.errors import UsageError
+from attncli.options import PictureOptions
 
 Command = Callable[..., None]
 PANELS = {
@@ -95,12 +96,16 @@ def study_commands() -> Mapping[str, list[type]]:
 def study_command(study: type[Study[Any]]) -> Command:
     """Return the command of a study that has no file in `cli/commands`."""
 
-    def command(common: CommonOptions, options: Any) -> None:
+    def command(common: CommonOptions, options: Any, pictures: PictureOptions) -> None:
+        run_study(study(options), common, pictures)
+
+    def command_without_pictures(common: CommonOptions, options: Any) -> None:
         run_study(study(options), common)
 
-    command.__name__, command.__doc__ = study.name, inspect.cleandoc(study.__doc__ or "")
-    command.__annotations__ = {**command.__annotations__, "options": study.group}
-    return command
+    made: Command = command if study.formats.draws else command_without_pictures
+    made.__name__, made.__doc__ = study.name, inspect.cleandoc(study.__doc__ or "")
+    made.__annotations__ = {**made.__annotations__, "options": study.group}
+    return made
 
 
 def _check_study(name: str, plugin: object) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console, print_note
+from attncli.cli.pictures import style_of
 from attncli.engine.report import Drawing, Report, Table
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -18,6 +19,7 @@ from attncli.options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
+    PictureOptions,
     SavedRunOptions,
     SelectionOptions,
     StudyOptions,
@@ -58,11 +60,13 @@ class CommonOptions:
 def run_study(
     study: Study[ResultT],
     common: CommonOptions,
+    pictures: PictureOptions | None = None,
     texts: Sequence[Text] | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
 ) -> ResultT:
     """Run a study on what the options say, write its report, and print what was asked for; return its result.
 
+    pictures    how pictures look, if the command has options for that
     texts       the texts, if they have been read already
     afterwards  called when everything is written and printed
     """
@@ -82,11 +86,16 @@ def run_study(
 
         study = study.adapt(common.selection, common.saved.from_ is not None)
         formats = study.formats.choose(common.output.format)
+        pictures = pictures or PictureOptions()
+        style = style_of(pictures) if study.formats.draws else None
         invocation = invocation_of(study, common, formats, texts if study.reads else ())
+        if style is not None:
+            options = {**invocation.options, "pictures": style.chosen}
+            invocation = replace(invocation, options=options, typed={**invocation.typed, **typed(pictures)})
         run, result = execute(invocation, study, console.track)
         report = study.report(result, run)
         arguments = (study.name, report, invocation.folder, formats, study.formats)
-        published = publish(*arguments, track=console.track, wrote=print_path, drew=show_drawing)
+        published = publish(*arguments, style=style, track=console.track, wrote=print_path, drew=show_drawing)
         console.notes(published.notes)
         tables = partial(_tables, study, result, run, common.console.verbose)
         _print_result(console, study, report, published, tables, common.output.csv_safe)

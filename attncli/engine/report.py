@@ -43,9 +43,15 @@ class Formats:
                 raise UsageError(f"unknown --format '{name}': {did_you_mean(name, self.allowed)}")
         return tuple(dict.fromkeys([*(() if names and self.replaced else self.default), *names]))
 
+    @property
+    def draws(self) -> bool:
+        """Whether some of the formats are pictures."""
+        return any(name in PICTURE_FORMATS for name in (*self.allowed, *self.drawings))
+
     def of_drawings(self, chosen: Sequence[str]) -> list[str]:
         """Return the formats of drawings among the chosen ones."""
-        return [*self.drawings, *(name for name in chosen if name in (*PICTURE_FORMATS, *PAGE_FORMATS))]
+        pictures = (name for name in chosen if name in (*PICTURE_FORMATS, *PAGE_FORMATS))
+        return list(dict.fromkeys([*self.drawings, *pictures]))
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize, to_rgb
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from attncli.data import Array, Attention, LayerMaps
+from attncli.plotting.colours import COLOURS, begins_light, colour_map, masked_colour
 from attncli.plotting.text import style
 
 # A pooled cell has the largest state of its parts: one drawn weight is shown, whatever is around it.
 INVISIBLE, UNDEFINED, DRAWN, GAP = 0, 1, 2, 3
-COLOURS, DIVERGING = "viridis", "RdBu_r"
 DECADES = 4
 """Powers of ten of a logarithmic colour scale."""
-GREY = "#d9d9d9"
 HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": "#b0b0b0", "hatch": "xxxxxx", "linewidth": 0}
 """The look of undefined cells."""
+_FRAME = "#8a8a8a"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +93,17 @@ def _reduce_blocks(operation: np.ufunc, values: Array, down: int, across: int, f
     return blocks
 
 
-def draw_cells(axes: Axes, cells: Cells, norm: Normalize, colours: str = COLOURS) -> AxesImage:
-    """Draw the cells, first row on top, and return the image: masked keys are grey, undefined weights hatched."""
+def draw_cells(axes: Axes, cells: Cells, norm: Normalize, colours: str = COLOURS, *, framed: bool = True) -> AxesImage:
+    """Draw the cells, first row on top, and return the image: masked keys are grey, undefined weights hatched.
+
+    colours  `COLOURS` or `DIVERGING`, which the user's choice may replace
+    framed   whether the cells have a frame if small weights are as light as the page
+    """
     rows, columns = cells.state.shape
     image_style: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, columns, rows, 0)}
     if (cells.state != DRAWN).any():
         background = np.zeros((rows, columns, 4), np.uint8)
-        background[cells.state == INVISIBLE] = (0xD9, 0xD9, 0xD9, 0xFF)
+        background[cells.state == INVISIBLE] = [*(round(255 * part) for part in to_rgb(masked_colour())), 255]
         background[cells.state == GAP] = 0xFF
         axes.imshow(background, zorder=0, **image_style)
     if (cells.state == UNDEFINED).any():
@@ -107,8 +111,16 @@ def draw_cells(axes: Axes, cells: Cells, norm: Normalize, colours: str = COLOURS
         axes.patch.set(**HATCHED)
         for spine in axes.spines.values():
             spine.set_visible(False)
+    if framed and begins_light(colours):
+        draw_frame(axes, (0, 0), (rows, columns))
     weights = np.ma.masked_array(cells.weights, cells.state != DRAWN)
-    return axes.imshow(weights, cmap=colours, norm=norm, zorder=1, **image_style)
+    return axes.imshow(weights, cmap=colour_map(colours), norm=norm, zorder=1, **image_style)
+
+
+def draw_frame(axes: Axes, corner: tuple[float, float], size: tuple[int, int]) -> None:
+    """Draw a thin frame around `size` cells (rows, columns) whose first is at `corner` (top, left)."""
+    look: dict[str, Any] = {"fill": False, "edgecolor": _FRAME, "linewidth": 0.6, "zorder": 2.5, "clip_on": False}
+    axes.add_patch(Rectangle(corner[::-1], size[1], size[0], **look))
 
 
 def write_values(axes: Axes, cells: Cells, image: AxesImage) -> None:
@@ -140,7 +152,7 @@ def missing_legend(state: Array) -> list[Patch]:
     """Return legend entries for masked and undefined cells, where `state` has any."""
     handles = []
     if (state == INVISIBLE).any():
-        handles.append(Patch(facecolor=GREY, label="masked key"))
+        handles.append(Patch(facecolor=masked_colour(), label="masked key"))
     if (state == UNDEFINED).any():
         handles.append(Patch(**HATCHED, label="undefined"))
     return handles

@@ -13,7 +13,8 @@ from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
 from attncli.plotting.axis import AxisLabels, join_parts, labels_of_axis, side_labels
 from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
-from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend
+from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, draw_frame, layer_cells, missing_legend
+from attncli.plotting.colours import begins_light
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.marks import Parts, draw_part_lines, segment_starts, text_parts
 from attncli.plotting.mosaic import Geometry, Panels, compose_panels, page_panel_side, plan_mosaic, scale_each_panel
@@ -74,7 +75,7 @@ def draw(
     details = join_parts(_details(attention, note, geometry, each), faint_note(drawn, norm, attention.by))
     layout = _Layout(content, geometry, _margin_labels(attention, sides, geometry))
     page, axes = layout.page(cells, Header.of(content.title, model, details))
-    image = draw_cells(axes, cells, norm)
+    image = draw_cells(axes, cells, norm, framed=False)
     layout.write_names(axes)
     layout.write_tokens(axes)
     layout.draw_lines(axes, attention)
@@ -272,8 +273,10 @@ class _Layout:
 
     def draw_lines(self, axes: Axes, attention: Attention) -> None:
         geometry, parts = self.geometry, _segments(attention, self.geometry)
-        for row, line in enumerate(self.content.panels if any(parts) else ()):
+        for row, line in enumerate(self.content.panels):
             for column, panel in enumerate(line):
                 if panel is not None:
-                    corner = geometry.top(row), geometry.left(column)
-                    draw_part_lines(axes, parts, corner, (geometry.rows, geometry.columns))
+                    corner, size = (geometry.top(row), geometry.left(column)), (geometry.rows, geometry.columns)
+                    draw_part_lines(axes, parts, corner, size)
+                    if begins_light():
+                        draw_frame(axes, corner, size)

@@ -1,12 +1,12 @@
 """Figures laid out in pixels from the top left corner, so that cells are whole pixels and nothing overlaps.
 
-Studies share some panels: a page of panels, heads as rows, and a share beside its ratio to uniform attention.
+Studies share a page of panels, and heads as rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,31 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from attncli.data import Array, Kind
 from attncli.data.kinds import KindNames
 from attncli.data.labels import escape_invisible
+from attncli.plotting import page_scale
 from attncli.plotting.axis import PART_MARK, TICK_STYLE, join_parts
-from attncli.plotting.cells import COLOURS, DIVERGING, GAP, Cells, draw_cells
+from attncli.plotting.cells import GAP, Cells
+from attncli.plotting.picture_style import current_style
 from attncli.plotting.render import ShownFigure
-from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, TITLE, fonts, measure, shorten_middle, style
+from attncli.plotting.text import (
+    DPI,
+    FAINT,
+    INK,
+    SMALL,
+    SUBTITLE,
+    TITLE,
+    fonts,
+    measure,
+    shorten_middle,
+    style,
+    title_weight,
+)
 
 EDGE = 24
 BAR_WIDTH, BAR_ROOM = 18, 150
@@ -46,19 +59,30 @@ class Header:
 
     @classmethod
     def of(cls, title: str, *lines: str) -> Header:
-        """Return the header with those of the lines that are not empty; lines that are too wide are wrapped."""
+        """Return the header with those of the lines that are not empty; lines that are too wide are wrapped.
+
+        The title that the user chose replaces that of the picture.
+        """
+        chosen = current_style().title
+        title = title if chosen is None else chosen and escape_invisible(chosen)
         return cls(title, tuple(part for line in lines if line for part in _wrapped(line)))
 
     @property
     def width(self) -> float:
         """The pixels that it needs; a header far wider than a usual figure is shortened instead."""
         widest_line = measure(list(map(escape_invisible, self.lines)), SUBTITLE)[0]
-        return min(max(measure([self.title], TITLE, "bold")[0], widest_line) + 4, _WIDEST_HEADER) + 2 * EDGE
+        title = measure([self.title], TITLE, title_weight(self.title))[0]
+        return min(max(title, widest_line) + 4, _WIDEST_HEADER) + 2 * EDGE
 
     @property
     def height(self) -> int:
         """Pixels from the top of the figure to what follows the header."""
-        return 60 + 20 * len(self.lines)
+        return self.lines_top + 16 + 20 * len(self.lines)
+
+    @property
+    def lines_top(self) -> int:
+        """Pixels from the top of the figure to the lines below the title."""
+        return 44 if self.title else 16
 
 
 def _wrapped(line: str) -> list[str]:
@@ -77,11 +101,15 @@ def _wrapped(line: str) -> list[str]:
 
 @dataclass(frozen=True)
 class FigureLayout:
-    """A figure of `width` x `height` pixels at `DPI`, and the ways to put things on it."""
+    """A figure of `width` x `height` pixels at `DPI`, and the ways to put things on it.
+
+    margin  pixels on the left and at the top that a page has in addition because the user chose its proportions
+    """
 
     figure: Figure
     width: int
     height: int
+    margin: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def blank(cls, width: float, height: float, header: Header, *, widen: bool = True) -> FigureLayout:
@@ -90,19 +118,29 @@ class FigureLayout:
         widen  make the figure wide enough for its header, which is shortened otherwise
         """
         columns, rows = round(max(width, header.width) if widen else width), round(height)
-        figure = ShownFigure(figsize=(columns / DPI, rows / DPI), dpi=DPI, facecolor="white")
+        margin = page_scale.fit(columns, rows, DPI)
+        dpi = DPI / page_scale.current()
+        size = (columns + 2 * margin[0]) / dpi, (rows + 2 * margin[1]) / dpi
+        figure = ShownFigure(figsize=size, dpi=dpi, facecolor="white")
         FigureCanvasAgg(figure)
-        page, room = cls(figure, columns, rows), columns - 2 * EDGE
-        title = shorten_middle(header.title, TITLE, room, "bold")
-        page.write(EDGE, 16, title, TITLE, weight="bold", gid="title")
+        page, room = cls(figure, columns, rows, margin), columns - 2 * EDGE
+        weight = title_weight(header.title)
+        title = shorten_middle(header.title, TITLE, room, weight)
+        page.write(EDGE, 16, title, TITLE, weight=weight, gid="title")
         for number, line in enumerate(header.lines):
-            page.write(EDGE, 44 + 20 * number, shorten_middle(escape_invisible(line), SUBTITLE, room), SUBTITLE, FAINT)
+            text = shorten_middle(escape_invisible(line), SUBTITLE, room)
+            page.write(EDGE, header.lines_top + 20 * number, text, SUBTITLE, FAINT)
         return page
+
+    def _point(self, left: float, top: float) -> tuple[float, float]:
+        """Return a place as fractions of the page from its lower left corner."""
+        (across, down), width, height = self.margin, self.width, self.height
+        return (left + across) / (width + 2 * across), 1 - (top + down) / (height + 2 * down)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Return new axes without frame and ticks at this place."""
-        down = self.height - top - height
-        axes = self.figure.add_axes((left / self.width, down / self.height, width / self.width, height / self.height))
+        (x0, y0), (x1, y1) = self._point(left, top + height), self._point(left + width, top)
+        axes = self.figure.add_axes((x0, y0, x1 - x0, y1 - y0))
         axes.set_frame_on(False)
         axes.set(xticks=[], yticks=[])
         return axes
@@ -110,7 +148,7 @@ class FigureLayout:
     def write(self, left: float, top: float, text: str, size: float, color: str = INK, **more: object) -> Text:
         """Write a text with its top left corner, or what `ha` and `va` name, at this place."""
         look = {"ha": "left", "va": "top", **more}
-        return self.figure.text(left / self.width, 1 - top / self.height, text, **style(size, color, **look))
+        return self.figure.text(*self._point(left, top), text, **style(size, color, **look))
 
     def colour_bar(
         self, main: Axes, colours: ScalarMappable, label: str, extend: str = "neither", *, apart: float = 0
@@ -120,11 +158,13 @@ class FigureLayout:
         apart  pixels of additional space between the main axes and the bar
         """
         box = main.get_position()
-        main_height = box.height * self.height
+        (across, down), (width, height) = self.margin, (self.width, self.height)
+        right, top = box.x1 * (width + 2 * across) - across, (1 - box.y1) * (height + 2 * down) - down
+        main_height = box.height * (height + 2 * down)
         if measure([label], SUBTITLE)[0] > max(main_height, _SHORTEST_BAR):
             label = label.replace(" (", "\n(")
-        height = min(max(main_height, _SHORTEST_BAR, measure(label.split("\n"), SUBTITLE)[0]), _LONGEST_BAR)
-        axes = self.axes(box.x1 * self.width + BAR_WIDTH + apart, (1 - box.y1) * self.height, BAR_WIDTH, height)
+        bar_height = min(max(main_height, _SHORTEST_BAR, measure(label.split("\n"), SUBTITLE)[0]), _LONGEST_BAR)
+        axes = self.axes(right + BAR_WIDTH + apart, top, BAR_WIDTH, bar_height)
         axes.set_frame_on(True)
         bar = self.figure.colorbar(colours, cax=axes, extend=extend)
         bar.outline.set_visible(False)
@@ -142,7 +182,7 @@ class FigureLayout:
         legend = self.figure.legend(
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(left / self.width, 1 - top / self.height),
+            bbox_to_anchor=self._point(left, top),
             ncols=len(handles),
             borderpad=0,
             borderaxespad=0,
@@ -154,7 +194,8 @@ class FigureLayout:
 
 def legend_style() -> dict[str, Any]:
     """Return the keyword arguments that give every legend the same look."""
-    return {"prop": {"family": list(fonts()), "size": SMALL}, "labelcolor": INK, "frameon": False}
+    size = SMALL * page_scale.current()
+    return {"prop": {"family": list(fonts()), "size": size}, "labelcolor": INK, "frameon": False}
 
 
 @dataclass(frozen=True)
@@ -246,37 +287,3 @@ class HeadRows:
             texts, title = list(map(str, numbers)), "layer" if self.combined else "layer (a row per head)"
         axes.set_yticks(rows + 0.5, labels=texts, **style(SMALL))
         axes.set_ylabel(title, **style(SUBTITLE))
-
-
-@dataclass(frozen=True, eq=False)
-class RatioPanel:
-    """One of the two panels; `unit` labels its colour bar, `extend` is `both` if values may lie beyond its ends."""
-
-    title: str
-    cells: Cells
-    norm: Normalize
-    colours: str
-    unit: str
-    extend: str
-
-    def draw(self, page: FigureLayout, axes: Axes) -> AxesImage:
-        image = draw_cells(axes, self.cells, self.norm, self.colours)
-        page.colour_bar(axes, image, self.unit, self.extend)
-        axes.set_title(self.title, **style(SUBTITLE, loc="left", pad=9))
-        return image
-
-
-def ratio_panels(
-    mass: Array, ratio: Array, state: Array, reach: int, arrange: Callable[[Cells], Cells] = lambda cells: cells
-) -> Iterator[RatioPanel]:
-    """Yield the panel of `mass`, then the panel of log₂ `ratio` with colours from -`reach` to `reach`.
-
-    Arrays are [row, column]; `state` is the state of each cell. `arrange` puts the cells into the rows of the picture.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_ratio = np.clip(np.log2(ratio), -99, 99)
-    cells = [arrange(Cells(np.nan_to_num(values).astype(np.float32), state)) for values in (mass, log_ratio)]
-    scale = Normalize(0, float(np.nanmax(mass)) or 1.0)
-    yield RatioPanel("share of the attention", cells[0], scale, COLOURS, "fraction", "neither")
-    scale, unit = Normalize(-reach, reach), "log₂ (share / uniform share)"
-    yield RatioPanel("relative to uniform attention", cells[1], scale, DIVERGING, unit, "both")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from attncli.data import Attention, Tokens
 from attncli.data.labels import escape_invisible
 from attncli.inputs.partitions import BLANK_LINE
+from attncli.plotting.colours import line_colour
 from attncli.plotting.text import FAINT, SMALL, measure, shorten_middle, style
 
 LONG = 256
@@ -75,7 +76,7 @@ def draw_part_lines(
     axes: Axes, parts: tuple[Parts, Parts], origin: tuple[float, float], size: tuple[float, float]
 ) -> None:
     """Draw a line at the start of each part but the first, over the map of `size` cells whose first is at `origin`."""
-    look: dict[str, Any] = {"colors": "white", "linewidth": 0.7, "alpha": 0.5, "zorder": 2}
+    look: dict[str, Any] = {"colors": line_colour(), "linewidth": 0.7, "alpha": 0.5, "zorder": 2}
     (top, left), (rows, columns) = origin, size
     if query_starts := [top + part.first for part in parts[0][1:]]:
         axes.hlines(query_starts, left, left + columns, **look)

@@ -11,17 +11,8 @@ from attncli.data import Array, Kind, Scores, Statistics, kind_order
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError, did_you_mean
 from attncli.plotting.axis import draw_layer_head_axes
-from attncli.plotting.cells import (
-    COLOURS,
-    DIVERGING,
-    DRAWN,
-    GAP,
-    UNDEFINED,
-    Cells,
-    draw_cells,
-    missing_legend,
-    write_values,
-)
+from attncli.plotting.cells import DRAWN, GAP, UNDEFINED, Cells, draw_cells, missing_legend, write_values
+from attncli.plotting.colours import COLOURS, DIVERGING
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, PanelSize, panel_page
 from attncli.plotting.text import SUBTITLE, style, with_fixed_style
 

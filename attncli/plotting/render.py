@@ -1,9 +1,7 @@
 """Figures as the bytes of picture files: the same bytes for the same figure at any time."""
 
-import logging
 import os
 import re
-import unicodedata
 import warnings
 from datetime import UTC, datetime
 from io import BytesIO
@@ -13,20 +11,14 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from attncli.errors import UsageError, did_you_mean
-from attncli.plotting.text import GLYPH_WARNING, fixed_style
+from attncli.plotting.missing_fonts import warn_missing
+from attncli.plotting.picture_style import current_style
+from attncli.plotting.text import GLYPH_WARNING, TEXTS_STAY_TEXTS, fixed_style
 
 FORMATS = ("png", "svg", "pdf")
-_log = logging.getLogger("attncli")
-_warned_codes: set[int] = set()
-_FONTS_FOR = {
-    **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"), "Noto Sans CJK"),
-    "ARABIC": "Noto Sans Arabic",
-    "HEBREW": "Noto Sans Hebrew",
-    "DEVANAGARI": "Noto Sans Devanagari",
-    "BENGALI": "Noto Sans Bengali",
-    "TAMIL": "Noto Sans Tamil",
-    "THAI": "Noto Sans Thai",
-}
+_LONGEST_SIDE, _MOST_PIXELS = 65_000, 400_000_000
+_TEXT_STYLE = re.compile(rb'(?<=<text style=")[^"]*')
+_FAMILY = re.compile(rb"(font-family: |font: (?:[^;']* )?[0-9.]+px )[^;]*")
 
 
 class ShownFigure(Figure):
@@ -34,6 +26,11 @@ class ShownFigure(Figure):
 
     def _repr_png_(self) -> bytes:
         return render(self, "png")
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Write the figure to a file as matplotlib does; texts stay texts in SVG and PDF."""
+        with matplotlib.rc_context(TEXTS_STAY_TEXTS):
+            super().savefig(fname, **options)
 
 
 def render(figure: Figure, format: str, *, description: str = "") -> bytes:
@@ -45,6 +42,8 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
         raise UsageError(f"unknown picture format '{format}': {did_you_mean(format, FORMATS)}")
     if format == "pdf":
         _check_date()
+    if format == "png":
+        _check_pixels(figure)
     description = description.encode("utf-8", "backslashreplace").decode()  # half surrogates are in no file
     described = {"Description": description} if description else {}
     # no dates: the bytes must not depend on the time
@@ -63,8 +62,28 @@ def render(figure: Figure, format: str, *, description: str = "") -> bytes:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         elif glyph := re.match(r"Glyph (\d+) ", str(warning.message)):
             codes.add(int(glyph[1]))
-    _warn_missing(codes)
-    return buffer.getvalue()
+    warn_missing(codes)
+    return _with_families(buffer.getvalue()) if format == "svg" else buffer.getvalue()
+
+
+def _with_families(svg: bytes) -> bytes:
+    """Return an SVG file whose texts name fonts that other machines have too, after the one that they were drawn with.
+
+    The fonts of this machine for rare scripts are left out: each reader has its own.
+    """
+    families = current_style().css_families.encode()
+    return _TEXT_STYLE.sub(lambda style: _FAMILY.sub(lambda family: family[1] + families, style[0]), svg)
+
+
+def _check_pixels(figure: Figure) -> None:
+    """Raise UsageError for a figure with more pixels than can be drawn."""
+    width, height = figure.get_size_inches() * figure.dpi
+    if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:
+        most = min(_LONGEST_SIDE / max(width, height), (_MOST_PIXELS / (width * height)) ** 0.5) * figure.dpi
+        raise UsageError(
+            f"a picture of {width:,.0f} x {height:,.0f} pixels is too large: --dpi {most:.0f} is the most at its size, "
+            "or give a smaller --figsize, or --format pdf"
+        )
 
 
 def _check_date() -> None:
@@ -74,19 +93,3 @@ def _check_date() -> None:
         datetime.fromtimestamp(int(date or 0), UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"SOURCE_DATE_EPOCH is '{date}': expected seconds since 1970; unset it") from error
-
-
-def _warn_missing(codes: set[int]) -> None:
-    """Warn of characters without a font, once for each character, as a run may draw it in a hundred pictures."""
-    new = sorted(codes - _warned_codes)
-    if not new:
-        return
-    _warned_codes.update(new)
-    characters = " ".join(map(chr, new[:12])) + (" …" if len(new) > 12 else "")
-    scripts = (re.split("[ -]", unicodedata.name(chr(code), ""))[0] for code in new)
-    needed_fonts = dict.fromkeys(_FONTS_FOR.get(script, "Noto Sans Symbols and Noto Emoji") for script in scripts)
-    _log.warning(
-        "no installed font has %d of the characters (%s), they are drawn as boxes: install %s, "
-        "then delete fontlist*.json in %s",
-        *(len(new), characters, ", ".join(needed_fonts), matplotlib.get_cachedir()),
-    )

@@ -9,7 +9,10 @@ from typing import Any, ParamSpec
 import matplotlib
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font, weight_dict
+
+from attncli.plotting import page_scale
+from attncli.plotting.picture_style import GENERIC_FONTS, current_style
 
 _Args = ParamSpec("_Args")
 DPI = 150
@@ -26,41 +29,61 @@ _FALLBACKS = (
     *("Noto Sans Tamil", "Noto Sans Thai", "Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Symbola"),
     *("Noto Sans Symbols", "Noto Sans Symbols 2", "Noto Sans Math", "Arial Unicode MS", "Unifont"),
 )
-_SETTINGS = {"svg.hashsalt": "attncli", "svg.fonttype": "path", "image.composite_image": False, "hatch.linewidth": 0.6}
+TEXTS_STAY_TEXTS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42}
+"""Settings with which texts can be searched, and changed by an editor."""
+_SETTINGS = {
+    "svg.hashsalt": "attncli",
+    **TEXTS_STAY_TEXTS,
+    "image.composite_image": False,
+    "hatch.linewidth": 0.6,
+}
+_BOLD = 600
 
 
 def fixed_style() -> AbstractContextManager[None]:
     """Return a context in which matplotlib has its defaults and a few settings of attncli."""
     settings: Any = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
-    return matplotlib.rc_context(settings | _SETTINGS)
+    chosen = {"font.family": list(fonts())} if current_style().font else {}
+    return matplotlib.rc_context(settings | _SETTINGS | chosen)
 
 
 def with_fixed_style(draw: Callable[_Args, Figure]) -> Callable[_Args, Figure]:
-    """Return the `draw` function so that it runs under `fixed_style`."""
+    """Return the `draw` function so that it runs under `fixed_style`, and its figure has the size of the user."""
 
     @wraps(draw)
     def styled(*args: _Args.args, **kwargs: _Args.kwargs) -> Figure:
-        with fixed_style():
-            return draw(*args, **kwargs)
+        with fixed_style(), page_scale.own_page():
+            return page_scale.finish(draw(*args, **kwargs), current_style().dpi or DPI)
 
     return styled
 
 
-@cache
 def fonts() -> tuple[str, ...]:
-    """Return the installed font families that are tried in turn for each character."""
+    """Return the installed font families that are tried in turn for each character; the user's choice is first."""
+    chosen = current_style().font
+    known = _known_fonts()
+    return known if chosen is None else tuple(dict.fromkeys((GENERIC_FONTS.get(chosen, chosen), *known)))
+
+
+@cache
+def _known_fonts() -> tuple[str, ...]:
     installed = {entry.name for entry in fontManager.ttflist}
     return ("DejaVu Sans", *(name for name in _FALLBACKS if name in installed))
 
 
-def style(size: float, color: str = INK, **more: object) -> dict[str, Any]:
+def style(size: float, color: str = INK, **more: Any) -> dict[str, Any]:
     """Return keyword arguments for a matplotlib text; a `$` is drawn as it is, whatever the user's settings are.
 
-    A text with a `weight`, such as bold, uses DejaVu Sans alone: few fallback fonts have bold letters, and matplotlib
-    warns of each that has none.
+    A text with a `weight`, such as bold, uses the first font alone: few fallback fonts have bold letters, and
+    matplotlib warns of each that has none. Sizes, and the `pad` of a title, are in points of a page of its own size.
     """
+    scale = page_scale.current()
+    if more.get("weight", "normal") == "normal" or not _bold_characters(fonts()[0]):
+        more.pop("weight", None)
+    if "pad" in more:
+        more["pad"] *= scale
     return {
-        "fontsize": size,
+        "fontsize": size * scale,
         "fontfamily": list(fonts())[: 1 if "weight" in more else None],
         "color": color,
         "parse_math": False,
@@ -69,9 +92,25 @@ def style(size: float, color: str = INK, **more: object) -> dict[str, Any]:
     }
 
 
+def title_weight(text: str) -> str:
+    """Return the weight of a title: bold if the first font has all its characters as bold letters, else normal."""
+    return "bold" if set(map(ord, text)) <= _bold_characters(fonts()[0]) else "normal"
+
+
+@cache
+def _bold_characters(family: str) -> frozenset[int]:
+    """Return the characters of the bold letters of a font; none if it has no bold letters."""
+    weights = (entry.weight for entry in fontManager.ttflist if entry.name == family)
+    if not any((weight if isinstance(weight, int) else weight_dict.get(weight, 0)) >= _BOLD for weight in weights):
+        return frozenset()
+    return frozenset(get_font(findfont(FontProperties(family=family, weight="bold"))).get_charmap())
+
+
 def measure(texts: Sequence[str], size: float, weight: str = "normal") -> tuple[float, float]:
     """Return the largest width and height of these texts and of a plain "Ag", in pixels."""
-    font = FontProperties(family=list(fonts())[: None if weight == "normal" else 1], size=size, weight=weight)
+    bold = weight != "normal" and _bold_characters(fonts()[0])
+    families = list(fonts())[: 1 if bold else None]
+    font = FontProperties(family=families, size=size, weight=weight if bold else "normal")
     extents = _extents({"Ag", *texts}, font).values()
     return max(width for width, _ in extents), max(height for _, height in extents)
 

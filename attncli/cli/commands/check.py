@@ -57,7 +57,7 @@ def check(
     files = OutputOptions(**vars(output), format=options.format)
     common = CommonOptions(merged, texts, selection, files, console, given=typed(model, output))
     study = CheckStudy(options, file, rules, document.values, output.force)
-    checked = run_study(study, common, texts_of(file)).checked
+    checked = run_study(study, common, texts=texts_of(file)).checked
     for line in github(rules, checked, os.environ):
         sys.stderr.write(f"{escaped(line)}\n")
     if not checked.holds:

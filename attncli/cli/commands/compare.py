@@ -16,6 +16,7 @@ from attncli.options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
+    PictureOptions,
     SavedRunOptions,
     SelectionOptions,
     typed,
@@ -37,6 +38,7 @@ def compare(
     output: OutputOptions,
     console: ConsoleOptions,
     options: CompareOptions,
+    pictures: PictureOptions,
     a: Annotated[str | None, typer.Argument(metavar="A", help=f"model or saved run (default: {DEFAULT_MODEL})")] = None,
     b: Annotated[str | None, typer.Argument(metavar="B", help="another one (default: the same as A)")] = None,
 ) -> None:
@@ -73,7 +75,7 @@ def compare(
         common = CommonOptions(
             model, texts, selection, output, console, SavedRunOptions(from_=name_a, axes=options.axes)
         )
-        run_study(replace(study, other=_saved_other(name_a, b, common, options)), common)
+        run_study(replace(study, other=_saved_other(name_a, b, common, options)), common, pictures)
         return
     if options.axes is not None:
         raise UsageError("--axes names the axes of files of maps, A and B are models: leave it out")
@@ -87,7 +89,7 @@ def compare(
     read = tuple(read_input(texts))
     other = load_arguments(second, model_head, texts.generate > 0)
     study = replace(study, other=other, texts=_other_texts(read, texts, options))
-    run_study(study, common, read)
+    run_study(study, common, pictures, read)
 
 
 def _saved_other(a: str, b: str | None, common: CommonOptions, options: CompareOptions) -> Collected:

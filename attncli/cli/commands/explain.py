@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INPUT_FILES = ("config", "rules", "segments-file")
 """Pages of files that people write."""
-OTHER_FILES = ("csv", "exit-codes", "maps", "profile")
+OTHER_FILES = ("csv", "exit-codes", "maps", "pictures", "profile")
 """Pages of files and codes without a dot in their names."""
 
 

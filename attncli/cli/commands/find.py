@@ -1,11 +1,12 @@
 """`attncli find`: which heads attend from some tokens to others."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
 from attncli.studies.find.options import FindOptions
 from attncli.studies.find.study import FindStudy
 
 
-def find(common: CommonOptions, options: FindOptions) -> None:
+def find(common: CommonOptions, options: FindOptions, pictures: PictureOptions) -> None:
     """Find the heads that attend from one word to another.
 
     Ranks all heads by their attention from --query to --key: the mean over the query tokens of the sum over the key
@@ -21,4 +22,4 @@ def find(common: CommonOptions, options: FindOptions) -> None:
 
     Example: attncli find --text "The cat sat on the mat because it was warm." --query it --key cat
     """
-    run_study(FindStudy(options), common)
+    run_study(FindStudy(options), common, pictures)

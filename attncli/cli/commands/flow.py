@@ -1,11 +1,12 @@
 """`attncli flow`: rollout and attention flow through the layers."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.study import FlowStudy
 
 
-def flow(common: CommonOptions, options: FlowOptions) -> None:
+def flow(common: CommonOptions, options: FlowOptions, pictures: PictureOptions) -> None:
     """Follow attention through the layers: how much of each input token reaches a token at the top.
 
     --method rollout multiplies the layers, --method flow finds the maximum flow through them (attncli explain rollout,
@@ -20,4 +21,4 @@ def flow(common: CommonOptions, options: FlowOptions) -> None:
 
     Example: attncli flow --text "The cat sat on the mat because it was warm." --focus it
     """
-    run_study(FlowStudy(options), common)
+    run_study(FlowStudy(options), common, pictures)

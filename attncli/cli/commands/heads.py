@@ -1,11 +1,12 @@
 """`attncli heads`: heads with similar attention."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.study import HeadsStudy
 
 
-def heads(common: CommonOptions, options: HeadsOptions) -> None:
+def heads(common: CommonOptions, options: HeadsOptions, pictures: PictureOptions) -> None:
     """Group heads with similar attention.
 
     The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, averaged
@@ -20,4 +21,4 @@ def heads(common: CommonOptions, options: HeadsOptions) -> None:
 
     Example: attncli heads --text "The cat sat on the mat because it was warm." --clusters 4
     """
-    run_study(HeadsStudy(options), common)
+    run_study(HeadsStudy(options), common, pictures)

@@ -1,11 +1,12 @@
 """`attncli heatmap`: attention maps as pictures."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
 from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.studies.heatmap.study import HeatmapStudy
 
 
-def heatmap(common: CommonOptions, options: HeatmapOptions) -> None:
+def heatmap(common: CommonOptions, options: HeatmapOptions, pictures: PictureOptions) -> None:
     """Draw attention maps.
 
     Nothing selected: one page per kind of attention with all layers and heads. A layer: a page of its heads, and
@@ -21,4 +22,4 @@ def heatmap(common: CommonOptions, options: HeatmapOptions) -> None:
 
     Example: attncli heatmap --text "The cat sat on the mat." --layer 1 --head 0
     """
-    run_study(HeatmapStudy(options), common)
+    run_study(HeatmapStudy(options), common, pictures)

@@ -1,11 +1,12 @@
 """`attncli highlight`: attention shown on the text itself."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
 from attncli.studies.highlight.options import HighlightOptions
 from attncli.studies.highlight.study import HighlightStudy
 
 
-def highlight(common: CommonOptions, options: HighlightOptions) -> None:
+def highlight(common: CommonOptions, options: HighlightOptions, pictures: PictureOptions) -> None:
     """Show attention on the text itself.
 
     The colour behind each token is the attention that it receives from --focus, or with --direction to, the attention
@@ -21,4 +22,4 @@ def highlight(common: CommonOptions, options: HighlightOptions) -> None:
 
     Example: attncli highlight --text "The cat sat on the mat because it was warm." --focus it --layer 1 --head 0
     """
-    run_study(HighlightStudy(options), common)
+    run_study(HighlightStudy(options), common, pictures)

@@ -2,7 +2,7 @@
 
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.errors import UsageError
-from attncli.options import typed
+from attncli.options import PictureOptions, typed
 from attncli.studies.patterns.options import PatternsOptions
 from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.repeated.options import RepeatedOptions
@@ -10,7 +10,7 @@ from attncli.studies.repeated.series_study import SeriesStudy
 from attncli.studies.repeated.study import RepeatedStudy
 
 
-def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOptions) -> None:
+def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOptions, pictures: PictureOptions) -> None:
     """Classify what each head does.
 
     The classes are vertical, diagonal, local, block, sparse, uniform and mixed; a head can have several (see attncli
@@ -30,7 +30,7 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
     if probe.probe is None:
         if extra := typed(probe):
             raise UsageError(f"--{next(iter(extra))} says how --probe works, which is not given")
-        run_study(PatternsStudy(options), common)
+        run_study(PatternsStudy(options), common, pictures)
         return
     excluded = [name for name in typed(common.texts, options) if name != "batch-tokens"]
     excluded += ["save-maps"] if common.output.save_maps else []
@@ -41,9 +41,9 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
     from attncli.studies.repeated.series import find_checkpoints, is_pattern
 
     if common.shared is None and is_pattern(common.model.model):
-        run_study(SeriesStudy(probe, study, find_checkpoints(str(common.model.model))), common)
+        run_study(SeriesStudy(probe, study, find_checkpoints(str(common.model.model))), common, pictures)
     else:
-        run_study(study, common)
+        run_study(study, common, pictures)
 
 
 def passages_of(options: RepeatedOptions) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import typer
 
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
+from attncli.cli.pictures import style_of
 from attncli.cli.run_study import CommonOptions, load_arguments, read_input, request_of
 from attncli.errors import AttnError
 from attncli.options import (
@@ -21,6 +22,7 @@ from attncli.options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
+    PictureOptions,
     SelectionOptions,
     changed,
 )
@@ -37,6 +39,7 @@ def run(
     model: ModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
+    pictures: PictureOptions,
     output: FolderOptions,
     console: ConsoleOptions,
     dry_run: Annotated[
@@ -60,7 +63,7 @@ def run(
         from attncli.cli.config.plan import read_plan
         from attncli.store import OutputFolder, default_folder, digest
 
-        plan = read_plan(config, model, texts, selection, output)
+        plan = read_plan(config, model, texts, selection, pictures, output)
         plan_texts = {name: tuple(read_input(options)) for name, options in plan.inputs.items()}
         resolved = _resolved(plan, plan_texts)
         name = digest(plan.name, None, "", resolved)
@@ -160,8 +163,15 @@ def _resolved(plan: ConfigPlan, texts: Mapping[str, Sequence[Text]]) -> dict[str
     return {
         "models": {name: load_arguments(model, model.model_head, predicts) for name, model in plan.models.items()},
         "inputs": {name: [input_sha256(texts[name]), changed(options)] for name, options in plan.inputs.items()},
-        "steps": [[step.name, step.command, step.options] for step in plan.steps],
+        "steps": [[step.name, step.command, step.options | _looks(step)] for step in plan.steps],
     }
+
+
+def _looks(step: ConfigStep) -> dict[str, Any]:
+    """Return how the pictures of a step look, if that was chosen; raise UsageError if the choice is wrong."""
+    with _errors_at(step.name):
+        style = None if step.pictures is None else style_of(step.pictures)
+    return {} if style is None else {"pictures": style.chosen}
 
 
 @contextlib.contextmanager

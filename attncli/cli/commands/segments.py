@@ -1,11 +1,12 @@
 """`attncli segments`: how much attention goes between the parts of a text."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
 from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.study import SegmentsStudy
 
 
-def segments(common: CommonOptions, options: SegmentsOptions) -> None:
+def segments(common: CommonOptions, options: SegmentsOptions, pictures: PictureOptions) -> None:
     """Measure how much attention goes between the parts of a text.
 
     The parts are the two texts of --pair, the roles of --chat, the tokens of --generate, paragraphs, lines, or the
@@ -25,4 +26,4 @@ def segments(common: CommonOptions, options: SegmentsOptions) -> None:
 
     Example: attncli segments --text "Who sat on the mat?" --pair "The cat sat on the mat."
     """
-    run_study(SegmentsStudy(options), common)
+    run_study(SegmentsStudy(options), common, pictures)

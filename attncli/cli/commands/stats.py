@@ -1,11 +1,12 @@
 """`attncli stats`: every head in numbers."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
 from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy
 
 
-def stats(common: CommonOptions, options: StatsOptions) -> None:
+def stats(common: CommonOptions, options: StatsOptions, pictures: PictureOptions) -> None:
     """Measure every head.
 
     Writes stats.json, stats.csv and an overview picture stats.png. Several texts give the mean over texts, the
@@ -18,4 +19,4 @@ def stats(common: CommonOptions, options: StatsOptions) -> None:
 
     Example: attncli stats --text "The cat sat on the mat." --metric entropy --metric sink
     """
-    run_study(StatsStudy(options), common)
+    run_study(StatsStudy(options), common, pictures)

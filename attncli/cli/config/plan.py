@@ -6,13 +6,15 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from attncli.cli.command_table import study_commands
-from attncli.cli.config.shape import config, given, steps
+from attncli.cli.config.sections import given
+from attncli.cli.config.shape import config, steps
 from attncli.inputs.yaml_file import Document, Section, read_yaml, validate
 from attncli.options import (
     FolderOptions,
     InputOptions,
     ModelOptions,
     OutputOptions,
+    PictureOptions,
     SelectionOptions,
     StudyOptions,
     changed,
@@ -39,9 +41,19 @@ class ConfigStep:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the step by field, as plain values."""
+        """The options of the step by field, as plain values; without those of pictures."""
         groups = (self.selection, self.output, *self.study_options)
-        return {name: value for group in groups for name, value in vars(group).items()}
+        return {
+            name: value
+            for group in groups
+            if not isinstance(group, PictureOptions)
+            for name, value in vars(group).items()
+        }
+
+    @property
+    def pictures(self) -> PictureOptions | None:
+        """How the pictures of the step look; None if it draws none."""
+        return next((group for group in self.study_options if isinstance(group, PictureOptions)), None)
 
     @property
     def reads_texts(self) -> bool:
@@ -82,7 +94,7 @@ def read_plan(path: str, *typed_groups: Any) -> ConfigPlan:
         name=read.name or PurePath(document.name).stem,
         models=_models(document, read, typed[ModelOptions]),
         inputs=_inputs(document, read, typed[InputOptions]),
-        steps=_steps(document, read, typed[SelectionOptions]),
+        steps=_steps(document, read, typed),
         output=FolderOptions(**{**given(read, FolderOptions), **typed[FolderOptions]}),
     )
 
@@ -117,19 +129,23 @@ def _inputs(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str
     return _by_name(document, "inputs", names, inputs)
 
 
-def _steps(document: Document, read: Any, typed: Mapping[str, Any]) -> list[ConfigStep]:
-    """Return the steps; the selection of the command line overrides that of a step, and this that of the file."""
+def _steps(document: Document, read: Any, typed: Mapping[type, Mapping[str, Any]]) -> list[ConfigStep]:
+    """Return the steps: the command line overrides their selection and pictures, and these override the file's."""
     if not read.steps:
         raise document.error(("steps",), f"there are no steps: give some of {', '.join(steps())}", at_key=True)
-    base = given(read, SelectionOptions)
+    shared = (SelectionOptions, PictureOptions)
+    base = {group: given(read, group) for group in shared}
     made: list[ConfigStep] = []
     for entry in read.steps:
         (command,) = entry.model_fields_set
         options = getattr(entry, command)
-        study_options = tuple(group(**given(options, group)) for group in study_commands()[command])
+        study_options = tuple(
+            _merge(group, base[group], options, typed[group]) if group in shared else group(**given(options, group))
+            for group in study_commands()[command]
+        )
         earlier = sum(step.command == command for step in made)
         name = options.name or (f"{command}-{earlier + 1}" if earlier else command)
-        selection = _merge(SelectionOptions, base, options, typed)
+        selection = _merge(SelectionOptions, base[SelectionOptions], options, typed[SelectionOptions])
         made.append(ConfigStep(name, command, selection, OutputOptions(**given(options, OutputOptions)), study_options))
     return list(_by_name(document, "steps", [step.name for step in made], made).values())
 

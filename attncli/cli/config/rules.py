@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from attncli.cli.config.shape import given, section
+from attncli.cli.config.sections import given, section
 from attncli.options import InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.studies.check.rules.kinds import measure_names
 from attncli.studies.check.rules.sections import (

@@ -1,78 +1,28 @@
-"""Option groups as sections of a YAML file, the file of `attncli run` made of them, and the reference of its keys."""
+"""The file of `attncli run`, made of sections of option groups, and the reference of its keys."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, WithJsonSchema, create_model, model_validator
+from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
 from attncli.cli.command_table import study_commands
-from attncli.errors import UsageError, did_you_mean
-from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
-from attncli.options import FolderOptions, InputOptions, ModelOptions, OutputOptions, SelectionOptions, key
+from attncli.cli.config.sections import section
+from attncli.errors import UsageError
+from attncli.inputs.yaml_file import JoinedText, Section
+from attncli.options import (
+    FolderOptions,
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    PictureOptions,
+    SelectionOptions,
+)
 
-Group = TypeVar("Group")
-_FILES = ("file", "text_file", "chat", "segments")
-"""Options that name a file; it is found relative to the YAML file."""
 _NOT_IN_STEPS = (*(field.name for field in fields(FolderOptions)), "open")
-
-
-def section(
-    title: str, /, *groups: type, without: Collection[str] = (), base: type[Section] = Section, **more: Any
-) -> type[Section]:
-    """Return a section with an optional key for each option of some groups.
-
-    without  fields that no file may set
-    more     further keys, as `pydantic.create_model` takes them
-    """
-    keys: dict[str, Any] = {}
-    former_keys: dict[str, str] = {}
-    for group in groups:
-        hints = get_type_hints(group)
-        for field in fields(group):
-            if field.name not in without:
-                option, name_in_file = field.metadata["option"], key(field.name)
-                former_keys |= {former.lstrip("-"): name_in_file for former in option.former}
-                checked = _checked(_kind_in_file(hints[field.name]), name_in_file, option.values())
-                value = FilePath if field.name in _FILES else checked
-                keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
-    made = create_model(title, __base__=base, **keys, **more)
-    made.former_keys = former_keys
-    return made
-
-
-def given(read: Section, group: type[Group]) -> dict[str, Any]:
-    """Return the options of a group that a section sets, by field."""
-    names = [field.name for field in fields(group)]  # type: ignore[arg-type]
-    return {name: getattr(read, name) for name in names if name in read.model_fields_set}
-
-
-def _kind_in_file(hint: Any) -> Any:
-    """Return the type of a value in a file, for the type of an option."""
-    inner = next((part for part in get_args(hint) if part is not type(None)), hint)
-    if inner is str:
-        return JoinedText
-    return TextList if inner == list[str] else inner
-
-
-def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
-    """Return a type that accepts only the values of an option; `a,b` means both, `all` means every value."""
-    if not values:
-        return kind
-
-    def check_values(value: Any) -> Any:
-        for text in [value] if isinstance(value, str) else value:
-            for part in str(text).split(","):
-                if part.strip() not in (*values, "all"):
-                    raise UsageError(f"unknown {name} '{part.strip()}': {did_you_mean(part.strip(), values)}")
-        return value
-
-    single = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
-    schema = single if kind is JoinedText else {"anyOf": [single, {"type": "array", "items": single}]}
-    return Annotated[kind, AfterValidator(check_values), WithJsonSchema(schema)]
 
 
 class _ShortSection(Section):
@@ -142,7 +92,7 @@ def config() -> type[Section]:
     model = section("model", ModelOptions, base=_ModelEntry)
     entry = section("input", InputOptions, base=_InputEntry)
     return section(
-        *("config", ModelOptions, InputOptions, SelectionOptions, FolderOptions),
+        *("config", ModelOptions, InputOptions, SelectionOptions, PictureOptions, FolderOptions),
         name=(JoinedText | None, Field(None, description="name of the folder of the run (default: that of the file)")),
         models=(list[model], Field([], description="several models instead of one")),  # type: ignore[valid-type]
         inputs=(list[entry], Field([], description="several inputs instead of one")),  # type: ignore[valid-type]
@@ -156,6 +106,7 @@ def config_keys() -> str:
         "models": section("model", ModelOptions),
         "inputs": section("input", InputOptions),
         "selection": section("selection", SelectionOptions),
+        "pictures": section("pictures", PictureOptions),
         "output": section("output", FolderOptions),
         "files of a step": section("files", OutputOptions, without=[field.name for field in fields(FolderOptions)]),
     }

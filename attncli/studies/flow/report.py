@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from attncli.arguments import checks_arguments
+from attncli.arguments import PictureArguments, checks_arguments
 from attncli.data import Kind, RunInfo
 from attncli.data.described import Tabulated
 from attncli.data.focus import title_name
@@ -50,18 +50,25 @@ class FlowResult(Tabulated):
         """Return a row per query and key: their tokens, the value, its baselines."""
         return self.flow.to_frame()
 
-    def figure(self, threshold: float | None = None) -> Figure:
-        """Return the layers as a graph; the width of a line is its share, and lines under `threshold` are left out."""
+    def figure(self, threshold: float | None = None, **look: Unpack[PictureArguments]) -> Figure:
+        """Return the layers as a graph; the width of a line is its share, and lines under `threshold` are left out.
+
+        look  figsize, dpi, cmap, title and font, as in `attncli.PictureArguments`
+        """
+        from attncli.plotting.picture_style import changed_style
         from attncli.studies.flow import figures
 
         shown: Any = {"focus": self.focus, "model": self.model, "note": self.note, "kinds": self.kinds}
-        return figures.draw(self.flow, self.other, threshold=threshold, **shown)
+        with changed_style(look):
+            return figures.draw(self.flow, self.other, threshold=threshold, **shown)
 
-    def matrix(self) -> Figure:
-        """Return tokens at the top by tokens of the input."""
+    def matrix(self, **look: Unpack[PictureArguments]) -> Figure:
+        """Return tokens at the top by tokens of the input; `look` as for `figure`."""
+        from attncli.plotting.picture_style import changed_style
         from attncli.studies.flow import figures
 
-        return figures.matrix(self.flow, model=self.model, note=self.note, kinds=self.kinds)
+        with changed_style(look):
+            return figures.matrix(self.flow, model=self.model, note=self.note, kinds=self.kinds)
 
     @property
     def name(self) -> str:

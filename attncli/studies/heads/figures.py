@@ -16,7 +16,8 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from attncli.data import Array, Kind
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.plotting.axis import TICK_STYLE, draw_key_ticks, draw_query_ticks, fit_labels, join_parts
-from attncli.plotting.cells import COLOURS, DRAWN, UNDEFINED, Cells, draw_cells, missing_legend
+from attncli.plotting.cells import DRAWN, UNDEFINED, Cells, draw_cells, missing_legend
+from attncli.plotting.colours import colour_map
 from attncli.plotting.highlight_colours import readable_ink
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, legend_style
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
@@ -30,9 +31,8 @@ _SMALLEST, _LARGEST, _PER_HEAD = 560, 2000, 90
 # light tints of Okabe & Ito 2008; a cluster has its number too
 _TINTS = ("#cfe3f2", "#fbe3b0", "#cdeadd", "#f3d9e7", "#e3e3e3", "#f6cdb8")
 _TINT_EDGE = "#8c8c8c"
-_BAND_WIDTH = 16
+_BAND_WIDTH, _SMALLEST_TEXT = 16, 4.0
 _NUMBER_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
-_SMALLEST_TEXT = 4.0
 _LEAST_EXTENT = 1e-3
 """The smallest distance that fills the map: heads that are closer differ by rounding, and share a point."""
 # the dendrogram
@@ -230,7 +230,7 @@ def draw_distances(
             uniform_axes.tick_params(**TICK_STYLE)
     # without baselines the colour bar follows the column of uniform attention
     apart = 0.0 if len(matrices) > 1 else _COLUMN_GAP + column
-    page.colour_bar(axes, ScalarMappable(Normalize(0, LARGEST_DISTANCE), COLOURS), _UNIT, apart=apart)
+    page.colour_bar(axes, ScalarMappable(Normalize(0, LARGEST_DISTANCE), colour_map()), _UNIT, apart=apart)
     page.legend(missing_legend(np.concatenate(states)), EDGE, page.height - 30)
     return page.figure
 

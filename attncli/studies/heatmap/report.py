@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from attncli.arguments import PictureArguments
 from attncli.data import Attention, LayerMaps, Zoom
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import text_note, text_prefix
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing
+from attncli.engine.request import ZoomOptions
 from attncli.studies.heatmap.options import HeatmapOptions
 from attncli.vocabulary import LINEAR_UP_TO
 
@@ -19,6 +21,19 @@ NO_MEAN = "the mean over heads is left out: it cannot be computed from pooled ma
 
 if TYPE_CHECKING:  # matplotlib takes long to load: it is imported in functions
     from matplotlib.figure import Figure
+
+
+class HeatmapArguments(ZoomOptions, PictureArguments, total=False):
+    """Which part of the maps `run.heatmap` shows, and how the picture looks; all are optional."""
+
+
+def split_arguments(options: HeatmapArguments) -> tuple[ZoomOptions, PictureArguments]:
+    """Return the arguments that say what is shown, and those that say how."""
+    parts: list[Any] = [
+        {name: value for name, value in options.items() if name in known.__annotations__}
+        for known in (ZoomOptions, PictureArguments)
+    ]
+    return parts[0], parts[1]
 
 
 @dataclass(frozen=True)
@@ -77,21 +92,25 @@ class Picture:
         log: bool | None = None,
         top: float | None = None,
         own_scale: bool = False,
+        look: PictureArguments | None = None,
     ) -> Figure:
         """Return the figure.
 
         log        whether colours are logarithmic; None: if more than 256 tokens are on a side
         top        upper end of the colour scale; None: the largest weight
         own_scale  whether each map has its own scale
+        look       how the picture looks, in place of the current style
         """
         from attncli.plotting import grid, heatmap
+        from attncli.plotting.picture_style import changed_style
 
         longest = max(len(self.attention.queries), len(self.attention.keys))
         log = longest > LINEAR_UP_TO if log is None else log
         captions: dict[str, Any] = {"model": model, "note": note, "kinds": kinds}
-        if self.page:
-            return grid.draw(self.attention, **captions, log=log, vmax=top, each=own_scale)
-        return heatmap.draw(self.attention, **captions, log=log, vmax=None if own_scale else top)
+        with changed_style(look or {}):
+            if self.page:
+                return grid.draw(self.attention, **captions, log=log, vmax=top, each=own_scale)
+            return heatmap.draw(self.attention, **captions, log=log, vmax=None if own_scale else top)
 
 
 def pictures(attention: Attention, choice: PictureChoice, prefix: str = "") -> list[Picture]:

@@ -15,8 +15,10 @@ from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
 from attncli.plotting.axis import TICK_STYLE
 from attncli.plotting.cells import HATCHED
+from attncli.plotting.colours import palette
 from attncli.plotting.highlight_colours import LEVELS, level_colours, readable_ink
 from attncli.plotting.layout import EDGE, FigureLayout, Header
+from attncli.plotting.picture_style import current_style
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, text_widths, with_fixed_style
 from attncli.studies.highlight import passage
 from attncli.studies.highlight.passage import TextCell, TextLine
@@ -183,7 +185,7 @@ def _against(row: _Row, from_right: bool) -> list[bool]:
 def _draw_box(axes: Axes, box: _Box, left: float, top: float) -> None:
     cell = box.cell
     if cell.positions and cell.state in ("drawn", "undefined"):
-        colour: dict[str, Any] = {"facecolor": level_colours()[cell.level], "linewidth": 0}
+        colour: dict[str, Any] = {"facecolor": _level_colours()[cell.level], "linewidth": 0}
         look = HATCHED if cell.state == "undefined" else colour
         axes.add_patch(Rectangle((left, top), box.width, _BOX, **look))
     if cell.special and not cell.focus:
@@ -195,16 +197,21 @@ def _draw_box(axes: Axes, box: _Box, left: float, top: float) -> None:
     axes.text(left + box.width / 2, top + 20, box.text, **look)
 
 
+def _level_colours() -> Sequence[str]:
+    """Return the colour of each level: those of pages, or along the colour map that the user chose."""
+    return level_colours() if current_style().cmap is None else palette(LEVELS)
+
+
 def _ink(cell: TextCell) -> str:
     if cell.state == "drawn":
-        return readable_ink(level_colours()[cell.level])
+        return readable_ink(_level_colours()[cell.level])
     return _MASKED_INK if cell.state == "unseen" else INK
 
 
 def _draw_scale(page: FigureLayout, highlight: Highlight, top: float) -> None:
     """Draw the colour bar with its numbers and unit."""
     axes = page.axes(EDGE, top, _BAR, 16)
-    axes.imshow(np.arange(LEVELS)[None], cmap=ListedColormap(level_colours()), aspect="auto", extent=(0, 4, 0, 1))
+    axes.imshow(np.arange(LEVELS)[None], cmap=ListedColormap(_level_colours()), aspect="auto", extent=(0, 4, 0, 1))
     axes.set_frame_on(True)
     for spine in axes.spines.values():
         spine.set(linewidth=0.5, color="#c8c8c8")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from attncli.arguments import checks_arguments
+from attncli.arguments import PictureArguments, checks_arguments
 from attncli.data.described import Described
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import text_note, text_prefix
@@ -49,19 +49,27 @@ class HighlightPage(Described):
 
         return page(self.highlight, model=self.model, note=self.note, kinds=self.kinds)
 
-    def figure(self) -> Figure:
-        """Return the page as a matplotlib figure."""
+    def figure(self, **look: Unpack[PictureArguments]) -> Figure:
+        """Return the page as a matplotlib figure.
+
+        look  figsize, dpi, cmap, title and font, as in `attncli.PictureArguments`
+        """
+        from attncli.plotting.picture_style import changed_style
         from attncli.studies.highlight import figures as view
 
-        return view.draw(self.highlight, model=self.model, note=self.note, kinds=self.kinds)
+        with changed_style(look):
+            return view.draw(self.highlight, model=self.model, note=self.note, kinds=self.kinds)
 
     def _repr_html_(self) -> str:
         from attncli.studies.highlight.html import embedded
 
         return embedded(self.html)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the page in the format of the suffix; return the path."""
+    def save(self, path: str | Path, **look: Unpack[PictureArguments]) -> Path:
+        """Write the page in the format of the suffix; return the path.
+
+        look  how a picture looks, as for `figure`
+        """
         target = Path(path)
         format = target.suffix.lstrip(".").lower()
         if format not in HIGHLIGHT_FORMATS:
@@ -69,9 +77,11 @@ class HighlightPage(Described):
         if format == "html":
             write_atomic(target, utf8(self.html))
         else:
+            from attncli.plotting.picture_style import changed_style
             from attncli.plotting.render import render
 
-            write_atomic(target, render(self.figure(), format, description=f"{self.model} {target.stem}"))
+            with changed_style(look):
+                write_atomic(target, render(self.figure(), format, description=f"{self.model} {target.stem}"))
         return target
 
     def _lines(self) -> Iterable[str]:

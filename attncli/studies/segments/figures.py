@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +23,9 @@ from attncli.plotting.axis import (
     join_parts,
 )
 from attncli.plotting.cells import DRAWN, INVISIBLE, missing_legend, write_values
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, ratio_panels
+from attncli.plotting.colours import palette
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
+from attncli.plotting.ratio import ratio_panels
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.segments.result import Segments
 
@@ -271,7 +272,6 @@ def _colours(names: Sequence[str]) -> list[str]:
     coloured = [name for name in names if name not in _GREYS]
     colours: Sequence[str] = _COLOURS[: len(coloured)]
     if len(coloured) > len(_COLOURS):
-        ramp = matplotlib.colormaps["viridis"](np.linspace(0, 1, len(coloured)))
-        colours = [matplotlib.colors.to_hex(colour) for colour in ramp]
+        colours = palette(len(coloured))
     by_name = _GREYS | dict(zip(coloured, colours, strict=True))
     return [by_name[name] for name in names]

@@ -38,9 +38,11 @@ from attncli.plotting.axis import (
     join_parts,
     position_labels,
 )
-from attncli.plotting.cells import DECADES, DRAWN, GREY, HATCHED, INVISIBLE, UNDEFINED, Cells, draw_cells
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows, PanelSize, panel_page, ratio_panels
+from attncli.plotting.cells import DECADES, DRAWN, HATCHED, INVISIBLE, UNDEFINED, Cells, draw_cells
+from attncli.plotting.colours import masked_colour
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows, PanelSize, panel_page
 from attncli.plotting.overview import kinds_of, select_scores, unit_label
+from attncli.plotting.ratio import ratio_panels
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.vocabulary import SINK_THRESHOLD
 
@@ -214,7 +216,7 @@ def draw_distances(
         draw_key_ticks(axes, labels)
         axes.set_xlabel(fit_axis_title("distance to the key (tokens)", width), **style(SUBTITLE))
     if (state == INVISIBLE).any():
-        page.legend([Patch(facecolor=GREY, label="no visible key at this distance")], EDGE, page.height - 30)
+        page.legend([Patch(facecolor=masked_colour(), label="no visible key at this distance")], EDGE, page.height - 30)
     return page.figure
 
 

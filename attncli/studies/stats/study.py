@@ -11,7 +11,7 @@ from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.options import SelectionOptions, changed, key
 from attncli.studies.stats.options import StatsOptions
-from attncli.vocabulary import ALL_METRICS, TABLE_FORMATS
+from attncli.vocabulary import ALL_METRICS, PICTURE_FORMATS, TABLE_FORMATS
 
 if TYPE_CHECKING:  # the help of the command line needs no torch: what loads it is imported in functions
     from rich.table import Table
@@ -30,7 +30,7 @@ class StatsStudy(Study["Statistics"]):
     name = "stats"
     any_axes = True
     group = StatsOptions
-    formats = Formats(TABLE_FORMATS, ("json", "csv"), drawings=("png",))
+    formats = Formats((*TABLE_FORMATS, *PICTURE_FORMATS), ("json", "csv"), drawings=("png",))
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         extra = sorted({"ends", "sink_threshold"} & changed(self.options).keys())

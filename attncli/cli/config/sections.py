@@ -1,0 +1,72 @@
+"""Option groups as sections of a YAML file: each option is a key."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import fields
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from pydantic import AfterValidator, Field, WithJsonSchema, create_model
+
+from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
+from attncli.options import key
+
+Group = TypeVar("Group")
+_FILES = ("file", "text_file", "chat", "segments")
+"""Options that name a file; it is found relative to the YAML file."""
+
+
+def section(
+    title: str, /, *groups: type, without: Collection[str] = (), base: type[Section] = Section, **more: Any
+) -> type[Section]:
+    """Return a section with an optional key for each option of some groups.
+
+    without  fields that no file may set
+    more     further keys, as `pydantic.create_model` takes them
+    """
+    keys: dict[str, Any] = {}
+    former_keys: dict[str, str] = {}
+    for group in groups:
+        hints = get_type_hints(group)
+        for field in fields(group):
+            if field.name not in without:
+                option, name_in_file = field.metadata["option"], key(field.name)
+                former_keys |= {former.lstrip("-"): name_in_file for former in option.former}
+                checked = _checked(_kind_in_file(hints[field.name]), name_in_file, option.values())
+                value = FilePath if field.name in _FILES else checked
+                keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
+    made = create_model(title, __base__=base, **keys, **more)
+    made.former_keys = former_keys
+    return made
+
+
+def given(read: Section, group: type[Group]) -> dict[str, Any]:
+    """Return the options of a group that a section sets, by field."""
+    names = [field.name for field in fields(group)]  # type: ignore[arg-type]
+    return {name: getattr(read, name) for name in names if name in read.model_fields_set}
+
+
+def _kind_in_file(hint: Any) -> Any:
+    """Return the type of a value in a file, for the type of an option."""
+    inner = next((part for part in get_args(hint) if part is not type(None)), hint)
+    if inner is str:
+        return JoinedText
+    return TextList if inner == list[str] else inner
+
+
+def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
+    """Return a type that accepts only the values of an option; `a,b` means both, `all` means every value."""
+    if not values:
+        return kind
+
+    def check_values(value: Any) -> Any:
+        for text in [value] if isinstance(value, str) else value:
+            for part in str(text).split(","):
+                if part.strip() not in (*values, "all"):
+                    raise UsageError(f"unknown {name} '{part.strip()}': {did_you_mean(part.strip(), values)}")
+        return value
+
+    single = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
+    schema = single if kind is JoinedText else {"anyOf": [single, {"type": "array", "items": single}]}
+    return Annotated[kind, AfterValidator(check_values), WithJsonSchema(schema)]
