@@ -85,8 +85,8 @@ def test_of_a_decoder_alone_the_source_is_drawn_too(run_cli: RunCli) -> None:
     call = ("flow", "-m", "demo:seq2seq", "-t", "q", "--target", "owt eno", "--kind", "decoder", "--format", "svg")
     assert run_cli(*call, "-o", "here").code == 0
     svg = Path("here/decoder-rollout.svg").read_text(encoding="utf-8")
-    assert "<!-- q -->" in svg
-    assert "<!-- from the source -->" in svg
+    assert ">q</text>" in svg
+    assert ">from the source</text>" in svg
 
 
 def test_json_holds_the_same_as_the_table(run_cli: RunCli) -> None:

@@ -19,7 +19,7 @@ from attncli.cli.config.rules import file_section
 from attncli.cli.console import without_commands
 from attncli.errors import LONGEST_ERROR, UsageError, did_you_mean, shortened
 from attncli.inputs.texts import read_texts
-from attncli.options import FolderOptions, InputOptions, ModelOptions, SelectionOptions, key
+from attncli.options import FolderOptions, InputOptions, ModelOptions, PictureOptions, SelectionOptions, key
 from attncli.paths import what_is_at
 from attncli.plotting.render import render
 from attncli.store.foreign import open_maps
@@ -285,7 +285,7 @@ def test_folders_of_this_machine_stay_in_the_manifest(
 # ----------------------------------------------------------------- every option of every command, and every key
 
 HOSTILE_VALUES = {**PATHS, "24 digits": BIG, "negative": f"-{BIG}", "half a character": "a\ud800"}
-ANY_TEXT = ("--text", "--pair", "--target", "--against-text", "--revision", "--revision-b")
+ANY_TEXT = ("--text", "--pair", "--target", "--against-text", "--revision", "--revision-b", "--title")
 """Options that take any text: they are tried with half a character only, as others would run the whole command."""
 ONE_HEAD = "-t hi -l 0 -H 0 --format csv"
 BASES = {
@@ -345,8 +345,8 @@ def test_hostile_values_of_options(command: str, run_cli: RunCli) -> None:
 
 @pytest.mark.parametrize("command", sorted({"": 0, **study_commands()}))
 def test_hostile_values_of_keys_of_a_file(command: str, run_cli: RunCli) -> None:
-    shared = [ModelOptions, InputOptions, SelectionOptions, FolderOptions]
-    groups = study_commands()[command] if command else shared
+    shared = [ModelOptions, InputOptions, SelectionOptions, PictureOptions, FolderOptions]
+    groups = [group for group in study_commands()[command] if group is not PictureOptions] if command else shared
     keys = [key(option.name) for group in groups for option in fields(group)]
     wrong = []
     for name, value in HOSTILE_VALUES.items():

@@ -15,7 +15,7 @@ from pictures import faults, statistics, words
 from attncli.data import Kind, Statistics
 from attncli.errors import UsageError
 from attncli.plotting import overview
-from attncli.plotting.cells import DIVERGING
+from attncli.plotting.colours import DIVERGING
 
 ONE = [("encoder", layer, head) for layer, head in product(range(2), range(3))]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib
 import pytest
 from forking import ForkServer
 from matplotlib.figure import Figure
@@ -17,8 +19,7 @@ from PIL import Image
 
 from attncli.data import Tokens
 from attncli.errors import UsageError
-from attncli.plotting import grid, heatmap
-from attncli.plotting import render as module
+from attncli.plotting import grid, heatmap, missing_fonts
 from attncli.plotting.render import FORMATS, render
 
 
@@ -73,7 +74,7 @@ def test_unknown_format_names_the_known_ones() -> None:
 
 
 def test_missing_characters_are_named_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_warned_codes", set())
+    monkeypatch.setattr(missing_fonts, "_warned_codes", set())
     figure = heatmap.draw(attention(Tokens.plain(["\U00012000", "\U00012001", "a"])))
     with caplog.at_level(logging.WARNING, "attncli"):
         for format in FORMATS:
@@ -81,8 +82,27 @@ def test_missing_characters_are_named_once(caplog: pytest.LogCaptureFixture, mon
     (record,) = caplog.records
     message = record.getMessage()
     assert "has 2 of the characters (\U00012000 \U00012001)" in message
-    assert "install Noto Sans Symbols" in message
+    assert "install Noto Sans Symbols and Symbola (on Debian and Ubuntu: apt install fonts-noto-core" in message
+    assert f"rm {matplotlib.get_cachedir()}/fontlist*.json" in message
 
 
-def test_advice_names_the_font_of_the_script() -> None:
-    assert module._FONTS_FOR["HANGUL"] == module._FONTS_FOR["CJK"] == "Noto Sans CJK"
+@pytest.mark.parametrize(("character", "package"), [("한", "fonts-noto-cjk"), ("注", "fonts-noto-cjk")])
+def test_advice_names_the_package_of_the_script_and_what_to_do_then(
+    character: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing_fonts, "findSystemFonts", list)
+    advice = missing_fonts._advice([ord(character)])
+    assert advice.startswith(f"install Noto Sans CJK (on Debian and Ubuntu: apt install {package}), then delete")
+
+
+def test_a_font_that_matplotlib_has_not_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    new = str(shutil.copy(known, tmp_path / "New.ttf"))
+    (tmp_path / "Broken.ttf").write_bytes(b"no font")
+    files = [str(known), str(tmp_path / "Broken.ttf")]
+    monkeypatch.setattr(missing_fonts, "findSystemFonts", lambda: files)
+    assert missing_fonts._unlisted_font({ord("a")}) is None
+    files.append(new)
+    assert missing_fonts._unlisted_font({ord("a")}) == new
+    assert missing_fonts._unlisted_font({0x6CE8}) is None
+    assert missing_fonts._advice([ord("a")]).startswith(f"{new} has some of them, but is not in the list of fonts")
