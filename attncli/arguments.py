@@ -29,7 +29,7 @@ _WORDS: dict[Any, str] = {
 class PictureArguments(TypedDict, total=False):
     """How a picture looks; all are optional.
 
-    figsize  width and height in inches, such as `(6, 4)`; the picture is scaled to fit, with its text
+    figsize  width and height in inches, such as `(6, 4)`: maps get other cells, then all is scaled to fit
     dpi      pixels per inch, 150 by default
     cmap     colour map of matplotlib, such as "magma"; scales around a middle take only a diverging one
     title    first line; "" for none

@@ -210,7 +210,7 @@ class PictureOptions:
     """Options of how pictures look, in every command that draws; see `attncli explain pictures`."""
 
     figsize: str | None = option(
-        "Pictures", "size in inches, such as 6,4: the picture is scaled to fit, with its text", metavar="W,H"
+        "Pictures", "size in inches, such as 6,4 (default: as the picture needs)", metavar="W,H"
     )
     dpi: int | None = option("Pictures", "pixels per inch of png (default: 150)", metavar="N")
     cmap: str | None = option(

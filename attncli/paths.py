@@ -45,7 +45,7 @@ def model_title(name: str) -> str:
     of_cache = next((part for part in parts[:-2] if part.startswith("models--")), None)
     if of_cache is not None:
         return of_cache.removeprefix("models--").replace("--", "/")
-    is_path = len(parts) > 2 or name.startswith((".", "/", "~")) or "\\" in name or _exists(name)
+    is_path = len(parts) > 2 or name.startswith((".", "/", "~")) or bool(set("*?[\\") & set(name)) or _exists(name)
     return parts[-1] if is_path and parts and parts[-1].strip(".") else name
 
 

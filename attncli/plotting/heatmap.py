@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from attncli.data import Attention, LayerMaps
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
+from attncli.plotting import page_scale
 from attncli.plotting.axis import AxisLabels, join_parts, label_axes, labels_of_axis, side_labels
 from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
 from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, layer_cells, missing_legend, write_values
@@ -17,7 +18,7 @@ from attncli.plotting.marks import NAME_ROOM, draw_part_lines, text_parts, write
 from attncli.plotting.text import measure, with_fixed_style
 
 _MOST_CELLS = 2048
-_WRITE_VALUES_UP_TO = 8
+_WRITE_VALUES_UP_TO, _VALUE_ROOM = 8, 36
 _TITLE_ROOM, _TICK_ROOM = 26, 10
 
 
@@ -74,7 +75,7 @@ def draw(
     if any(parts):
         draw_part_lines(axes, parts, (0, 0), cells.state.shape)
         write_part_names(axes, parts, size, cells.state.shape)
-    if max(cells.state.shape) <= _WRITE_VALUES_UP_TO:
+    if max(cells.state.shape) <= _WRITE_VALUES_UP_TO and min(size) >= _VALUE_ROOM:
         write_values(axes, cells, image)
     page.colour_bar(axes, image, words.bar, extend, apart=name_room)
     page.legend(missing_legend(cells.state), EDGE, page.height - 30)
@@ -96,7 +97,7 @@ def _cell_sizes(queries: int, keys: int) -> tuple[int, int]:
     square = _cell_size(max(queries, keys))
     shortest_side = 0.2 * square * max(queries, keys)
     tall, wide = (min(_cell_size(n), max(square, math.ceil(shortest_side / n))) for n in (queries, keys))
-    return tall, wide
+    return page_scale.cell_size(tall), page_scale.cell_size(wide)
 
 
 def _cell_size(tokens: int) -> int:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attncli.plotting import page_scale
 from attncli.plotting.cells import DRAWN, GAP, Cells
 
 _PAGE_WIDTH, _PAGE_HEIGHT = 1900, 2300
 _SMALLEST_PANEL, _LARGEST_PANEL = 40, 420
-_LARGEST_CELL = 26
+_LARGEST_CELL, _LEAST_SIDE = 26, 16
 Panels = Sequence[Sequence[Cells | None]]
 
 
@@ -50,11 +51,11 @@ def plan_mosaic(tokens: tuple[int, int], panels: tuple[int, int], gap: tuple[int
 
     gap  pixels between panels, down and across
     """
-    side = page_panel_side(panels)
-    square = max(1, min(_LARGEST_CELL, side // max(tokens)))
+    side, largest = max(_LEAST_SIDE, page_scale.cell_size(page_panel_side(panels))), page_scale.cell_size(_LARGEST_CELL)
+    square = max(1, min(largest, side // max(tokens)))
     pool = tuple(math.ceil(n / side) for n in tokens)
     counts = tuple(math.ceil(n / share) for n, share in zip(tokens, pool, strict=True))
-    tall, wide = (max(square, min(_LARGEST_CELL, side // (4 * n))) for n in counts)
+    tall, wide = (max(square, min(largest, side // (4 * n))) for n in counts)
     gaps = (max(1, round(gap[0] / tall)), max(1, round(gap[1] / wide)))
     return Geometry(tall, wide, counts[0], counts[1], gaps, (pool[0], pool[1]))
 

@@ -1,10 +1,11 @@
-"""The scale of a page that must have a size in inches: its layout stays, and all lengths in points are multiplied."""
+"""A page that must have a size in inches: its cells get other sizes, then all lengths in points are multiplied."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -16,13 +17,40 @@ from matplotlib.text import Annotation
 
 from attncli.plotting.picture_style import current_style
 
-_scale: ContextVar[float] = ContextVar("attncli_page_scale", default=1.0)
 _TICK_LENGTHS = {"length": "major.size", "width": "major.width", "pad": "major.pad", "labelsize": None}
+_CLOSE, _MOST_TRIES = 0.06, 4
+_SMALLEST_CELLS, _LARGEST_CELLS = 0.2, 3.0
+
+
+@dataclass
+class _Page:
+    """The page that is drawn now.
+
+    scale     factor of all lengths in points
+    cells     factor of the pixels of the cells of maps
+    previous  scale with the cells of the last try
+    tries     how often the page was drawn again
+    """
+
+    scale: float = 1.0
+    cells: float = 1.0
+    previous: float = 0.0
+    tries: int = 0
+
+
+_page: ContextVar[_Page | None] = ContextVar("attncli_page", default=None)
 
 
 def current() -> float:
     """Return the scale of the page that is drawn now."""
-    return _scale.get()
+    page = _page.get()
+    return 1.0 if page is None else page.scale
+
+
+def cell_size(pixels: float) -> int:
+    """Return the pixels of a cell of a map: on a page of a chosen size, cells change before texts do."""
+    page = _page.get()
+    return max(1, round(pixels * (1.0 if page is None else page.cells)))
 
 
 def fit(columns: int, rows: int, dpi: float) -> tuple[float, float]:
@@ -30,23 +58,34 @@ def fit(columns: int, rows: int, dpi: float) -> tuple[float, float]:
 
     Return its margins on the left and at the top, in pixels: the page is in the middle of the size.
     """
-    chosen = current_style().figsize
-    if chosen is None:
+    chosen, page = current_style().figsize, _page.get()
+    if chosen is None or page is None:
         return 0.0, 0.0
     width, height = (side * dpi for side in chosen)
-    scale = min(width / columns, height / rows)
-    _scale.set(scale)
-    return (width / scale - columns) / 2, (height / scale - rows) / 2
+    page.scale = min(width / columns, height / rows)
+    return (width / page.scale - columns) / 2, (height / page.scale - rows) / 2
+
+
+def needs_other_cells() -> bool:
+    """Return whether to draw the page again: with other cells, its texts would be closer to their own size."""
+    page = _page.get()
+    if page is None or abs(page.scale - 1) < _CLOSE or page.tries == _MOST_TRIES:
+        return False
+    cells = min(max(page.cells * page.scale, _SMALLEST_CELLS), _LARGEST_CELLS)
+    if abs(page.scale - page.previous) < 0.01 or cells == page.cells:
+        return False
+    page.previous, page.scale, page.cells, page.tries = page.scale, 1.0, cells, page.tries + 1
+    return True
 
 
 @contextmanager
 def own_page() -> Iterator[None]:
-    """Begin a page of its own size, inside the `with` block."""
-    token = _scale.set(1.0)
+    """Begin a page, inside the `with` block."""
+    token = _page.set(_Page())
     try:
         yield
     finally:
-        _scale.reset(token)
+        _page.reset(token)
 
 
 def finish(figure: Figure, dpi: float) -> Figure:

@@ -53,7 +53,10 @@ def with_fixed_style(draw: Callable[_Args, Figure]) -> Callable[_Args, Figure]:
     @wraps(draw)
     def styled(*args: _Args.args, **kwargs: _Args.kwargs) -> Figure:
         with fixed_style(), page_scale.own_page():
-            return page_scale.finish(draw(*args, **kwargs), current_style().dpi or DPI)
+            figure = draw(*args, **kwargs)
+            while page_scale.needs_other_cells():
+                figure = draw(*args, **kwargs)
+            return page_scale.finish(figure, current_style().dpi or DPI)
 
     return styled
 

