@@ -65,7 +65,7 @@ def test_json_is_one_document_with_everything(run_cli: RunCli) -> None:
     assert list(document["heads"][0]) == COLUMNS
     assert set(document["numbers"]) == {*COLUMNS[5:10], *COLUMNS[11:]}
     assert pq.read_table("here/find.parquet").to_pylist() == document["heads"]
-    assert ">cat 2</text>" in Path("here/find.svg").read_text(encoding="utf-8")
+    assert ">##t 3</text>" in Path("here/find.svg").read_text(encoding="utf-8")
 
 
 def test_the_page_of_the_document_names_what_is_in_it(run_cli: RunCli) -> None:
