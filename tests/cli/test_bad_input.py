@@ -146,7 +146,11 @@ CALLS: list[tuple[list[str], int, str]] = [
     (["stats", *T, "--metric", "entrpy"], 2, "unknown metric 'entrpy': did you mean 'entropy'?"),
     # the output
     (["heatmap", *T, "--format", "jpg"], 2, "unknown --format 'jpg': did you mean 'png'?"),
-    (["stats", *T, "--format", "xls"], 2, "unknown --format 'xls': known are: csv, json, jsonl, parquet, pdf"),
+    (
+        ["stats", *T, "--format", "xls"],
+        2,
+        "unknown --format 'xls': known are: csv, json, jsonl, parquet, pdf, png, svg",
+    ),
     (["heatmap", *T, "--scale", "shard"], 2, "unknown --scale 'shard': did you mean 'shared'?"),
     (["heatmap", *T, "--grid", "--each"], 2, "--grid and --each exclude each other: give one of them"),
     (["heatmap", *T, "--max-memory", "much"], 2, "expected --max-memory like 500MB, 4GB or 1.5GiB, got 'much'"),
