@@ -12,7 +12,7 @@ from attncli.data.tokens import Array, Tokens
 _HALF_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Half surrogates that do not encode a byte."""
 _IN_BYTES = ("bytelevel", "bytelevel-suffix", "metaspace", "bytes")
-_JOINED = (*_IN_BYTES, "suffix", "characters")
+JOINED = (*_IN_BYTES, "suffix", "characters")
 """Schemes whose pieces have all spaces of the text."""
 
 
@@ -71,7 +71,7 @@ def text_of_pieces(pieces: Sequence[str], scheme: Scheme) -> str:
 
 def _without_mark(text: str, scheme: Scheme) -> str:
     """Return the text of a piece or word without the space that stands for the mark of a word."""
-    return (text.strip(" ") or text) if scheme in _JOINED else text
+    return (text.strip(" ") or text) if scheme in JOINED else text
 
 
 def piece_surfaces(pieces: Sequence[str], special: Array, scheme: Scheme) -> Iterator[tuple[str, str]]:
@@ -88,7 +88,7 @@ def piece_surfaces(pieces: Sequence[str], special: Array, scheme: Scheme) -> Ite
         text = piece_text(piece, scheme)
         if scheme in _IN_BYTES:
             text = decoder.decode(_HALF_SURROGATES.sub("�", text).encode("utf-8", "surrogateescape"))
-        if scheme in _JOINED:
+        if scheme in JOINED:
             before, surface = move_space("", text)
         else:
             continues = joins if scheme == "continued" else scheme == "wordpiece" and text.startswith("##")

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
@@ -94,7 +95,10 @@ def _direction(cells: Sequence[TextCell]) -> str:
 def _cell(cell: TextCell) -> dict[str, Any]:
     """Return the template values of one cell."""
     state = {"drawn": f"c{cell.level}", "between": ""}.get(cell.state, cell.state)
-    look = filter(None, ("t", "special" if cell.special else "", "focus" if cell.focus else "", state))
+    # bold type and margins keep letters of cursive scripts from joining
+    cursive = any(unicodedata.bidirectional(char) == "AL" for char in cell.text)
+    kinds = {"special": cell.special, "cursive": cursive, "focus": cell.focus}
+    look = filter(None, ("t", *(name for name, holds in kinds.items() if holds), state))
     return {**vars(cell), "look": " ".join(look), "tooltip": _tooltip(cell)}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from attncli.data import Tokens
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import EMPTY, escape_invisible, label, piece_text
+from attncli.data.text_cells import split_cells
 from attncli.inputs.rows_as import is_written
 from attncli.plotting.axis import join_parts
 from attncli.plotting.highlight_colours import colour_level
@@ -21,6 +22,7 @@ from attncli.studies.highlight.result import Highlight, HighlightLine
 State = Literal["between", "drawn", "unseen", "undefined"]
 STRONGEST = 5
 _LONGEST_GAP = 80
+_JOINERS = "\u200c\u200d"
 _RIGHT_TO_LEFT = ("R", "AL")
 
 
@@ -49,38 +51,46 @@ class TextCell:
 def text_cells(tokens: Tokens, words: bool = False) -> list[TextCell]:
     """Return the text as cells without weights: one for each token and one for each gap between tokens.
 
+    Tokens that split a letter and its marks share a cell.
+
     words  whether the tokens are words and not pieces
     """
+    split = split_cells(tokens, words)
     cells: list[TextCell] = []
-    end_of_text, last = 0, 0
-    for position, (start, end) in enumerate(tokens.offsets.tolist()):
-        if not 0 <= start < end:
-            cells += _cells_without_offset(tokens, position, words, cells)
+    end_of_text = 0
+    for positions, (start, end) in zip(split.positions, split.spans.tolist(), strict=True):
+        if start < 0:
+            (position,) = positions
+            cells += _cells_without_text(tokens, position, words, cells)
             # in the text of a chat template, special tokens are written out
-            if tokens.special[position] and tokens.text.startswith(tokens.pieces[position], end_of_text):
+            if tokens.special[position] and split.text.startswith(tokens.pieces[position], end_of_text):
                 end_of_text += len(tokens.pieces[position])
-        elif start >= end_of_text:
-            new_cells = list(_cells_in_text(tokens, position, end_of_text))
-            last = len(cells) + next(n for n, cell in enumerate(new_cells) if cell.positions)
-            cells += new_cells
+        else:
+            cells += _cells_in_text(split.text, positions, slice(start, end), split.text[end_of_text:start])
             end_of_text = end
-        else:  # several tokens in one character
-            cells[last] = replace(cells[last], positions=(*cells[last].positions, position))
-    if tokens.text[end_of_text:].strip() and end_of_text:
+    if split.text[end_of_text:].strip() and end_of_text:
         cells.append(TextCell(" …"))
+    if cells and cells[0] == TextCell(" "):
+        cells = cells[1:]
     return cells[:-1] if cells and cells[-1] == TextCell(" ") else cells
 
 
-def _cells_in_text(tokens: Tokens, position: int, previous_end: int) -> Iterator[TextCell]:
-    """Yield the cell of a token with an offset, between those of the space around it."""
-    start, end = tokens.offsets[position].tolist()
-    covered = tokens.text[start:end]
+def _cells_in_text(text: str, positions: tuple[int, ...], span: slice, gap: str) -> Iterator[TextCell]:
+    """Yield the cell of one or several tokens that cover a part of the text, between those of the space around it."""
+    covered = text[span]
     before, core, after = re.fullmatch(r"(\s*)(.*?)(\s*)", covered, re.DOTALL).groups()  # type: ignore[union-attr]
-    if gap := _gap(tokens.text[previous_end:start] + (before if core else "")):
-        yield TextCell(gap)
-    yield TextCell(escape_invisible(core or covered) if covered.strip(" ") else covered, (position,))
-    if gap := _gap(after if core else "".join(char for char in covered if char == "\n")):
-        yield TextCell(gap)
+    if shown_gap := _gap(gap + (before if core else "")):
+        yield TextCell(shown_gap)
+    yield TextCell(_visible(core or covered, text[span.stop :]) if covered.strip(" ") else covered, positions)
+    if shown_gap := _gap(after if core else "".join(char for char in covered if char == "\n")):
+        yield TextCell(shown_gap)
+
+
+def _visible(text: str, following: str) -> str:
+    """Return text with invisible characters escaped, but for a joiner at its end that shapes the next letter."""
+    bare = text.rstrip(_JOINERS)
+    joins = bare and not bare[-1].isascii() and following[:1].isalpha()
+    return escape_invisible(bare) + text[len(bare) :] if joins else escape_invisible(text)
 
 
 def _gap(text: str) -> str:
@@ -94,10 +104,8 @@ def _gap(text: str) -> str:
     )
 
 
-def _cells_without_offset(
-    tokens: Tokens, position: int, words: bool, previous: Sequence[TextCell]
-) -> Iterator[TextCell]:
-    """Yield the cells of a token without an offset: a special token, a generated one, or one of foreign maps."""
+def _cells_without_text(tokens: Tokens, position: int, words: bool, previous: Sequence[TextCell]) -> Iterator[TextCell]:
+    """Yield the cells of a token without a part of the text: a special token, or one of foreign maps."""
     piece = tokens.pieces[position]
     needs_space = bool(previous) and not previous[-1].text.endswith((" ", "\n"))
     if tokens.special[position]:
