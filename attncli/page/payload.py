@@ -14,6 +14,7 @@ import numpy as np
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens, Vectors
 from attncli.page.blobs import Blobs, encode_vectors, encode_weights
 from attncli.page.edges import EdgeTable, LayerId
+from attncli.page.opening import opening_head
 from attncli.page.sides import side_document
 from attncli.paths import without_folders
 
@@ -65,6 +66,7 @@ def build_payload(content: PageContent) -> tuple[Plain, list[bytes]]:
         "neurons": content.neurons,
         "sides": writer.sides,
         "maps": maps,
+        "start": opening_head(content.maps[0]),
         "stats": None if content.stats is None else {name: content.stats[name] for name in ("metrics", "heads")},
         "vectors": [*writer.vectors(content.vectors, content.maps)],
     }

@@ -35,17 +35,18 @@ def test_an_invalid_address_shows_the_start(made: Callable[[str], Made], open_pa
     opened = open_page(made("encoder").html)
     page = opened.go("view=<b>&kind=cross&layer=99&head=-3&query=9999&special=maybe")
     assert page.locator("body").get_attribute("data-drawn") == "head"
+    assert page.locator("select[name=layer]").input_value() == "2"
     page.keyboard.press("ArrowDown")
-    assert opened.state() == {"view": "head", "layer": "1"}
+    assert opened.state() == {"view": "head", "layer": "3"}
 
 
 @pytest.mark.parametrize(
     ("start", "keys", "becomes"),
     [
-        ("", ["ArrowRight"], {"head": "1"}),
-        ("", ["ArrowLeft"], {"head": "11"}),
-        ("layer=5", ["ArrowDown"], {}),
-        ("", ["ArrowUp"], {"layer": "5"}),
+        ("", ["ArrowRight"], {"head": "9"}),
+        ("head=0", ["ArrowLeft"], {"head": "11"}),
+        ("layer=5", ["ArrowDown"], {"layer": "0"}),
+        ("", ["ArrowUp"], {"layer": "1"}),
         ("", ["j", "j"], {"query": "1"}),
         ("query=3", ["k"], {"query": "2"}),
         ("", ["J"], {"key": "0", "direction": "to"}),

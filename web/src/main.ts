@@ -6,7 +6,7 @@ import { Run } from "./run";
 import type { Page } from "./schema";
 import { parsed, type State, Store, VIEWS, type ViewName, written } from "./state";
 import { helpDialog } from "./ui/help";
-import { isDark, keyboard } from "./ui/keys";
+import { DARK, isDark, keyboard } from "./ui/keys";
 import { csvOf, download, pngOf, svgOf } from "./ui/save";
 import { toolbar } from "./ui/toolbar";
 import { flowView } from "./views/flow";
@@ -28,6 +28,8 @@ const DRAWN: Record<ViewName, { title: string; draw: View }> = {
 };
 /** Pixels of the status line below the view. */
 const STATUS_HEIGHT = 90;
+/** Largest change of the height of a window, in pixels, that does not draw the view again. */
+const ADDRESS_BAR = 120;
 const SCHEMA: Page["schema"] = "attncli.page/1";
 
 function readPage(): Page {
@@ -62,10 +64,15 @@ class App {
         this.store.change({ ...this.start, ...parsed(location.hash) });
       }
     });
-    let width = innerWidth;
+    let [width, height] = [innerWidth, innerHeight];
     addEventListener("resize", () => {
-      if (innerWidth !== width) this.draw();
-      width = innerWidth;
+      // a phone hides its address bar while it scrolls: only a change by more is a new window
+      if (innerWidth === width && Math.abs(innerHeight - height) < ADDRESS_BAR) return;
+      this.draw();
+      [width, height] = [innerWidth, innerHeight];
+    });
+    DARK.addEventListener("change", () => {
+      if (this.store.state.theme === "auto") this.draw();
     });
     this.draw();
   }

@@ -7,6 +7,8 @@ export interface TextLook {
   bold?: boolean;
   /** Degrees of rotation around the position of the text. */
   turn?: number;
+  /** Whether the text runs from right to left; the start of the text is then its right end. */
+  rightToLeft?: boolean;
 }
 
 export interface Pen {
@@ -71,6 +73,7 @@ export class CanvasPen implements Pen {
     context.fillStyle = look.fill ?? "#000";
     context.textAlign = look.anchor === "middle" ? "center" : (look.anchor ?? "start");
     context.textBaseline = "middle";
+    context.direction = look.rightToLeft ? "rtl" : "ltr";
     context.translate(x, y);
     context.rotate(((look.turn ?? 0) * Math.PI) / 180);
     context.fillText(text, 0, 0);
@@ -123,6 +126,7 @@ export class SvgPen implements Pen {
       transform: `translate(${short(x)},${short(y)})${look.turn ? ` rotate(${look.turn})` : ""}`,
     };
     if (look.bold) attributes["font-weight"] = 600;
+    if (look.rightToLeft) attributes.direction = "rtl";
     this.add("text", attributes, text);
   }
 
@@ -140,7 +144,7 @@ export class SvgPen implements Pen {
   /** Returns the file. */
   file(width: number, height: number): string {
     const size = `width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`;
-    return `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="${escaped(FONT)}">${this.parts.join("")}</svg>\n`;
+    return `<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" ${size} font-family="${escaped(FONT)}">${this.parts.join("")}</svg>\n`;
   }
 
   private add(name: string, attributes: Attributes, text = ""): void {

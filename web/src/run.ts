@@ -271,16 +271,16 @@ export class Run {
     return map;
   }
 
-  /** Returns the state at the start: the first text and kind, its first layer and head. */
+  /** Returns the state at the start: the first text and kind, with the layer and head that the page names. */
   start(): State {
     const maps = this.page.maps[0];
-    const layer = maps.layers[0];
+    const { layer, head } = this.page.start;
     return {
       view: "head",
       text: maps.text,
       kind: maps.kind,
-      layer: layer.layer,
-      head: layer.heads[0] ?? combinedName(maps),
+      layer,
+      head: head ?? combinedName(maps),
       heads: null,
       query: null,
       key: null,
@@ -296,17 +296,20 @@ export class Run {
     };
   }
 
-  /** Returns the closest state that this run can show. */
+  /** Returns the closest state that this run can show; a layer or head that it lacks becomes the one of the start. */
   legal(state: State): State {
     const text = this.texts.includes(state.text) ? state.text : this.texts[0];
     const kinds = this.kinds(text);
     const kind = kinds.includes(state.kind) ? state.kind : kinds[0];
     let next: State = { ...state, text, kind };
     const { layers } = this.maps(next);
-    const layer = layers.find((candidate) => candidate.layer === state.layer) ?? layers[0];
+    const named = (name: LayerName) => layers.find((candidate) => candidate.layer === name);
+    const { start } = this.page;
+    const layer = named(state.layer) ?? named(start.layer) ?? layers[0];
     const combines = this.combinations({ ...next, layer: layer.layer }).some((how) => how === state.head);
     const shows = combines || layer.heads.includes(state.head as number);
-    const head = shows ? state.head : (layer.heads[0] ?? combinedName(this.maps(next)));
+    const usual = layer.heads.find((number) => number === start.head) ?? layer.heads[0];
+    const head = shows ? state.head : (usual ?? combinedName(this.maps(next)));
     const can = this.transformable(next);
     next = { ...next, layer: layer.layer, head };
     next.words = state.words && can.words;

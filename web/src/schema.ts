@@ -34,6 +34,16 @@ export interface Page {
    * @minItems 1
    */
   maps: [Maps, ...Maps[]];
+  /**
+   * The layer and the head of the first maps that the page opens on.
+   */
+  start: {
+    layer: number | "mean";
+    /**
+     * null where all heads are combined.
+     */
+    head: number | null;
+  };
   stats: Stats | null;
   vectors: Vectors[];
 }
@@ -85,11 +95,15 @@ export interface Side {
    */
   segments: string[];
   /**
+   * The number of the cell of each piece in the text; pieces that split a character share a cell.
+   */
+  cells: number[];
+  /**
    * The text between the previous piece and this one.
    */
   before: string[];
   /**
-   * The text that the piece covers.
+   * The text that the piece covers; of pieces that share a cell, the first has all of it.
    */
   surface: string[];
   /**

@@ -17,6 +17,7 @@ export const SIDE: Side = {
   word_texts: ["[CLS]", "the", "cats"],
   word_labels: ["[CLS]", "the", "cats"],
   segments: ["", "", "", ""],
+  cells: [0, 1, 2, 3],
   before: ["", "", " ", ""],
   surface: ["", "the", "cat", "s"],
   after: ".",
@@ -81,6 +82,7 @@ export function madeRun(change: Partial<Page["maps"][0]> = {}, more: Uint8Array[
         ...change,
       },
     ],
+    start: { layer: 3, head: 0 },
     stats: null,
     vectors: [],
   };

@@ -12,8 +12,8 @@ describe("a run", () => {
   const run = madeRun();
   const start = run.legal(run.start());
 
-  it("starts with its first layer and head", () => {
-    expect([start.kind, start.layer, start.head]).toEqual(["decoder", 0, 0]);
+  it("starts with the layer and the head that the page names", () => {
+    expect([start.kind, start.layer, start.head]).toEqual(["decoder", 3, 0]);
   });
 
   it("returns the map of a head, without weights where it is masked", () => {

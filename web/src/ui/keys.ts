@@ -53,8 +53,11 @@ export function keyboard(run: Run, store: Store, help: () => void): void {
   });
 }
 
+/** Whether the system is dark; the page follows its changes unless the user chose a theme. */
+export const DARK = matchMedia("(prefers-color-scheme: dark)");
+
 export function isDark(state: State): boolean {
-  return state.theme === "dark" || (state.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+  return state.theme === "dark" || (state.theme === "auto" && DARK.matches);
 }
 
 function other(value: "keep" | "drop"): "keep" | "drop" {

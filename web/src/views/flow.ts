@@ -1,17 +1,23 @@
 // Flow view: how information reaches a token at the top from the inputs, layer by layer.
 import { select } from "d3-selection";
+import { isolated } from "../cells";
 import { themed } from "../colour";
 import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
 import { passed, shares, uniform } from "../flow";
 import type { Pen } from "../pen";
-import { type Line, lineCanvas, oncePerFrame, paintLines } from "./lines";
+import { focusedOpacity, type Line, lineCanvas, oncePerFrame, paintLines } from "./lines";
 import { missing } from "./missing";
-import { LINE, tokenColumn, weight } from "./tokens";
+import { lineHeight, textSize, tokenColumn, weight } from "./tokens";
 
-const SIDE = 190;
-const LEAST_STEP = 34;
-const MOST_STEP = 130;
+/** Pixels of the tokens on the left, which have numbers, and on the right: a share of the window within limits. */
+const LEFT = { share: 0.15, least: 104, most: 190 };
+const RIGHT = { share: 0.15, least: 84, most: 190 };
+const LEAST_STEP = 4;
+const MOST_STEP = 250;
+/** Pixels that the number of a layer needs, and those above the tokens. */
+const NAME = 20;
+const ABOVE = 76;
 /** Smallest share of a drawn line of one token, and smallest weight of all tokens. */
 const FAINT = 0.004;
 const FAINT_OF_ALL = 0.06;
@@ -45,8 +51,9 @@ function drawn(stage: Stage): Drawing {
   const axis = run.axis(state, "queries");
   const count = axis.labels.length;
   const layers = layersOf(stage);
-  const step = Math.max(LEAST_STEP, Math.min(MOST_STEP, (stage.width - 2 * SIDE) / layers.names.length));
-  const [width, height] = [step * layers.names.length, LINE * count];
+  const plan = planOf(stage, layers.names.length, count);
+  const { left: leftWide, right: rightWide, step, line } = plan;
+  const [width, height] = [step * layers.names.length, line * count];
   select(stage.host)
     .append("button")
     .attr("type", "button")
@@ -56,21 +63,24 @@ function drawn(stage: Stage): Drawing {
     .attr("title", "include the residual connection, as half of the output of each layer")
     .text("with residual")
     .on("click", () => store.change({ residual: !state.residual }));
-  const names = select(stage.host).append("div").attr("class", "layers").style("padding-inline-start", `${SIDE}px`);
-  names
-    .selectAll("span")
-    .data(layers.names)
-    .join("span")
-    .style("width", `${step}px`)
-    .text((name) => name);
   const box = select(stage.host).append("div").attr("class", "head-view flow-view").node() as HTMLDivElement;
+  box.style.gridTemplateColumns = `${leftWide}px ${width}px ${rightWide}px`;
+  select(box)
+    .append("div")
+    .attr("class", "layers")
+    .selectAll("span")
+    .data(namesOf(layers, step))
+    .join("span")
+    .style("left", ({ middle }) => `${middle}px`)
+    .text(({ name }) => name);
   let pointed: number | null = null;
-  const left = tokenColumn(box, { name: "input", label: "inputs", left: true }, axis, {
+  const left = tokenColumn(box, { name: "input", label: "inputs", left: true, line }, axis, {
     point: () => {},
     pin: () => {},
   });
-  const between = lineCanvas(box, `flow through ${layers.names.length} layers`, width, height);
-  const right = tokenColumn(box, { name: "query", label: "tokens at the top", left: false }, axis, {
+  const lane = { left: 0, right: width, line };
+  const between = lineCanvas(box, `flow through ${layers.names.length} layers`, lane, height);
+  const right = tokenColumn(box, { name: "query", label: "tokens at the top", left: false, line }, axis, {
     point: (at) => {
       pointed = at;
       refresh();
@@ -80,7 +90,7 @@ function drawn(stage: Stage): Drawing {
   const draw = () => {
     const token = pointed ?? state.query;
     right.mark(token === null ? [] : [token]);
-    between.show((pen) => paintFlow(pen, layers, token, step, count));
+    between.show((pen) => paintFlow(pen, layers, token, plan, count));
     const inputs = token === null ? null : Float32Array.from(shares(layers.passed, token, count)[0]);
     left.shade(inputs, themed("accent"), pointed !== null);
     stage.announce(
@@ -91,13 +101,33 @@ function drawn(stage: Stage): Drawing {
   draw();
   return {
     picture: {
-      width: width + 2 * SIDE,
-      height: height + LINE,
-      paint: (pen) => paintAll(pen, axis.labels, layers, state.query, step),
+      width: leftWide + width + rightWide,
+      height: height + line,
+      paint: (pen) => paintAll(pen, axis.labels, layers, state.query, plan),
     },
     table: () => tableOf(stage, layers),
     end: between.end,
   };
+}
+
+/** Where the view is drawn: pixels of the tokens on both sides, of a layer, and of a token. */
+interface Plan {
+  left: number;
+  right: number;
+  step: number;
+  line: number;
+}
+
+function planOf({ width, height }: Stage, layers: number, tokens: number): Plan {
+  const [left, right] = [LEFT, RIGHT].map(({ share, least, most }) => Math.max(least, Math.min(most, share * width)));
+  const step = Math.max(LEAST_STEP, Math.min(MOST_STEP, (width - left - right) / layers));
+  return { left, right, step, line: lineHeight(height - ABOVE, tokens) };
+}
+
+/** Returns the numbers of the layers and where they are drawn; where layers are narrow, only every second, third, … */
+function namesOf({ names }: Layers, step: number): { name: string; middle: number }[] {
+  const every = Math.ceil(NAME / step);
+  return names.map((name, at) => ({ name, middle: (at + 0.5) * step })).filter((_, at) => at % every === 0);
 }
 
 function layersOf({ run, state }: Stage): Layers {
@@ -111,7 +141,7 @@ function layersOf({ run, state }: Stage): Layers {
 }
 
 /** Draws lines: the shares of one token, or the weights of all tokens. */
-function paintFlow(pen: Pen, layers: Layers, token: number | null, step: number, count: number): void {
+function paintFlow(pen: Pen, layers: Layers, token: number | null, { step, line }: Plan, count: number): void {
   const carried = token === null ? null : shares(layers.passed, token, count);
   layers.passed.forEach((layer, at) => {
     const lines: Line[] = [];
@@ -123,21 +153,24 @@ function paintFlow(pen: Pen, layers: Layers, token: number | null, step: number,
       }
     }
     lines.sort((a, b) => a.weight - b.weight);
-    paintLines(pen, lines, [at * step, (at + 1) * step], [themed("accent")], carried !== null);
+    const opacity = carried ? focusedOpacity : (weight: number) => 0.9 * weight;
+    paintLines(pen, lines, { left: at * step, right: (at + 1) * step, line }, [themed("accent")], opacity);
   });
 }
 
-function paintAll(pen: Pen, labels: string[], layers: Layers, token: number | null, step: number): void {
-  const look = { size: 13, fill: themed("ink") };
-  const right = SIDE + step * layers.names.length;
-  layers.names.forEach((name, at) => {
-    pen.text(SIDE + (at + 0.5) * step, LINE / 2, `layer ${name}`, { ...look, size: 11, anchor: "middle" });
-  });
-  pen.group(0, LINE, () => {
-    pen.group(SIDE, 0, () => paintFlow(pen, layers, token, step, labels.length));
+function paintAll(pen: Pen, labels: string[], layers: Layers, token: number | null, plan: Plan): void {
+  const { left, step, line } = plan;
+  const look = { size: textSize(line), fill: themed("ink") };
+  const right = left + step * layers.names.length;
+  for (const { name, middle } of namesOf(layers, step)) {
+    const shown = step >= 4 * NAME ? `layer ${name}` : name;
+    pen.text(left + middle, line / 2, shown, { ...look, size: 11, anchor: "middle" });
+  }
+  pen.group(0, line, () => {
+    pen.group(left, 0, () => paintFlow(pen, layers, token, plan, labels.length));
     labels.forEach((label, at) => {
-      const y = (at + 0.5) * LINE;
-      pen.text(SIDE - 8, y, label, { ...look, anchor: "end" });
+      const y = (at + 0.5) * line;
+      pen.text(left - 8, y, label, { ...look, anchor: "end" });
       pen.text(right + 8, y, label, { ...look, bold: at === token });
     });
   });
@@ -146,8 +179,10 @@ function paintAll(pen: Pen, labels: string[], layers: Layers, token: number | nu
 function sentence(labels: string[], token: number, found: Float32Array, layers: Layers): string {
   const baseline = shares(layers.uniform, token, labels.length)[0];
   const best = [...found.keys()].sort((a, b) => found[b] - found[a]).slice(0, 3);
-  const named = best.map((at) => `${labels[at]} ${weight(found[at])} (uniform attention: ${weight(baseline[at])})`);
-  return `${labels[token]} at the top comes from ${named.join(", ")}`;
+  const named = best.map(
+    (at) => `${isolated(labels[at])} ${weight(found[at])} (uniform attention: ${weight(baseline[at])})`,
+  );
+  return `${isolated(labels[token])} at the top comes from ${named.join(", ")}`;
 }
 
 function tableOf({ run, state }: Stage, layers: Layers): Table {

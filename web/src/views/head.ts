@@ -1,5 +1,6 @@
 // Head view: query tokens on the left, key tokens on the right, a line for every visible weight.
 import { select } from "d3-selection";
+import { isolated } from "../cells";
 import { headColour, themed } from "../colour";
 import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Pointed, Stage, Table } from "../drawing";
@@ -8,38 +9,50 @@ import { added, total } from "../maps";
 import type { Pen } from "../pen";
 import type { HeadName, State } from "../state";
 import { absentLegend } from "./absent";
-import { lineCanvas, linesOf, oncePerFrame, paintLines, strongest } from "./lines";
-import { LINE, tokenColumn, weight } from "./tokens";
+import {
+  focusedOpacity,
+  type Lane,
+  lineCanvas,
+  linesOf,
+  oncePerFrame,
+  opacityOfAll,
+  paintLines,
+  strongest,
+} from "./lines";
+import { lineHeight, textSize, tokenColumn, weight } from "./tokens";
 
 const LEAST_GAP = 90;
-const MOST_GAP = 380;
-const SIDE = 190;
+const MOST_GAP = 1000;
+const LEAST_SIDE = 110;
+const MOST_SIDE = 240;
 
 export function headView(stage: Stage): Drawing {
   const { run, store, state } = stage;
   const queries = run.axis(state, "queries");
   const keys = run.axis(state, "keys");
   const heads = drawnHeads(stage);
-  const gap = gapOf(stage);
-  const height = LINE * Math.max(queries.labels.length, keys.labels.length);
   headChips(stage, heads);
   const absent = undefinedQueries(stage, heads);
   absentLegend(stage.host, { masked: false, undefined: absent.some(Boolean) });
+  const lane = laneOf(stage);
+  const { line } = lane;
+  const count = Math.max(queries.labels.length, keys.labels.length);
 
   const box = select(stage.host).append("div").attr("class", "head-view").node() as HTMLDivElement;
+  box.style.gridTemplateColumns = `minmax(0, ${lane.left}px) max-content minmax(0, ${lane.left}px)`;
   let pointed: Pointed | null = null;
   const point = (side: Pointed["side"]) => (at: number | null) => {
     pointed = at === null ? null : { side, at };
     refresh();
   };
   const pin = (direction: Direction) => (at: number) => store.change(toggled(state, direction, at));
-  const left = tokenColumn(box, { name: "query", label: "query tokens", left: true }, queries, {
+  const left = tokenColumn(box, { name: "query", label: "query tokens", left: true, line }, queries, {
     point: point("query"),
     pin: pin("from"),
   });
   const label = `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`;
-  const between = lineCanvas(box, label, gap, height);
-  const right = tokenColumn(box, { name: "key", label: "key tokens", left: false }, keys, {
+  const between = lineCanvas(box, label, lane, line * count);
+  const right = tokenColumn(box, { name: "key", label: "key tokens", left: false, line }, keys, {
     point: point("key"),
     pin: pin("to"),
   });
@@ -55,7 +68,9 @@ export function headView(stage: Stage): Drawing {
     left.mark(fromQuery ? at : []);
     right.mark(fromQuery ? [] : at);
     const lines = focus ? linesOf(stage, heads, at, fromQuery) : faint;
-    between.show((pen, inSight) => paintLines(pen, lines.filter(inSight), [0, gap], colours, focus !== null));
+    const opacity = focus ? focusedOpacity : opacityOfAll(faint);
+    const here = { ...lane, left: 0, right: lane.right - lane.left };
+    between.show((pen, inSight) => paintLines(pen, lines.filter(inSight), here, colours, opacity));
     const sums = focus ? summed(stage, heads, at, fromQuery) : null;
     const colour = heads.length === 1 ? colours[0] : themed("accent");
     left.shade(fromQuery ? null : sums, colour, pointed !== null);
@@ -64,21 +79,26 @@ export function headView(stage: Stage): Drawing {
   };
   const refresh = oncePerFrame(draw);
   draw();
+  if (!pinnedOf(state)) stage.announce("point at a token to see its weights; a click keeps them");
 
   return {
     picture: {
-      width: 2 * SIDE + gap,
-      height,
-      paint: (pen) => paintAll(pen, stage, heads),
+      width: lane.left + lane.right,
+      height: line * count,
+      paint: (pen) => paintAll(pen, stage, heads, lane),
     },
     table: () => tableOf(stage, heads),
     end: between.end,
   };
 }
 
-/** Returns the pixels between the two columns of tokens. */
-function gapOf({ width }: Stage): number {
-  return Math.max(LEAST_GAP, Math.min(MOST_GAP, width - 2 * SIDE, width * 0.4));
+/** Returns where lines are drawn: between two columns of tokens, in the pixels that are left below the head buttons. */
+function laneOf({ host, width, height, run, state }: Stage): Lane {
+  const side = Math.max(LEAST_SIDE, Math.min(MOST_SIDE, (width - LEAST_GAP) / 2, 0.17 * width));
+  const gap = Math.max(LEAST_GAP, Math.min(MOST_GAP, width - 2 * side));
+  const count = Math.max(...(["queries", "keys"] as const).map((which) => run.axis(state, which).labels.length));
+  const used = (host.lastElementChild?.getBoundingClientRect().bottom ?? 0) - host.getBoundingClientRect().top;
+  return { left: side, right: side + gap, line: lineHeight(height - Math.max(0, used), count) };
 }
 
 /** Returns the heads whose lines are drawn: the chosen ones, or all combined. */
@@ -144,23 +164,22 @@ function summed({ run, state }: Stage, heads: HeadName[], focus: number[], fromQ
   return added(focus.map((at) => run.meanOf(state, heads, fromQuery ? "from" : "to", at)));
 }
 
-function paintAll(pen: Pen, stage: Stage, heads: HeadName[]): void {
+function paintAll(pen: Pen, stage: Stage, heads: HeadName[], lane: Lane): void {
   const { run, state } = stage;
   const [queries, keys] = [run.axis(state, "queries").labels, run.axis(state, "keys").labels];
-  const gap = gapOf(stage);
   const focus = pinnedOf(state);
   const fromQuery = focus?.side === "query";
   const lines = focus ? linesOf(stage, heads, focus.pinned, fromQuery) : strongest(stage, heads);
   const colours = heads.map((head) => colourOf(stage, head));
-  paintLines(pen, lines, [SIDE, SIDE + gap], colours, focus !== null);
-  const look = { size: 13, fill: themed("ink") };
+  paintLines(pen, lines, lane, colours, focus ? focusedOpacity : opacityOfAll(lines));
+  const look = { size: textSize(lane.line), fill: themed("ink") };
   const chosen = (side: Pointed["side"], at: number) => focus?.side === side && focus.pinned.includes(at);
-  const middle = (at: number) => (at + 0.5) * LINE;
+  const middle = (at: number) => (at + 0.5) * lane.line;
   queries.forEach((label, at) => {
-    pen.text(SIDE - 8, middle(at), label, { ...look, anchor: "end", bold: chosen("query", at) });
+    pen.text(lane.left - 8, middle(at), label, { ...look, anchor: "end", bold: chosen("query", at) });
   });
   keys.forEach((label, at) => {
-    pen.text(SIDE + gap + 8, middle(at), label, { ...look, bold: chosen("key", at) });
+    pen.text(lane.right + 8, middle(at), label, { ...look, bold: chosen("key", at) });
   });
 }
 
@@ -181,8 +200,8 @@ function tableOf({ run, state }: Stage, heads: HeadName[]): Table {
 function sentence(at: number[], fromQuery: boolean, sums: Float32Array, queries: string[], keys: string[]): string {
   const [focusLabels, otherLabels] = fromQuery ? [queries, keys] : [keys, queries];
   const best = [...sums.keys()].filter((other) => sums[other] > 0).sort((a, b) => sums[b] - sums[a]);
-  const named = best.slice(0, 3).map((other) => `${otherLabels[other]} ${weight(sums[other])}`);
-  const focus = at.map((token) => focusLabels[token]).join(" + ");
+  const named = best.slice(0, 3).map((other) => `${isolated(otherLabels[other])} ${weight(sums[other])}`);
+  const focus = at.map((token) => isolated(focusLabels[token])).join(" + ");
   const all = total(sums);
   const rest = fromQuery || at.length > 1 ? "" : `, ${weight(all)} in all`;
   return `${focus} ${fromQuery ? "attends to" : "receives attention from"} ${named.join(", ") || "nothing"}${rest}`;

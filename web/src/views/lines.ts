@@ -3,7 +3,6 @@ import { select } from "d3-selection";
 import type { Stage } from "../drawing";
 import { type Pen, sized } from "../pen";
 import type { HeadName } from "../state";
-import { LINE } from "./tokens";
 
 /** Smallest weight and largest number of drawn lines: of tokens in focus, and of all tokens. */
 const FAINT = 0.002;
@@ -52,18 +51,34 @@ function mostOf(lines: Line[], most: number): Line[] {
   return lines.sort((a, b) => a.weight - b.weight).slice(-most);
 }
 
-/** Draws lines from the left edge to the right; tokens are `LINE` pixels apart. */
+/** Where lines are drawn: from the left edge to the right, between tokens that are `line` pixels apart. */
+export interface Lane {
+  left: number;
+  right: number;
+  line: number;
+}
+
+/** Returns the opacity of a line of a token in focus. */
+export function focusedOpacity(weight: number): number {
+  return 0.08 + 0.92 * weight;
+}
+
+/** Returns the opacity of the lines of all tokens: the strongest of them is always easy to see. */
+export function opacityOfAll(lines: readonly Line[]): (weight: number) => number {
+  const top = Math.max(FAINT_OF_ALL, ...lines.slice(-1).map((line) => line.weight));
+  return (weight) => 0.06 + 0.79 * (weight / top) ** 0.8;
+}
+
 export function paintLines(
   pen: Pen,
   lines: readonly Line[],
-  [left, right]: readonly [number, number],
+  { left, right, line }: Lane,
   colours: readonly string[],
-  focused: boolean,
+  opacity: (weight: number) => number,
 ): void {
-  const middle = (at: number) => (at + 0.5) * LINE;
+  const middle = (at: number) => (at + 0.5) * line;
   for (const { query, key, weight, head } of lines) {
-    const opacity = focused ? 0.08 + 0.92 * weight : 0.75 * weight;
-    pen.link([left, middle(query)], [right, middle(key)], colours[head], opacity);
+    pen.link([left, middle(query)], [right, middle(key)], colours[head], opacity(weight));
   }
 }
 
@@ -71,17 +86,17 @@ export function paintLines(
 type Show = (pen: Pen, inSight: (line: Line) => boolean) => void;
 
 /** Adds a canvas as tall as the screen, which stays on the screen while a long text scrolls and draws its part. */
-export function lineCanvas(host: HTMLElement, label: string, width: number, height: number) {
+export function lineCanvas(host: HTMLElement, label: string, { left, right, line }: Lane, height: number) {
   const box = select(host).append("div").attr("class", "lines").style("height", `${height}px`);
   const canvas = box.append("canvas").attr("role", "img").attr("aria-label", label).node() as HTMLCanvasElement;
   const tall = Math.min(height, screen.height);
-  const clear = sized(canvas, width, tall, devicePixelRatio);
+  const clear = sized(canvas, right - left, tall, devicePixelRatio);
   let show: Show = () => {};
 
   const paint = () => {
     const top = canvas.offsetTop - (box.node() as HTMLDivElement).offsetTop;
     const inSight = ({ query, key }: Line) =>
-      Math.max(query, key) * LINE >= top - LINE && Math.min(query, key) * LINE <= top + tall;
+      Math.max(query, key) * line >= top - line && Math.min(query, key) * line <= top + tall;
     const pen = clear();
     pen.group(0, -top, () => show(pen, inSight));
   };

@@ -1,6 +1,7 @@
 // Matrix view: the map on a canvas, with zoom, pan and a crosshair that shows the weight of a cell.
 import { pointer, select } from "d3-selection";
 import { type ZoomTransform, zoom, zoomIdentity } from "d3-zoom";
+import { isolated } from "../cells";
 import { DECADES, shares, themed, viridis, viridisPixel } from "../colour";
 import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
@@ -9,11 +10,16 @@ import { type Pen, sized } from "../pen";
 import type { State } from "../state";
 import { type Absent, absentOf, hatch, LEGEND_HIGH, legendHeight, paintLegend, undefinedRows } from "./absent";
 import { oncePerFrame } from "./lines";
+import { largestAt, type Ranked, rankedList } from "./ranked";
 import { weight } from "./tokens";
 
+/** Pixels of the list of the largest weights, and of a window that has room for it at the right of the map. */
+const LIST = 300;
+const WIDE = 900;
 const LEAST_MARGIN = 40;
 const MOST_MARGIN = 150;
 const BAR = 64;
+const MOST_SIZE = 1200;
 const LEAST_LABEL = 9;
 /** Number of tokens above which colours are logarithmic, as in the pictures of `attncli heatmap`. */
 const LINEAR_UP_TO = 256;
@@ -123,11 +129,27 @@ export function matrixView(stage: Stage): Drawing {
       if (factor) select(canvas).call(zooming.scaleBy, factor);
     });
   draw();
+  rankedList(box, "largest weights of this map", ranked(stage, plot));
 
   return {
     picture: { width, height, paint: (pen) => paint(pen, plot, view, crosshair(state, maps.cell)) },
     table: () => tableOf(stage, plot),
   };
+}
+
+/** Returns the largest weights of a map; a click moves the crosshair to one. */
+function ranked({ run, store, state }: Stage, { map, queries, keys }: Plot): Ranked[] {
+  const { cell } = run.maps(state);
+  const chosen = crosshair(state, cell);
+  return largestAt(map.weights).map((at) => {
+    const [row, column] = [Math.floor(at / map.columns), at % map.columns];
+    return {
+      name: `${isolated(queries[row].text)} → ${isolated(keys[column].text)}`,
+      weight: map.weights[at],
+      chosen: chosen?.[0] === row && chosen[1] === column,
+      pick: () => store.change({ query: row * cell[0], key: column * cell[1] }),
+    };
+  });
 }
 
 function plotOf(stage: Stage, map: Grid): Plot {
@@ -140,7 +162,8 @@ function plotOf(stage: Stage, map: Grid): Plot {
   const top = largest(map.weights);
   const margin = Math.max(LEAST_MARGIN, ...[...queries, ...keys].map((label) => wide(label.numbered)));
   const absent = absentOf(map, state);
-  const room = Math.min(stage.width - margin - BAR, stage.height - margin - legendHeight(absent), 900);
+  const list = stage.width < WIDE ? 0 : LIST;
+  const room = Math.min(stage.width - margin - BAR - list, stage.height - margin - legendHeight(absent), MOST_SIZE);
   return {
     map,
     cells: pixels(map, shares(top, log)),
@@ -251,7 +274,7 @@ function sentence({ map, queries, keys }: Plot, [row, column]: [number, number])
   const without = isUndefined(map, row) ? "undefined, this query has no weights" : "masked, or left out";
   const text = Number.isNaN(value) ? without : value.toPrecision(3);
   const [from, to] = [queries[row], keys[column]];
-  return `${from.text} (${from.place}) → ${to.text} (${to.place}): ${text}`;
+  return `${isolated(from.text)} (${from.place}) → ${isolated(to.text)} (${to.place}): ${text}`;
 }
 
 /** Returns a row per weight; a pooled cell is named by its first query and key. */

@@ -11,7 +11,11 @@ import { type Absent, absentLegend, absentOf, hatch, LEGEND_HIGH, paintLegend, u
 import { isLog, pixels } from "./matrix";
 
 const LABEL = 34;
-const GAP = 6;
+const GAP = 4;
+const LEAST_SIDE = 16;
+/** Side of a thumbnail that needs no more room in height; a larger one does. */
+const USUAL_SIDE = 120;
+const MOST_SIDE = 220;
 /** Milliseconds of drawing before the page handles other events. */
 const FRAME_MS = 12;
 
@@ -26,7 +30,8 @@ export function modelView(stage: Stage): Drawing {
   const { run, store, state } = stage;
   const places = placesOf(stage);
   const columns = Math.max(...places.map((place) => place.column)) + 1;
-  const side = Math.max(26, Math.min(96, Math.floor((stage.width - LABEL) / columns) - GAP));
+  const rows = Math.max(...places.map((place) => place.row)) + 1;
+  const side = sideOf(stage, rows, columns);
   const box = select(stage.host)
     .append("div")
     .attr("class", "model-view")
@@ -46,6 +51,7 @@ export function modelView(stage: Stage): Drawing {
       .append("button")
       .attr("type", "button")
       .attr("class", "thumb")
+      .style("height", `${side}px`)
       .attr("data-keep", `thumb-${place.layer}-${place.head}`)
       .attr("data-layer", place.layer)
       .attr("data-head", place.head)
@@ -65,12 +71,18 @@ export function modelView(stage: Stage): Drawing {
   const stop = inTurn(waiting);
 
   const width = LABEL + columns * (side + GAP);
-  const height = LABEL + (Math.max(...places.map((place) => place.row)) + 1) * (side + GAP);
+  const height = LABEL + rows * (side + GAP);
   return {
     picture: { width, height: height + LEGEND_HIGH, paint: (pen) => paint(pen, stage, places, side) },
     table: () => tableOf(stage, places),
     end: stop,
   };
+}
+
+/** Returns the side of a thumbnail: all heads fit the width, and large ones the height too. */
+function sideOf({ width, height }: Stage, rows: number, columns: number): number {
+  const [wide, high] = [(width - LABEL) / columns, (height - LABEL) / rows].map((room) => Math.floor(room) - GAP);
+  return Math.max(LEAST_SIDE, Math.min(MOST_SIDE, wide, Math.max(USUAL_SIDE, high)));
 }
 
 function placesOf({ run, state }: Stage): Place[] {

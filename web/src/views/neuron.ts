@@ -1,6 +1,7 @@
 // Neuron view: the query vector and key vector of a pair of tokens, their product, the score and the weight.
 import { interpolatePuOr } from "d3-scale-chromatic";
 import { select } from "d3-selection";
+import { isolated } from "../cells";
 import { themed } from "../colour";
 import type { Drawing, Stage, Table } from "../drawing";
 import { type Pair, pairOf } from "../neurons";
@@ -10,6 +11,9 @@ import type { State } from "../state";
 import { missing } from "./missing";
 import { weight } from "./tokens";
 
+/** Pixels of a window with the vectors at the left of the scores, and their share of it. */
+const WIDE = 900;
+const SHARE = 0.56;
 const NAME = 90;
 const STRIP = 34;
 const TOP = 22;
@@ -67,18 +71,25 @@ function pairView(stage: Stage, vectors: Vectors): Drawing {
   pick("query token", queries, query, "queries", "query");
   pick("key token", keys, key, "keys", "key");
 
-  const width = Math.min(stage.width, 900);
+  const width = stage.width < WIDE ? stage.width : SHARE * stage.width;
   const height = TOP + 3 * STRIP + 6;
-  const canvas = box
+  const columns = box.append("div").attr("class", "columns");
+  const how = columns.append("div");
+  const canvas = how
     .append("canvas")
     .attr("role", "img")
     .attr("aria-label", `query, key and product of ${queries[query]} and ${keys[key]}, ${vectors.dim} dimensions`);
   const paint = (pen: Pen) => paintStrips(pen, pair, width);
   paint(sized(canvas.node() as HTMLCanvasElement, width, height, devicePixelRatio)());
-  steps(box.append("dl").attr("class", "steps").node() as HTMLDListElement, pair, vectors);
-  scoreList(stage, box.append("div").attr("class", "scores").node() as HTMLDivElement, { vectors, query, key, row });
+  steps(how.append("dl").attr("class", "steps").node() as HTMLDListElement, pair, vectors);
+  scoreList(stage, columns.append("div").attr("class", "scores").node() as HTMLDivElement, {
+    vectors,
+    query,
+    key,
+    row,
+  });
   stage.announce(
-    `${queries[query]} attends to ${keys[key]}: score ${pair.score.toPrecision(4)}, weight ${weight(pair.weight)}`,
+    `${isolated(queries[query])} attends to ${isolated(keys[key])}: score ${pair.score.toPrecision(4)}, weight ${weight(pair.weight)}`,
   );
   return { picture: { width, height, paint }, table: () => tableOf(pair) };
 }

@@ -12,6 +12,7 @@ import { missing } from "./missing";
 const USUAL = "entropy";
 const NOTHING = "This page contains no measures of this kind of attention.";
 const CELL = 46;
+const MOST_CELL = 120;
 const HIGH = 26;
 const LABEL = 40;
 
@@ -90,7 +91,10 @@ function cellsOf(rows: HeadRow[], metric: string): Cell[] {
 
 function drawCells(host: HTMLElement, stage: Stage, cells: Cell[]): void {
   const columns = Math.max(...cells.map((cell) => cell.column)) + 1;
-  const box = select(host).style("grid-template-columns", `${LABEL}px repeat(${columns}, minmax(30px, ${CELL}px))`);
+  const box = select(host).style(
+    "grid-template-columns",
+    `${LABEL}px repeat(${columns}, minmax(30px, ${MOST_CELL}px))`,
+  );
   box.append("span").attr("class", "corner").attr("aria-hidden", "true").text("L \\ H");
   for (let column = 0; column < columns; column++) box.append("span").attr("class", "number").text(column);
   let row = -1;

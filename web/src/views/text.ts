@@ -1,65 +1,88 @@
 // Text view: the text itself, shaded by the attention from, or to, the tokens in focus.
 import { select } from "d3-selection";
+import { cellsOf, escapedControls, isolated, type TextCell, topOf, type Weights } from "../cells";
 import { themed } from "../colour";
 import { namesAt } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
 import { focusOf, toggled, turned } from "../focus";
-import { added, largest, total } from "../maps";
-import { FONT, type Pen } from "../pen";
-import type { Axis } from "../run";
-import type { Side } from "../schema";
+import { added, total } from "../maps";
+import type { Pen } from "../pen";
+import type { State } from "../state";
 import { type Absent, absentLegend, hatch, legendHeight, paintLegend } from "./absent";
+import { largestAt, rankedList } from "./ranked";
 import { weight } from "./tokens";
+import { type Box, paintText } from "./written";
 
-const WIDTH = 720;
-const LINE = 28;
-const SIZE = 15;
+/** Number of characters below which a text is set larger. */
+const SHORT = 400;
+const HEADING = 34;
 
 type Which = "queries" | "keys";
 
 /** The shading of a text: a weight for each place of an axis, and a description. */
-interface Shade {
+interface Shade extends Weights {
   which: Which;
-  weights: Float32Array;
-  /** Whether the weight of each place is undefined. */
-  undefinedAt: boolean[];
-  top: number;
   description: string;
 }
 
+/** A text of the view: its cells, and whether they are shaded and can be chosen. */
+interface Part {
+  which: Which;
+  cells: TextCell[];
+  shaded: boolean;
+  clickable: boolean;
+}
+
 export function textView(stage: Stage): Drawing {
-  const { run, store, state } = stage;
+  const { store, state } = stage;
   const shade = shadeOf(stage);
+  const parts = partsOf(stage, shade);
+  const shaded = parts.filter((part) => part.shaded).flatMap((part) => part.cells);
+  const top = topOf(shaded);
   const box = select(stage.host).append("div").attr("class", "text-view").node() as HTMLDivElement;
-  const turn = select(box)
+  const column = select(box).append("div");
+  column
     .append("button")
     .attr("type", "button")
     .attr("class", "plain")
-    .attr("data-keep", "direction");
-  turn
+    .attr("data-keep", "direction")
     .text(state.direction === "from" ? "attention from the chosen tokens" : "attention to the chosen tokens")
     .attr("title", "the other direction (d)")
     .on("click", () => store.change(turned(state)));
-  for (const which of shown(stage)) {
-    const axis = run.axis(state, which);
-    const part = select(box).append("section").attr("aria-label", heading(stage, which));
-    if (shown(stage).length > 1) part.append("h2").text(heading(stage, which));
-    const text = part.append("p").attr("class", "text").attr("dir", "auto");
-    drawText(text.node() as HTMLParagraphElement, stage, which, axis, shade);
-  }
-  legend(box, shade);
+  const hosts = parts.map((part) => {
+    const section = column.append("section").attr("aria-label", heading(stage, part.which));
+    if (parts.length > 1) section.append("h2").text(heading(stage, part.which));
+    const length = part.cells.reduce((sum, cell) => sum + cell.before.length + cell.text.length, 0);
+    const text = section.append("p").attr("class", length < SHORT ? "text short" : "text");
+    // the direction of the first letter that is not in a <bdi>, as special tokens are
+    const host = text.attr("dir", "auto").node() as HTMLParagraphElement;
+    drawText(host, stage, part, top);
+    return host;
+  });
+  const absent: Absent = { masked: false, undefined: shaded.some((cell) => cell.undefined) };
+  legend(column.node() as HTMLDivElement, top, absent);
+  const weights = shaded.map((cell) => cell.weight);
+  const best = largestAt(weights).map((at) => ({ name: shaded[at].name, weight: weights[at], chosen: false }));
+  rankedList(box, "largest weights", best);
   stage.announce(shade.description);
-  return { picture: pictureOf(stage, shade), table: () => tableOf(stage, shade) };
+  return { picture: pictureOf(shade, hosts, absent), table: () => tableOf(stage, shade) };
 }
 
-/** Returns the sides to show: one where queries and keys are the same text, else both. */
-function shown({ run, state }: Stage): Which[] {
+/** Returns the texts to show: one where queries and keys are the same text, else both. */
+function partsOf(stage: Stage, shade: Shade): Part[] {
+  const { run, state } = stage;
   const maps = run.maps(state);
-  return maps.queries === maps.keys ? ["keys"] : ["queries", "keys"];
+  const shown: Which[] = maps.queries === maps.keys ? ["keys"] : ["queries", "keys"];
+  return shown.map((which) => {
+    const shaded = shown.length === 1 || which === shade.which;
+    const cells = cellsOf(run.side(state, which), run.axis(state, which), shaded ? shade : null);
+    return { which, cells, shaded, clickable: shown.length === 1 || which === focusSide(stage) };
+  });
 }
 
-function heading(stage: Stage, which: Which): string {
-  if (shown(stage).length === 1) return "text";
+function heading({ run, state }: Stage, which: Which): string {
+  const maps = run.maps(state);
+  if (maps.queries === maps.keys) return "text";
   return which === "queries" ? "query text" : "key text";
 }
 
@@ -82,108 +105,90 @@ function shadeOf(stage: Stage): Shade {
   const count = labels.length - (fromQuery ? absent.filter(Boolean).length : 0);
   const weights = focus.length ? sums : sums.map((sum) => sum / count);
   const undefinedAt = fromQuery ? keyLabels.map(() => chosen.every((query) => absent[query])) : absent;
-  const names = focus.map((at) => labels[at]).join(" + ");
+  const names = focus.map((at) => isolated(labels[at])).join(" + ");
   const tokens = focus.length ? names : "all tokens, mean (click tokens to choose)";
   const description = `attention ${fromQuery ? "from" : "to"} ${tokens}: ${weight(total(weights))} in all`;
-  return { which, weights, undefinedAt, top: largest(weights), description };
+  return { which, weights, undefinedAt, adds: fromQuery, description };
 }
 
-function drawText(host: HTMLElement, stage: Stage, which: Which, axis: Axis, shade: Shade): void {
+/**
+ * Adds the text as one flow of inline elements: buttons would be boxes of their own, which keep letters from joining and
+ * scripts from right to left from their order.
+ */
+function drawText(host: HTMLElement, stage: Stage, { which, cells, clickable }: Part, top: number): void {
   const { run, store, state } = stage;
-  const side = run.side(state, which);
-  const clickable = shown(stage).length === 1 || which === focusSide(stage);
-  const focus = clickable ? new Set(focusOf(state)) : new Set<number>();
-  const shaded = shown(stage).length === 1 || which === shade.which;
-  const text = select(host);
-  side.pieces.forEach((_, piece) => {
-    const at = axis.places[piece];
-    text.append("span").text(side.before[piece]);
-    if (at < 0) return;
-    const value = shaded ? shade.weights[at] : Number.NaN;
-    const isUndefined = shaded && shade.undefinedAt[at];
-    const known = isUndefined ? ": undefined" : Number.isNaN(value) ? "" : `: ${weight(value)}`;
-    const tooltip = `${axis.labels[at]}${known}`;
-    const mark = text
-      .append(clickable ? "button" : "span")
-      .attr("class", `piece${side.surface[piece] ? "" : " chip"}${isUndefined ? " undefined" : ""}`)
-      .attr("title", tooltip)
-      .attr("data-at", at)
-      .style("--share", String(Number.isNaN(value) || shade.top === 0 ? 0 : value / shade.top))
-      .text(side.surface[piece] || side.labels[piece]);
-    if (!clickable) return;
+  const focus = new Set(clickable ? focusOf(state) : []);
+  for (const cell of cells) {
+    host.append(cell.before);
+    if (!cell.places.length) continue;
+    const known = cell.undefined ? ": undefined" : Number.isNaN(cell.weight) ? "" : `: ${weight(cell.weight)}`;
+    const mark = select(host)
+      .append(cell.chip ? "bdi" : "span")
+      .attr("class", `piece${cell.chip ? " chip" : ""}${cell.undefined ? " undefined" : ""}`)
+      .attr("title", `${isolated(cell.name)}${known}`)
+      .attr("data-at", cell.places.join(","))
+      .style("--share", String(Number.isNaN(cell.weight) || top === 0 ? 0 : cell.weight / top))
+      .text(cell.text);
+    if (!clickable) continue;
+    const toggle = () => store.change(toggledCell(state, cell.places));
     mark
-      .attr("type", "button")
-      .attr("aria-label", tooltip)
-      .attr("data-keep", `piece-${piece}`)
-      .attr("aria-pressed", String(focus.has(at)))
-      .on("click", () => store.change(toggled(state, state.direction, at)));
-  });
-  text.append("span").text(side.after);
+      .attr("role", "button")
+      .attr("tabindex", 0)
+      .attr("aria-label", `${isolated(cell.name)}${known}`)
+      .attr("data-keep", `piece-${cell.piece}`)
+      .attr("aria-pressed", String(cell.places.some((place) => focus.has(place))))
+      .on("click", toggle)
+      .on("keydown", (event: KeyboardEvent) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        toggle();
+      });
+  }
+  host.append(escapedControls(run.side(state, which).after));
 }
 
-function legend(host: HTMLElement, shade: Shade): void {
+/** Returns the state with all tokens of a cell in focus, or with none of them if they were. */
+function toggledCell(state: State, places: readonly number[]): State {
+  const before = new Set(focusOf(state));
+  const chosen = places.some((place) => before.has(place));
+  let next = state;
+  for (const place of places) {
+    if (before.has(place) === chosen) next = { ...next, ...toggled(next, next.direction, place) };
+  }
+  return next;
+}
+
+function legend(host: HTMLElement, top: number, absent: Absent): void {
   const box = select(host).append("p").attr("class", "legend");
   box.append("span").text("0");
   box.append("span").attr("class", "ramp").attr("aria-hidden", "true");
-  box.append("span").attr("data-top", "").text(weight(shade.top));
-  absentLegend(host, absentIn(shade));
+  box.append("span").attr("data-top", "").text(weight(top));
+  absentLegend(host, absent);
 }
 
-function absentIn(shade: Shade): Absent {
-  return { masked: false, undefined: shade.undefinedAt.some(Boolean) };
-}
-
-/** Returns the place of each piece when the text is set in lines of `WIDTH` pixels. */
-function setInLines(
-  side: Side,
-  axis: Axis,
-): { placed: { piece: number; x: number; y: number; wide: number }[]; lines: number } {
-  const context = document.createElement("canvas").getContext("2d") as CanvasRenderingContext2D;
-  context.font = `${SIZE}px ${FONT}`;
-  let [x, line] = [0, 0];
-  const placed = side.pieces.flatMap((_, piece) => {
-    if (axis.places[piece] < 0) return [];
-    if (side.before[piece].includes("\n")) [x, line] = [0, line + 1];
-    else x += context.measureText(side.before[piece]).width;
-    const wide = context.measureText(side.surface[piece] || side.labels[piece]).width;
-    if (x > 0 && x + wide > WIDTH) [x, line] = [0, line + 1];
-    const at = { piece, x, y: line * LINE, wide };
-    x += wide + (side.surface[piece] ? 0 : 4);
-    return [at];
-  });
-  return { placed, lines: line + 1 };
-}
-
-function pictureOf(stage: Stage, shade: Shade): Drawing["picture"] {
-  const { run, state } = stage;
-  const parts = shown(stage).map((which) => {
-    const [side, axis] = [run.side(state, which), run.axis(state, which)];
-    return { which, side, axis, ...setInLines(side, axis) };
-  });
-  const legendTop = parts.reduce((sum, part) => sum + (part.lines + 2) * LINE, 0);
-  const height = legendTop + legendHeight(absentIn(shade));
+/** Returns the picture of the texts as they stand on the page. */
+function pictureOf(shade: Shade, hosts: HTMLElement[], absent: Absent): Drawing["picture"] {
+  const boxes = hosts.map((host) => host.getBoundingClientRect());
+  const heights = boxes.map((box) => box.height + HEADING / 2);
+  const width = Math.max(...boxes.map((box) => box.width));
+  const high = HEADING + heights.reduce((sum, height) => sum + height, 0);
   const paint = (pen: Pen) => {
-    pen.text(0, LINE / 2, shade.description, { size: 12, fill: themed("soft") });
-    let top = 1.5 * LINE;
-    for (const part of parts) {
-      const focus = new Set(parts.length === 1 || part.which === focusSide(stage) ? focusOf(state) : []);
-      for (const { piece, x, y, wide } of part.placed) {
-        const at = part.axis.places[piece];
-        const value = parts.length === 1 || part.which === shade.which ? shade.weights[at] : Number.NaN;
-        const share = Number.isNaN(value) || shade.top === 0 ? 0 : value / shade.top;
-        pen.group(0, top, () => {
-          if ((parts.length === 1 || part.which === shade.which) && shade.undefinedAt[at])
-            hatch(pen, x, y, wide, LINE - 6);
-          else if (share > 0) pen.rect(x, y, wide, LINE - 6, mixed(share));
-          const look = { size: SIZE, fill: themed("ink"), bold: focus.has(at) };
-          pen.text(x, y + (LINE - 6) / 2, part.side.surface[piece] || part.side.labels[piece], look);
-        });
-      }
-      top += (part.lines + 1) * LINE;
-    }
-    paintLegend(pen, absentIn(shade), 0, legendTop);
+    pen.text(0, HEADING / 2, shade.description, { size: 12, fill: themed("soft") });
+    let top = HEADING;
+    hosts.forEach((host, at) => {
+      const origin = host.getBoundingClientRect();
+      pen.group(0, top, () => paintText(pen, host, origin, background));
+      top += heights[at];
+    });
+    paintLegend(pen, absent, 0, high);
   };
-  return { width: WIDTH, height, paint };
+  return { width, height: high + legendHeight(absent), paint };
+}
+
+function background(pen: Pen, piece: HTMLElement, { left, top, right, bottom }: Box): void {
+  const share = Number(piece.style.getPropertyValue("--share"));
+  if (piece.classList.contains("undefined")) hatch(pen, left, top, right - left, bottom - top);
+  else if (share > 0) pen.rect(left, top, right - left, bottom - top, mixed(share));
 }
 
 /** Returns the background mixed with a share of the mark colour, as in the style sheet. */

@@ -2,9 +2,22 @@
 import { type Selection, select } from "d3-selection";
 import type { Axis } from "../run";
 
-export const LINE = 20;
+const LEAST_LINE = 20;
+const MOST_LINE = 46;
+/** Smallest and largest size of the text of a token. */
+const SIZES = [13, 18];
 /** Milliseconds of rest of the pointer after which tokens off the screen are updated. */
 const REST_MS = 80;
+
+/** Returns the pixels between tokens: as many as let a short text fill `height`. */
+export function lineHeight(height: number, count: number): number {
+  return Math.max(LEAST_LINE, Math.min(MOST_LINE, Math.floor(height / count)));
+}
+
+/** Returns the size of the text of tokens that are `line` pixels apart. */
+export function textSize(line: number): number {
+  return Math.max(SIZES[0], Math.min(SIZES[1], Math.round(0.5 * line)));
+}
 
 export interface Column {
   nodes: Selection<HTMLButtonElement, string, HTMLDivElement, unknown>;
@@ -15,7 +28,7 @@ export interface Column {
 
 export function tokenColumn(
   host: HTMLElement,
-  { name, label, left }: { name: string; label: string; left: boolean },
+  { name, label, left, line }: { name: string; label: string; left: boolean; line: number },
   axis: Axis,
   on: { point(at: number | null): void; pin(at: number): void },
 ): Column {
@@ -23,7 +36,9 @@ export function tokenColumn(
     .append("div")
     .attr("class", `tokens ${name}${left ? " left" : ""}`)
     .attr("role", "group")
-    .attr("aria-label", label);
+    .attr("aria-label", label)
+    .style("--line", `${line}px`)
+    .style("--size", `${textSize(line)}px`);
   const nodes = box
     .selectAll<HTMLButtonElement, string>("button")
     .data(axis.labels)
@@ -73,7 +88,7 @@ export function tokenColumn(
       wanted = weights ?? none;
       clearTimeout(rest);
       if (passing) {
-        fill(...inSight(box.node() as HTMLDivElement, buttons.length));
+        fill(...inSight(box.node() as HTMLDivElement, buttons.length, line));
         rest = window.setTimeout(() => fill(0, buttons.length), REST_MS);
       } else fill(0, buttons.length);
     },
@@ -86,10 +101,10 @@ export function tokenColumn(
 }
 
 /** Returns the range of tokens of a column that is on the screen. */
-function inSight(box: HTMLElement, count: number): [number, number] {
+function inSight(box: HTMLElement, count: number, line: number): [number, number] {
   const { top } = box.getBoundingClientRect();
-  const at = (y: number) => Math.max(0, Math.min(count, Math.round((y - top) / LINE)));
-  return [at(-LINE), at(innerHeight + LINE)];
+  const at = (y: number) => Math.max(0, Math.min(count, Math.round((y - top) / line)));
+  return [at(-line), at(innerHeight + line)];
 }
 
 /** Makes a token the one that Tab reaches; arrow keys reach the others. */
