@@ -50,7 +50,8 @@ def split_cells(tokens: Tokens, words: bool = False) -> TextCells:
     """
     text, offsets = (tokens.text, tokens.offsets) if words else place_pieces(tokens)
     ends = [match.end() for match in _CLUSTER.finditer(text)]
-    numbers, spans = [], []
+    numbers: list[int] = []
+    spans: list[tuple[int, int]] = []
     last, end_of_text = -1, 0
     for start, end in offsets.tolist():
         if not 0 <= start < end <= len(text):

@@ -105,7 +105,7 @@ def test_the_picture_has_each_line_as_one_text(pages: Callable[[str], Made], ope
 
 def test_a_name_from_the_right_leaves_the_sentence_in_order(pages: Callable[[str], Made], open_page: Open) -> None:
     page = open_page(pages(ARABIC).html).go("view=text&layer=0&head=1&query=1")
-    assert page.locator(".status").inner_text().startswith("attention from \u2068ا\u2069: ")
+    assert page.locator(".status").inner_text().startswith("attention from \u2068\u0627\u2069: ")
 
 
 @pytest.mark.parametrize("text", [ARABIC, HINDI])

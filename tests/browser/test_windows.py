@@ -25,7 +25,7 @@ CUT = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => on
 def deep(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of 30 layers."""
     folder = tmp_path_factory.mktemp("deep")
-    labels = "The animal didn't cross the street because it was".split()
+    labels = ["The", "animal", "didn't", "cross", "the", "street", "because", "it", "was"]
     weights = np.random.default_rng(0).dirichlet(np.ones(len(labels)), (30, 2, len(labels)))
     np.save(folder / "maps.npy", weights.astype(np.float32))
     (folder / "labels.json").write_text(json.dumps(labels))
