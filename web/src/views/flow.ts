@@ -153,7 +153,8 @@ function paintFlow(pen: Pen, layers: Layers, token: number | null, { step, line 
       }
     }
     lines.sort((a, b) => a.weight - b.weight);
-    const opacity = carried ? focusedOpacity : (weight: number) => 0.9 * weight;
+    // shares of one token spread over many lines
+    const opacity = (weight: number) => (carried ? focusedOpacity(Math.sqrt(weight)) : 0.9 * weight);
     paintLines(pen, lines, { left: at * step, right: (at + 1) * step, line }, [themed("accent")], opacity);
   });
 }
