@@ -262,7 +262,7 @@ def test_numbers_are_those_of_stats(made: Callable[[str], Made], open_page: Open
     )
     first.get_by_role("button").click()
     assert opened.state()["view"] == "head"
-    assert opened.state()["layer"] == str(best["layer"])
+    assert page.locator("select[name=layer]").input_value() == str(best["layer"])
 
 
 def test_the_document_in_the_page_is_the_run(made: Callable[[str], Made], open_page: Open) -> None:
