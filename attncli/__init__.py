@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
     from attncli.arguments import PictureArguments
-    from attncli.data.extras import Edges, Profile, Received, Vectors
+    from attncli.data.extras import Edges, Vectors
     from attncli.data.layer_maps import LayerMaps
     from attncli.data.maps import Attention
     from attncli.data.measures import Metric
+    from attncli.data.profile import Profile, Received
     from attncli.data.results import RunInfo, Scores, Statistics
     from attncli.data.tokens import KINDS, Input, Text, Tokens
     from attncli.engine.request import RunOptions, ZoomOptions

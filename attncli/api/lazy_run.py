@@ -103,7 +103,7 @@ class LazyRun(Described, Collected):
         """Return a run with the edges or the profile that a request asks for, from kept maps or else from a pass."""
         if self.reading is None or not self.streams:
             return self.with_extras(request)
-        names = ("top_k", "min_weight", "profile", "ends")
+        names = ("top_k", "min_weight", "profile", "ends", "min_rows")
         return self.reading.take(**{name: getattr(request, name) for name in names})
 
     def _lasting_statistics(self) -> Statistics | None:

@@ -14,7 +14,7 @@ from attncli.data.pair_weights import TokenName
 from attncli.engine.collected import check_weights
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, check_tokens, find_in_maps
-from attncli.engine.request import Request, zoom_of
+from attncli.engine.request import Request, RunOptions, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.engine.windows import zoomed_text
 from attncli.errors import UsageError, did_you_mean
@@ -96,14 +96,17 @@ class Run(LazyRun):
         strongest = self.extras(Request.of({"top_k": top_k, "min_weight": min_weight})).strongest
         return strongest or Edges.empty(self.inputs)
 
-    def profile(self, ends: int | None = None) -> Profile:
+    def profile(self, ends: int | None = None, min_rows: float | None = None) -> Profile:
         """Return where attention goes over the whole texts: measured in the forward pass, else on the kept maps.
 
-        ends  number of tokens of the first and of the last part of a text, 64 by default
+        ends      number of tokens of the first and of the last part of a text, 64 by default
+        min_rows  fewest tokens that must see a key for it to be a sink: a number from 1 up, or a share of all tokens
+                  below 1; by default 5 % of them, at least 5
         """
-        if ends is None and self.whole is not None:
+        if ends is None and min_rows is None and self.whole is not None:
             return self.whole
-        profile = self.extras(Request.of({"profile": True, "ends": ENDS if ends is None else ends})).whole
+        options: RunOptions = {"profile": True, "ends": ENDS if ends is None else ends, "min_rows": min_rows}
+        profile = self.extras(Request.of(options)).whole
         assert profile is not None  # the request asks for it
         return profile
 

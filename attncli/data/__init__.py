@@ -4,11 +4,12 @@ During a forward pass (`Rows`, `RowSums`, `Columns`) they hold tensors on the mo
 NumPy arrays.
 """
 
-from attncli.data.extras import MIN_QUERIES, MIN_SHARE, Edges, EdgesConsumer, Profile, Received, Vectors
+from attncli.data.extras import Edges, EdgesConsumer, Vectors
 from attncli.data.labels import Scheme
 from attncli.data.layer_maps import LayerMaps
 from attncli.data.maps import Attention
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
+from attncli.data.profile import MIN_QUERIES, MIN_SHARE, Profile, Received
 from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
 from attncli.data.segments import Partition, Spans, TextSpan
 from attncli.data.stream import MAX_OFFSET, Rows, ScoreParts, Visibility

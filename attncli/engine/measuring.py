@@ -89,7 +89,7 @@ def extra_sinks(
         top_k, min_weight = request.top_k, request.min_weight
         sinks["strongest"] = StrongestEdges(inputs, take, top_k=top_k, min_weight=min_weight, heads=heads)
     if request.profile:
-        sinks["whole"] = MeasureProfile(inputs, ends=request.ends, heads=heads)
+        sinks["whole"] = MeasureProfile(inputs, ends=request.ends, min_rows=request.min_rows, heads=heads)
     if request.neurons:
         sinks["vectors"] = KeepVectors(heads)
     return sinks

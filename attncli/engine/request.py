@@ -10,15 +10,13 @@ from attncli import registry, vocabulary
 from attncli.arguments import check_names
 from attncli.data import By, RowsAs, Span, Zoom
 from attncli.data.selection import Choice, NumbersOption, choose, parse_tokens
+from attncli.engine.checks import MOST, check_at_least, check_is_bool, check_least_rows
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.rows_as import check_rows_as
 from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
-
-MOST = 2**63 - 1
-"""Largest number of an option: libraries cannot count further."""
 
 
 class ZoomOptions(TypedDict, total=False):
@@ -63,6 +61,8 @@ class RunOptions(ZoomOptions, total=False):
     top_k, min_weight keep edges: the K largest weights of each row, the weights from W up, or weights that are both
     profile           measure where attention goes over the whole text
     ends              number of tokens in the first and in the last part of a text, for the profile
+    min_rows          fewest tokens that must see a key for it to be a sink of the profile: a number from 1 up, or a
+                      share of all below 1; by default 5 % of them, at least 5
     neurons           keep query and key vectors too, which `run.view()` shows
     keep_maps         False to measure only
     capture           auto, stream or eager
@@ -88,6 +88,7 @@ class RunOptions(ZoomOptions, total=False):
     min_weight: float | None
     profile: bool
     ends: int
+    min_rows: float | None
     neurons: bool
     keep_maps: bool
     capture: Literal["auto", "stream", "eager"]
@@ -119,6 +120,7 @@ class Request:
     min_weight: float | None = None
     profile: bool = False
     ends: int = vocabulary.ENDS
+    min_rows: float | None = None
     neurons: bool = False
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
@@ -138,10 +140,11 @@ class Request:
         for name, values in {**choices, "capture": vocabulary.CAPTURES}.items():
             check_choice(options, name, values)
         for name, least in {"max_tokens": 1, "generate": 0, "batch_tokens": 1, "top_k": 1, "ends": 1}.items():
-            _check_at_least(options, name, least, optional=name in ("max_tokens", "top_k"))
+            check_at_least(options, name, least, optional=name in ("max_tokens", "top_k"))
         for name in ("add_bos", "words", "per_query", "profile", "neurons", "keep_maps"):
-            _check_is_bool(options, name)
+            check_is_bool(options, name)
         check_share(options, "min_weight")
+        check_least_rows(options.get("min_rows"))
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
         zoom = zoom_of({name: rest.pop(name) for name in ZoomOptions.__annotations__ if name in rest})
@@ -217,8 +220,9 @@ class Request:
         selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "rows_as", "resolution", "pool")}
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
-        if not self.add_bos:  # the digests of earlier versions have no such option
-            del rest["add_bos"]
+        new = {"add_bos": False, "min_rows": None}
+        # the digests of earlier versions have no such options
+        rest = {name: value for name, value in rest.items() if name not in new or value != new[name]}
         resolved: dict[str, Any] = plain(selected | rest)
         return resolved
 
@@ -234,7 +238,7 @@ NOTHING: Mapping[str, Any] = {
 def zoom_of(options: Mapping[str, Any]) -> Zoom:
     """Return the checked window and resolution; raise UsageError if a value is wrong."""
     check_choice(options, "pool", vocabulary.POOLS)
-    _check_at_least(options, "resolution", 1)
+    check_at_least(options, "resolution", 1)
     rows, keys = (parse_tokens(options.get(name), name) for name in ("rows", "keys"))
     rows_as = check_rows_as(options.get("rows_as"))
     return Zoom(options.get("resolution"), options.get("pool", vocabulary.POOLS[0]), rows, keys, rows_as)
@@ -269,24 +273,6 @@ def check_share(options: Mapping[str, Any], name: str) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (is_number and 0 < value <= 1):
         raise UsageError(f"expected --{name.replace('_', '-')} to be above 0 and at most 1, got {value!r:.60}")
-
-
-def _check_at_least(options: Mapping[str, Any], name: str, least: int, *, optional: bool = True) -> None:
-    """Raise UsageError unless an option is a number from `least` up, or left out; or None where that is allowed."""
-    value = options.get(name)
-    if value is None and (optional or name not in options):
-        return
-    label = f"--{name.replace('_', '-')}"
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"expected {label} to be a number from {least} up, got {value!r:.60}")
-    if value > MOST:
-        raise UsageError(f"expected {label} to be at most {MOST}, got {value!r:.60}")
-
-
-def _check_is_bool(options: Mapping[str, Any], name: str) -> None:
-    value = options.get(name, False)
-    if type(value).__name__ not in ("bool", "bool_"):  # of Python or NumPy
-        raise UsageError(f"expected {name} to be True or False, got {value!r:.60}")
 
 
 def check_seeds(option: str, seeds: int, least: int) -> None:

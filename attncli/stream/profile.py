@@ -18,10 +18,20 @@ _VALUES = ("mass", "uniform_mass")
 
 
 class MeasureProfile:
-    """For every head: what each key receives, and the mass by distance and at the first and last `ends` tokens."""
+    """For every head: what each key receives, and the mass by distance and at the first and last `ends` tokens.
 
-    def __init__(self, inputs: Sequence[Input], *, ends: int = 64, heads: Selection | None = None) -> None:
-        self._texts, self._heads = {text.index: text for text in inputs}, heads
+    min_rows  fewest rows that must see a key for it to be a sink, as `Received.least_rows`
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Input],
+        *,
+        ends: int = 64,
+        min_rows: float | None = None,
+        heads: Selection | None = None,
+    ) -> None:
+        self._texts, self._heads, self._min_rows = {text.index: text for text in inputs}, heads, min_rows
         sides = (side for text in inputs for kind in (*KINDS, *text.scaled) for side in text.sides(kind))
         longest = max(map(len, sides), default=1)
         self._regions = Regions(longest, ends)
@@ -49,7 +59,7 @@ class MeasureProfile:
             for entry, text in enumerate(opened.texts):
                 keys = self._texts[text].sides(kind)[1]
                 of_keys = values[entry, :, : len(keys)], seen[entry, :, : len(keys)]
-                received = Received(text, kind, keys, layers, numbers, *of_keys, rows[entry])
+                received = Received(text, kind, keys, layers, numbers, *of_keys, rows[entry], self._min_rows)
                 self._received.setdefault((text, kind), []).append(received)
 
     def result(self) -> Profile:
@@ -87,7 +97,7 @@ def _join_layers(parts: list[Received]) -> Received:
     parts = sorted(parts, key=lambda part: int(part.layers[0]))
     names = ("layers", "heads", "values", "seen", "rows")
     columns = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
-    return Received(parts[0].text, parts[0].kind, parts[0].keys, *columns)
+    return Received(parts[0].text, parts[0].kind, parts[0].keys, *columns, parts[0].least_rows)
 
 
 def _sums_by_key(rows: Rows) -> Sums:

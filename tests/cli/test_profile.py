@@ -96,9 +96,30 @@ def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
     call = ("stats", "-t", TEXT, "--metric", "entropy", "--layer", "3", "--profile", *options, "--out", "here")
     assert run_cli(*call).code == 0
     assert table("here/sinks.csv") == []
-    assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,piece,received,seen_by\n"
+    assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,piece,received,seen_by,min_rows\n"
     assert pq.read_schema("here/sinks.parquet").names == pq.read_schema("here/received.parquet").names
     assert pq.read_schema("here/sinks.parquet").types == pq.read_schema("here/received.parquet").types
+
+
+@pytest.mark.parametrize(("given", "least"), [((), 5), (("--min-rows", "7"), 7), (("--min-rows", "0.5"), 15)])
+def test_keys_that_few_tokens_see_are_no_sinks(run_cli: RunCli, given: tuple[str, ...], least: int) -> None:
+    text = ("--model", "demo:decoder", "-t", "the cat sat on the mat. " * 6, "--max-tokens", "30")
+    options = ("--metric", "entropy", "--sink-threshold", "0.01", "--profile", "--ends", "2")
+    assert run_cli("stats", *text, *options, *given, "--out", "here").code == 0
+    received, sinks = table("here/received.csv"), table("here/sinks.csv")
+    assert {row["min_rows"] for row in received} == {str(least)}
+    assert max(int(row["key"]) for row in received) == 29
+    expected = [row for row in received if float(row["received"]) >= 0.01 and int(row["seen_by"]) >= least]
+    assert sinks == expected
+    assert len({row["key"] for row in sinks}) > 1
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "2.5", "nan"])
+def test_a_number_of_rows_that_is_none_is_refused(run_cli: RunCli, given: str) -> None:
+    done = run_cli("stats", "-t", TEXT, "--profile", "--min-rows", given)
+    assert (done.code, done.out) == (2, "")
+    assert "expected --min-rows to be a number from 1 up, such as 20, or a share below 1, such as 0.1" in done.err
+    assert "--profile" in run_cli("stats", "-t", TEXT, "--min-rows", "7").err
 
 
 def test_several_texts_have_a_picture_each_and_means_with_deviations(run_cli: RunCli) -> None:

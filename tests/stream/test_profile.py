@@ -69,9 +69,9 @@ def naive_received(weights: Array, visible: Array) -> tuple[Array, Array]:
         return given / seen, seen
 
 
-def profile(rows: Iterable[Rows], maps: Sequence[Map], ends: int = 3) -> Profile:
+def profile(rows: Iterable[Rows], maps: Sequence[Map], ends: int = 3, min_rows: float | None = None) -> Profile:
     blocks = list(rows)
-    sink = MeasureProfile(inputs(maps), ends=ends)
+    sink = MeasureProfile(inputs(maps), ends=ends, min_rows=min_rows)
     feed(sink, blocks)
     return sink.result()
 
@@ -164,6 +164,17 @@ def test_a_sink_is_a_key_that_enough_queries_see(n: int, reliable: int) -> None:
     assert not received.sinks(0.99).any()
 
 
+@pytest.mark.parametrize(
+    ("n", "least", "min_rows"),
+    [(60, 0.05, 3), (61, 0.05, 4), (60, None, 5), (400, None, 20), (3, None, 3), (60, 7, 7), (6, 7, 6)],
+)
+def test_the_rows_that_must_see_a_key_are_a_number_or_a_share(n: int, least: float | None, min_rows: int) -> None:
+    one = by_hand([[1.0, *[0.0] * (n - 1)] for _ in range(n)], causal(n))
+    received = profile([block([one], "decoder")], [one], min_rows=least).received[0]
+    assert received.min_rows.tolist() == [min_rows]
+    assert received.reliable[0].sum() == n - min_rows + 1
+
+
 def test_distances_beyond_a_sliding_window_are_undefined() -> None:
     one = random_map(1, 2, 12, 12, "sliding")
     found = profile([block([one], "decoder")], [one], ends=2)
@@ -238,7 +249,7 @@ def test_kept_maps_give_the_profile_of_the_pass() -> None:
 
 def test_tables_have_the_coordinates_of_each_number() -> None:
     found = attncli.load().run(["one two three", "one"], profile=True, keep_maps=False, ends=2).profile()
-    names = ["text", "kind", "layer", "head", "key", "token", "piece", "received", "seen_by"]
+    names = ["text", "kind", "layer", "head", "key", "token", "piece", "received", "seen_by", "min_rows"]
     assert list(found.received_frame()) == names
     assert list(found.sinks_frame(0.2)) == list(found.received_frame())
     assert set(found.sinks_frame(0.2)["text"]) == {0, 1}

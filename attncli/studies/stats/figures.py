@@ -15,8 +15,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
 from attncli.data import (
-    MIN_QUERIES,
-    MIN_SHARE,
     Array,
     Kind,
     Profile,
@@ -91,7 +89,7 @@ def draw_received(
 
     Rows are heads, layer by layer; in very large models they are layers, each with the largest of its heads. Columns
     are keys. A column of several keys shows the largest. Sinks, which receive at least `threshold`, have a dot, and
-    their token above the picture. Keys that fewer than 5 queries can see are hatched.
+    their token above the picture. Keys that fewer than `received.min_rows` queries can see are hatched.
     """
     rows, cells, sinks = _rows(received, threshold)
     keys = _keys(received, sinks)
@@ -115,7 +113,7 @@ def draw_received(
     numbers = "key number" if has_scale(received.kind) else KEY_POSITION
     axes.set_xlabel(fit_axis_title(KEY if key_labels.are_tokens else numbers, keys.width), **style(SUBTITLE))
     _draw_sinks(axes, rows, sinks, keys)
-    page.legend(_legend(cells, sinks, threshold), EDGE, page.height - 30)
+    page.legend(_legend(cells, sinks, threshold, int(received.min_rows.max(initial=0))), EDGE, page.height - 30)
     return page.figure
 
 
@@ -173,13 +171,13 @@ def _spread(places: Array, apart: float, end: float) -> Array:
     return moved
 
 
-def _legend(cells: Cells, sinks: Array, threshold: float) -> list[Artist]:
+def _legend(cells: Cells, sinks: Array, threshold: float, min_rows: int) -> list[Artist]:
     handles: list[Artist] = []
     if sinks.any():
         words = f"sink: receives at least {threshold:g}"
         handles.append(Line2D([], [], marker="o", linestyle="none", markersize=4, color=_SINK_COLOUR, label=words))
     if (cells.state == UNDEFINED).any():
-        words = f"visible to fewer than {MIN_QUERIES} or {MIN_SHARE:.0%} of the queries"
+        words = f"visible to fewer than {min_rows} queries"
         handles.append(Patch(**HATCHED, label=words))
     return handles
 

@@ -30,6 +30,12 @@ class StatsOptions(NormOptions):
     sink_threshold: float = option(
         "Measures", "with --profile: least attention that a sink receives", metavar="SHARE", default=SINK_THRESHOLD
     )
+    min_rows: float | None = option(
+        "Measures",
+        "with --profile: fewest tokens that must see a key for it to be a sink: a number such as 20, or a share of "
+        "all such as 0.1 (default: 0.05, at least 5 tokens)",
+        metavar="N_OR_SHARE",
+    )
     ends: int = option(
         "Measures", "with --profile: size of the first and last part of a text, in tokens", metavar="N", default=ENDS
     )

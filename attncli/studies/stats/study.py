@@ -33,7 +33,7 @@ class StatsStudy(Study["Statistics"]):
     formats = Formats((*TABLE_FORMATS, *PICTURE_FORMATS), ("json", "csv"), drawings=("png",))
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        extra = sorted({"ends", "sink_threshold"} & changed(self.options).keys())
+        extra = sorted({"ends", "min_rows", "sink_threshold"} & changed(self.options).keys())
         if extra and not self.options.profile:
             raise UsageError(f"--{key(extra[0])} is an option of --profile: add --profile, or leave it out")
         return self
@@ -41,7 +41,7 @@ class StatsStudy(Study["Statistics"]):
     def run_options(self) -> RunOptions:
         """Return the metrics, edges and profile that the forward pass measures; maps are kept only to save them."""
         metrics = [name.strip() for value in self.options.metric or [ALL_METRICS] for name in value.split(",")]
-        names = ("per_query", "top_k", "min_weight", "profile", "ends", "by")
+        names = ("per_query", "top_k", "min_weight", "profile", "ends", "min_rows", "by")
         same = {name: getattr(self.options, name) for name in names}
         return cast("RunOptions", {"metrics": metrics, "keep_maps": False, **same})
 
