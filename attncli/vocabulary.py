@@ -11,6 +11,7 @@ TOKEN_NAMES = (
 AGGREGATES = ("none", "mean", "max")
 LAYER_AGGREGATES = ("none", "mean")
 SPECIALS = ("keep", "drop")
+POOL_TEXTS = ("texts", "tokens")
 CAPTURES = ("auto", "stream", "eager")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MODEL_HEADS = (

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from attncli.arguments import checks_arguments
-from attncli.data import Attention, Statistics
+from attncli.data import Attention, RowsAs, Statistics
 from attncli.data.described import Described, counted, listed
+from attncli.data.measuring import Measuring, PoolTexts
 from attncli.engine.collected import Collected
 from attncli.engine.request import Request, metric_names
 from attncli.vocabulary import ALL_METRICS
@@ -82,22 +83,45 @@ class LazyRun(Described, Collected):
             notes = tuple(dict.fromkeys((*self.info.notes, *kept.info.notes)))
             vars(self).update(info=replace(self.info, notes=notes), maps=kept.maps)
 
-    def stats(self, metrics: Sequence[str] | str | None = None, per_query: bool = False) -> Statistics:
+    @property
+    def measuring(self) -> Measuring:
+        """How statistics are measured by default: as `model.run` was asked for, or as those of a saved run were."""
+        if self.reading is None:
+            return super().measuring
+        request = self.reading.prepared.request
+        return Measuring(False, request.rows_named_as, request.pool_texts, request.special_tokens)
+
+    def stats(
+        self,
+        metrics: Sequence[str] | str | None = None,
+        per_query: bool = False,
+        *,
+        pool_texts: PoolTexts | None = None,
+        special_tokens: bool | None = None,
+        rows_as: RowsAs | None = None,
+    ) -> Statistics:
         """Return every metric (or the named ones) of every head, from one pass that keeps no maps, or from kept maps.
 
-        metrics    names of metrics; by default those that `model.run` was asked for, or else all
-        per_query  also return the scores of each token
+        metrics         names of metrics; by default those that `model.run` was asked for, or else all
+        per_query       also return the scores of each token
+        pool_texts      texts: a mean over texts counts each text once; tokens: as many times as it has rows with a
+                        value, which is then the mean over all rows
+        special_tokens  also the attention to each special token by name, `[CLS]_mass`, and to punctuation
+        rows_as         input: the scores of each token are those of its own row; predicted: of the row that predicts it
+        None is what `model.run` was asked for. `.layers_frame()` of the result is the table of layers.
         Raise UsageError if a metric is unknown, or a saved run has neither maps nor these statistics.
         """
         names = metric_names(ALL_METRICS if metrics is None else metrics)
+        given: dict[str, Any] = {"pool_texts": pool_texts, "special_tokens": special_tokens, "rows_as": rows_as}
         if self.reading is None:
-            return super().stats(metrics, per_query)
-        if self.statistics is not None and self.statistics.has(names if metrics else (), per_query):
-            return self.statistics.select(names)
-        earlier = self.reading.earlier(names, per_query)
+            return super().stats(metrics, per_query, **given)
+        how = self.measuring.given(per_query=per_query, **given)
+        if self.statistics is not None and self.statistics.has(names if metrics else (), how):
+            return self.statistics.select(names, how.special_tokens)
+        earlier = self.reading.earlier(names, how)
         if earlier is None and not self.streams:
-            return super().stats(metrics, per_query)
-        return (earlier or self.reading.measure(names, per_query)).select(names)
+            return super().stats(metrics, per_query, **given)
+        return (earlier or self.reading.measure(names, how)).select(names, how.special_tokens)
 
     def extras(self, request: Request) -> Collected:
         """Return a run with the edges or the profile that a request asks for, from kept maps or else from a pass."""

@@ -11,9 +11,9 @@ from attncli.api.lazy_run import LazyRun
 from attncli.arguments import check_fields, checks_arguments
 from attncli.data import Attention, Direction, Edges, Kind, Profile, RowsAs
 from attncli.data.pair_weights import TokenName
-from attncli.engine.collected import check_weights
 from attncli.engine.execution import Execution
 from attncli.engine.focus import FocusRequest, check_tokens, find_in_maps
+from attncli.engine.kept_maps import check_weights
 from attncli.engine.request import Request, RunOptions, zoom_of
 from attncli.engine.study import ResultT, Study
 from attncli.engine.windows import zoomed_text
@@ -178,7 +178,8 @@ class Run(LazyRun):
             raise UsageError("this run kept no maps to show: run the model with keep_maps=True")
         check_weights(self.maps)
         budget = page_budget(max_page, "max_page")
-        tables = None if self.strongest is None else tables_of_edges(self.maps, self.strongest)
+        edges = self.strongest
+        tables = None if edges is None or edges.aggregate_layers != "none" else tables_of_edges(self.maps, edges)
         return replace(make_page(self, budget, tables), height=height)
 
     def segments(

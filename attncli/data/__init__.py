@@ -27,12 +27,13 @@ from attncli.data.tokens import (
     base_kind,
     has_scale,
     kind_order,
+    predicts_tokens,
     read_only,
 )
 from attncli.data.zoom import Pooling, Span, TokenWindow, Zoom
 
 __all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "RowsAs", "Scheme", "Text", "TokenKind"]
-__all__ += ["Tokens", "base_kind", "has_scale", "kind_order", "read_only"]
+__all__ += ["Tokens", "base_kind", "has_scale", "kind_order", "predicts_tokens", "read_only"]
 __all__ += ["MIN_QUERIES", "MIN_SHARE", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
 __all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]

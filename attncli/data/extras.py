@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data.described import Described, Tabulated, counted
 from attncli.data.surfaces import token_columns
-from attncli.data.tokens import KINDS, Array, Input, Kind, read_only
+from attncli.data.tokens import KINDS, Array, Input, Kind, RowsAs, predicts_tokens, read_only
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Edges(Tabulated):
     kind    index into `kinds`
     text, layer, head, query, key  numbers as used everywhere
     weight  float32, after softmax
+    aggregate, aggregate_layers  how heads and layers were combined; then all have one number
+    rows_as   predicted: tables name a row by the token that it predicts, and leave out rows whose prediction is not in
+              the text; `query` is the position of the row itself
 
     Sorted by text, kind, layer, head and query; within a query by descending weight, then by key.
     """
@@ -43,6 +46,9 @@ class Edges(Tabulated):
     key: Array
     weight: Array
     kinds: Sequence[Kind] = KINDS
+    aggregate: str = "none"
+    aggregate_layers: str = "none"
+    rows_as: RowsAs = "input"
 
     def __post_init__(self) -> None:
         for name in ("text", "kind", "layer", "head", "query", "key", "weight"):
@@ -60,10 +66,10 @@ class Edges(Tabulated):
         return np.flatnonzero(np.concatenate([[True], changes])[: len(self)])
 
     @classmethod
-    def empty(cls, inputs: Sequence[Input]) -> Edges:
-        """Return no edges for these texts."""
+    def empty(cls, inputs: Sequence[Input], **described: Any) -> Edges:
+        """Return no edges for these texts; `described` are aggregate, aggregate_layers and rows_as."""
         none = np.zeros(0)
-        return cls(inputs, none, none, none, none, none, none, none)
+        return cls(inputs, none, none, none, none, none, none, none, **described)
 
     def _tokens(self, side: int, positions: Array) -> Iterator[tuple[Array, list[str]]]:
         """Yield the text and the piece of the query (side 0) or key of each edge: indices into a list, and the list."""
@@ -81,14 +87,30 @@ class Edges(Tabulated):
 
     def columns(self, categories: Callable[[Array, Sequence[str]], Column]) -> dict[str, Array | Column]:
         """Return the columns of a table; `categories` makes a column of names from indices and the list of names."""
+        if self.rows_as == "predicted":
+            return self._named_as_predicted().columns(categories)
         names = ("text", "kind", "layer", "head", "query", "key")
         columns: dict[str, Array | Column] = {name: getattr(self, name) for name in names}
         columns["kind"] = categories(self.kind, self.kinds)
+        for name, how in (("layer", self.aggregate_layers), ("head", self.aggregate)):
+            if how != "none":
+                columns[name] = categories(np.zeros(len(self), np.int32), [how])
         for side, positions in (("query", self.query), ("key", self.key)):
             parts = self._tokens(0 if side == "query" else 1, positions)
             for name, part in zip(("token", "piece"), parts, strict=True):
                 columns[f"{side}_{name}"] = categories(*part)
         return columns | {"weight": self.weight}
+
+    def _named_as_predicted(self) -> Edges:
+        """Return the edges whose rows predict a token of the text; `query` is the position of that token."""
+        inputs, query = {text.index: text for text in self.inputs}, self.query.copy()
+        for text, kind in set(zip(self.text.tolist(), self.kind.tolist(), strict=True)):
+            if predicts_tokens(self.kinds[kind]):
+                part = (self.text == text) & (self.kind == kind)
+                query[part] = inputs[text].sides(self.kinds[kind])[0].predicted[query[part]]
+        kept = query >= 0
+        columns = {name: getattr(self, name)[kept] for name in ("text", "kind", "layer", "head", "key", "weight")}
+        return replace(self, **columns, query=query[kept], rows_as="input")
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas table: text, kind, layer, head, query, key, tokens and pieces of query and key, weight."""

@@ -13,9 +13,9 @@ from attncli.data.described import Described, counted
 from attncli.data.labels import first_labels
 from attncli.data.layer_maps import LayerMaps, LayerMean, combined_heads, index_of, one_head, without_single_axes
 from attncli.data.pair_weights import TokenName, pair_weights
-from attncli.data.results import data_array
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, RowsAs, Tokens, read_only
+from attncli.data.xarrays import data_array
 from attncli.data.zoom import Combining, Pooling, Span, TokenWindow
 from attncli.errors import UsageError
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data.described import Described, Tabulated, counted, listed
 from attncli.data.kinds import KindNames
-from attncli.data.tokens import Array, By, read_only
+from attncli.data.layer_table import layer_table
+from attncli.data.measuring import Measuring
+from attncli.data.tokens import Array, By, RowsAs, read_only
+from attncli.data.xarrays import data_array
 from attncli.errors import UsageError, did_you_mean
 from attncli.paths import model_title
 from attncli.wording import spelled
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+_HEAD_COORDS = ("kind", "layer", "head", "texts", "queries")
 NOISE = 1e-6
 """Numbers below it are rounding errors of float32 weights: tables for people and CSV files show 0 instead."""
 
@@ -102,6 +106,11 @@ class Statistics(Tabulated):
     tokens  metric → score of each query; dim `row` (coords text, kind, layer, head, query, token); only on request
     keys    metric → score of each key; dim `key` (coords text, kind, layer, head, key, token); only on request
     by      weight, or norm: then metrics measure the shares of value-weighted norms
+    counts      metric → number of rows that have a value, same dim; only if `pool_texts` is tokens
+    pool_texts  texts: each text counts once in a mean over texts; tokens: as many times as it has rows with a value
+    rows_as     input: rows of `tokens` are named by their own token; predicted: by the token that they predict
+    special     names of the entries of `heads` that are the attention to special tokens by name, such as `[CLS]_mass`,
+                and to punctuation; None if this was not measured
     """
 
     heads: Mapping[str, Scores]
@@ -109,27 +118,62 @@ class Statistics(Tabulated):
     tokens: Mapping[str, Scores] = field(default_factory=dict)
     keys: Mapping[str, Scores] = field(default_factory=dict)
     by: By = "weight"
+    counts: Mapping[str, Scores] = field(default_factory=dict)
+    pool_texts: Literal["texts", "tokens"] = "texts"
+    special: tuple[str, ...] | None = None
+    rows_as: RowsAs = "input"
 
     def __getitem__(self, metric: str) -> Scores:
         return self.heads[metric]
 
-    def has(self, metrics: Iterable[str], per_query: bool = False) -> bool:
-        """Return whether all these metrics were measured, with scores of each token if `per_query`."""
-        enough = bool(self.tokens or self.keys) or not per_query
+    @property
+    def how(self) -> Measuring:
+        """How these statistics were measured."""
+        per_query = bool(self.tokens or self.keys)
+        return Measuring(per_query, self.rows_as, self.pool_texts, self.special is not None)
+
+    def has(self, metrics: Iterable[str], how: Measuring) -> bool:
+        """Return whether all these metrics were measured in this way."""
+        mine = self.how
+        enough = not how.per_query or (mine.per_query and mine.rows_as == how.rows_as)
+        enough = enough and mine.pool_texts == how.pool_texts and (mine.special_tokens or not how.special_tokens)
         return enough and set(metrics) <= {*self.heads, *self.keys}
 
-    def select(self, metrics: Sequence[str]) -> Statistics:
-        """Return the scores of these metrics, in this order."""
+    def select(self, metrics: Sequence[str], special_tokens: bool = False) -> Statistics:
+        """Return the scores of these metrics, in this order, and those of special tokens by name if wanted."""
+        special = self.special if special_tokens else None
 
         def selected(scores: Mapping[str, Scores]) -> dict[str, Scores]:
-            return {name: scores[name] for name in metrics if name in scores}
+            return {name: scores[name] for name in (*metrics, *(special or ())) if name in scores}
 
-        tables: dict[str, Any] = {name: selected(getattr(self, name)) for name in ("heads", "std", "tokens", "keys")}
-        return replace(self, **tables)
+        names = ("heads", "std", "tokens", "keys", "counts")
+        tables: dict[str, Any] = {name: selected(getattr(self, name)) for name in names}
+        return replace(self, **tables, special=special)
+
+    def table(self) -> dict[str, Array]:
+        """Return the columns of the table of heads, as `to_frame`."""
+        return columns_of(self.heads, self.std, self.counts)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a pandas table of heads: kind, layer, head, texts, queries, each metric (and `<metric>_std`)."""
-        return frame_of(columns_of(self.heads, self.std))
+        """Return a pandas table of heads: kind, layer, head, texts, queries, each metric.
+
+        `<metric>_std` and `<metric>_count` follow a metric if they were measured.
+        """
+        return frame_of(self.table())
+
+    def layers_table(self) -> dict[str, Array]:
+        """Return the table of layers: kind, layer, heads, texts, queries, and each metric over the heads of the layer.
+
+        A metric is the mean over the heads where it is defined, `<metric>_std` the population standard deviation. A
+        position is the most frequent one, the smallest of several, and `<metric>_share` the share of the heads that
+        have it.
+        """
+        columns = columns_of(self.heads)
+        return layer_table({name: columns.pop(name) for name in _HEAD_COORDS}, columns) if columns else {}
+
+    def layers_frame(self) -> pd.DataFrame:
+        """Return `layers_table` as a pandas table."""
+        return frame_of(self.layers_table())
 
     def tokens_frame(self) -> pd.DataFrame:
         """Return a pandas table, one row per text, head and query token."""
@@ -144,8 +188,12 @@ class Statistics(Tabulated):
         yield listed(self.heads)
 
 
-def columns_of(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = None) -> dict[str, Array]:
-    """Return the columns of one table: the shared coordinates, then each metric, followed by its `_std`."""
+def columns_of(
+    scores: Mapping[str, Scores],
+    std: Mapping[str, Scores] | None = None,
+    counts: Mapping[str, Scores] | None = None,
+) -> dict[str, Array]:
+    """Return the columns of one table: the shared coordinates, then each metric, followed by `_std` and `_count`."""
     if not scores:
         return {}
     first = next(iter(scores.values()))
@@ -154,6 +202,8 @@ def columns_of(scores: Mapping[str, Scores], std: Mapping[str, Scores] | None = 
         table[name] = score.values
         if std and name in std:
             table[f"{name}_std"] = std[name].values
+        if counts and name in counts:
+            table[f"{name}_count"] = counts[name].values.astype(np.int64)
     return table
 
 
@@ -187,15 +237,6 @@ def frame_of(columns: Mapping[str, Array]) -> pd.DataFrame:
 
     # the dtype stays object for tokens: the text type of pandas cannot hold half surrogates
     return pd.DataFrame({name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()})
-
-
-def data_array(values: Array, dims: tuple[str, ...], coords: dict[str, Any], name: str) -> xr.DataArray:
-    """Return an `xarray.DataArray`; raise UsageError if xarray is not installed."""
-    try:
-        import xarray as xr
-    except ImportError as error:
-        raise UsageError("to_xarray needs xarray, which is not installed: pip install xarray") from error
-    return xr.DataArray(values, dims=dims, coords=coords, name=name)
 
 
 FORMAT = 1

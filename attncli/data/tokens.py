@@ -51,6 +51,11 @@ def kind_order(kind: Kind) -> tuple[int, Kind]:
     return KINDS.index(base_kind(kind)), kind
 
 
+def predicts_tokens(kind: Kind) -> bool:
+    """Return whether rows of a kind predict the next token: those of decoders and of cross-attention."""
+    return kind in ("decoder", "cross")
+
+
 def read_only(array: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     """Return a read-only view of `array`, or `array` itself if it is read-only; copy only to change the dtype."""
     as_array = np.asarray(array, dtype=dtype)
@@ -110,6 +115,22 @@ class Tokens(Described):
     def vocabulary_pieces(self) -> tuple[str, ...]:
         """The exact vocabulary piece of each token; those of a merged word have spaces between them."""
         return self.merged or self.pieces
+
+    @property
+    def predicted(self) -> Array:
+        """[token] the position of the token that the row of each token predicts, -1 for none.
+
+        That is the next token. The last row has none, nor has a row after which special tokens were dropped: it
+        predicts the first of these.
+
+        >>> Tokens.plain(["The", "cat", "sat"]).predicted.tolist()
+        [1, 2, -1]
+        """
+        following = np.arange(1, len(self) + 1)
+        following[len(self) - 1 :] = -1
+        if self.gaps:
+            following[:-1][np.array(self.gaps[1:], bool)] = -1
+        return following
 
     def take(self, index: Array | Sequence[int]) -> Tokens:
         """Return the tokens at these positions, in this order."""

@@ -7,6 +7,10 @@ from attncli.errors import UsageError
 
 MOST = 2**63 - 1
 """Largest number of an option: libraries cannot count further."""
+NO_DISTRIBUTION = (
+    "the largest weight over heads is no distribution and cannot be measured: "
+    "use --aggregate mean, or measure each head"
+)
 
 
 def check_at_least(options: Mapping[str, Any], name: str, least: int, *, optional: bool = True) -> None:
@@ -28,7 +32,7 @@ def check_is_bool(options: Mapping[str, Any], name: str) -> None:
         raise UsageError(f"expected {name} to be True or False, got {value!r:.60}")
 
 
-def check_least_rows(value: object) -> None:
+def check_least_rows(value: Any) -> None:
     """Raise UsageError unless `min_rows` is None, a number of rows from 1 up, or a share of them below 1."""
     if value is None:
         return

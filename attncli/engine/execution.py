@@ -160,7 +160,8 @@ class Execution:
         check  raises an error if the run cannot be used, before anything of it is saved
         """
         keep_maps = self.request.keep_maps or self.save_maps
-        request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=keep_maps)
+        named_as = self.request.rows_named_as
+        request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=keep_maps, named_as=named_as)
         with self.edges_file() if request.edges else nullcontext() as take:
             if self.existing is None:
                 run = self._prepare(request, self.track).collect(self.texts, self.track, take)
@@ -170,7 +171,7 @@ class Execution:
                 if self.has_model and not request.neurons:
                     run = replace(run, vectors=())
                 if request.metrics:
-                    run = replace(run, statistics=run.stats(request.metrics, request.per_query))
+                    run = replace(run, statistics=run.measured(request))
                 run = run.with_extras(request, take) if request.extras else run
         check(run)
         return self.finish(run)

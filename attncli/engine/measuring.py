@@ -7,12 +7,28 @@ from typing import Any
 import numpy as np
 
 from attncli import registry
-from attncli.data import Attention, EdgesConsumer, Input, LayerMaps, Metric, Scores, Selection, Statistics, Vectors
+from attncli.data import (
+    Attention,
+    EdgesConsumer,
+    Input,
+    Kind,
+    LayerMaps,
+    Metric,
+    Rows,
+    Scores,
+    Selection,
+    Statistics,
+    Vectors,
+)
 from attncli.data.selection import format_ranges, layers_of
+from attncli.engine.checks import NO_DISTRIBUTION
 from attncli.engine.request import Request
 from attncli.errors import UsageError
-from attncli.stream import KeepVectors, Measure, MeasureProfile, StrongestEdges
+from attncli.inputs.rows_as import check_rows_as, named_as_predicted
+from attncli.stream import KeepVectors, Measure, MeasureProfile, Sink, SinkGroup, StrongestEdges
+from attncli.stream.combine import PassCombined
 from attncli.stream.replay import replay
+from attncli.stream.token_mass import TokenMass
 from attncli.stream.weights import NormShares
 
 
@@ -22,31 +38,63 @@ def declarations(names: Iterable[str]) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
-def measure_for(request: Request, heads: Selection | None = None) -> Measure:
-    """Return the sink that measures the metrics of a request; raise UsageError if all of them need `per_query`."""
-    requested = list(declarations(request.metrics).values())
-    if not request.per_query and all(metric.per_key for metric in requested):
-        names = ", ".join(metric.name for metric in requested)
-        raise UsageError(f"{names} has a value for every key and none for a whole head: add --per-query")
-    return Measure(requested, per_query=request.per_query, heads=heads)
+class HeadMeasures:
+    """The sink of the metrics of a request and, if it asks for it, of the attention to special tokens by name.
+
+    inputs  the texts that will be streamed, needed for special tokens
+    Raise UsageError if all metrics need `per_query`.
+    """
+
+    def __init__(self, request: Request, inputs: Sequence[Input], heads: Selection | None = None) -> None:
+        requested = list(declarations(request.metrics).values())
+        if not request.per_query and all(metric.per_key for metric in requested):
+            names = ", ".join(metric.name for metric in requested)
+            raise UsageError(f"{names} has a value for every key and none for a whole head: add --per-query")
+        self._request, by_tokens = request, request.pool_texts == "tokens"
+        self._measure = Measure(requested, per_query=request.per_query, by_tokens=by_tokens, heads=heads)
+        self._tokens = TokenMass(inputs, by_tokens=by_tokens, heads=heads) if request.special_tokens else None
+        self._sinks: SinkGroup = SinkGroup(self._measure, *([] if self._tokens is None else [self._tokens]))
+
+    def add(self, rows: Rows) -> None:
+        self._sinks.add(rows)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        self._sinks.end_layer(kind, layer)
+
+    def result(self, inputs: Sequence[Input]) -> Statistics:
+        """Return the measures of the texts that were streamed."""
+        statistics = replace(self._measure.result(inputs), pool_texts=self._request.pool_texts)
+        if self._request.rows_named_as == "predicted":
+            named = named_as_predicted(statistics.tokens, inputs)
+            statistics = replace(statistics, tokens=named, rows_as="predicted")
+        if self._tokens is None:
+            return statistics
+        means = self._tokens.scores("mean")
+        std = self._tokens.scores("std") if statistics.std else {}
+        counts = self._tokens.scores("count") if statistics.counts else {}
+        return replace(
+            statistics,
+            heads={**statistics.heads, **means},
+            std={**statistics.std, **std},
+            counts={**statistics.counts, **counts},
+            special=tuple(means),
+        )
 
 
 def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Request) -> Statistics:
     """Return statistics of kept maps; a mean over heads or layers is measured like one head or layer."""
-    measure = measure_for(request)
+    if any(attention.aggregate == "max" for attention in maps):
+        raise UsageError(NO_DISTRIBUTION)
+    measure = HeadMeasures(request, inputs)
     for attention in as_single_heads(maps):
         replay(attention, [NormShares(measure) if attention.by == "norm" else measure])
+    heads, layers = (any(getattr(one, name) == "mean" for one in maps) for name in ("aggregate", "aggregate_layers"))
     by = maps[0].by if maps else "weight"
-    return replace(_label_means(measure.result(inputs), maps), by=by)
+    return replace(label_means(measure.result(inputs), heads=heads, layers=layers), by=by)
 
 
 def as_single_heads(maps: Sequence[Attention]) -> list[Attention]:
-    """Return maps in which a mean over heads or layers is head or layer 0; raise UsageError for maps of the maximum."""
-    if any(attention.aggregate == "max" for attention in maps):
-        raise UsageError(
-            "the largest weight over heads is no distribution and cannot be measured: "
-            "use --aggregate mean, or measure each head"
-        )
+    """Return maps in which combined heads or layers are head or layer 0."""
     return [replace(attention, layers=tuple(map(_as_single_head, attention.layers))) for attention in maps]
 
 
@@ -55,13 +103,9 @@ def _as_single_head(layer: LayerMaps) -> LayerMaps:
     return replace(layer, layer=number, heads=layer.heads or (0,))
 
 
-def _label_means(statistics: Statistics, maps: Sequence[Attention]) -> Statistics:
-    """Return statistics in which a mean over heads or layers has the label `mean` instead of the number 0."""
-    labels = []
-    if any(attention.aggregate == "mean" for attention in maps):
-        labels.append("head")
-    if any(attention.aggregate_layers == "mean" for attention in maps):
-        labels.append("layer")
+def label_means(statistics: Statistics, *, heads: bool, layers: bool) -> Statistics:
+    """Return statistics in which a mean over heads or layers has the label `mean` instead of a number."""
+    labels = [*(["head"] if heads else []), *(["layer"] if layers else [])]
 
     def labelled(scores: Scores) -> Scores:
         coords = dict(scores.coords)
@@ -72,27 +116,81 @@ def _label_means(statistics: Statistics, maps: Sequence[Attention]) -> Statistic
 
     tables: dict[str, Any] = {
         table: {metric: labelled(scores) for metric, scores in getattr(statistics, table).items()}
-        for table in ("heads", "std", "tokens", "keys")
+        for table in ("heads", "std", "tokens", "keys", "counts")
     }
     return replace(statistics, **tables)
 
 
-def extra_sinks(
+def edges_sink(
     request: Request, inputs: Sequence[Input], take: EdgesConsumer | None = None, heads: Selection | None = None
-) -> dict[str, Any]:
-    """Return the sinks of edges, profile and vectors that a request asks for, by the field of a run that they fill.
+) -> StrongestEdges:
+    """Return the sink of the strongest edges of a request.
 
     take  function that receives the edges chunk by chunk; None: they stay in memory
     """
+    combined = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
+    described = {**combined, "rows_as": request.rows_named_as}
+    limits: Any = {"top_k": request.top_k, "min_weight": request.min_weight}
+    return StrongestEdges(inputs, take, **limits, heads=heads, described=described)
+
+
+def other_sinks(request: Request, inputs: Sequence[Input], heads: Selection | None = None) -> dict[str, Any]:
+    """Return the sinks of profile and vectors that a request asks for, by the field of a run that they fill."""
     sinks: dict[str, Any] = {}
-    if request.edges:
-        top_k, min_weight = request.top_k, request.min_weight
-        sinks["strongest"] = StrongestEdges(inputs, take, top_k=top_k, min_weight=min_weight, heads=heads)
     if request.profile:
         sinks["whole"] = MeasureProfile(inputs, ends=request.ends, min_rows=request.min_rows, heads=heads)
     if request.neurons:
         sinks["vectors"] = KeepVectors(heads)
     return sinks
+
+
+class PassResults:
+    """Everything that a request asks of a forward pass besides maps: statistics, edges, a profile and vectors.
+
+    Combined heads are measured while they stream; a mean over layers is measured on its maps, which must be kept.
+
+    inputs  the texts that will be streamed, without which there are no edges and no profile
+    take    function that receives the edges chunk by chunk; None: they stay in memory
+    """
+
+    def __init__(
+        self, request: Request, inputs: Sequence[Input], heads: Selection, take: EdgesConsumer | None = None
+    ) -> None:
+        self._request, self._heads = request, heads
+        if request.rows_named_as == "predicted" and (request.metrics or request.edges):
+            check_rows_as("predicted", {kind for kind, _ in heads}, words=request.words)
+        single = None if request.aggregate != "none" else heads
+        self._measure = HeadMeasures(request, inputs, single) if request.metrics else None
+        self._edges = edges_sink(request, inputs, take, single) if request.edges else None
+        self._others = other_sinks(request, inputs, heads)
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """The sinks that the attention of single heads streams through."""
+        measured: list[Sink] = []
+        if not self._request.measures_maps:
+            measure: Any = self._measure
+            if measure is not None and self._request.by == "norm":
+                measure = NormShares(measure)
+            measured = [sink for sink in (measure, self._edges) if sink is not None]
+        if self._request.aggregate != "none":
+            measured = [PassCombined(self._request.aggregate, self._heads, sink) for sink in measured]
+        return [*measured, *self._others.values()]
+
+    def result(self, maps: Sequence[Attention], inputs: Sequence[Input]) -> dict[str, Any]:
+        """Return the results by the field of a run, after the pass; `maps` are those of combined layers."""
+        request, results = self._request, {name: sink.result() for name, sink in self._others.items()}
+        if self._edges is not None:
+            for attention in as_single_heads(maps) if request.measures_maps else ():
+                replay(attention, [self._edges])
+            results["strongest"] = self._edges.result()
+        if self._measure is None:
+            return results
+        if request.measures_maps:
+            statistics = measure_maps(maps, inputs, request)
+        else:
+            statistics = label_means(self._measure.result(inputs), heads=request.aggregate == "mean", layers=False)
+        return {**results, "statistics": replace(statistics, by=request.by)}
 
 
 def extra_notes(

@@ -16,7 +16,7 @@ from attncli.data.cached import cached_property
 from attncli.data.selection import format_ranges, resolve
 from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs
-from attncli.engine.measuring import extra_notes, extra_sinks, measure_for, measure_maps
+from attncli.engine.measuring import PassResults, extra_notes
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
@@ -30,7 +30,7 @@ from attncli.models import Loaded
 from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink, SinkGroup
 from attncli.stream.merging import MergedRows, merge_inputs
-from attncli.stream.weights import NormRows, NormShares
+from attncli.stream.weights import NormRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +213,7 @@ class Pass:
 
     def collect(self, texts: Sequence[Text], track: Track = untracked, take: EdgesConsumer | None = None) -> Collected:
         """Return everything that the request asks for, as `gather` does; raise UsageError if its maps do not fit."""
-        if self.request.keep_maps or self.request.combined:
+        if self.request.keep_maps or self.request.measures_maps:
             self.check_memory(at_once=True)
         return self.gather(track, take, texts=texts)
 
@@ -231,17 +231,16 @@ class Pass:
         texts  the texts as they were given, for the description of the run
         """
         request = self.request
-        extras = extra_sinks(request, self.inputs if request.extras else (), take, self.heads)
-        measure = measure_for(request, self.heads) if request.metrics and not request.combined else None
+        known = self.inputs if request.extras or request.special_tokens else ()
+        results = PassResults(request, known, self.heads, take)
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
         shadow = shared_shadow(self.loaded.model, len(self.batches))
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in interleave_lengths(self.batches):
-                keep = self._keep(batch) if request.keep_maps or (request.metrics and measure is None) else None
-                measured = NormShares(measure) if measure is not None and request.by == "norm" else measure
-                sinks = [sink for sink in (keep, measured, *extras.values(), *more) if sink is not None]
+                keep = self._keep(batch) if request.keep_maps or request.measures_maps else None
+                sinks = [*([] if keep is None else [keep]), *results.sinks, *more]
                 batch_inputs, share = self.run(batch, sinks, advance, shadow)
                 inputs += batch_inputs
                 removed.append(share)
@@ -249,15 +248,10 @@ class Pass:
                     maps += self._with_options(keep.result(batch_inputs), batch_inputs)
         inputs.sort(key=lambda text: text.index)
         maps.sort(key=lambda attention: attention.text)
-        statistics = None
-        if request.metrics:
-            # combined heads are measured on their maps
-            statistics = measure_maps(maps, inputs, request) if measure is None else measure.result(inputs)
-            statistics = replace(statistics, by=request.by)
-        results = {name: sink.result() for name, sink in extras.items()}
-        notes = [*self._dropped_note(removed), *extra_notes(request, inputs, self.heads, results.get("vectors", ()))]
+        parts = results.result(maps, inputs)
+        notes = [*self._dropped_note(removed), *extra_notes(request, inputs, self.heads, parts.get("vectors", ()))]
         kept = tuple(maps) if request.keep_maps else ()
-        return Collected(self.info_of(texts), tuple(inputs), kept, statistics, **results).with_notes(*notes)
+        return Collected(self.info_of(texts), tuple(inputs), kept, **parts).with_notes(*notes)
 
     def _keep(self, batch: Batch) -> KeepMaps:
         """Return the sink that keeps the maps of a batch: rows of the focus, pooled maps or full maps."""

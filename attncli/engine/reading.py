@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from attncli.data import Statistics, Text, Zoom
+from attncli.data.measuring import Measuring
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
-from attncli.engine.request import NOTHING, Request
+from attncli.engine.request import Request
 from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.models.state import State, weights_state
+
+NOTHING: Mapping[str, Any] = {
+    "metrics": (),
+    **dict.fromkeys(("keep_maps", "per_query", "special_tokens", "profile", "neurons"), False),
+    "pool_texts": "texts",
+    **dict.fromkeys(("top_k", "min_weight", "focus")),
+}
+"""The fields of a request that asks for nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +57,19 @@ class Reading:
         request = replace(self.prepared.request, **{**NOTHING, **asked}).checked()
         return replace(self.prepared, request=request).collect(self.texts)
 
-    def measure(self, metrics: tuple[str, ...], per_query: bool) -> Statistics:
-        """Return the statistics of a pass that keeps no maps; those of combined heads are of full maps."""
-        statistics = self.take(metrics=metrics, per_query=per_query, zoom=Zoom()).statistics
+    def measure(self, metrics: tuple[str, ...], how: Measuring) -> Statistics:
+        """Return the statistics of a pass; no maps are kept but those of a mean over layers."""
+        options = {**vars(how), "named_as": how.rows_as}
+        del options["rows_as"]
+        statistics = self.take(metrics=metrics, zoom=Zoom(), **options).statistics
         assert statistics is not None  # metrics were asked for
         self.measured.append((frozenset(metrics), statistics))
         return statistics
 
-    def earlier(self, metrics: tuple[str, ...], per_query: bool) -> Statistics | None:
+    def earlier(self, metrics: tuple[str, ...], how: Measuring) -> Statistics | None:
         """Return the statistics of an earlier pass that was asked for all of this; None if there is none."""
         for names, statistics in self.measured:
-            if names.issuperset(metrics) and statistics.has((), per_query):
+            if names.issuperset(metrics) and statistics.has((), how):
                 return statistics
         return None
 

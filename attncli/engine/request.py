@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict
 
 from attncli import registry, vocabulary
 from attncli.arguments import check_names
 from attncli.data import By, RowsAs, Span, Zoom
 from attncli.data.selection import Choice, NumbersOption, choose, parse_tokens
-from attncli.engine.checks import MOST, check_at_least, check_is_bool, check_least_rows
+from attncli.engine.checks import MOST, NO_DISTRIBUTION, check_at_least, check_is_bool, check_least_rows
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.rows_as import check_rows_as
 from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
+
+NEW_OPTIONS = ("add_bos", "min_rows", "pool_texts", "special_tokens")
+"""Options that the digests of earlier versions do not have: they enter the digest if they are given."""
 
 
 class ZoomOptions(TypedDict, total=False):
@@ -58,6 +61,8 @@ class RunOptions(ZoomOptions, total=False):
     max_memory        largest size of kept results, bytes or "4GB"; half of the free memory by default
     metrics           names to measure in the same pass, or "all"
     per_query         measure every query token too
+    pool_texts        texts: a mean over texts counts each text once; tokens: as many times as it has rows with a value
+    special_tokens    with metrics: measure the attention to each special token by name and to punctuation too
     top_k, min_weight keep edges: the K largest weights of each row, the weights from W up, or weights that are both
     profile           measure where attention goes over the whole text
     ends              number of tokens in the first and in the last part of a text, for the profile
@@ -84,6 +89,8 @@ class RunOptions(ZoomOptions, total=False):
     max_memory: int | str | None
     metrics: Sequence[str] | str | None
     per_query: bool
+    pool_texts: Literal["texts", "tokens"]
+    special_tokens: bool
     top_k: int | None
     min_weight: float | None
     profile: bool
@@ -99,6 +106,7 @@ class Request:
     """Checked options of a run, as in `RunOptions`; of the focus, if any, only rows or columns are kept.
 
     any_axes  whether rows and keys may stand for several tokens or for none
+    named_as  how rows of statistics and edges are named where that of the zoom does not count, as maps are whole
     """
 
     choice: Choice = field(default_factory=Choice)
@@ -116,6 +124,8 @@ class Request:
     max_memory: int | None = None
     metrics: tuple[str, ...] = ()
     per_query: bool = False
+    pool_texts: Literal["texts", "tokens"] = "texts"
+    special_tokens: bool = False
     top_k: int | None = None
     min_weight: float | None = None
     profile: bool = False
@@ -126,6 +136,7 @@ class Request:
     capture: Literal["auto", "stream", "eager"] = "auto"
     focus: FocusRequest | None = None
     any_axes: bool = False
+    named_as: RowsAs = "input"
 
     @classmethod
     def of(cls, options: RunOptions) -> Request:
@@ -136,12 +147,13 @@ class Request:
             "aggregate": vocabulary.AGGREGATES,
             "aggregate_layers": vocabulary.LAYER_AGGREGATES,
             "special": vocabulary.SPECIALS,
+            "pool_texts": vocabulary.POOL_TEXTS,
         }
         for name, values in {**choices, "capture": vocabulary.CAPTURES}.items():
             check_choice(options, name, values)
         for name, least in {"max_tokens": 1, "generate": 0, "batch_tokens": 1, "top_k": 1, "ends": 1}.items():
             check_at_least(options, name, least, optional=name in ("max_tokens", "top_k"))
-        for name in ("add_bos", "words", "per_query", "profile", "neurons", "keep_maps"):
+        for name in ("add_bos", "words", "per_query", "special_tokens", "profile", "neurons", "keep_maps"):
             check_is_bool(options, name)
         check_share(options, "min_weight")
         check_least_rows(options.get("min_rows"))
@@ -174,14 +186,14 @@ class Request:
             raise UsageError(
                 "--by norm needs value vectors, which --capture eager does not capture: use --capture auto"
             )
-        if self.metrics and self.combined and self.zoom != Zoom():
+        if self.measures_maps and replace(self.zoom, rows_as=None) != Zoom():
             raise UsageError(
-                "metrics of combined heads or layers need full maps: leave out metrics, or the window and resolution"
+                "metrics and edges of combined layers need full maps: leave them out, or the window and resolution"
             )
-        if self.extras and self.combined:
-            raise UsageError(
-                "--top-k, --min-weight and --profile need single heads: leave out --aggregate and --aggregate-layers"
-            )
+        if self.metrics and self.aggregate == "max":
+            raise UsageError(NO_DISTRIBUTION)
+        if self.profile and self.combined:
+            raise UsageError("--profile needs single heads: leave out --aggregate and --aggregate-layers")
         return self
 
     @property
@@ -205,6 +217,16 @@ class Request:
         return (self.aggregate, self.aggregate_layers) != ("none", "none")
 
     @property
+    def rows_named_as(self) -> RowsAs:
+        """How rows of statistics and edges are named: by their own token, or by the one that they predict."""
+        return "predicted" if "predicted" in (self.zoom.rows_as, self.named_as) else "input"
+
+    @property
+    def measures_maps(self) -> bool:
+        """Whether metrics and edges are those of kept maps: a mean over layers is complete after the pass only."""
+        return (bool(self.metrics) or self.edges) and self.aggregate_layers != "none"
+
+    @property
     def edges(self) -> bool:
         """Whether the strongest edges are requested."""
         return self.top_k is not None or self.min_weight is not None
@@ -216,23 +238,15 @@ class Request:
 
     def resolved(self) -> dict[str, Any]:
         """Return all options that change the result, as plain values."""
-        left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus", "any_axes")
+        left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus", "any_axes", "named_as")
         selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "rows_as", "resolution", "pool")}
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
-        new = {"add_bos": False, "min_rows": None}
         # the digests of earlier versions have no such options
-        rest = {name: value for name, value in rest.items() if name not in new or value != new[name]}
+        new = [name for name in NEW_OPTIONS if rest[name] == getattr(type(self), name)]
+        rest = {name: value for name, value in rest.items() if name not in new}
         resolved: dict[str, Any] = plain(selected | rest)
         return resolved
-
-
-NOTHING: Mapping[str, Any] = {
-    "metrics": (),
-    **dict.fromkeys(("keep_maps", "per_query", "profile", "neurons"), False),
-    **dict.fromkeys(("top_k", "min_weight", "focus")),
-}
-"""The fields of a request that asks for nothing."""
 
 
 def zoom_of(options: Mapping[str, Any]) -> Zoom:

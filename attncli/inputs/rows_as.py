@@ -4,11 +4,13 @@ In a decoder, the row of a token is computed from this token and predicts the ne
 by is therefore seen one row earlier.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from attncli.data import Array, Kind, RowsAs, Tokens
+from attncli.data import Array, Input, Kind, RowsAs, Scores, Tokens, predicts_tokens
+from attncli.data.surfaces import token_columns
 from attncli.errors import UsageError, did_you_mean
 from attncli.vocabulary import ROWS_AS
 
@@ -99,3 +101,32 @@ def rows_of(tokens: Tokens, positions: Array, rows_as: RowsAs) -> Array:
         return positions
     rows = predicting_rows(tokens)[positions]
     return rows[rows >= 0]
+
+
+def named_as_predicted(scores: Mapping[str, Scores], inputs: Sequence[Input]) -> dict[str, Scores]:
+    """Return scores of rows whose `query`, `token` and `piece` are those of the token that each row predicts.
+
+    Rows that predict no token of the text are left out. Rows of an encoder, and rows that stand for several tokens,
+    keep their names.
+
+    scores  dim `row` (coords text, kind, layer, head, query, token, piece)
+    """
+    if not scores:
+        return {}
+    coords = dict(next(iter(scores.values())).coords)
+    kinds, texts, rows = (coords[name][1] for name in ("kind", "text", "query"))
+    by_index = {text.index: text for text in inputs}
+    position = rows.copy()
+    names = {name: coords[name][1].copy() for name in ("token", "piece")}
+    for text, kind in dict.fromkeys(zip(texts.tolist(), kinds.tolist(), strict=True)):
+        if not predicts_tokens(kind):
+            continue
+        part = np.flatnonzero((texts == text) & (kinds == kind))
+        tokens = by_index[text].sides(kind)[0]
+        position[part] = tokens.predicted[rows[part]]
+        for name, column in zip(names, token_columns(tokens), strict=True):
+            names[name][part] = column[position[part]]
+    kept = position >= 0
+    coords |= {"query": ("row", position)} | {name: ("row", column) for name, column in names.items()}
+    of_kept = {name: (dim, entries[kept]) for name, (dim, entries) in coords.items()}
+    return {name: replace(one, values=one.values[kept], coords=of_kept) for name, one in scores.items()}

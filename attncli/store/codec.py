@@ -19,7 +19,8 @@ _TOKEN_OPTIONS = ("merged", "gaps")
 _MAP_OPTIONS = ("aggregate", "aggregate_layers", "words", "dropped_special")
 _VECTOR_FIELDS = ("text", "kind", "layer", "scale", "softcap", "bias")
 _VECTOR_ARRAYS = ("query", "key", "normalizer")
-_STATISTICS_TABLES = ("heads", "std", "tokens", "keys")
+_STATISTICS_TABLES = ("heads", "std", "tokens", "keys", "counts")
+_STATISTICS_FIELDS = ("by", "pool_texts", "special", "rows_as")
 
 
 def parse_layout(layout: str) -> tuple[str, ...]:
@@ -114,8 +115,11 @@ class Encoder:
                 name: self._scores(f"{table}.{name}", scores) for name, scores in getattr(statistics, table).items()
             }
             for table in _STATISTICS_TABLES
+            if getattr(statistics, table) or table != "counts"
         }
-        return document if statistics.by == "weight" else {**document, "by": statistics.by}
+        default = Statistics({})
+        names = [name for name in _STATISTICS_FIELDS if getattr(statistics, name) != getattr(default, name)]
+        return {**document, **{name: getattr(statistics, name) for name in names}}
 
     def _scores(self, name: str, scores: Scores) -> Plain:
         coords = {
@@ -184,7 +188,7 @@ class Decoder:
         scores: Plain = {
             name: {metric: self._scores(document) for metric, document in table.items()}
             for name, table in tables.items()
-            if name != "by"
+            if name in _STATISTICS_TABLES
         }
         for name, table in scores.items():
             coords = [{coord: len(entries) for coord, (_, entries) in one.coords.items()} for one in table.values()]
@@ -194,7 +198,10 @@ class Decoder:
                 raise DamageError(
                     f"expected kind, layer and head of the statistics of {name}, and rows of equal number"
                 )
-        return Statistics(**scores, by=tables.get("by", "weight"))
+        more = {name: tables[name] for name in _STATISTICS_FIELDS if name in tables}
+        if more.get("special") is not None:
+            more["special"] = tuple(more["special"])
+        return Statistics(**scores, **more)
 
     def _scores(self, document: Plain) -> Scores:
         values, dims = self._array(document["values"], np.float64), tuple(document["dims"])

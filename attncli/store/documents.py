@@ -181,6 +181,10 @@ class SavedStatistics(SavedPart):
     tokens: dict[Text, SavedScores]
     keys: dict[Text, SavedScores] = {}
     by: By = "weight"
+    counts: dict[Text, SavedScores] = {}
+    pool_texts: Literal["texts", "tokens"] = "texts"
+    special: list[Text] | None = None
+    rows_as: Literal["input", "predicted"] = "input"
 
 
 class SavedDocument(SavedPart):

@@ -83,10 +83,16 @@ def declared_numbers(scores: Mapping[str, Scores], questions: Mapping[str, str])
 
 
 def metric_entries(statistics: Statistics, declarations: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
-    """Return unit, range, source and question of every measured metric; without a declaration, no question."""
+    """Return unit, range, source and question of every measured metric.
+
+    Attention to special tokens by name has a question too, other metrics without a declaration have none.
+    """
     measured = {**statistics.heads, **statistics.tokens, **statistics.keys}
+    questions = {name: f"How much attention goes to {name.removesuffix('_mass')}?" for name in statistics.special or ()}
     return {
-        name: _declared(metric, metric.question) if (metric := declarations.get(name)) else _declared(scores, "")
+        name: _declared(metric, metric.question)
+        if (metric := declarations.get(name))
+        else _declared(scores, questions.get(name, ""))
         for name, scores in measured.items()
     }
 
@@ -97,7 +103,7 @@ def _declared(numbers: Scores | Metric, question: str) -> dict[str, Any]:
 
 def statistics_tables(statistics: Statistics) -> dict[str, dict[str, Array]]:
     """Return the tables by file name: `stats`, and `stats-tokens` and `stats-keys` if they were measured."""
-    tables = {"stats": columns_of(statistics.heads, statistics.std)}
+    tables = {"stats": statistics.table()}
     if statistics.tokens:
         tables["stats-tokens"] = columns_of(statistics.tokens)
     if statistics.keys:

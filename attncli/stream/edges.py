@@ -1,7 +1,8 @@
 """The sink that keeps the strongest weights of every row, or passes them on while the stream goes on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,8 @@ class StrongestEdges:
     `consume` gets them in ordered chunks of one or more layers, so that about `limit` edges are in memory (for a very
     large layer up to eight times that, then a chunk has a part of its rows). Without it all are kept for `result`. Of
     equal weights the first key wins, however the stream is split.
+
+    described  aggregate, aggregate_layers and rows_as of the `Edges`
     """
 
     def __init__(
@@ -55,8 +58,9 @@ class StrongestEdges:
         min_weight: float | None = None,
         heads: Selection | None = None,
         limit: int = LIMIT,
+        described: Mapping[str, Any] | None = None,
     ) -> None:
-        self._inputs, self._consume, self._heads = tuple(inputs), consume, heads
+        self._inputs, self._consume, self._heads, self._described = tuple(inputs), consume, heads, described or {}
         self._limit, self._top_k = limit, top_k
         # in the precision of the weights: 0.7 in float32 is less than 0.7
         self._min_weight = np.float32(0 if min_weight is None else min_weight)
@@ -107,7 +111,7 @@ class StrongestEdges:
     def _flush(self) -> Edges:
         """Return the collected edges in order and forget them."""
         if not self._blocks:
-            return Edges.empty(self._inputs)
+            return Edges.empty(self._inputs, **self._described)
         smallest = int(self._min_weight.view(np.int32)) * _WEIGHT_UNIT
         block_ranks, block_columns = zip(*(block.at_least(smallest) for block in self._blocks), strict=True)
         self._blocks, self._count = [], 0
@@ -117,9 +121,8 @@ class StrongestEdges:
         ranks = ranks[order]
         weight = (ranks // _WEIGHT_UNIT).astype(np.int32).view(np.float32)
         text, kind, layer, head, query = columns[:, order]
-        return Edges(
-            self._inputs, text, kind, layer, head, query, _LAST_KEY - ranks % _WEIGHT_UNIT, weight, (*self._kinds,)
-        )
+        columns_of_edges = (text, kind, layer, head, query, _LAST_KEY - ranks % _WEIGHT_UNIT, weight)
+        return Edges(self._inputs, *columns_of_edges, (*self._kinds,), **self._described)
 
 
 def _strongest(rows: Rows, count: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The sink that reduces the stream to measures; it keeps only sums of a block."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from attncli.data import Array, Input, Kind, Metric, Rows, Scores, Selection, St
 from attncli.data.surfaces import token_columns
 from attncli.stream.layer_sums import LayerSums, column_values
 from attncli.stream.protocol import LayerKey, pop_layer, selected
-from attncli.stream.sums import Coords, HeadsKey, HeadTable
+from attncli.stream.sums import Coords, HeadsKey, HeadTable, OverTexts
 
 
 class Measure:
@@ -21,6 +22,8 @@ class Measure:
 
     per_query  keep the value of every query and key too
     per_text   keep the values of single texts too, for means over some of them
+    by_tokens  over texts, the mean over all rows (a text counts as many times as it has rows with a value), not over
+               texts
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Measure:
         *,
         per_query: bool = False,
         per_text: bool = False,
+        by_tokens: bool = False,
         heads: Selection | None = None,
     ) -> None:
         self._row_metrics = [metric for metric in metrics if metric.scope == "row"]
@@ -37,8 +41,8 @@ class Measure:
         self._head_metrics = [metric for metric in metrics if not metric.per_key]
         self._heads = heads
         self._open: dict[LayerKey, LayerSums] = {}
-        self._table = HeadTable()
-        self._per_query, self._per_text = per_query, per_text
+        self._table = HeadTable(by_rows=by_tokens)
+        self._per_query, self._per_text, self._by_tokens = per_query, per_text, by_tokens
         self._texts: dict[int, dict[HeadsKey, tuple[Array, int]]] = {}
         self._query_table, self._key_table = _TokenTable("query"), _TokenTable("key")
 
@@ -60,6 +64,7 @@ class Measure:
         return Statistics(
             heads=self._scores(self._table, "mean"),
             std=self._scores(self._table, "std") if self._table.several_texts else {},
+            counts=self._counts() if self._by_tokens else {},
             tokens=self._query_table.scores(self._row_metrics, inputs),
             keys=self._key_table.scores(self._key_metrics, inputs),
         )
@@ -74,18 +79,20 @@ class Measure:
 
     def _finish(self, layer: int, sums: LayerSums) -> None:
         columns, row_values = sums.columns(), []
-        by_name = {}
+        by_name, rows = {}, {}
         for metric, values in zip(self._row_metrics, sums.row_values(self._row_metrics), strict=True):
             by_name[metric.name] = values.nanmean(2)
+            if self._by_tokens:
+                rows[metric.name] = values.isfinite().sum(2).double()
             row_values += [values] if self._per_query else []
         for metric, values in zip(self._column_metrics, column_values(columns, self._column_metrics), strict=True):
             by_name[metric.name] = values
-        if by_name:
-            head_values = torch.stack([by_name[metric.name] for metric in self._head_metrics], dim=-1).cpu().numpy()
-        else:
-            head_values = np.zeros((*columns.mass.shape[:2], 0))
+            rows[metric.name] = columns.rows.expand(values.shape)
+        shape = columns.mass.shape[:2]
+        head_values = self._stacked(by_name, shape)
+        row_counts = self._stacked(rows, shape) if self._by_tokens else None
         heads = sums.kind, layer, sums.heads
-        self._table.add(heads, head_values, sum(sums.query_lengths))
+        self._table.add(heads, head_values, sum(sums.query_lengths), row_counts)
         if self._per_text:
             for text, values_of_text, queries in zip(sums.texts, head_values, sums.query_lengths, strict=True):
                 self._texts.setdefault(text, {})[heads] = values_of_text, queries
@@ -95,7 +102,18 @@ class Measure:
             key_values = torch.stack(list(column_values(columns, self._key_metrics)), dim=-1)
             self._key_table.add(heads, sums.texts, sums.key_lengths, key_values)
 
-    def _scores(self, table: HeadTable, what: Literal["mean", "std"]) -> dict[str, Scores]:
+    def _stacked(self, by_name: Mapping[str, torch.Tensor], shape: Sequence[int]) -> Array:
+        """Return the numbers of all metrics of heads as one array [text, head, metric]."""
+        columns = [by_name[metric.name] for metric in self._head_metrics]
+        stacked: Array = torch.stack(columns, dim=-1).cpu().numpy() if columns else np.zeros((*shape, 0))
+        return stacked
+
+    def _counts(self) -> dict[str, Scores]:
+        """Return the number of rows behind each value of `heads`."""
+        counts = self._scores(self._table, "count")
+        return {name: replace(scores, unit="rows", range=(0.0, None)) for name, scores in counts.items()}
+
+    def _scores(self, table: HeadTable, what: OverTexts) -> dict[str, Scores]:
         """Return one table per metric with an entry per head, ordered by kind, layer and head."""
         coords, values = table.rows(what, (len(self._head_metrics),))
         return _scores_of(self._head_metrics, values, "head", coords)

@@ -1,8 +1,8 @@
 """The sink that measures where attention goes over the whole text; it keeps one number per key and head."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -96,8 +96,8 @@ def _join_layers(parts: list[Received]) -> Received:
     """Return what the keys of one text receive in several layers, in order."""
     parts = sorted(parts, key=lambda part: int(part.layers[0]))
     names = ("layers", "heads", "values", "seen", "rows")
-    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
-    return Received(parts[0].text, parts[0].kind, parts[0].keys, *columns, parts[0].least_rows)
+    columns: Any = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **columns)
 
 
 def _sums_by_key(rows: Rows) -> Sums:

@@ -16,6 +16,8 @@ HeadsKey = tuple[Kind, int, tuple[int, ...]]
 """The kind, the layer and the numbers of some heads."""
 Coords = dict[str, tuple[str, Array]]
 """The coordinates of a table by name, each with its dimension."""
+OverTexts = Literal["mean", "std", "count"]
+"""What a table says about several texts; count: the number of texts, or of rows, that have a value."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ class Moments:
     Texts are added in any order and in groups of any size. Groups are merged by Chan, Golub & LeVeque 1979, which
     equals the two-pass result up to rounding.
 
-    count  number of values of each cell
+    count  number of values of each cell, or the sum of their weights
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -82,12 +84,13 @@ class Moments:
         self._mean = np.zeros(shape)
         self._squares = np.zeros(shape)
 
-    def add(self, values: Array) -> None:
-        """Add the values of some texts: [text, ...]."""
+    def add(self, values: Array, weights: Array | None = None) -> None:
+        """Add the values of some texts: [text, ...]; `weights`, of the same shape, are 1 or more (default: 1)."""
         defined = ~np.isnan(values)
-        count = defined.sum(axis=0)
-        mean = np.where(defined, values, 0.0).sum(axis=0) / np.maximum(count, 1)
-        squares = (np.where(defined, values - mean, 0.0) ** 2).sum(axis=0)
+        weight = np.where(defined, 1.0 if weights is None else weights, 0.0)
+        count = weight.sum(axis=0)
+        mean = (weight * np.where(defined, values, 0.0)).sum(axis=0) / np.maximum(count, 1)
+        squares = (weight * np.where(defined, values - mean, 0.0) ** 2).sum(axis=0)
         total_count = np.maximum(self.count + count, 1)
         difference = mean - self._mean
         self._mean += difference * count / total_count
@@ -115,15 +118,23 @@ class _HeadGroup:
 
 
 class HeadTable:
-    """A table with one row per head: mean and standard deviation over texts."""
+    """A table with one row per head: mean and standard deviation over texts.
 
-    def __init__(self) -> None:
+    by_rows  whether a text counts as many times as it has rows with a value, else once
+    """
+
+    def __init__(self, *, by_rows: bool = False) -> None:
         self._groups: dict[HeadsKey, _HeadGroup] = {}
+        self._by_rows = by_rows
 
-    def add(self, heads: HeadsKey, values: Array, queries: int = 0) -> None:
-        """Add values [text, head, ...] of some heads; `queries` is the number of query tokens of these texts."""
+    def add(self, heads: HeadsKey, values: Array, queries: int = 0, rows: Array | None = None) -> None:
+        """Add values [text, head, ...] of some heads.
+
+        queries  number of query tokens of these texts
+        rows     number of rows behind each value, of the same shape
+        """
         group = self._groups.setdefault(heads, _HeadGroup(Moments(values.shape[1:])))
-        group.moments.add(values)
+        group.moments.add(values, rows if self._by_rows else None)
         group.texts += len(values)
         group.queries += queries
 
@@ -133,7 +144,7 @@ class HeadTable:
         return any(group.texts > 1 for group in self._groups.values())
 
     def rows(
-        self, what: Literal["mean", "std"], shape: tuple[int, ...], kinds: Sequence[Kind] | None = None
+        self, what: OverTexts, shape: tuple[int, ...], kinds: Sequence[Kind] | None = None
     ) -> tuple[Coords, Array]:
         """Return coordinates (kind, layer, head, texts, queries) and values [head, *shape], ordered by them."""
         rows = []

@@ -135,8 +135,8 @@ def test_pooled_maps_do_not_stand_in_the_way_of_questions_about_the_whole_text(
     combined = model.run(TEXTS, aggregate="mean", resolution=4).stats("entropy")
     expected = model.run(TEXTS, aggregate="mean", keep_maps=True).stats("entropy")
     np.testing.assert_allclose(combined["entropy"].values, expected["entropy"].values, rtol=1e-5)
-    with pytest.raises(UsageError, match="need single heads"):
-        model.run(TEXTS, aggregate="mean").edges(top_k=1)
+    with pytest.raises(UsageError, match="needs single heads"):
+        model.run(TEXTS, aggregate="mean").profile()
 
 
 def test_notes_of_a_pass_reach_the_run_that_is_saved(model: attncli.Model, tmp_path: Any) -> None:

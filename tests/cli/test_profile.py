@@ -183,8 +183,8 @@ def test_a_text_without_a_middle_is_noted(run_cli: RunCli) -> None:
         (("--top-k", "0"), "expected --top-k to be a number from 1 up, got 0"),
         (("--min-weight", "1.5"), "expected --min-weight to be above 0 and at most 1, got 1.5"),
         (("--min-weight", "-1"), "expected --min-weight to be above 0 and at most 1, got -1.0"),
-        (("--profile", "--aggregate", "mean"), "need single heads: leave out --aggregate"),
-        (("--top-k", "2", "--aggregate-layers", "mean"), "need single heads: leave out --aggregate"),
+        (("--profile", "--aggregate", "mean"), "--profile needs single heads: leave out --aggregate"),
+        (("--profile", "--aggregate-layers", "mean"), "--profile needs single heads: leave out --aggregate"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_writes_nothing(options: tuple[str, ...], said: str, run_cli: RunCli) -> None:

@@ -115,6 +115,66 @@ def test_combined_maps_are_measured_as_one(run_cli: RunCli) -> None:
     assert "is no distribution" in refused.err
 
 
+def test_layers_are_a_table_of_their_own_and_what_a_pipe_reads(run_cli: RunCli) -> None:
+    call = ("stats", "-t", TEXT, "-t", OTHER, "--metric", "entropy,sink_position,next_mass", "--by-layer")
+    done = run_cli(*call, "--out", "here")
+    assert done.out == Path("here/stats-layers.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [(row["kind"], row["layer"], row["heads"], row["texts"]) for row in rows] == [
+        ("encoder", str(layer), "4", "2") for layer in range(4)
+    ]
+    document = json.loads(Path("here/stats.json").read_text())
+    for row, layer in zip(rows, document["layers"], strict=True):
+        assert list(row) == list(layer)
+        of_layer = [head["entropy"] for head in document["heads"] if head["layer"] == layer["layer"]]
+        assert layer["entropy"] == pytest.approx(sum(of_layer) / 4)
+        assert float(row["entropy"]) == pytest.approx(layer["entropy"], rel=6e-6)
+
+
+def test_special_tokens_are_columns_and_null_where_a_kind_has_none(run_cli: RunCli) -> None:
+    options = ("-m", "demo:seq2seq", "-t", "one two.", "--metric", "entropy", "--special-tokens", "--out", "here")
+    found = document(run_cli, *options)
+    special = [name for name in found["heads"][0] if name.endswith("_mass")]
+    assert special[:2] == ["first_mass", "special_mass"]
+    inputs = {one["kind"]: one for one in found["inputs"]}
+    for head in found["heads"]:
+        keys = set(inputs[head["kind"]]["key_pieces"])
+        for name in special[2:]:
+            piece = name.removesuffix("_mass")
+            assert (head[name] is None) == (piece not in keys if piece != "punctuation" else "." not in "".join(keys))
+    assert found["metrics"][special[2]]["question"] == f"How much attention goes to {special[2].removesuffix('_mass')}?"
+    assert set(special) <= set(Path("here/stats.csv").read_text().splitlines()[0].split(","))
+
+
+def test_texts_can_count_by_their_tokens(run_cli: RunCli) -> None:
+    options = ("-t", TEXT, "-t", OTHER, "--metric", "entropy", "--layer", "0", "--head", "0", "--pool-texts", "tokens")
+    found = document(run_cli, *options, "--per-query")
+    assert found["pool_texts"] == "tokens"
+    values = [row["entropy"] for row in found["tokens"]]
+    head = found["heads"][0]
+    assert (head["entropy"], head["entropy_count"]) == (pytest.approx(sum(values) / len(values)), len(values))
+
+
+def test_rows_are_named_by_what_they_predict(run_cli: RunCli) -> None:
+    options = ("-m", "demo:decoder", "-t", "the cat sat", "--metric", "entropy", "--layer", "0", "--head", "0")
+    read = document(run_cli, *options, "--per-query")
+    named = document(run_cli, *options, "--per-query", "--rows-as", "predicted", "--top-k", "1", "--out", "here")
+    assert (read.get("rows_as"), named["rows_as"]) == (None, "predicted")
+    assert named["heads"] == read["heads"]
+    pieces = read["inputs"][0]["query_pieces"]
+    assert [(row["query"], row["piece"]) for row in named["tokens"]] == list(enumerate(pieces))[1:]
+    edges = pq.read_table("here/edges.parquet").to_pylist()
+    assert [(row["query"], row["query_piece"]) for row in edges] == list(enumerate(pieces))[1:]
+    for wrong, said in [
+        (("-m", "demo:decoder", "-t", "a"), "--rows-as names the rows of --per-query, --top-k and --min-weight"),
+        (("-t", TEXT, "--per-query"), "--rows-as predicted needs a decoder"),
+        (("-m", "demo:decoder", "-t", "a b", "--per-query", "--words"), "--rows-as predicted needs the rows of single"),
+    ]:
+        done = run_cli("stats", *wrong, "--rows-as", "predicted")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert said in done.err
+
+
 def test_a_saved_run_is_measured_again_without_the_model(run_cli: RunCli) -> None:
     first = document(run_cli, "-t", TEXT, "-t", OTHER, "--save-maps", "--out", "run")
     again = document(run_cli, "--from", "run")

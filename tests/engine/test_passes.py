@@ -14,7 +14,7 @@ from made_runs import attention, one_input
 import attncli
 from attncli.data import Attention, Kind
 from attncli.engine import memory
-from attncli.engine.collected import reshape
+from attncli.engine.kept_maps import reshape
 from attncli.engine.request import Request, RunOptions, ZoomOptions, metric_names
 from attncli.errors import UsageError
 

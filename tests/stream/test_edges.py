@@ -179,7 +179,7 @@ def test_top_k_above_the_number_of_keys_gives_all_keys_and_a_note() -> None:
         ({"min_weight": 0}, "expected --min-weight to be above 0 and at most 1, got 0"),
         ({"min_weight": 1.5}, "expected --min-weight to be above 0 and at most 1, got 1.5"),
         ({"min_weight": float("nan")}, "expected --min-weight to be above 0 and at most 1, got nan"),
-        ({"top_k": 2, "aggregate": "mean"}, "need single heads"),
+        ({"profile": True, "aggregate": "mean"}, "needs single heads"),
     ],
 )
 def test_invalid_options_are_refused(options: attncli.RunOptions, said: str) -> None:

@@ -10,8 +10,9 @@ def stats(common: CommonOptions, options: StatsOptions, pictures: PictureOptions
     """Measure every head.
 
     Writes stats.json, stats.csv and an overview picture stats.png. Several texts give the mean over texts, the
-    standard deviation and the number of texts. With --aggregate mean, the combined map is measured. In a pipe, prints
-    stats.csv; with --json stats.json.
+    standard deviation and the number of texts; --pool-texts tokens the mean over all tokens. With --aggregate mean, the
+    combined map is measured. --by-layer adds a row per layer, stats-layers.csv. In a pipe, prints stats.csv, or with
+    --by-layer that table; with --json stats.json.
 
     For long texts, in memory that grows with their length only: --top-k and --min-weight write the strongest weights
     to edges.parquet; --profile measures attention over the whole text and writes received.csv, sinks.csv,

@@ -10,7 +10,8 @@ import numpy as np
 
 from attncli.arguments import checked
 from attncli.data import KINDS, Array, Attention, Input, Kind, Scores, Tokens
-from attncli.engine.collected import Collected, check_weights
+from attncli.engine.collected import Collected
+from attncli.engine.kept_maps import check_weights
 from attncli.engine.measuring import declarations
 from attncli.engine.request import metric_names
 from attncli.errors import UsageError

@@ -5,7 +5,7 @@ from functools import partial
 
 from attncli import registry
 from attncli.options import NormOptions, option
-from attncli.vocabulary import ENDS, SINK_THRESHOLD
+from attncli.vocabulary import ENDS, POOL_TEXTS, ROWS_AS, SINK_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,28 @@ class StatsOptions(NormOptions):
         complete=partial(registry.names, "metrics"),
     )
     per_query: bool = option("Measures", "also write a row for every token", default=False)
+    rows_as: str = option(
+        "Measures",
+        "with --per-query, --top-k or --min-weight: name each row by its own token (input), or by the token that it "
+        "predicts (predicted), see attncli explain rows-as",
+        choices=ROWS_AS,
+        default=ROWS_AS[0],
+    )
+    by_layer: bool = option(
+        "Measures", "also write a row for every layer: mean and standard deviation over its heads", default=False
+    )
+    special_tokens: bool = option(
+        "Measures",
+        "also measure the attention to each special token by name ([CLS], [SEP], </s>), the first token and "
+        "punctuation",
+        default=False,
+    )
+    pool_texts: str = option(
+        "Measures",
+        "mean over several texts: texts counts each text once, tokens each of its tokens",
+        choices=POOL_TEXTS,
+        default=POOL_TEXTS[0],
+    )
     spread: bool = option("Measures", "also draw stats-spread.png: the heads of each layer as points", default=False)
     top_k: int | None = option("Measures", "write edges.parquet: the K strongest weights of each token", metavar="K")
     min_weight: float | None = option("Measures", "write edges.parquet: weights of at least W", metavar="W")

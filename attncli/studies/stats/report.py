@@ -15,6 +15,7 @@ from attncli.store.tables import (
     TableColumns,
     defined_columns,
     document_head,
+    mark_unit,
     metric_entries,
     records,
     statistics_tables,
@@ -45,7 +46,8 @@ class ReceivedParts:
 
 def stats_report(statistics: Statistics, run: Collected, options: StatsOptions) -> Report:
     """Return the document, the tables and the pictures of the statistics and of the profile."""
-    metrics = declarations(dict.fromkeys([*statistics.heads, *statistics.tokens, *statistics.keys]))
+    names = dict.fromkeys([*statistics.heads, *statistics.tokens, *statistics.keys])
+    metrics = declarations(name for name in names if name not in (statistics.special or ()))
     drawings: list[Drawing] = []
     notes: tuple[str, ...] = ()
     if any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
@@ -57,7 +59,9 @@ def stats_report(statistics: Statistics, run: Collected, options: StatsOptions) 
         notes += _shortened_note(run.whole)
     named = {name.strip() for value in options.metric or () for name in value.split(",")}
     all_tables = tables(statistics, run.whole, options.sink_threshold, named)
-    return Report(run.info, document(statistics, run, metrics), all_tables, drawings, notes)
+    if options.by_layer:  # first: a pipe gets it
+        all_tables = {"stats-layers": layers_table(statistics), **all_tables}
+    return Report(run.info, document(statistics, run, metrics, options.by_layer), all_tables, drawings, notes)
 
 
 def tables(
@@ -95,14 +99,29 @@ def _received_rows(profile: Profile) -> int:
     return sum(received.values.size for received in profile.received)
 
 
-def document(statistics: Statistics, run: Collected, metrics: Mapping[str, Metric]) -> dict[str, Any]:
-    """Return the contents of stats.json; `metrics` are the metrics by name."""
+def layers_table(statistics: Statistics) -> dict[str, Array]:
+    """Return the table of layers, without columns that are undefined in every row."""
+    return defined_columns(mark_unit(statistics.layers_table(), statistics.by))
+
+
+def document(
+    statistics: Statistics, run: Collected, metrics: Mapping[str, Metric], by_layer: bool = False
+) -> dict[str, Any]:
+    """Return the contents of stats.json.
+
+    metrics   the metrics by name
+    by_layer  whether it has the layers too
+    """
     columns = statistics_tables(statistics)
+    default = Statistics({})
+    how = {name: getattr(statistics, name) for name in ("by", "pool_texts", "rows_as")}
+    layers = mark_unit(statistics.layers_table(), statistics.by)
     return {
         **document_head(SCHEMA, run.info, run.inputs, columns["stats"]),
-        **({} if statistics.by == "weight" else {"by": statistics.by}),
+        **{name: value for name, value in how.items() if value != getattr(default, name)},
         "metrics": metric_entries(statistics, metrics),
         "heads": list(records(columns["stats"])),
+        **({"layers": list(records(layers))} if by_layer else {}),
         **{name.removeprefix("stats-"): list(records(table)) for name, table in columns.items() if name != "stats"},
     }
 

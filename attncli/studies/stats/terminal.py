@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attncli.data import Scores, Statistics
+from attncli.data import Array, Scores, Statistics
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.results import without_noise
 from attncli.terminal import add_row, blank_table, three_digits
@@ -17,14 +17,55 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def metric_tables(statistics: Statistics, kinds: KindNames = KNOWN) -> Iterator[Table]:
-    """Yield one table per kind of attention."""
+LAYER_METRICS = ("entropy_normalized", "distance_ratio", "sink", "diagonal", "special_mass")
+"""Metrics of the table of layers; the others are in the tables of --verbose."""
+_METRICS_PER_TABLE = 4
+
+
+def metric_tables(statistics: Statistics, kinds: KindNames = KNOWN, *, by_layer: bool = False) -> Iterator[Table]:
+    """Yield one table per kind of attention; with `by_layer` also one of the layers with the main metrics."""
     norms = " by norms" if statistics.by == "norm" else ""
     first = next(iter(statistics.heads.values()), None)
     for kind in () if first is None else dict.fromkeys(first.coords["kind"][1].tolist()):
         yield _kind_table(
             kinds.attention(kind) + norms, [scores.sel(kind=kind) for scores in statistics.heads.values()]
         )
+    yield from layer_tables(statistics, _main_metrics(statistics), kinds) if by_layer else ()
+
+
+def other_layer_tables(statistics: Statistics, kinds: KindNames = KNOWN) -> Iterator[Table]:
+    """Yield the tables of layers with the metrics that `metric_tables` leaves out, a few in each."""
+    main = _main_metrics(statistics)
+    yield from layer_tables(statistics, [name for name in statistics.heads if name not in main], kinds)
+
+
+def _main_metrics(statistics: Statistics) -> list[str]:
+    main = [name for name in LAYER_METRICS if name in statistics.heads]
+    return (main or list(statistics.heads))[:_METRICS_PER_TABLE]
+
+
+def layer_tables(statistics: Statistics, metrics: Sequence[str], kinds: KindNames = KNOWN) -> Iterator[Table]:
+    """Yield tables with a row per layer: mean ± standard deviation over heads, or the most frequent position."""
+    columns = statistics.layers_table()
+    for kind in dict.fromkeys(columns["kind"].tolist()) if columns else ():
+        rows = np.flatnonzero(columns["kind"] == kind)
+        defined = [name for name in metrics if np.isfinite(columns[name][rows]).any()]
+        for start in range(0, len(defined), _METRICS_PER_TABLE):
+            names = defined[start : start + _METRICS_PER_TABLE]
+            table = blank_table(f"{kinds.attention(kind)} by layer, over heads", [], ["layer", *names])
+            for row in rows:
+                cells = [_summary(columns, name, row) for name in names]
+                add_row(table, [str(columns["layer"][row]), *cells])
+            yield table
+
+
+def _summary(columns: Mapping[str, Array], name: str, row: int) -> str:
+    """Return `1.93 ± 0.42`, `0 (75%)` for a position, or "" if it is undefined."""
+    if not np.isfinite(columns[name][row]):
+        return ""
+    if (share := f"{name}_share") in columns:
+        return f"{columns[name][row]:g} ({columns[share][row]:.0%})"
+    return f"{three_digits(columns[name][row])} ± {three_digits(columns[f'{name}_std'][row])}"
 
 
 def _kind_table(title: str, metrics: list[Scores]) -> Table:

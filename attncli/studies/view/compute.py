@@ -12,7 +12,8 @@ import numpy as np
 
 from attncli.data import Attention, Edges, LayerMaps, RunInfo, Vectors, Zoom, kind_order
 from attncli.data.transforms import zoomed
-from attncli.engine.collected import Collected, check_weights
+from attncli.engine.collected import Collected
+from attncli.engine.kept_maps import check_weights
 from attncli.engine.memory import format_size, maps_per_kind, parse_size
 from attncli.engine.request import Request, metric_names
 from attncli.engine.windows import located
@@ -176,13 +177,13 @@ def _combined(attention: Attention) -> Iterator[Attention]:
 def tables_of_edges(maps: Sequence[Attention], edges: Edges) -> Tables:
     """Return the tables of the strongest weights that a run has in addition to its pooled maps."""
     heads = {
-        (attention.kind, layer.layer): layer.heads
+        (attention.kind, layer.layer): layer.heads or tuple(np.unique(edges.head).tolist())
         for attention in maps
         for layer in attention.layers
         if isinstance(layer.layer, int)
     }
     most_per_row = int(np.diff([*edges.row_starts, len(edges)]).max(initial=0))
-    tables = EdgeTables(heads, most_per_row)
+    tables = EdgeTables(heads, most_per_row, edges.aggregate)
     tables.add(edges)
     return tables.tables
 
