@@ -253,7 +253,7 @@ class Run(LazyRun):
     def rollout(self, kind: Kind | None = None, text: int = 0, **options: Unpack[FlowArguments]) -> FlowResult:
         """Return the share of each input token in each token at the top, layer by layer (attncli explain rollout).
 
-        options  focus, residual, start_layer and aggregate
+        options  focus, residual, start_layer, aggregate and rows_as
         """
         return self._flow(FlowRequest.of("rollout", options), kind, text)
 
@@ -264,7 +264,8 @@ class Run(LazyRun):
     def _flow(self, request: FlowRequest, kind: Kind | None, text: int) -> FlowResult:
         shown = self.attention(kind, text).kind
         check_tokens(shown)
-        options = FlowOptions("weight", request.method, request.focus, request.residual, request.start_layer)
+        names = ("method", "focus", "residual", "start_layer", "rows_as")
+        options = FlowOptions(**{name: getattr(request, name) for name in names})
         maps = tuple(attention for attention in self.maps if attention.text == text)
         inputs = tuple(encoded for encoded in self.inputs if encoded.index == text)
         flows = replace(self, maps=maps, inputs=inputs, reading=None).study(FlowStudy(options, request.aggregate))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from attncli.data.tokens import Kind, base_kind
+from attncli.data.tokens import Kind, RowsAs, base_kind
 
 _TITLES: dict[Kind, str] = {
     "encoder": "encoder self-attention",
@@ -35,6 +35,39 @@ class KindNames:
             return ""
         scale = kind.partition("-")[2].replace("-", " ")
         return f"{_TITLES[base_kind(kind)]}{f', {scale}' if scale else ''}"
+
+    def sides(self, kind: Kind) -> tuple[str, str]:
+        """Return what the tokens of rows and of columns are called.
+
+        >>> KindNames().sides("cross"), KindNames().sides("decoder"), KindNames(known=False).sides("cross")
+        (('target', 'source'), ('query', 'key'), ('query', 'key'))
+        """
+        return ("target", "source") if self.known and base_kind(kind) == "cross" else ("query", "key")
+
+    def axes(self, kind: Kind, rows_as: RowsAs | None = None) -> tuple[str, str]:
+        """Return the titles of the rows and of the columns of a map.
+
+        A row of cross-attention says whether its label is the token that the decoder reads in this row, or the one that
+        the row predicts; other rows say it if they are named by what they predict.
+
+        >>> KindNames().axes("cross"), KindNames().axes("decoder", "predicted")
+        (('target token (read)', 'source token'), ('query token (predicted)', 'key token'))
+        """
+        row, column = self.sides(kind)
+        how = " (predicted)" if rows_as == "predicted" else " (read)" if row == "target" else ""
+        return f"{row} token{how}", f"{column} token"
+
+    def flow_axes(self, kind: Kind, rows_as: RowsAs | None = None) -> tuple[str, str]:
+        """Return the titles of the rows and of the columns of a flow from the top to the input.
+
+        >>> KindNames().flow_axes("encoder"), KindNames().flow_axes("cross", "predicted")
+        (('token at the top', 'input token'), ('target token at the top (predicted)', 'source token'))
+        """
+        row, column = self.axes(kind, rows_as)
+        if "key" in column:
+            row, column = row.replace("query token", "token"), "input token"
+        words, how = row.split(" (")[0], row.partition(" (")
+        return f"{words} at the top{''.join(how[1:])}", column
 
     def attention(self, kind: Kind) -> str:
         """Return the kind for a short line of a terminal: `encoder attention`, or `attention` if it is not known."""

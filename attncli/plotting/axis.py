@@ -10,7 +10,6 @@ from attncli.data import Attention, LayerMaps, TokenWindow, has_scale
 from attncli.data.labels import label_with_position, labels
 from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, measure, style
 
-KEY, KEY_POSITION = "key token", "key position"
 PART_MARK = " · "
 TICK_STYLE: dict[str, Any] = {"length": 3, "width": 0.6, "pad": 2, "color": FAINT}
 _SMALLEST, _LARGEST = 6.0, 9.0
@@ -138,9 +137,21 @@ def label_axes(axes: Axes, queries: AxisLabels, keys: AxisLabels, titles: tuple[
     """Write the labels and the titles of both axes; a title that is longer than its axis is shortened."""
     draw_ticks(axes, queries, keys)
     box = axes.get_window_extent()
-    query, key = titles[0] if queries.are_tokens else "query position", titles[1] if keys.are_tokens else KEY_POSITION
+    query, key = (
+        title if labels.are_tokens else position_title(title)
+        for title, labels in zip(titles, (queries, keys), strict=True)
+    )
     axes.set_ylabel(fit_axis_title(query, box.height), **style(SUBTITLE))
     axes.set_xlabel(fit_axis_title(key, box.width), **style(SUBTITLE))
+
+
+def position_title(title: str) -> str:
+    """Return the title of an axis whose labels are positions.
+
+    >>> position_title("target token (read)"), position_title("key token")
+    ('target position (read)', 'key position')
+    """
+    return title.replace(" token", " position", 1)
 
 
 def fit_axis_title(title: str, room: float) -> str:

@@ -6,10 +6,12 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
 from attncli.data import Array, Attention, By, LayerMaps, has_scale
+from attncli.data.kinds import KNOWN, KindNames
 from attncli.wording import spelled
 
 _NAMES: dict[By, str] = {"weight": "attention weight", "norm": "value-weighted norm ‖A f(x)‖"}
 _UNITS: dict[By, str] = {"weight": "fraction", "norm": "as hidden states"}
+_PLURALS = {"query": "queries", "key": "keys", "target": "target", "source": "source"}
 _FAINT, _FAINT_SHARE = 0.05, 0.9
 
 
@@ -18,7 +20,7 @@ def layer_name(maps: LayerMaps) -> str:
     return f"layer {maps.layer}" if isinstance(maps.layer, int) else f"{maps.layer} of layers"
 
 
-def describe_processing(attention: Attention) -> list[str]:
+def describe_processing(attention: Attention, kinds: KindNames = KNOWN) -> list[str]:
     """Return how these maps differ from what the model computed, in words for the header of a picture."""
     norms = attention.by == "norm"
     words = ["value-weighted norms"] if norms else []
@@ -26,7 +28,8 @@ def describe_processing(attention: Attention) -> list[str]:
     words += ["pieces merged into words"] if attention.words else []
     words += ["special tokens dropped" + ("" if norms else ", rows renormalised")] if attention.dropped_special else []
     if attention.window is not None:
-        words.append("{} {}-{}, {} {}-{}".format("queries", *attention.window[0], "keys", *attention.window[1]))
+        queries, keys = (_PLURALS[side] for side in kinds.sides(attention.kind))
+        words.append("{} {}-{}, {} {}-{}".format(queries, *attention.window[0], keys, *attention.window[1]))
     return words
 
 

@@ -20,7 +20,6 @@ from attncli.plotting.marks import Parts, draw_part_lines, segment_starts, text_
 from attncli.plotting.mosaic import Geometry, Panels, compose_panels, page_panel_side, plan_mosaic, scale_each_panel
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 
-READING = "in each panel: rows are query tokens, columns are key tokens"
 _OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"
 _GAPS, _GAPS_WITH_NAMES = (5, 5), (44, 14)
 _MOST_TOKENS_PER_LABEL = 4
@@ -50,7 +49,7 @@ def draw(
     each: bool = False,
     title: str = "",
     names: Sequence[str] = (),
-    reading: str = READING,
+    reading: str = "",
 ) -> Figure:
     """Return a page of all maps: what do these heads look like side by side?
 
@@ -61,7 +60,7 @@ def draw(
     vmax     top of the shared colour scale; by default the largest weight
     each     give each panel its own colour scale, as the picture then says
     names    different names of all maps: they are drawn one after the other, each under its name, below `title`
-    reading  what rows and columns are, for the line below the panels
+    reading  what rows and columns are, for the line below the panels; by default that they are tokens
     """
     content = _content(attention, kinds, title, names)
     queries, keys = zip(*(side_labels(attention, maps) for maps in attention.layers), strict=True)
@@ -72,9 +71,10 @@ def draw(
     norm, extend = colour_norm(cells.drawn, 1.0 if each else vmax, log)
 
     drawn = np.concatenate([panel.drawn for line in panels for panel in line if panel])
-    details = join_parts(_details(attention, note, geometry, each), faint_note(drawn, norm, attention.by))
+    details = join_parts(_details(attention, note, geometry, each, kinds), faint_note(drawn, norm, attention.by))
     layout = _Layout(content, geometry, _margin_labels(attention, sides, geometry))
-    page, axes = layout.page(cells, Header.of(content.title, model, details))
+    reading = reading or _reading(attention, kinds)
+    page, axes = layout.page(cells, Header.of(content.title, model, details), reading)
     image = draw_cells(axes, cells, norm, framed=False)
     layout.write_names(axes)
     layout.write_tokens(axes)
@@ -84,6 +84,14 @@ def draw(
     page.write(EDGE, page.height - 56, reading, SMALL, FAINT)
     page.legend(missing_legend(cells.state), EDGE, page.height - 30)
     return page.figure
+
+
+def _reading(attention: Attention, kinds: KindNames) -> str:
+    """Return what the rows and columns of the panels are."""
+    row, column = kinds.sides(attention.kind)
+    how = ", each in the row that predicts it" if attention.rows_as == "predicted" else ""
+    how = how or (", each in the row that reads it" if row == "target" else "")
+    return f"in each panel: rows are {row} tokens{how}{';' if how else ','} columns are {column} tokens"
 
 
 def panel_side(counts: Sequence[int]) -> int:
@@ -169,11 +177,12 @@ def _geometry(content: _Content, tokens: tuple[int, int]) -> Geometry:
     return replace(geometry, gap=(geometry.gap[0], across))
 
 
-def _details(attention: Attention, note: str, geometry: Geometry, each: bool) -> str:
+def _details(attention: Attention, note: str, geometry: Geometry, each: bool, kinds: KindNames) -> str:
     scale = "each panel has its own colour scale" if each else "all panels share one colour scale"
     segments = dict.fromkeys(name for _, name in segment_starts(attention.queries))
     lines = f"lines where segments begin: {', '.join(segments)}" if any(_segments(attention, geometry)) else ""
-    return join_parts(*describe_processing(attention), note, scale, pooling_note(attention, *geometry.pool), lines)
+    processing = describe_processing(attention, kinds)
+    return join_parts(*processing, note, scale, pooling_note(attention, *geometry.pool), lines)
 
 
 def _segments(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
@@ -208,7 +217,7 @@ class _Layout:
     geometry: Geometry
     labels: tuple[AxisLabels | None, AxisLabels | None]
 
-    def page(self, cells: Cells, header: Header) -> tuple[FigureLayout, Axes]:
+    def page(self, cells: Cells, header: Header, reading: str) -> tuple[FigureLayout, Axes]:
         """Return a page with room for everything, and axes over all panels."""
         rows, columns = cells.state.shape
         height, width = rows * self.geometry.tall, columns * self.geometry.wide
@@ -218,7 +227,7 @@ class _Layout:
         below = measure([], keys.size)[1] + 14 if keys and not keys.are_tokens else self._label_room(keys)
         legend_room = 34 if (cells.state < DRAWN).any() else 6
         bottom = max(top + height + below, header.height + 300) + 64 + legend_room
-        needed = max(left + width + self.spill + BAR_ROOM, 2 * EDGE + measure([READING], SMALL)[0])
+        needed = max(left + width + self.spill + BAR_ROOM, 2 * EDGE + measure([reading], SMALL)[0])
         page = FigureLayout.blank(needed, bottom, header)
         return page, page.axes(left, top, width, height)
 

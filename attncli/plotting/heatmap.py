@@ -27,7 +27,7 @@ class HeatmapText(NamedTuple):
 
     title: str
     bar: str
-    axes: tuple[str, str] = ("query token", "key token")
+    axes: tuple[str, str]
 
 
 @with_fixed_style
@@ -67,8 +67,9 @@ def draw(
     faint = faint_note(full.drawn, norm, attention.by)
     head = f"head {maps.heads[0]}" if maps.heads else f"{attention.aggregate} of heads"
     title = join_parts(kinds.title(attention.kind), layer_name(maps), head)
-    words = words or HeatmapText(title, weight_label(attention, log, (down, across)))
-    header = Header.of(words.title, model, join_parts(*describe_processing(attention), note, pooled, faint))
+    axis_titles = kinds.axes(attention.kind, attention.rows_as)
+    words = words or HeatmapText(title, weight_label(attention, log, (down, across)), axis_titles)
+    header = Header.of(words.title, model, join_parts(*describe_processing(attention, kinds), note, pooled, faint))
     page, axes = _page(cells, size, (queries, keys), header, name_room)
     image = draw_cells(axes, cells, norm)
     label_axes(axes, queries, keys, words.axes)

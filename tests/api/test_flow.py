@@ -195,3 +195,20 @@ def test_calls_that_cannot_be_meant() -> None:
         run.flow("cross")
     with pytest.raises(UsageError, match="no maps of text 3"):
         run.flow(text=3)
+
+
+def test_a_flow_can_begin_at_the_row_that_predicts_a_token() -> None:
+    run = attncli.load("demo:decoder").run("the cat sat", keep_maps=True)
+    own, predicted = run.rollout("decoder"), run.rollout("decoder", rows_as="predicted")
+    pieces = run.inputs[0].source.pieces
+    frame = predicted.to_frame()
+    assert frame["query"].unique().tolist() == list(range(1, len(pieces)))
+    assert frame["query_piece"].tolist() == [piece for piece in pieces[1:] for _ in pieces]
+    np.testing.assert_array_equal(predicted.flow.values, own.flow.values[:-1])
+    focus = run.rollout("decoder", rows_as="predicted", focus=3)
+    np.testing.assert_array_equal(focus.flow.values, own.flow.values[2:3])
+    assert (focus.flow.rows.tolist(), focus.flow.named.tolist()) == ([2], [3])
+    with pytest.raises(UsageError, match="no row predicts"):
+        run.rollout("decoder", rows_as="predicted", focus=0)
+    with pytest.raises(UsageError, match="needs a decoder"):
+        attncli.load().run("a cat").rollout(rows_as="predicted")

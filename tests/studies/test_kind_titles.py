@@ -111,3 +111,46 @@ def test_the_page_names_no_kind(run_cli: RunCli) -> None:
 
 def test_kinds_of_models_are_known() -> None:
     assert attncli.load("demo:decoder").run("a cat").info.kinds.title("decoder") == "decoder self-attention"
+
+
+CROSS = ("-m", "demo:seq2seq", "-t", "the cat", "--kind", "cross", "-o", "out")
+
+
+@pytest.mark.parametrize(
+    ("call", "titles"),
+    [
+        (("heatmap", "--layer", "1", "--head", "0"), ["target token (read)", "source token"]),
+        (("heatmap", "--layer", "1", "--head", "0", "--rows-as", "predicted"), ["target token (predicted)"]),
+        (("heatmap",), ["rows are target tokens, each in the row that reads it; columns are source tokens"]),
+        (
+            ("heatmap", "--grid", "--rows-as", "predicted"),
+            ["rows are target tokens, each in the row that predicts it", "rows as predicted", "target 1-7, source 0-7"],
+        ),
+        (("stats", *METRICS, "--profile", "--layer", "1"), ["source token"]),
+        (("find", "--query", "e", "--key", "e"), ["attention weight on each source token", "strongest source"]),
+        (("flow",), ["target token at the top (read)", "source token"]),
+        (("flow", "--rows-as", "predicted", "--focus", "e"), ["from 'e' (predicted)", "(predicted)", "source token"]),
+        (("highlight", "--focus", "e", "--format", "png"), ["from e (target token 1)", "rows as input"]),
+        (
+            ("segments", "--divide", "line", "--target", "eht\ntac"),
+            ["rows are target segments, columns are source segments"],
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value[0], str) else "",
+)
+def test_cross_attention_names_target_and_source(
+    call: tuple[str, ...], titles: list[str], seen: list[str], run_cli: RunCli
+) -> None:
+    done = run_cli(*call, *CROSS)
+    assert done.code == 0, done.err
+    together = "\n".join(seen)
+    for title in titles:
+        assert title in together
+    assert not any(text.startswith(("query token", "key token")) for text in seen)
+
+
+def test_the_page_says_which_token_a_row_is_named_by() -> None:
+    model = attncli.load("demo:seq2seq")
+    note = "rows of decoder and cross attention are named by the token that the model reads there"
+    assert any(note in shown for shown in Read(model.run("the cat").view().html).document["notes"])
+    assert not any("named by" in shown for shown in Read(attncli.load().run("a cat").view().html).document["notes"])

@@ -44,7 +44,9 @@ def draw(result: RankedHeads, *, model: str = "", note: str = "", kinds: KindNam
         label.set_color(KEY_COLOUR if of_key else INK)
     for bar, weight in zip(bars, weights, strict=True):
         axes.annotate(f"{weight:.3f}", (weight, bar), (5, 0), textcoords="offset points", va="center", **style(SMALL))
-    axes.set_xlabel("attention weight (fraction)", **style(SUBTITLE, FAINT))
+    key = kinds.axes(row.kind)[1]
+    whose = "" if key == "key token" else f" on each {key}"
+    axes.set_xlabel(f"attention weight{whose} (fraction)", **style(SUBTITLE, FAINT))
     axes.axvline(0, color=FAINT, linewidth=0.8)
     return page.figure
 

@@ -31,7 +31,8 @@ def heads_table(result: RankedHeads, kinds: KindNames = KNOWN) -> Table:
     title = f"{attention} from {result.title}"
     copies = ["retrieval"] if "retrieval" in columns else []
     table = blank_table(title, words, ["weight", *of_texts, "uniform", "position", *(copies or ["rank"])])
-    table.add_column("strongest key")
+    sides = {kinds.sides(row["kind"])[1] for row in rows}
+    table.add_column(f"strongest {sides.pop() if len(sides) == 1 else 'key'}")
     for row in rows[:_MOST_ROWS]:
         names = [str(row["kind"])] if several_kinds else []
         std = [three_digits(row["weight_std"])] if of_texts else []

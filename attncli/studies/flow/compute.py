@@ -35,7 +35,8 @@ class FlowSink(LayerSteps):
             if kind not in available:
                 raise UsageError(f"{source.name} has no {kind} attention; it has: {', '.join(available)}")
         self._kinds = tuple(kind for kind in available if kinds is None or kind in kinds)
-        focus = FocusRequest(request.focus or ALL, rows_as="input")  # a flow begins at the token itself
+        # without the option a flow begins at the token itself, also that of generated tokens
+        focus = self._focus = FocusRequest(request.focus or ALL, rows_as=request.rows_as)
         matches = find_in_inputs(source.inputs, dict.fromkeys(self._kinds, 0), focus)
         self.notes = (*layer_notes(heads, request), *matches.notes)
         self._rows = matches.rows
@@ -117,6 +118,7 @@ class FlowSink(LayerSteps):
             words=source.words,
             dropped_special=source.dropped_special,
             by=source.by,
+            rows_as=self._focus.reading(text, kind),
         )
 
 

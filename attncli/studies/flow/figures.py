@@ -32,7 +32,6 @@ _TALLEST, _TALLEST_ROW, _FLATTEST_ROW = 1040, 26, 9
 _WIDEST_COLUMN, _NARROWEST_COLUMN = 128, 64
 _LABEL_ROOM, _GAP, _STACK_GAP = 12, 12, 46
 _MOST_SHARES = 12
-_AXES = ("token at the top", "input token")
 _METHODS = {"rollout": "attention rollout", "flow": "attention flow"}
 
 
@@ -63,7 +62,8 @@ def draw(
     smallest = threshold if threshold is not None else FOCUS_THRESHOLD if focus else ALL_THRESHOLD
     lines = _Lines(graph, flow.rows if focus else None, smallest)
     coordinates = _Coordinates(graph)
-    title = _title(flow, kinds) + (f" from '{focus}'" if focus else "")
+    predicted = " (predicted)" if flow.rows_as == "predicted" else ""
+    title = _title(flow, kinds) + (f" from '{focus}'{predicted}" if focus else "")
     header = Header.of(title, model, join_parts(_options(flow), note), lines.describe(focus))
     page = FigureLayout.blank(coordinates.width, header.height + coordinates.height + 54, header)
     axes = page.axes(0, header.height, page.width, coordinates.height)
@@ -92,8 +92,9 @@ def matrix(flow: Flow, *, model: str = "", note: str = "", kinds: KindNames = KN
     """
     reachable = (flow.uniform > 0) | np.isnan(flow.values)
     maps = LayerMaps(flow.layers[-1], (0,), flow.values[None], None if reachable.all() else reachable[None])
-    attention = Attention(flow.kind, flow.queries.take(flow.rows), flow.keys, (maps,), flow.text)
-    words = heatmap.HeatmapText(_title(flow, kinds), f"share of the input token ({_METHODS[flow.method]})", _AXES)
+    attention = Attention(flow.kind, flow.queries.take(flow.named), flow.keys, (maps,), flow.text)
+    titles = kinds.flow_axes(flow.kind, flow.rows_as)
+    words = heatmap.HeatmapText(_title(flow, kinds), f"share of the input token ({_METHODS[flow.method]})", titles)
     return heatmap.draw(attention, model=model, note=join_parts(_options(flow), note), kinds=kinds, words=words)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from attncli.options import NormOptions, option
-from attncli.vocabulary import FLOW_METHODS, TOKEN_NAMES
+from attncli.vocabulary import FLOW_METHODS, ROWS_AS, TOKEN_NAMES
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class FlowOptions(NormOptions):
     residual     whether each layer adds the residual connection, with the same weight as attention
     start_layer  first layer that is used
     threshold    smallest share that is drawn as a line
+    rows_as      input: the focus begins at its own tokens; predicted: at the tokens before them, which predict them
     """
 
     method: str = option(
@@ -30,4 +31,11 @@ class FlowOptions(NormOptions):
     start_layer: int = option("Flow", "first layer that is used", metavar="N", default=0)
     threshold: float | None = option(
         "Flow", "smallest share that is drawn as a line (default: 0.01 from a focus, else 0.05)", metavar="W"
+    )
+    rows_as: str = option(
+        "Flow",
+        "input: a token at the top is the one that the model reads there; predicted: the one that a decoder predicts "
+        "there (attncli explain rows-as)",
+        choices=ROWS_AS,
+        default=ROWS_AS[0],
     )

@@ -112,8 +112,9 @@ def flow_report(flows: Sequence[Flow], focus: str, threshold: float | None, run:
 def _entry(flow: Flow) -> dict[str, Any]:
     names = ("text", "kind", "method", "layers", "residual", "aggregate", "by", "queries", "keys", "rows", "values")
     entry = {name: getattr(flow, name) for name in (*names, "uniform", "position", "maximum")}
-    entry |= token_lists(flow.queries, flow.keys)
+    entry |= {"rows": flow.named, "rows_as": flow.rows_as, **token_lists(flow.queries, flow.keys)}
     left_out = {"by"} if flow.by == "weight" else set()
+    left_out |= {"rows_as"} if flow.rows_as == "input" else set()
     left_out |= {"maximum"} if flow.maximum is None else set()
     return {name: plain(value) for name, value in entry.items() if name not in left_out}
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from attncli.arguments import check_options
-from attncli.data import KINDS, Array, Input, Kind, Selection
+from attncli.data import KINDS, Array, Input, Kind, RowsAs, Selection
 from attncli.data.focus import ALL
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.memory import check_fits
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.rows_as import check_rows_as
 from attncli.studies.flow.result import FlowMethod
 from attncli.vocabulary import FLOW_METHODS
 
@@ -32,12 +33,14 @@ class FlowArguments(TypedDict, total=False):
     residual     False: attention alone, without the part that each token keeps of itself
     start_layer  first layer
     aggregate    mean or max over heads
+    rows_as      input: a token at the top is the one that the model reads there; predicted: the one that it predicts
     """
 
     focus: str | int | None
     residual: bool
     start_layer: int
     aggregate: Literal["mean", "max"]
+    rows_as: RowsAs
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class FlowRequest:
     residual: bool = True
     start_layer: int = 0
     aggregate: Literal["mean", "max"] = "mean"
+    rows_as: RowsAs = "input"
 
     def __post_init__(self) -> None:
         if self.method not in FLOW_METHODS:
@@ -57,6 +61,7 @@ class FlowRequest:
             raise UsageError(
                 f"expected --aggregate to be mean or max, got '{self.aggregate}': flow goes through one map a layer"
             )
+        check_rows_as(self.rows_as)
         if not isinstance(self.start_layer, int) or self.start_layer < 0:
             raise UsageError(f"expected --start-layer to be a number from 0 up, got {self.start_layer!r}")
 

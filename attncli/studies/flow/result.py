@@ -11,7 +11,7 @@ import numpy as np
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import frame_of
 from attncli.data.surfaces import token_columns
-from attncli.data.tokens import Array, By, Kind, Tokens, read_only
+from attncli.data.tokens import Array, By, Kind, RowsAs, Tokens, read_only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +84,7 @@ class Flow(Tabulated):
     layers    layers that were used
     steps     graph of these layers, None if the text is too long for a picture
     by        weight, or norm: then layers hold shares of value-weighted norms
+    rows_as   input: a row is named by its own token; predicted: by the token that it predicts
     """
 
     method: FlowMethod
@@ -103,6 +104,7 @@ class Flow(Tabulated):
     words: bool = False
     dropped_special: bool = False
     by: By = "weight"
+    rows_as: RowsAs = "input"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", read_only(self.rows, np.int64))
@@ -110,10 +112,15 @@ class Flow(Tabulated):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, read_only(getattr(self, name), np.float64))
 
+    @property
+    def named(self) -> Array:
+        """[row] the positions of the tokens that name the rows: their own, or those that they predict."""
+        return self.queries.predicted[self.rows] if self.rows_as == "predicted" else self.rows
+
     def columns(self) -> dict[str, Array]:
         """Return the columns of the table, which has a row per query and key."""
         row, key = (indices.ravel() for indices in np.indices(self.values.shape))
-        query = self.rows[row]
+        query = self.named[row]
         (query_texts, query_pieces), (key_texts, key_pieces) = map(token_columns, (self.queries, self.keys))
         columns: dict[str, Array] = {
             "text": np.full(len(row), self.text),

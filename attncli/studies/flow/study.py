@@ -48,7 +48,8 @@ class FlowStudy(Study["Sequence[Flow]"]):
         from attncli.studies.flow.request import FlowRequest
 
         options: Any = self.options
-        return FlowRequest(options.method, options.focus, options.residual, options.start_layer, self.aggregate)  # type: ignore[arg-type]  # checked there
+        names = ("method", "focus", "residual", "start_layer", "rows_as")
+        return FlowRequest(**{name: getattr(options, name) for name in names}, aggregate=self.aggregate)  # type: ignore[arg-type]  # checked there
 
     def run_options(self) -> RunOptions:
         by: Any = self.options.by
@@ -57,7 +58,9 @@ class FlowStudy(Study["Sequence[Flow]"]):
     def resolved(self) -> dict[str, Any]:
         """Return the options but `by`, which belongs to the forward pass."""
         names = ("method", "focus", "residual", "start_layer", "threshold")
-        return {**{name: getattr(self.options, name) for name in names}, "aggregate": self.aggregate}
+        # digests of earlier versions had no such option
+        rows_as = {} if self.options.rows_as == "input" else {"rows_as": self.options.rows_as}
+        return {**{name: getattr(self.options, name) for name in names}, "aggregate": self.aggregate, **rows_as}
 
     def check(self, request: Request) -> None:
         from attncli.engine.request import check_share

@@ -30,12 +30,14 @@ def flow_tables(flows: Sequence[Flow], focus: str, several: bool, kinds: KindNam
         text = f"text {flow.text}" if several else ""
         where = ", ".join(filter(None, (text, kinds.way(flow.kind)))) + (" by norms" if flow.by == "norm" else "")
         where = f"{where.strip()}: " if where else ""
-        yield _of_focus(flow, focus, where) if focus else _of_all(flow, where)
+        titles = kinds.flow_axes(flow.kind, flow.rows_as)
+        yield _of_focus(flow, focus, where, titles) if focus else _of_all(flow, where, titles)
 
 
-def _of_focus(flow: Flow, focus: str, where: str) -> Table:
-    name = title_name(flow.queries, focus)
-    table = blank_table(f"{where}{flow.method} from '{name}'", ["input token"], [flow.method, "uniform", "position"])
+def _of_focus(flow: Flow, focus: str, where: str, titles: tuple[str, str]) -> Table:
+    name, predicted = title_name(flow.queries, focus), " (predicted)" if flow.rows_as == "predicted" else ""
+    title = f"{where}{flow.method} from '{name}'{predicted}"
+    table = blank_table(title, [titles[1]], [flow.method, "uniform", "position"])
     values, uniform, position = (shares.mean(0) for shares in (flow.values, flow.uniform, flow.position))
     names = _names(flow)
     for key in _largest(values, _OF_FOCUS):
@@ -44,12 +46,12 @@ def _of_focus(flow: Flow, focus: str, where: str) -> Table:
     return table
 
 
-def _of_all(flow: Flow, where: str) -> Table:
+def _of_all(flow: Flow, where: str, titles: tuple[str, str]) -> Table:
     more = len(flow.rows) - _MOST_ROWS
     title = f"{where}{flow.method}, strongest inputs" + (f" (first {_MOST_ROWS} tokens)" if more > 0 else "")
-    table = blank_table(title, ["token at the top", "input tokens"], [])
+    table = blank_table(title, [titles[0], f"{titles[1]}s"], [])
     queries, keys = labels(flow.queries), _names(flow)
-    for row, position in enumerate(flow.rows[:_MOST_ROWS].tolist()):
+    for row, position in enumerate(flow.named[:_MOST_ROWS].tolist()):
         shown = (f"{keys[key]} {flow.values[row, key]:.3f}" for key in _largest(flow.values[row], _OF_EACH))
         add_row(table, [label_with_position(queries[position], position), "   ".join(shown)])
     return table

@@ -218,7 +218,7 @@ def highlight_title(highlight: Highlight, kinds: KindNames = KNOWN) -> str:
 
 def _caption(highlight: Highlight, line: HighlightLine) -> str:
     first, last = line.positions[0], line.positions[-1]
-    unit = "word" if highlight.words else "token"
+    unit = f"{_focus_side(highlight)}{'word' if highlight.words else 'token'}"
     count = last - first + 1
     where = f"{unit} {first}" if count == 1 else f"{unit}s {first}-{last}"
     where = where if len(line.positions) == count else f"{len(line.positions)} {unit}s"
@@ -226,6 +226,13 @@ def _caption(highlight: Highlight, line: HighlightLine) -> str:
     different = [_numbered(*entry) for entry in numbers.items() if entry[0] not in highlight.common]
     focus = where if line.focus == f"{first}-{last}" else f"{escape_invisible(line.focus)} ({where})"
     return join_parts(*different, f"{highlight.direction} {focus}")
+
+
+def _focus_side(highlight: Highlight) -> str:
+    """Return `target ` or `source `, the text that the focus is in, where that is another one than the weights'."""
+    if not highlight.across:
+        return ""
+    return "target " if highlight.direction == "from" else "source "
 
 
 def _numbered(axis: str, number: int | str) -> str:
@@ -240,7 +247,8 @@ def lines_below(highlight: Highlight, model: str, note: str) -> list[str]:
     faint = max((float(weights.max(initial=0.0)) for weights in ordinary), default=0.0) < highlight.top / 4
     advice = "special tokens are the strongest: --special drop shows the rest" if faint else ""
     written = highlight.direction == "from" and any(is_written(line.focus) for line in highlight.lines)
-    rows = f"rows as {highlight.rows_as}" if written or highlight.rows_as == "predicted" else ""
+    says = written or highlight.across or highlight.rows_as == "predicted"
+    rows = f"rows as {highlight.rows_as}" if says else ""
     return list(filter(None, (model, join_parts(rows, merged, dropped, note, advice))))
 
 

@@ -29,7 +29,6 @@ from attncli.plotting.ratio import ratio_panels
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.segments.result import Segments
 
-READING = "in each panel: rows are query segments, columns are key segments"
 _REACH = 3
 """Value of log₂ ratio at the ends of the colour map."""
 _ABOVE, _BELOW, _APART, _LOWEST = 34, 66, 40, 150
@@ -131,7 +130,8 @@ def draw_heads(
     queries, keys = map(Tokens.plain, sides)
     attention = Attention(kind, queries, keys, tuple(layer_maps), aggregate=combined)
     note = join_parts("attention between segments", segments.rows_note(kind), note)
-    return grid.draw(attention, model=model, note=note, kinds=kinds, reading=READING)
+    reading = "in each panel: rows are {} segments, columns are {} segments".format(*kinds.sides(kind))
+    return grid.draw(attention, model=model, note=note, kinds=kinds, reading=reading)
 
 
 def draw_strongest(

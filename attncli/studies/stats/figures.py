@@ -28,13 +28,12 @@ from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
 from attncli.errors import UsageError
 from attncli.plotting.axis import (
-    KEY,
-    KEY_POSITION,
     draw_key_ticks,
     fit_axis_title,
     fit_labels,
     join_parts,
     position_labels,
+    position_title,
 )
 from attncli.plotting.cells import DECADES, DRAWN, HATCHED, INVISIBLE, UNDEFINED, Cells, draw_cells
 from attncli.plotting.colours import masked_colour
@@ -110,8 +109,9 @@ def draw_received(
     page.colour_bar(axes, image, "received (fraction, log scale)", extend)
     rows.write_labels(axes)
     draw_key_ticks(axes, key_labels)
-    numbers = "key number" if has_scale(received.kind) else KEY_POSITION
-    axes.set_xlabel(fit_axis_title(KEY if key_labels.are_tokens else numbers, keys.width), **style(SUBTITLE))
+    key = kinds.axes(received.kind)[1]
+    numbers = "key number" if has_scale(received.kind) else position_title(key)
+    axes.set_xlabel(fit_axis_title(key if key_labels.are_tokens else numbers, keys.width), **style(SUBTITLE))
     _draw_sinks(axes, rows, sinks, keys)
     page.legend(_legend(cells, sinks, threshold, int(received.min_rows.max(initial=0))), EDGE, page.height - 30)
     return page.figure

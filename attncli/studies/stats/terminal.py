@@ -48,7 +48,7 @@ def layer_tables(statistics: Statistics, metrics: Sequence[str], kinds: KindName
     """Yield tables with a row per layer: mean ± standard deviation over heads, or the most frequent position."""
     columns = statistics.layers_table()
     for kind in dict.fromkeys(columns["kind"].tolist()) if columns else ():
-        rows = np.flatnonzero(columns["kind"] == kind)
+        rows = np.flatnonzero(columns["kind"] == kind).tolist()
         defined = [name for name in metrics if np.isfinite(columns[name][rows]).any()]
         for start in range(0, len(defined), _METRICS_PER_TABLE):
             names = defined[start : start + _METRICS_PER_TABLE]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attncli.data import Attention, Edges, LayerMaps, RunInfo, Vectors, Zoom, kind_order
+from attncli.data import Attention, Edges, LayerMaps, RunInfo, Vectors, Zoom, kind_order, predicts_tokens
 from attncli.data.transforms import zoomed
 from attncli.engine.collected import Collected
 from attncli.engine.kept_maps import check_weights
@@ -65,8 +65,18 @@ def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: 
     origin = saved or run.info
     asked_in_vain = origin.resolved.get("neurons") and not run.vectors
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)
-    content = PageContent(run.info, run.inputs, maps, edges, vectors, _numbers(run), notes, command)
+    shown_notes = (*notes, *_row_notes(maps, run.info))
+    content = PageContent(run.info, run.inputs, maps, edges, vectors, _numbers(run), shown_notes, command)
     return Page(page_html(content), notes)
+
+
+def _row_notes(maps: Sequence[Attention], info: RunInfo) -> Iterator[str]:
+    """Yield which tokens rows are named by, where rows predict the next token."""
+    kinds = dict.fromkeys(attention.kind for attention in maps if predicts_tokens(attention.kind))
+    if kinds and info.kinds.known and not any(attention.words for attention in maps):
+        read = {attention.rows_as != "predicted" for attention in maps if attention.kind in kinds}
+        named = "that the model reads there, and predict the next one" if True in read else "that they predict"
+        yield f"rows of {' and '.join(kinds)} attention are named by the token {named}"
 
 
 def _is_of_model(attention: Attention) -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from attncli.data import Statistics
 from attncli.studies.stats.terminal import metric_tables, other_layer_tables
+from attncli.terminal import unwrapped
 
 HEADS = {"kind": ["encoder", "encoder"], "layer": [0, 1], "head": [0, 3]}
 VALUES = {"sink": [0.25, 0.75], "missing_mass": [-2e-8, 1e-9], "offset": [np.nan, -1.5]}
@@ -39,9 +40,9 @@ def test_layers_have_mean_and_deviation_over_heads_and_the_most_frequent_positio
     }
     statistics = Statistics({name: scores(name, numbers, **heads) for name, numbers in values.items()})
     console = Console(file=io.StringIO(), width=80)
-    first, *shown = metric_tables(statistics, by_layer=True)
+    _, *shown = metric_tables(statistics, by_layer=True)
     for table in (*shown, *other_layer_tables(statistics)):
-        console.print(table)
+        console.print(*unwrapped(table), sep="\n")
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("encoder attention by layer, over heads") == 2
     assert re.search(r"layer +sink\n.*\n *0 +0\.500 ± 0\.250\n *1 +\n", text)

@@ -7,6 +7,7 @@ import type { Drawing, Pointed, Stage, Table } from "../drawing";
 import { type Direction, focusOf, toggled } from "../focus";
 import { added, total } from "../maps";
 import type { Pen } from "../pen";
+import { sideNames } from "../sides";
 import type { HeadName, State } from "../state";
 import { absentLegend } from "./absent";
 import {
@@ -46,13 +47,14 @@ export function headView(stage: Stage): Drawing {
     refresh();
   };
   const pin = (direction: Direction) => (at: number) => store.change(toggled(state, direction, at));
-  const left = tokenColumn(box, { name: "query", label: "query tokens", left: true, line }, queries, {
+  const sides = sideNames(state.kind);
+  const left = tokenColumn(box, { name: "query", label: `${sides.queries} tokens`, left: true, line }, queries, {
     point: point("query"),
     pin: pin("from"),
   });
   const label = `lines of attention of ${heads.length === 1 ? `head ${heads[0]}` : `${heads.length} heads`}`;
   const between = lineCanvas(box, label, lane, line * count);
-  const right = tokenColumn(box, { name: "key", label: "key tokens", left: false, line }, keys, {
+  const right = tokenColumn(box, { name: "key", label: `${sides.keys} tokens`, left: false, line }, keys, {
     point: point("key"),
     pin: pin("to"),
   });

@@ -7,6 +7,7 @@ import type { Drawing, Stage, Table } from "../drawing";
 import { type Pair, pairOf } from "../neurons";
 import { type Pen, sized } from "../pen";
 import type { Vectors } from "../schema";
+import { sideNames } from "../sides";
 import type { State } from "../state";
 import { missing } from "./missing";
 import { weight } from "./tokens";
@@ -68,8 +69,9 @@ function pairView(stage: Stage, vectors: Vectors): Drawing {
       if (place >= 0) store.change({ [part]: place, pinned: [] });
     });
   };
-  pick("query token", queries, query, "queries", "query");
-  pick("key token", keys, key, "keys", "key");
+  const sides = sideNames(state.kind);
+  pick(`${sides.queries} token`, queries, query, "queries", "query");
+  pick(`${sides.keys} token`, keys, key, "keys", "key");
 
   const width = stage.width < WIDE ? stage.width : SHARE * stage.width;
   const height = TOP + 3 * STRIP + 6;

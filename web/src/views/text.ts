@@ -7,6 +7,7 @@ import type { Drawing, Stage, Table } from "../drawing";
 import { focusOf, toggled, turned } from "../focus";
 import { added, total } from "../maps";
 import type { Pen } from "../pen";
+import { sideNames } from "../sides";
 import type { State } from "../state";
 import { type Absent, absentLegend, hatch, legendHeight, paintLegend } from "./absent";
 import { largestAt, rankedList } from "./ranked";
@@ -83,7 +84,7 @@ function partsOf(stage: Stage, shade: Shade): Part[] {
 function heading({ run, state }: Stage, which: Which): string {
   const maps = run.maps(state);
   if (maps.queries === maps.keys) return "text";
-  return which === "queries" ? "query text" : "key text";
+  return `${sideNames(state.kind)[which]} text`;
 }
 
 function focusSide({ state }: Stage): Which {
