@@ -63,8 +63,8 @@ describe("a state that a run cannot show", () => {
     const { kind, layer, head, query, pinned, text } = run.legal(impossible);
     expect({ kind, layer, head, query, pinned, text }).toEqual({
       kind: "decoder",
-      layer: 0,
-      head: 0,
+      layer: run.page.start.layer,
+      head: run.page.start.head,
       query: null,
       pinned: [1, 2],
       text: 0,
