@@ -40,7 +40,7 @@ MAX_PAGE = "32MB"
 
 ALL_METRICS = "all"
 POSITION_METRICS = ("sink_position", "diagonal_offset")
-"""Metrics that are positions: a mean over texts or a change says little."""
+"""Metrics that are categories: of several heads or texts the most frequent value counts, never a mean."""
 ENDS = 64
 """Tokens of the first and of the last part of a text, in a profile."""
 SINK_THRESHOLD = 0.3

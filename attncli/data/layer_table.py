@@ -11,6 +11,9 @@ from attncli.vocabulary import POSITION_METRICS
 def layer_table(coords: Mapping[str, Array], metrics: Mapping[str, Array]) -> dict[str, Array]:
     """Return the columns of a table with a row per layer, from columns with a row per head.
 
+    A metric is the mean over the heads where it is defined, `<metric>_std` the population standard deviation. A
+    position is the most frequent one, and `<metric>_share` the share of the heads that have it.
+
     coords   kind, layer, texts and queries of each head
     metrics  the values of each head by metric, NaN where undefined
 
@@ -40,8 +43,9 @@ def _moments(values: Array) -> tuple[float, float]:
 
 
 def _mode(values: Array) -> tuple[float, float]:
-    """Return the most frequent value, the smallest of several, and its share; NaN without a value."""
+    """Return the most frequent value, the one nearest to 0 of several, and its share; NaN without a value."""
     if not len(values):
         return np.nan, np.nan
     found, counts = np.unique(values, return_counts=True)
-    return float(found[counts.argmax()]), float(counts.max() / len(values))
+    best = np.lexsort((found, np.abs(found), -counts))[0]
+    return float(found[best]), float(counts[best] / len(values))

@@ -76,6 +76,8 @@ class Metric(Described):
     kinds             the kinds of attention for which it is defined
     any_axes          whether it has a meaning for kinds with a scale too, whose rows and keys are not single tokens
     per_key           whether a column metric has one value per key: [batch, head, key]
+    category          whether values are categories, such as positions: over texts the most frequent value counts, with
+                      its share of the texts, instead of mean and standard deviation
     neutral           the middle of a diverging colour scale (1 for a ratio, 0 for a signed offset), else None
     needs             functions of `Rows` decorated with `cached` from which a row metric is computed, besides `near`:
                       it is then computed once per layer, from `RowSums`. None: from the weights of each block
@@ -90,6 +92,7 @@ class Metric(Described):
     kinds: tuple[Kind, ...] = KINDS
     any_axes: bool = False
     per_key: bool = False
+    category: bool = False
     neutral: float | None = None
     needs: tuple[RowSum, ...] | None = None
     needs_visibility: tuple[RowSum, ...] = ()

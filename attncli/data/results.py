@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _HEAD_COORDS = ("kind", "layer", "head", "texts", "queries")
 NOISE = 1e-6
 """Numbers below it are rounding errors of float32 weights: tables for people and CSV files show 0 instead."""
+STATISTICS_TABLES = ("heads", "std", "share", "counts", "tokens", "keys")
+"""The fields of `Statistics` that hold scores by metric."""
 
 
 @checks_arguments
@@ -103,6 +105,8 @@ class Statistics(Tabulated):
 
     heads   metric → mean over texts; dim `head` (coords kind, layer, head, texts, queries)
     std     metric → population standard deviation over texts, same dim; empty with one text
+    share   metric → for positions and other categories, of which `heads` has the most frequent value instead of the
+            mean, the share of the texts with this value; empty with one text
     tokens  metric → score of each query; dim `row` (coords text, kind, layer, head, query, token); only on request
     keys    metric → score of each key; dim `key` (coords text, kind, layer, head, key, token); only on request
     by      weight, or norm: then metrics measure the shares of value-weighted norms
@@ -122,6 +126,7 @@ class Statistics(Tabulated):
     pool_texts: Literal["texts", "tokens"] = "texts"
     special: tuple[str, ...] | None = None
     rows_as: RowsAs = "input"
+    share: Mapping[str, Scores] = field(default_factory=dict)
 
     def __getitem__(self, metric: str) -> Scores:
         return self.heads[metric]
@@ -146,28 +151,22 @@ class Statistics(Tabulated):
         def selected(scores: Mapping[str, Scores]) -> dict[str, Scores]:
             return {name: scores[name] for name in (*metrics, *(special or ())) if name in scores}
 
-        names = ("heads", "std", "tokens", "keys", "counts")
-        tables: dict[str, Any] = {name: selected(getattr(self, name)) for name in names}
+        tables: dict[str, Any] = {name: selected(getattr(self, name)) for name in STATISTICS_TABLES}
         return replace(self, **tables, special=special)
 
     def table(self) -> dict[str, Array]:
         """Return the columns of the table of heads, as `to_frame`."""
-        return columns_of(self.heads, self.std, self.counts)
+        return columns_of(self.heads, self.std, self.share, self.counts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas table of heads: kind, layer, head, texts, queries, each metric.
 
-        `<metric>_std` and `<metric>_count` follow a metric if they were measured.
+        With several texts, `<metric>_std` follows, or `<metric>_share` of a category; `<metric>_count` if measured.
         """
         return frame_of(self.table())
 
     def layers_table(self) -> dict[str, Array]:
-        """Return the table of layers: kind, layer, heads, texts, queries, and each metric over the heads of the layer.
-
-        A metric is the mean over the heads where it is defined, `<metric>_std` the population standard deviation. A
-        position is the most frequent one, the smallest of several, and `<metric>_share` the share of the heads that
-        have it.
-        """
+        """Return the table of layers: kind, layer, heads, texts, queries, each metric summed up by `layer_table`."""
         columns = columns_of(self.heads)
         return layer_table({name: columns.pop(name) for name in _HEAD_COORDS}, columns) if columns else {}
 
@@ -191,19 +190,20 @@ class Statistics(Tabulated):
 def columns_of(
     scores: Mapping[str, Scores],
     std: Mapping[str, Scores] | None = None,
-    counts: Mapping[str, Scores] | None = None,
+    share: Mapping[str, Scores] | None = None,
+    count: Mapping[str, Scores] | None = None,
 ) -> dict[str, Array]:
-    """Return the columns of one table: the shared coordinates, then each metric, followed by `_std` and `_count`."""
+    """Return the columns of one table: shared coordinates, then each metric and its `_std`, `_share` and `_count`."""
     if not scores:
         return {}
-    first = next(iter(scores.values()))
-    table = {name: entries for name, (_, entries) in first.coords.items()}
+    table = {name: entries for name, (_, entries) in next(iter(scores.values())).coords.items()}
     for name, score in scores.items():
         table[name] = score.values
-        if std and name in std:
-            table[f"{name}_std"] = std[name].values
-        if counts and name in counts:
-            table[f"{name}_count"] = counts[name].values.astype(np.int64)
+        for suffix, more in (("std", std), ("share", share)):
+            if more and name in more:
+                table[f"{name}_{suffix}"] = more[name].values
+        if count and name in count:
+            table[f"{name}_count"] = count[name].values.astype(np.int64)
     return table
 
 
@@ -212,12 +212,16 @@ def baseline_table(
     std: Mapping[str, Scores],
     baselines: Mapping[str, Mapping[str, Scores]],
     more: Mapping[str, Array],
+    share: Mapping[str, Scores] | None = None,
 ) -> dict[str, Array]:
-    """Return the columns of a table of heads: coordinates, `more`, then each metric with its `_std` and baselines."""
-    columns = columns_of(heads, std)
-    table = {name: column for name, column in columns.items() if name.removesuffix("_std") not in heads} | dict(more)
+    """Return the columns of a table of heads: coordinates, `more`, then each metric.
+
+    Each metric is followed by its `_std` (or `_share`) and its baselines.
+    """
+    columns, coords = columns_of(heads, std, share), next(iter(heads.values())).coords
+    table = {name: columns[name] for name in coords} | dict(more)
     for name in heads:
-        table |= {key: columns[key] for key in (name, f"{name}_std") if key in columns}
+        table |= {key: columns[key] for key in (name, f"{name}_std", f"{name}_share") if key in columns}
         table |= {f"{name}_{baseline}": scores[name].values for baseline, scores in baselines.items()}
     return table
 

@@ -20,6 +20,7 @@ from attncli.data import (
     Statistics,
     Vectors,
 )
+from attncli.data.results import STATISTICS_TABLES
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.checks import NO_DISTRIBUTION
 from attncli.engine.request import Request
@@ -36,6 +37,11 @@ def declarations(names: Iterable[str]) -> dict[str, Metric]:
     """Return the metrics of these names, by name."""
     metrics: list[Metric] = [registry.module("metrics", name).METRIC for name in names]
     return {metric.name: metric for metric in metrics}
+
+
+def categories() -> tuple[str, ...]:
+    """Return the names of all metrics that are categories: positions, of which no mean and no difference is taken."""
+    return tuple(name for name, metric in declarations(registry.names("metrics")).items() if metric.category)
 
 
 class HeadMeasures:
@@ -116,7 +122,7 @@ def label_means(statistics: Statistics, *, heads: bool, layers: bool) -> Statist
 
     tables: dict[str, Any] = {
         table: {metric: labelled(scores) for metric, scores in getattr(statistics, table).items()}
-        for table in ("heads", "std", "tokens", "keys", "counts")
+        for table in STATISTICS_TABLES
     }
     return replace(statistics, **tables)
 

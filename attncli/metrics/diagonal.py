@@ -6,7 +6,8 @@ def diagonal(columns: Columns) -> Tensor:
     """How much attention goes to one fixed offset from every row?
 
     Formula   max_o mean_i A_i,i+o, the mean over rows where i+o is visible, o from -8 to 8, over offsets that at
-              least 5 rows (or all rows, if fewer) have
+              least 5 rows (or all rows, if fewer) have. The offset is diagonal_offset: means within a millionth of
+              the largest count as equal to it, and of equal ones the offset nearest to 0 is named
     Axes      sums over rows [batch, head, offset] → [batch, head]
     Unit      1, from 0 to 1 (every row puts all its attention at the same offset)
     Undefined where no offset has that many rows

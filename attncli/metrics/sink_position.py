@@ -5,12 +5,13 @@ from attncli.metrics._shared import Tensor, strongest_key
 def sink_position(columns: Columns) -> Tensor:
     """Which key gets most attention of the head?
 
-    Formula   argmax_k α_k, α_k and the keys as for sink; of equal keys the first
+    Formula   argmax_k α_k, α_k and the keys as for sink. Values within a millionth of the largest count as equal to it;
+              of these the first key
     Axes      sums over rows [batch, head, key] → [batch, head]
     Unit      position, from 0 (the first token)
     Undefined where no key is visible to at least max(5, 5 % of the rows) (all rows, if fewer)
-    Caveat    Means little where sink is small. Over several texts it is the mean of positions: read it with its
-              standard deviation, 0 where all texts agree.
+    Caveat    Means little where sink is small. Over several texts it is the most frequent position (of equally
+              frequent ones the first), and sink_position_share is the share of the texts with it.
     Source    Gu et al. 2024, "When Attention Sink Emerges in Language Models"; their α_k^h is our α_k, and they
               call a head a sink head above 0.3
 
@@ -19,4 +20,4 @@ def sink_position(columns: Columns) -> Tensor:
     return strongest_key(columns)[1]
 
 
-METRIC = Metric(sink_position, "column", unit="position", range=(0.0, None), source="Gu et al. 2024")
+METRIC = Metric(sink_position, "column", unit="position", range=(0.0, None), source="Gu et al. 2024", category=True)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from attncli.data import Array, Attention, Input, LayerMaps, Scores, Statistics, Text, Tokens, Vectors
+from attncli.data.results import STATISTICS_TABLES
 from attncli.errors import UsageError
 from attncli.store.arrays import ArrayPool
 from attncli.store.possible import DamageError
@@ -19,7 +20,6 @@ _TOKEN_OPTIONS = ("merged", "gaps")
 _MAP_OPTIONS = ("aggregate", "aggregate_layers", "words", "dropped_special")
 _VECTOR_FIELDS = ("text", "kind", "layer", "scale", "softcap", "bias")
 _VECTOR_ARRAYS = ("query", "key", "normalizer")
-_STATISTICS_TABLES = ("heads", "std", "tokens", "keys", "counts")
 _STATISTICS_FIELDS = ("by", "pool_texts", "special", "rows_as")
 
 
@@ -114,8 +114,8 @@ class Encoder:
             table: {
                 name: self._scores(f"{table}.{name}", scores) for name, scores in getattr(statistics, table).items()
             }
-            for table in _STATISTICS_TABLES
-            if getattr(statistics, table) or table != "counts"
+            for table in STATISTICS_TABLES
+            if table not in ("share", "counts") or getattr(statistics, table)  # earlier versions do not know them
         }
         default = Statistics({})
         names = [name for name in _STATISTICS_FIELDS if getattr(statistics, name) != getattr(default, name)]
@@ -188,7 +188,7 @@ class Decoder:
         scores: Plain = {
             name: {metric: self._scores(document) for metric, document in table.items()}
             for name, table in tables.items()
-            if name in _STATISTICS_TABLES
+            if name in STATISTICS_TABLES
         }
         for name, table in scores.items():
             coords = [{coord: len(entries) for coord, (_, entries) in one.coords.items()} for one in table.values()]

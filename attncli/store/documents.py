@@ -180,6 +180,7 @@ class SavedStatistics(SavedPart):
     std: dict[Text, SavedScores]
     tokens: dict[Text, SavedScores]
     keys: dict[Text, SavedScores] = {}
+    share: dict[Text, SavedScores] = {}
     by: By = "weight"
     counts: dict[Text, SavedScores] = {}
     pool_texts: Literal["texts", "tokens"] = "texts"

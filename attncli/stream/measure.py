@@ -1,6 +1,6 @@
 """The sink that reduces the stream to measures; it keeps only sums of a block."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -10,6 +10,7 @@ import torch
 from attncli.data import Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics, kind_order
 from attncli.data.surfaces import token_columns
 from attncli.stream.layer_sums import LayerSums, column_values
+from attncli.stream.modes import Modes
 from attncli.stream.protocol import LayerKey, pop_layer, selected
 from attncli.stream.sums import Coords, HeadsKey, HeadTable, OverTexts
 
@@ -18,7 +19,8 @@ class Measure:
     """Every measure of every head, over one or many texts, in any order and in batches of any size.
 
     The value of a head for a text is the mean over its real query rows where the measure is defined; over texts, the
-    mean of those where it is defined. Values leave the device once per layer.
+    mean of those where it is defined, or the most frequent of them if they are categories. Values leave the device once
+    per layer.
 
     per_query  keep the value of every query and key too
     per_text   keep the values of single texts too, for means over some of them
@@ -39,9 +41,10 @@ class Measure:
         self._column_metrics = [metric for metric in metrics if metric.scope == "column" and not metric.per_key]
         self._key_metrics = [metric for metric in metrics if metric.per_key]
         self._head_metrics = [metric for metric in metrics if not metric.per_key]
+        self._category_columns = [index for index, metric in enumerate(self._head_metrics) if metric.category]
         self._heads = heads
         self._open: dict[LayerKey, LayerSums] = {}
-        self._table = HeadTable(by_rows=by_tokens)
+        self._table, self._categories = HeadTable(by_rows=by_tokens), HeadTable(Modes, by_rows=by_tokens)
         self._per_query, self._per_text, self._by_tokens = per_query, per_text, by_tokens
         self._texts: dict[int, dict[HeadsKey, tuple[Array, int]]] = {}
         self._query_table, self._key_table = _TokenTable("query"), _TokenTable("key")
@@ -61,21 +64,37 @@ class Measure:
 
     def result(self, inputs: Sequence[Input]) -> Statistics:
         """Return the measures; `inputs` are the texts that were streamed."""
+        several = self._table.several_texts
         return Statistics(
-            heads=self._scores(self._table, "mean"),
-            std=self._scores(self._table, "std") if self._table.several_texts else {},
+            heads=self._averages(self._table, self._categories),
+            std=self._scores(self._table, "std") if several else {},
+            share=self._scores(self._categories, "share") if several else {},
             counts=self._counts() if self._by_tokens else {},
             tokens=self._query_table.scores(self._row_metrics, inputs),
             keys=self._key_table.scores(self._key_metrics, inputs),
         )
 
     def means_over(self, texts: Iterable[int]) -> dict[str, Scores]:
-        """Return the mean over some texts alone, one entry per head; needs `per_text`."""
-        table = HeadTable()
+        """Return the mean (or the most frequent category) over some texts, one entry per head; needs `per_text`."""
+        return self._averages(*self._tables_over(texts))
+
+    def shares_over(self, texts: Iterable[int]) -> dict[str, Scores]:
+        """Return the share of some texts that have the most frequent category; needs `per_text`."""
+        return self._scores(self._tables_over(texts)[1], "share")
+
+    def _tables_over(self, texts: Iterable[int]) -> tuple[HeadTable, HeadTable]:
+        tables = HeadTable(), HeadTable(Modes)
         for text in texts:
             for heads, (values, queries) in self._texts.get(text, {}).items():
-                table.add(heads, values[None], queries)
-        return self._scores(table, "mean")
+                self._add_values(tables, heads, values[None], queries)
+        return tables
+
+    def values_by_text(self, metric: str) -> Iterator[tuple[int, HeadsKey, Array]]:
+        """Yield the values of one metric by text and heads, [head]; needs `per_text`."""
+        column = [declared.name for declared in self._head_metrics].index(metric)
+        for text, of_text in sorted(self._texts.items()):
+            for heads, (values, _) in of_text.items():
+                yield text, heads, values[:, column]
 
     def _finish(self, layer: int, sums: LayerSums) -> None:
         columns, row_values = sums.columns(), []
@@ -92,7 +111,7 @@ class Measure:
         head_values = self._stacked(by_name, shape)
         row_counts = self._stacked(rows, shape) if self._by_tokens else None
         heads = sums.kind, layer, sums.heads
-        self._table.add(heads, head_values, sum(sums.query_lengths), row_counts)
+        self._add_values((self._table, self._categories), heads, head_values, sum(sums.query_lengths), row_counts)
         if self._per_text:
             for text, values_of_text, queries in zip(sums.texts, head_values, sums.query_lengths, strict=True):
                 self._texts.setdefault(text, {})[heads] = values_of_text, queries
@@ -110,13 +129,37 @@ class Measure:
 
     def _counts(self) -> dict[str, Scores]:
         """Return the number of rows behind each value of `heads`."""
-        counts = self._scores(self._table, "count")
+        coords, values = self._table.rows("count", (len(self._head_metrics),))
+        counts = _scores_of(self._head_metrics, values, "head", coords)
         return {name: replace(scores, unit="rows", range=(0.0, None)) for name, scores in counts.items()}
+
+    def _add_values(
+        self,
+        tables: tuple[HeadTable, HeadTable],
+        heads: HeadsKey,
+        values: Array,
+        queries: int,
+        rows: Array | None = None,
+    ) -> None:
+        """Add values [text, head, metric], and the rows behind them, to the tables of amounts and of categories."""
+        columns = self._category_columns
+        tables[0].add(heads, values, queries, rows)
+        tables[1].add(heads, values[..., columns], queries, None if rows is None else rows[..., columns])
+
+    def _averages(self, table: HeadTable, categories: HeadTable) -> dict[str, Scores]:
+        """Return the mean of each amount and the most frequent value of each category, in the order of the metrics."""
+        scores = {**self._scores(table, "mean"), **self._scores(categories, "mode")}
+        return {metric.name: scores[metric.name] for metric in self._head_metrics}
 
     def _scores(self, table: HeadTable, what: OverTexts) -> dict[str, Scores]:
         """Return one table per metric with an entry per head, ordered by kind, layer and head."""
-        coords, values = table.rows(what, (len(self._head_metrics),))
-        return _scores_of(self._head_metrics, values, "head", coords)
+        of_categories = what in ("mode", "share")
+        metrics = [metric for metric in self._head_metrics if metric.category] if of_categories else self._head_metrics
+        coords, values = table.rows(what, (len(metrics),))
+        scores = _scores_of(metrics, values, "head", coords)
+        if what == "share":
+            return {name: replace(of_metric, unit="1", range=(0.0, 1.0)) for name, of_metric in scores.items()}
+        return {metric.name: scores[metric.name] for metric in metrics if metric.category == of_categories}
 
 
 class _TokenTable:

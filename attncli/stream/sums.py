@@ -1,6 +1,6 @@
 """Sums over the rows of a layer, and mean and standard deviation of each head over texts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, kind_order
+from attncli.stream.modes import Modes
 from attncli.stream.protocol import LayerKey, pop_layer
 
 Sums = dict[str, torch.Tensor]
@@ -16,8 +17,11 @@ HeadsKey = tuple[Kind, int, tuple[int, ...]]
 """The kind, the layer and the numbers of some heads."""
 Coords = dict[str, tuple[str, Array]]
 """The coordinates of a table by name, each with its dimension."""
-OverTexts = Literal["mean", "std", "count"]
-"""What a table says about several texts; count: the number of texts, or of rows, that have a value."""
+OverTexts = Literal["mean", "std", "count", "mode", "share"]
+"""What a table says about several texts: mean and std of amounts, mode and share of categories.
+
+count: the number of texts, or of rows, that have a value.
+"""
 
 
 @dataclass
@@ -110,22 +114,25 @@ class Moments:
 
 @dataclass
 class _HeadGroup:
-    """Some heads of a layer over the texts so far; the moments are [head, ...]."""
+    """Some heads of a layer over the texts so far; the moments or modes are [head, ...]."""
 
-    moments: Moments
+    moments: Moments | Modes
     texts: int = 0
     queries: int = 0
 
 
 class HeadTable:
-    """A table with one row per head: mean and standard deviation over texts.
+    """A table with one row per head: mean and standard deviation over texts, or the most frequent value.
 
+    collect  makes what collects the values of some heads: `Moments`, or `Modes` for categories
     by_rows  whether a text counts as many times as it has rows with a value, else once
     """
 
-    def __init__(self, *, by_rows: bool = False) -> None:
+    def __init__(
+        self, collect: Callable[[tuple[int, ...]], Moments | Modes] = Moments, *, by_rows: bool = False
+    ) -> None:
         self._groups: dict[HeadsKey, _HeadGroup] = {}
-        self._by_rows = by_rows
+        self._collect, self._by_rows = collect, by_rows
 
     def add(self, heads: HeadsKey, values: Array, queries: int = 0, rows: Array | None = None) -> None:
         """Add values [text, head, ...] of some heads.
@@ -133,7 +140,7 @@ class HeadTable:
         queries  number of query tokens of these texts
         rows     number of rows behind each value, of the same shape
         """
-        group = self._groups.setdefault(heads, _HeadGroup(Moments(values.shape[1:])))
+        group = self._groups.setdefault(heads, _HeadGroup(self._collect(values.shape[1:])))
         group.moments.add(values, rows if self._by_rows else None)
         group.texts += len(values)
         group.queries += queries

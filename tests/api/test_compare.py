@@ -137,3 +137,30 @@ def test_metrics_that_say_where_are_compared_only_by_name() -> None:
     assert {"entropy", "sink"} <= named
     assert not {"sink_position", "diagonal_offset"} & named
     assert set(attncli.compare(run, run, "sink_position").measures_frame()["metric"]) == {"sink_position"}
+
+
+def test_positions_have_no_mean_and_no_difference(tmp_path: Path) -> None:
+    """Two heads whose offsets are -1, -1, -2 in A and -1, 0, 0 in B: a mean of -1.33 would be no offset."""
+    runs = []
+    for name, offsets in (("a", (-1, -1, -2)), ("b", (-1, 0, 0))):
+        maps = np.stack([np.eye(9)[np.maximum(np.arange(9) + offset, 0)] for offset in offsets])
+        np.save(tmp_path / f"{name}.npy", maps[:, None, None])
+        runs.append(attncli.open(tmp_path / f"{name}.npy", axes="batch,layer,head,query,key"))
+    statistics = runs[0].stats(["diagonal_offset", "diagonal"])
+    assert statistics["diagonal_offset"].values == [-1]
+    assert statistics.share["diagonal_offset"].values == pytest.approx([2 / 3])
+    assert (list(statistics.std), list(statistics.share)) == (["diagonal"], ["diagonal_offset"])
+    assert [*statistics.to_frame()][5:] == ["diagonal_offset", "diagonal_offset_share", "diagonal", "diagonal_std"]
+    runs[0].save(tmp_path / "saved")
+    assert attncli.open(tmp_path / "saved").stats("diagonal_offset").share["diagonal_offset"].values == pytest.approx(
+        [2 / 3]
+    )
+    row = (
+        attncli.compare(*runs, ["diagonal_offset", "diagonal"])
+        .measures_frame()
+        .set_index("metric")
+        .loc["diagonal_offset"]
+    )
+    assert (row["a"], row["b"], row["changed"], row["texts"]) == (-1, 0, pytest.approx(2 / 3), 3)
+    assert np.isnan(row[["change", "effect", "p"]].astype(float)).all()
+    assert "changed" not in attncli.compare(*runs, "diagonal").measures_frame()

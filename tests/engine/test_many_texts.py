@@ -14,6 +14,7 @@ import torch
 import attncli
 from attncli import models
 from attncli.data import Statistics, Text
+from attncli.engine.measuring import categories
 from attncli.engine.progress import Advance, interleave_lengths
 from attncli.engine.request import Request
 from attncli.inputs.encode import encode
@@ -43,7 +44,7 @@ def one_by_one(model: attncli.Model, texts: list[Text]) -> tuple[dict[str, np.nd
     """Mean and spread over texts by the two-pass formulas, from runs of single texts."""
     alone = [measured(model, [text]) for text in texts]
     tables = {name: np.array([found[name].values for found in alone]) for name in alone[0].heads}
-    masked = {name: np.ma.masked_invalid(table) for name, table in tables.items()}
+    masked = {name: np.ma.masked_invalid(table) for name, table in tables.items() if name not in categories()}
     return (
         {name: table.mean(0).filled(np.nan) for name, table in masked.items()},
         {name: table.std(0).filled(np.nan) for name, table in masked.items()},

@@ -8,6 +8,7 @@ from typing import Any
 
 from attncli import registry
 from attncli.data import KINDS, RunInfo
+from attncli.engine.measuring import categories
 from attncli.errors import UsageError
 from attncli.inputs.text_files import read_json, type_name
 from attncli.paths import what_is_at
@@ -15,7 +16,6 @@ from attncli.studies.check.measures import Values
 from attncli.studies.check.result import BASELINE_SCHEMA, Drift, Verdict
 from attncli.studies.check.rules.kinds import BaselineRule
 from attncli.studies.check.weights import DIGITS
-from attncli.vocabulary import POSITION_METRICS
 
 _ADVICE = "record it again with --record"
 _MAX_LISTED = 4
@@ -92,7 +92,8 @@ def compare(rule: BaselineRule, recorded: Recorded, now: Values, tolerance: floa
 
     The tolerance of a measure is the larger of its absolute one and its relative one times the recorded value.
     """
-    names = [name for name in recorded.numbers if name not in POSITION_METRICS or name in rule.metrics]
+    left_out = set(categories()) - set(rule.metrics)
+    names = [name for name in recorded.numbers if name not in left_out]
     for name in rule.metrics:
         if name not in recorded.numbers:
             raise rule.part.error(("metrics", name), f"{recorded.path} has no {name}: record it again with --record")

@@ -12,9 +12,10 @@ from attncli.arguments import checked
 from attncli.data import KINDS, Array, Attention, Input, Kind, Scores, Tokens
 from attncli.engine.collected import Collected
 from attncli.engine.kept_maps import check_weights
-from attncli.engine.measuring import declarations
+from attncli.engine.measuring import categories, declarations
 from attncli.engine.request import metric_names
 from attncli.errors import UsageError
+from attncli.stream.modes import most_frequent
 from attncli.studies.compare.map_distance import (
     HeadKey,
     head_keys,
@@ -25,7 +26,7 @@ from attncli.studies.compare.map_distance import (
 )
 from attncli.studies.compare.paired_tests import adjusted, intervals, sign_flip
 from attncli.studies.compare.result import FEWEST, Comparison
-from attncli.vocabulary import ALL_METRICS, POSITION_METRICS
+from attncli.vocabulary import ALL_METRICS
 from attncli.wording import spelled
 
 if TYPE_CHECKING:  # saved runs are compared without torch
@@ -44,7 +45,7 @@ def compare(run_a: Collected, run_b: Collected, metrics: Sequence[str] | str | N
 
     The runs have the same texts, or equally many: the first is compared with the first. Equal texts must have equal
     tokens.
-    metrics  names of the metrics to compare; by default all but those that are positions, whose mean says little
+    metrics  names of the metrics to compare; by default all but those that are positions, which have no difference
     Raise UsageError if the runs kept no maps, or have different heads, texts or tokens.
     """
     names = compared_metrics(metrics)
@@ -61,7 +62,7 @@ def compared_metrics(metrics: Sequence[str] | str | None) -> tuple[str, ...]:
         if all(metric.per_key for metric in declarations(names).values()):
             raise UsageError(f"{', '.join(names)} has no value for a whole head that could be compared: name another")
         return names
-    return tuple(name for name in metric_names(ALL_METRICS) if name not in POSITION_METRICS)
+    return tuple(name for name in metric_names(ALL_METRICS) if name not in categories())
 
 
 def text_pairs(run_a: Collected, run_b: Collected, metrics: Sequence[str]) -> Iterator[tuple[Collected, Collected]]:
@@ -200,11 +201,16 @@ class Comparer:
         values = np.stack(self._measures, axis=-1)  # [a or b, metric, head, text]
         difference = values[1] - values[0]
         metrics, heads = difference.shape[:2]
-        flat = difference.reshape(metrics * heads, texts)
+        is_category = np.array([metric.category for metric in self._declared.values()])
+        # a difference of positions says nothing: whether they are equal does
+        amounts = np.where(is_category[:, None, None], np.nan, difference)
+        flat = amounts.reshape(metrics * heads, texts)
         low, high = intervals(flat).T
         p = sign_flip(flat)
         both = np.where(np.isnan(difference), np.nan, values)  # a text counts if both have a value
-        a, b, change = _mean(both[0]), _mean(both[1]), _mean(difference)
+        a, b, change = _mean(both[0]), _mean(both[1]), _mean(amounts)
+        a[is_category], b[is_category] = (most_frequent(of_side[is_category]) for of_side in both)
+        changed = _mean(np.where(np.isnan(amounts) & ~np.isnan(difference), difference != 0, np.nan))
         kinds = np.array([kind for kind, _, _ in self._heads_seen])
         spread = np.stack([_spread(np.stack(pair), kinds) for pair in zip(a, b, strict=True)])
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -213,6 +219,7 @@ class Comparer:
             "a": a.ravel(),
             "b": b.ravel(),
             "change": change.ravel(),
+            **({"changed": changed.ravel()} if is_category.any() else {}),
             "change_low": low,
             "change_high": high,
             "p": p,
@@ -221,7 +228,7 @@ class Comparer:
         }
         coords = {name: ("row", np.tile(column, metrics)) for name, column in self._coords().items()}
         coords["metric"] = ("row", np.repeat(np.array(list(self._declared), dtype=object), heads))
-        coords["texts"] = ("row", (~np.isnan(flat)).sum(1))
+        coords["texts"] = ("row", (~np.isnan(difference)).sum(-1).ravel())
         return {name: Scores(name, column, ("row",), coords, "", (None, None), "") for name, column in columns.items()}
 
     def _coords(self) -> dict[str, Array]:

@@ -28,7 +28,8 @@ class Comparison(Tabulated):
               head of its layer in A. Of norms also `norm_distance`: Σ |b - a| / Σ a, over all norms of a head
     measures  `a`, `b`, `change`, `change_low`, `change_high`, `p`, `p_adjusted` and `effect` with dim `row` (coords
               kind, layer, head, metric, texts): means over texts; the effect is the change divided by the standard
-              deviation of the measure over all heads of its kind, of A and of B
+              deviation of the measure over all heads of its kind, of A and of B. Positions are categories: a and b are
+              the most frequent values, `changed` is the share of the texts in which they differ, and there is no change
     weights   columns kind, layer, head, matrix, norm and change of W_Q, W_K, W_V and W_O of two models, the largest
               change first; empty for saved runs, combined heads and one model
     units     units of the measures

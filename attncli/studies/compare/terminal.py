@@ -26,6 +26,7 @@ _MEASURES = {
     "a": "a",
     "b": "b",
     "change": "change",
+    "changed": "changed",
     "change_low": "low",
     "change_high": "high",
     "p_adjusted": "p",

@@ -74,7 +74,7 @@ def tables(
     columns_by_table = statistics_tables(statistics)
     queries = columns_by_table["stats"].get("queries", np.zeros(0))
     short = 0 < queries.max(initial=0) < SHORT_TEXT
-    named = [*named, *(f"{name}_std" for name in named)]
+    named = [*named, *(f"{name}_{suffix}" for name in named for suffix in ("std", "share"))]
     all_tables: dict[str, TableColumns | Table] = {
         name: columns if short else defined_columns(columns, named) for name, columns in columns_by_table.items()
     }

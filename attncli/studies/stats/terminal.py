@@ -1,4 +1,7 @@
-"""Tables of `stats` for a person: for each metric the mean over heads, and the lowest and the highest head."""
+"""Tables of `stats` for a person: for each metric the mean over heads, and the lowest and the highest head.
+
+Positions are categories: a line below the table says which is the most frequent.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data import Array, Scores, Statistics
+from attncli.data.described import counted
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.results import without_noise
+from attncli.engine.measuring import categories
+from attncli.stream.modes import most_frequent
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
@@ -69,11 +75,17 @@ def _summary(columns: Mapping[str, Array], name: str, row: int) -> str:
 
 
 def _kind_table(title: str, metrics: list[Scores]) -> Table:
+    from rich.text import Text
+
     table = blank_table(f"{title}, {len(metrics[0].values)} heads", ["metric", "unit"], ["mean", "lowest"])
     table.add_column("head")
     table.add_column("highest", justify="right")
     table.add_column("head")
+    positions = []
     for scores in metrics:
+        if scores.metric in categories():
+            positions.append(_most_frequent(scores))
+            continue
         values = without_noise(scores.values)
         numbers = values[np.isfinite(values)]
         if len(numbers):
@@ -81,7 +93,18 @@ def _kind_table(title: str, metrics: list[Scores]) -> Table:
             # heads that are all equal have no lowest and no highest one
             cells = ((three_digits(values[row]), _head(scores, row) if np.ptp(numbers) else "") for row in ends)
             add_row(table, [scores.metric, scores.unit, three_digits(numbers.mean()), *chain(*cells)])
+    if any(positions):
+        table.caption = Text(", ".join(filter(None, positions)))
     return table
+
+
+def _most_frequent(scores: Scores) -> str:
+    """Return the most frequent position and the number of heads that have it; an empty text if it is undefined."""
+    position = float(most_frequent(scores.values))
+    if np.isnan(position):
+        return ""
+    heads = counted(int((scores.values == position).sum()), "head")
+    return f"{scores.metric}: {position:g} in {heads}"
 
 
 def _head(scores: Scores, row: int) -> str:

@@ -49,3 +49,17 @@ def test_layers_have_mean_and_deviation_over_heads_and_the_most_frequent_positio
     assert re.search(
         r"layer +offset +sink_position\n.*\n *0 +1\.000 ± 1\.633 +0 \(67%\)\n *1 +2\.000 ± 0\.000 +3 \(100%\)", text
     )
+
+
+def test_positions_have_no_mean_over_heads() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    heads = {"kind": ["encoder"] * 3, "layer": [0, 0, 1], "head": [0, 1, 0]}
+    values = {"sink": [0.2, 0.4, 0.6], "sink_position": [0.0, 7.0, 7.0], "diagonal_offset": [np.nan] * 3}
+    for table in metric_tables(
+        Statistics({name: scores(name, of_heads, **heads) for name, of_heads in values.items()})
+    ):
+        console.print(table, table.caption)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "sink_position: 7 in 2 heads" in shown
+    assert "4.667" not in shown
+    assert "diagonal_offset" not in shown

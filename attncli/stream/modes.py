@@ -1,0 +1,51 @@
+"""The most frequent value of each cell over texts, for numbers that are categories: a position, an offset."""
+
+import numpy as np
+
+from attncli.data import Array
+
+
+class Modes:
+    """How often each value occurs in arrays, cell by cell; NaN values are left out.
+
+    Texts are added in any order and in groups of any size.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._counts: dict[float, Array] = {}
+
+    def add(self, values: Array, weights: Array | None = None) -> None:
+        """Add the values of some texts: [text, ...]; `weights`, of the same shape, are 1 or more (default: 1)."""
+        for value in np.unique(values[~np.isnan(values)]).tolist():
+            counted = np.where(values == value, 1.0 if weights is None else weights, 0.0).sum(axis=0)
+            self._counts[value] = self._counts.get(value, np.zeros(self._shape)) + counted
+
+    @property
+    def mode(self) -> Array:
+        """Return the most frequent value of each cell, NaN without a value.
+
+        Of values that are equally frequent, it is the one nearest to 0, of -1 and 1 it is -1.
+        """
+        values, counts = self._ordered()
+        return np.where(counts.any(axis=0), values[counts.argmax(axis=0)], np.nan)
+
+    @property
+    def share(self) -> Array:
+        """Return the share of the texts with a value that have the most frequent one, NaN without a value."""
+        counts = self._ordered()[1]
+        total = counts.sum(axis=0)
+        return np.where(total > 0, counts.max(axis=0) / np.maximum(total, 1), np.nan)
+
+    def _ordered(self) -> tuple[Array, Array]:
+        """Return the values [value], nearest to 0 first, and their counts [value, ...]."""
+        values = sorted(self._counts, key=lambda value: (abs(value), value)) or [np.nan]
+        empty = np.zeros(self._shape)
+        return np.array(values), np.stack([self._counts.get(value, empty) for value in values])
+
+
+def most_frequent(values: Array) -> Array:
+    """Return the most frequent value over the last axis, NaN if there is none."""
+    modes = Modes(values.shape[:-1])
+    modes.add(np.moveaxis(values, -1, 0))
+    return modes.mode
