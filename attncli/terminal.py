@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 _MOST_TEXTS, _WIDEST_TEXT, _WIDEST_HEADER = 5, 140, 10
 
+SHUFFLED = (
+    "shuffled: the same tokens in another order. Where it is near the number, position and single tokens explain "
+    "the number; the difference to it is what the order of the tokens adds."
+)
+"""What the column of the shuffled baseline means, below tables."""
+
 
 def escaped(text: str) -> str:
     """Return the text with control characters and half surrogates escaped."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_ENTRIES, _CLOSEST_PAIRS = 12, 3
+_SHUFFLED = "shuffled: the same tokens in another order; pairs that are as close there are close for any text"
 
 
 def heads_tables(result: HeadsResult, kinds: KindNames = KNOWN) -> Iterator[Table]:
@@ -57,6 +58,8 @@ def _cluster_rows(group: HeadClusters) -> Iterator[list[str]]:
 
 def _closest_pairs(result: HeadsResult, kinds: KindNames) -> Table:
     """Return the pairs with a distance under the limit; of a kind without any, the closest pairs."""
+    from rich.text import Text
+
     limit, groups, several = result.grouping.redundant, result.groups, len(result.groups) > 1
     counts = {kind: int((group.distances[tuple(group.pairs.T)] < limit).sum()) for kind, group in groups.items()}
     if several:
@@ -71,6 +74,8 @@ def _closest_pairs(result: HeadsResult, kinds: KindNames) -> Table:
     columns = dict.fromkeys(name for group in groups.values() for name in group.matrices)
     shown = [name.removeprefix("distance_") for name in columns]
     table = blank_table(title, [*["kind"] * several, "head", "other"], shown)
+    if "distance_shuffled" in columns:
+        table.caption = Text(_SHUFFLED)
     for kind, group in groups.items():
         for row in _pair_rows(group, counts[kind], list(columns)):
             add_row(table, [*[kind] * several, *row])

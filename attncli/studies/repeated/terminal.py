@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _BEST = 3
+_SHUFFLED = "shuffled: the second half in another order; the difference is what the repetition adds"
 
 
 def repeated_tables(result: Repeated) -> Iterator[Table]:
     """Yield a table of the best heads of each score, with their baselines, and one of the losses of both copies."""
+    from rich.text import Text
+
     table = blank_table(result.title, ["score", "layer.head"], ["value", *result.baselines])
     coords = result.heads[SCORES[0]].coords
     for name in SCORES:
         for row in np.argsort(-result.heads[name].values, kind="stable")[:_BEST].tolist():
             head = f"{coords['layer'][1][row]}.{coords['head'][1][row]}"
             add_row(table, [name, head, *with_baselines(result.heads, result.baselines, name, row)])
+    table.caption = Text(_SHUFFLED)
     yield table
     if result.losses is not None:
         means = result.losses.means()
