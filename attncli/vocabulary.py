@@ -48,7 +48,11 @@ SINK_THRESHOLD = 0.3
 
 CLASS_REACH = 1
 """Largest offset of a diagonal head, in tokens."""
-CLASS_THRESHOLDS = {"vertical": 0.3, "diagonal": 0.3, "local": 0.5, "sparse": 0.3, "uniform": 0.95, "block": 0.3}
+CLASS_MARGIN = 0.2
+"""Least distance of vertical, diagonal and local heads from uniform attention."""
+HIGHEST_LIMIT = 0.8
+"""A text is too short to tell a class if a head would need more than this for it."""
+CLASS_THRESHOLDS = {"vertical": 0.3, "diagonal": 0.3, "local": 0.5, "sparse": 0.5, "uniform": 0.95, "block": 0.3}
 PROBES = ("repeated",)
 PROBE_LENGTH = 50
 PROBE_SEEDS = 3

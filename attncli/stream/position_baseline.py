@@ -14,34 +14,32 @@ BLOCK_CELLS = 1 << 20
 
 
 class PositionBaseline:
-    """A sink that feeds baselines of each layer to two other sinks: uniform weights, and weights by position alone.
+    """A sink that feeds weights by position alone to another sink, learned from the same text.
 
-    uniform   gets rows with 1 / |S_i| on each visible key, for one head of a layer if all heads see the same keys
-    position  gets rows with p(j-i) / Σ_{k ∈ S_i} p(k-i), p(o) the head's mean weight A_i,i+o over the rows for which
-              i+o is visible; for every head
+    The other sink gets rows with p(j-i) / Σ_{k ∈ S_i} p(k-i), p(o) the head's mean weight A_i,i+o over the rows of the
+    text for which i+o is visible.
 
     held_out  rows by text and kind that p is not learned from; only rows from the first to the last of these are fed
     fill      whether p of an offset that only held-out rows have is their mean; else it is 0
 
-    Either sink may be None. Only a few numbers per head and token are kept: of the visible keys of a row, the first and
+    Only a few numbers per head and token are kept: of the visible keys of a row, the first and
     the last. Layers whose rows see keys with gaps between them (Longformer's global tokens) are therefore left out.
     """
 
     def __init__(
         self,
-        uniform: Sink | None,
-        position: Sink | None,
+        sink: Sink,
         held_out: Mapping[tuple[int, Kind], Array] | None = None,
         *,
         fill: bool = False,
     ) -> None:
-        self._sinks, self._held_out, self._fill = (uniform, position), held_out, fill
+        self._sink, self._held_out, self._fill = sink, held_out, fill
         self._open = OpenLayers()
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
         learned = self._learned(rows)
-        sums = sums_by_offset(rows, learned) | _visible_ranges(rows)
+        sums = sums_by_offset(rows, learned) | visible_ranges(rows)
         if self._fill:
             sums |= {f"held_out_{name}": sum_ for name, sum_ in sums_by_offset(rows, rows.real & ~learned).items()}
         self._open.add(rows, sums)
@@ -69,7 +67,7 @@ class PositionBaseline:
         return range(int(rows.min()), int(rows.max()) + 1) if len(rows) else range(0)
 
     def end_layer(self, kind: Kind, layer: int) -> None:
-        """Make the rows of a layer and feed them to the sinks, then end the layer."""
+        """Make the rows of a layer and feed them to the other sink, then end the layer."""
         for opened in self._open.pop(kind, layer):
             heads, total = opened.joined()
             if bool(total["gaps"].any()):
@@ -80,20 +78,13 @@ class PositionBaseline:
                     total["visible_rows"] > 0, total["held_out_mass"] / total["held_out_visible_rows"]
                 )
             by_offset = by_offset.nan_to_num()
-            shared_mask = all(bool((total[name] == total[name][:, :1]).all()) for name in ("start", "stop"))
-            uniform = torch.ones_like(by_offset[:, :1] if shared_mask else by_offset)
-            for sink, weights in zip(self._sinks, (uniform, by_offset), strict=True):
-                if sink is None:
-                    continue
-                lengths = zip(opened.texts, opened.query_lengths, strict=True)
-                fed = [self._range(text, kind, length) for text, length in lengths]
-                for entries, block in _blocks(opened, weights.shape[1], fed):
-                    texts = tuple(opened.texts[entry] for entry in entries)
-                    made = _rows(opened, entries, block, weights, total)
-                    sink.add(Rows(kind, layer, heads[: weights.shape[1]], texts, *made))
-        for sink in self._sinks:
-            if sink is not None:
-                sink.end_layer(kind, layer)
+            lengths = zip(opened.texts, opened.query_lengths, strict=True)
+            fed = [self._range(text, kind, length) for text, length in lengths]
+            for entries, block in _blocks(opened, len(heads), fed):
+                texts = tuple(opened.texts[entry] for entry in entries)
+                made = position_rows(opened, entries, block, by_offset, total)
+                self._sink.add(Rows(kind, layer, heads, texts, *made))
+        self._sink.end_layer(kind, layer)
 
 
 def _blocks(opened: LayerParts, heads: int, fed: Sequence[range]) -> Iterator[tuple[list[int], slice]]:
@@ -106,7 +97,7 @@ def _blocks(opened: LayerParts, heads: int, fed: Sequence[range]) -> Iterator[tu
             yield entries, slice(first, min(first + step, rows.stop))
 
 
-def _rows(
+def position_rows(
     opened: LayerParts, entries: list[int], rows: slice, by_offset: Tensor, ranges: Sums
 ) -> tuple[Tensor, Visibility]:
     """Return weights that depend on the offset alone, and which keys are visible, for some rows of some texts.
@@ -171,7 +162,7 @@ def _diagonal_sums(values: Tensor, rows: Rows) -> Tensor:
     return sums[..., :width]
 
 
-def _visible_ranges(rows: Rows) -> Sums:
+def visible_ranges(rows: Rows) -> Sums:
     """Return start and stop of the visible keys, [batch, head, row], and gaps, rows with gaps, [batch, head]."""
     heads, padding = rows.weights.shape[1], max(rows.query_lengths)
     keys = rows.key_positions[:, None, None]

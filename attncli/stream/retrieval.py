@@ -186,7 +186,7 @@ class BaselinedRetrieval:
             for (index, kind), positions in written.items()
         }
         self._observed, self._positional = (RetrievalScore(inputs, written, passages) for _ in range(2))
-        self._baseline = PositionBaseline(None, self._positional, held_out)
+        self._baseline = PositionBaseline(self._positional, held_out)
 
     def add(self, rows: Rows) -> None:
         self._observed.add(rows)

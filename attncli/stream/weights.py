@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from attncli.data import Kind, Rows
+from attncli.data import Kind, Rows, Selection
 from attncli.stream.protocol import Sink
 
 
@@ -27,6 +27,29 @@ class _Forward:
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         self._sink.end_layer(kind, layer)
+
+
+class UniformBaseline(_Forward):
+    """A sink that feeds uniform attention to another sink: 1 / |S_i| on each of the |S_i| keys that row i can see.
+
+    It depends on the mask alone. Heads of a layer that share a mask are therefore fed once, as the first selected head.
+
+    heads  the selected heads
+    """
+
+    def __init__(self, sink: Sink, heads: Selection) -> None:
+        super().__init__(sink)
+        self._heads = heads
+
+    def add(self, rows: Rows) -> None:
+        """Feed the uniform rows of one block."""
+        heads = self._heads.get((rows.kind, rows.layer), ())
+        if not heads:
+            return
+        if rows.visible_pairs.shape[1] > 1:
+            self._sink.add(uniform_rows(rows))
+        elif heads[0] in rows.heads:
+            self._sink.add(replace(uniform_rows(rows), heads=heads[:1]))
 
 
 class NormRows(_Forward):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
 import naive_metrics as naive
 import numpy as np
 import pytest
+import torch
+from made_rows import Map
 from stream.test_head_distance import naive_distance
-from stream.test_position_baseline import naive_positional
+from stream.test_position_baseline import naive_of_other_texts
 
 import attncli
 from attncli import Patterns, Text, Thresholds
@@ -18,11 +21,14 @@ from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.inputs.repeated_inputs import RepeatedTokens
 from attncli.inputs.shuffled_inputs import shuffle_batch
+from attncli.studies.patterns import numbers
+from attncli.studies.patterns.notes import pattern_notes
 from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS
 
 ANIMAL = "The animal didn't cross the street because it was too tired."
 LONGER = f"{ANIMAL} It sat down beside the road, looked at the cars that went by, and waited for the night to come."
 N = 40
+NAMES = [name for name in NUMBERS if name not in ("special_mass", "segment_mass")]
 
 
 def opened(folder: Path, *heads: np.ndarray) -> attncli.Run:
@@ -53,7 +59,7 @@ def test_constructed_heads_have_the_classes_and_numbers_that_one_can_work_out(tm
     ]
     found = opened(tmp_path, *heads).patterns()
     assert [set(classes) for classes in found.classes] == [
-        *({"uniform"}, {"diagonal"}, {"diagonal"}, {"diagonal"}, {"sparse"}),
+        *({"uniform"}, {"diagonal"}, {"diagonal"}, {"diagonal"}, {"mixed"}),
         *({"local"}, {"vertical"}, {"sparse"}, {"mixed"}),
     ]
     assert found.heads["diagonal_offset"].values[1:5].tolist() == [-1, 0, 1, -3]
@@ -69,14 +75,17 @@ def test_constructed_heads_have_the_classes_and_numbers_that_one_can_work_out(tm
 def test_uniform_heads_are_their_own_baseline_and_do_not_differ(tmp_path: Path) -> None:
     causal = np.tril(np.ones((N, N))) / np.arange(1, N + 1)[:, None]
     found = opened(tmp_path, causal, causal).patterns()
-    for name in NUMBERS[:-1]:
+    for name in NAMES:
         assert found.baselines["uniform"][name].values == pytest.approx(found.heads[name].values, abs=1e-6)
     # the row sees i + 1 keys, and gives 1 / (i + 1) to each
     assert value(found, "sink", 0) == pytest.approx(sum(1 / (i + 1) for i in range(N)) / N, abs=1e-6)
     assert found.layers["differentiation"].values == pytest.approx([0], abs=1e-6)
     assert found.classes == (("uniform",), ("uniform",))
-    everywhere = opened(tmp_path, np.full((N, N), 1 / N)).patterns()
-    for name in NUMBERS[:-1]:
+    # two texts explain each other, one cannot explain itself
+    assert np.isnan(found.baselines["positional"]["diagonal"].values).all()
+    np.save(tmp_path / "two.npy", np.full((2, 1, 1, N, N), 1 / N))
+    everywhere = attncli.open(tmp_path / "two.npy", axes="batch,layer,head,query,key").patterns()
+    for name in NAMES:
         assert everywhere.baselines["positional"][name].values == pytest.approx(everywhere.heads[name].values, abs=1e-6)
 
 
@@ -99,22 +108,46 @@ def test_the_numbers_and_baselines_of_a_real_model_are_those_of_loops() -> None:
         for table, weights in (
             (found.heads, own),
             (found.baselines["uniform"], even),
-            (found.baselines["positional"], naive_positional(own, visible)),
         ):
             assert table["segment_mass"].values[row] == pytest.approx(within(weights, segments), abs=1e-5)
             for name in ("sink", "diagonal", "local_mass", "entropy_normalized"):
-                measure = naive.case(name).reference
-                value = measure(weights.tolist(), visible.tolist(), [False] * len(own))
-                value = naive.mean(value) if isinstance(value, list) else value
+                value = naive_value(name, weights, visible)
                 assert table[name].values[row] == pytest.approx(value, abs=1e-5), (name, layer, head)
     for at, layer in enumerate(found.layers["differentiation"].coords["layer"][1]):
         weights = maps.sel(layer=int(layer)).values.astype(float)
-        for scores, each in (
-            ("differentiation", weights),
-            ("differentiation_positional", np.stack([naive_positional(one, visible) for one in weights])),
-        ):
-            pairs = [naive_distance(each[a], each[b], visible) for a in range(4) for b in range(a)]
-            assert found.layers[scores].values[at] == pytest.approx(np.mean(pairs), abs=1e-5)
+        pairs = [naive_distance(weights[a], weights[b], visible) for a in range(4) for b in range(a)]
+        assert found.layers["differentiation"].values[at] == pytest.approx(np.mean(pairs), abs=1e-5)
+
+
+def naive_value(name: str, weights: np.ndarray, visible: np.ndarray) -> float:
+    value = naive.case(name).reference(weights.tolist(), visible.tolist(), [False] * len(weights))
+    return float(naive.mean(value) if isinstance(value, list) else value)
+
+
+def by_hand_map(weights: np.ndarray) -> Map:
+    tensor = torch.from_numpy(np.array(weights))
+    return Map(
+        tensor, torch.ones(tensor.shape[1:], dtype=torch.bool).tril(), torch.zeros(tensor.shape[2], dtype=torch.bool)
+    )
+
+
+def test_the_positional_baseline_of_a_text_is_learned_from_the_other_ones() -> None:
+    run = attncli.load("demo:decoder").run([ANIMAL, "One two three four five."])
+    found = run.patterns()
+    maps = [run.attention(text=text) for text in (0, 1)]
+    made_up = [by_hand_map(attention.sel(layer=1).values) for attention in maps]
+    for row, (_, layer, head) in enumerate(found.head_keys()):
+        if layer == 1:
+            by_position = [naive_of_other_texts(made_up, head, text) for text in (0, 1)]
+            for name in ("diagonal", "local_mass", "entropy_normalized"):
+                values = [
+                    naive_value(name, rows, each.visible.numpy())
+                    for rows, each in zip(by_position, made_up, strict=True)
+                ]
+                assert found.baselines["positional"][name].values[row] == pytest.approx(np.mean(values), abs=1e-5), name
+    alone = attncli.load("demo:decoder").run(ANIMAL).patterns()
+    assert all(np.isnan(scores.values).all() for scores in alone.baselines["positional"].values())
+    assert np.isnan(alone.layers["differentiation_positional"].values).all()
 
 
 def within(weights: np.ndarray, segments: tuple[str, ...]) -> float:
@@ -167,6 +200,65 @@ def test_the_known_heads_of_the_demo_encoder_are_found() -> None:
     assert found.classes[cls][0] == "vertical"
     assert value(found, "sink_position", cls) == 0
     assert value(found, "sink", cls) > 0.9 > 10 * found.baselines["uniform"]["sink"].values[cls]
+
+
+def test_vertical_heads_name_their_key(minilm: Path) -> None:
+    found = attncli.load(str(minilm)).patterns(
+        [ANIMAL, LONGER, "The cat sat on the mat, because it was warm."], shuffles=0
+    )
+    table = found.to_frame()
+    vertical = table[table["classes"].str.contains("vertical")]
+    names = vertical["sink_key"].value_counts()
+    assert names["[CLS]"] > 20
+    assert set(names.index) <= {"[CLS]", "[SEP]", "full stop", "comma", "other"}
+    assert (table.loc[table["sink_key"] == "[CLS]", "sink_position"] == 0).all()
+    assert table["sink_key_share"].between(1 / 3, 1).all()
+    assert (table["sink_rows"] == 1).all()
+    note = next(note for note in pattern_notes(found) if note.startswith("special tokens"))
+    assert re.search(r"take [456]\d% of the attention; without them, .* vertical \d\d to \d, ", note)
+
+
+def test_keys_are_named_by_what_they_are() -> None:
+    run = attncli.load("demo:encoder").run("It was, it is.")
+    names = numbers._key_names(run.inputs[0].source)
+    assert names == ["[CLS]", "other", "other", "comma", "other", "other", "full stop", "[SEP]"]
+    assert numbers._key_names(run.inputs[0].source.take([1, 3]))[0] == "first token"
+
+
+def test_texts_that_are_too_short_have_no_class() -> None:
+    found = attncli.load("demo:encoder").patterns("it was", shuffles=0)
+    assert set(found.classes) == {()}
+    assert pattern_notes(found)[0].startswith("texts of fewer than 5 tokens are too short")
+    found = attncli.load("demo:encoder").patterns("it was there.", shuffles=0)
+    assert found.too_short == ("local", "sparse", "mixed")
+    assert not {"local", "sparse", "mixed"} & {name for classes in found.classes for name in classes}
+    assert "too short to tell local or sparse or mixed" in pattern_notes(found)[0]
+
+
+def test_alignment_heads_are_not_vertical_and_content_heads_are_sparse() -> None:
+    """Heads that find the source of each letter, and those that find what came after an earlier copy of the token."""
+    model = attncli.load("demo:seq2seq")
+    for text, target in (("The dog ran", "ehT god nar"), ("Stop the cat, don't run!", "potS eht tac, t'nod nur!")):
+        found = model.patterns(Text(text, target=target), kind="cross", shuffles=0)
+        assert not any("vertical" in classes for classes in found.classes[4:])
+    assert {name for classes in found.classes[4:] for name in classes} <= {"sparse", "diagonal"}
+    assert any("sparse" in classes for classes in found.classes[4:])
+    again = attncli.load("demo:decoder").patterns(f"{ANIMAL} {ANIMAL}", special="drop", shuffles=0)
+    sparse = {key[1:] for key, classes in zip(again.head_keys(), again.classes, strict=True) if "sparse" in classes}
+    assert {(1, 2), (1, 3), (1, 5)} <= sparse <= {(1, head) for head in (1, 2, 3, 5, 7)}  # the induction heads
+
+
+def test_the_known_heads_of_the_demo_decoder_keep_their_classes() -> None:
+    found = attncli.load("demo:decoder").patterns([LONGER, f"{ANIMAL} {ANIMAL}"], shuffles=0)
+    rows = {key[1:]: row for row, key in enumerate(found.head_keys())}
+    assert found.classes[rows[0, 1]] == ("diagonal",)
+    assert value(found, "diagonal_offset", rows[0, 1]) == -1
+    for head in (1, 3, 5, 7):  # induction heads rest on the start token
+        assert found.classes[rows[1, head]] == ("vertical",)
+        assert found.sink_keys["decoder", 1, head] == ("<s>", 1.0)
+    # the strongest key of a local head in a causal model is one of the last, which few rows see
+    assert found.heads["sink_rows"].values[rows[2, 5]] < 0.3 < value(found, "sink", rows[2, 5])
+    assert "vertical" not in found.classes[rows[2, 5]]
 
 
 def test_minilm_is_classified(minilm: Path) -> None:

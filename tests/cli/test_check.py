@@ -247,6 +247,27 @@ def test_blocks_need_two_segments(run_cli: RunCli) -> None:
     assert "segment_mass is undefined for these heads and texts" in done.err
 
 
+def test_a_text_that_is_too_short_to_tell_a_class_is_refused(run_cli: RunCli) -> None:
+    done = run_cli("check", wrote("texts: {a: It was.}\nrules: [no head is local]"))
+    assert done.code == 2
+    assert "line 2" in done.err
+    assert (
+        "a text of 5 tokens is too short to tell whether a head is local: uniform attention has local_mass" in done.err
+    )
+    done = run_cli("check", wrote("texts: {a: It was.}\nrules: [head 0.1 is vertical]"), "-q")
+    assert rows(done.out)[0]["why"].endswith("; vertical needs 0.400")
+
+
+def test_a_baseline_holds_metrics_and_not_the_numbers_of_classes(run_cli: RunCli) -> None:
+    pair = "{a: {text: The cat sat on the mat., pair: A dog ran over the wide green field today.}}"
+    path = wrote(f"texts: {pair}\nrules: [no head is uniform]")
+    assert run_cli("check", path, "--baseline", "b.json", "--record").code in (0, 1)
+    head = json.loads(Path("b.json").read_text(encoding="utf-8"))["heads"][0]
+    assert {"sink", "diagonal_offset"} < head.keys()
+    assert not {"sink_rows", "segment_mass"} & head.keys()
+    assert "is damaged" not in run_cli("check", path, "--baseline", "b.json").err
+
+
 def test_a_text_too_long_for_whole_maps_has_budgets_and_rules(run_cli: RunCli) -> None:
     text = "one two three four five six seven " * 60
     rules = f"texts: {{a: {text}}}\nrules:\n- entropy < 9\n- {{from: seven#60, to: seven#59, min: 0}}\n"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TEXT = "The cat sat on the mat because it was warm, and the dog sat beside it."
 WRITTEN = ["patterns-examples.png", "patterns-layers.csv", "patterns.csv", "patterns.json", "patterns.png"]
 ALWAYS = ["manifest.json", *WRITTEN]
+SPECIAL = r"note: special tokens take \d+% of the attention; without them, --special drop --words [^\n]+\n"
+POSITIONAL = r"note: the positional baseline is undefined: it is learned from the other texts[^\n]+ several texts\n"
 
 
 def names(folder: str = "here") -> list[str]:
@@ -44,16 +46,17 @@ def same(cell: str, value: Any) -> bool:
 
 
 def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", TEXT, "-o", "here")
-    assert (done.code, done.err) == (0, "")
+    done = run_cli("patterns", "-t", TEXT, "-t", TEXT[:50], "-o", "here")
+    assert done.code == 0
+    assert re.fullmatch(SPECIAL, done.err)
     assert names() == ALWAYS
     document = json.loads(Path("here/patterns.json").read_text(encoding="utf-8"))
     assert done.out == Path("here/patterns.csv").read_text(encoding="utf-8")
     for table, entries in ((done.out, "heads"), (Path("here/patterns-layers.csv").read_text(), "layers")):
         assert len(rows(table)) == len(document[entries]) > 0
         for row, entry in zip(rows(table), document[entries], strict=True):
-            # a text of one segment has no weight within segments
-            left_out = {name for name in entry if name.startswith("segment_mass")}
+            # a text of one segment has no weight within segments, and rows by position have no special tokens
+            left_out = {name for name in entry if name.startswith("segment_mass") or name == "special_mass_positional"}
             assert row.keys() == entry.keys() - left_out
             assert {entry[name] for name in left_out} <= {None}
             assert all(same(row[name], entry[name]) for name in row)
@@ -73,15 +76,17 @@ def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> Non
 def test_with_json_the_document_is_all_of_stdout(run_cli: RunCli) -> None:
     done = run_cli("patterns", "-t", TEXT, "-o", "here", "--json", "--shuffles", "0")
     assert done.out == Path("here/patterns.json").read_text(encoding="utf-8")
+    assert re.fullmatch(SPECIAL + POSITIONAL, done.err)
     found = json.loads(done.out)
-    assert "sink_positional" in found["heads"][0]
+    assert found["heads"][0]["diagonal_positional"] is None
+    assert {head["sink_key"] for head in found["heads"]} == {"[CLS]", "full stop", "other"}
     assert "sink_shuffled" not in found["heads"][0]
     assert found["run"]["seed"] is None
 
 
 def test_a_layer_shows_its_heads_side_by_side(run_cli: RunCli) -> None:
     done = run_cli("patterns", "-t", TEXT, "-o", "here", "-l", "1,3", "-H", "0,2")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
     assert [(row["layer"], row["head"]) for row in rows(done.out)] == [("1", "0"), ("1", "2"), ("3", "0"), ("3", "2")]
     assert names() == ["encoder-L01-patterns.png", "encoder-L03-patterns.png", *ALWAYS]
 
@@ -111,7 +116,8 @@ def test_a_saved_run_gives_the_same_and_the_same_call_the_same_bytes(run_cli: Ru
         assert run_cli("patterns", "-t", TEXT, *options, "-o", folder).code == 0
     assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "saved").code == 0
     done = run_cli("patterns", "--from", "saved", "-l", "1", "-o", "from")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert re.fullmatch(SPECIAL + POSITIONAL, done.err)
     for name in names("one"):
         if name != "manifest.json":
             assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
@@ -134,7 +140,7 @@ def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
     np.save("maps.npy", np.stack([uniform, previous]))
     done = run_cli("patterns", "--from", "maps.npy", "--axes", "head,query,key", "-o", "here")
     assert [row["classes"] for row in rows(done.out)] == ["uniform", "diagonal"]
-    assert done.err == ""
+    assert re.fullmatch(POSITIONAL, done.err)
 
 
 def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
@@ -143,15 +149,23 @@ def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
     other = rows(run_cli("patterns", "-t", TEXT[:40], *options).out)
     both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], *options).out)
     for a, b, mean in zip(one, other, both, strict=True):
-        for name in ("sink", "sink_uniform", "local_mass_positional"):
+        for name in ("sink", "sink_uniform", "local_mass"):
             assert float(mean[name]) == pytest.approx((float(a[name]) + float(b[name])) / 2, abs=1e-6)
         assert float(mean["sink_std"]) == pytest.approx(abs(float(a["sink"]) - float(b["sink"])) / 2, abs=1e-6)
         assert mean["texts"] == "2"
+        assert float(mean["diagonal_positional"]) > 0
+        assert "diagonal_positional" not in a
+        assert float(mean["diagonal_offset"]) in {float(each["diagonal_offset"]) for each in (a, b)}
+        assert float(mean["diagonal_offset_share"]) in (0.5, 1)
+        assert "diagonal_offset_std" not in mean
 
 
 def test_short_texts_are_doubted(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", "A cat.")
-    assert re.match(r"note: texts are so short that uniform weights would be called local: give longer ones", done.err)
+    done = run_cli("patterns", "-t", "It was.")
+    said = "note: the texts are too short to tell local or sparse or mixed, which uniform weights nearly are: "
+    assert done.err.startswith(said)
+    assert not any("local" in row["classes"] for row in rows(done.out))
+    assert run_cli("patterns", "-t", "It was.", "--margin", "0").err.count("too short") == 0
 
 
 def test_a_pair_has_segments(run_cli: RunCli) -> None:
@@ -164,9 +178,12 @@ def test_a_person_reads_tables(tmp_path: Path) -> None:
     assert "encoder attention, 16 heads" in seen
     assert re.search(r"^diagonal +\d+ +(0\.2|1\.0) ", seen, re.MULTILINE)
     assert "mean distance between the heads of a layer" not in seen
+    assert "vertical heads attend to: [CLS] (1)" in seen
+    assert "shuffled: the same tokens in another order." in seen
     assert seen.endswith("Wrote here/patterns.png\nWrote here/patterns-examples.png\n")
     seen = on_terminal(tmp_path, "patterns", "-m", "demo:decoder", "--probe", "repeated", "-o", "probe", NO_COLOR="1")
     assert "50 random tokens read twice, mean over 3 seeds" in seen
+    assert "the difference is what the repetition adds" in seen
     assert re.search(r"^induction  1\.\d +0\.9\d\d +0\.014 +0\.0\d\d$", seen, re.MULTILINE)
     assert seen.endswith("Wrote probe/repeated.json\nWrote probe/repeated.csv\nWrote probe/repeated.png\n")
 
@@ -209,6 +226,7 @@ def test_other_lengths_and_heads_are_other_runs(run_cli: RunCli) -> None:
 BAD = [
     (["-t", TEXT, "--vertical", "0"], "expected --vertical to be above 0 and at most 1, got 0.0"),
     (["-t", TEXT, "--sparse", "1.5"], "expected --sparse to be above 0 and at most 1, got 1.5"),
+    (["-t", TEXT, "--margin", "0.9"], "expected --margin from 0 to 0.8, got 0.9"),
     (["-t", TEXT, "--reach", "9"], "expected --reach from 0 to 8 tokens, as far as the metric diagonal goes, got 9"),
     (["-t", TEXT, "--shuffles", "-1"], "expected --shuffles from 0 up, got -1"),
     (["-t", TEXT, "--aggregate", "mean"], "patterns are of single heads: leave out --aggregate and --aggregate-layers"),

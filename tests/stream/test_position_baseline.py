@@ -14,7 +14,9 @@ from naive_attention import Array
 
 from attncli.data import Kind, Rows
 from attncli.stream import KeepMaps
+from attncli.stream.other_texts import OtherTextsBaseline
 from attncli.stream.position_baseline import PositionBaseline
+from attncli.stream.weights import UniformBaseline
 
 
 def naive_positional(weights: Array, visible: Array, learned: Array | None = None) -> Array:
@@ -40,10 +42,12 @@ def naive_positional(weights: Array, visible: Array, learned: Array | None = Non
 def baselines(rows: list[Rows], maps: list[Map]) -> tuple[list[Array], list[Array]]:
     """Return the uniform maps and the positional maps of each text, [head, query, key]."""
     sinks = KeepMaps(), KeepMaps()
-    feeder = PositionBaseline(*sinks)
-    for each in rows:
-        feeder.add(each)
-    feeder.end_layer(rows[0].kind, rows[0].layer)
+    kind, layer = rows[0].kind, rows[0].layer
+    feeders = UniformBaseline(sinks[0], {(kind, layer): tuple(range(len(maps[0].weights)))}), PositionBaseline(sinks[1])
+    for feeder in feeders:
+        for each in rows:
+            feeder.add(each)
+        feeder.end_layer(kind, layer)
     uniform, positional = ([a.layers[0].weights for a in sink.result(inputs(maps))] for sink in sinks)
     return uniform, positional
 
@@ -107,14 +111,16 @@ def test_layers_with_gaps_in_the_visible_keys_are_left_out() -> None:
     visible = torch.ones(1, 1, 6, 6, dtype=torch.bool)
     visible[..., 4, 2] = False
     rows = with_visible(replace(block([made]), raw=made.weights[None] * visible), visible)
-    assert baselines([rows], [made]) == ([], [])
+    uniform, positional = baselines([rows], [made])
+    assert uniform[0][0, 4] == pytest.approx([0.2, 0.2, 0, 0.2, 0.2, 0.2])
+    assert positional == []
 
 
 def test_rows_that_are_held_out_teach_nothing_and_are_the_ones_that_are_fed() -> None:
     maps = [random_map(3, 2, 9, 9, "causal"), random_map(4, 2, 9, 9, "causal"), random_map(5, 2, 7, 7, "causal")]
     held_out = {(0, "decoder"): np.array([5, 6]), (2, "decoder"): np.array([6])}
     sink = KeepMaps()
-    feeder = PositionBaseline(None, sink, held_out)  # type: ignore[arg-type]
+    feeder = PositionBaseline(sink, held_out)  # type: ignore[arg-type]
     rows = block(maps, "decoder", padding=(1, 0))
     for first, last in ((0, 6), (6, 10)):
         feeder.add(part(rows, first, last))
@@ -129,3 +135,51 @@ def test_rows_that_are_held_out_teach_nothing_and_are_the_ones_that_are_fed() ->
             assert made[text][head, positions] == pytest.approx(expected[positions], abs=2e-6)
             others = np.setdiff1d(np.arange(len(weights)), positions)
             assert np.isnan(made[text][head, others]).all()
+
+
+def naive_of_other_texts(maps: list[Map], head: int, left_out: int) -> Array:
+    """Return the rows of one text by the mean weights of all others at each offset."""
+    found: dict[int, list[float]] = {}
+    for text, other in enumerate(maps):
+        for i, j in np.argwhere(other.visible.numpy()) if text != left_out else ():
+            found.setdefault(j - i, []).append(float(other.weights[head, i, j]))
+    visible = maps[left_out].visible.numpy()
+    made = np.full(visible.shape, np.nan)
+    for i, seen in enumerate(visible):
+        weights = np.array([np.mean(found.get(j - i, [0.0])) if seen[j] else 0.0 for j in range(len(seen))])
+        if seen.any():
+            made[i] = weights / weights.sum() if weights.sum() > 0 else seen / seen.sum()
+    return made
+
+
+@given(batches(), st.integers(0, 2), st.booleans())
+def test_a_text_is_explained_by_the_others_alone(made: tuple[Kind, list[Map]], padding: int, left: bool) -> None:
+    kind, maps = made
+    heads, sink = len(maps[0].weights), KeepMaps()
+    feeder = OtherTextsBaseline(sink)
+    batch = block(maps, kind, padding=(padding, padding), left=left)
+    for head in range(heads):
+        feeder.add(part(batch, 0, batch.weights.shape[2], [head]))
+    feeder.end_layer(kind, 0)
+    feeder.feed()
+    found = [attention.layers[0].weights for attention in sink.result(inputs(maps))]
+    assert len(found) == (0 if len(maps) == 1 else len(maps))
+    for text, weights in enumerate(found):
+        for head in range(heads):
+            assert weights[head] == pytest.approx(naive_of_other_texts(maps, head, text), abs=2e-6, nan_ok=True)
+
+
+def test_the_order_of_texts_and_batches_does_not_change_the_baseline_of_other_texts() -> None:
+    maps = [random_map(seed, 2, 5 + seed, 5 + seed, "causal") for seed in range(3)]
+    found = []
+    for groups in ([[0, 1, 2]], [[2], [0, 1]]):
+        sink = KeepMaps()
+        feeder = OtherTextsBaseline(sink)
+        for group in groups:
+            rows = block([maps[text] for text in group], "decoder")
+            feeder.add(replace(rows, texts=tuple(group)))
+            feeder.end_layer("decoder", 0)
+        feeder.feed()
+        found.append([attention.layers[0].weights for attention in sink.result(inputs(maps))])
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, abs=1e-6, nan_ok=True)

@@ -147,7 +147,7 @@ def _metric_page(name: str) -> ReferencePage:
 
 def _class_page(name: str) -> ReferencePage:
     """Return the page of a class of heads, or of a score on repeated tokens."""
-    from attncli.studies.patterns import compute as patterns
+    from attncli.studies.patterns import classes as patterns
     from attncli.studies.repeated import compute as repeated
 
     return ReferencePage((patterns.pages() | repeated.pages())[name])

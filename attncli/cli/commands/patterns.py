@@ -14,10 +14,12 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
     """Classify what each head does.
 
     The classes are vertical, diagonal, local, block, sparse, uniform and mixed; a head can have several (see attncli
-    explain vertical, and so on). Each number has three baselines: uniform weights, position alone, and the
-    same text with its tokens shuffled. Writes patterns.json, patterns.csv, patterns-layers.csv (how much the heads of
-    each layer differ), the pictures patterns.png and patterns-examples.png (the strongest head of each class), and with
-    --layer KIND-L03-patterns.png (the heads of a layer side by side). In a pipe, prints patterns.csv; with --json
+    explain vertical, and so on). A class needs its threshold, and --margin more than uniform weights on the same texts;
+    where these are too short to tell, heads have no class. Each number has three baselines: uniform weights, position
+    alone (as the other texts show it), and the same texts with their tokens shuffled: what stays the same there does
+    not depend on the order of the tokens. Writes patterns.json, patterns.csv, patterns-layers.csv (how much the heads
+    of each layer differ), the pictures patterns.png and patterns-examples.png (the strongest head of each class), and
+    with --layer KIND-L03-patterns.png (the heads of a layer side by side). In a pipe, prints patterns.csv; with --json
     patterns.json.
 
     With --probe repeated, no text is needed: random tokens that come twice show which heads attend to the previous

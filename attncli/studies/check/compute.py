@@ -61,7 +61,7 @@ class Checker:
         ]
         metrics = () if rule is None else recorded_metrics() if recorded is None else tuple(recorded.numbers)
         self.probes = bool(self._bound_probes or set(metrics) & set(SCORES))
-        metrics = tuple(name for name in metrics if name not in SCORES)
+        metrics = self._metrics = tuple(name for name in metrics if name not in SCORES)
         self._measures = Measures(self._bound_measures, metrics, prepared.inputs, prepared.heads)
         cases = [words for suite in self._suites for words in suite.data]
         self._rows = needed_rows([*(bound.data for bound in self._words), *cases])
@@ -93,7 +93,8 @@ class Checker:
         verdicts += [suite.verdict for suite in suites]
         numbers: Values = {}
         if self._rule is not None:
-            numbers = {**self._measures.values(self._measured_texts), **({} if probe is None else probe.real)}
+            values = self._measures.values(self._measured_texts)
+            numbers = {name: values[name] for name in self._metrics} | ({} if probe is None else dict(probe.real))
         drifts: tuple[Drift, ...] = ()
         if self._recorded is not None and self._rule is not None:
             verdict, drifts = compare(self._rule, self._recorded, numbers, tolerance)

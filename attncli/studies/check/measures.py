@@ -7,27 +7,33 @@ from typing import Any
 import numpy as np
 
 from attncli import registry
-from attncli.data import Array, Input, Kind, Rows, Selection
-from attncli.stream import Measure, Sink
+from attncli.data import Array, Input, Scores, Selection
+from attncli.stream import Measure, SinkGroup
 from attncli.stream.segment_mass import SegmentMass, numbered_segments
-from attncli.stream.weights import uniform_rows
+from attncli.stream.weights import UniformBaseline
 from attncli.studies.check.bound import BoundMeasure, HeadKey, TextIndices, decisive_head, head_fields, rule_holds
 from attncli.studies.check.result import OFFSETS, RETRIEVAL, Verdict
 from attncli.studies.check.rules.kinds import BudgetRule, ClassRule, describe_limits
 from attncli.studies.check.rules.phrases import describe_heads
 from attncli.studies.check.weights import DIGITS, SMALLEST_MARGIN, margins
-from attncli.studies.patterns.compute import UNIFORM_SEGMENT, verdicts
+from attncli.studies.patterns.classes import (
+    BEYOND_UNIFORM,
+    UNIFORM_NUMBERS,
+    HeadNumbers,
+    least_value,
+    too_short,
+    verdicts,
+)
+from attncli.studies.patterns.numbers import SEGMENT_MASS, class_metrics
 from attncli.studies.patterns.options import Thresholds
-from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS
+from attncli.studies.patterns.result import CLASS_NUMBERS, NUMBERS, head_keys
 
-SEGMENT_MASS = "segment_mass"
 _RETRIEVAL_NOTE = ("retrieval_positional", "retrieval_most", "written")
-_CLASS_METRICS = tuple(name for name in NUMBERS if name != SEGMENT_MASS)
 Values = Mapping[str, Mapping[HeadKey, float]]
 """Value of each measure for each head."""
 
 
-class Measures:
+class Measures(SinkGroup):
     """A sink that measures each text, for the real weights and for uniform attention.
 
     metrics  metrics of the baseline; those of the rules are added
@@ -39,35 +45,20 @@ class Measures:
     ) -> None:
         class_texts = {measured.data for measured in bound if isinstance(measured.rule, ClassRule)}
         names = [*metrics, *(measured.rule.metric for measured in bound if isinstance(measured.rule, BudgetRule))]
-        names += _CLASS_METRICS if class_texts else ()
-        declared = [registry.module("metrics", name).METRIC for name in dict.fromkeys(names)]
+        of_rules = [registry.module("metrics", name).METRIC for name in names]
+        of_classes = class_metrics() if class_texts else []
+        declared = list({metric.name: metric for metric in (*of_rules, *of_classes)}.values())
         self._heads, self.needed = heads, bool(declared)
         self._real, self._uniform = (Measure(declared, per_text=True, heads=heads) for _ in range(2))
         self._values: dict[tuple[TextIndices, bool], Values] = {}
+        self._shares: dict[TextIndices, Mapping[str, Scores]] = {}
         self._segments: dict[TextIndices, tuple[SegmentMass, SegmentMass]] = {}
         for texts in class_texts:
             divided = [text if text.index in texts else _without_segments(text) for text in inputs]
             if any(numbered_segments(text.source) is not None for text in divided):
                 self._segments[texts] = SegmentMass(divided), SegmentMass(divided)
-
-    def add(self, rows: Rows) -> None:
-        """Measure one block of rows."""
-        self._real.add(rows)
-        for real, _ in self._segments.values():
-            real.add(rows)
-        heads = self._heads.get((rows.kind, rows.layer), ())
-        # uniform attention depends on the mask alone, so heads with the same mask are measured once
-        if heads and heads[0] in rows.heads:
-            uniform_block = uniform_rows(rows)
-            self._uniform.add(uniform_block)
-            for _, uniform in self._segments.values():
-                uniform.add(uniform_block)
-
-    def end_layer(self, kind: Kind, layer: int) -> None:
-        """Finish the measures of a layer."""
-        sinks: list[Sink] = [self._real, self._uniform, *(sink for pair in self._segments.values() for sink in pair)]
-        for sink in sinks:
-            sink.end_layer(kind, layer)
+        uniform = SinkGroup(self._uniform, *(uniform for _, uniform in self._segments.values()))
+        super().__init__(self._real, *(real for real, _ in self._segments.values()), UniformBaseline(uniform, heads))
 
     def values(self, texts: TextIndices, uniform: bool = False) -> Values:
         """Return each measure of each head, or of uniform attention, as the mean over texts with 6 decimals."""
@@ -81,6 +72,22 @@ class Measures:
             self._values[texts, uniform] = values
         return self._values[texts, uniform]
 
+    def class_numbers(self, texts: TextIndices, key: HeadKey) -> HeadNumbers:
+        """Return the numbers of a head that the rules of the classes need, over some texts."""
+        real, uniform = self.values(texts), self.values(texts, uniform=True)
+        numbers = {name: _value(real, name, key) for name in NUMBERS}
+        numbers |= {f"{name}_uniform": _value(uniform, name, key) for name in UNIFORM_NUMBERS}
+        if texts not in self._shares:
+            self._shares[texts] = self._real.shares_over(texts)
+        shares = self._shares[texts]
+        row = head_keys(shares["diagonal_offset"]).index(key)
+        coords = shares["diagonal_offset"].coords
+        return {
+            **numbers,
+            "diagonal_offset_share": float(shares["diagonal_offset"].values[row]),
+            "tokens": coords["queries"][1][row] / coords["texts"][1][row],
+        }
+
     def _spread_over_heads(self, values: Mapping[HeadKey, float]) -> Mapping[HeadKey, float]:
         """Return values of all heads: a head without one gets that of the first measured head of its layer."""
         spread: dict[HeadKey, float] = {}
@@ -93,8 +100,7 @@ class Measures:
 def _values_by_head(measure: Measure, texts: TextIndices) -> dict[str, Mapping[HeadKey, float]]:
     values: dict[str, Mapping[HeadKey, float]] = {}
     for name, scores in measure.means_over(texts).items():
-        keys = zip(*(scores.coords[coord][1].tolist() for coord in ("kind", "layer", "head")), strict=True)
-        values[name] = dict(zip(keys, np.round(scores.values, DIGITS).tolist(), strict=True))
+        values[name] = dict(zip(head_keys(scores), np.round(scores.values, DIGITS).tolist(), strict=True))
     return values
 
 
@@ -109,11 +115,28 @@ def measure_verdict(bound: BoundMeasure, measures: Measures, tolerance: float) -
     if isinstance(rule, BudgetRule):
         head_margins = limit_margins(bound, rule, values, tolerance)
         return verdict_on(bound, rule.metric, head_margins, tolerance, values, uniform_values)
-    number = "diagonal" if rule.of in OFFSETS else CLASS_NUMBERS[rule.of]
-    thresholds = _with_tolerance(Thresholds(), tolerance)
-    scores = np.array([_class_margin(rule.of, key, (values, uniform_values), thresholds) for key in bound.heads])
-    head_margins = scores if rule.wanted else -scores
-    return verdict_on(bound, number, head_margins, tolerance, values, uniform_values)
+    return _class_verdict(rule, bound, measures, tolerance)
+
+
+def _class_verdict(rule: ClassRule, bound: BoundMeasure, measures: Measures, tolerance: float) -> Verdict:
+    """Return whether heads have a class; raise UsageError if the text is too short to tell."""
+    values, uniform_values = measures.values(bound.data), measures.values(bound.data, uniform=True)
+    name = "diagonal" if rule.of in OFFSETS else rule.of
+    number, thresholds = CLASS_NUMBERS[name], _with_tolerance(Thresholds(), tolerance)
+    numbers = [measures.class_numbers(bound.data, key) for key in bound.heads]
+    if all(name in too_short(of_head, thresholds) for of_head in numbers):
+        chance = _value(uniform_values, number, bound.heads[0])
+        raise rule.part.error(
+            (),
+            f"a text of {numbers[0]['tokens']:g} tokens is too short to tell whether a head is {rule.of}: uniform "
+            f"attention has {number} {chance:.3f}; give a longer text",
+        )
+    scores = np.array([_class_margin(rule.of, of_head, thresholds) for of_head in numbers])
+    verdict = verdict_on(bound, number, scores if rule.wanted else -scores, tolerance, values, uniform_values)
+    if name not in BEYOND_UNIFORM:
+        return verdict
+    decisive = next(row for row, key in enumerate(bound.heads) if key == (verdict.kind, verdict.layer, verdict.head))
+    return replace(verdict, why=f"{verdict.why}; {name} needs {least_value(name, numbers[decisive], Thresholds()):.3f}")
 
 
 def limit_margins(bound: BoundMeasure, rule: BudgetRule, values: Values, tolerance: float) -> Array:
@@ -173,23 +196,23 @@ def _value(values: Values, name: str, key: HeadKey) -> float:
 
 def _with_tolerance(thresholds: Thresholds, tolerance: float) -> Thresholds:
     """Return shifted thresholds: a value within the tolerance of one reaches it for >=, and misses it for < and >."""
-    names = ("vertical", "diagonal", "local", "block")
+    names = ("vertical", "diagonal", "local", "block", "margin")
     lower = {name: round(getattr(thresholds, name) - tolerance, 9) for name in names}
     sparse, uniform = round(thresholds.sparse - tolerance, 9), round(thresholds.uniform + tolerance, 9)
     return replace(thresholds, **lower, sparse=sparse, uniform=uniform)
 
 
-def _class_margin(name: str, key: HeadKey, values: tuple[Values, Values], thresholds: Thresholds) -> float:
-    """Return how clearly a head is of a class: above 0 if it is, else below 0 and lower the further away it is."""
-    real, uniform = values
-    number = _value(real, "diagonal" if name in OFFSETS else CLASS_NUMBERS[name], key)
-    if np.isnan(number):
+def _class_margin(name: str, numbers: HeadNumbers, thresholds: Thresholds) -> float:
+    """Return how clearly a head is of a class: above 0 if it is, else below 0 and lower the further away it is.
+
+    It is NaN where the class is undefined, or where the texts are too short to tell.
+    """
+    number = numbers["diagonal" if name in OFFSETS else CLASS_NUMBERS[name]]
+    if np.isnan(number) or ("diagonal" if name in OFFSETS else name) in too_short(numbers, thresholds):
         return np.nan
-    numbers = {metric: _value(real, metric, key) for metric in NUMBERS}
-    numbers[UNIFORM_SEGMENT] = _value(uniform, SEGMENT_MASS, key)
     classes = verdicts(numbers, thresholds)
     if name in OFFSETS:
-        at_offset = abs(numbers["diagonal_offset"] - OFFSETS[name]) <= 0.5
+        at_offset = numbers["diagonal_offset"] == OFFSETS[name]
         classes = {name: classes["diagonal"]} if "diagonal" in classes and at_offset else {}
     if name in classes:
         return classes[name] + SMALLEST_MARGIN

@@ -79,7 +79,7 @@ class FindSink:
         self._open: dict[LayerOfText, _OpenText] = {}
         self._position = _KeyMass(pairs)
         held_out = {key: pair.rows for key, pair in pairs.by_text.items()}
-        self._baseline = PositionBaseline(None, self._position, held_out, fill=True)
+        self._baseline = PositionBaseline(self._position, held_out, fill=True)
         self._means: dict[tuple[Kind, int], dict[int, dict[str, Array]]] = {}
         self._drawn_rows: dict[tuple[Kind, int], Array] = {}
         predicted = {key: pair for key, pair in pairs.by_text.items() if pair.rows_as == "predicted"}

@@ -95,7 +95,7 @@ class HeadsSink(SinkGroup):
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._texts = len(inputs)
         self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads)
-        super().__init__(self._observed, PositionBaseline(None, self._position))
+        super().__init__(self._observed, PositionBaseline(self._position))
 
     def result(
         self,

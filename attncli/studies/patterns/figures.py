@@ -92,7 +92,7 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "", kinds: KindName
         _draw_cells(map_axes, grid, patterns, (tall, wide))
         _draw_bars(page.axes(bars_left, map_top, _BARS, map_height), grid, patterns)
         counts = Counter(name for row in grid.cells.values() for name in patterns.classes[row])
-        _draw_key(page, bars_left + _BARS + _APART, map_top, counts)
+        _draw_key(page, bars_left + _BARS + _APART, map_top, counts, _marks(patterns))
         top += step + height
     page.write(EDGE, page.height - 30, READING, SMALL, FAINT)
     if any(grid.undefined for grid in grids):
@@ -101,13 +101,12 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "", kinds: KindName
 
 
 def signed(offset: float) -> str:
-    """Return an offset as `-1`, `0` or `+1`, with one decimal where it is the mean over texts.
+    """Return an offset as `-1`, `0` or `+1`.
 
-    >>> signed(-1.0), signed(0.0), signed(1.0), signed(-0.75)
-    ('-1', '0', '+1', '-0.8')
+    >>> signed(-1.0), signed(0.0), signed(1.0)
+    ('-1', '0', '+1')
     """
-    text = f"{offset:+.1f}".removesuffix(".0")
-    return "0" if not text.strip("+-0.") else text
+    return f"{offset:+.0f}" if offset else "0"
 
 
 def _draw_cells(axes: Axes, grid: _Grid, patterns: Patterns, cell: tuple[int, int]) -> None:
@@ -124,7 +123,7 @@ def _draw_cells(axes: Axes, grid: _Grid, patterns: Patterns, cell: tuple[int, in
         if readable:
             text = "".join(name[0].upper() for name in classes)
             offset = signed(patterns.heads["diagonal_offset"].values[table_row])
-            text += offset if classes == ("diagonal",) and len(offset) < 3 else ""
+            text += offset if classes == ("diagonal",) else ""
             size = SUBTITLE * min(1.0, 0.86 * cell[1] / measure([text], SUBTITLE)[0])
             axes.text(column + 0.5, row + 0.5, text, **style(size, _ink(colours[0]), ha="center", va="center"))
     draw_layer_head_axes(axes, list(map(str, grid.layers)), list(map(str, grid.heads)), cell)
@@ -138,9 +137,8 @@ def _draw_bars(axes: Axes, grid: _Grid, patterns: Patterns) -> None:
     distances = np.nan_to_num(patterns.layers["differentiation"].values[rows])
     axes.barh(centres, distances, height=0.7, color="#8c8c8c", zorder=2)
     look: dict[str, Any] = {"color": INK, "markersize": 5, "markerfacecolor": "white", "zorder": 3, "clip_on": False}
-    for name, (mark, _) in _BASELINE_MARKS.items():
-        if name in patterns.layers:
-            axes.plot(patterns.layers[name].values[rows], centres, mark, **look)
+    for name, (mark, _) in _marks(patterns).items():
+        axes.plot(patterns.layers[name].values[rows], centres, mark, **look)
     axes.set(xlim=(0, np.log(2) ** 0.5), ylim=(len(grid.layers), 0))
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8], labels=["0", "0.2", "0.4", "0.6", "0.8"], **style(SMALL))
     axes.grid(axis="x", color="#dddddd", linewidth=0.6, zorder=0)
@@ -149,7 +147,18 @@ def _draw_bars(axes: Axes, grid: _Grid, patterns: Patterns) -> None:
     axes.set_xlabel("mean distance √JS (√nat)", **style(SUBTITLE))
 
 
-def _draw_key(page: FigureLayout, left: float, top: float, counts: Counter[str]) -> None:
+def _marks(patterns: Patterns) -> dict[str, tuple[str, str]]:
+    """Return mark and label of each baseline that has a number."""
+    return {
+        name: mark
+        for name, mark in _BASELINE_MARKS.items()
+        if name in patterns.layers and not np.isnan(patterns.layers[name].values).all()
+    }
+
+
+def _draw_key(
+    page: FigureLayout, left: float, top: float, counts: Counter[str], marks: dict[str, tuple[str, str]]
+) -> None:
     """Draw the classes with their letters and numbers of heads, and the meaning of the baseline marks."""
     axes = page.axes(left, top, _KEY, _KEY_LINES * _LINE)
     axes.set(xlim=(0, _KEY), ylim=(_KEY_LINES * _LINE, 0))
@@ -159,7 +168,7 @@ def _draw_key(page: FigureLayout, left: float, top: float, counts: Counter[str])
         axes.text(8, middle, name[0].upper(), **style(SMALL, _ink(COLOURS[name]), ha="center", va="center"))
         axes.text(26, middle, name, **style(SUBTITLE, ha="left", va="center"))
         axes.text(_KEY - 4, middle, str(counts[name]), **style(SUBTITLE, ha="right", va="center"))
-    for number, (mark, label) in enumerate(_BASELINE_MARKS.values(), len(CLASSES)):
+    for number, (mark, label) in enumerate(marks.values(), len(CLASSES)):
         middle = (number + 0.5) * _LINE
         axes.plot([8], [middle], mark, color=INK, markersize=5, markerfacecolor="white")
         axes.text(26, middle, label, **style(SUBTITLE, ha="left", va="center"))
@@ -189,7 +198,7 @@ def draw_examples(
         layers.append(attention.sel(layer=layer, head=head).layers[0])
         number = CLASS_NUMBERS[name]
         value = f"{_SHORT.get(number, number)} {patterns.heads[number].values[row]:.2f}"
-        names.append(f"{_with_offset(patterns, row, name)} · {layer}.{head} · {value}")
+        names.append(f"{_described(patterns, row, name)} · {layer}.{head} · {value}")
     examples, title = replace(attention, layers=tuple(layers)), "the strongest head of each class"
     return head_grid.draw(examples, model=model, note=note, kinds=kinds, log=log, title=title, names=names)
 
@@ -209,10 +218,14 @@ def draw_layer(
     names = []
     for head in maps.heads:
         row = rows[attention.kind, int(maps.layer), head]
-        names.append(f"head {head} · {' '.join(_with_offset(patterns, row, name) for name in patterns.classes[row])}")
+        names.append(f"head {head} · {' '.join(_described(patterns, row, name) for name in patterns.classes[row])}")
     title = f"layer {maps.layer}, {len(names)} heads with their classes"
     return head_grid.draw(attention, model=model, note=note, kinds=kinds, log=log, title=title, names=names)
 
 
-def _with_offset(patterns: Patterns, row: int, name: str) -> str:
-    return f"{name} {signed(patterns.heads['diagonal_offset'].values[row])}" if name == "diagonal" else name
+def _described(patterns: Patterns, row: int, name: str) -> str:
+    """Return a class of a head, with the offset of a diagonal one and the key of a vertical one."""
+    if name == "diagonal":
+        return f"{name} {signed(patterns.heads['diagonal_offset'].values[row])}"
+    key, _ = patterns.sink_keys.get(patterns.head_keys()[row], ("", 0.0))
+    return f"{name} {key}".strip() if name == "vertical" else name

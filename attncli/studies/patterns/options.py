@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attncli.options import option
-from attncli.vocabulary import CLASS_REACH, CLASS_THRESHOLDS, SHUFFLE_SEEDS
+from attncli.vocabulary import CLASS_MARGIN, CLASS_REACH, CLASS_THRESHOLDS, SHUFFLE_SEEDS
 
 
 def _threshold(name: str, help: str) -> Any:
@@ -21,6 +21,7 @@ class Thresholds:
     sparse    `entropy_normalized` must be below it
     uniform   `entropy_normalized` must be above it
     block     least `segment_mass` beyond that of uniform weights
+    margin    least distance of `sink`, `diagonal` and `local_mass` from those of uniform weights on the same texts
     """
 
     vertical: float = _threshold("vertical", "least sink")
@@ -30,6 +31,12 @@ class Thresholds:
     sparse: float = _threshold("sparse", "largest entropy_normalized")
     uniform: float = _threshold("uniform", "least entropy_normalized")
     block: float = _threshold("block", "least weight in the own segment, beyond that of uniform weights")
+    margin: float = option(
+        "Classes",
+        "how much more than uniform weights vertical, diagonal and local heads must have",
+        metavar="SHARE",
+        default=CLASS_MARGIN,
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from attncli.data import Attention
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store.tables import declared_numbers, defined_columns, document_head, records
-from attncli.studies.patterns.compute import number_questions, questions, uniform_verdicts
+from attncli.studies.patterns.classes import questions
+from attncli.studies.patterns.notes import pattern_notes
+from attncli.studies.patterns.numbers import number_questions
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import Patterns
 from attncli.vocabulary import LINEAR_UP_TO
@@ -29,18 +31,7 @@ def patterns_report(result: Patterns, run: Collected, maps: Sequence[Attention],
     }
     drawings = list(_drawings(result, run, maps, layered))
     tables = {"patterns": defined_columns(heads), "patterns-layers": defined_columns(layers)}
-    return Report(run.info, document, tables, drawings, _notes(result))
-
-
-def _notes(result: Patterns) -> tuple[str, ...]:
-    """Return a warning if the texts are so short that uniform weights belong to a class."""
-    names = {name for classes in uniform_verdicts(result) for name in classes} - {"uniform", "mixed"}
-    if not names:
-        return ()
-    return (
-        f"texts are so short that uniform weights would be called {' and '.join(sorted(names))}: "
-        "give longer ones, or compare the numbers with their uniform baseline",
-    )
+    return Report(run.info, document, tables, drawings, pattern_notes(result))
 
 
 def _drawings(result: Patterns, run: Collected, maps: Sequence[Attention], layered: bool) -> Iterator[Drawing]:

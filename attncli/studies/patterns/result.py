@@ -31,11 +31,12 @@ CLASS_NUMBERS = {
 CLASSES = tuple(CLASS_NUMBERS)
 BASELINES = ("uniform", "positional", "shuffled")
 NUMBERS = (
-    *("sink", "sink_position", "diagonal", "diagonal_offset"),
-    *("local_mass", "entropy_normalized", "segment_mass"),
+    *("sink", "sink_position", "sink_rows", "diagonal", "diagonal_offset"),
+    *("local_mass", "entropy_normalized", "special_mass", "segment_mass"),
 )
 
 HeadKey = tuple[Kind, int, int]
+"""Kind, layer and head."""
 
 
 @checks_arguments
@@ -43,13 +44,21 @@ HeadKey = tuple[Kind, int, int]
 class Patterns(Tabulated):
     """Classes of every head with the numbers behind them, and the distances between the heads of each layer.
 
-    heads       sink, sink_position, diagonal, diagonal_offset, local_mass, entropy_normalized and segment_mass with dim
-                `head` (coords kind, layer, head, texts, queries), averaged over texts
+    heads       sink, sink_position, sink_rows (share of the rows that see this key), diagonal, diagonal_offset,
+                local_mass, entropy_normalized, special_mass and segment_mass with dim `head` (coords kind, layer, head,
+                texts, queries), averaged over texts; of positions and offsets the most frequent one
     std         population standard deviation of the same over texts; empty for one text
+    share       share of the texts with this sink_position or diagonal_offset; empty for one text
+    sink_keys   name of the key of `sink` by kind, layer and head ([CLS], first token, full stop, …), and the share of
+                the texts with it
     verdicts    the classes of each head, strongest first, with their strength: from 0, just beyond the threshold, to 1,
-                the largest possible value; empty if the numbers are undefined
+                the largest possible value; empty if the numbers are undefined or no class can be told
+    too_short   the classes that the texts are too short to tell
+    without_special  the classes of each head if special tokens are left out and pieces merged into words; empty if
+                there are no special tokens
     baselines   the same numbers for `uniform` weights over the visible keys; for `positional` weights, the head's own
-                mean weight at each offset; and on `shuffled` tokens, if there was a model
+                mean weight at each offset in the other texts, undefined for one text; and on `shuffled` tokens, if
+                there was a model
     layers      `differentiation` with dim `layer` (coords kind, layer, heads): mean distance between the heads of a
                 layer; the same for `positional` weights and on `shuffled` tokens
     distances   [head, head] by kind and layer: √ of the mean Jensen-Shannon divergence of their rows, √nat
@@ -63,11 +72,27 @@ class Patterns(Tabulated):
     distances: Mapping[tuple[Kind, int], Array]
     thresholds: Thresholds
     std: Mapping[str, Scores] = field(default_factory=dict)
+    share: Mapping[str, Scores] = field(default_factory=dict)
+    sink_keys: Mapping[HeadKey, tuple[str, float]] = field(default_factory=dict)
+    too_short: tuple[str, ...] = ()
+    without_special: tuple[tuple[str, ...], ...] = ()
 
     @property
     def classes(self) -> tuple[tuple[str, ...], ...]:
         """The classes of each head, strongest first."""
         return tuple(map(tuple, self.verdicts))
+
+    @property
+    def is_of_one_text(self) -> bool:
+        return int(self.heads["sink"].coords["texts"][1].max(initial=0)) < 2
+
+    def defined_baselines(self) -> dict[str, Mapping[str, Scores]]:
+        """Return the baselines that have any number."""
+        return {
+            name: table
+            for name, table in self.baselines.items()
+            if not np.isnan(table["entropy_normalized"].values).all()
+        }
 
     def strongest(self, kind: Kind) -> dict[str, int]:
         """Return the row of the strongest head of each class that occurs in a kind."""
@@ -79,9 +104,13 @@ class Patterns(Tabulated):
         return sorted(rows, key=lambda row: -self.verdicts[row][name])
 
     def table(self) -> dict[str, Array]:
-        """Return a row per head: coordinates, classes, each number with its std and its baselines."""
-        classes = np.array([" ".join(classes) for classes in self.classes], dtype=object)
-        return baseline_table(self.heads, self.std, self.baselines, {"classes": classes})
+        """Return a row per head: coordinates, classes, the key of sink, each number with its std and its baselines."""
+        columns = {"classes": np.array([" ".join(classes) for classes in self.classes], dtype=object)}
+        keys = [self.sink_keys.get(key, ("", np.nan)) for key in self.head_keys()]
+        columns["sink_key"] = np.array([name for name, _ in keys] + [None], dtype=object)[:-1]
+        if self.share:
+            columns["sink_key_share"] = np.array([share for _, share in keys])
+        return baseline_table(self.heads, self.std, self.baselines, columns, self.share)
 
     def layers_table(self) -> dict[str, Array]:
         """Return a row per layer: kind, layer, heads, differentiation and its baselines."""

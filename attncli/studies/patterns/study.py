@@ -11,7 +11,7 @@ from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.options import SelectionOptions, changed
 from attncli.studies.patterns.options import PatternsOptions
-from attncli.vocabulary import CLASS_THRESHOLDS, RESOLUTION
+from attncli.vocabulary import CLASS_THRESHOLDS, HIGHEST_LIMIT, RESOLUTION
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.table import Table
@@ -58,6 +58,9 @@ class PatternsStudy(Study["PatternsAndExamples"]):
             raise UsageError("patterns are of single heads: leave out --aggregate and --aggregate-layers")
         for name in CLASS_THRESHOLDS:
             check_share({name: getattr(self.options, name)}, name)
+        margin: object = self.options.margin
+        if not isinstance(margin, int | float) or not 0 <= margin <= HIGHEST_LIMIT:
+            raise UsageError(f"expected --margin from 0 to {HIGHEST_LIMIT:g}, got {margin!r:.60}")
         if not 0 <= self.options.reach <= 8:
             raise UsageError(
                 f"expected --reach from 0 to 8 tokens, as far as the metric diagonal goes, got {self.options.reach}"
@@ -66,10 +69,11 @@ class PatternsStudy(Study["PatternsAndExamples"]):
 
     def run(self, execution: Execution) -> tuple[Collected, PatternsAndExamples]:
         """Return the run with the seed of its shuffled passes, the classes, and example maps if they are drawn."""
-        from attncli.studies.patterns.compute import NumbersSink, PatternsSink
+        from attncli.studies.patterns.compute import PatternsSink
+        from attncli.studies.patterns.numbers import NumbersSink
 
         seeds = self.options.shuffles
-        run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads))
+        run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads, words=source.words))
         shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
         result = sink.result(self.options, shuffled)
         examples = _example_maps(result, run, execution, self.layered) if execution.draws else ()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from attncli.data import Kind
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.studies.patterns.result import CLASS_NUMBERS, Patterns
-from attncli.terminal import add_row, blank_table, three_digits, with_baselines
+from attncli.terminal import SHUFFLED, add_row, blank_table, escaped, three_digits, with_baselines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,21 +31,32 @@ def _classes(result: Patterns, kind: Kind, attention: str) -> Table:
     keys = result.head_keys()
     total = sum(head_kind == kind for head_kind, _, _ in keys)
     columns = ["class", "heads", "strongest heads"]
-    table = blank_table(f"{attention}, {total} heads", columns, ["number", *result.baselines])
+    baselines = result.defined_baselines()
+    table = blank_table(f"{attention}, {total} heads", columns, ["number", *baselines])
     strongest = result.strongest(kind)
     for name, row in strongest.items():
         rows = result.ranked(kind, name)
         heads = [f"{keys[row][1]}.{keys[row][2]}" for row in rows[:_MOST_HEADS]] + ["…"] * (len(rows) > _MOST_HEADS)
-        values = with_baselines(result.heads, result.baselines, CLASS_NUMBERS[name], row)
+        values = with_baselines(result.heads, baselines, CLASS_NUMBERS[name], row)
         add_row(table, [name, str(len(rows)), " ".join(heads), *values])
     numbers = ", ".join(f"{CLASS_NUMBERS[name]} ({name})" for name in strongest)
-    table.caption = Text(f"number of the strongest head: {numbers}")
+    lines = [f"number of the strongest head: {numbers}", *_sink_keys(result, result.ranked(kind, "vertical"))]
+    table.caption = Text("\n".join([*lines, *([SHUFFLED] if "shuffled" in baselines else [])]))
     return table
+
+
+def _sink_keys(result: Patterns, rows: Sequence[int]) -> Iterator[str]:
+    """Yield which keys the vertical heads attend to, the most frequent first."""
+    keys = Counter(result.sink_keys[result.head_keys()[row]][0] for row in rows)
+    if keys:
+        counts = (f"{escaped(name)} ({count})" for name, count in keys.most_common())
+        yield f"vertical heads attend to: {', '.join(counts)}"
 
 
 def layers_table(result: Patterns, kinds: KindNames = KNOWN) -> Table:
     """Return a row per layer: the mean distance between its heads, with baselines."""
-    names = list(result.layers)
+    names = [name for name, scores in result.layers.items() if not np.isnan(scores.values).all()]
+    names = names or ["differentiation"]
     columns = [name.removeprefix("differentiation_").replace("differentiation", "distance") for name in names]
     table = blank_table("mean distance between the heads of a layer", [*kinds.columns("kind"), "layer"], columns)
     coords = result.layers[names[0]].coords

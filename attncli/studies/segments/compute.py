@@ -47,7 +47,7 @@ class SegmentsSink:
         self._heads = heads
         self._observed, self._position = (SegmentSums(inputs, sides, heads, rows_as, **means) for _ in range(2))
         self._retrieval = None if any(means.values()) else RetrievalScores(inputs, sides, rows_as)
-        self._baseline = PositionBaseline(None, self._position)
+        self._baseline = PositionBaseline(self._position)
 
     def add(self, rows: Rows) -> None:
         part = selected(rows, self._heads)
