@@ -215,7 +215,7 @@ def test_vertical_heads_name_their_key(minilm: Path) -> None:
     assert table["sink_key_share"].between(1 / 3, 1).all()
     assert (table["sink_rows"] == 1).all()
     note = next(note for note in pattern_notes(found) if note.startswith("special tokens"))
-    assert re.search(r"take [456]\d% of the attention; without them, .* vertical \d\d to \d, ", note)
+    assert re.search(r"take [456]\d% of the attention; --special drop --words leaves .* vertical \d\d to \d, ", note)
 
 
 def test_keys_are_named_by_what_they_are() -> None:

@@ -39,9 +39,9 @@ def _special_note(result: Patterns) -> str:
     before, after = (_counts(classes) for classes in (result.classes, result.without_special))
     changes = [f"{name} {before[name]} to {after[name]}" for name in CLASSES if before[name] != after[name]]
     changed = sum(set(a) != set(b) for a, b in zip(result.classes, result.without_special, strict=True))
-    heads = f"changes the classes of {changed} of {len(result.verdicts)} heads" if changed else "changes no class"
+    heads = f"gives {changed} of {len(result.verdicts)} heads other classes" if changed else "changes no class"
     return (
-        f"special tokens take {share:.0%} of the attention; without them, --special drop --words {heads}"
+        f"special tokens take {share:.0%} of the attention; --special drop --words leaves them out and {heads}"
         f"{': ' if changes else ''}{', '.join(changes)}"
     )
 
