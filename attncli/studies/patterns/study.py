@@ -108,6 +108,8 @@ def _example_maps(result: Patterns, run: Collected, execution: Execution, layere
     keys = result.head_keys()
     if not layered:
         keys = [keys[row] for kind in {key[0] for key in keys} for row in result.strongest(kind).values()]
+    if not keys:
+        return ()
     heads: dict[tuple[Kind, int], tuple[int, ...]] = {}
     for kind, layer, head in sorted(set(keys)):
         heads[kind, layer] = (*heads.get((kind, layer), ()), head)

@@ -40,7 +40,10 @@ def _classes(result: Patterns, kind: Kind, attention: str) -> Table:
         values = with_baselines(result.heads, baselines, CLASS_NUMBERS[name], row)
         add_row(table, [name, str(len(rows)), " ".join(heads), *values])
     numbers = ", ".join(f"{CLASS_NUMBERS[name]} ({name})" for name in strongest)
-    lines = [f"number of the strongest head: {numbers}", *_sink_keys(result, result.ranked(kind, "vertical"))]
+    lines = [
+        f"number of the strongest head: {numbers}" if strongest else "no head has a class",
+        *_sink_keys(result, result.ranked(kind, "vertical")),
+    ]
     table.caption = Text("\n".join([*lines, *([SHUFFLED] if "shuffled" in baselines else [])]))
     return table
 
