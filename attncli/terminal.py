@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -63,27 +63,24 @@ def unwrapped(shown: RenderableType) -> list[RenderableType]:
     return [*above, shown, *below]
 
 
-def named_texts(texts: Mapping[int, Text]) -> Iterator[str]:
-    """Yield a line for each of the first texts, which are given by their numbers, and the number of the others."""
+def named_texts(texts: Mapping[Any, Text]) -> Iterator[str]:
+    """Yield a line for each of the first texts, which are given by number or name, and the number of the others."""
     several = len(texts) > 1
     for number, text in list(texts.items())[:_MOST_TEXTS]:
-        parts = [part for part in (text.text, text.pair, text.target) if part]
-        parts = parts or [str(message.get("content", "")) for message in text.messages]
-        if parts:
+        if text.line:
             name = f"text {number}" if several else "text"
-            yield f"{name}: {_shortened(escaped(' | '.join(parts)))}"
+            yield f"{name}: {_shortened(escaped(text.line))}"
     if more := len(list(texts)[_MOST_TEXTS:]):
         yield f"and {more} more text{'s' * (more > 1)}"
 
 
 def _shortened(text: str) -> str:
-    """Return the first words of a text in one line, at most `_WIDEST_TEXT` cells; a long word is cut."""
+    """Return the first words of a line, at most `_WIDEST_TEXT` cells; a long word is cut."""
     from rich.cells import cell_len, set_cell_size
 
-    line = " ".join(text.split())
-    if cell_len(line) <= _WIDEST_TEXT:
-        return line
-    cut = set_cell_size(line, _WIDEST_TEXT).rstrip()
+    if cell_len(text) <= _WIDEST_TEXT:
+        return text
+    cut = set_cell_size(text, _WIDEST_TEXT).rstrip()
     return f"{cut.rpartition(' ')[0] or cut} …"
 
 

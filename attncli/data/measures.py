@@ -78,6 +78,7 @@ class Metric(Described):
     per_key           whether a column metric has one value per key: [batch, head, key]
     category          whether values are categories, such as positions: over texts the most frequent value counts, with
                       its share of the texts, instead of mean and standard deviation
+    label             what pictures call it, such as "to the first token"; by default its name with spaces
     neutral           the middle of a diverging colour scale (1 for a ratio, 0 for a signed offset), else None
     needs             functions of `Rows` decorated with `cached` from which a row metric is computed, besides `near`:
                       it is then computed once per layer, from `RowSums`. None: from the weights of each block
@@ -93,6 +94,7 @@ class Metric(Described):
     any_axes: bool = False
     per_key: bool = False
     category: bool = False
+    label: str = ""
     neutral: float | None = None
     needs: tuple[RowSum, ...] | None = None
     needs_visibility: tuple[RowSum, ...] = ()

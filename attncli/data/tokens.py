@@ -165,6 +165,17 @@ class Text(Described):
         for name in ("text", "pair", "target"):
             check(f"the {name}", getattr(self, name), str if name == "text" else str | None)
 
+    @property
+    def line(self) -> str:
+        """All parts in one line: text, pair and target, or the messages of a chat.
+
+        >>> Text("One\\n two.", pair="Three.").line
+        'One two. | Three.'
+        """
+        parts = [part for part in (self.text, self.pair, self.target) if part]
+        parts = parts or [str(message.get("content", "")) for message in self.messages]
+        return " ".join(" | ".join(parts).split())
+
     def __hash__(self) -> int:
         # messages are dictionaries, which have no hash
         return hash((self.text, self.pair, self.target))

@@ -98,8 +98,8 @@ class Study(ABC, Generic[ResultT]):
         """Return further tables, which are printed with --verbose only."""
         return ()
 
-    def shown_texts(self, result: ResultT, run: Collected) -> Mapping[int, Text]:
-        """Return the texts that the tables on a terminal are about, by number; they are named above the tables."""
+    def shown_texts(self, result: ResultT, run: Collected) -> Mapping[Any, Text]:
+        """Return the texts that the tables on a terminal are about, by number or name; lines above the tables."""
         return {text.index: text.text for text in run.inputs} if self.reads else {}
 
 

@@ -34,6 +34,7 @@ METRIC = Metric(
     "row",
     unit="1",
     range=(0.0, None),
+    label="distance / uniform",
     source="after Vig & Belinkov 2019",
     kinds=SELF_ATTENTION,
     neutral=1.0,

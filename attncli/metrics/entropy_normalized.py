@@ -21,5 +21,10 @@ def entropy_normalized(rows: AnyRows) -> Tensor:
 
 
 METRIC = Metric(
-    entropy_normalized, "row", source="Clark et al. 2019, divided by ln |S_i|", needs=ENTROPY_SUMS, any_axes=True
+    entropy_normalized,
+    "row",
+    label="normalized entropy",
+    source="Clark et al. 2019, divided by ln |S_i|",
+    needs=ENTROPY_SUMS,
+    any_axes=True,
 )

@@ -43,6 +43,7 @@ def _find_first(visibility: Visibility) -> tuple[torch.Tensor, torch.Tensor]:
 METRIC = Metric(
     first_mass,
     "row",
+    label="to the first token",
     source="Xiao et al. 2023; Gu et al. 2024",
     needs=(_first_raw,),
     needs_visibility=(_first_visible,),

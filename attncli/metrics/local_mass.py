@@ -20,4 +20,11 @@ def local_mass(rows: AnyRows, window: int = LOCAL_WINDOW) -> torch.Tensor:
     return where_defined(rows.real, (weights * visible).sum(-1, dtype=torch.float64))
 
 
-METRIC = Metric(local_mass, "row", source="Clark et al. 2019; Kovaleva et al. 2019", kinds=SELF_ATTENTION, needs=())
+METRIC = Metric(
+    local_mass,
+    "row",
+    label="within two tokens",
+    source="Clark et al. 2019; Kovaleva et al. 2019",
+    kinds=SELF_ATTENTION,
+    needs=(),
+)

@@ -19,4 +19,11 @@ def missing_mass(rows: AnyRows) -> Tensor:
     return where_defined(rows.real, 1.0 - rows.factor * raw_sum(rows))
 
 
-METRIC = Metric(missing_mass, "row", source="the column dropped by learned sinks", needs=ROW_SUMS, any_axes=True)
+METRIC = Metric(
+    missing_mass,
+    "row",
+    label="missing weight",
+    source="the column dropped by learned sinks",
+    needs=ROW_SUMS,
+    any_axes=True,
+)

@@ -19,4 +19,4 @@ def next_mass(rows: AnyRows) -> Tensor:
     return weight_at_offset(rows, 1)
 
 
-METRIC = Metric(next_mass, "row", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())
+METRIC = Metric(next_mass, "row", label="to the next token", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())

@@ -18,4 +18,6 @@ def previous_mass(rows: AnyRows) -> Tensor:
     return weight_at_offset(rows, -1)
 
 
-METRIC = Metric(previous_mass, "row", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())
+METRIC = Metric(
+    previous_mass, "row", label="to the previous token", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
+)

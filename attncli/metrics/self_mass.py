@@ -18,4 +18,6 @@ def self_mass(rows: AnyRows) -> Tensor:
     return weight_at_offset(rows, 0)
 
 
-METRIC = Metric(self_mass, "row", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=())
+METRIC = Metric(
+    self_mass, "row", label="to the token itself", source="Clark et al. 2019", kinds=SELF_ATTENTION, needs=()
+)

@@ -35,5 +35,10 @@ def _has_special(visibility: Visibility) -> torch.Tensor:
 
 
 METRIC = Metric(
-    special_mass, "row", source="Clark et al. 2019", needs=(_special_sum,), needs_visibility=(_has_special,)
+    special_mass,
+    "row",
+    label="to special tokens",
+    source="Clark et al. 2019",
+    needs=(_special_sum,),
+    needs_visibility=(_has_special,),
 )

@@ -1,12 +1,12 @@
 """Figures laid out in pixels from the top left corner, so that cells are whole pixels and nothing overlaps.
 
-Studies share a page of panels, and heads as rows.
+Studies share heads as rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from attncli.data import Array, Kind
-from attncli.data.kinds import KindNames
+from attncli.data import Array
 from attncli.data.labels import escape_invisible
 from attncli.plotting import page_scale
-from attncli.plotting.axis import PART_MARK, TICK_STYLE, join_parts
+from attncli.plotting.axis import PART_MARK, TICK_STYLE
 from attncli.plotting.cells import GAP, Cells
 from attncli.plotting.picture_style import current_style
 from attncli.plotting.render import ShownFigure
@@ -101,7 +100,7 @@ def _wrapped(line: str) -> list[str]:
 
 @dataclass(frozen=True)
 class FigureLayout:
-    """A figure of `width` x `height` pixels at `DPI`, and the ways to put things on it.
+    """A figure of `width` x `height` pixels at `DPI`, and the ways to put things on it; `top` is below its header.
 
     margin  pixels on the left and at the top that a page has in addition because the user chose its proportions
     """
@@ -110,6 +109,7 @@ class FigureLayout:
     width: int
     height: int
     margin: tuple[float, float] = (0.0, 0.0)
+    top: int = 0
 
     @classmethod
     def blank(cls, width: float, height: float, header: Header, *, widen: bool = True) -> FigureLayout:
@@ -123,7 +123,7 @@ class FigureLayout:
         size = (columns + 2 * margin[0]) / dpi, (rows + 2 * margin[1]) / dpi
         figure = ShownFigure(figsize=size, dpi=dpi, facecolor="white")
         FigureCanvasAgg(figure)
-        page, room = cls(figure, columns, rows, margin), columns - 2 * EDGE
+        page, room = cls(figure, columns, rows, margin, header.height), columns - 2 * EDGE
         weight = title_weight(header.title)
         title = shorten_middle(header.title, TITLE, room, weight)
         page.write(EDGE, 16, title, TITLE, weight=weight, gid="title")
@@ -196,47 +196,6 @@ def legend_style() -> dict[str, Any]:
     """Return the keyword arguments that give every legend the same look."""
     size = SMALL * page_scale.current()
     return {"prop": {"family": list(fonts()), "size": size}, "labelcolor": INK, "frameon": False}
-
-
-@dataclass(frozen=True)
-class PanelSize:
-    """The pixels of one panel of a page and of the space around it."""
-
-    width: float
-    height: float
-    left: int
-    above: int
-    below: int
-    right: int
-
-
-def panel_page(
-    title: str, lines: Sequence[str], counts: Mapping[Kind, int], kinds: KindNames, size: PanelSize, below: int = 0
-) -> tuple[FigureLayout, dict[Kind, list[tuple[float, float]]]]:
-    """Return a page of equal panels in rows of at most four, and for each kind the top left corners of its panels.
-
-    Each kind has a heading above its panels, or in the title if it is the only one; `counts` are the panels of each
-    kind, `below` are pixels below the last row, for a legend.
-    """
-    several = len(counts) > 1
-    heading = 36 if several else 0
-    header = Header.of(title if several else join_parts(kinds.title(next(iter(counts))), title), *lines)
-    columns = min(4, max(counts.values()))
-    across, down = size.left + size.width + size.right, size.above + size.height + size.below
-    rows = sum(-(-count // columns) for count in counts.values())
-    height = header.height + len(counts) * heading + rows * down + below
-    page = FigureLayout.blank(2 * EDGE + columns * across, height, header)
-    top: float = header.height
-    corners = {}
-    for kind, count in counts.items():
-        if several:
-            page.write(EDGE, top, kinds.title(kind), 9.5, weight="bold")
-        top += heading
-        corners[kind] = [
-            (EDGE + n % columns * across + size.left, top + n // columns * down + size.above) for n in range(count)
-        ]
-        top += -(-count // columns) * down
-    return page, corners
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""All heads by numbers: a panel per metric with its unit and colour scale; undefined heads are hatched."""
+"""All heads by numbers: a panel per metric, a colour scale per unit; undefined heads are hatched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from pictures import faults, statistics, words
+from pictures import faults, shown, statistics, words
 
 from attncli.data import Kind, Statistics
 from attncli.errors import UsageError
@@ -31,6 +31,11 @@ def panels(figure: Figure) -> dict[str, list[Axes]]:
 
 def image(axes: Axes) -> AxesImage:
     return next(image for image in axes.images if np.ma.asarray(image.get_array()).ndim == 2)
+
+
+def bars(figure: Figure) -> dict[str, Axes]:
+    """Colour bars by their label."""
+    return {gid.removeprefix("scale: "): axes for axes in figure.axes if (gid := axes.get_gid())}
 
 
 def many(kinds: list[Kind], layers: int, heads: int, metrics: int) -> Statistics:
@@ -79,11 +84,39 @@ def test_scale_starts_at_the_smallest_possible_value() -> None:
 def test_metrics_with_a_middle_have_two_colours_around_it() -> None:
     made = statistics(ONE, distance_ratio=([0.5, 1, 1, 1, 1, 3.0], "1", (0.0, None)))
     figure = overview.draw(made, neutral={"distance_ratio": 1.0})
-    drawn = image(panels(figure)["distance_ratio"][0])
+    drawn = image(panels(figure)["distance ratio"][0])
     assert drawn.get_cmap().name == DIVERGING
     assert (drawn.norm.vmin, drawn.norm.vmax) == (-1.0, 3.0)
-    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "ratio")
-    assert bar.get_ylim() == (0.0, 3.0)
+    assert bars(figure)["ratio"].get_xlim() == (0.0, 3.0)
+
+
+def test_metrics_of_a_unit_share_a_scale_and_a_bar_that_their_titles_name() -> None:
+    made = statistics(
+        ONE,
+        sink=np.linspace(0, 0.4, 6),
+        self_mass=np.linspace(0.1, 0.8, 6),
+        distance=(np.arange(6.0), "tokens", (0.0, None)),
+        offset=(np.arange(6.0), "tokens", (None, None)),
+    )
+    figure = overview.draw(made, metrics=list(made.heads), neutral={"offset": 0.0}, labels={"self_mass": "to itself"})
+    assert [image(axes).norm.vmax for axes in (*panels(figure)["sink"], *panels(figure)["to itself"])] == [0.8, 0.8]
+    assert [axes.get_gid() for axes in figure.axes if axes.get_gid()] == [
+        "scale: fraction",
+        "scale: tokens",
+        "scale: tokens",  # offsets have a scale of two colours
+    ]
+    said = [text.get_text() for text in shown(figure)]
+    assert (said.count("fraction"), said.count("tokens")) == (1 + 2, 2 + 2)
+    alone = [text.get_text() for text in shown(overview.draw(made, metrics=["sink", "self_mass"]))]
+    assert alone.count("fraction") == 1
+    assert "self mass" in alone
+
+
+def test_changes_are_centred_on_no_change_and_say_so() -> None:
+    made = statistics(ONE, sink=np.linspace(-0.1, 0.3, 6), js_distance=(np.ones(6), "√nat", (0.0, 0.84)))
+    figure = overview.draw(made, metrics=["js_distance", "sink"], changes=["sink"])
+    assert list(bars(figure)) == ["√nat", "change (fraction)"]
+    assert bars(figure)["change (fraction)"].get_xlim() == pytest.approx((-0.3, 0.3))
 
 
 def test_a_metric_has_one_scale_in_all_kinds_and_a_row_for_each() -> None:
@@ -91,7 +124,7 @@ def test_a_metric_has_one_scale_in_all_kinds_and_a_row_for_each() -> None:
     figure = overview.draw(statistics(places, sink=[0.1, 0.5, 0.9], self_mass=[0.1, 0.2, np.nan]))
     found = panels(figure)
     assert [image(axes).norm.vmax for axes in found["sink"]] == [0.9, 0.9, 0.9]
-    assert len(found["self_mass"]) == 2
+    assert len(found["self mass"]) == 2
     assert {"encoder self-attention", "decoder self-attention", "cross-attention"} <= words(figure)
 
 
@@ -123,6 +156,8 @@ def test_equal_values_still_have_a_scale() -> None:
     ("kinds", "layers", "heads", "metrics"),
     [
         (["encoder"], 6, 12, 12),
+        (["encoder"], 12, 12, 13),
+        (["decoder"], 30, 9, 12),
         (["decoder"], 4, 4, 12),
         (["encoder", "decoder", "cross"], 2, 4, 7),
         (["decoder"], 80, 64, 5),
@@ -131,4 +166,6 @@ def test_equal_values_still_have_a_scale() -> None:
     ],
 )
 def test_texts_never_overlap_and_stay_on_the_page(kinds: list[Kind], layers: int, heads: int, metrics: int) -> None:
-    assert not faults(overview.draw(many(kinds, layers, heads, metrics), model="a/model", note="mean over 3 texts"))
+    figure = overview.draw(many(kinds, layers, heads, metrics), model="a/model", note="mean over 3 texts")
+    assert not faults(figure)
+    assert figure.bbox.width <= 1400

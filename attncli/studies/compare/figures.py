@@ -1,44 +1,92 @@
 """The differences between two models, texts or runs: the distance of each head, and the change of each measure."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from attncli.data import Scores, Statistics
+from attncli.data import Metric, Scores, Statistics
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.plotting import overview
 from attncli.studies.compare.result import Comparison
 
+_DISTANCES = {"norm_distance": "distance of the norms", "js_distance": "distance of the maps"}
+_LONGEST, _BEFORE = 120, 40
 
-def draw(comparison: Comparison, *, names: tuple[str, str] = ("A", "B"), kinds: KindNames = KNOWN) -> Figure | None:
+
+def draw(
+    comparison: Comparison,
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    texts: Sequence[tuple[str, str]] = (),
+    kinds: KindNames = KNOWN,
+    metrics: Mapping[str, Metric] | None = None,
+) -> Figure | None:
     """Return the page of differences: which heads changed, and in what? None where no number is defined.
 
     First the distances of each head of A from the same head of B, where there are any, then the change of each main
     measure from A to B: red is more in B, blue is less, white is no change.
+
+    names    what A and B are called
+    texts    pairs of different texts that A and B read, for the lines below the title
+    metrics  declarations of the measures, for their labels and ranges
     """
-    distance = comparison.heads["js_distance"]
-    distances = {name: comparison.heads.get(name) for name in ("norm_distance", "js_distance")}
+    distances = {name: comparison.heads.get(name) for name in _DISTANCES}
     panels = {name: scores for name, scores in distances.items() if scores and np.isfinite(scores.values).any()}
-    metrics = comparison.measures["change"].coords["metric"][1].tolist()
-    shown = [name for name in overview.MAIN if name in metrics] or list(dict.fromkeys(metrics))
-    changes = {f"change of {name}": _change(comparison, name) for name in shown}
+    measured = comparison.measures["change"].coords["metric"][1].tolist()
+    shown = [name for name in overview.MAIN if name in measured] or list(dict.fromkeys(measured))
+    declared = metrics or {}
+    changes = {name: _change(comparison, name, declared.get(name)) for name in shown}
     statistics = Statistics({**panels, **changes})
     if not any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
         return None
-    texts = int(distance.coords["texts"][1].max())
+    count = int(comparison.heads["js_distance"].coords["texts"][1].max())
+    of_measures = {name: metric.label for name, metric in declared.items()}
     return overview.draw(
         statistics,
-        model=f"A: {names[0]}   B: {names[1]}",
-        note="change from A to B" + (f" · mean over {texts} texts" if texts > 1 else ""),
+        model=names[0] if names[0] == names[1] else f"A: {names[0]}   B: {names[1]}",
+        texts=[*_text_lines(texts)],
+        note="change from A to B" + (f" · mean over {count} texts" if count > 1 else ""),
         kinds=kinds,
         metrics=list(statistics.heads),
-        neutral=dict.fromkeys(changes, 0.0),
+        labels=_DISTANCES | of_measures,
+        changes=changes,
     )
 
 
-def _change(comparison: Comparison, metric: str) -> Scores:
-    """Return the change of one measure for every head."""
-    scores = comparison.measures["change"].sel(metric=metric)
-    coords = {name: ("head", scores.coords[name][1]) for name in ("kind", "layer", "head")}
-    unit = comparison.units.get(metric, "1")
-    unit = "change" if unit == "1" else f"change ({unit})"
-    return Scores(f"change of {metric}", scores.values, ("head",), coords, unit, (None, None), "")
+def _change(comparison: Comparison, name: str, metric: Metric | None) -> Scores:
+    """Return the change of one measure for every head, with the unit and range of the measure."""
+    scores = comparison.measures["change"].sel(metric=name)
+    coords = {axis: ("head", scores.coords[axis][1]) for axis in ("kind", "layer", "head")}
+    ends: Any = metric.range if metric else (0.0, 1.0)
+    return Scores(name, scores.values, ("head",), coords, comparison.units.get(name, "1"), ends, "")
+
+
+def _text_lines(texts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield the first pair of texts as two lines, and how many pairs follow."""
+    for a, b in texts[:1]:
+        yield from (f"{side}: {line}" for side, line in zip("AB", _around_difference(a, b), strict=True))
+    if len(texts) > 1:
+        others = len(texts) - 1
+        yield f"and {others} more pair{'s' * (others > 1)} of texts"
+
+
+def _around_difference(a: str, b: str) -> tuple[str, str]:
+    """Return two texts; if one is long, both from a few words before their first difference on.
+
+    >>> _around_difference("so " * 50 + "good", "so " * 50 + "bad")[1]
+    '…so so so so so so so so so so so so so bad'
+    """
+    if max(len(a), len(b)) <= _LONGEST:
+        return a, b
+    pairs = enumerate(zip(a, b, strict=False))
+    first = next((n for n, (one, other) in pairs if one != other), min(len(a), len(b))) - _BEFORE
+    if first > 0:
+        first = a.find(" ", first) + 1 or first
+        a, b = f"…{a[first:]}", f"…{b[first:]}"
+    return _cut(a), _cut(b)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()}…"

@@ -1,8 +1,9 @@
 """The report of `compare`: compare.json, two tables and a picture."""
 
+from collections.abc import Sequence
 from functools import partial
 
-from attncli.data import RunInfo
+from attncli.data import RunInfo, Text
 from attncli.data.kinds import KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
@@ -14,8 +15,12 @@ from attncli.studies.compare.result import Comparison
 SCHEMA = "attncli.compare/1"
 
 
-def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report:
-    """Return the document, the tables of heads and measures, and the picture; `run` is run A, `other` is of run B."""
+def compare_report(result: Comparison, other: RunInfo, run: Collected, texts_of_b: Sequence[Text]) -> Report:
+    """Return the document, the tables of heads and measures, and the picture.
+
+    run                run A
+    other, texts_of_b  where run B comes from, and the texts that it read
+    """
     # imported here: matplotlib takes long to load
     from attncli.studies.compare import figures
 
@@ -28,10 +33,12 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected) -> Report
     if result.weights:
         tables["compare-weights"] = parts["weights"] = dict(result.weights)
     document = analysis_document(SCHEMA, run.info, head, parts)
-    same_title = run.info.title == other.title
-    names = (_name(run.info), _name(other)) if same_title else (run.info.title, other.title)
+    titles, full = (run.info.title, other.title), (_name(run.info), _name(other))
+    names = full if titles[0] == titles[1] and full[0] != full[1] else titles
     kinds = KindNames(known=run.info.kinds.known and other.kinds.known)
-    picture = partial(figures.draw, result, names=names, kinds=kinds)
+    pairs = [(text.text.line, b.line) for text, b in zip(run.inputs, texts_of_b, strict=True)]
+    texts = [(a, b) for a, b in pairs if a != b]
+    picture = partial(figures.draw, result, names=names, texts=texts, kinds=kinds, metrics=metrics)
     drawing = Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")
     return Report(run.info, document, tables, [drawing])
 

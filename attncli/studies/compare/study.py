@@ -119,19 +119,23 @@ class CompareStudy(Study["ComparisonWithOther"]):
     def report(self, result: ComparisonWithOther, run: Collected) -> Report:
         from attncli.studies.compare.report import compare_report
 
-        return compare_report(*result, run)
+        return compare_report(*result, run, self.texts_of_b)
 
     def terminal(self, result: ComparisonWithOther, run: Collected) -> Iterator[Table]:
         from attncli.studies.compare.terminal import comparison_tables
 
         return comparison_tables(result[0])
 
-    def shown_texts(self, result: ComparisonWithOther, run: Collected) -> Mapping[int, Text]:
-        """Return the texts of A; where B reads another one, it follows after a bar."""
-        return {
-            text.index: replace(text.text, pair=f"B: {b.text}") if b.text != text.text.text else text.text
-            for text, b in zip(run.inputs, self.texts_of_b, strict=True)
-        }
+    def shown_texts(self, result: ComparisonWithOther, run: Collected) -> Mapping[Any, Text]:
+        """Return the texts by number; where A and B read different ones, each has the name of its side."""
+        shown: dict[Any, Text] = {}
+        for text, b in zip(run.inputs, self.texts_of_b, strict=True):
+            if text.text.line == b.line:
+                shown[text.index] = text.text
+            else:
+                number = f"{text.index} " if len(run.inputs) > 1 else ""
+                shown |= {f"{number}A": text.text, f"{number}B": b}
+        return shown
 
     @property
     def texts_of_b(self) -> Sequence[Text]:

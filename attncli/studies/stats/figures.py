@@ -37,8 +37,9 @@ from attncli.plotting.axis import (
 )
 from attncli.plotting.cells import DECADES, DRAWN, HATCHED, INVISIBLE, UNDEFINED, Cells, draw_cells
 from attncli.plotting.colours import masked_colour
-from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows, PanelSize, panel_page
-from attncli.plotting.overview import kinds_of, select_scores, unit_label
+from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, HeadRows
+from attncli.plotting.overview import kinds_of, select_scores, title_of, unit_label
+from attncli.plotting.panels import PanelSize, panel_page
 from attncli.plotting.ratio import ratio_panels
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.vocabulary import SINK_THRESHOLD
@@ -55,6 +56,7 @@ _ABOVE_DISTANCES, _BELOW_DISTANCES, _LOWEST_DISTANCES = 30, 80, 210
 _REACH = 4
 """Doublings at which the colours of the ratio end."""
 _SPREAD_PANEL: Any = {"height": 170, "left": 78, "above": 42, "below": 62, "right": 24}
+_WIDEST_SPREAD = 560  # two panels side by side
 _MEDIAN, _POINT = "#440154", "#31688e"
 _MIDDLE_HALF = {"linewidth": 5, "alpha": 0.25}
 _MOST_LABELS = 16
@@ -226,6 +228,7 @@ def draw_spread(
     note: str = "",
     kinds: KindNames = KNOWN,
     metrics: Sequence[str] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """Return a page with one panel per metric: do the heads of a layer agree, and how does that change with depth?
 
@@ -233,18 +236,20 @@ def draw_spread(
     the middle half of the heads. Undefined heads have no point. Raises UsageError where no metric has a value.
 
     metrics  names of the metrics; by default the main ones
+    labels   by metric: its name for a reader; by default its name with spaces
     """
     shown = select_scores(statistics, metrics)
     blocks = {kind: tables for kind in kinds_of(shown) if (tables := _tables(kind, shown))}
     if not blocks:
         raise UsageError("there is nothing to draw: no metric has a value for any head")
     layers = max(len(np.unique(table["layer"])) for tables in blocks.values() for table in tables.values())
-    size = PanelSize(max(220, 26 * layers), **_SPREAD_PANEL)
+    size = PanelSize(min(max(220, 26 * layers), _WIDEST_SPREAD), **_SPREAD_PANEL)
     counts = {kind: len(tables) for kind, tables in blocks.items()}
     page, corners = panel_page("heads by layer: each, median, middle half", [model, note], counts, kinds, size)
     for kind, tables in blocks.items():
         for (name, table), corner in zip(tables.items(), corners[kind], strict=True):
-            _draw_panel(page.axes(*corner, size.width, size.height), name, table, shown[name])
+            axes = page.axes(*corner, size.width, size.height)
+            _draw_panel(axes, title_of(name, labels or {}), table, shown[name])
     return page.figure
 
 
@@ -259,7 +264,7 @@ def _tables(kind: Kind, shown: Mapping[str, Scores]) -> dict[str, dict[str, Arra
     return tables
 
 
-def _draw_panel(axes: Axes, name: str, table: Mapping[str, Array], scores: Scores) -> None:
+def _draw_panel(axes: Axes, title: str, table: Mapping[str, Array], scores: Scores) -> None:
     import seaborn  # type: ignore[import-untyped]  # takes seconds to load
 
     layers = np.unique(table["layer"]).tolist()
@@ -269,7 +274,7 @@ def _draw_panel(axes: Axes, name: str, table: Mapping[str, Array], scores: Score
     seaborn.pointplot(**common, estimator="median", errorbar=("pi", 50), **look)
     # no random jitter: the same run gives the same picture
     seaborn.stripplot(**common, color=_POINT, size=3, alpha=0.75, jitter=False)
-    axes.set_title(name, **style(SUBTITLE, loc="left", pad=9))
+    axes.set_title(title, **style(SUBTITLE, loc="left", pad=9))
     axes.set_xlabel("layer", **style(SUBTITLE))
     axes.set_ylabel(unit_label(scores), visible=True, **style(SUBTITLE))
     every = -(-len(layers) // _MOST_LABELS)

@@ -147,11 +147,12 @@ def _statistics_drawings(
     from attncli.studies.stats import figures
 
     norms = "shares of value-weighted norms" if statistics.by == "norm" else ""
-    labels = run.info.captions(" · ".join(note for note in (norms, run.mean_note) if note))
+    captions = run.info.captions(" · ".join(note for note in (norms, run.mean_note) if note))
+    captions |= {"labels": {name: metric.label for name, metric in metrics.items()}}
     neutral = {name: metric.neutral for name, metric in metrics.items() if metric.neutral is not None}
-    yield Drawing("stats", partial(overview.draw, statistics, **labels, neutral=neutral))
+    yield Drawing("stats", partial(overview.draw, statistics, **captions, neutral=neutral))
     if spread_too:
-        yield Drawing("stats-spread", partial(figures.draw_spread, statistics, **labels))
+        yield Drawing("stats-spread", partial(figures.draw_spread, statistics, **captions))
 
 
 def _profile_drawings(profile: Profile, run: Collected, sink_threshold: float) -> Iterator[Drawing]:

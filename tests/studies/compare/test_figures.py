@@ -43,13 +43,13 @@ def drawn(found: Comparison, names: tuple[str, str] = ("A", "B")) -> Figure:
 def test_pictures_of_any_size_are_complete(layers: int, heads: int) -> None:
     figure = drawn(made(layers, heads), names=("one", "$\\foo$"))
     assert not faults(figure)
-    assert {"js_distance", "change of sink", "A: one   B: $\\foo$"} <= words(figure)
+    assert {"distance of the maps", "sink", "A: one   B: $\\foo$"} <= words(figure)
     assert "change from A to B · mean over 3 texts" in words(figure)
 
 
 def test_no_change_is_the_middle_of_the_scale() -> None:
     figure = drawn(made(2, 2, ("sink",)))
-    image = next(axes.images[-1] for axes in figure.axes if axes.get_title("left") == "change of sink")
+    image = next(axes.images[-1] for axes in figure.axes if axes.get_title("left") == "sink")
     assert isinstance(image.norm, Normalize)
     assert image.norm.vmin == -image.norm.vmax
     assert image.cmap(image.norm(0.0))[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.03)
@@ -58,4 +58,20 @@ def test_no_change_is_the_middle_of_the_scale() -> None:
 def test_heads_without_a_distance_still_have_their_changes() -> None:
     found = made(2, 2)
     nothing = replace(found.heads["js_distance"], values=np.full(4, np.nan))
-    assert "js_distance" not in words(drawn(replace(found, heads={"js_distance": nothing})))
+    assert "distance of the maps" not in words(drawn(replace(found, heads={"js_distance": nothing})))
+
+
+def test_two_texts_stand_below_the_title() -> None:
+    figure = comparison.draw(made(2, 2), names=("m", "m"), texts=[("It was $tired$.", "It was wide."), ("a", "b")])
+    assert figure is not None
+    assert {"m", "A: It was $tired$.", "B: It was wide.", "and 1 more pair of texts"} <= words(figure)
+    assert "change from A to B · mean over 3 texts" in words(figure)
+
+
+def test_long_texts_are_cut_around_their_first_difference() -> None:
+    same = "the same words at the start, " * 8
+    figure = comparison.draw(made(2, 2), texts=[(f"{same}one {same}", f"{same}two {same}")])
+    lines = [line for line in words(figure) if line.startswith(("A: …", "B: …"))] if figure else []
+    assert sorted(line[:50].rpartition(",")[2].split()[0] for line in lines) == ["one", "two"]
+    assert figure is not None
+    assert not faults(figure)
