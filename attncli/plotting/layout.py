@@ -175,6 +175,14 @@ class FigureLayout:
         bar.ax.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
         return bar.ax
 
+    def ruler(self, top: float, scale: float, longest: float) -> None:
+        """Draw a ruler at the left edge: a round distance up to `longest`, in a map of `scale` pixels per unit."""
+        distance = min(0.1, 10.0 ** math.floor(math.log10(longest)))
+        axes = self.axes(EDGE, top, distance * scale, 6)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.plot([0, 0, 1, 1], [1, 0, 0, 1], color=FAINT, linewidth=1, clip_on=False)
+        self.write(EDGE + distance * scale + 8, top + 3, f"a distance of {distance:g}", SMALL, FAINT, va="center")
+
     def legend(self, handles: Sequence[Artist], left: float, top: float) -> None:
         """Draw the handles with their labels as one line; nothing without handles."""
         if not handles:

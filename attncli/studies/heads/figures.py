@@ -11,7 +11,6 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
-from scipy.sparse.csgraph import minimum_spanning_tree
 
 from attncli.data import Array, Kind
 from attncli.data.kinds import KNOWN, KindNames
@@ -21,17 +20,18 @@ from attncli.plotting.colours import colour_map
 from attncli.plotting.highlight_colours import readable_ink
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header, legend_style
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
+from attncli.studies.heads.map_layout import pieces, place_numbers, spread_apart
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import LARGEST_DISTANCE, HeadClusters, HeadsResult
 
 # the map
-READING = "a point is a head, layer.head; close points attend to the same keys; bands join the heads of a cluster"
-_RADIUS, _MARGIN = 15, 34
-_SMALLEST, _LARGEST, _PER_HEAD = 560, 2000, 90
-# light tints of Okabe & Ito 2008; a cluster has its number too
-_TINTS = ("#cfe3f2", "#fbe3b0", "#cdeadd", "#f3d9e7", "#e3e3e3", "#f6cdb8")
-_TINT_EDGE = "#8c8c8c"
-_BAND_WIDTH, _SMALLEST_TEXT = 16, 4.0
+READING = "a disc is a head, layer.head; close discs attend to the same keys; a number and its colour are a cluster"
+_MOVED = "discs that would overlap are moved apart, by a distance of at most {:.2g}; heads.csv has the exact points"
+_NAME_SIZE, _RING, _MARGIN = 6.5, 4, 34
+_SMALLEST, _LARGEST, _PER_HEAD = 560, 1200, 90
+# tints of Okabe & Ito 2008; a cluster has its number too
+_TINTS, _TINT_EDGE = ("#9cc9e8", "#f7cf7c", "#93d6bd", "#e8b3d0", "#c9c9c9", "#f0a98a"), "#8c8c8c"
+_BAND_WIDTH, _NEAR = 12, 2.5
 _NUMBER_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
 _LEAST_EXTENT = 1e-3
 """The smallest distance that fills the map: heads that are closer differ by rounding, and share a point."""
@@ -72,58 +72,52 @@ def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = ""
     title = join_parts("map of heads by distance", kinds.title(kind), f"{len(group.heads)} heads")
     stress = f"map by multidimensional scaling of √JS, stress {group.stress:.2f} (0: exact, from 0.2 on poor)"
     header = Header.of(title, model, note, stress)
+    radius = math.ceil(measure(group.names, _NAME_SIZE)[0] / 2) + 4
     side = max(_SMALLEST, min(_LARGEST, _PER_HEAD * len(group.heads) ** 0.5))
-    low, extent = group.points.min(0), np.ptp(group.points, axis=0)
-    scale = (side - 2 * _MARGIN) / max(float(extent.max()), _LEAST_EXTENT)
-    points = (group.points - low) * scale + _MARGIN
-    width, height = points.max(0) + _MARGIN
-    needed = max(measure([READING], SMALL)[0] + 2 * EDGE, width + BAR_ROOM + 2 * EDGE)
-    page = FigureLayout.blank(needed, header.height + height + 70, header)
+    scale = (side - 2 * _MARGIN) / max(float(np.ptp(group.points, axis=0).max()), _LEAST_EXTENT)
+    points = spread_apart(group.points * scale, 2 * (radius + _RING) + 2)
+    furthest = float(np.linalg.norm(points - group.points * scale, axis=1).max()) / scale
+    points += _MARGIN + radius - points.min(0)
+    width, height = points.max(0) + _MARGIN + radius
+    needed = max(measure([READING, _MOVED], SMALL)[0] + 2 * EDGE, width + BAR_ROOM + 2 * EDGE)
+    page = FigureLayout.blank(needed, header.height + height + 94, header)
     axes = page.axes(EDGE, header.height, width, height)
     axes.set(xlim=(0, width), ylim=(0, height))
-    first, last = int(group.layers.min()), int(group.layers.max())
-    one_step_each = colormaps["viridis"].resampled(last - first + 1)
-    colours = ScalarMappable(Normalize(first - 0.5, last + 0.5), one_step_each)
-    _draw_clusters(axes, points, group.clusters)
-    for n, name in enumerate(group.names):
-        colour = colours.to_rgba(group.layers[n])
-        axes.add_patch(Circle(points[n], _RADIUS, facecolor=colour, edgecolor="white", linewidth=0.8, zorder=3 + n))
-        size = max(_SMALLEST_TEXT, SMALL * min(1.0, 1.7 * _RADIUS / measure([name], SMALL)[0]))
-        look: dict[str, Any] = style(size, readable_ink(to_hex(tuple(colour))), ha="center", va="center_baseline")
-        axes.text(points[n, 0], points[n, 1], name, zorder=3.5 + n, **look)
+    ends = int(group.layers.min()) - 0.5, int(group.layers.max()) + 0.5
+    colours = ScalarMappable(Normalize(*ends), colormaps["viridis"].resampled(round(ends[1] - ends[0])))
+    _draw_clusters(axes, points, group.clusters, radius)
+    for name, point, layer in zip(group.names, points, group.layers, strict=True):
+        colour = colours.to_rgba(layer)
+        axes.add_patch(Circle(point, radius, facecolor=colour, edgecolor="white", linewidth=0.8, zorder=3))
+        look: dict[str, Any] = style(_NAME_SIZE, readable_ink(to_hex(tuple(colour))), ha="center", va="center_baseline")
+        axes.text(*point, name, zorder=4, **look)
     bar = page.colour_bar(axes, colours, "layer")
-    numbers = sorted(set(group.layers.tolist()))
-    ticks = numbers[:: -(-len(numbers) // 24)]
+    ticks = np.unique(group.layers)[:: -(-len(set(group.layers.tolist())) // 24)].tolist()
     bar.set_yticks(ticks, labels=list(map(str, ticks)), **style(SMALL))
     bar.minorticks_off()
-    ruler_top = header.height + height + 14
-    longest = (side - 2 * _MARGIN) / scale
-    distance = min(0.1, 10.0 ** math.floor(math.log10(longest)))
-    ruler = page.axes(EDGE, ruler_top, distance * scale, 6)
-    ruler.set(xlim=(0, 1), ylim=(0, 1))
-    ruler.plot([0, 0, 1, 1], [1, 0, 0, 1], color=FAINT, linewidth=1, clip_on=False)
-    page.write(EDGE + distance * scale + 8, ruler_top + 3, f"a distance of {distance:g}", SMALL, FAINT, va="center")
-    page.write(EDGE, page.height - 28, READING, SMALL, FAINT)
+    page.ruler(header.height + height + 14, scale, (side - 2 * _MARGIN) / scale)
+    page.write(EDGE, page.height - 54, f"{READING}\n{_MOVED.format(furthest)}", SMALL, FAINT, linespacing=1.4)
     return page.figure
 
 
-def _draw_clusters(axes: Axes, points: Array, clusters: Array) -> None:
-    """Draw coloured bands between the heads of each cluster, and its number above its highest head."""
-    points_per_pixel = 72 / DPI
-    for number in sorted(set(clusters.tolist())):
-        members = points[clusters == number]
-        # the shortest edges that join all points
-        lengths = np.linalg.norm(members[:, None] - members[None], axis=-1)
-        edges = np.argwhere(minimum_spanning_tree(lengths).toarray())
-        tint, order = _TINTS[number % len(_TINTS)], 1 + number / (len(points) + 1)
-        for width, colour in ((_BAND_WIDTH + 2, _TINT_EDGE), (_BAND_WIDTH, tint)):
-            for ends in members[edges]:
-                look: dict[str, Any] = {"linewidth": width * points_per_pixel, "solid_capstyle": "round"}
-                axes.plot(ends[:, 0], ends[:, 1], color=colour, zorder=order, **look)
-        if len(members) > 1:
-            x, y = members[members[:, 1].argmax()]
-            label: dict[str, Any] = style(SUBTITLE, INK, ha="center", va="bottom", weight="bold", bbox=_NUMBER_BOX)
-            axes.text(x, y + _RADIUS + 3, str(number), zorder=4 + len(points), **label)
+def _draw_clusters(axes: Axes, points: Array, clusters: Array, radius: float) -> None:
+    """Draw coloured bands between heads of a cluster, a ring around each, and the number of each piece."""
+    found = pieces(points, clusters, radius + _RING + _BAND_WIDTH / 2, _BAND_WIDTH + 4)
+    for border, ring in ((1.0, _RING + 1.0), (0.0, float(_RING))):
+        for piece in found:
+            colour = _TINT_EDGE if border else _TINTS[piece.cluster % len(_TINTS)]
+            look: dict[str, Any] = {"color": colour, "solid_capstyle": "butt", "zorder": 2 - border}
+            for ends in points[piece.bands]:
+                axes.plot(ends[:, 0], ends[:, 1], linewidth=(_BAND_WIDTH + 2 * border) * 72 / DPI, **look)
+            for head in piece.heads:
+                axes.add_patch(Circle(points[head], radius + ring, color=colour, linewidth=0, zorder=2 - border))
+    sizes = [measure([str(piece.cluster)], SUBTITLE, "bold") for piece in found]
+    numbers = place_numbers(points, radius + _RING + 2, found, sizes)
+    for piece, (centre, head) in zip(found, numbers, strict=True):
+        if np.linalg.norm(centre - points[head]) > _NEAR * radius:
+            axes.plot(*zip(centre, points[head], strict=True), color=FAINT, linewidth=0.6, zorder=2.5)
+        label: dict[str, Any] = style(SUBTITLE, INK, ha="center", va="center", weight="bold", bbox=_NUMBER_BOX)
+        axes.text(*centre, str(piece.cluster), gid="cluster", zorder=5, **label)
 
 
 @with_fixed_style
