@@ -17,6 +17,7 @@ from attncli.capturing.projection import Projection
 from attncli.capturing.scales import Scale
 from attncli.capturing.weights import Layout
 from attncli.data import KINDS, Input, Kind, base_kind, kind_order
+from attncli.data.grouped_heads import GroupedHeads
 
 Route = Literal["stream", "eager"]
 Function = Literal["dispatch", "sdpa", "softmax", "output"]
@@ -109,6 +110,12 @@ class CapturePlan:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         return tuple(sorted({site.kind for site in self.sites}, key=kind_order))
+
+    @property
+    def grouped_heads(self) -> GroupedHeads:
+        """The layers in which several heads share keys and values."""
+        sizes = {(site.kind, site.layer): (site.heads, site.kv_heads) for site in self.sites if site.kv_heads}
+        return GroupedHeads({layer: (heads, shared) for layer, (heads, shared) in sizes.items() if shared < heads})
 
 
 def block_sparse_advice(config: PreTrainedConfig) -> str:

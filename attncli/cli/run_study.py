@@ -73,6 +73,7 @@ def run_study(
     # imported here: the help of the command line needs no NumPy
     from attncli.engine.invocation import execute
     from attncli.engine.publish import publish
+    from attncli.engine.report import with_key_value_heads
 
     with command_console(common.console) as console:
 
@@ -93,7 +94,7 @@ def run_study(
             options = {**invocation.options, "pictures": style.chosen}
             invocation = replace(invocation, options=options, typed={**invocation.typed, **typed(pictures)})
         run, result = execute(invocation, study, console.track)
-        report = study.report(result, run)
+        report = with_key_value_heads(study.report(result, run), study.name)
         arguments = (study.name, report, invocation.folder, formats, study.formats)
         published = publish(*arguments, style=style, track=console.track, wrote=print_path, drew=show_drawing)
         console.notes(published.notes)

@@ -1,7 +1,8 @@
 """The words for a kind of attention in titles: this is the one place where a kind becomes words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from attncli.data.grouped_heads import GroupedHeads
 from attncli.data.tokens import Kind, RowsAs, base_kind
 
 _TITLES: dict[Kind, str] = {
@@ -14,16 +15,18 @@ _WAYS: dict[Kind, str] = {"encoder": "encoder", "decoder": "decoder", "cross": "
 
 @dataclass(frozen=True)
 class KindNames:
-    """What pictures and terminal tables call the kinds of attention of a run.
+    """What pictures and terminal tables say about the kinds of attention of a run.
 
-    known  whether the kinds are known; those of maps of other tools are not, unless the user named them: then no title
-           names a kind
+    known    whether the kinds are known; those of maps of other tools are not, unless the user named them: then no
+             title names a kind
+    grouped  which heads share keys and values
 
     >>> KindNames().title("cross"), KindNames(known=False).title("cross")
     ('cross-attention', '')
     """
 
     known: bool = True
+    grouped: GroupedHeads = field(default_factory=GroupedHeads)
 
     def title(self, kind: Kind) -> str:
         """Return the kind for a title of several parts; empty if it is not known.

@@ -95,7 +95,7 @@ def label(piece: str, scheme: Scheme = "plain", width: int = WIDTH) -> str:
     >>> label("âĢ", "bytelevel"), label("<0x0A>", "metaspace")
     ('⟨E2 80⟩', '\\\\n')
     """
-    return _shorten(escape_invisible(piece_text(piece, scheme)), width)
+    return shorten(escape_invisible(piece_text(piece, scheme)), width)
 
 
 def piece_text(piece: str, scheme: Scheme) -> str:
@@ -169,7 +169,12 @@ def _limit_marks(text: str) -> str:
     return "".join(kept)
 
 
-def _shorten(text: str, width: int) -> str:
+def shorten(text: str, width: int = WIDTH) -> str:
+    """Return a label that is at most `width` columns wide, with `…` where it was cut.
+
+    >>> shorten("Donaudampfschifffahrt", 11)
+    'Donaudampf…'
+    """
     ends = list(accumulate(map(_columns, text), initial=0))
     if ends[-1] <= width:
         return text

@@ -10,6 +10,7 @@ import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data.described import Described, Tabulated, counted, listed
+from attncli.data.grouped_heads import GroupedHeads
 from attncli.data.kinds import KindNames
 from attncli.data.layer_table import layer_table
 from attncli.data.measuring import Measuring
@@ -248,7 +249,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, repr=False)
 class RunInfo(Described):
-    """The model, versions, options and input of a run; written into every output."""
+    """The model, versions, options and input of a run, and its layers of grouped heads; written into every output."""
 
     model: str
     revision: str | None = None
@@ -265,11 +266,12 @@ class RunInfo(Described):
     seed: int | None = None
     input_sha256: str = ""
     format: int = FORMAT
+    grouped_heads: Sequence[Mapping[str, Any]] = ()
 
     @property
     def kinds(self) -> KindNames:
         """What titles call the kinds of attention; maps of other tools claim none, unless the user named it."""
-        return KindNames(known=self.cls != "file" or _names_kind(self.resolved))
+        return KindNames(self.cls != "file" or _names_kind(self.resolved), GroupedHeads.of(self.grouped_heads))
 
     def captions(self, note: str = "") -> dict[str, Any]:
         """Return the arguments `model`, `note` and `kinds` of the functions that draw pictures."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,18 @@ class Report:
     late_notes: list[str] = field(default_factory=list)
     more_files: Mapping[Path, bytes] = field(default_factory=dict)
     replaces: bool = False
+
+
+def with_key_value_heads(report: Report, main: str) -> Report:
+    """Return the report with the column `key_value_head` in its table `main` and in the heads of its document."""
+    grouped = report.info.kinds.grouped
+    if not grouped.counts:
+        return report
+    document, table = report.document, report.tables.get(main)
+    if document is None or table is None or isinstance(table, Table) or not isinstance(document.get("heads"), list):
+        return report
+    document = {**document, "heads": [grouped.with_key(head) for head in document["heads"]]}
+    return replace(report, tables={**report.tables, main: grouped.with_column(table)}, document=document)
 
 
 def table_document(name: str, run: Collected, **tables: Columns) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedC
 
 from attncli.data import RunInfo
 from attncli.data.cached import cached_property
+from attncli.data.grouped_heads import GroupedHeads
 from attncli.errors import ModelError
 from attncli.models.checkpoint import weight_notes
 from attncli.models.gguf import GgufFile
@@ -135,8 +136,8 @@ class Loaded:
                 callers.append((name, module))
         return callers
 
-    def run_info(self, capture: str = "") -> RunInfo:
-        """Return what the results of a run record about the model; `capture` is the route of the capture."""
+    def run_info(self, capture: str = "", grouped: GroupedHeads | None = None) -> RunInfo:
+        """Return what the results of a run record about the model: the route of its capture, and its grouped heads."""
         names = ("attncli", "transformers", "torch", "tokenizers")
         return RunInfo(
             model=self.name,
@@ -148,6 +149,7 @@ class Loaded:
             capture=capture,
             tokenizer=type(self.tokenizer).__name__ if self.tokenizer is not None else "",
             versions={name: version(name) for name in names},
+            grouped_heads=grouped.entries if grouped else [],
         )
 
 

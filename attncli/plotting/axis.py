@@ -1,6 +1,7 @@
 """Labels of the axes of a map: as many as fit at a readable size without overlap, and the words that name a map."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,15 @@ from matplotlib.axes import Axes
 
 from attncli.data import Attention, LayerMaps, TokenWindow, has_scale
 from attncli.data.labels import label_with_position, labels
-from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, measure, style
+from attncli.plotting.text import DPI, FAINT, SMALL, SUBTITLE, fit_label, measure, style
 
 PART_MARK = " · "
+BRACKET = "shared keys"
+BRACKET_NOTE = "brackets: heads that share keys and values"
 TICK_STYLE: dict[str, Any] = {"length": 3, "width": 0.6, "pad": 2, "color": FAINT}
 _SMALLEST, _LARGEST = 6.0, 9.0
 _POSITION_SIZE, _POSITION_STEP = 8.0, 80
+_LONGEST = 120  # columns of a label, however much room there is
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def fit_labels(
 
     Where only some tokens get a label, `with_positions` adds the position to each label.
     """
-    size = min(largest, max(_SMALLEST, cell / (DPI / 72) / 1.3))
+    size = _label_size(cell, largest)
     height = measure(names, size)[1]
     step = max(1, math.ceil((height + 2) / cell))
     cells = range(0, math.ceil(len(names) / factor), step)
@@ -53,18 +57,32 @@ def fit_labels(
     return AxisLabels([n + 0.5 for n in cells], texts, size, width, step, step == 1 and width <= 0.9 * cell)
 
 
+def _label_size(cell: float, largest: float = _LARGEST) -> float:
+    """Return the size of labels in points along cells of `cell` pixels."""
+    return min(largest, max(_SMALLEST, cell / (DPI / 72) / 1.3))
+
+
 def labels_of_axis(
-    attention: Attention, axis: int, names: list[str], cell: float, factor: int, *, with_positions: bool = True
+    attention: Attention,
+    axis: int,
+    names: list[str],
+    cell: float,
+    factor: int,
+    *,
+    with_positions: bool = True,
+    room: float = 0,
 ) -> AxisLabels:
     """Return the labels of the queries (axis 0) or keys (axis 1): tokens where they fit, else round positions.
 
     Tokens label a map of a whole text, and a window in which every token has room for its label. Rows and keys that
     stand for several tokens keep their labels, as their numbers are no positions in the text.
 
-    names   labels of all tokens, or of all cells of a pooled map
+    names   labels of all tokens, or of all cells of a pooled map, at any length
     cell    pixels of a cell of the picture, which covers `factor` entries of `names`
+    room    pixels that are free for a label: long ones are cut only beyond it
     """
-    window = attention.sides[axis]
+    window, size = attention.sides[axis], _label_size(cell)
+    names = [fit_label(name, size, room) for name in names]
     if has_scale(attention.kind) and (attention.queries, attention.keys)[axis].merged:
         return fit_labels(names, cell, factor, with_positions=False)
     if attention.window is not None and window.cell == 1:
@@ -90,7 +108,7 @@ def position_labels(window: TokenWindow, token: float, cell: float) -> AxisLabel
 
 
 def side_labels(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[str]]:
-    """Return the labels of queries and keys; numbers where a map is not as long as its tokens.
+    """Return the labels of queries and keys, at any length; numbers where a map is not as long as its tokens.
 
     A cell of several entries that stand for several tokens has the label of the first.
     """
@@ -101,7 +119,7 @@ def side_labels(attention: Attention, maps: LayerMaps) -> tuple[list[str], list[
     )
     sides = zip((attention.queries, attention.keys), cells, maps.weights.shape[1:], strict=True)
     queries, keys = (
-        names if len(names := labels(tokens)[::cell]) == length else list(map(str, range(length)))
+        names if len(names := labels(tokens, _LONGEST)[::cell]) == length else list(map(str, range(length)))
         for tokens, cell, length in sides
     )
     return queries, keys
@@ -125,12 +143,32 @@ def draw_key_ticks(axes: Axes, keys: AxisLabels) -> None:
     axes.set_xticks(keys.centres, labels=keys.texts, **style(keys.size, rotation=0 if keys.horizontal else 90))
 
 
-def draw_layer_head_axes(axes: Axes, layers: list[str], heads: list[str], cell: tuple[int, int]) -> None:
-    """Label the rows of a map as layers and its columns as heads; `cell` is (height, width) in pixels."""
+def draw_layer_head_axes(
+    axes: Axes,
+    layers: list[str],
+    heads: list[str],
+    cell: tuple[int, int],
+    shared: Iterable[tuple[int, int]] = (),
+) -> None:
+    """Label the rows of a map as layers and its columns as heads; `cell` is (height, width) in pixels.
+
+    shared  first and last column of heads that share keys and values: each group gets a bracket above the map
+    """
+    draw_brackets(axes, [(first, last + 1) for first, last in shared], 4 / cell[0])
     draw_query_ticks(axes, fit_labels(layers, cell[0], with_positions=False, largest=SMALL))
     draw_key_ticks(axes, fit_labels(heads, cell[1], with_positions=False, largest=SMALL))
     axes.set_ylabel("layer", **style(SUBTITLE))
     axes.set_xlabel("head", **style(SUBTITLE))
+
+
+def draw_brackets(axes: Axes, spans: Iterable[tuple[float, float]], above: float) -> None:
+    """Draw a bracket over each span of columns, `above` cells over the upper edge of a map."""
+    spans = list(spans)
+    gap = 0.12 * min((right - left for left, right in spans), default=0.0)
+    for left, right in spans:
+        inner = left + min(gap, 0.2), right - min(gap, 0.2)
+        x, y = [inner[0], *inner, inner[1]], [-above / 4, -above, -above, -above / 4]
+        axes.plot(x, y, color=FAINT, linewidth=1, clip_on=False, scalex=False, scaley=False, gid=BRACKET)
 
 
 def label_axes(axes: Axes, queries: AxisLabels, keys: AxisLabels, titles: tuple[str, str]) -> None:

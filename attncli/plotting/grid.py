@@ -1,40 +1,46 @@
 """Many heads on one page: all layers x heads of a kind, the heads of one layer and their mean, or named maps."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attncli.data import Attention, LayerMaps, Zoom
+from attncli.data import Attention, LayerMaps
+from attncli.data.grouped_heads import GroupedHeads
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
-from attncli.plotting.axis import AxisLabels, join_parts, labels_of_axis, side_labels
+from attncli.plotting.axis import BRACKET_NOTE, AxisLabels, draw_brackets, join_parts, labels_of_axis, side_labels
 from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
 from attncli.plotting.cells import DRAWN, Cells, colour_norm, draw_cells, draw_frame, layer_cells, missing_legend
 from attncli.plotting.colours import begins_light
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.marks import Parts, draw_part_lines, segment_starts, text_parts
-from attncli.plotting.mosaic import Geometry, Panels, compose_panels, page_panel_side, plan_mosaic, scale_each_panel
+from attncli.plotting.mosaic import Geometry, Panels, compose_panels, near_square, plan_mosaic, scale_each_panel
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 
 _OWN, _OWN_LOG = "share of own maximum (fraction)", "share of own maximum (fraction, log scale)"
 _GAPS, _GAPS_WITH_NAMES = (5, 5), (44, 14)
 _MOST_TOKENS_PER_LABEL = 4
-_LINE = 26
+_LINE, _BRACKETS = 26, 10
+_FREE_UP_TO = 1200
 
 
 @dataclass(frozen=True)
 class _Content:
-    """Panels in rows, with the names of rows and columns, or a name for each panel."""
+    """Panels in rows, with the names of rows and columns, or a name for each panel.
+
+    shared  first and last column of the heads that share keys and values
+    """
 
     title: str
     panels: Panels
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
     names: Sequence[Sequence[str]] = ()
+    shared: Sequence[tuple[int, int]] = ()
 
 
 @with_fixed_style
@@ -71,8 +77,9 @@ def draw(
     norm, extend = colour_norm(cells.drawn, 1.0 if each else vmax, log)
 
     drawn = np.concatenate([panel.drawn for line in panels for panel in line if panel])
-    details = join_parts(_details(attention, note, geometry, each, kinds), faint_note(drawn, norm, attention.by))
-    layout = _Layout(content, geometry, _margin_labels(attention, sides, geometry))
+    faint, brackets = faint_note(drawn, norm, attention.by), BRACKET_NOTE if content.shared else ""
+    details = join_parts(_details(attention, note, geometry, each, kinds), brackets, faint)
+    layout = _Layout(content, geometry, _margin_labels(attention, sides, geometry, cells.state.shape))
     reading = reading or _reading(attention, kinds)
     page, axes = layout.page(cells, Header.of(content.title, model, details), reading)
     image = draw_cells(axes, cells, norm, framed=False)
@@ -94,22 +101,6 @@ def _reading(attention: Attention, kinds: KindNames) -> str:
     return f"in each panel: rows are {row} tokens{how}{';' if how else ','} columns are {column} tokens"
 
 
-def panel_side(counts: Sequence[int]) -> int:
-    """Return the pixels per side of the panels of a page; `counts` are the maps of each layer."""
-    if len(counts) > 1 and max(counts) > 1:
-        return page_panel_side((len(counts), max(counts)))
-    panels = len(counts) if len(counts) > 1 else counts[0] + (counts[0] > 1)
-    return page_panel_side((math.ceil(panels / _columns(panels)), _columns(panels)))
-
-
-def fit_to_pages(zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
-    """Return a zoom whose cells are no finer than the panels of some pages can show.
-
-    pages  for each page, the number of maps of each layer
-    """
-    return zoom if zoom.resolution is None else replace(zoom, panel=max(map(panel_side, pages)))
-
-
 def _content(attention: Attention, kinds: KindNames, title: str, names: Sequence[str]) -> _Content:
     if not attention.layers or any(0 in maps.weights.shape for maps in attention.layers):
         raise UsageError("a grid needs at least one layer, one head, one query and one key token, got none")
@@ -119,7 +110,7 @@ def _content(attention: Attention, kinds: KindNames, title: str, names: Sequence
         cells = [cells for layer in layers for cells in layer.values()]
         return _wrapped(join_parts(kind, title), dict(zip(names, cells, strict=True)))
     if len(layers) == 1:
-        return _heads_of_layer(attention, kind, layers[0])
+        return _heads_of_layer(attention, kind, layers[0], kinds.grouped)
     if all(len(layer) == 1 for layer in layers):
         return _map_per_layer(attention, kind, layers)
     heads = sorted({head for maps in attention.layers for head in maps.heads})
@@ -128,12 +119,15 @@ def _content(attention: Attention, kinds: KindNames, title: str, names: Sequence
         panels=[[layer.get(f"head {head}") for head in heads] for layer in layers],
         rows=[str(maps.layer) for maps in attention.layers],
         columns=list(map(str, heads)),
+        shared=kinds.grouped.groups(attention.kind, [maps.layer for maps in attention.layers], heads),
     )
 
 
-def _heads_of_layer(attention: Attention, kind: str, panels: dict[str, Cells]) -> _Content:
+def _heads_of_layer(attention: Attention, kind: str, panels: dict[str, Cells], grouped: GroupedHeads) -> _Content:
     maps = attention.layers[0]
     heads = f"{len(panels)} heads" if len(panels) > 1 else next(iter(panels))
+    if maps.heads:
+        panels = dict(zip(grouped.names(attention.kind, maps.layer, maps.heads), panels.values(), strict=True))
     if len(maps.heads) > 1 and attention.can_combine_heads("mean"):
         mean = attention.mean("head")
         panels |= _named_cells(mean, mean.layers[0])
@@ -150,7 +144,7 @@ def _map_per_layer(attention: Attention, kind: str, layers: Sequence[dict[str, C
 
 
 def _wrapped(title: str, panels: Mapping[str, Cells]) -> _Content:
-    names, columns = list(panels), _columns(len(panels))
+    names, columns = list(panels), near_square(len(panels))
     lines = [names[n : n + columns] for n in range(0, len(names), columns)]
     return _Content(title, panels=[[panels[name] for name in line] for line in lines], names=lines)
 
@@ -159,12 +153,6 @@ def _named_cells(attention: Attention, maps: LayerMaps) -> dict[str, Cells]:
     cells = layer_cells(maps)
     names = [f"head {head}" for head in maps.heads] or [f"{attention.aggregate} of heads"]
     return {name: Cells(*pair) for name, *pair in zip(names, cells.weights, cells.state, strict=True)}
-
-
-def _columns(panels: int) -> int:
-    """Return the columns of a near square that leave few places empty: 5 for 13 panels, 4 for 8."""
-    widths = range(int(np.ceil(panels**0.5)), int(np.ceil((2 * panels) ** 0.5)) + 1)
-    return min(widths, key=lambda width: -panels % width)
 
 
 def _geometry(content: _Content, tokens: tuple[int, int]) -> Geometry:
@@ -190,11 +178,13 @@ def _segments(attention: Attention, geometry: Geometry) -> tuple[Parts, Parts]:
 
 
 def _margin_labels(
-    attention: Attention, sides: Sequence[list[str]], geometry: Geometry
+    attention: Attention, sides: Sequence[list[str]], geometry: Geometry, shape: tuple[int, ...]
 ) -> tuple[AxisLabels | None, AxisLabels | None]:
     """Return the labels of the panels: positions, or tokens if at least every fourth gets a label; None for too few."""
+    # long labels use what is free on a page of usual size, beside or below all panels
+    free = [_FREE_UP_TO - BAR_ROOM - shape[1] * geometry.wide, _FREE_UP_TO - BAR_ROOM - shape[0] * geometry.tall]
     queries, keys = (
-        labels_of_axis(attention, axis, sides[axis], size, geometry.pool[axis], with_positions=False)
+        labels_of_axis(attention, axis, sides[axis], size, geometry.pool[axis], with_positions=False, room=free[axis])
         for axis, size in enumerate((geometry.tall, geometry.wide))
     )
     # positions further down or to the right would reach into the next panel
@@ -223,7 +213,7 @@ class _Layout:
         height, width = rows * self.geometry.tall, columns * self.geometry.wide
         queries, keys = self.labels
         left = EDGE + self._label_room(queries) + self._row_name_room()
-        top = header.height + (2 * _LINE if self.content.columns else _LINE)
+        top = header.height + (2 * _LINE if self.content.columns else _LINE) + self._bracket_room
         below = measure([], keys.size)[1] + 14 if keys and not keys.are_tokens else self._label_room(keys)
         legend_room = 34 if (cells.state < DRAWN).any() else 6
         bottom = max(top + height + below, header.height + 300) + 64 + legend_room
@@ -237,6 +227,10 @@ class _Layout:
         full = max(map(len, self.content.panels))
         last = [names[-1] for names in self.content.names if len(names) == full]
         return max(0.0, measure(last, SUBTITLE)[0] - self.geometry.columns * self.geometry.wide) if last else 0.0
+
+    @property
+    def _bracket_room(self) -> int:
+        return _BRACKETS if self.content.shared else 0
 
     def _label_room(self, side: AxisLabels | None) -> float:
         return side.width + 14 if side else 0
@@ -253,7 +247,10 @@ class _Layout:
             axes.text(left, middle, name, **style(SUBTITLE, ha="right", va="center"))
         above = style(SUBTITLE, ha="center", va="bottom")
         for column, name in enumerate(content.columns):
-            axes.text(geometry.left(column) + geometry.columns / 2, -6 / geometry.tall, name, **above)
+            left_of_name = geometry.left(column) + geometry.columns / 2
+            axes.text(left_of_name, -(6 + self._bracket_room) / geometry.tall, name, **above)
+        spans = [(geometry.left(first), geometry.left(last) + geometry.columns) for first, last in content.shared]
+        draw_brackets(axes, spans, 8 / geometry.tall)
         for row, names in enumerate(content.names):
             for column, name in enumerate(names):
                 top = geometry.top(row) - 5 / geometry.tall
@@ -263,7 +260,7 @@ class _Layout:
             left -= (self._row_name_room() - 16) / geometry.wide
             axes.text(left, middle, "layer", **style(SUBTITLE, rotation=90, ha="left", va="center"))
             middle = (geometry.left(len(content.columns)) - geometry.gap[1]) / 2
-            axes.text(middle, -(6 + _LINE) / geometry.tall, "head", **above)
+            axes.text(middle, -(6 + _LINE + self._bracket_room) / geometry.tall, "head", **above)
 
     def write_tokens(self, axes: Axes) -> None:
         geometry, (queries, keys), panels = self.geometry, self.labels, self.content.panels

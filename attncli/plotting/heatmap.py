@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,6 +21,8 @@ from attncli.plotting.text import measure, with_fixed_style
 _MOST_CELLS = 2048
 _WRITE_VALUES_UP_TO, _VALUE_ROOM = 8, 36
 _TITLE_ROOM, _TICK_ROOM = 26, 10
+_FREE_UP_TO, _ABOVE_AND_BELOW = 1200, 200
+"""Pixels of a page on which long labels use the free space, and what stands above and below its map."""
 
 
 class HeatmapText(NamedTuple):
@@ -58,10 +61,12 @@ def draw(
     down, across = (math.ceil(len(side) / _MOST_CELLS) for side in names)
     cells = Cells(full.weights[0], full.state[0]).pooled(down, across, attention.pool == "mean")
     size = _cell_sizes(*cells.state.shape)
-    queries = labels_of_axis(attention, 0, names[0], size[0], down)
-    keys = labels_of_axis(attention, 1, names[1], size[1], across)
     parts = text_parts(attention, size, (down, across))
     name_room = NAME_ROOM if any(parts) else 0
+    height, width = (count * side for count, side in zip(cells.state.shape, size, strict=True))
+    room = _FREE_UP_TO - name_room - np.array([width + BAR_ROOM + EDGE + _TITLE_ROOM, height + _ABOVE_AND_BELOW])
+    queries = labels_of_axis(attention, 0, names[0], size[0], down, room=room[0])
+    keys = labels_of_axis(attention, 1, names[1], size[1], across, room=room[1])
 
     pooled = pooling_note(attention, down, across) if max(down, across) > 1 else ""
     faint = faint_note(full.drawn, norm, attention.by)

@@ -1,11 +1,12 @@
 """Many maps as one array: panels side by side, so that one image draws them all."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attncli.data import Zoom
 from attncli.plotting import page_scale
 from attncli.plotting.cells import DRAWN, GAP, Cells
 
@@ -42,6 +43,28 @@ class Geometry:
 def page_panel_side(panels: tuple[int, int]) -> int:
     """Return the pixels per side of the panels of a page with this many panels, down and across."""
     return max(_SMALLEST_PANEL, min(_LARGEST_PANEL, _PAGE_WIDTH // panels[1], _PAGE_HEIGHT // panels[0]))
+
+
+def panel_side(counts: Sequence[int]) -> int:
+    """Return the pixels per side of the panels of a page; `counts` are the maps of each layer."""
+    if len(counts) > 1 and max(counts) > 1:
+        return page_panel_side((len(counts), max(counts)))
+    panels = len(counts) if len(counts) > 1 else counts[0] + (counts[0] > 1)
+    return page_panel_side((math.ceil(panels / near_square(panels)), near_square(panels)))
+
+
+def fit_to_pages(zoom: Zoom, pages: Iterable[Sequence[int]]) -> Zoom:
+    """Return a zoom whose cells are no finer than the panels of some pages can show.
+
+    pages  for each page, the number of maps of each layer
+    """
+    return zoom if zoom.resolution is None else replace(zoom, panel=max(map(panel_side, pages)))
+
+
+def near_square(panels: int) -> int:
+    """Return the columns of a near square that leave few places empty: 5 for 13 panels, 4 for 8."""
+    widths = range(int(np.ceil(panels**0.5)), int(np.ceil((2 * panels) ** 0.5)) + 1)
+    return min(widths, key=lambda width: -panels % width)
 
 
 def plan_mosaic(tokens: tuple[int, int], panels: tuple[int, int], gap: tuple[int, int]) -> Geometry:

@@ -11,11 +11,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attncli.data import Array, Kind, Scores, Statistics, kind_order
+from attncli.data.grouped_heads import GroupedHeads
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError, did_you_mean
-from attncli.plotting.axis import draw_layer_head_axes
+from attncli.plotting.axis import BRACKET_NOTE, draw_layer_head_axes, join_parts
 from attncli.plotting.cells import DRAWN, GAP, UNDEFINED, Cells, draw_cells, missing_legend, write_values
-from attncli.plotting.colours import COLOURS, DIVERGING
+from attncli.plotting.colours import COLOURS, DIVERGING, colour_map
 from attncli.plotting.layout import EDGE, FigureLayout
 from attncli.plotting.panels import WIDEST_PAGE, PanelSize, panel_page
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
@@ -59,7 +60,8 @@ class _Scale:
         page.write(left, top, self.label, SUBTITLE)
         axes = page.axes(left, top + 20, _BAR_WIDTH, _BAR_HEIGHT)
         axes.set_frame_on(True)
-        bar = page.figure.colorbar(ScalarMappable(self.norm, self.colours), cax=axes, orientation="horizontal")
+        colours = ScalarMappable(self.norm, colour_map(self.colours))
+        bar = page.figure.colorbar(colours, cax=axes, orientation="horizontal")
         bar.outline.set_visible(False)
         bar.ax.set_gid(f"scale: {self.label}")
         bar.ax.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
@@ -76,12 +78,13 @@ class _Panel:
     layers: list[str]
     heads: list[str]
     scale: _Scale
+    shared: list[tuple[int, int]]
 
     def draw(self, axes: Axes, cell: tuple[int, int], first_of_row: bool, lowest: bool) -> None:
         """Draw the cells, the title, and the labels of the axes that no panel on the left or below has too."""
         image = draw_cells(axes, self.cells, self.scale.norm, self.scale.colours)
         axes.set_title(self.title, **style(SUBTITLE, loc="left", pad=_PAD))
-        draw_layer_head_axes(axes, self.layers, self.heads, cell)
+        draw_layer_head_axes(axes, self.layers, self.heads, cell, self.shared)
         if not first_of_row:
             axes.set_yticks([])
             axes.set_ylabel("")
@@ -120,7 +123,11 @@ def draw(
     """
     shown = select_scores(statistics, metrics)
     scales = _scales(shown, neutral or {}, changes, top)
-    blocks = {kind: panels for kind in kinds_of(shown) if (panels := _panels(kind, shown, labels or {}, scales))}
+    blocks = {
+        kind: panels
+        for kind in kinds_of(shown)
+        if (panels := _panels(kind, shown, labels or {}, scales, kinds.grouped))
+    }
     if not blocks:
         raise UsageError("there is nothing to draw: no metric has a value for any head")
     every_panel = [panel for panels in blocks.values() for panel in panels]
@@ -131,7 +138,9 @@ def draw(
     columns = size.columns(max(counts.values()))
     bars_in_row = max(1, int(size.start + columns * (size.width + size.right)) // _BAR_STEP)
     room = (_BAR_ROW * -(-len(bars) // bars_in_row), _LEGEND_ROOM if legend else 10)
-    page, corners = panel_page("layers x heads", [model, *texts, note], counts, kinds, size, room)
+    brackets = BRACKET_NOTE if any(panel.shared for panel in every_panel) else ""
+    lines = [model, *texts, join_parts(note, brackets)]
+    page, corners = panel_page("layers x heads", lines, counts, kinds, size, room)
     for number, scale in enumerate(bars):
         row, column = divmod(number, bars_in_row)
         scale.draw_bar(page, EDGE + 8 + column * _BAR_STEP, page.top + row * _BAR_ROW)
@@ -175,7 +184,11 @@ def unit_label(scores: Scores) -> str:
 
 
 def _panels(
-    kind: Kind, shown: Mapping[str, Scores], labels: Mapping[str, str], scales: Mapping[str, _Scale]
+    kind: Kind,
+    shown: Mapping[str, Scores],
+    labels: Mapping[str, str],
+    scales: Mapping[str, _Scale],
+    grouped: GroupedHeads,
 ) -> list[_Panel]:
     """Return the panels of a kind, without those of metrics that have no value in it."""
     panels = []
@@ -190,7 +203,8 @@ def _panels(
         cells.state[rows, columns] = np.where(known, DRAWN, UNDEFINED)
         if known.any():
             names = list(map(str, layers)), list(map(str, heads))
-            panels.append(_Panel(title_of(name, labels), cells, *names, scales[name]))
+            shared = grouped.groups(kind, layers.tolist(), heads.tolist())
+            panels.append(_Panel(title_of(name, labels), cells, *names, scales[name], shared))
     return panels
 
 
@@ -202,7 +216,7 @@ def _scales(
     for name, scores in shown.items():
         middle = 0.0 if name in changes else neutral.get(name)
         groups.setdefault((unit_label(scores), middle, name in changes), []).append(name)
-    scales = {}
+    scales: dict[str, _Scale] = {}
     for (unit, middle, is_change), names in groups.items():
         label = f"change ({unit})" if is_change else unit
         lowest = None if is_change else _smallest([shown[name].range[0] for name in names])

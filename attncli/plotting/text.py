@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font, weight_dict
 
+from attncli.data.labels import shorten
 from attncli.plotting import page_scale
 from attncli.plotting.picture_style import GENERIC_FONTS, current_style
 
@@ -130,6 +131,19 @@ def _extents(texts: set[str], font: FontProperties) -> dict[str, tuple[float, fl
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH_WARNING)
         return {text: renderer.get_text_width_height_descent(text, font, False)[:2] for text in texts}
+
+
+def fit_label(label: str, size: float, room: float) -> str:
+    """Return a label; one of more than 20 columns is cut only where it is wider than `room` pixels."""
+    shortest = shorten(label)
+    if shortest == label or measure([shortest], size)[0] >= room:
+        return shortest
+    fitting, cut = len(shortest) - 1, len(label) + 1
+    while cut - fitting > 1:  # the whole label is the last candidate
+        middle = (fitting + cut) // 2
+        candidate = label if middle == len(label) else f"{label[:middle]}…"
+        fitting, cut = (middle, cut) if measure([candidate], size)[0] <= room else (fitting, middle)
+    return label if fitting == len(label) else f"{label[:fitting]}…"
 
 
 def shorten_middle(text: str, size: float, width: float, weight: str = "normal") -> str:

@@ -35,6 +35,15 @@ class SavedPart(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
+class SavedGroup(SavedPart):
+    """Layers of a kind in which several heads share keys and values."""
+
+    kind: SavedKind
+    layers: list[Count]
+    heads: Annotated[int, Field(ge=1)]
+    key_value_heads: Annotated[int, Field(ge=1)]
+
+
 class SavedInfo(SavedPart):
     """The `run` object of a manifest: the fields of `RunInfo`."""
 
@@ -53,6 +62,7 @@ class SavedInfo(SavedPart):
     seed: Number | None
     input_sha256: Text
     format: Count
+    grouped_heads: list[SavedGroup] = []
 
 
 class ManifestDocument(SavedPart):

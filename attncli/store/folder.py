@@ -187,7 +187,8 @@ def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
 
     Without `given`, the same result always has the same bytes, and paths lose the folders of this machine.
     """
-    fields = {name: value for name, value in vars(info).items() if given or name != "given"}
+    left_out = {*(() if given else ("given",)), *(() if info.grouped_heads else ("grouped_heads",))}
+    fields = {name: value for name, value in vars(info).items() if name not in left_out}
     document = {"class" if name == "cls" else name: plain(value) for name, value in fields.items()}
     if given:
         return document

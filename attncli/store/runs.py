@@ -83,7 +83,13 @@ def open_run(directory: str | Path, fits: Fits = any_size) -> RunParts:
         statistics, run = document["statistics"], manifest["run"]
         described = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
         parts = RunParts(
-            info=RunInfo(**{field.name: described[field.name] for field in dataclasses.fields(RunInfo)}),
+            info=RunInfo(
+                **{
+                    field.name: described[field.name]
+                    for field in dataclasses.fields(RunInfo)
+                    if field.name in described
+                }
+            ),
             inputs=tuple(map(decoder.input, document["inputs"])),
             maps=tuple(map(decoder.attention, document["attention"])),
             statistics=None if statistics is None else decoder.statistics(statistics),

@@ -79,10 +79,13 @@ def _lines(description: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _layers_and_heads(offered: dict[str, Any]) -> str:
+    from attncli.data.grouped_heads import GroupedHeads
     from attncli.data.selection import format_ranges
 
     layers, heads = offered["layers"], offered["heads"]
     text = f"{len(layers)} layers ({format_ranges(layers)}) x {heads} heads"
     if offered["key_value_heads"] not in (None, heads):
         text += f", {offered['key_value_heads']} key/value heads"
+        if isinstance(heads, int) and isinstance(shared := offered["key_value_heads"], int):
+            text += f": {GroupedHeads({(offered['kind'], 0): (heads, shared)}).describe([offered['kind']])}"
     return text

@@ -1,10 +1,10 @@
 """The report of `compare`: compare.json, two tables and a picture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from attncli.data import RunInfo, Text
-from attncli.data.kinds import KindNames
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
 from attncli.engine.report import Drawing, Report
@@ -35,7 +35,7 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected, texts_of_
     document = analysis_document(SCHEMA, run.info, head, parts)
     titles, full = (run.info.title, other.title), (_name(run.info), _name(other))
     names = full if titles[0] == titles[1] and full[0] != full[1] else titles
-    kinds = KindNames(known=run.info.kinds.known and other.kinds.known)
+    kinds = replace(run.info.kinds, known=run.info.kinds.known and other.kinds.known)
     pairs = [(text.text.line, b.line) for text, b in zip(run.inputs, texts_of_b, strict=True)]
     texts = [(a, b) for a, b in pairs if a != b]
     picture = partial(figures.draw, result, names=names, texts=texts, kinds=kinds, metrics=metrics)

@@ -8,12 +8,14 @@ from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
 from attncli.plotting.axis import join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
+from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, fit_label, measure, style, with_fixed_style
 from attncli.studies.find.result import HeadRow, RankedHeads
 
 KEY_COLOUR, OTHER_COLOUR = "#D55E00", "#9fb4c7"
 _MOST_BARS, _MOST_KEY_TOKENS = 32, 12
 _BAR, _WIDTH, _NUMBER = 20, 420, 60
+_LABEL_ROOM, _LONGEST = 640, 120
+"""Most pixels and columns of a label: a page of 1200 pixels has this room beside the bars."""
 
 
 @with_fixed_style
@@ -25,8 +27,8 @@ def draw(result: RankedHeads, *, model: str = "", note: str = "", kinds: KindNam
     """
     row = result.row
     shown = _shown_keys(row)
-    names = labels(row.tokens)
-    texts = [label_with_position(names[key], key) for key in shown]
+    names = labels(row.tokens, _LONGEST)
+    texts = [label_with_position(fit_label(names[key], SUBTITLE, _LABEL_ROOM), key) for key in shown]
     left = EDGE + measure(texts, SUBTITLE)[0] + 10
     title = join_parts(kinds.title(row.kind), f"layer {row.layer}", f"head {row.head}", f"from {result.title}")
     header = Header.of(title, model, join_parts(note, _cut_note(row, shown)), _numbers(result))

@@ -31,6 +31,9 @@ def heads_table(result: RankedHeads, kinds: KindNames = KNOWN) -> Table:
     title = f"{attention} from {result.title}"
     copies = ["retrieval"] if "retrieval" in columns else []
     table = blank_table(title, words, ["weight", *of_texts, "uniform", "position", *(copies or ["rank"])])
+    shared = kinds.grouped.describe(row["kind"] for row in rows)
+    if shared:
+        table.add_column("key\nhead", justify="right")
     sides = {kinds.sides(row["kind"])[1] for row in rows}
     table.add_column(f"strongest {sides.pop() if len(sides) == 1 else 'key'}")
     for row in rows[:_MOST_ROWS]:
@@ -38,9 +41,11 @@ def heads_table(result: RankedHeads, kinds: KindNames = KNOWN) -> Table:
         std = [three_digits(row["weight_std"])] if of_texts else []
         weights = [three_digits(row[name]) for name in ("weight_uniform", "weight_positional")]
         cells = [*names, f"{row['layer']}.{row['head']}", three_digits(row["weight"]), *std, *weights]
+        number = kinds.grouped.key_value_head(row["kind"], row["layer"], row["head"])
+        key_head = ["" if number is None else str(number)] if shared else []
         more = [three_digits(row[name]) for name in copies] or [_rank(row["rank"], row["keys"])]
-        add_row(table, [*cells, *more, _strongest(row["top"], row["top_weight"], row["top_share"])])
-    table.caption = Text(result.advice)
+        add_row(table, [*cells, *more, *key_head, _strongest(row["top"], row["top_weight"], row["top_share"])])
+    table.caption = Text("\n".join(filter(None, (result.advice, shared and f"key head: {shared}"))))
     table.caption_justify = "left"
     return table
 

@@ -19,7 +19,7 @@ from attncli.errors import UsageError
 from attncli.plotting import heatmap
 from attncli.plotting.axis import join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
-from attncli.plotting.text import FAINT, INK, SMALL, measure, style, with_fixed_style
+from attncli.plotting.text import FAINT, INK, SMALL, fit_label, measure, style, with_fixed_style
 from attncli.studies.flow.result import Flow, Graph, Stack
 
 KEPT, MOVED, ACROSS = 0, 1, 2
@@ -31,6 +31,8 @@ _MOST_LINES = 3000
 _TALLEST, _TALLEST_ROW, _FLATTEST_ROW = 1040, 26, 9
 _WIDEST_COLUMN, _NARROWEST_COLUMN = 128, 64
 _LABEL_ROOM, _GAP, _STACK_GAP = 12, 12, 46
+_FREE_UP_TO, _LONGEST = 1100, 120
+"""Pixels of levels and labels within which long labels are not cut, and most columns of a label."""
 _MOST_SHARES = 12
 _METHODS = {"rollout": "attention rollout", "flow": "attention flow"}
 
@@ -176,10 +178,15 @@ class _Coordinates:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self.names = {stack: labels(graph.tokens[stack]) for stack in graph.inputs}
         self.sizes = graph.sizes()
-        self.row = max(_FLATTEST_ROW, min(_TALLEST_ROW, _TALLEST / sum(map(len, self.names.values()))))
         column = max(_NARROWEST_COLUMN, min(_WIDEST_COLUMN, 1100 / len(graph.levels)))
+        # labels are on both sides of the levels, and between the levels of two stacks
+        free = (_FREE_UP_TO - column * (len(graph.levels) - 1)) / (1 + len(graph.inputs)) - 2 * _LABEL_ROOM
+        self.names = {
+            stack: [fit_label(name, SMALL, free) for name in labels(graph.tokens[stack], _LONGEST)]
+            for stack in graph.inputs
+        }
+        self.row = max(_FLATTEST_ROW, min(_TALLEST_ROW, _TALLEST / sum(map(len, self.names.values()))))
         self.step = int(np.ceil((measure([], SMALL)[1] + 1) / self.row))
         if self.step > 1:
             for stack, names in self.names.items():

@@ -90,7 +90,7 @@ def draw_map(group: HeadClusters, kind: Kind, *, model: str = "", note: str = ""
         colour = colours.to_rgba(layer)
         axes.add_patch(Circle(point, radius, facecolor=colour, edgecolor="white", linewidth=0.8, zorder=3))
         look: dict[str, Any] = style(_NAME_SIZE, readable_ink(to_hex(tuple(colour))), ha="center", va="center_baseline")
-        axes.text(*point, name, zorder=4, **look)
+        axes.text(point[0], point[1], name, zorder=4, **look)
     bar = page.colour_bar(axes, colours, "layer")
     ticks = np.unique(group.layers)[:: -(-len(set(group.layers.tolist())) // 24)].tolist()
     bar.set_yticks(ticks, labels=list(map(str, ticks)), **style(SMALL))
@@ -117,7 +117,7 @@ def _draw_clusters(axes: Axes, points: Array, clusters: Array, radius: float) ->
         if np.linalg.norm(centre - points[head]) > _NEAR * radius:
             axes.plot(*zip(centre, points[head], strict=True), color=FAINT, linewidth=0.6, zorder=2.5)
         label: dict[str, Any] = style(SUBTITLE, INK, ha="center", va="center", weight="bold", bbox=_NUMBER_BOX)
-        axes.text(*centre, str(piece.cluster), gid="cluster", zorder=5, **label)
+        axes.text(centre[0], centre[1], str(piece.cluster), gid="cluster", zorder=5, **label)
 
 
 @with_fixed_style

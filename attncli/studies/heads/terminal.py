@@ -26,6 +26,8 @@ def heads_tables(result: HeadsResult, kinds: KindNames = KNOWN) -> Iterator[Tabl
 
 
 def _clusters(result: HeadsResult, kinds: KindNames) -> Table:
+    from rich.text import Text
+
     groups, several = result.groups, len(result.groups) > 1
     counts = {kind: (len(group.heads), len(set(group.clusters.tolist()))) for kind, group in groups.items()}
     if several:
@@ -38,6 +40,8 @@ def _clusters(result: HeadsResult, kinds: KindNames) -> Table:
     for kind, group in groups.items():
         for row in _cluster_rows(group):
             add_row(table, [*[kind] * several, *row])
+    if shared := kinds.grouped.describe(groups):
+        table.caption = Text(shared)
     return table
 
 

@@ -68,7 +68,7 @@ class PictureChoice:
         """
         if not self.one_page:
             return replace(zoom, beside=("mean",) if self.shows_means else ())
-        from attncli.plotting.grid import fit_to_pages
+        from attncli.plotting.mosaic import fit_to_pages
 
         pages = list(pages)
         shows_mean = any(len(page) == 1 for page in pages)

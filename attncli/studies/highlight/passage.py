@@ -21,7 +21,7 @@ from attncli.studies.highlight.result import Highlight, HighlightLine
 
 State = Literal["between", "drawn", "unseen", "undefined"]
 STRONGEST = 5
-_LONGEST_GAP = 80
+_LONGEST_GAP, _LONGEST_SPECIAL = 80, 80
 _JOINERS = "\u200c\u200d"
 _RIGHT_TO_LEFT = ("R", "AL")
 
@@ -110,7 +110,7 @@ def _cells_without_text(tokens: Tokens, position: int, words: bool, previous: Se
     needs_space = bool(previous) and not previous[-1].text.endswith((" ", "\n"))
     if tokens.special[position]:
         yield from (TextCell(" "),) if needs_space else ()
-        yield TextCell(label(piece), (position,), special=True)
+        yield TextCell(label(piece, width=_LONGEST_SPECIAL), (position,), special=True)
         yield TextCell(" ")
         return
     scheme = "plain" if words else tokens.scheme

@@ -14,7 +14,7 @@ from attncli.data import KINDS, Attention, Kind
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
 from attncli.plotting import grid as head_grid
-from attncli.plotting.axis import draw_layer_head_axes, join_parts
+from attncli.plotting.axis import BRACKET_NOTE, draw_layer_head_axes, join_parts
 from attncli.plotting.cells import HATCHED
 from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, measure, style, with_fixed_style
@@ -41,6 +41,9 @@ _BASELINE_MARKS = {
 }
 _KEY_LINES = len(CLASSES) + len(_BASELINE_MARKS)
 _SHORT = {"local_mass": "within 2", "entropy_normalized": "entropy", "segment_mass": "in segment"}
+
+
+Spans = list[tuple[int, int]]
 
 
 class _Grid:
@@ -78,7 +81,8 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "", kinds: KindName
     heading = _HEADING if len(grids) > 1 else 0
     size = f"{len(grids[0].layers)} layers x {len(grids[0].heads)} heads"
     title = join_parts("what heads do", *([] if heading else [kinds.title(grids[0].kind), size]))
-    header = Header.of(title, model, note)
+    shared = {grid.kind: kinds.grouped.groups(grid.kind, grid.layers, grid.heads) for grid in grids}
+    header = Header.of(title, model, join_parts(note, BRACKET_NOTE if any(shared.values()) else ""))
     bars_left = EDGE + _LEFT + max(len(grid.heads) for grid in grids) * wide + _APART
     width = max(bars_left + _BARS + _APART + _KEY + EDGE, 2 * EDGE + measure([READING], SMALL)[0])
     step = heading + _ABOVE + _BELOW
@@ -89,7 +93,7 @@ def draw(patterns: Patterns, *, model: str = "", note: str = "", kinds: KindName
             page.write(EDGE, top, kinds.title(grid.kind), 9.5, weight="bold")
         map_top, map_height = top + heading + _ABOVE, len(grid.layers) * tall
         map_axes = page.axes(EDGE + _LEFT, map_top, len(grid.heads) * wide, map_height)
-        _draw_cells(map_axes, grid, patterns, (tall, wide))
+        _draw_cells(map_axes, grid, patterns, (tall, wide), shared[grid.kind])
         _draw_bars(page.axes(bars_left, map_top, _BARS, map_height), grid, patterns)
         counts = Counter(name for row in grid.cells.values() for name in patterns.classes[row])
         _draw_key(page, bars_left + _BARS + _APART, map_top, counts, _marks(patterns))
@@ -109,7 +113,7 @@ def signed(offset: float) -> str:
     return f"{offset:+.0f}" if offset else "0"
 
 
-def _draw_cells(axes: Axes, grid: _Grid, patterns: Patterns, cell: tuple[int, int]) -> None:
+def _draw_cells(axes: Axes, grid: _Grid, patterns: Patterns, cell: tuple[int, int], shared: Spans) -> None:
     axes.set(xlim=(0, len(grid.heads)), ylim=(len(grid.layers), 0))
     readable = cell[0] >= _READABLE[0] and cell[1] >= _READABLE[1]
     for (row, column), table_row in grid.cells.items():
@@ -126,7 +130,7 @@ def _draw_cells(axes: Axes, grid: _Grid, patterns: Patterns, cell: tuple[int, in
             text += offset if classes == ("diagonal",) else ""
             size = SUBTITLE * min(1.0, 0.86 * cell[1] / measure([text], SUBTITLE)[0])
             axes.text(column + 0.5, row + 0.5, text, **style(size, _ink(colours[0]), ha="center", va="center"))
-    draw_layer_head_axes(axes, list(map(str, grid.layers)), list(map(str, grid.heads)), cell)
+    draw_layer_head_axes(axes, list(map(str, grid.layers)), list(map(str, grid.heads)), cell, shared)
 
 
 def _draw_bars(axes: Axes, grid: _Grid, patterns: Patterns) -> None:

@@ -103,7 +103,7 @@ def _example_maps(result: Patterns, run: Collected, execution: Execution, layere
     """
     from attncli.data import Zoom
     from attncli.data.transforms import zoomed
-    from attncli.plotting.grid import panel_side
+    from attncli.plotting.mosaic import panel_side
 
     keys = result.head_keys()
     if not layered:

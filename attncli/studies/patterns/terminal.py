@@ -22,10 +22,10 @@ _MOST_HEADS = 10
 def class_tables(result: Patterns, kinds: KindNames = KNOWN) -> Iterator[Table]:
     """Yield for each kind a row per class: its heads, and the main number of its strongest head with baselines."""
     for kind in dict.fromkeys(kind for kind, _, _ in result.head_keys()):
-        yield _classes(result, kind, kinds.attention(kind))
+        yield _classes(result, kind, kinds.attention(kind), kinds.grouped.describe([kind]))
 
 
-def _classes(result: Patterns, kind: Kind, attention: str) -> Table:
+def _classes(result: Patterns, kind: Kind, attention: str, shared: str) -> Table:
     from rich.text import Text
 
     keys = result.head_keys()
@@ -43,8 +43,11 @@ def _classes(result: Patterns, kind: Kind, attention: str) -> Table:
     lines = [
         f"number of the strongest head: {numbers}" if strongest else "no head has a class",
         *_sink_keys(result, result.ranked(kind, "vertical")),
+        *([SHUFFLED] if "shuffled" in baselines else []),
+        shared,
     ]
-    table.caption = Text("\n".join([*lines, *([SHUFFLED] if "shuffled" in baselines else [])]))
+    table.caption = Text("
+".join(filter(None, lines)))
     return table
 
 

@@ -30,12 +30,17 @@ _METRICS_PER_TABLE = 4
 
 def metric_tables(statistics: Statistics, kinds: KindNames = KNOWN, *, by_layer: bool = False) -> Iterator[Table]:
     """Yield one table per kind of attention; with `by_layer` also one of the layers with the main metrics."""
+    from rich.text import Text
+
     norms = " by norms" if statistics.by == "norm" else ""
     first = next(iter(statistics.heads.values()), None)
     for kind in () if first is None else dict.fromkeys(first.coords["kind"][1].tolist()):
-        yield _kind_table(
+        table = _kind_table(
             kinds.attention(kind) + norms, [scores.sel(kind=kind) for scores in statistics.heads.values()]
         )
+        if shared := kinds.grouped.describe([kind]):
+            table.caption = Text(shared)
+        yield table
     yield from layer_tables(statistics, _main_metrics(statistics), kinds) if by_layer else ()
 
 

@@ -10,6 +10,7 @@ from made_rows import block, by_hand
 from pictures import faults, tokens, words
 from studies.find.test_compute import found
 
+from attncli.data import Tokens
 from attncli.studies.find.figures import draw
 from attncli.studies.find.result import RankedHeads
 
@@ -44,4 +45,14 @@ def test_of_many_keys_the_picture_says_which_are_drawn_and_what_the_others_sum_t
     (note,) = (text for text in words(figure) if text.startswith(which))
     assert float(note.removeprefix(which)) == pytest.approx(1 - weights[shown].sum(), abs=6e-4)
     assert len(figure.axes[0].patches) == len(shown)
+    assert not faults(figure)
+
+
+def test_long_words_are_not_cut_beside_free_space() -> None:
+    result = ranked([0.25] * 4, [2])
+    side = Tokens.plain(["the", "Rindfleischetikettierungsgesetz", "x" * 300, "end"])
+    figure = draw(replace(result, row=replace(result.row, tokens=side)))
+    assert "Rindfleischetikettierungsgesetz 1" in words(figure)
+    assert any(word.startswith("xxxx") and word.endswith("… 2") for word in words(figure))
+    assert figure.bbox.width <= 1250
     assert not faults(figure)

@@ -166,3 +166,12 @@ def test_hostile_tokens(format: str) -> None:
 def test_a_picture_is_the_same_each_time() -> None:
     first, second = (render(view.draw(flow_of(tokens(7), rows=[2]), focus="did"), "svg") for _ in range(2))
     assert first == second
+
+
+def test_long_words_are_not_cut_beside_free_space() -> None:
+    side = Tokens.plain(["the", "Rindfleischetikettierungsgesetz", "x" * 300])
+    few, many = view.draw(flow_of(side, layers=2)), view.draw(flow_of(side, layers=30))
+    assert "Rindfleischetikettierungsgesetz" in words(few)
+    assert few.bbox.width <= 1300
+    assert "Rindfleischetikettierungsgesetz" not in words(many)
+    assert not faults(few)
