@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console, print_note
 from attncli.cli.pictures import style_of
-from attncli.engine.report import Drawing, Report, Table
+from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.options import (
@@ -73,7 +73,6 @@ def run_study(
     # imported here: the help of the command line needs no NumPy
     from attncli.engine.invocation import execute
     from attncli.engine.publish import publish
-    from attncli.engine.report import with_key_value_heads
 
     with command_console(common.console) as console:
 
