@@ -46,8 +46,7 @@ def _classes(result: Patterns, kind: Kind, attention: str, shared: str) -> Table
         *([SHUFFLED] if "shuffled" in baselines else []),
         shared,
     ]
-    table.caption = Text("
-".join(filter(None, lines)))
+    table.caption = Text("\n".join(filter(None, lines)))
     return table
 
 
