@@ -96,6 +96,7 @@ class Recorder:
     def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
         """Record a softmax of the model that may be over keys."""
         if weights.dim() >= 3:
+            self.finder.note_weights(key, weights)
             self._add(key, "softmax", (scores,), weights, visible_by_scores(scores))
 
     def inner_softmax(self, scores: Tensor) -> None:
@@ -123,8 +124,7 @@ class Recorder:
             visible = visible if model_visible is None else model_visible
         sizes = call.key.shape[1], call.key.shape[3]
         self._add(key, function, (call.query, call.key), recorded_weights, visible, *sizes, streamable)
-        if streamable:
-            self.finder.note_output(key, output)
+        self.finder.note_output(key, output)
         return output, weights
 
     def _add(self, key: CallKey, function: Function, *fields: Any) -> None:
@@ -186,7 +186,7 @@ def agree(first: Tensor, second: Tensor) -> bool:
 
 def record(model: PreTrainedModel, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
     """Run one eager pass; return its calls that may be attention, and the outputs of the model."""
-    recorder, shadow = Recorder(), Shadow(model)
+    recorder, shadow = Recorder(finder=ProjectionFinder(len(batch.inputs))), Shadow(model)
     watching = recorder.finder.watch(shadow.model)
     with torch.inference_mode(), intercepted(shadow, recorder, functions=True) as trace, watching:
         recorder.trace = trace

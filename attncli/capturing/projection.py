@@ -1,13 +1,15 @@
 """The output projection of attention, found by its input and not by its name, and the norms of what it writes."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from attncli.capturing.intercept import CallKey, KwArgs
 from attncli.capturing.weights import TOLERANCE
@@ -15,6 +17,8 @@ from attncli.capturing.weights import TOLERANCE
 Tensor = torch.Tensor
 Form = Literal["out_in", "in_out", "called"]
 WEIGHT_FORMS: tuple[Form, ...] = ("out_in", "in_out")
+_PRODUCTS = frozenset({torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.Tensor.bmm})
+_PRODUCTS |= {torch.einsum, torch.functional.einsum}
 CELLS = 1 << 22
 """Numbers of f(x) that are in memory at once."""
 
@@ -23,12 +27,18 @@ CELLS = 1 << 22
 class Projection:
     """The module that multiplies the outputs of all heads, side by side, by W_O and adds a bias.
 
-    `form` is how W_O is read: from a weight [out, in] or [in, out]; or by calling the module with unit vectors, which
-    adapters and packed weights need.
+    form   how W_O is read: from a weight [out, in] or [in, out]; or by calling the module with unit vectors, which
+           adapters and packed weights need
+    call   which call of the module in a pass reads the output, for modules that several layers share
+    calls  number of calls of the module in a pass
+    plain  whether its input is [batch, query, heads · dim]
     """
 
     name: str
     form: Form
+    call: int = 0
+    calls: int = 1
+    plain: bool = True
 
     def matrix(self, module: nn.Module, like: Tensor, width: int) -> Tensor:
         """Return W_O as [in, out] in float32 at least; inputs have `width` heads · dim, dtype and device of `like`."""
@@ -64,20 +74,45 @@ class ProjectionFinder:
     """Finds, during a pass, the module whose input is exactly the output of an attention call and which is affine.
 
     Of several such modules the outermost counts: an adapter, not the matrix inside it.
+
+    batch  number of texts of the pass
     """
 
-    projections: dict[CallKey, Projection] = field(default_factory=dict)
+    batch: int = 1
+    _found: dict[CallKey, Projection] = field(default_factory=dict)
+    _calls: Counter[str] = field(default_factory=Counter)
     _latest: tuple[CallKey, Tensor] | None = None
+    _weights: tuple[CallKey, Tensor] | None = None
     _paused: bool = False
+
+    @property
+    def projections(self) -> dict[CallKey, Projection]:
+        """The projection of each call that has one, after the pass."""
+        return {key: replace(found, calls=self._calls[found.name]) for key, found in self._found.items()}
 
     def note_output(self, key: CallKey, output: Tensor) -> None:
         """Store the output of a call, [batch, query, head, dim]."""
         if output.dim() == 4:
             self._latest = key, output.flatten(2).clone()
 
+    def note_weights(self, key: CallKey, weights: Tensor) -> None:
+        """Store the weights of a softmax: their product with the values is the output of the call."""
+        self._weights = key, weights.clone()
+
+    def note_product(self, operands: Sequence[object], product: object) -> None:
+        """Store a product as the output of the latest softmax if it is one of its weights and other numbers."""
+        if self._weights is None or self._paused or not isinstance(product, Tensor):
+            return
+        key, weights = self._weights
+        if any(_same_numbers(operand, weights) for operand in operands):
+            output = _by_token(product, (self.batch, weights.shape[:-2].numel() // self.batch, weights.shape[-2]))
+            if output is not None:
+                self.note_output(key, output)
+
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
         with ExitStack() as hooks:
+            hooks.enter_context(_Products(self))
             for name, module in model.named_modules():
                 handle = module.register_forward_hook(partial(self._compare, name), with_kwargs=True)
                 hooks.callback(handle.remove)
@@ -85,10 +120,13 @@ class ProjectionFinder:
 
     def _compare(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: KwArgs, output: object) -> None:
         """Store the module `name` if it is affine and read the latest output of attention."""
-        if self._latest is None or self._paused or len(args) != 1 or kwargs:
+        if self._paused:
+            return
+        self._calls[name] += 1
+        if self._latest is None or len(args) != 1 or kwargs:
             return
         key, attended = self._latest
-        known = self.projections.get(key)
+        known = self._found.get(key)
         if known is not None and not known.name.startswith(f"{name}."):  # this module is not around the known one
             return
         if isinstance(output, Tensor) and _same_values(args[0], attended):
@@ -96,7 +134,43 @@ class ProjectionFinder:
             form = _find_form(module, args[0], output)
             self._paused = False
             if form is not None:
-                self.projections[key] = Projection(name, form)
+                call, plain = self._calls[name] - 1, args[0].shape == attended.shape
+                self._found[key] = Projection(name, form, call, plain=plain)
+
+
+class _Products(TorchFunctionMode):
+    """A mode that shows products of tensors to a finder."""
+
+    def __init__(self, finder: ProjectionFinder) -> None:
+        super().__init__()
+        self._finder = finder
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _PRODUCTS:
+            self._finder.note_product(args, result)
+        return result
+
+
+def _same_numbers(operand: object, weights: Tensor) -> bool:
+    """Return whether an operand holds weights, perhaps with heads and texts on one axis or in another precision."""
+    if not isinstance(operand, Tensor) or operand.dim() < 2 or operand.numel() != weights.numel():
+        return False
+    same_sizes = operand.shape[-2:] == weights.shape[-2:]
+    return same_sizes and torch.equal(operand.reshape(weights.shape), weights.to(operand.dtype))
+
+
+def _by_token(product: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """Return the product of weights and values as [batch, query, head, dim]; None if its axes are others.
+
+    shape  numbers of (batch entries, heads, queries) of the weights
+    """
+    batch, heads, queries = shape
+    if product.dim() == 3 and product.shape[:2] == (batch * heads, queries):
+        product = product.view(batch, heads, *product.shape[1:])
+    if product.dim() == 4 and product.shape[:3] == (batch, heads, queries):
+        return product.transpose(1, 2)
+    return product if product.dim() == 4 and product.shape[:3] == (batch, queries, heads) else None
 
 
 def _same_values(given: object, attended: Tensor) -> bool:

@@ -73,6 +73,17 @@ class Site:
             return "no output projection reads the plain output of its heads, which is gated or changed first"
         return ""
 
+    @property
+    def no_gates(self) -> str:
+        """Why the outputs of the heads cannot be scaled or replaced; "" if they can (see `gates.py`)."""
+        if self.part in ("first", "rest"):
+            return "its heads read the tokens of two stacks in one softmax, so their output is that of two kinds"
+        if self.projection is None:
+            return "no output projection reads the plain output of its heads, which is gated or changed first"
+        if not self.projection.plain or self.part != "all":
+            return "its output projection reads the rows of other streams with those of the text"
+        return ""
+
 
 @dataclass(frozen=True)
 class CapturePlan:
