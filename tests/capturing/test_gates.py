@@ -32,8 +32,21 @@ REFUSED = {
 }
 """Families with heads that have no gate, and why."""
 GATED = (
-    *("bert", "albert", "deberta", "mpnet", "xlm", "funnel", "gpt2", "gpt_neo", "bloom", "llama", "gemma2"),
-    *("falcon_alibi", "mpt", "gpt_oss", "zamba2", "deepseek_v3", "llava", "t5", "bart", "encoder_decoder"),
+    *(
+        "bert",
+        "albert",
+        "deberta",
+        "xlm",
+        "funnel",
+        "gpt2",
+        "bloom",
+        "llama",
+        "falcon_alibi",
+        "mpt",
+        "gpt_oss",
+        "zamba2",
+    ),
+    *("deepseek_v3", "t5", "bart"),
 )
 """Families whose heads all have gates: one of each way to compute attention and to share modules or weights."""
 
