@@ -13,6 +13,7 @@ from attncli.data import KINDS, Array, Attention, Input, Kind, Scores, Tokens
 from attncli.engine.collected import Collected
 from attncli.engine.kept_maps import check_weights
 from attncli.engine.measuring import categories, declarations
+from attncli.engine.paired_tests import FEWEST, adjusted, intervals, sign_flip
 from attncli.engine.request import metric_names
 from attncli.errors import UsageError
 from attncli.stream.modes import most_frequent
@@ -24,8 +25,7 @@ from attncli.studies.compare.map_distance import (
     norm_distance,
     same_head_distances,
 )
-from attncli.studies.compare.paired_tests import adjusted, intervals, sign_flip
-from attncli.studies.compare.result import FEWEST, Comparison
+from attncli.studies.compare.result import Comparison
 from attncli.vocabulary import ALL_METRICS
 from attncli.wording import spelled
 

@@ -15,9 +15,6 @@ from attncli.data.tokens import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-FEWEST = 6
-"""Least number of texts for intervals and tests: with fewer, no paired test can find a change at 5 %."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Tabulated):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from attncli.engine.paired_tests import adjusted, intervals, sign_flip
 from attncli.errors import UsageError
-from attncli.studies.compare.paired_tests import adjusted, intervals, sign_flip
 
 NAN = float("nan")
 

@@ -1,4 +1,4 @@
-"""Statistics of changes over paired texts: intervals, sign-flip tests, and adjustment for many tests."""
+"""Statistics of changes over texts: intervals, sign-flip tests, and adjustment for many tests."""
 
 from collections.abc import Callable
 from itertools import product
@@ -8,8 +8,9 @@ import numpy as np
 
 from attncli.data import Array
 from attncli.errors import UsageError
-from attncli.studies.compare.result import FEWEST
 
+FEWEST = 6
+"""Least number of texts for intervals and tests: with fewer, no paired test can find a change at 5 %."""
 SEED = 0
 RESAMPLES = 2000
 FLIPS = 9999
