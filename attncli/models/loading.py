@@ -33,6 +33,8 @@ HEADS = {
 }
 AUTO_LM = "auto-lm"
 """Like `auto`, but with the head that a model needs to write text."""
+AUTO_HEAD = "auto-head"
+"""Like `auto`, but with the head of the checkpoint, if it has one."""
 
 
 LoadedWeights = tuple[PreTrainedModel, dict[str, Any]]
@@ -203,7 +205,7 @@ def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, 
 
 def _auto_classes(config: PreTrainedConfig, head: str) -> Iterator[Any]:
     """Return the classes to try: that of the demanded head; or the base model, then the class of the checkpoint."""
-    if head not in ("auto", AUTO_LM):
+    if head not in ("auto", AUTO_LM, AUTO_HEAD):
         if head not in HEADS:
             raise UsageError(f"unknown --head '{head}': {did_you_mean(head, [*HEADS, 'auto'])}")
         yield getattr(transformers, HEADS[head])
@@ -211,6 +213,8 @@ def _auto_classes(config: PreTrainedConfig, head: str) -> Iterator[Any]:
     two_stacks = bool(getattr(config, "is_encoder_decoder", False))
     stated = next(iter(getattr(config, "architectures", None) or []), None)
     checkpoint_class = getattr(transformers, stated, None) if isinstance(stated, str) else None
+    if head == AUTO_HEAD and checkpoint_class is not None:
+        yield checkpoint_class
     if checkpoint_class is not None:
         # a masked model is left out: it would load as a decoder and write nonsense
         if head == AUTO_LM and checkpoint_class in _mapped_classes(transformers.AutoModelForCausalLM, config):
