@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from attncli.studies.heads.result import HeadsResult
     from attncli.studies.highlight.page import HighlightPage
     from attncli.studies.highlight.result import Highlight
+    from attncli.studies.importance.result import Importance
     from attncli.studies.patterns.options import Thresholds
     from attncli.studies.patterns.result import Patterns
     from attncli.studies.repeated.result import Repeated
@@ -54,8 +55,8 @@ __all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profi
 __all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
 __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
 __all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
-__all__ += ["HighlightPage", "Page", "Patterns", "PictureArguments", "RankedHeads", "Repeated", "Segments"]
-__all__ += ["Thresholds", "__version__", "capture", "compare", "load", "open"]
+__all__ += ["HighlightPage", "Importance", "Page", "Patterns", "PictureArguments", "RankedHeads", "Repeated"]
+__all__ += ["Segments", "Thresholds", "__version__", "capture", "compare", "load", "open"]
 
 _HOMES = {
     "attncli.api.model": ("Model", "capture", "load"),
@@ -77,6 +78,7 @@ _HOMES = {
     "attncli.studies.heads.result": ("HeadsResult",),
     "attncli.studies.highlight.page": ("HighlightPage",),
     "attncli.studies.highlight.result": ("Highlight",),
+    "attncli.studies.importance.result": ("Importance",),
     "attncli.studies.patterns.options": ("Thresholds",),
     "attncli.studies.patterns.result": ("Patterns",),
     "attncli.studies.repeated.result": ("Repeated",),

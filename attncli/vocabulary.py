@@ -64,3 +64,7 @@ FLOW_METHODS = ("rollout", "flow")
 DRAWN_UP_TO = 128
 """Largest number of tokens whose layers are drawn."""
 DIVISIONS = ("auto", "segment", "paragraph", "line")
+IMPORTANCE_METHODS = ("zero", "mean", "gradient")
+IMPORTANCE_UNITS = ("head", "group", "layer")
+MASKED_SHARE = 0.15
+"""Share of the ordinary tokens that are masked to measure the loss of a masked language model."""

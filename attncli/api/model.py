@@ -7,7 +7,8 @@ from typing import Any, Unpack
 from attncli import models
 from attncli.api.describe import describe_model
 from attncli.api.run import NamedSpans, Run
-from attncli.arguments import check_fields, checked, checks_arguments
+from attncli.api.studies import StudyRunner
+from attncli.arguments import checked, checks_arguments
 from attncli.capturing import CapturePlan, kept_plan
 from attncli.data import Direction, Text
 from attncli.data.described import Described
@@ -16,8 +17,6 @@ from attncli.engine.execution import Execution
 from attncli.engine.passes import Pass
 from attncli.engine.reading import Reading
 from attncli.engine.request import Request, RunOptions
-from attncli.engine.runner import Runner
-from attncli.engine.study import ResultT, Study
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.inputs.encoded import STATES
@@ -47,7 +46,7 @@ from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
 
 @checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
-class Model(Described, Runner):
+class Model(Described, StudyRunner):
     """A model ready to be run; made by `attncli.load`."""
 
     def _lines(self) -> Iterable[str]:
@@ -80,26 +79,6 @@ class Model(Described, Runner):
         if keeps is None:  # vectors explain maps
             prepared = replace(prepared, request=replace(request, keep_maps=request.neurons))
         return Run(**vars(prepared.collect(texts)), reading=reading)
-
-    def study(
-        self,
-        study: Study[ResultT],
-        text: Texts,
-        *,
-        pair: str | None = None,
-        target: str | None = None,
-        **run_options: Unpack[RunOptions],
-    ) -> ResultT:
-        """Return the result of a study of one or several texts; no maps are kept unless the study needs them.
-
-        pair         second segment, for one text
-        target       text that the decoder of an encoder-decoder reads, for one text
-        run_options  options of the forward pass, as in `attncli.RunOptions`
-        """
-        check_fields(study.options, study.group)
-        request = replace(Request.of({**run_options, **study.run_options()}), any_axes=study.any_axes)
-        study.check(request)
-        return study.run(Execution(request, parse_texts(text, pair, target), load=lambda: self))[1]
 
     def find(
         self,

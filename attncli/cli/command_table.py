@@ -25,6 +25,7 @@ Command = Callable[..., None]
 PANELS = {
     "Look": ("find", "heatmap", "view", "highlight"),
     "Measure": ("stats", "patterns", "heads", "flow", "segments", "compare"),
+    "Test": ("importance",),
     "Automate": ("run", "check"),
     "Reference": ("info", "explain"),
 }

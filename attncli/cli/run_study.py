@@ -175,6 +175,8 @@ def invocation_of(
         return Invocation(study.command, run, request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
+    if study.reads_head and model_head == "auto":
+        model_head = "auto-head"
     predicts = isinstance(study.options, StudyOptions) and study.options.predicts_tokens
     source = load_arguments(model, model_head, common.texts.generate > 0 or predicts)
     if texts is None:

@@ -13,6 +13,7 @@ from attncli.engine.collected import Collected
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
 from attncli.errors import UsageError
+from attncli.store.partial import PartialResults
 
 if TYPE_CHECKING:  # a study of a saved run needs no torch
     from attncli.engine.passes import Pass
@@ -81,6 +82,7 @@ class Execution:
     finish      completes a run: adds the options of the command, saves maps
     draws       whether the result is drawn, so that example maps are worth a forward pass
     edges_file  opens the consumer of the strongest edges; without one they stay in the run
+    partial     keeps results as they come, so that the same command continues after an interruption
     """
 
     request: Request
@@ -94,6 +96,7 @@ class Execution:
     draws: bool = False
     finish: Callable[[Collected], Collected] = unchanged
     edges_file: Callable[[], AbstractContextManager[EdgesConsumer | None]] = nullcontext
+    partial: PartialResults = field(default_factory=PartialResults)
 
     @cached_property
     def runner(self) -> Runner:

@@ -84,6 +84,7 @@ class Invocation:
             draws=True,
             finish=self.complete,
             edges_file=lambda: store.edges_file(self.folder),
+            partial=store.PartialFile(self.folder),
             **settings,
         )
 

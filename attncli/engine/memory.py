@@ -51,6 +51,12 @@ def free_memory() -> int | None:
     return min(sizes, default=None)
 
 
+def allowed_memory(limit: int | None) -> int | None:
+    """Return the bytes that may be used: the limit, or half of what is free; None if that is unknown."""
+    free = free_memory()
+    return limit or (None if free is None else free // 2)
+
+
 def _available() -> int | None:
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

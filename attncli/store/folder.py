@@ -15,6 +15,8 @@ from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, remove_
 from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
+PARTIAL = ".partial.jsonl"
+"""Results of a run that is not complete (see `partial.py`)."""
 _NAMES_OF_PATHS = ("model", "name", "tokenizer", "target_tokenizer", "target-tokenizer", "file", "baseline")
 SCHEMA = f"attncli.run/{FORMAT}"
 _ELSEWHERE = "choose another folder with --out, or replace it with --force"
@@ -126,6 +128,7 @@ class OutputFolder:
         entries = [files[name] for name in sorted(files)]
         final = {**self._document(complete=True), "run": run_document(info), "files": entries}
         write_atomic(self.path / MANIFEST, json_text(final))
+        self.path.joinpath(PARTIAL).unlink(missing_ok=True)
         return final
 
     def _document(self, complete: bool) -> dict[str, Any]:

@@ -30,6 +30,7 @@ COMMANDS = registry.names("cli.commands")
 PANELS = {
     "Look": "find heatmap view highlight",
     "Measure": "stats patterns heads flow segments compare",
+    "Test": "importance",
     "Automate": "run check",
     "Reference": "info explain",
 }
@@ -66,6 +67,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "heads",
         "heatmap",
         "highlight",
+        "importance",
         "info",
         "patterns",
         "run",
@@ -92,7 +94,7 @@ ROWS = ("find", "heatmap", "highlight", "segments")
 
 
 @pytest.mark.parametrize(
-    "command", ["find", "flow", "heads", "heatmap", "highlight", "patterns", "segments", "stats", "view"]
+    "command", ["find", "flow", "heads", "heatmap", "highlight", "importance", "patterns", "segments", "stats", "view"]
 )
 def test_all_commands_of_runs_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
     shown = text_of(run_cli, command, "--help")

@@ -1,0 +1,1 @@
+"""The effect of each head on the output of a model."""

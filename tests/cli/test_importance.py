@@ -1,0 +1,157 @@
+"""`attncli importance`: files, tables, bad input, known answers, and a run that continues after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from attncli.studies.importance import compute
+
+if TYPE_CHECKING:
+    from conftest import RunCli
+
+TEXTS = ("The cat sat on the mat.", "A dog ran home.", "It was warm.", "She read it.", "He ran.", "The dog was warm.")
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(TEXTS), encoding="utf-8")
+    return path
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_files_of_a_masked_model(run_cli: RunCli, texts: Path) -> None:
+    done = run_cli("importance", "--file", texts, "-o", "out", "--format", "parquet")
+    assert done.code == 0, done.err
+    rows = rows_of(done.out)
+    assert [*rows[0]][:8] == ["kind", "layer", "head", "texts", "loss", "loss_low", "loss_high", "kl"]
+    assert len(rows) == 16
+    losses = [float(row["loss"]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    assert all(float(row["loss_low"]) <= float(row["loss"]) <= float(row["loss_high"]) for row in rows)
+    assert {row["measurable"] for row in rows} == {"True", "False"}
+    assert all(float(row["p"]) <= float(row["p_adjusted"]) + 1e-9 for row in rows)
+    names = {path.name for path in Path("out").iterdir()}
+    tables = {f"{name}.{suffix}" for name in ("importance", "importance-attention") for suffix in ("csv", "parquet")}
+    assert names == {*tables, "importance.json", "importance.png", "importance-ranked.png", "manifest.json"}
+    document = json.loads(Path("out/importance.json").read_text(encoding="utf-8"))
+    assert (document["schema"], document["task"], document["main"]) == ("attncli.importance/1", "masked-lm", "loss")
+    assert document["run"]["class"] == "BertForMaskedLM"
+    assert document["heads"][0]["loss"] == pytest.approx(losses[0], abs=1e-4)
+    assert "no measurable effect" in document["advice"]
+    assert "15 % of the ordinary tokens are masked" in done.err
+    assert {row["statistic"] for row in document["attention"]} >= {"entropy", "sink"}
+
+
+def test_one_text_describes_one_text(run_cli: RunCli) -> None:
+    done = run_cli("importance", "--text", TEXTS[0], "--method", "mean", "--unit", "layer", "--json")
+    document = json.loads(done.out)
+    assert "this describes one text" in document["advice"]
+    assert [row["head"] for row in document["heads"]] == [None] * 4
+    assert all(row["loss_low"] is None and row["measurable"] is None and row["p"] is None for row in document["heads"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--method", "none"), "unknown --method 'none'"),
+        (("--unit", "neuron"), "unknown --unit 'neuron'"),
+        (("--seed", "-1"), "expected --seed to be a number from 0 up, got -1"),
+        (("--words",), "importance removes single heads of the model"),
+        (("--layer", "7"), "layer 7"),
+        (("--tokens", "zebra"), "zebra"),
+        (("--tokens", "0", "-m", "demo:decoder"), "no token predicts the first one"),
+        (("--model-head", "base", "--method", "gradient"), "has no head"),
+        (("--model-head", "base", "--tokens", "cat"), "predicts no tokens"),
+    ],
+)
+def test_bad_input_is_one_line(run_cli: RunCli, arguments: tuple[str, ...], said: str) -> None:
+    done = run_cli("importance", "--text", "The cat sat.", *arguments)
+    errors = [line for line in done.err.splitlines() if line.startswith("error")]
+    assert (done.code, len(errors)) == (2, 1), done.err
+    assert said in done.err
+
+
+def test_a_saved_run_has_no_heads_to_remove(run_cli: RunCli) -> None:
+    assert run_cli("stats", "--text", "The cat.", "--save-maps", "-o", "saved").code == 0
+    done = run_cli("importance", "--from", "saved")
+    assert done.code == 2
+    assert "a saved run has no model" in done.err
+
+
+def test_an_interrupted_run_continues(run_cli: RunCli, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("importance", "--file", texts, "-o", "out")
+    calls: list[int] = []
+    effects = compute.Ablation._effects
+
+    def counted(self: Any, *args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return effects(self, *args)
+
+    monkeypatch.setattr(compute.Ablation, "_effects", counted)
+    assert run_cli(*arguments).code == 130
+    assert [path.name for path in Path("out").iterdir() if not path.name.startswith(".")] == ["manifest.json"]
+    # a line that was being written when the process was killed
+    with Path("out/.partial.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"text": 2, "units"')
+    done = run_cli(*arguments)
+    assert done.code == 0, done.err
+    assert len(calls) == 5 + 24 - 4
+    assert not Path("out/.partial.jsonl").exists()
+    fresh = run_cli(*arguments[:-1], "fresh")
+    assert Path("fresh/importance.json").read_bytes() == Path("out/importance.json").read_bytes()
+    assert fresh.out == done.out
+
+
+def test_the_heads_of_the_decoder_that_copy(run_cli: RunCli, texts: Path) -> None:
+    """The second of two equal lists is predicted by induction: previous-token head 0.1, then heads of layer 1."""
+    words = "some again marine gave honour shall much river before people"
+    more = "water great never people found another should light house world"
+    texts.write_text(f"{words} {more} {words} {more}\n{more} {words} {more} {words}", encoding="utf-8")
+    options = ("importance", "-m", "demo:decoder", "--file", texts, "--tokens", "-20--1")
+    rows = rows_of(run_cli(*options).out)
+    loss = {f"{row['layer']}.{row['head']}": float(row["loss"]) for row in rows}
+    order = list(loss)
+    assert order.index("0.1") < 4
+    layer_1 = [name for name in order if name.startswith("1.")]
+    assert {"1.3", "1.5"} & set(layer_1[:3])
+    by_layer = {row["layer"]: float(row["loss"]) for row in rows_of(run_cli(*options, "--unit", "layer").out)}
+    assert by_layer["1"] > 3 * by_layer["2"]
+    assert by_layer["1"] > 5 * max(loss[name] for name in layer_1)  # each of its heads does the work of the others
+
+
+def test_the_aligned_cross_heads_of_the_encoder_decoder(run_cli: RunCli) -> None:
+    """Heads 1.2 and 1.3 are aligned; each does the work of the other, and without their layer the task is lost."""
+    done = run_cli("importance", "-m", "demo:seq2seq", "--text", "one two three four five", "--unit", "layer")
+    (best, second, *_) = rows_of(done.out)
+    assert (best["kind"], best["layer"]) == ("cross", "1")
+    assert float(best["loss"]) > 2
+    assert float(best["loss"]) > 3 * float(second["loss"])
+
+
+def test_the_terminal_shows_the_largest_effects_and_dead_heads() -> None:
+    from rich.console import Console
+
+    import attncli
+    from attncli.studies.importance.terminal import dead_table, heads_table, predictors_table
+
+    result = attncli.load("demo:seq2seq", head="auto-head").importance("one two three four five")
+    console = Console(width=80, file=io.StringIO())
+    console.print(heads_table(result, 3), dead_table(result), predictors_table(result))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "encoder 1.2" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert all(reason in ("uniform", "sink with short values", "no effect") for _, reason in result.dead)
+    assert np.isfinite(result.loss)
