@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
     from attncli.arguments import PictureArguments
+    from attncli.data.edits import Edit, block, mean, patch, permute, replace, scale, temperature, uniform, window, zero
     from attncli.data.extras import Edges, Vectors
     from attncli.data.layer_maps import LayerMaps
     from attncli.data.maps import Attention
@@ -57,6 +58,7 @@ __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"
 __all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
 __all__ += ["HighlightPage", "Importance", "Page", "Patterns", "PictureArguments", "RankedHeads", "Repeated"]
 __all__ += ["Segments", "Thresholds", "__version__", "capture", "compare", "load", "open"]
+__all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
 _HOMES = {
     "attncli.api.model": ("Model", "capture", "load"),
@@ -65,6 +67,9 @@ _HOMES = {
     "attncli.data": (
         *("KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo", "Scores"),
         *("Statistics", "Text", "Tokens", "Vectors"),
+    ),
+    "attncli.data.edits": (
+        *("Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"),
     ),
     "attncli.engine.request": ("RunOptions", "ZoomOptions"),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),

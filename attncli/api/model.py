@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.api.describe import describe_model
+from attncli.api.predictions import Predictor
 from attncli.api.run import NamedSpans, Run
 from attncli.api.studies import StudyRunner
 from attncli.arguments import checked, checks_arguments
@@ -46,7 +47,7 @@ from attncli.vocabulary import PROBE_LENGTH, PROBE_SEEDS, SHUFFLE_SEEDS
 
 @checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
-class Model(Described, StudyRunner):
+class Model(Described, StudyRunner, Predictor):
     """A model ready to be run; made by `attncli.load`."""
 
     def _lines(self) -> Iterable[str]:

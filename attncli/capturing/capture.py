@@ -9,9 +9,11 @@ from typing import Literal
 import torch
 
 from attncli.capturing.blocks import most_cells
+from attncli.capturing.bound_edits import bind
 from attncli.capturing.canvas import canvas_notes
+from attncli.capturing.edited_pass import edited_outputs, editing
+from attncli.capturing.editor import Editor
 from attncli.capturing.emit import RowEmitter
-from attncli.capturing.intercept import intercepted
 from attncli.capturing.probe import call_model, record
 from attncli.capturing.routes import RouteHandler
 from attncli.capturing.scales import scale_of, with_scales
@@ -134,20 +136,21 @@ def run(
 
     heads   (kind, layer) → head numbers; None for all heads
     shadow  the copy of the modules that runs, for several calls by one thread; None for a new one
-    A batch with padding is run in one pass for each text length, without the padding. The model is not changed, also
-    on error. Raises `ModelError` if the model fails or its weights are not attention weights.
+    A batch with padding is run in one pass for each text length, without the padding. Edits of the model
+    (`Loaded.edits`) are applied. The model is not changed, also on error. Raises `ModelError` if the model fails or its
+    weights are not attention weights.
     """
-    functions = {site.function for site in plan.sites}
-    watch = functions != {"dispatch"} or any(site.route == "eager" for site in plan.sites)
-    options = {"output_attentions": True} if "output" in functions else {}
+    options = {"output_attentions": True} if any(site.function == "output" for site in plan.sites) else {}
     _, caller = loaded.callers[plan.caller]
     for part in unpadded(with_scales(batch, plan.scales)):
-        emitter = RowEmitter(part, sinks, heads, loaded.model.dtype)
+        edits = bind(plan, part.inputs, loaded.edits, loaded.name)
+        emitter = RowEmitter(part, sinks, heads, loaded.model.dtype, edits.weights)
         modules = shadow or Shadow(loaded.model)
-        handler = RouteHandler(plan, emitter, len(part.inputs), modules.model)
+        editor = Editor(plan, edits.weights, len(part.inputs))
+        handler = RouteHandler(plan, emitter, len(part.inputs), modules.model, editor)
         restored = nullcontext() if shadow is None else shadow.restored()
         try:
-            with torch.inference_mode(), restored, intercepted(modules, handler, functions=watch):
+            with torch.inference_mode(), restored, editing(modules, plan, edits, handler):
                 outputs = call_model(modules.of(caller), part, **options)
         except AttnError:
             raise
@@ -193,8 +196,11 @@ def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[t
         names = {"decoder" if "decoder" in plan.kinds else "encoder": "hidden_states"}
     _, caller = in_eval_mode(loaded).callers[plan.caller]
     for part in unpadded(batch):
-        with torch.inference_mode():
-            outputs = call_model(caller, part, output_hidden_states=True)
+        if loaded.edits:
+            outputs = edited_outputs(loaded, plan, part, output_hidden_states=True)
+        else:
+            with torch.inference_mode():
+                outputs = call_model(caller, part, output_hidden_states=True)
         returned = {stack: getattr(outputs, name, None) for stack, name in names.items()}
         for row, text in enumerate(part.inputs):
             states: States = {}

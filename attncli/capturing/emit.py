@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from attncli.capturing.blocks import Block
+from attncli.capturing.intercept import CallKey
 from attncli.capturing.patches import capturing
 from attncli.capturing.sites import Site
 from attncli.capturing.weights import weights_problem
@@ -59,8 +60,15 @@ class TokenAxis:
 class RowEmitter:
     """Sends the row blocks of one batch to the sinks."""
 
-    def __init__(self, batch: Batch, sinks: Sequence[Sink], heads: Selection | None, dtype: torch.dtype) -> None:
-        self._batch, self._sinks, self._heads, self._dtype = batch, sinks, heads, dtype
+    def __init__(
+        self,
+        batch: Batch,
+        sinks: Sequence[Sink],
+        heads: Selection | None,
+        dtype: torch.dtype,
+        edited: Collection[CallKey] = (),
+    ) -> None:
+        self._batch, self._sinks, self._heads, self._dtype, self._edited = batch, sinks, heads, dtype, edited
         self._texts = tuple(text.index for text in batch.inputs)
         self._scales: dict[Site, list[Tensor]] = {}
         self._scaled: dict[Kind, tuple[TokenAxis, TokenAxis]] = {}
@@ -182,6 +190,9 @@ class RowEmitter:
         """Check weights that the model computed; of streamed weights keep the scales, which `end_layer` checks."""
         if block.scale is not None:
             self._scales.setdefault(site, []).append(block.scale.flatten())
+            return
+        if site.key in self._edited:  # its rows may sum to any number
+            self._scales.setdefault(site, []).append(block.raw.sum(-1).flatten())
             return
         real = self.axes(site.kind)[0].on(block.raw.device).mask[:, block.strip.rows]
         if reason := weights_problem(block.raw, real, self._dtype):

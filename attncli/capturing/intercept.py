@@ -39,11 +39,11 @@ class Handler(Protocol):
     def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
         """Replace a direct call of `scaled_dot_product_attention`; return its output."""
 
-    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
-        """Read the scores and result of a softmax outside of any dispatched attention."""
+    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> Tensor:
+        """Return what replaces the result of a softmax outside of any dispatched attention: mostly itself."""
 
-    def inner_softmax(self, scores: Tensor) -> None:
-        """Read the scores of a softmax inside the dispatched attention that is running."""
+    def inner_softmax(self, scores: Tensor, weights: Tensor) -> Tensor:
+        """Return what replaces the result of a softmax inside the dispatched attention that is running."""
 
 
 class Trace:
@@ -71,6 +71,10 @@ class Trace:
         name = self.stack[-1] if self.stack else ""
         self._calls[name] += 1
         return name, self._calls[name] - 1
+
+    def restart(self) -> None:
+        """Count calls from 0 again, for another forward pass."""
+        self._calls.clear()
 
     def attention_module(self) -> str | None:
         """Return the innermost running module that is attention by its name or class."""
@@ -197,12 +201,10 @@ class _TorchFunctions(TorchFunctionMode):
             return func(*args, **kwargs)
         if func in _SOFTMAX:
             scores = args[0] if args else kwargs["input"]
-            if trace.inside:
-                trace.handler.inner_softmax(scores)
-                return func(*args, **kwargs)
             weights = func(*args, **kwargs)
-            trace.handler.softmax(trace.next_key(), scores, weights)
-            return weights
+            if trace.inside:
+                return trace.handler.inner_softmax(scores, weights)
+            return trace.handler.softmax(trace.next_key(), scores, weights)
         if trace.inside:
             return func(*args, **kwargs)
         return trace.handler.sdpa(trace.next_key(), func, args, kwargs)

@@ -93,15 +93,17 @@ class Recorder:
             return function(*args, **kwargs)
         return self._compare(key, "sdpa", run, read, args, kwargs)[0].transpose(1, 2)
 
-    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
+    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> Tensor:
         """Record a softmax of the model that may be over keys."""
         if weights.dim() >= 3:
             self.finder.note_weights(key, weights)
             self._add(key, "softmax", (scores,), weights, visible_by_scores(scores))
+        return weights
 
-    def inner_softmax(self, scores: Tensor) -> None:
+    def inner_softmax(self, scores: Tensor, weights: Tensor) -> Tensor:
         """Keep the scores: they show which keys the function masks in addition to the mask that it receives."""
         self.scores = scores
+        return weights
 
     def _compare(
         self, key: CallKey, function: Function, run: Callable[..., Output], read: Read, args: Args, kwargs: KwArgs
@@ -195,15 +197,16 @@ def record(model: PreTrainedModel, caller: Callable[..., Any], batch: Batch) -> 
     return [replace(call, projection=projections.get(call.key)) for call in recorder.calls], outputs
 
 
-def call_model(caller: Callable[..., Any], batch: Batch, **options: bool) -> Any:
-    """Return the outputs of one forward pass, without a cache and with the logits of one token at most.
+def call_model(caller: Callable[..., Any], batch: Batch, all_logits: bool = False, **options: bool) -> Any:
+    """Return the outputs of one forward pass, without a cache and with the logits of one token unless all are needed.
 
     Options that the forward function does not accept are left out; inputs too, unless the user gave them.
     """
     inputs: dict[str, Any] = dict(batch.tensors) if batch.given else accepted_arguments(caller, batch.tensors)
     inputs |= accepted_arguments(caller, canvas_input(caller, inputs))
     # an index, not the number 1: Gemma 4 would compute its last layers for that number of tokens only
-    inputs |= accepted_arguments(caller, {"use_cache": False, "logits_to_keep": torch.tensor([-1])})
+    kept = {} if all_logits else {"logits_to_keep": torch.tensor([-1])}
+    inputs |= accepted_arguments(caller, {"use_cache": False, **kept})
     parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
     has_kwargs = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     return caller(**inputs, **(options if has_kwargs else accepted_arguments(caller, options)))

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, Scratch, attend, rows_per_block
 from attncli.capturing.chunks import chunk_block
+from attncli.capturing.editor import Editor
 from attncli.capturing.emit import RowEmitter
 from attncli.capturing.intercept import Args, CallKey, KwArgs
 from attncli.capturing.masks import Strip, slices
@@ -27,8 +28,10 @@ Tensor = torch.Tensor
 class RouteHandler:
     """A handler that captures the planned calls and lets the model compute all others."""
 
-    def __init__(self, plan: CapturePlan, emitter: RowEmitter, batch: int, model: PreTrainedModel) -> None:
-        self._emitter, self._batch, self._model = emitter, batch, model
+    def __init__(
+        self, plan: CapturePlan, emitter: RowEmitter, batch: int, model: PreTrainedModel, editor: Editor
+    ) -> None:
+        self._emitter, self._batch, self._model, self._editor = emitter, batch, model, editor
         self._sites: dict[CallKey, list[Site]] = {}
         for site in plan.sites:
             self._sites.setdefault(site.key, []).append(site)
@@ -39,14 +42,17 @@ class RouteHandler:
         """A band with its visibility that waits for the next call, which holds the rows of its global tokens."""
 
     def dispatched(self, key: CallKey, function: Callable[..., Any], args: Args, kwargs: KwArgs) -> Any:
-        sites = self._capture(key)
+        sites, edits = self._capture(key), self._editor.edits(key)
         if not sites:
             return function(*args, **kwargs)
         if sites[0].route == "stream":
-            output = self._stream(sites, AttentionCall.from_dispatch(function, args, kwargs))
+            output = self._stream(key, AttentionCall.from_dispatch(function, args, kwargs))
             return output.transpose(1, 2).contiguous(), None
         self._scores = None
-        output, weights = function(*args, **kwargs)
+        if edits:
+            output, weights = self._editor.through_softmax(key, function, args, kwargs)
+        else:
+            output, weights = function(*args, **kwargs)
         visible = visible_in_softmax(weights, self._scores)
         if visible is None:
             rows, keys = (slice(0, size) for size in weights.shape[2:])
@@ -55,13 +61,21 @@ class RouteHandler:
         return output, weights
 
     def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
+        self._editor.edits(key)
         sites = self._capture(key)
-        return self._stream(sites, AttentionCall.from_sdpa(*args, **kwargs)) if sites else function(*args, **kwargs)
+        return self._stream(key, AttentionCall.from_sdpa(*args, **kwargs)) if sites else function(*args, **kwargs)
 
-    def inner_softmax(self, scores: Tensor) -> None:
+    def inner_softmax(self, scores: Tensor, weights: Tensor) -> Tensor:
         self._scores = scores
+        return self._editor.inner_softmax(scores, weights)
 
-    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
+    def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> Tensor:
+        weights = self._editor.softmax(key, scores, weights)
+        self._emit_softmax(key, scores, weights)
+        return weights
+
+    def _emit_softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> None:
+        """Emit the weights of a softmax that the model calls itself, if they are planned."""
         if self._waiting and key == _next(self._waiting[0]):
             (first, *band), self._waiting = self._waiting, None
             self._emit_layout(self._capture(first), band, (weights, visible_by_scores(scores)))
@@ -81,8 +95,9 @@ class RouteHandler:
         if sites[0].layout:
             self._emit_layout(sites, (weights, visible))
             return
-        if weights.dim() == 3:
-            weights, visible = (part.reshape(self._batch, -1, *part.shape[1:]) for part in (weights, visible))
+        if visible.dim() == 3:
+            shape = self._batch, -1, *visible.shape[1:]
+            weights, visible = weights.reshape(shape), visible.reshape(shape)
         self._emit_weights(sites, weights, visible)
 
     def emit_outputs(self, outputs: object) -> None:
@@ -109,8 +124,9 @@ class RouteHandler:
         self._captured.add(key)
         return self._sites.get(key, [])
 
-    def _stream(self, sites: Sequence[Site], call: AttentionCall) -> Tensor:
+    def _stream(self, key: CallKey, call: AttentionCall) -> Tensor:
         """Emit the blocks of a call; return its output."""
+        sites = self._sites[key]
         self._begin(sites, *call.shape[2:])
         emitter, heads = self._emitter, call.shape[1]
         for site in sites:
@@ -122,7 +138,10 @@ class RouteHandler:
                 with without_autocast(call.value.device):
                     matrix = site.projection.matrix(module, call.value, heads * call.value.shape[3])
                     emitter.norms[site] = value_norms(call.value[:, :, keys], matrix, heads)
-        output = attend(call, lambda block: self._emit(sites, block), self._scratch)
+        if self._editor.edits(key):
+            output = self._editor.attend(key, call, lambda block: self._emit(sites, block))
+        else:
+            output = attend(call, lambda block: self._emit(sites, block), self._scratch)
         self._end(sites)
         return output
 

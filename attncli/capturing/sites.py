@@ -74,6 +74,19 @@ class Site:
         return ""
 
     @property
+    def no_edits(self) -> str:
+        """Why the weights of the site cannot be edited; "" if they can."""
+        if self.function == "output":
+            return "they are known only from the outputs of the model"
+        if self.layout == "chunks":
+            return "the model stores them in chunks of the text"
+        if self.layout:
+            return f"the model stores them in a {self.layout.removesuffix('s')} around each query"
+        if self.part != "all":
+            return "one softmax covers them and other attention"
+        return ""
+
+    @property
     def no_gates(self) -> str:
         """Why the outputs of the heads cannot be scaled or replaced; "" if they can (see `gates.py`)."""
         if self.part in ("first", "rest"):

@@ -279,12 +279,21 @@ class RunInfo(Described):
 
     @property
     def title(self) -> str:
-        """The model name for figures; of a path only the last part.
+        """The model name for figures, with the edits of its attention; of a path only the last part.
 
         >>> RunInfo("google-bert/bert-base-uncased").title, RunInfo("/home/me/runs/bert/model").title
         ('google-bert/bert-base-uncased', 'model')
         """
-        return model_title(self.model)
+        name = model_title(self.model)
+        return f"{name} ({', '.join(self.edits)})" if self.edits else name
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """The edits of its attention, a line for each, such as `zero 3.1`."""
+        options: Any = self.resolved
+        while isinstance(options.get("from"), Mapping):  # a saved run
+            options = options["from"]
+        return tuple(options.get("edits", ()))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", tuple(map(spelled, self.notes)))

@@ -196,7 +196,8 @@ class Pass:
 
     def info_of(self, texts: Sequence[Text]) -> RunInfo:
         """Return where the results of this pass over texts come from."""
-        info, resolved = self.loaded.run_info(self.plan.route, self.plan.grouped_heads), self.request.resolved()
+        info = self.loaded.run_info(self.plan.route, self.plan.grouped_heads)
+        resolved = self.request.resolved() | self.loaded.resolved_edits
         return replace(info, resolved=resolved, notes=self.notes, input_sha256=input_sha256(texts))
 
     def runs(self, texts: Sequence[Text], track: Track = untracked) -> Iterator[Collected]:

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from attncli import models
 from attncli.arguments import checks_arguments
-from attncli.capturing import CapturePlan, in_eval_mode, kept_plan
+from attncli.capturing import CapturePlan, check_edits, in_eval_mode, kept_plan, ready_edits, with_edited_writer
 from attncli.data import EdgesConsumer, RunInfo, Selection, Text
+from attncli.data.edits import Edit, parse_edit_line
 from attncli.engine.collected import Collected
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
@@ -32,6 +33,11 @@ class Runner:
         """Return how the attention of this model is captured, which one short forward pass finds out once."""
         check_choice({"capture": capture}, "capture", CAPTURES)
         return kept_plan(self.loaded, capture)  # type: ignore[arg-type]
+
+    def with_edits(self, edits: Sequence[Edit]) -> Self:
+        """Return the model with further edits of its attention, which shares all modules; see `Model.edited`."""
+        ready = ready_edits(self.loaded, self.plan(), edits)
+        return replace(self, loaded=replace(self.loaded, edits=(*self.loaded.edits, *ready)))
 
     def gather(
         self, texts: Sequence[Text], request: Request, track: Track = untracked, take: EdgesConsumer | None = None
@@ -63,17 +69,39 @@ class Runner:
         capture_plan = self.plan(request.capture)
         options: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "add_bos", "batch_tokens")}
         with track("writing", sum(text.target is None for text in texts), "texts") as written:
-            loaded = in_eval_mode(self.loaded)
+            loaded = with_edited_writer(in_eval_mode(self.loaded), capture_plan)
             batches = tuple(encode(loaded, texts, **options, in_order=in_order, on_generated=written))
         prepared = Pass.prepare(self.loaded, capture_plan, batches, request)
+        read = [text for batch in prepared.batches for text in batch.inputs]
+        check_edits(self.loaded.edits, prepared.plan, read, self.loaded.name)
         _log.info("capture by %s: %s", capture_plan.route, capture_plan.reason)
         _log.info("texts: %d, batches: %d, layers: %d", len(texts), len(prepared.batches), len(prepared.heads))
         return prepared
 
 
 def load_runner(arguments: Mapping[str, Any]) -> Runner:
-    """Load a model with the arguments of `attncli.models.load`."""
-    return Runner(models.load(**arguments))
+    """Load a model with the arguments of `attncli.models.load`, and its `edits`, a line for each."""
+    loading = {name: value for name, value in arguments.items() if name != "edits"}
+    return with_edit_lines(Runner(models.load(**loading)), arguments.get("edits", ()))
+
+
+def other_side(runner: Runner, arguments: Mapping[str, Any], other: Mapping[str, Any]) -> Runner:
+    """Return the model of other arguments: the one that is loaded already, if they differ only in its edits.
+
+    arguments  arguments that `runner` was loaded with
+    """
+    if dict(other) == dict(arguments):
+        return runner
+    same, others = ({**given, "edits": ()} for given in (arguments, other))
+    if same != others:
+        return load_runner(other)
+    plain = replace(runner, loaded=replace(runner.loaded, edits=()))
+    return with_edit_lines(plain, other.get("edits", ()))
+
+
+def with_edit_lines(runner: Runner, lines: Sequence[str]) -> Runner:
+    """Return a model with further edits, each written in one line."""
+    return runner.with_edits([parse_edit_line(line) for line in lines]) if lines else runner
 
 
 @dataclass(frozen=True, eq=False)

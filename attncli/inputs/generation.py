@@ -3,13 +3,14 @@
 import copy
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
-from attncli.data import Array
-from attncli.errors import ModelError, is_out_of_memory
+from attncli.data import Array, Input
+from attncli.errors import AttnError, ModelError, is_out_of_memory
 from attncli.inputs.batches import accepted_arguments
 from attncli.models import Loaded
 from attncli.models.checkpoint import list_weights
@@ -24,14 +25,18 @@ class _DecoderReachedError(Exception):
     """Stops a forward pass at its decoder."""
 
 
-def generate_ids(loaded: Loaded, tensors: dict[str, Array], count: int) -> list[int]:
+def generate_ids(loaded: Loaded, text: Input, tensors: dict[str, Array], count: int) -> list[int]:
     """Return the ids of the prompt and its greedy continuation, or of the decoder's input that the model writes.
 
     Texts are not batched: in a batch, rounding could choose another of two almost equally likely tokens.
     Raises `ModelError` if the model cannot write text, or only by weights that are random.
     """
     _check_can_write(loaded)
-    model: Any = copy.copy(loaded.model)  # shares all weights and modules, but not its settings
+    with nullcontext(loaded.model) if loaded.writer is None else loaded.writer(text) as modules:
+        return _written_ids(loaded, copy.copy(modules), tensors, count)  # shares modules, but not its settings
+
+
+def _written_ids(loaded: Loaded, model: Any, tensors: dict[str, Array], count: int) -> list[int]:
     prompt = [] if loaded.is_encoder_decoder else tensors["input_ids"].tolist()
     settings = _settings(vars(model.generation_config), count, len(prompt))
     if len(tensors["input_ids"]) > PREFILL and _supports_prefill(model):
@@ -43,6 +48,8 @@ def generate_ids(loaded: Loaded, tensors: dict[str, Array], count: int) -> list[
         with torch.inference_mode():
             rows = accepted_arguments(model, _rows(loaded, tensors))
             ids: list[int] = type(model).generate(model, **rows, generation_config=settings, **options)[0].tolist()
+    except AttnError:  # an edit that does not fit
+        raise
     except Exception as error:  # the generation code of any architecture
         if is_out_of_memory(error):
             raise

@@ -54,7 +54,7 @@ def add_targets(
     for item, target in zip(encoded, targets, strict=True):
         notes = item.notes
         if target is None:
-            target, note = _own_target(loaded, reader, item.tensors, generate)
+            target, note = _own_target(loaded, reader, item, generate)
             notes = (*notes, f"text {item.input.index}: no target given, {note}")
             on_generated(1)
         tensors = {**item.tensors, "decoder_input_ids": target.ids}
@@ -69,7 +69,7 @@ def add_answers(
     reader, completed = TokenReader(loaded.tokenizer), []
     for number, item in enumerate(encoded):
         source = item.input.source
-        answer = reader.tokens(generate_ids(loaded, item.tensors, count)[len(source) :])
+        answer = reader.tokens(generate_ids(loaded, item.input, item.tensors, count)[len(source) :])
         notes = item.notes
         if answer.special.all():
             notes = (*notes, _no_answer(item.input, answer))
@@ -150,12 +150,12 @@ def _given_target(loaded: Loaded, reader: TokenReader, given: Input, max_tokens:
     return target
 
 
-def _own_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> tuple[Tokens, str]:
+def _own_target(loaded: Loaded, reader: TokenReader, item: Encoded, generate: int) -> tuple[Tokens, str]:
     """Return the input of the decoder without a given target, and a note that says where it comes from."""
-    if not generate and not loaded.model.can_generate() and (ids := own_decoder_ids(loaded, tensors)):
+    if not generate and not loaded.model.can_generate() and (ids := own_decoder_ids(loaded, item.tensors)):
         target = reader.tokens(ids, text=loaded.target_tokenizer.decode(ids, skip_special_tokens=True))
         return target, f"the decoder reads the text itself, as {type(loaded.model).__name__} does"
-    target = _generated_target(loaded, reader, tensors, generate)
+    target = _generated_target(loaded, reader, item, generate)
     if not target.text.strip():
         return target, "the model generated an empty one"
     return target, _generated_note(target.text)
@@ -167,11 +167,11 @@ def _generated_note(text: str) -> str:
     return f"the model generated: {shown!r}"
 
 
-def _generated_target(loaded: Loaded, reader: TokenReader, tensors: dict[str, Array], generate: int) -> Tokens:
+def _generated_target(loaded: Loaded, reader: TokenReader, item: Encoded, generate: int) -> Tokens:
     """Return the input of the decoder that generates up to `generate` tokens: start token and these, no end token."""
     limit = loaded.max_positions
     default = GENERATED_TARGET if limit is None else max(1, min(GENERATED_TARGET, limit - 1))
-    ids = generate_ids(loaded, tensors, generate or default)
+    ids = generate_ids(loaded, item.input, item.tensors, generate or default)
     ends = loaded.model.generation_config.eos_token_id
     if len(ids) > 1 and ids[-1] in (ends if isinstance(ends, list) else [ends]):
         ids = ids[:-1]

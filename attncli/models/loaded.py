@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
-from attncli.data import RunInfo
+from attncli.data import Input, RunInfo
 from attncli.data.cached import cached_property
+from attncli.data.edits import Edit
 from attncli.data.grouped_heads import GroupedHeads
 from attncli.errors import ModelError
 from attncli.models.checkpoint import weight_notes
@@ -37,6 +39,8 @@ class Loaded:
     unused            weights of the checkpoint that belong to this stack, but that it does not use
     sentence_limit    number of tokens to which sentence-transformers cuts texts; None for other models
     gguf              the GGUF file that it was loaded from, if any
+    edits             changes of its attention, which every pass applies; the modules themselves are unchanged
+    writer            a function of a text: its context gives the modules that generate after the text; None for `model`
     """
 
     model: PreTrainedModel
@@ -49,12 +53,19 @@ class Loaded:
     unused: tuple[str, ...] = ()
     sentence_limit: int | None = None
     gguf: GgufFile | None = None
+    edits: tuple[Edit, ...] = ()
+    writer: Callable[[Input], AbstractContextManager[Any]] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the weights."""
         stored = self.gguf.notes(self.dtype) if self.gguf else ()
         return (*stored, *weight_notes(self.model, self.initialised, self.unused))
+
+    @property
+    def resolved_edits(self) -> dict[str, list[str]]:
+        """What the results of a run record about its edits, a line for each; empty without edits."""
+        return {"edits": [edit.spec for edit in self.edits]} if self.edits else {}
 
     @property
     def is_encoder_decoder(self) -> bool:
