@@ -30,7 +30,7 @@ LAYERS = (
     ("errors", "process"),
     ("arguments", "options", "paths"),
     ("data",),
-    ("registry",),
+    ("registry", "edit_options"),
     ("models",),
     ("inputs",),
     ("store", "terminal", "plotting", "page", "stream"),

@@ -51,7 +51,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
     Raises `ModelError` if the model has no softmax attention over its tokens, cannot run on text alone or on the given
     inputs, or cannot be streamed although that is demanded.
     """
-    batch = _probe_batch(loaded) if batch is None else with_distinct_lengths(next(unpadded(batch)))
+    batch = probe_batch(loaded) if batch is None else with_distinct_lengths(next(unpadded(batch)))
     failures: list[str] = []
     refused: list[tuple[str, str]] = []
     callers = loaded.callers[:1] if batch.given else loaded.callers
@@ -96,7 +96,7 @@ def _problem(failures: Sequence[str], refused: Sequence[tuple[str, str]], tried:
     return "has no softmax attention: nothing to capture (state-space, linear, Fourier or hashed attention)"
 
 
-def _probe_batch(loaded: Loaded) -> Batch:
+def probe_batch(loaded: Loaded) -> Batch:
     """Return the text of the short pass; classifiers with a decoder refuse a target that is not the text itself."""
     limit = min(PROBE_TOKENS, loaded.max_positions or PROBE_TOKENS)
     if loaded.is_encoder_decoder and not loaded.model.can_generate():

@@ -1,4 +1,4 @@
-"""Edits that need values of other texts: means over reference texts, and patches."""
+"""Edits made ready for a model: values of other texts for means and patches, and a short test that edits work."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import torch
 
-from attncli.capturing.bound_edits import BoundEdits, available_heads, check_edits
-from attncli.capturing.capture import in_eval_mode
+from attncli.capturing.bound_edits import BoundEdits, available_heads, bind, check_edits
+from attncli.capturing.capture import in_eval_mode, probe_batch
 from attncli.capturing.edited_pass import edited_outputs
 from attncli.capturing.edited_weights import CallEdits, Span, WeightEdit
 from attncli.capturing.gates import LayerKey, gate_sites, head_outputs
+from attncli.capturing.probe import agree
+from attncli.capturing.scales import with_scales
 from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import CapturePlan, Site
 from attncli.data import Text
-from attncli.data.edits import Edit
+from attncli.data.edits import Edit, temperature, uniform
+from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
@@ -26,11 +29,31 @@ Tensor = torch.Tensor
 def ready_edits(loaded: Loaded, plan: CapturePlan, edits: Sequence[Edit]) -> tuple[Edit, ...]:
     """Return edits with the values that they take from other texts, which the model reads without edits.
 
-    Raise UsageError or ModelError if an edit does not fit the model.
+    Raise UsageError or ModelError if an edit does not fit the model, and ModelError if the model would not follow it.
     """
     check_edits(edits, plan, (), loaded.name)
     plain = replace(in_eval_mode(loaded), edits=(), writer=None)
+    _check_followed(plain, plan, [edit for edit in edits if not edit.changes_output])
     return tuple(_with_values(plain, plan, edit) if edit.texts else edit for edit in edits)
+
+
+def _check_followed(loaded: Loaded, plan: CapturePlan, edits: Sequence[Edit]) -> None:
+    """Check on a short text that a model which calls softmax itself uses the result; raise ModelError if not.
+
+    Streamed calls need no check: the probing pass has compared their output with attncli's own.
+    """
+    keys = {key for edit in edits for key in edit.select(available_heads(plan), loaded.name)}
+    sites = [site for site in plan.sites if (site.kind, site.layer) in keys and site.route == "eager"]
+    names = [f"{site.kind}:{site.layer}" for site in sites]
+    if not names or loaded.tokenizer is None:
+        return
+    batch = with_scales(probe_batch(loaded), plan.scales)
+    outputs = [
+        edited_outputs(loaded, plan, batch, bind(plan, batch.inputs, of_pass, loaded.name))[0]
+        for of_pass in ([], [temperature(1, names)], [uniform(names)])
+    ]
+    if not agree(outputs[1], outputs[0]) or torch.equal(outputs[2], outputs[0]):
+        raise ModelError(f"{loaded.name} cannot be edited: it does not use the result of softmax in {', '.join(names)}")
 
 
 def _with_values(loaded: Loaded, plan: CapturePlan, edit: Edit) -> Edit:

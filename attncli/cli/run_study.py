@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console, print_note
 from attncli.cli.pictures import style_of
+from attncli.edit_options import EditedModelOptions, edit_lines
 from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -47,7 +48,7 @@ class CommonOptions:
     shared  a `SharedPass` over the texts, if several steps share one
     """
 
-    model: ModelOptions
+    model: EditedModelOptions
     texts: InputOptions
     selection: SelectionOptions
     output: OutputOptions
@@ -188,14 +189,15 @@ def invocation_of(
 
 
 def load_arguments(model: ModelOptions, model_head: str, predicts: bool = False) -> dict[str, Any]:
-    """Return the arguments of `attncli.models.load`.
+    """Return the arguments of `load_runner`, with the edits if there are any.
 
     predicts  whether the model is to write or predict tokens: `auto` is then the language-model head, if there is one
     """
     head = "auto-lm" if predicts and model_head == "auto" else model_head
     values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": head}
     names = ("name", "revision", "tokenizer", "target_tokenizer", "head", "device", "dtype", "trust_remote_code")
-    return {name: values[name] for name in names}
+    edits = edit_lines(model)
+    return {name: values[name] for name in names} | ({"edits": edits} if edits else {})
 
 
 def request_of(common: CommonOptions, run_options: RunOptions) -> Request:

@@ -161,3 +161,15 @@ def test_values_of_another_length_are_refused(llama: tuple[Loaded, Batch, Captur
     _, batch, plan = llama
     with pytest.raises(UsageError, match="values for 3 x 3 tokens, the text has 12 x 12"):
         check_edits([edits.replace("0.1", np.zeros((3, 3)))], plan, batch.inputs, "llama")
+
+
+def test_a_model_that_does_not_use_its_softmax_is_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attncli.capturing.editor import Editor
+    from attncli.engine.runner import load_runner
+
+    families.save(FAMILIES["mpnet"], tmp_path)
+    runner = load_runner({"name": str(tmp_path)})
+    assert runner.with_edits([edits.uniform("1")]).loaded.edits == (edits.uniform("1"),)
+    monkeypatch.setattr(Editor, "softmax", lambda self, key, scores, weights: weights)
+    with pytest.raises(ModelError, match="does not use the result of softmax in encoder:1"):
+        runner.with_edits([edits.uniform("1")])

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncli.cli.run_study import CommonOptions, load_arguments, read_input, run_study, split_heads
+from attncli.edit_options import EditedModelOptions, other_edit_lines
 from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,
     InputOptions,
-    ModelOptions,
     OutputOptions,
     PictureOptions,
     SavedRunOptions,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    model: ModelOptions,
+    model: EditedModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
     output: OutputOptions,
@@ -45,8 +45,8 @@ def compare(
     """Compare two models, two texts or two saved runs, head by head.
 
     Two models read the same texts: base and fine-tuned or with an adapter, two checkpoints (--revision-b), two
-    precisions (--dtype-b). One model reads two texts: --text and --against-text. Or two runs that were saved
-    with --save-maps.
+    precisions (--dtype-b), one with edited attention (--edit-b "zero 1.3"). One model reads two texts: --text and
+    --against-text. Or two runs that were saved with --save-maps.
 
     For each head: js_distance, the distance of its map in B to its map in A, and the distance of the nearest other
     head of its layer in A; and the change of each measure. With 6 texts or more there are bootstrap intervals, and
@@ -79,8 +79,10 @@ def compare(
         return
     if options.axes is not None:
         raise UsageError("--axes names the axes of files of maps, A and B are models: leave it out")
-    if b is None and not (options.dtype_b or options.revision_b or options.against_text):
-        raise UsageError("there is nothing to compare with: give B, --dtype-b, --revision-b or --against-text")
+    if b is None and not (options.dtype_b or options.revision_b or options.against_text or options.edit_b):
+        raise UsageError(
+            "there is nothing to compare with: give B, --dtype-b, --revision-b, --edit-b or --against-text"
+        )
     common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
     _, model_head = split_heads(selection.head, model.model_head)
     # a revision of A is not one of another model
@@ -88,6 +90,8 @@ def compare(
     second = replace(model, model=b or name_a, dtype=options.dtype_b or model.dtype, revision=revision)
     read = tuple(read_input(texts))
     other = load_arguments(second, model_head, texts.generate > 0)
+    if options.edit_b:
+        other["edits"] = other_edit_lines(options.edit_b)
     study = replace(study, other=other, texts=_other_texts(read, texts, options))
     run_study(study, common, pictures, read)
 

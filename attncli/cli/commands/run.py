@@ -15,12 +15,12 @@ from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
 from attncli.cli.pictures import style_of
 from attncli.cli.run_study import CommonOptions, load_arguments, read_input, request_of
+from attncli.edit_options import EditedModelOptions
 from attncli.errors import AttnError
 from attncli.options import (
     ConsoleOptions,
     FolderOptions,
     InputOptions,
-    ModelOptions,
     OutputOptions,
     PictureOptions,
     SelectionOptions,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # the help of the command line needs no torch
 
 def run(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file; - is stdin")],
-    model: ModelOptions,
+    model: EditedModelOptions,
     texts: InputOptions,
     selection: SelectionOptions,
     pictures: PictureOptions,
@@ -114,7 +114,9 @@ class _PlanRun:
             info = replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
             self._print_result(console, self.folder.finish(info))
 
-    def _share_pass(self, runner: Runner, model: ModelOptions, input_name: str, console: CommandConsole) -> SharedPass:
+    def _share_pass(
+        self, runner: Runner, model: EditedModelOptions, input_name: str, console: CommandConsole
+    ) -> SharedPass:
         """Return one forward pass for all steps, with the heads that all of them select."""
         from attncli.engine.runner import share_pass
 
@@ -126,7 +128,9 @@ class _PlanRun:
         request = request_of(common, {"neurons": any(step.needs_vectors for step in self.plan.steps)})
         return share_pass(runner, self.texts[input_name], request, console.track)
 
-    def _run_step(self, step: ConfigStep, model: ModelOptions, input_name: str, path: str, shared: SharedPass) -> None:
+    def _run_step(
+        self, step: ConfigStep, model: EditedModelOptions, input_name: str, path: str, shared: SharedPass
+    ) -> None:
         """Run a command as from the command line, without what it prints on stdout."""
         folder = replace(self.plan.output, out=str(self.folder.path / path))
         common = CommonOptions(

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from attncli.cli.command_table import study_commands
 from attncli.cli.config.sections import given
 from attncli.cli.config.shape import config, steps
+from attncli.edit_options import EditedModelOptions
 from attncli.inputs.yaml_file import Document, Section, read_yaml, validate
 from attncli.options import (
     FolderOptions,
     InputOptions,
-    ModelOptions,
     OutputOptions,
     PictureOptions,
     SelectionOptions,
@@ -76,7 +76,7 @@ class ConfigPlan:
     """What a file asks for: each model reads each input, and each step runs on both; by the names of their folders."""
 
     name: str
-    models: Mapping[str, ModelOptions]
+    models: Mapping[str, EditedModelOptions]
     inputs: Mapping[str, InputOptions]
     steps: Sequence[ConfigStep]
     output: FolderOptions
@@ -92,20 +92,20 @@ def read_plan(path: str, *typed_groups: Any) -> ConfigPlan:
     typed = {type(group): changed(group) for group in typed_groups}
     return ConfigPlan(
         name=read.name or PurePath(document.name).stem,
-        models=_models(document, read, typed[ModelOptions]),
+        models=_models(document, read, typed[EditedModelOptions]),
         inputs=_inputs(document, read, typed[InputOptions]),
         steps=_steps(document, read, typed),
         output=FolderOptions(**{**given(read, FolderOptions), **typed[FolderOptions]}),
     )
 
 
-def _models(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str, ModelOptions]:
+def _models(document: Document, read: Any, typed: Mapping[str, Any]) -> dict[str, EditedModelOptions]:
     """Return the models; one on the command line replaces all in the file."""
-    base = given(read, ModelOptions)
+    base = given(read, EditedModelOptions)
     if read.models and "model" in base:
         raise document.error(("model",), "model and models exclude each other: give one of them", at_key=True)
     entries = read.models if read.models and "model" not in typed else [None]
-    models = [_merge(ModelOptions, base, entry, typed) for entry in entries]
+    models = [_merge(EditedModelOptions, base, entry, typed) for entry in entries]
     default_names = [slug(options.model or DEFAULT_MODEL) for options in models]
     names = [getattr(entry, "name", None) or name for entry, name in zip(entries, default_names, strict=True)]
     return _by_name(document, "models", names, models)

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from attncli.cli.config.sections import given, section
+from attncli.edit_options import EditedModelOptions
 from attncli.options import InputOptions, ModelOptions, SelectionOptions, changed
 from attncli.studies.check.rules.kinds import measure_names
 from attncli.studies.check.rules.sections import (
@@ -26,9 +27,9 @@ def file_section() -> type[RulesSection]:
     return made  # type: ignore[no-any-return]
 
 
-def options_of(read: RulesSection, model: ModelOptions) -> tuple[ModelOptions, InputOptions, SelectionOptions]:
+def options_of(read: RulesSection, model: ModelOptions) -> tuple[EditedModelOptions, InputOptions, SelectionOptions]:
     """Return the options of the file; options of the command line override it."""
-    merged = replace(ModelOptions(), **{**given(read, ModelOptions), **changed(model)})
+    merged = replace(EditedModelOptions(), **{**given(read, ModelOptions), **changed(model)})
     return merged, InputOptions(**given(read, InputOptions)), SelectionOptions(**given(read, SelectionOptions))
 
 

@@ -11,16 +11,10 @@ from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 
 from attncli.cli.command_table import study_commands
 from attncli.cli.config.sections import section
+from attncli.edit_options import EditedModelOptions
 from attncli.errors import UsageError
 from attncli.inputs.yaml_file import JoinedText, Section
-from attncli.options import (
-    FolderOptions,
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    PictureOptions,
-    SelectionOptions,
-)
+from attncli.options import FolderOptions, InputOptions, OutputOptions, PictureOptions, SelectionOptions
 
 _NOT_IN_STEPS = (*(field.name for field in fields(FolderOptions)), "open")
 
@@ -89,10 +83,10 @@ def config() -> type[Section]:
     """Return the section of the whole file."""
     options: dict[str, Any] = {name: (options | None, None) for name, options in steps().items()}
     step = create_model("step", __base__=_StepEntry, **options)
-    model = section("model", ModelOptions, base=_ModelEntry)
+    model = section("model", EditedModelOptions, base=_ModelEntry)
     entry = section("input", InputOptions, base=_InputEntry)
     return section(
-        *("config", ModelOptions, InputOptions, SelectionOptions, PictureOptions, FolderOptions),
+        *("config", EditedModelOptions, InputOptions, SelectionOptions, PictureOptions, FolderOptions),
         name=(JoinedText | None, Field(None, description="name of the folder of the run (default: that of the file)")),
         models=(list[model], Field([], description="several models instead of one")),  # type: ignore[valid-type]
         inputs=(list[entry], Field([], description="several inputs instead of one")),  # type: ignore[valid-type]
@@ -103,7 +97,7 @@ def config() -> type[Section]:
 def config_keys() -> str:
     """Return all keys of the file with their meanings, as Markdown."""
     groups = {
-        "models": section("model", ModelOptions),
+        "models": section("model", EditedModelOptions),
         "inputs": section("input", InputOptions),
         "selection": section("selection", SelectionOptions),
         "pictures": section("pictures", PictureOptions),

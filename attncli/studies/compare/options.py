@@ -12,6 +12,11 @@ class CompareOptions(NormOptions):
 
     dtype_b: str | None = option("Comparison", "precision of B, if it differs from that of A", choices=DTYPES[1:])
     revision_b: str | None = option("Comparison", "branch, tag or commit of B on the Hub", metavar="NAME")
+    edit_b: list[str] | None = option(
+        "Comparison",
+        "edit of B such as 'zero 1.3' or 'block it->animal'; may be repeated; none for none (default: those of A)",
+        metavar="EDIT",
+    )
     against_text: list[str] | None = option(
         "Comparison", "text that B reads instead of --text; one for each --text", metavar="TEXT"
     )

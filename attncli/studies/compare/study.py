@@ -89,13 +89,13 @@ class CompareStudy(Study["ComparisonWithOther"]):
 
     def _compare_models(self, execution: Execution, other: Mapping[str, Any], comparer: Comparer) -> Compared:
         """Compare text by text, so that only the maps of one text of A and of B are in memory."""
-        from attncli.engine.runner import load_runner
+        from attncli.engine.runner import other_side
         from attncli.store import input_sha256
         from attncli.studies.compare.compute import check_heads
         from attncli.studies.compare.weights import WeightChanges
 
         a, request = execution.runner, execution.request
-        b = a if dict(other) == dict(execution.arguments) else load_runner(other)
+        b = other_side(a, execution.arguments, other)
         if not request.combined:
             heads_a, heads_b = (
                 [(*layer, head) for layer, heads in runner.selected_heads(request).items() for head in heads]
@@ -112,7 +112,7 @@ class CompareStudy(Study["ComparisonWithOther"]):
                 inputs.append(replace(runs[0].inputs[0], index=len(inputs)))
                 advance(1)
         first = replace(infos[0], input_sha256=input_sha256(execution.texts))
-        if b is not a and not request.combined:
+        if b.loaded.model is not a.loaded.model and not request.combined:
             comparer.weights = WeightChanges.between(a, b, request.capture, a.selected_heads(request))
         return first, replace(infos[1], input_sha256=input_sha256(self.texts)), tuple(inputs)
 
