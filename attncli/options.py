@@ -272,6 +272,11 @@ class StudyOptions:
         return False
 
     @property
+    def reads_head(self) -> bool:
+        """Whether the study needs the output of the head of the checkpoint, if it has one."""
+        return False
+
+    @property
     def predicts_tokens(self) -> bool:
         """Whether the study uses the language-model head, if the model has one."""
         return False

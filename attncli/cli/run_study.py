@@ -176,10 +176,9 @@ def invocation_of(
         return Invocation(study.command, run, request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
-    if study.reads_head and model_head == "auto":
-        model_head = "auto-head"
     predicts = isinstance(study.options, StudyOptions) and study.options.predicts_tokens
-    source = load_arguments(model, model_head, common.texts.generate > 0 or predicts)
+    reads_head = isinstance(study.options, StudyOptions) and study.options.reads_head
+    source = load_arguments(model, model_head, common.texts.generate > 0 or predicts, reads_head)
     if texts is None:
         texts = read_input(common.texts) if shared is None else shared.texts
     elif shared is not None:
@@ -188,12 +187,17 @@ def invocation_of(
     return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
 
 
-def load_arguments(model: ModelOptions, model_head: str, predicts: bool = False) -> dict[str, Any]:
+def load_arguments(
+    model: ModelOptions, model_head: str, predicts: bool = False, reads_head: bool = False
+) -> dict[str, Any]:
     """Return the arguments of `load_runner`, with the edits if there are any.
 
-    predicts  whether the model is to write or predict tokens: `auto` is then the language-model head, if there is one
+    predicts    whether the model is to write or predict tokens: `auto` is then the language-model head, if there is one
+    reads_head  whether `auto` is the head of the checkpoint, if it has one
     """
-    head = "auto-lm" if predicts and model_head == "auto" else model_head
+    head = model_head
+    if head == "auto" and (predicts or reads_head):
+        head = "auto-head" if reads_head else "auto-lm"
     values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": head}
     names = ("name", "revision", "tokenizer", "target_tokenizer", "head", "device", "dtype", "trust_remote_code")
     edits = edit_lines(model)

@@ -50,8 +50,8 @@ class GroupedHeads:
         ]
 
     def key_value_head(self, kind: Kind, layer: Any, head: Any) -> int | None:
-        """Return the number of the key/value head that a head uses; None if its layer shares none."""
-        if (kind, layer) not in self.counts or isinstance(head, str):
+        """Return the number of the key/value head that a head uses; None if its layer shares none, or it is several."""
+        if (kind, layer) not in self.counts or head is None or isinstance(head, str):
             return None
         heads, shared = self.counts[kind, layer]
         return int(head) * shared // heads

@@ -37,7 +37,6 @@ class Study(ABC, Generic[ResultT]):
     prints   output to a pipe: the first table as CSV, or the path of every drawing
     reads    whether it reads the user's texts
     any_axes whether it takes layers whose rows or keys stand for several tokens or for none
-    reads_head whether it needs the output of the head with which the model was trained, if it has one
     help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
 
@@ -49,7 +48,6 @@ class Study(ABC, Generic[ResultT]):
     prints: ClassVar[Literal["table", "paths"]] = "table"
     reads: ClassVar[bool] = True
     any_axes: ClassVar[bool] = False
-    reads_head: ClassVar[bool] = False
     help: ClassVar[str] = ""
 
     @property

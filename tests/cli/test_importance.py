@@ -73,6 +73,7 @@ def test_one_text_describes_one_text(run_cli: RunCli) -> None:
         (("--tokens", "0", "-m", "demo:decoder"), "no token predicts the first one"),
         (("--model-head", "base", "--method", "gradient"), "has no head"),
         (("--model-head", "base", "--tokens", "cat"), "predicts no tokens"),
+        (("--zero", "1.2"), "leave out edits of its attention"),
     ],
 )
 def test_bad_input_is_one_line(run_cli: RunCli, arguments: tuple[str, ...], said: str) -> None:
@@ -155,3 +156,12 @@ def test_the_terminal_shows_the_largest_effects_and_dead_heads() -> None:
     assert max(map(len, shown.splitlines())) <= 80
     assert all(reason in ("uniform", "sink with short values", "no effect") for _, reason in result.dead)
     assert np.isfinite(result.loss)
+
+
+def test_a_step_of_a_file_reads_the_head_of_the_checkpoint(run_cli: RunCli) -> None:
+    step = "models: [demo:decoder]\ninputs: [{text: The cat sat. The dog sat.}]\nsteps: [importance: {unit: layer}]\n"
+    Path("steps.yaml").write_text(step, encoding="utf-8")
+    done = run_cli("run", "steps.yaml", "-o", "out")
+    assert done.code == 0, done.err
+    (document,) = Path("out").rglob("importance.json")
+    assert json.loads(document.read_text(encoding="utf-8"))["task"] == "causal-lm"

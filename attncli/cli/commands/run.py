@@ -164,8 +164,11 @@ def _resolved(plan: ConfigPlan, texts: Mapping[str, Sequence[Text]]) -> dict[str
     predicts = any(texts.generate > 0 for texts in plan.inputs.values()) or any(
         step.predicts_tokens for step in plan.steps
     )
+    reads_head = any(step.reads_head for step in plan.steps)
     return {
-        "models": {name: load_arguments(model, model.model_head, predicts) for name, model in plan.models.items()},
+        "models": {
+            name: load_arguments(model, model.model_head, predicts, reads_head) for name, model in plan.models.items()
+        },
         "inputs": {name: [input_sha256(texts[name]), changed(options)] for name, options in plan.inputs.items()},
         "steps": [[step.name, step.command, step.options | _looks(step)] for step in plan.steps],
     }

@@ -70,6 +70,11 @@ class ConfigStep:
         """Whether the step uses the language-model head of the model."""
         return any(group.predicts_tokens for group in self.study_options if isinstance(group, StudyOptions))
 
+    @property
+    def reads_head(self) -> bool:
+        """Whether the step needs the output of the head of the checkpoint."""
+        return any(group.reads_head for group in self.study_options if isinstance(group, StudyOptions))
+
 
 @dataclass(frozen=True)
 class ConfigPlan:

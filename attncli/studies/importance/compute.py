@@ -77,6 +77,8 @@ class Ablation:
     def __post_init__(self) -> None:
         loaded, plan = self.prepared.loaded, self.prepared.plan
         self.task = "base" if plan.caller else task_of(loaded)
+        if loaded.edits:
+            raise UsageError("importance removes heads of the model as it is: leave out edits of its attention")
         if self.options.method == "gradient" and self.task == "base":
             raise UsageError(
                 f"{type(loaded.model).__name__} has no head, so there is no loss for --method gradient: use zero or "

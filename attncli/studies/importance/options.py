@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from attncli.options import option
+from attncli.options import StudyOptions, option
 from attncli.vocabulary import IMPORTANCE_METHODS, IMPORTANCE_UNITS
 
 ImportanceMethod = Literal["zero", "mean", "gradient"]
@@ -11,7 +11,7 @@ ImportanceUnit = Literal["head", "group", "layer"]
 
 
 @dataclass(frozen=True)
-class ImportanceOptions:
+class ImportanceOptions(StudyOptions):
     """How heads are removed, which heads are removed together, and what is shown."""
 
     method: str = option(
@@ -35,3 +35,8 @@ class ImportanceOptions:
     )
     seed: int = option("Importance", "seed of the tokens that are masked for a masked model", metavar="N", default=0)
     top: int = option("Importance", "rows of the table on the terminal", metavar="N", default=10)
+
+    @property
+    def reads_head(self) -> bool:
+        """Whether the study needs the output of the head of the checkpoint: effects are measured on it."""
+        return True

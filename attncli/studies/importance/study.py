@@ -28,7 +28,6 @@ class ImportanceStudy(Study["Importance"]):
     options: ImportanceOptions = field(default_factory=ImportanceOptions)
     name = "importance"
     group = ImportanceOptions
-    reads_head = True
 
     def run_options(self) -> RunOptions:
         return {"metrics": "all", "keep_maps": False}
