@@ -21,11 +21,16 @@ from attncli import registry
 from attncli.data import Kind, Metric, Rows, Scores, Statistics
 from attncli.metrics._shared import chunked_sum, raw_log_sum
 from attncli.stream import Measure
+from attncli.vocabulary import POSITION_METRICS
 
 METRICS: dict[str, Metric] = {name: module.METRIC for name, module in registry.modules("metrics").items()}
 HEAD_METRICS = [name for name, metric in METRICS.items() if not metric.per_key]
 KEY_METRICS = [name for name, metric in METRICS.items() if metric.per_key]
 ROW_METRICS = [metric for metric in METRICS.values() if metric.scope == "row"]
+
+
+def test_the_vocabulary_names_the_metrics_that_are_categories() -> None:
+    assert {name for name, metric in METRICS.items() if metric.category} == set(POSITION_METRICS)
 
 
 def measured(maps: list[Map], kind: Kind, blocks: Sequence[Rows]) -> Statistics:

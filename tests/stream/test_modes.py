@@ -24,6 +24,12 @@ def test_the_mode_and_its_share_by_hand() -> None:
     assert np.isnan(Modes((2,)).mode).all()
 
 
+def test_weights_count_a_value_several_times() -> None:
+    modes = Modes((1,))
+    modes.add(np.array([[2.0], [5.0], [5.0]]), np.array([[7.0], [3.0], [3.0]]))
+    assert (modes.mode.tolist(), modes.share.tolist()) == ([2.0], [7 / 13])
+
+
 @given(st.lists(VALUES, min_size=1, max_size=9), st.randoms())
 def test_the_mode_is_that_of_counting_in_any_order(values: list[float], chance: object) -> None:
     counts = Counter(value for value in values if not np.isnan(value))
