@@ -30,7 +30,7 @@ LAYERS = (
     ("errors", "process"),
     ("arguments", "options", "paths"),
     ("data",),
-    ("registry", "edit_options"),
+    ("registry", "edit_options", "explain_options"),
     ("models",),
     ("inputs",),
     ("store", "terminal", "plotting", "page", "stream"),

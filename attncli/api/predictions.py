@@ -3,22 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import torch
 
 from attncli.arguments import checks_arguments
 from attncli.capturing import edited_outputs
 from attncli.data import Array, Text
 from attncli.data.edits import Edit
 from attncli.data.segments import GENERATED
+from attncli.engine.explained import checked_logits
 from attncli.engine.request import Request
 from attncli.engine.runner import Runner
-from attncli.errors import ModelError, UsageError
+from attncli.errors import UsageError
 from attncli.inputs.batches import unpadded
 from attncli.inputs.texts import Texts, parse_texts
-from attncli.models.checkpoint import list_weights
 
 
 @checks_arguments
@@ -60,7 +59,7 @@ class Predictor(Runner):
         for batch in prepared.batches:
             for part in unpadded(batch):
                 outputs = edited_outputs(self.loaded, prepared.plan, part)
-                logits = self._checked_logits(outputs).float().cpu().numpy()
+                logits = checked_logits(self.loaded, outputs).float().cpu().numpy()
                 found |= {text.index: row for text, row in zip(part.inputs, logits, strict=True)}
         in_order = [found[index] for index in range(len(texts))]
         return in_order[0] if isinstance(text, str | Text) else in_order
@@ -83,16 +82,3 @@ class Predictor(Runner):
             ids = read.source.ids[np.array(read.source.segments) == GENERATED]
             written.append(str(self.loaded.tokenizer.decode(ids.tolist(), skip_special_tokens=True)))
         return written[0] if isinstance(text, str | Text) else written
-
-    def _checked_logits(self, outputs: Any) -> torch.Tensor:
-        """Return the logits among the outputs of a pass; raise ModelError if there are none or they are random."""
-        name, random = type(self.loaded.model).__name__, self.loaded.initialised
-        logits = getattr(outputs, "logits", None)
-        if not isinstance(logits, torch.Tensor):
-            raise ModelError(f"{name} predicts nothing: load it with --head causal-lm, masked-lm or auto-lm")
-        if random:
-            raise ModelError(
-                f"the logits of {name} are random: the checkpoint lacks {len(random)} of its weights "
-                f"({list_weights(random)})"
-            )
-        return logits

@@ -119,6 +119,21 @@ def _is_state(name: str) -> bool:
     return name in (STATES, "encoder_attention_mask")
 
 
+def repeated(batch: Batch, times: int) -> Batch:
+    """Return a batch of one text as a batch of this text several times."""
+    return replace(
+        batch,
+        inputs=batch.inputs * times,
+        tensors={name: _repeated(tensor, times) for name, tensor in batch.tensors.items()},
+        source_mask=_repeated(batch.source_mask, times),
+        target_mask=None if batch.target_mask is None else _repeated(batch.target_mask, times),
+    )
+
+
+def _repeated(tensor: torch.Tensor, times: int) -> torch.Tensor:
+    return tensor.repeat(times, *[1] * (tensor.dim() - 1))
+
+
 def unpadded(batch: Batch) -> Iterator[Batch]:
     """Yield the texts of a batch without padding, texts of equal length together.
 

@@ -1,0 +1,250 @@
+"""One prediction of a model as a function of its logits: which rows predict what, and how probable it is.
+
+wanted = ExplainRequest.parse("answer:Paris")
+prepared = prepare_explained(runner, text, request, wanted)
+outputs = edited_outputs(prepared.loaded, prepared.plan, prepared.batches[0])
+explained = explain(prepared, wanted, checked_logits(prepared.loaded, outputs))
+explained.ln_probability(logits)        # [batch] float64; gradients pass through it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from attncli.data import Array, Input, Kind, Text, Tokens, base_kind
+from attncli.data.labels import label
+from attncli.data.segments import GENERATED
+from attncli.engine.passes import Pass
+from attncli.engine.progress import Track, untracked
+from attncli.engine.request import Request
+from attncli.engine.runner import Runner
+from attncli.errors import ModelError, UsageError, did_you_mean
+from attncli.inputs.answers import answer_ids, with_answer
+from attncli.models import Loaded
+from attncli.models.checkpoint import list_weights
+
+FORMS = ("next", "word", "answer", "generated", "mask", "label")
+"""What can be explained; all but next and generated are followed by a value, as in `word:Paris`."""
+_EXPECTED = "next, word:W, answer:TEXT, generated, mask:N or label:NAME"
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """What the user wants to be explained: one of `FORMS` and its value, which is empty for next and generated."""
+
+    form: str
+    value: str = ""
+
+    @classmethod
+    def parse(cls, wanted: str) -> ExplainRequest:
+        """Return the request; raise UsageError if it cannot be read.
+
+        >>> ExplainRequest.parse("next"), ExplainRequest.parse("word:it's")
+        (ExplainRequest(form='next', value=''), ExplainRequest(form='word', value="it's"))
+        """
+        form, colon, value = wanted.partition(":")
+        form = form.strip()
+        if form not in FORMS:
+            raise UsageError(f"unknown --explain '{wanted[:60]}': expected {_EXPECTED}; {did_you_mean(form, FORMS)}")
+        needs_value = form not in ("next", "generated")
+        if needs_value != bool(value.strip()) or (colon and not needs_value):
+            raise UsageError(f"expected --explain as {_EXPECTED}, got {wanted!r:.60}")
+        if form == "mask" and not (value.strip().isdigit() and int(value) > 0):
+            raise UsageError(f"expected --explain mask:N with the number of a mask from 1 up, got {wanted!r:.60}")
+        return cls(form, value if form == "answer" else value.strip())
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A prediction that is explained.
+
+    wanted  what the user asked for, such as `word:Paris`
+    name    what is predicted: a token, a text or a label
+    ids     ids of the predicted tokens, or of the label
+    rows    the row of the logits that predicts each token; empty for a label
+    """
+
+    wanted: str
+    name: str
+    ids: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    def of_ids(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the logits [batch, prediction, token or label] that decide, as float64."""
+        return (logits[:, list(self.rows)] if self.rows else logits[:, None]).double()
+
+    def ln_probability(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the natural logarithm of the probability of the prediction, [batch] float64.
+
+        logits  [batch, row, token], or [batch, label] of a classifier
+        Of several tokens it is the sum: each is predicted from those before it.
+        """
+        ids = torch.tensor(self.ids, device=logits.device)
+        of_tokens = self.of_ids(logits).log_softmax(-1).gather(-1, ids[None, :, None].expand(len(logits), -1, 1))
+        return of_tokens[..., 0].sum(1)
+
+    def query_rows(self, text: Input, kind: Kind) -> Array:
+        """Return the rows of a kind of attention from which the prediction is computed; none in an encoder of two.
+
+        A classifier reads its first token if that is special and the model an encoder, else its last token.
+        """
+        queries, is_encoder = text.sides(kind)[0], base_kind(kind) == "encoder"
+        if is_encoder and text.target is not None:
+            return np.array([], dtype=np.int64)
+        if self.rows:
+            return np.unique(np.array(self.rows, dtype=np.int64))
+        if is_encoder and queries.special[:1].any():
+            return np.array([0])
+        return np.arange(len(queries)) if is_encoder else np.array([len(queries) - 1])
+
+
+def checked_logits(loaded: Loaded, outputs: Any) -> torch.Tensor:
+    """Return the logits among the outputs of a pass; raise ModelError if there are none or they are random."""
+    name, random = type(loaded.model).__name__, loaded.initialised
+    logits = getattr(outputs, "logits", None)
+    if not isinstance(logits, torch.Tensor):
+        raise ModelError(f"{name} predicts nothing: load it with --head causal-lm, masked-lm or auto-lm")
+    if random:
+        raise ModelError(
+            f"the logits of {name} are random: the checkpoint lacks {len(random)} of its weights "
+            f"({list_weights(random)})"
+        )
+    return logits
+
+
+def prepare_explained(
+    runner: Runner, text: Text, request: Request, wanted: ExplainRequest, track: Track = untracked
+) -> Pass:
+    """Return the pass over one text that makes the prediction; a given answer is appended to it.
+
+    Raise UsageError if the answer does not fit, and ModelError if the model cannot continue a text.
+    """
+    loaded = runner.loaded
+    if wanted.form != "answer":
+        return runner.prepare([text], request, track)
+    if loaded.is_encoder_decoder:
+        if text.target is not None:
+            raise UsageError("--explain answer:TEXT is what the decoder reads, as --target is: leave --target out")
+        return runner.prepare([replace(text, target=wanted.value)], request, track)
+    if not loaded.model.can_generate() or loaded.reads_both_ways:
+        raise ModelError(f"{type(loaded.model).__name__} continues no text, so it has no answer: use --explain word:W")
+    prepared = runner.prepare([text], request, track)
+    batch = with_answer(loaded, prepared.batches[0], wanted.value)
+    return Pass.prepare(loaded, prepared.plan, [batch], request)
+
+
+def explain(prepared: Pass, wanted: ExplainRequest, logits: torch.Tensor) -> Explained:
+    """Return the prediction that is explained.
+
+    logits  those of the text of the pass, as `prepare_explained` returned it: [1, row, token] or [1, label]
+    Raise UsageError if the text or the vocabulary lacks what is asked for, and ModelError without a head for it.
+    """
+    loaded, text = prepared.loaded, prepared.batches[0].inputs[0]
+    spec = f"{wanted.form}:{wanted.value}" if wanted.value else wanted.form
+    if logits.dim() == 2:
+        number = _label(loaded, wanted, logits)
+        return Explained(spec, label_names(loaded, logits.shape[1])[number], (number,), ())
+    name = type(loaded.model).__name__
+    if wanted.form == "label":
+        raise ModelError(f"{name} is no classifier of texts, so it has no label: use --explain next or word:W")
+    masked = not loaded.is_encoder_decoder and (loaded.reads_both_ways or not loaded.model.can_generate())
+    if masked and (getattr(loaded.tokenizer, "mask_token_id", None) is None or logits.shape[2] < len(loaded.tokenizer)):
+        raise ModelError(f"{name} predicts no token or label of a text, so there is nothing to explain")
+    rows = _rows(loaded, text, wanted, masked)
+    tokens = text.source if text.target is None else text.target
+    if wanted.form in ("answer", "generated"):
+        ids = [int(number) for number in tokens.ids[[row + 1 for row in rows]]]
+    elif wanted.form == "word":
+        ids = [_word_id(loaded, wanted.value)]
+    else:
+        ids = logits[0, rows].argmax(-1).tolist()
+    return Explained(spec, token_names(loaded, ids), tuple(ids), tuple(rows))
+
+
+def predicted_names(loaded: Loaded, explained: Explained, logits: torch.Tensor) -> list[str]:
+    """Return what the model predicts in the place of what is explained, for each text of a batch."""
+    ids = explained.of_ids(logits).argmax(-1).tolist()
+    if explained.rows:
+        return [token_names(loaded, of_text) for of_text in ids]
+    names = label_names(loaded, logits.shape[1])
+    return [names[number] for (number,) in ids]
+
+
+def token_names(loaded: Loaded, ids: Sequence[int]) -> str:
+    """Return the text of predicted tokens; the piece itself where it has no visible text."""
+    tokenizer = loaded.target_tokenizer
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=False)).strip()
+    return text or " ".join(label(str(piece)) for piece in tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+def label_names(loaded: Loaded, count: int) -> list[str]:
+    """Return the names of the labels of a classifier."""
+    names = getattr(loaded.model.config, "id2label", None) or {}
+    return [str(names.get(number, number)) for number in range(count)]
+
+
+def _label(loaded: Loaded, wanted: ExplainRequest, logits: torch.Tensor) -> int:
+    """Return the number of the label: the predicted one, or that of a name."""
+    if wanted.form not in ("label", "next"):
+        raise UsageError(f"{type(loaded.model).__name__} predicts labels: use --explain label:NAME or next")
+    if logits.shape[1] == 1:
+        raise ModelError(f"{type(loaded.model).__name__} predicts one number, which has no probability")
+    if wanted.form == "next":
+        return int(logits[0].argmax())
+    names = label_names(loaded, logits.shape[1])
+    if wanted.value not in names:
+        raise UsageError(f"--explain: there is no label '{wanted.value[:60]}': {did_you_mean(wanted.value, names)}")
+    return names.index(wanted.value)
+
+
+def _rows(loaded: Loaded, text: Input, wanted: ExplainRequest, masked: bool) -> list[int]:
+    """Return the rows of the logits that predict what is explained."""
+    if masked:
+        return [_mask(loaded, text.source, wanted)]
+    if wanted.form == "mask":
+        raise UsageError(f"{type(loaded.model).__name__} continues texts and fills no mask: use --explain next")
+    tokens = text.source if text.target is None else text.target
+    # the start of a decoder is predicted by no row
+    written = [row - 1 for row in range(1, len(tokens)) if not tokens.special[row]]
+    if text.target is None:
+        written = [row for row in written if tokens.segments[row + 1] == GENERATED]
+    if wanted.form in ("answer", "generated"):
+        if not written:
+            raise UsageError("--explain generated needs a text that the model wrote: give --generate N")
+        return written
+    is_generated = text.target is not None and text.text.target is None
+    return [written[0] if is_generated and written else len(tokens) - 1]
+
+
+def _mask(loaded: Loaded, tokens: Tokens, wanted: ExplainRequest) -> int:
+    """Return the position of the mask that is explained."""
+    if wanted.form == "generated":
+        raise UsageError(f"{type(loaded.model).__name__} writes no text: use --explain next or word:W")
+    masks = np.flatnonzero(tokens.ids == loaded.tokenizer.mask_token_id).tolist()
+    number = int(wanted.value) if wanted.form == "mask" else 1
+    if number > len(masks):
+        mask, count = loaded.tokenizer.mask_token, len(masks)
+        problem = f"{count} of them" if count else "none"
+        raise UsageError(
+            f"{type(loaded.model).__name__} predicts words in the place of {mask}, and the text has {problem}: "
+            f"write {mask} for a word"
+        )
+    return int(masks[number - 1])
+
+
+def _word_id(loaded: Loaded, word: str) -> int:
+    """Return the id of a word; raise UsageError unless the vocabulary has it as one token."""
+    tokenizer = loaded.target_tokenizer
+    ids = answer_ids(tokenizer, word)
+    if len(ids) != 1 or ids[0] == getattr(tokenizer, "unk_token_id", None):
+        pieces = " ".join(label(str(piece)) for piece in tokenizer.convert_ids_to_tokens(list(ids)))
+        raise UsageError(
+            f"--explain: '{word[:60]}' is no token of the vocabulary ({pieces}): give a word that is one token"
+            + (f", or answer:{word[:60]}" if loaded.model.can_generate() and not loaded.reads_both_ways else "")
+        )
+    return ids[0]

@@ -1,0 +1,22 @@
+"""The option that says which prediction of a model is explained, for all analyses that explain one."""
+
+from dataclasses import dataclass
+
+from attncli.options import StudyOptions, option
+
+
+@dataclass(frozen=True)
+class ExplainOptions(StudyOptions):
+    """Which prediction is explained."""
+
+    explain: str = option(
+        "Explain",
+        "next: what the model predicts; word:W: W in its place; answer:TEXT after the text; generated; mask:2; "
+        "label:NAME (see attncli explain predictions)",
+        metavar="WHAT",
+        default="next",
+    )
+
+    @property
+    def reads_head(self) -> bool:
+        return True
