@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from attncli.studies.highlight.page import HighlightPage
     from attncli.studies.highlight.result import Highlight
     from attncli.studies.importance.result import Importance
+    from attncli.studies.knockout.result import Knockout
     from attncli.studies.patterns.options import Thresholds
     from attncli.studies.patterns.result import Patterns
     from attncli.studies.repeated.result import Repeated
@@ -56,8 +57,8 @@ __all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profi
 __all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
 __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
 __all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
-__all__ += ["HighlightPage", "Importance", "Page", "Patterns", "PictureArguments", "RankedHeads", "Repeated"]
-__all__ += ["Segments", "Thresholds", "__version__", "capture", "compare", "load", "open"]
+__all__ += ["HighlightPage", "Importance", "Knockout", "Page", "Patterns", "PictureArguments", "RankedHeads"]
+__all__ += ["Repeated", "Segments", "Thresholds", "__version__", "capture", "compare", "load", "open"]
 __all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
 _HOMES = {
@@ -76,6 +77,7 @@ _HOMES = {
     "attncli.studies.compare.compute": ("compare",),
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.find.result": ("RankedHeads",),
+    "attncli.studies.knockout.result": ("Knockout",),
     "attncli.studies.flow.report": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
     "attncli.studies.flow.options": ("FlowOptions",),

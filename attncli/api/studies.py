@@ -1,18 +1,25 @@
-"""A loaded model that runs any study, and tests of its heads."""
+"""A loaded model that runs any study, and tests of its heads and of its predictions."""
 
 from dataclasses import dataclass, replace
 from typing import Unpack
 
+from attncli.api.run import NamedSpans
 from attncli.arguments import check_fields, checks_arguments
+from attncli.data import Text
 from attncli.data.pair_weights import TokenName
 from attncli.engine.execution import Execution
 from attncli.engine.request import Request, RunOptions
 from attncli.engine.runner import Runner
 from attncli.engine.study import ResultT, Study
+from attncli.errors import UsageError
+from attncli.inputs.partitions import as_spans
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.studies.importance.options import ImportanceMethod, ImportanceOptions, ImportanceUnit
 from attncli.studies.importance.result import Importance
 from attncli.studies.importance.study import ImportanceStudy
+from attncli.studies.knockout.options import KnockoutOptions
+from attncli.studies.knockout.result import Knockout
+from attncli.studies.knockout.study import KnockoutStudy
 
 
 @checks_arguments
@@ -66,3 +73,34 @@ class StudyRunner(Runner):
         """
         options = ImportanceOptions(method, unit, None if tokens is None else str(tokens), seed)
         return self.study(ImportanceStudy(options), text, pair=pair, target=target, **run_options)
+
+    def knockout(
+        self,
+        text: str | Text,
+        explain: str = "next",
+        *,
+        query: TokenName | None = None,
+        window_layers: int | None = None,
+        divide: str | None = None,
+        spans: NamedSpans | None = None,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> Knockout:
+        """Return how one prediction changes when attention to each token, word or segment is blocked.
+
+        explain        next, word:W, answer:TEXT, generated, mask:N or label:NAME; `attncli explain predictions`
+        query          tokens from which attention is blocked, as for `find`; those that predict by default
+        window_layers  number of layers that are blocked together; about a fifth of them by default
+        divide         auto, segment, paragraph or line: block whole segments instead of tokens
+        spans          the segments that are blocked, as for `run.segments`
+        run_options    options of the forward pass: layer and head are those that are blocked, words=True blocks words
+        Load the model with the head that predicts: `load(…, head="causal-lm")`, or head="auto-head" for its own.
+        Raise UsageError for several texts, and if the text has nothing of the kind; ModelError without such a head.
+        """
+        name = None if query is None else str(query)
+        options = KnockoutOptions(explain, name, window_layers, divide)
+        if spans is not None and divide is not None:
+            raise UsageError("spans say what the segments are, as divide does: give one of them")
+        study = KnockoutStudy(options, None if spans is None else as_spans(spans))
+        return self.study(study, text, pair=pair, target=target, **run_options)

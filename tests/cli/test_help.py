@@ -30,7 +30,7 @@ COMMANDS = registry.names("cli.commands")
 PANELS = {
     "Look": "find heatmap view highlight",
     "Measure": "stats patterns heads flow segments compare",
-    "Test": "importance",
+    "Test": "importance knockout",
     "Automate": "run check",
     "Reference": "info explain",
 }
@@ -69,6 +69,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "highlight",
         "importance",
         "info",
+        "knockout",
         "patterns",
         "run",
         "segments",

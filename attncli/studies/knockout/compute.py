@@ -1,0 +1,198 @@
+"""Forward passes in which some keys are blocked for some rows, many of them in one batch.
+
+All passes of a batch read the same text. Each blocks other keys in other layers, so one edit of a layer serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from attncli.capturing import Shadow, bind, edited_outputs
+from attncli.capturing.bound_edits import BoundEdits
+from attncli.capturing.edited_weights import CallEdits, WeightEdit
+from attncli.data import Array, Input, Kind
+from attncli.engine.explained import Explained, checked_logits, predicted_names
+from attncli.engine.memory import format_size, free_memory
+from attncli.engine.passes import Pass
+from attncli.engine.progress import Track
+from attncli.errors import ModelError, UsageError
+from attncli.inputs.batches import repeated
+from attncli.studies.knockout.units import BlockedRows
+
+DRAWS = 5
+"""Number of random sets of keys for each segment."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Layers that are blocked together.
+
+    layer   the layer in the middle; None for all layers
+    layers  all layers of the window
+    """
+
+    layer: int | None
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One pass: these keys are blocked in these layers of a kind of attention."""
+
+    kind: Kind
+    layers: tuple[int, ...]
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What the model predicts in each pass.
+
+    ln_probability  [pass] natural logarithm of the probability of what is explained
+    predicted       what is predicted instead, for each pass
+    """
+
+    ln_probability: Array
+    predicted: tuple[str, ...]
+
+    def part(self, start: int, end: int) -> Effects:
+        """Return the passes from `start` up to, not including, `end`."""
+        return Effects(self.ln_probability[start:end], self.predicted[start:end])
+
+
+def default_window(layers: int) -> int:
+    """Return how many layers are blocked together, about a fifth: 5 of 28 and 9 of 48 as in Geva et al. 2023.
+
+    >>> default_window(3), default_window(12), default_window(28), default_window(48)
+    (1, 3, 5, 9)
+    """
+    return 2 * (layers // 10) + 1
+
+
+def windows_of(layers: Sequence[int], size: int | None) -> tuple[Window, ...]:
+    """Return the window of all layers, then one around each layer; at both ends they have fewer layers.
+
+    size  number of layers of a window; None for the default
+
+    >>> [window.layers for window in windows_of([0, 1, 2, 3], 3)]
+    [(0, 1, 2, 3), (0, 1), (0, 1, 2), (1, 2, 3), (2, 3)]
+    """
+    layers, size = sorted(layers), size or default_window(len(layers))
+    around = (
+        Window(layer, tuple(layers[max(0, index - size // 2) : index + (size + 1) // 2]))
+        for index, layer in enumerate(layers)
+    )
+    return Window(None, tuple(layers)), *around
+
+
+def variants_of(blocked: BlockedRows, windows: Sequence[Window]) -> list[Variant]:
+    """Return the passes of one kind: each unit in each window, then the random keys of each unit in all layers."""
+    of_units = [Variant(blocked.kind, window.layers, unit.positions) for window in windows for unit in blocked.units]
+    all_layers = windows[0].layers
+    return of_units + [Variant(blocked.kind, all_layers, keys) for sets in blocked.random for keys in sets]
+
+
+def measure(
+    prepared: Pass,
+    explained: Explained,
+    rows: Mapping[Kind, Array],
+    variants: Sequence[Variant],
+    track: Track,
+    vocabulary: int,
+) -> Effects:
+    """Return what the model predicts in each pass.
+
+    rows        the rows from which attention is blocked, by kind
+    vocabulary  number of logits of a row
+    """
+    batch, plan, loaded = prepared.batches[0], prepared.plan, prepared.loaded
+    step = _passes_per_batch(prepared, vocabulary)
+    shadow = Shadow(loaded.model)
+    ln_probability, predicted = [], []
+    with track("blocking", len(variants), "passes") as advance:
+        for start in range(0, len(variants), step):
+            part = variants[start : start + step]
+            many = repeated(batch, len(part))
+            edits = _edits(prepared, rows, part)
+            with torch.inference_mode():
+                logits = checked_logits(loaded, edited_outputs(loaded, plan, many, edits, shadow=shadow))
+                ln_probability.append(explained.ln_probability(logits).cpu().numpy())
+                predicted += predicted_names(loaded, explained, logits)
+            advance(len(part))
+    return Effects(np.concatenate(ln_probability), tuple(predicted))
+
+
+def _edits(prepared: Pass, rows: Mapping[Kind, Array], variants: Sequence[Variant]) -> BoundEdits:
+    """Return the edits of a batch: those of the model, and the blocked keys of each pass."""
+    text = prepared.batches[0].inputs[0]
+    own = bind(prepared.plan, [text] * len(variants), prepared.loaded.edits, prepared.loaded.name)
+    weights = dict(own.weights)
+    masks = {kind: _masks(text, kind, rows[kind], variants) for kind in rows}
+    for site in prepared.plan.sites:
+        heads = prepared.heads.get((site.kind, site.layer), ())
+        where = torch.zeros((len(variants), site.heads), dtype=torch.bool)
+        for number, variant in enumerate(variants):
+            if variant.kind == site.kind and site.layer in variant.layers:
+                where[number, list(heads)] = True
+        if not where.any():
+            continue
+        if site.no_edits:
+            raise ModelError(f"knockout: weights of {site.label} cannot be edited: {site.no_edits}")
+        queries, keys = masks[site.kind]
+        edit = WeightEdit("block", where[:, :, None, None], queries=queries, keys=keys)
+        before = weights[site.key].edits if site.key in weights else ()
+        weights[site.key] = CallEdits(site.label, (*before, edit))
+    return BoundEdits(weights, own.outputs)
+
+
+def _masks(text: Input, kind: Kind, rows: Array, variants: Sequence[Variant]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the blocked rows and keys of each pass, [pass, token] bool each."""
+    count, keys = map(len, text.sides(kind))
+    of_rows = torch.zeros((len(variants), count), dtype=torch.bool)
+    of_rows[:, rows.tolist()] = True
+    of_keys = torch.zeros((len(variants), keys), dtype=torch.bool)
+    for number, variant in enumerate(variants):
+        if variant.kind == kind:
+            of_keys[number, list(variant.keys)] = True
+    return of_rows, of_keys
+
+
+def _passes_per_batch(prepared: Pass, vocabulary: int) -> int:
+    """Return how many passes share a batch: as many as its tokens and the allowed memory permit.
+
+    Raise UsageError if a single one does not fit.
+    """
+    text = prepared.batches[0].inputs[0]
+    tokens = max(len(side) for kind in {site.kind for site in prepared.plan.sites} for side in text.sides(kind))
+    heads = max(site.heads for site in prepared.plan.sites)
+    needed = 4 * tokens * (2 * vocabulary + 4 * heads * tokens)
+    limit, free = prepared.request.max_memory, free_memory()
+    allowed = limit if limit is not None else needed if free is None else free // 2
+    if allowed < needed:
+        raise UsageError(
+            f"one pass over {tokens} tokens takes {format_size(needed)}, allowed are {format_size(allowed)}: "
+            f"shorten the text with --max-tokens {tokens // 2}, or allow more with --max-memory"
+        )
+    return max(1, min(prepared.request.batch_tokens // tokens, allowed // needed))
+
+
+def ranks(values: Array) -> Array:
+    """Return ranks from 1 up, the smallest value first; equal values share the mean rank.
+
+    >>> ranks(np.array([0.5, -2.0, 0.5])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean: Array = np.cumsum(counts) - (counts - 1) / 2
+    return mean[inverse]
+
+
+def rank_correlation(first: Array, second: Array) -> float:
+    """Return Spearman's correlation of two columns; NaN if one is constant or there are fewer than 5 entries."""
+    if len(first) < 5 or not np.ptp(first) or not np.ptp(second):
+        return float("nan")
+    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
