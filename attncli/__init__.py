@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from attncli.data.maps import Attention
     from attncli.data.measures import Metric
     from attncli.data.profile import Profile, Received
-    from attncli.data.results import RunInfo, Scores, Statistics
+    from attncli.data.results import Scores, Statistics
+    from attncli.data.run_info import RunInfo
     from attncli.data.tokens import KINDS, Input, Text, Tokens
     from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError

@@ -10,7 +10,8 @@ from attncli.data.layer_maps import LayerMaps
 from attncli.data.maps import Attention
 from attncli.data.measures import Columns, Metric, Range, RowSum, RowSums, Selection
 from attncli.data.profile import MIN_QUERIES, MIN_SHARE, Profile, Received
-from attncli.data.results import FORMAT, RunInfo, Scores, Statistics, columns_of
+from attncli.data.results import Scores, Statistics, columns_of
+from attncli.data.run_info import FORMAT, RunInfo
 from attncli.data.segments import Partition, Spans, TextSpan
 from attncli.data.stream import MAX_OFFSET, Rows, ScoreParts, Visibility
 from attncli.data.tokens import (
