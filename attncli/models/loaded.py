@@ -38,6 +38,7 @@ class Loaded:
     initialised       weights that the checkpoint lacks: attention does not depend on them, other outputs do
     unused            weights of the checkpoint that belong to this stack, but that it does not use
     sentence_limit    number of tokens to which sentence-transformers cuts texts; None for other models
+    generation        the settings of its generation_config.json, as stored; None without one
     gguf              the GGUF file that it was loaded from, if any
     edits             changes of its attention, which every pass applies; the modules themselves are unchanged
     writer            a function of a text: its context gives the modules that generate after the text; None for `model`
@@ -52,6 +53,7 @@ class Loaded:
     initialised: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     sentence_limit: int | None = None
+    generation: Mapping[str, Any] | None = None
     gguf: GgufFile | None = None
     edits: tuple[Edit, ...] = ()
     writer: Callable[[Input], AbstractContextManager[Any]] | None = None

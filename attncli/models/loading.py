@@ -19,6 +19,7 @@ from attncli.models.gguf import NO_MODEL, find_gguf, gguf_options, heeded_progre
 from attncli.models.greedy import greedy_settings
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
+from attncli.models.pruned import restore_cuts
 from attncli.models.wrapped import check_tokenizer, unwrap
 from attncli.vocabulary import DTYPES
 
@@ -87,6 +88,7 @@ def load(
             name,
             revision,
             class_reason=info.get("class_reason", ""),
+            generation=info.get("generation"),
             initialised=tuple(sorted(info["missing_keys"])),
             unused=unused_weights(model, info),
             sentence_limit=None if sentence is None else sentence.limit,
@@ -195,9 +197,10 @@ def _load_model(path: str, name: str, head: str, dtype: str, options: dict[str, 
                 raise
             unfit.append(auto.__name__)
             continue
+        restore_cuts(model, path, loading_info)
         missing = problem_with_weights(model, loading_info)
         if not missing:
-            return model, {**loading_info, "class_reason": problem}
+            return model, {**loading_info, "class_reason": problem, "generation": stored}
         problem = problem or f"as {type(model).__name__} {missing}"
     problem = problem or f"{config.model_type} loads through none of {', '.join(dict.fromkeys(unfit))}"
     raise ModelError(f"model '{name}': {problem}; choose another --head or checkpoint")

@@ -17,7 +17,10 @@ from attncli.store.text import json_line, json_text, path_inside, plain, slug, u
 MANIFEST = "manifest.json"
 PARTIAL = ".partial.jsonl"
 """Results of a run that is not complete (see `partial.py`)."""
-_NAMES_OF_PATHS = ("model", "name", "tokenizer", "target_tokenizer", "target-tokenizer", "file", "baseline")
+_NAMES_OF_PATHS = (
+    *("model", "name", "tokenizer", "target_tokenizer", "target-tokenizer", "file", "baseline"),
+    *("importance", "rank_file", "rank-file", "save"),
+)
 SCHEMA = f"attncli.run/{FORMAT}"
 _ELSEWHERE = "choose another folder with --out, or replace it with --force"
 
