@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from attncli.data.tokens import KINDS, Input, Text, Tokens
     from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
+    from attncli.models.pruned import load_pruned
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
     from attncli.studies.find.result import RankedHeads
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from attncli.studies.knockout.result import Knockout
     from attncli.studies.patterns.options import Thresholds
     from attncli.studies.patterns.result import Patterns
+    from attncli.studies.prune.result import Pruning
     from attncli.studies.repeated.result import Repeated
     from attncli.studies.segments.result import Segments
     from attncli.studies.view.result import Page
@@ -58,8 +60,9 @@ __all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profi
 __all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
 __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
 __all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
-__all__ += ["HighlightPage", "Importance", "Knockout", "Page", "Patterns", "PictureArguments", "RankedHeads"]
-__all__ += ["Repeated", "Segments", "Thresholds", "__version__", "capture", "compare", "load", "open"]
+__all__ += ["HighlightPage", "Importance", "Knockout", "Page", "Patterns", "PictureArguments", "Pruning"]
+__all__ += ["RankedHeads", "Repeated", "Segments", "Thresholds", "__version__"]
+__all__ += ["capture", "compare", "load", "load_pruned", "open"]
 __all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
 _HOMES = {
@@ -75,6 +78,7 @@ _HOMES = {
     ),
     "attncli.engine.request": ("RunOptions", "ZoomOptions"),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
+    "attncli.models.pruned": ("load_pruned",),
     "attncli.studies.compare.compute": ("compare",),
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.find.result": ("RankedHeads",),
@@ -89,6 +93,7 @@ _HOMES = {
     "attncli.studies.importance.result": ("Importance",),
     "attncli.studies.patterns.options": ("Thresholds",),
     "attncli.studies.patterns.result": ("Patterns",),
+    "attncli.studies.prune.result": ("Pruning",),
     "attncli.studies.repeated.result": ("Repeated",),
     "attncli.studies.segments.result": ("Segments",),
     "attncli.studies.view.result": ("Page",),

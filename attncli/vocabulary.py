@@ -68,3 +68,7 @@ IMPORTANCE_METHODS = ("zero", "mean", "gradient")
 IMPORTANCE_UNITS = ("head", "group", "layer")
 MASKED_SHARE = 0.15
 """Share of the ordinary tokens that are masked to measure the loss of a masked language model."""
+PRUNING_UNITS = ("head", "group")
+RANDOM_ORDERS = 5
+"""Number of random orders of heads in the curve of `prune`; also the least number."""
+PRUNED_FORMS = ("zeroed", "smaller", "irregular")

@@ -16,12 +16,14 @@ from forking import ForkServer
 from rules import Package
 
 PACKAGE = Path(__file__).parent.parent / "attncli"
-# Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated.
+# Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated, and
+# prune, which uses the effects of importance.
 USED_BY_CHECK = ("patterns", "repeated")
+USED_BY_PRUNE = ("importance",)
 OTHER_STUDIES = sorted(
     path.parent.name
     for path in PACKAGE.glob("studies/*/__init__.py")
-    if path.parent.name not in (*USED_BY_CHECK, "check")
+    if path.parent.name not in (*USED_BY_CHECK, *USED_BY_PRUNE, "check", "prune")
 )
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
@@ -40,6 +42,8 @@ LAYERS = (
     ("studies",),
     tuple(f"studies.{name}" for name in USED_BY_CHECK),
     ("studies.check",),
+    tuple(f"studies.{name}" for name in USED_BY_PRUNE),
+    ("studies.prune",),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
     ("cli",),

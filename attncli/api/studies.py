@@ -1,6 +1,7 @@
 """A loaded model that runs any study, and tests of its heads and of its predictions."""
 
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from typing import Unpack
 
 from attncli.api.run import NamedSpans
@@ -20,6 +21,10 @@ from attncli.studies.importance.study import ImportanceStudy
 from attncli.studies.knockout.options import KnockoutOptions
 from attncli.studies.knockout.result import Knockout
 from attncli.studies.knockout.study import KnockoutStudy
+from attncli.studies.prune.options import PrunedForm, PruneOptions, PruningUnit
+from attncli.studies.prune.result import Pruning
+from attncli.studies.prune.study import PruneStudy
+from attncli.vocabulary import RANDOM_ORDERS
 
 
 @checks_arguments
@@ -104,3 +109,45 @@ class StudyRunner(Runner):
             raise UsageError("spans say what the segments are, as divide does: give one of them")
         study = KnockoutStudy(options, None if spans is None else as_spans(spans))
         return self.study(study, text, pair=pair, target=target, **run_options)
+
+    def prune(
+        self,
+        text: Texts,
+        *,
+        unit: PruningUnit = "head",
+        importance: Importance | str | PathLike[str] | None = None,
+        rank_texts: Texts | None = None,
+        steps: int = 1,
+        heads: int | None = None,
+        share: float | None = None,
+        until_loss: str | float | None = None,
+        save: str | PathLike[str] | None = None,
+        form: PrunedForm = "zeroed",
+        orders: int = RANDOM_ORDERS,
+        seed: int = 0,
+        **run_options: Unpack[RunOptions],
+    ) -> Pruning:
+        """Return what the output loses without more and more heads, the least important first.
+
+        unit        what is removed at once: a head, or the heads of a group that share keys and values
+        importance  result of `importance` or a file of `attncli importance`: its order is taken, nothing is measured
+        rank_texts  texts that rank heads; by default a random half of the texts does, the other half gives the curve
+        steps       number of rankings: heads that are left are measured again after each 1/steps of all heads
+        heads, share, until_loss  where to stop, at most one of them: a number of heads, a share of them, or a rise of
+                    the loss on the ranking texts such as "+2%" or 0.1 (nats per token)
+        save        folder for the model without the removed heads; it must not exist, or be empty
+        form        of the saved model. zeroed: same shapes, zeros in W_O; smaller: equally many key heads out of every
+                    layer, which the configuration must accept; irregular: cut projections, for `attncli.load_pruned`
+        orders      number of random orders, 5 or more
+        seed        chooses the halves, the random orders and the tokens that are masked for a masked language model
+        Raise UsageError if there is one text only and nothing else ranks heads, or if the rise is not reached or is
+        exceeded at once, OutputError if the folder holds something, and ModelError if the model has no such form.
+        """
+        ranked, file = (importance, None) if isinstance(importance, Importance) else (None, importance)
+        rise = None if until_loss is None else str(until_loss)
+        folder = None if save is None else fspath(save)
+        options = PruneOptions(
+            unit, None if file is None else fspath(file), None, steps, heads, share, rise, folder, form, orders, seed
+        )
+        given = None if rank_texts is None else parse_texts(rank_texts)
+        return self.study(PruneStudy(options, ranked, given), text, **run_options)

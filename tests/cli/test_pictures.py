@@ -46,7 +46,7 @@ def resolved(folder: str) -> dict[str, object]:
 
 
 def test_every_command_that_draws_has_the_options_and_keys() -> None:
-    drawing = {"find", "flow", "heads", "heatmap", "highlight", "importance", "patterns", "segments", "stats"}
+    drawing = {"find", "flow", "heads", "heatmap", "highlight", "importance", "patterns", "prune", "segments", "stats"}
     groups = study_commands()
     assert {name for name in groups if PictureOptions in groups[name]} >= drawing
     assert PictureOptions not in groups["view"]

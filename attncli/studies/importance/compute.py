@@ -115,7 +115,7 @@ class Ablation:
                 if not waiting and (number, None) in done:
                     continue
                 recorded = self.reruns.record(text.tensors)
-                outcome = self._outcome(text, recorded)
+                outcome = self.outcome(text, recorded)
                 if (number, None) not in done:
                     losses[number], contributions[:, number] = outcome.loss, self._contributions(text)
                     loss = None if np.isnan(outcome.loss) else outcome.loss
@@ -142,7 +142,8 @@ class Ablation:
         layers = groupby(range(len(self.units)), key=lambda number: self.units[number].layer)
         return [tuple(numbers) for _, numbers in layers]
 
-    def _outcome(self, text: PredictedText, recorded: RecordedText) -> Outcome:
+    def outcome(self, text: PredictedText, recorded: RecordedText) -> Outcome:
+        """Return what the model computes for a text, which has been recorded."""
         if self.task == "base":
             return StateOutcome(self.reruns, recorded)
         if self.task == "classification":

@@ -1,0 +1,1 @@
+"""Pruning: remove the heads that matter least."""

@@ -1,0 +1,71 @@
+"""An order of heads from a file of `attncli importance`, or from its result."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attncli.errors import UsageError
+from attncli.inputs.text_files import read_file_text, read_json
+from attncli.studies.importance.result import UNITS, Importance
+from attncli.studies.importance.units import Unit
+from attncli.studies.prune.compute import UnitOrder
+from attncli.studies.prune.result import loss_of
+
+Row = Mapping[str, Any]
+
+
+def ranking_of_result(result: Importance, units: Sequence[Unit]) -> UnitOrder:
+    """Return the units in the order of a result of `importance`; raise UsageError if it is of other heads."""
+    columns = {name: column.tolist() for name, column in result.columns.items()}
+    rows = [{name: values[row] for name, values in columns.items()} for row in range(len(columns["kind"]))]
+    return _ranking("the importance", rows, result.main, units)
+
+
+def ranking_of_file(path: str, units: Sequence[Unit]) -> UnitOrder:
+    """Return the units in the order of importance.json or importance.csv.
+
+    Raise UsageError if the file is none of these, or is about other heads.
+    """
+    where = f"--importance {Path(path).name}"
+    if Path(path).suffix == ".csv":
+        rows: list[Row] = list(csv.DictReader(io.StringIO(read_file_text(path))))
+        main = next((name for name in UNITS if rows and name in rows[0]), "")
+        if not main:
+            raise UsageError(f"{where} has no column of effects: expected importance.csv or importance.json")
+        return _ranking(where, rows, main, units)
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("schema") != "attncli.importance/1":
+        raise UsageError(f"{where} is no importance.json: expected the schema attncli.importance/1")
+    listed, main = document.get("heads"), str(document.get("main"))
+    if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed) or main not in UNITS:
+        raise UsageError(f"{where} is damaged: expected a list of heads and the name of the main effect")
+    return _ranking(where, listed, main, units)
+
+
+def _ranking(where: str, rows: Iterable[Row], main: str, units: Sequence[Unit]) -> UnitOrder:
+    known: dict[tuple[Any, ...], float] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            unit = row["group"] if row.get("group") not in (None, "") else row["head"]
+            known[str(row["kind"]), int(row["layer"]), "group" in row, int(unit)] = float(row[main])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{where}, head {number}: expected kind, layer, head or group, and {main}") from error
+    values = np.zeros(len(units))
+    for place, unit in enumerate(units):
+        key = (*unit.layer, unit.group is not None, unit.head if unit.group is None else unit.group)
+        if key not in known:
+            raise UsageError(
+                f"{where} has no {unit.layer[0]} {'head' if unit.group is None else 'group'} {unit.name}: "
+                "measure the importance of the same heads of this model, with the same --unit"
+            )
+        values[place] = known[key]
+    if not np.isfinite(values).all():
+        raise UsageError(f"{where}: expected a number for each head, got NaN")
+    sizes = loss_of(main, values)
+    return UnitOrder(tuple(np.argsort(sizes, kind="stable").tolist()), sizes)
