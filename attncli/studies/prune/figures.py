@@ -13,13 +13,15 @@ from attncli.studies.prune.result import Pruning
 
 _COLOURS = {"importance": "#31688e", "reverse": "#d1495b", "random": "#777777"}
 _LABELS = {"importance": "least important first", "reverse": "most important first"}
-_LEFT, _RIGHT, _WIDTH, _HEIGHT, _BELOW, _LEGEND = 84, 210, 460, 300, 66, 12
+_LEFT, _RIGHT, _WIDTH, _HEIGHT, _BELOW, _LEGEND = 84, 260, 460, 300, 66, 12
 
 
 @with_fixed_style
 def draw_curve(result: Pruning, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return a page with the main effect by the share removed: both orders, the band of random orders, and the stop."""
-    header = Header.of(f"pruning: {label_of(result.main)} by the share of heads removed", model, note, result.advice)
+    header = Header.of(
+        f"pruning: {label_of(result.main)} by the share of heads removed", model, note, *result.advice.split("; ")
+    )
     top = header.height + _LEGEND
     page = FigureLayout.blank(_LEFT + _WIDTH + _RIGHT, top + _HEIGHT + _BELOW, header)
     axes = page.axes(_LEFT, top, _WIDTH, _HEIGHT)
