@@ -27,7 +27,13 @@ _CHOICES = {
     "pool": vocabulary.POOLS,
     "special": vocabulary.SPECIALS,
 }
-_ARGUMENTS = {"model-head": "head", "segments": "spans", "chat": "messages", "from": "a saved run"}
+_ARGUMENTS = {
+    "model-head": "head",
+    "probe-text": "passages",
+    "segments": "spans",
+    "chat": "messages",
+    "from": "a saved run",
+}
 """Options whose argument has another name, or none."""
 _SWITCHES = ("add-bos", "per-query", "profile", "neurons", "words", "log", "force", "trust-remote-code")
 _PHRASES = {

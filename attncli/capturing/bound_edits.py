@@ -14,7 +14,7 @@ from attncli.capturing.gates import LayerKey, ungated
 from attncli.capturing.intercept import CallKey
 from attncli.capturing.sites import CapturePlan, Site
 from attncli.data import Input, Kind, Tokens
-from attncli.data.edits import Edit
+from attncli.data.edits import Edit, heads_of_edit
 from attncli.data.focus import ALL, find_focus, positions_of
 from attncli.data.segments import NamedPositions
 from attncli.data.selection import Available
@@ -95,7 +95,7 @@ def bind_rows(
 
 def _sites_of(edit: Edit, plan: CapturePlan, where: str) -> list[tuple[Site, tuple[int, ...]]]:
     """Return the calls that an edit changes, with the heads; raise ModelError if one cannot be edited."""
-    selected, no_outputs = edit.select(available_heads(plan), where), ungated(plan)
+    selected, no_outputs = heads_of_edit(edit, available_heads(plan), where), ungated(plan)
     sites = [(site, heads) for site in plan.sites if (heads := selected.get((site.kind, site.layer), ()))]
     for site, _ in sites:
         reason = f"weights of {site.label} cannot be edited: {site.no_edits}" if site.no_edits else ""

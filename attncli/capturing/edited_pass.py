@@ -25,7 +25,7 @@ from attncli.capturing.scales import with_scales
 from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import CapturePlan
 from attncli.data import Input, base_kind
-from attncli.data.edits import Edit
+from attncli.data.edits import Edit, heads_of_edit
 from attncli.errors import UsageError
 from attncli.inputs.batches import Batch
 from attncli.models import Loaded
@@ -131,7 +131,7 @@ def _edited_writer(loaded: Loaded, plan: CapturePlan, text: Input) -> Iterator[P
 
 def _check_writes(edit: Edit, plan: CapturePlan, where: str) -> None:
     """Raise UsageError if an edit needs all tokens of a text at once, and the decoder writes them one by one."""
-    kinds = {base_kind(kind) for kind, _ in edit.select(available_heads(plan), where)}
+    kinds = {base_kind(kind) for kind, _ in heads_of_edit(edit, available_heads(plan), where)}
     if kinds == {"encoder"}:
         return
     if edit.action == "mean" and edit.values is None:

@@ -17,7 +17,7 @@ from attncli.capturing.scales import with_scales
 from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import CapturePlan, Site
 from attncli.data import Text
-from attncli.data.edits import Edit, temperature, uniform
+from attncli.data.edits import Edit, heads_of_edit, temperature, uniform
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
 from attncli.inputs.encode import encode
@@ -42,7 +42,7 @@ def _check_followed(loaded: Loaded, plan: CapturePlan, edits: Sequence[Edit]) ->
 
     Streamed calls need no check: the probing pass has compared their output with attncli's own.
     """
-    keys = {key for edit in edits for key in edit.select(available_heads(plan), loaded.name)}
+    keys = {key for edit in edits for key in heads_of_edit(edit, available_heads(plan), loaded.name)}
     sites = [site for site in plan.sites if (site.kind, site.layer) in keys and site.route == "eager"]
     names = [f"{site.kind}:{site.layer}" for site in sites]
     if not names or loaded.tokenizer is None:
@@ -57,7 +57,7 @@ def _check_followed(loaded: Loaded, plan: CapturePlan, edits: Sequence[Edit]) ->
 
 
 def _with_values(loaded: Loaded, plan: CapturePlan, edit: Edit) -> Edit:
-    layers = edit.select(available_heads(plan), loaded.name)
+    layers = heads_of_edit(edit, available_heads(plan), loaded.name)
     batches = list(encode(loaded, [Text(text) for text in edit.texts]))
     if edit.changes_output:
         sites = {key: site for key, site in gate_sites(plan).items() if key in layers}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, SupportsIndex, get_args
 
+from attncli.arguments import checked
 from attncli.data.selection import Available, Choice, choose, resolve
 from attncli.data.tokens import Kind, base_kind
 from attncli.errors import UsageError, did_you_mean
@@ -66,25 +67,6 @@ class Edit:
         """Whether the output of heads is changed, not their weights."""
         return self.action in OF_OUTPUT or (self.action == "patch" and self.part == "output")
 
-    def select(self, available: Available, where: str) -> Mapping[tuple[Kind, int], tuple[int, ...]]:
-        """Return the heads of a model that are edited, by kind and layer; raise UsageError if one does not exist.
-
-        available  the heads of the model, by kind and layer
-        where      name of the model
-        """
-        selected: dict[tuple[Kind, int], set[int]] = {}
-        try:
-            for part in self.heads or ("all",):
-                for layer, heads in resolve(_choice(part, self.kind), available, where).items():
-                    selected.setdefault(layer, set()).update(heads)
-        except UsageError as error:
-            raise UsageError(f"{self.spec}: {error}") from error
-        if self.action == "window":  # the positions of two texts have no distance
-            selected = {layer: heads for layer, heads in selected.items() if base_kind(layer[0]) != "cross"}
-            if not selected:
-                raise UsageError(f"{self.spec}: a window needs attention inside one text, this is cross-attention")
-        return {layer: tuple(sorted(heads)) for layer, heads in selected.items()}
-
 
 def zero(heads: HeadsOption = None, kind: str | None = None) -> Edit:
     """Return an edit that sets the output of heads to 0; their weights stay as they are.
@@ -96,6 +78,7 @@ def zero(heads: HeadsOption = None, kind: str | None = None) -> Edit:
     return _edit("zero", heads, kind)
 
 
+@checked
 def mean(heads: HeadsOption = None, kind: str | None = None, *, over: str | Sequence[str] = ()) -> Edit:
     """Return an edit that replaces the output of heads by its mean over tokens: every token gets the same vector.
 
@@ -291,3 +274,23 @@ def _array(weights: Any) -> Any:
     if len(shape) not in (2, 3):
         raise UsageError(f"expected weights of shape [query, key] or [head, query, key], got {list(shape)}")
     return weights if len(shape) == 3 else weights[None]
+
+
+def heads_of_edit(edit: Edit, available: Available, where: str) -> Mapping[tuple[Kind, int], tuple[int, ...]]:
+    """Return the heads of a model that are edited, by kind and layer; raise UsageError if one does not exist.
+
+    available  the heads of the model, by kind and layer
+    where      name of the model
+    """
+    selected: dict[tuple[Kind, int], set[int]] = {}
+    try:
+        for part in edit.heads or ("all",):
+            for layer, heads in resolve(_choice(part, edit.kind), available, where).items():
+                selected.setdefault(layer, set()).update(heads)
+    except UsageError as error:
+        raise UsageError(f"{edit.spec}: {error}") from error
+    if edit.action == "window":  # the positions of two texts have no distance
+        selected = {layer: heads for layer, heads in selected.items() if base_kind(layer[0]) != "cross"}
+        if not selected:
+            raise UsageError(f"{edit.spec}: a window needs attention inside one text, this is cross-attention")
+    return {layer: tuple(sorted(heads)) for layer, heads in selected.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -66,10 +66,16 @@ class Edges(Tabulated):
         return np.flatnonzero(np.concatenate([[True], changes])[: len(self)])
 
     @classmethod
-    def empty(cls, inputs: Sequence[Input], **described: Any) -> Edges:
-        """Return no edges for these texts; `described` are aggregate, aggregate_layers and rows_as."""
+    def empty(
+        cls,
+        inputs: Sequence[Input],
+        aggregate: str = "none",
+        aggregate_layers: str = "none",
+        rows_as: RowsAs = "input",
+    ) -> Edges:
+        """Return no edges for these texts; the options are those of `Edges`."""
         none = np.zeros(0)
-        return cls(inputs, none, none, none, none, none, none, none, **described)
+        return cls(inputs, none, none, none, none, none, none, none, KINDS, aggregate, aggregate_layers, rows_as)
 
     def _tokens(self, side: int, positions: Array) -> Iterator[tuple[Array, list[str]]]:
         """Yield the text and the piece of the query (side 0) or key of each edge: indices into a list, and the list."""

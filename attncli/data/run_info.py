@@ -65,6 +65,7 @@ class RunInfo(Described):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", tuple(map(spelled, self.notes)))
+        object.__setattr__(self, "grouped_heads", tuple(self.grouped_heads))
 
     def _lines(self) -> Iterable[str]:
         parts = [self.cls, f"{self.dtype} on {self.device}", self.capture and f"capture {self.capture}"]

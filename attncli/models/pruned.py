@@ -13,6 +13,7 @@ import torch
 import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from attncli.arguments import checked
 from attncli.errors import ModelError
 from attncli.models.folders import check_files, locate
 from attncli.models.load_errors import explain_load_error, quiet_transformers
@@ -116,15 +117,16 @@ def _save(loaded: Loaded, model: Any, folder: Path, state: Mapping[str, Any] | N
     return {} if loaded.generation is None else {"generation_config.json": dict(loaded.generation)}
 
 
+@checked
 def load_pruned(folder: str, **options: Any) -> PreTrainedModel:
     """Return the model in a folder of `attncli prune --save`, of any form, as a Transformers model in eval mode.
 
     options  further arguments of `from_pretrained`, such as `dtype` or `device_map`
     Raise ModelError if the folder holds no such model.
     """
-    check_files(Path(folder))
-    path = locate(folder)
-    with explain_load_error(folder, path, {}), quiet_transformers():
+    with explain_load_error(folder, folder, {}), quiet_transformers():
+        check_files(Path(folder))
+        path = locate(folder)
         config = AutoConfig.from_pretrained(path)
         cls = getattr(transformers, next(iter(config.architectures or []), ""), None)
         if cls is None:

@@ -196,6 +196,17 @@ CALLED = ("track", "take", "categories")
 RIGHT_OF = {
     "Received.table": {"head": np.array([0])},
     "Edges.empty": {"inputs": []},
+    "Importance.scores": {"measure": "cosine"},
+    "Model.with_edits": {"edits": [attncli.zero("0.0")]},
+    "Pruning.at": {"order": "importance", "count": 1},
+    "Repeated.best": {"score": "induction"},
+    "mean": {"heads": "0.0"},
+    "patch": {"heads": "0.0", "text": "a cat"},
+    "replace": {"heads": "0.0", "weights": np.eye(2)},
+    "scale": {"heads": "0.0", "factor": 0.5},
+    "temperature": {"value": 2.0},
+    "load_pruned": {"folder": "nowhere"},
+    "window": {"width": 2},
     "Scores.mean": {"axis": "head"},
     "Model.find": {"key": 0},
     "Run.find": {"key": 0},
@@ -210,6 +221,9 @@ def instances(model: attncli.Model) -> dict[str, Any]:
     attention, profile, statistics = run.attention(), run.profile(), run.stats(["sink", "entropy"])
     found = [model, run, attention, profile, profile.received[0], run.edges(), run.vectors[0], statistics]
     found += [statistics["sink"], attention.queries, run.inputs[0], run.patterns(), run.highlight(0), run.rollout()]
+    found += [model.importance(["a cat", "a dog"]), model.probe_repeated(4, 1), attncli.zero("0.0")]
+    found += [model.prune(["a cat", "a dog"], rank_texts=["it sat", "it ran"], heads=1)]
+    found += [attncli.load("demo:decoder", head="auto-lm").knockout("the cat sat on the")]
     found += [run.view(), run.info, attention.layers[0], run.segments(spans={"a": [(0, 1)], "cat": [(2, 5)]})]
     return {type(instance).__name__: instance for instance in found}
 
@@ -269,7 +283,7 @@ def test_any_argument_is_taken_or_refused(
     ("call", "message"),
     [
         (lambda run: run.heatmap("entropy", 0), "expected layer to be a whole number or None, got 'entropy'"),
-        (lambda run: run.heatmap(0, nonsense=1), "unknown option 'nonsense': known are: keys, pool, resolution, rows"),
+        (lambda run: run.heatmap(0, nonsense=1), "unknown option 'nonsense': known are: "),
         (lambda run: run.highlight(0, "cat"), "expected layer to be a whole number or None, got 'cat'"),
         (lambda run: run.attention("encodr"), "there are no maps of kind 'encodr': did you mean 'encoder'?"),
         (lambda run: run.save("out", format="csv"), "unknown format 'csv': known are: npz, safetensors"),

@@ -43,11 +43,16 @@ MADE: dict[str, Make] = {
     "HighlightPage": lambda model, run: run.highlight("it"),
     "Page": lambda model, run: run.view(),
     "Patterns": lambda model, run: run.patterns(),
+    "Edit": lambda model, run: attncli.zero("0.0"),
+    "Importance": lambda model, run: model.importance([TEXT, "A dog ran home."]),
+    "Knockout": lambda model, run: attncli.load("demo:decoder", head="auto-lm").knockout("the cat sat on the"),
+    "Pruning": lambda model, run: model.prune([TEXT, "A dog ran."], rank_texts=["It was warm.", "It sat."], heads=1),
     "RankedHeads": lambda model, run: run.find("it", "mat"),
     "Repeated": lambda model, run: model.probe_repeated(4, 1),
     "Segments": lambda model, run: run.segments(spans={"cat": ["The cat"], "mat": ["the mat"]}),
 }
 PLAIN = {"KINDS", "RunOptions", "ZoomOptions", "FlowOptions", "HeadsOptions", "Thresholds", "__version__"}
+PLAIN |= {"PictureArguments"}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from attncli.options import OutputOptions
 from attncli.wording import as_arguments, named_as_flags
 
 ONLY_IN_COMMANDS = {
+    "--edit",
+    "--edit-b",
     "--grid",
     "--each",
     "--record",
@@ -51,7 +53,7 @@ def python_names() -> set[str]:
     """All arguments of public functions, and the fields of options."""
     functions = [attncli.load, attncli.open, attncli.capture, attncli.compare]
     functions += [
-        value for cls in (attncli.Model, attncli.Run) for value in vars(cls).values() if inspect.isfunction(value)
+        value for cls in (attncli.Model, attncli.Run) for _, value in inspect.getmembers(cls, inspect.isfunction)
     ]
     names = {name for function in functions for name in inspect.signature(function).parameters}
     options = (attncli.Thresholds, attncli.HeadsOptions, attncli.FlowOptions, attncli.Text, OutputOptions)

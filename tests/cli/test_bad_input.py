@@ -31,7 +31,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     (
         ["heatmap", "--txt", "x"],
         2,
-        "unknown option '--txt' of attncli heatmap: did you mean '--text' or '--text-file' or '--target'?",
+        "unknown option '--txt' of attncli heatmap: did you mean '--text' or '--title' or '--text-file'?",
     ),
     (["heatmap", "--zzzzzz"], 2, "unknown option '--zzzzzz' of attncli heatmap: see attncli heatmap --help"),
     (["--zzzzzz"], 2, "unknown option '--zzzzzz' of attncli: see attncli --help"),

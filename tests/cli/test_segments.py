@@ -109,7 +109,7 @@ def test_two_segments_are_selected(run_cli: RunCli) -> None:
     done = run_cli(*call, "--query", "generated", "--key", "user")
     assert (done.code, done.err) == (0, "note: text 0: the model generated: ' I will not be a l'\n")
     table = rows(done.out)
-    assert list(table[0]) == [*COLUMNS, *RETRIEVAL]
+    assert list(table[0]) == [*COLUMNS, *RETRIEVAL, "key_value_head"]
     assert {(row["from"], row["to"]) for row in table} == {("generated", "user")}
     excess = [float(row["excess"]) for row in table]
     assert excess == sorted(excess, reverse=True)
@@ -156,6 +156,7 @@ def test_several_texts_have_a_spread(run_cli: RunCli) -> None:
         "ratio",
         "excess",
         *RETRIEVAL,
+        "key_value_head",
     ]
     assert {"T000-decoder-segments-tokens.png", "T001-decoder-segments-tokens.png"} <= names("here")
 

@@ -55,7 +55,11 @@ def test_all_at_once_in_every_view_and_format(scheme: Scheme, format: str) -> No
 def test_each_label_is_in_the_picture_as_text_and_none_overlap(pieces: list[str]) -> None:
     tokens = side(pieces)
     figure = heatmap.draw(attention(tokens))
-    assert set(labels(tokens)) - {"·", "··"} <= words(figure) | {label(piece) for piece in ("", " ")}
+    seen = words(figure) | {label(piece) for piece in ("", " ")}
+    # a cut label is shown in full, or cut later, where the picture has room
+    missing = {name for name in set(labels(tokens)) - {"·", "··"} - seen if not name.endswith("…")}
+    assert not missing
+    assert all(any(word.startswith(name[:-1]) for word in seen) for name in labels(tokens) if name.endswith("…"))
     with matplotlib.rc_context({"text.parse_math": True}):
         assert not faults(figure)
 

@@ -66,7 +66,7 @@ def test_pooled_axes_carry_round_positions(count: int, resolution: int) -> None:
     assert 3 <= len(places) <= 40
     at = [float(place) for place in figure.axes[0].get_yticks()]
     assert at == pytest.approx([(place + 0.5) / made.cell[0] for place in places])
-    assert "query position" in words(figure)
+    assert "target position (read)" in words(figure)
     assert not faults(figure)
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import Scores, Statistics, frame_of
 from attncli.data.tokens import Array
+from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +52,7 @@ ROUNDING = 1e-6
 """Effects up to it are rounding errors."""
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Importance(Tabulated):
     """The effects of all heads (or groups, or layers), the largest first.
@@ -124,7 +127,10 @@ class Importance(Tabulated):
         return {name: column for name, column in self.columns.items() if name != "name"}
 
     def scores(self, measure: str) -> Scores:
-        """Return one measure, or its contribution, for each head, for a picture."""
+        """Return one measure, or its contribution, for each head, for a picture; UsageError for another name."""
+        if measure not in UNITS or measure not in self.columns:
+            known = [name for name in UNITS if name in self.columns]
+            raise UsageError(f"unknown measure '{measure}': {did_you_mean(measure, known)}")
         coords = {name: ("head", self.columns[name]) for name in ("kind", "layer")}
         coords["head"] = ("head", np.array([_place(self.columns, row) for row in range(len(self.columns["kind"]))]))
         return Scores(measure, self.columns[measure], ("head",), coords, UNITS[measure], RANGES[measure], "")
@@ -141,8 +147,7 @@ class Importance(Tabulated):
         names = self.names
         yield f"Importance of {counted(len(names), self.unit)} by {self.method}: {self.main} ({UNITS[self.main]})"
         best = ", ".join(f"{name} {value:.3f}" for name, value in zip(names[:3], self.columns[self.main], strict=False))
-        yield f"largest: {best}"
-        yield self.advice
+        yield f"largest: {best}; {self.advice}"
 
 
 def _place(columns: Mapping[str, Array], row: int) -> int:

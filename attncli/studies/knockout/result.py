@@ -12,6 +12,7 @@ from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array, Kind
+from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ NO_EFFECT = 1e-3
 """Largest change of a probability that counts as none."""
 
 
+@checks_arguments
 @checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Knockout(Tabulated):
@@ -53,12 +55,23 @@ class Knockout(Tabulated):
 
     def of_kind(self, kind: Kind) -> dict[str, Array]:
         """Return the rows of `table` of one kind."""
-        rows = self.keys["kind"] == kind
+        rows = self._rows(self.keys, kind)
         return {name: column[rows] for name, column in self.keys.items()}
+
+    @staticmethod
+    def _rows(table: Mapping[str, Array], kind: Kind) -> Array:
+        """Return which rows of a table are of a kind; raise UsageError if none is."""
+        rows: Array = table["kind"] == kind
+        if not rows.any():
+            kinds = dict.fromkeys(table["kind"].tolist())
+            raise UsageError(f"no attention of kind '{kind}' was blocked: {did_you_mean(str(kind), kinds)}")
+        return rows
 
     def grid(self, kind: Kind, column: str = "change") -> tuple[list[int], Array]:
         """Return the layers, and a column of `layers_table` as [layer, unit] for the units in the order of the text."""
-        rows = self.layers["kind"] == kind
+        if column not in self.layers:
+            raise UsageError(f"unknown column '{column}': {did_you_mean(column, self.layers)}")
+        rows = self._rows(self.layers, kind)
         layers = list(dict.fromkeys(self.layers["layer"][rows].tolist()))
         return layers, self.layers[column][rows].reshape(len(layers), -1)
 

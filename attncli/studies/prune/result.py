@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array
@@ -21,6 +22,7 @@ _LARGEST_SHARE = 10.0
 """Changes that are more than this part of the loss are given without it: the loss is nearly 0."""
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Pruning(Tabulated):
     """The effect of removing many heads at once.
@@ -102,8 +104,8 @@ class Pruning(Tabulated):
         return frame_of(self.curve)
 
     def _lines(self) -> Iterable[str]:
-        yield f"Pruning of {counted(len(self.names), self.unit)}: {self.main} ({UNITS[self.main]})"
-        yield f"removed first: {', '.join(self.names[:5])}"
+        first = ", ".join(self.names[:5])
+        yield f"Pruning of {counted(len(self.names), self.unit)}: {self.main} ({UNITS[self.main]}), first {first}"
         yield self.advice
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import Scores, baseline_table, frame_of
 from attncli.data.tokens import Array
+from attncli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +39,7 @@ class Losses:
         return means | {f"{name}_std": float(np.std(values)) for name, values in halves.items()}
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Repeated(Tabulated):
     """Scores of all heads on passages r, read as BOS r r: random tokens, or texts of the user.
@@ -72,7 +75,12 @@ class Repeated(Tabulated):
         return f"{self.length} random tokens read twice, mean over {counted(len(self.seeds), 'seed')}"
 
     def best(self, score: str, count: int = 1) -> list[tuple[str, float]]:
-        """Return the heads with the highest values of a score, such as `1.3`, with these values."""
+        """Return the heads with the highest values of a score, such as `1.3`, with these values.
+
+        Raise UsageError for the name of no score.
+        """
+        if score not in self.heads:
+            raise UsageError(f"unknown score '{score}': {did_you_mean(score, self.heads)}")
         scores = self.heads[score]
         rows = np.argsort(-scores.values, kind="stable")[:count].tolist()
         layers, heads = (scores.coords[name][1] for name in ("layer", "head"))
