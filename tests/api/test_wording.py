@@ -58,7 +58,7 @@ def python_names() -> set[str]:
     names = {name for function in functions for name in inspect.signature(function).parameters}
     options = (attncli.Thresholds, attncli.HeadsOptions, attncli.FlowOptions, attncli.Text, OutputOptions)
     names |= {field.name for cls in options for field in dataclasses.fields(cls)}
-    return names | set(RunOptions.__annotations__)
+    return names | set(RunOptions.__annotations__) | set(attncli.PictureArguments.__annotations__)
 
 
 def test_every_option_in_a_message_is_an_argument_in_python(repo: Path) -> None:
