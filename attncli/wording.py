@@ -30,6 +30,7 @@ _CHOICES = {
 _ARGUMENTS = {
     "model-head": "head",
     "probe-text": "passages",
+    "rank-file": "rank_texts",
     "segments": "spans",
     "chat": "messages",
     "from": "a saved run",

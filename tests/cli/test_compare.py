@@ -126,7 +126,7 @@ def test_a_person_sees_what_differs_most(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["demo:encoder", "-t", "x"], "there is nothing to compare with: give B, --dtype-b, --revision-b or"),
+        (["demo:encoder", "-t", "x"], "there is nothing to compare with: give B, --dtype-b, --revision-b, --edit-b or"),
         (["demo:encoder", "-m", "demo:decoder", "-t", "x"], "A is demo:encoder and --model is demo:decoder: give one"),
         (["demo:encoder", "demo:decoder", "-t", "x"], "A has 4 encoder layers x 4 heads, B has 3 decoder layers x 8"),
         (["demo:encoder", "demo:encoder"], "there is no text to read"),
