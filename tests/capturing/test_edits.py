@@ -21,10 +21,7 @@ from attncli.engine.request import Request
 from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.models import Loaded, wrap_model
 
-EDITED = (
-    *("bert", "albert", "deberta", "mpnet", "xlnet", "bloom", "falcon_alibi", "gpt2", "mistral", "gemma2", "gpt_oss"),
-    *("gpt_neo", "funnel", "t5", "bart"),
-)
+EDITED = (*("bert", "deberta", "mpnet", "xlnet", "bloom", "gpt2", "gemma2", "gpt_oss", "funnel", "t5"),)
 """Families of each way to compute attention: masks, biases, caps, sinks, windows, grouped queries, cross-attention."""
 REFUSED = {"longformer": "in a band around each query", "diffllama": "in several parts", "t5gemma2": "one softmax"}
 

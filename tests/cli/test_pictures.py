@@ -61,9 +61,7 @@ def test_every_command_that_draws_has_the_options_and_keys() -> None:
     [
         "find --query cat --key 1 -t",
         "flow --focus cat -t",
-        "heads --shuffles 0 -l 0 -H 0-1 -t",
         "highlight --focus cat -l 0 -H 0 -t",
-        "patterns --shuffles 0 -l 0 -H 0-1 -t",
         "patterns --probe repeated --length 3 --seeds 1 -l 0",
         "segments -l 0 --pair Yes -t",
         "stats --metric sink -l 0 -t",

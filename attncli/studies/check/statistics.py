@@ -89,7 +89,7 @@ def wilson(successes: int, trials: int, heads: int = 1) -> tuple[float, float]:
               together with 95 %
 
     Formula   (k + z²/2 ± z sqrt(k (n - k) / n + z²/4)) / (n + z²), z the normal quantile of 1 - 0.05 / (2 heads):
-              1.96 for one head, 3.40 for 72 (Bonferroni)
+              1.96 for one head, 3.39 for 72 (Bonferroni)
     Unit      1, from 0 to 1; (0, 1) for no trials
     Caveat    Cases of one template are not independent of each other: then the true interval is wider.
     Source    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference"
@@ -97,7 +97,7 @@ def wilson(successes: int, trials: int, heads: int = 1) -> tuple[float, float]:
     >>> [round(end, 4) for end in wilson(8, 10)]
     [0.4902, 0.9433]
     >>> [round(end, 4) for end in wilson(8, 10, heads=72)]
-    [0.2941, 0.9738]
+    [0.3058, 0.9732]
     """
     if trials == 0:
         return 0.0, 1.0
