@@ -236,7 +236,9 @@ def test_info_says_what_a_model_offers(run_cli: RunCli) -> None:
     assert found["capture"]["reason"]
     assert found["parameters"] > 100_000
     lines = dict(line.split("\t") for line in text_of(run_cli, "info", "-m", "demo:decoder").splitlines())
-    assert lines["decoder attention"] == "3 layers (0-2) x 8 heads, 2 key/value heads"
+    assert lines["decoder attention"] == (
+        "3 layers (0-2) x 8 heads, 2 key/value heads: heads 0-3 and 4-7 share keys and values"
+    )
     assert lines["longest input"] == f"{found['max_positions']} tokens"
 
 
