@@ -4,11 +4,10 @@ from collections.abc import Iterable
 
 import torch
 
-from attncli.capturing.capture import in_eval_mode
 from attncli.capturing.edited_pass import edited_outputs
 from attncli.capturing.plans import kept_plan
 from attncli.data import Array
-from attncli.inputs.batches import Batch, accepted_arguments
+from attncli.inputs.batches import Batch
 from attncli.models import Loaded
 
 
@@ -29,14 +28,11 @@ def token_losses(loaded: Loaded, batches: Iterable[Batch]) -> dict[int, Array]:
     texts of a batch no padding.
     """
     losses: dict[int, Array] = {}
-    model = in_eval_mode(loaded).model
+    plan = kept_plan(loaded, "auto")
     name = "decoder_input_ids" if loaded.is_encoder_decoder else "input_ids"
     for batch in batches:
         with torch.inference_mode():
-            if loaded.edits:
-                logits = edited_outputs(loaded, kept_plan(loaded, "auto"), batch).logits
-            else:
-                logits = model(**accepted_arguments(model, batch.tensors)).logits
+            logits = edited_outputs(loaded, plan, batch).logits
             ids = batch.tensors[name]
             predicted = logits[:, :-1].double().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
         per_token = torch.cat([predicted.new_full((len(ids), 1), torch.nan), -predicted], dim=1).cpu().numpy()

@@ -52,7 +52,7 @@ class RecordedText:
     tensors  arguments of the forward pass, for one text
     layers   qualified name of each layer → its output, in the order of the calls
     stacks   qualified name of each stack under the head (mostly one) → its output, in the order of the calls
-    hidden   last hidden states of the stack that the head reads, [1, token, width]; None if there is no such stack
+    hidden   the last hidden states, [1, token, width], which the head of the model takes as input; None without them
     output   output of the whole model; None if it was run up to the head
     """
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from attncli.data.modes import Modes
 from attncli.data.tokens import Array
 from attncli.vocabulary import POSITION_METRICS
 
@@ -43,9 +44,7 @@ def _moments(values: Array) -> tuple[float, float]:
 
 
 def _mode(values: Array) -> tuple[float, float]:
-    """Return the most frequent value, the one nearest to 0 of several, and its share; NaN without a value."""
-    if not len(values):
-        return np.nan, np.nan
-    found, counts = np.unique(values, return_counts=True)
-    best = np.lexsort((found, np.abs(found), -counts))[0]
-    return float(found[best]), float(counts[best] / len(values))
+    """Return the most frequent value and its share; NaN without a value."""
+    modes = Modes(())
+    modes.add(values)
+    return float(modes.mode), float(modes.share)

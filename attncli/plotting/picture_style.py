@@ -13,8 +13,8 @@ from typing import Any, Unpack
 
 import matplotlib
 from matplotlib import rc_params_from_file
-from matplotlib import style as matplotlib_styles
 from matplotlib.font_manager import fontManager
+from matplotlib.style import library as matplotlib_styles
 
 from attncli.arguments import PictureArguments, check_options
 from attncli.errors import UsageError, did_you_mean
@@ -105,12 +105,12 @@ def changed_style(look: PictureArguments) -> Iterator[None]:
 
 def is_matplotlib_style(name: str) -> bool:
     """Return whether this is a style of matplotlib: a file .mplstyle, or a name that it knows."""
-    return (name.endswith(".mplstyle") and Path(name).is_file()) or name in matplotlib_styles.library
+    return (name.endswith(".mplstyle") and Path(name).is_file()) or name in matplotlib_styles
 
 
 def close_styles(name: str) -> str:
     """Return the end of an error message about an unknown style of matplotlib."""
-    return did_you_mean(name, matplotlib_styles.library)
+    return did_you_mean(name, matplotlib_styles)
 
 
 def values_of_matplotlib_style(name: str) -> PictureArguments:
@@ -119,7 +119,7 @@ def values_of_matplotlib_style(name: str) -> PictureArguments:
     Raise UsageError if the file cannot be read.
     """
     try:
-        known: Any = matplotlib_styles.library.get(name)
+        known: Any = matplotlib_styles.get(name)
         settings: Any = known or rc_params_from_file(name, use_default_template=False)
     except (OSError, ValueError) as error:  # an unknown setting is only a warning of matplotlib
         raise UsageError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error

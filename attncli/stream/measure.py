@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics, kind_order
+from attncli.data.modes import Modes
 from attncli.data.surfaces import token_columns
 from attncli.stream.layer_sums import LayerSums, column_values
-from attncli.stream.modes import Modes
 from attncli.stream.protocol import LayerKey, pop_layer, selected
 from attncli.stream.sums import Coords, HeadsKey, HeadTable, OverTexts
 

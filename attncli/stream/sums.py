@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, kind_order
-from attncli.stream.modes import Modes
+from attncli.data.modes import Modes
 from attncli.stream.protocol import LayerKey, pop_layer
 
 Sums = dict[str, torch.Tensor]

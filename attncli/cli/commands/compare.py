@@ -77,23 +77,39 @@ def compare(
         )
         run_study(replace(study, other=_saved_other(name_a, b, common, options)), common, pictures)
         return
+    _check_models_differ(b, options)
+    common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
+    read = tuple(read_input(texts))
+    run_study(_with_other_model(study, common, b, read, options), common, pictures, read)
+
+
+def _check_models_differ(b: str | None, options: CompareOptions) -> None:
+    """Raise UsageError if no option says in what the model B or its text differs from A; None as B is that of A."""
     if options.axes is not None:
         raise UsageError("--axes names the axes of files of maps, A and B are models: leave it out")
     if b is None and not (options.dtype_b or options.revision_b or options.against_text or options.edit_b):
         raise UsageError(
             "there is nothing to compare with: give B, --dtype-b, --revision-b, --edit-b or --against-text"
         )
-    common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
-    _, model_head = split_heads(selection.head, model.model_head)
+
+
+def _with_other_model(
+    study: CompareStudy, common: CommonOptions, b: str | None, read: Sequence[Text], options: CompareOptions
+) -> CompareStudy:
+    """Return the study with the model B and the texts that it reads.
+
+    b     B as it was typed; None for the model of A
+    read  the texts of A
+    """
+    model = common.model
+    _, model_head = split_heads(common.selection.head, model.model_head)
     # a revision of A is not one of another model
     revision = options.revision_b if options.revision_b is not None or b is not None else model.revision
-    second = replace(model, model=b or name_a, dtype=options.dtype_b or model.dtype, revision=revision)
-    read = tuple(read_input(texts))
-    other = load_arguments(second, model_head, texts.generate > 0)
+    second = replace(model, model=b or model.model, dtype=options.dtype_b or model.dtype, revision=revision)
+    other = load_arguments(second, model_head)
     if options.edit_b:
         other["edits"] = other_edit_lines(options.edit_b)
-    study = replace(study, other=other, texts=_other_texts(read, texts, options))
-    run_study(study, common, pictures, read)
+    return replace(study, other=other, texts=_other_texts(tuple(read), common.texts, options))
 
 
 def _saved_other(a: str, b: str | None, common: CommonOptions, options: CompareOptions) -> Collected:

@@ -38,14 +38,14 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
     excluded += ["save-maps"] if common.output.save_maps else []
     if excluded:
         raise UsageError(f"--probe reads tokens of its own and gives scores, not classes: leave out --{excluded[0]}")
-    study = RepeatedStudy(probe, passages_of(probe))
+    passages = passages_of(probe)
     # imported here: the help needs no NumPy
     from attncli.studies.repeated.series import find_checkpoints, is_pattern
 
     if common.shared is None and is_pattern(common.model.model):
-        run_study(SeriesStudy(probe, study, find_checkpoints(str(common.model.model))), common, pictures)
+        run_study(SeriesStudy(probe, passages, find_checkpoints(str(common.model.model))), common, pictures)
     else:
-        run_study(study, common, pictures)
+        run_study(RepeatedStudy(probe, passages), common, pictures)
 
 
 def passages_of(options: RepeatedOptions) -> tuple[str, ...]:

@@ -44,8 +44,7 @@ def run_probe(execution: Execution) -> Probe:
         )
     # the random tokens are no text: none are merged, left out or cut
     request = replace(execution.request, words=False, special="keep", max_tokens=None)
-    _, result = RepeatedStudy().probe(replace(execution, request=request, load=lambda: runner))
-    return Probe.of(result)
+    return Probe.of(RepeatedStudy().scores(replace(execution, request=request, load=lambda: runner)))
 
 
 def probe_verdict(bound: BoundMeasure, probe: Probe, tolerance: float) -> Verdict:

@@ -10,13 +10,13 @@ import numpy as np
 
 from attncli.arguments import checked
 from attncli.data import KINDS, Array, Attention, Input, Kind, Scores, Tokens
+from attncli.data.modes import most_frequent
 from attncli.engine.collected import Collected
 from attncli.engine.kept_maps import check_weights
 from attncli.engine.measuring import categories, declarations
 from attncli.engine.paired_tests import FEWEST, adjusted, intervals, sign_flip
 from attncli.engine.request import metric_names
 from attncli.errors import UsageError
-from attncli.stream.modes import most_frequent
 from attncli.studies.compare.map_distance import (
     HeadKey,
     head_keys,

@@ -52,8 +52,9 @@ class Patterns(Tabulated):
     sink_keys   name of the key of `sink` by kind, layer and head ([CLS], first token, full stop, …), and the share of
                 the texts with it
     verdicts    the classes of each head, strongest first, with their strength: from 0, just beyond the threshold, to 1,
-                the largest possible value; empty if the numbers are undefined or no class can be told
-    too_short   the classes that the texts are too short to tell
+                the largest possible value; empty if the numbers are undefined or the texts are too short for all
+                classes
+    too_short   the classes for which the texts are too short
     without_special  the classes of each head if special tokens are left out and pieces merged into words; empty if
                 there are no special tokens
     baselines   the same numbers for `uniform` weights over the visible keys; for `positional` weights, the head's own

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from attncli.data import Statistics
+from attncli.data.described import counted
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report
 from attncli.store.tables import declared_numbers, document_head, records
@@ -25,9 +26,9 @@ def repeated_report(result: Repeated, run: Collected) -> Report:
         "loss": loss_document(result.losses),
         "heads": list(records(table)),
     }
-    read = "passages" if result.passages else "random tokens"
+    read, averaged = ("passages", "passage") if result.passages else ("random tokens", "seed")
     lengths = f"|r| = {result.length}" if result.length else f"|r| from {min(result.lengths)} to {max(result.lengths)}"
-    note = f"{read} r, read as BOS r r · {lengths} · mean over {len(result.lengths)} of them"
+    note = f"{read} r, read as BOS r r · {lengths} · mean over {counted(len(result.lengths), averaged)}"
     if result.losses is not None:
         means = result.losses.means()
         note += f" · loss {means['first']:.2f} and {means['second']:.2f} nat"

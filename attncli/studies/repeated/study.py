@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.report import Report
-from attncli.engine.study import Study
+from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.options import SelectionOptions
 from attncli.studies.repeated.options import RepeatedOptions
@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
 
 
 @dataclass(frozen=True)
-class RepeatedStudy(Study["Repeated"]):
-    """Scores of all heads on passages that come twice; run by `attncli patterns --probe repeated`.
+class ProbeStudy(Study[ResultT]):
+    """A study that reads passages twice with one model or with several.
 
     passages  texts of the user; without any, random tokens are read
     """
@@ -62,28 +62,27 @@ class RepeatedStudy(Study["Repeated"]):
             raise UsageError(f"expected --length from 2 tokens up, got {self.options.length}")
         check_seeds("--sequences", self.options.sequences, 1)
 
-    def run(self, execution: Execution) -> tuple[Collected, Repeated]:
-        """Return the run over the tokens, and the scores with the losses of both copies."""
-        run, result = self.run_on(execution.runner, execution)
-        return execution.finish(run), result
-
     def run_on(self, runner: Runner, execution: Execution) -> tuple[Collected, Repeated]:
         """Return the run of one model over the tokens, and the scores with the losses of both copies."""
         from attncli.capturing.losses import no_losses
         from attncli.engine.collected import Collected
         from attncli.store import input_sha256
 
-        prepared, result = self.probe(replace(execution, load=lambda: runner))
+        start, prepared, result = self._read(replace(execution, load=lambda: runner))
         info = replace(prepared.info_of(()), seed=None if self.passages else 0, input_sha256=input_sha256(()))
         run = Collected(info, tuple(prepared.inputs))
         if runner.loaded.is_encoder_decoder:
             run = run.with_notes("the decoder reads the passages that come twice, the encoder other random tokens")
         if problem := no_losses(runner.loaded):
             return run.with_notes(f"no losses of the two copies: {problem}"), result
-        return run, replace(result, losses=_losses(prepared, result))
+        return run, replace(result, losses=_losses(prepared, start, result.lengths))
 
-    def probe(self, execution: Execution) -> tuple[Pass, Repeated]:
-        """Return the pass over the repeated tokens and the scores, whatever the texts of the execution are."""
+    def scores(self, execution: Execution) -> Repeated:
+        """Return the scores without losses, whatever the texts of the execution are."""
+        return self._read(execution)[2]
+
+    def _read(self, execution: Execution) -> tuple[int, Pass, Repeated]:
+        """Return the number of tokens before the passages, the pass over the repeated tokens, and the scores."""
         from attncli.engine.passes import Pass
         from attncli.inputs.repeated_inputs import RepeatedTokens
         from attncli.studies.repeated.compute import RepeatedSink
@@ -102,12 +101,23 @@ class RepeatedStudy(Study["Repeated"]):
             sinks.append(RepeatedSink(len(tokens.start), [len(passage.ids) for passage in passages]))
             passes[-1].gather(execution.track, more=[sinks[-1]])
         seeds = () if self.passages else tuple(range(self.options.sequences))
-        return passes[0], sinks[0].result(sinks[1], seeds=seeds, passages=self.passages)
+        result = sinks[0].result(sinks[1], seeds=seeds, passages=self.passages)
+        return len(tokens.start), passes[0], result
 
     def _passages(self, tokens: RepeatedTokens) -> list[Passage]:
         if self.passages:
             return tokens.passages(self.passages)
         return tokens.random(self.options.length, range(self.options.sequences))
+
+
+@dataclass(frozen=True)
+class RepeatedStudy(ProbeStudy["Repeated"]):
+    """Scores of all heads on passages that come twice; run by `attncli patterns --probe repeated`."""
+
+    def run(self, execution: Execution) -> tuple[Collected, Repeated]:
+        """Return the run over the tokens, and the scores with the losses of both copies."""
+        run, result = self.run_on(execution.runner, execution)
+        return execution.finish(run), result
 
     def report(self, result: Repeated, run: Collected) -> Report:
         from attncli.studies.repeated.report import repeated_report
@@ -120,18 +130,16 @@ class RepeatedStudy(Study["Repeated"]):
         return repeated_tables(result)
 
 
-def _losses(prepared: Pass, result: Repeated) -> Losses:
-    """Return the mean losses of both copies in each text of a pass over repeated tokens."""
+def _losses(prepared: Pass, start: int, lengths: Sequence[int]) -> Losses:
+    """Return the mean losses of both copies in each text of a pass over START r r; `lengths` are those of r."""
     import numpy as np
 
     from attncli.capturing.losses import token_losses
-    from attncli.inputs.repeated_inputs import RepeatedTokens
     from attncli.studies.repeated.result import Losses
 
-    losses, start = token_losses(prepared.loaded, prepared.batches), len(RepeatedTokens.of(prepared.loaded).start)
-    halves = []
+    losses, halves = token_losses(prepared.loaded, prepared.batches), []
     for copy in (0, 1):
-        spans = [slice(start + copy * length, start + (copy + 1) * length) for length in result.lengths]
+        spans = [slice(start + copy * length, start + (copy + 1) * length) for length in lengths]
         # without a start token the first token of all has no loss
         halves.append(np.array([np.nanmean(losses[text][span]) for text, span in enumerate(spans)]))
     return Losses(*halves)

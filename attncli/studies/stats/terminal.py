@@ -14,9 +14,9 @@ import numpy as np
 from attncli.data import Array, Scores, Statistics
 from attncli.data.described import counted
 from attncli.data.kinds import KNOWN, KindNames
+from attncli.data.modes import most_frequent
 from attncli.data.results import without_noise
 from attncli.engine.measuring import categories
-from attncli.stream.modes import most_frequent
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.stream.modes import Modes, most_frequent
+from attncli.data.modes import Modes, most_frequent
 
 VALUES = st.sampled_from([-2.0, -1.0, 0.0, 1.0, 3.0, np.nan])
 

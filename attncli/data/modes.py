@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attncli.data import Array
+from attncli.data.tokens import Array
 
 
 class Modes:
