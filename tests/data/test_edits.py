@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from attncli import UsageError
-from attncli.data.edits import ACTIONS, block, parse_edit_line, zero
+from attncli.data.edits import ACTIONS, Edit, block, heads_of_edit, parse_edit_line, zero
+from attncli.data.selection import Available
+from attncli.data.tokens import Kind
 
-AVAILABLE = {("encoder", 0): (0, 1), ("decoder", 0): (0, 1, 2), ("decoder", 1): (0, 1, 2), ("cross", 1): (0, 1, 2)}
+AVAILABLE: Available = {
+    ("encoder", 0): (0, 1),
+    ("decoder", 0): (0, 1, 2),
+    ("decoder", 1): (0, 1, 2),
+    ("cross", 1): (0, 1, 2),
+}
 LINES = (
     *("zero 3.1", "zero 3.1,4", "mean cross:3.1", "scale 0.5@3.0-2", "scale -1.25@1", "block it->animal", "uniform"),
     *("block it->animal@4-8", "block a@b->c@d", "block -2->14-21@1.0", "temperature 0.1", "temperature 2@3.1"),
@@ -26,12 +35,16 @@ def test_every_action_but_those_with_arrays_has_a_line() -> None:
     assert {line.split()[0] for line in LINES} == {*ACTIONS} - {"replace", "patch"}
 
 
+def heads(edit: Edit) -> Mapping[tuple[Kind, int], tuple[int, ...]]:
+    return heads_of_edit(edit, AVAILABLE, "it")
+
+
 def test_heads_are_selected_in_each_kind_that_has_them() -> None:
-    assert zero("0.1").select(AVAILABLE, "it") == {("encoder", 0): (1,), ("decoder", 0): (1,)}
-    assert zero("1").select(AVAILABLE, "it") == {("decoder", 1): (0, 1, 2), ("cross", 1): (0, 1, 2)}
-    assert zero(["decoder:0.2", "cross:-1.0-1"]).select(AVAILABLE, "it") == {("decoder", 0): (2,), ("cross", 1): (0, 1)}
-    assert set(block("a", "b").select(AVAILABLE, "it")) == set(AVAILABLE)
-    assert set(parse_edit_line("window 3").select(AVAILABLE, "it")) == {*AVAILABLE} - {("cross", 1)}
+    assert heads(zero("0.1")) == {("encoder", 0): (1,), ("decoder", 0): (1,)}
+    assert heads(zero("1")) == {("decoder", 1): (0, 1, 2), ("cross", 1): (0, 1, 2)}
+    assert heads(zero(["decoder:0.2", "cross:-1.0-1"])) == {("decoder", 0): (2,), ("cross", 1): (0, 1)}
+    assert set(heads(block("a", "b"))) == set(AVAILABLE)
+    assert set(heads(parse_edit_line("window 3"))) == {*AVAILABLE} - {("cross", 1)}
 
 
 @pytest.mark.parametrize(
@@ -50,4 +63,4 @@ def test_heads_are_selected_in_each_kind_that_has_them() -> None:
 )
 def test_wrong_lines_are_refused(line: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse_edit_line(line).select(AVAILABLE, "it")
+        heads(parse_edit_line(line))
