@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -307,7 +308,7 @@ BASES = {
 
 
 def options_by_command() -> dict[str, list[str]]:
-    """Return the options with a value of each command; those that commands share, of the first one only."""
+    """Return the options with a value of each command, without dashes; those that commands share, of the first only."""
     commands = build().commands
     options: dict[str, list[str]] = {name: [] for name in commands}
     seen: set[tuple[str, str]] = set()
@@ -316,7 +317,7 @@ def options_by_command() -> dict[str, list[str]]:
             option = next((option for option in parameter.opts if option.startswith("--")), None)
             if option and not parameter.is_flag and (option, parameter.help) not in seen:
                 seen.add((option, parameter.help))
-                options[name].append(option)
+                options[name].append(option.removeprefix("--"))
     return {name: names for name, names in options.items() if names}
 
 
@@ -331,43 +332,54 @@ def ends_in_one_line(run_cli: RunCli, *args: str) -> bool:
     return done.code in (0, 2, 3, 4) and len(errors) == (done.code > 0) and short and "defect" not in done.err
 
 
+EXTENT = pytest.mark.parametrize(
+    "whole", [False, pytest.param(True, marks=pytest.mark.real)], ids=["one value each", "all values"]
+)
+"""Each option and key with one value, the values in turn; with all of them it takes minutes."""
+
+
+def tried(names: Sequence[str], whole: bool) -> Iterator[tuple[str, str]]:
+    """Yield options or keys without dashes, each with the names of the values that it is tried with."""
+    for number, name in enumerate(names):
+        values = ["half a character"] if f"--{name}" in ANY_TEXT else list(HOSTILE_VALUES)
+        for value in values if whole else [values[number % len(values)]]:
+            yield name, value
+
+
+@EXTENT
 @pytest.mark.parametrize("command", OPTIONS)
-def test_hostile_values_of_options(command: str, run_cli: RunCli) -> None:
+def test_hostile_values_of_options(command: str, whole: bool, run_cli: RunCli) -> None:
     Path("rules.yaml").write_text("rules: [{text: hi, from: hi, to: hi, min: 0.0}]\n")
     Path("plan.yaml").write_text("text: hi\nsteps: [stats: {metric: sink, format: csv}]\n")
     base = BASES.get(command, ONE_HEAD).split()
     wrong = []
-    for option in OPTIONS[command]:
-        given = base[2:] if option in ("--file", "--chat", "--from") else base  # without `-t hi`
-        names = ["half a character"] if option in ANY_TEXT else list(HOSTILE_VALUES)
-        for name in names:
-            if not ends_in_one_line(run_cli, command, *given, f"{option}={HOSTILE_VALUES[name]}"):
-                wrong.append((option, name))
+    for option, name in tried(OPTIONS[command], whole):
+        given = base[2:] if option in ("file", "chat", "from") else base  # without `-t hi`
+        if not ends_in_one_line(run_cli, command, *given, f"--{option}={HOSTILE_VALUES[name]}"):
+            wrong.append((option, name))
     assert wrong == []
 
 
+@EXTENT
 @pytest.mark.parametrize("command", sorted({"": 0, **study_commands()}))
-def test_hostile_values_of_keys_of_a_file(command: str, run_cli: RunCli) -> None:
+def test_hostile_values_of_keys_of_a_file(command: str, whole: bool, run_cli: RunCli) -> None:
     shared = [ModelOptions, InputOptions, SelectionOptions, PictureOptions, FolderOptions]
     groups = [group for group in study_commands()[command] if group is not PictureOptions] if command else shared
     keys = [key(option.name) for group in groups for option in fields(group)]
     wrong = []
-    for name, value in HOSTILE_VALUES.items():
-        for option in keys:
-            if f"--{option}" in ANY_TEXT and name != "half a character":
-                continue
-            plan: dict[str, Any] = {"text": "hi", "layer": "0", "head": "0", "out": "out"}
-            step: dict[str, Any] = {"format": "html" if command in ("view", "highlight") else "csv"}
-            if option in ("file", "chat"):
-                del plan["text"]
-            if command:
-                step[option] = value
-            else:
-                step["metric"], plan[option] = "sink", value
-            plan["steps"] = [{command or "stats": step}]
-            Path("plan.yaml").write_text(json.dumps(plan))
-            if not ends_in_one_line(run_cli, "run", "plan.yaml", "--force"):
-                wrong.append((option, name))
+    for option, name in tried(keys, whole):
+        plan: dict[str, Any] = {"text": "hi", "layer": "0", "head": "0", "out": "out"}
+        step: dict[str, Any] = {"format": "html" if command in ("view", "highlight") else "csv"}
+        if option in ("file", "chat"):
+            del plan["text"]
+        if command:
+            step[option] = HOSTILE_VALUES[name]
+        else:
+            step["metric"], plan[option] = "sink", HOSTILE_VALUES[name]
+        plan["steps"] = [{command or "stats": step}]
+        Path("plan.yaml").write_text(json.dumps(plan))
+        if not ends_in_one_line(run_cli, "run", "plan.yaml", "--force"):
+            wrong.append((option, name))
     assert wrong == []
 
 
@@ -378,7 +390,8 @@ def test_hostile_values_without_an_option(command: str, run_cli: RunCli) -> None
     assert wrong == []
 
 
-def test_hostile_values_of_keys_of_rules(run_cli: RunCli) -> None:
+@EXTENT
+def test_hostile_values_of_keys_of_rules(whole: bool, run_cli: RunCli) -> None:
     rule = {"text": "hi", "from": "hi", "to": "hi", "min": "0.0"}
     section = file_section()
     places = [field.alias or name for name, field in section.model_fields.items()]
@@ -387,11 +400,10 @@ def test_hostile_values_of_keys_of_rules(run_cli: RunCli) -> None:
     files += [{"rules": [rule], "baseline": {place: "VALUE"}} for place in ("file", "absolute", "relative")]
     files += [{"rules": [rule], "suites": [{"file": "VALUE", "min-rate": "0.5"}]}, {"rules": ["VALUE"]}]
     wrong = []
-    for file in files:
-        for name, value in HOSTILE_VALUES.items():
-            Path("rules.yaml").write_text(json.dumps(file).replace('"VALUE"', json.dumps(value)))
-            done = run_cli("check", "rules.yaml", "-o", "out", "--force")
-            short = all(len(line) <= LONGEST_ERROR for line in done.err.splitlines())
-            if done.code not in (0, 1, 2, 3, 4) or "defect" in done.err or not short:
-                wrong.append((file, name))
+    for file, name in tried([json.dumps(file) for file in files], whole):
+        Path("rules.yaml").write_text(file.replace('"VALUE"', json.dumps(HOSTILE_VALUES[name])))
+        done = run_cli("check", "rules.yaml", "-o", "out", "--force")
+        short = all(len(line) <= LONGEST_ERROR for line in done.err.splitlines())
+        if done.code not in (0, 1, 2, 3, 4) or "defect" in done.err or not short:
+            wrong.append((file, name))
     assert wrong == []

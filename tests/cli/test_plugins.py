@@ -14,18 +14,6 @@ from pathlib import Path
 import pytest
 from forking import ForkServer
 
-PYPROJECT = """
-[build-system]
-requires = ["setuptools>=77"]
-build-backend = "setuptools.build_meta"
-
-[project]
-name = "{package}"
-version = "1.0"
-
-[tool.setuptools]
-py-modules = {modules}
-"""
 METRIC = '''
 """A metric of another package."""
 
@@ -169,42 +157,37 @@ BROKEN_STUDIES = {
 }
 
 
-def write_package(folder: Path, name: str, modules: dict[str, str], points: dict[str, dict[str, str]]) -> Path:
-    """Write a package with these modules and entry points by group; return its folder."""
-    folder.mkdir()
-    text = PYPROJECT.format(package=name, modules=json.dumps(list(modules)))
+def unpack(site: Path, package: str, modules: dict[str, str], points: dict[str, dict[str, str]]) -> None:
+    """Write what an installed package has: its modules, and its entry points by group as metadata."""
+    metadata = site / f"{package}-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
+    text = ""
     for group, entries in points.items():
-        lines = [f"{json.dumps(point)} = {json.dumps(target)}" for point, target in entries.items()]
-        text += "\n".join(["", f'[project.entry-points."attncli.{group}"]', *lines, ""])
-    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        text += "\n".join([f"[attncli.{group}]", *(f"{point} = {target}" for point, target in entries.items()), ""])
+    (metadata / "entry_points.txt").write_text(text, encoding="utf-8")
     for module, source in modules.items():
-        (folder / f"{module}.py").write_text(source, encoding="utf-8")
-    return folder
-
-
-def install(target: Path, *packages: Path) -> None:
-    """Install packages into a folder that is not the environment of the tests."""
-    options = ("--no-index", "--no-build-isolation", "--no-deps", "--quiet", "--target", target)
-    command = [sys.executable, "-m", "pip", "install", *options, *packages]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+        (site / f"{module}.py").write_text(source, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def good(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example of this repository and a metric, installed."""
+    """The example of this repository, installed by pip, and a metric."""
     folder = tmp_path_factory.mktemp("good")
     example = shutil.copytree(repo / "examples" / "attncli-previous-word", folder / "example")
-    modules = {"second_key": METRIC.format(name="second_key")}
-    metric = write_package(folder / "metric", "a-metric", modules, {"metrics": {"second_key": "second_key"}})
-    install(folder / "site", example, metric)
+    options = ("--no-index", "--no-build-isolation", "--no-deps", "--quiet", "--target", folder / "site")
+    command = [sys.executable, "-m", "pip", "install", *options, example]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    metric = {"second_key": METRIC.format(name="second_key")}
+    unpack(folder / "site", "a-metric", metric, {"metrics": {"second_key": "second_key"}})
     return folder / "site"
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good metric and everything that can be wrong with a plugin, installed."""
-    folder = tmp_path_factory.mktemp("broken")
+    site = tmp_path_factory.mktemp("broken")
     modules = {
         "second_key": METRIC.format(name="second_key"),
         "renamed": METRIC.format(name="other"),
@@ -218,9 +201,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metrics |= {**{name: target for name, (target, _) in BROKEN_METRICS.items()}}
     studies = {name: target for name, (target, _) in BROKEN_STUDIES.items()}
     studies["failing"] = "broken_studies:Failing"
-    package = write_package(folder / "package", "trouble", modules, {"metrics": metrics, "studies": studies})
-    install(folder / "site", package)
-    return folder / "site"
+    unpack(site, "trouble", modules, {"metrics": metrics, "studies": studies})
+    return site
 
 
 ONE_BY_ONE = """
@@ -277,6 +259,7 @@ class Shell:
 
 
 TEXT = ("-t", "The cat sat on the mat.")
+QUICK = ("-l", "0", "--format", "csv")
 
 
 # ------------------------------------------------------------------------------------------------- good
@@ -303,7 +286,7 @@ def test_a_study_of_another_package_is_a_command_with_help_and_pages(
 
 
 def test_a_study_of_another_package_runs_alone_and_as_a_step(good: Path, tmp_path: Path, forks: ForkServer) -> None:
-    (tmp_path / "plan.yaml").write_text(f"text: {TEXT[1]}\nsteps: [previous-word: {{back: 2}}]\n")
+    (tmp_path / "plan.yaml").write_text(f"text: {TEXT[1]}\nsteps: [previous-word: {{back: 2, format: json}}]\n")
     printed, table, _, schema = Shell(good, tmp_path, forks).outputs(
         ("previous-word", *TEXT, "--back", "2", "--save-maps", "-o", "alone", "--json"),
         ("previous-word", "--from", "alone", "--back", "2", "--format", "parquet"),
@@ -325,7 +308,7 @@ def test_a_study_of_another_package_runs_alone_and_as_a_step(good: Path, tmp_pat
 
 def test_a_metric_of_another_package_is_measured_and_explained(good: Path, tmp_path: Path, forks: ForkServer) -> None:
     attncli = Shell(good, tmp_path, forks)
-    printed, page = attncli.outputs(("stats", *TEXT, "--json"), ("explain", "second_key"))
+    printed, page = attncli.outputs(("stats", *TEXT, *QUICK, "--json"), ("explain", "second_key"))
     document = json.loads(printed)
     assert document["metrics"]["second_key"]["question"] == "How much attention goes to the second key?"
     assert all(0 <= head["second_key"] <= 1 for head in document["heads"])
@@ -346,7 +329,7 @@ def warnings_of(stderr: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "args",
-    [("--help",), ("explain",), ("stats", *TEXT), ("patterns", *TEXT)],
+    [("--help",), ("explain",), ("stats", *TEXT, *QUICK), ("patterns", *TEXT, *QUICK)],
     ids=["help", "explain", "stats", "patterns"],
 )
 def test_broken_plugins_are_left_out_with_one_warning_each(
