@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,6 +269,23 @@ with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(Syst
     main(["--help"])
 assert "heatmap" in said.getvalue()
 """
+
+
+TOOLS = ("dev", "docs")
+"""Extras of programs that the package does not import."""
+
+
+def test_all_imports_are_dependencies_and_the_reverse(repo: Path, attncli_package: Package) -> None:
+    project = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    extras = [need for name, needs in optional.items() if name not in TOOLS for need in needs]
+    declared = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
+    modules = attncli_package.modules.values()
+    imported = {statement.target.partition(".")[0] for module in modules for statement in module.imports}
+    called = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+    foreign = {called.get(name, name) for name in imported - sys.stdlib_module_names - {"attncli"}}
+    assert declared - foreign == {"attncli"}  # the extra `all` is made of the other extras
+    assert foreign - declared == {"tokenizers", "xarray"}  # a type that Transformers brings; `to_xarray`, which says so
 
 
 @pytest.mark.parametrize("code", ["import attncli", HELP], ids=["import", "--help"])

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from forking import ForkServer
-from rules import Package
 
 
 @pytest.fixture(scope="module")
@@ -104,22 +103,6 @@ def test_users_keep_their_own_torch(project: Mapping[str, Any]) -> None:
     ranges = {re.split(r"[>=<!~\[; ]", need)[0]: need for need in project["dependencies"]}
     assert ranges["transformers"] == "transformers>=5"
     assert {name: need for name, need in ranges.items() if not re.fullmatch(r"[\w-]+>=[\d.]+", need)} == {}
-
-
-TOOLS = ("dev", "docs")
-"""Extras of programs that the package does not import."""
-
-
-def test_all_imports_are_dependencies_and_the_reverse(repo: Path, project: Mapping[str, Any]) -> None:
-    optional = project["optional-dependencies"]
-    extras = [need for name, needs in optional.items() if name not in TOOLS for need in needs]
-    declared = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
-    modules = Package(repo / "attncli").modules.values()
-    imported = {statement.target.partition(".")[0] for module in modules for statement in module.imports}
-    called = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
-    foreign = {called.get(name, name) for name in imported - sys.stdlib_module_names - {"attncli"}}
-    assert declared - foreign == {"attncli"}  # the extra `all` is made of the other extras
-    assert foreign - declared == {"tokenizers", "xarray"}  # a type that Transformers brings; `to_xarray`, which says so
 
 
 def test_the_pinned_set_is_whole_and_without_cuda(repo: Path, project: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = readme.blocks(TEXT)
+(DRAWS_PICTURE,) = readme.blocks(TEXT.partition("draws the picture above:")[2])[:1]
 COMMANDS = registry.names("cli.commands")
 CODE = "\n".join(block.code for block in BLOCKS if block.language == "bash").replace("\\\n", " ")
 
@@ -32,8 +33,19 @@ def test_the_code_runs(block: Block, tmp_path: Path, run_cli: RunCli, forks: For
         done = readme.run(block, tmp_path, forks.folder, forks.environment)
         assert done.returncode == 0, done.stderr
         return
+    said = ""
     for args in readme.calls(block):
-        assert run_cli(*args).code == 0, args
+        done = run_cli(*args)
+        assert done.code == 0, args
+        said = done.out
+    if block.code == DRAWS_PICTURE.code:
+        assert_same_picture(Path(said.splitlines()[-1]), PICTURE)
+
+
+def assert_same_picture(*paths: Path) -> None:
+    drawn, shown = (np.asarray(Image.open(path).convert("RGB"), int) for path in paths)
+    assert drawn.shape == shown.shape
+    assert np.abs(drawn - shown).mean() < 1
 
 
 def test_bash_makes_the_arguments() -> None:
@@ -41,13 +53,6 @@ def test_bash_makes_the_arguments() -> None:
     assert readme.calls(block) == [["a", "b c", "1\n2"], ["d", ""]]
     found = sum(len(readme.calls(block)) for block in BLOCKS if block.language != "python")
     assert found == len(re.findall("^attncli ", CODE, re.MULTILINE)) + 2  # those of the workflow and of the hook
-
-
-def test_the_picture_is_what_the_command_beside_it_draws(tmp_path: Path, forks: ForkServer) -> None:
-    pictures = (readme.picture(tmp_path, forks.folder, forks.environment), PICTURE)
-    drawn, shown = (np.asarray(Image.open(path).convert("RGB"), int) for path in pictures)
-    assert drawn.shape == shown.shape
-    assert np.abs(drawn - shown).mean() < 1
 
 
 def test_it_is_short_and_starts_with_a_picture() -> None:
