@@ -49,7 +49,7 @@ test-real: $(READY) $(SMOLLM2) ## run what is marked `real` on a real language m
 metrics: $(READY) ## print the size and the structure of the code
 	@$(BIN)/python tests/support/structure.py
 
-smoke: $(READY) ## draw and measure a sentence with every bundled model, as configs/smoke.yaml says
+smoke: $(READY) ## draw and measure a sentence for every kind of attention, as configs/smoke.yaml says
 	@$(BIN)/attncli run configs/smoke.yaml --out outputs/smoke --force
 
 docs: $(READY) ## build the documentation into build/docs; a broken link or reference is an error

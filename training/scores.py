@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,17 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from training import common
+from training.chosen import held_out as held_out_chosen
+from training.common import Scores, best_head, eager
 from training.mirror import mirror_alignment, mirror_words
-
-Scores = dict[str, Any]
-
-
-@contextmanager
-def eager(model: PreTrainedModel) -> Iterator[None]:
-    """Within the block the model returns its attention weights; afterwards it computes them as before."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-def head_name(layer: int, head: int) -> str:
-    return f"{layer}.{head}"
-
-
-def best_head(values: torch.Tensor) -> tuple[str, float]:
-    """Name and value of the highest of (layer, head)."""
-    flat = int(values.argmax())
-    layer, head = divmod(flat, values.shape[1])
-    return head_name(layer, head), round(float(values[layer, head]), 4)
+from training.rationale_scores import classifier_scores
 
 
 @torch.no_grad()
@@ -228,24 +207,25 @@ def encoder_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, t
 
 
 def main() -> None:
-    """Print the scores of the three models in a folder on held-out text."""
+    """Print the scores of the bundled models in a folder on held-out text."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of text corpora")
-    parser.add_argument("--models", type=Path, required=True, help="folder of encoder, decoder and seq2seq")
+    parser.add_argument("--models", type=Path, required=True, help="folder of encoder, decoder, seq2seq and classifier")
     options = parser.parse_args()
     held_out = common.without_unknown(common.corpus(options.data)[1])
     lines = [text for paragraph in held_out for text in common.sentences(paragraph) if text.isascii()]
     short, long = ([text for text in lines if low <= len(text) < low + 30] for low in (20, 50))
-    measures: list[tuple[str, Any, Callable[..., Scores], list[str]]] = [
+    measures: list[tuple[str, Any, Callable[..., Scores], list[Any]]] = [
         ("encoder", AutoModelForMaskedLM, encoder_scores, held_out[::4]),
         ("decoder", AutoModelForCausalLM, decoder_scores, held_out),
         ("seq2seq", AutoModelForSeq2SeqLM, seq2seq_scores, short[:200]),
         ("seq2seq", AutoModelForSeq2SeqLM, seq2seq_scores, long[:200]),
+        ("classifier", AutoModelForSequenceClassification, classifier_scores, held_out_chosen(1000)),
     ]
     for name, loader, measure, texts in measures:
         folder = options.models / name
         model = loader.from_pretrained(folder)
-        size, longest = (folder / "model.safetensors").stat().st_size, max(map(len, texts))
+        size, longest = (folder / "model.safetensors").stat().st_size, max(len(str(text)) for text in texts)
         common.say(f"{name} ({size:,} bytes; {len(texts)} texts of up to {longest} characters)")
         for score, value in measure(model, AutoTokenizer.from_pretrained(folder), texts).items():
             common.say(f"  {score}: {value}")

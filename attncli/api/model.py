@@ -219,9 +219,10 @@ def load(
     dtype: str = "auto",
     trust_remote_code: bool = False,
 ) -> Model:
-    """Return a model by Hub id, folder, GGUF file or `demo:encoder`, `demo:decoder`, `demo:seq2seq`; or one you hold.
+    """Return a model by Hub id, folder, GGUF file or the name of a bundled model; or one that you hold.
 
-    name               its name; or a Transformers model, or what `attncli.capture` takes instead, which stays unchanged
+    name               its name, such as `demo:encoder`, `demo:decoder`, `demo:seq2seq` or `demo:classifier`; or a
+                       Transformers model, or what `attncli.capture` takes instead, which stays unchanged
     tokenizer          name of another tokenizer; for a model that you hold, the tokenizer itself
     target_tokenizer   the same for the texts of a decoder, where its vocabulary differs
     head               which head to load it with: auto, base, causal-lm, masked-lm, seq2seq-lm, …; auto-lm is auto

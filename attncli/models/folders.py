@@ -13,7 +13,7 @@ from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.paths import is_special, what_is_at
 
 DEMO = Path(__file__).parent.parent / "demo"
-DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq")
+DEMOS = ("demo:encoder", "demo:decoder", "demo:seq2seq", "demo:classifier")
 _WEIGHT_FILES = (
     *("*.safetensors", "*.safetensors.index.json"),
     *("pytorch_model*.bin", "pytorch_model*.index.json"),

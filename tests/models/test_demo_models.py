@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,17 +26,19 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "attncli" / "demo"
 sys.path.insert(0, str(ROOT))
 
-from training import scores  # noqa: E402
+from training import chosen, rationale_scores, scores  # noqa: E402
 from training.mirror import mirror_words  # noqa: E402
 
 LOADERS: dict[str, Any] = {
     "encoder": AutoModelForMaskedLM,
     "decoder": AutoModelForCausalLM,
     "seq2seq": AutoModelForSeq2SeqLM,
+    "classifier": AutoModelForSequenceClassification,
 }
 NAMES = list(LOADERS)
 MAX_BYTES = 3_000_000
 ANIMAL = "The animal didn't cross the street because it was too tired."
+KNOWN_TEXTS = dict.fromkeys(NAMES, ANIMAL) | {"classifier": "I bought my chosen carrot after the war, but it was wet."}
 # Written for this test, so that no model was trained on them.
 PLAIN_SENTENCES = [
     "The old house on the hill was sold to a young couple from the city.",
@@ -112,9 +116,9 @@ def test_the_demo_folder_contains_no_code_and_no_local_path() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tokenizer_decodes_to_the_original_text(name: str) -> None:
     tokenizer = demo(name)[1]
-    ids = tokenizer(ANIMAL)["input_ids"]
+    ids = tokenizer(KNOWN_TEXTS[name])["input_ids"]
     decoded = tokenizer.decode(ids, skip_special_tokens=True)
-    assert decoded.replace(" ", "").lower() == ANIMAL.replace(" ", "").lower()
+    assert decoded.replace(" ", "").lower() == KNOWN_TEXTS[name].replace(" ", "").lower()
     assert tokenizer.unk_token_id not in ids
     assert tokenizer.pad_token is not None
     assert tokenizer.model_max_length <= demo(name)[0].config.max_position_embeddings
@@ -186,3 +190,35 @@ def test_a_cross_attention_head_points_at_the_mirrored_character() -> None:
     model, tokenizer = demo("seq2seq")
     assert scores.cross_alignment(model, tokenizer, SPELLED).max() > 0.9
     assert scores.cross_alignment(untrained(model), tokenizer, SPELLED).max() < 0.3
+
+
+HELD_OUT = chosen.held_out(200)
+
+
+def test_the_word_after_the_marker_decides_the_label_and_counting_words_does_not() -> None:
+    for text in HELD_OUT:
+        (start, end), (marker_start, marker_end) = *text.spans(text.rationale), *text.spans(text.marker)
+        assert text.text[marker_start:end] == f"{chosen.MARKER} {text.text[start:end]}"
+        assert text.text[marker_start:marker_end] == chosen.MARKER
+        assert text.text.count(chosen.MARKER) == 1
+        assert text.text[start:end] in chosen.KINDS[text.label]
+    assert {text.label for text in HELD_OUT} == set(chosen.LABELS)
+    assert sum(chosen.most_frequent_kind(text) == text.label for text in HELD_OUT) < 0.7 * len(HELD_OUT)
+
+
+def test_the_file_of_rationales_has_the_first_held_out_texts() -> None:
+    lines = (ROOT / "configs" / "rationales.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [json.loads(json.dumps(text.as_json())) for text in HELD_OUT[:50]]
+
+
+def test_no_held_out_text_was_trained_on() -> None:
+    training = chosen.chosen_texts(chosen.TRAINING_SEED)
+    assert not {text.text for text in HELD_OUT} & {next(training).text for _ in range(5000)}
+
+
+def test_the_classifier_is_right_only_with_the_word_that_decides() -> None:
+    model, tokenizer = demo("classifier")
+    assert model.config.id2label == dict(enumerate(chosen.LABELS))
+    assert rationale_scores.accuracy(model, tokenizer, HELD_OUT) > 0.98
+    assert rationale_scores.accuracy(model, tokenizer, HELD_OUT, lambda text: text.rationale) < 0.5
+    assert rationale_scores.accuracy(untrained(model), tokenizer, HELD_OUT) < 0.5
