@@ -148,6 +148,7 @@ def main() -> None:
 
     common.train(model, loss_of, common.Schedule(options.steps, peak=2e-3, warmup=100), report, report_every=400)
     del model.namer
+    tokenizer.backend_tokenizer.no_truncation()  # set by the batches, not to be stored
     common.save(model, tokenizer, options.out)
 
 
