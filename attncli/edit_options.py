@@ -7,6 +7,8 @@ from attncli.errors import UsageError
 from attncli.options import ModelOptions, option
 
 _PANEL = "Edits"
+_ACTIONS = ("zero", "mean", "block", "uniform")
+"""Edits that are options of their own."""
 
 
 @dataclass(frozen=True)
@@ -17,21 +19,33 @@ class EditedModelOptions(ModelOptions):
         _PANEL, "heads whose output is 0: 3.1, 4 (a whole layer), 4-8, cross:3.1; with commas", metavar="HEADS"
     )
     mean: list[str] | None = option(
-        _PANEL, "heads whose output is its mean over the tokens of the text", metavar="HEADS"
+        _PANEL, "heads whose output is its mean over the tokens of the text, or of --mean-file", metavar="HEADS"
+    )
+    mean_file: str | None = option(
+        _PANEL, "texts over whose tokens means are taken, instead of the text that is read; like --file", metavar="PATH"
+    )
+    block: list[str] | None = option(
+        _PANEL,
+        "mask a key for a query: 'it->animal', in layers 4 to 8 'it->animal@4-8'; may be repeated",
+        metavar="QUERY->KEY",
+        yields=True,
+    )
+    uniform: list[str] | None = option(
+        _PANEL, "heads whose queries give all their visible keys the same weight", metavar="HEADS", yields=True
     )
     edit: list[str] | None = option(
         _PANEL,
-        "another edit: 'block it->animal', 'uniform 5', 'window 4@3', 'temperature 2@3.1', …; may be repeated",
+        "any edit as a line: 'window 4@3', 'temperature 2@3.1', 'scale 0.5@3.1', 'uniform 5', …; may be repeated",
         metavar="EDIT",
     )
 
 
 def edit_lines(options: ModelOptions) -> tuple[str, ...]:
-    """Return the edits that options ask for, each in one line: `--zero` and `--mean` first.
+    """Return the edits that options ask for, each in one line: the options in their order, then the lines of `--edit`.
 
     Raise UsageError that names the option if one is wrong.
     """
-    lines = [(f"--{name} {value}", f"{name} {value}") for name in ("zero", "mean") for value in _given(options, name)]
+    lines = [(f"--{name} {value}", f"{name} {value}") for name in _ACTIONS for value in _given(options, name)]
     lines += [(f"--edit '{line}'", line) for line in _given(options, "edit")]
     return tuple(_checked(typed, line) for typed, line in lines)
 
@@ -41,6 +55,27 @@ def other_edit_lines(edits: Sequence[str]) -> tuple[str, ...]:
     if [line.strip() for line in edits] == ["none"]:
         return ()
     return tuple(_checked(f"--edit-b '{line}'", line) for line in edits)
+
+
+def edit_arguments(options: ModelOptions, lines: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the arguments of `load_runner` for edits: the lines, and the texts of `--mean-file`, those that are given.
+
+    Raise UsageError if the file has no texts, or no edit takes a mean.
+    """
+    path = getattr(options, "mean_file", None)
+    if path is not None and not takes_mean(lines):
+        raise UsageError("--mean-file has texts for --mean, which is not given: name heads with it, or leave it out")
+    if path is None:
+        return {"edits": lines} if lines else {}
+    # imported here: the help of the command line needs no NumPy
+    from attncli.inputs.texts import read_texts
+
+    return {"edits": lines, "mean_texts": tuple(text.text for text in read_texts(path))}
+
+
+def takes_mean(lines: Sequence[str]) -> bool:
+    """Return whether one of these edits puts a mean in the place of outputs of heads."""
+    return any(line.partition(" ")[0] == "mean" for line in lines)
 
 
 def _given(options: ModelOptions, name: str) -> Sequence[str]:

@@ -21,6 +21,7 @@ class Option:
     metavar  placeholder of the value in the help; the choices if none is given
     choices  allowed values, completed by the shell
     complete function that returns values for the shell, if they are not known in advance
+    yields   whether it is left out of a command whose own options have one of this name
     """
 
     panel: str
@@ -30,6 +31,7 @@ class Option:
     metavar: str | None = None
     choices: Sequence[str] = ()
     complete: Callable[[], Sequence[str]] | None = None
+    yields: bool = False
 
     def all_names(self, field: str) -> tuple[str, ...]:
         """Return the long name and further names of the option of a field."""

@@ -28,6 +28,7 @@ _CHOICES = {
     "special": vocabulary.SPECIALS,
 }
 _ARGUMENTS = {
+    "mean-file": "over",
     "model-head": "head",
     "probe-text": "passages",
     "rank-file": "rank_texts",

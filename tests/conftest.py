@@ -149,11 +149,11 @@ def shared_models(minilm: Path) -> Iterator[None]:
     def load_once(arguments: Mapping[str, Any]) -> runner.Runner:
         if arguments["name"] not in (*DEMOS, MINILM, str(minilm)):
             return load_runner(arguments)
-        plain = {name: value for name, value in arguments.items() if name != "edits"}
+        plain = runner.loading_arguments(arguments)
         key = tuple(sorted(plain.items()))
         if key not in loaded:
             loaded[key] = load_runner(plain)
-        return runner.with_edit_lines(loaded[key], arguments.get("edits", ()))
+        return runner.with_edit_lines(loaded[key], arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "load_runner", load_once)

@@ -135,7 +135,7 @@ def _check_writes(edit: Edit, plan: CapturePlan, where: str) -> None:
     if kinds == {"encoder"}:
         return
     if edit.action == "mean" and edit.values is None:
-        raise UsageError(f"{edit.spec}: tokens that are not written yet have no mean: give reference texts (over)")
+        raise UsageError(f"{edit.spec}: tokens that are not written yet have no mean: give texts with --mean-file")
     if edit.action in ("replace", "patch"):
         raise UsageError(f"{edit.spec}: its values are those of another length than of the text that the model writes")
 

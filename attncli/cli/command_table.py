@@ -6,7 +6,7 @@ A command takes option groups and is turned into a command of Typer with an opti
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, get_type_hints
@@ -19,7 +19,7 @@ from attncli import registry
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.engine.study import Study
 from attncli.errors import UsageError
-from attncli.options import PictureOptions
+from attncli.options import Option, PictureOptions
 
 Command = Callable[..., None]
 PANELS = {
@@ -136,15 +136,16 @@ def _check_study(name: str, plugin: object) -> None:
 def with_flat_options(command: Command) -> Command:
     """Return the command with every field of its option groups as a parameter of its own."""
     hints = get_type_hints(command, include_extras=True)
+    left_out = _left_out(hints)
     options: dict[str, inspect.Parameter] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         if is_dataclass(hints[name]):
-            options |= _options_of(hints[name])
+            options |= _options_of(hints[name], left_out)
         else:
             options[name] = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
 
     def flat_command(**values: Any) -> None:
-        command(**_filled(hints, values))
+        command(**_filled(hints, values, left_out))
 
     # Typer keeps the line breaks of the source; paragraphs are filled by the terminal instead
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
@@ -156,16 +157,32 @@ def with_flat_options(command: Command) -> Command:
     return flat_command
 
 
+def _declared(hints: Mapping[str, Any]) -> Iterator[tuple[str, Option]]:
+    """Yield the options of all groups among these types and in them, with their fields."""
+    for group in filter(is_dataclass, hints.values()):
+        yield from _declared(get_type_hints(group))
+        for field in fields(group):
+            if option := field.metadata.get("option"):
+                yield field.name, option
+
+
+def _left_out(hints: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields whose option is left out, as a group of the command has another option of this name."""
+    declared = list(_declared(hints))
+    own = {name for name, option in declared if not option.yields}
+    return frozenset(name for name, option in declared if option.yields and name in own)
+
+
 @cache
-def _options_of(group: type) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a group, or of all groups in a group."""
+def _options_of(group: type, left_out: frozenset[str]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a group, or of all groups in a group, without those that are left out."""
     hints = get_type_hints(group)
     parameters: dict[str, inspect.Parameter] = {}
     for field in fields(group):
         name, hint = field.name, hints[field.name]
         if is_dataclass(hint):
-            parameters |= _options_of(hint)  # type: ignore[arg-type]
-        elif option := field.metadata.get("option"):
+            parameters |= _options_of(hint, left_out)  # type: ignore[arg-type]
+        elif (option := field.metadata.get("option")) and not (option.yields and name in left_out):
             typer_option: Any = typer.Option(
                 *option.all_names(name),
                 metavar=option.metavar or "|".join(option.choices) or None,
@@ -183,18 +200,20 @@ def _options_of(group: type) -> dict[str, inspect.Parameter]:
 
 def _former_names(hints: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the former long names of options by parameter, for the hints of a command or of a group."""
-    names: dict[str, list[str]] = {}
-    for group in filter(is_dataclass, hints.values()):
-        names |= _former_names(get_type_hints(group))
-        options = {field.name: field.metadata.get("option") for field in fields(group)}
-        names |= {name: list(option.former) for name, option in options.items() if option and option.former}
-    return names
+    return {name: list(option.former) for name, option in _declared(hints) if option.former}
 
 
-def _filled(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(hints: Mapping[str, Any], values: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
     """Return the value of each parameter or field, by its type: groups are made of the values of their fields."""
     return {
-        name: hint(**_filled(get_type_hints(hint), values)) if is_dataclass(hint) else values[name]  # type: ignore[operator]
+        name: _group(hint, values, left_out) if is_dataclass(hint) else values[name]
         for name, hint in hints.items()
         if name in values or is_dataclass(hint)
     }
+
+
+def _group(group: Any, values: Mapping[str, Any], left_out: frozenset[str]) -> Any:
+    """Return a group made of the values of its fields; those whose option is left out have their defaults."""
+    yielding = {name for name, option in _declared({"": group}) if option.yields} & left_out
+    given = {name: value for name, value in values.items() if name not in yielding}
+    return group(**_filled(get_type_hints(group), given, left_out))

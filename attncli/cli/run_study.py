@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console, print_note
 from attncli.cli.pictures import style_of
-from attncli.edit_options import EditedModelOptions, edit_lines
+from attncli.edit_options import EditedModelOptions, edit_arguments, edit_lines
 from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -188,20 +188,24 @@ def invocation_of(
 
 
 def load_arguments(
-    model: ModelOptions, model_head: str, predicts: bool = False, reads_head: bool = False
+    model: ModelOptions,
+    model_head: str,
+    predicts: bool = False,
+    reads_head: bool = False,
+    edits: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of `load_runner`, with the edits if there are any.
 
     predicts    whether the model is to write or predict tokens: `auto` is then the language-model head, if there is one
     reads_head  whether `auto` is the head of the checkpoint, if it has one
+    edits       lines of edits in the place of those of the options
     """
     head = model_head
     if head == "auto" and (predicts or reads_head):
         head = "auto-head" if reads_head else "auto-lm"
     values = {**vars(model), "name": DEFAULT_MODEL if model.model is None else model.model, "head": head}
     names = ("name", "revision", "tokenizer", "target_tokenizer", "head", "device", "dtype", "trust_remote_code")
-    edits = edit_lines(model)
-    return {name: values[name] for name in names} | ({"edits": edits} if edits else {})
+    return {name: values[name] for name in names} | edit_arguments(model, edit_lines(model) if edits is None else edits)
 
 
 def request_of(common: CommonOptions, run_options: RunOptions) -> Request:

@@ -53,7 +53,7 @@ class Invocation:
             labels = store.input_sha256(text.text for text in self.source.inputs)
             origin = {"from": dict(self.source.info.resolved), "labels": labels}
         else:
-            origin = dict(self.source)
+            origin = plain_arguments(self.source)
         return {**origin, **self.request.resolved(), **self.options, **saved}
 
     @cached_property
@@ -104,6 +104,12 @@ class Invocation:
         if self.output.save_maps and run.maps:
             store.save_run(self.folder, run, layout=self.output.layout, format=self.output.maps_format)
         return run
+
+
+def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `load_runner` as they enter digests and documents: texts by their hash."""
+    texts = {"mean_texts": store.input_sha256(map(Text, arguments["mean_texts"]))} if "mean_texts" in arguments else {}
+    return {**arguments, **texts}
 
 
 def execute(invocation: Invocation, study: Study[ResultT], track: Track = untracked) -> tuple[Collected, ResultT]:

@@ -80,9 +80,13 @@ class Runner:
 
 
 def load_runner(arguments: Mapping[str, Any]) -> Runner:
-    """Load a model with the arguments of `attncli.models.load`, and its `edits`, a line for each."""
-    loading = {name: value for name, value in arguments.items() if name != "edits"}
-    return with_edit_lines(Runner(models.load(**loading)), arguments.get("edits", ()))
+    """Load a model with the arguments of `attncli.models.load`, and edit it as `with_edit_lines` says."""
+    return with_edit_lines(Runner(models.load(**loading_arguments(arguments))), arguments)
+
+
+def loading_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `attncli.models.load`, without those of edits."""
+    return {name: value for name, value in arguments.items() if name not in ("edits", "mean_texts")}
 
 
 def other_side(runner: Runner, arguments: Mapping[str, Any], other: Mapping[str, Any]) -> Runner:
@@ -92,16 +96,17 @@ def other_side(runner: Runner, arguments: Mapping[str, Any], other: Mapping[str,
     """
     if dict(other) == dict(arguments):
         return runner
-    same, others = ({**given, "edits": ()} for given in (arguments, other))
-    if same != others:
+    if loading_arguments(arguments) != loading_arguments(other):
         return load_runner(other)
-    plain = replace(runner, loaded=replace(runner.loaded, edits=()))
-    return with_edit_lines(plain, other.get("edits", ()))
+    return with_edit_lines(replace(runner, loaded=replace(runner.loaded, edits=())), other)
 
 
-def with_edit_lines(runner: Runner, lines: Sequence[str]) -> Runner:
-    """Return a model with further edits, each written in one line."""
-    return runner.with_edits([parse_edit_line(line) for line in lines]) if lines else runner
+def with_edit_lines(runner: Runner, arguments: Mapping[str, Any]) -> Runner:
+    """Return a model with further edits: `edits`, a line for each, and `mean_texts`, over which means are taken."""
+    edits = [parse_edit_line(line) for line in arguments.get("edits", ())]
+    texts = tuple(arguments.get("mean_texts", ()))
+    edits = [replace(edit, texts=texts) if edit.action == "mean" else edit for edit in edits]
+    return runner.with_edits(edits) if edits else runner
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attncli.cli.run_study import CommonOptions, load_arguments, read_input, run_study, split_heads
-from attncli.edit_options import EditedModelOptions, other_edit_lines
+from attncli.edit_options import EditedModelOptions, edit_lines, other_edit_lines, takes_mean
 from attncli.errors import UsageError
 from attncli.options import (
     ConsoleOptions,
@@ -80,7 +80,11 @@ def compare(
     _check_models_differ(b, options)
     common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
     read = tuple(read_input(texts))
-    run_study(_with_other_model(study, common, b, read, options), common, pictures, read)
+    study = _with_other_model(study, common, b, read, options)
+    of_b = isinstance(study.other, Mapping) and "mean_texts" in study.other
+    if of_b and not takes_mean(edit_lines(model)):  # the texts are those of B alone
+        common = replace(common, model=replace(common.model, mean_file=None))
+    run_study(study, common, pictures, read)
 
 
 def _check_models_differ(b: str | None, options: CompareOptions) -> None:
@@ -106,9 +110,9 @@ def _with_other_model(
     # a revision of A is not one of another model
     revision = options.revision_b if options.revision_b is not None or b is not None else model.revision
     second = replace(model, model=b or model.model, dtype=options.dtype_b or model.dtype, revision=revision)
-    other = load_arguments(second, model_head)
-    if options.edit_b:
-        other["edits"] = other_edit_lines(options.edit_b)
+    lines = other_edit_lines(options.edit_b) if options.edit_b else edit_lines(second)
+    second = second if takes_mean(lines) else replace(second, mean_file=None)
+    other = load_arguments(second, model_head, edits=lines)
     return replace(study, other=other, texts=_other_texts(tuple(read), common.texts, options))
 
 

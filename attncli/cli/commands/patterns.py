@@ -27,6 +27,8 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
     repeated.json, repeated.csv and repeated.png. --probe-text reads passages of yours instead. With a pattern of model
     folders, such as --model 'runs/checkpoint-*', it also writes repeated-checkpoints.csv, and the picture is by step.
 
+    --block and --uniform are thresholds of classes here: the edits of these names are lines of --edit.
+
     Example: attncli patterns --text "The cat sat on the mat because it was warm." --layer 1
     """
     if probe.probe is None:

@@ -65,7 +65,8 @@ def run(
 
         plan = read_plan(config, model, texts, selection, pictures, output)
         plan_texts = {name: tuple(read_input(options)) for name, options in plan.inputs.items()}
-        resolved = _resolved(plan, plan_texts)
+        arguments = _arguments(plan)
+        resolved = _resolved(plan, plan_texts, arguments)
         name = digest(plan.name, None, "", resolved)
         path = plan.output.out or default_folder("run", plan.name, name)
         folder = OutputFolder(path, "run", name, plan.output.force)
@@ -74,15 +75,19 @@ def run(
                 opened.data(f"{step.command}\t{folder.path / model_name / input_name / step.name}")
     if not dry_run:
         with each_note_once():
-            _PlanRun(plan, plan_texts, resolved, folder, console).run()
+            _PlanRun(plan, plan_texts, arguments, resolved, folder, console).run()
 
 
 @dataclass(frozen=True)
 class _PlanRun:
-    """The steps of a plan, run one after another, with the texts of each input and the folder of the whole run."""
+    """The steps of a plan, run one after another, with the texts of each input and the folder of the whole run.
+
+    arguments  arguments of `load_runner` for each model
+    """
 
     plan: ConfigPlan
     texts: Mapping[str, Sequence[Text]]
+    arguments: Mapping[str, Mapping[str, Any]]
     resolved: Mapping[str, Any]
     folder: OutputFolder
     console_options: ConsoleOptions
@@ -95,7 +100,7 @@ class _PlanRun:
                 # imported here: the help needs no torch, and the console keeps libraries quiet when they are imported
                 from attncli.engine.runner import load_runner
 
-                runner = load_runner(self.resolved["models"][model_name])
+                runner = load_runner(self.arguments[model_name])
             for input_name in self.plan.inputs:
                 with command_console(self.console_options) as console, _errors_at(f"{model_name}/{input_name}"):
                     shared = self._share_pass(runner, model, input_name, console)
@@ -157,18 +162,24 @@ class _PlanRun:
                 console.data(str(path))
 
 
-def _resolved(plan: ConfigPlan, texts: Mapping[str, Sequence[Text]]) -> dict[str, Any]:
-    """Return everything that changes the result, as plain values."""
-    from attncli.store import input_sha256
-
+def _arguments(plan: ConfigPlan) -> dict[str, dict[str, Any]]:
+    """Return the arguments of `load_runner` for each model."""
     predicts = any(texts.generate > 0 for texts in plan.inputs.values()) or any(
         step.predicts_tokens for step in plan.steps
     )
     reads_head = any(step.reads_head for step in plan.steps)
+    return {name: load_arguments(model, model.model_head, predicts, reads_head) for name, model in plan.models.items()}
+
+
+def _resolved(
+    plan: ConfigPlan, texts: Mapping[str, Sequence[Text]], arguments: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return everything that changes the result, as plain values."""
+    from attncli.engine.invocation import plain_arguments
+    from attncli.store import input_sha256
+
     return {
-        "models": {
-            name: load_arguments(model, model.model_head, predicts, reads_head) for name, model in plan.models.items()
-        },
+        "models": {name: plain_arguments(of_model) for name, of_model in arguments.items()},
         "inputs": {name: [input_sha256(texts[name]), changed(options)] for name, options in plan.inputs.items()},
         "steps": [[step.name, step.command, step.options | _looks(step)] for step in plan.steps],
     }

@@ -13,7 +13,7 @@ from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.options import key
 
 Group = TypeVar("Group")
-_FILES = ("file", "text_file", "chat", "segments")
+_FILES = ("file", "text_file", "chat", "segments", "mean_file")
 """Options that name a file; it is found relative to the YAML file."""
 
 

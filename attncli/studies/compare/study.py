@@ -54,10 +54,11 @@ class CompareStudy(Study["ComparisonWithOther"]):
 
     def resolved(self) -> dict[str, Any]:
         """Return where B comes from."""
+        from attncli.engine.invocation import plain_arguments
         from attncli.store import input_sha256
 
         if isinstance(self.other, Mapping):
-            return {"b": {**self.other, "inputs": input_sha256(self.texts)}}
+            return {"b": {**plain_arguments(self.other), "inputs": input_sha256(self.texts)}}
         info = self.other.info
         return {"b": {"model": info.model, "inputs": info.input_sha256, "resolved": dict(info.resolved)}}
 
