@@ -19,7 +19,7 @@ from attncli.errors import ModelError, OutputError, UsageError
 from attncli.models.pruned import load_pruned
 
 TEXTS = ["the animal did not cross street because it was too tired", "a dog saw a red house and a cat"]
-IRREGULAR = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "t5", "bart")
+IRREGULAR = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "t5", "mt5", "umt5", "bart")
 
 
 def tiny(name: str, **changes: Any) -> Model:
