@@ -4,6 +4,8 @@
 one by what they returned, so that they are not computed again, and gives each row of its batch another gate. The pass
 of a language model stops before the vocabulary: `Reruns.logits` computes the logits of some tokens at a time.
 
+If the attention of the model is edited, all passes follow the edits; gates act on the edited outputs of heads.
+
 Both shortcuts are checked on the first tokens of a text, for each layer, and left out where a model does not allow them
 (layers that share a module, or that hand more to later layers than their output).
 """
@@ -11,27 +13,36 @@ Both shortcuts are checked on the first tokens of a text, for each layer, and le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
-from transformers.utils.generic import ModelOutput
 
+from attncli.capturing.bound_edits import BoundEdits, bind
 from attncli.capturing.canvas import canvas_input
+from attncli.capturing.edited_pass import EditHandler, editing
+from attncli.capturing.editor import Editor
 from attncli.capturing.gates import Gate, LayerKey, gate_sites, gated, head_outputs
 from attncli.capturing.probe import ROUNDING
+from attncli.capturing.recordings import (
+    RecordedText,
+    Tensor,
+    Tensors,
+    expanded,
+    keeper,
+    logits_of,
+    stack_keeper,
+    with_states,
+)
 from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import LAYER_PATH, CapturePlan, Site
+from attncli.data import Input
 from attncli.errors import is_out_of_memory
 from attncli.inputs.batches import accepted_arguments
 from attncli.models import Loaded
 
-Tensor = torch.Tensor
-Tensors = Mapping[str, Tensor]
 PROBE_TOKENS = 12
 SAME = 1e-3
 """How far two computations of hidden states or logits may differ in float32, as a share of the largest number."""
@@ -45,29 +56,6 @@ class _StackReached(Exception):  # noqa: N818 (no error)
         self.output = output
 
 
-@dataclass(frozen=True, eq=False)
-class RecordedText:
-    """One text and what the layers of the model returned for it.
-
-    tensors  arguments of the forward pass, for one text
-    layers   qualified name of each layer → its output, in the order of the calls
-    stacks   qualified name of each stack under the head (mostly one) → its output, in the order of the calls
-    hidden   the last hidden states, [1, token, width], which the head of the model takes as input; None without them
-    output   output of the whole model; None if it was run up to the head
-    """
-
-    tensors: Tensors
-    layers: Mapping[str, Any]
-    stacks: Mapping[str, Any]
-    hidden: Tensor | None
-    output: Any
-
-    @property
-    def read(self) -> str | None:
-        """The name of the stack that the head reads; None if there is none."""
-        return next(reversed([*self.stacks]), None)
-
-
 class Reruns:
     """Passes of a model with edited heads.
 
@@ -78,6 +66,7 @@ class Reruns:
 
     def __init__(self, loaded: Loaded, plan: CapturePlan) -> None:
         self._shadow = Shadow(loaded.model)
+        self._plan, self._edits, self._name = plan, loaded.edits, loaded.name
         self._caller: Callable[..., Any] = self._shadow.of(loaded.callers[plan.caller][1])
         self.model: nn.Module = self._shadow.model
         self.sites: dict[LayerKey, Site] = gate_sites(plan)
@@ -89,27 +78,51 @@ class Reruns:
         self._same = max(SAME, ROUNDING.get(loaded.model.dtype, 0))
 
     @torch.no_grad()
-    def observe(self, tensors: Tensors, visit: Callable[[LayerKey, Tensor], None]) -> None:
-        """Run a text and show the outputs of the heads of each layer, [1, query, head, dim], to `visit`."""
+    def observe(self, tensors: Tensors, visit: Callable[[LayerKey, Tensor], None], text: Input | None = None) -> None:
+        """Run a text and show the outputs of the heads of each layer, [1, query, head, dim], to `visit`.
+
+        tensors, text  as for `record`
+        """
 
         def show(key: LayerKey, output: Tensor) -> Tensor:
             visit(key, output)
             return output
 
-        self._prepare(tensors)
-        with self._shadow.restored(), head_outputs(self.model, self.sites, show):
+        edits = self._bound(text)
+        self._prepare(tensors, edits)
+        with self._shadow.restored(), self._editing(edits, 1), head_outputs(self.model, self.sites, show):
             self._run(tensors, 1, stop=self._read)
 
     @torch.no_grad()
-    def record(self, tensors: Tensors) -> RecordedText:
-        """Return a text with the outputs of all layers; `tensors` are arguments for it alone, without padding."""
-        self._prepare(tensors)
-        return self._record(tensors)
+    def record(self, tensors: Tensors, text: Input | None = None) -> RecordedText:
+        """Return a text with the outputs of all layers.
 
-    def _prepare(self, tensors: Tensors) -> None:
+        tensors  arguments of the forward pass for it alone, without padding
+        text     the text itself, in which edits of the model find their tokens; not needed without edits
+        """
+        edits = self._bound(text)
+        self._prepare(tensors, edits)
+        return self._record(tensors, edits)
+
+    def _bound(self, text: Input | None) -> BoundEdits | None:
+        """Return the edits of the model for a text; None if it has no edits."""
+        if not self._edits:
+            return None
+        assert text is not None  # edits find their tokens in it
+        return bind(self._plan, [text], self._edits, self._name)
+
+    def _editing(self, edits: BoundEdits | None, rows: int) -> AbstractContextManager[Any]:
+        """Return a context in which one pass of `rows` rows follows the edits; gates in it act after them."""
+        if edits is None:
+            return nullcontext()
+        return editing(self._shadow, self._plan, edits, EditHandler(Editor(self._plan, edits.weights, rows)))
+
+    def _prepare(self, tensors: Tensors, edits: BoundEdits | None) -> None:
         if self._cuts is None:
             self._cuts = frozenset()
-            self._find_shortcuts({name: _begin(tensor) for name, tensor in tensors.items()})
+            # given weights and outputs fit the whole text only
+            whole = any(edit.values is not None and edit.action != "mean" for edit in self._edits)
+            self._find_shortcuts(tensors if whole else {name: _begin(tensors[name]) for name in tensors}, edits)
 
     def hidden(
         self, recorded: RecordedText, gates: Mapping[LayerKey, Gate], rows: int, shortcut: bool = True
@@ -131,8 +144,8 @@ class Reruns:
         """Return the logits of the head for some hidden states, [row, token, vocabulary], in float32 at least."""
         rows, read = len(hidden), recorded.read
         assert read is not None
-        outputs = {name: _expanded(output, rows) for name, output in recorded.stacks.items()}
-        outputs[read] = _with_states(outputs[read], hidden)
+        outputs = {name: expanded(output, rows) for name, output in recorded.stacks.items()}
+        outputs[read] = with_states(outputs[read], hidden)
         with self._replaced(outputs):
             logits: Tensor = logits_of(self._run(recorded.tensors, rows))
         return logits
@@ -143,8 +156,8 @@ class Reruns:
     ) -> Iterator[None]:
         """Gate heads, and replace the layers below the first of them by what they returned."""
         below = self._below(recorded, gates) if shortcut else {}
-        outputs = {name: _expanded(output, rows) for name, output in below.items()}
-        with self._replaced(outputs), gated(self.model, self.sites, gates):
+        outputs = {name: expanded(output, rows) for name, output in below.items()}
+        with self._replaced(outputs), self._editing(recorded.edits, rows), gated(self.model, self.sites, gates):
             yield
 
     def _below(self, recorded: RecordedText, gates: Mapping[LayerKey, Gate]) -> dict[str, Any]:
@@ -156,15 +169,15 @@ class Reruns:
         cut = next((number for number in range(first, 0, -1) if names[number] in (self._cuts or ())), 0)
         return {name: recorded.layers[name] for name in names[:cut]}
 
-    def _record(self, tensors: Tensors) -> RecordedText:
+    def _record(self, tensors: Tensors, edits: BoundEdits | None) -> RecordedText:
         layers: dict[str, list[Any]] = {}
         stacks: dict[str, Any] = {}
-        with self._shadow.restored(), ExitStack() as hooks:
+        with self._shadow.restored(), self._editing(edits, 1), ExitStack() as hooks:
             for name, module in self.model.named_modules():
                 if name in self._layer_names.values():
-                    hooks.callback(module.register_forward_hook(_keeper(layers, name)).remove)
+                    hooks.callback(module.register_forward_hook(keeper(layers, name)).remove)
                 elif name and module is not self._caller:
-                    hooks.callback(module.register_forward_hook(_stack_keeper(stacks, name)).remove)
+                    hooks.callback(module.register_forward_hook(stack_keeper(stacks, name)).remove)
             output = self._run(tensors, 1, stop=self._read)
         # a stack in another one is a part of it
         outer = {name: kept for name, kept in stacks.items() if not any(name.startswith(f"{o}.") for o in stacks)}
@@ -172,17 +185,17 @@ class Reruns:
         if len(once) < len(layers):
             once = {}
         if self._read is not None:
-            return RecordedText(tensors, once, outer, output.last_hidden_state, None)
+            return RecordedText(tensors, once, outer, output.last_hidden_state, None, edits)
         states = getattr(output, "last_hidden_state", None)
         if states is not None:  # the model has no head
             outer = {}
         elif outer:
             states = [*outer.values()][-1].last_hidden_state
-        return RecordedText(tensors, once, outer, states, output)
+        return RecordedText(tensors, once, outer, states, output, edits)
 
-    def _find_shortcuts(self, tensors: Tensors) -> None:
+    def _find_shortcuts(self, tensors: Tensors, edits: BoundEdits | None) -> None:
         """Find the layers at which a pass can begin, and whether the head reads only hidden states."""
-        recorded = self._record(tensors)
+        recorded = self._record(tensors, edits)
         if recorded.hidden is None:
             return
         cuts = set()
@@ -252,18 +265,6 @@ def _stop(module: nn.Module, args: object, output: Any) -> None:
     raise _StackReached(output)
 
 
-def _keeper(kept: dict[str, list[Any]], name: str) -> Callable[..., None]:
-    return lambda module, args, output: kept.setdefault(name, []).append(output)
-
-
-def _stack_keeper(stacks: dict[str, Any], name: str) -> Callable[..., None]:
-    def keep(module: nn.Module, args: object, output: Any) -> None:
-        if isinstance(output, ModelOutput) and getattr(output, "last_hidden_state", None) is not None:
-            stacks[name] = output
-
-    return keep
-
-
 def _layer_name(site: Site) -> str:
     """Return the qualified name of the layer that holds a site; "" if its name has none."""
     assert site.projection is not None
@@ -273,26 +274,3 @@ def _layer_name(site: Site) -> str:
 
 def _begin(tensor: Tensor) -> Tensor:
     return tensor[:, :PROBE_TOKENS]
-
-
-def _expanded(output: Any, rows: int) -> Any:
-    """Return an output of one text as the output of `rows` equal texts."""
-
-    def expand(value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.dim() == 0 or value.shape[0] != 1:
-            return value
-        return value.expand(rows, *value.shape[1:])
-
-    return tree_map(expand, output)
-
-
-def _with_states(output: Any, hidden: Tensor) -> Any:
-    changed = type(output)(**output)
-    changed["last_hidden_state"] = hidden
-    return changed
-
-
-def logits_of(output: Any) -> Any:
-    """Return the logits of an output, in float32 at least; None if it has none."""
-    logits = getattr(output, "logits", None)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)) if isinstance(logits, Tensor) else None

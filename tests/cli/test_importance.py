@@ -73,7 +73,8 @@ def test_one_text_describes_one_text(run_cli: RunCli) -> None:
         (("--tokens", "0", "-m", "demo:decoder"), "no token predicts the first one"),
         (("--model-head", "base", "--method", "gradient"), "has no head"),
         (("--model-head", "base", "--tokens", "cat"), "predicts no tokens"),
-        (("--zero", "1.2"), "leave out edits of its attention"),
+        (("--zero", "9.2"), "zero 9.2: layer 9 does not exist"),
+        (("--edit", "block dog->cat"), "block dog->cat: 'dog' does not occur"),
     ],
 )
 def test_bad_input_is_one_line(run_cli: RunCli, arguments: tuple[str, ...], said: str) -> None:
@@ -140,6 +141,16 @@ def test_the_aligned_cross_heads_of_the_encoder_decoder(run_cli: RunCli) -> None
     assert (best["kind"], best["layer"]) == ("cross", "1")
     assert float(best["loss"]) > 2
     assert float(best["loss"]) > 3 * float(second["loss"])
+
+
+def test_heads_that_copy_matter_once_the_others_are_zeroed(run_cli: RunCli, texts: Path) -> None:
+    """Each of them costs under 0.1 nat in the model as it is."""
+    texts.write_text(" ".join(["some again marine gave honour"] * 2), encoding="utf-8")
+    options = ("--text-file", texts, "--tokens", "-5--1", "--layer", "1", "--zero", "1.0,1.2,1.3,1.5")
+    rows = {row["head"]: row for row in rows_of(run_cli("importance", "-m", "demo:decoder", *options).out)}
+    assert float(rows["6"]["loss"]) > 0.3
+    assert float(rows["3"]["loss"]) == pytest.approx(0, abs=1e-6)
+    assert rows["3"]["dead"] == "zeroed by an edit"
 
 
 def test_the_terminal_shows_the_largest_effects_and_dead_heads() -> None:

@@ -10,9 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from attncli.capturing.bound_edits import available_heads
 from attncli.capturing.gates import Gate, LayerKey, ungated
-from attncli.capturing.reruns import RecordedText, Reruns
+from attncli.capturing.recordings import RecordedText
+from attncli.capturing.reruns import Reruns
 from attncli.data import Array
+from attncli.data.edits import heads_of_edit
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track
 from attncli.errors import ModelError, UsageError
@@ -49,6 +52,7 @@ class Measured:
     losses         [text] loss of the unedited model in nats; NaN without one
     contributions  [unit, text] share of the lengths of what the heads of the layer write to the residual stream
     heads          number of heads of each layer
+    zeroed         heads that an edit of the model has set to 0
     notes          layers that are left out
     """
 
@@ -58,6 +62,7 @@ class Measured:
     losses: Array
     contributions: Array
     heads: Mapping[LayerKey, int]
+    zeroed: Mapping[LayerKey, Sequence[int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -77,8 +82,6 @@ class Ablation:
     def __post_init__(self) -> None:
         loaded, plan = self.prepared.loaded, self.prepared.plan
         self.task = "base" if plan.caller else task_of(loaded)
-        if loaded.edits:
-            raise UsageError("importance removes heads of the model as it is: leave out edits of its attention")
         if self.options.method == "gradient" and self.task == "base":
             raise UsageError(
                 f"{type(loaded.model).__name__} has no head, so there is no loss for --method gradient: use zero or "
@@ -114,7 +117,7 @@ class Ablation:
                 advance(shape[0] - sum(map(len, waiting)))
                 if not waiting and (number, None) in done:
                     continue
-                recorded = self.reruns.record(text.tensors)
+                recorded = self.reruns.record(text.tensors, text.text)
                 outcome = self.outcome(text, recorded)
                 if (number, None) not in done:
                     losses[number], contributions[:, number] = outcome.loss, self._contributions(text)
@@ -129,7 +132,17 @@ class Ablation:
                     advance(len(part))
         heads = {key: site.heads for key, site in self.reruns.sites.items()}
         notes = tuple(f"{reason}; it is left out" for reason in self.refused.values())
-        return Measured(self.task, tuple(self.units), effects, losses, contributions, heads, notes)
+        return Measured(self.task, tuple(self.units), effects, losses, contributions, heads, self._zeroed, notes)
+
+    @property
+    def _zeroed(self) -> dict[LayerKey, list[int]]:
+        """The heads that an edit of the model has set to 0, by layer."""
+        loaded, zeroed = self.prepared.loaded, dict[LayerKey, list[int]]()
+        for edit in loaded.edits:
+            if edit.action == "zero":
+                for layer, heads in heads_of_edit(edit, available_heads(self.prepared.plan), loaded.name).items():
+                    zeroed.setdefault(layer, []).extend(heads)
+        return zeroed
 
     @property
     def _measures(self) -> tuple[str, ...]:
@@ -180,7 +193,7 @@ class Ablation:
             counts[key] = counts.get(key, 0) + output.shape[0] * output.shape[1]
 
         for text in self.texts:
-            self.reruns.observe(text.tensors, add)
+            self.reruns.observe(text.tensors, add, text.text)
         return {key: total / counts[key] for key, total in sums.items()}
 
     def _contributions(self, text: PredictedText) -> Array:
@@ -202,10 +215,9 @@ class Ablation:
             ]
             lengths[key] = np.array(written)
 
-        self.reruns.observe(text.tensors, measure)
-        return np.array(
-            [lengths[unit.layer][list(unit.heads)].sum() / lengths[unit.layer].sum() for unit in self.units]
-        )
+        self.reruns.observe(text.tensors, measure, text.text)
+        shares = {key: of_heads / (of_heads.sum() or 1.0) for key, of_heads in lengths.items()}  # a layer may be zeroed
+        return np.array([shares[unit.layer][list(unit.heads)].sum() for unit in self.units])
 
 
 def _number(value: float | None) -> float:

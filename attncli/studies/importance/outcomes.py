@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from attncli.capturing.gates import Gate, LayerKey
-from attncli.capturing.reruns import RecordedText, Reruns, logits_of
+from attncli.capturing.recordings import RecordedText, logits_of
+from attncli.capturing.reruns import Reruns
 from attncli.data import Array
 
 Tensor = torch.Tensor

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from attncli.capturing.gates import LayerKey
 from attncli.data import Array, Statistics
 from attncli.engine.paired_tests import adjusted, intervals, sign_flip
 from attncli.studies.importance.compute import Measured
@@ -48,7 +47,7 @@ def summarise(measured: Measured, options: ImportanceOptions, statistics: Statis
     columns |= {"p": p, "p_adjusted": adjusted(p)}
     columns["measurable"] = _measurable(main, columns)
     attention = _attention(statistics, units) if options.unit == "head" else {}
-    columns["dead"] = _dead(main, columns, attention, measured.heads)
+    columns["dead"] = _dead(main, columns, attention, measured)
     predictors = _predictors(_size(main, columns[main]), attention)
     loss = float(measured.losses.mean())
     of_run = (measured.task, options.method, options.unit, tuple(means))
@@ -84,13 +83,11 @@ def _attention(statistics: Statistics, units: list[Any]) -> dict[str, Array]:
     return columns
 
 
-def _dead(
-    main: str, columns: Mapping[str, Array], attention: Mapping[str, Array], heads: Mapping[LayerKey, int]
-) -> Array:
+def _dead(main: str, columns: Mapping[str, Array], attention: Mapping[str, Array], measured: Measured) -> Array:
     """Return why a head is dead, None if it is not: it writes little, and removing it changes the output little.
 
-    The reason is `uniform`, `sink with short values`, or `no effect`. Only single heads have one, and only measured
-    effects tell, not gradients.
+    The reason is `uniform`, `sink with short values`, `zeroed by an edit`, or `no effect`. Only single heads have one,
+    and only measured effects tell, not gradients.
     """
     reasons = np.full(len(columns["kind"]), None, dtype=object)
     if main == "gradient" or not attention:
@@ -100,10 +97,12 @@ def _dead(
     nothing = np.full(len(reasons), math.nan)
     uniform, sink = (attention.get(name, nothing) for name in ("entropy_normalized", "sink"))
     for row, layer in enumerate(layers):
-        small = columns["contribution"][row] < SMALL_SHARE / heads[layer]
+        small = columns["contribution"][row] < SMALL_SHARE / measured.heads[layer]
         if not small or abs(columns[main][row]) >= NO_EFFECT or change[row] >= NO_EFFECT:
             continue
-        if uniform[row] > CLASS_THRESHOLDS["uniform"]:
+        if columns["head"][row] in measured.zeroed.get(layer, ()):
+            reasons[row] = "zeroed by an edit"
+        elif uniform[row] > CLASS_THRESHOLDS["uniform"]:
             reasons[row] = "uniform"
         else:
             reasons[row] = "sink with short values" if sink[row] >= SINK_THRESHOLD else "no effect"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from attncli.capturing.gates import Gate, LayerKey
-from attncli.capturing.reruns import logits_of
+from attncli.capturing.recordings import logits_of
 from attncli.data import Array
 from attncli.errors import ModelError
 from attncli.models.pruned import (
