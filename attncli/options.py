@@ -1,7 +1,6 @@
 """The options of the command line: what an option is, and the groups that all commands share.
 
-A field of a group is one option: `name: type = option("Panel", "help")`. The command line, the files of `attncli run`
-and `attncli check`, and the Python API all read these groups; studies define their own groups in the same way.
+A field of a group is one option: `name: type = option("Panel", "help")`. Studies define groups in the same way.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ class Option:
     former   earlier long names such as `--by`: accepted as before, but not shown
     metavar  placeholder of the value in the help; the choices if none is given
     choices  allowed values, completed by the shell
+    file_value  a further value that ends with the path of a file, such as `weights:FILE`
     complete function that returns values for the shell, if they are not known in advance
     yields   whether it is left out of a command whose own options have one of this name
     """
@@ -30,6 +30,7 @@ class Option:
     former: tuple[str, ...] = ()
     metavar: str | None = None
     choices: Sequence[str] = ()
+    file_value: str = ""
     complete: Callable[[], Sequence[str]] | None = None
     yields: bool = False
 
@@ -143,7 +144,13 @@ class SelectionOptions:
     head: list[str] | None = option(
         "Selection", "heads, like --layer; a name such as causal-lm means --model-head", "-H", metavar="HEADS"
     )
-    aggregate: str = option("Selection", "combine heads into one map", choices=vocabulary.AGGREGATES, default="none")
+    aggregate: str = option(
+        "Selection",
+        "combine heads into one map; weights:FILE: by their importance (attncli explain weighted-heads)",
+        choices=vocabulary.AGGREGATES,
+        file_value=vocabulary.WEIGHTS_FILE,
+        default="none",
+    )
     aggregate_layers: str = option(
         "Selection", "combine layers into one map", choices=vocabulary.LAYER_AGGREGATES, default="none"
     )
@@ -259,10 +266,7 @@ class SavedRunOptions:
 
 
 class StudyOptions:
-    """Base class of options of a study that needs less or more than the texts: `attncli run` shares one forward pass.
-
-    The options of most studies need no base class.
-    """
+    """Base class of options of a study that needs less or more than the texts: steps of `attncli run` share a pass."""
 
     @property
     def reads_texts(self) -> bool:

@@ -9,6 +9,10 @@ TOKEN_NAMES = (
 )
 """The names of tokens in the help of options; the first that the text has is taken: position, segment, word."""
 AGGREGATES = ("none", "mean", "max")
+WEIGHTS_FILE = "weights:FILE"
+"""A value of `--aggregate` that names a file of weights of heads."""
+COMBINED = (*AGGREGATES, "weighted")
+"""How heads of maps were combined; `weighted` are those of `--aggregate weights:FILE`."""
 LAYER_AGGREGATES = ("none", "mean")
 SPECIALS = ("keep", "drop")
 POOL_TEXTS = ("texts", "tokens")
@@ -64,6 +68,7 @@ FLOW_METHODS = ("rollout", "flow")
 DRAWN_UP_TO = 128
 """Largest number of tokens whose layers are drawn."""
 DIVISIONS = ("auto", "segment", "paragraph", "line")
+IMPORTANCE_MEASURES = ("loss", "kl", "probability", "changed", "cosine_distance", "gradient")
 IMPORTANCE_METHODS = ("zero", "mean", "gradient")
 IMPORTANCE_UNITS = ("head", "group", "layer")
 MASKED_SHARE = 0.15

@@ -185,7 +185,7 @@ def _options_of(group: type, left_out: frozenset[str]) -> dict[str, inspect.Para
         elif (option := field.metadata.get("option")) and not (option.yields and name in left_out):
             typer_option: Any = typer.Option(
                 *option.all_names(name),
-                metavar=option.metavar or "|".join(option.choices) or None,
+                metavar=option.metavar or "|".join(filter(None, (*option.choices, option.file_value))) or None,
                 help=option.help,
                 rich_help_panel=option.panel,
                 autocompletion=option.values if option.complete or option.choices else None,

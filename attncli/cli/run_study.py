@@ -152,9 +152,9 @@ def invocation_of(
     texts    the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
+    from attncli.engine.checks import check_choice
     from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
-    from attncli.engine.request import check_choice
 
     model, output, saved, shared = common.model, common.output, common.saved, common.shared
     resolved = study.resolved_with_formats(formats)

@@ -72,11 +72,20 @@ def index_of(number: int, numbers: Sequence[int | str], problem: str) -> int:
     return numbers.index(number)
 
 
-def combined_heads(maps: LayerMaps, how: Combining) -> LayerMaps:
-    """Return the mean or the largest weight over heads, NaN in the rows that no head has."""
+def combined_heads(maps: LayerMaps, how: Combining, of_heads: Mapping[int, float] | None = None) -> LayerMaps:
+    """Return the mean, the weighted mean or the largest weight over heads, NaN in the rows that no head has.
+
+    of_heads  head → its weight in a weighted mean, in which a head of weight 0 has no rows
+    """
     defined = ~np.isnan(maps.weights[..., :1])
     weights = np.where(defined, maps.weights, 0)
-    if how == "mean":
+    if how == "weighted":
+        assert of_heads is not None  # a weighted mean has weights
+        share = np.array([of_heads[head] for head in maps.heads])[:, None, None]
+        defined &= share > 0
+        weights = (weights * share).sum(0, keepdims=True)
+        weights /= np.where(defined.any(0), (share * defined).sum(0, keepdims=True), 1)
+    elif how == "mean":
         weights = weights.sum(0, keepdims=True, dtype=np.float64) / np.maximum(defined.sum(0, keepdims=True), 1)
     else:
         weights = weights.max(0, keepdims=True)
@@ -95,23 +104,23 @@ def without_single_axes(weights: Array) -> Array:
 
 @dataclass
 class LayerMean:
-    """The running mean of maps over layers; each row counts in the layers that have it."""
+    """The running mean of maps over layers, weighted or not; each row counts in the layers that have it."""
 
     heads: tuple[int, ...]
     total: Any = 0.0
     count: Any = 0.0
     visible: Any = False
 
-    def add(self, maps: LayerMaps) -> None:
-        """Add the maps of one layer; raise UsageError if it has other heads than the layers before."""
+    def add(self, maps: LayerMaps, weight: float = 1.0) -> None:
+        """Add the maps of one layer with a weight; raise UsageError if it has other heads than the layers before."""
         if self.heads != maps.heads:
             names = [", ".join(map(str, heads)) for heads in (maps.heads, self.heads)]
             raise UsageError(
                 f"the mean over layers needs the same heads in every layer, got {names[0]} in layer "
                 f"{maps.layer} after {names[1]}: select the same heads in every layer, or use --aggregate mean"
             )
-        self.total = self.total + np.nan_to_num(maps.weights.astype(np.float64))
-        self.count = self.count + ~np.isnan(maps.weights[..., 0])
+        self.total = self.total + weight * np.nan_to_num(maps.weights.astype(np.float64))
+        self.count = self.count + weight * ~np.isnan(maps.weights[..., 0])
         self.visible = self.visible | (np.True_ if maps.visible is None else maps.visible)
 
     def finish(self) -> LayerMaps:

@@ -10,13 +10,14 @@ import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data.described import Described, counted
+from attncli.data.head_weights import LayerWeights
 from attncli.data.labels import first_labels
 from attncli.data.layer_maps import LayerMaps, LayerMean, combined_heads, index_of, one_head, without_single_axes
 from attncli.data.pair_weights import TokenName, pair_weights
 from attncli.data.surfaces import token_columns
 from attncli.data.tokens import Array, By, Kind, RowsAs, Tokens, read_only
 from attncli.data.xarrays import data_array
-from attncli.data.zoom import Combining, Pooling, Span, TokenWindow
+from attncli.data.zoom import Combining, Pooling, Span, TokenWindow, combined_name
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Attention(Described):
     """The kept maps of one kind of attention in one text, with layer and head numbers of the model.
 
     queries, keys     all shown tokens, even if several share a cell
-    aggregate         how heads were combined: none, mean or max
+    aggregate         how heads were combined: none, mean, max or weighted
     aggregate_layers  how layers were combined: none or mean
     words             whether rows and columns are words instead of pieces
     dropped_special   whether special tokens were removed from both axes and rows renormalised
@@ -161,20 +162,29 @@ class Attention(Described):
             return self.combined_heads("mean")
         if self.pool != "none" and len(self.layers) > 1:
             raise _pooled_already(self, "mean", "layers")
+        return self.mean_of_layers(None)
+
+    def mean_of_layers(self, weights: LayerWeights | None) -> Attention:
+        """Return the mean map over layers, of combined heads with the weights of the layers."""
         mean = LayerMean(self.layers[0].heads)
         for maps in self.layers:
-            mean.add(maps)
+            mean.add(maps, 1.0 if weights is None else weights.layers[self.kind, int(maps.layer)])
         return replace(self, layers=(mean.finish(),), aggregate_layers="mean")
 
-    def combined_heads(self, how: Combining) -> Attention:
+    def combined_heads(self, how: Combining, weights: LayerWeights | None = None) -> Attention:
         """Return the mean or the largest weight over heads; a pair is visible if it is visible in any of the maps.
 
+        weights  those of the heads, for a weighted mean
         Heads are combined before cells are pooled. Raise UsageError for pooled maps if the other order gives other
         numbers: it does unless the maximum is taken twice, or the mean twice of heads with the same visible pairs.
         """
         if not self.can_combine_heads(how):
             raise _pooled_already(self, how, "heads")
-        layers = (maps.combined.get(how) or combined_heads(maps, how) for maps in self.layers)
+        of_layers = {} if weights is None else weights.heads
+        layers = (
+            maps.combined.get(how) or combined_heads(maps, how, of_layers.get((self.kind, maps.layer)))  # type: ignore[call-overload]
+            for maps in self.layers
+        )
         return replace(self, layers=tuple(layers), aggregate=how)
 
     def can_combine_heads(self, how: Combining) -> bool:
@@ -182,7 +192,7 @@ class Attention(Described):
         if self.pool == "none" or self.pool == how == "max":
             return True
         # heads have different rows only where a row lost its whole mass with the special tokens
-        mean_of_means = self.pool == how and not self.dropped_special
+        mean_of_means = self.pool == how.replace("weighted", "mean") and not self.dropped_special
         return all(
             len(maps.weights) == 1
             or how in maps.combined
@@ -241,7 +251,7 @@ class Attention(Described):
         maps = f"{counted(len(self.layers), 'layer')} x {many} head{'' if heads == {1} else 's'}"
         sides = " x ".join(str(len(side)) for side in self.sides)
         states = {
-            f"{self.aggregate} of heads": self.aggregate != "none",
+            f"{combined_name(self.aggregate)} of heads": self.aggregate != "none",
             f"{self.aggregate_layers} of layers": self.aggregate_layers != "none",
             f"{self.pool} of cells": self.pool != "none",
             "a part of the text": self.window is not None,
@@ -256,7 +266,9 @@ class Attention(Described):
 
 def _pooled_already(attention: Attention, how: str, axis: str) -> UsageError:
     option = "--aggregate" if axis == "heads" else "--aggregate-layers"
+    given = "weights:FILE" if how == "weighted" else how
+    how = combined_name(how)
     return UsageError(
         f"these maps are pooled already (the {attention.pool} of each cell), and the {how} over {axis} is taken before "
-        f"that: run the model again with {option} {how}, or keep full maps"
+        f"that: run the model again with {option} {given}, or keep full maps"
     )

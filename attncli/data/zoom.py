@@ -11,8 +11,17 @@ from attncli.errors import UsageError
 Span = tuple[int, int]
 """First and last position; negative positions count from the end."""
 Pooling = Literal["none", "mean", "max"]
-Combining = Literal["mean", "max"]
+Combining = Literal["mean", "max", "weighted"]
 """How heads are combined into one."""
+
+
+def combined_name(how: str) -> str:
+    """Return how people call a way to combine heads.
+
+    >>> combined_name("weighted"), combined_name("max")
+    ('weighted mean', 'max')
+    """
+    return "weighted mean" if how == "weighted" else how
 
 
 @dataclass(frozen=True)

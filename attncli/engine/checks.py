@@ -1,9 +1,9 @@
-"""Checks of single options: numbers, and True or False."""
+"""Checks of single options: choices, numbers, and True or False."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attncli.errors import UsageError
+from attncli.errors import UsageError, did_you_mean
 
 MOST = 2**63 - 1
 """Largest number of an option: libraries cannot count further."""
@@ -42,3 +42,26 @@ def check_least_rows(value: Any) -> None:
             "expected --min-rows to be a number from 1 up, such as 20, or a share below 1, such as 0.1, "
             f"got {value!r:.60}"
         )
+
+
+def check_choice(options: Mapping[str, Any], name: str, values: Sequence[str]) -> None:
+    """Raise UsageError unless an option has one of these values or is left out."""
+    value = options.get(name, values[0])
+    if value not in values:
+        raise UsageError(f"unknown --{name.replace('_', '-')} '{str(value)[:60]}': {did_you_mean(str(value), values)}")
+
+
+def check_share(options: Mapping[str, Any], name: str) -> None:
+    """Raise UsageError unless an option is above 0 and at most 1, or left out."""
+    value = options.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 < value <= 1):
+        raise UsageError(f"expected --{name.replace('_', '-')} to be above 0 and at most 1, got {value!r:.60}")
+
+
+def check_seeds(option: str, seeds: int, least: int) -> None:
+    """Raise UsageError unless the number of passes or texts, one for each seed, is `least` or more."""
+    if seeds < least:
+        raise UsageError(f"expected {option} from {least} up, got {seeds}")
+    if seeds > MOST:
+        raise UsageError(f"expected {option} to be at most {MOST}, got {seeds}")

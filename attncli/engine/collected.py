@@ -164,7 +164,8 @@ class Collected(RunParts):
             maps = with_own_words(maps, self.inputs, request.word_ids)
         elif request.words and not all(attention.words for attention in maps):
             notes = word_notes(self.inputs)
-        maps, left_out = reshape(maps, request, where)
+        model = self.info.model if self.info.cls != "file" else ""
+        maps, left_out = reshape(maps, request, where, model)
         return replace(
             self.with_notes(*notes, *left_out), inputs=inputs_of(self.inputs, maps), maps=maps, statistics=None
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a study of a saved run needs no torch
     from attncli.engine.passes import Pass
     from attncli.engine.runner import Runner
     from attncli.stream import Sink
+    from attncli.stream.keep import LayerShares
 
 T = TypeVar("T")
 SinkT = TypeVar("SinkT", bound="Sink")
@@ -30,7 +31,9 @@ class Source:
 
     name        the model, or "this run" for kept maps
     inputs      the texts with the tokens that the sink receives
-    heads       head numbers by kind and layer
+    heads       head numbers by kind and layer; one that stands for all if `aggregate` is weighted, as the sink then
+                receives combined heads
+    of_layers   weights of the layers in a mean over them; None for equal ones
     max_memory  bytes that may be kept, None for half of what is free
     """
 
@@ -43,6 +46,7 @@ class Source:
     dropped_special: bool = False
     by: By = "weight"
     max_memory: int | None = None
+    of_layers: LayerShares | None = None
 
     @classmethod
     def of_maps(cls, maps: Sequence[Attention], inputs: Sequence[Input]) -> Source:
@@ -57,7 +61,13 @@ class Source:
     def of_pass(cls, prepared: Pass) -> Source:
         """Return the source of a forward pass."""
         options = {**_map_options(prepared.request), "max_memory": prepared.request.max_memory}
-        return cls(prepared.loaded.name, prepared.inputs, prepared.heads, **options)
+        heads = prepared.heads
+        if prepared.weights is not None:
+            # imported here: a saved run needs no torch
+            from attncli.stream.keep import ALL
+
+            heads, options["of_layers"] = dict.fromkeys(heads, (ALL,)), prepared.weights.layers
+        return cls(prepared.loaded.name, prepared.inputs, heads, **options)
 
 
 def _map_options(options: Attention | Request) -> dict[str, Any]:
@@ -151,7 +161,7 @@ class Execution:
         sink = make_sink(Source.of_pass(self.prepared))
         if self.save_maps:
             self.prepared.check_memory(at_once=True)
-        return self.run_pass(self.prepared, [sink]), sink
+        return self.run_pass(self.prepared, [self.prepared.combined(sink)]), sink
 
     def run_pass(self, prepared: Pass, sinks: Sequence[Sink] = ()) -> Collected:
         """Run a prepared pass over the texts and return its completed run; the sinks see the same attention."""
@@ -191,7 +201,7 @@ class Execution:
 
         sink = make_sink(Source.of_pass(self.prepared))
         for shuffled_pass in shuffled_passes(self.prepared, seeds):
-            shuffled_pass.gather(self.track, more=[sink])
+            shuffled_pass.gather(self.track, more=[shuffled_pass.combined(sink)])
         return sink
 
     def maps_of(self, text: int, heads: Selection, zoom: Zoom) -> list[Attention]:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from attncli.data import Attention, Input, LayerMaps, has_scale
+from attncli.data.head_weights import LayerWeights
 from attncli.data.selection import resolve
 from attncli.data.transforms import drop_special, to_words
+from attncli.data.zoom import combined_name
 from attncli.engine.request import Request
 from attncli.engine.token_axes import with_token_axes
 from attncli.errors import UsageError
@@ -42,9 +44,12 @@ def inputs_of(inputs: Sequence[Input], maps: Sequence[Attention]) -> tuple[Input
     return tuple(texts)
 
 
-def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[tuple[Attention, ...], tuple[str, ...]]:
+def reshape(
+    maps: Sequence[Attention], request: Request, where: str, model: str = ""
+) -> tuple[tuple[Attention, ...], tuple[str, ...]]:
     """Return kept maps selected and combined as a request says, and notes on layers that are left out.
 
+    model  name of the model that computed them; "" if that is not known
     Raise UsageError if `where` lacks what the request needs.
     """
     wrong = {attention.by for attention in maps} - {request.by}
@@ -59,7 +64,24 @@ def reshape(maps: Sequence[Attention], request: Request, where: str) -> tuple[tu
             "or save the weights too, with --save-maps and without --by norm"
         )
     chosen, notes = _select_maps(maps, request, where)
-    return tuple(_combine(_merge_tokens(attention, request), request) for attention in chosen), notes
+    weights = _layer_weights(chosen, request, model)
+    combined = tuple(_combine(_merge_tokens(attention, request), request, weights) for attention in chosen)
+    return combined, notes if weights is None else (*notes, *weights.notes)
+
+
+def _layer_weights(maps: Sequence[Attention], request: Request, model: str) -> LayerWeights | None:
+    """Return the weights by which the heads of kept maps are combined; None if they are not combined by weights."""
+    if request.head_weights is None:
+        return None
+    if model:
+        request.head_weights.check_model(model, None)
+    heads = {(attention.kind, _layer_number(layer)): layer.heads for attention in maps for layer in attention.layers}
+    if not all(heads.values()) or any(attention.aggregate_layers != "none" for attention in maps):
+        raise UsageError(
+            "--aggregate weights:FILE combines single heads, in these maps heads or layers are combined already: run "
+            "the model again with this option, or keep the maps of single heads"
+        )
+    return request.head_weights.of(heads)
 
 
 def check_weights(maps: Sequence[Attention]) -> None:
@@ -141,11 +163,17 @@ def _check_order(attention: Attention, request: Request) -> None:
     raise UsageError(f"{problem}, or other numbers come out: run the model again with all of these options")
 
 
-def _combine(attention: Attention, request: Request) -> Attention:
+def _combine(attention: Attention, request: Request, weights: LayerWeights | None) -> Attention:
     if request.aggregate != "none" and attention.aggregate == "none":
-        attention = attention.combined_heads(request.aggregate)
+        attention = attention.combined_heads(request.aggregate, weights)
     elif request.aggregate not in ("none", attention.aggregate):
-        raise UsageError(f"these maps are already the {attention.aggregate} over heads, not the {request.aggregate}")
+        names = map(combined_name, (attention.aggregate, request.aggregate))
+        raise UsageError("these maps are already the {} over heads, not the {}".format(*names))
     if request.aggregate_layers == "mean" and attention.aggregate_layers == "none":
-        attention = attention.mean("layer")
+        if attention.aggregate == "weighted" and weights is None:
+            raise UsageError(
+                "the weights of the layers of these maps are not known, as their heads are combined already: run the "
+                "model again with --aggregate weights:FILE and --aggregate-layers mean"
+            )
+        attention = attention.mean_of_layers(weights)
     return attention

@@ -20,6 +20,7 @@ from attncli.data import (
     Statistics,
     Vectors,
 )
+from attncli.data.head_weights import LayerWeights
 from attncli.data.results import STATISTICS_TABLES
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.checks import NO_DISTRIBUTION
@@ -94,7 +95,8 @@ def measure_maps(maps: Sequence[Attention], inputs: Sequence[Input], request: Re
     measure = HeadMeasures(request, inputs)
     for attention in as_single_heads(maps):
         replay(attention, [NormShares(measure) if attention.by == "norm" else measure])
-    heads, layers = (any(getattr(one, name) == "mean" for one in maps) for name in ("aggregate", "aggregate_layers"))
+    heads = next((attention.aggregate for attention in maps if attention.aggregate != "none"), "")
+    layers = any(attention.aggregate_layers == "mean" for attention in maps)
     by = maps[0].by if maps else "weight"
     return replace(label_means(measure.result(inputs), heads=heads, layers=layers), by=by)
 
@@ -109,15 +111,18 @@ def _as_single_head(layer: LayerMaps) -> LayerMaps:
     return replace(layer, layer=number, heads=layer.heads or (0,))
 
 
-def label_means(statistics: Statistics, *, heads: bool, layers: bool) -> Statistics:
-    """Return statistics in which a mean over heads or layers has the label `mean` instead of a number."""
-    labels = [*(["head"] if heads else []), *(["layer"] if layers else [])]
+def label_means(statistics: Statistics, *, heads: str, layers: bool) -> Statistics:
+    """Return statistics in which a mean over heads or layers has a label instead of a number.
+
+    heads  how heads are combined, mean or weighted; empty for single heads
+    """
+    labels = {**({"head": heads} if heads else {}), **({"layer": "mean"} if layers else {})}
 
     def labelled(scores: Scores) -> Scores:
         coords = dict(scores.coords)
-        for name in labels:
+        for name, label in labels.items():
             dim, entries = coords[name]
-            coords[name] = (dim, np.full(len(entries), "mean", object))
+            coords[name] = (dim, np.full(len(entries), label, object))
         return replace(scores, coords=coords)
 
     tables: dict[str, Any] = {
@@ -155,14 +160,20 @@ class PassResults:
 
     Combined heads are measured while they stream; a mean over layers is measured on its maps, which must be kept.
 
-    inputs  the texts that will be streamed, without which there are no edges and no profile
-    take    function that receives the edges chunk by chunk; None: they stay in memory
+    inputs   the texts that will be streamed, without which there are no edges and no profile
+    take     function that receives the edges chunk by chunk; None: they stay in memory
+    weights  by which heads are combined
     """
 
     def __init__(
-        self, request: Request, inputs: Sequence[Input], heads: Selection, take: EdgesConsumer | None = None
+        self,
+        request: Request,
+        inputs: Sequence[Input],
+        heads: Selection,
+        take: EdgesConsumer | None = None,
+        weights: LayerWeights | None = None,
     ) -> None:
-        self._request, self._heads = request, heads
+        self._request, self._heads, self._weights = request, heads, weights
         if request.rows_named_as == "predicted" and (request.metrics or request.edges):
             check_rows_as("predicted", {kind for kind, _ in heads}, words=request.words)
         single = None if request.aggregate != "none" else heads
@@ -180,7 +191,8 @@ class PassResults:
                 measure = NormShares(measure)
             measured = [sink for sink in (measure, self._edges) if sink is not None]
         if self._request.aggregate != "none":
-            measured = [PassCombined(self._request.aggregate, self._heads, sink) for sink in measured]
+            how = self._request.aggregate
+            measured = [PassCombined(how, self._heads, sink, self._weights) for sink in measured]
         return [*measured, *self._others.values()]
 
     def result(self, maps: Sequence[Attention], inputs: Sequence[Input]) -> dict[str, Any]:
@@ -195,7 +207,8 @@ class PassResults:
         if request.measures_maps:
             statistics = measure_maps(maps, inputs, request)
         else:
-            statistics = label_means(self._measure.result(inputs), heads=request.aggregate == "mean", layers=False)
+            heads = "" if request.aggregate == "none" else request.aggregate
+            statistics = label_means(self._measure.result(inputs), heads=heads, layers=False)
         return {**results, "statistics": replace(statistics, by=request.by)}
 
 

@@ -13,22 +13,25 @@ from attncli.capturing import CapturePlan, Shadow, layer_bytes, shared_shadow, w
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
 from attncli.data.cached import cached_property
-from attncli.data.selection import format_ranges, resolve
+from attncli.data.head_weights import LayerWeights
+from attncli.data.selection import resolve
 from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs
 from attncli.engine.measuring import PassResults, extra_notes
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
-from attncli.engine.token_axes import with_token_axes
+from attncli.engine.token_axes import with_norms, with_token_axes
 from attncli.engine.windows import located, name_rows
-from attncli.errors import ModelError, UsageError
+from attncli.errors import UsageError
 from attncli.inputs.batches import Batch, with_words
 from attncli.inputs.shuffled_inputs import shuffle_batch
 from attncli.inputs.word_ids import word_notes
 from attncli.models import Loaded
 from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink, SinkGroup
+from attncli.stream.combine import PassCombined
+from attncli.stream.keep import ALL
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.weights import NormRows
 
@@ -52,32 +55,25 @@ class Pass:
         batches = tuple(with_scales(batch, plan.scales) for batch in batches)
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
         heads, notes = with_token_axes(resolve(request.choice, available, loaded.name), request)
-        prepared = cls(loaded, plan, batches, request, heads, notes)
         if request.by == "norm":
-            prepared = prepared._with_norms()
+            heads, left_out = with_norms(heads, plan, loaded.name)
+            notes = (*notes, *left_out)
+        prepared = cls(loaded, plan, batches, request, heads, notes)
+        if request.head_weights is not None:
+            request.head_weights.check_model(loaded.name, available)
+            _ = prepared.weights  # all chosen heads have one
         for batch in prepared.batches:
             check_layer_fits(layer_bytes(plan, batch), plan.route, max(len(text.source) for text in batch.inputs))
         return prepared
 
-    def _with_norms(self) -> Pass:
-        """Return the pass over the layers that have value-weighted norms; raise ModelError if no layer has."""
-        no_norms = {(site.kind, site.layer): site.no_norms for site in self.plan.sites if site.no_norms}
-        heads = {layer: numbers for layer, numbers in self.heads.items() if layer not in no_norms}
-        if not heads:
-            kind, layer = next(iter(self.heads))
-            raise ModelError(
-                f"{self.loaded.name} has no value-weighted norms here ({kind} layer {layer}: {no_norms[kind, layer]}): "
-                "use --by weight (attncli explain value-weighted-norms)"
-            )
-        left_out: dict[tuple[Kind, str], list[int]] = {}
-        for (kind, layer), reason in no_norms.items():
-            if (kind, layer) in self.heads:
-                left_out.setdefault((kind, reason), []).append(layer)
-        notes = (
-            f"{kind} layers {format_ranges(layers)} are left out, as they have no norms: {reason}"
-            for (kind, reason), layers in left_out.items()
-        )
-        return replace(self, heads=heads, layer_notes=(*self.layer_notes, *notes))
+    @cached_property
+    def weights(self) -> LayerWeights | None:
+        """The weights by which heads are combined; None if they are not combined by weights."""
+        return None if self.request.head_weights is None else self.request.head_weights.of(self.heads)
+
+    def combined(self, sink: Sink) -> Sink:
+        """Return a sink for single heads that passes combined heads on to `sink`, if they are combined by weights."""
+        return sink if self.weights is None else PassCombined("weighted", self.heads, sink, self.weights)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -88,7 +84,8 @@ class Pass:
         texts = [text for batch in self.batches for text in batch.inputs]
         of_words = word_notes(texts) if self.request.words and self.request.word_ids is None else ()
         model_notes = (*self.loaded.notes, *self.plan.notes)
-        notes = [*model_notes, *refused, *self.layer_notes, *text_notes, *of_words, *focus_notes]
+        of_heads = self.weights.notes if self.weights else ()
+        notes = [*model_notes, *refused, *self.layer_notes, *of_heads, *text_notes, *of_words, *focus_notes]
         return tuple(dict.fromkeys(notes))
 
     @cached_property
@@ -207,7 +204,7 @@ class Pass:
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in self.batches:
                 keep = self._keep(batch)
-                inputs, share = self.run(batch, [keep], advance, shadow)
+                inputs, share = self.run(batch, [self.combined(keep)], advance, shadow)
                 removed.append(share)
                 run = Collected(info, inputs, tuple(self._with_options(keep.result(inputs), inputs)))
                 yield run.with_notes(*self._dropped_note(removed))
@@ -233,7 +230,7 @@ class Pass:
         """
         request = self.request
         known = self.inputs if request.extras or request.special_tokens else ()
-        results = PassResults(request, known, self.heads, take)
+        results = PassResults(request, known, self.heads, take, self.weights)
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
@@ -241,7 +238,7 @@ class Pass:
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in interleave_lengths(self.batches):
                 keep = self._keep(batch) if request.keep_maps or request.measures_maps else None
-                sinks = [*([] if keep is None else [keep]), *results.sinks, *more]
+                sinks = [*([] if keep is None else [self.combined(keep)]), *results.sinks, *more]
                 batch_inputs, share = self.run(batch, sinks, advance, shadow)
                 inputs += batch_inputs
                 removed.append(share)
@@ -258,14 +255,17 @@ class Pass:
         """Return the sink that keeps the maps of a batch: rows of the focus, pooled maps or full maps."""
         request = self.request
         combine: dict[str, Any] = {"aggregate": request.aggregate, "aggregate_layers": request.aggregate_layers}
+        heads = self.heads
+        if self.weights is not None:  # the heads are combined before they are kept
+            heads, combine = dict.fromkeys(heads, (ALL,)), {**combine, "of_layers": self.weights.layers}
         if request.focus is not None and self.matches is not None:
             side: Literal["query", "key"] = "query" if request.focus.direction == "from" else "key"
-            return KeepChosen(side, self.matches.rows, self.heads, **combine)
+            return KeepChosen(side, self.matches.rows, heads, **combine)
         texts = [(text, kind) for text in self._merged(batch) for kind in {kind for kind, _ in self.heads}]
         parts = {(text.index, kind): located(self.request.zoom, text.sides(kind), kind) for text, kind in texts}
         if any(parts[text.index, kind].changes(*map(len, text.sides(kind))) for text, kind in texts):
-            return PoolMaps(request.zoom, self.heads, **combine, parts=parts)
-        return KeepMaps(self.heads, **combine)
+            return PoolMaps(request.zoom, heads, **combine, parts=parts)
+        return KeepMaps(heads, **combine)
 
     def _dropped_note(self, removed: Sequence[float]) -> tuple[str, ...]:
         """Return how much attention dropped special tokens had, or that there are none; `removed`: for each batch."""

@@ -9,16 +9,25 @@ from typing import Any, Literal, TypedDict
 from attncli import registry, vocabulary
 from attncli.arguments import check_names
 from attncli.data import By, RowsAs, Span, Zoom
+from attncli.data.head_weights import HeadWeights
 from attncli.data.selection import Choice, NumbersOption, choose, parse_tokens
-from attncli.engine.checks import MOST, NO_DISTRIBUTION, check_at_least, check_is_bool, check_least_rows
+from attncli.engine.checks import (
+    NO_DISTRIBUTION,
+    check_at_least,
+    check_choice,
+    check_is_bool,
+    check_least_rows,
+    check_share,
+)
 from attncli.engine.focus import FocusRequest
 from attncli.engine.memory import parse_size
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.importance_file import parse_aggregate
 from attncli.inputs.rows_as import check_rows_as
 from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
 
-NEW_OPTIONS = ("add_bos", "min_rows", "pool_texts", "special_tokens")
+NEW_OPTIONS = ("add_bos", "head_weights", "min_rows", "pool_texts", "special_tokens")
 """Options that the digests of earlier versions do not have: they enter the digest if they are given."""
 
 
@@ -46,7 +55,8 @@ class RunOptions(ZoomOptions, total=False):
     kind              encoder, decoder, cross, or several of them; all that the model has by default
     layer, head       `3`, `-1`, `"0,2,5-7"`, `[0, 2]`; all by default
     by                weight, or norm: the norm of the value-weighted vector instead of the attention weight
-    aggregate         none, or the mean or max over heads
+    aggregate         none, or the mean or max over heads; or the weights of heads in a mean: "weights:FILE" of
+                      `attncli importance`, its result, or a table with columns kind, layer, head and weight
     aggregate_layers  none, or the mean over layers
     words             rows and columns are words: the sum over a word's pieces as keys, the mean as queries
     word_ids          your own words for `words`: the number of the word of each token, None for a token of no word; one
@@ -77,7 +87,7 @@ class RunOptions(ZoomOptions, total=False):
     layer: NumbersOption
     head: NumbersOption
     by: By
-    aggregate: Literal["none", "mean", "max"]
+    aggregate: Any
     aggregate_layers: Literal["none", "mean"]
     words: bool
     word_ids: Sequence[Any] | None
@@ -106,12 +116,13 @@ class Request:
     """Checked options of a run, as in `RunOptions`; of the focus, if any, only rows or columns are kept.
 
     any_axes  whether rows and keys may stand for several tokens or for none
+    head_weights  the weights of heads, if `aggregate` is weighted
     named_as  how rows of statistics and edges are named where that of the zoom does not count, as maps are whole
     """
 
     choice: Choice = field(default_factory=Choice)
     by: By = "weight"
-    aggregate: Literal["none", "mean", "max"] = "none"
+    aggregate: Literal["none", "mean", "max", "weighted"] = "none"
     aggregate_layers: Literal["none", "mean"] = "none"
     words: bool = False
     word_ids: WordIds | None = None
@@ -137,14 +148,18 @@ class Request:
     focus: FocusRequest | None = None
     any_axes: bool = False
     named_as: RowsAs = "input"
+    head_weights: HeadWeights | None = None
 
     @classmethod
     def of(cls, options: RunOptions) -> Request:
         """Return the checked options; raise UsageError if a name or value is wrong or options contradict each other."""
         check_names(options, RunOptions)
+        weights = parse_aggregate(options.get("aggregate", "none"))
         choices = {
             "by": vocabulary.BYS,
-            "aggregate": vocabulary.AGGREGATES,
+            "aggregate": (*vocabulary.AGGREGATES, vocabulary.WEIGHTS_FILE)
+            if weights is None
+            else (options["aggregate"],),
             "aggregate_layers": vocabulary.LAYER_AGGREGATES,
             "special": vocabulary.SPECIALS,
             "pool_texts": vocabulary.POOL_TEXTS,
@@ -160,6 +175,7 @@ class Request:
         rest: dict[str, Any] = dict(options)
         choice = choose(rest.pop("kind", None), rest.pop("layer", None), rest.pop("head", None))
         zoom = zoom_of({name: rest.pop(name) for name in ZoomOptions.__annotations__ if name in rest})
+        rest |= {"aggregate": "weighted", "head_weights": weights} if weights else {}
         rest["word_ids"] = parse_word_ids(rest.get("word_ids"))
         rest["words"] = bool(rest.get("words")) or rest["word_ids"] is not None
         rest["metrics"] = metric_names(rest.get("metrics"))
@@ -205,6 +221,7 @@ class Request:
         """Why rows and keys must be tokens; "" if they need not be."""
         reasons = {
             "this analysis reads attention between tokens": not self.any_axes or self.focus is not None,
+            "importance is that of attention between tokens": self.head_weights is not None,
             "--words merges tokens": self.words,
             "--special drop drops tokens": self.dropped_special,
             "--rows and --keys name tokens": self.zoom.windowed,
@@ -244,6 +261,7 @@ class Request:
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
         # the digests of earlier versions have no such options
         new = [name for name in NEW_OPTIONS if rest[name] == getattr(type(self), name)]
+        rest["head_weights"] = None if self.head_weights is None else self.head_weights.sha256
         rest = {name: value for name, value in rest.items() if name not in new}
         resolved: dict[str, Any] = plain(selected | rest)
         return resolved
@@ -272,26 +290,3 @@ def metric_names(wanted: Sequence[str] | str | None) -> tuple[str, ...]:
         if name not in known:
             raise UsageError(f"unknown metric '{str(name)[:60]}': {did_you_mean(str(name), known)}")
     return tuple(dict.fromkeys(names))
-
-
-def check_choice(options: Mapping[str, Any], name: str, values: Sequence[str]) -> None:
-    """Raise UsageError unless an option has one of these values or is left out."""
-    value = options.get(name, values[0])
-    if value not in values:
-        raise UsageError(f"unknown --{name.replace('_', '-')} '{str(value)[:60]}': {did_you_mean(str(value), values)}")
-
-
-def check_share(options: Mapping[str, Any], name: str) -> None:
-    """Raise UsageError unless an option is above 0 and at most 1, or left out."""
-    value = options.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 < value <= 1):
-        raise UsageError(f"expected --{name.replace('_', '-')} to be above 0 and at most 1, got {value!r:.60}")
-
-
-def check_seeds(option: str, seeds: int, least: int) -> None:
-    """Raise UsageError unless the number of passes or texts, one for each seed, is `least` or more."""
-    if seeds < least:
-        raise UsageError(f"expected {option} from {least} up, got {seeds}")
-    if seeds > MOST:
-        raise UsageError(f"expected {option} to be at most {MOST}, got {seeds}")

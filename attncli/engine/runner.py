@@ -10,10 +10,11 @@ from attncli.arguments import checks_arguments
 from attncli.capturing import CapturePlan, check_edits, in_eval_mode, kept_plan, ready_edits, with_edited_writer
 from attncli.data import EdgesConsumer, RunInfo, Selection, Text
 from attncli.data.edits import Edit, parse_edit_line
+from attncli.engine.checks import check_choice
 from attncli.engine.collected import Collected
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
-from attncli.engine.request import Request, check_choice
+from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.inputs.encode import encode
 from attncli.models import Loaded

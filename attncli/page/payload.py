@@ -94,6 +94,8 @@ class _Writer:
             "queries": self._side(attention.queries, cut),
             "keys": self._side(attention.keys, cut),
             **{option: getattr(attention, option) for option in _MAP_OPTIONS},
+            # the page names two ways to combine heads; a note says that the mean is weighted
+            "aggregate": "mean" if attention.aggregate == "weighted" else attention.aggregate,
             "window": None if attention.window is None else [list(span) for span in attention.window],
             "form": "whole" if attention.pool == "none" else "strongest",
             "pool": attention.pool,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from attncli.data import Attention, LayerMaps
 from attncli.data.grouped_heads import GroupedHeads
 from attncli.data.kinds import KNOWN, KindNames
+from attncli.data.zoom import combined_name
 from attncli.errors import UsageError
 from attncli.plotting.axis import BRACKET_NOTE, AxisLabels, draw_brackets, join_parts, labels_of_axis, side_labels
 from attncli.plotting.captions import describe_processing, faint_note, layer_name, pooling_note, weight_label
@@ -151,7 +152,7 @@ def _wrapped(title: str, panels: Mapping[str, Cells]) -> _Content:
 
 def _named_cells(attention: Attention, maps: LayerMaps) -> dict[str, Cells]:
     cells = layer_cells(maps)
-    names = [f"head {head}" for head in maps.heads] or [f"{attention.aggregate} of heads"]
+    names = [f"head {head}" for head in maps.heads] or [f"{combined_name(attention.aggregate)} of heads"]
     return {name: Cells(*pair) for name, *pair in zip(names, cells.weights, cells.state, strict=True)}
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from attncli.data import Attention, LayerMaps
 from attncli.data.kinds import KNOWN, KindNames
+from attncli.data.zoom import combined_name
 from attncli.errors import UsageError
 from attncli.plotting import page_scale
 from attncli.plotting.axis import AxisLabels, join_parts, label_axes, labels_of_axis, side_labels
@@ -70,7 +71,7 @@ def draw(
 
     pooled = pooling_note(attention, down, across) if max(down, across) > 1 else ""
     faint = faint_note(full.drawn, norm, attention.by)
-    head = f"head {maps.heads[0]}" if maps.heads else f"{attention.aggregate} of heads"
+    head = f"head {maps.heads[0]}" if maps.heads else f"{combined_name(attention.aggregate)} of heads"
     title = join_parts(kinds.title(attention.kind), layer_name(maps), head)
     axis_titles = kinds.axes(attention.kind, attention.rows_as)
     words = words or HeatmapText(title, weight_label(attention, log, (down, across)), axis_titles)

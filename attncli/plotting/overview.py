@@ -28,6 +28,8 @@ MAIN = (
 )
 _WRITE_VALUES_UP_TO = (12, 8)
 _START, _BETWEEN, _ABOVE, _BELOW = 60, 30, 42, 54
+_NUMBER = 16
+"""Pixels for the number of a head."""
 _TALLEST_PANEL, _SMALLEST_CELL, _LOWEST_CELL, _LARGEST_CELL = 330, 3, 10, 30
 _VALUE_HEIGHT, _VALUE_WIDTHS = 32, (48, 64)
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_STEP, _BAR_ROW = 240, 12, 290, 72
@@ -258,4 +260,7 @@ def _sizes(panels: Sequence[_Panel], *, with_units: bool) -> tuple[tuple[int, in
         wide = max(_SMALLEST_CELL, min(_LARGEST_CELL, room // heads, 2 * tall))
         cell = (min(tall, max(wide, _LOWEST_CELL)), wide)
     width = max(heads * cell[1], needed)
-    return cell, PanelSize(width, layers * cell[0], 0, _ABOVE, _BELOW, _BETWEEN, _START)
+    # combined heads have a word instead of a number, which is written upwards
+    words = [name for panel in panels for name in panel.heads if not name.isdigit()]
+    below = _BELOW + max(0, measure(words, SMALL)[0] - _NUMBER) if words else _BELOW
+    return cell, PanelSize(width, layers * cell[0], 0, _ABOVE, int(below), _BETWEEN, _START)

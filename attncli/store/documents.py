@@ -9,7 +9,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, InstanceOf
 
 from attncli.data import KINDS, By, Pooling, RowsAs, Scheme
-from attncli.vocabulary import AGGREGATES, LAYER_AGGREGATES
+from attncli.vocabulary import COMBINED, LAYER_AGGREGATES
 
 Text = InstanceOf[str]
 """Any text: the type of pydantic refuses half surrogates."""
@@ -126,7 +126,7 @@ class SavedAttention(SavedPart):
     text: Count
     queries: Count
     keys: Count
-    aggregate: Literal[AGGREGATES]  # type: ignore[valid-type]
+    aggregate: Literal[COMBINED]  # type: ignore[valid-type]
     aggregate_layers: Literal[LAYER_AGGREGATES]  # type: ignore[valid-type]
     words: bool
     dropped_special: bool

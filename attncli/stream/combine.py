@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
 from attncli.data import Kind, Rows, Selection
+from attncli.data.head_weights import LayerWeights
 from attncli.data.zoom import Combining
 from attncli.stream.keep import ALL
 from attncli.stream.protocol import Sink, selected
@@ -19,25 +20,27 @@ Tensor = torch.Tensor
 class CombinedHeads:
     """Turns blocks of some heads into blocks of one head, `ALL`: the mean or the maximum over heads.
 
-    how    mean or max, over the heads that have the row
-    heads  heads of the stream by kind and layer; without them every block waits for the end of its layer
+    how      mean, max or weighted, over the heads that have the row
+    heads    heads of the stream by kind and layer; without them every block waits for the end of its layer
+    weights  those of the heads, for a weighted mean
 
     Only rows that wait for their last heads are in memory.
     """
 
-    def __init__(self, how: Combining, heads: Selection | None) -> None:
-        self._how, self._heads = how, heads
+    def __init__(self, how: Combining, heads: Selection | None, weights: LayerWeights | None = None) -> None:
+        self._how, self._heads, self._weights = how, heads, weights
         self._waiting: dict[tuple[Kind, int, tuple[int, ...]], list[_Strip]] = {}
 
     def add(self, rows: Rows) -> Iterator[Rows]:
         """Add a block; yield its rows if all heads have come."""
         waiting = self._waiting.setdefault((rows.kind, rows.layer, rows.texts), [])
+        of_heads = None if self._weights is None else self._weights.heads[rows.kind, rows.layer]
         strip = next((strip for strip in waiting if strip.fits(rows)), None)
         if strip is None:
-            strip = _Strip.of(rows, self._how)
+            strip = _Strip.of(rows, self._how, of_heads)
             waiting.append(strip)
         else:
-            strip.add(_Strip.of(rows, self._how))
+            strip.add(_Strip.of(rows, self._how, of_heads))
         if self._heads is not None and len(strip.heads) == len(self._heads[rows.kind, rows.layer]):
             waiting.remove(strip)
             yield strip.combined()
@@ -52,10 +55,10 @@ class CombinedHeads:
 
 
 class PassCombined:
-    """A sink that passes the mean or the maximum over heads on to another sink, as the head `ALL`."""
+    """A sink that passes combined heads on to another sink, as the head `ALL`; the arguments of `CombinedHeads`."""
 
-    def __init__(self, how: Combining, heads: Selection, sink: Sink) -> None:
-        self._combined, self._heads, self._sink = CombinedHeads(how, heads), heads, sink
+    def __init__(self, how: Combining, heads: Selection, sink: Sink, weights: LayerWeights | None = None) -> None:
+        self._combined, self._heads, self._sink = CombinedHeads(how, heads, weights), heads, sink
 
     def add(self, rows: Rows) -> None:
         part = selected(rows, self._heads)
@@ -74,7 +77,7 @@ class _Strip:
 
     rows     the first block of these rows, for their positions
     weights  [batch, 1, row, key] sum (float64) or maximum over the heads that have the row
-    count    [batch, 1, row] number of these heads
+    count    [batch, 1, row] number of these heads, or the sum of their weights
     visible  [batch, 1 or head, row, key] bool: pairs that are visible in any of the heads
     """
 
@@ -86,12 +89,18 @@ class _Strip:
     heads: set[int]
 
     @classmethod
-    def of(cls, rows: Rows, how: Combining) -> _Strip:
-        """Return the combined heads of one block."""
+    def of(cls, rows: Rows, how: Combining, of_heads: Mapping[int, float] | None) -> _Strip:
+        """Return the combined heads of one block; `of_heads` are their weights in a weighted mean."""
         real, visible = rows.real, rows.visible_pairs
         # weights are never negative, so that 0 leaves any maximum as it is
         weights, count = rows.weights.masked_fill(~real[..., None], 0), real.expand(rows.raw.shape[:3])
-        sums = how == "mean"
+        if of_heads is not None:
+            share = weights.new_tensor([of_heads[head] for head in rows.heads], dtype=torch.float64)[:, None]
+            weights, count = weights * share[..., None].to(weights.dtype), count * share
+            # a head of weight 0 has no rows; a mask that all heads of the block share is kept as it is
+            counted = share > 0 if visible.shape[1] > 1 else (share > 0).any(0, keepdim=True)
+            visible = visible if bool(counted.all()) else visible & counted[..., None]
+        sums = how != "max"
         weights = weights.sum(1, keepdim=True, dtype=torch.float64) if sums else weights.amax(1, keepdim=True)
         visible = visible if visible.shape[1] == 1 else visible.any(1, keepdim=True)
         return cls(rows, weights, count.sum(1, keepdim=True), visible, how, set(rows.heads))
@@ -113,13 +122,13 @@ class _Strip:
         self.heads |= other.heads
 
     def _combine(self, first: Tensor, second: Tensor) -> Tensor:
-        return first + second if self.how == "mean" else first.maximum(second)
+        return first.maximum(second) if self.how == "max" else first + second
 
     def combined(self) -> Rows:
         """Return the rows with one head."""
         weights = self.weights
-        if self.how == "mean":
-            weights = (weights / self.count.clamp_min(1)[..., None]).to(self.rows.raw.dtype)
+        if self.how != "max":
+            weights = (weights / self.count.where(self.count > 0, 1)[..., None]).to(self.rows.raw.dtype)
         visibility = self.rows.visibility
         if self.visible is not visibility.visible_pairs:
             visibility = replace(visibility, visible=self.visible)

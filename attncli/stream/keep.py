@@ -13,9 +13,11 @@ from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selecti
 from attncli.data.layer_maps import LayerMean
 from attncli.stream.protocol import pop_layer, selected
 
-Aggregate = Literal["none", "mean", "max"]
+Aggregate = Literal["none", "mean", "max", "weighted"]
 Average = Literal["none", "mean"]
 Side = Literal["query", "key"]
+LayerShares = Mapping[tuple[Kind, int], float]
+"""The weight of each layer in a mean over layers."""
 ALL = -1
 """The head number of a map that combines all heads."""
 
@@ -23,16 +25,24 @@ ALL = -1
 class KeepMaps:
     """Full maps, float32 on the host: [query, key] of every selected head, or of all heads combined.
 
-    aggregate         none, or the mean or maximum over heads: one map per layer is kept, never all heads
+    aggregate         none, or the mean or maximum over heads: one map per layer is kept, never all heads; weighted: the
+                      stream has combined heads (`PassCombined`)
     aggregate_layers  none, or the mean over layers: one map per head (or for all heads) is kept
+    of_layers         weights of the layers in their mean; equal ones by default
 
     Rows that see no key are NaN; they do not count in a mean or a maximum.
     """
 
     def __init__(
-        self, heads: Selection | None = None, *, aggregate: Aggregate = "none", aggregate_layers: Average = "none"
+        self,
+        heads: Selection | None = None,
+        *,
+        aggregate: Aggregate = "none",
+        aggregate_layers: Average = "none",
+        of_layers: LayerShares | None = None,
     ) -> None:
         self._heads, self._aggregate, self._aggregate_layers = heads, aggregate, aggregate_layers
+        self._of_layers = of_layers
         self._open: dict[tuple[Kind, int, int], Canvas] = {}
         self._kept: dict[tuple[int, Kind], list[LayerMaps]] = {}
         self._means: dict[tuple[int, Kind], LayerMean] = {}
@@ -56,7 +66,8 @@ class KeepMaps:
 
     def _store(self, text: int, kind: Kind, maps: LayerMaps) -> None:
         if self._aggregate_layers == "mean":
-            self._means.setdefault((text, kind), LayerMean(maps.heads)).add(maps)
+            weight = 1.0 if self._of_layers is None else self._of_layers[kind, int(maps.layer)]
+            self._means.setdefault((text, kind), LayerMean(maps.heads)).add(maps, weight)
         else:
             kept = self._kept.setdefault((text, kind), [])
             kept.append(_share_visible(maps, kept))
@@ -185,8 +196,9 @@ class KeepChosen(KeepMaps):
         *,
         aggregate: Aggregate = "none",
         aggregate_layers: Average = "none",
+        of_layers: LayerShares | None = None,
     ) -> None:
-        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
+        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers, of_layers=of_layers)
         self._side = side
         self._positions = {key: np.asarray(chosen, np.int64) for key, chosen in positions.items() if len(chosen)}
 

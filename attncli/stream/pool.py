@@ -12,7 +12,7 @@ from attncli.data import Attention, Input, Kind, LayerMaps, Rows, Selection, Tok
 from attncli.data.transforms import zoomed
 from attncli.data.zoom import Combining
 from attncli.stream.combine import CombinedHeads
-from attncli.stream.keep import ALL, Aggregate, Average, KeepMaps
+from attncli.stream.keep import ALL, Aggregate, Average, KeepMaps, LayerShares
 from attncli.stream.protocol import pop_layer, selected
 
 Tensor = torch.Tensor
@@ -38,11 +38,12 @@ class PoolMaps(KeepMaps):
         *,
         aggregate: Aggregate = "none",
         aggregate_layers: Average = "none",
+        of_layers: LayerShares | None = None,
         parts: Mapping[tuple[int, Kind], Zoom] | None = None,
     ) -> None:
-        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers)
+        super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers, of_layers=of_layers)
         self._zoom, self._parts = zoom, {} if parts is None else parts
-        self._heads_combined = None if aggregate == "none" else CombinedHeads(aggregate, heads)
+        self._heads_combined = CombinedHeads(aggregate, heads) if aggregate in ("mean", "max") else None  # type: ignore[arg-type]
         self._beside = {
             how: PoolMaps(
                 replace(zoom, beside=()), heads, aggregate=how, aggregate_layers=aggregate_layers, parts=parts

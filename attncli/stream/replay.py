@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Attention, Kind, LayerMaps, Rows, Tokens, Visibility
+from attncli.data.zoom import combined_name
 from attncli.errors import UsageError
 from attncli.stream.protocol import Sink, without_autocast
 
@@ -31,7 +32,7 @@ def replay(attention: Attention, sinks: Sequence[Sink]) -> None:
 def _replay_layers(attention: Attention, sinks: Sequence[Sink]) -> None:
     for maps in attention.layers:
         if not maps.heads or isinstance(maps.layer, str):
-            how, combined = ("mean", "layers") if maps.heads else (attention.aggregate, "heads")
+            how, combined = ("mean", "layers") if maps.heads else (combined_name(attention.aggregate), "heads")
             raise UsageError(
                 f"these maps are the {how} over {combined}, measures need those of single heads: "
                 f"save them without --aggregate{'-layers' if maps.heads else ''}"

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from made_rows import Map, block, feed, inputs, of_keys, part, random_map, with_visible
 
 from attncli.data import Array, Attention, LayerMaps, Rows, Zoom
+from attncli.data.head_weights import LayerWeights
 from attncli.data.transforms import zoomed
 from attncli.errors import UsageError
 from attncli.stream import KeepMaps, PoolMaps
+from attncli.stream.combine import PassCombined
+from attncli.stream.keep import ALL
 
 Stacked = tuple[Array, Array]
 """Weights [head, query, key], NaN in undefined rows, and the visible pairs in the same shape."""
@@ -152,7 +155,15 @@ def test_a_row_counts_in_the_heads_that_have_it(
 ) -> None:
     """Groups of heads may come with different rows too: these wait for the end of the layer."""
     rows, maps = unlike_heads()
-    by_head = [
+    sink = PoolMaps(Zoom(4, pool), {("decoder", 0): (0, 1)} if known else None, aggregate=aggregate)
+    feed(sink, head_by_head(rows))
+    [attention] = sink.result([replace(text, target=None) for text in inputs([random_map(1, 1, 12, 12)])])
+    check(attention.layers[0], cells(combined([maps], aggregate, "none")[0], 3, pool))
+
+
+def head_by_head(rows: Rows) -> list[Rows]:
+    """Return the block of `unlike_heads` in blocks of one head, which are cut in other rows."""
+    return [
         replace(
             part(rows, *span, [head]),
             visibility=replace(
@@ -162,10 +173,6 @@ def test_a_row_counts_in_the_heads_that_have_it(
         for head, spans in ((0, [(0, 5), (5, 12)]), (1, [(0, 5), (5, 8), (8, 12)]))
         for span in spans
     ]
-    sink = PoolMaps(Zoom(4, pool), {("decoder", 0): (0, 1)} if known else None, aggregate=aggregate)
-    feed(sink, by_head)
-    [attention] = sink.result([replace(text, target=None) for text in inputs([random_map(1, 1, 12, 12)])])
-    check(attention.layers[0], cells(combined([maps], aggregate, "none")[0], 3, pool))
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
@@ -205,3 +212,27 @@ def test_pooled_maps_are_combined_only_if_the_order_does_not_matter() -> None:
         pooled("mean").mean("layer")
     with pytest.raises(UsageError, match="the mean over heads"):
         replace(pooled("mean"), dropped_special=True).mean("head")
+
+
+@pytest.mark.parametrize("of_heads", [{0: 0.25, 1: 0.75}, {0: 0.0, 1: 1.0}])
+def test_a_weighted_mean_counts_rows_in_the_heads_that_have_them(of_heads: dict[int, float]) -> None:
+    """The stream, in any blocks, and kept maps give a sum written by hand, in which heads of weight 0 have no rows."""
+    rows, (weights, visible) = unlike_heads()
+    made = LayerWeights({("decoder", 0): of_heads}, {("decoder", 0): 1.0})
+    expected, seen = np.full(weights.shape[1:], np.nan), np.zeros(weights.shape[1:], bool)
+    for row in range(len(expected)):
+        having = [head for head in (0, 1) if of_heads[head] > 0 and visible[head, row].any()]
+        if having:
+            expected[row] = sum(of_heads[head] * weights[head, row] for head in having)
+            expected[row] /= sum(of_heads[head] for head in having)
+            seen[row] = np.logical_or.reduce([visible[head, row] for head in having])
+    heads = {("decoder", 0): (0, 1)}
+    keep, single = KeepMaps({("decoder", 0): (ALL,)}, aggregate="weighted"), KeepMaps()
+    feed(PassCombined("weighted", heads, keep, made), head_by_head(rows))  # type: ignore[arg-type]
+    feed(single, [rows])
+    sources = [replace(text, target=None) for text in inputs([random_map(1, 1, 12, 12)])]
+    [streamed], [kept] = keep.result(sources), single.result(sources)
+    assert streamed.aggregate == "weighted"
+    for found in (streamed.layers[0], kept.combined_heads("weighted", made).layers[0]):
+        assert found.heads == ()
+        np.testing.assert_allclose(found.weights[0], np.where(seen | np.isnan(expected), expected, 0), 3e-6, 1e-7)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, Field, WithJsonSchema, create_model
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, create_model
 
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
-from attncli.options import key
+from attncli.options import Option, key
 
 Group = TypeVar("Group")
 _FILES = ("file", "text_file", "chat", "segments", "mean_file")
@@ -33,7 +33,7 @@ def section(
             if field.name not in without:
                 option, name_in_file = field.metadata["option"], key(field.name)
                 former_keys |= {former.lstrip("-"): name_in_file for former in option.former}
-                checked = _checked(_kind_in_file(hints[field.name]), name_in_file, option.values())
+                checked = _checked(_kind_in_file(hints[field.name]), name_in_file, option)
                 value = FilePath if field.name in _FILES else checked
                 keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
     made = create_model(title, __base__=base, **keys, **more)
@@ -55,12 +55,19 @@ def _kind_in_file(hint: Any) -> Any:
     return TextList if inner == list[str] else inner
 
 
-def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
-    """Return a type that accepts only the values of an option; `a,b` means both, `all` means every value."""
+def _checked(kind: Any, name: str, option: Option) -> Any:
+    """Return a type that accepts only the values of an option; `a,b` means both, `all` means every value.
+
+    Files after the beginning of a value are relative to the folder of the document.
+    """
+    values, begins = option.values(), option.file_value.removesuffix("FILE")
     if not values:
         return kind
 
-    def check_values(value: Any) -> Any:
+    def check_values(value: Any, info: ValidationInfo) -> Any:
+        if option.file_value and str(value).startswith(begins):
+            assert info.context is not None  # set by `validate`
+            return f"{begins}{info.context['folder'] / value.removeprefix(begins)}"
         for text in [value] if isinstance(value, str) else value:
             for part in str(text).split(","):
                 if part.strip() not in (*values, "all"):
@@ -69,4 +76,6 @@ def _checked(kind: Any, name: str, values: Sequence[str]) -> Any:
 
     single = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
     schema = single if kind is JoinedText else {"anyOf": [single, {"type": "array", "items": single}]}
+    if option.file_value:
+        schema = {"anyOf": [schema, {"type": "string", "pattern": f"^{begins}"}]}
     return Annotated[kind, AfterValidator(check_values), WithJsonSchema(schema)]

@@ -41,7 +41,8 @@ class FlowSink(LayerSteps):
         self.notes = (*layer_notes(heads, request), *matches.notes)
         self._rows = matches.rows
         check_cost(source.inputs, heads, request, self._rows, source.max_memory)
-        super().__init__(heads, self._add_layer, aggregate=request.aggregate, normalize=source.by == "norm")
+        how = "max" if request.aggregate == "max" else "mean"  # the stream has combined heads if they are weighted
+        super().__init__(heads, self._add_layer, aggregate=how, normalize=source.by == "norm")
         self._source, self._request, self._layers = source, request, heads
         self._inputs = {text.index: text for text in source.inputs}
         lengths = {text.index: len(text.source) + len(text.target or ()) for text in source.inputs}
@@ -114,7 +115,7 @@ class FlowSink(LayerSteps):
             maximum=maximum,
             steps=graph,
             residual=request.residual,
-            aggregate=request.aggregate,
+            aggregate="weighted" if source.aggregate == "weighted" else request.aggregate,
             words=source.words,
             dropped_special=source.dropped_special,
             by=source.by,

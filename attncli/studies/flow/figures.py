@@ -15,6 +15,7 @@ from matplotlib.path import Path
 from attncli.data import Array, Attention, LayerMaps
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import label_with_position, labels
+from attncli.data.zoom import combined_name
 from attncli.errors import UsageError
 from attncli.plotting import heatmap
 from attncli.plotting.axis import join_parts
@@ -254,4 +255,4 @@ def _options(flow: Flow) -> str:
     words = "pieces merged into words" if flow.words else ""
     dropped = "special tokens dropped" if flow.dropped_special else ""
     norms = "by value-weighted norms" if flow.by == "norm" else ""
-    return join_parts(layers, norms, f"{flow.aggregate} over heads", residual, words, dropped)
+    return join_parts(layers, norms, f"{combined_name(flow.aggregate)} over heads", residual, words, dropped)

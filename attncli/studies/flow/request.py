@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from attncli.arguments import check_options
 from attncli.data import KINDS, Array, Input, Kind, RowsAs, Selection
@@ -13,6 +13,7 @@ from attncli.data.focus import ALL
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.memory import check_fits
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.importance_file import is_weights
 from attncli.inputs.rows_as import check_rows_as
 from attncli.studies.flow.result import FlowMethod
 from attncli.vocabulary import FLOW_METHODS
@@ -32,34 +33,35 @@ class FlowArguments(TypedDict, total=False):
     focus        tokens at the top: a word, `it#2`, a position, a range, `[CLS]`, a segment; all by default
     residual     False: attention alone, without the part that each token keeps of itself
     start_layer  first layer
-    aggregate    mean or max over heads
+    aggregate    mean or max over heads, or weights by which they are combined, as in `RunOptions`
     rows_as      input: a token at the top is the one that the model reads there; predicted: the one that it predicts
     """
 
     focus: str | int | None
     residual: bool
     start_layer: int
-    aggregate: Literal["mean", "max"]
+    aggregate: Any
     rows_as: RowsAs
 
 
 @dataclass(frozen=True)
 class FlowRequest:
-    """The checked options of rollout and attention flow."""
+    """The checked options of rollout and attention flow; `aggregate` is mean, max, weighted, or gives weights."""
 
     method: FlowMethod = "rollout"
     focus: str | None = None
     residual: bool = True
     start_layer: int = 0
-    aggregate: Literal["mean", "max"] = "mean"
+    aggregate: Any = "mean"
     rows_as: RowsAs = "input"
 
     def __post_init__(self) -> None:
         if self.method not in FLOW_METHODS:
             raise UsageError(f"unknown --method '{self.method}': {did_you_mean(self.method, FLOW_METHODS)}")
-        if self.aggregate not in ("mean", "max"):
+        if not is_weights(self.aggregate) and self.aggregate not in ("mean", "max", "weighted"):
             raise UsageError(
-                f"expected --aggregate to be mean or max, got '{self.aggregate}': flow goes through one map a layer"
+                f"expected --aggregate to be mean, max or weights:FILE, got '{self.aggregate}': flow goes through one "
+                "map a layer"
             )
         check_rows_as(self.rows_as)
         if not isinstance(self.start_layer, int) or self.start_layer < 0:

@@ -28,11 +28,11 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
 class FlowStudy(Study["Sequence[Flow]"]):
     """The share of each input token in each token at the top, with two baselines.
 
-    aggregate  how the heads of a layer are combined: mean or max
+    aggregate  how the heads of a layer are combined: mean, max, or weights as in `RunOptions`
     """
 
     options: FlowOptions = field(default_factory=FlowOptions)
-    aggregate: str = "mean"
+    aggregate: Any = "mean"
     name = "flow"
     group = FlowOptions
 
@@ -49,21 +49,27 @@ class FlowStudy(Study["Sequence[Flow]"]):
 
         options: Any = self.options
         names = ("method", "focus", "residual", "start_layer", "rows_as")
-        return FlowRequest(**{name: getattr(options, name) for name in names}, aggregate=self.aggregate)  # type: ignore[arg-type]  # checked there
+        return FlowRequest(**{name: getattr(options, name) for name in names}, aggregate=self._how)
+
+    @property
+    def _how(self) -> Any:
+        from attncli.inputs.importance_file import is_weights
+
+        return "weighted" if is_weights(self.aggregate) else self.aggregate
 
     def run_options(self) -> RunOptions:
         by: Any = self.options.by
-        return {"aggregate": "none", "by": by}
+        return {"aggregate": self.aggregate if self._how == "weighted" else "none", "by": by}
 
     def resolved(self) -> dict[str, Any]:
         """Return the options but `by`, which belongs to the forward pass."""
         names = ("method", "focus", "residual", "start_layer", "threshold")
         # digests of earlier versions had no such option
         rows_as = {} if self.options.rows_as == "input" else {"rows_as": self.options.rows_as}
-        return {**{name: getattr(self.options, name) for name in names}, "aggregate": self.aggregate, **rows_as}
+        return {**{name: getattr(self.options, name) for name in names}, "aggregate": self._how, **rows_as}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_share
+        from attncli.engine.checks import check_share
 
         _ = self.request
         check_share({"threshold": self.options.threshold}, "threshold")

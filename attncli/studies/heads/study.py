@@ -42,7 +42,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return replace(self, options=replace(self.options, shuffles=0))
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_seeds
+        from attncli.engine.checks import check_seeds
         from attncli.studies.heads.compute import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
 

@@ -51,7 +51,7 @@ class HeatmapStudy(Study["RunsAndCount"]):
         return {name: getattr(self.options, name) for name in ("grid", "each", "log", "scale")}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_choice
+        from attncli.engine.checks import check_choice
 
         check_choice({"scale": self.options.scale}, "scale", SCALES)
 

@@ -15,7 +15,7 @@ class HighlightLine(Described):
     """The weights from or to one occurrence of the focus, in one head.
 
     layer      its number, or `mean`
-    head       its number, or how heads are combined: mean or max
+    head       its number, or how heads are combined: mean, max or weighted
     focus      the text of the focus
     positions  positions of its tokens
     weights    [token] of the side that has weights, NaN where undefined. From the focus: the mean over its tokens as

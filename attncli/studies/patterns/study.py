@@ -50,7 +50,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_seeds, check_share
+        from attncli.engine.checks import check_seeds, check_share
 
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from attncli.errors import UsageError
-from attncli.inputs.text_files import read_file_text, read_json
-from attncli.studies.importance.result import UNITS, Importance
+from attncli.inputs.importance_file import read_importance
+from attncli.studies.importance.result import Importance
 from attncli.studies.importance.units import Unit
 from attncli.studies.prune.compute import UnitOrder
 from attncli.studies.prune.result import loss_of
@@ -33,19 +31,8 @@ def ranking_of_file(path: str, units: Sequence[Unit]) -> UnitOrder:
     Raise UsageError if the file is none of these, or is about other heads.
     """
     where = f"--importance {Path(path).name}"
-    if Path(path).suffix == ".csv":
-        rows: list[Row] = list(csv.DictReader(io.StringIO(read_file_text(path))))
-        main = next((name for name in UNITS if rows and name in rows[0]), "")
-        if not main:
-            raise UsageError(f"{where} has no column of effects: expected importance.csv or importance.json")
-        return _ranking(where, rows, main, units)
-    document = read_json(path)
-    if not isinstance(document, dict) or document.get("schema") != "attncli.importance/1":
-        raise UsageError(f"{where} is no importance.json: expected the schema attncli.importance/1")
-    listed, main = document.get("heads"), str(document.get("main"))
-    if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed) or main not in UNITS:
-        raise UsageError(f"{where} is damaged: expected a list of heads and the name of the main effect")
-    return _ranking(where, listed, main, units)
+    table = read_importance(path, where)
+    return _ranking(where, table.rows, table.main, units)
 
 
 def _ranking(where: str, rows: Iterable[Row], main: str, units: Sequence[Unit]) -> UnitOrder:

@@ -52,7 +52,7 @@ class ProbeStudy(Study[ResultT]):
         return {**super().resolved(), "probe_text": list(self.passages)}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_seeds
+        from attncli.engine.checks import check_seeds
 
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")

@@ -33,6 +33,8 @@ class SegmentsSink:
     rows_as                  function that returns which rows stand for the tokens of a segment, by its name and kind
     mean_heads, mean_layers  whether only the mean over heads or layers is kept; exact, as sums are linear. Retrieval
                              scores are of single heads, so that there are none then
+    mean_name                what the mean over heads is called: mean, or weighted if the stream has combined heads
+    of_layers                weights of the layers in their mean
     """
 
     def __init__(
@@ -41,12 +43,19 @@ class SegmentsSink:
         sides: TextSides,
         heads: Selection,
         rows_as: RowsAsOf = rows_as_of,
-        **means: bool,
+        *,
+        mean_heads: bool = False,
+        mean_layers: bool = False,
+        mean_name: str = "mean",
+        of_layers: Mapping[tuple[Kind, int], float] | None = None,
     ) -> None:
         self.sides, self.rows_as = sides, rows_as
         self._heads = heads
-        self._observed, self._position = (SegmentSums(inputs, sides, heads, rows_as, **means) for _ in range(2))
-        self._retrieval = None if any(means.values()) else RetrievalScores(inputs, sides, rows_as)
+        means: Any = {"mean_heads": mean_heads, "mean_layers": mean_layers, "mean_name": mean_name}
+        self._observed, self._position = (
+            SegmentSums(inputs, sides, heads, rows_as, **means, of_layers=of_layers) for _ in range(2)
+        )
+        self._retrieval = None if mean_heads or mean_layers else RetrievalScores(inputs, sides, rows_as)
         self._baseline = PositionBaseline(self._position)
 
     def add(self, rows: Rows) -> None:
@@ -112,7 +121,10 @@ class SegmentSums:
         *,
         mean_heads: bool = False,
         mean_layers: bool = False,
+        mean_name: str = "mean",
+        of_layers: Mapping[tuple[Kind, int], float] | None = None,
     ) -> None:
+        self._mean_name, self._of_layers = mean_name, of_layers
         self._inputs = {text.index: text for text in inputs}
         self._sides, self._heads = sides, heads
         self._mean_heads, self._mean_layers = mean_heads, mean_layers
@@ -187,9 +199,9 @@ class SegmentSums:
         for kind, (queries, keys) in self._names.items():
             layers = sorted(layer for other, layer in self._moments if other == kind)
             values = {layer: getattr(self._moments[kind, layer], moment) for layer in layers}
-            for layer, of_layer in self._mean_if_wanted(values).items():
+            for layer, of_layer in self._mean_if_wanted(kind, values).items():
                 same_layer = layers[0] if layer == "mean" else layer  # of a mean, all layers have the same heads
-                heads = ("mean",) if self._mean_heads else self._heads[kind, same_layer]
+                heads = (self._mean_name,) if self._mean_heads else self._heads[kind, same_layer]
                 texts = self._moments[kind, same_layer].count[..., 0].astype(int)
                 for head, query, key in np.argwhere(texts > 0).tolist():
                     cell = (kind, layer, heads[head], queries[query], keys[key], texts[head, query, key])
@@ -203,21 +215,22 @@ class SegmentSums:
             means = {layer: values / len(self._heads[kind, layer]) for layer, values in sums.items()}
             texts, pieces = token_columns(self._inputs[text].sides(kind)[0])
             names = self._sides[text, kind][1].names
-            for layer, values in self._mean_if_wanted(means).items():
+            for layer, values in self._mean_if_wanted(kind, means).items():
                 for row, position in enumerate(self._generated[text, kind][0].tolist()):
                     for column, name in enumerate(self._names[kind][1]):
                         if name in names:
                             cell = (text, kind, layer, position, texts[position], pieces[position], name)
                             yield *cell, *values[:, row, column]
 
-    def _mean_if_wanted(self, layers: Mapping[int, Array]) -> Mapping[Any, Array]:
+    def _mean_if_wanted(self, kind: Kind, layers: Mapping[int, Array]) -> Mapping[Any, Array]:
         """Return the values of each layer, or only their mean; raise UsageError if layers differ in their heads."""
         if not self._mean_layers or not layers:
             return layers
         counts = {len(values) for values in layers.values()}
         if len(counts) > 1:
             raise UsageError(f"layers differ in their number of heads ({sorted(counts)}): select layers that agree")
-        return {"mean": np.mean(list(layers.values()), axis=0)}
+        shares = None if self._of_layers is None else [self._of_layers[kind, layer] for layer in layers]
+        return {"mean": np.average(list(layers.values()), axis=0, weights=shares)}
 
 
 def _scores(cells: Sequence[tuple[Any, ...]], names: Sequence[str]) -> dict[str, Scores]:

@@ -64,7 +64,7 @@ def draw(segments: Segments, kind: Kind, *, model: str = "", note: str = "", kin
     )
     state = np.where(visible, DRAWN, INVISIBLE).astype(np.uint8)
     title = join_parts(kinds.title(kind), "attention between segments")
-    header = Header.of(title, model, join_parts("mean over layers and heads", segments.rows_note(kind), note))
+    header = Header.of(title, model, join_parts(segments.mean_name, segments.rows_note(kind), note))
     return _compose(header, sides, (mass, ratio, state))
 
 
@@ -126,7 +126,7 @@ def draw_heads(
         heads = tuple(head for other, head in numbers if other == layer and isinstance(head, int))
         rows_of_layer = [number for (other, _), number in numbers.items() if other == layer]
         layer_maps.append(LayerMaps(layer, heads, maps[rows_of_layer], visible[rows_of_layer]))
-    combined = "none" if layer_maps[0].heads else "mean"
+    combined = "none" if layer_maps[0].heads else next(str(head) for _, head in numbers)
     queries, keys = map(Tokens.plain, sides)
     attention = Attention(kind, queries, keys, tuple(layer_maps), aggregate=combined)
     note = join_parts("attention between segments", segments.rows_note(kind), note)
@@ -215,7 +215,7 @@ def draw_tokens(
     token_labels = fit_labels([all_labels[n] for n in positions], wide, with_positions=False, largest=SMALL)
     title = join_parts(kinds.title(kind), "attention of generated tokens")
     read = f"rows as {segments.rows_as.get((kind, GENERATED), 'input')}"
-    header = Header.of(title, model, join_parts("mean over layers and heads", read, note))
+    header = Header.of(title, model, join_parts(segments.mean_name, read, note))
     segment_labels = [label(name) for name in names]
     width, top = len(positions) * wide, header.height + _ABOVE
     uniform_top = top + _SHARES + _ABOVE + 20

@@ -109,6 +109,12 @@ class Segments(Tabulated):
         rows = list(self._means())
         return {name: column_of([row[index] for row in rows]) for index, name in enumerate(MEAN_COLUMNS)}
 
+    @property
+    def mean_name(self) -> str:
+        """What the mean over layers and heads is called: heads may have been combined by weights."""
+        weighted = "weighted" in self.heads["mass"].coords["head"][1].tolist()
+        return "mean over layers of the weighted mean over heads" if weighted else "mean over layers and heads"
+
     def _means(self) -> Iterator[tuple[object, ...]]:
         table = self.table()
         pairs = list(zip(*(table[name].tolist() for name in ("kind", "from", "to")), strict=True))

@@ -108,8 +108,16 @@ class SegmentsStudy(Study["SegmentsAndSides"]):
         given = check_rows_as(self.options.rows_as, kinds, words=source.words)
         sides = segments_of_texts(source.inputs, kinds, self.options.divide, self.spans)
         rows_as = partial(rows_as_of, given=given, words=source.words)
-        means = {"mean_heads": source.aggregate == "mean", "mean_layers": source.aggregate_layers == "mean"}
-        return SegmentsSink(source.inputs, sides, source.heads, rows_as, **means)
+        return SegmentsSink(
+            source.inputs,
+            sides,
+            source.heads,
+            rows_as,
+            mean_heads=source.aggregate != "none",
+            mean_layers=source.aggregate_layers == "mean",
+            mean_name=source.aggregate,
+            of_layers=source.of_layers,
+        )
 
     def report(self, result: SegmentsAndSides, run: Collected) -> Report:
         from attncli.studies.segments.report import segments_report

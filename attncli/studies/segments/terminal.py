@@ -70,7 +70,7 @@ def _means_table(result: Segments, kind: Kind, sources: Sequence[str], kinds: Ki
     if not shown:
         return
     words, one_source = _words_and_source(result, shown)
-    title = f"{kinds.attention(kind)} between segments, mean over layers and heads{one_source}"
+    title = f"{kinds.attention(kind)} between segments, {result.mean_name}{one_source}"
     means = blank_table(title, words, ["share", "uniform", "position", "x uniform"])
     means.add_column("highest", no_wrap=True)
     for row in shown[:_MOST_MEANS]:

@@ -67,7 +67,7 @@ class StatsStudy(Study["Statistics"]):
         return {"formats": formats, **self.resolved()}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_share
+        from attncli.engine.checks import check_share
 
         check_share({"sink_threshold": self.options.sink_threshold}, "sink_threshold")
 
