@@ -57,22 +57,6 @@ def other_edit_lines(edits: Sequence[str]) -> tuple[str, ...]:
     return tuple(_checked(f"--edit-b '{line}'", line) for line in edits)
 
 
-def edit_arguments(options: ModelOptions, lines: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the arguments of `load_runner` for edits: the lines, and the texts of `--mean-file`, those that are given.
-
-    Raise UsageError if the file has no texts, or no edit takes a mean.
-    """
-    path = getattr(options, "mean_file", None)
-    if path is not None and not takes_mean(lines):
-        raise UsageError("--mean-file has texts for --mean, which is not given: name heads with it, or leave it out")
-    if path is None:
-        return {"edits": lines} if lines else {}
-    # imported here: the help of the command line needs no NumPy
-    from attncli.inputs.texts import read_texts
-
-    return {"edits": lines, "mean_texts": tuple(text.text for text in read_texts(path))}
-
-
 def takes_mean(lines: Sequence[str]) -> bool:
     """Return whether one of these edits puts a mean in the place of outputs of heads."""
     return any(line.partition(" ")[0] == "mean" for line in lines)

@@ -13,7 +13,7 @@ from attncli import vocabulary
 
 _AS_FLAGS: ContextVar[bool] = ContextVar("attncli_flags", default=False)
 _CHOICES = {
-    "aggregate": vocabulary.AGGREGATES,
+    "aggregate": (*vocabulary.AGGREGATES, r"weights:[\w.-]+"),
     "aggregate-layers": vocabulary.LAYER_AGGREGATES,
     "by": vocabulary.BYS,
     "capture": vocabulary.CAPTURES,
@@ -46,7 +46,7 @@ _PHRASES = {
 }
 _OPTION = re.compile(
     r"(?P<before>\b(?:add|pass|use|with) |\bunknown |)(?<![\w-])--(?P<name>[a-z][a-z-]*[a-z])"
-    r"(?:[ =](?P<value>'[^']*'|-?\d[\w.,-]*\b|[A-Z]+\b|[a-z][\w-]*(?::\d+)?))?"
+    r"(?:[ =](?P<value>'[^']*'|-?\d[\w.,-]*\b|[A-Z]+\b|[a-z][\w-]*(?::[\w.-]*\w)?))?"
 )
 
 

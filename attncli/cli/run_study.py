@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console, print_note
+from attncli.cli.edit_arguments import edit_arguments
 from attncli.cli.pictures import style_of
-from attncli.edit_options import EditedModelOptions, edit_arguments, edit_lines
+from attncli.edit_options import EditedModelOptions, edit_lines
+from attncli.engine.checks import check_choice
 from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -152,7 +154,6 @@ def invocation_of(
     texts    the texts if they need not be read; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
-    from attncli.engine.checks import check_choice
     from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
 

@@ -182,7 +182,7 @@ class Attention(Described):
             raise _pooled_already(self, how, "heads")
         of_layers = {} if weights is None else weights.heads
         layers = (
-            maps.combined.get(how) or combined_heads(maps, how, of_layers.get((self.kind, maps.layer)))  # type: ignore[call-overload]
+            maps.combined.get(how) or combined_heads(maps, how, of_layers.get((self.kind, maps.layer)))  # type: ignore[arg-type]
             for maps in self.layers
         )
         return replace(self, layers=tuple(layers), aggregate=how)

@@ -54,6 +54,7 @@ class Pass:
         plan = plan.for_texts([text for batch in batches for text in batch.inputs])
         batches = tuple(with_scales(batch, plan.scales) for batch in batches)
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
+        heads: Selection
         heads, notes = with_token_axes(resolve(request.choice, available, loaded.name), request)
         if request.by == "norm":
             heads, left_out = with_norms(heads, plan, loaded.name)

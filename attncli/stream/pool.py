@@ -43,7 +43,7 @@ class PoolMaps(KeepMaps):
     ) -> None:
         super().__init__(heads, aggregate=aggregate, aggregate_layers=aggregate_layers, of_layers=of_layers)
         self._zoom, self._parts = zoom, {} if parts is None else parts
-        self._heads_combined = CombinedHeads(aggregate, heads) if aggregate in ("mean", "max") else None  # type: ignore[arg-type]
+        self._heads_combined = CombinedHeads(aggregate, heads) if aggregate in ("mean", "max") else None
         self._beside = {
             how: PoolMaps(
                 replace(zoom, beside=()), heads, aggregate=how, aggregate_layers=aggregate_layers, parts=parts

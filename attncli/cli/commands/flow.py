@@ -11,8 +11,9 @@ def flow(common: CommonOptions, options: FlowOptions, pictures: PictureOptions) 
 
     --method rollout multiplies the layers, --method flow finds the maximum flow through them (attncli explain rollout,
     attncli explain attention-flow). Each layer is the mean of its heads (--aggregate max: the maximum; weights:FILE:
-    the mean by their importance), plus the part that each token keeps of itself unless --no-residual. An encoder-decoder is followed through all stacks: `decoder`
-    is the share of the target's input, `cross` that of the source; --kind chooses what is shown.
+    the mean by their importance), plus the part that each token keeps of itself unless --no-residual. An
+    encoder-decoder is followed through all stacks: `decoder` is the share of the target's input, `cross` that of the
+    source; --kind chooses what is shown.
 
     Writes flow.json and flow.csv, with two baselines for each value, uniform weights and position alone;
     KIND-METHOD-matrix.png, tokens at the top by tokens of the input; and for up to 128 tokens KIND-METHOD.png, the

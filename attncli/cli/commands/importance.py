@@ -12,8 +12,8 @@ def importance(common: CommonOptions, options: ImportanceOptions, pictures: Pict
     Removes each head (or group, or layer) in turn and measures the change on the texts: of a language model the loss
     and the KL divergence in nats per token, of a masked one on 15 % masked tokens, of an encoder-decoder the loss of
     the target; of a classifier the probability of the predicted class, KL and the share of changed labels; of a model
-    without a head 1 - cosine of the last hidden states. The model is loaded with the head of its checkpoint. With edits,
-    such as --zero 3.1, heads are removed from the edited model: what do the others matter once 3.1 is gone?
+    without a head 1 - cosine of the last hidden states. The model is loaded with the head of its checkpoint. With
+    edits, such as --zero 3.1, heads are removed from the edited model: what do the others matter once 3.1 is gone?
 
     From 6 texts on, effects have 95 % intervals over texts, and p-values that are adjusted for all heads. Beside them
     stand the statistics of attention, and how well each of them predicts the effects. Dead heads are listed.

@@ -75,7 +75,7 @@ def _checked(kind: Any, name: str, option: Option) -> Any:
         return value
 
     single = {"enum": list(values)} if name != "metric" else {"enum": [*values, "all"]}
-    schema = single if kind is JoinedText else {"anyOf": [single, {"type": "array", "items": single}]}
+    schema: dict[str, Any] = single if kind is JoinedText else {"anyOf": [single, {"type": "array", "items": single}]}
     if option.file_value:
         schema = {"anyOf": [schema, {"type": "string", "pattern": f"^{begins}"}]}
     return Annotated[kind, AfterValidator(check_values), WithJsonSchema(schema)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -41,7 +42,8 @@ class FlowSink(LayerSteps):
         self.notes = (*layer_notes(heads, request), *matches.notes)
         self._rows = matches.rows
         check_cost(source.inputs, heads, request, self._rows, source.max_memory)
-        how = "max" if request.aggregate == "max" else "mean"  # the stream has combined heads if they are weighted
+        # if heads are combined by weights, the stream has combined heads
+        how: Literal["mean", "max"] = "max" if request.aggregate == "max" else "mean"
         super().__init__(heads, self._add_layer, aggregate=how, normalize=source.by == "norm")
         self._source, self._request, self._layers = source, request, heads
         self._inputs = {text.index: text for text in source.inputs}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from attncli.engine.checks import check_share
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -69,8 +70,6 @@ class FlowStudy(Study["Sequence[Flow]"]):
         return {**{name: getattr(self.options, name) for name in names}, "aggregate": self._how, **rows_as}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.checks import check_share
-
         _ = self.request
         check_share({"threshold": self.options.threshold}, "threshold")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
+from attncli.engine.checks import check_seeds
 from attncli.engine.report import Report
 from attncli.engine.study import StreamStudy
 from attncli.errors import UsageError
@@ -42,7 +43,6 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return replace(self, options=replace(self.options, shuffles=0))
 
     def check(self, request: Request) -> None:
-        from attncli.engine.checks import check_seeds
         from attncli.studies.heads.compute import check_installed
         from attncli.studies.heads.result import LARGEST_DISTANCE
 

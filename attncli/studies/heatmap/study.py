@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from attncli.engine.checks import check_choice
 from attncli.engine.report import Formats, Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -51,8 +52,6 @@ class HeatmapStudy(Study["RunsAndCount"]):
         return {name: getattr(self.options, name) for name in ("grid", "each", "log", "scale")}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.checks import check_choice
-
         check_choice({"scale": self.options.scale}, "scale", SCALES)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from attncli.engine.checks import check_seeds, check_share
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -50,8 +51,6 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         return {**super().resolved(), "layered": self.layered}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.checks import check_seeds, check_share
-
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
         if request.combined:

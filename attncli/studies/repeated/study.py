@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from attncli.engine.checks import check_seeds
 from attncli.engine.report import Report
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
@@ -52,8 +53,6 @@ class ProbeStudy(Study[ResultT]):
         return {**super().resolved(), "probe_text": list(self.passages)}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.checks import check_seeds
-
         if request.by == "norm":
             raise UsageError("patterns are of attention weights: leave out by='norm'")
         if request.combined:

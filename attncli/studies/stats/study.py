@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from attncli.engine.checks import check_share
 from attncli.engine.report import Formats, Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -67,8 +68,6 @@ class StatsStudy(Study["Statistics"]):
         return {"formats": formats, **self.resolved()}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.checks import check_share
-
         check_share({"sink_threshold": self.options.sink_threshold}, "sink_threshold")
 
     def run(self, execution: Execution) -> tuple[Collected, Statistics]:
