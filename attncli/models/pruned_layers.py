@@ -188,7 +188,8 @@ def _set_attributes(module: Any, layer: PrunedLayer, dim: int) -> None:
 def _with_own_bias(cls: type[nn.Module], kept: list[int]) -> type[nn.Module]:
     """Return a T5 attention class that reads the position bias of the heads that stay.
 
-    The first layer computes the bias of all heads, and hands it to the layers above, which have lost other heads.
+    The first layer computes the bias of all heads, and hands it to the layers above, which have lost other heads. That
+    of cross-attention is 0: it is handed on for one head, which stands for any number of them.
     """
     if "position_bias" not in inspect.signature(cls.forward).parameters:  # each layer has a bias of its own (UMT5)
 
@@ -200,7 +201,8 @@ def _with_own_bias(cls: type[nn.Module], kept: list[int]) -> type[nn.Module]:
     def forward(self: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         names = ("mask", "key_value_states", "position_bias")
         kwargs |= dict(zip(names, args, strict=False))
-        bias = None if kwargs.get("key_value_states") is not None else kwargs.get("position_bias")
+        is_cross = kwargs.get("key_value_states") is not None
+        bias = None if is_cross else kwargs.get("position_bias")
         whole: list[Any] = [bias]
 
         def compute_bias(*given: Any, **options: Any) -> Tensor:
@@ -213,6 +215,8 @@ def _with_own_bias(cls: type[nn.Module], kept: list[int]) -> type[nn.Module]:
             output, own, *rest = cls.forward(self, hidden_states, **kwargs)
         finally:
             vars(self).pop("compute_bias", None)
+        if is_cross:
+            return (output, own[:, :1], *rest)
         return (output, own if whole[0] is None else whole[0], *rest)
 
     return type(cls.__name__, (cls,), {"forward": forward, "__module__": cls.__module__})

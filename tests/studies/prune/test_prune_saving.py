@@ -17,9 +17,10 @@ import attncli
 from attncli.api.model import Model
 from attncli.errors import ModelError, OutputError, UsageError
 from attncli.models.pruned import load_pruned
+from attncli.models.pruned_layers import PrunedLayer, cut
 
 TEXTS = ["the animal did not cross street because it was too tired", "a dog saw a red house and a cat"]
-IRREGULAR = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "t5", "mt5", "umt5", "bart")
+IRREGULAR = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "t5", "umt5", "bart")
 
 
 def tiny(name: str, **changes: Any) -> Model:
@@ -85,6 +86,21 @@ def test_irregular_models_write_what_the_model_with_zeros_writes(name: str, tmp_
     settings: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     written = load_pruned(str(tmp_path / "cut")).generate(ids, **settings)  # type: ignore[operator]
     assert written.tolist() == expected.generate(ids, **settings).tolist()
+
+
+@pytest.mark.parametrize("name", ["t5", "mt5", "umt5"])
+@pytest.mark.parametrize("module", ["decoder.block.0.layer.1.EncDecAttention", "decoder.block.0.layer.0.SelfAttention"])
+def test_a_cut_layer_hands_a_position_bias_to_whole_layers(name: str, module: str) -> None:
+    model: Any = tiny(name, num_decoder_layers=2).loaded.model  # generation needs as many as in the encoder
+    families._sharpen(model)
+    cut_model, zeroed = copy.deepcopy(model), copy.deepcopy(model)
+    cut(cut_model, PrunedLayer(module, f"{module}.o", 4, 4, (1, 2)))
+    with torch.no_grad():
+        zeroed.get_submodule(f"{module}.o").weight.unflatten(1, (4, -1))[:, [1, 2]] = 0
+    torch.testing.assert_close(output(cut_model, name), output(zeroed, name), atol=1e-5, rtol=1e-5)
+    ids = families.inputs(FAMILIES[name])["input_ids"]
+    settings: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+    assert cut_model.generate(ids, **settings).tolist() == zeroed.generate(ids, **settings).tolist()
 
 
 def test_groups_of_heads_are_cut_with_their_keys(tmp_path: Path) -> None:
