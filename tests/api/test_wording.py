@@ -37,7 +37,7 @@ ONLY_IN_COMMANDS = {
 def messages(folder: Path) -> Iterator[str]:
     """The texts in the code of the library that name an option; what is filled in is an ellipsis."""
     for path in sorted(folder.rglob("*.py")):
-        if path.relative_to(folder).parts[0] == "cli" or path.name in ("options.py", "wording.py"):
+        if path.relative_to(folder).parts[0] == "cli" or path.name.endswith(("options.py", "wording.py")):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
@@ -51,7 +51,7 @@ def messages(folder: Path) -> Iterator[str]:
 
 def python_names() -> set[str]:
     """All arguments of public functions, and the fields of options."""
-    functions = [attncli.load, attncli.open, attncli.capture, attncli.compare]
+    functions = [attncli.load, attncli.open, attncli.capture, attncli.compare, attncli.mean]
     functions += [
         value for cls in (attncli.Model, attncli.Run) for _, value in inspect.getmembers(cls, inspect.isfunction)
     ]
