@@ -83,8 +83,9 @@ def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "an unknown package"
 
 
-def _builtin(group: Group) -> list[str]:
-    return sorted(path.stem for path in (_PACKAGE / group.replace(".", "/")).glob("[!_]*.py"))
+@cache
+def _builtin(group: Group) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (_PACKAGE / group.replace(".", "/")).glob("[!_]*.py")))
 
 
 def _plugin_modules(group: Group) -> Mapping[str, ModuleType]:

@@ -20,6 +20,8 @@ from attncli.data.cached import cached_property
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _CONTAINERS = (list, dict, set, OrderedDict)
+_SHARED = (type(None), bool, int, float, str, torch.Tensor, nn.Parameter)
+"""Types of most attributes of modules; they refer to no module."""
 
 
 class Shadow:
@@ -69,6 +71,8 @@ class Shadow:
 
     def of(self, value: Any) -> Any:
         """Return the copy of a module, of its configuration, or of what refers to modules; other values unchanged."""
+        if type(value) in _SHARED:
+            return value
         if id(value) in self._copies:
             return self._copies[id(value)][1]
         if isinstance(value, nn.Module):
@@ -88,8 +92,10 @@ class Shadow:
         copied: nn.Module = object.__new__(type(module))
         self._remember(module, copied)
         # dict.copy is one step: another thread that runs the model may change its attributes meanwhile
-        for name, value in vars(module).copy().items():
-            vars(copied)[name] = self._hooks(value) if name in _HOOKS else self.of(value)
+        attributes = vars(module).copy()
+        others = [(name, value) for name, value in attributes.items() if type(value) not in _SHARED]
+        attributes.update((name, self._hooks(value) if name in _HOOKS else self.of(value)) for name, value in others)
+        vars(copied).update(attributes)
         vars(copied)["_compiled_call_impl"] = None  # compiled code would bypass the hooks of the capture
         return copied
 
@@ -98,7 +104,7 @@ class Shadow:
         self._remember(value, copied)
         if isinstance(value, list):
             copied.extend(self.of(item) for item in value.copy())
-        else:
+        elif value:  # most are hooks of modules that have none
             copied.update((key, self.of(item)) for key, item in value.copy().items())
         return copied
 

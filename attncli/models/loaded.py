@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +26,7 @@ _POSITIONS_AFTER_PADDING = re.compile(
 )
 """Model types that number positions from the padding index + 1: the first rows of their position table stay unused."""
 _NO_TEXT = re.compile("audio|codec|image|protein|speech|vision|visual")
+_version = cache(version)  # reads a file of 30 kB
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +163,7 @@ class Loaded:
             device=str(self.device),
             capture=capture,
             tokenizer=type(self.tokenizer).__name__ if self.tokenizer is not None else "",
-            versions={name: version(name) for name in names},
+            versions={name: _version(name) for name in names},
             grouped_heads=grouped.entries if grouped else [],
         )
 
