@@ -40,7 +40,7 @@ for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True, max_examples=50, database=None)
+hypothesis.settings.register_profile("attncli", deadline=None, derandomize=True, max_examples=30, database=None)
 hypothesis.settings.load_profile("attncli")
 
 
@@ -115,6 +115,38 @@ def wording(request: pytest.FixtureRequest) -> Iterator[None]:
 
     with contextlib.nullcontext() if request.path.parent.name == "api" else named_as_flags():
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_once(request: pytest.FixtureRequest, minilm: Path) -> Iterator[None]:
+    """Lets the tests of some folders load and probe each of the unchanging models once.
+
+    A test that changes weights needs a model of its own, from `attncli.models.loading.load`.
+    """
+    if request.path.parent.name not in ("api", "engine", "page", "stream"):
+        yield
+        return
+    from attncli import models
+    from attncli.models.loading import load
+    from attncli.models.state import weights_state
+
+    def load_once(name: str, **arguments: Any) -> models.Loaded:
+        if name not in (*models.DEMOS, str(minilm)):
+            return load(name, **arguments)
+        key = (name, *sorted(arguments.items()))
+        if key not in _LOADED:
+            loaded = load(name, **arguments)
+            _LOADED[key] = loaded, weights_state(loaded.model)
+        loaded, state = _LOADED[key]
+        assert weights_state(loaded.model) == state, f"a test has changed the weights of {name}"
+        return loaded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load", load_once)
+        yield
+
+
+_LOADED: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
 
 @dataclass(frozen=True)

@@ -150,8 +150,9 @@ def shorten_middle(text: str, size: float, width: float, weight: str = "normal")
     """Return the text; if it is wider than `width` pixels, cut its middle (the ends of a model name identify it)."""
     kept = len(text)
     shortened = text
-    while kept > 8 and measure([shortened], size, weight)[0] > width:
-        kept = min(kept - 1, int(kept * 0.95))
+    while kept > 8 and (wide := measure([shortened], size, weight)[0]) > width:
+        # of a text that is far too wide, first half as much again as fits: measuring thousands of letters takes long
+        kept = max(8, min(kept - 1, int(kept * min(0.95, 1.5 * width / wide))))
         shortened = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
     return shortened
 

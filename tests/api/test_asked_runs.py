@@ -13,6 +13,7 @@ import torch
 import attncli
 from attncli import UsageError
 from attncli.engine.passes import Pass
+from attncli.models.loading import load
 
 TEXTS = ["The cat sat on the mat.", "A dog ran because it was late, and the cat slept."]
 PARTS = [{"first": [(0, 7)], "second": [(8, 15)]}] * 2
@@ -180,7 +181,7 @@ def move(module: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("change", [step, replace_weights, replace_layer, move])
 def test_a_run_is_not_of_two_states_of_a_model(change: Any) -> None:
-    model = attncli.load("demo:encoder")
+    model = attncli.Model(load("demo:encoder"))
     asked, kept = model.run(TEXTS[0]), model.run(TEXTS[0], keep_maps=True)
     sinks, entropies = asked.stats("sink"), kept.stats("entropy")
     change(model.loaded.model)

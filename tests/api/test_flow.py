@@ -83,10 +83,10 @@ def test_maximum_flow_of_a_real_model_is_that_of_networkx(minilm: Path) -> None:
 @pytest.mark.parametrize("method", ["rollout", "flow"])
 @pytest.mark.parametrize("name", ["encoder", "decoder", "seq2seq"])
 def test_streamed_and_kept_maps_give_the_same(method: str, name: str, tmp_path: Path) -> None:
-    texts = ["one two three", "four", "five six seven eight"]
+    texts = ["one two", "four"]
     kept = attncli.load(f"demo:{name}").run(texts)
     found = streamed(f"demo:{name}", texts, FlowStudy(FlowOptions(method=method)))
-    assert len(found) == 3 * (3 if name == "seq2seq" else 1)
+    assert len(found) == 2 * (3 if name == "seq2seq" else 1)
     for flow in found:
         again = getattr(kept, method)(flow.kind, flow.text).flow
         assert flow.steps is not None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
@@ -13,16 +14,24 @@ from highlights import Read
 
 import attncli
 from attncli.data.focus import find_focus
+from attncli.data.tokens import Direction
 from attncli.engine.focus import FocusRequest
 from attncli.engine.request import Request
 from attncli.errors import UsageError
 from attncli.studies.highlight.compute import highlights
+from attncli.studies.highlight.result import Highlight
 
 if TYPE_CHECKING:
-    from attncli.data import Array, Direction
+    from attncli.data import Array, RowsAs
 
 TEXT = "The animal didn't cross the street because it was too tired."
 STORY = "Once upon a time there was a rabbit. It was unbelievably happy, and it ran."
+
+
+@cache
+def story(model: str) -> attncli.Run:
+    """Return the run of a model on the story."""
+    return attncli.load(model).run(STORY)
 
 
 def naive(maps: Array, at: tuple[int, ...], direction: str) -> list[float]:
@@ -48,7 +57,7 @@ def test_in_minilm_it_looks_at_the_animal(minilm: Path) -> None:
 @pytest.mark.parametrize("model", ["demo:encoder", "demo:decoder"])
 @pytest.mark.parametrize("focus", ["it", "unbelievably", "3", "all"])
 def test_the_weights_are_sums_over_the_maps(model: str, direction: Direction, focus: str) -> None:
-    run = attncli.load(model).run(STORY)
+    run = story(model)
     shown = run.highlight(focus, layer=1, direction=direction).highlight
     places = find_focus(run.inputs[0].source, focus)
     assert [(line.head, line.focus) for line in shown.lines] == [
@@ -63,7 +72,6 @@ def test_the_weights_are_sums_over_the_maps(model: str, direction: Direction, fo
         np.testing.assert_array_equal(line.visible, causal if model == "demo:decoder" else positions >= 0)
 
 
-@pytest.mark.parametrize("direction", ["from", "to"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -76,32 +84,35 @@ def test_the_weights_are_sums_over_the_maps(model: str, direction: Direction, fo
         {"rows_as": "predicted"},
     ],
 )
-def test_rows_that_stream_by_give_what_whole_maps_give(options: dict[str, object], direction: Direction) -> None:
+def test_rows_that_stream_by_give_what_whole_maps_give(options: dict[str, object]) -> None:
     model = attncli.load("demo:seq2seq")
     options = dict(options)
-    looking = FocusRequest("e", direction, options.pop("rows_as", None))  # type: ignore[arg-type]
+    rows_as: RowsAs | None = options.pop("rows_as", None)  # type: ignore[assignment]
     texts = [attncli.Text("one two", target="owt eno"), attncli.Text("three of them", target="eerht fo meht")]
     request = Request.of(options)  # type: ignore[arg-type]
-    if options.get("words"):
-        looking = FocusRequest("1", direction)
     whole = model.gather(texts, request)
-    expected = {(each.kind, each.text): each for each in highlights(whole.maps, whole.inputs, looking)}
-    came = 0
-    for run in model.runs(texts, replace(request, focus=looking)):
-        for found in highlights(run.maps, run.inputs, looking):
-            other = expected[found.kind, found.text]
-            assert [(line.layer, line.head, line.positions) for line in found.lines] == [
-                (line.layer, line.head, line.positions) for line in other.lines
-            ]
-            for mine, theirs in zip(found.lines, other.lines, strict=True):
-                np.testing.assert_allclose(mine.weights, theirs.weights, rtol=1e-6)
-                np.testing.assert_array_equal(mine.visible, theirs.visible)
-            came += 1
-    assert came == len(expected) == 6
+    for direction in get_args(Direction):
+        looking = FocusRequest("1" if options.get("words") else "e", direction, rows_as)
+        expected = {(each.kind, each.text): each for each in highlights(whole.maps, whole.inputs, looking)}
+        came = 0
+        for run in model.runs(texts, replace(request, focus=looking)):
+            for found in highlights(run.maps, run.inputs, looking):
+                assert_same_lines(found, expected[found.kind, found.text])
+                came += 1
+        assert came == len(expected) == 6
+
+
+def assert_same_lines(found: Highlight, other: Highlight) -> None:
+    assert [(line.layer, line.head, line.positions) for line in found.lines] == [
+        (line.layer, line.head, line.positions) for line in other.lines
+    ]
+    for mine, theirs in zip(found.lines, other.lines, strict=True):
+        np.testing.assert_allclose(mine.weights, theirs.weights, rtol=1e-6)
+        np.testing.assert_array_equal(mine.visible, theirs.visible)
 
 
 def test_the_row_before_a_token_predicts_it() -> None:
-    run = attncli.load("demo:decoder").run(STORY)
+    run = story("demo:decoder")
     found = run.highlight("3-5", 1, 0, rows_as="predicted").highlight
     own = run.highlight("2-4", 1, 0).highlight
     assert found.rows_as == "predicted"
@@ -116,7 +127,7 @@ def test_the_row_before_a_token_predicts_it() -> None:
 
 
 def test_nothing_chosen_is_the_mean_of_all() -> None:
-    run = attncli.load("demo:encoder").run(STORY)
+    run = story("demo:encoder")
     page = run.highlight("It")
     (line,) = page.highlight.lines
     np.testing.assert_allclose(line.weights, run.attention().stack()[:, :, line.positions[0]].mean((0, 1)), rtol=1e-5)
@@ -140,7 +151,7 @@ def test_across_two_texts_the_focus_is_a_query_or_a_key() -> None:
 
 
 def test_a_notebook_shows_the_page_within_a_frame(tmp_path: Path) -> None:
-    page = attncli.load("demo:encoder").run(STORY).highlight("It", layer=0, head=0)
+    page = story("demo:encoder").highlight("It", layer=0, head=0)
     ((tag, given),) = Read.page(page._repr_html_()).elements
     assert (tag, given["sandbox"], given["srcdoc"]) == ("iframe", "", page.html)
     for suffix, start in ((".html", b"<!DOCTYPE html>"), (".svg", b"<?xml"), (".png", b"\x89PNG"), (".pdf", b"%PDF")):
@@ -165,8 +176,7 @@ def test_what_cannot_be_highlighted_is_an_error() -> None:
 
 
 def test_a_model_highlights_one_text_as_a_run_does_without_its_maps() -> None:
-    model = attncli.load("demo:encoder")
-    run = model.run(STORY)
+    model, run = attncli.load("demo:encoder"), story("demo:encoder")
     for options in ({}, {"layer": 1, "head": "0,2"}, {"direction": "to"}):
         page = model.highlight(STORY, "It", max_memory="1", **options)  # type: ignore[arg-type]
         if "head" in options:

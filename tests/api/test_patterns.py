@@ -161,7 +161,7 @@ def within(weights: np.ndarray, segments: tuple[str, ...]) -> float:
 @pytest.mark.parametrize("name", ["encoder", "decoder", "seq2seq"])
 def test_a_pass_gives_what_kept_maps_give(name: str) -> None:
     model = attncli.load(f"demo:{name}")
-    texts = [Text(LONGER[:60], target="ehT lamina" if name == "seq2seq" else None), Text("One two three four five.")]
+    texts = [Text(ANIMAL[:20], target="ehT lamina" if name == "seq2seq" else None), Text("One two three four five.")]
     texts = texts[:1] if name == "seq2seq" else texts
     streamed, kept = model.patterns(texts, shuffles=0), model.run(texts).patterns()
     assert streamed.classes == kept.classes
@@ -202,10 +202,14 @@ def test_the_known_heads_of_the_demo_encoder_are_found() -> None:
     assert value(found, "sink", cls) > 0.9 > 10 * found.baselines["uniform"]["sink"].values[cls]
 
 
-def test_vertical_heads_name_their_key(minilm: Path) -> None:
-    found = attncli.load(str(minilm)).patterns(
-        [ANIMAL, LONGER, "The cat sat on the mat, because it was warm."], shuffles=0
-    )
+@pytest.fixture(scope="module")
+def minilm_patterns(minilm: Path) -> Patterns:
+    texts = [ANIMAL, LONGER, "The cat sat on the mat, because it was warm."]
+    return attncli.load(str(minilm)).patterns(texts, shuffles=0)
+
+
+def test_vertical_heads_name_their_key(minilm_patterns: Patterns) -> None:
+    found = minilm_patterns
     table = found.to_frame()
     vertical = table[table["classes"].str.contains("vertical")]
     names = vertical["sink_key"].value_counts()
@@ -261,8 +265,8 @@ def test_the_known_heads_of_the_demo_decoder_keep_their_classes() -> None:
     assert "vertical" not in found.classes[rows[2, 5]]
 
 
-def test_minilm_is_classified(minilm: Path) -> None:
-    found = attncli.load(str(minilm)).patterns(LONGER)
+def test_minilm_is_classified(minilm_patterns: Patterns) -> None:
+    found = minilm_patterns
     counts = Counter(name for classes in found.classes for name in classes)
     assert counts["vertical"] > 30 > counts["mixed"] > 5
     places = list(found.head_keys())
@@ -271,9 +275,14 @@ def test_minilm_is_classified(minilm: Path) -> None:
     assert all(set(classes) <= set(CLASSES) for classes in found.classes)
 
 
+@pytest.fixture(scope="module")
+def decoder_probe() -> attncli.Repeated:
+    return attncli.load("demo:decoder").probe_repeated()
+
+
 @pytest.mark.parametrize("name", ["previous", "duplicate", "induction"])
-def test_the_probe_finds_the_known_heads_of_the_demo_decoder(name: str) -> None:
-    found = attncli.load("demo:decoder").probe_repeated()
+def test_the_probe_finds_the_known_heads_of_the_demo_decoder(name: str, decoder_probe: attncli.Repeated) -> None:
+    found = decoder_probe
     frame = found.to_frame().set_index(["layer", "head"])
     best = frame[name].nlargest(2)
     if name == "previous":

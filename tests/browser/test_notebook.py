@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import nbclient
 import nbformat
 import pytest
+from forking import ForkServer
 from opened import Open
 
 import attncli
@@ -20,13 +20,13 @@ attncli.load("demo:encoder").run("The cat sat on the mat.").view(height=500)
 
 
 @pytest.fixture(scope="module")
-def displayed(tmp_path_factory: pytest.TempPathFactory) -> str:
+def displayed(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> str:
     """The HTML output of the cell of a notebook."""
     folder = tmp_path_factory.mktemp("kernels")
     # the kernel of this interpreter, whatever kernels are installed
     spec = folder / "kernels" / "here"
     spec.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [forks.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "here", "language": "python"}))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)])
     with pytest.MonkeyPatch.context() as patch:

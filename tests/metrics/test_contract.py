@@ -12,7 +12,7 @@ import naive_metrics as naive
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_rows import Map, batches, block, by_hand, causal, inputs, part, random_map, with_visible
 from naive_metrics import TOKENS
@@ -26,6 +26,8 @@ from attncli.vocabulary import POSITION_METRICS
 METRICS: dict[str, Metric] = {name: module.METRIC for name, module in registry.modules("metrics").items()}
 HEAD_METRICS = [name for name, metric in METRICS.items() if not metric.per_key]
 KEY_METRICS = [name for name, metric in METRICS.items() if metric.per_key]
+FEWER = settings(max_examples=20)
+"""For laws of measuring all metrics twice, which takes most of the time of these tests."""
 ROW_METRICS = [metric for metric in METRICS.values() if metric.scope == "row"]
 
 
@@ -204,6 +206,7 @@ def test_sums_of_logarithms_do_not_depend_on_the_number_of_rows(shape: tuple[int
 # ----------------------------------------------------------------------------------------------- laws
 
 
+@FEWER
 @given(batches(), st.booleans(), st.tuples(st.integers(1, 4), st.integers(1, 4)))
 def test_padding_does_not_matter(batch: tuple[Kind, list[Map]], left: bool, padding: tuple[int, int]) -> None:
     kind, maps = batch
@@ -212,6 +215,7 @@ def test_padding_does_not_matter(batch: tuple[Kind, list[Map]], left: bool, padd
     assert_same(alone, padded)
 
 
+@FEWER
 @given(batches(), st.booleans(), st.tuples(st.integers(0, 3), st.integers(0, 3)))
 def test_rows_may_be_given_up_to_a_factor(batch: tuple[Kind, list[Map]], left: bool, padding: tuple[int, int]) -> None:
     kind, maps = batch
@@ -224,6 +228,7 @@ def test_rows_may_be_given_up_to_a_factor(batch: tuple[Kind, list[Map]], left: b
     assert_same(measured(maps, kind, [weights]), measured(maps, kind, [factored]))
 
 
+@FEWER
 @given(batches(), st.randoms(use_true_random=False))
 def test_head_order_does_not_matter(batch: tuple[Kind, list[Map]], random: object) -> None:
     kind, maps = batch
@@ -233,6 +238,7 @@ def test_head_order_does_not_matter(batch: tuple[Kind, list[Map]], random: objec
     assert_same(measured(maps, kind, [rows]), measured(maps, kind, [part(rows, 0, rows.weights.shape[2], order)]))
 
 
+@FEWER
 @given(batches(), st.data())
 def test_blocks_of_any_size_and_any_heads_give_the_same(batch: tuple[Kind, list[Map]], data: st.DataObject) -> None:
     kind, maps = batch
@@ -247,6 +253,7 @@ def test_blocks_of_any_size_and_any_heads_give_the_same(batch: tuple[Kind, list[
     assert_same(measured(maps, kind, [rows]), measured(maps, kind, blocks))
 
 
+@FEWER
 @given(batches())
 def test_a_block_is_not_changed(batch: tuple[Kind, list[Map]]) -> None:
     kind, maps = batch
@@ -259,6 +266,7 @@ def test_a_block_is_not_changed(batch: tuple[Kind, list[Map]]) -> None:
         assert torch.equal(tensor, before[name]), name
 
 
+@FEWER
 @given(batches())
 def test_values_are_in_the_declared_range(batch: tuple[Kind, list[Map]]) -> None:
     kind, maps = batch

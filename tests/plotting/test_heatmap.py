@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,13 @@ from attncli.plotting import heatmap
 GREY = (0xD9, 0xD9, 0xD9)
 
 
+@cache
+def square(count: int) -> Figure:
+    """Return the picture of a map of this number of tokens."""
+    return heatmap.draw(attention(count))
+
+
+@cache
 def pixels(figure: Figure) -> NDArray[np.uint8]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -79,7 +87,7 @@ def test_texts_never_overlap_and_stay_on_the_page(queries: int, keys: int, causa
 
 
 def test_fewer_labels_are_evenly_spaced_and_have_their_position() -> None:
-    axes = heatmap.draw(attention(512)).axes[0]
+    axes = square(512).axes[0]
     shown = [tick.get_text() for tick in axes.get_yticklabels()]
     positions = [int(text.split()[1]) for text in shown]
     steps = {later - earlier for earlier, later in pairwise(positions)}
@@ -90,14 +98,14 @@ def test_fewer_labels_are_evenly_spaced_and_have_their_position() -> None:
 
 
 def test_figure_grows_with_tokens_but_not_without_end() -> None:
-    widths = [heatmap.draw(attention(count)).get_size_inches()[0] for count in (5, 32, 128, 512)]
+    widths = [square(count).get_size_inches()[0] for count in (5, 33, 100, 512)]
     assert widths == sorted(widths)
     assert widths[-1] < 14
 
 
 @pytest.mark.parametrize("count", [5, 33, 100, 512])
 def test_cells_are_whole_pixels(count: int) -> None:
-    box = heatmap.draw(attention(count)).axes[0].get_window_extent()
+    box = square(count).axes[0].get_window_extent()
     assert box.width / count == pytest.approx(round(box.width / count), abs=1e-6)
     assert box.height / count == pytest.approx(round(box.height / count), abs=1e-6)
 
@@ -190,5 +198,5 @@ def test_labels_fall_back_to_positions_where_lengths_differ() -> None:
 
 
 def test_eight_times_the_tokens_need_less_than_twice_the_artists() -> None:
-    few, many = (len(heatmap.draw(attention(tokens)).findobj()) for tokens in (64, 512))
+    few, many = (len(square(count).findobj()) for count in (64, 512))
     assert many < 2 * few

@@ -38,8 +38,10 @@ def check_picture(data: bytes, format: str) -> None:
         assert data.rstrip().endswith(b"%%EOF")
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("scheme", ["plain", "bytelevel", "metaspace"])
+SCHEMES: tuple[Scheme, ...] = ("plain", "bytelevel", "metaspace")
+
+
+@pytest.mark.parametrize(("scheme", "format"), [*zip(SCHEMES, FORMATS, strict=True)])
 def test_all_at_once_in_every_view_and_format(scheme: Scheme, format: str) -> None:
     tokens = side(HOSTILE, scheme)
     figures: dict[str, Figure] = {

@@ -26,6 +26,16 @@ def pooled(count: int, resolution: int, pool: Any = "mean", **more: Any) -> Atte
     return zoomed(made, Zoom(resolution, pool))
 
 
+def on_heads(made: Attention, counts: list[int]) -> Attention:
+    """Return the map of one head for every head of layers with these numbers of heads."""
+    (maps,) = made.layers
+    layers = (
+        replace(maps, layer=layer, heads=tuple(range(count)), weights=np.repeat(maps.weights, count, axis=0))
+        for layer, count in enumerate(counts)
+    )
+    return replace(made, layers=tuple(layers))
+
+
 def ticks(figure: Figure, axis: str = "y") -> list[str]:
     axes = figure.axes[0]
     return [tick.get_text() for tick in (axes.get_yticklabels() if axis == "y" else axes.get_xticklabels())]
@@ -138,8 +148,8 @@ def test_a_page_of_long_texts_has_positions_and_lines_of_segments() -> None:
 @pytest.mark.parametrize(("count", "heads"), [(700, [12] * 12), (300, [8]), (2000, [3] * 3), (400, [32] * 8)])
 def test_pages_of_long_texts_never_overlap(count: int, heads: list[int]) -> None:
     side = tokens_in_segments(count, system=count // 4, user=count - count // 4)
-    made = attention(side, heads=heads if count < 2000 else [1])
-    assert not faults(grid.draw(zoomed(made, Zoom(100)), model="some/model", note="text 0 (of 0-1)"))
+    made = on_heads(zoomed(attention(side), Zoom(100)), heads)
+    assert not faults(grid.draw(made, model="some/model", note="text 0 (of 0-1)"))
 
 
 def test_means_are_pooled_by_their_mean_and_maxima_by_their_maximum() -> None:
@@ -148,9 +158,10 @@ def test_means_are_pooled_by_their_mean_and_maxima_by_their_maximum() -> None:
     pooled_cells = Cells(weights, state).pooled(2, 2, mean=True)
     np.testing.assert_allclose(pooled_cells.weights, [[0.4, 0.3]], rtol=1e-6)
     assert pooled_cells.state.tolist() == [[DRAWN, DRAWN]]
-    page = grid.draw(zoomed(attention(900, heads=[12]), Zoom(899, panel=700)))
+    whole = on_heads(attention(900), [12])
+    page = grid.draw(zoomed(whole, Zoom(899, panel=700)))
     assert any("each cell is the mean of" in text and "means of 2 x 2 weights" in text for text in words(page))
-    page = grid.draw(zoomed(attention(900, heads=[12]), Zoom(899, "max", panel=700)))
+    page = grid.draw(zoomed(whole, Zoom(899, "max", panel=700)))
     assert any("each cell is the largest of 4 x 4 weights" in text for text in words(page))
 
 

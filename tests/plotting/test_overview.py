@@ -155,10 +155,8 @@ def test_equal_values_still_have_a_scale() -> None:
 @pytest.mark.parametrize(
     ("kinds", "layers", "heads", "metrics"),
     [
-        (["encoder"], 6, 12, 12),
-        (["encoder"], 12, 12, 13),
+        (["encoder"], 6, 12, 13),
         (["decoder"], 30, 9, 12),
-        (["decoder"], 4, 4, 12),
         (["encoder", "decoder", "cross"], 2, 4, 7),
         (["decoder"], 80, 64, 5),
         (["decoder"], 1, 1, 1),

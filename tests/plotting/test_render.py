@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import shutil
 import subprocess
 from io import BytesIO
@@ -30,31 +32,36 @@ def picture(**options: Any) -> Figure:
 @pytest.mark.parametrize("format", FORMATS)
 def test_same_figure_gives_same_bytes(format: str) -> None:
     assert render(picture(), format) == render(picture(), format)
-    first, second = (render(grid.draw(attention(6, heads=[2, 3])), format) for _ in range(2))
+
+
+def test_same_grid_gives_same_bytes() -> None:
+    first, second = (render(grid.draw(attention(6, heads=[2, 3])), "svg") for _ in range(2))
     assert first == second
 
 
-SCRIPT = """
-import hashlib, sys
-sys.path.insert(0, {support!r})
+SETTINGS = {"text.usetex": True, "savefig.bbox": "tight", "figure.facecolor": "black"}
+SCRIPT = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
 import matplotlib
-matplotlib.rcParams.update({settings!r})
-from pictures import attention
-from attncli.plotting import heatmap
-from attncli.plotting.render import FORMATS, render
-for format in FORMATS:
-    print(hashlib.sha256(render(heatmap.draw(attention(9, causal=True)), format)).hexdigest())
+matplotlib.rcParams.update({SETTINGS!r})
+from plotting.test_render import causal_hashes
+print(*causal_hashes())
 """
 
 
+def causal_hashes() -> list[str]:
+    """Return a hash of the same picture in each format."""
+    figures = ((heatmap.draw(attention(9, causal=True)), format) for format in FORMATS)
+    return [hashlib.sha256(render(figure, format)).hexdigest() for figure, format in figures]
+
+
 def test_another_process_and_a_users_own_matplotlib_settings_give_the_same_bytes(repo: Path, forks: ForkServer) -> None:
-    hashes = []
-    for settings in ({}, {"text.usetex": True, "savefig.bbox": "tight", "figure.facecolor": "black"}):
-        script = SCRIPT.format(support=str(repo / "tests" / "support"), settings=settings)
-        call = subprocess.run([forks.python, "-c", script], capture_output=True, text=True, check=True, cwd=repo)
-        hashes.append(call.stdout)
-    assert hashes[0] == hashes[1]
-    assert len(set(hashes[0].split())) == len(FORMATS)
+    command = [forks.python, "-c", SCRIPT, str(repo / "tests" / "support")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(repo), str(repo / "tests")])}
+    call = subprocess.run(command, capture_output=True, text=True, check=True, cwd=repo, env=environment)
+    assert call.stdout.split() == causal_hashes()
+    assert len(set(causal_hashes())) == len(FORMATS)
 
 
 def test_bytes_are_of_their_format_and_have_the_description() -> None:

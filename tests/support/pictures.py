@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -69,11 +70,17 @@ def statistics(places: Iterable[tuple[Kind, int, int]], **metrics: Any) -> Stati
     return Statistics(made)
 
 
+_laid_out: WeakSet[Figure] = WeakSet()
+"""Figures whose texts have their final places: a test that asks twice needs no second drawing."""
+
+
 def shown(figure: Figure) -> list[Text]:
     """Return every visible text; a tick beyond the end of its axis is not visible."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", GLYPH_WARNING)
-        figure.draw_without_rendering()
+    if figure not in _laid_out:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", GLYPH_WARNING)
+            figure.draw_without_rendering()
+        _laid_out.add(figure)
     beyond = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())

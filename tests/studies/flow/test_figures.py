@@ -14,7 +14,7 @@ from pictures import faults, shown, tokens, weights_image, words
 
 from attncli.data import Kind, Tokens
 from attncli.errors import UsageError
-from attncli.plotting.render import FORMATS, render
+from attncli.plotting.render import render
 from attncli.studies.flow import figures as view
 from attncli.studies.flow.layer_steps import GraphBuilder
 from attncli.studies.flow.result import Flow, Graph
@@ -75,8 +75,7 @@ def carried(graph: Graph, row: int) -> float:
     return widest
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("count", [1, 2, 14, 40, 90])
+@pytest.mark.parametrize(("count", "causal"), [(1, True), (2, False), (14, True), (14, False), (40, False), (90, True)])
 def test_the_graph_is_complete_and_no_texts_overlap(count: int, causal: bool) -> None:
     figure = view.draw(flow_of(tokens(count), causal=causal), model="a/model")
     assert not faults(figure)
@@ -151,16 +150,14 @@ def test_a_text_too_long_for_the_graph_is_one_line() -> None:
         view.draw(flow_of(tokens(5), drawn=False))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["png", "svg"])
 def test_hostile_tokens(format: str) -> None:
-    for part in (HOSTILE[:40], HOSTILE[40:]):
-        flow = flow_of(Tokens.plain(part), layers=1, rows=[0, 3])
-        for name, figure in (
-            ("graph", view.draw(flow, focus="$\\foo$ [/INST]", model="$a$")),
-            ("matrix", view.matrix(flow)),
-        ):
-            assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())
-            assert render(figure, format), name
+    one, other = (flow_of(Tokens.plain(part), layers=1, rows=[0, 3]) for part in (HOSTILE[:40], HOSTILE[40:]))
+    if format == "svg":  # each half in each picture
+        one, other = other, one
+    for figure in (view.draw(one, focus="$\\foo$ [/INST]", model="$a$"), view.matrix(other)):
+        assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())
+        assert render(figure, format)
 
 
 def test_a_picture_is_the_same_each_time() -> None:

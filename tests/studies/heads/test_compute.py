@@ -42,7 +42,7 @@ def heads_of(layers: list[list[Map]], text: int) -> Any:
     st.integers(0, 10**6), st.sampled_from(["all", "causal", "sliding", "blind"]), st.integers(1, 9), st.integers(0, 2)
 )
 def test_distances_do_not_depend_on_how_the_stream_is_cut(seed: int, rule: str, cut: int, padding: int) -> None:
-    sizes = (6, 9)
+    sizes = (4, 6)
     layers = [[random_map(seed + at + 7 * n, heads, n, n, rule) for n in sizes] for at, heads in enumerate((2, 3))]
     result: HeadsResult = streamed(layers, cut, padding).result(HeadsOptions())
     group = result.groups["encoder"]

@@ -27,7 +27,7 @@ from attncli.plotting.highlight_colours import (
     level_colours,
     readable_ink,
 )
-from attncli.plotting.render import FORMATS, render
+from attncli.plotting.render import render
 from attncli.studies.highlight import figures as view
 from attncli.studies.highlight.html import embedded, page, stylesheet
 from attncli.studies.highlight.passage import TextCell, right_to_left, strongest_tokens, text_cells, weighted_cells
@@ -220,8 +220,10 @@ def hostile(scheme: Scheme, special: bool) -> Tokens:
     )
 
 
-@pytest.mark.parametrize("special", [False, True])
-@pytest.mark.parametrize("scheme", ["plain", "bytelevel", "metaspace", "wordpiece"])
+@pytest.mark.parametrize(
+    ("scheme", "special"),
+    [("plain", False), ("plain", True), ("bytelevel", True), ("metaspace", False), ("wordpiece", True)],
+)
 def test_hostile_tokens_are_text_and_nothing_else(scheme: Scheme, special: bool) -> None:
     made = hostile(scheme, special)
     names = [*HOSTILE[:4], "</title><script>", "\u202e"]
@@ -286,7 +288,7 @@ def test_runs_against_the_direction_of_the_text_are_reversed() -> None:
     assert left["עולם"] < left["it"] < left["is"] < left["שלום"]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["png", "svg"])
 def test_hostile_tokens_in_pictures(format: str) -> None:
     figure = view.draw(of(hostile("plain", False), line([0.5] * len(HOSTILE), focus="$\\foo$ [/INST]")), model="$a$")
     assert not any(text.get_parse_math() for text in shown(figure) if "$" in text.get_text())
