@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +151,12 @@ _LOADED: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
 @dataclass(frozen=True)
 class Called:
-    """How one command ended."""
+    """How one command ended, and the folder that it ran in."""
 
     code: int
     out: str
     err: str
+    folder: Path = Path()
 
 
 RunCli = Callable[..., Called]
@@ -214,5 +215,32 @@ def run_cli(
             code = stop.code  # type: ignore[assignment]
         out, err = capfd.readouterr()
         return Called(int(code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished_commands() -> dict[tuple[object, ...], Called]:
+    """What `run_once` has run for the tests of a module."""
+    return {}
+
+
+@pytest.fixture
+def run_once(
+    run_cli: RunCli,
+    finished_commands: dict[tuple[object, ...], Called],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RunCli:
+    """Runs `attncli ARGS…` as `run_cli` does, but the same command only once for all tests of a module.
+
+    Each command has an empty folder of its own, which the tests only read: `done.folder / "here/stats.csv"`.
+    """
+
+    def run(*args: object) -> Called:
+        if args not in finished_commands:
+            folder = tmp_path_factory.mktemp("once")
+            with contextlib.chdir(folder):
+                finished_commands[args] = replace(run_cli(*args), folder=folder)
+        return finished_commands[args]
 
     return run

@@ -15,6 +15,7 @@ import pytest
 from cli.test_streams import on_terminal
 from hostile import HOSTILE
 
+import attncli
 from attncli.studies.patterns.result import BASELINES, CLASSES, NUMBERS
 from attncli.studies.repeated.result import SCORES
 
@@ -28,7 +29,7 @@ SPECIAL = r"note: special tokens take \d+% of the attention; --special drop --wo
 POSITIONAL = r"note: the positional baseline is undefined: it is learned from the other texts[^\n]+ several texts\n"
 
 
-def names(folder: str = "here") -> list[str]:
+def names(folder: str | Path = "here") -> list[str]:
     return sorted(path.name for path in Path(folder).iterdir())
 
 
@@ -73,9 +74,12 @@ def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> Non
     assert manifest["run"]["resolved"]["vertical"] == 0.3
 
 
-def test_with_json_the_document_is_all_of_stdout(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--json", "--shuffles", "0")
-    assert done.out == Path("here/patterns.json").read_text(encoding="utf-8")
+MORE_FORMATS = ("patterns", "-t", TEXT, "-o", "here", "--json", "--shuffles", "0", "--format", "parquet,jsonl,svg")
+
+
+def test_with_json_the_document_is_all_of_stdout(run_once: RunCli) -> None:
+    done = run_once(*MORE_FORMATS)
+    assert done.out == (done.folder / "here/patterns.json").read_text(encoding="utf-8")
     assert re.fullmatch(SPECIAL + POSITIONAL, done.err)
     found = json.loads(done.out)
     assert found["heads"][0]["diagonal_positional"] is None
@@ -84,55 +88,54 @@ def test_with_json_the_document_is_all_of_stdout(run_cli: RunCli) -> None:
     assert found["run"]["seed"] is None
 
 
-def test_a_layer_shows_its_heads_side_by_side(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", TEXT, "-o", "here", "-l", "1,3", "-H", "0,2")
+def test_formats_may_be_added(run_once: RunCli) -> None:
+    done = run_once(*MORE_FORMATS)
     assert done.code == 0
-    assert [(row["layer"], row["head"]) for row in rows(done.out)] == [("1", "0"), ("1", "2"), ("3", "0"), ("3", "2")]
-    assert names() == ["encoder-L01-patterns.png", "encoder-L03-patterns.png", *ALWAYS]
-
-
-def test_each_kind_has_its_examples(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-m", "demo:seq2seq", "-t", "one two", "--target", "owt eno", "-o", "here")
-    assert {row["kind"] for row in rows(done.out)} == {"encoder", "decoder", "cross"}
-    assert {f"{kind}-patterns-examples.png" for kind in ("encoder", "decoder", "cross")} < {*names()}
-    assert not any("segment_mass" in row for row in rows(done.out))
-
-
-def test_formats_may_be_added(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", TEXT, "-o", "here", "--format", "parquet,jsonl,svg", "--shuffles", "0")
-    assert done.code == 0
-    assert {"patterns.parquet", "patterns.jsonl", "patterns-layers.parquet", "patterns.svg"} < {*names()}
-    table = pq.read_table("here/patterns.parquet")
+    here = done.folder / "here"
+    assert {"patterns.parquet", "patterns.jsonl", "patterns-layers.parquet", "patterns.svg"} < {*names(here)}
+    table = pq.read_table(here / "patterns.parquet")
     assert table.schema.metadata[b"schema"] == b"attncli.patterns/1"
-    lines = [json.loads(line) for line in Path("here/patterns.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (here / "patterns.jsonl").read_text().splitlines()]
     assert table.column("classes").to_pylist() == [line["classes"] for line in lines]
-    svg = Path("here/patterns.svg").read_text(encoding="utf-8")
+    svg = (here / "patterns.svg").read_text(encoding="utf-8")
     assert ">vertical</text>" in svg
 
 
-def test_a_saved_run_gives_the_same_and_the_same_call_the_same_bytes(run_cli: RunCli) -> None:
-    options = ("--shuffles", "0", "-l", "1")
-    for folder in ("one", "two"):
-        assert run_cli("patterns", "-t", TEXT, *options, "-o", folder).code == 0
-    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "saved").code == 0
-    done = run_cli("patterns", "--from", "saved", "-l", "1", "-o", "from")
+FOUR_HEADS = ("-l", "1,3", "-H", "0,2", "--shuffles", "0")
+
+
+def test_a_layer_shows_its_heads_side_by_side(run_once: RunCli) -> None:
+    done = run_once("patterns", "-t", TEXT, "-o", "kept", *FOUR_HEADS, "--save-maps")
+    assert done.code == 0
+    assert [(row["layer"], row["head"]) for row in rows(done.out)] == [("1", "0"), ("1", "2"), ("3", "0"), ("3", "2")]
+    assert "diagonal_positional" not in rows(done.out)[0]
+    pictures = ["encoder-L01-patterns.png", "encoder-L03-patterns.png"]
+    assert set(names(done.folder / "kept")) == {*pictures, *ALWAYS, "maps.safetensors", "run.json"}
+
+
+def test_a_saved_run_gives_the_same_and_the_same_call_the_same_bytes(run_once: RunCli, run_cli: RunCli) -> None:
+    first = run_once("patterns", "-t", TEXT, "-o", "kept", *FOUR_HEADS, "--save-maps")
+    kept = first.folder / "kept"
+    assert run_cli("patterns", "-t", TEXT, "-o", "two", *FOUR_HEADS, "--save-maps").code == 0
+    for name in names("two"):
+        if name not in ("manifest.json", "run.json"):
+            assert Path("two", name).read_bytes() == (kept / name).read_bytes(), name
+    done = run_cli("patterns", "--from", kept, "-l", "1,3", "-o", "from")
     assert done.code == 0
     assert re.fullmatch(SPECIAL + POSITIONAL, done.err)
-    for name in names("one"):
-        if name != "manifest.json":
-            assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
-    for one, other in zip(rows(done.out), rows(Path("one/patterns.csv").read_text()), strict=True):
+    assert len(rows(done.out)) == len(rows(first.out)) == 4
+    for one, other in zip(rows(done.out), rows(first.out), strict=True):
         assert one["classes"] == other["classes"]
         assert float(one["sink"]) == pytest.approx(float(other["sink"]), abs=1e-5)
-    assert names("from") == names("one")
+    assert names("from") == sorted({*names("two")} - {"maps.safetensors", "run.json"})
 
 
-def test_maps_may_be_kept_on_the_way(run_cli: RunCli) -> None:
-    assert run_cli("patterns", "-t", TEXT, "-o", "kept", "--save-maps").code == 0
-    assert {"maps.safetensors", "run.json"} < {*names("kept")}
-    done = run_cli("patterns", "--from", "kept", "-o", "again")
-    kept = rows(Path("kept/patterns.csv").read_text())
-    assert [row["classes"] for row in rows(done.out)] == [row["classes"] for row in kept]
+def test_each_kind_has_its_examples(run_cli: RunCli) -> None:
+    pair = ("-t", "one two", "--target", "owt eno")
+    done = run_cli("patterns", "-m", "demo:seq2seq", *pair, "-l", "0", "-H", "0", "--shuffles", "0", "-o", "here")
+    assert {row["kind"] for row in rows(done.out)} == {"encoder", "decoder", "cross"}
+    assert {f"{kind}-patterns-examples.png" for kind in ("encoder", "decoder", "cross")} < {*names()}
+    assert not any("segment_mass" in row for row in rows(done.out))
 
 
 def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
@@ -144,32 +147,33 @@ def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
 
 
 def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
-    options = ("--shuffles", "0", "--layer", "0", "--head", "0-2")
-    one = rows(run_cli("patterns", "-t", TEXT, *options).out)
-    other = rows(run_cli("patterns", "-t", TEXT[:40], *options).out)
-    both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], *options).out)
+    model = attncli.load("demo:encoder")
+    one, other = (
+        model.patterns(text, shuffles=0, layer=0, head="0-2").to_frame().to_dict("records")
+        for text in (TEXT, TEXT[:40])
+    )
+    both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], "--shuffles", "0", "-l", "0", "-H", "0-2").out)
     for a, b, mean in zip(one, other, both, strict=True):
         for name in ("sink", "sink_uniform", "local_mass"):
             assert float(mean[name]) == pytest.approx((float(a[name]) + float(b[name])) / 2, abs=1e-6)
         assert float(mean["sink_std"]) == pytest.approx(abs(float(a["sink"]) - float(b["sink"])) / 2, abs=1e-6)
         assert mean["texts"] == "2"
         assert float(mean["diagonal_positional"]) > 0
-        assert "diagonal_positional" not in a
         assert float(mean["diagonal_offset"]) in {float(each["diagonal_offset"]) for each in (a, b)}
         assert float(mean["diagonal_offset_share"]) in (0.5, 1)
         assert "diagonal_offset_std" not in mean
 
 
 def test_short_texts_are_doubted(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", "It was.")
+    done = run_cli("patterns", "-t", "It was.", "-l", "0")
     said = "note: the texts are too short to tell local or sparse or mixed, which uniform weights nearly are: "
     assert done.err.startswith(said)
     assert not any("local" in row["classes"] for row in rows(done.out))
-    assert run_cli("patterns", "-t", "It was.", "--margin", "0").err.count("too short") == 0
+    assert run_cli("patterns", "-t", "It was.", "--margin", "0", "-l", "0", "-H", "0").err.count("too short") == 0
 
 
 def test_a_pair_has_segments(run_cli: RunCli) -> None:
-    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "--shuffles", "0").out)
+    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "-H", "0-1", "--shuffles", "0").out)
     assert all(0 < float(row["segment_mass_uniform"]) < 1 for row in found)
 
 
@@ -190,7 +194,7 @@ def test_a_person_reads_tables(tmp_path: Path) -> None:
 
 def test_hostile_text_goes_through_all_files(run_cli: RunCli) -> None:
     Path("text.txt").write_text(" ".join(HOSTILE).replace("\0", "\x01").replace("\n", " ").replace("\r", " "))
-    done = run_cli("patterns", "-f", "text.txt", "-l", "0", "-o", "here", "--format", "svg", "--shuffles", "0")
+    done = run_cli("patterns", "-f", "text.txt", "-l", "0", "-H", "0", "-o", "here", "--format", "svg", "--shuffles", "0")
     assert done.code == 0, done.err
     assert json.loads(Path("here/patterns.json").read_text(encoding="utf-8"))["inputs"][0]["queries"]
 
@@ -199,7 +203,7 @@ def test_hostile_text_goes_through_all_files(run_cli: RunCli) -> None:
 
 
 def test_the_probe_needs_no_text(run_cli: RunCli) -> None:
-    call = ("patterns", "-m", "demo:decoder", "--probe", "repeated", "--length", "20", "--sequences", "2")
+    call = ("patterns", "-m", "demo:decoder", "--probe", "repeated", "--length", "20", "--sequences", "2", "-l", "1")
     done = run_cli(*call, "-o", "here")
     assert (done.code, done.err) == (0, "")
     assert names() == ["manifest.json", "repeated.csv", "repeated.json", "repeated.png"]

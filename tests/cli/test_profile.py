@@ -18,36 +18,38 @@ if TYPE_CHECKING:
 
 TEXT = "The cat sat on the mat."
 TABLES = ("received", "sinks", "distance", "ends")
-FEW = ("--metric", "entropy", "--layer", "1-2")
+FEW = ("--metric", "entropy", "--layer", "1-2", "--head", "0,3")
+PROFILE = ("stats", "-t", TEXT, *FEW, "--profile", "--ends", "2", "--sink-threshold", "0.2", "--out", "here")
+MORE_FILES = ("--top-k", "3", "--format", "parquet,jsonl", "--save-maps")
+WHOLE = ("stats", "-t", TEXT, *FEW, "--profile", "--ends", "2", *MORE_FILES, "--out", "run")
 
 
-def table(path: str) -> list[dict[str, str]]:
+def table(path: str | Path) -> list[dict[str, str]]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, strict=True))
 
 
-def listed(folder: str) -> list[str]:
+def listed(folder: str | Path) -> list[str]:
     return [entry["name"] for entry in json.loads(Path(folder, "manifest.json").read_text())["files"]]
 
 
-def test_tables_and_pictures_are_written_and_stdout_stays_the_statistics(run_cli: RunCli) -> None:
+def test_tables_and_pictures_are_written_and_stdout_stays_the_statistics(run_once: RunCli, run_cli: RunCli) -> None:
     plain = run_cli("stats", "-t", TEXT, *FEW, "--out", "plain")
-    done = run_cli("stats", "-t", TEXT, *FEW, "--profile", "--ends", "2", "--out", "here")
+    done = run_once(*PROFILE)
+    here = done.folder / "here"
     assert (done.code, done.err, done.out) == (0, "", plain.out)
     pictures = ["encoder-distance.png", "encoder-received.png"]
-    assert set(listed("here")) - set(listed("plain")) == {*pictures, *(f"{name}.csv" for name in TABLES)}
-    assert all(Path("here", name).read_bytes().startswith(b"\x89PNG") for name in pictures)
-    assert {path.name for path in Path("here").iterdir()} == {*listed("here"), "manifest.json"}
+    assert set(listed(here)) - set(listed("plain")) == {*pictures, *(f"{name}.csv" for name in TABLES)}
+    assert all((here / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert {path.name for path in here.iterdir()} == {*listed(here), "manifest.json"}
 
 
-def test_the_tables_say_what_python_says(run_cli: RunCli) -> None:
-    assert (
-        run_cli("stats", "-t", TEXT, *FEW, "--profile", "--ends", "2", "--sink-threshold", "0.2", "-o", "a").code == 0
-    )
-    found = attncli.load().run(TEXT, layer="1-2", profile=True, ends=2, keep_maps=False).profile()
+def test_the_tables_say_what_python_says(run_once: RunCli) -> None:
+    here = run_once(*PROFILE).folder / "here"
+    found = attncli.load().run(TEXT, layer="1-2", head="0,3", profile=True, ends=2, keep_maps=False).profile()
     frames = (found.received_frame(), found.sinks_frame(0.2), found.distance_frame(), found.ends_frame())
     for name, frame in zip(TABLES, frames, strict=True):
-        rows = table(f"a/{name}.csv")
+        rows = table(here / f"{name}.csv")
         assert list(rows[0]) == list(frame)
         for column in frame:
             expected = frame[column].tolist()
@@ -58,13 +60,15 @@ def test_the_tables_say_what_python_says(run_cli: RunCli) -> None:
                 assert [row[column] for row in rows] == list(map(str, expected))
 
 
-def test_a_long_table_is_shortened_in_csv_only(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = ("stats", "-t", TEXT, *FEW, "--profile", "--format", "parquet")
-    assert "received.csv" not in run_cli(*call, "--out", "whole").err
-    rows = pq.read_table("whole/received.parquet").to_pylist()
+def test_a_long_table_is_shortened_in_csv_only(
+    run_once: RunCli, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_once(*WHOLE)
+    assert "received.csv" not in whole.err
+    rows = pq.read_table(whole.folder / "run/received.parquet").to_pylist()
     heads = sorted({(row["layer"], row["head"]) for row in rows})
     monkeypatch.setattr("attncli.studies.stats.report.MOST_RECEIVED_ROWS", 3 * len(heads) + 1)
-    done = run_cli(*call, "--out", "short")
+    done = run_cli("stats", "-t", TEXT, *FEW, "--profile", "--format", "parquet", "--out", "short")
     assert (
         "note: received.csv has only the 3 keys of each head that receive most, "
         f"as all {len(rows)} rows make too large a CSV: --format parquet writes all of them\n"
@@ -79,21 +83,23 @@ def test_a_long_table_is_shortened_in_csv_only(run_cli: RunCli, monkeypatch: pyt
         assert [int(row["key"]) for row in shown] == sorted(int(row["key"]) for row in shown)
 
 
-def test_formats_are_those_of_the_statistics(run_cli: RunCli) -> None:
-    assert run_cli("stats", "-t", TEXT, *FEW, "--profile", "--format", "parquet,jsonl", "--out", "here").code == 0
+def test_formats_are_those_of_the_statistics(run_once: RunCli) -> None:
+    done = run_once(*WHOLE)
+    assert done.code == 0
+    folder = done.folder / "run"
     for name in TABLES:
-        read = pq.read_table(f"here/{name}.parquet")
+        read = pq.read_table(folder / f"{name}.parquet")
         assert read.schema.metadata[b"schema"] == b"attncli.profile/1"
-        lines = [json.loads(line) for line in Path(f"here/{name}.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
         assert read.to_pylist() == lines
-        assert len(table(f"here/{name}.csv")) == len(lines)
-    types = {field.name: str(field.type) for field in pq.read_schema("here/sinks.parquet")}
+        assert len(table(folder / f"{name}.csv")) == len(lines)
+    types = {field.name: str(field.type) for field in pq.read_schema(folder / "sinks.parquet")}
     assert (types["kind"], types["layer"], types["token"], types["received"]) == ("string", "int64", "string", "double")
 
 
 def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
     options = ("--sink-threshold", "1", "--format", "parquet")
-    call = ("stats", "-t", TEXT, "--metric", "entropy", "--layer", "3", "--profile", *options, "--out", "here")
+    call = ("stats", "-t", TEXT, "--metric", "entropy", "--layer", "3", "--head", "0", "--profile", *options, "--out", "here")
     assert run_cli(*call).code == 0
     assert table("here/sinks.csv") == []
     assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,piece,received,seen_by,min_rows\n"
@@ -104,7 +110,7 @@ def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
 @pytest.mark.parametrize(("given", "least"), [((), 5), (("--min-rows", "7"), 7), (("--min-rows", "0.5"), 15)])
 def test_keys_that_few_tokens_see_are_no_sinks(run_cli: RunCli, given: tuple[str, ...], least: int) -> None:
     text = ("--model", "demo:decoder", "-t", "the cat sat on the mat. " * 6, "--max-tokens", "30")
-    options = ("--metric", "entropy", "--sink-threshold", "0.01", "--profile", "--ends", "2")
+    options = ("--metric", "entropy", "-l", "1", "-H", "0-1", "--sink-threshold", "0.01", "--profile", "--ends", "2")
     assert run_cli("stats", *text, *options, *given, "--out", "here").code == 0
     received, sinks = table("here/received.csv"), table("here/sinks.csv")
     assert {row["min_rows"] for row in received} == {str(least)}
@@ -142,34 +148,34 @@ def test_all_kinds_of_an_encoder_decoder_are_profiled(run_cli: RunCli) -> None:
     assert set(ends) <= {"first", "last"}
 
 
-def test_a_saved_run_is_profiled_without_the_model(run_cli: RunCli) -> None:
-    options = (*FEW, "--profile", "--ends", "2", "--top-k", "2")
-    assert run_cli("stats", "-t", TEXT, *options, "--save-maps", "--out", "run").code == 0
-    assert run_cli("stats", "--from", "run", *options, "--out", "again").code == 0
+def test_a_saved_run_is_profiled_without_the_model(run_once: RunCli, run_cli: RunCli) -> None:
+    run = run_once(*WHOLE).folder / "run"
+    options = (*FEW, "--profile", "--ends", "2", "--top-k", "3")
+    assert run_cli("stats", "--from", run, *options, "--out", "again").code == 0
     for name in TABLES:
-        for one, other in zip(table(f"run/{name}.csv"), table(f"again/{name}.csv"), strict=True):
+        for one, other in zip(table(run / f"{name}.csv"), table(f"again/{name}.csv"), strict=True):
             for column in one:
                 if "mass" in column or column == "received":
                     assert bool(one[column]) == bool(other[column])
                     assert not one[column] or float(one[column]) == pytest.approx(float(other[column]), abs=1e-6)
                 else:
                     assert one[column] == other[column]
-    assert pq.read_table("run/edges.parquet").equals(pq.read_table("again/edges.parquet"))
+    assert pq.read_table(run / "edges.parquet").equals(pq.read_table("again/edges.parquet"))
 
 
-def test_the_same_command_gives_the_same_bytes(run_cli: RunCli) -> None:
-    for folder in ("one", "two"):
-        run_cli("stats", "-t", TEXT, *FEW, "--profile", "--top-k", "3", "--format", "parquet", "--out", folder)
-    names = listed("one")
-    assert names == listed("two")
-    assert all(Path("one", name).read_bytes() == Path("two", name).read_bytes() for name in names)
+def test_the_same_command_gives_the_same_bytes(run_once: RunCli, run_cli: RunCli) -> None:
+    first = run_once(*WHOLE).folder / "run"
+    assert run_cli(*WHOLE).code == 0
+    names = listed(first)
+    assert names == listed("run")
+    assert all((first / name).read_bytes() == Path("run", name).read_bytes() for name in names)
 
 
 def test_a_text_without_a_middle_is_noted(run_cli: RunCli) -> None:
-    done = run_cli("stats", "-t", TEXT, *FEW, "--profile")
+    done = run_cli("stats", "-t", TEXT, "--metric", "entropy", "-l", "1", "-H", "0", "--profile")
     assert done.code == 0
     assert done.err.startswith("note: --ends 64 is all of a text of ")
-    quiet = run_cli("stats", "-t", TEXT, *FEW, "--profile", "--quiet")
+    quiet = run_cli("stats", "-t", TEXT, "--metric", "entropy", "-l", "1", "-H", "0", "--profile", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
 
 
