@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import attncli
 from attncli.studies.importance import compute
 
 if TYPE_CHECKING:
@@ -85,14 +86,15 @@ def test_bad_input_is_one_line(run_cli: RunCli, arguments: tuple[str, ...], said
 
 
 def test_a_saved_run_has_no_heads_to_remove(run_cli: RunCli) -> None:
-    assert run_cli("stats", "--text", "The cat.", "--save-maps", "-o", "saved").code == 0
+    assert run_cli("stats", "--text", "A cat.", "-l", "0", "--metric", "sink", "--save-maps", "-o", "saved").code == 0
     done = run_cli("importance", "--from", "saved")
     assert done.code == 2
     assert "a saved run has no model" in done.err
 
 
 def test_an_interrupted_run_continues(run_cli: RunCli, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ("importance", "--file", texts, "-o", "out")
+    texts.write_text("\n".join(TEXTS[:3]), encoding="utf-8")
+    arguments = ("importance", "--file", texts, "--layer", "0-1", "-o", "out")
     calls: list[int] = []
     effects = compute.Ablation._effects
 
@@ -110,56 +112,60 @@ def test_an_interrupted_run_continues(run_cli: RunCli, texts: Path, monkeypatch:
         file.write('{"text": 2, "units"')
     done = run_cli(*arguments)
     assert done.code == 0, done.err
-    assert len(calls) == 5 + 24 - 4
+    assert len(calls) == 5 + 6 - 4
     assert not Path("out/.partial.jsonl").exists()
     fresh = run_cli(*arguments[:-1], "fresh")
     assert Path("fresh/importance.json").read_bytes() == Path("out/importance.json").read_bytes()
     assert fresh.out == done.out
 
 
-def test_the_heads_of_the_decoder_that_copy(run_cli: RunCli, texts: Path) -> None:
+def test_the_heads_of_the_decoder_that_copy() -> None:
     """The second of two equal lists is predicted by induction: previous-token head 0.1, then heads of layer 1."""
     words = "some again marine gave honour shall much river before people"
     more = "water great never people found another should light house world"
-    texts.write_text(f"{words} {more} {words} {more}\n{more} {words} {more} {words}", encoding="utf-8")
-    options = ("importance", "-m", "demo:decoder", "--file", texts, "--tokens", "-20--1")
-    rows = rows_of(run_cli(*options).out)
-    loss = {f"{row['layer']}.{row['head']}": float(row["loss"]) for row in rows}
+    texts = [f"{words} {more} {words} {more}", f"{more} {words} {more} {words}"]
+    model = attncli.load("demo:decoder", head="auto-head")
+    heads = model.importance(texts, tokens="-20--1").to_frame()
+    loss = {f"{row.layer}.{row.head}": row.loss for row in heads.itertuples()}
     order = list(loss)
     assert order.index("0.1") < 4
     layer_1 = [name for name in order if name.startswith("1.")]
     assert {"1.3", "1.5"} & set(layer_1[:3])
-    by_layer = {row["layer"]: float(row["loss"]) for row in rows_of(run_cli(*options, "--unit", "layer").out)}
-    assert by_layer["1"] > 3 * by_layer["2"]
-    assert by_layer["1"] > 5 * max(loss[name] for name in layer_1)  # each of its heads does the work of the others
+    by_layer = model.importance(texts, tokens="-20--1", unit="layer").to_frame().set_index("layer").loss
+    assert by_layer[1] > 3 * by_layer[2]
+    assert by_layer[1] > 5 * max(loss[name] for name in layer_1)  # each of its heads does the work of the others
 
 
-def test_the_aligned_cross_heads_of_the_encoder_decoder(run_cli: RunCli) -> None:
+@pytest.fixture(scope="module")
+def translator() -> attncli.Model:
+    return attncli.load("demo:seq2seq", head="auto-head")
+
+
+def test_the_aligned_cross_heads_of_the_encoder_decoder(translator: attncli.Model) -> None:
     """Heads 1.2 and 1.3 are aligned; each does the work of the other, and without their layer the task is lost."""
-    done = run_cli("importance", "-m", "demo:seq2seq", "--text", "one two three four five", "--unit", "layer")
-    (best, second, *_) = rows_of(done.out)
-    assert (best["kind"], best["layer"]) == ("cross", "1")
-    assert float(best["loss"]) > 2
-    assert float(best["loss"]) > 3 * float(second["loss"])
+    layers = translator.importance("one two three four five", unit="layer").to_frame()
+    (best, second, *_) = layers.itertuples()
+    assert (best.kind, best.layer) == ("cross", 1)
+    assert best.loss > 2
+    assert best.loss > 3 * second.loss
 
 
 def test_heads_that_copy_matter_once_the_others_are_zeroed(run_cli: RunCli, texts: Path) -> None:
     """Each of them costs under 0.1 nat in the model as it is."""
     texts.write_text(" ".join(["some again marine gave honour"] * 2), encoding="utf-8")
-    options = ("--text-file", texts, "--tokens", "-5--1", "--layer", "1", "--zero", "1.0,1.2,1.3,1.5")
+    options = ("--text-file", texts, "--tokens", "-5--1", "--layer", "1", "--zero", "1.0,1.2,1.3,1.5", "--format", "csv")
     rows = {row["head"]: row for row in rows_of(run_cli("importance", "-m", "demo:decoder", *options).out)}
     assert float(rows["6"]["loss"]) > 0.3
     assert float(rows["3"]["loss"]) == pytest.approx(0, abs=1e-6)
     assert rows["3"]["dead"] == "zeroed by an edit"
 
 
-def test_the_terminal_shows_the_largest_effects_and_dead_heads() -> None:
+def test_the_terminal_shows_the_largest_effects_and_dead_heads(translator: attncli.Model) -> None:
     from rich.console import Console
 
-    import attncli
     from attncli.studies.importance.terminal import dead_table, heads_table, predictors_table
 
-    result = attncli.load("demo:seq2seq", head="auto-head").importance("one two three four five")
+    result = translator.importance("one two three four five")
     console = Console(width=80, file=io.StringIO())
     console.print(heads_table(result, 3), dead_table(result), predictors_table(result))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
