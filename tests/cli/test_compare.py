@@ -105,7 +105,18 @@ def test_where_nothing_is_defined_there_is_no_picture(run_cli: RunCli) -> None:
 
 
 def test_an_encoder_decoder_needs_one_target_for_both(run_cli: RunCli) -> None:
-    call = ("compare", "demo:seq2seq", "--dtype-b", "bfloat16", "-t", "one two", "--target", "owt eno")
+    call = (
+        "compare",
+        "demo:seq2seq",
+        "--dtype-b",
+        "bfloat16",
+        "-t",
+        "one two",
+        "--target",
+        "owt eno",
+        "--metric",
+        "sink",
+    )
     done = run_cli(*call)
     assert done.code == 0
     assert {row["kind"] for row in rows(done.out)} == {"encoder", "decoder", "cross"}
@@ -149,7 +160,7 @@ def test_a_person_sees_what_differs_most(tmp_path: Path) -> None:
 )
 def test_bad_calls(args: list[str], said: str, texts: str, run_cli: RunCli) -> None:
     if "saved" in args:
-        run_cli("heatmap", "-t", "x", "--save-maps", "-o", "saved")
+        run_cli("heatmap", "-t", "x", "-l", "0", "-H", "0", "--save-maps", "-o", "saved")
     done = run_cli("compare", *args, "-o", "here")
     assert (done.code, done.out) == (2, ""), done.err
     assert done.err.startswith("error: ")
