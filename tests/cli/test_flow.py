@@ -18,6 +18,7 @@ from hostile import HOSTILE
 if TYPE_CHECKING:
     from conftest import Called, RunCli
 
+SHORT = "Now it ran."
 TEXT = "The cat sat on the mat because it was warm."
 ANIMAL = "The animal didn't cross the street because it was too tired."
 PAIR = ("-m", "demo:seq2seq", "-t", "one two", "--target", "owt eno")
@@ -28,7 +29,7 @@ def rows(done: Called) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(done.out)))
 
 
-def files(folder: str) -> set[str]:
+def files(folder: str | Path) -> set[str]:
     """The files of a folder, all of which the manifest lists."""
     there = {path.name for path in Path(folder).iterdir()} - {"manifest.json"}
     listed = {entry["name"] for entry in json.loads(Path(folder, "manifest.json").read_text())["files"]}
@@ -49,8 +50,8 @@ def test_of_minilm_it_is_mostly_what_cls_was(minilm: Path, run_cli: RunCli) -> N
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        (("-t", TEXT), ["encoder-rollout", "encoder-rollout-matrix"]),
-        (("-t", TEXT, "--method", "flow", "--focus", "it"), ["encoder-flow", "encoder-flow-matrix"]),
+        (("-t", SHORT), ["encoder-rollout", "encoder-rollout-matrix"]),
+        (("-t", SHORT, "--method", "flow", "--focus", "it"), ["encoder-flow", "encoder-flow-matrix"]),
         (
             PAIR,
             [
@@ -61,21 +62,22 @@ def test_of_minilm_it_is_mostly_what_cls_was(minilm: Path, run_cli: RunCli) -> N
         ((*PAIR, "--kind", "cross"), ["cross-rollout", "cross-rollout-matrix"]),
         ((*PAIR, "--kind", "decoder"), ["decoder-rollout", "decoder-rollout-matrix"]),
         (
-            ("-t", TEXT, "-t", "Once."),
+            ("-t", SHORT, "-t", "Once."),
             [f"T00{at}-encoder-rollout{end}" for at in (0, 1) for end in ("", "-matrix")],
         ),
     ],
 )
-def test_the_pictures_of_each_kind(options: tuple[str, ...], names: list[str], run_cli: RunCli) -> None:
-    done = run_cli("flow", *options, "-o", "here", "--format", "svg")
+def test_the_pictures_of_each_kind(options: tuple[str, ...], names: list[str], run_once: RunCli) -> None:
+    done = run_once("flow", *options, "-o", "here", "--format", "svg")
     assert (done.code, done.err) == (0, "")
     pictures = {f"{name}.{end}" for name in names for end in ("png", "svg")}
-    assert files("here") == {"flow.json", "flow.csv", *pictures}
+    assert files(done.folder / "here") == {"flow.json", "flow.csv", *pictures}
 
 
-def test_kinds_choose_what_is_shown_not_what_is_gone_through(run_cli: RunCli) -> None:
-    everything = rows(run_cli("flow", *PAIR, "-o", "all"))
-    cross = rows(run_cli("flow", *PAIR, "--kind", "cross", "-o", "cross"))
+def test_kinds_choose_what_is_shown_not_what_is_gone_through(run_once: RunCli) -> None:
+    everything, cross = (
+        rows(run_once("flow", *PAIR, *kind, "-o", "here", "--format", "svg")) for kind in ((), ("--kind", "cross"))
+    )
     expected = [row for row in everything if row["kind"] == "cross"]
     assert {row.pop("position") for row in expected} == {""}
     assert cross == expected  # cross-attention has no offsets, so that it has no such column when it is alone
@@ -135,10 +137,11 @@ def test_hostile_text_steers_no_terminal(tmp_path: Path) -> None:
 
 
 def test_a_saved_run_gives_the_same_numbers_without_the_model(run_cli: RunCli) -> None:
-    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "saved").code == 0
+    assert run_cli("heatmap", "-t", SHORT, "-H", "0-1", "--save-maps", "-o", "saved").code == 0
     for method in ("rollout", "flow"):
-        model = rows(run_cli("flow", "-t", TEXT, "--method", method, "--focus", "it", "-o", f"{method}-model"))
-        saved = rows(run_cli("flow", "--from", "saved", "--method", method, "--focus", "it", "-o", f"{method}-saved"))
+        options = ("--method", method, "--focus", "it")
+        model = rows(run_cli("flow", "-t", SHORT, "-H", "0-1", *options, "-o", f"{method}-model"))
+        saved = rows(run_cli("flow", "--from", "saved", *options, "-o", f"{method}-saved"))
         assert [row["key_token"] for row in model] == [row["key_token"] for row in saved]
         pairs = zip(model, saved, strict=True)
         assert all(float(one[method]) == pytest.approx(float(other[method]), abs=1e-6) for one, other in pairs)
@@ -151,16 +154,17 @@ def test_maps_may_be_kept_on_the_way(run_cli: RunCli) -> None:
     assert {row["kind"] for row in rows(again)} == {"cross"}
 
 
-def test_the_same_call_writes_the_same_bytes(run_cli: RunCli) -> None:
-    for out in ("one", "two"):
-        assert run_cli("flow", "-t", TEXT, "--method", "flow", "--focus", "it", "--format", "svg", "-o", out).code == 0
-    for name in files("one"):
-        assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+def test_the_same_call_writes_the_same_bytes(run_once: RunCli, run_cli: RunCli) -> None:
+    call = ("flow", "-t", SHORT, "--method", "flow", "--focus", "it", "-o", "here", "--format", "svg")
+    first = run_once(*call).folder / "here"
+    assert run_cli(*call).code == 0
+    for name in files(first):
+        assert (first / name).read_bytes() == Path("here", name).read_bytes(), name
 
 
 def test_what_changes_the_result_changes_the_folder(run_cli: RunCli) -> None:
     for more in ((), ("--focus", "it"), ("--no-residual",), ("--method", "flow"), ("--aggregate", "max")):
-        assert run_cli("flow", "-t", TEXT, *more).code == 0
+        assert run_cli("flow", "-t", SHORT, *more).code == 0
     assert len(list(Path("outputs/flow/demo-encoder").iterdir())) == 5
 
 
@@ -177,7 +181,9 @@ def test_maps_of_one_layer_and_maps_of_other_tools(run_cli: RunCli) -> None:
 
 
 def test_kept_maps_that_lead_nowhere_are_refused(run_cli: RunCli) -> None:
-    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "--aggregate-layers", "mean", "-o", "mean").code == 0
+    assert (
+        run_cli("heatmap", "-t", SHORT, "-H", "0", "--save-maps", "--aggregate-layers", "mean", "-o", "mean").code == 0
+    )
     done = run_cli("flow", "--from", "mean")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
@@ -187,7 +193,7 @@ def test_kept_maps_that_lead_nowhere_are_refused(run_cli: RunCli) -> None:
 
 
 def test_layers_that_are_left_out_are_told(run_cli: RunCli) -> None:
-    done = run_cli("flow", "-t", TEXT, "-l", "0,3", "-o", "here")
+    done = run_cli("flow", "-t", SHORT, "-l", "0,3", "-o", "here")
     assert done.err == "note: layers 1-2 are left out: the others follow each other directly\n"
 
 
