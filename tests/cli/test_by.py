@@ -46,15 +46,17 @@ def test_pictures_say_what_they_show(run_cli: RunCli) -> None:
 
 
 def test_a_pooled_picture_says_so_too(run_cli: RunCli) -> None:
-    done = run_cli("heatmap", *TEXT, "--by", "norm", "--resolution", "5", "-o", "here", "--format", "svg", "--log")
+    pooled = ("--by", "norm", "--resolution", "5", "--log", "-l", "0-1", "-H", "0", "--grid")
+    done = run_cli("heatmap", *TEXT, *pooled, "-o", "here", "--format", "svg")
     assert done.code == 0
     assert "mean value-weighted norm ‖A f(x)‖ in" in written("here", "encoder-grid.svg")
 
 
 def test_weight_is_the_default(run_cli: RunCli) -> None:
-    run_cli("heatmap", *TEXT, "-o", "one")
-    run_cli("heatmap", *TEXT, "--by", "weight", "-o", "two")
-    assert Path("one/encoder-grid.png").read_bytes() == Path("two/encoder-grid.png").read_bytes()
+    for folder, by in (("one", ()), ("two", ("--by", "weight"))):
+        run_cli("heatmap", *TEXT, "-l", "0", "-H", "0", *by, "-o", folder)
+    one, two = (Path(folder, "encoder-L00-H00.png").read_bytes() for folder in ("one", "two"))
+    assert one == two
 
 
 def test_tables_of_measures_say_so(run_cli: RunCli) -> None:
@@ -83,7 +85,7 @@ def test_so_does_flow(run_cli: RunCli) -> None:
 
 @pytest.mark.parametrize("command", ["stats", "flow"])
 def test_again_from_saved_norms_comes_the_same(command: str, run_cli: RunCli) -> None:
-    direct = table(run_cli(command, *TEXT, "--by", "norm", "--save-maps", "-o", "saved"))
+    direct = table(run_cli(command, *TEXT, "-H", "0", "--by", "norm", "--save-maps", "-o", "saved"))
     again = table(run_cli(command, "--from", "saved", "--by", "norm"))
     assert json.loads(written("saved", "run.json"))["attention"][0]["by"] == "norm"
     for one, other in zip(direct, again, strict=True):

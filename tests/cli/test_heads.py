@@ -13,6 +13,8 @@ import pytest
 from cli.test_streams import on_terminal
 from hostile import HOSTILE
 
+import attncli
+
 if TYPE_CHECKING:
     from conftest import RunCli
 
@@ -48,48 +50,57 @@ def test_every_number_has_a_page(run_cli: RunCli) -> None:
         assert all(word in page for word in ("Formula", "Axes", "Unit", "Undefined"))
 
 
-def test_a_pipe_gets_the_heads_and_the_same_command_the_same_bytes(run_cli: RunCli) -> None:
-    args = ("heads", "-t", TEXT, "--quiet", "--format", "svg,parquet,jsonl")
-    assert run_cli(*args, "--out", "one").out == Path("one/heads.csv").read_text()
-    run_cli(*args, "--out", "two")
-    names = {path.name for path in Path("one").iterdir()}
-    listed = json.loads(Path("one/manifest.json").read_text())["files"]
+SAVED = (
+    *("heads", "-t", TEXT, "-l", "0-1", "--redundant", "0.3", "--quiet"),
+    *("--format", "svg,parquet,jsonl", "--save-maps", "-o", "one"),
+)
+
+
+def test_a_pipe_gets_the_heads_and_the_same_command_the_same_bytes(run_once: RunCli, run_cli: RunCli) -> None:
+    done = run_once(*SAVED)
+    one = done.folder / "one"
+    assert done.out == (one / "heads.csv").read_text()
+    run_cli(*SAVED)
+    names = {path.name for path in one.iterdir()}
+    listed = json.loads((one / "manifest.json").read_text())["files"]
     assert names == {entry["name"] for entry in listed} | {"manifest.json"}
     for name in names - {"manifest.json"}:
-        assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
-    assert len(pd.read_parquet("one/heads-pairs.parquet")) == len(pd.read_csv("one/heads-pairs.csv"))
+        assert (one / name).read_bytes() == Path("one", name).read_bytes(), name
+    assert len(pd.read_parquet(one / "heads-pairs.parquet")) == len(pd.read_csv(one / "heads-pairs.csv"))
 
 
-def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(run_cli: RunCli) -> None:
-    run_cli("heads", "-t", TEXT, "--out", "one", "--save-maps", "--quiet")
-    done = run_cli("heads", "--from", "one", "--out", "two")
+def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(run_once: RunCli, run_cli: RunCli) -> None:
+    one = run_once(*SAVED).folder / "one"
+    done = run_cli("heads", "--from", one, "--out", "two")
     assert done.code == 0
     assert "cosine, rank_one_distance and that baseline are left out" in done.err
-    first, second = (pd.read_csv(f"{name}/heads-pairs.csv") for name in ("one", "two"))
+    first, second = (pd.read_csv(folder / "heads-pairs.csv") for folder in (one, Path("two")))
     for name in ("distance", "distance_positional"):
         assert first[name].to_numpy() == pytest.approx(second[name].to_numpy(), abs=1e-5)
     assert "distance_shuffled" not in second
-    assert "cosine" in pd.read_csv("one/heads-layers.csv")
+    assert "cosine" in pd.read_csv(one / "heads-layers.csv")
     assert "cosine" not in pd.read_csv("two/heads-layers.csv")
     assert {layer["cosine"] for layer in json.loads(Path("two/heads.json").read_text())["layers"]} == {None}
-    refused = run_cli("heads", "--from", "one", "--shuffles", "2")
+    refused = run_cli("heads", "--from", one, "--shuffles", "2")
     assert (refused.code, refused.out) == (2, "")
     assert "--shuffles runs the model on shuffled tokens, and --from has none" in refused.err
 
 
-def test_a_step_of_a_file_finds_what_the_command_alone_finds(run_cli: RunCli) -> None:
-    Path("steps.yaml").write_text(f"model: demo:encoder\ntext: {TEXT}\nsteps: [heads: {{redundant: 0.3}}, stats]\n")
+def test_a_step_of_a_file_finds_what_the_command_alone_finds(run_once: RunCli, run_cli: RunCli) -> None:
+    Path("steps.yaml").write_text(
+        f"model: demo:encoder\ntext: {TEXT}\nlayer: 0-1\nsteps: [heads: {{redundant: 0.3}}, stats: {{metric: sink}}]\n"
+    )
     done = run_cli("run", "steps.yaml", "--out", "steps", "--quiet")
     assert done.code == 0, done.err
-    run_cli("heads", "-t", TEXT, "--redundant", "0.3", "--out", "alone", "--quiet")
     (step,) = Path("steps").rglob("heads.csv")
+    alone = run_once(*SAVED).folder / "one"
     for name in TABLES - {"heads.json"}:
-        one, other = pd.read_csv(step.parent / name), pd.read_csv(Path("alone", name))
+        one, other = pd.read_csv(step.parent / name), pd.read_csv(alone / name)
         pd.testing.assert_frame_equal(one, other, atol=1e-5)
 
 
 def test_each_kind_of_an_encoder_decoder_has_its_pictures(run_cli: RunCli) -> None:
-    done = run_cli("heads", "-m", "demo:seq2seq", "-t", "abc", "--target", "cba", "--out", "here")
+    done = run_cli("heads", "-m", "demo:seq2seq", "-t", "abc", "--target", "cba", "-H", "0,1", "--out", "here")
     assert done.code == 0, done.err
     names = {path.name for path in Path("here").glob("*.png")}
     each = {f"{kind}-heads-{name}.png" for kind in ("encoder", "decoder", "cross") for name in ("map", "dendrogram")}
@@ -107,7 +118,22 @@ def test_few_heads_are_drawn_too(head: str, run_cli: RunCli) -> None:
 
 
 def test_a_text_of_one_token_is_drawn_too(run_cli: RunCli) -> None:
-    done = run_cli("heads", "-m", "demo:decoder", "-t", "a", "--max-tokens", "1", "--out", "here", "--json")
+    done = run_cli(
+        "heads",
+        "-m",
+        "demo:decoder",
+        "-t",
+        "a",
+        "--max-tokens",
+        "1",
+        "-l",
+        "0-1",
+        "-H",
+        "0-3",
+        "--out",
+        "here",
+        "--json",
+    )
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert len(found["inputs"][0]["queries"]) == 1
@@ -117,18 +143,20 @@ def test_a_text_of_one_token_is_drawn_too(run_cli: RunCli) -> None:
 
 def test_several_texts_are_averaged_and_counted(run_cli: RunCli) -> None:
     texts = ("A dog ran home.", TEXT)
-    for number, text in enumerate(texts):
-        run_cli("heads", "-t", text, "--out", str(number))
-    done = run_cli("heads", "-t", texts[0], "-t", texts[1], "--out", "both", "--json")
+    model = attncli.load("demo:encoder")
+    first, second = (model.run(text, layer=0).heads().pairs_frame() for text in texts)
+    done = run_cli("heads", "-t", texts[0], "-t", texts[1], "-l", "0", "--shuffles", "0", "--out", "both", "--json")
     assert json.loads(done.out)["compared"]["texts"] == 2
     keys = ["layer", "head", "other_layer", "other_head"]
-    first, second, both = (pd.read_csv(f"{name}/heads-pairs.csv").set_index(keys) for name in ("0", "1", "both"))
+    first, second, both = (pairs.set_index(keys) for pairs in (first, second, pd.read_csv("both/heads-pairs.csv")))
     assert ((first.distance + second.distance) / 2 - both.distance).abs().max() < 1e-6
 
 
 def test_hostile_tokens_are_data(run_cli: RunCli) -> None:
     text = " ".join(word for word in HOSTILE if word.strip())
-    done = run_cli("heads", "-t", text, "--max-tokens", "60", "--out", "here", "--json", "--format", "svg,parquet")
+    done = run_cli(
+        "heads", "-t", text, "--max-tokens", "60", "-l", "0", "--out", "here", "--json", "--format", "svg,parquet"
+    )
     assert done.code == 0, done.err
     assert json.loads(done.out)["heads"]
 
@@ -142,7 +170,7 @@ def test_a_person_reads_clusters_pairs_and_layers(tmp_path: Path) -> None:
     layers = ("attention: rows of a layer to their mean", "hidden states of each layer")
     assert not any(title in seen for title in layers)
     assert "--verbose shows further tables" in seen
-    more = on_terminal(tmp_path, "heads", "-t", TEXT, "--out", "here", "--verbose")
+    more = on_terminal(tmp_path, "heads", "-t", TEXT, "-l", "0-1", "-H", "0-1", "--out", "there", "--verbose")
     assert all(title in more for title in layers)
     assert "--verbose" not in more
     assert "Wrote here/heads-map.png" in seen

@@ -53,7 +53,7 @@ def weights(html: str | Path) -> list[tuple[str, float]]:
     ],
 )
 def test_selection_decides_on_pages(options: str, names: list[str], run_cli: RunCli) -> None:
-    done = run_cli("highlight", "-t", TEXT, *IT, *options.split())
+    done = run_cli("highlight", "-t", "Now it ran.", *IT, *options.split())
     assert (done.code, drawn(done.out)) == (0, [f"{name}.{end}" for name in names for end in ("html", "svg")]), done.err
 
 
@@ -164,7 +164,7 @@ def test_kinds_with_the_word_on_their_side_are_shown(run_cli: RunCli) -> None:
 
 
 def test_a_saved_run_gives_the_same_bytes_as_the_model(run_cli: RunCli) -> None:
-    assert run_cli("heatmap", "-t", TEXT, "--save-maps", "-o", "saved").code == 0
+    assert run_cli("heatmap", "-t", TEXT, "-l", "1", "-H", "2", "--save-maps", "-o", "saved").code == 0
     options = (*IT, "-l", "1", "-H", "2", "--words", "--special", "drop")
     assert run_cli("highlight", "-t", TEXT, *options, "-o", "model").code == 0
     assert run_cli("highlight", "-t", TEXT, *options, "-o", "again").code == 0

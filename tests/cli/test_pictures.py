@@ -60,10 +60,10 @@ def test_every_command_that_draws_has_the_options_and_keys() -> None:
     "command",
     [
         "find --query cat --key 1 -t",
-        "flow --focus cat -t",
+        "flow --focus cat -l 0-1 -t",
         "highlight --focus cat -l 0 -H 0 -t",
-        "patterns --probe repeated --length 3 --seeds 1 -l 0",
-        "segments -l 0 --pair Yes -t",
+        "patterns --probe repeated --length 3 --seeds 1 -l 0 -H 0",
+        "segments -l 0 -H 0 --pair Yes -t",
         "stats --metric sink -l 0 -t",
         "compare --dtype-b bfloat16 --metric sink -l 0 -t",
     ],
