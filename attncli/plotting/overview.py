@@ -124,7 +124,7 @@ def draw(
     top      top of the colour scales; by default the largest value of each unit
     """
     shown = select_scores(statistics, metrics)
-    scales = _scales(shown, neutral or {}, changes, top)
+    scales = _scales(shown, labels or {}, neutral or {}, changes, top)
     blocks = {
         kind: panels
         for kind in kinds_of(shown)
@@ -211,9 +211,16 @@ def _panels(
 
 
 def _scales(
-    shown: Mapping[str, Scores], neutral: Mapping[str, float], changes: Collection[str], top: float | None
+    shown: Mapping[str, Scores],
+    labels: Mapping[str, str],
+    neutral: Mapping[str, float],
+    changes: Collection[str],
+    top: float | None,
 ) -> dict[str, _Scale]:
-    """Return the colour scale of each metric, the same one for metrics of the same unit and middle."""
+    """Return the colour scale of each metric, the same one for metrics of the same unit and middle.
+
+    The labels of scales that share a unit name their metrics.
+    """
     groups: dict[tuple[str, float | None, bool], list[str]] = {}
     for name, scores in shown.items():
         middle = 0.0 if name in changes else neutral.get(name)
@@ -221,6 +228,8 @@ def _scales(
     scales: dict[str, _Scale] = {}
     for (unit, middle, is_change), names in groups.items():
         label = f"change ({unit})" if is_change else unit
+        if sum((other, changed) == (unit, is_change) for other, _, changed in groups) > 1:  # bars of different colours
+            label += f": {', '.join(title_of(name, labels) for name in names[:2])}{', …' * (len(names) > 2)}"
         lowest = None if is_change else _smallest([shown[name].range[0] for name in names])
         values = np.concatenate([shown[name].values.ravel() for name in names])
         scale = _scale(unit, label, values[np.isfinite(values)], lowest, middle, top)

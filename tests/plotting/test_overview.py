@@ -102,11 +102,11 @@ def test_metrics_of_a_unit_share_a_scale_and_a_bar_that_their_titles_name() -> N
     assert [image(axes).norm.vmax for axes in (*panels(figure)["sink"], *panels(figure)["to itself"])] == [0.8, 0.8]
     assert [axes.get_gid() for axes in figure.axes if axes.get_gid()] == [
         "scale: fraction",
-        "scale: tokens",
-        "scale: tokens",  # offsets have a scale of two colours
+        "scale: tokens: distance",
+        "scale: tokens: offset",  # a scale of two colours
     ]
     said = [text.get_text() for text in shown(figure)]
-    assert (said.count("fraction"), said.count("tokens")) == (1 + 2, 2 + 2)
+    assert (said.count("fraction"), said.count("tokens")) == (1 + 2, 2)
     alone = [text.get_text() for text in shown(overview.draw(made, metrics=["sink", "self_mass"]))]
     assert alone.count("fraction") == 1
     assert "self mass" in alone
