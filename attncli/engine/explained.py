@@ -122,18 +122,20 @@ def prepare_explained(
 ) -> Pass:
     """Return the pass over one text that makes the prediction; a given answer is appended to it.
 
+    A chat ends where the assistant answers: behind the last message, or within it if it is the assistant's.
+
     Raise UsageError if the answer does not fit, and ModelError if the model cannot continue a text.
     """
     loaded = runner.loaded
     if wanted.form != "answer":
-        return runner.prepare([text], request, track)
+        return runner.prepare([text], request, track, open_turn=True)
     if loaded.is_encoder_decoder:
         if text.target is not None:
             raise UsageError("--explain answer:TEXT is what the decoder reads, as --target is: leave --target out")
         return runner.prepare([replace(text, target=wanted.value)], request, track)
     if not loaded.model.can_generate() or loaded.reads_both_ways:
         raise ModelError(f"{type(loaded.model).__name__} continues no text, so it has no answer: use --explain word:W")
-    prepared = runner.prepare([text], request, track)
+    prepared = runner.prepare([text], request, track, open_turn=True)
     batch = with_answer(loaded, prepared.batches[0], wanted.value)
     return Pass.prepare(loaded, prepared.plan, [batch], request)
 

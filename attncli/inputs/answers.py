@@ -10,7 +10,7 @@ from attncli.data.segments import GENERATED
 from attncli.errors import UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.partitions import PROMPT
-from attncli.inputs.targets import append_tokens, check_length
+from attncli.inputs.targets import ASSISTANT, append_tokens, check_length
 from attncli.inputs.token_reader import TokenReader
 from attncli.models import Loaded
 
@@ -43,7 +43,9 @@ def with_answer(loaded: Loaded, batch: Batch, answer: str) -> Batch:
     source = text.source
     if GENERATED in source.segments:
         raise UsageError("an answer takes the place of what the model writes: leave --generate out")
-    after_space = bool(text.text.messages) or source.text[-1:].isspace()
+    messages = text.text.messages
+    opens_turn = bool(messages) and messages[-1]["role"] != ASSISTANT
+    after_space = opens_turn or source.text[-1:].isspace()
     ids = answer_ids(loaded.tokenizer, answer, after_space)
     if not ids:
         raise UsageError("--explain answer:TEXT has no tokens for this tokenizer; give another text")

@@ -32,6 +32,7 @@ def encode(
     add_bos: bool = False,
     batch_tokens: int = BATCH_TOKENS,
     in_order: bool = False,
+    open_turn: bool = False,
     on_generated: Callable[[float], None] = lambda texts: None,
 ) -> Iterator[Batch]:
     """Yield batches of texts with the same number of tokens; without padding each text gives the result it gives alone.
@@ -41,6 +42,7 @@ def encode(
     add_bos       whether texts begin with the start token also where the tokenizer adds none
     batch_tokens  largest number of tokens in a batch, unless a single text has more
     in_order      whether batches follow the order of the texts, so that only neighbours share one
+    open_turn     whether a chat ends where the assistant is to answer, as it does with `generate`
     on_generated  is called with 1 for each text for which the model wrote a target or an answer
 
     Every text is checked before the model generates anything and before the first batch. Raises `UsageError` if a text
@@ -49,7 +51,7 @@ def encode(
     if loaded.tokenizer is None:
         raise UsageError("this model has no tokenizer: pass a tokenizer, or encoded inputs")
     start = start_token(loaded.tokenizer) if add_bos else None
-    encoded = _encode_sources(loaded, texts, max_tokens, generate, start)
+    encoded = _encode_sources(loaded, texts, max_tokens, generate, start, open_turn)
     if loaded.is_encoder_decoder:
         encoded = add_targets(loaded, encoded, max_tokens, generate, on_generated)
     elif generate:
@@ -72,11 +74,16 @@ def _lengths(item: Encoded) -> tuple[int, ...]:
 
 
 def _encode_sources(
-    loaded: Loaded, texts: Sequence[Text], max_tokens: int | None, generate: int, start: int | None
+    loaded: Loaded,
+    texts: Sequence[Text],
+    max_tokens: int | None,
+    generate: int,
+    start: int | None,
+    open_turn: bool,
 ) -> list[Encoded]:
     """Return the input of the encoder or the decoder-only model for each text, checked for length."""
     reader, answer_tokens = TokenReader(loaded.tokenizer), 0 if loaded.is_encoder_decoder else generate
-    tokenize = partial(_tokenize, loaded, reader, answer=answer_tokens > 0, start=start)
+    tokenize = partial(_tokenize, loaded, reader, answer=open_turn or answer_tokens > 0, start=start)
     encoded: list[Encoded] = []
     for _, group in groupby(texts, lambda text: (text.pair is None, bool(text.messages))):
         alike = list(group)

@@ -11,7 +11,9 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 
 import attncli
 from attncli.data import Text
-from attncli.engine.explained import Explained, ExplainRequest
+from attncli.engine.explained import Explained, ExplainRequest, prepare_explained
+from attncli.engine.request import Request
+from attncli.engine.runner import Runner
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.answers import answer_ids
 
@@ -129,3 +131,17 @@ def test_an_answer_takes_the_place_of_the_target(decoder: attncli.Model) -> None
         attncli.load("demo:seq2seq").knockout(Text("The cat", target="eh"), "answer:ehT")
     with pytest.raises(UsageError, match="leave --generate out"):
         decoder.knockout("good lord", "answer:look", generate=2)
+
+
+def test_a_chat_ends_where_the_assistant_answers(decoder: attncli.Model) -> None:
+    question = {"role": "user", "content": "Who?"}
+
+    def read(wanted: str, *messages: dict[str, str]) -> str:
+        chat = Text("Who?", messages=(question, *messages))
+        prepared = prepare_explained(Runner(decoder.loaded), chat, Request(), ExplainRequest.parse(wanted))
+        return str(decoder.loaded.tokenizer.decode(prepared.batches[0].inputs[0].source.ids))
+
+    assert read("next").endswith("user: Who?\nassistant:")
+    assert read("next", {"role": "assistant", "content": "My good"}).endswith("assistant: My good")
+    assert read("answer:lord").endswith("assistant:lord")
+    assert read("answer:lord", {"role": "assistant", "content": "My good"}).endswith("assistant: My good lord")
