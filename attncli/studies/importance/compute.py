@@ -18,6 +18,7 @@ from attncli.data import Array
 from attncli.data.edits import heads_of_edit
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track
+from attncli.engine.rounding import rounding_notes
 from attncli.errors import ModelError, UsageError
 from attncli.models.tasks import Task, task_of
 from attncli.studies.importance.options import ImportanceOptions
@@ -53,7 +54,7 @@ class Measured:
     contributions  [unit, text] share of the lengths of what the heads of the layer write to the residual stream
     heads          number of heads of each layer
     zeroed         heads that an edit of the model has set to 0
-    notes          layers that are left out
+    notes          what a reader should know of the measurement
     """
 
     task: Task
@@ -131,8 +132,7 @@ class Ablation:
                     progress.keep({"text": number, "units": list(part), "effects": plain})
                     advance(len(part))
         heads = {key: site.heads for key, site in self.reruns.sites.items()}
-        notes = tuple(f"{reason}; it is left out" for reason in self.refused.values())
-        return Measured(self.task, tuple(self.units), effects, losses, contributions, heads, self._zeroed, notes)
+        return Measured(self.task, tuple(self.units), effects, losses, contributions, heads, self._zeroed, self.notes)
 
     @property
     def _zeroed(self) -> dict[LayerKey, list[int]]:
@@ -143,6 +143,12 @@ class Ablation:
                 for layer, heads in heads_of_edit(edit, available_heads(self.prepared.plan), loaded.name).items():
                     zeroed.setdefault(layer, []).extend(heads)
         return zeroed
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which layers are left out, and whether the model rounds coarsely."""
+        left_out = (f"{reason}; it is left out" for reason in self.refused.values())
+        return (*left_out, *rounding_notes(self.prepared.loaded))
 
     @property
     def _measures(self) -> tuple[str, ...]:

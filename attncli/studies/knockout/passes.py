@@ -14,6 +14,7 @@ from attncli.data import KINDS, Array, Kind, Spans
 from attncli.data.focus import positions_of
 from attncli.engine.explained import Explained, ExplainRequest, checked_logits, explain, prepare_explained
 from attncli.engine.focus import FocusRequest
+from attncli.engine.rounding import rounding_notes
 from attncli.errors import UsageError
 from attncli.studies.knockout.compute import (
     DRAWS,
@@ -29,6 +30,7 @@ from attncli.studies.knockout.compute import (
 from attncli.studies.knockout.options import KnockoutOptions
 from attncli.studies.knockout.result import Knockout
 from attncli.studies.knockout.units import AttentionOfRows, BlockedRows, random_keys, units_of, visible_units
+from attncli.vocabulary import SINK_THRESHOLD
 
 if TYPE_CHECKING:
     from attncli.engine.collected import Collected
@@ -82,7 +84,24 @@ def knock_out(execution: Execution, options: KnockoutOptions, spans: Spans | Non
         },
         correlation,
     )
-    return run, result
+    return run.with_notes(*_sink_notes(prepared, sink, blocked), *rounding_notes(prepared.loaded)), result
+
+
+def _sink_notes(prepared: Pass, sink: AttentionOfRows, blocked: Sequence[BlockedRows]) -> list[str]:
+    """Return a note for each kind of attention whose first token is a sink: a block moves most of the attention."""
+    notes = []
+    has_start = getattr(prepared.loaded.tokenizer, "bos_token_id", None) is not None
+    for kind, units in ((of.kind, of.units) for of in blocked):
+        name = next((unit.name for unit in units if 0 in unit.positions), None)
+        share = float(np.mean([sink.weights[kind, layer][0] for layer in _layers(prepared, kind)]))
+        if name is None or share < SINK_THRESHOLD or kind == "cross":
+            continue
+        advice = "" if sink.text.sides(kind)[1].special[0] or not has_start else " (--add-bos puts a start token there)"
+        notes.append(
+            f"the first token gets {share:.0%} of the {kind} attention, as a sink{advice}; when '{name}' is blocked, "
+            "others get it: that changes a prediction even if the word does not matter"
+        )
+    return notes
 
 
 def _rows(

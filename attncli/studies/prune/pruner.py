@@ -67,10 +67,7 @@ class Pruner:
         ranking = self._ranking(rank, track)
         if options.until_loss is not None:
             stop = self._stop(ranking, rank, options.until_loss, track)
-        removal, notes = (
-            prefix(ranking.order, stop or 0),
-            [f"{reason}; it is left out" for reason in self.ablation.refused.values()],
-        )
+        removal, notes = prefix(ranking.order, stop or 0), [*self.ablation.notes]
         if saver is not None and stop is not None and options.form == "smaller":
             removal, note = saver.even(ranking.order, stop)
             notes.append(note)
