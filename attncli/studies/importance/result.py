@@ -100,17 +100,17 @@ class Importance(Tabulated):
     def advice(self) -> str:
         """How many heads have an effect that can be measured, and what the numbers describe."""
         count = len(self.columns["kind"])
-        what = {"head": "head", "group": "group of heads", "layer": "layer"}[self.unit]
+        what = counted(count, self.unit) + (" of heads" if self.unit == "group" else "")
         if self.texts == 1:
-            return f"{counted(count, what)}; this describes one text: give 6 or more for intervals"
+            return f"{what}; this describes one text: give 6 or more for intervals"
         if self.main not in SIGNED:
-            return f"{counted(count, what)}, mean over {self.texts} texts"
+            return f"{what}, mean over {self.texts} texts"
         measurable = self.columns["measurable"]
         if not any(value is not None for value in measurable):
-            return f"{counted(count, what)}, mean over {self.texts} texts: give 6 or more for intervals"
+            return f"{what}, mean over {self.texts} texts: give 6 or more for intervals"
         none = sum(value is False for value in measurable)
         return (
-            f"{none} of {counted(count, what)} have no measurable effect: the interval over {self.texts} texts holds 0"
+            f"{none} of {what} have no measurable effect: the interval over {self.texts} texts holds 0"
         )
 
     @property

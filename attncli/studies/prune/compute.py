@@ -17,7 +17,7 @@ from attncli.inputs.text_files import check_exists, read_file_text
 from attncli.studies.importance.compute import MEASURES, TOKENS_AT_ONCE, Ablation
 from attncli.studies.importance.outcomes import Outcome
 from attncli.studies.importance.units import Unit
-from attncli.studies.prune.result import loss_of
+from attncli.studies.prune.result import loss_of, ranked_by
 
 Removal = frozenset[int]
 """Numbers of the units that are removed together."""
@@ -30,7 +30,7 @@ class UnitOrder:
     """The units, the least important first.
 
     order   numbers of units
-    values  [unit] the main effect of removing each on top of what its step had removed; NaN for an order from a file
+    values  [unit] the effect of removing each on top of what its step had removed; NaN for an order from a file
             that has no value
     """
 
@@ -75,14 +75,15 @@ class Remover:
         return {name: total / len(texts) for name, total in sums.items()}, float(np.mean(losses))
 
     def rank(self, texts: Sequence[int], steps: int, advance: Advance) -> UnitOrder:
-        """Return the units in the order of their main effects on texts, measured anew at each step."""
+        """Return the units in the order of their effects on texts, measured anew at each step; see `ranked_by`."""
         count = len(self.units)
         order: list[int] = []
         values = np.full(count, np.nan)
         for end in step_ends(count, steps):
             rest = [number for number in range(count) if number not in order]
             effects, _ = self.effects([frozenset({*order, number}) for number in rest], texts, advance)
-            sizes = loss_of(self.measures[0], effects[self.measures[0]])
+            main = ranked_by(self.measures)
+            sizes = loss_of(main, effects[main])
             values[rest] = sizes
             order += [rest[place] for place in np.argsort(sizes, kind="stable")[: end - len(order)]]
         return UnitOrder(tuple(order), values)

@@ -13,7 +13,8 @@ from attncli.inputs.importance_file import read_importance
 from attncli.studies.importance.result import Importance
 from attncli.studies.importance.units import Unit
 from attncli.studies.prune.compute import UnitOrder
-from attncli.studies.prune.result import loss_of
+from attncli.studies.prune.result import loss_of, ranked_by
+from attncli.vocabulary import IMPORTANCE_MEASURES
 
 Row = Mapping[str, Any]
 
@@ -22,7 +23,7 @@ def ranking_of_result(result: Importance, units: Sequence[Unit]) -> UnitOrder:
     """Return the units in the order of a result of `importance`; raise UsageError if it is of other heads."""
     columns = {name: column.tolist() for name, column in result.columns.items()}
     rows = [{name: values[row] for name, values in columns.items()} for row in range(len(columns["kind"]))]
-    return _ranking("the importance", rows, result.main, units)
+    return _ranking("the importance", rows, ranked_by(result.measures), units)
 
 
 def ranking_of_file(path: str, units: Sequence[Unit]) -> UnitOrder:
@@ -32,7 +33,8 @@ def ranking_of_file(path: str, units: Sequence[Unit]) -> UnitOrder:
     """
     where = f"--importance {Path(path).name}"
     table = read_importance(path, where)
-    return _ranking(where, table.rows, table.main, units)
+    measures = [table.main, *(name for name in IMPORTANCE_MEASURES if name in table.rows[0])]
+    return _ranking(where, table.rows, ranked_by(measures), units)
 
 
 def _ranking(where: str, rows: Iterable[Row], main: str, units: Sequence[Unit]) -> UnitOrder:

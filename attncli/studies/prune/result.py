@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class Pruning(Tabulated):
     unit         head or group: what is removed at once
     measures     the measured effects, the main one first, as in `attncli.Importance`
     heads        a row per head (or group), the first that is removed first: rank, kind, layer, head, group, importance
-                 (the main effect by which it was ranked) and removed (whether it is removed at the stop)
+                 (the effect by which it was ranked, see `ranked_by`) and removed (whether it is removed at the stop)
     curve        a row per order and number of removed heads: order (importance, reverse or random), seed (of a random
                  order), heads, share, and the mean effect of each measure over the texts of the curve
     removed      number of removed heads; None if no stop was given
@@ -76,17 +76,17 @@ class Pruning(Tabulated):
     def advice(self) -> str:
         """What the removal costs, beside random removals of as many heads."""
         count, total = self.removed, len(self.heads["kind"])
-        what = {"head": "head", "group": "group of heads"}[self.unit]
+        what = counted(total, self.unit) + (" of heads" if self.unit == "group" else "")
         texts = f"on {counted(self.curve_texts, 'text')}"
         if count is None:
-            return f"{counted(total, what)}, {texts}: stop with --heads, --share or --until-loss"
+            return f"{what}, {texts}: stop with --heads, --share or --until-loss"
         effect = float(self.at("importance", count)[0])
         random = self.at("random", count)
         low, high = self._change(float(random.min())), self._change(float(random.max()))
         losses = loss_of(self.main, np.array([effect])), loss_of(self.main, random)
         poor = "; the order is no better than random ones here" if losses[0] >= np.median(losses[1]) else ""
         return (
-            f"{count} of {counted(total, what)} removed: {label_of(self.main)} {self._change(effect)} {texts}; "
+            f"{count} of {what} removed: {label_of(self.main)} {self._change(effect)} {texts}; "
             f"random heads: {low} to {high}{poor}"
         )
 
@@ -107,6 +107,17 @@ class Pruning(Tabulated):
         first = ", ".join(self.names[:5])
         yield f"Pruning of {counted(len(self.names), self.unit)}: {self.main} ({UNITS[self.main]}), first {first}"
         yield self.advice
+
+
+def ranked_by(measures: Sequence[str]) -> str:
+    """Return the measure that orders heads: KL divergence where it is measured.
+
+    A head without which the loss falls changes the output as well. Ranked by the loss, such heads would go first.
+
+    >>> ranked_by(["loss", "kl"]), ranked_by(["gradient"])
+    ('kl', 'gradient')
+    """
+    return "kl" if "kl" in measures else measures[0]
 
 
 def loss_of(main: str, values: Array) -> Array:
