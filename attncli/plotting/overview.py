@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from attncli.data import Array, Kind, Scores, Statistics, kind_order
 from attncli.data.grouped_heads import GroupedHeads
@@ -33,7 +34,7 @@ _NUMBER = 16
 _TALLEST_PANEL, _SMALLEST_CELL, _LOWEST_CELL, _LARGEST_CELL = 330, 3, 10, 30
 _VALUE_HEIGHT, _VALUE_WIDTHS = 32, (48, 64)
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_STEP, _BAR_ROW = 240, 12, 290, 72
-_LEGEND_ROOM = 40
+_LEGEND_ROOM, _APART = 40, 6
 _PAD = 9  # points from the cells to the title
 
 
@@ -69,6 +70,16 @@ class _Scale:
         bar.ax.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
         if self.lowest is not None:
             bar.ax.set_xlim(max(self.low, self.lowest), self.high)
+        _space_ticks(bar.ax)
+
+
+def _space_ticks(bar: Axes) -> None:
+    """Leave ticks out of a colour bar until their numbers stand apart."""
+    for most in range(len(bar.get_xticks()), 1, -1):
+        texts = [label.get_text() for label in bar.get_xticklabels()]
+        if sum(measure([text], SMALL)[0] + _APART for text in texts) <= _BAR_WIDTH:
+            return
+        bar.xaxis.set_major_locator(MaxNLocator(most - 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,14 @@ def test_scale_starts_at_the_smallest_possible_value() -> None:
     assert (image(found["other"][0]).norm.vmin, image(found["other"][0]).norm.vmax) == (-3.0, 2.0)
 
 
+def test_numbers_of_a_colour_bar_stand_apart() -> None:
+    made = statistics(ONE, mine=(np.linspace(0, 0.0248, 6), "1", (0.0, None)))
+    ticks = bars(overview.draw(made))["ratio"].get_xticklabels()
+    left, right = (np.array([getattr(tick.get_window_extent(), side) for tick in ticks]) for side in ("x0", "x1"))
+    assert len(ticks) >= 2
+    assert (left[1:] - right[:-1]).min() > 5
+
+
 def test_metrics_with_a_middle_have_two_colours_around_it() -> None:
     made = statistics(ONE, distance_ratio=([0.5, 1, 1, 1, 1, 3.0], "1", (0.0, None)))
     figure = overview.draw(made, neutral={"distance_ratio": 1.0})

@@ -9,7 +9,7 @@ from attncli.plotting import overview
 from attncli.plotting.axis import join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
-from attncli.studies.importance.result import SIGNED, UNITS, Importance, label_of
+from attncli.studies.importance.result import SIGNED, Importance, label_of, label_with_unit
 
 MEASURABLE, NOT_MEASURABLE = "#31688e", "#c9d3db"
 _MOST_BARS = 40
@@ -54,6 +54,6 @@ def draw_ranked(result: Importance, *, model: str = "", note: str = "", kinds: K
     axes.tick_params(axis="y", length=0, pad=6)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.tick_params(axis="x", labelsize=SMALL, length=3, width=0.6, color=FAINT)
-    axes.set_xlabel(f"{label_of(result.main)} ({UNITS[result.main]})", **style(SUBTITLE, FAINT))
+    axes.set_xlabel(label_with_unit(result.main), **style(SUBTITLE, FAINT))
     axes.axvline(0, color=FAINT, linewidth=0.8)
     return page.figure

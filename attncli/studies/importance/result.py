@@ -109,9 +109,7 @@ class Importance(Tabulated):
         if not any(value is not None for value in measurable):
             return f"{what}, mean over {self.texts} texts: give 6 or more for intervals"
         none = sum(value is False for value in measurable)
-        return (
-            f"{none} of {what} have no measurable effect: the interval over {self.texts} texts holds 0"
-        )
+        return f"{none} of {what} have no measurable effect: the interval over {self.texts} texts holds 0"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -165,7 +163,17 @@ def label_of(measure: str) -> str:
     ('change of loss', 'KL divergence')
     """
     names = {"loss": "change of loss", "kl": "KL divergence", "probability": "change of probability"}
-    return names.get(measure, measure)
+    return names.get(measure, measure.replace("_", " "))
+
+
+def label_with_unit(measure: str) -> str:
+    """Return the name of a measure for people, with its unit unless it is a plain number.
+
+    >>> label_with_unit("loss"), label_with_unit("cosine_distance")
+    ('change of loss (nat/token)', 'cosine distance')
+    """
+    unit = UNITS[measure]
+    return label_of(measure) if unit == "1" else f"{label_of(measure)} ({unit})"
 
 
 def declared(measures: Iterable[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from attncli.studies.importance.result import UNITS, Importance, label_of
+from attncli.studies.importance.result import SIGNED, UNITS, Importance, label_of
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
@@ -20,18 +20,20 @@ def heads_table(result: Importance, top: int) -> Table:
     from rich.text import Text
 
     columns, with_interval = result.columns, not math.isnan(result.columns[f"{result.main}_low"][0])
-    title = f"importance by {result.method}: {label_of(result.main)} {_WAYS[result.method]} ({UNITS[result.main]})"
-    interval = ["low", "high", "p"] if with_interval else []
+    unit = "" if UNITS[result.main] == "1" else f" ({UNITS[result.main]})"
+    title = f"importance by {result.method}: {label_of(result.main)} {_WAYS[result.method]}{unit}"
+    interval = {"low": f"{result.main}_low", "high": f"{result.main}_high"} if with_interval else {}
+    if with_interval and result.main in SIGNED:
+        interval["p"] = "p_adjusted"
     table = blank_table(title, [result.unit], [result.main, *interval, *result.measures[1:], "contribution"])
     table.add_column("")
     for row, name in enumerate(result.names[:top]):
-        numbers = [columns[result.main][row]]
-        if with_interval:
-            numbers += [columns[column][row] for column in (f"{result.main}_low", f"{result.main}_high", "p_adjusted")]
-        numbers += [columns[measure][row] for measure in (*result.measures[1:], "contribution")]
+        shown = (result.main, *interval.values(), *result.measures[1:], "contribution")
+        numbers = [columns[column][row] for column in shown]
         effect = "no measurable effect" if columns["measurable"][row] is False else ""
         add_row(table, [name, *map(three_digits, numbers), effect])
-    legend = "; low, high: 95 % interval over texts; p: adjusted for all rows" if with_interval else ""
+    legend = "; low, high: 95 % interval over texts" if with_interval else ""
+    legend += "; p: adjusted for all rows" if "p" in interval else ""
     loss = "" if math.isnan(result.loss) else f"; loss of the model: {result.loss:.3f} nat"
     table.caption = Text(f"{result.advice}{loss}{legend}")
     table.caption_justify = "left"
