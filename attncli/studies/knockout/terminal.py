@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_ROWS = 10
-_NUMBERS = {"attention": "attention", "probability": "probability", "change": "change", "ln p": "ln_change"}
+_NUMBERS = {"attention": "attention", "p": "probability", "change": "change", "ln p": "ln_change"}
 
 
 def knockout_tables(result: Knockout, kinds: KindNames = KNOWN) -> Iterator[Table]:
