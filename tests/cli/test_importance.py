@@ -153,7 +153,18 @@ def test_the_aligned_cross_heads_of_the_encoder_decoder(translator: attncli.Mode
 def test_heads_that_copy_matter_once_the_others_are_zeroed(run_cli: RunCli, texts: Path) -> None:
     """Each of them costs under 0.1 nat in the model as it is."""
     texts.write_text(" ".join(["some again marine gave honour"] * 2), encoding="utf-8")
-    options = ("--text-file", texts, "--tokens", "-5--1", "--layer", "1", "--zero", "1.0,1.2,1.3,1.5", "--format", "csv")
+    options = (
+        "--text-file",
+        texts,
+        "--tokens",
+        "-5--1",
+        "--layer",
+        "1",
+        "--zero",
+        "1.0,1.2,1.3,1.5",
+        "--format",
+        "csv",
+    )
     rows = {row["head"]: row for row in rows_of(run_cli("importance", "-m", "demo:decoder", *options).out)}
     assert float(rows["6"]["loss"]) > 0.3
     assert float(rows["3"]["loss"]) == pytest.approx(0, abs=1e-6)

@@ -173,7 +173,9 @@ def test_short_texts_are_doubted(run_cli: RunCli) -> None:
 
 
 def test_a_pair_has_segments(run_cli: RunCli) -> None:
-    found = rows(run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "-H", "0-1", "--shuffles", "0").out)
+    found = rows(
+        run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "-H", "0-1", "--shuffles", "0").out
+    )
     assert all(0 < float(row["segment_mass_uniform"]) < 1 for row in found)
 
 
@@ -194,7 +196,9 @@ def test_a_person_reads_tables(tmp_path: Path) -> None:
 
 def test_hostile_text_goes_through_all_files(run_cli: RunCli) -> None:
     Path("text.txt").write_text(" ".join(HOSTILE).replace("\0", "\x01").replace("\n", " ").replace("\r", " "))
-    done = run_cli("patterns", "-f", "text.txt", "-l", "0", "-H", "0", "-o", "here", "--format", "svg", "--shuffles", "0")
+    done = run_cli(
+        "patterns", "-f", "text.txt", "-l", "0", "-H", "0", "-o", "here", "--format", "svg", "--shuffles", "0"
+    )
     assert done.code == 0, done.err
     assert json.loads(Path("here/patterns.json").read_text(encoding="utf-8"))["inputs"][0]["queries"]
 

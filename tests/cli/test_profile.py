@@ -99,7 +99,21 @@ def test_formats_are_those_of_the_statistics(run_once: RunCli) -> None:
 
 def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
     options = ("--sink-threshold", "1", "--format", "parquet")
-    call = ("stats", "-t", TEXT, "--metric", "entropy", "--layer", "3", "--head", "0", "--profile", *options, "--out", "here")
+    call = (
+        "stats",
+        "-t",
+        TEXT,
+        "--metric",
+        "entropy",
+        "--layer",
+        "3",
+        "--head",
+        "0",
+        "--profile",
+        *options,
+        "--out",
+        "here",
+    )
     assert run_cli(*call).code == 0
     assert table("here/sinks.csv") == []
     assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,piece,received,seen_by,min_rows\n"
