@@ -183,7 +183,7 @@ def test_calls_that_cannot_be_meant() -> None:
     run = model.run("one two")
     with pytest.raises(UsageError, match="unknown option 'focos': did you mean 'focus'"):
         run.rollout(focos="one")  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="unknown aggregate 'none': known are: max, mean"):
+    with pytest.raises(UsageError, match="expected aggregate to be mean, max or weights:FILE, got 'none'"):
         run.rollout(aggregate="none")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="these maps are the mean over layers: keep them without aggregate_layers"):
         model.run("one two", aggregate_layers="mean").rollout()

@@ -50,7 +50,7 @@ def test_importance_serves_as_a_file_of_each_format(run_cli: RunCli) -> None:
 def test_a_file_of_run_finds_weights_beside_itself(run_cli: RunCli, table: Path) -> None:
     (table.parent / "plan.yaml").write_text(
         "model: demo:decoder\ntext: the cat sat\naggregate: weights:own.csv\nsteps:\n"
-        "  - stats: {metric: entropy}\n  - heatmap: {format: svg, layer: 1}\n  - view\n",
+        "  - stats: {metric: entropy, format: json}\n  - heatmap: {format: svg, layer: 1}\n  - view\n",
         encoding="utf-8",
     )
     done = run_cli("run", table.parent / "plan.yaml", "-o", "made")
@@ -58,16 +58,16 @@ def test_a_file_of_run_finds_weights_beside_itself(run_cli: RunCli, table: Path)
     made = Path("made/demo-decoder/000")
     assert "weighted mean of heads" in (made / "heatmap/decoder-L01-weighted.svg").read_text(encoding="utf-8")
     assert "9 of 24 have a negative number" in (made / "view/view.html").read_text(encoding="utf-8")
-    alone = run_cli("stats", *TEXT, "--metric", "entropy", "--aggregate", f"weights:{table}", "-o", "alone")
-    resolved = [
-        json.loads((folder / "stats.json").read_text(encoding="utf-8"))["run"]["resolved"]
-        for folder in (made / "stats", Path("alone"))
-    ]
-    assert resolved[0]["head_weights"] == resolved[1]["head_weights"]
-    with (made / "stats/stats.csv").open(encoding="utf-8") as file:
-        rows = zip(csv.DictReader(file), csv.DictReader(alone.out.splitlines()), strict=True)
-        for of_step, of_command in rows:  # kept maps, and the stream
-            assert float(of_step["entropy"]) == pytest.approx(float(of_command["entropy"]), abs=1e-5)
+    alone = run_cli(
+        "stats", *TEXT, "--metric", "entropy", "--aggregate", f"weights:{table}", "--format", "json", "-o", "alone"
+    )
+    assert alone.code == 0, alone.err
+    step, command = (
+        json.loads((folder / "stats.json").read_text(encoding="utf-8")) for folder in (made / "stats", Path("alone"))
+    )
+    assert step["run"]["resolved"]["head_weights"] == command["run"]["resolved"]["head_weights"]
+    for of_step, of_command in zip(step["heads"], command["heads"], strict=True):  # kept maps, and the stream
+        assert of_step["entropy"] == pytest.approx(of_command["entropy"], abs=1e-5)
 
 
 @pytest.mark.parametrize(
