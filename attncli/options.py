@@ -19,7 +19,7 @@ class Option:
     former   earlier long names such as `--by`: accepted as before, but not shown
     metavar  placeholder of the value in the help; the choices if none is given
     choices  allowed values, completed by the shell
-    file_value  a further value that ends with the path of a file, such as `weights:FILE`
+    file_value  a further value, which ends with the path of a file: `weights:FILE`
     complete function that returns values for the shell, if they are not known in advance
     yields   whether it is left out of a command whose own options have one of this name
     """
@@ -95,9 +95,7 @@ class ModelOptions:
         choices=vocabulary.MODEL_HEADS,
         default="auto",
     )
-    device: str = option(
-        "Model", "device that the model runs on: auto, cpu, cuda, cuda:N, mps", metavar="NAME", default="auto"
-    )
+    device: str = option("Model", "device to run on: auto, cpu, cuda, cuda:N, mps", metavar="NAME", default="auto")
     dtype: str = option(
         "Model",
         f"precision of the weights: {', '.join(vocabulary.DTYPES)} (default: as the checkpoint)",

@@ -1,5 +1,7 @@
 """Pictures of `importance`: all heads by layer, and the heads with the largest effects in order."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -21,7 +23,7 @@ def draw_map(result: Importance, *, model: str = "", note: str = "", kinds: Kind
     neutral = {name: 0.0 for name in result.measures if name in SIGNED}
     note = join_parts(f"importance by {result.method}", note)
     statistics = result.statistics()
-    shown = {"metrics": list(statistics.heads), "labels": {name: label_of(name) for name in statistics.heads}}
+    shown: dict[str, Any] = {"metrics": list(statistics.heads), "labels": {name: label_of(name) for name in statistics.heads}}
     return overview.draw(statistics, model=model, note=note, kinds=kinds, neutral=neutral, **shown)
 
 
