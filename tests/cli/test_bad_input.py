@@ -217,7 +217,7 @@ def refused(run_cli: RunCli, *args: object, code: int = 2) -> str:
 
 
 def test_one_token_is_measured(run_cli: RunCli) -> None:
-    done = run_cli("stats", "-t", "x", "-m", "demo:decoder", "--max-tokens", "1")
+    done = run_cli("stats", "-t", "x", "-m", "demo:decoder", "--max-tokens", "1", "-l", "0")
     assert done.code == 0, done.err
 
 
@@ -295,9 +295,9 @@ def test_generating_with_an_encoder(run_cli: RunCli) -> None:
 def test_folders_that_are_no_runs(run_cli: RunCli) -> None:
     Path("empty").mkdir()
     assert "empty is not a run of attncli" in refused(run_cli, "heatmap", "--from", "empty")
-    assert run_cli("stats", *T, "--out", "bare").code == 0
+    assert run_cli("stats", *T, "--metric", "sink", "--out", "bare").code == 0
     assert "has no maps: run 'stats' again with --save-maps" in refused(run_cli, "heatmap", "--from", "bare")
-    assert run_cli("heatmap", *T, "--out", "run", "--save-maps").code == 0
+    assert run_cli("heatmap", *T, "-l", "0", "-H", "0", "--out", "run", "--save-maps").code == 0
     manifest = json.loads(Path("run/manifest.json").read_text())
     Path("run/manifest.json").write_text(json.dumps({**manifest, "schema": "attncli.run/99"}))
     assert "has format 99" in refused(run_cli, "heatmap", "--from", "run")
@@ -355,7 +355,7 @@ def test_memory_is_foretold(run_cli: RunCli) -> None:
         "or allow more with --max-memory\n"
     )
     assert run_cli("heatmap", *T, "--max-memory", "1kB", "-l", "0", "-H", "0").code == 0
-    assert run_cli("stats", *T, "--max-memory", "1kB").code == 0
+    assert run_cli("stats", *T, "--metric", "sink", "--max-memory", "1kB").code == 0
     assert "would keep" in refused(run_cli, "stats", *T, "--max-memory", "1kB", "--save-maps")
 
 
@@ -368,7 +368,7 @@ def test_hostile_texts_go_through_every_writer(command: str, run_cli: RunCli) ->
     )
     assert done.code == 0, done.err
     json.loads(done.out)
-    again = run_cli("stats", "--from", "here", "--json", "--out", "again")
+    again = run_cli("stats", "--from", "here", "--metric", "sink", "--json", "--out", "again")
     assert json.loads(again.out)["inputs"][0]["text"] == " ".join(texts)
 
 

@@ -47,8 +47,8 @@ def test_stats_follow_an_edit_and_name_it(run_cli: RunCli, tmp_path: Path) -> No
         ("view", ()),
         ("highlight", ("--focus", "mat", "--layer", "1")),
         ("find", ("--query", "mat", "--key", "cat")),
-        ("segments", ("--generate", "2")),
-        ("patterns", ("--shuffles", "0")),
+        ("segments", ("--generate", "2", "--layer", "1")),
+        ("patterns", ("--shuffles", "0", "--head", "0-1")),
     ],
 )
 def test_every_command_that_reads_texts_edits(
@@ -110,7 +110,7 @@ def test_a_file_of_run_edits_models(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_a_saved_run_keeps_the_edits_in_its_title(run_cli: RunCli, tmp_path: Path) -> None:
-    assert run_cli("stats", *DECODER, "--zero", "0", "--save-maps", "-o", "saved").code == 0
+    assert run_cli("stats", *DECODER, "--metric", "sink", "--zero", "0", "--save-maps", "-o", "saved").code == 0
     done = run_cli("heatmap", "--from", "saved", "--layer", "1", "--head", "0", "--format", "svg", "-o", "drawn")
     assert done.code == 0, done.err
     assert "zero 0" in (tmp_path / "drawn" / "manifest.json").read_text()
