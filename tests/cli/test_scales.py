@@ -62,7 +62,7 @@ def test_a_saved_run_gives_the_numbers_and_pictures_of_its_pass(run_cli: RunCli,
     assert [Path(line).name for line in drawn.out.splitlines()] == [
         f"{POOLED}-L02-H{head}.png" for head in ("00", "03")
     ]
-    pages = run_cli("heatmap", "-m", funnel, "-t", TEXT, "-o", "pages")
+    pages = run_cli("heatmap", "-m", funnel, "-t", TEXT, "-H", "0", "-o", "pages")
     kinds = ("encoder", POOLED, "decoder")
     assert [Path(line).name for line in pages.out.splitlines()] == [f"{kind}-grid.png" for kind in kinds]
 
@@ -80,7 +80,8 @@ def test_the_page_shows_the_kind_with_its_labels(options: tuple[str, ...], run_c
 
 def test_a_kind_selects_its_scales_and_layers_count_through_them(run_cli: RunCli, funnel: Path) -> None:
     def layers(*options: str) -> list[tuple[str, int]]:
-        done = run_cli("stats", "-m", funnel, "-t", TEXT, "-o", "out", "--force", "--metric", "entropy", *options)
+        call = ("stats", "-m", funnel, "-t", TEXT, "-H", "0", "-o", "out", "--force", "--metric", "entropy")
+        done = run_cli(*call, *options)
         return keys(rows(done.out))
 
     assert layers("--kind", "encoder") == [("encoder", 0), ("encoder", 1), (POOLED, 2)]
@@ -91,7 +92,7 @@ def test_a_kind_selects_its_scales_and_layers_count_through_them(run_cli: RunCli
 
 @pytest.mark.parametrize("command", ["patterns", "segments --pair dog", "flow", "highlight --focus dog"])
 def test_analyses_of_tokens_leave_the_kind_out_and_say_so(command: str, run_cli: RunCli, funnel: Path) -> None:
-    done = run_cli(*command.split(), "-m", funnel, "-t", TEXT, "-o", "out")
+    done = run_cli(*command.split(), "-m", funnel, "-t", TEXT, "-H", "0", "-o", "out")
     assert done.code == 0, done.err
     assert f"note: {POOLED} layers 2 are left out: their rows or keys stand for several tokens or for none" in done.err
     assert POOLED not in done.out
@@ -100,8 +101,9 @@ def test_analyses_of_tokens_leave_the_kind_out_and_say_so(command: str, run_cli:
 
 
 def test_the_steps_of_a_file_share_a_pass_over_all_kinds(run_cli: RunCli, funnel: Path) -> None:
-    steps = {"model": str(funnel), "text": TEXT, "steps": [{"stats": {"metric": "entropy"}}, {"patterns": {}}]}
-    Path("steps.yaml").write_text(json.dumps(steps), encoding="utf-8")
+    steps = [{"stats": {"metric": "entropy"}}, {"patterns": {"shuffles": 0}}]
+    plan = {"model": str(funnel), "text": TEXT, "head": 0, "steps": steps}
+    Path("steps.yaml").write_text(json.dumps(plan), encoding="utf-8")
     done = run_cli("run", "steps.yaml", "-o", "out")
     assert done.code == 0, done.err
     (table,) = Path("out").rglob("stats.csv")

@@ -51,9 +51,7 @@ def test_a_pipe_gets_every_head(run_cli: RunCli) -> None:
 
 
 def test_json_is_one_document_with_everything(run_cli: RunCli) -> None:
-    done = run_cli(
-        "segments", *PAIR, "-l", "0", "-H", "0-1", "--json", "-o", "here", "--format", "jsonl,parquet,svg,pdf"
-    )
+    done = run_cli("segments", *PAIR, "-l", "0", "-H", "0", "--json", "-o", "here", "--format", "jsonl,parquet,svg,pdf")
     document = json.loads(done.out)
     assert done.out == Path("here/segments.json").read_text()
     assert document["schema"] == "attncli.segments/1"
@@ -133,9 +131,9 @@ def test_passages_of_a_file(run_cli: RunCli) -> None:
 
 
 def test_the_same_bytes_from_the_model_again_and_from_a_saved_run(run_cli: RunCli) -> None:
-    assert run_cli("heatmap", *PAIR, "-l", "0", "-H", "0-1", "--save-maps", "-o", "saved").code == 0
+    assert run_cli("heatmap", *PAIR, "-l", "0", "-H", "0", "--save-maps", "-o", "saved").code == 0
     for out, given in (("one", PAIR), ("two", PAIR), ("from", ("--from", "saved"))):
-        assert run_cli("segments", *given, "-l", "0", "-H", "0-1", "--words", "-o", out).code == 0
+        assert run_cli("segments", *given, "-l", "0", "-H", "0", "--words", "-o", out).code == 0
     for name in names("one"):
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
     one, other = (rows(Path(folder, "segments.csv").read_text()) for folder in ("one", "from"))
