@@ -21,6 +21,7 @@ from attncli.data import Array, Zoom
 from attncli.data.transforms import drop_special, removed_mass, to_words, zoomed
 from attncli.errors import ModelError, UsageError
 from attncli.models import wrap_model
+from attncli.models.loading import load
 from attncli.studies.flow.options import FlowOptions
 from attncli.studies.flow.study import FlowStudy
 
@@ -75,7 +76,7 @@ def test_cls_loses_the_mass_that_it_has_by_weight(weights: attncli.Run, norms: a
 
 def equal_values(name: str) -> Any:
     """Return a bundled model in which all tokens have the same value vector."""
-    loaded = attncli.load(name).loaded
+    loaded = load(name)
     with torch.no_grad():
         for path, module in loaded.model.named_modules():
             if path.endswith("attention.self.value"):
