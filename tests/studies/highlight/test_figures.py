@@ -262,7 +262,7 @@ def test_the_picture_has_the_text_the_scale_and_the_numbers() -> None:
 
 
 def test_long_text_wraps_inside_the_page() -> None:
-    text = " ".join(f"word{at}" for at in range(400)) + " " + "a" * 500
+    text = " ".join(f"word{at}" for at in range(200)) + " " + "a" * 500
     spans = [(match.start(), match.end()) for match in re.finditer(r"\S+", text)]
     figure = view.draw(of(tokens(text, spans), line([0.1] * len(spans))))
     placed = [text.get_position() for text in shown(figure) if text.get_text().startswith("word")]
