@@ -23,7 +23,10 @@ def draw_map(result: Importance, *, model: str = "", note: str = "", kinds: Kind
     neutral = {name: 0.0 for name in result.measures if name in SIGNED}
     note = join_parts(f"importance by {result.method}", note)
     statistics = result.statistics()
-    shown: dict[str, Any] = {"metrics": list(statistics.heads), "labels": {name: label_of(name) for name in statistics.heads}}
+    shown: dict[str, Any] = {
+        "metrics": list(statistics.heads),
+        "labels": {name: label_of(name) for name in statistics.heads},
+    }
     return overview.draw(statistics, model=model, note=note, kinds=kinds, neutral=neutral, **shown)
 
 
