@@ -203,6 +203,7 @@ class OutputOptions(FolderOptions):
         "file formats, with commas. Pictures: png, svg, pdf; pages: html; tables: json, csv, parquet, jsonl",
         metavar="NAMES",
     )
+    pictures: bool = option("Output", "write pictures beside the tables", "--pictures/--no-pictures", default=True)
     save_maps: bool = option("Output", "save the selected maps too, for --from", default=False)
     maps_format: str = option("Output", "format of saved maps", choices=vocabulary.MAPS_FORMATS, default="safetensors")
     layout: str = option(

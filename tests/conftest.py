@@ -219,6 +219,22 @@ def run_cli(
     return run
 
 
+@pytest.fixture
+def run_tables(run_cli: RunCli) -> RunCli:
+    """Runs `attncli ARGS…` as `run_cli` does, with --no-pictures: for tests that read numbers and messages alone.
+
+    Drawing is nearly all that a command on a short text costs.
+    """
+    from attncli.cli.command_table import study_commands
+
+    drawing = {*study_commands()} - {"heatmap", "view"}
+
+    def run(command: str, *args: object, stdin: str | bytes = "") -> Called:
+        return run_cli(command, *args, *(("--no-pictures",) if command in drawing else ()), stdin=stdin)
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def finished_commands() -> dict[tuple[object, ...], Called]:
     """What `run_once` has run for the tests of a module."""

@@ -88,16 +88,21 @@ def run_study(
                 console.show(*drawing.terminal())
 
         study = study.adapt(common.selection, common.saved.from_ is not None)
-        formats = study.formats.choose(common.output.format)
+        allowed, named = study.formats, common.output.format
+        if not common.output.pictures:
+            allowed = allowed.without_pictures(named)
+        formats = allowed.choose(named)
         pictures = pictures or PictureOptions()
-        style = style_of(pictures) if study.formats.draws else None
+        style = style_of(pictures) if allowed.draws else None
         invocation = invocation_of(study, common, formats, texts if study.reads else ())
+        if allowed.draws < study.formats.draws:
+            invocation = replace(invocation, options={**invocation.options, "pictures": False})
         if style is not None:
             options = {**invocation.options, "pictures": style.chosen}
             invocation = replace(invocation, options=options, typed={**invocation.typed, **typed(pictures)})
         run, result = execute(invocation, study, console.track)
         report = with_key_value_heads(study.report(result, run), study.name)
-        arguments = (study.name, report, invocation.folder, formats, study.formats)
+        arguments = (study.name, report, invocation.folder, formats, allowed)
         published = publish(*arguments, style=style, track=console.track, wrote=print_path, drew=show_drawing)
         console.notes(published.notes)
         tables = partial(_tables, study, result, run, common.console.verbose)

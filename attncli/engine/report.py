@@ -37,11 +37,21 @@ class Formats:
 
     def choose(self, named: Iterable[str] | None) -> tuple[str, ...]:
         """Return the formats to write for values of `--format`, such as `png,svg`; raise UsageError if unknown."""
-        names = [name.strip() for part in named or () for name in part.split(",")]
+        names = _names(named)
         for name in names:
             if name not in self.allowed:
                 raise UsageError(f"unknown --format '{name}': {did_you_mean(name, self.allowed)}")
         return tuple(dict.fromkeys([*(() if names and self.replaced else self.default), *names]))
+
+    def without_pictures(self, named: Iterable[str] | None) -> Formats:
+        """Return the other formats; raise UsageError if all are pictures, or if a picture is named, as for `choose`."""
+        for name in set(_names(named)).intersection(self.allowed, PICTURE_FORMATS):
+            raise UsageError(f"--format {name} is a picture: leave it out, or --no-pictures")
+        names = {name: getattr(self, name) for name in ("allowed", "default", "drawings")}
+        others = {name: tuple(kept for kept in of if kept not in PICTURE_FORMATS) for name, of in names.items()}
+        if not others["allowed"]:
+            raise UsageError("--no-pictures leaves nothing to write: this command writes pictures alone")
+        return replace(self, **others)
 
     @property
     def draws(self) -> bool:
@@ -52,6 +62,10 @@ class Formats:
         """Return the formats of drawings among the chosen ones."""
         pictures = (name for name in chosen if name in (*PICTURE_FORMATS, *PAGE_FORMATS))
         return list(dict.fromkeys([*self.drawings, *pictures]))
+
+
+def _names(named: Iterable[str] | None) -> list[str]:
+    return [name.strip() for part in named or () for name in part.split(",")]
 
 
 @dataclass(frozen=True)

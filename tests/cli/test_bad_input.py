@@ -216,16 +216,16 @@ def refused(run_cli: RunCli, *args: object, code: int = 2) -> str:
     return done.err
 
 
-def test_one_token_is_measured(run_cli: RunCli) -> None:
-    done = run_cli("stats", "-t", "x", "-m", "demo:decoder", "--max-tokens", "1", "-l", "0")
+def test_one_token_is_measured(run_tables: RunCli) -> None:
+    done = run_tables("stats", "-t", "x", "-m", "demo:decoder", "--max-tokens", "1", "-l", "0")
     assert done.code == 0, done.err
 
 
-def test_a_text_longer_than_the_model(run_cli: RunCli) -> None:
-    said = refused(run_cli, "heatmap", "-t", "word " * 2000)
+def test_a_text_longer_than_the_model(run_tables: RunCli) -> None:
+    said = refused(run_tables, "heatmap", "-t", "word " * 2000)
     assert "the model reads at most 512" in said
     assert "--max-tokens 512" in said
-    assert run_cli("stats", "-t", "word " * 2000, "--max-tokens", "512", "--metric", "entropy").code == 0
+    assert run_tables("stats", "-t", "word " * 2000, "--max-tokens", "512", "--metric", "entropy").code == 0
 
 
 @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ def test_a_text_longer_than_the_model(run_cli: RunCli) -> None:
         ("a.txt", b"x", ["--column", "text"], "a.txt has no columns"),
     ],
 )
-def test_broken_files(name: str, data: bytes, options: list[str], said: str, run_cli: RunCli) -> None:
+def test_broken_files(name: str, data: bytes, options: list[str], said: str, run_tables: RunCli) -> None:
     Path(name).write_bytes(data)
-    assert said in refused(run_cli, "stats", "--file", name, *options)
+    assert said in refused(run_tables, "stats", "--file", name, *options)
 
 
-def test_broken_chats(run_cli: RunCli) -> None:
+def test_broken_chats(run_tables: RunCli) -> None:
     Path("chat.json").write_text("[{]")
-    assert "chat.json is not JSON (line 1, column 3)" in refused(run_cli, "stats", "--chat", "chat.json")
+    assert "chat.json is not JSON (line 1, column 3)" in refused(run_tables, "stats", "--chat", "chat.json")
     Path("chat.json").write_text('[{"role": "user", "content": "hello"}]')
-    said = refused(run_cli, "stats", "--chat", "chat.json", code=3)
+    said = refused(run_tables, "stats", "--chat", "chat.json", code=3)
     assert "has no chat template; give --text instead of --chat" in said
 
 
@@ -276,16 +276,16 @@ def test_a_model_that_is_not_there(run_cli: RunCli) -> None:
     assert "cannot be reached" in refused(run_cli, "heatmap", "-m", "nobody/nothing", *T, code=3)
 
 
-def test_a_prompt_that_leaves_no_room_for_an_answer(run_cli: RunCli) -> None:
-    said = refused(run_cli, "stats", "-m", "demo:decoder", "-t", "one two", "--generate", "3000")
+def test_a_prompt_that_leaves_no_room_for_an_answer(run_tables: RunCli) -> None:
+    said = refused(run_tables, "stats", "-m", "demo:decoder", "-t", "one two", "--generate", "3000")
     assert "with --generate 3000 that makes" in said
     assert "the model reads at most 2048; shorten it or pass a smaller --generate" in said
 
 
-def test_a_text_that_is_longer_than_the_positions(run_cli: RunCli) -> None:
-    said = refused(run_cli, "stats", "-t", "cat " * 600)
+def test_a_text_that_is_longer_than_the_positions(run_tables: RunCli) -> None:
+    said = refused(run_tables, "stats", "-t", "cat " * 600)
     assert said.endswith("the model reads at most 512; shorten it or pass --max-tokens 512\n")
-    assert run_cli("stats", "-t", "cat " * 600, "--max-tokens", "512", "--metric", "sink").code == 0
+    assert run_tables("stats", "-t", "cat " * 600, "--max-tokens", "512", "--metric", "sink").code == 0
 
 
 def test_generating_with_an_encoder(run_cli: RunCli) -> None:

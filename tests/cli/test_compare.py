@@ -83,16 +83,16 @@ def test_json_has_both_sides_and_both_tables(texts: str, run_cli: RunCli) -> Non
     assert Path("here/compare.svg").is_file()
 
 
-def test_two_texts_on_one_model(run_cli: RunCli) -> None:
+def test_two_texts_on_one_model(run_tables: RunCli) -> None:
     call = ("compare", "-t", "one two", "--against-text", "two one")
-    done = run_cli(*call, "-o", "here")
+    done = run_tables(*call, "-o", "here")
     assert done.code == 0
     assert "note: the texts differ: their maps are compared position by position" in done.err
     assert "note: 1 text is too few for intervals and p-values: give at least 6" in done.err
     assert not any("js_low" in row or "js_high" in row for row in rows(done.out))
     assert {head["js_low"] for head in json.loads(Path("here/compare.json").read_text())["heads"]} == {None}
-    assert run_cli("compare", "-t", "one two", "--against-text", "two", "-o", "here").code == 4
-    done = run_cli("compare", "-t", "one two", "--against-text", "two three four", "--metric", "entropy")
+    assert run_tables("compare", "-t", "one two", "--against-text", "two", "-o", "here").code == 4
+    done = run_tables("compare", "-t", "one two", "--against-text", "two three four", "--metric", "entropy")
     assert "cannot be compared, so they have no js_distance" in done.err
     assert not any("js_distance" in row for row in rows(done.out))
 
@@ -104,7 +104,7 @@ def test_where_nothing_is_defined_there_is_no_picture(run_cli: RunCli) -> None:
     assert not Path("here/compare.png").exists()
 
 
-def test_an_encoder_decoder_needs_one_target_for_both(run_cli: RunCli) -> None:
+def test_an_encoder_decoder_needs_one_target_for_both(run_tables: RunCli) -> None:
     call = (
         "compare",
         "demo:seq2seq",
@@ -117,7 +117,7 @@ def test_an_encoder_decoder_needs_one_target_for_both(run_cli: RunCli) -> None:
         "--metric",
         "sink",
     )
-    done = run_cli(*call)
+    done = run_tables(*call)
     assert done.code == 0
     assert {row["kind"] for row in rows(done.out)} == {"encoder", "decoder", "cross"}
 

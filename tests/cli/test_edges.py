@@ -20,9 +20,9 @@ TEXTS = ("-t", "Unbelievable, really.", "-t", "The cat sat.")
 
 @pytest.mark.parametrize("words", [False, True])
 @pytest.mark.parametrize("special", ["keep", "drop"])
-def test_the_file_is_what_python_finds(words: bool, special: Literal["keep", "drop"], run_cli: RunCli) -> None:
+def test_the_file_is_what_python_finds(words: bool, special: Literal["keep", "drop"], run_tables: RunCli) -> None:
     options = ("--top-k", "2", "--layer", "0,2", "--special", special, *(["--words"] if words else []))
-    assert run_cli("stats", *TEXTS, "--metric", "sink", *options, "--out", "here").code == 0
+    assert run_tables("stats", *TEXTS, "--metric", "sink", *options, "--out", "here").code == 0
     run = attncli.load().run(list(TEXTS[1::2]), top_k=2, layer="0,2", words=words, special=special, keep_maps=False)
     read, frame = pq.read_table("here/edges.parquet").to_pandas(), run.edges().to_frame()
     assert all(read[name].tolist() == frame[name].tolist() for name in frame)
@@ -36,16 +36,16 @@ def test_the_file_stands_in_the_manifest_and_stdout_stays_the_statistics(run_cli
     assert listed == ["edges.parquet", "stats.csv", "stats.json", "stats.png"]
 
 
-def test_both_options_together_are_both_limits(run_cli: RunCli) -> None:
-    done = run_cli("stats", *TEXTS, "--metric", "sink", "--top-k", "2", "--min-weight", "0.3", "--out", "here")
+def test_both_options_together_are_both_limits(run_tables: RunCli) -> None:
+    done = run_tables("stats", *TEXTS, "--metric", "sink", "--top-k", "2", "--min-weight", "0.3", "--out", "here")
     assert done.code == 0
     table = pq.read_table("here/edges.parquet").to_pandas()
     assert table["weight"].min() >= 0.3
     assert table.groupby(["text", "layer", "head", "query"]).size().max() == 2
 
 
-def test_more_edges_than_keys_are_noted(run_cli: RunCli) -> None:
-    done = run_cli("stats", "-t", "The cat sat.", "--metric", "sink", "--top-k", "99")
+def test_more_edges_than_keys_are_noted(run_tables: RunCli) -> None:
+    done = run_tables("stats", "-t", "The cat sat.", "--metric", "sink", "--top-k", "99")
     assert done.code == 0
     assert done.err.startswith("note: --top-k 99 is more than the ")
     assert done.err.endswith(" tokens of a text: all visible keys are taken\n")

@@ -67,10 +67,12 @@ def test_every_command_that_reads_texts_edits(
         assert any(float(row["weight"]) > 0 for (layer, _), row in rows.items() if layer == "2")
 
 
-def test_compare_edits_b(run_cli: RunCli, tmp_path: Path) -> None:
+def test_compare_edits_b(run_tables: RunCli, tmp_path: Path) -> None:
     command = ("compare", "demo:decoder", "--text", "the cat sat", "--layer", "0", "--metric", "entropy")
     Path("texts.txt").write_text("a dog\nthe mat\n", encoding="utf-8")
-    done = run_cli(*command, "--edit-b", "uniform 0.1", "--edit-b", "mean 0.2", "--mean-file", "texts.txt", "-o", "out")
+    done = run_tables(
+        *command, "--edit-b", "uniform 0.1", "--edit-b", "mean 0.2", "--mean-file", "texts.txt", "-o", "out"
+    )
     assert done.code == 0, done.err
     resolved = json.loads((tmp_path / "out" / "compare.json").read_text())["run"]["resolved"]
     assert "mean_texts" not in resolved
@@ -78,7 +80,7 @@ def test_compare_edits_b(run_cli: RunCli, tmp_path: Path) -> None:
     rows = heads(done.out)
     assert float(rows["0", "1"]["js_distance"]) > 0.1
     assert float(rows["0", "0"]["js_distance"]) == pytest.approx(0, abs=1e-3)
-    both = run_cli(*command, "--edit", "window 2", "--edit-b", "none", "-o", "two")
+    both = run_tables(*command, "--edit", "window 2", "--edit-b", "none", "-o", "two")
     assert both.code == 0, both.err
     resolved = json.loads((tmp_path / "two" / "compare.json").read_text())["run"]["resolved"]
     assert resolved["edits"] == ["window 2"]
@@ -143,11 +145,11 @@ def test_wrong_edits_end_in_one_line(options: tuple[str, ...], code: int, messag
     assert len(done.err.strip().splitlines()) == 1
 
 
-def test_a_layer_that_cannot_be_edited_is_refused_with_code_3(run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_layer_that_cannot_be_edited_is_refused_with_code_3(run_tables: RunCli, tmp_path: Path) -> None:
     import families
 
     folder = tmp_path / "longformer"
     families.save(families.FAMILIES["longformer"], folder)
-    done = run_cli("stats", "--model", folder, "--text", "the cat saw a dog", "--edit", "uniform 0")
+    done = run_tables("stats", "--model", folder, "--text", "the cat saw a dog", "--edit", "uniform 0")
     assert done.code == 3
     assert "band around each query" in done.err

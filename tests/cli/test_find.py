@@ -85,10 +85,10 @@ def test_a_person_gets_a_table_of_the_first_heads(tmp_path: Path) -> None:
     assert "Wrote here/find.png" in seen
 
 
-def test_over_several_texts(minilm: Path, run_cli: RunCli) -> None:
+def test_over_several_texts(minilm: Path, run_tables: RunCli) -> None:
     texts = (ANIMAL, "An animal ran since it was late.", "Nothing of the kind.")
     options = [option for text in texts for option in ("-t", text)]
-    done = run_cli("find", "-m", minilm, *options, "--query", "it", "--key", "animal", "-l", "3", "-o", "here")
+    done = run_tables("find", "-m", minilm, *options, "--query", "it", "--key", "animal", "-l", "3", "-o", "here")
     assert done.err == "note: 1 of 3 texts are left out, the first is text 2: 'it' does not occur in the text\n"
     table = rows(done.out)
     assert (table[0]["head"], table[0]["texts"]) == ("1", "2")
@@ -120,41 +120,41 @@ def test_a_saved_run_gives_the_same_numbers(run_cli: RunCli) -> None:
     ],
 )
 def test_tokens_are_named_by_position_range_segment_and_word(
-    model: str, query: str, key: str, positions: tuple[list[int], list[int]], run_cli: RunCli
+    model: str, query: str, key: str, positions: tuple[list[int], list[int]], run_tables: RunCli
 ) -> None:
-    done = run_cli("find", "-m", f"demo:{model}", *CAT, f"--query={query}", "--key", key, "-H", "0", "--json")
+    done = run_tables("find", "-m", f"demo:{model}", *CAT, f"--query={query}", "--key", key, "-H", "0", "--json")
     (tokens,) = json.loads(done.out)["tokens"]
     found = [sorted(position for match in tokens[end] for position in match["positions"]) for end in ("query", "key")]
     assert (*found,) == positions
 
 
-def test_segments_of_a_pair_and_of_a_file(run_cli: RunCli) -> None:
+def test_segments_of_a_pair_and_of_a_file(run_tables: RunCli) -> None:
     pair = ("-t", "A dog barks.", "--pair", "It was a cat.")
-    done = run_cli("find", *pair, "--query", "b", "--key", "a", "-o", "pair")
+    done = run_tables("find", *pair, "--query", "b", "--key", "a", "-o", "pair")
     assert done.err == "note: 'a' is the segment 'a' of the text: for the word give a#1\n"
     assert rows(done.out)[0]["queries"] == "6"
     Path("parts.json").write_text(json.dumps({"doc1": ["The cat"], "doc2": ["it was warm"]}))
-    done = run_cli("find", *CAT, "--segments", "parts.json", "--query", "doc2", "--key", "doc1", "-o", "parts")
+    done = run_tables("find", *CAT, "--segments", "parts.json", "--query", "doc2", "--key", "doc1", "-o", "parts")
     assert (done.code, done.err, rows(done.out)[0]["queries"]) == (0, "", "4")
-    done = run_cli("find", *CAT, "--segments", "parts.json", "--query", "doc3", "--key", "doc1")
+    done = run_tables("find", *CAT, "--segments", "parts.json", "--query", "doc3", "--key", "doc1")
     assert done.err == "error: 'doc3' does not occur in the text: did you mean 'doc2' or 'doc1'?\n"
 
 
-def test_a_number_is_a_position_and_a_note_names_the_word(run_cli: RunCli) -> None:
+def test_a_number_is_a_position_and_a_note_names_the_word(run_tables: RunCli) -> None:
     text = ("-t", "She had 4 cats and they had 4 homes.", "-H", "0", "--json")
-    done = run_cli("find", *text, "--query", "cats", "--key", "4", "-o", "position")
+    done = run_tables("find", *text, "--query", "cats", "--key", "4", "-o", "position")
     assert done.err == "note: '4' is token 4 of the text: for the word give 4#1\n"
     (tokens,) = json.loads(done.out)["tokens"]
     assert tokens["key"][0]["positions"] == [4]
-    (tokens,) = json.loads(run_cli("find", *text, "--query", "cats", "--key", "4#1", "-o", "word").out)["tokens"]
+    (tokens,) = json.loads(run_tables("find", *text, "--query", "cats", "--key", "4#1", "-o", "word").out)["tokens"]
     assert tokens["key"] == [{"name": "4#1", "positions": [3]}]
 
 
-def test_written_tokens_have_the_rows_that_predict_them(run_cli: RunCli) -> None:
+def test_written_tokens_have_the_rows_that_predict_them(run_tables: RunCli) -> None:
     options = ("-m", "demo:decoder", "-t", "Once upon a time", "--generate", "4", "--key", "time", "-H", "0", "--json")
     tokens = {}
     for name, more in {"default": (), "input": ("--rows-as", "input")}.items():
-        done = run_cli("find", *options, "--query", "generated", *more, "-o", name)
+        done = run_tables("find", *options, "--query", "generated", *more, "-o", name)
         (tokens[name],) = json.loads(done.out)["tokens"]
     assert (tokens["default"]["rows"], tokens["default"]["rows_as"]) == ([5, 6, 7, 8], "predicted")
     assert (tokens["input"]["rows"], tokens["input"]["rows_as"]) == ([6, 7, 8, 9], "input")
@@ -163,35 +163,35 @@ def test_written_tokens_have_the_rows_that_predict_them(run_cli: RunCli) -> None
 @pytest.mark.parametrize(
     "command", ["find --query generated --key time", "segments", "highlight --focus generated --format html"]
 )
-def test_a_note_says_that_words_are_read_by_their_own_rows(command: str, run_cli: RunCli) -> None:
+def test_a_note_says_that_words_are_read_by_their_own_rows(command: str, run_tables: RunCli) -> None:
     options = ("-m", "demo:decoder", "-t", "Once upon a time", "--generate", "4", "-l", "0", "-H", "0")
     note = "note: rows of 'generated' are read as input, as no row predicts a word: leave out --words"
-    assert note in run_cli(*command.split(), *options, "--words", "-o", "words").err
+    assert note in run_tables(*command.split(), *options, "--words", "-o", "words").err
     for name, more in {"tokens": (), "chosen": ("--words", "--rows-as", "input")}.items():
-        assert "as no row predicts" not in run_cli(*command.split(), *options, *more, "-o", name).err
+        assert "as no row predicts" not in run_tables(*command.split(), *options, *more, "-o", name).err
 
 
-def test_several_occurrences_have_a_note(run_cli: RunCli) -> None:
-    done = run_cli("find", "-t", "it is the cat and it ran", "--query", "it", "--key", "cat", "-o", "here")
+def test_several_occurrences_have_a_note(run_tables: RunCli) -> None:
+    done = run_tables("find", "-t", "it is the cat and it ran", "--query", "it", "--key", "cat", "-o", "here")
     assert done.err == (
         "note: 'it' counts with all its occurrences, it has 2: it#1 is token 1, it#2 is token 7: weights are the mean "
         "over them; --query 'it#2' is one of them\n"
     )
     assert rows(done.out)[0]["queries"] == "2"
-    causal = run_cli("find", "-m", "demo:decoder", "-t", "it is the cat and it ran", *ENDS, "-o", "causal")
+    causal = run_tables("find", "-m", "demo:decoder", "-t", "it is the cat and it ran", *ENDS, "-o", "causal")
     assert "note: 1 query tokens come before all keys, which a decoder masks: they do not count\n" in causal.err
     assert rows(causal.out)[0]["queries"] == "1"
 
 
-def test_cross_attention_is_found_by_where_the_words_are(run_cli: RunCli) -> None:
+def test_cross_attention_is_found_by_where_the_words_are(run_tables: RunCli) -> None:
     texts = ("-m", "demo:seq2seq", "-t", "one two", "--target", "owt eno")
-    done = run_cli("find", *texts, "--query", "eno", "--key", "one", "-o", "here")
+    done = run_tables("find", *texts, "--query", "eno", "--key", "one", "-o", "here")
     assert done.err == "note: encoder and decoder attention is left out: 'eno' does not occur in the text\n"
     assert {row["kind"] for row in rows(done.out)} == {"cross"}
     assert {row["weight_positional"] for row in rows(done.out)} == {""}
-    whole = rows(run_cli("find", *texts, "--query", "target", "--key", "source", "--kind", "cross", "-o", "w").out)
+    whole = rows(run_tables("find", *texts, "--query", "target", "--key", "source", "--kind", "cross", "-o", "w").out)
     assert all(0.5 < float(row["weight"]) < 1 for row in whole)
-    done = run_cli("find", *texts, "--query", "drei", "--key", "one")
+    done = run_tables("find", *texts, "--query", "drei", "--key", "one")
     assert done.err.startswith("error: encoder: 'drei' does not occur in the text: there are one, two, ")
     assert "; decoder and cross: 'drei' does not occur in the text: there are " in done.err
 
@@ -212,7 +212,7 @@ def test_cross_attention_is_found_by_where_the_words_are(run_cli: RunCli) -> Non
         ),
     ],
 )
-def test_bad_calls_say_what_is_wrong(options: str, message: str, run_cli: RunCli) -> None:
-    done = run_cli("find", *CAT, *options.split())
+def test_bad_calls_say_what_is_wrong(options: str, message: str, run_tables: RunCli) -> None:
+    done = run_tables("find", *CAT, *options.split())
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith(f"error: {message}"), done.err

@@ -91,9 +91,9 @@ def test_of_a_decoder_alone_the_source_is_drawn_too(run_cli: RunCli) -> None:
     assert ">from the source</text>" in svg
 
 
-def test_json_holds_the_same_as_the_table(run_cli: RunCli) -> None:
+def test_json_holds_the_same_as_the_table(run_tables: RunCli) -> None:
     options = ("flow", "-t", TEXT, "--method", "flow", "--no-residual", "--start-layer", "1", "-o", "here")
-    done = run_cli(*options, "--json", "--format", "parquet,jsonl")
+    done = run_tables(*options, "--json", "--format", "parquet,jsonl")
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
     assert done.out == Path("here/flow.json").read_text(encoding="utf-8")
@@ -108,11 +108,11 @@ def test_json_holds_the_same_as_the_table(run_cli: RunCli) -> None:
     assert lines == table.to_pylist()
 
 
-def test_the_page_of_the_file_names_what_is_in_it(run_cli: RunCli) -> None:
-    (flow,) = json.loads(run_cli("flow", "-t", "one", "--method", "flow", "--json").out)["flows"]
-    page = " ".join(run_cli("explain", "flow.json").out.split())
+def test_the_page_of_the_file_names_what_is_in_it(run_tables: RunCli) -> None:
+    (flow,) = json.loads(run_tables("flow", "-t", "one", "--method", "flow", "--json").out)["flows"]
+    page = " ".join(run_tables("explain", "flow.json").out.split())
     assert all(f'"{name}"' in page for name in flow)
-    columns = run_cli("flow", "-t", "one").out.splitlines()[0]
+    columns = run_tables("flow", "-t", "one").out.splitlines()[0]
     assert columns == "text,kind,query,key,query_token,query_piece,key_token,key_piece,rollout,uniform,position"
     names = "text, kind, query, key, query_token, query_piece, key_token, key_piece"
     assert f"{names}, rollout or flow, uniform, position and maximum" in page
@@ -168,14 +168,14 @@ def test_what_changes_the_result_changes_the_folder(run_cli: RunCli) -> None:
     assert len(list(Path("outputs/flow/demo-encoder").iterdir())) == 5
 
 
-def test_maps_of_one_layer_and_maps_of_other_tools(run_cli: RunCli) -> None:
+def test_maps_of_one_layer_and_maps_of_other_tools(run_tables: RunCli) -> None:
     maps = np.random.default_rng(0).dirichlet(np.ones(5), 5)
     np.save("one.npy", maps)
-    done = run_cli("flow", "--from", "one.npy", "-o", "here")
+    done = run_tables("flow", "--from", "one.npy", "-o", "here")
     assert done.err == "note: there is a single layer: its rollout is the attention of that layer\n"
     assert float(rows(done)[0]["rollout"]) == pytest.approx((1 + maps[0, 0]) / 2, abs=1e-6)
     np.save("cross.npy", maps[:, :3] / maps[:, :3].sum(1, keepdims=True))
-    done = run_cli("flow", "--from", "cross.npy")
+    done = run_tables("flow", "--from", "cross.npy")
     assert (done.code, done.out) == (2, "")
     assert "the way from target to source needs encoder, decoder and cross attention, this run has cross" in done.err
 
@@ -192,20 +192,20 @@ def test_kept_maps_that_lead_nowhere_are_refused(run_cli: RunCli) -> None:
     )
 
 
-def test_layers_that_are_left_out_are_told(run_cli: RunCli) -> None:
-    done = run_cli("flow", "-t", SHORT, "-l", "0,3", "-o", "here")
+def test_layers_that_are_left_out_are_told(run_tables: RunCli) -> None:
+    done = run_tables("flow", "-t", SHORT, "-l", "0,3", "-o", "here")
     assert done.err == "note: layers 1-2 are left out: the others follow each other directly\n"
 
 
-def test_texts_without_the_focus_are_left_out(run_cli: RunCli) -> None:
-    done = run_cli("flow", "-t", "It ran.", "-t", "A cat.", "--focus", "it", "-o", "here")
+def test_texts_without_the_focus_are_left_out(run_tables: RunCli) -> None:
+    done = run_tables("flow", "-t", "It ran.", "-t", "A cat.", "--focus", "it", "-o", "here")
     assert {row["text"] for row in rows(done)} == {"0"}
     assert "text 1, encoder is left out: 'it' does not occur in the text" in done.err
 
 
-def test_too_long_a_text_for_flow_is_refused_before_the_work(run_cli: RunCli) -> None:
+def test_too_long_a_text_for_flow_is_refused_before_the_work(run_tables: RunCli) -> None:
     long = " ".join(["animal"] * 400)
-    done = run_cli("flow", "-m", "demo:decoder", "-t", long, "--method", "flow", "-o", "here")
+    done = run_tables("flow", "-m", "demo:decoder", "-t", long, "--method", "flow", "-o", "here")
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(
         r"error: attention flow takes about \d[\d.]* (minutes|hours|days) for \d+ tokens and 3 layers, at most 10 "
@@ -216,8 +216,8 @@ def test_too_long_a_text_for_flow_is_refused_before_the_work(run_cli: RunCli) ->
     assert not Path("here").exists()
 
 
-def test_too_much_memory_is_refused_before_the_work(run_cli: RunCli) -> None:
-    done = run_cli("flow", "-t", TEXT, "--max-memory", "5kB", "-o", "here")
+def test_too_much_memory_is_refused_before_the_work(run_tables: RunCli) -> None:
+    done = run_tables("flow", "-t", TEXT, "--max-memory", "5kB", "-o", "here")
     assert (done.code, done.out) == (2, "")
     assert "allowed are 5 kB (--max-memory); shorten the text with --max-tokens" in done.err
 

@@ -69,9 +69,11 @@ def test_a_pipe_gets_the_heads_and_the_same_command_the_same_bytes(run_once: Run
     assert len(pd.read_parquet(one / "heads-pairs.parquet")) == len(pd.read_csv(one / "heads-pairs.csv"))
 
 
-def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(run_once: RunCli, run_cli: RunCli) -> None:
+def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(
+    run_once: RunCli, run_tables: RunCli
+) -> None:
     one = run_once(*SAVED).folder / "one"
-    done = run_cli("heads", "--from", one, "--out", "two")
+    done = run_tables("heads", "--from", one, "--out", "two")
     assert done.code == 0
     assert "cosine, rank_one_distance and that baseline are left out" in done.err
     first, second = (pd.read_csv(folder / "heads-pairs.csv") for folder in (one, Path("two")))
@@ -81,7 +83,7 @@ def test_saved_maps_say_the_same_without_hidden_states_and_shuffled_tokens(run_o
     assert "cosine" in pd.read_csv(one / "heads-layers.csv")
     assert "cosine" not in pd.read_csv("two/heads-layers.csv")
     assert {layer["cosine"] for layer in json.loads(Path("two/heads.json").read_text())["layers"]} == {None}
-    refused = run_cli("heads", "--from", one, "--shuffles", "2")
+    refused = run_tables("heads", "--from", one, "--shuffles", "2")
     assert (refused.code, refused.out) == (2, "")
     assert "--shuffles runs the model on shuffled tokens, and --from has none" in refused.err
 
@@ -141,11 +143,11 @@ def test_a_text_of_one_token_is_drawn_too(run_cli: RunCli) -> None:
     assert {row["cosine"] for row in found["layers"]} == {None}
 
 
-def test_several_texts_are_averaged_and_counted(run_cli: RunCli) -> None:
+def test_several_texts_are_averaged_and_counted(run_tables: RunCli) -> None:
     texts = ("A dog ran home.", TEXT)
     model = attncli.load("demo:encoder")
     first, second = (model.run(text, layer=0).heads().pairs_frame() for text in texts)
-    done = run_cli("heads", "-t", texts[0], "-t", texts[1], "-l", "0", "--shuffles", "0", "--out", "both", "--json")
+    done = run_tables("heads", "-t", texts[0], "-t", texts[1], "-l", "0", "--shuffles", "0", "--out", "both", "--json")
     assert json.loads(done.out)["compared"]["texts"] == 2
     keys = ["layer", "head", "other_layer", "other_head"]
     first, second, both = (pairs.set_index(keys) for pairs in (first, second, pd.read_csv("both/heads-pairs.csv")))
@@ -200,8 +202,8 @@ def test_what_cannot_be_is_refused_in_one_line(args: tuple[str, ...], said: str,
 
 
 @pytest.mark.parametrize("missing", ["sklearn.manifold", "scipy.cluster.hierarchy"])
-def test_what_is_not_installed_is_asked_for(missing: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_asked_for(missing: str, run_tables: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    done = run_cli("heads", "-t", TEXT)
+    done = run_tables("heads", "-t", TEXT)
     assert (done.code, done.out) == (2, "")
     assert 'pip install "attncli[analyses]"' in done.err

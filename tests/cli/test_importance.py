@@ -54,8 +54,8 @@ def test_the_files_of_a_masked_model(run_cli: RunCli, texts: Path) -> None:
     assert {row["statistic"] for row in document["attention"]} >= {"entropy", "sink"}
 
 
-def test_one_text_describes_one_text(run_cli: RunCli) -> None:
-    done = run_cli("importance", "--text", TEXTS[0], "--method", "mean", "--unit", "layer", "--json")
+def test_one_text_describes_one_text(run_tables: RunCli) -> None:
+    done = run_tables("importance", "--text", TEXTS[0], "--method", "mean", "--unit", "layer", "--json")
     document = json.loads(done.out)
     assert "this describes one text" in document["advice"]
     assert [row["head"] for row in document["heads"]] == [None] * 4
@@ -78,8 +78,8 @@ def test_one_text_describes_one_text(run_cli: RunCli) -> None:
         (("--edit", "block dog->cat"), "block dog->cat: 'dog' does not occur"),
     ],
 )
-def test_bad_input_is_one_line(run_cli: RunCli, arguments: tuple[str, ...], said: str) -> None:
-    done = run_cli("importance", "--text", "The cat sat.", *arguments)
+def test_bad_input_is_one_line(run_tables: RunCli, arguments: tuple[str, ...], said: str) -> None:
+    done = run_tables("importance", "--text", "The cat sat.", *arguments)
     errors = [line for line in done.err.splitlines() if line.startswith("error")]
     assert (done.code, len(errors)) == (2, 1), done.err
     assert said in done.err
@@ -150,7 +150,7 @@ def test_the_aligned_cross_heads_of_the_encoder_decoder(translator: attncli.Mode
     assert best.loss > 3 * second.loss
 
 
-def test_heads_that_copy_matter_once_the_others_are_zeroed(run_cli: RunCli, texts: Path) -> None:
+def test_heads_that_copy_matter_once_the_others_are_zeroed(run_tables: RunCli, texts: Path) -> None:
     """Each of them costs under 0.1 nat in the model as it is."""
     texts.write_text(" ".join(["some again marine gave honour"] * 2), encoding="utf-8")
     options = (
@@ -165,7 +165,7 @@ def test_heads_that_copy_matter_once_the_others_are_zeroed(run_cli: RunCli, text
         "--format",
         "csv",
     )
-    rows = {row["head"]: row for row in rows_of(run_cli("importance", "-m", "demo:decoder", *options).out)}
+    rows = {row["head"]: row for row in rows_of(run_tables("importance", "-m", "demo:decoder", *options).out)}
     assert float(rows["6"]["loss"]) > 0.3
     assert float(rows["3"]["loss"]) == pytest.approx(0, abs=1e-6)
     assert rows["3"]["dead"] == "zeroed by an edit"

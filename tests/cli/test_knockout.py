@@ -42,8 +42,8 @@ def test_the_files_say_which_token_is_needed(run_cli: RunCli) -> None:
     assert list(layers[0])[:4] == ["kind", "layer", "first_layer", "last_layer"]
 
 
-def test_the_default_model_predicts_masks_by_the_head_of_its_checkpoint(run_cli: RunCli) -> None:
-    done = run_cli(
+def test_the_default_model_predicts_masks_by_the_head_of_its_checkpoint(run_tables: RunCli) -> None:
+    done = run_tables(
         "knockout", "--text", "the cat sat on the [MASK] .", "--json", "--layer", "0,1", "--window-layers", "2"
     )
     document = json.loads(done.out)
@@ -89,8 +89,10 @@ def test_a_file_of_segments_and_a_file_of_commands(run_cli: RunCli) -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line(run_cli: RunCli, arguments: tuple[str, ...], code: int, message: str) -> None:
-    done = run_cli("knockout", *arguments)
+def test_what_cannot_be_done_is_one_line(
+    run_tables: RunCli, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    done = run_tables("knockout", *arguments)
     assert done.code == code
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1

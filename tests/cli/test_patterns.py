@@ -138,21 +138,21 @@ def test_each_kind_has_its_examples(run_cli: RunCli) -> None:
     assert not any("segment_mass" in row for row in rows(done.out))
 
 
-def test_maps_from_elsewhere_are_classified(run_cli: RunCli) -> None:
+def test_maps_from_elsewhere_are_classified(run_tables: RunCli) -> None:
     uniform, previous = np.full((12, 12), 1 / 12), np.eye(12)[np.maximum(np.arange(12) - 1, 0)]
     np.save("maps.npy", np.stack([uniform, previous]))
-    done = run_cli("patterns", "--from", "maps.npy", "--axes", "head,query,key", "-o", "here")
+    done = run_tables("patterns", "--from", "maps.npy", "--axes", "head,query,key", "-o", "here")
     assert [row["classes"] for row in rows(done.out)] == ["uniform", "diagonal"]
     assert re.fullmatch(POSITIONAL, done.err)
 
 
-def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
+def test_several_texts_give_means_and_their_spread(run_tables: RunCli) -> None:
     model = attncli.load("demo:encoder")
     one, other = (
         model.patterns(text, shuffles=0, layer=0, head="0-2").to_frame().to_dict("records")
         for text in (TEXT, TEXT[:40])
     )
-    both = rows(run_cli("patterns", "-t", TEXT, "-t", TEXT[:40], "--shuffles", "0", "-l", "0", "-H", "0-2").out)
+    both = rows(run_tables("patterns", "-t", TEXT, "-t", TEXT[:40], "--shuffles", "0", "-l", "0", "-H", "0-2").out)
     for a, b, mean in zip(one, other, both, strict=True):
         for name in ("sink", "sink_uniform", "local_mass"):
             assert float(mean[name]) == pytest.approx((float(a[name]) + float(b[name])) / 2, abs=1e-6)
@@ -164,17 +164,19 @@ def test_several_texts_give_means_and_their_spread(run_cli: RunCli) -> None:
         assert "diagonal_offset_std" not in mean
 
 
-def test_short_texts_are_doubted(run_cli: RunCli) -> None:
-    done = run_cli("patterns", "-t", "It was.", "-l", "0")
+def test_short_texts_are_doubted(run_tables: RunCli) -> None:
+    done = run_tables("patterns", "-t", "It was.", "-l", "0")
     said = "note: the texts are too short to tell local or sparse or mixed, which uniform weights nearly are: "
     assert done.err.startswith(said)
     assert not any("local" in row["classes"] for row in rows(done.out))
-    assert run_cli("patterns", "-t", "It was.", "--margin", "0", "-l", "0", "-H", "0").err.count("too short") == 0
+    assert run_tables("patterns", "-t", "It was.", "--margin", "0", "-l", "0", "-H", "0").err.count("too short") == 0
 
 
-def test_a_pair_has_segments(run_cli: RunCli) -> None:
+def test_a_pair_has_segments(run_tables: RunCli) -> None:
     found = rows(
-        run_cli("patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "-H", "0-1", "--shuffles", "0").out
+        run_tables(
+            "patterns", "-t", TEXT, "--pair", "It was warm there.", "-l", "1", "-H", "0-1", "--shuffles", "0"
+        ).out
     )
     assert all(0 < float(row["segment_mass_uniform"]) < 1 for row in found)
 

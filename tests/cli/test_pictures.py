@@ -56,6 +56,21 @@ def test_every_command_that_draws_has_the_options_and_keys() -> None:
     assert all(PictureOptions in get_type_hints(all_commands()[name]).values() for name in ("compare", "run"))
 
 
+def test_tables_come_without_pictures(run_cli: RunCli) -> None:
+    text = ("-t", "a cat", "-l", "0", "-H", "0")
+    assert run_cli("stats", *text, "--no-pictures", "-o", "stats").code == 0
+    assert {path.name for path in Path("stats").iterdir()} == {"manifest.json", "stats.csv", "stats.json"}
+    assert run_cli("stats", *text, "-o", "stats").code == 4  # other files: another run
+    assert run_cli("highlight", *text, "--focus", "cat", "--no-pictures", "-o", "highlight").code == 0
+    assert {path.suffix for path in Path("highlight").iterdir()} == {".html", ".json"}
+    Path("plan.yaml").write_text("text: a cat\nsteps: [patterns: {pictures: false}]\n")
+    assert {Path(path).suffix for path in run_cli("run", "plan.yaml").out.split()} == {".csv", ".json"}
+    done = run_cli("stats", *text, "--no-pictures", "--format", "csv,svg")
+    assert (done.code, done.err) == (2, "error: --format svg is a picture: leave it out, or --no-pictures\n")
+    done = run_cli("heatmap", *text, "--no-pictures")
+    assert done.err == "error: --no-pictures leaves nothing to write: this command writes pictures alone\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [

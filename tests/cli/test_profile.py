@@ -61,14 +61,14 @@ def test_the_tables_say_what_python_says(run_once: RunCli) -> None:
 
 
 def test_a_long_table_is_shortened_in_csv_only(
-    run_once: RunCli, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+    run_once: RunCli, run_tables: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_once(*WHOLE)
     assert "received.csv" not in whole.err
     rows = pq.read_table(whole.folder / "run/received.parquet").to_pylist()
     heads = sorted({(row["layer"], row["head"]) for row in rows})
     monkeypatch.setattr("attncli.studies.stats.report.MOST_RECEIVED_ROWS", 3 * len(heads) + 1)
-    done = run_cli("stats", "-t", TEXT, *FEW, "--profile", "--format", "parquet", "--out", "short")
+    done = run_tables("stats", "-t", TEXT, *FEW, "--profile", "--format", "parquet", "--out", "short")
     assert (
         "note: received.csv has only the 3 keys of each head that receive most, "
         f"as all {len(rows)} rows make too large a CSV: --format parquet writes all of them\n"
@@ -97,7 +97,7 @@ def test_formats_are_those_of_the_statistics(run_once: RunCli) -> None:
     assert (types["kind"], types["layer"], types["token"], types["received"]) == ("string", "int64", "string", "double")
 
 
-def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
+def test_no_sink_is_an_empty_table_of_the_same_types(run_tables: RunCli) -> None:
     options = ("--sink-threshold", "1", "--format", "parquet")
     call = (
         "stats",
@@ -114,7 +114,7 @@ def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
         "--out",
         "here",
     )
-    assert run_cli(*call).code == 0
+    assert run_tables(*call).code == 0
     assert table("here/sinks.csv") == []
     assert Path("here/sinks.csv").read_text() == "text,kind,layer,head,key,token,piece,received,seen_by,min_rows\n"
     assert pq.read_schema("here/sinks.parquet").names == pq.read_schema("here/received.parquet").names
@@ -122,10 +122,10 @@ def test_no_sink_is_an_empty_table_of_the_same_types(run_cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize(("given", "least"), [((), 5), (("--min-rows", "7"), 7), (("--min-rows", "0.5"), 15)])
-def test_keys_that_few_tokens_see_are_no_sinks(run_cli: RunCli, given: tuple[str, ...], least: int) -> None:
+def test_keys_that_few_tokens_see_are_no_sinks(run_tables: RunCli, given: tuple[str, ...], least: int) -> None:
     text = ("--model", "demo:decoder", "-t", "the cat sat on the mat. " * 6, "--max-tokens", "30")
     options = ("--metric", "entropy", "-l", "1", "-H", "0-1", "--sink-threshold", "0.01", "--profile", "--ends", "2")
-    assert run_cli("stats", *text, *options, *given, "--out", "here").code == 0
+    assert run_tables("stats", *text, *options, *given, "--out", "here").code == 0
     received, sinks = table("here/received.csv"), table("here/sinks.csv")
     assert {row["min_rows"] for row in received} == {str(least)}
     assert max(int(row["key"]) for row in received) == 29
@@ -135,11 +135,11 @@ def test_keys_that_few_tokens_see_are_no_sinks(run_cli: RunCli, given: tuple[str
 
 
 @pytest.mark.parametrize("given", ["0", "-3", "2.5", "nan"])
-def test_a_number_of_rows_that_is_none_is_refused(run_cli: RunCli, given: str) -> None:
-    done = run_cli("stats", "-t", TEXT, "--profile", "--min-rows", given)
+def test_a_number_of_rows_that_is_none_is_refused(run_tables: RunCli, given: str) -> None:
+    done = run_tables("stats", "-t", TEXT, "--profile", "--min-rows", given)
     assert (done.code, done.out) == (2, "")
     assert "expected --min-rows to be a number from 1 up, such as 20, or a share below 1, such as 0.1" in done.err
-    assert "--profile" in run_cli("stats", "-t", TEXT, "--min-rows", "7").err
+    assert "--profile" in run_tables("stats", "-t", TEXT, "--min-rows", "7").err
 
 
 def test_several_texts_have_a_picture_each_and_means_with_deviations(run_cli: RunCli) -> None:
@@ -162,10 +162,10 @@ def test_all_kinds_of_an_encoder_decoder_are_profiled(run_cli: RunCli) -> None:
     assert set(ends) <= {"first", "last"}
 
 
-def test_a_saved_run_is_profiled_without_the_model(run_once: RunCli, run_cli: RunCli) -> None:
+def test_a_saved_run_is_profiled_without_the_model(run_once: RunCli, run_tables: RunCli) -> None:
     run = run_once(*WHOLE).folder / "run"
     options = (*FEW, "--profile", "--ends", "2", "--top-k", "3")
-    assert run_cli("stats", "--from", run, *options, "--out", "again").code == 0
+    assert run_tables("stats", "--from", run, *options, "--out", "again").code == 0
     for name in TABLES:
         for one, other in zip(table(run / f"{name}.csv"), table(f"again/{name}.csv"), strict=True):
             for column in one:
@@ -185,11 +185,11 @@ def test_the_same_command_gives_the_same_bytes(run_once: RunCli, run_cli: RunCli
     assert all((first / name).read_bytes() == Path("run", name).read_bytes() for name in names)
 
 
-def test_a_text_without_a_middle_is_noted(run_cli: RunCli) -> None:
-    done = run_cli("stats", "-t", TEXT, "--metric", "entropy", "-l", "1", "-H", "0", "--profile")
+def test_a_text_without_a_middle_is_noted(run_tables: RunCli) -> None:
+    done = run_tables("stats", "-t", TEXT, "--metric", "entropy", "-l", "1", "-H", "0", "--profile")
     assert done.code == 0
     assert done.err.startswith("note: --ends 64 is all of a text of ")
-    quiet = run_cli("stats", "-t", TEXT, "--metric", "entropy", "-l", "1", "-H", "0", "--profile", "--quiet")
+    quiet = run_tables("stats", "-t", TEXT, "--metric", "entropy", "-l", "1", "-H", "0", "--profile", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
 
 

@@ -138,30 +138,30 @@ def _in_order(model: attncli.Model, result: attncli.Pruning) -> attncli.Importan
         (("--layer", "0", "--head", "1"), "prune needs two heads or groups at least"),
     ],
 )
-def test_bad_input_is_one_line(run_cli: RunCli, texts: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_bad_input_is_one_line(run_tables: RunCli, texts: Path, arguments: tuple[str, ...], said: str) -> None:
     Path("texts.json").write_text("{}", encoding="utf-8")
-    done = run_cli("prune", "--file", texts, *arguments)
+    done = run_tables("prune", "--file", texts, *arguments)
     errors = [line for line in done.err.splitlines() if line.startswith("error")]
     assert (done.code, len(errors)) == (2, 1), done.err
     assert said in done.err
 
 
-def test_one_text_cannot_do_both(run_cli: RunCli) -> None:
-    done = run_cli("prune", "--text", "The cat sat.")
+def test_one_text_cannot_do_both(run_tables: RunCli) -> None:
+    done = run_tables("prune", "--text", "The cat sat.")
     assert done.code == 2
     assert "one text cannot rank heads and measure the curve too" in done.err
 
 
-def test_the_saved_model_is_named_and_loads(run_cli: RunCli, texts: Path) -> None:
+def test_the_saved_model_is_named_and_loads(run_tables: RunCli, texts: Path) -> None:
     arguments = ("prune", "--file", texts, "--heads", "3", "--save", "pruned", "--form", "irregular", "-o", "out")
-    assert run_cli(*arguments).code == 0
+    assert run_tables(*arguments).code == 0
     saved = json.loads(Path("out/prune.json").read_text(encoding="utf-8"))["saved"]
     assert (saved["folder"], saved["form"], saved["heads_removed"]) == ("pruned", "irregular", 3)
     assert saved["parameters"][1] < saved["parameters"][0]
     assert saved["speed"]["low"] <= saved["speed"]["ratio"] <= saved["speed"]["high"]
-    done = run_cli(*arguments)
+    done = run_tables(*arguments)
     assert (done.code, "--save pruned holds a model" in done.err) == (4, True), done.err
-    heads = rows_of(run_cli("stats", "--model", "pruned", "--text", TEXTS[0], "--metric", "sink").out)
+    heads = rows_of(run_tables("stats", "--model", "pruned", "--text", TEXTS[0], "--metric", "sink").out)
     assert len(heads) == 16 - 3
 
 
@@ -187,8 +187,8 @@ def test_an_edited_model_is_refused() -> None:
         edited.prune(repeated(0, 1))
 
 
-def test_the_importance_of_another_model(run_cli: RunCli) -> None:
-    assert run_cli("importance", "--text", TEXTS[0], "--layer", "1", "-o", "known").code == 0
-    done = run_cli("prune", "--text", TEXTS[0], "--importance", "known/importance.json")
+def test_the_importance_of_another_model(run_tables: RunCli) -> None:
+    assert run_tables("importance", "--text", TEXTS[0], "--layer", "1", "-o", "known").code == 0
+    done = run_tables("prune", "--text", TEXTS[0], "--importance", "known/importance.json")
     assert done.code == 2
     assert "has no encoder head 0.0" in done.err

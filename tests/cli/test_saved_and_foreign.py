@@ -98,13 +98,15 @@ def npz_of_zeros(path: str, side: int) -> None:
 
 
 def test_a_small_file_of_huge_maps_is_refused_before_it_is_read(
-    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+    run_tables: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     npz_of_zeros("zeros.npz", 8100)
     monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("the array was read"))
-    line = refused(run_cli, "heatmap", "--from", "zeros.npz")
+    line = refused(run_tables, "heatmap", "--from", "zeros.npz")
     assert "of attention maps: nearly all of them are equal; if that is right, allow it with --max-memory 263MB" in line
-    assert "allowed are 1 MB (--max-memory)" in refused(run_cli, "stats", "--from", "zeros.npz", "--max-memory", "1MB")
+    assert "allowed are 1 MB (--max-memory)" in refused(
+        run_tables, "stats", "--from", "zeros.npz", "--max-memory", "1MB"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ devices and pipes
@@ -160,13 +162,13 @@ def rollout(layers: Maps) -> Maps:
     return result
 
 
-def test_samples_of_a_batch_are_never_taken_for_layers(run_cli: RunCli) -> None:
+def test_samples_of_a_batch_are_never_taken_for_layers(run_tables: RunCli) -> None:
     """Keras returns [batch, head, query, key] of one layer."""
     maps = causal(3, 2, 4, 4)
     np.save("keras.npy", maps)
     for command in (["flow"], ["stats"], ["heatmap"], ["compare", "keras.npy"]):
         source = [] if command[0] == "compare" else ["--from"]
-        line = refused(run_cli, *command, *source, "keras.npy")
+        line = refused(run_tables, *command, *source, "keras.npy")
         assert "say which with --axes" in line
         assert "layer,head,query,key (3 layers of one text)" in line
         assert "text,head,query,key (3 texts and one layer)" in line
@@ -203,12 +205,12 @@ def test_other_axes_or_arrays_have_another_folder(run_cli: RunCli) -> None:
     assert len(list(Path("outputs/stats/maps.npz").iterdir())) == 4
 
 
-def test_two_files_are_compared_with_the_same_axes(run_cli: RunCli) -> None:
+def test_two_files_are_compared_with_the_same_axes(run_tables: RunCli) -> None:
     np.save("a.npy", causal(2, 2, 4, 4))
     np.save("b.npy", causal(2, 2, 4, 4))
-    done = run_cli("compare", "a.npy", "b.npy", "--axes", "batch,head,query,key", "--metric", "entropy")
+    done = run_tables("compare", "a.npy", "b.npy", "--axes", "batch,head,query,key", "--metric", "entropy")
     assert done.code == 0, done.err
     assert [line.split(",")[1:3] for line in done.out.splitlines()[1:]] == [["0", "0"], ["0", "1"]]
     models = ("compare", "demo:encoder", "demo:decoder", "-t", "a text")
-    assert "--axes names the axes of files of maps" in refused(run_cli, *models, "--axes", "query,key")
-    assert "--axes goes with --from" in refused(run_cli, "stats", "-t", "a text", "--axes", "query,key")
+    assert "--axes names the axes of files of maps" in refused(run_tables, *models, "--axes", "query,key")
+    assert "--axes goes with --from" in refused(run_tables, "stats", "-t", "a text", "--axes", "query,key")

@@ -78,10 +78,10 @@ def test_the_page_shows_the_kind_with_its_labels(options: tuple[str, ...], run_c
     assert by_kind[POOLED]["form"] == ("strongest" if options else "whole"), done.err
 
 
-def test_a_kind_selects_its_scales_and_layers_count_through_them(run_cli: RunCli, funnel: Path) -> None:
+def test_a_kind_selects_its_scales_and_layers_count_through_them(run_tables: RunCli, funnel: Path) -> None:
     def layers(*options: str) -> list[tuple[str, int]]:
         call = ("stats", "-m", funnel, "-t", TEXT, "-H", "0", "-o", "out", "--force", "--metric", "entropy")
-        done = run_cli(*call, *options)
+        done = run_tables(*call, *options)
         return keys(rows(done.out))
 
     assert layers("--kind", "encoder") == [("encoder", 0), ("encoder", 1), (POOLED, 2)]
@@ -91,12 +91,12 @@ def test_a_kind_selects_its_scales_and_layers_count_through_them(run_cli: RunCli
 
 
 @pytest.mark.parametrize("command", ["patterns", "segments --pair dog", "flow", "highlight --focus dog"])
-def test_analyses_of_tokens_leave_the_kind_out_and_say_so(command: str, run_cli: RunCli, funnel: Path) -> None:
-    done = run_cli(*command.split(), "-m", funnel, "-t", TEXT, "-H", "0", "-o", "out")
+def test_analyses_of_tokens_leave_the_kind_out_and_say_so(command: str, run_tables: RunCli, funnel: Path) -> None:
+    done = run_tables(*command.split(), "-m", funnel, "-t", TEXT, "-H", "0", "-o", "out")
     assert done.code == 0, done.err
     assert f"note: {POOLED} layers 2 are left out: their rows or keys stand for several tokens or for none" in done.err
     assert POOLED not in done.out
-    refused = run_cli(*command.split(), "-m", funnel, "-t", TEXT, "-o", "none", "--kind", POOLED)
+    refused = run_tables(*command.split(), "-m", funnel, "-t", TEXT, "-o", "none", "--kind", POOLED)
     assert (refused.code, Path("none").exists()) == (2, False)
 
 

@@ -212,9 +212,9 @@ def test_a_person_sees_the_means(tmp_path: Path) -> None:
         ([*PAIR, "--words", "--rows-as", "predicted"], "needs the rows of single tokens"),
     ],
 )
-def test_bad_calls(args: list[str], said: str, run_cli: RunCli) -> None:
+def test_bad_calls(args: list[str], said: str, run_tables: RunCli) -> None:
     Path("spans.json").write_text('{"a": ["dog"]}')
-    done = run_cli("segments", *args, "-o", "here")
+    done = run_tables("segments", *args, "-o", "here")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")
     assert said in done.err

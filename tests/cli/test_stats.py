@@ -46,8 +46,8 @@ def test_three_files_are_written_and_a_pipe_reads_the_table(run_cli: RunCli) -> 
     assert [(row["layer"], row["head"]) for row in rows] == [(str(a), str(b)) for a in range(4) for b in range(4)]
 
 
-def test_json_is_the_file(run_cli: RunCli) -> None:
-    found = document(run_cli, "-t", TEXT, "--out", "here", "--metric", "entropy", "--metric", "distance,sink")
+def test_json_is_the_file(run_tables: RunCli) -> None:
+    found = document(run_tables, "-t", TEXT, "--out", "here", "--metric", "entropy", "--metric", "distance,sink")
     assert found == json.loads(Path("here/stats.json").read_text())
     assert found["schema"] == "attncli.stats/1"
     assert list(found["metrics"]) == ["entropy", "distance", "sink"]
@@ -66,9 +66,9 @@ def test_the_same_command_gives_the_same_bytes(run_cli: RunCli) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 
 
-def test_several_texts_are_averaged(run_cli: RunCli) -> None:
-    alone = [document(run_cli, "-t", text, "--metric", "entropy")["heads"] for text in (TEXT, OTHER)]
-    both = document(run_cli, "-t", TEXT, "-t", OTHER, "--metric", "entropy")["heads"]
+def test_several_texts_are_averaged(run_tables: RunCli) -> None:
+    alone = [document(run_tables, "-t", text, "--metric", "entropy")["heads"] for text in (TEXT, OTHER)]
+    both = document(run_tables, "-t", TEXT, "-t", OTHER, "--metric", "entropy")["heads"]
     for one, other, together in zip(*alone, both, strict=True):
         mean = (one["entropy"] + other["entropy"]) / 2
         assert together["entropy"] == pytest.approx(mean, rel=1e-6)
@@ -76,8 +76,8 @@ def test_several_texts_are_averaged(run_cli: RunCli) -> None:
         assert (together["texts"], together["queries"]) == (2, one["queries"] + other["queries"])
 
 
-def test_per_query_adds_a_row_for_every_token(run_cli: RunCli) -> None:
-    found = document(run_cli, "-t", TEXT, "--per-query", "-l", "0", "-H", "1", "--metric", "entropy,received")
+def test_per_query_adds_a_row_for_every_token(run_tables: RunCli) -> None:
+    found = document(run_tables, "-t", TEXT, "--per-query", "-l", "0", "-H", "1", "--metric", "entropy,received")
     tokens = found["inputs"][0]["queries"]
     assert [(row["query"], row["token"]) for row in found["tokens"]] == list(enumerate(tokens))
     assert [row["token"] for row in found["keys"]] == tokens
@@ -85,8 +85,10 @@ def test_per_query_adds_a_row_for_every_token(run_cli: RunCli) -> None:
     assert found["heads"][0]["entropy"] == pytest.approx(mean)
 
 
-def test_formats_are_added(run_cli: RunCli) -> None:
-    assert run_cli("stats", "-t", TEXT, "--metric", "entropy", "--format", "parquet,jsonl", "--out", "here").code == 0
+def test_formats_are_added(run_tables: RunCli) -> None:
+    assert (
+        run_tables("stats", "-t", TEXT, "--metric", "entropy", "--format", "parquet,jsonl", "--out", "here").code == 0
+    )
     heads = json.loads(Path("here/stats.json").read_text())["heads"]
     assert [json.loads(line) for line in Path("here/stats.jsonl").read_text().splitlines()] == heads
     table = pq.read_table("here/stats.parquet")
@@ -95,29 +97,29 @@ def test_formats_are_added(run_cli: RunCli) -> None:
     assert Path("here/stats.csv").is_file()
 
 
-def test_words_and_special_tokens_change_what_is_measured(run_cli: RunCli) -> None:
-    plain = document(run_cli, "-t", "Unbelievable.", "--metric", "entropy")
-    words = document(run_cli, "-t", "Unbelievable.", "--metric", "entropy", "--words")
-    dropped = document(run_cli, "-t", "Unbelievable.", "--metric", "entropy", "--words", "--special", "drop")
+def test_words_and_special_tokens_change_what_is_measured(run_tables: RunCli) -> None:
+    plain = document(run_tables, "-t", "Unbelievable.", "--metric", "entropy")
+    words = document(run_tables, "-t", "Unbelievable.", "--metric", "entropy", "--words")
+    dropped = document(run_tables, "-t", "Unbelievable.", "--metric", "entropy", "--words", "--special", "drop")
     count = [found["heads"][0]["queries"] for found in (plain, words, dropped)]
     assert count[0] > count[1] > count[2] > 0
     assert words["inputs"][0]["queries"] == ["[CLS]", "Unbelievable", ".", "[SEP]"]
     assert any("special tokens took" in note for note in dropped["run"]["notes"])
 
 
-def test_combined_maps_are_measured_as_one(run_cli: RunCli) -> None:
-    found = document(run_cli, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean")
+def test_combined_maps_are_measured_as_one(run_tables: RunCli) -> None:
+    found = document(run_tables, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean")
     assert [(head["layer"], head["head"]) for head in found["heads"]] == [(layer, "mean") for layer in range(4)]
-    found = document(run_cli, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean", "--aggregate-layers", "mean")
+    found = document(run_tables, "-t", TEXT, "--metric", "entropy", "--aggregate", "mean", "--aggregate-layers", "mean")
     assert [(head["layer"], head["head"]) for head in found["heads"]] == [("mean", "mean")]
-    refused = run_cli("stats", "-t", TEXT, "--aggregate", "max")
+    refused = run_tables("stats", "-t", TEXT, "--aggregate", "max")
     assert refused.code == 2
     assert "is no distribution" in refused.err
 
 
-def test_layers_are_a_table_of_their_own_and_what_a_pipe_reads(run_cli: RunCli) -> None:
+def test_layers_are_a_table_of_their_own_and_what_a_pipe_reads(run_tables: RunCli) -> None:
     call = ("stats", "-t", TEXT, "-t", OTHER, "--metric", "entropy,sink_position,next_mass", "--by-layer")
-    done = run_cli(*call, "--out", "here")
+    done = run_tables(*call, "--out", "here")
     assert done.out == Path("here/stats-layers.csv").read_text()
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [(row["kind"], row["layer"], row["heads"], row["texts"]) for row in rows] == [
@@ -131,9 +133,9 @@ def test_layers_are_a_table_of_their_own_and_what_a_pipe_reads(run_cli: RunCli) 
         assert float(row["entropy"]) == pytest.approx(layer["entropy"], rel=6e-6)
 
 
-def test_special_tokens_are_columns_and_null_where_a_kind_has_none(run_cli: RunCli) -> None:
+def test_special_tokens_are_columns_and_null_where_a_kind_has_none(run_tables: RunCli) -> None:
     options = ("-m", "demo:seq2seq", "-t", "one two.", "--metric", "entropy", "--special-tokens", "--out", "here")
-    found = document(run_cli, *options)
+    found = document(run_tables, *options)
     special = [name for name in found["heads"][0] if name.endswith("_mass")]
     assert special[:2] == ["first_mass", "special_mass"]
     inputs = {one["kind"]: one for one in found["inputs"]}
@@ -146,19 +148,19 @@ def test_special_tokens_are_columns_and_null_where_a_kind_has_none(run_cli: RunC
     assert set(special) <= set(Path("here/stats.csv").read_text().splitlines()[0].split(","))
 
 
-def test_texts_can_count_by_their_tokens(run_cli: RunCli) -> None:
+def test_texts_can_count_by_their_tokens(run_tables: RunCli) -> None:
     options = ("-t", TEXT, "-t", OTHER, "--metric", "entropy", "--layer", "0", "--head", "0", "--pool-texts", "tokens")
-    found = document(run_cli, *options, "--per-query")
+    found = document(run_tables, *options, "--per-query")
     assert found["pool_texts"] == "tokens"
     values = [row["entropy"] for row in found["tokens"]]
     head = found["heads"][0]
     assert (head["entropy"], head["entropy_count"]) == (pytest.approx(sum(values) / len(values)), len(values))
 
 
-def test_rows_are_named_by_what_they_predict(run_cli: RunCli) -> None:
+def test_rows_are_named_by_what_they_predict(run_tables: RunCli) -> None:
     options = ("-m", "demo:decoder", "-t", "the cat sat", "--metric", "entropy", "--layer", "0", "--head", "0")
-    read = document(run_cli, *options, "--per-query")
-    named = document(run_cli, *options, "--per-query", "--rows-as", "predicted", "--top-k", "1", "--out", "here")
+    read = document(run_tables, *options, "--per-query")
+    named = document(run_tables, *options, "--per-query", "--rows-as", "predicted", "--top-k", "1", "--out", "here")
     assert (read.get("rows_as"), named["rows_as"]) == (None, "predicted")
     assert named["heads"] == read["heads"]
     pieces = read["inputs"][0]["query_pieces"]
@@ -170,7 +172,7 @@ def test_rows_are_named_by_what_they_predict(run_cli: RunCli) -> None:
         (("-t", TEXT, "--per-query"), "--rows-as predicted needs a decoder"),
         (("-m", "demo:decoder", "-t", "a b", "--per-query", "--words"), "--rows-as predicted needs the rows of single"),
     ]:
-        done = run_cli("stats", *wrong, "--rows-as", "predicted")
+        done = run_tables("stats", *wrong, "--rows-as", "predicted")
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert said in done.err
 
@@ -204,20 +206,20 @@ def test_a_metric_of_keys_asks_for_tokens(run_cli: RunCli) -> None:
     assert done.err == "note: there is no picture: none of these metrics has a value for a whole head here\n"
 
 
-def test_texts_come_from_files_and_from_stdin(run_cli: RunCli) -> None:
-    expected = document(run_cli, "-t", TEXT, "-t", OTHER, "--metric", "entropy")["heads"]
+def test_texts_come_from_files_and_from_stdin(run_tables: RunCli) -> None:
+    expected = document(run_tables, "-t", TEXT, "-t", OTHER, "--metric", "entropy")["heads"]
     Path("texts.txt").write_text(f"{TEXT}\n\n{OTHER}\n")
     Path("texts.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in (TEXT, OTHER)))
     Path("texts.csv").write_text(f"text,more\n{TEXT},1\n{OTHER},2\n")
     for options in (["--file", "texts.txt"], ["-f", "texts.jsonl", "--column", "body"], ["-f", "texts.csv"]):
-        assert document(run_cli, *options, "--metric", "entropy")["heads"] == expected
-    done = run_cli("stats", "-f", "-", "--json", "--metric", "entropy", stdin=f"{TEXT}\n{OTHER}\n")
+        assert document(run_tables, *options, "--metric", "entropy")["heads"] == expected
+    done = run_tables("stats", "-f", "-", "--json", "--metric", "entropy", stdin=f"{TEXT}\n{OTHER}\n")
     assert json.loads(done.out)["heads"] == expected
 
 
-def test_thousands_of_lines_come_through_stdin(run_cli: RunCli) -> None:
+def test_thousands_of_lines_come_through_stdin(run_tables: RunCli) -> None:
     lines = "".join(f"{'cat ' * (at % 3)}{at}\n" for at in range(3_000))
-    done = run_cli("stats", "-f", "-", "--metric", "sink", "--json", "--batch-tokens", "16000", stdin=lines)
+    done = run_tables("stats", "-f", "-", "--metric", "sink", "--json", "--batch-tokens", "16000", stdin=lines)
     found = json.loads(done.out)
     assert {head["texts"] for head in found["heads"]} == {3_000}
     assert [one["index"] for one in found["inputs"]] == list(range(3_000))
@@ -244,17 +246,17 @@ def test_what_the_model_wrote_is_told_from_what_it_was_given(run_cli: RunCli) ->
     assert "key_segments" not in cross
 
 
-def test_a_pair_a_chat_and_generated_tokens_are_read(run_cli: RunCli) -> None:
-    pair = document(run_cli, "-t", TEXT, "--pair", OTHER, "--metric", "entropy")
+def test_a_pair_a_chat_and_generated_tokens_are_read(run_tables: RunCli) -> None:
+    pair = document(run_tables, "-t", TEXT, "--pair", OTHER, "--metric", "entropy")
     assert pair["inputs"][0]["pair"] == OTHER
     assert pair["inputs"][0]["queries"].count("[SEP]") == 2
     Path("chat.json").write_text(json.dumps([{"role": "user", "content": "one two"}]))
-    chat = document(run_cli, "-m", "demo:decoder", "--chat", "chat.json", "--metric", "entropy")
+    chat = document(run_tables, "-m", "demo:decoder", "--chat", "chat.json", "--metric", "entropy")
     assert chat["heads"][0]["kind"] == "decoder"
     options = ("-m", "demo:decoder", "-t", "one two three", "--metric", "entropy", "-H", "causal-lm")
-    short = document(run_cli, *options)["heads"][0]["queries"]
-    assert document(run_cli, *options, "--generate", "4")["heads"][0]["queries"] == short + 4
-    assert document(run_cli, *options, "--max-tokens", "2")["heads"][0]["queries"] == 2
+    short = document(run_tables, *options)["heads"][0]["queries"]
+    assert document(run_tables, *options, "--generate", "4")["heads"][0]["queries"] == short + 4
+    assert document(run_tables, *options, "--max-tokens", "2")["heads"][0]["queries"] == 2
 
 
 def test_model_options_are_heeded(run_cli: RunCli, demo_dirs: dict[str, Path]) -> None:
@@ -271,7 +273,7 @@ def test_model_options_are_heeded(run_cli: RunCli, demo_dirs: dict[str, Path]) -
     assert run["resolved"]["tokenizer"] == "…/demo/encoder"
 
 
-def test_a_short_text_leaves_no_column_out(run_cli: RunCli) -> None:
+def test_a_short_text_leaves_no_column_out(run_tables: RunCli) -> None:
     call = ("stats", "-m", "demo:decoder", "-l", "0", "-H", "0")
-    short, longer = (run_cli(*call, "-t", text).out.splitlines()[0] for text in ("a", "a b"))
+    short, longer = (run_tables(*call, "-t", text).out.splitlines()[0] for text in ("a", "a b"))
     assert set(short.split(",")) - set(longer.split(",")) == {"next_mass", "alignment_distance"}

@@ -21,27 +21,27 @@ def story(tmp_path: Path) -> Path:
     return tmp_path / "story.txt"
 
 
-def test_it_gives_what_the_text_itself_gives(run_cli: RunCli, story: Path) -> None:
-    typed = json.loads(run_cli("stats", "--text", TEXT, *SHORT).out)
+def test_it_gives_what_the_text_itself_gives(run_tables: RunCli, story: Path) -> None:
+    typed = json.loads(run_tables("stats", "--text", TEXT, *SHORT).out)
     assert [row["text"] for row in typed["inputs"]] == [TEXT]
-    assert json.loads(run_cli("stats", "--text-file", "story.txt", *SHORT).out) == typed
-    assert json.loads(run_cli("stats", "--text-file", "-", *SHORT, stdin=TEXT).out) == typed
+    assert json.loads(run_tables("stats", "--text-file", "story.txt", *SHORT).out) == typed
+    assert json.loads(run_tables("stats", "--text-file", "-", *SHORT, stdin=TEXT).out) == typed
 
 
-def test_it_may_have_a_second_segment(run_cli: RunCli, story: Path) -> None:
-    done = run_cli("segments", "--text-file", "story.txt", "--pair", "It was warm.", "--json", "--format", "json")
+def test_it_may_have_a_second_segment(run_tables: RunCli, story: Path) -> None:
+    done = run_tables("segments", "--text-file", "story.txt", "--pair", "It was warm.", "--json", "--format", "json")
     assert {row["from"] for row in json.loads(done.out)["heads"]} == {"a", "b", "special"}
 
 
-def test_a_file_of_many_short_lines_gets_a_note(run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_file_of_many_short_lines_gets_a_note(run_tables: RunCli, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("a cat\n" * 20)
-    done = run_cli("stats", "--file", "lines.txt", *SHORT)
+    done = run_tables("stats", "--file", "lines.txt", *SHORT)
     assert done.err == "note: lines.txt is read as 20 texts, one a line; --text-file reads it as one text\n"
     assert json.loads(done.out)["heads"][0]["texts"] == 20
 
 
-def test_it_is_one_of_the_ways_to_give_a_text(run_cli: RunCli, story: Path) -> None:
-    done = run_cli("stats", "--file", "story.txt", "--text-file", "story.txt")
+def test_it_is_one_of_the_ways_to_give_a_text(run_tables: RunCli, story: Path) -> None:
+    done = run_tables("stats", "--file", "story.txt", "--text-file", "story.txt")
     assert (done.code, done.err) == (2, "error: --file and --text-file exclude each other: give one of them\n")
 
 

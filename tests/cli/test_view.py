@@ -82,9 +82,9 @@ def test_every_selection_has_a_page(options: str, run_cli: RunCli) -> None:
     assert (read.document["stats"] is None) == ("max" in options)
 
 
-def test_several_texts_share_the_page(run_cli: RunCli) -> None:
+def test_several_texts_share_the_page(run_tables: RunCli) -> None:
     Path("texts.txt").write_text("One.\nOne and two.\n")
-    read = viewed(run_cli, "-f", "texts.txt")
+    read = viewed(run_tables, "-f", "texts.txt")
     assert [(found["text"], found["name"]) for found in read.document["maps"]] == [(0, "One."), (1, "One and two.")]
     assert {row["texts"] for row in read.document["stats"]["heads"]} == {2}
 
@@ -104,10 +104,10 @@ def test_a_saved_run_is_viewed_without_the_model(run_cli: RunCli) -> None:
         assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_maps_from_elsewhere(run_cli: RunCli) -> None:
+def test_maps_from_elsewhere(run_tables: RunCli) -> None:
     np.save("maps.npy", np.full((1, 2, 3, 3), 1 / 3, np.float32))
     Path("labels.txt").write_text("a\n</script>\n$x$\n")
-    read = viewed(run_cli, "--from", "maps.npy", "--labels", "labels.txt")
+    read = viewed(run_tables, "--from", "maps.npy", "--labels", "labels.txt")
     assert read.document["sides"][0]["pieces"] == ["a", "</script>", "$x$"]
     assert read.document["sides"][0]["surface"] == ["a", "</script>", "$x$"]
     assert read.document["neurons"] == "attncli view --model MODEL --text TEXT --neurons"
@@ -201,8 +201,10 @@ def test_twelve_by_twelve_heads_are_small(
     assert Path(done.out.strip()).stat().st_size < most
 
 
-def test_thousands_of_tokens_show_their_strongest_weights(gpt2: dict[tuple[int, int], Path], run_cli: RunCli) -> None:
-    done = run_cli("view", "-m", gpt2[2, 12], "-t", WORDS * 450, "--max-tokens", "2500", "--max-page", "15MB")
+def test_thousands_of_tokens_show_their_strongest_weights(
+    gpt2: dict[tuple[int, int], Path], run_tables: RunCli
+) -> None:
+    done = run_tables("view", "-m", gpt2[2, 12], "-t", WORDS * 450, "--max-tokens", "2500", "--max-page", "15MB")
     note = "2,500 tokens: each row shows its 43 strongest weights, the map is pooled 10 x 10"
     assert done.err == f"note: {note}; give --rows and --keys for a part of it, or --max-page for more\n"
     read = page_at(done.out)
@@ -247,10 +249,12 @@ def test_long_and_short_texts_get_one_note(run_cli: RunCli) -> None:
     assert [found["form"] for found in page_at(done.out).document["maps"]] == ["whole", "strongest", "strongest"]
 
 
-def test_whole_maps_never_exist_where_the_page_is_too_large(gpt2: dict[tuple[int, int], Path], run_cli: RunCli) -> None:
+def test_whole_maps_never_exist_where_the_page_is_too_large(
+    gpt2: dict[tuple[int, int], Path], run_tables: RunCli
+) -> None:
     args = ("-m", gpt2[2, 12], "-t", WORDS * 100, "--max-tokens", "600", "--max-memory", "20MB")
-    assert viewed(run_cli, *args, "--max-page", "5MB").document["maps"][0]["form"] == "strongest"
-    done = run_cli("view", *args, "--max-page", "1GB")
+    assert viewed(run_tables, *args, "--max-page", "5MB").document["maps"][0]["form"] == "strongest"
+    done = run_tables("view", *args, "--max-page", "1GB")
     assert done.code == 2
     assert "this run would keep 35 MB of attention maps" in done.err
 

@@ -25,12 +25,12 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_importance_serves_as_a_file_of_each_format(run_cli: RunCli) -> None:
+def test_importance_serves_as_a_file_of_each_format(run_tables: RunCli) -> None:
     command = ("importance", *TEXT, "--layer", "1", "-o", "known", "--format", "json,csv,parquet")
-    assert run_cli(*command).code == 0
+    assert run_tables(*command).code == 0
     outs = []
     for suffix in ("json", "parquet"):
-        done = run_cli(
+        done = run_tables(
             *("stats", *TEXT, "--layer", "1", "--metric", "entropy", "--format", "csv"),
             *("--aggregate", f"weights:known/importance.{suffix}", "-o", suffix),
         )
@@ -40,10 +40,10 @@ def test_importance_serves_as_a_file_of_each_format(run_cli: RunCli) -> None:
     assert all(row["head"] == "weighted" for rows in outs for row in rows)
     assert len(outs[0]) == 1
     assert outs[0] == outs[1]
-    done = run_cli("stats", "-t", "the cat", "--aggregate", "weights:known/importance.json")
+    done = run_tables("stats", "-t", "the cat", "--aggregate", "weights:known/importance.json")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "importance.json is of demo:decoder, this is demo:encoder" in done.err
-    done = run_cli("stats", "-t", "the cat", "--aggregate", "weights:known/importance.csv")
+    done = run_tables("stats", "-t", "the cat", "--aggregate", "weights:known/importance.csv")
     assert "demo:encoder has no decoder heads" in done.err
 
 
@@ -80,11 +80,11 @@ def test_a_file_of_run_finds_weights_beside_itself(run_cli: RunCli, table: Path)
         ("weights:zero.csv", "has no number above 0 for the chosen decoder heads"),
     ],
 )
-def test_bad_files_are_one_line(value: str, said: str, run_cli: RunCli, table: Path) -> None:
+def test_bad_files_are_one_line(value: str, said: str, run_tables: RunCli, table: Path) -> None:
     Path("few.csv").write_text("kind,layer,head,weight\ndecoder,0,0,1\n", encoding="utf-8")
     header, *rows = table.read_text(encoding="utf-8").splitlines()
     zeros = [f"{row.rpartition(',')[0]},0" for row in rows]
     Path("zero.csv").write_text("\n".join([header, *zeros]), encoding="utf-8")
-    done = run_cli("stats", *TEXT, "--aggregate", value)
+    done = run_tables("stats", *TEXT, "--aggregate", value)
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert said in done.err
