@@ -122,7 +122,7 @@ CALLS: list[tuple[list[str], int, str]] = [
     (
         ["flow", *T, "--aggregate", "men"],
         2,
-        "expected --aggregate to be mean or max, got 'men': flow goes through one map a layer",
+        "expected --aggregate to be mean, max or weights:FILE, got 'men': flow goes through one map a layer",
     ),
     (
         ["flow", "--from", "nowhere"],
