@@ -23,7 +23,7 @@ _CHOICES = {
     "format": (*vocabulary.HIGHLIGHT_FORMATS, *vocabulary.TABLE_FORMATS),
     "head": vocabulary.MODEL_HEADS,
     "kind": vocabulary.KINDS,
-    "method": vocabulary.FLOW_METHODS,
+    "method": (*vocabulary.FLOW_METHODS, *vocabulary.IMPORTANCE_METHODS),
     "pool": vocabulary.POOLS,
     "special": vocabulary.SPECIALS,
 }

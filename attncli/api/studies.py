@@ -117,6 +117,7 @@ class StudyRunner(Runner):
         unit: PruningUnit = "head",
         importance: Importance | str | PathLike[str] | None = None,
         rank_texts: Texts | None = None,
+        method: ImportanceMethod = "zero",
         steps: int = 1,
         heads: int | None = None,
         share: float | None = None,
@@ -132,6 +133,7 @@ class StudyRunner(Runner):
         unit        what is removed at once: a head, or the heads of a group that share keys and values
         importance  result of `importance` or a file of `attncli importance`: its order is taken, nothing is measured
         rank_texts  texts that rank heads; by default a random half of the texts does, the other half gives the curve
+        method      how a head is removed while it is ranked, as in `importance`: zero, mean or gradient
         steps       number of rankings: heads that are left are measured again after each 1/steps of all heads
         heads, share, until_loss  where to stop, at most one of them: a number of heads, a share of them, or a rise of
                     the loss on the ranking texts such as "+2%" or 0.1 (nats per token)
@@ -147,7 +149,17 @@ class StudyRunner(Runner):
         rise = None if until_loss is None else str(until_loss)
         folder = None if save is None else fspath(save)
         options = PruneOptions(
-            unit, None if file is None else fspath(file), None, steps, heads, share, rise, folder, form, orders, seed
+            unit,
+            None if file is None else fspath(file),
+            method=method,
+            steps=steps,
+            heads=heads,
+            share=share,
+            until_loss=rise,
+            save=folder,
+            form=form,
+            orders=orders,
+            seed=seed,
         )
         given = None if rank_texts is None else parse_texts(rank_texts)
         return self.study(PruneStudy(options, ranked, given), text, **run_options)

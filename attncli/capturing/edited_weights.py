@@ -160,13 +160,20 @@ def _block(weights: Tensor, visible: Tensor, rows: slice) -> Block:
 
 def _scores(call: AttentionCall, rows: slice) -> Tensor:
     """Return the scores of some rows, [batch, head, row, key], in float32 at least; sinks follow the keys."""
-    query, heads, count = call.query[:, :, rows] * call.scale, call.shape[1], call.shape[3]
-    scores = query @ _for_queries(call.key, heads).transpose(2, 3)
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    query = call.query[:, :, rows] * call.scale
+    return scores_of(call, query @ _for_queries(call.key, call.shape[1]).transpose(2, 3), rows)
+
+
+def scores_of(call: AttentionCall, products: Tensor, rows: slice) -> Tensor:
+    """Return the scores of some rows of a call, in float32 at least; sinks follow the keys.
+
+    products  [batch, head, row, key] products of scaled queries and keys
+    """
+    scores = products.to(torch.promote_types(products.dtype, torch.float32))
     if call.softcap is not None:
         scores = torch.tanh(scores / call.softcap) * call.softcap
     for term in call.added_terms:
-        scores = scores + mask_part(term, rows, slice(0, count))
+        scores = scores + mask_part(term, rows, slice(0, call.shape[3]))
     if call.sinks is None:
         return scores
     logits = call.sinks if call.sinks.dim() == 4 else call.sinks.reshape(1, -1, 1, 1)

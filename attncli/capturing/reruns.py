@@ -1,19 +1,20 @@
 """Passes over one text with edited heads, many edits in one batch, that begin at the layer of the edit.
 
 `Reruns.record` runs a text once and keeps the output of each layer. A later pass replaces the layers below an edited
-one by what they returned, so that they are not computed again, and gives each row of its batch another gate. The pass
-of a language model stops before the vocabulary: `Reruns.logits` computes the logits of some tokens at a time.
+one, and the attention of this one, by what they returned, so that they are not computed again, and gives each row of
+its batch another gate. The pass of a language model stops before the vocabulary: `Reruns.logits` computes the logits of
+some tokens at a time. Attention is computed by torch where that gives the same hidden states.
 
-If the attention of the model is edited, all passes follow the edits; gates act on the edited outputs of heads.
+If the attention of the model is edited, all passes compute it, edited; gates act on the edited outputs of heads.
 
-Both shortcuts are checked on the first tokens of a text, for each layer, and left out where a model does not allow them
+All shortcuts are checked on the first tokens of a text, for each layer, and left out where a model does not allow them
 (layers that share a module, or that hand more to later layers than their output).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -21,46 +22,44 @@ import torch
 from torch import nn
 
 from attncli.capturing.bound_edits import BoundEdits, bind
-from attncli.capturing.canvas import canvas_input
 from attncli.capturing.edited_pass import EditHandler, editing
 from attncli.capturing.editor import Editor
 from attncli.capturing.gates import Gate, LayerKey, gate_sites, gated, head_outputs
 from attncli.capturing.probe import ROUNDING
 from attncli.capturing.recordings import (
+    AttentionModule,
     RecordedText,
-    Tensor,
-    Tensors,
+    Recording,
+    attention_modules,
     expanded,
-    keeper,
+    kept_attention,
+    layer_name,
     logits_of,
-    stack_keeper,
+    replaced,
     with_states,
 )
 from attncli.capturing.shadow import Shadow
-from attncli.capturing.sites import LAYER_PATH, CapturePlan, Site
+from attncli.capturing.sites import CapturePlan, Site
+from attncli.capturing.text_pass import gives, run_text
 from attncli.data import Input
-from attncli.errors import is_out_of_memory
-from attncli.inputs.batches import accepted_arguments
 from attncli.models import Loaded
 
+Tensor = torch.Tensor
+Tensors = Mapping[str, Tensor]
 PROBE_TOKENS = 12
-SAME = 1e-3
-"""How far two computations of hidden states or logits may differ in float32, as a share of the largest number."""
-
-
-class _StackReached(Exception):  # noqa: N818 (no error)
-    """Ends a forward pass at the output of the layers, before the head of the model."""
-
-    def __init__(self, output: Any) -> None:
-        super().__init__()
-        self.output = output
+SAME, FAST_SAME = 1e-3, 1e-4
+"""How far two computations of hidden states or logits may differ in float32, as a share of the largest number; and how
+far torch's attention may move them."""
+FAST = "sdpa"
+"""The faster way to compute attention, which shows no weights: gates need none."""
 
 
 class Reruns:
     """Passes of a model with edited heads.
 
-    sites   the layers whose heads can be edited
-    splits  whether hidden states and logits can be computed apart
+    sites           the layers whose heads can be edited
+    splits          whether hidden states and logits can be computed apart
+    implementation  how Transformers computes attention in these passes
     A copy of the modules runs: the model itself is never changed.
     """
 
@@ -70,9 +69,12 @@ class Reruns:
         self._caller: Callable[..., Any] = self._shadow.of(loaded.callers[plan.caller][1])
         self.model: nn.Module = self._shadow.model
         self.sites: dict[LayerKey, Site] = gate_sites(plan)
-        self._layer_names = {key: _layer_name(site) for key, site in self.sites.items()}
+        self._layer_names = {key: layer_name(site) for key, site in self.sites.items()}
         self._cuts: frozenset[str] | None = None
+        self._attention: dict[LayerKey, AttentionModule] = {}
         self.splits = False
+        self.implementation = "eager"
+        self._compared = PROBE_TOKENS
         self._read: str | None = None
         self.device = loaded.device
         self._same = max(SAME, ROUNDING.get(loaded.model.dtype, 0))
@@ -102,6 +104,10 @@ class Reruns:
         """
         edits = self._bound(text)
         self._prepare(tensors, edits)
+        tokens = max(tensor.shape[1] for tensor in tensors.values())
+        if tokens > self._compared:  # what is equal for few tokens may differ for many, such as windows
+            self._compared = tokens
+            self._attend_fast(tensors)
         return self._record(tensors, edits)
 
     def _bound(self, text: Input | None) -> BoundEdits | None:
@@ -122,7 +128,27 @@ class Reruns:
             self._cuts = frozenset()
             # given weights and outputs fit the whole text only
             whole = any(edit.values is not None and edit.action != "mean" for edit in self._edits)
-            self._find_shortcuts(tensors if whole else {name: _begin(tensors[name]) for name in tensors}, edits)
+            first = tensors if whole else {name: tensor[:, :PROBE_TOKENS] for name, tensor in tensors.items()}
+            self._attend_fast(first, choose=True)
+            self._find_shortcuts(first, edits)
+
+    def _attend_fast(self, tensors: Tensors, choose: bool = False) -> None:
+        """Let torch compute attention where this gives the hidden states of eager attention for a text.
+
+        choose  whether nothing has been decided yet
+        """
+        fits = getattr(self.model, "_supports_sdpa", False) and self._same == SAME and not self._edits
+        if not (fits if choose else self.implementation == FAST):
+            return
+        self._shadow.attend_with("eager")
+        self.implementation, hidden = "eager", self._record(tensors, None).hidden
+        if hidden is None:
+            return
+        self._shadow.attend_with(FAST)
+        if self._agrees(hidden, lambda: self._record(tensors, None).hidden, FAST_SAME):
+            self.implementation = FAST
+        else:
+            self._shadow.attend_with("eager")
 
     def hidden(
         self, recorded: RecordedText, gates: Mapping[LayerKey, Gate], rows: int, shortcut: bool = True
@@ -144,9 +170,9 @@ class Reruns:
         """Return the logits of the head for some hidden states, [row, token, vocabulary], in float32 at least."""
         rows, read = len(hidden), recorded.read
         assert read is not None
-        outputs = {name: expanded(output, rows) for name, output in recorded.stacks.items()}
-        outputs[read] = with_states(outputs[read], hidden)
-        with self._replaced(outputs):
+        forwards = {name: partial(expanded, output, rows) for name, output in recorded.stacks.items()}
+        forwards[read] = partial(with_states, forwards[read](), hidden)
+        with replaced(self._shadow, forwards):
             logits: Tensor = logits_of(self._run(recorded.tensors, rows))
         return logits
 
@@ -154,65 +180,106 @@ class Reruns:
     def _edited(
         self, recorded: RecordedText, gates: Mapping[LayerKey, Gate], rows: int, shortcut: bool
     ) -> Iterator[None]:
-        """Gate heads, and replace the layers below the first of them by what they returned."""
-        below = self._below(recorded, gates) if shortcut else {}
-        outputs = {name: expanded(output, rows) for name, output in below.items()}
-        with self._replaced(outputs), self._editing(recorded.edits, rows), gated(self.model, self.sites, gates):
+        """Gate heads, and replace what comes before the first of them by what it returned."""
+        forwards = self._known(recorded, gates, rows) if shortcut else {}
+        edits = self._editing(recorded.edits, rows)
+        with replaced(self._shadow, forwards), edits, gated(self.model, self.sites, gates):
             yield
 
-    def _below(self, recorded: RecordedText, gates: Mapping[LayerKey, Gate]) -> dict[str, Any]:
-        """Return the outputs of the layers below the highest cut at or below all gates."""
+    def _known(self, recorded: RecordedText, gates: Mapping[LayerKey, Gate], rows: int) -> dict[str, Callable[[], Any]]:
+        """Return what computes the outputs of modules that no gate changes, by the names of the modules.
+
+        These are the layers below the highest cut at or below all gates, and the attention of the lowest layer with a
+        gate.
+        """
         edited, names = {self._layer_names[key] for key in gates}, list(recorded.layers)
         if not edited or not edited <= set(names):
             return {}
         first = min(map(names.index, edited))
         cut = next((number for number in range(first, 0, -1) if names[number] in (self._cuts or ())), 0)
-        return {name: recorded.layers[name] for name in names[:cut]}
+        forwards: dict[str, Any] = {name: partial(expanded, recorded.layers[name], rows) for name in names[:cut]}
+        for key in recorded.heads:
+            if self._layer_names[key] == names[first]:
+                kept = recorded.attention.get(key)
+                if kept is not None and key in self._attention:
+                    forwards[kept.module.name] = partial(kept.again, self.model, rows)
+                if key in gates:  # what follows in the layer reads what the gate changes
+                    break
+        return forwards
 
     def _record(self, tensors: Tensors, edits: BoundEdits | None) -> RecordedText:
-        layers: dict[str, list[Any]] = {}
-        stacks: dict[str, Any] = {}
-        with self._shadow.restored(), self._editing(edits, 1), ExitStack() as hooks:
-            for name, module in self.model.named_modules():
-                if name in self._layer_names.values():
-                    hooks.callback(module.register_forward_hook(keeper(layers, name)).remove)
-                elif name and module is not self._caller:
-                    hooks.callback(module.register_forward_hook(stack_keeper(stacks, name)).remove)
+        heads: dict[LayerKey, Tensor] = {}
+
+        def keep(key: LayerKey, output: Tensor) -> Tensor:
+            heads[key] = output
+            return output
+
+        projections = {key: site.projection.name for key, site in self.sites.items() if site.projection}
+        layers = {name for name in self._layer_names.values() if name}
+        returning = {*layers, *(module.name for module in self._attention.values())}
+        returning |= {projections[key] for key, module in self._attention.items() if module.projected}
+        recording = Recording()
+        with (
+            self._shadow.restored(),
+            self._editing(edits, 1),
+            recording.of(self.model, returning, [projections[key] for key in self._attention], self._caller),
+            head_outputs(self.model, self.sites, keep),
+        ):
             output = self._run(tensors, 1, stop=self._read)
-        # a stack in another one is a part of it
-        outer = {name: kept for name, kept in stacks.items() if not any(name.startswith(f"{o}.") for o in stacks)}
-        once = {name: kept[0] for name, kept in layers.items() if len(kept) == 1}
-        if len(once) < len(layers):
-            once = {}
-        if self._read is not None:
-            return RecordedText(tensors, once, outer, output.last_hidden_state, None, edits)
+        attention = {
+            key: kept
+            for key, module in self._attention.items()
+            if (kept := kept_attention(recording, module, self.sites[key])) is not None
+        }
+        of_layers, stacks = recording.layers(layers), recording.outer_stacks()
         states = getattr(output, "last_hidden_state", None)
-        if states is not None:  # the model has no head
-            outer = {}
-        elif outer:
-            states = [*outer.values()][-1].last_hidden_state
-        return RecordedText(tensors, once, outer, states, output, edits)
+        if self._read is not None:
+            output = None
+        elif states is not None:  # the model has no head
+            stacks = {}
+        elif stacks:
+            states = [*stacks.values()][-1].last_hidden_state
+        return RecordedText(tensors, of_layers, stacks, states, output, heads, attention, edits)
 
     def _find_shortcuts(self, tensors: Tensors, edits: BoundEdits | None) -> None:
         """Find the layers at which a pass can begin, and whether the head reads only hidden states."""
+        if not self._edits:
+            with self._shadow.restored():
+                self._attention = attention_modules(self.model, self.sites, lambda: self._run(tensors, 1))
         recorded = self._record(tensors, edits)
         if recorded.hidden is None:
             return
         cuts = set()
         for key, name in self._layer_names.items():
-            if name not in recorded.layers:
-                continue
             self._cuts = frozenset({name})
-            gates = {key: Gate(torch.ones(2, self.sites[key].heads))}
-            if self._agrees(recorded.hidden, partial(self.hidden, recorded, gates, 2)):
+            if name in recorded.layers and (self._begins_at(recorded, key) or self._begins_at(recorded, key)):
                 cuts.add(name)
         self._cuts = frozenset(cuts)
+        self._check_attention(recorded)
         logits = logits_of(recorded.output)
         if recorded.stacks and logits is not None and logits.shape[:2] == recorded.hidden.shape[:2]:
             some = slice(1, None) if logits.shape[1] > 1 else slice(None)
             hidden = recorded.hidden
             self.splits = self._agrees(logits[:, some], lambda: self.logits(recorded, hidden[:, some]))
         self._read = recorded.read if self.splits else None
+
+    def _begins_at(self, recorded: RecordedText, key: LayerKey) -> bool:
+        """Return whether a pass from a layer gives the recorded states; without kept attention the next time if not."""
+        assert recorded.hidden is not None
+        gates = {key: Gate(torch.ones(2, self.sites[key].heads))}
+        same = self._agrees(recorded.hidden, partial(self.hidden, recorded, gates, 2))
+        if not same:
+            self._attention.pop(key, None)
+        return same
+
+    def _check_attention(self, recorded: RecordedText) -> None:
+        """Keep attention only if gates act on what is kept: compared with whole passes, for a layer of each kind."""
+        for key in {key[0]: key for key in self._attention}.values():
+            gates = {key: Gate(torch.zeros(1, self.sites[key].heads))}
+            expected = self.hidden(recorded, gates, 1, shortcut=False)
+            if not self._agrees(expected, partial(self.hidden, recorded, gates, 1)):
+                self._attention = {}
+                return
 
     @torch.no_grad()
     def begins_right(self, recorded: RecordedText) -> bool:
@@ -223,54 +290,8 @@ class Reruns:
         gates = {key: Gate(torch.ones(1, self.sites[key].heads)) for key in last[:1]}
         return self._agrees(recorded.hidden, lambda: self.hidden(recorded, gates, 1))
 
-    def _agrees(self, expected: Tensor, compute: Callable[[], Tensor]) -> bool:
-        """Return whether a computation works, and gives the same numbers."""
-        try:
-            computed = compute()
-        except Exception as error:  # modules of any architecture, run in another way than their author expected
-            if is_out_of_memory(error):
-                raise
-            return False
-        if computed.shape[1:] != expected.shape[1:]:
-            return False
-        return float((computed - expected).abs().max()) <= self._same * float(expected.abs().max())
+    def _agrees(self, expected: Tensor, compute: Callable[[], Tensor | None], same: float | None = None) -> bool:
+        return gives(compute, expected, same or self._same)
 
     def _run(self, tensors: Tensors, rows: int, stop: str | None = None) -> Any:
-        """Return the output of the model for `rows` copies of a text, or that of the stack `stop`."""
-        arguments: dict[str, Any] = {name: tensor.repeat(rows, 1) for name, tensor in tensors.items()}
-        arguments = accepted_arguments(self._caller, arguments)
-        arguments |= accepted_arguments(self._caller, canvas_input(self._caller, arguments))
-        arguments |= accepted_arguments(self._caller, {"use_cache": False, "return_dict": True})
-        if stop is None:
-            return self._caller(**arguments)
-        handle = self.model.get_submodule(stop).register_forward_hook(_stop)
-        try:
-            self._caller(**arguments)
-        except _StackReached as reached:
-            return reached.output
-        finally:
-            handle.remove()
-        raise AssertionError(f"{stop} did not run")
-
-    @contextmanager
-    def _replaced(self, outputs: Mapping[str, Any]) -> Iterator[None]:
-        """Replace modules by what they returned, for one pass: what the pass changes is restored too."""
-        with self._shadow.restored():
-            for name, output in outputs.items():
-                vars(self.model.get_submodule(name))["forward"] = lambda *_, output=output, **__: output
-            yield
-
-
-def _stop(module: nn.Module, args: object, output: Any) -> None:
-    raise _StackReached(output)
-
-
-def _layer_name(site: Site) -> str:
-    """Return the qualified name of the layer that holds a site; "" if its name has none."""
-    assert site.projection is not None
-    match = LAYER_PATH.match(site.projection.name)
-    return f"{match[1]}.{match[2]}" if match else ""
-
-
-def _begin(tensor: Tensor) -> Tensor:
-    return tensor[:, :PROBE_TOKENS]
+        return run_text(self.model, self._caller, tensors, rows, stop)

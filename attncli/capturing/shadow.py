@@ -25,7 +25,7 @@ _SHARED = (type(None), bool, int, float, str, torch.Tensor, nn.Parameter)
 
 
 class Shadow:
-    """Copies of the modules of a model, in eval mode and with eager attention.
+    """Copies of the modules of a model, in eval mode and with eager attention (unless `attend_with` says another).
 
     original  the model, which stays unchanged
     model     its copy; parameters and buffers are those of the original
@@ -41,9 +41,14 @@ class Shadow:
         self._copies: dict[int, tuple[object, object]] = {}
         self._copied_by_config: dict[int, Any] = {}
         self.model: PreTrainedModel = self.of(model)
-        for config in _configs(self.model):
-            config._attn_implementation_internal = "eager"
+        self.attend_with("eager")
         self.model.eval()
+
+    def attend_with(self, implementation: str) -> None:
+        """Let Transformers compute attention by one of its implementations, until another is chosen."""
+        for config in _configs(self.model):
+            config._attn_implementation_internal = implementation
+        vars(self).pop("_contents", None)
 
     @contextmanager
     def restored(self) -> Iterator[None]:

@@ -6,13 +6,15 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 
 import attncli
 from attncli.errors import UsageError
+from attncli.studies.prune import compute
+from attncli.studies.prune.figures import draw_curve
 from attncli.studies.prune.stopping import stop_by_loss
 
 if TYPE_CHECKING:
@@ -93,6 +95,54 @@ def test_ranking_again_finds_heads_that_replace_each_other() -> None:
     assert (again.rank_texts, again.curve_texts) == (2, 2)
 
 
+@pytest.mark.parametrize("method", ["mean", "gradient"])
+def test_heads_are_ranked_as_importance_ranks_them(method: Literal["mean", "gradient"]) -> None:
+    model = attncli.load("demo:decoder", head="auto-head")
+    texts, others = repeated(*range(6)), repeated(7, 8)
+    importance = model.importance(others, method=method)
+    effects = importance.columns["kl" if method == "mean" else "gradient"]
+    expected = dict(zip(importance.names, effects.tolist(), strict=True))
+    result = model.prune(texts if method == "mean" else texts[:1], rank_texts=others, method=method, steps=2)
+    ranked = dict(zip(result.names, result.heads["importance"].tolist(), strict=True))
+    first, last = result.names[:12], result.names[12:]
+    assert [ranked[name] for name in first] == pytest.approx([expected[name] for name in first], abs=1e-5)
+    assert [ranked[name] for name in last] != pytest.approx([expected[name] for name in last], abs=1e-2)
+    assert first == sorted(first, key=ranked.__getitem__)
+    if method == "mean":
+        check_intervals(result)
+
+
+def check_intervals(result: attncli.Pruning) -> None:
+    """The curve lies within its intervals, which are those of single texts; the picture shades them."""
+    curve = result.curve
+    within = (curve["loss_low"] <= curve["loss"] + 1e-9) & (curve["loss"] <= curve["loss_high"] + 1e-9)
+    assert within.all()
+    assert (curve["loss_high"] - curve["loss_low"])[curve["heads"] > 0].min() > 0
+    assert np.abs(curve["loss_high"][curve["heads"] == 0]).max() < 1e-6  # nothing is removed
+    assert len(draw_curve(result).axes[0].collections) == 3
+
+
+def test_an_interrupted_run_continues(run_cli: RunCli, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("prune", "--file", texts, "--layer", "0", "-o", "out")
+    calls: list[int] = []
+    of_batch = compute.Remover._of_batch
+
+    def counted(self: Any, *args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return of_batch(self, *args)
+
+    monkeypatch.setattr(compute.Remover, "_of_batch", counted)
+    assert run_cli(*arguments).code == 130
+    done = run_cli(*arguments)
+    assert done.code == 0, done.err
+    assert len(calls) == 3 + 1 + 1  # two texts rank, two give the curve; the last of these is measured again
+    fresh = run_cli(*arguments[:-1], "fresh")
+    assert fresh.out == done.out
+    assert Path("fresh/prune.json").read_bytes() == Path("out/prune.json").read_bytes()
+
+
 def test_the_stop_by_loss_is_the_last_within_the_rise() -> None:
     rises = np.array([0.0, -0.1, 0.01, 0.05, 0.02, 0.9])
     assert stop_by_loss("+2%", rises, 1.0, "1.2") == 2
@@ -130,6 +180,9 @@ def _in_order(model: attncli.Model, result: attncli.Pruning) -> attncli.Importan
         (("--until-loss", "+2%", "--model-head", "base"), "--until-loss needs a model that predicts tokens"),
         (("--orders", "2"), "expected --orders to be a number from 5 up"),
         (("--unit", "layer"), "unknown --unit 'layer'"),
+        (("--method", "none"), "unknown --method 'none'"),
+        (("--method", "mean", "--importance", "texts.json"), "--method ranks heads, --importance takes their order"),
+        (("--method", "gradient", "--model-head", "base"), "has no head, so there is no loss for --method gradient"),
         (("--importance", "none.json"), "no such file: none.json"),
         (("--importance", "texts.json"), "is no importance.json"),
         (("--importance", "texts.json", "--steps", "2"), "--steps ranks heads anew"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
@@ -111,7 +111,7 @@ class Ablation:
                 for name, values in entry["effects"].items():
                     effects[name][entry["units"], text] = values
                 done.add((text, tuple(entry["units"])))
-        means = self._means() if self.options.method == "mean" else {}
+        means = self.means(range(len(self.texts))) if self.options.method == "mean" else {}
         with track("removing heads", shape[0] * shape[1], "heads") as advance:
             for number, text in enumerate(self.texts):
                 waiting = [part for part in self._parts() if (number, part) not in done]
@@ -121,7 +121,7 @@ class Ablation:
                 recorded = self.reruns.record(text.tensors, text.text)
                 outcome = self.outcome(text, recorded)
                 if (number, None) not in done:
-                    losses[number], contributions[:, number] = outcome.loss, self._contributions(text)
+                    losses[number], contributions[:, number] = outcome.loss, self._contributions(recorded)
                     loss = None if np.isnan(outcome.loss) else outcome.loss
                     progress.keep({"text": number, "loss": loss, "contributions": contributions[:, number].tolist()})
                 for part in waiting:
@@ -188,8 +188,11 @@ class Ablation:
                 values.setdefault(name, []).append(of_rows)
         return {name: np.concatenate(of_rows) for name, of_rows in values.items()}
 
-    def _means(self) -> dict[LayerKey, Tensor]:
-        """Return the mean output of each head over all tokens of all texts, [head, dim] for each layer."""
+    def means(self, texts: Iterable[int]) -> dict[LayerKey, Tensor]:
+        """Return the mean output of each head over all tokens of some texts, [head, dim] for each layer.
+
+        texts  their numbers
+        """
         sums: dict[LayerKey, Tensor] = {}
         counts: dict[LayerKey, int] = {}
 
@@ -198,18 +201,18 @@ class Ablation:
             sums[key] = sums[key] + total if key in sums else total
             counts[key] = counts.get(key, 0) + output.shape[0] * output.shape[1]
 
-        for text in self.texts:
+        for number in texts:
+            text = self.texts[number]
             self.reruns.observe(text.tensors, add, text.text)
         return {key: total / counts[key] for key, total in sums.items()}
 
-    def _contributions(self, text: PredictedText) -> Array:
+    def _contributions(self, recorded: RecordedText) -> Array:
         """Return the share of each unit in the lengths of what the heads of its layer write, [unit].
 
         A head writes o W_O at a token, o its output; lengths are summed over tokens.
         """
         lengths: dict[LayerKey, Array] = {}
-
-        def measure(key: LayerKey, output: Tensor) -> None:
+        for key, output in recorded.heads.items():
             site = self.reruns.sites[key]
             assert site.projection is not None
             module = self.reruns.model.get_submodule(site.projection.name)
@@ -220,8 +223,6 @@ class Ablation:
                 for head in range(site.heads)
             ]
             lengths[key] = np.array(written)
-
-        self.reruns.observe(text.tensors, measure, text.text)
         shares = {key: of_heads / (of_heads.sum() or 1.0) for key, of_heads in lengths.items()}  # a layer may be zeroed
         return np.array([shares[unit.layer][list(unit.heads)].sum() for unit in self.units])
 

@@ -48,13 +48,18 @@ class Outcome(ABC):
     def backward(self, gates: Mapping[LayerKey, Gate]) -> list[Tensor]:
         """Return the gradient of the loss by the factors of the gates, one for each layer of `gates`."""
 
-    def gradients(self) -> dict[LayerKey, Array]:
-        """Return |dL/dgate| of all heads, [head] for each layer; L is the loss in nats (per token)."""
+    def gradients(self, factors: Mapping[LayerKey, Tensor] | None = None) -> dict[LayerKey, Array]:
+        """Return |dL/dgate| of all heads, [head] for each layer; L is the loss in nats (per token).
+
+        factors  [1, head] at which gradients are taken, for each layer where some are not 1
+        """
         with torch.enable_grad():
             gates = {}
             for key, site in self._reruns.sites.items():
-                factor = torch.ones(1, site.heads, device=self._reruns.device, requires_grad=True)
-                gates[key] = Gate(factor)
+                factor = (factors or {}).get(key)
+                if factor is None:
+                    factor = torch.ones(1, site.heads, device=self._reruns.device)
+                gates[key] = Gate(factor.requires_grad_())
             gradients = self.backward(gates)
         return {key: of_layer[0].abs().double().cpu().numpy() for key, of_layer in zip(gates, gradients, strict=True)}
 
@@ -81,9 +86,10 @@ class LanguageOutcome(Outcome):
         self._positions, self._targets = (torch.as_tensor(ids, device=device) for ids in (positions, targets))
         self._max_bytes = max_bytes
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
-        first = next(self._logits(self._states(), 1))[1]
-        self._bytes_of_token = first.shape[-1] * 4
-        losses = [self._losses(logits[0], part) for part, logits in self._logits(self._states(), 1)]
+        losses = []
+        for part, logits in self._logits(self._states(), 1):
+            self._bytes_of_token = logits.shape[-1] * 4
+            losses.append(self._losses(logits[0], part))
         self.loss = float(torch.cat(losses).double().mean())
 
     def _losses(self, logits: Tensor, part: slice) -> Tensor:
@@ -170,21 +176,28 @@ class LanguageOutcome(Outcome):
 def changes(logits: Tensor, unedited: Tensor, probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the change of -ln p(target), and KL(unedited ‖ edited), [token] in nats.
 
-    logits         [token, vocabulary] with the edit; `unedited` without
+    logits         [token, vocabulary] with the edit, which are overwritten; `unedited` without
     probabilities  softmax of `unedited`
     targets        [token, 1]
 
     With the differences d of the logits and their mean D under the unedited distribution, KL = ln E[exp(d - D)]: small
     divergences do not drown in rounding errors. The loss changes by D + KL - d(target).
     """
-    difference = logits - unedited
+    difference = logits.sub_(unedited)
     at_target = difference.gather(-1, targets)[:, 0]
-    mean = (difference * probabilities).sum(-1, keepdim=True)
-    difference -= mean
+    mean = _row_products(difference, probabilities)
+    difference.sub_(mean[:, None])
     # differences this large have no probability: a bound keeps the product of 0 and infinity away
-    grown = torch.expm1(difference.clamp_(max=80.0))
-    kl = torch.log1p((grown * probabilities).sum(-1))
-    return mean[:, 0] + kl - at_target, kl
+    grown = difference.clamp_(max=80.0).expm1_()
+    kl = torch.log1p(_row_products(grown, probabilities))
+    return mean + kl - at_target, kl
+
+
+def _row_products(first: Tensor, second: Tensor) -> Tensor:
+    """Return the inner product of each row of two matrices; on a CPU row by row, without a third matrix."""
+    if first.device.type != "cpu":
+        return torch.einsum("ij,ij->i", first, second)
+    return torch.stack([torch.dot(*rows) for rows in zip(first, second, strict=True)])
 
 
 class ClassOutcome(Outcome):

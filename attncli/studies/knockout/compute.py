@@ -1,30 +1,35 @@
 """Forward passes in which some keys are blocked for some rows, many of them in one batch.
 
 All passes of a batch read the same text. Each blocks other keys in other layers, so one edit of a layer serves all.
+Passes with the same lowest blocked layer share a batch: the layers below it are not computed again, and in a causal
+model no rows before the blocked ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
 
-from attncli.capturing import Shadow, bind, edited_outputs
+from attncli.capturing import bind
 from attncli.capturing.bound_edits import BoundEdits
 from attncli.capturing.edited_weights import CallEdits, WeightEdit
+from attncli.capturing.partial_passes import PartialPasses
 from attncli.data import Array, Input, Kind
 from attncli.engine.explained import Explained, checked_logits, predicted_names
 from attncli.engine.memory import format_size, free_memory
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track
 from attncli.errors import ModelError, UsageError
-from attncli.inputs.batches import repeated
 from attncli.studies.knockout.units import BlockedRows
 
 DRAWS = 5
 """Number of random sets of keys for each segment."""
+MOST_PASSES = 256
+"""Passes in a batch: more take more memory and are not faster."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +114,58 @@ def measure(
     rows        the rows from which attention is blocked, by kind
     vocabulary  number of logits of a row
     """
-    batch, plan, loaded = prepared.batches[0], prepared.plan, prepared.loaded
-    step = _passes_per_batch(prepared, vocabulary)
-    shadow = Shadow(loaded.model)
-    ln_probability, predicted = [], []
+    allowed = _allowed_passes(prepared, vocabulary)
+    passes = _partial_passes(prepared, explained, rows, variants)
+    step = min(allowed(passes.first), MOST_PASSES)
+    shifted = replace(explained, rows=tuple(row - passes.first for row in explained.rows))
+    lowest = [passes.lowest(variant.kind, variant.layers) for variant in variants]
+    ln_probability, predicted = np.zeros(len(variants)), [""] * len(variants)
     with track("blocking", len(variants), "passes") as advance:
-        for start in range(0, len(variants), step):
-            part = variants[start : start + step]
-            many = repeated(batch, len(part))
-            edits = _edits(prepared, rows, part)
+        for part in _batches(lowest, step):
+            edits = _edits(prepared, rows, [variants[number] for number in part])
             with torch.inference_mode():
-                logits = checked_logits(loaded, edited_outputs(loaded, plan, many, edits, shadow=shadow))
-                ln_probability.append(explained.ln_probability(logits).cpu().numpy())
-                predicted += predicted_names(loaded, explained, logits)
+                outputs = passes.outputs(edits, len(part), lowest[part[0]])
+                logits = checked_logits(prepared.loaded, outputs)
+                ln_probability[part] = shifted.ln_probability(logits).cpu().numpy()
+                names = predicted_names(prepared.loaded, shifted, logits)
+            for number, name in zip(part, names, strict=True):
+                predicted[number] = name
             advance(len(part))
-    return Effects(np.concatenate(ln_probability), tuple(predicted))
+    return Effects(ln_probability, tuple(predicted))
+
+
+def _batches(lowest: Sequence[int], step: int) -> Iterator[list[int]]:
+    """Yield numbers of passes that are computed together: at most `step` with the same lowest blocked layer.
+
+    >>> list(_batches([0, 2, 0, 0], 2))
+    [[0, 2], [3], [1]]
+    """
+    order = sorted(range(len(lowest)), key=lowest.__getitem__)
+    for _, group in groupby(order, key=lowest.__getitem__):
+        same = list(group)
+        yield from (same[start : start + step] for start in range(0, len(same), step))
+
+
+def _partial_passes(
+    prepared: Pass, explained: Explained, rows: Mapping[Kind, Array], variants: Sequence[Variant]
+) -> PartialPasses:
+    """Return passes that leave out rows and layers, as far as they give the numbers of a whole pass.
+
+    This is tried for the first pass whose lowest blocked layer is the highest.
+    """
+    first = min(int(of_kind.min()) for of_kind in rows.values())
+    if not explained.rows or min(explained.rows) < first:
+        first = 0
+    predicting = slice(explained.rows[0], explained.rows[-1] + 1) if explained.rows else slice(0, None)
+    for start, skips in dict.fromkeys(((first, True), (first, False), (0, True))):
+        passes = PartialPasses(prepared.loaded, prepared.plan, prepared.batches[0], start, skips)
+        lowest = [passes.lowest(variant.kind, variant.layers) for variant in variants]
+        tried = lowest.index(max(lowest))
+        if not passes.first and not lowest[tried]:
+            break  # nothing is left out
+        if passes.agrees(_edits(prepared, rows, [variants[tried]]), lowest[tried], predicting):
+            return passes
+    return PartialPasses(prepared.loaded, prepared.plan, prepared.batches[0], skips=False)
 
 
 def _edits(prepared: Pass, rows: Mapping[Kind, Array], variants: Sequence[Variant]) -> BoundEdits:
@@ -161,10 +203,10 @@ def _masks(text: Input, kind: Kind, rows: Array, variants: Sequence[Variant]) ->
     return of_rows, of_keys
 
 
-def _passes_per_batch(prepared: Pass, vocabulary: int) -> int:
-    """Return how many passes share a batch: as many as its tokens and the allowed memory permit.
+def _allowed_passes(prepared: Pass, vocabulary: int) -> Callable[[int], int]:
+    """Return how many passes share a batch if rows before the given one are left out: as many as memory permits.
 
-    Raise UsageError if a single one does not fit.
+    Raise UsageError if a single pass over the whole text does not fit.
     """
     text = prepared.batches[0].inputs[0]
     tokens = max(len(side) for kind in {site.kind for site in prepared.plan.sites} for side in text.sides(kind))
@@ -177,7 +219,14 @@ def _passes_per_batch(prepared: Pass, vocabulary: int) -> int:
             f"one pass over {tokens} tokens takes {format_size(needed)}, allowed are {format_size(allowed)}: "
             f"shorten the text with --max-tokens {tokens // 2}, or allow more with --max-memory"
         )
-    return max(1, min(prepared.request.batch_tokens // tokens, allowed // needed))
+
+    def passes(first: int) -> int:
+        count = tokens - first
+        # with logits and their logarithms in float64
+        of_rows = 4 * count * (6 * vocabulary + 6 * heads * tokens) if first else needed
+        return max(1, min(prepared.request.batch_tokens // count, allowed // of_rows))
+
+    return passes
 
 
 def ranks(values: Array) -> Array:

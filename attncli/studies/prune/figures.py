@@ -18,7 +18,10 @@ _LEFT, _RIGHT, _WIDTH, _HEIGHT, _BELOW, _LEGEND = 84, 260, 460, 300, 66, 12
 
 @with_fixed_style
 def draw_curve(result: Pruning, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
-    """Return a page with the main effect by the share removed: both orders, the band of random orders, and the stop."""
+    """Return a page with the main effect by the share removed: both orders, the band of random orders, and the stop.
+
+    Intervals over texts are drawn around both orders if there are texts enough.
+    """
     header = Header.of(
         f"pruning: {label_of(result.main)} by the share of heads removed", model, note, *result.advice.split("; ")
     )
@@ -34,6 +37,9 @@ def draw_curve(result: Pruning, *, model: str = "", note: str = "", kinds: KindN
     for order in ("importance", "reverse"):
         shares, values = _curve(result, order)
         axes.plot(shares, values[0], color=_COLOURS[order], marker="o", markersize=3, label=_LABELS[order])
+        if f"{result.main}_low" in result.curve:
+            low, high = (_curve(result, order, end)[1][0] for end in ("_low", "_high"))
+            axes.fill_between(shares, low, high, color=_COLOURS[order], alpha=0.15, linewidth=0)
     if result.removed is not None:
         stop = result.removed / len(result.names)
         axes.axvline(stop, color=INK, linewidth=0.8, linestyle=":", label=f"stop: {result.removed} removed")
@@ -51,8 +57,8 @@ def draw_curve(result: Pruning, *, model: str = "", note: str = "", kinds: KindN
     return page.figure
 
 
-def _curve(result: Pruning, order: str) -> tuple[Array, Array]:
-    """Return the shares, and the main effects as [order, share]."""
+def _curve(result: Pruning, order: str, end: str = "") -> tuple[Array, Array]:
+    """Return the shares, and the main effects as [order, share], or an end of their intervals: _low or _high."""
     rows = result.curve["order"] == order
     shares = np.unique(result.curve["share"][rows])
-    return shares, result.curve[result.main][rows].reshape(-1, len(shares))
+    return shares, result.curve[f"{result.main}{end}"][rows].reshape(-1, len(shares))

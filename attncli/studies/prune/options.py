@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attncli.options import StudyOptions, option
-from attncli.vocabulary import PRUNED_FORMS, PRUNING_UNITS, RANDOM_ORDERS
+from attncli.vocabulary import IMPORTANCE_METHODS, PRUNED_FORMS, PRUNING_UNITS, RANDOM_ORDERS
 
 PruningUnit = Literal["head", "group"]
 PrunedForm = Literal["zeroed", "smaller", "irregular"]
@@ -27,6 +27,13 @@ class PruneOptions(StudyOptions):
         "Pruning",
         "texts that rank heads, like --file; without it one half of the texts ranks, the other gives the curve",
         metavar="PATH",
+    )
+    method: str = option(
+        "Pruning",
+        "how a head is removed while it is ranked, as in attncli importance: zero, mean, or gradient (fast); what the "
+        "curve and --save remove is always zero",
+        choices=IMPORTANCE_METHODS,
+        default=IMPORTANCE_METHODS[0],
     )
     steps: int = option(
         "Pruning", "rank N times: the heads that are left again after each 1/N of all", metavar="N", default=1

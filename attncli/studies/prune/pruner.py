@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from attncli.data import Array
+from attncli.engine.paired_tests import FEWEST, intervals
 from attncli.engine.progress import Track
 from attncli.errors import UsageError
-from attncli.studies.importance.compute import Ablation
+from attncli.studies.importance.compute import Ablation, Progress
 from attncli.studies.importance.result import Importance
 from attncli.studies.importance.units import LANGUAGE_MODELS
 from attncli.studies.prune.compute import (
@@ -39,6 +40,7 @@ class Pruner:
     ranked         a result of `importance` that orders heads
     texts          number of the first texts of the ablation that are the user's
     ranking_texts  number of the texts after them, which only rank heads; 0 for one half of the user's texts
+    progress       keeps results as they come
     """
 
     ablation: Ablation
@@ -46,10 +48,11 @@ class Pruner:
     ranked: Importance | None
     texts: int
     ranking_texts: int
+    progress: Progress
     remover: Remover = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "remover", Remover(self.ablation))
+        object.__setattr__(self, "remover", Remover(self.ablation, self.progress))
 
     def run(self, track: Track) -> Pruning:
         """Rank heads, find where to stop, and measure the curve."""
@@ -83,7 +86,8 @@ class Pruner:
         measured = 0 if self._is_given else len(rank)
         heads = self._heads(ranking, removal)
         of_run = (self.ablation.task, options.unit, self.remover.measures)
-        return Pruning(*of_run, heads, columns, stop, loss, measured, len(curve), saved, tuple(notes))
+        texts = measured, len(curve)
+        return Pruning(*of_run, heads, columns, stop, loss, *texts, saved, tuple(notes), self.options.method)
 
     @property
     def _is_given(self) -> bool:
@@ -113,14 +117,14 @@ class Pruner:
         left = [0, *step_ends(len(units), self.options.steps)[:-1]]
         total = sum(len(units) - done for done in left) * len(texts)
         with track("ranking heads", total, "heads") as advance:
-            return self.remover.rank(texts, self.options.steps, advance)
+            return self.remover.rank(texts, self.options.steps, advance, self.options.method)
 
     def _stop(self, ranking: UnitOrder, texts: Sequence[int], until_loss: str, track: Track) -> int:
         removals = [prefix(ranking.order, count) for count in range(len(ranking.order) + 1)]
         with track("finding where to stop", len(removals) * len(texts), "removals") as advance:
-            effects, loss = self.remover.effects(removals, texts, advance)
+            effects, losses = self.remover.effects(removals, texts, advance)
         first = self.remover.units[ranking.order[0]]
-        return stop_by_loss(until_loss, effects["loss"], loss, f"{first.layer[0]} {first.name}")
+        return stop_by_loss(until_loss, effects["loss"].mean(1), float(losses.mean()), f"{first.layer[0]} {first.name}")
 
     def _curve(
         self, order: tuple[int, ...], stop: int | None, removal: Removal, texts: Sequence[int], track: Track
@@ -138,7 +142,7 @@ class Pruner:
         removals = dict.fromkeys([removal, *(prefix(units, count) for _, _, units, count in rows)])
         numbers = {removed: number for number, removed in enumerate(removals)}
         with track("measuring the curve", len(removals) * len(texts), "removals") as advance:
-            effects, loss = self.remover.effects(list(removals), texts, advance)
+            effects, losses = self.remover.effects(list(removals), texts, advance)
         places = [numbers[prefix(units, count)] for _, _, units, count in rows]
         columns: dict[str, Array] = {
             "order": np.array([name for name, *_ in rows]),
@@ -146,8 +150,12 @@ class Pruner:
             "heads": np.array([count for *_, count in rows]),
             "share": np.array([count / total for *_, count in rows]),
         }
-        columns |= {name: values[places] for name, values in effects.items()}
-        return columns, {name: float(values[0]) for name, values in effects.items()}, loss
+        for name, values in effects.items():
+            columns[name] = values.mean(1)[places]
+            if len(texts) >= FEWEST:
+                low, high = intervals(values).T
+                columns |= {f"{name}_low": low[places], f"{name}_high": high[places]}
+        return columns, {name: float(values[0].mean()) for name, values in effects.items()}, float(losses.mean())
 
     def _heads(self, ranking: UnitOrder, removal: Removal) -> dict[str, Array]:
         """Return the order of the heads as columns."""

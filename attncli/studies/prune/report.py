@@ -23,6 +23,7 @@ def prune_report(result: Pruning, run: Collected) -> Report:
         **document_head("attncli.prune/1", run.info, run.inputs, heads),
         "task": result.model_task,
         "unit": result.unit,
+        "method": result.method if result.rank_texts else None,
         "main": result.main,
         "loss": number_or_none(result.loss),
         "removed": result.removed,
@@ -35,7 +36,7 @@ def prune_report(result: Pruning, run: Collected) -> Report:
     }
     if result.saved:
         document["saved"] = dict(result.saved)
-    draw = partial(
-        figures.draw_curve, result, **run.info.captions(f"curve: mean over {counted(result.curve_texts, 'text')}")
-    )
+    mean = f"curve: mean over {counted(result.curve_texts, 'text')}"
+    shaded = "; shaded: 95 % intervals over texts" if f"{result.main}_low" in result.curve else ""
+    draw = partial(figures.draw_curve, result, **run.info.captions(mean + shaded))
     return Report(run.info, document, {"curve": dict(result.curve), "prune": heads}, [Drawing("curve", draw)])

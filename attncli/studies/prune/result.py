@@ -33,13 +33,15 @@ class Pruning(Tabulated):
     heads        a row per head (or group), the first that is removed first: rank, kind, layer, head, group, importance
                  (the effect by which it was ranked, see `ranked_by`) and removed (whether it is removed at the stop)
     curve        a row per order and number of removed heads: order (importance, reverse or random), seed (of a random
-                 order), heads, share, and the mean effect of each measure over the texts of the curve
+                 order), heads, share, and the mean effect of each measure over the texts of the curve, from 6 texts on
+                 with the ends of its interval, such as loss_low and loss_high
     removed      number of removed heads; None if no stop was given
     loss         mean loss of the unedited model on the texts of the curve, in nats; NaN if it has none
     rank_texts   number of texts that ranked heads; 0 if a file did
     curve_texts  number of texts of the curve
     saved        what was saved; empty if nothing was
     notes        what a reader should know
+    method       zero, mean or gradient: how a head was removed while it was ranked
     """
 
     model_task: str
@@ -53,6 +55,7 @@ class Pruning(Tabulated):
     curve_texts: int
     saved: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    method: str = "zero"
 
     @property
     def main(self) -> str:

@@ -133,7 +133,9 @@ class Saver:
             return _WRITERS[self.form](loaded, layers, path)
 
         def check(path: Path) -> None:
-            saved: Any = load_pruned(str(path), dtype=loaded.model.dtype, attn_implementation="eager").to(loaded.device)  # type: ignore[arg-type]
+            implementation = self.ablation.reruns.implementation
+            saved: Any = load_pruned(str(path), dtype=loaded.model.dtype, attn_implementation=implementation)
+            saved.to(loaded.device)
             try:
                 kept["difference"] = self._difference(saved, removal, text)
             except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:

@@ -13,7 +13,7 @@ from attncli.errors import UsageError, did_you_mean
 from attncli.studies.importance.options import ImportanceOptions
 from attncli.studies.prune.options import PruneOptions
 from attncli.studies.prune.stopping import check_stop
-from attncli.vocabulary import PRUNING_UNITS, RANDOM_ORDERS
+from attncli.vocabulary import IMPORTANCE_METHODS, PRUNING_UNITS, RANDOM_ORDERS
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
@@ -62,9 +62,14 @@ class PruneStudy(Study["Pruning"]):
             value = getattr(options, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"expected --{name} to be a number from {least} up, got {value!r:.60}")
+        if options.method not in IMPORTANCE_METHODS:
+            near = did_you_mean(str(options.method), IMPORTANCE_METHODS)
+            raise UsageError(f"unknown --method '{str(options.method)[:60]}': {near}")
         check_stop(options)
         if (options.importance is not None or self.ranked is not None) and options.steps > 1:
             raise UsageError("--steps ranks heads anew, --importance takes their order: leave one of them out")
+        if (options.importance is not None or self.ranked is not None) and options.method != IMPORTANCE_METHODS[0]:
+            raise UsageError("--method ranks heads, --importance takes their order: leave one of them out")
         if request.combined or request.words or request.dropped_special:
             raise UsageError(
                 "prune removes single heads of the model: leave out --aggregate, --aggregate-layers, --words and "
@@ -101,9 +106,10 @@ class PruneStudy(Study["Pruning"]):
         texts, ranking_texts = execution.texts, self.texts_for_ranking()
         request = replace(execution.request, keep_maps=False)
         prepared = execution.runner.prepare([*texts, *ranking_texts], request, execution.track)
-        options = ImportanceOptions(unit=self.options.unit, seed=self.options.seed)
+        options = ImportanceOptions(method=self.options.method, unit=self.options.unit, seed=self.options.seed)
         ablation = Ablation(prepared, options, allowed_memory(request.max_memory))
-        result = Pruner(ablation, self.options, self.ranked, len(texts), len(ranking_texts)).run(execution.track)
+        counts = len(texts), len(ranking_texts)
+        result = Pruner(ablation, self.options, self.ranked, *counts, execution.partial).run(execution.track)
         inputs = tuple(text for text in prepared.inputs if text.index < len(texts))
         run = Collected(prepared.info_of(texts), inputs).with_notes(*result.notes)
         return execution.finish(run), result
