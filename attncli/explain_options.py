@@ -12,7 +12,7 @@ class ExplainOptions(StudyOptions):
     explain: str = option(
         "Explain",
         "next: what the model predicts; word:W: W in its place; answer:TEXT after the text; generated; mask:2; "
-        "label:NAME (see attncli explain predictions)",
+        "label:NAME; labels (see attncli explain predictions)",
         metavar="WHAT",
         default="next",
     )

@@ -15,48 +15,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import logsigmoid
 
 from attncli.data import Array, Input, Kind, Text, Tokens, base_kind
 from attncli.data.labels import label
 from attncli.data.segments import GENERATED
+from attncli.engine.explain_request import ExplainRequest
+from attncli.engine.explained_labels import By, label_names, label_number, probability_of_labels
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
 from attncli.engine.runner import Runner
-from attncli.errors import ModelError, UsageError, did_you_mean
+from attncli.errors import ModelError, UsageError
 from attncli.inputs.answers import answer_ids, with_answer
 from attncli.models import Loaded
 from attncli.models.checkpoint import list_weights
-
-FORMS = ("next", "word", "answer", "generated", "mask", "label")
-"""What can be explained; all but next and generated are followed by a value, as in `word:Paris`."""
-_EXPECTED = "next, word:W, answer:TEXT, generated, mask:N or label:NAME"
-
-
-@dataclass(frozen=True)
-class ExplainRequest:
-    """What the user wants to be explained: one of `FORMS` and its value, which is empty for next and generated."""
-
-    form: str
-    value: str = ""
-
-    @classmethod
-    def parse(cls, wanted: str) -> ExplainRequest:
-        """Return the request; raise UsageError if it cannot be read.
-
-        >>> ExplainRequest.parse("next"), ExplainRequest.parse("word:it's")
-        (ExplainRequest(form='next', value=''), ExplainRequest(form='word', value="it's"))
-        """
-        form, colon, value = wanted.partition(":")
-        form = form.strip()
-        if form not in FORMS:
-            raise UsageError(f"unknown --explain '{wanted[:60]}': expected {_EXPECTED}; {did_you_mean(form, FORMS)}")
-        needs_value = form not in ("next", "generated")
-        if needs_value != bool(value.strip()) or (colon and not needs_value):
-            raise UsageError(f"expected --explain as {_EXPECTED}, got {wanted!r:.60}")
-        if form == "mask" and not (value.strip().isdigit() and int(value) > 0):
-            raise UsageError(f"expected --explain mask:N with the number of a mask from 1 up, got {wanted!r:.60}")
-        return cls(form, value if form == "answer" else value.strip())
 
 
 @dataclass(frozen=True)
@@ -67,12 +40,14 @@ class Explained:
     name    what is predicted: a token, a text or a label
     ids     ids of the predicted tokens, or of the label
     rows    the row of the logits that predicts each token; empty for a label
+    by      how its probability is computed
     """
 
     wanted: str
     name: str
     ids: tuple[int, ...]
     rows: tuple[int, ...]
+    by: By = "softmax"
 
     def of_ids(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the logits [batch, prediction, token or label] that decide, as float64."""
@@ -84,9 +59,29 @@ class Explained:
         logits  [batch, row, token], or [batch, label] of a classifier
         Of several tokens it is the sum: each is predicted from those before it.
         """
-        ids = torch.tensor(self.ids, device=logits.device)
-        of_tokens = self.of_ids(logits).log_softmax(-1).gather(-1, ids[None, :, None].expand(len(logits), -1, 1))
-        return of_tokens[..., 0].sum(1)
+        of_ids = self.of_ids(logits)
+        return self._chosen(logsigmoid(of_ids) if self.by == "sigmoid" else of_ids.log_softmax(-1))
+
+    def score(self, logits: torch.Tensor, name: str) -> torch.Tensor:
+        """Return one of `SCORES` of the prediction, [batch] float64; gradients pass through it.
+
+        logits  as for `ln_probability`
+        Of several tokens, logits are summed and probabilities multiplied. A number is its own score.
+        """
+        if self.by == "number" or name == "logit":
+            return self._chosen(self.of_ids(logits))
+        ln_probability = self.ln_probability(logits)
+        return ln_probability.exp() if name == "probability" else ln_probability
+
+    def _chosen(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the values of the predicted tokens or of the label, [batch]."""
+        ids = torch.tensor(self.ids, device=values.device)
+        return values.gather(-1, ids[None, :, None].expand(len(values), -1, 1))[..., 0].sum(1)
+
+    def each(self, loaded: Loaded) -> tuple[Explained, ...]:
+        """Return each predicted token as a prediction of its own."""
+        pairs = zip(self.ids, self.rows, strict=True)
+        return tuple(replace(self, name=token_names(loaded, [id]), ids=(id,), rows=(row,)) for id, row in pairs)
 
     def query_rows(self, text: Input, kind: Kind) -> Array:
         """Return the rows of a kind of attention from which the prediction is computed; none in an encoder of two.
@@ -147,12 +142,10 @@ def explain(prepared: Pass, wanted: ExplainRequest, logits: torch.Tensor) -> Exp
     Raise UsageError if the text or the vocabulary lacks what is asked for, and ModelError without a head for it.
     """
     loaded, text = prepared.loaded, prepared.batches[0].inputs[0]
-    spec = f"{wanted.form}:{wanted.value}" if wanted.value else wanted.form
     if logits.dim() == 2:
-        number = _label(loaded, wanted, logits)
-        return Explained(spec, label_names(loaded, logits.shape[1])[number], (number,), ())
+        return _of_label(loaded, wanted.spec, label_number(loaded, wanted, logits[0]), logits.shape[1])
     name = type(loaded.model).__name__
-    if wanted.form == "label":
+    if wanted.form in ("label", "labels"):
         raise ModelError(f"{name} is no classifier of texts, so it has no label: use --explain next or word:W")
     masked = not loaded.is_encoder_decoder and (loaded.reads_both_ways or not loaded.model.can_generate())
     if masked and (getattr(loaded.tokenizer, "mask_token_id", None) is None or logits.shape[2] < len(loaded.tokenizer)):
@@ -165,7 +158,23 @@ def explain(prepared: Pass, wanted: ExplainRequest, logits: torch.Tensor) -> Exp
         ids = [_word_id(loaded, wanted.value)]
     else:
         ids = logits[0, rows].argmax(-1).tolist()
-    return Explained(spec, token_names(loaded, ids), tuple(ids), tuple(rows))
+    return Explained(wanted.spec, token_names(loaded, ids), tuple(ids), tuple(rows))
+
+
+def explain_each(prepared: Pass, wanted: ExplainRequest, logits: torch.Tensor) -> tuple[Explained, ...]:
+    """Return all predictions that are explained: each label, each generated token, or the only one.
+
+    logits  as for `explain`; raise errors as it does
+    """
+    if wanted.form == "labels" and logits.dim() == 2:
+        count = logits.shape[1]
+        return tuple(_of_label(prepared.loaded, wanted.spec, number, count) for number in range(count))
+    explained = explain(prepared, wanted, logits)
+    return explained.each(prepared.loaded) if wanted.form == "generated" else (explained,)
+
+
+def _of_label(loaded: Loaded, spec: str, number: int, count: int) -> Explained:
+    return Explained(spec, label_names(loaded, count)[number], (number,), (), probability_of_labels(loaded, count))
 
 
 def predicted_names(loaded: Loaded, explained: Explained, logits: torch.Tensor) -> list[str]:
@@ -182,26 +191,6 @@ def token_names(loaded: Loaded, ids: Sequence[int]) -> str:
     tokenizer = loaded.target_tokenizer
     text = str(tokenizer.decode(list(ids), skip_special_tokens=False)).strip()
     return text or " ".join(label(str(piece)) for piece in tokenizer.convert_ids_to_tokens(list(ids)))
-
-
-def label_names(loaded: Loaded, count: int) -> list[str]:
-    """Return the names of the labels of a classifier."""
-    names = getattr(loaded.model.config, "id2label", None) or {}
-    return [str(names.get(number, number)) for number in range(count)]
-
-
-def _label(loaded: Loaded, wanted: ExplainRequest, logits: torch.Tensor) -> int:
-    """Return the number of the label: the predicted one, or that of a name."""
-    if wanted.form not in ("label", "next"):
-        raise UsageError(f"{type(loaded.model).__name__} predicts labels: use --explain label:NAME or next")
-    if logits.shape[1] == 1:
-        raise ModelError(f"{type(loaded.model).__name__} predicts one number, which has no probability")
-    if wanted.form == "next":
-        return int(logits[0].argmax())
-    names = label_names(loaded, logits.shape[1])
-    if wanted.value not in names:
-        raise UsageError(f"--explain: there is no label '{wanted.value[:60]}': {did_you_mean(wanted.value, names)}")
-    return names.index(wanted.value)
 
 
 def _rows(loaded: Loaded, text: Input, wanted: ExplainRequest, masked: bool) -> list[int]:

@@ -6,8 +6,10 @@ edges    the strongest weights of every row
 vectors  query and key vectors
 measure  every metric of every head
 profile  attention by key, by distance and at the ends of a text
+attention_of_rows  the mean weights of a few rows
 """
 
+from attncli.stream.attention_of_rows import AttentionOfRows
 from attncli.stream.edges import StrongestEdges
 from attncli.stream.keep import KeepChosen, KeepMaps
 from attncli.stream.measure import Measure
@@ -16,5 +18,5 @@ from attncli.stream.profile import MeasureProfile
 from attncli.stream.protocol import Sink, SinkGroup, selected, without_autocast
 from attncli.stream.vectors import KeepVectors
 
-__all__ = ["KeepChosen", "KeepMaps", "KeepVectors", "Measure", "MeasureProfile", "PoolMaps", "Sink", "StrongestEdges"]
-__all__ += ["SinkGroup", "selected", "without_autocast"]
+__all__ = ["AttentionOfRows", "KeepChosen", "KeepMaps", "KeepVectors", "Measure", "MeasureProfile", "PoolMaps"]
+__all__ += ["Sink", "SinkGroup", "StrongestEdges", "selected", "without_autocast"]

@@ -11,7 +11,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 
 import attncli
 from attncli.data import Text
-from attncli.engine.explained import Explained, ExplainRequest, prepare_explained
+from attncli.engine.explain_request import ExplainRequest
+from attncli.engine.explained import Explained, prepare_explained
 from attncli.engine.request import Request
 from attncli.engine.runner import Runner
 from attncli.errors import ModelError, UsageError

@@ -12,10 +12,13 @@ import numpy as np
 from attncli.capturing import edited_outputs
 from attncli.data import KINDS, Array, Kind, Spans
 from attncli.data.focus import positions_of
-from attncli.engine.explained import Explained, ExplainRequest, checked_logits, explain, prepare_explained
+from attncli.engine.explain_request import ExplainRequest
+from attncli.engine.explained import Explained, checked_logits, explain, prepare_explained
 from attncli.engine.focus import FocusRequest
 from attncli.engine.rounding import rounding_notes
-from attncli.errors import UsageError
+from attncli.engine.text_units import units_of
+from attncli.errors import ModelError, UsageError
+from attncli.stream import AttentionOfRows
 from attncli.studies.knockout.compute import (
     DRAWS,
     Effects,
@@ -29,7 +32,7 @@ from attncli.studies.knockout.compute import (
 )
 from attncli.studies.knockout.options import KnockoutOptions
 from attncli.studies.knockout.result import Knockout
-from attncli.studies.knockout.units import AttentionOfRows, BlockedRows, random_keys, units_of, visible_units
+from attncli.studies.knockout.units import BlockedRows, random_keys, visible_units
 from attncli.vocabulary import SINK_THRESHOLD
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ def knock_out(execution: Execution, options: KnockoutOptions, spans: Spans | Non
     outputs = edited_outputs(prepared.loaded, prepared.plan, prepared.batches[0])
     logits = checked_logits(prepared.loaded, outputs)
     explained = explain(prepared, wanted, logits)
+    if explained.by == "number":
+        raise ModelError(f"{type(prepared.loaded.model).__name__} predicts one number, which has no probability")
     rows, notes = _rows(prepared, explained, options.query, spans)
     sink = AttentionOfRows(prepared.batches[0].inputs[0], rows, prepared.heads)
     run = execution.run_pass(prepared, [sink]).with_notes(*notes)

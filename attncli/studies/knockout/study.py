@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from attncli.engine.explain_request import ExplainRequest
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -55,10 +56,10 @@ class KnockoutStudy(Study["Knockout"]):
         return {**super().resolved(), "segments": plain_spans(self.spans)}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.explained import ExplainRequest
         from attncli.inputs.partitions import check_division
 
-        ExplainRequest.parse(self.options.explain)
+        if ExplainRequest.parse(self.options.explain).form == "labels":
+            raise UsageError("knockout explains one prediction: give --explain label:NAME")
         if self.options.divide is not None:
             check_division(self.options.divide)
         size = self.options.window_layers

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import attncli
+from attncli.engine.text_units import TextUnit
 from attncli.studies.knockout.compute import rank_correlation
-from attncli.studies.knockout.units import BlockedUnit, random_keys, visible_units
+from attncli.studies.knockout.units import random_keys, visible_units
 
 REPEATED = "good lord look upon the fair city of Rome before good lord look upon the fair city of"
 SENTENCE = "the cat sat on the [MASK] . the dog sat ."
@@ -183,11 +184,11 @@ def test_segments_stand_beside_as_many_random_tokens(decoder: attncli.Model) -> 
 def test_random_keys_and_visible_units() -> None:
     visible, special = np.array([1, 1, 1, 1, 0], bool), np.array([1, 0, 0, 0, 0], bool)
     positions = {"a": (0,), "b": (1, 4), "c": (4,)}
-    units = tuple(BlockedUnit(name, name, keys) for name, keys in positions.items())
+    units = tuple(TextUnit(name, name, keys) for name, keys in positions.items())
     seen = visible_units(units, visible, special, False)
     assert [(unit.name, unit.positions) for unit in seen] == [("a", (0,)), ("b", (1,))]
     assert [unit.name for unit in visible_units(units, visible, special, drop=True)] == ["b"]
-    drawn = random_keys([BlockedUnit("two", "two", (1, 2)), BlockedUnit("all", "all", (1, 2, 3))], visible, special, 4)
+    drawn = random_keys([TextUnit("two", "two", (1, 2)), TextUnit("all", "all", (1, 2, 3))], visible, special, 4)
     assert [len(sets) for sets in drawn] == [4, 0]
     assert all(len(keys) == 2 and set(keys) <= {1, 2, 3} for keys in drawn[0])
 
