@@ -148,11 +148,14 @@ def format_value(value: float, top: float) -> str:
     return text if text.strip("-.0") else "0"
 
 
-def missing_legend(state: Array) -> list[Patch]:
-    """Return legend entries for masked and undefined cells, where `state` has any."""
+def missing_legend(state: Array, masked: str = "masked key") -> list[Patch]:
+    """Return legend entries for masked and undefined cells, where `state` has any.
+
+    masked  what masked cells are
+    """
     handles = []
     if (state == INVISIBLE).any():
-        handles.append(Patch(facecolor=masked_colour(), label="masked key"))
+        handles.append(Patch(facecolor=masked_colour(), label=masked))
     if (state == UNDEFINED).any():
         handles.append(Patch(**HATCHED, label="undefined"))
     return handles

@@ -49,6 +49,6 @@ def line_colour() -> str:
     return "black" if begins_light() else "white"
 
 
-def palette(count: int) -> list[str]:
-    """Return this many colours along the map of weights."""
-    return [to_hex(colour) for colour in matplotlib.colormaps[colour_map()](np.linspace(0, 1, count))]
+def palette(count: int, usual: str = COLOURS) -> list[str]:
+    """Return this many colours along the map of weights, or along another one of ours that the user may replace."""
+    return [to_hex(colour) for colour in matplotlib.colormaps[colour_map(usual)](np.linspace(0, 1, count))]

@@ -15,12 +15,13 @@ from attncli.data.kinds import KNOWN, KindNames
 from attncli.errors import UsageError
 from attncli.plotting.axis import TICK_STYLE
 from attncli.plotting.cells import HATCHED
-from attncli.plotting.colours import palette
-from attncli.plotting.highlight_colours import LEVELS, level_colours, readable_ink
+from attncli.plotting.colours import DIVERGING, palette
+from attncli.plotting.highlight_colours import LEVELS, SIGNED_LEVELS, readable_ink
 from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.picture_style import current_style
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, text_widths, with_fixed_style
 from attncli.studies.highlight import passage
+from attncli.studies.highlight.coloured import ColouredText, coloured_highlight, colours_of
 from attncli.studies.highlight.passage import TextCell, TextLine
 from attncli.studies.highlight.result import Highlight
 
@@ -48,38 +49,40 @@ class _Box:
 _Row = list[_Box]
 
 
-@with_fixed_style
 def draw(highlight: Highlight, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the picture of a highlight: where does attention from, or to, a word go on the text itself?
 
     Colours are weights, on one scale for all lines; the focus has an outline and an underline. Grey words are masked.
     Raises UsageError where the picture would be too tall.
     """
-    lines = passage.text_lines(highlight)
-    parts = [_Part(line, _rows(line.cells), _rows(line.other)) for line in lines]
-    header = Header.of(passage.highlight_title(highlight, kinds), *passage.lines_below(highlight, model, note))
+    return draw_text(coloured_highlight(highlight, model, note, kinds))
+
+
+@with_fixed_style
+def draw_text(text: ColouredText) -> Figure:
+    """Return the picture of a text with weights; raise UsageError where it would be too tall."""
+    parts = [_Part(line, _rows(line.cells), _rows(line.other)) for line in text.lines]
+    header = Header.of(text.title, *text.below)
     scale_top = header.height + 10
     top = scale_top + 92
     height = top + sum(part.height for part in parts) + 10
     if height > _TALLEST:
-        raise UsageError(
-            f"the picture would be {height:,.0f} pixels high, of at most {_TALLEST:,}: choose fewer lines (--focus, "
-            "--layer, --head), or --format html"
-        )
+        raise UsageError(f"the picture would be {height:,.0f} pixels high, of at most {_TALLEST:,}: {text.shorter}")
     page = FigureLayout.blank(WIDTH, height, header, widen=False)
     canvas = page.axes(0, 0, page.width, page.height)
     canvas.set(xlim=(0, page.width), ylim=(page.height, 0))
-    _draw_scale(page, highlight, scale_top)
-    _draw_legend(canvas, passage.legend_entries(highlight, lines), scale_top + 14)
+    colours = _level_colours(text.signed)
+    _draw_scale(page, text, colours, scale_top)
+    _draw_legend(canvas, text.looks, scale_top + 14)
     for part in parts:
-        part.draw(canvas, top)
+        part.draw(canvas, top, colours)
         top += part.height
     return page.figure
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One line of a highlight, its text with weights and its other text set in rows."""
+    """One line of a text, its cells with weights and its other text set in rows."""
 
     line: TextLine
     rows: list[_Row]
@@ -89,7 +92,7 @@ class _Part:
     def height(self) -> int:
         return 84 + _LINE * (len(self.rows) + len(self.other))
 
-    def draw(self, axes: Axes, top: float) -> None:
+    def draw(self, axes: Axes, top: float, colours: Sequence[str]) -> None:
         axes.plot([EDGE, WIDTH - EDGE], [top, top], color="#d8d8d8", linewidth=0.6)
         axes.text(EDGE, top + 12, self.line.caption, **style(SUBTITLE, FAINT, ha="left", va="top"))
         top += 36
@@ -97,7 +100,7 @@ class _Part:
             from_right = bool(passage.right_to_left(cells))
             for row in rows:
                 for box, left in _places(row, from_right):
-                    _draw_box(axes, box, left, top)
+                    _draw_box(axes, box, left, top, colours)
                 top += _LINE
         axes.text(EDGE, top + 4, self.line.strongest_text, **style(SMALL, FAINT, ha="left", va="top"))
 
@@ -182,42 +185,49 @@ def _against(row: _Row, from_right: bool) -> list[bool]:
     return against
 
 
-def _draw_box(axes: Axes, box: _Box, left: float, top: float) -> None:
+def _draw_box(axes: Axes, box: _Box, left: float, top: float, colours: Sequence[str]) -> None:
     cell = box.cell
     if cell.positions and cell.state in ("drawn", "undefined"):
-        colour: dict[str, Any] = {"facecolor": _level_colours()[cell.level], "linewidth": 0}
+        colour: dict[str, Any] = {"facecolor": colours[cell.level], "linewidth": 0}
         look = HATCHED if cell.state == "undefined" else colour
         axes.add_patch(Rectangle((left, top), box.width, _BOX, **look))
     if cell.special and not cell.focus:
         axes.add_patch(Rectangle((left + 1, top), box.width - 2, _BOX, fill=False, edgecolor="#c8c8c8", linewidth=0.6))
     if cell.focus:
         axes.add_patch(Rectangle((left, top), box.width, _BOX, zorder=3, **_OUTLINE))
-        axes.plot([left + 3, left + box.width - 3], [top + _BOX - 4] * 2, color=_ink(cell), linewidth=1.2, zorder=3)
-    look = style(_SPECIAL_SIZE if cell.special else _SIZE, _ink(cell), ha="center", va="baseline", zorder=4)
+        axes.plot(
+            [left + 3, left + box.width - 3], [top + _BOX - 4] * 2, color=_ink(cell, colours), linewidth=1.2, zorder=3
+        )
+    look = style(_SPECIAL_SIZE if cell.special else _SIZE, _ink(cell, colours), ha="center", va="baseline", zorder=4)
     axes.text(left + box.width / 2, top + 20, box.text, **look)
 
 
-def _level_colours() -> Sequence[str]:
+def _level_colours(signed: bool) -> Sequence[str]:
     """Return the colour of each level: those of pages, or along the colour map that the user chose."""
-    return level_colours() if current_style().cmap is None else palette(LEVELS)
+    chosen = current_style()
+    if chosen.cmap is None or (signed and not chosen.diverging):
+        return colours_of(signed)
+    return palette(SIGNED_LEVELS, DIVERGING) if signed else palette(LEVELS)
 
 
-def _ink(cell: TextCell) -> str:
+def _ink(cell: TextCell, colours: Sequence[str]) -> str:
     if cell.state == "drawn":
-        return readable_ink(_level_colours()[cell.level])
+        return readable_ink(colours[cell.level])
     return _MASKED_INK if cell.state == "unseen" else INK
 
 
-def _draw_scale(page: FigureLayout, highlight: Highlight, top: float) -> None:
+def _draw_scale(page: FigureLayout, text: ColouredText, colours: Sequence[str], top: float) -> None:
     """Draw the colour bar with its numbers and unit."""
-    axes = page.axes(EDGE, top, _BAR, 16)
-    axes.imshow(np.arange(LEVELS)[None], cmap=ListedColormap(_level_colours()), aspect="auto", extent=(0, 4, 0, 1))
+    # a number below 0 is wider, and in the middle of the left edge
+    indent = 16 if text.signed else 0
+    axes = page.axes(EDGE + indent, top, _BAR - indent, 16)
+    axes.imshow(np.arange(len(colours))[None], cmap=ListedColormap(colours), aspect="auto", extent=(0, 4, 0, 1))
     axes.set_frame_on(True)
     for spine in axes.spines.values():
         spine.set(linewidth=0.5, color="#c8c8c8")
     axes.tick_params(**TICK_STYLE)
-    axes.set_xticks(range(5), labels=passage.scale_ticks(highlight), **style(SMALL))
-    page.write(EDGE, top + 46, passage.scale_label(highlight), SUBTITLE, FAINT)
+    axes.set_xticks(range(5), labels=text.ticks, **style(SMALL))
+    page.write(EDGE, top + 46, text.unit, SUBTITLE, FAINT)
 
 
 def _draw_legend(axes: Axes, entries: Sequence[tuple[str, str]], middle: float) -> None:

@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import escape_invisible
-from attncli.plotting.highlight_colours import DARK_PAGE, LEVELS, LIGHT_PAGE, level_colours, readable_ink
+from attncli.plotting.highlight_colours import DARK_PAGE, LIGHT_PAGE, readable_ink
 from attncli.studies.highlight import passage
+from attncli.studies.highlight.coloured import ColouredText, coloured_highlight, colours_of
 from attncli.studies.highlight.passage import TextCell, TextLine
 from attncli.studies.highlight.result import Highlight
 
@@ -27,17 +28,22 @@ _DARK = (
 
 def page(highlight: Highlight, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> str:
     """Return the page: for each line of the highlight the text with a colour and a tooltip for each token."""
-    lines, css = passage.text_lines(highlight), stylesheet()
+    return text_page(coloured_highlight(highlight, model, note, kinds))
+
+
+def text_page(text: ColouredText) -> str:
+    """Return the page of a text with weights."""
+    css = stylesheet(text.signed)
     return _template().render(
-        title=passage.highlight_title(highlight, kinds),
-        below=list(map(escape_invisible, passage.lines_below(highlight, model, note))),
+        title=text.title,
+        below=list(map(escape_invisible, text.below)),
         css=css,
         hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        levels=range(LEVELS),
-        ticks=passage.scale_ticks(highlight),
-        unit=passage.scale_label(highlight),
-        looks=passage.legend_entries(highlight, lines),
-        lines=list(map(_template_values, lines)),
+        levels=range(text.levels),
+        ticks=text.ticks,
+        unit=text.unit,
+        looks=text.looks,
+        lines=list(map(_template_values, text.lines)),
     )
 
 
@@ -64,16 +70,19 @@ def _template() -> Template:
 
 
 @cache
-def stylesheet() -> str:
-    """Return all styles of the page, with a class for each colour: its policy allows no styles elsewhere."""
+def stylesheet(signed: bool = False) -> str:
+    """Return all styles of the page, with a class for each colour: its policy allows no styles elsewhere.
+
+    signed  whether the colours are those of both signs
+    """
     css = _ASSETS.joinpath("highlight.css").read_text(encoding="utf-8").replace("PAPER", LIGHT_PAGE)
-    dark = "\n".join([_DARK.replace("DARK_PAGE", DARK_PAGE), *_level_classes(dark=True)])
+    dark = "\n".join([_DARK.replace("DARK_PAGE", DARK_PAGE), *_level_classes(signed, dark=True)])
     media = f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
-    return "\n".join(["", *css.splitlines(), *_level_classes(), media, ""])
+    return "\n".join(["", *css.splitlines(), *_level_classes(signed), media, ""])
 
 
-def _level_classes(dark: bool = False) -> Iterator[str]:
-    for level, colour in enumerate(level_colours(dark)):
+def _level_classes(signed: bool, dark: bool = False) -> Iterator[str]:
+    for level, colour in enumerate(colours_of(signed, dark)):
         yield f".c{level} {{ background: {colour}; color: {readable_ink(colour)}; }}"
 
 

@@ -155,15 +155,15 @@ def right_to_left(cells: Sequence[TextCell]) -> bool | None:
 def format_weight(weight: float) -> str:
     """Return a weight as text.
 
-    >>> format_weight(0.67712), format_weight(0.0), format_weight(0.00001234)
-    ('0.677', '0', '1.2e-05')
+    >>> format_weight(0.67712), format_weight(-0.2), format_weight(0.0), format_weight(0.00001234)
+    ('0.677', '-0.200', '0', '1.2e-05')
     """
-    return f"{weight:.3f}" if weight >= 0.001 else f"{weight:.2g}"
+    return f"{weight:.3f}" if abs(weight) >= 0.001 else f"{weight:.2g}"
 
 
 def strongest_tokens(cells: Sequence[TextCell]) -> list[tuple[str, str]]:
-    """Return name and weight of the cells with the largest weights; equal names get a position too."""
-    drawn = sorted((cell for cell in cells if cell.state == "drawn"), key=lambda cell: -cell.weight)[:STRONGEST]
+    """Return name and weight of the cells with the weights farthest from 0; equal names get a position too."""
+    drawn = sorted((cell for cell in cells if cell.state == "drawn"), key=lambda cell: -abs(cell.weight))[:STRONGEST]
     names = [cell_name(cell) for cell in drawn]
     return [
         (f"{name} ({cell.positions[0]})" if names.count(name) > 1 else name, format_weight(cell.weight))
