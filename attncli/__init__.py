@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
     from attncli.models.pruned import load_pruned
+    from attncli.studies.attribute.result import Attribution
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
     from attncli.studies.find.result import RankedHeads
@@ -59,7 +60,16 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo", "Scores"]
 __all__ += ["Model", "Run", "RunOptions", "Statistics", "Text", "Tokens", "Vectors", "ZoomOptions"]
 __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"]
-__all__ += ["Comparison", "Flow", "FlowOptions", "FlowResult", "HeadsOptions", "HeadsResult", "Highlight"]
+__all__ += [
+    "Attribution",
+    "Comparison",
+    "Flow",
+    "FlowOptions",
+    "FlowResult",
+    "HeadsOptions",
+    "HeadsResult",
+    "Highlight",
+]
 __all__ += ["HighlightPage", "Importance", "Knockout", "Page", "Patterns", "PictureArguments", "Pruning"]
 __all__ += ["RankedHeads", "Repeated", "Segments", "Thresholds", "__version__"]
 __all__ += ["capture", "compare", "load", "load_pruned", "open"]
@@ -79,6 +89,7 @@ _HOMES = {
     "attncli.engine.request": ("RunOptions", "ZoomOptions"),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.models.pruned": ("load_pruned",),
+    "attncli.studies.attribute.result": ("Attribution",),
     "attncli.studies.compare.compute": ("compare",),
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.find.result": ("RankedHeads",),

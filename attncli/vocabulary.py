@@ -77,3 +77,12 @@ PRUNING_UNITS = ("head", "group")
 RANDOM_ORDERS = 5
 """Number of random orders of heads in the curve of `prune`; also the least number."""
 PRUNED_FORMS = ("zeroed", "smaller", "irregular")
+ATTRIBUTION_METHODS = (
+    *("integrated-gradients", "input-x-gradient", "gradient-norm", "occlusion"),
+    *("attention", "attention-x-gradient", "rollout"),
+)
+SCORES = ("ln-probability", "logit", "probability")
+"""What of a prediction is explained."""
+BASELINES = ("auto", "pad", "mask", "unk", "zero", "mean")
+"""The vectors that stand for a token that is not there."""
+INTEGRATION_STEPS = 50

@@ -15,6 +15,7 @@ _AS_FLAGS: ContextVar[bool] = ContextVar("attncli_flags", default=False)
 _CHOICES = {
     "aggregate": (*vocabulary.AGGREGATES, r"weights:[\w.-]+"),
     "aggregate-layers": vocabulary.LAYER_AGGREGATES,
+    "baseline": vocabulary.BASELINES,
     "by": vocabulary.BYS,
     "capture": vocabulary.CAPTURES,
     "divide": vocabulary.DIVISIONS,
@@ -23,8 +24,9 @@ _CHOICES = {
     "format": (*vocabulary.HIGHLIGHT_FORMATS, *vocabulary.TABLE_FORMATS),
     "head": vocabulary.MODEL_HEADS,
     "kind": vocabulary.KINDS,
-    "method": (*vocabulary.FLOW_METHODS, *vocabulary.IMPORTANCE_METHODS),
+    "method": (*vocabulary.FLOW_METHODS, *vocabulary.IMPORTANCE_METHODS, *vocabulary.ATTRIBUTION_METHODS),
     "pool": vocabulary.POOLS,
+    "score": vocabulary.SCORES,
     "special": vocabulary.SPECIALS,
 }
 _ARGUMENTS = {
@@ -37,7 +39,7 @@ _ARGUMENTS = {
     "from": "a saved run",
 }
 """Options whose argument has another name, or none."""
-_SWITCHES = ("add-bos", "per-query", "profile", "neurons", "words", "log", "force", "trust-remote-code")
+_SWITCHES = ("add-bos", "allow-delta", "per-query", "profile", "neurons", "words", "log", "force", "trust-remote-code")
 _PHRASES = {
     " with --out": "",
     " with --segments FILE": "",

@@ -17,14 +17,16 @@ from forking import ForkServer
 from rules import Package
 
 PACKAGE = Path(__file__).parent.parent / "attncli"
-# Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated, and
-# prune, which uses the effects of importance.
+# Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated,
+# prune, which uses the effects of importance, and attribute, which uses rollout and writes coloured text as highlight.
 USED_BY_CHECK = ("patterns", "repeated")
 USED_BY_PRUNE = ("importance",)
+USED_BY_ATTRIBUTE = ("flow", "highlight")
+USED = (*USED_BY_CHECK, *USED_BY_PRUNE, *USED_BY_ATTRIBUTE)
 OTHER_STUDIES = sorted(
     path.parent.name
     for path in PACKAGE.glob("studies/*/__init__.py")
-    if path.parent.name not in (*USED_BY_CHECK, *USED_BY_PRUNE, "check", "prune")
+    if path.parent.name not in (*USED, "attribute", "check", "prune")
 )
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
@@ -45,6 +47,8 @@ LAYERS = (
     ("studies.check",),
     tuple(f"studies.{name}" for name in USED_BY_PRUNE),
     ("studies.prune",),
+    tuple(f"studies.{name}" for name in USED_BY_ATTRIBUTE),
+    ("studies.attribute",),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
     ("cli",),
@@ -85,6 +89,7 @@ HEAVY_AT_START = (
     "pyarrow",
     "scipy",
     "sklearn",
+    "captum",
     "pydantic",
     "yaml",
 )

@@ -1,5 +1,6 @@
 """A loaded model that runs any study, and tests of its heads and of its predictions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from typing import Unpack
@@ -15,6 +16,9 @@ from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.partitions import as_spans
 from attncli.inputs.texts import Texts, parse_texts
+from attncli.studies.attribute.options import AttributeOptions, AttributionName, BaselineName, ScoreName
+from attncli.studies.attribute.result import Attribution
+from attncli.studies.attribute.study import AttributeStudy
 from attncli.studies.importance.options import ImportanceMethod, ImportanceOptions, ImportanceUnit
 from attncli.studies.importance.result import Importance
 from attncli.studies.importance.study import ImportanceStudy
@@ -24,7 +28,7 @@ from attncli.studies.knockout.study import KnockoutStudy
 from attncli.studies.prune.options import PrunedForm, PruneOptions, PruningUnit
 from attncli.studies.prune.result import Pruning
 from attncli.studies.prune.study import PruneStudy
-from attncli.vocabulary import RANDOM_ORDERS
+from attncli.vocabulary import INTEGRATION_STEPS, RANDOM_ORDERS
 
 
 @checks_arguments
@@ -108,6 +112,47 @@ class StudyRunner(Runner):
         if spans is not None and divide is not None:
             raise UsageError("spans say what the segments are, as divide does: give one of them")
         study = KnockoutStudy(options, None if spans is None else as_spans(spans))
+        return self.study(study, text, pair=pair, target=target, **run_options)
+
+    def attribute(
+        self,
+        text: str | Text,
+        method: AttributionName | Sequence[AttributionName] = "integrated-gradients",
+        explain: str = "next",
+        *,
+        score: ScoreName = "ln-probability",
+        baseline: BaselineName = "auto",
+        steps: int = INTEGRATION_STEPS,
+        allow_delta: bool = False,
+        divide: str | None = None,
+        spans: NamedSpans | None = None,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> Attribution:
+        """Return how much each token, word or segment counts for a prediction, by one or several methods.
+
+        method       integrated-gradients, input-x-gradient, gradient-norm, occlusion, attention, attention-x-gradient
+                     or rollout; several give their values on one scale
+        explain      next, word:W, answer:TEXT, generated, mask:N, label:NAME or labels; `attncli explain predictions`
+        score        what of the prediction is explained: ln-probability, logit or probability
+        baseline     what replaces a token in integrated-gradients and occlusion: pad, mask, unk, zero, mean; auto fits
+                     the model
+        steps        steps of integrated-gradients at first; they double while the error is over 5 % of the change
+        allow_delta  return integrated-gradients whose error stays larger, else they raise UsageError
+        divide       auto, segment, paragraph or line: whole segments instead of tokens
+        spans        the segments, as for `run.segments`
+        run_options  options of the forward pass: layer and head are those whose attention counts, words=True gives
+                     words, special="drop" leaves special tokens out
+        Load the model with the head that predicts: `load(…, head="causal-lm")`, or head="auto-head" for its own.
+        integrated-gradients need `pip install "attncli[attribution]"`. Raise UsageError for several texts, and if the
+        text has nothing of the kind; ModelError without such a head, or if gradients are not finite.
+        """
+        names = method if isinstance(method, str) else ",".join(method)
+        options = AttributeOptions(explain, names, score, baseline, steps, allow_delta, divide)
+        if spans is not None and divide is not None:
+            raise UsageError("spans say what the segments are, as divide does: give one of them")
+        study = AttributeStudy(options, None if spans is None else as_spans(spans))
         return self.study(study, text, pair=pair, target=target, **run_options)
 
     def prune(

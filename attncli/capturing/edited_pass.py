@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -67,6 +67,7 @@ def edited_outputs(
     *,
     gradients: bool = False,
     shadow: Shadow | None = None,
+    inside: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
     **options: bool,
 ) -> Any:
     """Return the outputs of one forward pass of a model, as the model returns them, with edited attention.
@@ -76,6 +77,7 @@ def edited_outputs(
                `OutputEdit`: tensors in them may need gradients; None for the edits of the model (`Loaded.edits`)
     gradients  whether gradients of the outputs can be computed; parameters get none unless they need them
     shadow     the copy of the modules that runs, for several calls by one thread; None for a new one
+    inside     a context in which the pass runs; it receives the modules, and may add hooks that it removes again
     options    arguments of the forward function, such as output_hidden_states
     The model is not changed, also on error. The outputs have the logits of all tokens.
     """
@@ -86,7 +88,7 @@ def edited_outputs(
     mode = torch.enable_grad() if gradients else torch.inference_mode()
     restored = nullcontext() if shadow is None else shadow.restored()
     _, caller = loaded.callers[plan.caller]
-    with mode, restored, editing(modules, plan, edits, EditHandler(editor)):
+    with mode, restored, inside(modules.model), editing(modules, plan, edits, EditHandler(editor)):
         return call_model(modules.of(caller), batch, all_logits=True, **options)
 
 

@@ -228,7 +228,8 @@ def instances(model: attncli.Model) -> dict[str, Any]:
     found += [statistics["sink"], attention.queries, run.inputs[0], run.patterns(), run.highlight(0), run.rollout()]
     found += [model.importance(["a cat", "a dog"]), model.probe_repeated(4, 1), attncli.zero("0.0")]
     found += [model.prune(["a cat", "a dog"], rank_texts=["it sat", "it ran"], heads=1)]
-    found += [tiny("gpt2").knockout("the cat sat on the")]
+    decoder = tiny("gpt2")
+    found += [decoder.knockout("the cat sat on the"), decoder.attribute("the cat sat", "attention")]
     found += [run.view(), run.info, attention.layers[0], run.segments(spans={"a": [(0, 1)], "cat": [(2, 5)]})]
     return {type(instance).__name__: instance for instance in found}
 

@@ -46,6 +46,7 @@ MADE: dict[str, Make] = {
     "Edit": lambda model, run: attncli.zero("0.0"),
     "Importance": lambda model, run: model.importance([TEXT, "A dog ran home."]),
     "Knockout": lambda model, run: attncli.load("demo:decoder", head="auto-lm").knockout("the cat sat on the"),
+    "Attribution": lambda model, run: attncli.load("demo:decoder", head="auto-lm").attribute("the cat sat", "rollout"),
     "Pruning": lambda model, run: model.prune([TEXT, "A dog ran."], rank_texts=["It was warm.", "It sat."], heads=1),
     "RankedHeads": lambda model, run: run.find("it", "mat"),
     "Repeated": lambda model, run: model.probe_repeated(4, 1),

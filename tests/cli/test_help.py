@@ -30,7 +30,7 @@ COMMANDS = registry.names("cli.commands")
 PANELS = {
     "Look": "find heatmap view highlight",
     "Measure": "stats patterns heads flow segments compare",
-    "Test": "importance knockout prune",
+    "Test": "importance attribute knockout prune",
     "Automate": "run check",
     "Reference": "info explain",
 }
@@ -59,6 +59,7 @@ def text_of(run_cli: RunCli, *args: str) -> str:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert COMMANDS == [
+        "attribute",
         "check",
         "compare",
         "explain",
@@ -97,7 +98,20 @@ ROWS = ("find", "heatmap", "highlight", "segments")
 
 @pytest.mark.parametrize(
     "command",
-    ["find", "flow", "heads", "heatmap", "highlight", "importance", "patterns", "prune", "segments", "stats", "view"],
+    [
+        "attribute",
+        "find",
+        "flow",
+        "heads",
+        "heatmap",
+        "highlight",
+        "importance",
+        "patterns",
+        "prune",
+        "segments",
+        "stats",
+        "view",
+    ],
 )
 def test_all_commands_of_runs_have_every_option_in_its_group(command: str, run_cli: RunCli) -> None:
     shown = text_of(run_cli, command, "--help")

@@ -15,6 +15,7 @@ Layers = Sequence[Sequence[str]]
 
 HEAVY = {
     "accelerate",
+    "captum",
     "gguf",
     "huggingface_hub",
     "matplotlib",

@@ -1,0 +1,25 @@
+"""`attncli attribute`: how much each token counts for a prediction, by several methods."""
+
+from attncli.cli.run_study import CommonOptions, run_study
+from attncli.options import PictureOptions
+from attncli.studies.attribute.options import AttributeOptions
+from attncli.studies.attribute.study import AttributeStudy
+
+
+def attribute(common: CommonOptions, options: AttributeOptions, pictures: PictureOptions) -> None:
+    """Compare how much each token counts for a prediction.
+
+    Several methods side by side, each on the scale of its own sum: integrated-gradients (Sundararajan et al. 2017),
+    input-x-gradient, gradient-norm, occlusion (the change without each token), and those of attention: the weights
+    themselves, attention-x-gradient (Chefer et al. 2021) and rollout. --explain says what is predicted.
+
+    With --words, --divide or --segments FILE, words or whole segments are compared: their tokens are summed, and
+    occlusion leaves them out together.
+
+    Writes attribution.json, attribution.csv, the text with colours (.html, .png), and bars; of several predictions
+    (--explain labels, generated) a map of inputs and predictions instead. In a pipe, prints attribution.csv; with
+    --json attribution.json. One text. integrated-gradients need pip install "attncli[attribution]".
+
+    Example: attncli attribute --text "the cat sat on the [MASK] ." --method integrated-gradients,occlusion
+    """
+    run_study(AttributeStudy(options), common, pictures)

@@ -1,0 +1,61 @@
+"""Options of `attncli attribute`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from attncli.explain_options import ExplainOptions
+from attncli.options import option
+from attncli.vocabulary import ATTRIBUTION_METHODS, BASELINES, DIVISIONS, INTEGRATION_STEPS, SCORES
+
+AttributionName = Literal[
+    "integrated-gradients",
+    "input-x-gradient",
+    "gradient-norm",
+    "occlusion",
+    "attention",
+    "attention-x-gradient",
+    "rollout",
+]
+ScoreName = Literal["ln-probability", "logit", "probability"]
+BaselineName = Literal["auto", "pad", "mask", "unk", "zero", "mean"]
+
+
+@dataclass(frozen=True)
+class AttributeOptions(ExplainOptions):
+    """By which methods tokens are compared, and what stands for a token that is not there."""
+
+    method: str = option(
+        "Attribution",
+        f"one or several, with commas: {', '.join(ATTRIBUTION_METHODS)} (default: {ATTRIBUTION_METHODS[0]})",
+        metavar="NAMES",
+        default=ATTRIBUTION_METHODS[0],
+    )
+    score: str = option(
+        "Attribution", "the number of the prediction that is explained", choices=SCORES, default=SCORES[0]
+    )
+    baseline: str = option(
+        "Attribution",
+        "what replaces a token: the vector of the padding, mask or unknown token, zeros, or the mean of all vectors "
+        "(default: as the model needs)",
+        choices=BASELINES,
+        default=BASELINES[0],
+    )
+    steps: int = option("Attribution", "steps of integrated-gradients at first", metavar="N", default=INTEGRATION_STEPS)
+    allow_delta: bool = option(
+        "Attribution",
+        "accept integrated-gradients that miss more than 5 % of the change of the score",
+        default=False,
+    )
+    divide: str | None = option(
+        "Attribution",
+        "whole segments instead of single tokens: segment, paragraph, line or auto, as in attncli segments",
+        choices=DIVISIONS,
+    )
+    segments: str | None = option(
+        "Attribution", "JSON file of segments (see attncli explain segments-file)", metavar="FILE"
+    )
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of the methods without repetition."""
+        return tuple(dict.fromkeys(name.strip() for name in self.method.split(",")))

@@ -1,0 +1,157 @@
+"""The predictions that are explained, as a function of the vectors of the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from attncli.capturing import Shadow, bind, edited_outputs
+from attncli.capturing.bound_edits import BoundEdits
+from attncli.capturing.word_vectors import Side, WordVectors, record_word_vectors, replaced_vectors
+from attncli.data import Array, Input, Kind, Tokens
+from attncli.engine.explain_request import ExplainRequest
+from attncli.engine.explained import Explained, checked_logits, explain_each
+from attncli.engine.memory import allowed_memory, format_size
+from attncli.engine.passes import Pass
+from attncli.errors import ModelError, UsageError
+from attncli.inputs.batches import repeated
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Scores of the predictions of one text.
+
+    outputs       the predictions that are explained
+    score         which number of them
+    logits        those of the text
+    word_vectors  the vectors of its tokens, by side; empty if no method reads them
+    shadow        the copy of the modules that runs
+    """
+
+    prepared: Pass
+    outputs: tuple[Explained, ...]
+    score: str
+    logits: Tensor
+    word_vectors: Mapping[Side, WordVectors]
+    shadow: Shadow
+
+    @classmethod
+    def of(cls, prepared: Pass, wanted: ExplainRequest, score: str, vectors: bool) -> Predictions:
+        """Return the predictions of the text of a pass, after one pass over it.
+
+        vectors  whether the vectors of its tokens are needed
+        """
+        loaded, plan, (batch, *_) = prepared.loaded, prepared.plan, prepared.batches
+        shadow = Shadow(loaded.model)
+        found: dict[Side, WordVectors] = {}
+        if vectors:
+            found, outputs = record_word_vectors(loaded, plan, batch, shadow)
+        else:
+            outputs = edited_outputs(loaded, plan, batch, shadow=shadow)
+        logits = checked_logits(loaded, outputs)
+        return cls(prepared, explain_each(prepared, wanted, logits), score, logits.clone(), found, shadow)
+
+    @property
+    def text(self) -> Input:
+        return self.prepared.batches[0].inputs[0]
+
+    @property
+    def tokens(self) -> dict[Side, Tokens]:
+        """The tokens of each side."""
+        sides: dict[Side, Tokens] = {"source": self.text.source}
+        return sides if self.text.target is None else {**sides, "target": self.text.target}
+
+    @property
+    def vectors(self) -> tuple[Tensor, ...]:
+        """The vectors of each side, [token, width]."""
+        return tuple(of_side.vectors for of_side in self.word_vectors.values())
+
+    def side_kind(self, side: Side) -> Kind:
+        """Return a kind of attention whose keys are the tokens of a side."""
+        if self.text.target is None:
+            return next((kind for kind, _ in self.prepared.heads if kind in ("encoder", "decoder")), "decoder")
+        return "cross" if side == "source" else "decoder"
+
+    def read(self, side: Side) -> Array:
+        """Return which tokens of a side each prediction can read, [output, token] bool.
+
+        Tokens after the one that predicts are not read where the rows of attention are causal.
+        """
+        count = len(self.tokens[side])
+        reads = np.ones((len(self.outputs), count), bool)
+        is_causal = side == "target" or (self.text.target is None and not self.prepared.loaded.reads_both_ways)
+        for number, output in enumerate(self.outputs if is_causal else ()):
+            if output.rows:
+                reads[number, max(output.rows) + 1 :] = False
+        return reads
+
+    def scores(
+        self, vectors: Sequence[Tensor] = (), *, gradients: bool = False, edits: BoundEdits | None = None
+    ) -> Tensor:
+        """Return the scores [batch, output] float64 of texts that have other vectors.
+
+        vectors    [batch, token, width] for each side; they may need gradients. Without any, those of the text
+        gradients  whether gradients are needed
+        edits      edits of attention; None for those of the model
+        """
+        loaded, plan = self.prepared.loaded, self.prepared.plan
+        count = len(vectors[0]) if vectors else 1
+        batch = repeated(self.prepared.batches[0], count)
+        if edits is None:
+            edits = bind(plan, [self.text] * count, loaded.edits, loaded.name)
+        replaced = dict(zip(self.word_vectors, vectors, strict=True)) if vectors else {}
+        inside = partial(replaced_vectors, self.word_vectors, replaced)
+        outputs = edited_outputs(loaded, plan, batch, edits, gradients=gradients, shadow=self.shadow, inside=inside)
+        logits = checked_logits(loaded, outputs)
+        return torch.stack([output.score(logits, self.score) for output in self.outputs], 1)
+
+    def copies(self, gradients: bool) -> int:
+        """Return how many texts share a batch, as --batch-tokens and the allowed memory permit.
+
+        gradients  whether all that the layers compute is kept for gradients
+        Raise UsageError if one does not fit.
+        """
+        request, sites = self.prepared.request, self.prepared.plan.sites
+        tokens, heads = max(map(len, self.tokens.values())), max(site.heads for site in sites)
+        width = max((vectors.shape[-1] for vectors in self.vectors), default=1)
+        cells = tokens * (3 * self.logits.shape[-1] + 4 * heads * tokens)
+        if gradients:
+            cells += tokens * len(sites) * (3 * heads * tokens + 24 * width)
+        needed, allowed = 4 * cells, allowed_memory(request.max_memory)
+        if allowed is not None and allowed < needed:
+            raise UsageError(
+                f"one pass over {tokens} tokens takes {format_size(needed)}, allowed are {format_size(allowed)}: "
+                f"shorten the text with --max-tokens {tokens // 2}, or allow more with --max-memory"
+            )
+        fits = request.batch_tokens // tokens
+        return max(1, fits if allowed is None else min(fits, allowed // needed))
+
+    def gradients_of(self, score: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gradients of a score with respect to tensors; zeros for those that it does not depend on.
+
+        Raise ModelError if the model gives no gradients, or numbers that are not finite.
+        """
+        name = type(self.prepared.loaded.model).__name__
+        given: Sequence[Tensor | None] = [None] * len(inputs)
+        if score.requires_grad:
+            given = torch.autograd.grad(score, list(inputs), retain_graph=True, allow_unused=True)
+        if all(gradient is None for gradient in given):
+            raise ModelError(f"{name} gives no gradients: use --method occlusion, attention or rollout")
+        gradients = [
+            torch.zeros_like(of) if gradient is None else gradient for gradient, of in zip(given, inputs, strict=True)
+        ]
+        self.check_finite(gradients)
+        return gradients
+
+    def check_finite(self, values: Sequence[Tensor]) -> None:
+        """Raise ModelError unless all values are finite."""
+        if not all(bool(of_side.isfinite().all()) for of_side in values):
+            loaded = self.prepared.loaded
+            advice = "" if loaded.dtype in ("float32", "float64") else ": use --dtype float32"
+            raise ModelError(f"gradients of {type(loaded.model).__name__} in {loaded.dtype} are not finite{advice}")
