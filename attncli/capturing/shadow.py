@@ -30,18 +30,20 @@ class Shadow:
     original  the model, which stays unchanged
     model     its copy; parameters and buffers are those of the original
 
+    implementation  how the copy computes attention; only with eager attention can all weights be captured
+
     A forward pass of the copy may replace modules, buffers and attributes of the copy: BigBird replaces its attention
     modules depending on the text length, dynamic rotary positions replace their frequencies, and Transformers adds
     hooks that record attention. `restored` undoes that, so that several passes can share one copy.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, implementation: str = "eager") -> None:
         self.original = model
         # the originals are kept, so that no other object gets their id
         self._copies: dict[int, tuple[object, object]] = {}
         self._copied_by_config: dict[int, Any] = {}
         self.model: PreTrainedModel = self.of(model)
-        self.attend_with("eager")
+        self.attend_with(implementation)
         self.model.eval()
 
     def attend_with(self, implementation: str) -> None:

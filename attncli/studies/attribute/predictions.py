@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from attncli.capturing import Shadow, bind, edited_outputs
 from attncli.capturing.bound_edits import BoundEdits
+from attncli.capturing.fast_passes import fast_shadow, kept_rows, output_module
 from attncli.capturing.word_vectors import Side, WordVectors, record_word_vectors, replaced_vectors
 from attncli.data import Array, Input, Kind, Tokens
 from attncli.engine.explain_request import ExplainRequest
@@ -21,6 +23,8 @@ from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import repeated
 
 Tensor = torch.Tensor
+_WITH_WEIGHTS = 1024
+"""Most tokens of a batch whose attention weights are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,8 @@ class Predictions:
     score         which number of them
     logits        those of the text
     word_vectors  the vectors of its tokens, by side; empty if no method reads them
-    shadow        the copy of the modules that runs
+    shadow        the copy of the modules that runs with eager attention
+    fast          one that runs faster and has the same logits; `shadow` itself if there is none
     """
 
     prepared: Pass
@@ -40,6 +45,7 @@ class Predictions:
     logits: Tensor
     word_vectors: Mapping[Side, WordVectors]
     shadow: Shadow
+    fast: Shadow
 
     @classmethod
     def of(cls, prepared: Pass, wanted: ExplainRequest, score: str, vectors: bool) -> Predictions:
@@ -54,8 +60,14 @@ class Predictions:
             found, outputs = record_word_vectors(loaded, plan, batch, shadow)
         else:
             outputs = edited_outputs(loaded, plan, batch, shadow=shadow)
-        logits = checked_logits(loaded, outputs)
-        return cls(prepared, explain_each(prepared, wanted, logits), score, logits.clone(), found, shadow)
+        logits = checked_logits(loaded, outputs).clone()
+
+        def run(other: Shadow) -> Tensor:
+            return checked_logits(loaded, edited_outputs(loaded, plan, batch, shadow=other))
+
+        fast = fast_shadow(loaded, plan, logits, run) if vectors else None
+        explained = explain_each(prepared, wanted, logits)
+        return cls(prepared, explained, score, logits, found, shadow, fast or shadow)
 
     @property
     def text(self) -> Input:
@@ -103,33 +115,54 @@ class Predictions:
         loaded, plan = self.prepared.loaded, self.prepared.plan
         count = len(vectors[0]) if vectors else 1
         batch = repeated(self.prepared.batches[0], count)
+        shadow = self.fast if edits is None else self.shadow
         if edits is None:
             edits = bind(plan, [self.text] * count, loaded.edits, loaded.name)
+        rows = self.rows
         replaced = dict(zip(self.word_vectors, vectors, strict=True)) if vectors else {}
-        inside = partial(replaced_vectors, self.word_vectors, replaced)
-        outputs = edited_outputs(loaded, plan, batch, edits, gradients=gradients, shadow=self.shadow, inside=inside)
-        logits = checked_logits(loaded, outputs)
-        return torch.stack([output.score(logits, self.score) for output in self.outputs], 1)
 
-    def copies(self, gradients: bool) -> int:
+        @contextmanager
+        def inside(model: nn.Module) -> Iterator[None]:
+            with replaced_vectors(self.word_vectors, replaced, model), kept_rows(rows, model):
+                yield
+
+        logits = checked_logits(
+            loaded, edited_outputs(loaded, plan, batch, edits, gradients=gradients, shadow=shadow, inside=inside)
+        )
+        outputs = self.outputs
+        if rows and logits.shape[1] == len(rows):
+            outputs = tuple(replace(output, rows=tuple(map(rows.index, output.rows))) for output in outputs)
+        return torch.stack([output.score(logits, self.score) for output in outputs], 1)
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows of the logits that all predictions need; empty for labels."""
+        return sorted({row for output in self.outputs for row in output.rows})
+
+    def copies(self, gradients: bool, weights: bool = False) -> int:
         """Return how many texts share a batch, as --batch-tokens and the allowed memory permit.
 
         gradients  whether all that the layers compute is kept for gradients
+        weights    whether attention weights are needed
         Raise UsageError if one does not fit.
         """
         request, sites = self.prepared.request, self.prepared.plan.sites
-        tokens, heads = max(map(len, self.tokens.values())), max(site.heads for site in sites)
+        tokens, keeps_weights = max(map(len, self.tokens.values())), weights or self.fast is self.shadow
         width = max((vectors.shape[-1] for vectors in self.vectors), default=1)
-        cells = tokens * (3 * self.logits.shape[-1] + 4 * heads * tokens)
+        attention = tokens * max(site.heads for site in sites) if keeps_weights else 0
+        rows = tokens if self.rows and output_module(self.prepared.loaded.model) is None else len(self.rows)
+        cells = 3 * rows * self.logits.shape[-1] + tokens * (4 * attention + 24 * width)
         if gradients:
-            cells += tokens * len(sites) * (3 * heads * tokens + 24 * width)
+            cells += tokens * len(sites) * (3 * attention + 24 * width)
         needed, allowed = 4 * cells, allowed_memory(request.max_memory)
         if allowed is not None and allowed < needed:
             raise UsageError(
                 f"one pass over {tokens} tokens takes {format_size(needed)}, allowed are {format_size(allowed)}: "
                 f"shorten the text with --max-tokens {tokens // 2}, or allow more with --max-memory"
             )
-        fits = request.batch_tokens // tokens
+        # weights of larger batches leave the cache of a processor
+        most = min(request.batch_tokens, _WITH_WEIGHTS) if keeps_weights else request.batch_tokens
+        fits = most // tokens
         return max(1, fits if allowed is None else min(fits, allowed // needed))
 
     def gradients_of(self, score: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:

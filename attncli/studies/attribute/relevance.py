@@ -108,7 +108,7 @@ def attention_x_gradient(predictions: Predictions) -> list[dict[Side, Array]]:
     The map of a layer is the mean over its heads of the positive part of weight times gradient of the score. Maps are
     multiplied through the layers as in rollout, without the scaling of rows.
     """
-    predictions.copies(gradients=True)
+    predictions.copies(gradients=True, weights=True)
     kept = _Weights()
     scores = predictions.scores(gradients=True, edits=_recording(predictions, kept))[0]
     sites = {(site.kind, site.layer): site for site in predictions.prepared.plan.sites}
