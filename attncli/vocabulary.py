@@ -78,11 +78,13 @@ RANDOM_ORDERS = 5
 """Number of random orders of heads in the curve of `prune`; also the least number."""
 PRUNED_FORMS = ("zeroed", "smaller", "irregular")
 ATTRIBUTION_METHODS = (
-    *("integrated-gradients", "input-x-gradient", "gradient-norm", "occlusion"),
-    *("attention", "attention-x-gradient", "rollout"),
+    *("integrated-gradients", "input-x-gradient", "gradient-norm", "occlusion", "shapley"),
+    *("attention", "attention-x-gradient", "rollout", "value-norm-rollout"),
 )
 SCORES = ("ln-probability", "logit", "probability")
 """What of a prediction is explained."""
 BASELINES = ("auto", "pad", "mask", "unk", "zero", "mean")
 """The vectors that stand for a token that is not there."""
 INTEGRATION_STEPS = 50
+SHAPLEY_SAMPLES = 25
+"""Number of random orders of the tokens."""

@@ -28,7 +28,7 @@ from attncli.studies.knockout.study import KnockoutStudy
 from attncli.studies.prune.options import PrunedForm, PruneOptions, PruningUnit
 from attncli.studies.prune.result import Pruning
 from attncli.studies.prune.study import PruneStudy
-from attncli.vocabulary import INTEGRATION_STEPS, RANDOM_ORDERS
+from attncli.vocabulary import INTEGRATION_STEPS, RANDOM_ORDERS, SHAPLEY_SAMPLES
 
 
 @checks_arguments
@@ -124,6 +124,8 @@ class StudyRunner(Runner):
         baseline: BaselineName = "auto",
         steps: int = INTEGRATION_STEPS,
         allow_delta: bool = False,
+        samples: int = SHAPLEY_SAMPLES,
+        seed: int = 0,
         divide: str | None = None,
         spans: NamedSpans | None = None,
         pair: str | None = None,
@@ -132,14 +134,15 @@ class StudyRunner(Runner):
     ) -> Attribution:
         """Return how much each token, word or segment counts for a prediction, by one or several methods.
 
-        method       integrated-gradients, input-x-gradient, gradient-norm, occlusion, attention, attention-x-gradient
-                     or rollout; several give their values on one scale
+        method       integrated-gradients, input-x-gradient, gradient-norm, occlusion, shapley, attention,
+                     attention-x-gradient, rollout or value-norm-rollout; several give their values on one scale
         explain      next, word:W, answer:TEXT, generated, mask:N, label:NAME or labels; `attncli explain predictions`
         score        what of the prediction is explained: ln-probability, logit or probability
-        baseline     what replaces a token in integrated-gradients and occlusion: pad, mask, unk, zero, mean; auto fits
-                     the model
+        baseline     what replaces a token in integrated-gradients, occlusion and shapley: pad, mask, unk, zero or mean;
+                     auto fits the model
         steps        steps of integrated-gradients at first; they double while the error is over 5 % of the change
         allow_delta  return integrated-gradients whose error stays larger, else they raise UsageError
+        samples, seed  number of random orders of shapley, and their seed
         divide       auto, segment, paragraph or line: whole segments instead of tokens
         spans        the segments, as for `run.segments`
         run_options  options of the forward pass: layer and head are those whose attention counts, words=True gives
@@ -149,7 +152,7 @@ class StudyRunner(Runner):
         text has nothing of the kind; ModelError without such a head, or if gradients are not finite.
         """
         names = method if isinstance(method, str) else ",".join(method)
-        options = AttributeOptions(explain, names, score, baseline, steps, allow_delta, divide)
+        options = AttributeOptions(explain, names, score, baseline, steps, allow_delta, samples, seed, divide)
         if spans is not None and divide is not None:
             raise UsageError("spans say what the segments are, as divide does: give one of them")
         study = AttributeStudy(options, None if spans is None else as_spans(spans))

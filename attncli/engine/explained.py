@@ -22,6 +22,7 @@ from attncli.data.labels import label
 from attncli.data.segments import GENERATED
 from attncli.engine.explain_request import ExplainRequest
 from attncli.engine.explained_labels import By, label_names, label_number, probability_of_labels
+from attncli.engine.explained_spans import answer_span, labelled_token, span_logits, span_name
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
@@ -30,6 +31,7 @@ from attncli.errors import ModelError, UsageError
 from attncli.inputs.answers import answer_ids, with_answer
 from attncli.models import Loaded
 from attncli.models.checkpoint import list_weights
+from attncli.models.tasks import answers_by_spans, labels_tokens, task_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Explained:
     ids     ids of the predicted tokens, or of the label
     rows    the row of the logits that predicts each token; empty for a label
     by      how its probability is computed
+    reads   positions of the tokens at which it is predicted, if they are not `rows`
     """
 
     wanted: str
@@ -48,6 +51,12 @@ class Explained:
     ids: tuple[int, ...]
     rows: tuple[int, ...]
     by: By = "softmax"
+    reads: tuple[int, ...] | None = None
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Positions of the tokens at which it is predicted; empty for the label of a text."""
+        return self.rows if self.reads is None else self.reads
 
     def of_ids(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the logits [batch, prediction, token or label] that decide, as float64."""
@@ -91,8 +100,8 @@ class Explained:
         queries, is_encoder = text.sides(kind)[0], base_kind(kind) == "encoder"
         if is_encoder and text.target is not None:
             return np.array([], dtype=np.int64)
-        if self.rows:
-            return np.unique(np.array(self.rows, dtype=np.int64))
+        if self.positions:
+            return np.unique(np.array(self.positions, dtype=np.int64))
         if is_encoder and queries.special[:1].any():
             return np.array([0])
         return np.arange(len(queries)) if is_encoder else np.array([len(queries) - 1])
@@ -101,7 +110,7 @@ class Explained:
 def checked_logits(loaded: Loaded, outputs: Any) -> torch.Tensor:
     """Return the logits among the outputs of a pass; raise ModelError if there are none or they are random."""
     name, random = type(loaded.model).__name__, loaded.initialised
-    logits = getattr(outputs, "logits", None)
+    logits = span_logits(outputs) if hasattr(outputs, "start_logits") else getattr(outputs, "logits", None)
     if not isinstance(logits, torch.Tensor):
         raise ModelError(f"{name} predicts nothing: load it with --head causal-lm, masked-lm or auto-lm")
     if random:
@@ -122,7 +131,7 @@ def prepare_explained(
     Raise UsageError if the answer does not fit, and ModelError if the model cannot continue a text.
     """
     loaded = runner.loaded
-    if wanted.form != "answer":
+    if wanted.form != "answer" or task_of(loaded) == "classification":
         return runner.prepare([text], request, track, open_turn=True)
     if loaded.is_encoder_decoder:
         if text.target is not None:
@@ -144,6 +153,8 @@ def explain(prepared: Pass, wanted: ExplainRequest, logits: torch.Tensor) -> Exp
     loaded, text = prepared.loaded, prepared.batches[0].inputs[0]
     if logits.dim() == 2:
         return _of_label(loaded, wanted.spec, label_number(loaded, wanted, logits[0]), logits.shape[1])
+    if (part := _of_part(loaded, text, wanted, logits)) is not None:
+        return part
     name = type(loaded.model).__name__
     if wanted.form in ("label", "labels"):
         raise ModelError(f"{name} is no classifier of texts, so it has no label: use --explain next or word:W")
@@ -177,9 +188,25 @@ def _of_label(loaded: Loaded, spec: str, number: int, count: int) -> Explained:
     return Explained(spec, label_names(loaded, count)[number], (number,), (), probability_of_labels(loaded, count))
 
 
+def _of_part(loaded: Loaded, text: Input, wanted: ExplainRequest, logits: torch.Tensor) -> Explained | None:
+    """Return the label of a token, or the span that answers a question; None if the model predicts neither."""
+    if answers_by_spans(loaded):
+        first, last = answer_span(loaded, text, wanted, logits[0])
+        return Explained(wanted.spec, span_name(text.source, first, last), (first, last), (0, 1), reads=(first, last))
+    if not labels_tokens(loaded):
+        return None
+    position, number = labelled_token(loaded, text, wanted, logits[0])
+    return replace(_of_label(loaded, wanted.spec, number, logits.shape[2]), rows=(position,))
+
+
 def predicted_names(loaded: Loaded, explained: Explained, logits: torch.Tensor) -> list[str]:
     """Return what the model predicts in the place of what is explained, for each text of a batch."""
     ids = explained.of_ids(logits).argmax(-1).tolist()
+    if answers_by_spans(loaded):
+        return [f"tokens {first}-{last}" for first, last in ids]
+    if labels_tokens(loaded):
+        names = label_names(loaded, logits.shape[2])
+        return [names[number] for (number,) in ids]
     if explained.rows:
         return [token_names(loaded, of_text) for of_text in ids]
     names = label_names(loaded, logits.shape[1])

@@ -29,6 +29,16 @@ def task_of(loaded: Loaded) -> Task:
     return "classification" if any(_is_mapped(loaded, auto) for auto in _CLASSIFIERS) else "base"
 
 
+def labels_tokens(loaded: Loaded) -> bool:
+    """Return whether a model has a label for each token."""
+    return _is_mapped(loaded, "AutoModelForTokenClassification")
+
+
+def answers_by_spans(loaded: Loaded) -> bool:
+    """Return whether a model answers a question by a part of the text."""
+    return _is_mapped(loaded, "AutoModelForQuestionAnswering")
+
+
 def _is_mapped(loaded: Loaded, auto: str) -> bool:
     """Return whether an Auto class of Transformers has the class of this model for its configuration."""
     mapping = getattr(transformers, auto)._model_mapping

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 
 import attncli
 from attncli.data import Text
@@ -94,6 +99,43 @@ def test_a_classifier_predicts_labels(encoder: attncli.Model) -> None:
     assert np.abs(first.table()["change"]).max() > 0
 
 
+def test_a_label_of_a_word(encoder: attncli.Model) -> None:
+    model = classifier(encoder, BertForTokenClassification)
+    logits = torch.tensor(model.logits("the city sat .")).double().softmax(-1)
+    result = model.knockout("the city sat .", "label:LABEL_1@city")
+    (position,) = result.query["encoder"]
+    assert model.run("the city sat .").inputs[0].source.pieces[position] == "city"
+    assert (result.prediction, result.probability) == ("LABEL_1", pytest.approx(float(logits[position, 1]), rel=1e-4))
+    best = model.attribute("the city sat .", "gradient-norm", "label:@city").outputs[0]
+    assert best.name == f"LABEL_{int(logits[position].argmax())}"
+    with pytest.raises(UsageError, match="zebra"):
+        model.knockout("the city sat .", "label:LABEL_1@zebra")
+    with pytest.raises(UsageError, match="there is no label 'GOOD'"):
+        model.knockout("the city sat .", "label:GOOD@city")
+
+
+def test_a_span_that_answers_a_question(encoder: attncli.Model) -> None:
+    model = classifier(encoder, BertForQuestionAnswering, labels=2)
+    question, context = "the cat ?", "the dog sat on the city ."
+    ids = model.loaded.tokenizer(question, context, return_tensors="pt")
+    with torch.no_grad():
+        outputs = model.loaded.model(**ids)
+    first, last = (of[0].double().log_softmax(-1) for of in (outputs.start_logits, outputs.end_logits))
+    result = model.attribute(question, "gradient-norm", "answer:the city", pair=context)
+    (output,) = result.outputs
+    end = ids["input_ids"][0].tolist().index(model.loaded.tokenizer.convert_tokens_to_ids("city"))
+    assert (output.name, output.rows) == ("the city", (end - 1, end))
+    assert output.score == pytest.approx(float(first[end - 1] + last[end]), rel=1e-5)
+    best = model.attribute(question, "gradient-norm", pair=context).outputs[0]
+    inside = range(ids["token_type_ids"][0].tolist().index(1), ids["input_ids"].shape[1] - 1)
+    most = max(float(first[a] + last[b]) for a in inside for b in inside if a <= b)
+    assert best.score == pytest.approx(most, rel=1e-5)
+    with pytest.raises(UsageError, match="the text does not have 'zebra'"):
+        model.attribute(question, "gradient-norm", "answer:zebra", pair=context)
+    with pytest.raises(UsageError, match="answers by a part of the text"):
+        model.attribute(question, "gradient-norm", "word:cat", pair=context)
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -117,7 +159,7 @@ def test_models_without_the_head_are_refused(encoder: attncli.Model) -> None:
         encoder.knockout("the [MASK] sat .", "answer:cat")
     with pytest.raises(ModelError, match="predicts nothing"):
         attncli.load("demo:encoder").knockout("the [MASK] sat .")
-    with pytest.raises(ModelError, match="predicts no token or label of a text"):
+    with pytest.raises(UsageError, match="labels each token: use --explain label:NAME@WORD"):
         classifier(encoder, BertForTokenClassification).knockout("the cat")
     with pytest.raises(ModelError, match="predicts one number"):
         classifier(encoder, labels=1).knockout("the cat")

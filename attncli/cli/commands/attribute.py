@@ -10,8 +10,9 @@ def attribute(common: CommonOptions, options: AttributeOptions, pictures: Pictur
     """Compare how much each token counts for a prediction.
 
     Several methods side by side, each on the scale of its own sum: integrated-gradients (Sundararajan et al. 2017),
-    input-x-gradient, gradient-norm, occlusion (the change without each token), and those of attention: the weights
-    themselves, attention-x-gradient (Chefer et al. 2021) and rollout. --explain says what is predicted.
+    input-x-gradient, gradient-norm, occlusion (the change without each token), shapley, and those of attention: the
+    weights themselves, attention-x-gradient (Chefer et al. 2021), rollout and value-norm-rollout. --explain says what
+    is predicted.
 
     With --words, --divide or --segments FILE, words or whole segments are compared: their tokens are summed, and
     occlusion leaves them out together.

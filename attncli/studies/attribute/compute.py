@@ -24,6 +24,7 @@ from attncli.studies.attribute.options import AttributeOptions
 from attncli.studies.attribute.predictions import Predictions
 from attncli.studies.attribute.relevance import MeanAttention, RolledOut, attention_x_gradient
 from attncli.studies.attribute.result import AttributedOutput, AttributedUnit, Attribution, AttributionMethod
+from attncli.studies.attribute.shapley import shapley
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +127,7 @@ def _outputs(predictions: Predictions) -> list[AttributedOutput]:
     return [
         AttributedOutput(
             output.name,
-            output.rows,
+            output.positions,
             float(output.score(logits, predictions.score)),
             float("nan") if output.by == "number" else float(output.ln_probability(logits).exp()),
         )
@@ -179,11 +180,16 @@ class _Values:
             method = replace(method, baseline=baseline)
             if name == "occlusion":
                 return method, occlusion(self.predictions, vectors, self.units, self.track)
+            if name == "shapley":
+                samples, seed = self.options.samples, self.options.seed
+                return method, shapley(self.predictions, vectors, self.units, samples, seed, self.track)
             steps, allowed = self.options.steps, self.options.allow_delta
             integrated = integrated_gradients(self.predictions, vectors, steps, allowed, self.track)
             return _with_delta(method, integrated), self._of_vectors([result.values for result in integrated])
         if name == "attention-x-gradient":
             return method, self._merged(attention_x_gradient(self.predictions))
+        if name == "value-norm-rollout":
+            return method, self._merged(RolledOut.of_norms(self.predictions, self.track).values())
         if METHODS[name].reads == "gradients":
             self._at_the_text = self._at_the_text or at_the_text(self.predictions)
             return method, self._of_vectors(self._at_the_text[name])

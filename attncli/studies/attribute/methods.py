@@ -28,8 +28,9 @@ class Method:
 
 _METHODS = (
     *(Method("gradients", signed=True), Method("gradients", signed=True), Method("gradients")),
-    *(Method("passes", signed=True), Method("attention"), Method("both"), Method("attention")),
+    *(Method("passes", signed=True), Method("passes", signed=True)),
+    *(Method("attention"), Method("both"), Method("attention"), Method("attention")),
 )
 METHODS: Mapping[str, Method] = dict(zip(ATTRIBUTION_METHODS, _METHODS, strict=True))
-WITH_BASELINE = ("integrated-gradients", "occlusion")
+WITH_BASELINE = ("integrated-gradients", "occlusion", "shapley")
 """Methods that replace tokens by a baseline."""

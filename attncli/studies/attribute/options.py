@@ -5,16 +5,18 @@ from typing import Literal
 
 from attncli.explain_options import ExplainOptions
 from attncli.options import option
-from attncli.vocabulary import ATTRIBUTION_METHODS, BASELINES, DIVISIONS, INTEGRATION_STEPS, SCORES
+from attncli.vocabulary import ATTRIBUTION_METHODS, BASELINES, DIVISIONS, INTEGRATION_STEPS, SCORES, SHAPLEY_SAMPLES
 
 AttributionName = Literal[
     "integrated-gradients",
     "input-x-gradient",
     "gradient-norm",
     "occlusion",
+    "shapley",
     "attention",
     "attention-x-gradient",
     "rollout",
+    "value-norm-rollout",
 ]
 ScoreName = Literal["ln-probability", "logit", "probability"]
 BaselineName = Literal["auto", "pad", "mask", "unk", "zero", "mean"]
@@ -46,6 +48,10 @@ class AttributeOptions(ExplainOptions):
         "accept integrated-gradients that miss more than 5 % of the change of the score",
         default=False,
     )
+    samples: int = option(
+        "Attribution", "random orders of the tokens for shapley", metavar="N", default=SHAPLEY_SAMPLES
+    )
+    seed: int = option("Attribution", "seed of these orders", metavar="N", default=0)
     divide: str | None = option(
         "Attribution",
         "whole segments instead of single tokens: segment, paragraph, line or auto, as in attncli segments",

@@ -99,8 +99,8 @@ class Predictions:
         reads = np.ones((len(self.outputs), count), bool)
         is_causal = side == "target" or (self.text.target is None and not self.prepared.loaded.reads_both_ways)
         for number, output in enumerate(self.outputs if is_causal else ()):
-            if output.rows:
-                reads[number, max(output.rows) + 1 :] = False
+            if output.positions:
+                reads[number, max(output.positions) + 1 :] = False
         return reads
 
     def scores(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -14,8 +14,10 @@ from attncli.capturing.bound_edits import BoundEdits
 from attncli.capturing.edited_weights import CallEdits, Span, WeightEdit
 from attncli.capturing.intercept import CallKey
 from attncli.capturing.word_vectors import Side
-from attncli.data import Array, Kind, base_kind
+from attncli.data import KINDS, Array, Kind, base_kind
 from attncli.engine.explained import Explained
+from attncli.engine.passes import Pass
+from attncli.engine.progress import Track
 from attncli.errors import ModelError, UsageError
 from attncli.stream import AttentionOfRows
 from attncli.studies.attribute.predictions import Predictions
@@ -69,12 +71,26 @@ class MeanAttention:
 
 
 class RolledOut:
-    """The rollout of the rows that predict: the share of each token in them if attention alone mixes tokens."""
+    """The rollout of the rows that predict: the share of each token in them if attention alone mixes tokens.
 
-    def __init__(self, predictions: Predictions) -> None:
+    prepared  the pass that the sinks receive; that of the predictions if None. Rows of norms are scaled to sum to 1
+    """
+
+    def __init__(self, predictions: Predictions, prepared: Pass | None = None) -> None:
         self._predictions, self._rollout = predictions, Rollout()
-        heads = {key: of for key, of in predictions.prepared.heads.items() if key[0] in ("encoder", "decoder", "cross")}
-        self.sinks = [LayerSteps(heads, self._add)]
+        given = predictions.prepared if prepared is None else prepared
+        heads = {key: of for key, of in given.heads.items() if key[0] in KINDS}
+        self.sinks = [LayerSteps(heads, self._add, normalize=given.request.by == "norm")]
+
+    @classmethod
+    def of_norms(cls, predictions: Predictions, track: Track) -> RolledOut:
+        """Return the rollout of value-weighted norms, after a pass of its own; ModelError if the model has none."""
+        plain = predictions.prepared
+        request = replace(plain.request, by="norm", keep_maps=False)
+        prepared = Pass.prepare(plain.loaded, plain.plan, plain.batches, request)
+        rolled = cls(predictions, prepared)
+        prepared.gather(track, more=rolled.sinks)
+        return rolled
 
     def _add(self, text: int, kind: Kind, layer: int, maps: VariantMaps) -> None:
         self._rollout.add(kind, maps[0])

@@ -71,8 +71,11 @@ class AttributeStudy(Study["Attribution"]):
                 raise UsageError(f"unknown --{name} '{str(value)[:60]}': {did_you_mean(str(value), choices)}")
         if self.options.divide is not None:
             check_division(self.options.divide)
-        if self.options.steps < 1:
-            raise UsageError(f"expected --steps as a number from 1 up, got {self.options.steps}")
+        for name in ("steps", "samples"):
+            if (value := getattr(self.options, name)) < 1:
+                raise UsageError(f"expected --{name} as a number from 1 up, got {value}")
+        if self.options.seed < 0:
+            raise UsageError(f"expected --seed as a number from 0 up, got {self.options.seed}")
         if request.by == "norm":
             raise UsageError("attribute reads attention weights: leave out by='norm'")
         if request.combined:

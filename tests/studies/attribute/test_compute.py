@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients
+from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, ShapleyValues
 from families import FAMILIES, build, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, LlamaConfig
 
@@ -22,11 +23,12 @@ from attncli.errors import ModelError, UsageError
 from attncli.studies.attribute.gradients import integrated_gradients
 from attncli.studies.attribute.occlusion import occlusion
 from attncli.studies.attribute.options import AttributionName
+from attncli.studies.attribute.shapley import random_orders, shapley
 
 TEXT, MASKED = "the animal did not cross the street", "the animal did not [MASK] the street"
 EVERY: tuple[AttributionName, ...] = (
     *("integrated-gradients", "input-x-gradient", "gradient-norm", "occlusion"),
-    *("attention", "attention-x-gradient", "rollout"),
+    *("attention", "attention-x-gradient", "rollout", "value-norm-rollout"),
 )
 Tensor = torch.Tensor
 
@@ -62,6 +64,30 @@ def test_a_linear_score_gives_the_weights_times_the_difference_to_the_baseline()
     units = [TextUnit(str(number), "", (number,)) for number in range(4)] + [TextUnit("both", "", (0, 2))]
     changes = occlusion(linear, [baseline], {"source": units}, untracked)
     np.testing.assert_allclose(changes[0], [*expected[:4], expected[0] + expected[2]], atol=1e-9)
+
+
+class Product(Linear):
+    """Predictions whose score is a product of sums: tokens count more beside others."""
+
+    def scores(self, vectors: Sequence[Tensor], gradients: bool = False) -> Tensor:
+        return (vectors[0] * self.weights).sum(2).prod(1)[:, None]
+
+
+def test_shapley_values_of_all_orders_are_those_of_captum(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, vectors, baseline = torch.randn((3, 5, 4), generator=torch.Generator().manual_seed(1)).double()
+    product: Any = Product(weights, vectors)
+    units = [TextUnit("both", "", (0, 3))] + [TextUnit(str(number), "", (number,)) for number in (1, 2, 4)]
+    drawn = shapley(product, [baseline], {"source": units}, 3, 0, untracked)
+    every = [np.array(order) for order in permutations(range(4))]
+    monkeypatch.setattr("attncli.studies.attribute.shapley.random_orders", lambda count, samples, seed: every)
+    values = shapley(product, [baseline], {"source": units}, len(every), 0, untracked)[0]
+    mask = torch.tensor([0, 1, 2, 0, 3])[None, :, None]
+    score = ShapleyValues(lambda given: product.scores([given])[:, 0])
+    expected = score.attribute(vectors[None], baseline[None], feature_mask=mask)[0, [0, 1, 2, 4], 0]
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    change = float(product.scores([vectors[None]]) - product.scores([baseline[None]]))
+    assert (values.sum(), drawn[0].sum()) == (pytest.approx(change), pytest.approx(change))
+    assert [order.tolist() for order in random_orders(4, 2, 0)] != [order.tolist() for order in random_orders(4, 2, 1)]
 
 
 class Jump(Linear):
@@ -172,28 +198,28 @@ def test_the_prediction_is_that_of_the_model(by_hand: ByHand, result: attncli.At
 def test_integrated_gradients_are_those_of_captum(by_hand: ByHand, result: attncli.Attribution) -> None:
     ends = map(by_hand.vectors, (by_hand.ids, by_hand.baseline))
     expected = tokens(IntegratedGradients(by_hand.score_of_vectors).attribute(*ends, n_steps=50))
-    np.testing.assert_allclose(result.values("integrated-gradients"), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(result.values("integrated-gradients"), expected, rtol=1e-5, atol=1e-6)
     (method,) = (method for method in result.methods if method.name == "integrated-gradients")
     change = float(by_hand.score(*by_hand.ids) - by_hand.score(*by_hand.baseline))
     assert (method.steps, method.baseline, method.change[0]) == ((50,), "mask", pytest.approx(change, rel=1e-6))
     # completeness
     assert result.values("integrated-gradients").sum() == pytest.approx(change, abs=1e-3, rel=1e-3)
-    assert method.delta[0] == pytest.approx(result.values("integrated-gradients").sum() - change, abs=1e-9)
+    assert method.delta[0] == pytest.approx(result.values("integrated-gradients").sum() - change, abs=1e-6)
 
 
 def test_gradients_are_those_of_captum(by_hand: ByHand, result: attncli.Attribution) -> None:
     vectors = tuple(of_side.requires_grad_() for of_side in by_hand.vectors(by_hand.ids))
     expected = tokens(InputXGradient(by_hand.score_of_vectors).attribute(vectors))
-    np.testing.assert_allclose(result.values("input-x-gradient"), expected, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(result.values("input-x-gradient"), expected, rtol=1e-5, atol=1e-6)
     gradients = torch.autograd.grad(by_hand.score_of_vectors(*vectors), vectors)
     norms = torch.cat([gradient[0].norm(dim=-1) for gradient in gradients])
-    np.testing.assert_allclose(result.values("gradient-norm"), norms, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(result.values("gradient-norm"), norms, rtol=1e-5, atol=1e-6)
 
 
 def test_occlusion_is_that_of_captum(by_hand: ByHand, result: attncli.Attribution) -> None:
     parts = FeatureAblation(by_hand.score).attribute(by_hand.ids, by_hand.baseline)
     expected = torch.cat([part[0] for part in parts]).numpy()
-    np.testing.assert_allclose(result.values("occlusion"), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(result.values("occlusion"), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_attention_x_gradient_is_the_product_of_the_layers(by_hand: ByHand, result: attncli.Attribution) -> None:
@@ -226,7 +252,7 @@ def test_attention_x_gradient_is_the_product_of_the_layers(by_hand: ByHand, resu
             across, own = across + weights @ across, own + weights @ own
             across = across + scaled(own).T @ to_source @ source
         expected = torch.cat([across[by_hand.row], (own - torch.eye(len(own)))[by_hand.row]])
-    np.testing.assert_allclose(result.values("attention-x-gradient"), expected, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(result.values("attention-x-gradient"), expected, rtol=1e-5, atol=1e-6)
 
 
 def scaled(relevance: Tensor) -> Tensor:
@@ -247,6 +273,12 @@ def test_attention_and_rollout_are_those_of_the_maps(by_hand: ByHand, result: at
         for maps in run.attention(kinds[0]).layers:
             share = (maps.weights.mean(0) + np.eye(len(share))) / 2 @ share
         np.testing.assert_allclose(result.values("rollout"), share[by_hand.row], atol=1e-6)
+        norms = by_hand.model.run(by_hand.text, by="norm").attention(kinds[0]).layers
+        share = np.eye(len(share))
+        for maps in norms:
+            weights = maps.weights.astype(float).mean(0)
+            share = (weights / weights.sum(1, keepdims=True) + np.eye(len(share))) / 2 @ share
+        np.testing.assert_allclose(result.values("value-norm-rollout"), share[by_hand.row], atol=1e-6)
     assert result.values("rollout").sum() == pytest.approx(1, abs=1e-6)
 
 
