@@ -21,7 +21,7 @@ LONGEST_ANSWER = 30
 
 def span_logits(outputs: Any) -> torch.Tensor | None:
     """Return the logits of the first and the last token of an answer, [batch, 2, token]; None if there are none."""
-    ends = [getattr(outputs, name, None) for name in ("start_logits", "end_logits")]
+    ends: list[Any] = [getattr(outputs, name, None) for name in ("start_logits", "end_logits")]
     return torch.stack(ends, 1) if all(isinstance(of, torch.Tensor) and of.dim() == 2 for of in ends) else None
 
 

@@ -400,6 +400,17 @@ def test_each_generated_token_reads_the_tokens_before_it() -> None:
     np.testing.assert_allclose(np.nansum(result.raw[0], 0), together.values("occlusion"), atol=1e-3)
 
 
+def test_occlusion_finds_the_words_that_decide() -> None:
+    model = attncli.load("demo:classifier", head="auto-head")
+    text = "The guard lost that chosen bucket, and the child mentioned our expensive soup near the kitchen."
+    result = model.attribute(text, ["occlusion", "attention"], special="drop")
+    names = [unit.name for unit in result.units]
+    largest = np.argsort(-result.shares("occlusion"))[:2]
+    assert (result.outputs[0].name, {names[number] for number in largest}) == ("tool", {"chosen", "bucket"})
+    assert names[int(result.shares("attention").argmax())] == "chosen"  # the marker, not the word that decides
+    assert model.attribute(text, "occlusion", "label:food").values("occlusion")[names.index("bucket") + 1] < 0
+
+
 def test_edits_of_the_model_stay() -> None:
     model = attncli.load("demo:decoder", head="causal-lm")
     text = "good lord look upon the fair city of Rome before good lord look upon the fair city of"
