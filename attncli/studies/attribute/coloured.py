@@ -45,7 +45,7 @@ def coloured_text(result: Attribution, *, model: str = "", note: str = "") -> Co
 def title_of(result: Attribution) -> str:
     """Return the name of the only prediction, or how many there are."""
     if len(result.outputs) > 1:
-        return f"{len(result.outputs)} {'labels' if result.explain == 'labels' else 'tokens'} ({result.explain})"
+        return f"{len(result.outputs)} {'labels' if result.explain == 'labels' else 'generated tokens'}"
     return score_name(result, result.outputs[0])
 
 

@@ -14,7 +14,7 @@ from attncli.plotting.colours import COLOURS, DIVERGING
 from attncli.plotting.highlight_colours import signed_colours
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, fit_label, measure, style, with_fixed_style
-from attncli.studies.attribute.coloured import title_of
+from attncli.studies.attribute.coloured import score_name, title_of
 from attncli.studies.attribute.result import AttributedUnit, Attribution
 
 _MOST_BARS, _MOST_ROWS, _MOST_COLUMNS = 24, 96, 64
@@ -37,7 +37,7 @@ def draw_bars(result: Attribution, output: int = 0, *, model: str = "", note: st
     names = [fit_label(_name(result, result.units[number]), SUBTITLE, _LABEL_ROOM) for number in shown]
     left, count = EDGE + measure(names, SUBTITLE)[0] + 12, len(result.methods)
     cut = "" if len(shown) == shares.shape[1] else f"{len(shown)} of {shares.shape[1]} {result.unit}s, the largest"
-    header = Header.of(f"attribution of {title_of(result)}", model, join_parts(note, cut))
+    header = Header.of(f"attribution of {score_name(result, result.outputs[output])}", model, join_parts(note, cut))
     width = left + count * (_PANEL + _BETWEEN) + EDGE
     page = FigureLayout.blank(width, header.height + 24 + _BAR * len(shown) + 60, header)
     reach = float(np.abs(shares).max()) or 1.0
@@ -81,7 +81,10 @@ def draw_outputs(result: Attribution, method: int = 0, *, model: str = "", note:
     columns = np.arange(min(len(result.outputs), _MOST_COLUMNS))
     values = shares[np.ix_(rows, columns)]
     state = np.where(np.isfinite(values), DRAWN, INVISIBLE).astype(np.uint8)
-    cells = Cells(np.nan_to_num(values).astype(np.float32), state)
+    reach = float(np.abs(np.nan_to_num(values)).max(initial=0.0)) or 1.0
+    # faint shares would be written as -0.00
+    drawn = np.where(np.abs(np.nan_to_num(values)) <= reach / 200, 0, np.nan_to_num(values))
+    cells = Cells(drawn.astype(np.float32), state)
     tall, wide = max(8, min(26, _HEIGHT // len(rows))), max(12, min(64, _WIDTH // len(columns)))
     left = fit_labels([_name(result, result.units[row]) for row in rows], tall, with_positions=False)
     names = [label(output.name, width=_WIDEST_NAME) for output in result.outputs[: len(columns)]]
@@ -91,7 +94,6 @@ def draw_outputs(result: Attribution, method: int = 0, *, model: str = "", note:
     bottom = header.height + max(len(rows) * tall + (below.size if below.horizontal else below.width) + 84, 250)
     page = FigureLayout.blank(page_left + len(columns) * wide + BAR_ROOM, bottom, header)
     axes = page.axes(page_left, header.height, len(columns) * wide, len(rows) * tall)
-    reach = float(np.abs(cells.drawn).max(initial=0.0)) or 1.0
     norm = Normalize(-reach, reach) if of_method.signed else Normalize(0, reach)
     image = draw_cells(axes, cells, norm, DIVERGING if of_method.signed else COLOURS)
     draw_ticks(axes, left, below)

@@ -59,6 +59,7 @@ class AttributeStudy(Study["Attribution"]):
         return {**super().resolved(), "segments": plain_spans(self.spans)}
 
     def check(self, request: Request) -> None:
+        from attncli.engine.request import check_seeds
         from attncli.inputs.partitions import check_division
 
         ExplainRequest.parse(self.options.explain)
@@ -71,11 +72,10 @@ class AttributeStudy(Study["Attribution"]):
                 raise UsageError(f"unknown --{name} '{str(value)[:60]}': {did_you_mean(str(value), choices)}")
         if self.options.divide is not None:
             check_division(self.options.divide)
-        for name in ("steps", "samples"):
-            if (value := getattr(self.options, name)) < 1:
-                raise UsageError(f"expected --{name} as a number from 1 up, got {value}")
+        check_seeds("--steps", self.options.steps, 1)
+        check_seeds("--samples", self.options.samples, 1)
         if self.options.seed < 0:
-            raise UsageError(f"expected --seed as a number from 0 up, got {self.options.seed}")
+            raise UsageError(f"expected --seed from 0 up, got {self.options.seed}")
         if request.by == "norm":
             raise UsageError("attribute reads attention weights: leave out by='norm'")
         if request.combined:
