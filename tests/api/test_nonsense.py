@@ -212,6 +212,8 @@ RIGHT_OF = {
     "temperature": {"value": 2.0},
     "load_pruned": {"folder": "nowhere"},
     "window": {"width": 2},
+    "Attribution.shares": {"method": "attention"},
+    "Attribution.values": {"method": "attention"},
     "Scores.mean": {"axis": "head"},
     "Model.find": {"key": 0},
     "Run.find": {"key": 0},
