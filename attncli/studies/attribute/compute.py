@@ -14,6 +14,7 @@ from attncli.data.words import merged_words, word_groups
 from attncli.engine.collected import Collected
 from attncli.engine.explain_request import ExplainRequest
 from attncli.engine.explained import prepare_explained
+from attncli.engine.rounding import rounding_notes
 from attncli.engine.text_units import TextUnit, units_of
 from attncli.errors import UsageError
 from attncli.studies.attribute.baselines import baseline_vectors, chosen_baseline
@@ -68,7 +69,7 @@ def attribute(execution: Execution, options: AttributeOptions, spans: Spans | No
         tuple(map(predictions.side_kind, predictions.tokens)),
         _only_read(predictions, units, np.stack(raw)),
     )
-    return run.with_notes(*_notes(result)), result
+    return run.with_notes(*_notes(result), *rounding_notes(prepared.loaded)), result
 
 
 def _run_without_maps(execution: Execution, prepared: Pass) -> Collected:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from attncli.engine.checks import check_seeds
 from attncli.engine.explain_request import ExplainRequest
 from attncli.engine.report import Formats, Report
 from attncli.engine.study import Study
@@ -59,7 +60,6 @@ class AttributeStudy(Study["Attribution"]):
         return {**super().resolved(), "segments": plain_spans(self.spans)}
 
     def check(self, request: Request) -> None:
-        from attncli.engine.request import check_seeds
         from attncli.inputs.partitions import check_division
 
         ExplainRequest.parse(self.options.explain)
