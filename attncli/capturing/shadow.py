@@ -25,11 +25,10 @@ _SHARED = (type(None), bool, int, float, str, torch.Tensor, nn.Parameter)
 
 
 class Shadow:
-    """Copies of the modules of a model, in eval mode and with eager attention (unless `attend_with` says another).
+    """Copies of the modules of a model, in eval mode.
 
-    original  the model, which stays unchanged
-    model     its copy; parameters and buffers are those of the original
-
+    original        the model, which stays unchanged
+    model           its copy; parameters and buffers are those of the original
     implementation  how the copy computes attention; only with eager attention can all weights be captured
 
     A forward pass of the copy may replace modules, buffers and attributes of the copy: BigBird replaces its attention
