@@ -47,11 +47,13 @@ class Formats:
         """Return the other formats; raise UsageError if all are pictures, or if a picture is named, as for `choose`."""
         for name in set(_names(named)).intersection(self.allowed, PICTURE_FORMATS):
             raise UsageError(f"--format {name} is a picture: leave it out, or --no-pictures")
-        names = {name: getattr(self, name) for name in ("allowed", "default", "drawings")}
-        others = {name: tuple(kept for kept in of if kept not in PICTURE_FORMATS) for name, of in names.items()}
-        if not others["allowed"]:
+        allowed, default, drawings = (
+            tuple(name for name in names if name not in PICTURE_FORMATS)
+            for names in (self.allowed, self.default, self.drawings)
+        )
+        if not allowed:
             raise UsageError("--no-pictures leaves nothing to write: this command writes pictures alone")
-        return replace(self, **others)
+        return replace(self, allowed=allowed, default=default, drawings=drawings)
 
     @property
     def draws(self) -> bool:
