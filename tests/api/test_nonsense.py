@@ -201,6 +201,7 @@ CALLED = ("track", "take", "categories")
 RIGHT_OF = {
     "Received.table": {"head": np.array([0])},
     "Edges.empty": {"inputs": []},
+    "Attention.mean_of_layers": {"weights": None},
     "Importance.scores": {"measure": "cosine"},
     "Model.with_edits": {"edits": [attncli.zero("0.0")]},
     "Pruning.at": {"order": "importance", "count": 1},

@@ -23,6 +23,7 @@ ONLY_IN_COMMANDS = {
     "--edit-b",
     "--grid",
     "--each",
+    "--no-pictures",
     "--record",
     "--baseline",
     "--probe",

@@ -40,8 +40,8 @@ GROUPS = {
     "Input": "--text --pair --target --file --text-file --column --chat --generate --max-tokens --add-bos "
     "--batch-tokens",
     "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --word-ids --special",
-    "Output": "--out --force --format --save-maps --maps-format --layout --max-memory --csv-safe --json --quiet "
-    "--verbose --debug",
+    "Output": "--out --force --format --pictures --save-maps --maps-format --layout --max-memory --csv-safe --json "
+    "--quiet --verbose --debug",
     "Saved run": "--from --labels --key-labels --array --axes",
 }
 
