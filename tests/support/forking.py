@@ -33,6 +33,7 @@ PRELOADED = (
     *("transformers.models.llama.modeling_llama", "transformers.models.marian.modeling_marian"),
     *("pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "scipy.cluster.hierarchy"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "seaborn", "typer.main", "rich.progress", "yaml"),
+    *("pydantic.json_schema", "pydantic.type_adapter"),
 )
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
