@@ -93,6 +93,8 @@ def main() -> None:
     before = float(model(ids, labels=ids, use_cache=False).loss)
     recorded = times.measure("record", lambda: reruns.record(batch.tensors))
     study = times.measure("begin", outcome)
+    # the first effect computes the unedited logits, once a text
+    times.measure("begin", lambda: study.effects(gates_of(0, range(1)), 1))
     differences = []
     for layer in range(options.layers):
         for attention in ("sdpa", "eager"):

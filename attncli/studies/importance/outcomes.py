@@ -17,7 +17,7 @@ from attncli.data import Array
 Tensor = torch.Tensor
 Effects = dict[str, Array]
 """The effect of each row of a batch, [row], by measure."""
-ROWS_OF_LOGITS = 192
+ROWS_OF_LOGITS = 512
 """Tokens, of all rows together, whose logits are computed at once."""
 
 
