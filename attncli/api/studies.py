@@ -7,7 +7,7 @@ from typing import Unpack
 
 from attncli.api.run import NamedSpans
 from attncli.arguments import check_fields, checks_arguments
-from attncli.data import Text
+from attncli.data import Spans, Text
 from attncli.data.pair_weights import TokenName
 from attncli.engine.execution import Execution
 from attncli.engine.request import Request, RunOptions
@@ -109,9 +109,7 @@ class StudyRunner(Runner):
         """
         name = None if query is None else str(query)
         options = KnockoutOptions(explain, name, window_layers, divide)
-        if spans is not None and divide is not None:
-            raise UsageError("spans say what the segments are, as divide does: give one of them")
-        study = KnockoutStudy(options, None if spans is None else as_spans(spans))
+        study = KnockoutStudy(options, _spans_unless_divided(spans, divide))
         return self.study(study, text, pair=pair, target=target, **run_options)
 
     def attribute(
@@ -153,9 +151,7 @@ class StudyRunner(Runner):
         """
         names = method if isinstance(method, str) else ",".join(method)
         options = AttributeOptions(explain, names, score, baseline, steps, allow_delta, samples, seed, divide)
-        if spans is not None and divide is not None:
-            raise UsageError("spans say what the segments are, as divide does: give one of them")
-        study = AttributeStudy(options, None if spans is None else as_spans(spans))
+        study = AttributeStudy(options, _spans_unless_divided(spans, divide))
         return self.study(study, text, pair=pair, target=target, **run_options)
 
     def prune(
@@ -211,3 +207,12 @@ class StudyRunner(Runner):
         )
         given = None if rank_texts is None else parse_texts(rank_texts)
         return self.study(PruneStudy(options, ranked, given), text, **run_options)
+
+
+def _spans_unless_divided(spans: NamedSpans | None, divide: str | None) -> tuple[Spans, ...] | None:
+    """Return the spans of segments; raise UsageError if `divide` says what the segments are too."""
+    if spans is None:
+        return None
+    if divide is not None:
+        raise UsageError("spans say what the segments are, as divide does: give one of them")
+    return as_spans(spans)

@@ -1,0 +1,64 @@
+"""What studies that explain one prediction of one text have in common: segments that take the place of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.study import ResultT, Study
+from attncli.errors import UsageError
+from attncli.options import SelectionOptions
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
+    from attncli.data import Spans
+    from attncli.engine.execution import Execution
+    from attncli.engine.request import Request
+
+
+@dataclass(frozen=True)
+class ExplainingStudy(Study[ResultT]):
+    """A study of one prediction, whose options have `divide` and `segments` beside `explain`.
+
+    spans  the spans of the segments of the text; read from `options.segments` on the command line
+    """
+
+    spans: tuple[Spans, ...] | None = None
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--divide`."""
+        from attncli.inputs.partitions import read_spans
+
+        if from_saved_run:
+            raise UsageError(
+                f"{self.command} needs a model that predicts, a saved run has none: give --model and --text"
+            )
+        if self.options.segments is None:
+            return self
+        if self.options.divide is not None:
+            raise UsageError("--segments says what the segments are, as --divide does: give one of them")
+        return replace(self, spans=read_spans(self.options.segments))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options with the contents of the file of segments."""
+        if self.spans is None:
+            return super().resolved()
+        from attncli.inputs.partitions import plain_spans
+
+        return {**super().resolved(), "segments": plain_spans(self.spans)}
+
+    def check(self, request: Request) -> None:
+        """Check how the text is divided; raise UsageError if that is wrong."""
+        from attncli.inputs.partitions import check_division
+
+        if self.options.divide is not None:
+            check_division(self.options.divide)
+        if self.spans is not None and len(self.spans) != 1:
+            raise UsageError(
+                f"{self.command} reads one text, there are segments for {len(self.spans)}: give one object"
+            )
+
+    def spans_of_text(self, execution: Execution) -> Spans | None:
+        """Return the spans of the segments of the one text; None without. Raise UsageError for several texts."""
+        if len(execution.texts) != 1:
+            raise UsageError(f"{self.command} explains one text, got {len(execution.texts)} texts: give one text")
+        return None if self.spans is None else self.spans[0]
