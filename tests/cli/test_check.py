@@ -498,6 +498,7 @@ OTHER_NUMERICS = {
 }
 
 
+@pytest.mark.real
 def test_processors_and_threads_give_the_same_verdicts(
     run_cli: RunCli, minilm: Path, by_transformers: tuple[list[str], np.ndarray]
 ) -> None:

@@ -106,10 +106,12 @@ def models(tmp_path_factory: pytest.TempPathFactory, demo_dirs: dict[str, Path])
 @pytest.mark.parametrize(
     ("model", "command"),
     [
-        ("t5", "heads TEXT"),
+        pytest.param("t5", "heads TEXT", marks=pytest.mark.real),
         ("t5", "patterns TEXT"),
-        ("t5", "flow TEXT"),
-        ("t5", "stats --spread --profile TEXT --metric entropy --metric diagonal_offset"),
+        pytest.param("t5", "flow TEXT", marks=pytest.mark.real),
+        pytest.param(
+            "t5", "stats --spread --profile TEXT --metric entropy --metric diagonal_offset", marks=pytest.mark.real
+        ),
         ("t5", "heatmap TEXT --aggregate mean"),
         ("t5", "check rules.yaml --record --baseline base.json"),
         ("uniform", "check rules.yaml --record --baseline base.json"),

@@ -316,6 +316,7 @@ def test_the_page_has_every_key(run_cli: RunCli) -> None:
     assert {key for key in keys if f"\n{key} " not in page} == set()
 
 
+@pytest.mark.real
 def test_the_config_of_a_chat_runs(run_cli: RunCli, repo: Path) -> None:
     done = run_cli("run", repo / "configs/chat.yaml", "--head", "0,1", "-o", "here", "--quiet")
     assert (done.code, done.err) == (0, "")
@@ -327,6 +328,7 @@ def test_the_config_of_a_chat_runs(run_cli: RunCli, repo: Path) -> None:
             assert np.isfinite(pd.read_csv(path)["entropy_normalized"]).all()
 
 
+@pytest.mark.real
 def test_the_long_context_that_comes_along_is_streamed(run_cli: RunCli, repo: Path) -> None:
     fewer = ("--max-tokens", "1024", "--head", "0,1")
     done = run_cli("run", repo / "configs/long-context.yaml", *fewer, "-o", "here")

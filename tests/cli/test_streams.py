@@ -126,7 +126,7 @@ def test_long_work_shows_a_bar(tmp_path: Path) -> None:
     assert "100%" in seen
 
 
-@pytest.mark.parametrize("texts", [1, 400])
+@pytest.mark.parametrize("texts", [1, pytest.param(400, marks=pytest.mark.real)])
 def test_long_reading_shows_how_fast_it_is_and_how_long_it_takes(texts: int, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text(("the cat sat on the mat " * (800 // texts + 5) + "\n") * texts)
     args = ("stats", "-m", "demo:decoder", "-f", "texts.txt", "--max-tokens", "2048", "--metric", "sink", "-o", "here")
@@ -226,7 +226,15 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("module", ["torch", "torch.nn.functional", "transformers", "attncli.engine.passes"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "torch",
+        "transformers",
+        pytest.param("torch.nn.functional", marks=pytest.mark.real),
+        pytest.param("attncli.engine.passes", marks=pytest.mark.real),
+    ],
+)
 def test_ctrl_c_at_the_very_start_leaves_nothing(module: str, tmp_path: Path) -> None:
     """The start is importing: the signal comes when a module is looked for, so that no time has to be guessed."""
     args = [sys.executable, "-c", INTERRUPTED_IMPORT, module, "stats", "-t", TEXT, "--out", "here"]

@@ -58,7 +58,7 @@ def one_by_one(model: attncli.Model, texts: list[Text]) -> tuple[dict[str, np.nd
     )
 
 
-@pytest.mark.parametrize("name", ["encoder", "decoder", "seq2seq", "minilm"])
+@pytest.mark.parametrize("name", ["encoder", "decoder", "seq2seq", pytest.param("minilm", marks=pytest.mark.real)])
 def test_any_order_and_batching_gives_the_numbers_of_single_texts(name: str, minilm: Path) -> None:
     model, texts = model_of(name, minilm, torch.float64), few_lengths(9)
     means, spreads = one_by_one(model, texts)

@@ -60,7 +60,7 @@ def heads_result(kinds: Mapping[Kind, int], states: bool = True, **changed: Any)
     return HeadsResult(groups, found, GROUPING, 1, 10)
 
 
-@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (4, 4), (12, 12)])
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (4, 4), pytest.param(12, 12, marks=pytest.mark.real)])
 def test_pictures_of_any_number_of_heads_are_complete(layers: int, heads: int) -> None:
     group = made(layers, heads)
     assert not faults(draw_dendrogram(group, "encoder", GROUPING, model="m", note="n"))

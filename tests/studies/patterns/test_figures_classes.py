@@ -120,7 +120,7 @@ def test_kinds_are_below_each_other() -> None:
     assert not faults(figure)
 
 
-@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (48, 12), (2, 128)])
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), pytest.param(48, 12, marks=pytest.mark.real), (2, 128)])
 def test_models_of_any_size_fit(layers: int, heads: int) -> None:
     figure = view.draw(made([("vertical",)] * (layers * heads), heads))
     assert not faults(figure)

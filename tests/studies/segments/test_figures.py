@@ -72,7 +72,7 @@ def test_the_share_and_its_ratio_are_side_by_side() -> None:
     assert "masked key" in words(figure)
 
 
-@pytest.mark.parametrize("count", [2, 16, 40, 100])
+@pytest.mark.parametrize("count", [2, 16, 40, pytest.param(100, marks=pytest.mark.real)])
 def test_pictures_of_any_number_of_segments_are_complete(count: int) -> None:
     names = [f"paragraph {at}" for at in range(count)]
     assert not faults(segments.draw(made(names, 1, 2), "encoder", model="m"))
@@ -94,7 +94,7 @@ def test_heads_have_their_own_numbers() -> None:
     assert {"head 0", "head 1", "mean of heads", "a", "b", "c"} <= words(page)
 
 
-@pytest.mark.parametrize(("generated", "count"), [(1, 2), (60, 12), (200, 3)])
+@pytest.mark.parametrize(("generated", "count"), [(1, 2), (60, 12), pytest.param(200, 3, marks=pytest.mark.real)])
 def test_generated_tokens_are_bars_that_sum_to_one(generated: int, count: int) -> None:
     names = [f"¶{at}" for at in range(count)] + ["special"]
     figure = segments.draw_tokens(made(names, generated=generated), "encoder", 0, tokens(generated), model="m")
