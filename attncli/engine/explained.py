@@ -130,18 +130,27 @@ def prepare_explained(
 
     Raise UsageError if the answer does not fit, and ModelError if the model cannot continue a text.
     """
+    (prepared,) = prepare_each_explained(runner, [text], request, wanted, track)
+    return prepared
+
+
+def prepare_each_explained(
+    runner: Runner, texts: Sequence[Text], request: Request, wanted: ExplainRequest, track: Track = untracked
+) -> list[Pass]:
+    """Return a pass for each text, as `prepare_explained` does; all texts are checked before the first is returned."""
     loaded = runner.loaded
-    if wanted.form != "answer" or task_of(loaded) == "classification":
-        return runner.prepare([text], request, track, open_turn=True)
-    if loaded.is_encoder_decoder:
-        if text.target is not None:
-            raise UsageError("--explain answer:TEXT is what the decoder reads, as --target is: leave --target out")
-        return runner.prepare([replace(text, target=wanted.value)], request, track)
-    if not loaded.model.can_generate() or loaded.reads_both_ways:
+    has_answer = wanted.form == "answer" and task_of(loaded) != "classification"
+    is_target = has_answer and loaded.is_encoder_decoder
+    if is_target and any(text.target is not None for text in texts):
+        raise UsageError("--explain answer:TEXT is what the decoder reads, as --target is: leave --target out")
+    if has_answer and not is_target and (not loaded.model.can_generate() or loaded.reads_both_ways):
         raise ModelError(f"{type(loaded.model).__name__} continues no text, so it has no answer: use --explain word:W")
-    prepared = runner.prepare([text], request, track, open_turn=True)
-    batch = with_answer(loaded, prepared.batches[0], wanted.value)
-    return Pass.prepare(loaded, prepared.plan, [batch], request)
+    read = [replace(text, target=wanted.value) for text in texts] if is_target else texts
+    alone = replace(request, batch_tokens=1)
+    prepared = runner.prepare(read, alone, track, in_order=True, open_turn=not is_target)
+    appends = has_answer and not is_target
+    batches = [with_answer(loaded, batch, wanted.value) if appends else batch for batch in prepared.batches]
+    return [Pass.prepare(loaded, prepared.plan, [batch], request) for batch in batches]
 
 
 def explain(prepared: Pass, wanted: ExplainRequest, logits: torch.Tensor) -> Explained:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from attncli.capturing.word_vectors import Side
 from attncli.errors import UsageError
 from attncli.models import Loaded
 from attncli.studies.attribute.predictions import Predictions
@@ -50,6 +51,15 @@ def baseline_vectors(predictions: Predictions, name: str) -> tuple[Tensor, ...]:
         special = torch.from_numpy(tokens.special.copy()).to(words.vectors.device)
         replaced.append(torch.where(special[:, None], words.vectors, vector))
     return tuple(replaced)
+
+
+@torch.inference_mode()
+def vectors_of_ids(predictions: Predictions, side: Side, ids: Tensor) -> Tensor:
+    """Return the vectors that the model looks up for other tokens of a side, [..., token, width]."""
+    words = predictions.word_vectors[side]
+    module: Any = predictions.shadow.model.get_submodule(words.module)
+    looked_up: Tensor = module(ids.reshape(-1, ids.shape[-1]).to(words.vectors.device))
+    return looked_up.reshape(*ids.shape, -1).to(words.vectors)
 
 
 def _vector(module: Any, like: Tensor, tokenizer: Any, name: str) -> Tensor:

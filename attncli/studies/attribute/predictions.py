@@ -16,7 +16,7 @@ from attncli.capturing.fast_passes import fast_shadow, kept_rows, output_module
 from attncli.capturing.word_vectors import Side, WordVectors, record_word_vectors, replaced_vectors
 from attncli.data import Array, Input, Kind, Tokens
 from attncli.engine.explain_request import ExplainRequest
-from attncli.engine.explained import Explained, checked_logits, explain_each
+from attncli.engine.explained import Explained, checked_logits, explain, explain_each
 from attncli.engine.memory import allowed_memory, format_size
 from attncli.engine.passes import Pass
 from attncli.errors import ModelError, UsageError
@@ -48,10 +48,11 @@ class Predictions:
     fast: Shadow
 
     @classmethod
-    def of(cls, prepared: Pass, wanted: ExplainRequest, score: str, vectors: bool) -> Predictions:
+    def of(cls, prepared: Pass, wanted: ExplainRequest, score: str, vectors: bool, several: bool = True) -> Predictions:
         """Return the predictions of the text of a pass, after one pass over it.
 
         vectors  whether the vectors of its tokens are needed
+        several  whether generated tokens are predictions of their own, not one together
         """
         loaded, plan, (batch, *_) = prepared.loaded, prepared.plan, prepared.batches
         shadow = Shadow(loaded.model)
@@ -66,7 +67,7 @@ class Predictions:
             return checked_logits(loaded, edited_outputs(loaded, plan, batch, shadow=other))
 
         fast = fast_shadow(loaded, plan, logits, run) if vectors else None
-        explained = explain_each(prepared, wanted, logits)
+        explained = explain_each(prepared, wanted, logits) if several else (explain(prepared, wanted, logits),)
         return cls(prepared, explained, score, logits, found, shadow, fast or shadow)
 
     @property

@@ -35,23 +35,7 @@ class AttributeStudy(ExplainingStudy["Attribution"]):
 
     def check(self, request: Request) -> None:
         super().check(request)
-        ExplainRequest.parse(self.options.explain)
-        for name in self.options.methods:
-            if name not in ATTRIBUTION_METHODS:
-                raise UsageError(f"unknown --method '{name[:60]}': {did_you_mean(name, ATTRIBUTION_METHODS)}")
-        check_choice(vars(self.options), "score", SCORES)
-        check_choice(vars(self.options), "baseline", BASELINES)
-        check_seeds("--steps", self.options.steps, 1)
-        check_seeds("--samples", self.options.samples, 1)
-        if self.options.seed < 0:
-            raise UsageError(f"expected --seed from 0 up, got {self.options.seed}")
-        if request.by == "norm":
-            raise UsageError("attribute reads attention weights: leave out by='norm'")
-        if request.combined:
-            raise UsageError(
-                "attribute takes the mean over the heads that --layer and --head select: leave out --aggregate and "
-                "--aggregate-layers"
-            )
+        check_attribution(self.command, self.options, request)
 
     def run(self, execution: Execution) -> tuple[Collected, Attribution]:
         """Return the run that was read, and the result."""
@@ -68,3 +52,27 @@ class AttributeStudy(ExplainingStudy["Attribution"]):
         from attncli.studies.attribute.terminal import attribution_tables
 
         return attribution_tables(result)
+
+
+def check_attribution(command: str, options: AttributeOptions, request: Request) -> None:
+    """Check the options of methods, before any heavy work; raise UsageError if they are wrong.
+
+    command  the command, for errors
+    """
+    ExplainRequest.parse(options.explain)
+    for name in options.methods:
+        if name not in ATTRIBUTION_METHODS:
+            raise UsageError(f"unknown --method '{name[:60]}': {did_you_mean(name, ATTRIBUTION_METHODS)}")
+    check_choice(vars(options), "score", SCORES)
+    check_choice(vars(options), "baseline", BASELINES)
+    check_seeds("--steps", options.steps, 1)
+    check_seeds("--samples", options.samples, 1)
+    if options.seed < 0:
+        raise UsageError(f"expected --seed from 0 up, got {options.seed}")
+    if request.by == "norm":
+        raise UsageError(f"{command} reads attention weights: leave out by='norm'")
+    if request.combined:
+        raise UsageError(
+            f"{command} takes the mean over the heads that --layer and --head select: leave out --aggregate and "
+            "--aggregate-layers"
+        )
