@@ -88,3 +88,9 @@ BASELINES = ("auto", "pad", "mask", "unk", "zero", "mean")
 INTEGRATION_STEPS = 50
 SHAPLEY_SAMPLES = 25
 """Number of random orders of the tokens."""
+FAITHFULNESS_METHODS = ("input-x-gradient", "occlusion", "attention", "attention-x-gradient")
+"""Methods that `faithfulness` tests by default: they need no further package."""
+REMOVALS = ("mask", "delete", "resample")
+"""How tokens are removed to test what a prediction needs."""
+DRAWS = 5
+"""Number of random orders, and of random tokens in the place of each, that are averaged."""

@@ -26,6 +26,7 @@ _CHOICES = {
     "kind": vocabulary.KINDS,
     "method": (*vocabulary.FLOW_METHODS, *vocabulary.IMPORTANCE_METHODS, *vocabulary.ATTRIBUTION_METHODS),
     "pool": vocabulary.POOLS,
+    "removal": vocabulary.REMOVALS,
     "score": vocabulary.SCORES,
     "special": vocabulary.SPECIALS,
 }

@@ -18,15 +18,17 @@ from rules import Package
 
 PACKAGE = Path(__file__).parent.parent / "attncli"
 # Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated,
-# prune, which uses the effects of importance, and attribute, which uses rollout and writes coloured text as highlight.
+# prune, which uses the effects of importance, attribute, which uses rollout and writes coloured text as highlight, and
+# faithfulness, which tests the methods of attribute.
 USED_BY_CHECK = ("patterns", "repeated")
 USED_BY_PRUNE = ("importance",)
 USED_BY_ATTRIBUTE = ("flow", "highlight")
-USED = (*USED_BY_CHECK, *USED_BY_PRUNE, *USED_BY_ATTRIBUTE)
+USED_BY_FAITHFULNESS = ("attribute",)
+USED = (*USED_BY_CHECK, *USED_BY_PRUNE, *USED_BY_ATTRIBUTE, *USED_BY_FAITHFULNESS)
 OTHER_STUDIES = sorted(
     path.parent.name
     for path in PACKAGE.glob("studies/*/__init__.py")
-    if path.parent.name not in (*USED, "attribute", "check", "prune")
+    if path.parent.name not in (*USED, "check", "faithfulness", "prune")
 )
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
@@ -48,7 +50,8 @@ LAYERS = (
     tuple(f"studies.{name}" for name in USED_BY_PRUNE),
     ("studies.prune",),
     tuple(f"studies.{name}" for name in USED_BY_ATTRIBUTE),
-    ("studies.attribute",),
+    tuple(f"studies.{name}" for name in USED_BY_FAITHFULNESS),
+    ("studies.faithfulness",),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
     ("cli",),

@@ -25,7 +25,7 @@ Command = Callable[..., None]
 PANELS = {
     "Look": ("find", "heatmap", "view", "highlight"),
     "Measure": ("stats", "patterns", "heads", "flow", "segments", "compare"),
-    "Test": ("importance", "attribute", "knockout", "prune"),
+    "Test": ("importance", "attribute", "faithfulness", "knockout", "prune"),
     "Automate": ("run", "check"),
     "Reference": ("info", "explain"),
 }

@@ -1,9 +1,9 @@
-"""What studies that explain one prediction of one text have in common: segments that take the place of tokens."""
+"""What studies that explain one prediction of a text have in common: segments that take the place of tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
@@ -19,10 +19,12 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
 class ExplainingStudy(Study[ResultT]):
     """A study of one prediction, whose options have `divide` and `segments` beside `explain`.
 
-    spans  the spans of the segments of the text; read from `options.segments` on the command line
+    spans     the spans of the segments of each text; read from `options.segments` on the command line
+    one_text  whether it explains one text only
     """
 
     spans: tuple[Spans, ...] | None = None
+    one_text: ClassVar[bool] = True
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--divide`."""
@@ -52,7 +54,7 @@ class ExplainingStudy(Study[ResultT]):
 
         if self.options.divide is not None:
             check_division(self.options.divide)
-        if self.spans is not None and len(self.spans) != 1:
+        if self.one_text and self.spans is not None and len(self.spans) != 1:
             raise UsageError(
                 f"{self.command} reads one text, there are segments for {len(self.spans)}: give one object"
             )
@@ -62,3 +64,15 @@ class ExplainingStudy(Study[ResultT]):
         if len(execution.texts) != 1:
             raise UsageError(f"{self.command} explains one text, got {len(execution.texts)} texts: give one text")
         return None if self.spans is None else self.spans[0]
+
+    def spans_of_texts(self, execution: Execution) -> tuple[Spans, ...] | None:
+        """Return the spans of the segments of each text; None without.
+
+        Raise UsageError if they are for another number of texts.
+        """
+        if self.spans is not None and len(self.spans) != len(execution.texts):
+            raise UsageError(
+                f"there are segments for {len(self.spans)} texts and {len(execution.texts)} texts: give a list with an "
+                "object for each"
+            )
+        return self.spans

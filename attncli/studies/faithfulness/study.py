@@ -1,0 +1,74 @@
+"""The study `faithfulness`: do methods name what the predictions of texts need?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from attncli.engine.explaining import ExplainingStudy
+from attncli.engine.report import Report
+from attncli.errors import UsageError, did_you_mean
+from attncli.studies.attribute.study import check_attribution
+from attncli.studies.faithfulness.options import FaithfulnessOptions
+from attncli.vocabulary import REMOVALS
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
+    from rich.console import RenderableType
+
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution
+    from attncli.engine.request import Request
+    from attncli.studies.faithfulness.protocol import Part
+    from attncli.studies.faithfulness.result import Faithfulness
+
+
+@dataclass(frozen=True)
+class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
+    """Whether the tokens that methods name are those that predictions need."""
+
+    options: FaithfulnessOptions = field(default_factory=FaithfulnessOptions)
+    name = "faithfulness"
+    group = FaithfulnessOptions
+    one_text: ClassVar[bool] = False
+
+    def check(self, request: Request) -> None:
+        super().check(request)
+        check_attribution(self.command, self.options, request)
+        for name in self.options.removals:
+            if name not in REMOVALS:
+                raise UsageError(f"unknown --removal '{name[:60]}': {did_you_mean(name, REMOVALS)}")
+        if self.options.explain.strip() == "labels":
+            raise UsageError("faithfulness explains one prediction of each text: give --explain label:NAME or next")
+        for part in self._parts:
+            part.check(request)
+
+    def run(self, execution: Execution) -> tuple[Collected, Faithfulness]:
+        """Return the texts that were read, and the result."""
+        from attncli.studies.faithfulness.compute import faithfulness
+
+        return faithfulness(execution, self.options, self._parts, self.spans_of_texts(execution))
+
+    def report(self, result: Faithfulness, run: Collected) -> Report:
+        from attncli.studies.faithfulness.report import faithfulness_report
+
+        return faithfulness_report(result, run, self._parts)
+
+    def terminal(self, result: Faithfulness, run: Collected) -> Iterable[RenderableType]:
+        from attncli.studies.faithfulness.terminal import summary_lines
+
+        for part in self._parts:
+            yield from part.terminal(result.parts[part.name])
+        yield from summary_lines(result)
+
+    def details(self, result: Faithfulness, run: Collected) -> Iterable[RenderableType]:
+        for part in self._parts:
+            yield from part.details(result.parts[part.name])
+
+    @property
+    def _parts(self) -> list[Part]:
+        """The parts that the options ask for."""
+        from attncli.studies.faithfulness.parts import PARTS
+
+        parts = (part(self.options) for part in PARTS)
+        return [part for part in parts if part.is_wanted]
