@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attncli.studies.attribute.result import Attribution
     from attncli.studies.compare.compute import compare
     from attncli.studies.compare.result import Comparison
+    from attncli.studies.faithfulness.result import Faithfulness
     from attncli.studies.find.result import RankedHeads
     from attncli.studies.flow.options import FlowOptions
     from attncli.studies.flow.report import FlowResult
@@ -63,6 +64,7 @@ __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"
 __all__ += [
     "Attribution",
     "Comparison",
+    "Faithfulness",
     "Flow",
     "FlowOptions",
     "FlowResult",
@@ -90,6 +92,7 @@ _HOMES = {
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
     "attncli.models.pruned": ("load_pruned",),
     "attncli.studies.attribute.result": ("Attribution",),
+    "attncli.studies.faithfulness.result": ("Faithfulness",),
     "attncli.studies.compare.compute": ("compare",),
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.find.result": ("RankedHeads",),

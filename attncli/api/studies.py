@@ -19,6 +19,9 @@ from attncli.inputs.texts import Texts, parse_texts
 from attncli.studies.attribute.options import AttributeOptions, AttributionName, BaselineName, ScoreName
 from attncli.studies.attribute.result import Attribution
 from attncli.studies.attribute.study import AttributeStudy
+from attncli.studies.faithfulness.options import FaithfulnessOptions, RemovalName
+from attncli.studies.faithfulness.result import Faithfulness
+from attncli.studies.faithfulness.study import FaithfulnessStudy
 from attncli.studies.importance.options import ImportanceMethod, ImportanceOptions, ImportanceUnit
 from attncli.studies.importance.result import Importance
 from attncli.studies.importance.study import ImportanceStudy
@@ -28,7 +31,7 @@ from attncli.studies.knockout.study import KnockoutStudy
 from attncli.studies.prune.options import PrunedForm, PruneOptions, PruningUnit
 from attncli.studies.prune.result import Pruning
 from attncli.studies.prune.study import PruneStudy
-from attncli.vocabulary import INTEGRATION_STEPS, RANDOM_ORDERS, SHAPLEY_SAMPLES
+from attncli.vocabulary import DRAWS, FAITHFULNESS_METHODS, INTEGRATION_STEPS, RANDOM_ORDERS, REMOVALS, SHAPLEY_SAMPLES
 
 
 @checks_arguments
@@ -149,9 +152,54 @@ class StudyRunner(Runner):
         integrated-gradients need `pip install "attncli[attribution]"`. Raise UsageError for several texts, and if the
         text has nothing of the kind; ModelError without such a head, or if gradients are not finite.
         """
-        names = method if isinstance(method, str) else ",".join(method)
-        options = AttributeOptions(explain, names, score, baseline, steps, allow_delta, samples, seed, divide)
+        options = AttributeOptions(explain, _names(method), score, baseline, steps, allow_delta, samples, seed, divide)
         study = AttributeStudy(options, _spans_unless_divided(spans, divide))
+        return self.study(study, text, pair=pair, target=target, **run_options)
+
+    def faithfulness(
+        self,
+        text: Texts,
+        method: AttributionName | Sequence[AttributionName] = FAITHFULNESS_METHODS,
+        explain: str = "next",
+        *,
+        removal: RemovalName | Sequence[RemovalName] = REMOVALS[:2],
+        draws: int = DRAWS,
+        seed: int = 0,
+        score: ScoreName = "ln-probability",
+        baseline: BaselineName = "auto",
+        steps: int = INTEGRATION_STEPS,
+        allow_delta: bool = False,
+        samples: int = SHAPLEY_SAMPLES,
+        divide: str | None = None,
+        spans: NamedSpans | Sequence[NamedSpans] | None = None,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> Faithfulness:
+        """Return whether the tokens that methods name are those that predictions need, over several texts.
+
+        method, explain, score, baseline, steps, allow_delta, samples  as in `attribute`
+        removal       how tokens are removed: mask, delete or resample; several stand side by side
+        draws, seed   number of random orders, and of random tokens for resample; and the seed of all that is random
+        divide, spans  whole segments instead of tokens, as in `attribute`; spans are a list with those of each text
+        run_options   options of the forward pass, as in `attribute`
+        Intervals need 6 texts or more, and `pip install "attncli[analyses]"`. Raise errors as `attribute` does, which
+        name the text.
+        """
+        options = FaithfulnessOptions(
+            explain=explain,
+            method=_names(method),
+            score=score,
+            baseline=baseline,
+            steps=steps,
+            allow_delta=allow_delta,
+            samples=samples,
+            seed=seed,
+            divide=divide,
+            removal=_names(removal),
+            draws=draws,
+        )
+        study = FaithfulnessStudy(options, _spans_unless_divided(spans, divide))
         return self.study(study, text, pair=pair, target=target, **run_options)
 
     def prune(
@@ -209,7 +257,14 @@ class StudyRunner(Runner):
         return self.study(PruneStudy(options, ranked, given), text, **run_options)
 
 
-def _spans_unless_divided(spans: NamedSpans | None, divide: str | None) -> tuple[Spans, ...] | None:
+def _names(given: str | Sequence[str]) -> str:
+    """Return one or several names as the command line takes them."""
+    return given if isinstance(given, str) else ",".join(given)
+
+
+def _spans_unless_divided(
+    spans: NamedSpans | Sequence[NamedSpans] | None, divide: str | None
+) -> tuple[Spans, ...] | None:
     """Return the spans of segments; raise UsageError if `divide` says what the segments are too."""
     if spans is None:
         return None

@@ -1,10 +1,13 @@
 """Options of `attncli faithfulness`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from attncli.options import option
 from attncli.studies.attribute.options import AttributeOptions
 from attncli.vocabulary import ATTRIBUTION_METHODS, DRAWS, FAITHFULNESS_METHODS, REMOVALS
+
+RemovalName = Literal["mask", "delete", "resample"]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy as np
 from attncli.data import Array
 from attncli.data.cached import cached_property
 from attncli.data.tokens import read_only
-from attncli.engine.paired_tests import intervals
+from attncli.engine.paired_tests import adjusted, intervals, sign_flip
 from attncli.store.tables import records
+from attncli.studies.faithfulness.curves.summary import curve_sentences
 from attncli.studies.faithfulness.orders import BASELINES_OF_ORDER
 from attncli.studies.faithfulness.protocol import Columns, PartResult
 
@@ -46,6 +47,11 @@ class Curves(PartResult):
     def __post_init__(self) -> None:
         for name in ("deletion", "insertion"):
             object.__setattr__(self, name, read_only(getattr(self, name), np.float64))
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Which methods beat a random order, by how much, where the removals disagree, and what that does not show."""
+        return tuple(curve_sentences(self.differences, self.removals, self.texts))
 
     @property
     def texts(self) -> int:
@@ -100,17 +106,19 @@ class Curves(PartResult):
     def differences(self) -> dict[str, Array]:
         """A row per removal, method, number and baseline: the mean difference over texts, with its 95 % interval."""
         rows = list(self._difference_rows())
-        ends = intervals(np.stack([values for *_, values in rows])) if rows else np.zeros((0, 2))
+        differences = np.stack([values for *_, values in rows])
+        ends, p = intervals(differences), sign_flip(differences)
         names = ("removal", "method", "measure", "baseline")
         columns = {name: np.array([row[number] for row in rows], object) for number, name in enumerate(names)}
-        means = np.array([values.mean() for *_, values in rows])
         signs = np.array([1 if MEASURES[row[2]] else -1 for row in rows])
         return {
             **columns,
             "texts": np.full(len(rows), self.texts),
-            "difference": means,
+            "difference": differences.mean(1),
             "low": ends[:, 0],
             "high": ends[:, 1],
+            "p": p,
+            "p_adjusted": adjusted(p),
             "better": better(signs, ends),
         }
 
