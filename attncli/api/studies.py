@@ -15,6 +15,7 @@ from attncli.engine.runner import Runner
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
 from attncli.inputs.partitions import as_spans
+from attncli.inputs.rationales import RationaleSpan, as_rationales
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.studies.attribute.options import AttributeOptions, AttributionName, BaselineName, ScoreName
 from attncli.studies.attribute.result import Attribution
@@ -172,6 +173,8 @@ class StudyRunner(Runner):
         samples: int = SHAPLEY_SAMPLES,
         divide: str | None = None,
         spans: NamedSpans | Sequence[NamedSpans] | None = None,
+        top: int | None = None,
+        rationales: Sequence[Sequence[RationaleSpan]] | None = None,
         pair: str | None = None,
         target: str | None = None,
         **run_options: Unpack[RunOptions],
@@ -182,6 +185,8 @@ class StudyRunner(Runner):
         removal       how tokens are removed: mask, delete or resample; several stand side by side
         draws, seed   number of random orders, and of random tokens for resample; and the seed of all that is random
         divide, spans  whole segments instead of tokens, as in `attribute`; spans are a list with those of each text
+        top           first units of two methods whose overlap is counted; a tenth of them by default
+        rationales    for each text the spans that people named: (start, end) in characters, or a passage
         run_options   options of the forward pass, as in `attribute`
         Intervals need 6 texts or more, and `pip install "attncli[analyses]"`. Raise errors as `attribute` does, which
         name the text.
@@ -198,8 +203,11 @@ class StudyRunner(Runner):
             divide=divide,
             removal=_names(removal),
             draws=draws,
+            top=top,
+            rationales=None if rationales is None else "rationales",
         )
-        study = FaithfulnessStudy(options, _spans_unless_divided(spans, divide))
+        named = None if rationales is None else as_rationales(rationales)
+        study = FaithfulnessStudy(options, _spans_unless_divided(spans, divide), named)
         return self.study(study, text, pair=pair, target=target, **run_options)
 
     def prune(

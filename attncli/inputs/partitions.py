@@ -133,7 +133,7 @@ def _divide(tokens: Tokens, name: str, division: str) -> Partition:
 def _divide_by_spans(tokens: Tokens, spans: Spans) -> Partition:
     owners: list[str] = [GENERATED if name == GENERATED else "" for name in tokens.segments]
     for name, segment_spans in spans.items():
-        for position in (position for span in segment_spans for position in _tokens_in_span(tokens, name, span)):
+        for position in (n for span in segment_spans for n in tokens_in_span(tokens, f"segment '{name}'", span)):
             if owners[position] not in ("", name):
                 raise UsageError(
                     f"segments '{owners[position]}' and '{name}' both have token {position} "
@@ -146,12 +146,15 @@ def _divide_by_spans(tokens: Tokens, spans: Spans) -> Partition:
     )
 
 
-def _tokens_in_span(tokens: Tokens, name: str, span: TextSpan) -> list[int]:
-    """Return the positions of the ordinary tokens that overlap a span."""
-    start, end, described = span.start, span.end, f"segment '{name}': {span.unit} {span.start} to {span.end}"
+def tokens_in_span(tokens: Tokens, what: str, span: TextSpan) -> list[int]:
+    """Return the positions of the ordinary tokens that overlap a span; raise UsageError if there are none.
+
+    what  what has the span, for errors: `segment 'question'`
+    """
+    start, end, described = span.start, span.end, f"{what}: {span.unit} {span.start} to {span.end}"
     if span.unit == "passage":
         shown = span.passage if len(span.passage) <= _PASSAGE_WIDTH else f"{span.passage[:_PASSAGE_WIDTH]}…"
-        described, count = f"segment '{name}': {shown!r}", tokens.text.count(span.passage)
+        described, count = f"{what}: {shown!r}", tokens.text.count(span.passage)
         if count != 1:
             times = "does not occur" if not count else f"occurs {count} times"
             raise UsageError(
@@ -170,7 +173,7 @@ def _tokens_in_span(tokens: Tokens, name: str, span: TextSpan) -> list[int]:
     if not ordinary and span.unit != "tokens" and (tokens.offsets < 0).all():
         raise UsageError(
             f"{described} cannot be found: the positions of these tokens in the text are unknown; give positions of "
-            f'tokens, {{"{name}": {{"tokens": [start, end]}}}}'
+            'tokens, {"tokens": [start, end]}'
         )
     if not ordinary:
         raise UsageError(f"{described} contains no token: give a span with words in it")
@@ -219,10 +222,14 @@ def _segment_spans(where: str, name: str, spans: object) -> tuple[TextSpan, ...]
     segment = f"{where}, segment {name!r}"
     if not _is_sequence(spans) or not spans:
         raise UsageError(f"{segment}: expected a list of {_SPAN}, got {type_name(spans)}")
-    return tuple(_parse_span(f"{segment}, span {number}", span) for number, span in enumerate(spans, start=1))
+    return tuple(parse_span(f"{segment}, span {number}", span) for number, span in enumerate(spans, start=1))
 
 
-def _parse_span(where: str, span: object) -> TextSpan:
+def parse_span(where: str, span: object) -> TextSpan:
+    """Return a span from a passage, `[start, end]` or an object with `tokens`; raise UsageError for anything else.
+
+    where  what names the span in errors
+    """
     if isinstance(span, str) and span.strip():
         return TextSpan("passage", passage=check_text(where, span))
     in_tokens = isinstance(span, dict) and list(span) == ["tokens"]

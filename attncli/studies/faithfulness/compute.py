@@ -19,6 +19,7 @@ from attncli.engine.progress import untracked
 from attncli.engine.request import Request
 from attncli.engine.rounding import rounding_notes
 from attncli.errors import ModelError, UsageError
+from attncli.inputs.rationales import Rationale, check_rationales
 from attncli.studies.attribute.baselines import chosen_baseline
 from attncli.studies.attribute.compute import unit_name, units_read
 from attncli.studies.attribute.methods import METHODS
@@ -37,19 +38,26 @@ FEW_TEXTS = 10
 
 
 def faithfulness(
-    execution: Execution, options: FaithfulnessOptions, parts: Sequence[Part], spans: Sequence[Spans] | None
+    execution: Execution,
+    options: FaithfulnessOptions,
+    parts: Sequence[Part],
+    spans: Sequence[Spans] | None,
+    rationales: Sequence[Rationale] | None,
 ) -> tuple[Collected, Faithfulness]:
     """Return the texts that were read, and what the parts of the study measured.
 
-    spans  the segments of each text that are removed, instead of tokens
+    spans       the segments of each text that are removed, instead of tokens
+    rationales  what people named in each text
     """
+    if rationales is not None:
+        check_rationales(rationales, len(execution.texts))
     if execution.save_maps:
         raise UsageError("faithfulness keeps no maps: leave out --save-maps, or give it to attncli stats")
     wanted = ExplainRequest.parse(options.explain)
     # words are compared, but attention is not merged into them
     request = replace(execution.request, words=False, special="keep", keep_maps=False)
     passes = prepare_each_explained(execution.runner, execution.texts, request, wanted, execution.track)
-    texts = _Texts(passes, wanted, options, execution.request, spans)
+    texts = _Texts(passes, wanted, options, execution.request, spans, rationales)
     entries: dict[int, Mapping[str, Any]] = {entry["text"]: entry for entry in execution.partial.done()}
     with execution.track("removing", len(passes), "texts") as advance:
         for number in range(len(passes)):
@@ -112,6 +120,7 @@ class _Texts:
     options: FaithfulnessOptions
     request: Request
     spans: Sequence[Spans] | None
+    rationales: Sequence[Rationale] | None
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -148,7 +157,8 @@ class _Texts:
         _, raw = values.all()
         measured = replace(predictions, score="probability")
         remover = TextRemover(measured, units, self.baseline, self._pools(number), options.draws, options.seed)
-        return StudiedText(number, predictions, units, options.methods, raw[:, 0], remover)
+        rationale = () if self.rationales is None else self.rationales[number]
+        return StudiedText(number, predictions, units, options.methods, raw[:, 0], remover, rationale)
 
     def _pools(self, number: int) -> dict[Side, Array]:
         """Return the ids of the ordinary tokens of the other texts, by side; its own if there is no other text."""

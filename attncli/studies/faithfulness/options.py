@@ -5,13 +5,15 @@ from typing import Literal
 
 from attncli.options import option
 from attncli.studies.attribute.options import AttributeOptions
+from attncli.studies.faithfulness.agreement.options import AgreementOptions
+from attncli.studies.faithfulness.rationales.options import RationaleOptions
 from attncli.vocabulary import ATTRIBUTION_METHODS, DRAWS, FAITHFULNESS_METHODS, REMOVALS
 
 RemovalName = Literal["mask", "delete", "resample"]
 
 
 @dataclass(frozen=True)
-class FaithfulnessOptions(AttributeOptions):
+class FaithfulnessOptions(AttributeOptions, AgreementOptions, RationaleOptions):
     """Which methods are tested, and how tokens are removed."""
 
     method: str = option(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from attncli.studies.faithfulness.agreement.part import AgreementPart
 from attncli.studies.faithfulness.curves.part import CurvesPart
 from attncli.studies.faithfulness.protocol import Part
+from attncli.studies.faithfulness.rationales.part import RationalesPart
 
-PARTS: tuple[type[Part], ...] = (CurvesPart,)
+PARTS: tuple[type[Part], ...] = (CurvesPart, AgreementPart, RationalesPart)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from attncli.engine.explaining import ExplainingStudy
 from attncli.engine.report import Report
 from attncli.errors import UsageError, did_you_mean
+from attncli.options import SelectionOptions
 from attncli.studies.attribute.study import check_attribution
 from attncli.studies.faithfulness.options import FaithfulnessOptions
 from attncli.vocabulary import REMOVALS
@@ -19,18 +20,38 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
+    from attncli.inputs.rationales import Rationale
     from attncli.studies.faithfulness.protocol import Part
     from attncli.studies.faithfulness.result import Faithfulness
 
 
 @dataclass(frozen=True)
 class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
-    """Whether the tokens that methods name are those that predictions need."""
+    """Whether the tokens that methods name are those that predictions need.
+
+    rationales  the spans that people named in each text; read from `options.rationales` on the command line
+    """
 
     options: FaithfulnessOptions = field(default_factory=FaithfulnessOptions)
+    rationales: tuple[Rationale, ...] | None = None
     name = "faithfulness"
     group = FaithfulnessOptions
     one_text: ClassVar[bool] = False
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        """Return the study with the contents of its files of segments and of rationales."""
+        from attncli.inputs.rationales import read_rationales
+
+        study = super().adapt(selection, from_saved_run)
+        file = self.options.rationales
+        return study if file is None else replace(study, rationales=read_rationales(file))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options with the contents of the files of segments and of rationales."""
+        if self.rationales is None:
+            return super().resolved()
+        contents = [[vars(span) for span in rationale] for rationale in self.rationales]
+        return {**super().resolved(), "rationales": contents}
 
     def check(self, request: Request) -> None:
         super().check(request)
@@ -47,7 +68,7 @@ class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
         """Return the texts that were read, and the result."""
         from attncli.studies.faithfulness.compute import faithfulness
 
-        return faithfulness(execution, self.options, self._parts, self.spans_of_texts(execution))
+        return faithfulness(execution, self.options, self._parts, self.spans_of_texts(execution), self.rationales)
 
     def report(self, result: Faithfulness, run: Collected) -> Report:
         from attncli.studies.faithfulness.report import faithfulness_report

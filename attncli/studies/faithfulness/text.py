@@ -13,6 +13,7 @@ from attncli.engine.explained import Explained
 from attncli.engine.passes import Pass
 from attncli.engine.text_units import TextUnit
 from attncli.errors import UsageError
+from attncli.inputs.rationales import Rationale
 from attncli.studies.attribute.predictions import Predictions
 from attncli.studies.faithfulness.removal import TextRemover
 
@@ -27,6 +28,7 @@ class StudiedText:
     methods      names of the methods
     values       [method, unit] of all sides
     remover      gives the probability of the prediction without some units
+    rationale    spans that people named as the reason for the prediction
     """
 
     number: int
@@ -35,6 +37,7 @@ class StudiedText:
     methods: tuple[str, ...]
     values: Array
     remover: TextRemover
+    rationale: Rationale = ()
 
     @property
     def prepared(self) -> Pass:

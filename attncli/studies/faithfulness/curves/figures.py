@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from attncli.plotting.axis import join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header, legend_style
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, with_fixed_style
 from attncli.studies.faithfulness.curves.result import PERCENTS, Curves
@@ -23,7 +24,9 @@ def draw_curves(result: Curves, *, model: str = "", note: str = "") -> Figure:
 
     Bands are 95 % intervals over texts, if there are texts enough.
     """
-    header = Header.of("faithfulness: the probability of the prediction when units are removed", model, note)
+    shaded = "" if np.isnan(result.by_share["deletion_low"]).all() else "shaded: 95 % intervals over texts"
+    title = "faithfulness: the probability of the prediction when units are removed"
+    header = Header.of(title, model, join_parts(note, shaded))
     row = _ABOVE + _HEIGHT + _BELOW
     width = _LEFT + 2 * _WIDTH + _BETWEEN + _RIGHT
     page = FigureLayout.blank(width + EDGE, header.height + row * len(result.removals), header)

@@ -10,11 +10,6 @@ from attncli.data.described import counted
 
 QUOTED = {"comprehensiveness": "higher", "sufficiency": "lower"}
 """The numbers that sentences name, and what is better of each."""
-LIMITS = (
-    "This says what the predictions of this model need in these texts, not why, and not which method is right "
-    "elsewhere. A text without some of its tokens is unlike the texts that the model has learned from: a part of "
-    "each change comes from that. Of several methods on the same texts, the best one looks better than it is."
-)
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,6 @@ def curve_sentences(differences: Mapping[str, Array], removals: Sequence[str], t
             f"{counted(texts, 'text')}: too few for intervals, so nothing can be said of the methods in general. From "
             "6 texts on, intervals over texts show which methods beat a random order."
         )
-        yield LIMITS
         return
     by_removal = {
         (removal, measure): list(_against_random(differences, removal, measure))
@@ -51,7 +45,6 @@ def curve_sentences(differences: Mapping[str, Array], removals: Sequence[str], t
     for (removal, measure), rows in by_removal.items():
         yield f"Removal {removal}, {counted(texts, 'text')}: {_sentence(measure, rows)}."
     yield from _disagreements(by_removal, removals)
-    yield LIMITS
 
 
 def _has_intervals(differences: Mapping[str, Array]) -> bool:
