@@ -175,6 +175,7 @@ class StudyRunner(Runner):
         spans: NamedSpans | Sequence[NamedSpans] | None = None,
         top: int | None = None,
         rationales: Sequence[Sequence[RationaleSpan]] | None = None,
+        robustness: bool = False,
         pair: str | None = None,
         target: str | None = None,
         **run_options: Unpack[RunOptions],
@@ -187,6 +188,7 @@ class StudyRunner(Runner):
         divide, spans  whole segments instead of tokens, as in `attribute`; spans are a list with those of each text
         top           first units of two methods whose overlap is counted; a tenth of them by default
         rationales    for each text the spans that people named: (start, end) in characters, or a passage
+        robustness    whether to measure infidelity and maximal sensitivity too, by Captum
         run_options   options of the forward pass, as in `attribute`
         Intervals need 6 texts or more, and `pip install "attncli[analyses]"`. Raise errors as `attribute` does, which
         name the text.
@@ -204,6 +206,7 @@ class StudyRunner(Runner):
             removal=_names(removal),
             draws=draws,
             top=top,
+            robustness=robustness,
             rationales=None if rationales is None else "rationales",
         )
         named = None if rationales is None else as_rationales(rationales)

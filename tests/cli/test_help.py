@@ -30,7 +30,7 @@ COMMANDS = registry.names("cli.commands")
 PANELS = {
     "Look": "find heatmap view highlight",
     "Measure": "stats patterns heads flow segments compare",
-    "Test": "importance attribute knockout prune",
+    "Test": "importance attribute faithfulness knockout prune",
     "Automate": "run check",
     "Reference": "info explain",
 }
@@ -63,6 +63,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "check",
         "compare",
         "explain",
+        "faithfulness",
         "find",
         "flow",
         "heads",
@@ -100,6 +101,7 @@ ROWS = ("find", "heatmap", "highlight", "segments")
     "command",
     [
         "attribute",
+        "faithfulness",
         "find",
         "flow",
         "heads",

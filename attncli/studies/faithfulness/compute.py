@@ -57,7 +57,9 @@ def faithfulness(
     # words are compared, but attention is not merged into them
     request = replace(execution.request, words=False, special="keep", keep_maps=False)
     passes = prepare_each_explained(execution.runner, execution.texts, request, wanted, execution.track)
-    texts = _Texts(passes, wanted, options, execution.request, spans, rationales)
+    needs_vectors = any(part.needs_vectors for part in parts)
+    texts = _Texts(passes, wanted, options, execution.request, spans, rationales, needs_vectors)
+    baseline = texts.baseline
     entries: dict[int, Mapping[str, Any]] = {entry["text"]: entry for entry in execution.partial.done()}
     with execution.track("removing", len(passes), "texts") as advance:
         for number in range(len(passes)):
@@ -77,7 +79,7 @@ def faithfulness(
         texts.unit,
         options.methods,
         options.removals,
-        texts.baseline,
+        baseline,
         texts.kinds,
         tuple(ExplainedText(**entry["explained"]) for entry in ordered),
         results,
@@ -91,8 +93,8 @@ def _notes(passes: Sequence[Pass], result: Faithfulness) -> Iterator[str]:
     yield from dict.fromkeys(note for one in passes[1:] for note in one.notes if note not in first)
     yield from rounding_notes(passes[0].loaded)
     if len(passes) < FEW_TEXTS:
-        count = "one text" if len(passes) == 1 else f"{len(passes)} texts"
-        yield f"{count} say little about a method: from {FEW_TEXTS} texts on, intervals over texts say how much"
+        count = "one text says" if len(passes) == 1 else f"{len(passes)} texts say"
+        yield f"{count} little about a method: give {FEW_TEXTS} or more, so that intervals over texts are reliable"
     for part in result.parts.values():
         yield from part.notes
 
@@ -112,7 +114,8 @@ def _named(number: int, texts: int) -> Iterator[None]:
 class _Texts:
     """Makes the texts of the study one after another.
 
-    passes  a pass for each text
+    passes         a pass for each text
+    needs_vectors  whether a part replaces vectors of tokens
     """
 
     passes: Sequence[Pass]
@@ -121,6 +124,7 @@ class _Texts:
     request: Request
     spans: Sequence[Spans] | None
     rationales: Sequence[Rationale] | None
+    needs_vectors: bool
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -147,8 +151,7 @@ class _Texts:
     def studied(self, number: int) -> StudiedText:
         """Return one text with the values of all methods."""
         options, prepared = self.options, self.passes[number]
-        reads_vectors = any(METHODS[name].replaces for name in options.methods) or set(options.removals) != {"delete"}
-        predictions = Predictions.of(prepared, self.wanted, options.score, reads_vectors, several=False)
+        predictions = Predictions.of(prepared, self.wanted, options.score, self._reads_vectors, several=False)
         spans = None if self.spans is None else self.spans[number]
         units = removable_units(predictions, units_read(predictions, options.divide, spans, self.request), self.unit)
         values = Values(predictions, options, units, untracked)
@@ -159,6 +162,11 @@ class _Texts:
         remover = TextRemover(measured, units, self.baseline, self._pools(number), options.draws, options.seed)
         rationale = () if self.rationales is None else self.rationales[number]
         return StudiedText(number, predictions, units, options.methods, raw[:, 0], remover, rationale)
+
+    @property
+    def _reads_vectors(self) -> bool:
+        by_methods = any(METHODS[name].replaces for name in self.options.methods)
+        return by_methods or self.needs_vectors or set(self.options.removals) != {"delete"}
 
     def _pools(self, number: int) -> dict[Side, Array]:
         """Return the ids of the ordinary tokens of the other texts, by side; its own if there is no other text."""

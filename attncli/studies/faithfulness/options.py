@@ -7,13 +7,14 @@ from attncli.options import option
 from attncli.studies.attribute.options import AttributeOptions
 from attncli.studies.faithfulness.agreement.options import AgreementOptions
 from attncli.studies.faithfulness.rationales.options import RationaleOptions
+from attncli.studies.faithfulness.robustness.options import RobustnessOptions
 from attncli.vocabulary import ATTRIBUTION_METHODS, DRAWS, FAITHFULNESS_METHODS, REMOVALS
 
 RemovalName = Literal["mask", "delete", "resample"]
 
 
 @dataclass(frozen=True)
-class FaithfulnessOptions(AttributeOptions, AgreementOptions, RationaleOptions):
+class FaithfulnessOptions(AttributeOptions, AgreementOptions, RationaleOptions, RobustnessOptions):
     """Which methods are tested, and how tokens are removed."""
 
     method: str = option(

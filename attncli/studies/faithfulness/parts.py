@@ -6,5 +6,6 @@ from attncli.studies.faithfulness.agreement.part import AgreementPart
 from attncli.studies.faithfulness.curves.part import CurvesPart
 from attncli.studies.faithfulness.protocol import Part
 from attncli.studies.faithfulness.rationales.part import RationalesPart
+from attncli.studies.faithfulness.robustness.part import RobustnessPart
 
-PARTS: tuple[type[Part], ...] = (CurvesPart, AgreementPart, RationalesPart)
+PARTS: tuple[type[Part], ...] = (CurvesPart, AgreementPart, RationalesPart, RobustnessPart)

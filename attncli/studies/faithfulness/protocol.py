@@ -63,6 +63,11 @@ class Part(ABC):
         """Whether the options ask for the part."""
         return True
 
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether the part replaces vectors of tokens, whatever the methods and removals are."""
+        return False
+
     def check(self, request: Request) -> None:
         """Check the options before any heavy work, and raise UsageError if they are wrong."""
         return

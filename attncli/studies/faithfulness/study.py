@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from attncli.engine.checks import check_seeds
 from attncli.engine.explaining import ExplainingStudy
 from attncli.engine.report import Report
 from attncli.errors import UsageError, did_you_mean
@@ -59,6 +60,7 @@ class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
         for name in self.options.removals:
             if name not in REMOVALS:
                 raise UsageError(f"unknown --removal '{name[:60]}': {did_you_mean(name, REMOVALS)}")
+        check_seeds("--draws", self.options.draws, 1)
         if self.options.explain.strip() == "labels":
             raise UsageError("faithfulness explains one prediction of each text: give --explain label:NAME or next")
         for part in self._parts:
