@@ -22,7 +22,7 @@ _TERM = re.compile(r"(?:`([^`]+)`|\*\*([^*]+)\*\*): ")
 @cache
 def help_pages() -> dict[str, str]:
     """Return all pages by name: pages of our studies, general pages, and pages of plugin studies."""
-    paths = sorted([*_PACKAGE.glob("studies/*/help.md"), *_PACKAGE.glob("cli/help/*.md")])
+    paths = sorted([*_PACKAGE.glob("studies/**/help.md"), *_PACKAGE.glob("cli/help/*.md")])
     texts = [path.read_text(encoding="utf-8") for path in paths]
     pages: dict[str, str] = {}
     for markdown in [*texts, *(study.help for study in plugin_studies().values())]:

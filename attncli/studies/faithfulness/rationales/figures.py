@@ -9,7 +9,7 @@ from attncli.plotting.axis import join_parts
 from attncli.plotting.layout import EDGE, FigureLayout, Header
 from attncli.plotting.text import FAINT, SMALL, SUBTITLE, measure, style, with_fixed_style
 from attncli.studies.faithfulness.orders import BASELINES_OF_ORDER
-from attncli.studies.faithfulness.rationales.result import MEASURES, FoundRationales
+from attncli.studies.faithfulness.rationales.result import MEASURES, RationaleScores
 
 _BAR, _PANEL, _BETWEEN, _ABOVE, _BELOW = 24, 190, 34, 28, 54
 _TITLES = {"auprc": "AUPRC", "auroc": "AUROC", "token_f1": "token F1", "top1": "first unit is gold"}
@@ -17,7 +17,7 @@ _METHOD, _BASELINE = "#31688e", "#a9b4bc"
 
 
 @with_fixed_style
-def draw_rationales(result: FoundRationales, *, model: str = "", note: str = "") -> Figure:
+def draw_rationales(result: RationaleScores, *, model: str = "", note: str = "") -> Figure:
     """Return a page with a panel of bars for each measure, a bar for each method."""
     means, count = result.means, len(result.methods)
     left = EDGE + measure(list(result.methods), SUBTITLE)[0] + 12

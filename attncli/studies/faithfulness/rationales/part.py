@@ -15,7 +15,7 @@ from attncli.inputs.partitions import tokens_in_span
 from attncli.studies.faithfulness.orders import BASELINES_OF_ORDER, orders_of
 from attncli.studies.faithfulness.protocol import Part
 from attncli.studies.faithfulness.rationales.compute import area_under_roc, average_precision, first_hit, token_f1
-from attncli.studies.faithfulness.rationales.result import MEASURES, FoundRationales
+from attncli.studies.faithfulness.rationales.result import MEASURES, RationaleScores
 from attncli.studies.faithfulness.rationales.terminal import rationales_table
 from attncli.studies.faithfulness.text import StudiedText
 
@@ -49,21 +49,21 @@ class RationalesPart(Part):
         advance(1)
         return {"values": rows, "share": float(gold.mean())}
 
-    def result(self, measured: Sequence[Mapping[str, Any]]) -> FoundRationales:
+    def result(self, measured: Sequence[Mapping[str, Any]]) -> RationaleScores:
         """Return the measures of all texts."""
         values = np.array([of_text["values"] for of_text in measured], np.float64)
         methods = (*self.options.methods, *BASELINES_OF_ORDER)
         shaped = np.moveaxis(values.reshape(len(measured), len(methods), len(MEASURES)), (0, 2), (2, 0))
-        return FoundRationales(methods, shaped, np.array([of_text["share"] for of_text in measured]))
+        return RationaleScores(methods, shaped, np.array([of_text["share"] for of_text in measured]))
 
-    def drawings(self, result: FoundRationales, captions: Mapping[str, Any]) -> Iterable[Drawing]:
+    def drawings(self, result: RationaleScores, captions: Mapping[str, Any]) -> Iterable[Drawing]:
         """Return the picture of the measures."""
         # imported here: matplotlib takes long to load
         from attncli.studies.faithfulness.rationales.figures import draw_rationales
 
         yield Drawing("faithfulness-rationales", partial(draw_rationales, result, **captions))
 
-    def terminal(self, result: FoundRationales) -> Iterable[RenderableType]:
+    def terminal(self, result: RationaleScores) -> Iterable[RenderableType]:
         """Return the table of methods."""
         yield rationales_table(result)
 

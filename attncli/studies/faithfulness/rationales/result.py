@@ -22,7 +22,7 @@ MEASURES = ("auprc", "auroc", "token_f1", "top1")
 
 
 @dataclass(frozen=True, eq=False)
-class FoundRationales(PartResult):
+class RationaleScores(PartResult):
     """How well methods find the gold units.
 
     methods  the methods, then random and position

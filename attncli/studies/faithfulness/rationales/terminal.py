@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attncli.studies.faithfulness.rationales.result import MEASURES, FoundRationales
+from attncli.studies.faithfulness.rationales.result import MEASURES, RationaleScores
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def rationales_table(result: FoundRationales) -> Table:
+def rationales_table(result: RationaleScores) -> Table:
     """Return a table of methods."""
     from rich.text import Text
 
