@@ -32,7 +32,7 @@ from attncli.studies.knockout.study import KnockoutStudy
 from attncli.studies.prune.options import PrunedForm, PruneOptions, PruningUnit
 from attncli.studies.prune.result import Pruning
 from attncli.studies.prune.study import PruneStudy
-from attncli.vocabulary import DRAWS, FAITHFULNESS_METHODS, INTEGRATION_STEPS, RANDOM_ORDERS, REMOVALS, SHAPLEY_SAMPLES
+from attncli.vocabulary import DRAWS, INTEGRATION_STEPS, RANDOM_ORDERS, SHAPLEY_SAMPLES
 
 
 @checks_arguments
@@ -160,10 +160,15 @@ class StudyRunner(Runner):
     def faithfulness(
         self,
         text: Texts,
-        method: AttributionName | Sequence[AttributionName] = FAITHFULNESS_METHODS,
+        method: AttributionName | Sequence[AttributionName] = (
+            "input-x-gradient",
+            "occlusion",
+            "attention",
+            "attention-x-gradient",
+        ),
         explain: str = "next",
         *,
-        removal: RemovalName | Sequence[RemovalName] = REMOVALS[:2],
+        removal: RemovalName | Sequence[RemovalName] = ("mask", "delete"),
         draws: int = DRAWS,
         seed: int = 0,
         score: ScoreName = "ln-probability",

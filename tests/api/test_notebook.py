@@ -47,6 +47,9 @@ MADE: dict[str, Make] = {
     "Importance": lambda model, run: model.importance([TEXT, "A dog ran home."]),
     "Knockout": lambda model, run: attncli.load("demo:decoder", head="auto-lm").knockout("the cat sat on the"),
     "Attribution": lambda model, run: attncli.load("demo:decoder", head="auto-lm").attribute("the cat sat", "rollout"),
+    "Faithfulness": lambda model, run: attncli.load("demo:decoder", head="auto-lm").faithfulness(
+        "the cat sat", "attention", removal="delete", draws=1
+    ),
     "Pruning": lambda model, run: model.prune([TEXT, "A dog ran."], rank_texts=["It was warm.", "It sat."], heads=1),
     "RankedHeads": lambda model, run: run.find("it", "mat"),
     "Repeated": lambda model, run: model.probe_repeated(4, 1),

@@ -101,4 +101,4 @@ class Faithfulness(Tabulated):
 
     def _lines(self) -> Iterable[str]:
         yield f"Faithfulness of {counted(len(self.methods), 'method')} on {counted(len(self.texts), 'text')}"
-        yield from self.summary[:2]
+        yield self.summary[0]

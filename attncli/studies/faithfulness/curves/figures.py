@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,7 +72,7 @@ def _draw(axes: Axes, result: Curves, removal: int, name: str) -> None:
     axes.set_xlabel("share of units removed" if name == "deletion" else "share of units kept", **style(SUBTITLE))
 
 
-def _look(method: str, number: int) -> dict[str, object]:
+def _look(method: str, number: int) -> dict[str, Any]:
     """Return how the line of a method looks; baselines are grey and broken."""
     if method in (RANDOM, POSITION):
         return {"color": "#555555" if method == RANDOM else FAINT, "linestyle": "--" if method == RANDOM else ":"}

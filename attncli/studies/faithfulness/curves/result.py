@@ -174,5 +174,6 @@ def better(signs: Array, ends: Array) -> Array:
     ends   [row, 2] low and high
     """
     low, high = np.sort(ends * signs[:, None], axis=1).T
-    known = np.where(low > 0, True, np.where(high < 0, False, None))
-    return np.array(known.tolist(), dtype=object)
+    pairs = zip(low.tolist(), high.tolist(), strict=True)
+    known = [True if least > 0 else False if most < 0 else None for least, most in pairs]
+    return np.array(known, dtype=object)

@@ -57,8 +57,8 @@ def _against_random(differences: Mapping[str, Array], removal: str, measure: str
     columns = ("method", "difference", "low", "high", "better")
     for row in range(len(differences["method"])):
         if tuple(differences[name][row] for name in names) == wanted:
-            method, *numbers, is_better = (differences[name][row] for name in columns)
-            yield Difference(str(method), *map(float, numbers), is_better)
+            method, change, low, high, is_better = (differences[name][row] for name in columns)
+            yield Difference(str(method), float(change), float(low), float(high), is_better)
 
 
 def _sentence(measure: str, rows: Sequence[Difference]) -> str:
