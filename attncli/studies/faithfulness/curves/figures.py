@@ -64,7 +64,10 @@ def _draw(axes: Axes, result: Curves, removal: int, name: str) -> None:
     axes.set_frame_on(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.02, 1.02)
+    # a model that predicts a number has other values than probabilities
+    shown = np.concatenate([table["deletion"], table["insertion"], [0.0, 1.0]])
+    room = 0.02 * float(np.ptp(shown))
+    axes.set_ylim(float(shown.min()) - room, float(shown.max()) + room)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_locator(MaxNLocator(6))
