@@ -14,6 +14,9 @@ def faithfulness(common: CommonOptions, options: FaithfulnessOptions, pictures: 
     5, 10, 20 and 50 % of the tokens; sufficiency: how much with only these (DeYoung et al. 2020). Curves go from 0 to
     100 %. As the way of removing matters, tokens are removed in two ways, side by side (--removal).
 
+    Beside that: whether methods agree; whether they find what people named (--rationales FILE); infidelity and maximal
+    sensitivity (--robustness).
+
     Give several texts, better 10 or more: from 6 on, numbers have 95 % intervals over texts.
 
     Writes faithfulness.json, faithfulness.csv, further tables for differences, shares and single texts, and the picture

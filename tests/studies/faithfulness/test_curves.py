@@ -115,6 +115,8 @@ def test_the_summary_says_which_methods_beat_a_random_order(change: float, bette
     first, *_, removals = curves.sentences
     assert first.startswith("Removal mask, 12 texts: comprehensiveness")
     assert word in first
+    if change:
+        assert ("not clearly better than an order by position" in first) == (change < 0)
     assert ("The removals disagree on comprehensiveness of rollout" in removals) == bool(change)
 
 

@@ -75,17 +75,23 @@ def probability(remover: TextRemover, gone: dict[str, set[int]]) -> float:
     return float(np.prod([float(shares[rows.index(row), token]) for row, token in pairs]))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_shorter_text_predicts_what_the_model_predicts_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, options = MODELS[name]
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """Return a list that receives the calls of `TextRemover.scores`."""
     calls: list[Call] = []
     scores = TextRemover.scores
 
-    def recorded(remover: TextRemover, removal: str, removed: Array) -> Array:
+    def score(remover: TextRemover, removal: str, removed: Array) -> Array:
         calls.append((remover, removed, scores(remover, removal, removed)))
         return calls[-1][2]
 
-    monkeypatch.setattr(TextRemover, "scores", recorded)
+    monkeypatch.setattr(TextRemover, "scores", score)
+    return calls
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shorter_text_predicts_what_the_model_predicts_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, options = MODELS[name]
+    calls = recorded(monkeypatch)
     load().faithfulness(method="attention", removal="delete", draws=1, **options)
     ((remover, removed, values),) = calls
     units = [(side, unit.positions) for side, of_side in remover.units.items() for unit in of_side]
@@ -95,3 +101,26 @@ def test_a_shorter_text_predicts_what_the_model_predicts_alone(name: str, monkey
         for (side, positions), is_gone in zip(units, row, strict=True):
             gone[side] |= set(positions) if is_gone else set()
         assert value == pytest.approx(probability(remover, gone), rel=1e-4, abs=1e-7), gone
+
+
+def test_resampled_tokens_are_those_of_the_other_texts(
+    classifier: attncli.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = recorded(monkeypatch)
+    texts = ["I saw a chosen cat and some soup.", "The chosen lever and soup."]
+    classifier.faithfulness(texts, "attention", removal="resample", draws=2)
+    raw: Any = classifier.loaded.model
+    embeddings, tokenizer = raw.get_input_embeddings(), classifier.loaded.tokenizer
+    others = embeddings(torch.tensor(tokenizer(texts[1])["input_ids"][1:-1]))  # type: ignore[misc]
+    remover, removed, values = calls[0]
+    own = remover.predictions.vectors[0]
+    for row, value in zip(removed[:9], values[:9], strict=True):
+        gone = torch.zeros(len(own), dtype=torch.bool)
+        gone[1:-1] = torch.from_numpy(row)
+        shares = []
+        for (drawn,) in remover._drawn:
+            assert (torch.cdist(drawn[1:-1], others).min(1).values < 1e-5).all()
+            with torch.no_grad():
+                logits = raw(inputs_embeds=torch.where(gone[:, None], drawn, own)[None]).logits[0]
+            shares.append(float(logits.double().softmax(-1)[remover.predictions.outputs[0].ids[0]]))
+        assert value == pytest.approx(np.mean(shares), abs=1e-6)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from attncli.data import Array
 from attncli.data.described import counted
+from attncli.studies.faithfulness.orders import POSITION, RANDOM
 
 QUOTED = {"comprehensiveness": "higher", "sufficiency": "lower"}
 """The numbers that sentences name, and what is better of each."""
@@ -14,7 +15,7 @@ QUOTED = {"comprehensiveness": "higher", "sufficiency": "lower"}
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference of a method from a random order, with its interval; better is None if it is unclear."""
+    """The mean difference of a method from a baseline, with its interval; better is None if it is unclear."""
 
     method: str
     difference: float
@@ -38,12 +39,14 @@ def curve_sentences(differences: Mapping[str, Array], removals: Sequence[str], t
         )
         return
     by_removal = {
-        (removal, measure): list(_against_random(differences, removal, measure))
+        (removal, measure): list(_against(RANDOM, differences, removal, measure))
         for removal in removals
         for measure in QUOTED
     }
     for (removal, measure), rows in by_removal.items():
-        yield f"Removal {removal}, {counted(texts, 'text')}: {_sentence(measure, rows)}."
+        near = [row.method for row in _against(POSITION, differences, removal, measure) if not row.better]
+        no_better = f"; not clearly better than an order by position: {joined(near)}" if near else ""
+        yield f"Removal {removal}, {counted(texts, 'text')}: {_sentence(measure, rows)}{no_better}."
     yield from _disagreements(by_removal, removals)
 
 
@@ -51,9 +54,10 @@ def _has_intervals(differences: Mapping[str, Array]) -> bool:
     return any(low == low for low in differences["low"].tolist())
 
 
-def _against_random(differences: Mapping[str, Array], removal: str, measure: str) -> Iterator[Difference]:
+def _against(baseline: str, differences: Mapping[str, Array], removal: str, measure: str) -> Iterator[Difference]:
+    """Yield the differences of all methods from a baseline."""
     names = ("removal", "measure", "baseline")
-    wanted = (removal, measure, "random")
+    wanted = (removal, measure, baseline)
     columns = ("method", "difference", "low", "high", "better")
     for row in range(len(differences["method"])):
         if tuple(differences[name][row] for name in names) == wanted:
