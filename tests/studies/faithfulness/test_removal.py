@@ -103,6 +103,7 @@ def test_a_shorter_text_predicts_what_the_model_predicts_alone(name: str, monkey
         assert value == pytest.approx(probability(remover, gone), rel=1e-4, abs=1e-7), gone
 
 
+@torch.no_grad()
 def test_resampled_tokens_are_those_of_the_other_texts(
     classifier: attncli.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +121,6 @@ def test_resampled_tokens_are_those_of_the_other_texts(
         shares = []
         for (drawn,) in remover._drawn:
             assert (torch.cdist(drawn[1:-1], others).min(1).values < 1e-5).all()
-            with torch.no_grad():
-                logits = raw(inputs_embeds=torch.where(gone[:, None], drawn, own)[None]).logits[0]
+            logits = raw(inputs_embeds=torch.where(gone[:, None], drawn, own)[None]).logits[0]
             shares.append(float(logits.double().softmax(-1)[remover.predictions.outputs[0].ids[0]]))
         assert value == pytest.approx(np.mean(shares), abs=1e-6)
