@@ -88,19 +88,24 @@ def edited_outputs(
     mode = torch.enable_grad() if gradients else torch.inference_mode()
     restored = nullcontext() if shadow is None else shadow.restored()
     _, caller = loaded.callers[plan.caller]
-    with mode, restored, inside(modules.model), editing(modules, plan, edits, EditHandler(editor)):
+    # without edits of weights, no call of attention needs to be handed to an editor
+    edited = (
+        editing(modules, plan, edits, EditHandler(editor)) if edits.weights else _edited_heads(modules, plan, edits)
+    )
+    with mode, restored, inside(modules.model), edited:
         return call_model(modules.of(caller), batch, all_logits=True, **options)
 
 
 @contextmanager
 def editing(shadow: Shadow, plan: CapturePlan, edits: BoundEdits, handler: Handler) -> Iterator[Trace]:
     """Hand the attention calls of a shadow to a handler, and edit outputs of its heads, inside the `with` block."""
-    sites = {(site.kind, site.layer): site for site in plan.sites}
-    with (
-        intercepted(shadow, handler, functions=_needs_functions(plan)) as trace,
-        edited_heads(shadow.model, sites, edits.outputs),
-    ):
+    with intercepted(shadow, handler, functions=_needs_functions(plan)) as trace, _edited_heads(shadow, plan, edits):
         yield trace
+
+
+def _edited_heads(shadow: Shadow, plan: CapturePlan, edits: BoundEdits) -> AbstractContextManager[object]:
+    """Return a context in which the outputs of heads are edited."""
+    return edited_heads(shadow.model, {(site.kind, site.layer): site for site in plan.sites}, edits.outputs)
 
 
 def _needs_functions(plan: CapturePlan) -> bool:
