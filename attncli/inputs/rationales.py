@@ -1,7 +1,7 @@
 """Rationales of people: the spans of each text that they named as the reason for its label."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attncli.data import TextSpan
@@ -10,8 +10,8 @@ from attncli.inputs.partitions import parse_span
 from attncli.inputs.text_files import check_exists, display_name, read_lines, type_name
 
 Rationale = tuple[TextSpan, ...]
-RationaleSpan = tuple[int, int] | Sequence[int] | str
-"""A span as Python passes it: start and end in characters, or a passage."""
+RationaleSpan = tuple[int, int] | Sequence[int] | str | Mapping[str, Sequence[int]]
+"""A span as Python passes it: start and end in characters, a passage, or `{"tokens": (start, end)}`."""
 KEY = "rationale"
 _EXPECTED = f"a list of spans, each [start, end] in characters, or an object with such a list as '{KEY}'"
 

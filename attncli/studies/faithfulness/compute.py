@@ -20,6 +20,7 @@ from attncli.engine.request import Request
 from attncli.engine.rounding import rounding_notes
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.rationales import Rationale, check_rationales
+from attncli.store.text import plain
 from attncli.studies.attribute.baselines import chosen_baseline
 from attncli.studies.attribute.compute import unit_name, units_read
 from attncli.studies.attribute.methods import METHODS
@@ -69,7 +70,7 @@ def faithfulness(
             with _named(number, len(passes)):
                 text = texts.studied(number)
                 measured = {part.name: part.measure(text, lambda share: advance(share / len(parts))) for part in parts}
-            entry = {"text": number, "explained": vars(texts.explained(text)), "parts": measured}
+            entry = plain({"text": number, "explained": vars(texts.explained(text)), "parts": measured})
             execution.partial.keep(entry)
             entries[number] = entry
     ordered = [entries[number] for number in range(len(passes))]

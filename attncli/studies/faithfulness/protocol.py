@@ -74,7 +74,9 @@ class Part(ABC):
 
     @abstractmethod
     def measure(self, text: StudiedText, advance: Advance) -> Mapping[str, Any]:
-        """Return what is measured on one text, as plain values: they are kept, so that an interrupted run continues.
+        """Return what is measured on one text, as values of JSON or arrays: an interrupted run continues with them.
+
+        They arrive in `result` as values of JSON: arrays as lists, NaN as None.
 
         advance  receives the shares of the work that are done; they add up to 1
         """

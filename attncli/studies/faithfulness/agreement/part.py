@@ -45,8 +45,7 @@ class AgreementPart(Part):
         tau, rho = rank_correlations(np.vstack([text.values, -distances(text)]))
         advance(1)
         matrices = zip(MEASURES, (tau, rho, overlaps(chosen, first)), strict=True)
-        values = {name: [_plain(row) for row in matrix.tolist()] for name, matrix in matrices}
-        return {**values, "chance": first / units}
+        return {**dict(matrices), "chance": first / units}
 
     def result(self, measured: Sequence[Mapping[str, Any]]) -> Agreement:
         """Return the matrices of all texts."""
@@ -66,7 +65,3 @@ class AgreementPart(Part):
     def terminal(self, result: Agreement) -> Iterable[RenderableType]:
         """Return the table of pairs."""
         yield agreement_table(result)
-
-
-def _plain(row: list[float]) -> list[float | None]:
-    return [None if value != value else value for value in row]

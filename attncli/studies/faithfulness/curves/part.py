@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attncli.data import Array
 from attncli.engine.progress import Advance
 from attncli.engine.report import Drawing
 from attncli.studies.faithfulness.curves.compute import removed_units
@@ -32,7 +33,7 @@ class CurvesPart(Part):
         units = text.values.shape[1]
         removed = {name: np.stack([removed_units(order, units) for order in of]) for name, of in orders.items()}
         passes = np.concatenate([rows.reshape(-1, units) for rows in removed.values()])
-        curves: dict[str, list[list[list[float]]]] = {"deletion": [], "insertion": []}
+        curves: dict[str, list[list[Array]]] = {"deletion": [], "insertion": []}
         for removal in self.options.removals:
             scores, start = text.remover.scores(removal, passes), 0
             of_removal = []
@@ -41,7 +42,7 @@ class CurvesPart(Part):
                 of_removal.append(scores[start : start + count].reshape(rows.shape[:3]).mean(0))
                 start += count
             for number, values in enumerate(curves.values()):
-                values.append([of_method[number].tolist() for of_method in of_removal])
+                values.append([of_method[number] for of_method in of_removal])
             advance(1 / len(self.options.removals))
         return curves
 

@@ -33,7 +33,7 @@ class RationalesPart(Part):
         return self.options.rationales is not None
 
     def measure(self, text: StudiedText, advance: Advance) -> Mapping[str, Any]:
-        """Return [method][measure] of one text, None where undefined, and the share of its units that are gold."""
+        """Return [method][measure] of one text, NaN where undefined, and the share of its units that are gold."""
         gold, rows = gold_units(text), []
         values = dict(zip(text.methods, text.values, strict=True))
         for name, orders in orders_of(text, self.options.draws, self.options.seed).items():
@@ -44,8 +44,7 @@ class RationalesPart(Part):
                 ranked = values.get(name, ranks)
                 areas = average_precision(ranked, gold), area_under_roc(ranked, gold)
                 of_orders.append([*areas, token_f1(order, gold), first_hit(order, gold)])
-            mean = np.mean(of_orders, axis=0)
-            rows.append([float(value) if value == value else None for value in mean])
+            rows.append(np.mean(of_orders, axis=0))
         advance(1)
         return {"values": rows, "share": float(gold.mean())}
 
