@@ -12,11 +12,12 @@ class ExplainOptions(StudyOptions):
     explain: str = option(
         "Explain",
         "next: what the model predicts; word:W: W in its place; answer:TEXT after the text; generated; mask:2; "
-        "label:NAME; labels (see attncli explain predictions)",
+        "label:NAME; labels; zero-shot:LABEL; similarity:TEXT (see attncli explain predictions)",
         metavar="WHAT",
         default="next",
     )
 
     @property
     def reads_head(self) -> bool:
-        return True
+        """Whether the head of the checkpoint predicts; a similarity is that of hidden states, which have none."""
+        return self.explain.partition(":")[0].strip() != "similarity"

@@ -102,7 +102,8 @@ class StudyRunner(Runner):
     ) -> Knockout:
         """Return how one prediction changes when attention to each token, word or segment is blocked.
 
-        explain        next, word:W, answer:TEXT, generated, mask:N or label:NAME; `attncli explain predictions`
+        explain        next, word:W, answer:TEXT, generated, mask:N, label:NAME or similarity:TEXT and others, as
+                       `attncli explain predictions` lists them
         query          tokens from which attention is blocked, as for `find`; those that predict by default
         window_layers  number of layers that are blocked together; about a fifth of them by default
         divide         auto, segment, paragraph or line: block whole segments instead of tokens
@@ -138,7 +139,8 @@ class StudyRunner(Runner):
 
         method       integrated-gradients, input-x-gradient, gradient-norm, occlusion, shapley, attention,
                      attention-x-gradient, rollout or value-norm-rollout; several give their values on one scale
-        explain      next, word:W, answer:TEXT, generated, mask:N, label:NAME or labels; `attncli explain predictions`
+        explain      next, word:W, answer:TEXT, generated, mask:N, label:NAME, labels or similarity:TEXT and others, as
+                     `attncli explain predictions` lists them
         score        what of the prediction is explained: ln-probability, logit or probability
         baseline     what replaces a token in integrated-gradients, occlusion and shapley: pad, mask, unk, zero or mean;
                      auto fits the model

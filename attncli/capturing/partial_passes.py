@@ -7,7 +7,7 @@ check with `agrees`: it depends on the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,8 +27,14 @@ from attncli.errors import is_out_of_memory
 from attncli.inputs.batches import Batch, repeated
 from attncli.models import Loaded
 
+Tensor = torch.Tensor
 SAME = 1e-4
 """How far logits may differ in float32, as a share of the largest."""
+
+
+def _logits(outputs: Any) -> Tensor:
+    logits: Tensor = outputs.logits
+    return logits
 
 
 class PartialPasses:
@@ -90,11 +96,14 @@ class PartialPasses:
             return call_model(self._shadow.of(caller), self._copies(count), all_logits=True)
 
     @torch.inference_mode()
-    def agrees(self, edits: BoundEdits, lowest: int, rows: slice) -> bool:
-        """Return whether a pass with edits gives the logits of a whole pass at some rows of the text."""
-        expected = edited_outputs(self._loaded, self._plan, self._batch, edits, shadow=self._shadow).logits
+    def agrees(self, edits: BoundEdits, lowest: int, rows: slice, read: Callable[[Any], Tensor] = _logits) -> bool:
+        """Return whether a pass with edits gives the logits of a whole pass at some rows of the text.
+
+        read  a function that returns the logits among the outputs of a pass, or hidden states in their place
+        """
+        expected = read(edited_outputs(self._loaded, self._plan, self._batch, edits, shadow=self._shadow))
         try:
-            computed = self.outputs(edits, 1, lowest).logits
+            computed = read(self.outputs(edits, 1, lowest))
         except Exception as error:  # modules of any architecture, run in another way than their author expected
             if is_out_of_memory(error):
                 raise

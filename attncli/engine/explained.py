@@ -20,8 +20,10 @@ from torch.nn.functional import logsigmoid
 from attncli.data import Array, Input, Kind, Text, Tokens, base_kind
 from attncli.data.labels import label
 from attncli.data.segments import GENERATED
-from attncli.engine.explain_request import ExplainRequest
-from attncli.engine.explained_labels import By, label_names, label_number, probability_of_labels
+from attncli.engine.explain_request import SIMILARITY, ZERO_SHOT, ExplainRequest
+from attncli.engine.explained_labels import By, entailment, label_names, label_number, probability_of_labels
+from attncli.engine.explained_pairs import read_texts, with_pair
+from attncli.engine.explained_similarity import Similarity, hidden_states, similarity_to
 from attncli.engine.explained_spans import answer_span, labelled_token, span_logits, span_name
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
@@ -44,6 +46,7 @@ class Explained:
     rows    the row of the logits that predicts each token; empty for a label
     by      how its probability is computed
     reads   positions of the tokens at which it is predicted, if they are not `rows`
+    similar the similarity to another text that is explained instead of a prediction; its `logits` are hidden states
     """
 
     wanted: str
@@ -52,6 +55,7 @@ class Explained:
     rows: tuple[int, ...]
     by: By = "softmax"
     reads: tuple[int, ...] | None = None
+    similar: Similarity | None = None
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -77,6 +81,8 @@ class Explained:
         logits  as for `ln_probability`
         Of several tokens, logits are summed and probabilities multiplied. A number is its own score.
         """
+        if self.similar is not None:
+            return self.similar.cosine(logits)
         if self.by == "number" or name == "logit":
             return self._chosen(self.of_ids(logits))
         ln_probability = self.ln_probability(logits)
@@ -107,12 +113,20 @@ class Explained:
         return np.arange(len(queries)) if is_encoder else np.array([len(queries) - 1])
 
 
-def checked_logits(loaded: Loaded, outputs: Any) -> torch.Tensor:
-    """Return the logits among the outputs of a pass; raise ModelError if there are none or they are random."""
+def checked_logits(loaded: Loaded, outputs: Any, states: bool = False) -> torch.Tensor:
+    """Return the logits among the outputs of a pass; raise ModelError if there are none or they are random.
+
+    states  whether the last hidden states are read instead, of which the similarity of texts is computed
+    """
+    if states:
+        return hidden_states(loaded, outputs)
     name, random = type(loaded.model).__name__, loaded.initialised
     logits = span_logits(outputs) if hasattr(outputs, "start_logits") else getattr(outputs, "logits", None)
     if not isinstance(logits, torch.Tensor):
-        raise ModelError(f"{name} predicts nothing: load it with --head causal-lm, masked-lm or auto-lm")
+        raise ModelError(
+            f"{name} predicts nothing: load it with --head causal-lm, masked-lm or auto-lm, or use --explain "
+            "similarity:TEXT"
+        )
     if random:
         raise ModelError(
             f"the logits of {name} are random: the checkpoint lacks {len(random)} of its weights "
@@ -145,11 +159,13 @@ def prepare_each_explained(
         raise UsageError("--explain answer:TEXT is what the decoder reads, as --target is: leave --target out")
     if has_answer and not is_target and (not loaded.model.can_generate() or loaded.reads_both_ways):
         raise ModelError(f"{type(loaded.model).__name__} continues no text, so it has no answer: use --explain word:W")
-    read = [replace(text, target=wanted.value) for text in texts] if is_target else texts
+    read = [replace(text, target=wanted.value) for text in texts] if is_target else read_texts(loaded, texts, wanted)
     alone = replace(request, batch_tokens=1)
     prepared = runner.prepare(read, alone, track, in_order=True, open_turn=not is_target)
     appends = has_answer and not is_target
     batches = [with_answer(loaded, batch, wanted.value) if appends else batch for batch in prepared.batches]
+    if wanted.form == SIMILARITY:
+        batches = [with_pair(batch, text) for batch, text in zip(batches, texts, strict=True)]
     return [Pass.prepare(loaded, prepared.plan, [batch], request) for batch in batches]
 
 
@@ -160,6 +176,14 @@ def explain(prepared: Pass, wanted: ExplainRequest, logits: torch.Tensor) -> Exp
     Raise UsageError if the text or the vocabulary lacks what is asked for, and ModelError without a head for it.
     """
     loaded, text = prepared.loaded, prepared.batches[0].inputs[0]
+    if wanted.form == SIMILARITY:
+        other = wanted.value or text.text.pair or ""
+        similar = similarity_to(prepared, other)
+        reads = similar.reads(len(text.source))
+        return Explained(wanted.spec, f"similarity to '{other.strip()}'", (), (), "number", reads, similar)
+    if wanted.form == ZERO_SHOT:
+        number, count = entailment(loaded, logits), logits.shape[-1]
+        return replace(_of_label(loaded, wanted.spec, number, count), name=wanted.value)
     if logits.dim() == 2:
         return _of_label(loaded, wanted.spec, label_number(loaded, wanted, logits[0]), logits.shape[1])
     if (part := _of_part(loaded, text, wanted, logits)) is not None:
@@ -209,7 +233,9 @@ def _of_part(loaded: Loaded, text: Input, wanted: ExplainRequest, logits: torch.
 
 
 def predicted_names(loaded: Loaded, explained: Explained, logits: torch.Tensor) -> list[str]:
-    """Return what the model predicts in the place of what is explained, for each text of a batch."""
+    """Return what the model predicts in the place of what is explained, for each text of a batch; "" for numbers."""
+    if explained.by == "number":
+        return [""] * len(logits)
     ids = explained.of_ids(logits).argmax(-1).tolist()
     if answers_by_spans(loaded):
         return [f"tokens {first}-{last}" for first, last in ids]

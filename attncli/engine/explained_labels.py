@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from attncli.engine.explain_request import ExplainRequest
-from attncli.errors import UsageError, did_you_mean
+from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.models import Loaded
 
 By = Literal["softmax", "sigmoid", "number"]
@@ -39,6 +39,32 @@ def label_number(loaded: Loaded, wanted: ExplainRequest, logits: torch.Tensor) -
         f"--explain: there is no label '{wanted.value[:60]}': the labels are {', '.join(names[:20])}; "
         f"{did_you_mean(wanted.value, names)}"
     )
+
+
+def hypothesis(label: str) -> str:
+    """Return what a model of natural language inference is asked about a text, as pipelines of Transformers ask it.
+
+    >>> hypothesis("sport")
+    'This example is sport.'
+    """
+    return f"This example is {label}."
+
+
+def entailment(loaded: Loaded, logits: torch.Tensor) -> int:
+    """Return the number of the label that a model of natural language inference gives to hypotheses that follow.
+
+    Raise ModelError if the model is no classifier of texts, or has no label of this name.
+    """
+    name = type(loaded.model).__name__
+    names = label_names(loaded, logits.shape[-1]) if logits.dim() == 2 else []
+    number = next((number for number, label in enumerate(names) if label.lower().startswith("entail")), None)
+    if number is None:
+        listed = f"has the labels {', '.join(names[:20])}" if names else "is no classifier of texts"
+        raise ModelError(
+            f"--explain zero-shot:LABEL needs a model of natural language inference with a label entailment: {name} "
+            f"{listed}"
+        )
+    return number
 
 
 def probability_of_labels(loaded: Loaded, count: int) -> By:

@@ -92,8 +92,8 @@ def _encode_sources(
             encoded += tokenize(len(encoded), chunk, max_tokens)
     for item in encoded:
         check_length(item.input.index, len(item.input.source), loaded.max_positions, answer_tokens)
-    if loaded.sentence_limit is not None:
-        encoded = [_with_sentence_limit(loaded.sentence_limit, tokenize, item, max_tokens is None) for item in encoded]
+    if (limit := loaded.sentence.limit) is not None:
+        encoded = [_with_sentence_limit(limit, tokenize, item, max_tokens is None) for item in encoded]
     return encoded
 
 

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ _WEIGHT_FILES = (
 )
 _QUIET = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
 _MODULES = "modules.json"
+_SILENT = ("Pooling", "Normalize", "Dropout")
+"""Modules of sentence-transformers after the first that leave the angle between two pooled embeddings as it is."""
+_POOLING = "pooling_mode_"
 _SENTENCE_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 
@@ -29,10 +32,14 @@ class SentenceModel:
 
     subfolder  folder with its config.json, "" for the folder of all modules
     limit      number of tokens to which texts are cut; None for no limit of its own
+    pooling    how one vector is made of those of the tokens, such as mean; the vectors of several are joined
+    changed    the class of a later module that changes this vector, "" for none
     """
 
     subfolder: str = ""
     limit: int | None = None
+    pooling: tuple[str, ...] = ("mean",)
+    changed: str = ""
 
 
 def locate(name: str) -> str:
@@ -115,6 +122,7 @@ def sentence_model(path: str, name: str, revision: str | None) -> SentenceModel 
             f"model '{name}': its first module is {modules[0].get('type')}, which is no Transformers model: "
             f"there is no {subfolder or '.'}/config.json"
         )
+    sentence = SentenceModel(subfolder, pooling=_pooling(path, modules, revision), changed=_changed(modules))
     for kind in _SENTENCE_CONFIGS:
         file = f"sentence_{kind}_config.json"
         settings = read_json(path, file, revision=revision, subfolder=subfolder)
@@ -122,8 +130,40 @@ def sentence_model(path: str, name: str, revision: str | None) -> SentenceModel 
             limit = settings.get("max_seq_length")
             if limit is not None and (type(limit) is not int or limit < 1):
                 raise ModelError(f"model '{name}': max_seq_length in {file} is {limit!r}, expected a positive number")
-            return SentenceModel(subfolder, limit)
-    return SentenceModel(subfolder)
+            return replace(sentence, limit=limit)
+    return sentence
+
+
+def pooling_modes(settings: Any) -> tuple[str, ...]:
+    """Return how a module Pooling of sentence-transformers makes one vector of those of the tokens: mean if unknown.
+
+    >>> pooling_modes({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+    ('cls',)
+    """
+    given = settings if isinstance(settings, Mapping) else {}
+    names = [
+        name.removeprefix(_POOLING) for name, chosen in given.items() if name.startswith(_POOLING) and chosen is True
+    ]
+    one = given.get("pooling_mode")
+    names = names or ([one] if isinstance(one, str) else [])
+    return tuple(name.removesuffix("_token").removesuffix("_tokens") for name in names) or ("mean",)
+
+
+def _pooling(path: str, modules: Sequence[Mapping[str, Any]], revision: str | None) -> tuple[str, ...]:
+    """Return how the module Pooling of a model makes one vector of those of the tokens."""
+    folder = next((str(module.get("path", "")) for module in modules if _class_of(module) == "Pooling"), None)
+    if folder is None:
+        return ("mean",)
+    return pooling_modes(read_json(path, "config.json", revision=revision, subfolder=folder))
+
+
+def _changed(modules: Sequence[Mapping[str, Any]]) -> str:
+    """Return the class of the first module that changes pooled vectors, "" if none does."""
+    return next((name for name in map(_class_of, modules[1:]) if name not in _SILENT), "")
+
+
+def _class_of(module: Mapping[str, Any]) -> str:
+    return str(module.get("type", "")).rpartition(".")[2]
 
 
 def code_files(path: str, **options: Any) -> list[str]:

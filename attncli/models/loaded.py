@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +18,7 @@ from attncli.data.edits import Edit
 from attncli.data.grouped_heads import GroupedHeads
 from attncli.errors import ModelError
 from attncli.models.checkpoint import weight_notes
+from attncli.models.folders import SentenceModel
 from attncli.models.gguf import GgufFile
 
 _POSITIONS_AFTER_PADDING = re.compile(
@@ -39,7 +40,7 @@ class Loaded:
     class_reason      why the class that Transformers prefers for the model was not used; "" if it was
     initialised       weights that the checkpoint lacks: attention does not depend on them, other outputs do
     unused            weights of the checkpoint that belong to this stack, but that it does not use
-    sentence_limit    number of tokens to which sentence-transformers cuts texts; None for other models
+    sentence          what sentence-transformers stores about it; the defaults for other models
     generation        the settings of its generation_config.json, as stored; None without one
     gguf              the GGUF file that it was loaded from, if any
     edits             changes of its attention, which every pass applies; the modules themselves are unchanged
@@ -54,7 +55,7 @@ class Loaded:
     class_reason: str = ""
     initialised: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
-    sentence_limit: int | None = None
+    sentence: SentenceModel = field(default_factory=SentenceModel)
     generation: Mapping[str, Any] | None = None
     gguf: GgufFile | None = None
     edits: tuple[Edit, ...] = ()

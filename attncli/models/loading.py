@@ -14,13 +14,13 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.models.adapters import load_magnitudes
 from attncli.models.checkpoint import problem_with_weights, unused_weights
-from attncli.models.folders import check_files, locate, place_of, read_json, sentence_model
+from attncli.models.folders import SentenceModel, check_files, locate, place_of, read_json, sentence_model
 from attncli.models.gguf import NO_MODEL, find_gguf, gguf_options, heeded_progress_bars
 from attncli.models.greedy import greedy_settings
 from attncli.models.load_errors import explain_load_error, first_line, is_remote_code, quiet_transformers
 from attncli.models.loaded import Loaded
 from attncli.models.pruned import restore_cuts
-from attncli.models.wrapped import check_tokenizer, unwrap
+from attncli.models.wrapped import check_tokenizer, pooling_of, unwrap
 from attncli.vocabulary import DTYPES
 
 HEADS = {
@@ -91,7 +91,7 @@ def load(
             generation=info.get("generation"),
             initialised=tuple(sorted(info["missing_keys"])),
             unused=unused_weights(model, info),
-            sentence_limit=None if sentence is None else sentence.limit,
+            sentence=sentence or SentenceModel(),
             gguf=gguf,
         )
         _ = loaded.max_positions, loaded.is_encoder_decoder  # fail now if the configuration is wrong
@@ -107,7 +107,7 @@ def wrap_model(model: Any, tokenizer: Any = None, target_tokenizer: Any = None) 
     inner, tokenizer = unwrap(model, tokenizer)
     target = tokenizer if target_tokenizer is None else check_tokenizer(target_tokenizer)
     label = str(getattr(inner.config, "name_or_path", "") or type(inner).__name__)
-    loaded = Loaded(inner, tokenizer, target, label)
+    loaded = Loaded(inner, tokenizer, target, label, sentence=SentenceModel(pooling=pooling_of(model)))
     if loaded.device.type == "meta":
         raise UsageError(f"{type(inner).__name__} has no weights (device meta): load them before the capture")
     return loaded

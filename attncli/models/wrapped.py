@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from attncli.errors import UsageError
+from attncli.models.folders import pooling_modes
 
 _INNER = {
     "OptimizedModule": "_orig_mod",
@@ -34,6 +35,14 @@ def unwrap(model: Any, tokenizer: Any = None) -> tuple[PreTrainedModel, Any]:
             raise UsageError(_problem(outer, model))
         model = inner
     return model, None if tokenizer is None else check_tokenizer(tokenizer)
+
+
+def pooling_of(model: Any) -> tuple[str, ...]:
+    """Return how an object makes one vector of those of the tokens, as the module Pooling in it says; mean without."""
+    modules = model.modules() if isinstance(model, nn.Module) else []
+    pooling = next((module for module in modules if type(module).__name__ == "Pooling"), None)
+    settings = getattr(pooling, "get_config_dict", dict)()
+    return pooling_modes(settings)
 
 
 def check_tokenizer(tokenizer: Any) -> Any:

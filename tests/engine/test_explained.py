@@ -41,7 +41,9 @@ def classifier(encoder: attncli.Model, cls: Any = BertForSequenceClassification,
     return attncli.load(cls(config).eval(), tokenizer=encoder.loaded.tokenizer)
 
 
-@pytest.mark.parametrize("wanted", ["", "nxt", "word", "word:", "next:x", "mask:0", "mask:a", "generated:2", "label: "])
+@pytest.mark.parametrize(
+    "wanted", ["", "nxt", "word", "word:", "next:x", "similarity: ", "mask:0", "mask:a", "generated:2", "label: "]
+)
 def test_what_cannot_be_explained_is_refused(wanted: str) -> None:
     with pytest.raises(UsageError, match=r"next, word:W, answer:TEXT, generated|number of a mask"):
         ExplainRequest.parse(wanted)
@@ -97,6 +99,16 @@ def test_a_classifier_predicts_labels(encoder: attncli.Model) -> None:
         assert result.probability == pytest.approx(float(probabilities[number]), rel=1e-4)
 
     assert np.abs(first.table()["change"]).max() > 0
+
+
+def test_a_number_has_no_probability(encoder: attncli.Model) -> None:
+    model = classifier(encoder, labels=1)
+    result, text = model.knockout("the cat sat ."), "the cat sat ."
+    assert (result.score, result.probability) == ("number", pytest.approx(float(model.logits(text)[0]), rel=1e-5))
+    table = result.table()
+    assert not {"probability", "ln_change", "predicted"} & set(table)
+    np.testing.assert_allclose(table["number"] - result.probability, table["change"])
+    assert "ln_probability" not in result.about()
 
 
 def test_a_label_of_a_word(encoder: attncli.Model) -> None:
@@ -161,8 +173,6 @@ def test_models_without_the_head_are_refused(encoder: attncli.Model) -> None:
         attncli.load("demo:encoder").knockout("the [MASK] sat .")
     with pytest.raises(UsageError, match="labels each token: use --explain label:NAME@WORD"):
         classifier(encoder, BertForTokenClassification).knockout("the cat")
-    with pytest.raises(ModelError, match="predicts one number"):
-        classifier(encoder, labels=1).knockout("the cat")
     with pytest.raises(UsageError, match=r"there is no label 'LABEL_9'.*LABEL_"):
         classifier(encoder).knockout("the cat", "label:LABEL_9")
     with pytest.raises(UsageError, match="predicts labels"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
 import attncli
 from attncli.errors import ModelError
@@ -35,7 +36,7 @@ def old_layout(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_transformer_in_a_subfolder_gives_the_same_maps(old_layout: Path, minilm: Path) -> None:
     models = [attncli.load(str(folder)) for folder in (old_layout, minilm)]
-    assert [model.loaded.sentence_limit for model in models] == [256, 256]
+    assert [model.loaded.sentence.limit for model in models] == [256, 256]
     first, second = (model.run(TEXT, layer=5).attention().layers[0].weights for model in models)
     np.testing.assert_array_equal(first, second)
 
@@ -79,3 +80,21 @@ def test_broken_folders_are_reported_in_one_line(
 
 def _link(source: str, target: str) -> None:
     Path(target).symlink_to(source)
+
+
+class Pooling(torch.nn.Module):
+    """What a model of sentence-transformers in memory says about its embeddings."""
+
+    def get_config_dict(self) -> dict[str, bool]:
+        return {"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}
+
+
+class SentenceTransformer(torch.nn.Sequential):
+    """A model of sentence-transformers in memory."""
+
+
+def test_a_model_in_memory_says_how_tokens_are_pooled() -> None:
+    loaded = attncli.load("demo:encoder").loaded
+    wrapped = attncli.load(SentenceTransformer(loaded.model, Pooling()), tokenizer=loaded.tokenizer)
+    assert wrapped.loaded.sentence.pooling == ("lasttoken",)
+    assert attncli.load(loaded.model, tokenizer=loaded.tokenizer).loaded.sentence.pooling == ("mean",)

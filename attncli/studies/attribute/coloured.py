@@ -27,9 +27,13 @@ def coloured_text(result: Attribution, *, model: str = "", note: str = "") -> Co
     lines = [_line(result, method, output, signed, top) for method, output in pairs[:MOST_LINES]]
     cut = "" if len(pairs) <= MOST_LINES else f"the first {MOST_LINES} of {len(pairs)} lines"
     ends = (-top, -top / 2, 0.0, top / 2, top) if signed else tuple(top * part / 4 for part in range(5))
-    sign = ": above 0 for the prediction, below 0 against it" if signed else ""
-    states = {cell.state for line in lines for cell in (*line.cells, *line.other)}
-    looks = [("focus", "predicts"), *([("unseen", "not read, or left out")] if "unseen" in states else [])]
+    raised = (
+        "raises the number, below 0 lowers it" if result.score == "number" else "for the prediction, below 0 against it"
+    )
+    sign = f": above 0 {raised}" if signed else ""
+    cells = [cell for line in lines for cell in (*line.cells, *line.other)]
+    looks = [("focus", "predicts")] if any(cell.focus for cell in cells) else []
+    looks += [("unseen", "not read, or left out")] if any(cell.state == "unseen" for cell in cells) else []
     return ColouredText(
         f"attribution of {title_of(result)}",
         [part for part in (model, join_parts(_about(result), note, cut)) if part],
@@ -96,6 +100,8 @@ def _cells(
                 predicts |= set(unit.shown) if not set(output.rows).isdisjoint(unit.positions) else set()
     if result.unit == "segment" and side == last_side:
         predicts = set(output.rows)
+    if len(output.rows) == len(result.tokens[side]):  # the mean over all tokens is compared: none stands out
+        predicts = set()
     for cell in text_cells(result.tokens[side], result.unit == "word"):
         own = list(dict.fromkeys(owners[position] for position in cell.positions if position in owners))
         own = [number for number in own if np.isfinite(shares[number])]

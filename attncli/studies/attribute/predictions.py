@@ -15,7 +15,7 @@ from attncli.capturing.bound_edits import BoundEdits
 from attncli.capturing.fast_passes import fast_shadow, kept_rows, output_module
 from attncli.capturing.word_vectors import Side, WordVectors, record_word_vectors, replaced_vectors
 from attncli.data import Array, Input, Kind, Tokens
-from attncli.engine.explain_request import ExplainRequest
+from attncli.engine.explain_request import SIMILARITY, ExplainRequest
 from attncli.engine.explained import Explained, checked_logits, explain, explain_each
 from attncli.engine.memory import allowed_memory, format_size
 from attncli.engine.passes import Pass
@@ -61,10 +61,11 @@ class Predictions:
             found, outputs = record_word_vectors(loaded, plan, batch, shadow)
         else:
             outputs = edited_outputs(loaded, plan, batch, shadow=shadow)
-        logits = checked_logits(loaded, outputs).clone()
+        states = wanted.form == SIMILARITY
+        logits = checked_logits(loaded, outputs, states).clone()
 
         def run(other: Shadow) -> Tensor:
-            return checked_logits(loaded, edited_outputs(loaded, plan, batch, shadow=other))
+            return checked_logits(loaded, edited_outputs(loaded, plan, batch, shadow=other), states)
 
         fast = fast_shadow(loaded, plan, logits, run) if vectors else None
         explained = explain_each(prepared, wanted, logits) if several else (explain(prepared, wanted, logits),)
@@ -127,10 +128,9 @@ class Predictions:
             with replaced_vectors(self.word_vectors, replaced, model), kept_rows(rows, model):
                 yield
 
-        logits = checked_logits(
-            loaded, edited_outputs(loaded, plan, batch, edits, gradients=gradients, shadow=shadow, inside=inside)
-        )
+        raw = edited_outputs(loaded, plan, batch, edits, gradients=gradients, shadow=shadow, inside=inside)
         outputs = self.outputs
+        logits = checked_logits(loaded, raw, outputs[0].similar is not None)
         if rows and logits.shape[1] == len(rows):
             outputs = tuple(replace(output, rows=tuple(map(rows.index, output.rows))) for output in outputs)
         return torch.stack([output.score(logits, self.score) for output in outputs], 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -57,16 +58,16 @@ class Variant:
 class Effects:
     """What the model predicts in each pass.
 
-    ln_probability  [pass] natural logarithm of the probability of what is explained
-    predicted       what is predicted instead, for each pass
+    score      [pass] natural logarithm of the probability of what is explained, or the number that it is
+    predicted  what is predicted instead, for each pass
     """
 
-    ln_probability: Array
+    score: Array
     predicted: tuple[str, ...]
 
     def part(self, start: int, end: int) -> Effects:
         """Return the passes from `start` up to, not including, `end`."""
-        return Effects(self.ln_probability[start:end], self.predicted[start:end])
+        return Effects(self.score[start:end], self.predicted[start:end])
 
 
 def default_window(layers: int) -> int:
@@ -119,19 +120,19 @@ def measure(
     step = min(allowed(passes.first), MOST_PASSES)
     shifted = replace(explained, rows=tuple(row - passes.first for row in explained.rows))
     lowest = [passes.lowest(variant.kind, variant.layers) for variant in variants]
-    ln_probability, predicted = np.zeros(len(variants)), [""] * len(variants)
+    scores, predicted = np.zeros(len(variants)), [""] * len(variants)
     with track("blocking", len(variants), "passes") as advance:
         for part in _batches(lowest, step):
             edits = _edits(prepared, rows, [variants[number] for number in part])
             with torch.inference_mode():
                 outputs = passes.outputs(edits, len(part), lowest[part[0]])
-                logits = checked_logits(prepared.loaded, outputs)
-                ln_probability[part] = shifted.ln_probability(logits).cpu().numpy()
+                logits = checked_logits(prepared.loaded, outputs, explained.similar is not None)
+                scores[part] = shifted.score(logits, "ln-probability").cpu().numpy()
                 names = predicted_names(prepared.loaded, shifted, logits)
             for number, name in zip(part, names, strict=True):
                 predicted[number] = name
             advance(len(part))
-    return Effects(ln_probability, tuple(predicted))
+    return Effects(scores, tuple(predicted))
 
 
 def _batches(lowest: Sequence[int], step: int) -> Iterator[list[int]]:
@@ -156,14 +157,16 @@ def _partial_passes(
     first = min(int(of_kind.min()) for of_kind in rows.values())
     if not explained.rows or min(explained.rows) < first:
         first = 0
-    predicting = slice(explained.rows[0], explained.rows[-1] + 1) if explained.rows else slice(0, None)
+    tokens = len(prepared.batches[0].inputs[0].source)
+    predicting = slice(explained.rows[0], explained.rows[-1] + 1) if explained.rows else slice(0, tokens)
+    read = partial(checked_logits, prepared.loaded, states=explained.similar is not None)
     for start, skips in dict.fromkeys(((first, True), (first, False), (0, True))):
         passes = PartialPasses(prepared.loaded, prepared.plan, prepared.batches[0], start, skips)
         lowest = [passes.lowest(variant.kind, variant.layers) for variant in variants]
         tried = lowest.index(max(lowest))
         if not passes.first and not lowest[tried]:
             break  # nothing is left out
-        if passes.agrees(_edits(prepared, rows, [variants[tried]]), lowest[tried], predicting):
+        if passes.agrees(_edits(prepared, rows, [variants[tried]]), lowest[tried], predicting, read):
             return passes
     return PartialPasses(prepared.loaded, prepared.plan, prepared.batches[0], skips=False)
 

@@ -59,7 +59,7 @@ def draw(result: Knockout, kind: Kind, *, model: str = "", note: str = "", kinds
     axes.set_xlabel(fit_axis_title(f"blocked {result.unit}", count * wide), **style(SUBTITLE))
     if min(tall / 0.4, wide) >= _VALUE_ROOM:
         write_values(axes, cells, image)
-    page.colour_bar(axes, image, "change of the probability")
+    page.colour_bar(axes, image, f"change of the {result.score}")
     return page.figure
 
 
@@ -71,7 +71,9 @@ def _row_labels(layers: list[int], tall: float) -> AxisLabels:
 
 
 def _title(result: Knockout, kind: Kind, kinds: KindNames) -> str:
-    return join_parts(kinds.title(kind), f"blocked attention and p({escape_invisible(result.prediction)!r})")
+    name = escape_invisible(result.prediction)
+    explained = name if result.score == "number" else f"p({name!r})"
+    return join_parts(kinds.title(kind), f"blocked attention and {explained}")
 
 
 def _about(result: Knockout, kind: Kind) -> str:

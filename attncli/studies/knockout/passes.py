@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ import numpy as np
 from attncli.capturing import edited_outputs
 from attncli.data import KINDS, Array, Kind, Spans
 from attncli.data.focus import positions_of
-from attncli.engine.explain_request import ExplainRequest
+from attncli.engine.explain_request import SIMILARITY, ExplainRequest
 from attncli.engine.explained import Explained, checked_logits, explain, prepare_explained
 from attncli.engine.focus import FocusRequest
 from attncli.engine.rounding import rounding_notes
 from attncli.engine.text_units import units_of
-from attncli.errors import ModelError, UsageError
+from attncli.errors import UsageError
 from attncli.stream import AttentionOfRows
 from attncli.studies.knockout.compute import (
     DRAWS,
@@ -52,10 +52,8 @@ def knock_out(execution: Execution, options: KnockoutOptions, spans: Spans | Non
     request = replace(execution.request, words=False, special="keep")  # words are blocked, but not merged
     prepared = prepare_explained(execution.runner, execution.texts[0], request, wanted, execution.track)
     outputs = edited_outputs(prepared.loaded, prepared.plan, prepared.batches[0])
-    logits = checked_logits(prepared.loaded, outputs)
+    logits = checked_logits(prepared.loaded, outputs, wanted.form == SIMILARITY)
     explained = explain(prepared, wanted, logits)
-    if explained.by == "number":
-        raise ModelError(f"{type(prepared.loaded.model).__name__} predicts one number, which has no probability")
     rows, notes = _rows(prepared, explained, options.query, spans)
     sink = AttentionOfRows(prepared.batches[0].inputs[0], rows, prepared.heads)
     run = execution.run_pass(prepared, [sink]).with_notes(*notes)
@@ -65,20 +63,21 @@ def knock_out(execution: Execution, options: KnockoutOptions, spans: Spans | Non
     passes = [variant for of_kind in variants for variant in of_kind]
     effects = measure(prepared, explained, rows, passes, execution.track, logits.shape[-1])
     ends = np.cumsum([0, *map(len, variants)]).tolist()
-    before = float(explained.ln_probability(logits)[0])
+    of_number = explained.by == "number"
+    before = _Before(float(explained.score(logits, "ln-probability")[0]), of_number)
     tables = [
         _tables(sink, of_kind, of_windows, effects.part(start, end), before)
         for of_kind, of_windows, start, end in zip(blocked, windows, ends[:-1], ends[1:], strict=True)
     ]
     keys, layers = (_joined([of_kind[index] for of_kind in tables]) for index in (0, 1))
     correlation = {
-        of.kind: rank_correlation(table["attention"], -table["ln_change"])
+        of.kind: rank_correlation(table["attention"], -table[before.effect])
         for of, (table, _) in zip(blocked, tables, strict=True)
     }
     result = Knockout(
         explained.wanted,
         explained.name,
-        float(np.exp(before)),
+        before.score if of_number else float(np.exp(before.score)),
         _unit(execution, options, spans),
         {kind: tuple(of_kind.tolist()) for kind, of_kind in rows.items()},
         keys,
@@ -88,6 +87,7 @@ def knock_out(execution: Execution, options: KnockoutOptions, spans: Spans | Non
             for of, of_windows in zip(blocked, windows, strict=True)
         },
         correlation,
+        "number" if of_number else "probability",
     )
     return run.with_notes(*_sink_notes(prepared, sink, blocked), *rounding_notes(prepared.loaded)), result
 
@@ -172,13 +172,35 @@ def _layers(prepared: Pass, kind: Kind) -> list[int]:
     return [layer for of, layer in prepared.heads if of == kind]
 
 
-def _tables(
-    sink: AttentionOfRows, blocked: BlockedRows, windows: Sequence[Window], effects: Effects, before: float
-) -> tuple[Columns, Columns]:
-    """Return the table of units that are blocked in all layers, and that of the windows of layers.
+@dataclass(frozen=True)
+class _Before:
+    """What is explained, without blocked attention.
 
-    before  ln of the probability without blocked attention
+    score      ln of its probability, or the number that it is
+    of_number  whether it is a number, which has no probability
     """
+
+    score: float
+    of_number: bool
+
+    @property
+    def effect(self) -> str:
+        """The column by which units are ranked."""
+        return "change" if self.of_number else "ln_change"
+
+    def columns(self, scores: Array) -> Columns:
+        """Return the columns of scores with blocked attention."""
+        if self.of_number:
+            return {"number": scores, "change": scores - self.score}
+        probability = np.exp(scores)
+        change = probability - np.exp(self.score)
+        return {"probability": probability, "change": change, "ln_change": scores - self.score}
+
+
+def _tables(
+    sink: AttentionOfRows, blocked: BlockedRows, windows: Sequence[Window], effects: Effects, before: _Before
+) -> tuple[Columns, Columns]:
+    """Return the table of units that are blocked in all layers, and that of the windows of layers."""
     count = len(blocked.units)
     parts = [
         _columns(sink, blocked, window, effects.part(number * count, (number + 1) * count), before)
@@ -186,10 +208,10 @@ def _tables(
     ]
     keys = parts[0]
     if blocked.random:
-        drawn = effects.part(count * len(windows), len(effects.predicted)).ln_probability - before
+        drawn = effects.part(count * len(windows), len(effects.predicted)).score - before.score
         ends = np.cumsum([0, *map(len, blocked.random)])
         means = [drawn[start:end].mean() if end > start else np.nan for start, end in pairwise(ends.tolist())]
-        keys = {**keys, "random_ln_change": np.array(means)}
+        keys = {**keys, f"random_{before.effect}": np.array(means)}
     of_windows = []
     for window, part in zip(windows[1:], parts[1:], strict=True):
         layers = {"layer": window.layer, "first_layer": window.layers[0], "last_layer": window.layers[-1]}
@@ -198,22 +220,21 @@ def _tables(
     return keys, _joined(of_windows)
 
 
-def _columns(sink: AttentionOfRows, blocked: BlockedRows, window: Window, effects: Effects, before: float) -> Columns:
+def _columns(sink: AttentionOfRows, blocked: BlockedRows, window: Window, effects: Effects, before: _Before) -> Columns:
     """Return a row for each unit that is blocked in the layers of a window."""
     kind, units = blocked.kind, blocked.units
     weights = np.mean([sink.weights[kind, layer] for layer in window.layers], axis=0)
-    change = effects.ln_probability - before
+    changes = before.columns(effects.score)
+    predicted = {} if before.of_number else {"predicted": np.array(effects.predicted, dtype=object)}
     return {
         "kind": np.array([kind] * len(units), dtype=object),
         "key": np.array([unit.positions[0] for unit in units]),
         "name": np.array([unit.name for unit in units], dtype=object),
         "tokens": np.array([len(unit.positions) for unit in units]),
         "attention": np.array([weights[list(unit.positions)].sum() for unit in units]),
-        "probability": np.exp(effects.ln_probability),
-        "change": np.exp(effects.ln_probability) - np.exp(before),
-        "ln_change": change,
-        "rank": ranks(change),
-        "predicted": np.array(effects.predicted, dtype=object),
+        **changes,
+        "rank": ranks(changes[before.effect]),
+        **predicted,
     }
 
 

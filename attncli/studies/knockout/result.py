@@ -10,6 +10,7 @@ import numpy as np
 
 from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted
+from attncli.data.labels import escape_invisible
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array, Kind
 from attncli.errors import UsageError, did_you_mean
@@ -22,20 +23,20 @@ NO_EFFECT = 1e-3
 
 
 @checks_arguments
-@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Knockout(Tabulated):
     """The change of one prediction when attention to each token or segment is blocked.
 
     explained     what was asked for, such as next or word:Paris
     prediction    the token, text or label that it is
-    probability   its probability without blocked attention; of several tokens, that of all
+    probability   its probability without blocked attention, of several tokens that of all; of a number, the number
     unit          what is blocked together: token, word or segment
     query         by kind, the positions of the rows from which attention is blocked
     keys          a row per unit, blocked in all layers, as columns; see `table`
     layers        a row per window of layers and unit, as columns; see `layers_table`
     window        number of layers that are blocked together
     correlation   by kind, Spearman's correlation of attention and drop over the units; NaN for fewer than 5
+    score         probability, or number: a similarity, or what a model predicts that has no classes
     """
 
     explained: str
@@ -47,6 +48,18 @@ class Knockout(Tabulated):
     layers: Mapping[str, Array]
     window: Mapping[Kind, int]
     correlation: Mapping[Kind, float]
+    score: str = "probability"
+
+    @property
+    def effect(self) -> str:
+        """The column of `table` by which units are ranked: ln_change, of a number change."""
+        return "change" if self.score == "number" else "ln_change"
+
+    @property
+    def score_name(self) -> str:
+        """What is explained, such as `p(Rome)`, or the name of a number."""
+        name = escape_invisible(self.prediction)
+        return name if self.score == "number" else f"p({name})"
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -77,13 +90,13 @@ class Knockout(Tabulated):
 
     def most_in(self, kind: Kind) -> list[tuple[int, int]]:
         """Return for each unit the first and the last layer of the window whose block lowers the prediction most."""
-        layers, changes = self.grid(kind, "ln_change")
+        layers, changes = self.grid(kind, self.effect)
         rows = self.layers["kind"] == kind
         ends = [self.layers[name][rows].reshape(len(layers), -1)[:, 0] for name in ("first_layer", "last_layer")]
         return [(int(ends[0][layer]), int(ends[1][layer])) for layer in changes.argmin(0)]
 
     def without_effect(self, kind: Kind) -> int:
-        """Return how many units change the probability by at most `NO_EFFECT` when they are blocked in all layers."""
+        """Return how many units change the score by at most `NO_EFFECT` when they are blocked in all layers."""
         return int((np.abs(self.of_kind(kind)["change"]) <= NO_EFFECT).sum())
 
     def table(self) -> dict[str, Array]:
@@ -92,7 +105,7 @@ class Knockout(Tabulated):
         Columns: kind, key (its first position), name, tokens, attention (mean over heads and layers of the weight that
         the rows give it), probability, change and ln_change (of the probability and of its logarithm), rank (1 for the
         largest drop), predicted (what the model predicts instead), and for segments random_ln_change (the mean when as
-        many random keys are blocked).
+        many random keys are blocked). Of a number: number, change, and for segments random_change.
         """
         return dict(self.keys)
 
@@ -113,17 +126,13 @@ class Knockout(Tabulated):
 
     def about(self) -> dict[str, Any]:
         """Return what was explained as plain values, for the document."""
-        return {
-            "explain": self.explained,
-            "prediction": self.prediction,
-            "probability": self.probability,
-            "ln_probability": float(np.log(self.probability)),
-        }
+        explained = {"explain": self.explained, "prediction": self.prediction, self.score: self.probability}
+        return explained if self.score == "number" else {**explained, "ln_probability": float(np.log(self.probability))}
 
     def _lines(self) -> Iterable[str]:
-        yield f"Knockout of {self.prediction!r} ({self.explained}), probability {self.probability:.3g}"
+        yield f"Knockout of {self.prediction!r} ({self.explained}), {self.score} {self.probability:.3g}"
         for kind in self.kinds:
             of_kind = self.of_kind(kind)
-            first = int(np.argmin(of_kind["ln_change"]))
+            first = int(np.argmin(of_kind[self.effect]))
             units = counted(len(of_kind["name"]), self.unit)
             yield f"{kind}: {units}; most needed: {of_kind['name'][first]!r}, {of_kind['change'][first]:+.3f}"

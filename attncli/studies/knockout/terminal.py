@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_ROWS = 10
-_NUMBERS = {"attention": "attention", "p": "probability", "change": "change", "ln p": "ln_change"}
+_NUMBERS = {
+    "probability": {"attention": "attention", "p": "probability", "change": "change", "ln p": "ln_change"},
+    "number": {"attention": "attention", "number": "number", "change": "change"},
+}
+"""The columns of numbers by the score that is explained, with their headings."""
 
 
 def knockout_tables(result: Knockout, kinds: KindNames = KNOWN) -> Iterator[Table]:
@@ -31,19 +35,25 @@ def _table(result: Knockout, kind: str, kinds: KindNames) -> Table:
 
     columns, layers = result.of_kind(kind), result.most_in(kind)
     of_segments = result.unit == "segment"
-    numbers = ["tokens", *_NUMBERS, "ln p if random"] if of_segments else [*_NUMBERS]
-    title = f"p({escape_invisible(result.prediction)}) = {result.probability:.3f}; with a blocked {result.unit}"
+    shown, of_number = _NUMBERS[result.score], result.score == "number"
+    numbers = ["tokens", *shown, "change if random" if of_number else "ln p if random"] if of_segments else [*shown]
+    title = f"{result.score_name} = {result.probability:.3f}; with a blocked {result.unit}"
     table = blank_table(f"{kinds.attention(kind)}: {title}", [result.unit], numbers)
     table.add_column("most in\nlayer", no_wrap=True)
-    table.add_column("then", overflow="fold")
-    for row in np.argsort(columns["ln_change"], kind="stable")[:_MOST_ROWS].tolist():
-        values = [three_digits(float(columns[column][row])) for column in _NUMBERS.values()]
+    if not of_number:
+        table.add_column("then", overflow="fold")
+    for row in np.argsort(columns[result.effect], kind="stable")[:_MOST_ROWS].tolist():
+        values = [three_digits(float(columns[column][row])) for column in shown.values()]
         if of_segments:
-            values = [str(columns["tokens"][row]), *values, three_digits(float(columns["random_ln_change"][row]))]
+            values = [
+                str(columns["tokens"][row]),
+                *values,
+                three_digits(float(columns[f"random_{result.effect}"][row])),
+            ]
         no_effect = abs(columns["change"][row]) <= NO_EFFECT
         window = "" if no_effect else "-".join(map(str, dict.fromkeys(layers[row])))
-        then = escape_invisible(str(columns["predicted"][row]))
-        add_row(table, [_name(result, kind, columns, row), *values, window, then])
+        then = [] if of_number else [escape_invisible(str(columns["predicted"][row]))]
+        add_row(table, [_name(result, kind, columns, row), *values, window, *then])
     table.caption = Text(caption(result, kind))
     table.caption_justify = "left"
     return table
@@ -62,10 +72,11 @@ def caption(result: Knockout, kind: str) -> str:
     """Return how many units have no effect, and what the numbers do not say."""
     columns = result.of_kind(kind)
     count, without = len(columns["name"]), result.without_effect(kind)
+    what = "it" if result.score == "number" else "p"
     none = (
-        f"{without} of {count} {result.unit}s change p by at most {NO_EFFECT}"
+        f"{without} of {count} {result.unit}s change {what} by at most {NO_EFFECT}"
         if without < count
-        else (f"no {result.unit} changes p by more than {NO_EFFECT}: no measurable effect")
+        else (f"no {result.unit} changes {what} by more than {NO_EFFECT}: no measurable effect")
     )
     positions = result.query[kind]
     rows = f"token {positions[0]}" if len(positions) == 1 else f"{len(positions)} tokens"
