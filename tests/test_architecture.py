@@ -19,7 +19,7 @@ from rules import Package
 PACKAGE = Path(__file__).parent.parent / "attncli"
 # Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated,
 # prune, which uses the effects of importance, attribute, which uses rollout and writes coloured text as highlight, and
-# faithfulness, which tests the methods of attribute.
+# faithfulness and view, which test and show what attribute computes.
 USED_BY_CHECK = ("patterns", "repeated")
 USED_BY_PRUNE = ("importance",)
 USED_BY_ATTRIBUTE = ("flow", "highlight")
@@ -28,7 +28,7 @@ USED = (*USED_BY_CHECK, *USED_BY_PRUNE, *USED_BY_ATTRIBUTE, *USED_BY_FAITHFULNES
 OTHER_STUDIES = sorted(
     path.parent.name
     for path in PACKAGE.glob("studies/*/__init__.py")
-    if path.parent.name not in (*USED, "check", "faithfulness", "prune")
+    if path.parent.name not in (*USED, "check", "faithfulness", "prune", "view")
 )
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
@@ -51,7 +51,7 @@ LAYERS = (
     ("studies.prune",),
     tuple(f"studies.{name}" for name in USED_BY_ATTRIBUTE),
     tuple(f"studies.{name}" for name in USED_BY_FAITHFULNESS),
-    ("studies.faithfulness",),
+    ("studies.faithfulness", "studies.view"),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
     ("cli",),

@@ -20,6 +20,7 @@ from attncli.engine.windows import zoomed_text
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import as_spans
 from attncli.store import OutputFolder, digest, save_run
+from attncli.studies.attribute.result import Attribution
 from attncli.studies.find.options import FindOptions
 from attncli.studies.find.result import RankedHeads
 from attncli.studies.find.study import FindStudy
@@ -39,6 +40,7 @@ from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.segments.options import SegmentsOptions
 from attncli.studies.segments.result import Segments
 from attncli.studies.segments.study import SegmentsStudy
+from attncli.studies.view.attributed import page_attribution
 from attncli.studies.view.compute import make_page, page_budget, tables_of_edges
 from attncli.studies.view.result import HEIGHT, Page
 from attncli.vocabulary import ENDS, MAX_PAGE, RESOLUTION
@@ -167,12 +169,15 @@ class Run(LazyRun):
         maps = zoomed_text(maps, choice.fit(zoom_of({"resolution": RESOLUTION, **zoom}), [maps_per_layer(maps)]))
         return pictures(maps, choice)[0].draw(**self.info.captions(), log=log, look=look)
 
-    def view(self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT) -> Page:
+    def view(
+        self, *, max_page: int | str = MAX_PAGE, height: int = HEIGHT, attribution: Attribution | None = None
+    ) -> Page:
         """Return one page on which every head is explored: a notebook shows it, `.save("view.html")` writes it.
 
         max_page  largest size in bytes, or such as "32MB"; a page of longer texts has the strongest weights of each
                   row and a pooled map
         height    height of the page in a notebook, in pixels
+        attribution  result of `model.attribute` for the same text by token, shown beside the attention
         """
         if not self.maps:
             raise UsageError("this run kept no maps to show: run the model with keep_maps=True")
@@ -180,7 +185,8 @@ class Run(LazyRun):
         budget = page_budget(max_page, "max_page")
         edges = self.strongest
         tables = None if edges is None or edges.aggregate_layers != "none" else tables_of_edges(self.maps, edges)
-        return replace(make_page(self, budget, tables), height=height)
+        shown = None if attribution is None else page_attribution(attribution, self.inputs[0])
+        return replace(make_page(self, budget, tables, attribution=shown), height=height)
 
     def segments(
         self,

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
-from attncli.data import Array, Input, Kind, Text, Tokens, base_kind
+from attncli.data import Array, Input, Kind, Text, Tokens
 from attncli.data.labels import label
 from attncli.data.segments import GENERATED
 from attncli.engine.explain_request import SIMILARITY, ZERO_SHOT, ExplainRequest
 from attncli.engine.explained_labels import By, entailment, label_names, label_number, probability_of_labels
 from attncli.engine.explained_pairs import read_texts, with_pair
+from attncli.engine.explained_rows import query_rows
 from attncli.engine.explained_similarity import Similarity, hidden_states, similarity_to
 from attncli.engine.explained_spans import answer_span, labelled_token, span_logits, span_name
 from attncli.engine.passes import Pass
@@ -99,18 +100,8 @@ class Explained:
         return tuple(replace(self, name=token_names(loaded, [id]), ids=(id,), rows=(row,)) for id, row in pairs)
 
     def query_rows(self, text: Input, kind: Kind) -> Array:
-        """Return the rows of a kind of attention from which the prediction is computed; none in an encoder of two.
-
-        A classifier reads its first token if that is special and the model an encoder, else its last token.
-        """
-        queries, is_encoder = text.sides(kind)[0], base_kind(kind) == "encoder"
-        if is_encoder and text.target is not None:
-            return np.array([], dtype=np.int64)
-        if self.positions:
-            return np.unique(np.array(self.positions, dtype=np.int64))
-        if is_encoder and queries.special[:1].any():
-            return np.array([0])
-        return np.arange(len(queries)) if is_encoder else np.array([len(queries) - 1])
+        """Return the rows of a kind of attention from which the prediction is computed, as `query_rows` does."""
+        return query_rows(self.positions, text, kind)
 
 
 def checked_logits(loaded: Loaded, outputs: Any, states: bool = False) -> torch.Tensor:

@@ -41,8 +41,7 @@ def pooling_of(model: Any) -> tuple[str, ...]:
     """Return how an object makes one vector of those of the tokens, as the module Pooling in it says; mean without."""
     modules = model.modules() if isinstance(model, nn.Module) else []
     pooling = next((module for module in modules if type(module).__name__ == "Pooling"), None)
-    settings = getattr(pooling, "get_config_dict", dict)()
-    return pooling_modes(settings)
+    return pooling_modes({} if pooling is None else pooling.get_config_dict())  # type: ignore[operator]
 
 
 def check_tokenizer(tokenizer: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens, Vectors
+from attncli.page.attributions import PageAttribution
 from attncli.page.blobs import Blobs, encode_vectors, encode_weights
 from attncli.page.edges import EdgeTable, LayerId
 from attncli.page.opening import opening_head
@@ -39,6 +40,7 @@ class PageContent:
     stats    `metrics` and `heads` of stats.json; None if nothing could be measured
     notes    notes for the reader, after those of the run
     neurons  the command that adds vectors; empty if there are vectors
+    attribution  how much the tokens of a text count for a prediction, if that was computed
     """
 
     info: RunInfo
@@ -49,6 +51,7 @@ class PageContent:
     stats: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     neurons: str = ""
+    attribution: PageAttribution | None = None
 
 
 def build_payload(content: PageContent) -> tuple[Plain, list[bytes]]:
@@ -69,6 +72,7 @@ def build_payload(content: PageContent) -> tuple[Plain, list[bytes]]:
         "start": opening_head(content.maps[0]),
         "stats": None if content.stats is None else {name: content.stats[name] for name in ("metrics", "heads")},
         "vectors": [*writer.vectors(content.vectors, content.maps)],
+        "attribution": None if content.attribution is None else writer.attribution(content.attribution),
     }
     return document, writer.blobs.compressed
 
@@ -134,6 +138,11 @@ class _Writer:
             "per_row": 0 if edges is None else edges.per_row,
             "combined": {how: self._layer(attention, of_all, how) for how, of_all in combined.items()},
         }
+
+    def attribution(self, attribution: PageAttribution) -> Plain:
+        """Return the `Attribution` of a text, whose tokens are those of its maps."""
+        sides = {name: self._side(tokens, cut=False) for name, tokens in attribution.sides.items()}
+        return attribution.document(sides, self.blobs.add([attribution.shares.astype(np.float32)]))
 
     def vectors(self, vectors: Sequence[Vectors], maps: Sequence[Attention]) -> Iterator[Plain]:
         """Yield the `Vectors` of each layer, for the heads and tokens of these maps."""

@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile import HOSTILE
-from opened import VIEWS, Made, Open
+from opened import AXE, VIEWS, Made, Open
 
 import attncli
-
-AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="module")

@@ -330,3 +330,44 @@ def test_where_there_is_no_browser_it_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert opened_in("nothing-of-the-kind", forks, "--open") == "note: no browser was found: open the page yourself\n"
+
+
+def test_attributions_are_those_of_attribute_for_the_same_text(run_cli: RunCli) -> None:
+    options = ("-m", "demo:decoder", "-t", "Good lord, good", "--explain", "answer:lord look", "-l", "0", "-H", "0,1")
+    read = viewed(run_cli, *options, "--attribute", "occlusion,attention")
+    attribution = read.document["attribution"]
+    table = json.loads(run_cli("attribute", *options, "--method", "occlusion,attention", "--no-pictures", "--json").out)
+    (side,) = attribution["sides"]
+    tokens = read.document["sides"][side["side"]]["texts"]
+    assert tokens[-2:] == ["lord", "look"]  # the page shows the text with the answer
+    assert read.document["maps"][0]["keys"] == side["side"]
+    shares = np.frombuffer(read.blobs[attribution["shares"]], "<f4").reshape(2, len(tokens))
+    # the last token predicts nothing
+    assert np.isnan(shares[:, -1]).all()
+    np.testing.assert_allclose(shares[:, :-1].reshape(-1), [row["share"] for row in table["tokens"]], atol=1e-6)
+    (output,) = attribution["outputs"]
+    assert output["rows"]["decoder"] == [len(tokens) - 3, len(tokens) - 2]
+    assert (output["name"], output["score"]) == ("lord look", table["outputs"][0]["score"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--attribute", "oclusion"), "did you mean 'occlusion'"),
+        (("--attribute", "occlusion", "--words"), "leave out --words"),
+        (("--attribute", "occlusion", "--rows", "0-2"), "leave out --rows and --keys"),
+        (("--attribute", "occlusion", "-t", "a dog"), "explains one text, got 2"),
+        (("--explain", "generated"), "give --attribute METHODS"),
+    ],
+)
+def test_attributions_of_a_part_are_refused(options: tuple[str, ...], message: str, run_cli: RunCli) -> None:
+    done = run_cli("view", "-t", "a [MASK]", *options)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_a_page_takes_attributions_of_its_own_tokens() -> None:
+    model = attncli.load("demo:encoder", head="masked-lm")
+    run, result = model.run("the [MASK] sat"), model.attribute("a [MASK] sat here", "attention")
+    with pytest.raises(attncli.UsageError, match="give one of the same text, by token"):
+        run.view(attribution=result)

@@ -22,6 +22,7 @@ CHANGE_ADDRESS = """address => new Promise(drawn => {
   location.hash = target.hash;
 })"""
 SVG = "{http://www.w3.org/2000/svg}"
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 VIEWS = ("head", "model", "matrix", "neuron", "text", "numbers", "flow")
 
 

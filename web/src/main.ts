@@ -4,11 +4,12 @@ import { blobsOf } from "./blobs";
 import type { Drawing, View } from "./drawing";
 import { Run } from "./run";
 import type { Page } from "./schema";
-import { parsed, type State, Store, VIEWS, type ViewName, written } from "./state";
+import { parsed, type State, Store, type ViewName, written } from "./state";
 import { helpDialog } from "./ui/help";
 import { DARK, isDark, keyboard } from "./ui/keys";
 import { csvOf, download, pngOf, svgOf } from "./ui/save";
 import { toolbar } from "./ui/toolbar";
+import { attributionView } from "./views/attribution";
 import { flowView } from "./views/flow";
 import { headView } from "./views/head";
 import { matrixView } from "./views/matrix";
@@ -25,6 +26,7 @@ const DRAWN: Record<ViewName, { title: string; draw: View }> = {
   text: { title: "Text", draw: textView },
   numbers: { title: "Numbers", draw: numbersView },
   flow: { title: "Flow", draw: flowView },
+  attribution: { title: "Attribution", draw: attributionView },
 };
 /** Pixels of the status line below the view. */
 const STATUS_HEIGHT = 90;
@@ -55,7 +57,7 @@ class App {
       this.draw();
       this.address();
     });
-    const help = helpDialog(document.body);
+    const help = helpDialog(document.body, this.run);
     keyboard(this.run, this.store, help);
     this.header(page, help);
     this.footer(page);
@@ -113,7 +115,7 @@ class App {
     const { view } = this.store.state;
     select(this.parts.tabs)
       .selectAll<HTMLButtonElement, ViewName>("button")
-      .data(VIEWS)
+      .data(this.run.views)
       .join("button")
       .attr("type", "button")
       .attr("role", "tab")

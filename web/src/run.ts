@@ -13,8 +13,8 @@ import {
   sinksOf,
   withoutSinks,
 } from "./maps";
-import type { Layer, Maps, Page, Side, Vectors } from "./schema";
-import type { HeadName, LayerName, State } from "./state";
+import type { Attribution, Layer, Maps, Page, Side, Vectors } from "./schema";
+import { type HeadName, type LayerName, type State, VIEWS, type ViewName } from "./state";
 
 /** One axis of a map: pieces or words, with or without special tokens. */
 export interface Axis {
@@ -55,6 +55,11 @@ export class Run {
     return this.page.maps.filter((maps) => maps.text === text).map((maps) => maps.kind);
   }
 
+  /** The views that this run has: that of attributions only where they were computed. */
+  get views(): ViewName[] {
+    return VIEWS.filter((view) => view !== "attribution" || this.page.attribution !== null);
+  }
+
   /** Returns whether all layers between tokens are shown: none of this kind has rows or keys of its own. */
   hasTokenLayersOnly(state: State): boolean {
     const base = state.kind.split("-")[0];
@@ -84,6 +89,40 @@ export class Run {
 
   axis(state: State, which: "queries" | "keys"): Axis {
     return axisOf(this.side(state, which), state.words, state.special === "drop");
+  }
+
+  /** Returns the axis of a side by its number, with the transforms of the state. */
+  axisOf(number: number, state: State): Axis {
+    return axisOf(this.page.sides[number], state.words, state.special === "drop");
+  }
+
+  /** Returns the shares of the tokens of a side by a method for the chosen prediction; NaN where they are not read. */
+  shares(state: State, method: number, side: number): Float32Array {
+    const { sides, outputs, shares } = this.page.attribution as Attribution;
+    const counts = sides.map((part) => this.page.sides[part.side].pieces.length);
+    const [all, before] = [counts, counts.slice(0, side)].map((some) => some.reduce((sum, count) => sum + count, 0));
+    const first = (method * outputs.length + state.output) * all + before;
+    return new Float32Array(this.bytes(shares).buffer as ArrayBuffer, 4 * first, counts[side]);
+  }
+
+  /** Returns the places on the axis of queries, with special tokens, of the rows that make the chosen prediction. */
+  predicting(state: State): number[] {
+    const { outputs } = this.page.attribution as Attribution;
+    const { places } = this.axis({ ...state, special: "keep" }, "queries");
+    return [...new Set((outputs[state.output].rows[state.kind] ?? []).map((row) => places[row]))];
+  }
+
+  /**
+   * Returns the mean weights of the rows of a head that make the chosen prediction; null if none does. Special tokens are
+   * left out of the keys only: a row of one may predict.
+   */
+  predictingRow(state: State): Float32Array | null {
+    const whole: State = { ...state, special: "keep" };
+    const rows = this.predicting(state).map((place) => this.row(whole, state.head, place));
+    if (!rows.length) return null;
+    const mean = rows[0].map((_, key) => rows.reduce((sum, row) => sum + (row[key] || 0), 0) / rows.length);
+    const { special } = this.axis(whole, "keys");
+    return state.special === "drop" ? mean.filter((_, key) => !special[key]) : mean;
   }
 
   /** Returns the map of a head, or of the combined heads of a layer, with the transforms of the state. */
@@ -292,6 +331,8 @@ export class Run {
       scale: "auto",
       metric: "",
       residual: true,
+      method: "",
+      output: 0,
       theme: "auto",
     };
   }
@@ -311,7 +352,7 @@ export class Run {
     const usual = layer.heads.find((number) => number === start.head) ?? layer.heads[0];
     const head = shows ? state.head : (usual ?? combinedName(this.maps(next)));
     const can = this.transformable(next);
-    next = { ...next, layer: layer.layer, head };
+    next = { ...next, layer: layer.layer, head, ...this.legalAttribution(state) };
     next.words = state.words && can.words;
     next.special = can.special && this.hasOrdinary(next) ? state.special : "keep";
     if (state.heads) next.heads = state.heads.filter((number) => layer.heads.includes(number));
@@ -321,6 +362,15 @@ export class Run {
     const side = state.direction === "from" ? rows : columns;
     next.pinned = [...new Set(state.pinned)].filter((at) => at < side).sort((a, b) => a - b);
     return next;
+  }
+
+  private legalAttribution(state: State): Pick<State, "view" | "method" | "output"> {
+    const { methods, outputs } = this.page.attribution ?? { methods: [], outputs: [] };
+    return {
+      view: this.views.includes(state.view) ? state.view : "head",
+      method: methods.some(({ name }) => name === state.method) ? state.method : "",
+      output: state.output < outputs.length ? state.output : 0,
+    };
   }
 
   hasSpecial(state: State): boolean {

@@ -46,6 +46,7 @@ export interface Page {
   };
   stats: Stats | null;
   vectors: Vectors[];
+  attribution: Attribution | null;
 }
 export interface RunInfo {
   model: string;
@@ -210,4 +211,62 @@ export interface Vectors {
   query: BlobNumber;
   key: BlobNumber;
   normalizer: BlobNumber;
+}
+/**
+ * How much the tokens of one text count for predictions, by several methods.
+ */
+export interface Attribution {
+  text: number;
+  /**
+   * What was asked for, such as next.
+   */
+  explain: string;
+  /**
+   * Which number of the prediction is explained.
+   */
+  score: string;
+  /**
+   * The tokens, source and target, in the order of the shares.
+   *
+   * @minItems 1
+   */
+  sides: [AttributedSide, ...AttributedSide[]];
+  /**
+   * @minItems 1
+   */
+  methods: [Method, ...Method[]];
+  /**
+   * @minItems 1
+   */
+  outputs: [Output, ...Output[]];
+  shares: BlobNumber;
+}
+export interface AttributedSide {
+  name: "source" | "target";
+  /**
+   * Number of a side.
+   */
+  side: number;
+}
+export interface Method {
+  name: string;
+  /**
+   * Whether shares can be below 0.
+   */
+  signed: boolean;
+  /**
+   * What replaced tokens.
+   */
+  baseline: string | null;
+}
+export interface Output {
+  name: string;
+  score: number;
+  probability: number | null;
+  /**
+   * Positions of the rows of each kind of attention from which it is computed.
+   */
+  rows: {
+    [k: string]: number[];
+  };
 }

@@ -1,7 +1,7 @@
 // The state of the page, which is in its address: `#view=head&kind=encoder&layer=3&head=1&query=9`.
 import type { Kind } from "./schema";
 
-export const VIEWS = ["head", "model", "matrix", "neuron", "text", "numbers", "flow"] as const;
+export const VIEWS = ["head", "model", "matrix", "neuron", "text", "numbers", "flow", "attribution"] as const;
 
 export type ViewName = (typeof VIEWS)[number];
 export type LayerName = number | "mean";
@@ -29,6 +29,9 @@ export interface State {
   metric: string;
   /** Whether flow includes the residual connection. */
   residual: boolean;
+  /** The method of attribution, empty for all; and the number of the prediction. */
+  method: string;
+  output: number;
   theme: "auto" | "light" | "dark";
 }
 
@@ -57,6 +60,8 @@ const PARTS: { [K in keyof State]: (text: string) => State[K] } = {
   scale: (text) => among(["auto", "linear", "log"] as const, text),
   metric: (text) => text,
   residual: (text) => among(["0", "1"] as const, text) === "1",
+  method: (text) => text,
+  output: count,
   theme: (text) => among(["auto", "light", "dark"] as const, text),
 };
 

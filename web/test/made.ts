@@ -59,6 +59,7 @@ export function madeRun(change: Partial<Page["maps"][0]> = {}, more: Uint8Array[
     run: { model: "made", revision: null, class: "Made", dtype: "float32", device: "cpu", capture: "", versions: {} },
     notes: [],
     neurons: "",
+    attribution: null,
     sides: [SIDE],
     maps: [
       {

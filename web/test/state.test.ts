@@ -18,6 +18,8 @@ const START: State = {
   scale: "auto",
   metric: "",
   residual: true,
+  method: "",
+  output: 0,
   theme: "auto",
 };
 

@@ -26,6 +26,8 @@ def view(common: CommonOptions, options: ViewOptions) -> None:
 
     With --neurons the page also has the query and key vectors behind each weight; --save-maps then saves them too.
 
+    With --attribute, a tab shows how much each token counts for a prediction, beside the attention of each head.
+
     Example: attncli view --text "The cat sat on the mat."
     """
     run_study(ViewStudy(options), common, afterwards=_open_page if options.open else None)

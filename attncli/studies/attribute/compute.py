@@ -29,15 +29,18 @@ if TYPE_CHECKING:
     from attncli.engine.passes import Pass
 
 
-def attribute(execution: Execution, options: AttributeOptions, spans: Spans | None) -> tuple[Collected, Attribution]:
+def attribute(
+    execution: Execution, options: AttributeOptions, spans: Spans | None, ready: Pass | None = None
+) -> tuple[Collected, Attribution]:
     """Return the run that was read, and how much each token counts.
 
     spans  the segments that are compared, instead of tokens
+    ready  the pass that makes the prediction, if it is prepared already
     """
     wanted = ExplainRequest.parse(options.explain)
     # words are compared, but attention is not merged into them
     request = replace(execution.request, words=False, special="keep", keep_maps=execution.save_maps)
-    prepared = prepare_explained(execution.runner, execution.texts[0], request, wanted, execution.track)
+    prepared = ready or prepare_explained(execution.runner, execution.texts[0], request, wanted, execution.track)
     reads_vectors = any(METHODS[name].replaces for name in options.methods)
     predictions = Predictions.of(prepared, wanted, options.score, reads_vectors)
     units = units_read(predictions, options.divide, spans, execution.request)

@@ -24,6 +24,7 @@ from attncli.page import (
     EdgeTables,
     LayerId,
     MapSize,
+    PageAttribution,
     PageContent,
     PageFit,
     fit_page,
@@ -51,23 +52,36 @@ _OPTIONS_OF_RUN = (
 """Options that select the attention of a command."""
 
 
-def make_page(run: Collected, budget: int, tables: Tables | None = None, saved: RunInfo | None = None) -> Page:
+def make_page(
+    run: Collected,
+    budget: int,
+    tables: Tables | None = None,
+    saved: RunInfo | None = None,
+    attribution: PageAttribution | None = None,
+) -> Page:
     """Return the page of a run, of at most about `budget` bytes.
 
-    tables  the strongest weights of each row, for maps that are pooled already
-    saved   the saved run that the run was read from
+    tables       the strongest weights of each row, for maps that are pooled already
+    saved        the saved run that the run was read from
+    attribution  how much the tokens count for a prediction
     Without statistics, kept maps are measured if they can be. Raise UsageError if maps are no weights or too large.
     """
     check_weights(run.maps)
     vectors = run.vectors if all(map(_is_of_model, run.maps)) else ()
-    maps, edges = fit_maps(run.maps, vectors, budget, tables or {})
+    maps, edges = fit_maps(run.maps, vectors, left_of(budget, attribution), tables or {})
     notes = tuple(map(spelled, pooling_notes(maps, edges)))
     origin = saved or run.info
     asked_in_vain = origin.resolved.get("neurons") and not run.vectors
     command = "" if vectors or asked_in_vain else neurons_command(origin, run.inputs[0].text.text)
     shown_notes = (*notes, *_row_notes(maps, run.info))
-    content = PageContent(run.info, run.inputs, maps, edges, vectors, _numbers(run), shown_notes, command)
+    numbers = _numbers(run)
+    content = PageContent(run.info, run.inputs, maps, edges, vectors, numbers, shown_notes, command, attribution)
     return Page(page_html(content), notes)
+
+
+def left_of(budget: int, attribution: PageAttribution | None) -> int:
+    """Return the bytes of a page that an attribution leaves for maps."""
+    return budget if attribution is None else budget - round(attribution.size)
 
 
 def _row_notes(maps: Sequence[Attention], info: RunInfo) -> Iterator[str]:

@@ -2,13 +2,21 @@
 
 from dataclasses import dataclass
 
-from attncli.options import StudyOptions, option
+from attncli.explain_options import ExplainOptions
+from attncli.options import option
 from attncli.vocabulary import MAX_PAGE
 
 
 @dataclass(frozen=True)
-class ViewOptions(StudyOptions):
-    """What the page holds."""
+class ViewOptions(ExplainOptions):
+    """What the page holds; `explain` goes with `attribute`."""
+
+    attribute: str | None = option(
+        "Page",
+        "add how much each token counts for a prediction, by these methods: occlusion,attention-x-gradient (see "
+        "attncli explain attribution-methods)",
+        metavar="NAMES",
+    )
 
     neurons: bool = option("Page", "add the query and key vectors that each weight is computed from", default=False)
     max_page: str = option(
@@ -22,6 +30,11 @@ class ViewOptions(StudyOptions):
     )
     keys: str | None = option("Page", "show only these keys, named as rows are", metavar="TOKENS")
     open: bool = option("Page", "open the page in the browser", default=False)
+
+    @property
+    def reads_head(self) -> bool:
+        """Whether the head of the checkpoint makes the prediction that is explained."""
+        return self.attribute is not None and super().reads_head
 
     @property
     def needs_vectors(self) -> bool:

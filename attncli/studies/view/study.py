@@ -9,6 +9,8 @@ from attncli.engine.report import Drawing, Formats, Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.options import SelectionOptions
+from attncli.studies.attribute.options import AttributeOptions
+from attncli.studies.attribute.study import AttributeStudy
 from attncli.studies.view.options import ViewOptions
 from attncli.vocabulary import ALL_METRICS, PAGE_FORMATS
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request, RunOptions
+    from attncli.page import PageAttribution
     from attncli.studies.view.result import Page
 
 
@@ -35,6 +38,8 @@ class ViewStudy(Study["Page"]):
     prints = "paths"
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        if from_saved_run and self.options.attribute is not None:
+            raise UsageError("--attribute needs a model that predicts, a saved run has none: give --model and --text")
         combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
         return replace(self, measures=not (from_saved_run or combined))
 
@@ -45,7 +50,8 @@ class ViewStudy(Study["Page"]):
         return {"rows": rows, "keys": keys, "rows_as": "input", "neurons": neurons, "metrics": metrics}
 
     def resolved(self) -> dict[str, Any]:
-        return {"max_page": self._budget}
+        explained = {name: getattr(self.options, name) for name in ("attribute", "explain")}
+        return {"max_page": self._budget, **(explained if self.options.attribute is not None else {})}
 
     def resolved_with_formats(self, formats: tuple[str, ...]) -> dict[str, Any]:
         """Return `resolved`: there is only one format."""
@@ -55,6 +61,19 @@ class ViewStudy(Study["Page"]):
         if request.by == "norm":
             raise UsageError("the page shows attention weights: leave out by='norm'")
         _ = self._budget
+        if self.options.attribute is not None:
+            self._check_attribute(self.options.attribute, request)
+        elif self.options.explain != "next":
+            raise UsageError("--explain names what --attribute explains: give --attribute METHODS")
+
+    def _check_attribute(self, methods: str, request: Request) -> None:
+        """Check the methods of attribution and raise UsageError if they or the selection are wrong."""
+        plain = replace(request, aggregate="none", aggregate_layers="none")
+        AttributeStudy(AttributeOptions(explain=self.options.explain, method=methods)).check(plain)
+        changed = (request.words, request.dropped_special, request.zoom.windowed)
+        if any(changed):
+            option = ("--words", "--special drop", "--rows and --keys")[changed.index(True)]
+            raise UsageError(f"--attribute colours all tokens of the text: leave out {option}, the page has switches")
 
     @property
     def _budget(self) -> int:
@@ -63,9 +82,20 @@ class ViewStudy(Study["Page"]):
         return page_budget(self.options.max_page, "--max-page")
 
     def run(self, execution: Execution) -> tuple[Collected, Page]:
-        return self._of_kept_maps(execution) if execution.keeps_all_maps else self._of_pass(execution)
+        if self.options.attribute is None:
+            return self._page(execution, None)
+        # imported here: the help of the command line needs no torch
+        from attncli.studies.view.attributing import attributed
 
-    def _of_kept_maps(self, execution: Execution) -> tuple[Collected, Page]:
+        shown, attribution, notes = attributed(execution, self.options.attribute, self.options.explain)
+        run, page = self._page(shown, attribution)
+        return run.with_notes(*(note for note in notes if note not in run.info.notes)), page
+
+    def _page(self, execution: Execution, attribution: PageAttribution | None) -> tuple[Collected, Page]:
+        of_run = self._of_kept_maps if execution.keeps_all_maps else self._of_pass
+        return of_run(execution, attribution)
+
+    def _of_kept_maps(self, execution: Execution, attribution: PageAttribution | None) -> tuple[Collected, Page]:
         from attncli.engine.windows import zoomed_text
         from attncli.studies.view.compute import make_page, neurons_command
 
@@ -75,24 +105,26 @@ class ViewStudy(Study["Page"]):
             raise UsageError(f"only the model gives query and key vectors, this run has none: {command}")
         run = execution.gather()
         shown = replace(run, maps=tuple(zoomed_text(attention, execution.request.zoom) for attention in run.maps))
-        return run, make_page(shown, self._budget, saved=None if saved is None else saved.info)
+        saved_info = None if saved is None else saved.info
+        return run, make_page(shown, self._budget, saved=saved_info, attribution=attribution)
 
-    def _of_pass(self, execution: Execution) -> tuple[Collected, Page]:
+    def _of_pass(self, execution: Execution, attribution: PageAttribution | None) -> tuple[Collected, Page]:
         """Keep no more than the page shows: maps that are too large are never in memory."""
-        from attncli.studies.view.compute import fit_pass, make_page
+        from attncli.studies.view.compute import fit_pass, left_of, make_page
         from attncli.studies.view.strongest import PageSinks
 
         request = replace(execution.request, keep_maps=True)
         prepared = replace(execution.prepared, request=request)
-        fit = fit_pass(prepared, self._budget)
+        fit = fit_pass(prepared, left_of(self._budget, attribution))
         if fit is None:
             prepared.check_memory(at_once=True)
             run = execution.run_pass(prepared)
-            return run, make_page(run, self._budget)
+            return run, make_page(run, self._budget, attribution=attribution)
         zoom = replace(request.zoom, resolution=fit.side)
         page = PageSinks(prepared, fit.edges, zoom)
         run = execution.run_pass(replace(prepared, request=replace(request, zoom=zoom)), page.sinks)
-        return run, make_page(replace(run, maps=page.with_combined(run.maps)), self._budget, page.tables())
+        shown = replace(run, maps=page.with_combined(run.maps))
+        return run, make_page(shown, self._budget, page.tables(), attribution=attribution)
 
     def report(self, result: Page, run: Collected) -> Report:
         """Return the page, and the notes on what it leaves out."""

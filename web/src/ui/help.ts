@@ -1,6 +1,7 @@
 // The dialog that shows the keys.
 import { select } from "d3-selection";
-import { KEYS } from "./keys";
+import type { Run } from "../run";
+import { keysOf } from "./keys";
 
 const NAMES: Record<string, string> = {
   ArrowRight: "→",
@@ -10,11 +11,11 @@ const NAMES: Record<string, string> = {
   Escape: "Esc",
 };
 
-export function helpDialog(host: HTMLElement): () => void {
+export function helpDialog(host: HTMLElement, run: Run): () => void {
   const dialog = select(host).append("dialog").attr("aria-labelledby", "help-title");
   dialog.append("h2").attr("id", "help-title").text("Keyboard");
   const list = dialog.append("dl");
-  for (const { keys, does } of [{ keys: ["?"], does: "show these keys" }, ...KEYS]) {
+  for (const { keys, does } of [{ keys: ["?"], does: "show these keys" }, ...keysOf(run)]) {
     const line = list.append("div");
     line
       .append("dt")

@@ -1,16 +1,18 @@
 // The keyboard: every key, its description in the help, and the change that it makes.
 import { turned, UNFOCUSED } from "../focus";
 import type { Run } from "../run";
-import { type Change, type State, type Store, VIEWS } from "../state";
+import { type Change, type State, type Store, VIEWS, type ViewName } from "../state";
 
 export interface Key {
   keys: string[];
   does: string;
+  /** The view without which a page does not have the key. */
+  needs?: ViewName;
   change(run: Run, state: State): Change;
 }
 
 export const KEYS: Key[] = [
-  ...VIEWS.map((view, at) => ({ keys: [String(at + 1)], does: `${view} view`, change: () => ({ view }) })),
+  ...VIEWS.map((view, at) => ({ keys: [String(at + 1)], does: `${view} view`, needs: view, change: () => ({ view }) })),
   { keys: ["ArrowRight"], does: "next head", change: (run, state) => headBy(run, state, 1) },
   { keys: ["ArrowLeft"], does: "previous head", change: (run, state) => headBy(run, state, -1) },
   { keys: ["ArrowDown"], does: "next layer", change: (run, state) => layerBy(run, state, 1) },
@@ -34,11 +36,24 @@ export const KEYS: Key[] = [
     change: (_, state) => ({ scale: state.scale === "log" ? "linear" : "log" }),
   },
   { keys: ["t"], does: "light or dark", change: (_, state) => ({ theme: isDark(state) ? "light" : "dark" }) },
+  {
+    keys: ["m"],
+    does: "next method of attribution",
+    needs: "attribution",
+    change: (run, state) => nextMethod(run, state),
+  },
+  { keys: ["o"], does: "next prediction", needs: "attribution", change: (run, state) => nextOutput(run, state) },
   { keys: ["Escape"], does: "no token in focus", change: () => UNFOCUSED },
 ];
 
+/** Returns the keys of a page. */
+export function keysOf(run: Run): Key[] {
+  return KEYS.filter(({ needs }) => !needs || run.views.includes(needs));
+}
+
 /** Handles the keys of the whole document, except in menus, text fields and dialogs. */
 export function keyboard(run: Run, store: Store, help: () => void): void {
+  const keys = keysOf(run);
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if ((event.target as Element).closest("select, input, textarea, dialog")) return;
@@ -46,7 +61,7 @@ export function keyboard(run: Run, store: Store, help: () => void): void {
       help();
       return;
     }
-    const key = KEYS.find(({ keys }) => keys.includes(event.key));
+    const key = keys.find(({ keys }) => keys.includes(event.key));
     if (!key) return;
     event.preventDefault();
     store.change(key.change(run, store.state));
@@ -84,6 +99,17 @@ function tokenBy(run: Run, state: State, side: "query" | "key", by: number): Cha
 /** Returns the member `by` places after `at`, wrapping around at the end. */
 function stepped<T>(members: readonly T[], at: number, by: number): T | undefined {
   return members[(at + by + members.length) % members.length];
+}
+
+/** Returns the change to the next method; all methods come before the first. */
+function nextMethod(run: Run, state: State): Change {
+  const names = ["", ...(run.page.attribution?.methods ?? []).map(({ name }) => name)];
+  return { view: "attribution", method: stepped(names, names.indexOf(state.method), 1) ?? "" };
+}
+
+function nextOutput(run: Run, state: State): Change {
+  const outputs = [...(run.page.attribution?.outputs ?? []).keys()];
+  return { view: "attribution", output: stepped(outputs, state.output, 1) ?? 0 };
 }
 
 function allHeads(run: Run, state: State): Change {

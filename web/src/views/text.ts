@@ -1,7 +1,7 @@
 // Text view: the text itself, shaded by the attention from, or to, the tokens in focus.
 import { select } from "d3-selection";
 import { cellsOf, escapedControls, isolated, type TextCell, topOf, type Weights } from "../cells";
-import { themed } from "../colour";
+import { mixed, themed } from "../colour";
 import { namesAt } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
 import { focusOf, toggled, turned } from "../focus";
@@ -189,16 +189,7 @@ function pictureOf(shade: Shade, hosts: HTMLElement[], absent: Absent): Drawing[
 function background(pen: Pen, piece: HTMLElement, { left, top, right, bottom }: Box): void {
   const share = Number(piece.style.getPropertyValue("--share"));
   if (piece.classList.contains("undefined")) hatch(pen, left, top, right - left, bottom - top);
-  else if (share > 0) pen.rect(left, top, right - left, bottom - top, mixed(share));
-}
-
-/** Returns the background mixed with a share of the mark colour, as in the style sheet. */
-function mixed(share: number): string {
-  const [ground, accent] = [themed("ground"), themed("mark")].map((hex) =>
-    [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)),
-  );
-  const parts = ground.map((from, at) => Math.round(from + share * (accent[at] - from)));
-  return `#${parts.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+  else if (share > 0) pen.rect(left, top, right - left, bottom - top, mixed(share, "mark"));
 }
 
 function tableOf({ run, state }: Stage, shade: Shade): Table {

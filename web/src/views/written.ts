@@ -45,9 +45,13 @@ export function paintText(pen: Pen, host: HTMLElement, origin: { left: number; t
     const chipLook = { size: Number.parseFloat(getComputedStyle(chip).fontSize), fill: themed("ink") };
     pen.text((left + right) / 2, (top + bottom) / 2, chip.textContent ?? "", { ...chipLook, anchor: "middle" });
   }
-  for (const piece of pieces.filter((piece) => piece.getAttribute("aria-pressed") === "true")) {
+  for (const piece of pieces.filter(isFramed)) {
     for (const rect of piece.getClientRects()) frame(pen, moved(rect), themed("accent"), 2);
   }
+}
+
+function isFramed(piece: HTMLElement): boolean {
+  return piece.getAttribute("aria-pressed") === "true" || piece.classList.contains("predicts");
 }
 
 /** Draws the background of one box of a piece. */
