@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+import attncli
+from attncli.studies.attribute.options import AttributionName
 from training.chosen import LABELS, ChosenText, most_frequent_kind
 from training.common import Scores, best_head, eager
 
 BATCH = 100
+METHODS: tuple[AttributionName, ...] = get_args(AttributionName)
 
 
 def token_row(tokenizer: PreTrainedTokenizerBase, text: ChosenText) -> list[int]:
@@ -102,3 +107,37 @@ def classifier_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         "most_frequent_kind": round(sum(most_frequent_kind(text) == text.label for text in texts) / len(texts), 4),
         **{name: best_head(share) if share.ndim else round(float(share), 4) for name, share in shares.items()},
     }
+
+
+def method_scores(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[ChosenText],
+    methods: Sequence[AttributionName] = METHODS,
+) -> Scores:
+    """Return for each method of `attncli attribute` how well it finds the word that decides.
+
+    word    share of texts in which the word with the largest share is the one that decides
+    marker  the same of the marker before it
+    auroc   mean area under the ROC curve: how probable it is that the word that decides has a larger share than another
+    """
+    loaded = attncli.load(model, tokenizer=tokenizer)
+    means = np.mean([_found(loaded, text, methods) for text in texts], axis=0).round(2)
+    return {
+        method: ", ".join(f"{name} {value:.2f}" for name, value in zip(("word", "marker", "auroc"), row, strict=True))
+        for method, row in zip(methods, means.tolist(), strict=True)
+    }
+
+
+def _found(model: attncli.Model, text: ChosenText, methods: Sequence[AttributionName]) -> np.ndarray[Any, Any]:
+    """Return for each method whether the decisive word is first, whether the marker is, and the area of the curve."""
+    result = model.attribute(text.text, methods, special="drop", allow_delta=True)
+    # word i is token i + 1, after [CLS]
+    words = np.array([unit.positions[0] - 1 for unit in result.units])
+    decides, marks = np.isin(words, text.rationale), np.isin(words, text.marker)
+    rows = []
+    for method in methods:
+        shares = result.shares(method)
+        first = int(shares.argmax())
+        rows.append([decides[first], marks[first], (shares[decides][:, None] > shares[~decides]).mean()])
+    return np.array(rows, float)

@@ -22,7 +22,11 @@ from training import common
 from training.chosen import held_out as held_out_chosen
 from training.common import Scores, best_head, eager
 from training.mirror import mirror_alignment, mirror_words
-from training.rationale_scores import classifier_scores
+from training.rationale_scores import classifier_scores, method_scores
+
+DEMO = Path(__file__).parent.parent / "attncli" / "demo"
+Measure = tuple[str, Any, Callable[..., Scores], list[Any]]
+"""A bundled model, the class that loads it, a function that returns its scores, and the texts."""
 
 
 @torch.no_grad()
@@ -206,21 +210,29 @@ def encoder_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, t
     }
 
 
-def main() -> None:
-    """Print the scores of the bundled models in a folder on held-out text."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of text corpora")
-    parser.add_argument("--models", type=Path, required=True, help="folder of encoder, decoder, seq2seq and classifier")
-    options = parser.parse_args()
-    held_out = common.without_unknown(common.corpus(options.data)[1])
+def measures_of_text(data: Path) -> list[Measure]:
+    """Return what is measured on the held-out texts of corpora."""
+    held_out = common.without_unknown(common.corpus(data)[1])
     lines = [text for paragraph in held_out for text in common.sentences(paragraph) if text.isascii()]
     short, long = ([text for text in lines if low <= len(text) < low + 30] for low in (20, 50))
-    measures: list[tuple[str, Any, Callable[..., Scores], list[Any]]] = [
+    return [
         ("encoder", AutoModelForMaskedLM, encoder_scores, held_out[::4]),
         ("decoder", AutoModelForCausalLM, decoder_scores, held_out),
         ("seq2seq", AutoModelForSeq2SeqLM, seq2seq_scores, short[:200]),
         ("seq2seq", AutoModelForSeq2SeqLM, seq2seq_scores, long[:200]),
+    ]
+
+
+def main() -> None:
+    """Print the scores of the bundled models in a folder on held-out text."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--data", type=Path, help="folder of text corpora; without it only the classifier is measured")
+    parser.add_argument("--models", type=Path, default=DEMO, help="folder of encoder, decoder, seq2seq and classifier")
+    options = parser.parse_args()
+    measures: list[Measure] = [] if options.data is None else measures_of_text(options.data)
+    measures += [
         ("classifier", AutoModelForSequenceClassification, classifier_scores, held_out_chosen(1000)),
+        ("classifier", AutoModelForSequenceClassification, method_scores, held_out_chosen(50)),
     ]
     for name, loader, measure, texts in measures:
         folder = options.models / name

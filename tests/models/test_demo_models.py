@@ -224,6 +224,19 @@ def test_the_classifier_is_right_only_with_the_word_that_decides() -> None:
     assert rationale_scores.accuracy(untrained(model), tokenizer, HELD_OUT[:50]) < 0.5
 
 
+def test_the_scores_of_methods_say_which_finds_the_word_that_decides() -> None:
+    scored = rationale_scores.method_scores(
+        *demo("classifier"), HELD_OUT[:5], ("occlusion", "gradient-norm", "attention")
+    )
+    word, marker, area = (
+        {method: float(str(line).split(", ")[at].split()[1]) for method, line in scored.items()} for at in range(3)
+    )
+    assert word["attention"] < 0.2 < 0.5 < word["gradient-norm"]
+    assert marker["attention"] > 0.7
+    assert min(area["occlusion"], area["gradient-norm"]) > 0.95 > area["attention"]
+    assert word["occlusion"] + marker["occlusion"] > 0.95
+
+
 def test_attention_of_the_classifier_is_at_the_marker_alone_and_occlusion_finds_both_words_that_matter() -> None:
     scored = rationale_scores.classifier_scores(*demo("classifier"), HELD_OUT[:10])
     assert scored["last_layer_marker"] > 0.9 > 0.1 > scored["last_layer_rationale"]
