@@ -113,7 +113,7 @@ class StudyRunner(Runner):
         Raise UsageError for several texts, and if the text has nothing of the kind; ModelError without such a head.
         """
         name = None if query is None else str(query)
-        options = KnockoutOptions(explain, name, window_layers, divide)
+        options = KnockoutOptions(explain, divide, query=name, window_layers=window_layers)
         study = KnockoutStudy(options, _spans_unless_divided(spans, divide))
         return self.study(study, text, pair=pair, target=target, **run_options)
 
@@ -155,7 +155,8 @@ class StudyRunner(Runner):
         integrated-gradients need `pip install "attncli[attribution]"`. Raise UsageError for several texts, and if the
         text has nothing of the kind; ModelError without such a head, or if gradients are not finite.
         """
-        options = AttributeOptions(explain, _names(method), score, baseline, steps, allow_delta, samples, seed, divide)
+        names = _names(method)
+        options = AttributeOptions(explain, divide, None, names, score, baseline, steps, allow_delta, samples, seed)
         study = AttributeStudy(options, _spans_unless_divided(spans, divide))
         return self.study(study, text, pair=pair, target=target, **run_options)
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from attncli.explain_options import ExplainOptions
+from attncli.explain_options import ExplainPartsOptions
 from attncli.options import option
-from attncli.vocabulary import ATTRIBUTION_METHODS, BASELINES, DIVISIONS, INTEGRATION_STEPS, SCORES, SHAPLEY_SAMPLES
+from attncli.vocabulary import ATTRIBUTION_METHODS, BASELINES, INTEGRATION_STEPS, SCORES, SHAPLEY_SAMPLES
 
 AttributionName = Literal[
     "integrated-gradients",
@@ -23,7 +23,7 @@ BaselineName = Literal["auto", "pad", "mask", "unk", "zero", "mean"]
 
 
 @dataclass(frozen=True)
-class AttributeOptions(ExplainOptions):
+class AttributeOptions(ExplainPartsOptions):
     """By which methods tokens are compared, and what stands for a token that is not there."""
 
     method: str = option(
@@ -52,14 +52,6 @@ class AttributeOptions(ExplainOptions):
         "Attribution", "random orders of the tokens for shapley", metavar="N", default=SHAPLEY_SAMPLES
     )
     seed: int = option("Attribution", "seed of these orders", metavar="N", default=0)
-    divide: str | None = option(
-        "Attribution",
-        "whole segments instead of single tokens: segment, paragraph, line or auto, as in attncli segments",
-        choices=DIVISIONS,
-    )
-    segments: str | None = option(
-        "Attribution", "JSON file of segments (see attncli explain segments-file)", metavar="FILE"
-    )
 
     @property
     def methods(self) -> tuple[str, ...]:
