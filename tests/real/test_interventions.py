@@ -16,6 +16,8 @@ import attncli
 if TYPE_CHECKING:
     from conftest import RunCli
 
+    from attncli.studies.attribute.options import AttributionName
+
 pytestmark = pytest.mark.real
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "real-model.md"
@@ -66,6 +68,31 @@ def test_the_country_is_read_in_one_layer(model: attncli.Model) -> None:
     layer, cost, next_cost = most_in_one_layer(result, "France")
     assert (layer, cost) == (int(rows["France"]["most in layer"]), pytest.approx(-2.34, abs=LAST_DIGIT))
     assert next_cost == pytest.approx(-0.25, abs=LAST_DIGIT)
+
+
+def test_methods_of_attribution_disagree_about_the_sink(model: attncli.Model) -> None:
+    rows = table("method")
+    blocked = np.abs(model.knockout(FRANCE, window_layers=1).to_frame()["ln_change"].to_numpy())
+    methods: tuple[AttributionName, ...] = (
+        "integrated-gradients",
+        "occlusion",
+        "shapley",
+        "attention-x-gradient",
+        "attention",
+    )
+    result = model.attribute(FRANCE, methods, steps=800)
+    names = [unit.name for unit in result.units]
+    shares = {f"`{method}`": result.shares(method) for method in methods} | {"knock-out": blocked / blocked.sum()}
+    assert (result.outputs[0].name, [*shares]) == ("Paris", [*rows])
+    assert result.methods[0].steps == (800,)
+    for name, of_method in shares.items():
+        assert of_method.tolist() == pytest.approx([float(rows[name][token]) for token in names], abs=LAST_DIGIT)
+    first = {name: names[int(of_method.argmax())] for name, of_method in shares.items()}
+    assert (first["`shapley`"], first["`occlusion`"]) == ("France", "capital")
+    assert {
+        first[name] for name in ("`integrated-gradients`", "`attention-x-gradient`", "`attention`", "knock-out")
+    } == {"The"}
+    assert names[1 + int(shares["knock-out"][1:].argmax())] == "France"
 
 
 def test_one_head_reads_it(model: attncli.Model) -> None:
