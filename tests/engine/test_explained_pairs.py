@@ -12,8 +12,17 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import attncli
+from attncli.data import Text
+from attncli.engine.explain_request import ExplainRequest
+from attncli.engine.explained import prepare_explained
 from attncli.engine.explained_similarity import Similarity, embedding
+from attncli.engine.request import Request
+from attncli.engine.runner import Runner
+from attncli.engine.text_units import TextUnit
 from attncli.errors import ModelError, UsageError
+from attncli.studies.attribute.predictions import Predictions
+from attncli.studies.faithfulness.removal import TextRemover
+from attncli.studies.faithfulness.text import staying_tokens
 
 TEXT, OTHER = "A man is eating bread.", "Someone eats food."
 Tensor = torch.Tensor
@@ -70,6 +79,21 @@ def test_a_blocked_token_lowers_the_similarity_as_a_mask_does(model: attncli.Mod
     result = model.knockout(TEXT, "similarity", pair=OTHER)
     np.testing.assert_allclose(result.table()["number"], expected, atol=1e-5)
     assert (result.explained, result.query["encoder"]) == ("similarity", tuple(range(ids.shape[1])))
+
+
+def test_a_similarity_is_that_of_the_text_without_the_deleted_tokens(model: attncli.Model) -> None:
+    wanted = ExplainRequest.parse(f"similarity:{OTHER}")
+    prepared = prepare_explained(Runner(model.loaded), Text(TEXT), Request(), wanted)
+    predictions = Predictions.of(prepared, wanted, "logit", vectors=True)
+    special = predictions.text.source.special
+    assert staying_tokens(predictions)["source"].tolist() == special.tolist()  # all tokens predict: they may be removed
+    positions = np.flatnonzero(~special)[:3]
+    units = {"source": [TextUnit("", "", (int(position),)) for position in positions]}
+    remover = TextRemover(predictions, units, "mask", {}, 0, 0)  # type: ignore[arg-type]
+    ids = np.array(model.loaded.tokenizer(TEXT)["input_ids"])
+    without = torch.tensor(np.array([np.delete(ids, position) for position in positions]))
+    expected = similarities(model, without, torch.ones_like(without))
+    np.testing.assert_allclose(remover.scores("delete", np.eye(3, dtype=bool)), expected, atol=1e-5)
 
 
 def test_ways_to_make_one_vector() -> None:

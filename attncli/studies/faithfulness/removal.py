@@ -131,7 +131,7 @@ class TextRemover:
         moved = [_moved(output, of_pass) for of_pass in kept[predicting]]
         rows = [] if output.reads is not None else sorted({row for one in moved for row in one.rows})
         outputs = edited_outputs(loaded, plan, batch, shadow=predictions.fast, inside=partial(kept_rows, rows))
-        logits = checked_logits(loaded, outputs)
+        logits = checked_logits(loaded, outputs, output.similar is not None)
         if rows and logits.shape[1] == len(rows):
             moved = [replace(one, rows=tuple(map(rows.index, one.rows))) for one in moved]
         scores = [one.score(logits[row, None], predictions.score) for row, one in enumerate(moved)]

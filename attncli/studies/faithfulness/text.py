@@ -80,12 +80,14 @@ def removable_units(
 def staying_tokens(predictions: Predictions) -> dict[Side, Array]:
     """Return which tokens of each side are never removed, [token] bool: special tokens and those that predict.
 
-    A classifier of a decoder reads the last token, so this stays. On a side without such tokens, the last one stays.
+    A classifier of a decoder reads the last token, so this stays; an embedding of all tokens needs none. On a side
+    without such tokens, the last one stays.
     """
     (output,), text = predictions.outputs, predictions.text
     stays = {side: tokens.special.copy() for side, tokens in predictions.tokens.items()}
     predicting: Side = "source" if text.target is None or output.reads is not None else "target"
-    stays[predicting][list(output.positions)] = True
+    if len(output.positions) < len(stays[predicting]):  # an embedding is made of all tokens
+        stays[predicting][list(output.positions)] = True
     reads_last = not output.positions and text.target is None and not predictions.prepared.loaded.reads_both_ways
     for of_side in stays.values():
         of_side[-1] |= reads_last or not np.any(of_side)

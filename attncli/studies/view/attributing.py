@@ -30,5 +30,6 @@ def attributed(execution: Execution, methods: str, explain: str) -> tuple[Execut
     prepared = prepare_explained(runner, execution.texts[0], request, wanted, execution.track)
     alone = replace(execution, request=request, load=lambda: runner, save_maps=False, finish=unchanged)
     run, result = attribute(alone, AttributeOptions(explain=explain, method=methods), None, prepared)
-    shown = replace(execution, load=lambda: runner, ready=prepared)
+    # maps of a shared pass may be those of the text without the answer that is explained
+    shown = replace(execution, load=lambda: runner, existing=None, ready=prepared)
     return shown, page_attribution(result, run.inputs[0]), run.info.notes
