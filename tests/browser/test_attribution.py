@@ -65,8 +65,10 @@ def test_the_tab_is_reached_by_keys_and_menus(page: Made, result: attncli.Attrib
 def test_the_tab_is_accessible(theme: str, page: Made, open_page: Open) -> None:
     shown = open_page(page.html).go(f"view=attribution&output=0&theme={theme}")
     shown.evaluate(AXE.read_text(encoding="utf-8"))
+    # themes differ in their colours alone
+    rules = "{}" if theme == "light" else "{runOnly: ['color-contrast']}"
     violations = shown.evaluate(
-        "axe.run().then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html).slice(0, 3)]))"
+        f"axe.run({rules}).then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html).slice(0, 3)]))"
     )
     assert violations == []
 

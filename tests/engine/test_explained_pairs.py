@@ -61,7 +61,7 @@ def test_the_similarity_and_its_parts_are_those_of_the_model(model: attncli.Mode
     without = ids.repeat(len(ordinary), 1)
     without[range(len(ordinary)), ordinary] = tokenizer.mask_token_id
     drops = whole - similarities(model, without, torch.ones_like(without))
-    result = model.attribute(TEXT, ["occlusion", "integrated-gradients", "attention"], f"similarity:{OTHER}")
+    result = model.attribute(TEXT, ["occlusion", "integrated-gradients", "attention"], f"similarity:{OTHER}", steps=8)
     (output,) = result.outputs
     assert (result.score, output.name) == ("number", f"similarity to '{OTHER}'")
     assert output.score == pytest.approx(float(whole), abs=1e-5)
