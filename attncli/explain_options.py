@@ -30,7 +30,7 @@ class ExplainPartsOptions(ExplainOptions):
 
     divide: str | None = option(
         "Explain",
-        "whole segments instead of single tokens: segment, paragraph, line or auto, as in attncli segments",
+        "whole segments instead of single tokens: segment, paragraph, line, sentence or auto, as in attncli segments",
         choices=DIVISIONS,
     )
     segments: str | None = option(

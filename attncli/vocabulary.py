@@ -67,7 +67,7 @@ REDUNDANT_DISTANCE = 0.1
 FLOW_METHODS = ("rollout", "flow")
 DRAWN_UP_TO = 128
 """Largest number of tokens whose layers are drawn."""
-DIVISIONS = ("auto", "segment", "paragraph", "line")
+DIVISIONS = ("auto", "segment", "paragraph", "line", "sentence")
 IMPORTANCE_MEASURES = ("loss", "kl", "probability", "changed", "cosine_distance", "gradient")
 IMPORTANCE_METHODS = ("zero", "mean", "gradient")
 IMPORTANCE_UNITS = ("head", "group", "layer")

@@ -199,7 +199,7 @@ class Run(LazyRun):
     ) -> Segments:
         """Return how much attention goes between the segments of the texts.
 
-        divide      segment (pair, chat roles, generated tokens), paragraph, line, or auto
+        divide      segment (pair, chat roles, generated tokens), paragraph, line, sentence, or auto
         spans       instead, the segments of the text or of each text: name → list of passages, `(start, end)` in
                     characters or `{"tokens": (start, end)}`
         query, key  only attention from this segment, to this segment; the heads that give most come first

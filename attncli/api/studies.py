@@ -106,7 +106,7 @@ class StudyRunner(Runner):
                        `attncli explain predictions` lists them
         query          tokens from which attention is blocked, as for `find`; those that predict by default
         window_layers  number of layers that are blocked together; about a fifth of them by default
-        divide         auto, segment, paragraph or line: block whole segments instead of tokens
+        divide         auto, segment, paragraph, line or sentence: block whole segments instead of tokens
         spans          the segments that are blocked, as for `run.segments`
         run_options    options of the forward pass: layer and head are those that are blocked, words=True blocks words
         Load the model with the head that predicts: `load(…, head="causal-lm")`, or head="auto-head" for its own.
@@ -147,7 +147,7 @@ class StudyRunner(Runner):
         steps        steps of integrated-gradients at first; they double while the error is over 5 % of the change
         allow_delta  return integrated-gradients whose error stays larger, else they raise UsageError
         samples, seed  number of random orders of shapley, and their seed
-        divide       auto, segment, paragraph or line: whole segments instead of tokens
+        divide       auto, segment, paragraph, line or sentence: whole segments instead of tokens
         spans        the segments, as for `run.segments`
         run_options  options of the forward pass: layer and head are those whose attention counts, words=True gives
                      words, special="drop" leaves special tokens out

@@ -1,4 +1,4 @@
-"""Division of a text into named segments: by its parts (pair, chat roles), by paragraph or line, or by given spans."""
+"""Division of a text into named segments: by its parts, such as chat roles, by paragraph, line, sentence or spans."""
 
 import re
 from collections.abc import Sequence
@@ -7,15 +7,17 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from attncli.data import Input, Kind, Partition, Spans, TextSpan, Tokens
+from attncli.data import Array, Input, Kind, Partition, Spans, TextSpan, Tokens
 from attncli.data.segments import GENERATED, RESERVED_NAMES, REST, SPECIAL, NamedPositions, ordinary_positions
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.sentences import sentence_ends
 from attncli.inputs.text_files import check_text, display_name, read_json, type_name
 from attncli.vocabulary import DIVISIONS
 
 PROMPT, TEXT = "prompt", "text"
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
-_BREAKS = {"paragraph": (BLANK_LINE, "¶"), "line": (re.compile(r"\n\s*"), "line ")}
+_BREAKS = {"paragraph": BLANK_LINE, "line": re.compile(r"\n\s*")}
+_MARKS = {"paragraph": "¶", "line": "line ", "sentence": "sentence "}
 _PASSAGE_WIDTH = 40
 _SPAN = '"a passage", [start, end] in characters or {"tokens": [start, end]}'
 _OBJECT = f"an object of segments, each a list of {_SPAN}"
@@ -28,7 +30,7 @@ def partitions(one: Input, kind: Kind, divide: str = "auto", spans: Spans | None
     """Return the segments of the queries and of the keys of a text.
 
     divide  segment: a and b of a pair, the roles of a chat, the generated part; paragraph: between blank lines; line;
-            auto: segments if the text has several, else paragraphs
+            sentence; auto: segments if the text has several, else paragraphs
     spans   if given, replaces `divide`: the segments of the input of the encoder or the decoder-only model
 
     Special tokens are in the segment `special`, generated tokens in `generated`, tokens outside all spans in `rest`.
@@ -81,7 +83,7 @@ def check_has_segments(inputs: Sequence[Input], sides: Sequence[Sides]) -> None:
     texts = "the text has" if len(inputs) == 1 else "each text has"
     raise UsageError(
         f"{texts} one segment ({', '.join(_ordinary_names(sides[0][0])) or SPECIAL}), so there is no attention between "
-        "segments: give --pair, --chat, --generate, a text with blank lines, --divide line, "
+        "segments: give --pair, --chat, --generate, a text with blank lines, --divide line or sentence, "
         "or spans with --segments FILE"
     )
 
@@ -104,20 +106,17 @@ def _choose_division(one: Input) -> str:
 
 
 def _divide(tokens: Tokens, name: str, division: str) -> Partition:
-    """Divide by the segments of the tokens, and these by paragraph or line; `name` is for tokens without segment.
+    """Divide by the segments of the tokens, and these by paragraph, line or sentence; `name` is for other tokens.
 
-    Paragraphs and lines are named by their number in their segment, after the segment name if there are several.
+    Paragraphs, lines and sentences are named by their number in their segment, after the segment name if there are
+    several.
     """
     by_name = Partition.of_tokens(tokens, name)
     if division == "segment":
         return by_name
     segments, special = tokens.segments, tokens.special.tolist()
     names = [by_name.names[number] for number in by_name.numbers.tolist()]
-    line_break, mark = _BREAKS[division]
-    ends = [match.end() for match in line_break.finditer(tokens.text)]
-    blocks = np.searchsorted(ends, tokens.offsets[:, 0], side="right")
-    # a token without offsets belongs to the paragraph or line of the token before it
-    blocks = np.maximum.accumulate(np.where(tokens.offsets[:, 0] >= 0, blocks, 0))
+    mark, blocks = _MARKS[division], _blocks(tokens, division)
     divided = [not is_special and segment != GENERATED for segment, is_special in zip(segments, special, strict=True)]
     numbers: dict[str, dict[int, int]] = {}
     for segment_name, block, is_divided in zip(names, blocks.tolist(), divided, strict=True):
@@ -128,6 +127,20 @@ def _divide(tokens: Tokens, name: str, division: str) -> Partition:
         number = numbers[names[position]][int(blocks[position])]
         names[position] = f"{names[position] + ' ' if len(numbers) > 1 else ''}{mark}{number}"
     return Partition.of_names(names)
+
+
+def _blocks(tokens: Tokens, division: str) -> Array:
+    """Return the number of the paragraph, line or sentence of each token."""
+    text = tokens.text
+    ends = (
+        sentence_ends(text) if division == "sentence" else [match.end() for match in _BREAKS[division].finditer(text)]
+    )
+    # a token may begin with the space before a word
+    surfaces = [text[start:end] for start, end in tokens.offsets.tolist()]
+    spaces = [len(surface) - len(surface.lstrip()) if surface.strip() else 0 for surface in surfaces]
+    blocks = np.searchsorted(ends, tokens.offsets[:, 0] + spaces, side="right")
+    # a token without offsets belongs to the paragraph, line or sentence of the token before it
+    return np.maximum.accumulate(np.where(tokens.offsets[:, 0] >= 0, blocks, 0))
 
 
 def _divide_by_spans(tokens: Tokens, spans: Spans) -> Partition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hostile import HOSTILE
 from attncli.data import Input, Text, Tokens
 from attncli.errors import UsageError
 from attncli.inputs.partitions import as_spans, partitions
+from attncli.inputs.sentences import sentence_ends
 
 TEXT = "Who sat?\n\nThe cat sat.\nIt ran.\n \nA dog"
 
@@ -44,6 +46,19 @@ def test_blank_lines_separate_paragraphs() -> None:
 def test_line_breaks_separate_lines() -> None:
     expected = ["special", *["line 1"] * 2, *["line 2"] * 3, *["line 3"] * 2, *["line 4"] * 2, "special"]
     assert names(tokens(TEXT), "line") == expected
+
+
+def test_sentences_end_as_unicode_says() -> None:
+    sides = tokens('He paid $3.50 (twice!) "U.S.A. etc. too?" A\nline break ends.')
+    expected = [*[1] * 4, *[2] * 3, 3, *[4] * 3]
+    assert names(sides, "sentence")[1:-1] == [f"sentence {number}" for number in expected]
+    assert sentence_ends("a? b") == [3, 4]
+    assert not sentence_ends("")
+
+
+def test_a_token_belongs_to_the_sentence_of_its_first_letter() -> None:
+    with_spaces = replace(tokens("No. Yes."), offsets=np.array([[-1, -1], [0, 3], [3, 8], [-1, -1]]))
+    assert names(with_spaces, "sentence") == ["special", "sentence 1", "sentence 2", "special"]
 
 
 def test_segments_are_preferred_to_paragraphs_and_name_them() -> None:

@@ -9,8 +9,8 @@ from attncli.studies.segments.study import SegmentsStudy
 def segments(common: CommonOptions, options: SegmentsOptions, pictures: PictureOptions) -> None:
     """Measure how much attention goes between the parts of a text.
 
-    The parts are the two texts of --pair, the roles of --chat, the tokens of --generate, paragraphs, lines, or the
-    passages that --segments names. Special tokens are a part of their own, unless --special drop.
+    The parts are the two texts of --pair, the roles of --chat, the tokens of --generate, paragraphs, lines, sentences,
+    or the passages that --segments names. Special tokens are a part of their own, unless --special drop.
 
     The share from one part to another is a mean over the tokens of the first and a sum over the keys of the second.
     Each share has two baselines: the share under uniform weights over the visible keys, as long parts get more by their

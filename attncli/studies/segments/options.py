@@ -12,8 +12,8 @@ class SegmentsOptions(RowsOptions):
 
     divide: str = option(
         "Segments",
-        "segment: texts of a pair, chat roles, generated tokens; paragraph: between blank lines; line "
-        "(default: segments if there are several, else paragraphs)",
+        "segment: texts of a pair, chat roles, generated tokens; paragraph: between blank lines; line; "
+        "sentence (default: segments if there are several, else paragraphs)",
         choices=DIVISIONS,
         default="auto",
         former=("--by",),

@@ -30,7 +30,7 @@ def segments_of_texts(
 ) -> TextSides:
     """Return the segments of the queries and keys of each text and kind.
 
-    divide  auto, segment, paragraph or line
+    divide  auto, segment, paragraph, line or sentence
     spans   the spans of the segments, one mapping for each text, instead of `divide`
     Raise UsageError if a text has a single segment or too many, or if the spans are not one for each text.
     """
