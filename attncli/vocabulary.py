@@ -94,3 +94,5 @@ REMOVALS = ("mask", "delete", "resample")
 """How tokens are removed to test what a prediction needs."""
 DRAWS = 5
 """Number of random orders, and of random tokens in the place of each, that are averaged."""
+SUBSETS = 64
+"""Most subsets of segments that are left out: all of 6 segments."""

@@ -19,11 +19,11 @@ from rules import Package
 PACKAGE = Path(__file__).parent.parent / "attncli"
 # Studies do not import each other, but for check, which uses the classes of patterns and the probe of repeated,
 # prune, which uses the effects of importance, attribute, which uses rollout and writes coloured text as highlight, and
-# faithfulness and view, which test and show what attribute computes.
+# faithfulness and view, which test and show what attribute computes; faithfulness blocks attention as knockout does.
 USED_BY_CHECK = ("patterns", "repeated")
 USED_BY_PRUNE = ("importance",)
 USED_BY_ATTRIBUTE = ("flow", "highlight")
-USED_BY_FAITHFULNESS = ("attribute",)
+USED_BY_FAITHFULNESS = ("attribute", "knockout")
 USED = (*USED_BY_CHECK, *USED_BY_PRUNE, *USED_BY_ATTRIBUTE, *USED_BY_FAITHFULNESS)
 OTHER_STUDIES = sorted(
     path.parent.name

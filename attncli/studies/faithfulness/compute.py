@@ -154,7 +154,8 @@ class _Texts:
         options, prepared = self.options, self.passes[number]
         predictions = Predictions.of(prepared, self.wanted, options.score, self._reads_vectors, several=False)
         spans = None if self.spans is None else self.spans[number]
-        units = removable_units(predictions, units_read(predictions, options.divide, spans, self.request), self.unit)
+        read = units_read(predictions, options.divide, spans, self.request)
+        units = removable_units(predictions, read, self.unit)
         values = Values(predictions, options, units, untracked)
         if values.sinks:
             prepared.gather(more=values.sinks)
@@ -162,7 +163,7 @@ class _Texts:
         measured = replace(predictions, score="probability")
         remover = TextRemover(measured, units, self.baseline, self._pools(number), options.draws, options.seed)
         rationale = () if self.rationales is None else self.rationales[number]
-        return StudiedText(number, predictions, units, options.methods, raw[:, 0], remover, rationale)
+        return StudiedText(number, predictions, units, read, options.methods, raw[:, 0], remover, rationale)
 
     @property
     def _reads_vectors(self) -> bool:

@@ -52,10 +52,12 @@ class PartResult(ABC):
 class Part(ABC):
     """One part of the study with its options.
 
-    name  its key in the document and in `Faithfulness.parts`
+    name     its key in the document and in `Faithfulness.parts`
+    divided  whether texts are divided into segments
     """
 
     options: FaithfulnessOptions
+    divided: bool = False
     name: ClassVar[str]
 
     @property

@@ -93,5 +93,6 @@ class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
         """The parts that the options ask for."""
         from attncli.studies.faithfulness.parts import PARTS
 
-        parts = (part(self.options) for part in PARTS)
+        divided = self.options.divide is not None or self.options.segments is not None or self.spans is not None
+        parts = (part(self.options, divided) for part in PARTS)
         return [part for part in parts if part.is_wanted]

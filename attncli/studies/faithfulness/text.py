@@ -25,6 +25,7 @@ class StudiedText:
     number       its number among all texts
     predictions  its one prediction; the score is that which the methods explain
     units        what can be removed, by side: tokens, words or segments without the tokens that stay
+    read         the same with the tokens that stay, and with units of which no token can be removed
     methods      names of the methods
     values       [method, unit] of all sides
     remover      gives the probability of the prediction without some units
@@ -34,6 +35,7 @@ class StudiedText:
     number: int
     predictions: Predictions
     units: Mapping[Side, Sequence[TextUnit]]
+    read: Mapping[Side, Sequence[TextUnit]]
     methods: tuple[str, ...]
     values: Array
     remover: TextRemover
