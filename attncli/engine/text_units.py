@@ -37,7 +37,9 @@ def units_of(text: Input, kind: Kind, divide: str | None, spans: Spans | None, w
     keys = text.sides(kind)[1]
     if divide is not None or spans is not None:
         sides = partitions(text, kind, divide or "auto", spans)
-        check_has_segments([text], [sides])
+        # of an encoder-decoder one side may be a single segment
+        compared = sides if text.target is None else partitions(text, "cross", divide or "auto", spans)
+        check_has_segments([text], [compared])
         part = sides[1]
         return tuple(TextUnit(name, name, positions) for name, positions in part.positions().items())
     if not words:

@@ -60,8 +60,8 @@ def document_units(text: StudiedText) -> DocumentUnits:
                 left_out[side].append(replace(unit, positions=removed))
     if not any(left_out.values()):
         raise UsageError(
-            f"no segment can be left out: in {' and '.join(stay)} a token predicts, or it is the question; give documents "
-            "as segments with --divide paragraph or --segments FILE"
+            f"no segment can be left out: in {' and '.join(stay)} a token predicts, or it is the question; give "
+            "documents as segments with --divide paragraph or --segments FILE"
         )
     return DocumentUnits(left_out, tuple(stay))
 
