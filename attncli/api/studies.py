@@ -32,7 +32,7 @@ from attncli.studies.knockout.study import KnockoutStudy
 from attncli.studies.prune.options import PrunedForm, PruneOptions, PruningUnit
 from attncli.studies.prune.result import Pruning
 from attncli.studies.prune.study import PruneStudy
-from attncli.vocabulary import DRAWS, INTEGRATION_STEPS, RANDOM_ORDERS, SHAPLEY_SAMPLES
+from attncli.vocabulary import DRAWS, INTEGRATION_STEPS, RANDOM_ORDERS, SHAPLEY_SAMPLES, SUBSETS
 
 
 @checks_arguments
@@ -184,6 +184,7 @@ class StudyRunner(Runner):
         top: int | None = None,
         rationales: Sequence[Sequence[RationaleSpan]] | None = None,
         robustness: bool = False,
+        subsets: int = SUBSETS,
         pair: str | None = None,
         target: str | None = None,
         **run_options: Unpack[RunOptions],
@@ -193,7 +194,9 @@ class StudyRunner(Runner):
         method, explain, score, baseline, steps, allow_delta, samples  as in `attribute`
         removal       how tokens are removed: mask, delete or resample; several stand side by side
         draws, seed   number of random orders, and of random tokens for resample; and the seed of all that is random
-        divide, spans  whole segments instead of tokens, as in `attribute`; spans are a list with those of each text
+        divide, spans  whole segments instead of tokens, as in `attribute`; spans are a list with those of each text.
+                      The result has `documents` then: which segments a prediction depends on
+        subsets       number of subsets of these segments that are left out; all of them if there are no more
         top           first units of two methods whose overlap is counted; a tenth of them by default
         rationales    for each text the spans that people named: (start, end) in characters, or a passage
         robustness    whether to measure infidelity and maximal sensitivity too, by Captum
@@ -216,6 +219,7 @@ class StudyRunner(Runner):
             top=top,
             robustness=robustness,
             rationales=None if rationales is None else "rationales",
+            subsets=subsets,
         )
         named = None if rationales is None else as_rationales(rationales)
         study = FaithfulnessStudy(options, _spans_unless_divided(spans, divide), named)

@@ -12,7 +12,9 @@ from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array, Kind
+from attncli.errors import UsageError
 from attncli.studies.faithfulness.curves.result import Curves
+from attncli.studies.faithfulness.documents.result import Documents
 from attncli.studies.faithfulness.protocol import PartResult
 
 if TYPE_CHECKING:
@@ -71,6 +73,14 @@ class Faithfulness(Tabulated):
         curves = self.parts["curves"]
         assert isinstance(curves, Curves)
         return curves
+
+    @property
+    def documents(self) -> Documents:
+        """Which segments the predictions depend on; raise UsageError if texts were not divided into segments."""
+        documents = self.parts.get("documents")
+        if not isinstance(documents, Documents):
+            raise UsageError("texts were not divided into segments: give --divide or --segments")
+        return documents
 
     @property
     def summary(self) -> tuple[str, ...]:

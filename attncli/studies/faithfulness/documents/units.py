@@ -48,7 +48,7 @@ def document_units(text: StudiedText) -> DocumentUnits:
     stay: list[str] = []
     for side, units in text.read.items():
         tokens, left_out[side] = predictions.tokens[side], []
-        content, question = _chat_parts(predictions.text, tokens) if side == "source" else (None, None)
+        content, question = chat_parts(predictions.text, tokens) if side == "source" else (None, None)
         kept = stays[side] if content is None else stays[side] | ~content
         for unit in units:
             positions = list(unit.positions)
@@ -77,7 +77,7 @@ def predicting_tokens(predictions: Predictions) -> dict[Side, Array]:
     return marked
 
 
-def _chat_parts(text: Input, tokens: Tokens) -> tuple[Array | None, int | None]:
+def chat_parts(text: Input, tokens: Tokens) -> tuple[Array | None, int | None]:
     """Return which tokens are of the content of a message, and the last token of the last message of the user.
 
     None for a text that is no chat, and for a template that changes the content of messages.
