@@ -20,13 +20,15 @@ from attncli.studies.faithfulness.documents.terminal import fit_text
 _COLOURS = ("#31688e", "#d1702f", "#35b779")
 _PLAIN = "#8a8f98"
 _TITLES = ("attention", "knock-out", "left out alone", "linear weight", "Shapley value")
-_BAR, _PANEL, _BETWEEN, _LABEL_ROOM, _MOST_BARS, _LONGEST_NAME = 15, 176, 30, 260, 24, 60
+_BAR, _PANEL, _BETWEEN, _LABEL_ROOM, _MOST_BARS, _LONGEST_NAME = 17, 176, 30, 260, 24, 60
+_FAINT = 0.005
+"""Values below it are written as 0."""
 _SHARED = 2
 """The first measures have one bar for all removals."""
 
 
 @with_fixed_style
-def draw_documents(result: Documents, number: int = 0, *, model: str = "", note: str = "") -> Figure:
+def draw_documents(result: Documents, number: int = 0, *, model: str = "") -> Figure:
     """Return the segments of a text as bars, a panel for each measure and a colour for each removal.
 
     All panels but attention share one scale. Of many segments those with the largest weights are drawn.
@@ -40,7 +42,7 @@ def draw_documents(result: Documents, number: int = 0, *, model: str = "", note:
     left, tall = EDGE + measure(names, SUBTITLE)[0] + 12, _BAR * len(removals) + 6
     cut = "" if len(shown) == len(text.segments) else f"{len(shown)} of {len(text.segments)} segments"
     several = f"text {number}" if len(result.texts) > 1 else ""
-    header = Header.of(_title(result, text), model, join_parts(several, note, cut), *_about(text, removals))
+    header = Header.of(_title(result, text), model, join_parts(several, cut), *_about(text, removals))
     top, height = header.height + 24, tall * len(shown)
     page = FigureLayout.blank(left + len(panels) * (_PANEL + _BETWEEN) + EDGE, top + height + 76, header)
     losses = np.concatenate([values[name].ravel() for name in MEASURES[1:]])
@@ -70,8 +72,9 @@ def _draw(axes: Axes, bars: Array, limits: tuple[float, float]) -> None:
         axes.barh(places, np.nan_to_num(values), height=0.9 * tall, color=colour)
         for place, value in zip(places.tolist(), values.tolist(), strict=True):
             if np.isfinite(value):
-                side = {"ha": "left" if value >= 0 else "right", "va": "center_baseline"}
-                offset = (3 if value >= 0 else -3, 0)
+                is_right = value > -_FAINT
+                side = {"ha": "left" if is_right else "right", "va": "center_baseline"}
+                offset = (3 if is_right else -3, 0)
                 look = style(SMALL, **side)
                 axes.annotate(f"{value:z.2f}", (value, place), offset, textcoords="offset points", **look)
     axes.set_ylim(bars.shape[1] - 0.5, -0.5)

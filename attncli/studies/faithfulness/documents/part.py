@@ -56,7 +56,7 @@ class DocumentsPart(Part):
         several = len(result.texts) > 1
         for number in range(min(len(result.texts), _MOST_PICTURES)):
             name = f"faithfulness-documents{f'-{number}' if several else ''}"
-            yield Drawing(name, partial(draw_documents, result, number, **captions))
+            yield Drawing(name, partial(draw_documents, result, number, model=captions["model"]))
 
     def terminal(self, result: Documents) -> Iterable[RenderableType]:
         """Return a table of the segments of the first text."""

@@ -14,7 +14,7 @@ from attncli.terminal import add_row, blank_table, three_digits
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_MOST_ROWS = 10
+_MOST_ROWS, _MOST_REMOVALS = 10, 3
 
 
 def documents_tables(result: Documents) -> Iterator[RenderableType]:
@@ -33,14 +33,16 @@ def _table(result: Documents, number: int) -> RenderableType:
 
     text = result.texts[number]
     several = f"text {number}, " if len(result.texts) > 1 else ""
-    numbers = [f"{name} {removal}" for removal in result.removals for name in ("left out", "weight")]
+    # three removals with two columns each leave no room for names
+    shown = ("left_out", "weight") if len(result.removals) < _MOST_REMOVALS else ("weight",)
+    numbers = [f"{name.replace('_', ' ')} {removal}" for removal in result.removals for name in shown]
     title = f"segments, {several}{escape_invisible(text.prediction)}: {result.response} {text.full:.3f}"
     table = blank_table(title, ["segment"], ["attention", "knockout", *numbers])
     values = [text.of(removal) for removal in result.removals]
     weights = np.stack([of["weight"] for of in values])
     for row in np.argsort(-np.abs(weights).max(0), kind="stable")[:_MOST_ROWS].tolist():
         cells = [text.attention[row], text.knockout[row]]
-        cells += [of[name][row] for of in values for name in ("left_out", "weight")]
+        cells += [of[name][row] for of in values for name in shown]
         add_row(table, [escape_invisible(text.segments[row]), *map(three_digits, cells)])
     fits = [f"{removal} {fit_text(text.removals[removal])}" for removal in result.removals]
     stay = f" Not left out: {', '.join(text.stay)}." if text.stay else ""
