@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_whole_package(contents: set[str], sources: list[str
 
 def test_the_wheel_holds_the_help_pages(contents: set[str], repo: Path) -> None:
     package = repo / "attncli"
-    pages = [*package.glob("studies/*/help.md"), *package.glob("cli/help/*.md")]
+    pages = [*package.glob("studies/**/help.md"), *package.glob("cli/help/*.md")]
     assert {"attncli/studies/stats/help.md", "attncli/cli/help/output.md"} <= contents
     assert {str(path.relative_to(repo)) for path in pages} - contents == set()
 

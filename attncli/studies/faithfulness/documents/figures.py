@@ -85,7 +85,7 @@ def _draw(axes: Axes, bars: Array, limits: tuple[float, float]) -> None:
 def _limits(reach: Array) -> tuple[float, float]:
     """Return the ends of an axis with room for the numbers beside the bars."""
     low, high = reach.tolist()
-    room = 0.28 * ((high - low) or 1.0)
+    room = 0.32 * ((high - low) or 1.0)
     return low - room * (low < 0), high + room * (high > 0 or low == high)
 
 
