@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from attncli.studies.faithfulness.text import StudiedText
 from attncli.studies.knockout.compute import Variant
 from attncli.studies.knockout.compute import measure as blocked_effects
 
+_QUALITY = ("r2", "r2_held_out", "lds")
 Units = Sequence[tuple[Side, TextUnit]]
 
 
@@ -41,7 +43,7 @@ def measured(text: StudiedText, options: FaithfulnessOptions, advance: Advance) 
         "tokens": [len(unit.positions) for _, unit in units],
         "stay": list(documents.stay),
         "attention": attention_shares(text, units).tolist(),
-        "knockout": _plain(_knockouts(text, units, full)),
+        "knockout": _plain(_knockouts(text, units, full).tolist()),
         "full": full,
         "removals": [],
     }
@@ -82,7 +84,7 @@ def _without(remover: TextRemover, removal: str, options: FaithfulnessOptions, t
         "weights": surrogate.weights.tolist(),
         "shapley": shapley_of_all(kept, of_subsets).tolist() if every else [None] * segments,
         "fit": "lasso" if surrogate.sparse else "least-squares",
-        **{name: _plain(getattr(surrogate, name)) for name in ("r2", "r2_held_out", "lds")},
+        **dict(zip(_QUALITY, _plain([getattr(surrogate, name) for name in _QUALITY]), strict=True)),
     }
 
 
@@ -117,6 +119,6 @@ def _variant(text: StudiedText, kind: Kind, unit: TextUnit) -> Variant:
     return Variant(kind, layers, unit.positions)
 
 
-def _plain(values: Any) -> Any:
-    """Return numbers as plain values with None for NaN."""
-    return np.where(np.isnan(values), None, values).tolist()
+def _plain(values: Sequence[float]) -> list[float | None]:
+    """Return numbers with None for NaN."""
+    return [None if math.isnan(value) else value for value in values]
