@@ -10,11 +10,13 @@ import numpy as np
 
 from attncli.data import Array
 from attncli.data.cached import cached_property
+from attncli.data.labels import label
 from attncli.store.tables import records
 from attncli.studies.faithfulness.protocol import Columns, PartResult
 
 MEASURES = ("attention", "knockout", "left_out", "weight", "shapley")
 """The numbers of a segment. All but attention are losses of the logit, or of the number that is predicted."""
+_LONGEST_NAME = 40
 NO_EFFECT = 0.1
 """A segment with a smaller weight counts as one that the prediction does not depend on."""
 POOR_FIT = 0.5
@@ -182,16 +184,16 @@ def _sentence(text: TextDocuments, removal: str, response: str) -> str:
             f"gets {values['attention'][first]:.2f} of the attention, '{text.segments[read]}' most "
             f"({values['attention'][read]:.2f})"
         )
-    what = "the logit of" if response == "logit" else "the number"
+    what = f"{'the logit of' if response == 'logit' else 'the number'} '{label(text.prediction, width=_LONGEST_NAME)}'"
     if effects.weights[first] < NO_EFFECT:
         return (
-            f"Segments, {removal}: {what} '{text.prediction}' depends on none of the {len(text.segments)} segments: "
+            f"Segments, {removal}: {what} depends on none of the {len(text.segments)} segments: "
             f"each raises it by less than {NO_EFFECT}."
         )
     fit = f"R² {effects.r2:.2f}" if effects.r2 == effects.r2 else "no change to explain"
     held_out = f", rank correlation on held-out subsets {effects.lds:.2f}" if effects.lds == effects.lds else ""
     return (
-        f"Segments, {removal}: {what} '{text.prediction}' depends most on '{text.segments[first]}' (weight "
+        f"Segments, {removal}: {what} depends most on '{text.segments[first]}' (weight "
         f"{effects.weights[first]:.2f}, {effects.left_out[first]:.2f} less without it alone; linear model: "
         f"{fit}{held_out}), which {attention}."
     )

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attncli.data.labels import escape_invisible
+from attncli.data.labels import escape_invisible, label
 from attncli.studies.faithfulness.documents.result import Documents, RemovalEffects
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_MOST_ROWS, _MOST_REMOVALS = 10, 3
+_MOST_ROWS, _MOST_REMOVALS, _LONGEST_NAME = 10, 3, 40
 
 
 def documents_tables(result: Documents) -> Iterator[RenderableType]:
@@ -36,7 +36,7 @@ def _table(result: Documents, number: int) -> RenderableType:
     # three removals with two columns each leave no room for names
     shown = ("left_out", "weight") if len(result.removals) < _MOST_REMOVALS else ("weight",)
     numbers = [f"{name.replace('_', ' ')} {removal}" for removal in result.removals for name in shown]
-    title = f"segments, {several}{escape_invisible(text.prediction)}: {result.response} {text.full:.3f}"
+    title = f"segments, {several}{escape_invisible(label(text.prediction, width=_LONGEST_NAME))}: {result.response} {text.full:.3f}"
     table = blank_table(title, ["segment"], ["attention", "knockout", *numbers])
     values = [text.of(removal) for removal in result.removals]
     weights = np.stack([of["weight"] for of in values])

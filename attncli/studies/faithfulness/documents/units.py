@@ -55,7 +55,7 @@ def document_units(text: StudiedText) -> DocumentUnits:
             removed = tuple(position for position in positions if not kept[position])
             stays_whole = predicting[side][positions].any() or unit.name in (GENERATED, REST) or question in positions
             if stays_whole and not tokens.special[positions].all():
-                stay.append(unit.name)
+                stay.append(unit.name if len(text.read) == 1 else f"{side} {unit.name}")
             elif removed:
                 left_out[side].append(replace(unit, positions=removed))
     if not any(left_out.values()):
