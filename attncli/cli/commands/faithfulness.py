@@ -19,6 +19,9 @@ def faithfulness(common: CommonOptions, options: FaithfulnessOptions, pictures: 
 
     Give several texts, better 10 or more: from 6 on, numbers have 95 % intervals over texts.
 
+    With --divide or --segments, whole segments are removed, and a further part says which of them, such as one of
+    several documents, each prediction depends on (attncli explain documents).
+
     Writes faithfulness.json, faithfulness.csv, further tables for differences, shares and single texts, and the picture
     of the curves. In a pipe, prints faithfulness.csv; with --json faithfulness.json. An interrupted command continues
     where it stopped when it is given again.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from readme import REPO
 from sklearn.linear_model import Lasso
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,13 +22,9 @@ from attncli.studies.faithfulness.documents.subsets import shapley_of_all, subse
 from attncli.studies.faithfulness.documents.surrogate import Surrogate, fit, logit_of
 from attncli.studies.faithfulness.documents.units import chat_parts
 
-DOCUMENTS = (
-    "the quick Romulus sings aloud.",
-    "March on, march on, Zandor the brave of Kelvin shall win.",
-    "Good night to all of you here.",
-)
-QUESTION = "March on, march on, Zandor the brave of"
-TEXT = "\n\n".join((*DOCUMENTS, QUESTION))
+TEXT = (REPO / "configs" / "copied-document.txt").read_text(encoding="utf-8")
+*DOCUMENTS, QUESTION = TEXT.split("\n\n")
+PAGE = REPO / "docs" / "how-to" / "faithfulness.md"
 RANDOM = np.random.default_rng(0)
 
 
@@ -118,6 +115,13 @@ def test_the_answer_depends_on_the_document_that_it_copies(documents: Documents)
         assert text.removals[removal].fit == "least-squares"
         assert text.removals[removal].lds > 0.8
     assert documents.sentences[1].startswith("Segments, delete: the logit of 'Kelvin shall' depends most on '¶2'")
+
+
+def test_the_page_shows_its_numbers(documents: Documents) -> None:
+    effects = documents.texts[0].of("delete")
+    rows = [line.split("|")[2:-1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ¶")]
+    for name, shown in zip(effects, np.array(rows, dtype=np.float64).T, strict=True):
+        assert effects[name] == pytest.approx(shown, abs=0.006), name
 
 
 def test_all_subsets_have_the_numbers_of_passes_one_by_one(decoder: attncli.Model, documents: Documents) -> None:

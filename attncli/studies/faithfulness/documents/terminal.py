@@ -36,7 +36,8 @@ def _table(result: Documents, number: int) -> RenderableType:
     # three removals with two columns each leave no room for names
     shown = ("left_out", "weight") if len(result.removals) < _MOST_REMOVALS else ("weight",)
     numbers = [f"{name.replace('_', ' ')} {removal}" for removal in result.removals for name in shown]
-    title = f"segments, {several}{escape_invisible(label(text.prediction, width=_LONGEST_NAME))}: {result.response} {text.full:.3f}"
+    prediction = escape_invisible(label(text.prediction, width=_LONGEST_NAME))
+    title = f"segments, {several}{prediction}: {result.response} {text.full:.3f}"
     table = blank_table(title, ["segment"], ["attention", "knockout", *numbers])
     values = [text.of(removal) for removal in result.removals]
     weights = np.stack([of["weight"] for of in values])
