@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import permutations, product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from readme import REPO
@@ -16,6 +18,8 @@ from sklearn.preprocessing import StandardScaler
 
 import attncli
 from attncli.data import Input, Text, Tokens
+from attncli.store.partial import PartialResults
+from attncli.store.text import json_line
 from attncli.studies.faithfulness.documents.figures import draw_documents
 from attncli.studies.faithfulness.documents.result import Documents
 from attncli.studies.faithfulness.documents.subsets import shapley_of_all, subsets
@@ -182,7 +186,9 @@ def test_the_picture_has_a_panel_for_each_measure(documents: Documents) -> None:
 # --------------------------------------------------------------------------------------- other texts, bad input
 
 
-def test_a_classifier_of_many_sentences_and_of_one_more_text() -> None:
+def test_a_classifier_of_many_sentences_and_of_one_more_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    monkeypatch.setattr(PartialResults, "keep", lambda _, entry: kept.append(json.loads(json_line(entry))))
     model = attncli.load("demo:classifier", head="auto-head")
     many = "I saw a chosen cat. It ran. We ate soup. He left. She came. They sang. Rain fell."
     result = model.faithfulness([many, "A dog slept. Men talk."], "attention", divide="sentence", removal="mask")
@@ -196,6 +202,10 @@ def test_a_classifier_of_many_sentences_and_of_one_more_text() -> None:
     assert tables["faithfulness-documents"]["text"].tolist() == [0] * 7 + [1] * 2
     assert tables["faithfulness-documents-fit"]["fit"].tolist() == ["lasso", "least-squares"]
     assert result.documents.sentences[0].startswith("Segments, mask: in ")
+    # what an interrupted command has kept gives the same result
+    again = Documents.of([entry["parts"]["documents"] for entry in kept], ("mask",))
+    for name, columns in again.tables().items():
+        pd.testing.assert_frame_equal(pd.DataFrame(columns), pd.DataFrame(tables[name]))
 
 
 def test_the_template_and_the_question_of_a_chat_stay() -> None:
