@@ -37,6 +37,14 @@ class BoundEdits:
     weights: Mapping[CallKey, CallEdits] = field(default_factory=dict)
     outputs: OutputEdits = field(default_factory=dict)
 
+    def followed_by(self, edits: Iterable[tuple[Site, Sequence[WeightEdit]]]) -> BoundEdits:
+        """Return these edits, and further ones of the weights of some calls, which act after them."""
+        weights = dict(self.weights)
+        for site, of_call in edits:
+            before = weights[site.key].edits if site.key in weights else ()
+            weights[site.key] = CallEdits(site.label, (*before, *of_call))
+        return BoundEdits(weights, self.outputs)
+
 
 def available_heads(plan: CapturePlan) -> Available:
     """Return the heads that a plan captures, by kind and layer."""
@@ -141,9 +149,14 @@ def _weight_edit(edit: Edit, site: Site, heads: Sequence[int], chosen: Tensor, i
         given = values if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
         return WeightEdit("replace", where, weights=_placed(given, heads, site.heads))
     number = edit.number
-    if edit.action == "permute":  # layers get orders of their own
-        number = int(edit.number or 0) * LAYERS + site.layer
+    if edit.action == "permute":
+        number = layer_seed(int(edit.number or 0), site)
     return WeightEdit(edit.action, where, number)
+
+
+def layer_seed(seed: int, site: Site) -> int:
+    """Return the seed by which `permute` orders the keys of a layer: layers get orders of their own."""
+    return seed * LAYERS + site.layer
 
 
 def _placed(values: Tensor, heads: Sequence[int], count: int) -> Tensor:

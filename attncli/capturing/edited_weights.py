@@ -7,7 +7,7 @@ gradients pass through all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +46,7 @@ class WeightEdit:
     action          block, window or temperature, which edit scores; uniform, permute or replace, which edit weights
     where           [batch or 1, head, 1, 1] bool: the heads that are edited
     number          seed, temperature or width
+    seeds           seeds of permute, one for each text of the batch; None if `number` is that of all texts
     queries, keys   [batch, token] bool: tokens between which attention is blocked; None for all tokens
     weights         [1 or batch, head, query, key]: weights that are put in the place of those of heads
     change          a function of weights [batch, head, row, key] and the positions of their rows and keys that returns
@@ -55,6 +56,7 @@ class WeightEdit:
     action: Action
     where: Tensor
     number: float | None = None
+    seeds: Sequence[int] | None = None
     queries: Tensor | None = None
     keys: Tensor | None = None
     weights: Tensor | None = None
@@ -88,8 +90,8 @@ class WeightEdit:
         if self.action == "uniform":
             return visible / visible.sum(-1, keepdim=True).clamp_min(1).to(weights.dtype)
         if self.action == "permute":
-            assert self.number is not None
-            return _permuted(weights, visible, rows, int(self.number))
+            seeds = [int(self.number or 0)] if self.seeds is None else self.seeds
+            return _permuted(weights, visible, rows, seeds)
         assert self.weights is not None
         given = self.weights.to(weights.device)[:, :, rows.first : rows.first + rows.count, : keys.first + keys.count]
         return given[..., keys.first :].to(weights.dtype)
@@ -186,15 +188,23 @@ def _for_queries(shared: Tensor, heads: int) -> Tensor:
     return shared.repeat_interleave(heads // shared.shape[1], 1)
 
 
-def _permuted(weights: Tensor, visible: Tensor, rows: Span, seed: int) -> Tensor:
-    """Return weights shuffled among the visible keys of each row; a row gets the same order in every batch."""
-    _, heads, _, keys = weights.shape
-    noise = []
-    for position in range(rows.first, rows.first + rows.count):
-        generator = torch.Generator().manual_seed((seed << 32) + position)
-        noise.append(torch.rand((heads, keys), generator=generator))
+def _permuted(weights: Tensor, visible: Tensor, rows: Span, seeds: Sequence[int]) -> Tensor:
+    """Return weights shuffled among the visible keys of each row; a row gets the same order in every batch.
+
+    seeds  one for each text of the batch, or one for all
+    """
     seen = visible.expand(weights.shape)
-    shuffled = torch.stack(noise, 1).to(weights.device).masked_fill(~seen, 2.0)  # after all visible keys
+    noise = torch.stack([_noise(weights.shape[1], weights.shape[3], rows, seed) for seed in seeds])
+    shuffled = noise.to(weights.device).masked_fill(~seen, 2.0)  # after all visible keys
     source = shuffled.argsort(-1)
     target = (~seen).int().argsort(dim=-1, stable=True)
     return torch.zeros_like(weights).scatter(-1, target, weights.gather(-1, source))
+
+
+def _noise(heads: int, keys: int, rows: Span, seed: int) -> Tensor:
+    """Return numbers from 0 to 1 that order the keys of some rows, [head, row, key]."""
+    noise, generator = [], torch.Generator()
+    for position in range(rows.first, rows.first + rows.count):
+        generator.manual_seed((seed << 32) + position)
+        noise.append(torch.rand((heads, keys), generator=generator))
+    return torch.stack(noise, 1)

@@ -114,8 +114,24 @@ class Predictions:
         gradients  whether gradients are needed
         edits      edits of attention; None for those of the model
         """
-        loaded, plan = self.prepared.loaded, self.prepared.plan
         count = len(vectors[0]) if vectors else 1
+        logits, outputs = self.logits_of(count, vectors, gradients=gradients, edits=edits)
+        return torch.stack([output.score(logits, self.score) for output in outputs], 1)
+
+    def logits_of(
+        self,
+        count: int,
+        vectors: Sequence[Tensor] = (),
+        *,
+        gradients: bool = False,
+        edits: BoundEdits | None = None,
+    ) -> tuple[Tensor, tuple[Explained, ...]]:
+        """Return the logits of copies of the text, and the predictions with the rows that they have in them.
+
+        count                      number of copies
+        vectors, gradients, edits  as for `scores`
+        """
+        loaded, plan = self.prepared.loaded, self.prepared.plan
         batch = repeated(self.prepared.batches[0], count)
         shadow = self.fast if edits is None else self.shadow
         if edits is None:
@@ -133,7 +149,7 @@ class Predictions:
         logits = checked_logits(loaded, raw, outputs[0].similar is not None)
         if rows and logits.shape[1] == len(rows):
             outputs = tuple(replace(output, rows=tuple(map(rows.index, output.rows))) for output in outputs)
-        return torch.stack([output.score(logits, self.score) for output in outputs], 1)
+        return logits, outputs
 
     @property
     def rows(self) -> list[int]:

@@ -11,7 +11,7 @@ import torch
 
 from attncli.capturing import bind
 from attncli.capturing.bound_edits import BoundEdits
-from attncli.capturing.edited_weights import CallEdits, Span, WeightEdit
+from attncli.capturing.edited_weights import Span, WeightEdit
 from attncli.capturing.intercept import CallKey
 from attncli.capturing.word_vectors import Side
 from attncli.data import KINDS, Array, Kind, base_kind
@@ -148,18 +148,16 @@ def _recording(predictions: Predictions, kept: _Weights) -> BoundEdits:
     Raise ModelError if the weights of a selected layer cannot be edited.
     """
     prepared = predictions.prepared
-    own = bind(prepared.plan, [predictions.text], prepared.loaded.edits, prepared.loaded.name)
-    weights = dict(own.weights)
+    keeping = []
     for site in prepared.plan.sites:
         if (site.kind, site.layer) not in prepared.heads:
             continue
         if site.no_edits:
             raise ModelError(f"attention-x-gradient: weights of {site.label} have no gradients: {site.no_edits}")
         every = torch.ones((1, site.heads, 1, 1), dtype=torch.bool)
-        edit = WeightEdit("replace", every, change=partial(kept.keep, site.key))
-        before = weights[site.key].edits if site.key in weights else ()
-        weights[site.key] = CallEdits(site.label, (*before, edit))
-    return BoundEdits(weights, own.outputs)
+        keeping.append((site, [WeightEdit("replace", every, change=partial(kept.keep, site.key))]))
+    own = bind(prepared.plan, [predictions.text], prepared.loaded.edits, prepared.loaded.name)
+    return own.followed_by(keeping)
 
 
 class _Relevance:

@@ -17,7 +17,7 @@ import torch
 
 from attncli.capturing import bind
 from attncli.capturing.bound_edits import BoundEdits
-from attncli.capturing.edited_weights import CallEdits, WeightEdit
+from attncli.capturing.edited_weights import WeightEdit
 from attncli.capturing.partial_passes import PartialPasses
 from attncli.data import Array, Input, Kind
 from attncli.engine.explained import Explained, checked_logits, predicted_names
@@ -175,7 +175,7 @@ def _edits(prepared: Pass, rows: Mapping[Kind, Array], variants: Sequence[Varian
     """Return the edits of a batch: those of the model, and the blocked keys of each pass."""
     text = prepared.batches[0].inputs[0]
     own = bind(prepared.plan, [text] * len(variants), prepared.loaded.edits, prepared.loaded.name)
-    weights = dict(own.weights)
+    blocks = []
     masks = {kind: _masks(text, kind, rows[kind], variants) for kind in rows}
     for site in prepared.plan.sites:
         heads = prepared.heads.get((site.kind, site.layer), ())
@@ -188,10 +188,8 @@ def _edits(prepared: Pass, rows: Mapping[Kind, Array], variants: Sequence[Varian
         if site.no_edits:
             raise ModelError(f"knockout: weights of {site.label} cannot be edited: {site.no_edits}")
         queries, keys = masks[site.kind]
-        edit = WeightEdit("block", where[:, :, None, None], queries=queries, keys=keys)
-        before = weights[site.key].edits if site.key in weights else ()
-        weights[site.key] = CallEdits(site.label, (*before, edit))
-    return BoundEdits(weights, own.outputs)
+        blocks.append((site, [WeightEdit("block", where[:, :, None, None], queries=queries, keys=keys)]))
+    return own.followed_by(blocks)
 
 
 def _masks(text: Input, kind: Kind, rows: Array, variants: Sequence[Variant]) -> tuple[torch.Tensor, torch.Tensor]:
