@@ -18,6 +18,7 @@ from attncli.capturing.masks import Strip, slices
 from attncli.data.edits import Action
 
 Tensor = torch.Tensor
+_BITS = (1 << 64) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +206,14 @@ def _noise(heads: int, keys: int, rows: Span, seed: int) -> Tensor:
     """Return numbers from 0 to 1 that order the keys of some rows, [head, row, key]."""
     noise, generator = [], torch.Generator()
     for position in range(rows.first, rows.first + rows.count):
-        generator.manual_seed((seed << 32) + position)
+        generator.manual_seed(_mixed(seed, position))
         noise.append(torch.rand((heads, keys), generator=generator))
     return torch.stack(noise, 1)
+
+
+def _mixed(seed: int, position: int) -> int:
+    """Return a seed of 32 bits for a row: torch's generator for a CPU ignores all higher bits (SplitMix64)."""
+    value = ((seed + 1) * 0x9E3779B97F4A7C15 + position * 0xD1B54A32D192ED03) & _BITS
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _BITS
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _BITS
+    return (value ^ (value >> 31)) & 0xFFFFFFFF

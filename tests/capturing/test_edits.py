@@ -93,6 +93,8 @@ def test_edits_have_their_closed_forms(llama: tuple[Loaded, Batch, CapturePlan])
     assert np.abs(shuffled - plain[2]).max() > 0.1
     assert not shuffled[causal == 0].any()
     np.testing.assert_allclose(np.sort(shuffled), np.sort(plain[2]), atol=1e-6)
+    others = edited(edits.permute("0.2", seed=4)), edited(edits.permute("0.2", seed=3 + 2**40))
+    assert all(np.abs(shuffled - other).max() > 0.1 for other in others)
     given = np.full(plain.shape[1:], 0.01, np.float32)
     np.testing.assert_allclose(edited(edits.replace("0.2", given)), given, atol=1e-7)
 
