@@ -182,6 +182,7 @@ def agree(first: Tensor, second: Tensor) -> bool:
     if first.shape != second.shape:
         return False
     allowed = max(ROUNDING.get(tensor.dtype, AGREE) for tensor in (first, second))
+    first, second = first.detach(), second.detach()
     scale = max(1.0, float(second.abs().max()))
     return bool((first.double() - second.double()).abs().max() <= allowed * scale)
 
