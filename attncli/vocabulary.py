@@ -96,3 +96,8 @@ DRAWS = 5
 """Number of random orders, and of random tokens in the place of each, that are averaged."""
 SUBSETS = 64
 """Most subsets of segments that are left out: all of 6 segments."""
+PERMUTATIONS = 100
+"""Random orders of the weights of each query (Jain & Wallace 2019)."""
+ADVERSARIAL_STEPS = 100
+EPSILON = 0.05
+"""Largest total variation distance of an output that counts as nearly the same."""

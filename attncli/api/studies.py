@@ -185,6 +185,11 @@ class StudyRunner(Runner):
         rationales: Sequence[Sequence[RationaleSpan]] | None = None,
         robustness: bool = False,
         subsets: int = SUBSETS,
+        needed: bool = False,
+        permutations: int = FaithfulnessOptions.permutations,
+        adversarial_steps: int = FaithfulnessOptions.adversarial_steps,
+        epsilon: float = FaithfulnessOptions.epsilon,
+        seed_models: str | Sequence[str] = (),
         pair: str | None = None,
         target: str | None = None,
         **run_options: Unpack[RunOptions],
@@ -200,9 +205,10 @@ class StudyRunner(Runner):
         top           first units of two methods whose overlap is counted; a tenth of them by default
         rationales    for each text the spans that people named: (start, end) in characters, or a passage
         robustness    whether to measure infidelity and maximal sensitivity too, by Captum
+        needed        whether to change weights of the heads of layer and head: permuted, uniform, adversarial; also if
+                      permutations, adversarial_steps, epsilon or seed_models are given; `attncli explain needed`
         run_options   options of the forward pass, as in `attribute`
-        Intervals need 6 texts or more, and `pip install "attncli[analyses]"`. Raise errors as `attribute` does, which
-        name the text.
+        Intervals need 6 texts or more, and `pip install "attncli[analyses]"`. Errors are as in `attribute`.
         """
         options = FaithfulnessOptions(
             explain=explain,
@@ -220,6 +226,11 @@ class StudyRunner(Runner):
             robustness=robustness,
             rationales=None if rationales is None else "rationales",
             subsets=subsets,
+            needed=needed,
+            permutations=permutations,
+            adversarial_steps=adversarial_steps,
+            epsilon=epsilon,
+            seed_models=_names(seed_models) or None,
         )
         named = None if rationales is None else as_rationales(rationales)
         study = FaithfulnessStudy(options, _spans_unless_divided(spans, divide), named)

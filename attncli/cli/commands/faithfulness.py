@@ -15,7 +15,7 @@ def faithfulness(common: CommonOptions, options: FaithfulnessOptions, pictures: 
     100 %. As the way of removing matters, tokens are removed in two ways, side by side (--removal).
 
     Beside that: whether methods agree; whether they find what people named (--rationales FILE); infidelity and maximal
-    sensitivity (--robustness).
+    sensitivity (--robustness); whether the attention of chosen heads is needed, or other weights do (--needed).
 
     Give several texts, better 10 or more: from 6 on, numbers have 95 % intervals over texts.
 

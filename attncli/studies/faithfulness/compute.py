@@ -58,6 +58,7 @@ def faithfulness(
     # words are compared, but attention is not merged into them
     request = replace(execution.request, words=False, special="keep", keep_maps=False)
     passes = prepare_each_explained(execution.runner, execution.texts, request, wanted, execution.track)
+    parts = [part.begin(execution) for part in parts]
     needs_vectors = any(part.needs_vectors for part in parts)
     texts = _Texts(passes, wanted, options, execution.request, spans, rationales, needs_vectors)
     baseline = texts.baseline

@@ -7,6 +7,7 @@ from attncli.options import option
 from attncli.studies.attribute.options import AttributeOptions
 from attncli.studies.faithfulness.agreement.options import AgreementOptions
 from attncli.studies.faithfulness.documents.options import DocumentsOptions
+from attncli.studies.faithfulness.needed.options import NeededOptions
 from attncli.studies.faithfulness.rationales.options import RationaleOptions
 from attncli.studies.faithfulness.robustness.options import RobustnessOptions
 from attncli.vocabulary import ATTRIBUTION_METHODS, DRAWS, FAITHFULNESS_METHODS, REMOVALS
@@ -15,7 +16,9 @@ RemovalName = Literal["mask", "delete", "resample"]
 
 
 @dataclass(frozen=True)
-class FaithfulnessOptions(AttributeOptions, AgreementOptions, RationaleOptions, RobustnessOptions, DocumentsOptions):
+class FaithfulnessOptions(
+    AttributeOptions, AgreementOptions, RationaleOptions, RobustnessOptions, NeededOptions, DocumentsOptions
+):
     """Which methods are tested, and how tokens are removed."""
 
     method: str = option(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from attncli.data import Array
 from attncli.engine.report import Drawing
@@ -19,6 +19,7 @@ from attncli.studies.faithfulness.options import FaithfulnessOptions
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from attncli.engine.execution import Execution
     from attncli.engine.progress import Advance
     from attncli.engine.request import Request
     from attncli.studies.faithfulness.text import StudiedText
@@ -73,6 +74,10 @@ class Part(ABC):
     def check(self, request: Request) -> None:
         """Check the options before any heavy work, and raise UsageError if they are wrong."""
         return
+
+    def begin(self, execution: Execution) -> Self:
+        """Return the part ready to measure, with what all texts share; raise errors before any heavy work."""
+        return self
 
     @abstractmethod
     def measure(self, text: StudiedText, advance: Advance) -> Mapping[str, Any]:
