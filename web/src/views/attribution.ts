@@ -55,13 +55,7 @@ export function attributionView(stage: Stage): Drawing {
   const probability = output.probability === null ? "" : `, p = ${output.probability.toFixed(3)}`;
   const title = `${output.name}: ${attribution.score} ${shown(output.score)}${probability}`;
   select(box).append("p").attr("class", "question").attr("dir", "auto").text(title);
-  legend(
-    box,
-    top,
-    signed,
-    attribution.score === "number",
-    parts.some((part) => part.predicts.size > 0),
-  );
+  legend(box, top, signed, attribution.score === "number", parts.some(marksToken));
   const hosts = parts.map((part) => drawPart(box, part, top));
   if (!parts.some((part) => part.name === "attention of the head")) {
     const why = `No row of ${state.kind} attention makes the prediction: choose another kind.`;
@@ -150,6 +144,11 @@ function summed(shares: Float32Array, places: readonly number[], count: number):
     if (place >= 0 && !Number.isNaN(share)) sums[place] = (Number.isNaN(sums[place]) ? 0 : sums[place]) + share;
   });
   return sums;
+}
+
+/** Returns whether a token that predicts is drawn: special ones may be left out. */
+function marksToken({ cells, predicts }: Part): boolean {
+  return cells.some((cell) => cell.places.length > 0 && predicts.has(cell.piece));
 }
 
 function drawPart(box: HTMLElement, { caption, side, cells, predicts }: Part, top: number): HTMLElement {
