@@ -100,17 +100,17 @@ def attention_shares(text: StudiedText, units: Units) -> Array:
 def _knockouts(text: StudiedText, units: Units, full: float) -> Array:
     """Return how much the logit falls when the rows that predict cannot read a segment in any layer, [segment].
 
-    NaN where weights cannot be edited, where no row reads the segment, and for a number.
+    NaN where weights cannot be edited and where no row reads the segment. A number is its own logit.
     """
     losses = np.full(len(units), np.nan)
     rows = predicting_rows(text.predictions, text.output)
-    if is_number(text) or any(site.no_edits for site in text.prepared.plan.sites if site.kind in rows):
+    if any(site.no_edits for site in text.prepared.plan.sites if site.kind in rows):
         return losses
     kinds = {side_of(text.predictions, kind): kind for kind in rows}
     numbers = [number for number, (side, _) in enumerate(units) if side in kinds]
     variants = [_variant(text, kinds[units[number][0]], units[number][1]) for number in numbers]
     effects = blocked_effects(text.prepared, text.output, rows, variants, untracked, text.predictions.logits.shape[-1])
-    losses[numbers] = full - logit_of(effects.ln_probability)
+    losses[numbers] = full - (effects.score if is_number(text) else logit_of(effects.score))
     return losses
 
 
