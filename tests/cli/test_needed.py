@@ -81,6 +81,9 @@ def test_without_steps_nothing_is_said_of_adversarial_weights(result: Needed) ->
     assert "(median of 2 permutations, on this text)" in permuted
     assert "The yardstick is missing" in yardstick
     assert result.notes == ()
+    assert repr(result).startswith(
+        "Other weights of all 4 heads of layer 0 on 1 text\n  change of the output: permuted "
+    )
     console = Console(file=io.StringIO(), width=80)
     console.print(needed_table(result))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

@@ -320,7 +320,7 @@ def test_means_have_intervals_over_texts_and_sentences_quote_them(result: Needed
     beyond = result.of_texts["adversarial_jsd"] - result.of_seeds["jsd"]
     assert result.means["mean"][means["beyond_seeds"]] == pytest.approx(beyond.mean())
     permuted, adversarial, yardstick, farther = result.sentences
-    assert f"than other seeds by {result.mean('beyond_seeds')}" in farther
+    assert f"minus other seeds, on the same text: a divergence of {result.mean('beyond_seeds')}" in farther
     assert "Permuting the weights of all 4 heads of layer 0" in permuted
     assert f"{result.mean('permuted_tvd')} (median of 5 permutations, mean over 7 texts)" in permuted
     assert f"stays on {int(result.of_texts['adversarial_same'].sum())} of 7 texts" in adversarial

@@ -10,7 +10,7 @@ import numpy as np
 
 from attncli.data import Array
 from attncli.data.cached import cached_property
-from attncli.data.described import counted
+from attncli.data.described import Described, counted
 from attncli.data.tokens import read_only
 from attncli.engine.paired_tests import intervals
 from attncli.store.tables import records
@@ -37,8 +37,8 @@ SEED_MEANS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Needed(PartResult):
+@dataclass(frozen=True, eq=False, repr=False)
+class Needed(Described, PartResult):
     """How the output of a model changes with other weights of chosen heads.
 
     heads         the chosen heads by kind and layer, and how many the model has
@@ -144,8 +144,8 @@ class Needed(PartResult):
             )
             if self.steps:
                 yield (
-                    f"Adversarial weights are farther away than other seeds by {self.mean('beyond_seeds')} "
-                    f"({self.mean('beyond_seeds_predicting')} in the rows that predict)."
+                    f"Adversarial weights minus other seeds, on the same text: a divergence of "
+                    f"{self.mean('beyond_seeds')} ({self.mean('beyond_seeds_predicting')} in the rows that predict)."
                 )
         else:
             yield (
@@ -190,6 +190,13 @@ class Needed(PartResult):
             "texts": list(records(self.of_texts)),
             "seeds": list(records(self.of_seeds)) if self.of_seeds else [],
         }
+
+    def _lines(self) -> Iterator[str]:
+        yield f"Other weights of {self.chosen} on {counted(self.texts, 'text')}"
+        changes = [f"permuted {self.mean('permuted_tvd')}", f"uniform {self.mean('uniform_tvd')}"]
+        yield f"change of the output: {', '.join(changes)}"
+        if self.steps:
+            yield f"adversarial weights: divergence {self.mean('adversarial_jsd')}, change at most {self.epsilon:g}"
 
 
 def _mean(values: Array) -> float:
