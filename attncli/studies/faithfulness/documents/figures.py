@@ -50,7 +50,9 @@ def draw_documents(result: Documents, number: int = 0, *, model: str = "") -> Fi
     for column, place in enumerate(panels):
         axes = page.axes(left + column * (_PANEL + _BETWEEN), top, _PANEL, height)
         bars = values[MEASURES[place]][:, shown]
-        _draw(axes, bars[:1] if place < _SHARED else bars, _limits(reach) if place else _limits(np.array([0, 1])))
+        limits = _limits(reach if place else np.array([0, 1]))
+        shared = place < _SHARED
+        _draw(axes, bars[:1] if shared else bars, (_PLAIN,) if shared else _COLOURS, limits)
         axes.set_title(fit_label(_TITLES[place], SUBTITLE, _PANEL), **style(SUBTITLE, pad=4))
         unit = f"loss of {result.response}" if place else "share"
         axes.set_xlabel(unit, **style(SMALL, FAINT))
@@ -62,14 +64,13 @@ def draw_documents(result: Documents, number: int = 0, *, model: str = "") -> Fi
     return page.figure
 
 
-def _draw(axes: Axes, bars: Array, limits: tuple[float, float]) -> None:
+def _draw(axes: Axes, bars: Array, colours: Sequence[str], limits: tuple[float, float]) -> None:
     """Draw the bars [removal, segment]: in each row one below the other."""
     count, rows = len(bars), np.arange(bars.shape[1])
     tall = 0.8 / count
     for number, values in enumerate(bars):
         places = rows - 0.4 + tall * (number + 0.5)
-        colour = _COLOURS[number] if count > 1 else _PLAIN
-        axes.barh(places, np.nan_to_num(values), height=0.9 * tall, color=colour)
+        axes.barh(places, np.nan_to_num(values), height=0.9 * tall, color=colours[number])
         for place, value in zip(places.tolist(), values.tolist(), strict=True):
             if np.isfinite(value):
                 is_right = value > -_FAINT

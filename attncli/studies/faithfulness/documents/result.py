@@ -178,10 +178,11 @@ class Documents(PartResult):
 def _sentence(text: TextDocuments, removal: str, response: str) -> str:
     effects, values = text.removals[removal], text.of(removal)
     first, read = text.largest(removal, "weight"), text.largest(removal, "attention")
+    names = [label(name, width=_LONGEST_NAME) for name in text.segments]
     attention = f"gets most attention too ({values['attention'][first]:.2f})"
     if read != first:
         attention = (
-            f"gets {values['attention'][first]:.2f} of the attention, '{text.segments[read]}' most "
+            f"gets {values['attention'][first]:.2f} of the attention, '{names[read]}' most "
             f"({values['attention'][read]:.2f})"
         )
     what = f"{'the logit of' if response == 'logit' else 'the number'} '{label(text.prediction, width=_LONGEST_NAME)}'"
@@ -193,8 +194,8 @@ def _sentence(text: TextDocuments, removal: str, response: str) -> str:
     fit = f"R² {effects.r2:.2f}" if effects.r2 == effects.r2 else "no change to explain"
     held_out = f", rank correlation on held-out subsets {effects.lds:.2f}" if effects.lds == effects.lds else ""
     return (
-        f"Segments, {removal}: {what} depends most on '{text.segments[first]}' (weight "
-        f"{effects.weights[first]:.2f}, {effects.left_out[first]:.2f} less without it alone; linear model: "
+        f"Segments, {removal}: {what} depends most on '{names[first]}' "
+        f"(weight {effects.weights[first]:.2f}, {effects.left_out[first]:.2f} less without it alone; linear model: "
         f"{fit}{held_out}), which {attention}."
     )
 
