@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from attncli import keras as keras
+    from attncli import nn as nn
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
@@ -113,12 +115,16 @@ _HOMES = {
     "attncli.studies.view.result": ("Page",),
 }
 _TRUE_NAMES = {"open": "open_saved"}
+_LAYERS = ("keras", "nn")
+"""Packages of layers, `attncli.nn.InterpretableMultiHeadAttention`."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         # most of the time of `import attncli` would go into this module
         return importlib.import_module("importlib.metadata").version("attncli")
+    if name in _LAYERS:
+        return importlib.import_module(f"attncli.{name}")
     for home, names in _HOMES.items():
         if name in names:
             if home != "attncli.errors":

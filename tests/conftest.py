@@ -25,11 +25,13 @@ THREADS = os.environ.get("ATTNCLI_TEST_THREADS", "1")
 
 REPO = Path(__file__).parent.parent
 
-# Before torch, matplotlib or the hub are imported: they read these once. Subprocesses inherit them.
+# Before torch, matplotlib, Keras or the hub are imported: they read these once. Subprocesses inherit them.
 os.environ.update(
     hub_cache(REPO / "build" / "tests" / "huggingface"),
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
+    KERAS_BACKEND="torch",
+    KERAS_HOME=str(REPO / "build" / "tests" / "keras"),
     OMP_NUM_THREADS=THREADS,
     MKL_NUM_THREADS=THREADS,
 )

@@ -18,6 +18,7 @@ HEAVY = {
     "captum",
     "gguf",
     "huggingface_hub",
+    "keras",
     "matplotlib",
     "numpy",
     "pandas",
@@ -376,14 +377,17 @@ def plain_names(package: Package, forbidden: Iterable[str]) -> list[str]:
     ]
 
 
-def names_used_once(package: Package) -> list[str]:
-    """Return public classes, and public functions of different packages, that share a name."""
-    homes: dict[str, list[str]] = {}
+def names_used_once(package: Package, alike: Sequence[str] = ()) -> list[str]:
+    """Return public classes that share a name; packages in `alike` may have the same classes, each once."""
+    homes: dict[tuple[str, str], list[str]] = {}
     for module in package.modules.values():
+        own = next((name for name in alike if package.lies_in(module.name, (name,))), "")
         for node in module.tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                homes.setdefault(node.name, []).append(f"{module.name}:{node.lineno}")
-    return [f"class {name} is defined in {' and '.join(places)}" for name, places in homes.items() if len(places) > 1]
+                homes.setdefault((node.name, own), []).append(f"{module.name}:{node.lineno}")
+    return [
+        f"class {name} is defined in {' and '.join(places)}" for (name, _), places in homes.items() if len(places) > 1
+    ]
 
 
 def _module_and_class_names(package: Package) -> Iterator[tuple[str, str]]:
