@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+
 from attncli.errors import UsageError, did_you_mean
 
 SINGLE_KEY_WARNING = (
@@ -14,9 +16,9 @@ _MASK_SHAPES = "[batch, key], [batch, query, key] or [batch, head, query, key]"
 
 def check_size(name: str, value: object) -> int:
     """Return a size; raise UsageError if it is not an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise UsageError(f"expected {name} to be an integer of at least 1, got {value!r}")
-    return value
+    return int(value)
 
 
 def check_optional_size(name: str, value: object) -> int | None:
@@ -26,7 +28,7 @@ def check_optional_size(name: str, value: object) -> int | None:
 
 def check_rate(value: object) -> float:
     """Return the share of weights that training drops; raise UsageError if it is not a number from 0 to below 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise UsageError(f"expected dropout_rate to be a number from 0 to below 1, got {value!r}")
     return float(value)
 

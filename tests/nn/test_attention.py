@@ -187,7 +187,7 @@ def test_without_embed_dim_the_first_call_decides() -> None:
 
 
 def test_initialisers_and_bias() -> None:
-    plain = made(use_bias=False, kernel_initializer="ones", value_dim=2)
+    plain = made(use_bias=False, kernel_initializer="ones", value_dim=np.int64(2))
     assert {name: tuple(weight.shape) for name, weight in plain.state_dict().items()} == {
         "query_projection.weight": (WIDTH, WIDTH),
         "key_projection.weight": (WIDTH, WIDTH),
