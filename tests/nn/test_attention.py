@@ -126,6 +126,14 @@ def test_statistics_are_those_of_the_weights(block: int, monkeypatch: pytest.Mon
     torch.testing.assert_close(found.received, received, rtol=0, atol=1e-12, equal_nan=True)
 
 
+def test_received_attention_counts_the_queries_that_a_mask_of_keys_leaves() -> None:
+    layer, mask = made(store="statistics"), masks()["keys"]
+    assert mask is not None
+    _, weights = layer(tokens(), tokens(KEYS), mask=mask, return_scores=True)
+    expected = weights.mean(2).masked_fill(~mask[:, None], torch.nan)
+    torch.testing.assert_close(layer.attention_statistics.received, expected, rtol=0, atol=1e-12, equal_nan=True)
+
+
 def test_statistics_keep_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     softmax = torch.softmax
@@ -178,6 +186,8 @@ def test_without_embed_dim_the_first_call_decides() -> None:
     torch.save(layer.state_dict(), stored)
     stored.seek(0)
     empty.load_state_dict(torch.load(stored))
+    with pytest.raises(UsageError, match=r"expected the query with 6 features \(embed_dim\), got 5"):
+        empty(key, key, value)
     assert torch.equal(empty(query, key, value), output)
     assert repr(empty) == repr(layer)
     given = InterpretableMultiHeadAttention(SIZE, HEADS, 0.0, 6, kdim=5, vdim=3)

@@ -106,7 +106,7 @@ def test_masks_that_keras_attaches_hide_keys_and_stay_on_the_output() -> None:
     assert (np.array(layer.attention_scores)[0, :, :, 3:] == 0).all()
     tokens = np.ones((2, 1, 5, 5), bool)
     tokens[1, 0, :, 0] = False
-    layer(masked, mask=tokens)
+    np.testing.assert_array_equal(layer(masked, mask=tokens)._keras_mask, seen)
     scores = np.array(layer.attention_scores)
     assert (scores[0, :, :, 3:] == 0).all()
     assert (scores[1, :, :, 0] == 0).all()
