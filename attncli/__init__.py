@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
+    from attncli.api.watch import Watch, watch
     from attncli.arguments import PictureArguments
     from attncli.data.edits import Edit, block, mean, patch, permute, replace, scale, temperature, uniform, window, zero
     from attncli.data.extras import Edges, Vectors
@@ -75,13 +76,14 @@ __all__ += [
     "Highlight",
 ]
 __all__ += ["HighlightPage", "Importance", "Knockout", "Page", "Patterns", "PictureArguments", "Pruning"]
-__all__ += ["RankedHeads", "Repeated", "Segments", "Thresholds", "__version__"]
-__all__ += ["capture", "compare", "load", "load_pruned", "open"]
+__all__ += ["RankedHeads", "Repeated", "Segments", "Thresholds", "Watch", "__version__"]
+__all__ += ["capture", "compare", "load", "load_pruned", "open", "watch"]
 __all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
 _HOMES = {
     "attncli.api.model": ("Model", "capture", "load"),
     "attncli.api.run": ("Run", "open"),
+    "attncli.api.watch": ("Watch", "watch"),
     "attncli.arguments": ("PictureArguments",),
     "attncli.data": (
         *("KINDS", "Attention", "Edges", "Input", "LayerMaps", "Metric", "Profile", "Received", "RunInfo", "Scores"),

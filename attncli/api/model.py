@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from attncli import models
 from attncli.api.describe import describe_model
+from attncli.api.modules import capture_module
 from attncli.api.predictions import Predictor
 from attncli.api.run import NamedSpans, Run
 from attncli.api.studies import StudyRunner
@@ -247,21 +248,29 @@ def load(
 
 
 @checked
-def capture(model: Any, inputs: Any, tokenizer: Any = None, **options: Unpack[RunOptions]) -> Run:
-    """Run your own Transformers model on inputs that you encoded, and return the run; the model stays unchanged.
+def capture(model: Any, inputs: Any, tokenizer: Any = None, *, names: Any = None, **options: Unpack[RunOptions]) -> Run:
+    """Run your own model on inputs that you encoded, and return the run; the model stays unchanged.
 
     The pass runs at once and keeps the maps of all heads, unless options say otherwise: with `metrics="all",
     keep_maps=False` it needs less time and memory. For texts, `attncli.load(model, tokenizer=tokenizer)` does more.
 
-    model      a Transformers model, or a compiled, parallel, PEFT or SentenceTransformer model or pipeline with one
+    model      a Transformers model, or a compiled, parallel, PEFT or SentenceTransformer model or pipeline with one;
+               or any other `torch.nn.Module`
     inputs     what a tokenizer returns, with or without padding, or only token ids; with `encoder_hidden_states` the
-               keys of cross-attention are the positions 0, 1, … of that input
+               keys of cross-attention are the positions 0, 1, … of that input. For other modules what they read: a
+               tensor, a tuple, or a dictionary of named arguments
     tokenizer  names the tokens; without it their ids are the names
+    names      names of rows and keys, for modules that are no Transformers models: a list, a list for each text, or
+               {"query": …, "key": …}; without it their positions are the names
     Raise UsageError for inputs that cannot be captured, such as `inputs_embeds` and `past_key_values`.
     """
     request = replace(Request.of(options), any_axes=True)
     if request.max_tokens is not None or request.generate or request.add_bos:
         raise UsageError("max_tokens, generate and add_bos are for texts: these inputs are encoded already")
+    if (module := models.plain_module(model, whole=names is not None)) is not None:
+        return capture_module(module, inputs, names, request)
+    if names is not None:
+        raise UsageError("names are for modules that are no Transformers models: the tokenizer names the tokens")
     loaded = models.wrap_model(model, tokenizer)
     batch = batch_from_tensors(loaded, inputs)
     capture_plan = kept_plan(loaded, request.capture, batch)

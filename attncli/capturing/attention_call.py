@@ -78,7 +78,17 @@ class AttentionCall:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> AttentionCall:
+        """Return the call of torch's attention; a single head, or a single text, gets an axis of its own."""
         factor = query.shape[-1] ** -0.5 if scale is None else scale
+        if query.dim() < 4:
+            texts = query.dim() == 3
+            query, key, value = (part[:, None] if texts else part[None, None] for part in (query, key, value))
+            attn_mask = attn_mask[:, None] if attn_mask is not None and attn_mask.dim() == 3 else attn_mask
+        if attn_mask is not None and attn_mask.is_floating_point():  # a row with minus infinity alone has no softmax
+            attn_mask = attn_mask.clamp(min=torch.finfo(attn_mask.dtype).min)
+        if len({len(part) for part in (query, key, value)}) > 1:  # one text serves all
+            size = max(len(part) for part in (query, key, value))
+            query, key, value = (part.expand(size, *part.shape[1:]) for part in (query, key, value))
         return cls(query, key, value, attn_mask, None, factor, None, None, is_causal)
 
     @property

@@ -70,7 +70,7 @@ def plan(loaded: Loaded, route: Literal["auto", "stream", "eager"] = "auto", bat
         sites, refused_calls = survey(calls, outputs, inputs, loaded.model)
         scales = {site.kind: scale_of(loaded.model, site.key) for site in sites if has_scale(site.kind)}
         if sites:
-            chosen, reason, sites = _choose_route(loaded, route, sites)
+            chosen, reason, sites = choose_route(loaded, route, sites)
             notes = canvas_notes(caller, inputs.tensors)
             if index:
                 reason += f"; text runs through its {name} alone"
@@ -105,7 +105,7 @@ def probe_batch(loaded: Loaded) -> Batch:
     return next(encode(loaded, [PROBE], max_tokens=limit))
 
 
-def _choose_route(loaded: Loaded, route: str, sites: list[Site]) -> tuple[Route, str, list[Site]]:
+def choose_route(loaded: Loaded, route: str, sites: list[Site]) -> tuple[Route, str, list[Site]]:
     """Return the route of the whole model, the reason for it, and the sites with their routes."""
     if route == "eager":
         # torch's own attention returns no weights: there only attncli can compute them
@@ -116,11 +116,11 @@ def _choose_route(loaded: Loaded, route: str, sites: list[Site]) -> tuple[Route,
         return "stream", f"streamed weights match eager attention in all {len(sites)} attention calls", sites
     first = others[0]
     reason = (
-        f"{len(others)} of {len(sites)} attention calls {_WHY_EAGER[first.function]} ({first.name}), so the weights of "
-        "the model itself are captured layer by layer"
+        f"{len(others)} of {len(sites)} attention calls {_WHY_EAGER[first.function]} ({first.name or first.label}), "
+        "so the weights of the model itself are captured layer by layer"
     )
     if route == "stream":
-        raise ModelError(f"{type(loaded.model).__name__} cannot be streamed: {reason}; use --capture auto")
+        raise ModelError(f"{loaded.class_name} cannot be streamed: {reason}; use --capture auto")
     return "eager", reason, sites
 
 
@@ -212,15 +212,17 @@ def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[t
 
 
 def _model_label(loaded: Loaded) -> str:
-    return f"{type(loaded.model).__name__} ({loaded.architecture})"
+    name, architecture = loaded.class_name, loaded.architecture
+    return name if name == architecture else f"{name} ({architecture})"
 
 
 def _forward_failure(loaded: Loaded, batch: Batch, error: Exception) -> str:
     """Return one line about a failed forward pass, with its likely cause if one is known."""
-    summary, largest = first_line(error)[:200], int(batch.tensors["input_ids"].max())
+    summary, ids = first_line(error)[:200], batch.tensors.get("input_ids")
+    largest = -1 if ids is None else int(ids.max())
     try:
         vocabulary = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
-    except NotImplementedError:
+    except (NotImplementedError, AttributeError):  # a module that is no Transformers model has no such method
         vocabulary = None
     if isinstance(error, IndexError) and vocabulary is not None and largest >= vocabulary:
         return f"token id {largest} is beyond the model's {vocabulary} embeddings: does the tokenizer fit the model?"

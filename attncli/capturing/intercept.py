@@ -17,9 +17,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers.modeling_utils import AttentionInterface
 
+from attncli.capturing.composed import COMPOSED, Composed, run_composed
 from attncli.capturing.masks import lazy_masks
 from attncli.capturing.patches import capturing, current_capture, installed, only_capture_of
 from attncli.capturing.shadow import Shadow
+from attncli.models import ModuleHost
 
 Tensor = torch.Tensor
 Args = tuple[Any, ...]
@@ -47,10 +49,15 @@ class Handler(Protocol):
 
 
 class Trace:
-    """The modules that are running, outermost first, and the number of attention calls of each module."""
+    """The modules that are running, outermost first, and the number of attention calls of each module.
+
+    opens     whether functions of torch that compute attention inside are opened, to see how they do
+    composed  what is known of the opened function that is running
+    """
 
     def __init__(self, model: nn.Module, handler: Handler) -> None:
-        self.handler = handler
+        self.handler, self.opens = handler, isinstance(model, ModuleHost)
+        self.composed: Composed | None = None
         self.stack: list[str] = []
         self.inside = 0
         self._thread = threading.get_ident()
@@ -197,6 +204,9 @@ class _TorchFunctions(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, trace = kwargs or {}, self._trace
+        if trace.opens and func in COMPOSED and current_capture() is trace:
+            with self:
+                return run_composed(trace, func, args, kwargs)
         if func not in _INTERCEPTED or current_capture() is not trace:
             return func(*args, **kwargs)
         if func in _SOFTMAX:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import Block, attend
 from attncli.capturing.canvas import canvas_input
+from attncli.capturing.composed import Composed
 from attncli.capturing.intercept import Args, CallKey, KwArgs, Output, Trace, intercepted
 from attncli.capturing.projection import Projection, ProjectionFinder
 from attncli.capturing.shadow import Shadow
@@ -41,6 +42,7 @@ class ProbedCall:
     kv_heads    number of key heads, and `dim` the size of a key vector; None for a softmax
     streamable  whether attncli computes the same weights and output
     projection  the module that multiplies the unchanged output of the call by W_O
+    composed    what is known of the opened function of torch that makes the call; None outside of one
     """
 
     key: CallKey
@@ -54,6 +56,7 @@ class ProbedCall:
     dim: int | None = None
     streamable: bool = False
     projection: Projection | None = None
+    composed: Composed | None = None
 
     def has_inputs_of(self, other: ProbedCall) -> bool:
         """Return whether both calls read the same memory."""
@@ -89,13 +92,21 @@ class Recorder:
         def read(args: Args, kwargs: KwArgs) -> AttentionCall:
             return AttentionCall.from_sdpa(*args, **kwargs)
 
-        if read(args, kwargs).query.dim() != 4:
+        assert self.trace is not None
+        query, rows, keys = args[0] if args else kwargs["query"], *read(args, kwargs).shape[2:]
+        if query.dim() > 4 and self.trace.opens:
+            self._add(key, "sdpa", (query,), query.new_zeros(*query.shape[:-2], rows, keys), None)
+        if query.dim() > 4 or (query.dim() < 4 and not self.trace.opens):
             return function(*args, **kwargs)
-        return self._compare(key, "sdpa", run, read, args, kwargs)[0].transpose(1, 2)
+        if query.dim() < 4:
+            function = with_heads(function, query.dim())
+        output = self._compare(key, "sdpa", run, read, args, kwargs)[0].transpose(1, 2)
+        return output.reshape(*query.shape[:-1], output.shape[-1]) if query.dim() < 4 else output
 
     def softmax(self, key: CallKey, scores: Tensor, weights: Tensor) -> Tensor:
         """Record a softmax of the model that may be over keys."""
-        if weights.dim() >= 3:
+        assert self.trace is not None
+        if weights.dim() >= (2 if self.trace.opens else 3):
             self.finder.note_weights(key, weights)
             self._add(key, "softmax", (scores,), weights, visible_by_scores(scores))
         return weights
@@ -133,7 +144,8 @@ class Recorder:
         """Record a call; `fields` are the fields of `ProbedCall` from `inputs` on."""
         assert self.trace is not None
         stack, owner = tuple(self.trace.stack), self.trace.attention_module()
-        self.calls.append(ProbedCall(key, stack, owner, function, *fields))
+        call = ProbedCall(key, stack, owner, function, *fields)
+        self.calls.append(replace(call, composed=self.trace.composed) if self.trace.composed else call)
 
 
 def visible_in_softmax(weights: Tensor, scores: Tensor | None) -> Tensor | None:
@@ -187,11 +199,24 @@ def agree(first: Tensor, second: Tensor) -> bool:
     return bool((first.double() - second.double()).abs().max() <= allowed * scale)
 
 
-def record(model: PreTrainedModel, caller: Callable[..., Any], batch: Batch) -> tuple[list[ProbedCall], Any]:
+def with_heads(function: Callable[..., Tensor], axes: int) -> Callable[..., Tensor]:
+    """Return an attention function whose result has the axes batch and head before the `axes` of its queries."""
+
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        output = function(*args, **kwargs)
+        return output[None, None] if axes == 2 else output[:, None]
+
+    return run
+
+
+def record(
+    model: PreTrainedModel, caller: Callable[..., Any], batch: Batch, recorder: Recorder | None = None
+) -> tuple[list[ProbedCall], Any]:
     """Run one eager pass; return its calls that may be attention, and the outputs of the model."""
-    recorder, shadow = Recorder(finder=ProjectionFinder(len(batch.inputs))), Shadow(model)
-    watching = recorder.finder.watch(shadow.model)
-    with torch.inference_mode(), intercepted(shadow, recorder, functions=True) as trace, watching:
+    recorder, shadow = recorder or Recorder(finder=ProjectionFinder(len(batch.inputs))), Shadow(model)
+    finder = recorder.finder
+    seeing = intercepted(shadow, recorder, functions=True)
+    with torch.inference_mode(), finder.products(), seeing as trace, finder.watch(shadow.model):
         recorder.trace = trace
         outputs = call_model(shadow.of(caller), batch, output_attentions=True)
     projections = recorder.finder.projections

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from attncli.capturing.evidence import Evidence
 from attncli.capturing.intercept import CallKey, KwArgs
 from attncli.capturing.weights import TOLERANCE
 
@@ -18,7 +19,7 @@ Tensor = torch.Tensor
 Form = Literal["out_in", "in_out", "called"]
 WEIGHT_FORMS: tuple[Form, ...] = ("out_in", "in_out")
 _PRODUCTS = frozenset({torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.Tensor.bmm})
-_PRODUCTS |= {torch.einsum, torch.functional.einsum}
+_PRODUCTS |= {torch.einsum, torch.functional.einsum, torch.baddbmm, torch.Tensor.baddbmm}
 CELLS = 1 << 22
 """Numbers of f(x) that are in memory at once."""
 
@@ -84,6 +85,7 @@ class ProjectionFinder:
     _latest: tuple[CallKey, Tensor] | None = None
     _weights: tuple[CallKey, Tensor] | None = None
     _paused: bool = False
+    evidence: Evidence = field(default_factory=Evidence)
 
     @property
     def projections(self) -> dict[CallKey, Projection]:
@@ -98,13 +100,16 @@ class ProjectionFinder:
     def note_weights(self, key: CallKey, weights: Tensor) -> None:
         """Store the weights of a softmax: their product with the values is the output of the call."""
         self._weights = key, weights.clone()
+        self.evidence.note_softmax(key, weights)
 
     def note_product(self, operands: Sequence[object], product: object) -> None:
         """Store a product as the output of the latest softmax if it is one of its weights and other numbers."""
-        if self._weights is None or self._paused or not isinstance(product, Tensor):
+        if self._paused or not isinstance(product, Tensor):
             return
-        key, weights = self._weights
-        if any(_same_numbers(operand, weights) for operand in operands):
+        key, weights = self._weights or (None, product)
+        same = [key is not None and _same_numbers(operand, weights) for operand in operands]
+        self.evidence.note_product(key, operands, same, product)
+        if key is not None and any(same):
             output = _by_token(product, (self.batch, weights.shape[:-2].numel() // self.batch, weights.shape[-2]))
             if output is not None:
                 self.note_output(key, output)
@@ -112,11 +117,14 @@ class ProjectionFinder:
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
         with ExitStack() as hooks:
-            hooks.enter_context(_Products(self))
             for name, module in model.named_modules():
                 handle = module.register_forward_hook(partial(self._compare, name), with_kwargs=True)
                 hooks.callback(handle.remove)
             yield
+
+    def products(self) -> TorchFunctionMode:
+        """Return a mode that shows products of tensors to the finder; modes that open functions go around it."""
+        return _Products(self)
 
     def _compare(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: KwArgs, output: object) -> None:
         """Store the module `name` if it is affine and read the latest output of attention."""

@@ -62,8 +62,13 @@ class RouteHandler:
 
     def sdpa(self, key: CallKey, function: Callable[..., Tensor], args: Args, kwargs: KwArgs) -> Tensor:
         self._editor.edits(key)
-        sites = self._capture(key)
-        return self._stream(key, AttentionCall.from_sdpa(*args, **kwargs)) if sites else function(*args, **kwargs)
+        if not self._capture(key):
+            return function(*args, **kwargs)
+        output, query = (
+            self._stream(key, AttentionCall.from_sdpa(*args, **kwargs)),
+            args[0] if args else kwargs["query"],
+        )
+        return output.reshape(*query.shape[:-1], output.shape[-1]) if query.dim() < 4 else output
 
     def inner_softmax(self, scores: Tensor, weights: Tensor) -> Tensor:
         self._scores = scores
@@ -95,8 +100,8 @@ class RouteHandler:
         if sites[0].layout:
             self._emit_layout(sites, (weights, visible))
             return
-        if visible.dim() == 3:
-            shape = self._batch, -1, *visible.shape[1:]
+        if visible.dim() < 4:
+            shape = self._batch, -1, *visible.shape[-2:]
             weights, visible = weights.reshape(shape), visible.reshape(shape)
         self._emit_weights(sites, weights, visible)
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.capturing.patches import capturing
 from attncli.data.cached import cached_property
+from attncli.models import ModuleHost
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _CONTAINERS = (list, dict, set, OrderedDict)
@@ -42,8 +43,16 @@ class Shadow:
         self._copies: dict[int, tuple[object, object]] = {}
         self._copied_by_config: dict[int, Any] = {}
         self.model: PreTrainedModel = self.of(model)
+        if isinstance(model, ModuleHost):
+            self._own_buffers()
         self.attend_with(implementation)
         self.model.eval()
+
+    def _own_buffers(self) -> None:
+        """Give the copies buffers of their own, which the forward pass of any module may change in place."""
+        for module in self.model.modules():
+            buffers = vars(module)["_buffers"]
+            buffers.update((name, tensor.clone()) for name, tensor in buffers.items() if tensor is not None)
 
     def attend_with(self, implementation: str) -> None:
         """Let Transformers compute attention by one of its implementations, until another is chosen."""

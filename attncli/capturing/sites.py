@@ -62,7 +62,7 @@ class Site:
     @property
     def label(self) -> str:
         """How errors name the site."""
-        return f"{self.kind} layer {self.layer} ({self.name})"
+        return f"{self.kind} layer {self.layer}" + (f" ({self.name})" if self.name else "")
 
     @property
     def no_norms(self) -> str:

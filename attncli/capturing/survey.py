@@ -54,21 +54,21 @@ def survey(
         if isinstance(weights, torch.Tensor) and weights.dim() >= 3
     ]
     surveyed: list[SurveyedCall] = []
-    for call in _distinct(calls):
+    for call in distinct_calls(calls):
         if call.key[1] and chunk_width(model, call.key[0]):
             continue  # a part of the first call of its module
         rows, stored = as_rows(call, calls, batch, returned, model)
         surveyed += _classify(rows, stored, batch, returned, model)
     surveyed += _unclassified(calls, surveyed, batch, block_sparse_advice(model.config))
     surveyed += _only_in_outputs(surveyed, returned, batch, model)
-    _renumber_layers(surveyed)
-    sites = [_site(attention) for attention in surveyed if not attention.problem]
+    renumber_layers(surveyed)
+    sites = [site_of(attention) for attention in surveyed if not attention.problem]
     refused = [(attention.call.key[0], attention.problem) for attention in surveyed if attention.problem]
     free = attention_free_layers(model, sites, [name for name, _ in refused])
     return sites, [*refused, *free, *_not_found(returned, surveyed)]
 
 
-def _distinct(calls: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
+def distinct_calls(calls: Sequence[ProbedCall]) -> Iterator[ProbedCall]:
     """Return the calls without those that repeat the last call of their module with the same inputs.
 
     Differential attention calls twice, for the two halves of the values.
@@ -110,7 +110,7 @@ def _classify(
     if target is not None and has_streams and (queries, keys) == (streams * target, source):
         return [SurveyedCall("cross", layer, replace(call, weights=call.weights[:, :, :target]), "main")]
     is_decoder = bool(getattr(model.config, "is_decoder", False))
-    kind = call_kind(call.key[0], queries, keys, batch.lengths, _is_causal(call), is_decoder)
+    kind = call_kind(call.key[0], queries, keys, batch.lengths, causal_call(call), is_decoder)
     if not four_axes:  # hashed or pooled attention: its shape does not show the kind
         kind = tree_kind(call.key[0]) or kind
     if not_text := other_input(model, call.stack):
@@ -140,14 +140,16 @@ def _shape_or_value_problem(weights: Tensor, batch: Batch, dtype: torch.dtype) -
 
 
 def _no_tokens(shape: Sequence[int], source: int) -> str:
-    return f"its map is {_shape_text(shape)}, not one row and column per token ({source})"
+    return f"its map is {shape_text(shape)}, not one row and column per token ({source})"
 
 
-def _shape_text(shape: Sequence[int]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
+    """Return the sizes of a tensor with crosses between them."""
     return " x ".join(map(str, shape))
 
 
-def _is_causal(call: ProbedCall) -> bool:
+def causal_call(call: ProbedCall) -> bool:
+    """Return whether no row of a call sees a later key."""
     if call.visible is None or call.visible.shape[-1] < 2:
         return False
     return not bool(torch.triu(call.visible.expand_as(call.weights), diagonal=1).any())
@@ -167,7 +169,7 @@ def _unclassified(
         if call.function != "softmax" or owner is None or owner in known or call.weights.shape[-1] < tokens:
             continue
         known.add(owner)
-        shape, kind = _shape_text(call.weights.shape), tree_kind(owner) or "encoder"
+        shape, kind = shape_text(call.weights.shape), tree_kind(owner) or "encoder"
         problem = f"its softmax is over {shape} scores, not over one row and column per token{advice}"
         yield SurveyedCall(kind, layer_number(call.stack), call, problem=problem)
 
@@ -190,7 +192,7 @@ def _only_in_outputs(
         shape = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target or source,) * 2)
         if weights.dim() != 4 or tuple(weights.shape[-2:]) != shape:
             if not of_kind:
-                problem = f"the model returns it as {_shape_text(weights.shape)}, not as tokens x tokens"
+                problem = f"the model returns it as {shape_text(weights.shape)}, not as tokens x tokens"
                 yield SurveyedCall(kind, index, call, problem=problem)
             continue
         reason = _shape_or_value_problem(weights, batch, model.dtype)
@@ -214,7 +216,7 @@ def _not_found(returned: Sequence[ReturnedMap], surveyed: Sequence[SurveyedCall]
             yield f"{maps - calls} of {maps} {name}", f"only {calls} attention calls of the model were found"
 
 
-def _renumber_layers(surveyed: list[SurveyedCall]) -> None:
+def renumber_layers(surveyed: list[SurveyedCall]) -> None:
     """Set layer numbers to the order of calls in each kind whose names lack or repeat a number (shared modules).
 
     A kind and its scales are numbered as one.
@@ -227,7 +229,8 @@ def _renumber_layers(surveyed: list[SurveyedCall]) -> None:
                 surveyed[index] = replace(surveyed[index], layer=layer)
 
 
-def _site(attention: SurveyedCall) -> Site:
+def site_of(attention: SurveyedCall) -> Site:
+    """Return how a call without a problem is captured."""
     assert attention.layer is not None
     call, stored = attention.call, attention.stored
     return Site(

@@ -33,6 +33,7 @@ class Batch:
     target_mask  [batch, target] bool; None for models without a separate decoder
     notes        messages for the user, such as a target that the model generated
     given        whether the user encoded the inputs: then the whole model reads all of them, never a part of it
+    fixed        whether the model reads the tensors only as they are, with their padding
     """
 
     inputs: tuple[Input, ...]
@@ -41,6 +42,7 @@ class Batch:
     target_mask: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
     given: bool = False
+    fixed: bool = False
 
     @property
     def lengths(self) -> tuple[int, int | None]:
@@ -141,7 +143,7 @@ def unpadded(batch: Batch) -> Iterator[Batch]:
     gives alone.
     """
     masks = [mask for mask in (batch.source_mask, batch.target_mask) if mask is not None]
-    if all(bool(mask.all()) for mask in masks):
+    if batch.fixed or all(bool(mask.all()) for mask in masks):
         yield batch
         return
     rows_by_lengths: dict[tuple[int, ...], list[int]] = {}

@@ -98,6 +98,11 @@ class Loaded:
         return str(self.model.config.model_type)
 
     @property
+    def class_name(self) -> str:
+        """The name of the class of the model."""
+        return type(self.model).__name__
+
+    @property
     def dtype(self) -> str:
         """The precision of the weights, such as float32."""
         return str(self.model.dtype).removeprefix("torch.")
@@ -158,7 +163,7 @@ class Loaded:
         return RunInfo(
             model=self.name,
             revision=self.revision,
-            cls=type(self.model).__name__,
+            cls=self.class_name,
             architecture=self.architecture,
             dtype=self.dtype,
             device=str(self.device),

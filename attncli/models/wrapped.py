@@ -30,7 +30,7 @@ def unwrap(model: Any, tokenizer: Any = None) -> tuple[PreTrainedModel, Any]:
     while not isinstance(model, PreTrainedModel):
         if tokenizer is None and not isinstance(model, str):
             tokenizer = getattr(model, "tokenizer", None)
-        inner = _inner(model)
+        inner = inner_model(model)
         if inner is None or inner is model:
             raise UsageError(_problem(outer, model))
         model = inner
@@ -57,7 +57,8 @@ def holds_model(value: Any) -> bool:
     return isinstance(value, nn.Module) or _is_known(value)
 
 
-def _inner(model: Any) -> Any:
+def inner_model(model: Any) -> Any:
+    """Return the model that an object is around; None if it is around none."""
     classes = [cls.__name__ for cls in type(model).__mro__]
     for name in classes:
         if name in _INNER:
@@ -100,6 +101,11 @@ def _problem(outer: object, model: Any) -> str:
     if path is None:
         path = next((name for name, value in found if _is_known(value)), None)
     return f"{expected}; pass the model that it holds as {path}" if path else expected
+
+
+def holds_transformers(module: nn.Module) -> bool:
+    """Return whether a module has a Transformers model in it, or an object around one."""
+    return any(isinstance(part, PreTrainedModel) or _is_known(part) for part in module.modules())
 
 
 def _is_known(value: object) -> bool:
