@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console, print_note
 from attncli.cli.edit_arguments import edit_arguments
+from attncli.cli.own_module import module_run
 from attncli.cli.pictures import style_of
 from attncli.edit_options import EditedModelOptions, edit_lines
 from attncli.engine.checks import check_choice
@@ -21,6 +22,7 @@ from attncli.options import (
     ConsoleOptions,
     InputOptions,
     ModelOptions,
+    ModuleOptions,
     OutputOptions,
     PictureOptions,
     SavedRunOptions,
@@ -56,6 +58,7 @@ class CommonOptions:
     output: OutputOptions
     console: ConsoleOptions = field(default_factory=ConsoleOptions)
     saved: SavedRunOptions = field(default_factory=SavedRunOptions)
+    own: ModuleOptions = field(default_factory=ModuleOptions)
     given: Mapping[str, Any] | None = None
     shared: Any = None
 
@@ -87,7 +90,7 @@ def run_study(
             if console.to_person and drawing.terminal is not None:
                 console.show(*drawing.terminal())
 
-        study = study.adapt(common.selection, common.saved.from_ is not None)
+        study = study.adapt(common.selection, common.saved.from_ is not None or common.own.module is not None)
         allowed, named = study.formats, common.output.format
         if not common.output.pictures:
             allowed = allowed.without_pictures(named)
@@ -170,8 +173,13 @@ def invocation_of(
     check_choice(vars(output), "layout", LAYOUTS)
     if not output.save_maps and typed(output).keys() & {"maps-format", "layout"}:
         raise UsageError("--maps-format and --layout say how --save-maps writes, which is not given")
-    given = typed(model, common.texts, common.selection, output, saved) if common.given is None else common.given
+    groups = model, common.own, common.texts, common.selection, output, saved
+    given = typed(*groups) if common.given is None else common.given
     more: dict[str, Any] = {"output": output, "options": resolved, "typed": {**given, **study.typed()}}
+    if typed(common.own):
+        study.check(request)
+        run = module_run(common.own, saved, model, (common.texts,), request)
+        return Invocation(study.command, run, request, **more)
     if saved.from_ is not None:
         if extra := typed(model, common.texts):
             raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")

@@ -154,14 +154,14 @@ def _tokens(labels: str | Path | None, count: int, what: str) -> Tokens:
     """Return the tokens of a file of labels, or tokens named by position; `what` names them in the error."""
     if labels is None:
         return Tokens.plain([str(position) for position in range(count)])
-    pieces = _labels(labels)
+    pieces = read_labels(labels)
     if len(pieces) != count:
         got = f"got {len(pieces)} in {display_name(labels)}"
         raise UsageError(f"expected one label for each of the {count} {what}, {got}: one per line")
     return Tokens.plain(pieces)
 
 
-def _labels(path: str | Path) -> list[str]:
+def read_labels(path: str | Path) -> list[str]:
     """Return one label per line, unchanged; a final `\\r` is part of a label unless every line has one."""
     check_exists(path)
     if Path(path).suffix.lower() == ".json":

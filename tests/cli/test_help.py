@@ -42,6 +42,7 @@ GROUPS = {
     "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --word-ids --special",
     "Output": "--out --force --format --pictures --save-maps --maps-format --layout --max-memory --csv-safe --json "
     "--quiet --verbose --debug",
+    "Own module": "--module --inputs",
     "Saved run": "--from --labels --key-labels --array --axes",
 }
 
