@@ -38,7 +38,7 @@ LAYERS = (
     ("arguments", "layer_arguments", "options", "paths"),
     ("keras", "nn"),
     ("data",),
-    ("registry", "edit_options", "explain_options"),
+    ("registry", "edit_options", "explain_options", "module_options"),
     ("models",),
     ("inputs",),
     ("store", "terminal", "plotting", "page", "stream"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attncli.errors import UsageError
-from attncli.options import ModelOptions, ModuleOptions, SavedRunOptions, typed
+from attncli.module_options import ModuleOptions
+from attncli.options import ModelOptions, SavedRunOptions, typed
 
 if TYPE_CHECKING:
     from attncli.engine.collected import Collected
@@ -30,4 +33,5 @@ def module_run(
     left_out = typed(replace(model, capture="auto"), *others, replace(saved, labels=None, key_labels=None))
     if left_out:
         raise UsageError(f"--module takes the place of a model and a text: leave out --{next(iter(left_out))}")
-    return open_module(own.module, own.inputs, saved.labels, saved.key_labels, request)
+    with redirect_stdout(sys.stderr):  # what the user's code prints is no data of the command
+        return open_module(own.module, own.inputs, saved.labels, saved.key_labels, request)

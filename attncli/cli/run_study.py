@@ -18,11 +18,11 @@ from attncli.engine.checks import check_choice
 from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
+from attncli.module_options import ModuleOptions
 from attncli.options import (
     ConsoleOptions,
     InputOptions,
     ModelOptions,
-    ModuleOptions,
     OutputOptions,
     PictureOptions,
     SavedRunOptions,

@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from attncli.errors import AttnError, UsageError, did_you_mean, shortened
 def build_module(spec: str) -> nn.Module:
     """Return the module that `package.mod:build` names: a module, or what a function without arguments returns.
 
-    The code runs as `python -m` would run it: modules in the working directory are found. What it prints goes to
-    stderr. Raise UsageError if there is no such module or name, or if the code fails.
+    The code runs as `python -m` would run it: modules in the working directory are found. Raise UsageError if there is
+    no such module or name, or if the code fails.
     """
     home, colon, name = spec.partition(":")
     if not (colon and home and name) or not all(part.isidentifier() for part in (*home.split("."), *name.split("."))):
@@ -52,8 +52,7 @@ def own_code(what: str) -> Iterator[None]:
     path, folder = sys.path.copy(), str(Path.cwd())
     sys.path.insert(0, folder)
     try:
-        with redirect_stdout(sys.stderr):
-            yield
+        yield
     except (AttnError, KeyboardInterrupt):
         raise
     except SystemExit as error:
