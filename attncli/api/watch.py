@@ -74,7 +74,7 @@ class Watch:
             raise UsageError(f"{name} did not run inside the with block: watch the module that you call")
         return runs[0] if len(runs) == 1 else _joined(runs, name)
 
-    def measure(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _keep_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Capture one call of the module, with the arguments that it had; keep its run, or why there is none."""
         device = device_of(self._module)
         devices = [device] if device.type == "cuda" else []
@@ -142,10 +142,10 @@ def _install(module: nn.Module) -> Callable[[], None]:
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         watching = [watch for watch in _WATCHES.get() if watch._module is module]
-        read = tree_map(_copied, (args, kwargs)) if watching else None
+        read: Any = tree_map(_copied, (args, kwargs)) if watching else None
         output = original(*args, **kwargs)
         for watch in watching:
-            watch.measure(*read)
+            watch._keep_call(*read)
         return output
 
     def undo() -> None:

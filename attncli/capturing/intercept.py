@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from transformers.modeling_utils import AttentionInterface
 
 from attncli.capturing.composed import COMPOSED, Composed, run_composed
+from attncli.capturing.flex import plain_flex
 from attncli.capturing.masks import lazy_masks
 from attncli.capturing.patches import capturing, current_capture, installed, only_capture_of
 from attncli.capturing.shadow import Shadow
@@ -115,6 +116,8 @@ def intercepted(shadow: Shadow, handler: Handler, *, functions: bool) -> Iterato
         stack.enter_context(trace.follow(shadow.model))
         stack.enter_context(lazy_masks())
         stack.enter_context(_intercepted_dispatch(shadow.model))
+        if trace.opens:
+            stack.enter_context(plain_flex(shadow.model))
         stack.enter_context(capturing(trace))
         if functions:
             stack.enter_context(_TorchFunctions(trace))

@@ -13,6 +13,7 @@ import torch
 from families import FAMILIES
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 import attncli
 from attncli.errors import AttnError, ModelError, UsageError
@@ -284,6 +285,36 @@ def test_a_compiled_or_parallel_module_is_captured_as_itself(padded: tuple[nn.Mo
     expected = attncli.capture(encoder, inputs["src"]).attention().stack()
     for wrapped in (nn.DataParallel(encoder), torch.compile(encoder, backend="eager")):
         np.testing.assert_array_equal(attncli.capture(wrapped, inputs["src"]).attention().stack(), expected)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+def test_flex_attention_with_its_mask_and_bias() -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        block_mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, TOKENS, TOKENS, device="cpu")
+        bias = lambda score, b, h, i, j: score + 0.1 * (i - j)  # noqa: E731
+        return joined(flex_attention(by_head(q), by_head(k), by_head(v), bias, block_mask, scale=0.3))
+
+    module, x = Mixer(attend), torch.randn(2, TOKENS, WIDTH)
+    run = attncli.capture(module, x)
+    positions = torch.arange(TOKENS)
+    expected = plain(*module.vectors(x), CAUSAL + 0.1 * (positions[:, None] - positions), 0.3)
+    assert run.attention(text=1).kind == "decoder"
+    np.testing.assert_allclose(np.nan_to_num(run.attention(text=1).stack()[0]), expected[1], atol=1e-6)
+    assert flex_attention is torch.nn.attention.flex_attention.flex_attention
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+def test_flex_attention_is_refused_unless_a_plain_computation_agrees() -> None:
+    """A row whose keys are all masked is 0 there; a softmax has no such row."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        block_mask = create_block_mask(lambda b, h, i, j: i > j, None, None, TOKENS, TOKENS, device="cpu")
+        return joined(flex_attention(by_head(q), by_head(k), by_head(v), block_mask=block_mask))
+
+    with pytest.raises(
+        ModelError, match="a call of flex_attention cannot be measured: a plain computation of it gives"
+    ):
+        attncli.capture(Mixer(attend), torch.randn(1, TOKENS, WIDTH))
 
 
 # ------------------------------------------------------------------------------------------- bad input

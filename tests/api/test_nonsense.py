@@ -243,7 +243,14 @@ def bound(name: str, instances: dict[str, Any], model: attncli.Model) -> tuple[C
     if "." in name and not inspect.ismethod(function):
         function = getattr(instances[name.partition(".")[0]], name.partition(".")[2])
     run = instances["Run"]
-    right = {**RIGHT, **RIGHT_OF.get(name, {}), "model": model.loaded.model, "run_a": run, "run_b": run}
+    right = {
+        **RIGHT,
+        **RIGHT_OF.get(name, {}),
+        "model": model.loaded.model,
+        "module": model.loaded.model,
+        "run_a": run,
+        "run_b": run,
+    }
     right |= {"path": Path("out.html"), "directory": Path("out")}
     required = [
         parameter.name

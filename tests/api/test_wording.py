@@ -22,6 +22,8 @@ ONLY_IN_COMMANDS = {
     "--edit",
     "--edit-b",
     "--grid",
+    "--module",
+    "--inputs",
     "--each",
     "--no-pictures",
     "--record",
