@@ -84,19 +84,29 @@ def plan_module(
 
 
 def _batch_size(calls: Sequence[ProbedCall], tensors: Mapping[str, Tensor]) -> int:
-    """Return the number of texts: the first axis of attention that is an axis of an input, or 1 without a batch."""
-    known = {call.weights.shape[0] for call in calls if call.weights.dim() == 4}
-    known |= {len(call.weights) // call.composed.heads for call in calls if call.composed and call.weights.dim() == 3}
-    candidates: list[int] = []
-    for tensor in tensors.values():
-        whole = not tensor.is_floating_point()
-        shape = tensor.shape
-        candidates += [shape[0]] if tensor.dim() > 2 or (tensor.dim() == 2 and whole) else [1]
-        candidates += [shape[1]] if tensor.dim() == 3 or (tensor.dim() == 2 and whole) else []
-    for size in candidates:
-        if size in known:
-            return size
-    return candidates[0] if candidates else 1
+    """Return the number of texts: the first axis of attention that is an axis of an input, or 1 without a batch.
+
+    The second axis counts if torch's own module says so, or if windows of the first could not look the same. Weights
+    with texts and heads on one axis do not show it: then it is the axis of an input that is not that of positions.
+    """
+    shapes = [tuple(tensor.shape) for tensor in tensors.values() if tensor.dim() > 1]
+    sure = {len(call.weights) // call.composed.heads for call in calls if call.composed and call.weights.dim() == 3}
+    sure |= {len(call.weights) for call in calls if call.composed and call.weights.dim() == 4}
+    rows = {len(call.weights): call.weights.shape[2] for call in calls if call.weights.dim() == 4}
+    known = sure | set(rows)
+    positions = {size for call in calls if call.weights.dim() < 4 for size in call.weights.shape[-2:]}
+    for first, second, *others in shapes:
+        if first in known:
+            return first
+        apart = rows.get(second) == first and second % first != 0
+        if len(others) < 2 and (second in sure or (second in known and apart)):
+            return second
+    for first, second, *others in () if known else shapes:
+        if len(others) > 1 or second in positions:
+            return first
+        if first in positions:
+            return second if others else 1
+    return shapes[0][0] if shapes and 1 not in known else 1
 
 
 def _surveyed(call: ProbedCall, batch: int, scored: Iterable[Any], multiplied: Iterable[Any]) -> SurveyedCall:

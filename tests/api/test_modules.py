@@ -129,6 +129,52 @@ def test_heads_and_texts_on_one_axis_are_told_apart_only_for_one_text() -> None:
     np.testing.assert_allclose(run.attention().stack()[0], plain(*module.vectors(x[:1]))[0], atol=1e-6)
 
 
+class Columns(nn.Module):
+    """A module whose inputs have no axis of width: [text, column], or [column, text] first turned round."""
+
+    def __init__(self, turned: bool, heads: int) -> None:
+        super().__init__()
+        self.width, self.turned, self.heads, self.mixer = nn.Linear(1, WIDTH), turned, heads, Mixer(self.attend)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        if self.heads > 1:
+            return sdpa(q, k, v)
+        return torch.bmm(torch.bmm(q, k.mT).softmax(-1), v)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mixer(self.width((x.transpose(0, 1) if self.turned else x)[..., :1]))
+
+
+@pytest.mark.parametrize("heads", [1, HEADS])
+@pytest.mark.parametrize("turned", [False, True], ids=["batch first", "batch second"])
+def test_the_axis_of_texts_is_found(heads: int, turned: bool) -> None:
+    module, x = Columns(turned, heads), torch.randn(3, TOKENS, 1)
+    run = attncli.capture(module, x.transpose(0, 1) if turned else x)
+    assert [encoded.index for encoded in run.inputs] == [0, 1, 2]
+    alone = attncli.capture(module, (x.transpose(0, 1) if turned else x)[:, 2:] if turned else x[2:])
+    np.testing.assert_allclose(run.attention(text=2).stack(), alone.attention().stack(), atol=1e-6)
+
+
+def test_rows_of_a_table_are_texts() -> None:
+    class Table(Columns):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x[..., None])
+
+    for heads in (1, HEADS):
+        run = attncli.capture(Table(False, heads), torch.randn(4, TOKENS), names=NAMES)
+        assert len(run.inputs) == 4
+        assert run.attention(text=3).stack().shape == (1, heads, TOKENS, TOKENS)
+
+
+def test_windows_are_not_taken_for_texts() -> None:
+    """Three windows of two positions in two texts look like six texts of two positions, with the texts second."""
+    windows = Mixer(lambda q, k, v, m: sdpa(*(part.reshape(6, 2, WIDTH) for part in (q, k, v))).view(q.shape))
+    with pytest.raises(
+        ModelError, match="its map is 6 x 2 x 2 x 2, not 2 x heads x rows x keys: it attends inside parts"
+    ):
+        attncli.capture(windows, torch.randn(2, TOKENS, WIDTH))
+
+
 REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
     "weights changed after softmax": (lambda q, k, v, m: (q @ k.mT).softmax(-1) * 0.5 @ v, "weights are changed"),
     "another axis": (lambda q, k, v, m: (q @ k.mT).softmax(-2) @ v, "they are not softmax weights"),
