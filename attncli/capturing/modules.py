@@ -130,7 +130,9 @@ def _surveyed(call: ProbedCall, batch: int, scored: Iterable[Any], multiplied: I
     elif weights.dim() > 4 or weights.shape[0] != batch:
         problem = f"its map is {shape_text(weights.shape)}, not {batch} x heads x rows x keys: it attends inside parts"
     if call.function == "softmax" and not problem:
-        if call.key not in multiplied:
+        if not bool(weights.isfinite().all()):
+            problem = "its weights are not finite: a row whose keys are all masked has no softmax"
+        elif call.key not in multiplied:
             problem = "its weights are changed, or not multiplied by values with matmul, bmm or einsum"
         elif call.key not in scored:
             problem = "its scores are not the product of queries and keys"
@@ -144,8 +146,7 @@ def _value_problem(call: ProbedCall) -> str:
     """Return why the numbers of a call are no attention weights; "" if they are."""
     real = torch.ones(call.weights.shape[::2][:2], dtype=torch.bool, device=call.weights.device)
     if problem := weights_problem(call.weights, real, call.weights.dtype):
-        hint = "; a row whose keys are all masked has no softmax" if "finite" in problem else ""
-        return problem + hint
+        return problem
     total = call.weights.sum(-1, dtype=torch.float64)
     if call.function == "softmax" and float((total - 1).abs().max()) > 1e-2:
         return "its rows do not sum to 1: it is a softmax over another axis"

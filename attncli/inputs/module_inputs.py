@@ -143,6 +143,8 @@ def _leaf_names(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
 def _check_tensor(name: str, tensor: Tensor, device: torch.device) -> None:
     if tensor.device != device:
         raise UsageError(f"{name} is on {tensor.device}, the module on {device}: move one of them with .to(…)")
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_quantized:
+        raise UsageError(f"expected {name} as a dense tensor, got a nested, sparse or quantized one")
     if tensor.is_floating_point() and device.type != "meta":
         wrong = tensor.isnan() | tensor.isposinf()
         if bool(wrong.any()):

@@ -104,8 +104,8 @@ def _problem(outer: object, model: Any) -> str:
 
 
 def holds_transformers(module: nn.Module) -> bool:
-    """Return whether a module has a Transformers model in it, or an object around one."""
-    return any(isinstance(part, PreTrainedModel) or _is_known(part) for part in module.modules())
+    """Return whether a module has a Transformers model in it."""
+    return any(isinstance(part, PreTrainedModel) for part in module.modules())
 
 
 def _is_known(value: object) -> bool:

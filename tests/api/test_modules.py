@@ -190,6 +190,10 @@ REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
         "has no softmax attention: nothing to capture",
     ),
     "sigmoid attention": (lambda q, k, v, m: (q @ k.mT).sigmoid() @ v, "has no softmax attention: nothing to capture"),
+    "masked rows": (
+        lambda q, k, v, m: (q @ k.mT).masked_fill(torch.arange(TOKENS)[:, None] == 0, -torch.inf).softmax(-1) @ v,
+        "its weights are not finite: a row whose keys are all masked has no softmax",
+    ),
     "no attention": (lambda q, k, v, m: v, "has no softmax attention: nothing to capture"),
 }
 
@@ -329,7 +333,8 @@ def test_kinds_of_a_model_with_two_stacks(rows: int) -> None:
 def test_a_compiled_or_parallel_module_is_captured_as_itself(padded: tuple[nn.Module, dict[str, Tensor]]) -> None:
     encoder, inputs = padded
     expected = attncli.capture(encoder, inputs["src"]).attention().stack()
-    for wrapped in (nn.DataParallel(encoder), torch.compile(encoder, backend="eager")):
+    compiled = torch.compile(encoder, backend="eager")
+    for wrapped in (nn.DataParallel(encoder), compiled, nn.Sequential(compiled)):
         np.testing.assert_array_equal(attncli.capture(wrapped, inputs["src"]).attention().stack(), expected)
 
 
@@ -396,6 +401,13 @@ class Ends(nn.Module):
         (MIXER, X.to("meta"), {}, UsageError, r"input 0 is on meta, the module on cpu: move one of them with .to\(…\)"),
         (MIXER, X.double(), {}, ModelError, "input 0 is float64, the weights are float32: give the inputs as float32"),
         (MIXER, {"x": X, "msk": X}, {}, UsageError, "Mixer reads no input 'msk': it reads x, mask"),
+        (
+            MIXER,
+            X.to_sparse(),
+            {},
+            UsageError,
+            "expected input 0 as a dense tensor, got a nested, sparse or quantized one",
+        ),
         (MIXER, {"y": X}, {}, ModelError, "the dictionary is its first argument, as it reads x, mask"),
         (MIXER, np.array(["a"]), {}, UsageError, "expected inputs of numbers, got an array of <U1"),
         (MIXER, X, {"names": ["a"]}, UsageError, "expected 6 names, one for each row of attention, got 1"),

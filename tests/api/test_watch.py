@@ -169,6 +169,14 @@ def test_a_transformers_model_can_be_watched() -> None:
     np.testing.assert_allclose(watched.run.attention().stack(), expected, atol=1e-6)
 
 
+def test_a_compiled_module_can_be_watched(encoder: nn.Module, batch: Tensor) -> None:
+    compiled = torch.compile(encoder, backend="eager")
+    with attncli.watch(compiled) as watched:
+        compiled(batch)
+    expected = attncli.capture(encoder, batch).attention(text=1).stack()
+    np.testing.assert_allclose(watched.run.attention(text=1).stack(), expected, atol=1e-6)
+
+
 def test_only_modules_can_be_watched() -> None:
     with pytest.raises(UsageError, match=r"expected a torch.nn.Module to watch, got list"):
         attncli.watch([1, 2])
