@@ -115,9 +115,9 @@ def watch(module: Any, tokenizer: Any = None, *, names: Any = None, **options: U
 
 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the arguments of a call of a Transformers model by name; the dictionary, if it is the only one."""
+    """Return the arguments of a call of a Transformers model by name; the tensors of a dictionary that is alone."""
     if len(args) == 1 and isinstance(args[0], Mapping):
-        return args[0]
+        return {name: value for name, value in args[0].items() if isinstance(value, torch.Tensor)}
     arguments = inspect.signature(module.forward).bind(*args, **kwargs).arguments
     options = "kwargs", "use_cache", "output_attentions", "output_hidden_states", "return_dict"
     return {name: value for name, value in arguments.items() if name not in options}
@@ -159,7 +159,9 @@ def _install(module: nn.Module) -> Callable[[], None]:
 
 
 def _copied(value: Any) -> Any:
-    """Return a copy of a tensor, which the module may change; other values unchanged."""
+    """Return a copy of a tensor or of a mapping of them, which the module may change; other values unchanged."""
+    if isinstance(value, Mapping):
+        return {name: _copied(entry) for name, entry in value.items()}
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 

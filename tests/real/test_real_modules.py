@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
 
 import attncli
 from attncli.errors import ModelError
@@ -104,3 +105,16 @@ def test_cross_attention_of_diffusers() -> None:
         attention.set_processor(AttnProcessor())
     with pytest.raises(ModelError, match="joins 2 texts and 2 heads in an order that is not known: capture one text"):
         attncli.capture(block, inputs)
+
+
+def test_a_sentence_transformer_is_watched_while_it_encodes(minilm: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers", exc_type=Exception)
+    texts = ["A cat sat.", "The dog was too tired."]
+    model, tokenizer = AutoModel.from_pretrained(minilm), AutoTokenizer.from_pretrained(minilm)
+    sentences = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
+    with attncli.watch(sentences) as watched:
+        sentences.encode(texts)
+    for found in watched.run.maps:
+        inputs = tokenizer(texts[watched.run.inputs[found.text].text.text.count("dog")], return_tensors="pt")
+        expected = attncli.capture(model, inputs).attention().stack()
+        np.testing.assert_allclose(found.stack(), expected, atol=1e-5)
